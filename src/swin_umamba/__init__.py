@@ -1,0 +1,55 @@
+"""Swin-UMamba: medical image segmentation with an ImageNet-pretrained VMamba encoder, on stock nnU-Net.
+
+Everything below is imported on first use, so that ``import swin_umamba`` stays cheap.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME_OF = {
+    "SwinUMamba": "swin_umamba.models.swin_umamba",
+    "SwinUMambaD": "swin_umamba.models.swin_umamba_d",
+    "create_model": "swin_umamba.models.registry",
+    "list_models": "swin_umamba.models.registry",
+    "Predictor": "swin_umamba.inference.predictor",
+    "selective_scan": "swin_umamba.ops.selective_scan",
+    "ss2d_scan": "swin_umamba.ops.ss2d_scan",
+}
+
+__all__ = [
+    "Predictor",
+    "SwinUMamba",
+    "SwinUMambaD",
+    "__version__",
+    "create_model",
+    "list_models",
+    "selective_scan",
+    "ss2d_scan",
+]
+
+if TYPE_CHECKING:
+    from swin_umamba.inference.predictor import Predictor
+    from swin_umamba.models.registry import create_model, list_models
+    from swin_umamba.models.swin_umamba import SwinUMamba
+    from swin_umamba.models.swin_umamba_d import SwinUMambaD
+    from swin_umamba.ops.selective_scan import selective_scan
+    from swin_umamba.ops.ss2d_scan import ss2d_scan
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        home = _HOME_OF[name]
+    except KeyError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    value = getattr(importlib.import_module(home), name)
+    # A submodule of the same name (ops) must not hide the function: the value is stored here once.
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,96 @@
+"""``swin-umamba``: parses the command line, runs one verb, and turns errors into messages and exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from swin_umamba import __version__
+from swin_umamba.errors import SwinUMambaError
+
+# Each verb is a module ``swin_umamba.cli.<verb>`` with HELP, add_arguments(parser) and run(args) -> exit code.
+VERBS = ("demo", "plan", "train", "predict", "evaluate", "doctor", "env")
+
+EPILOG = """\
+exit codes: 0 success, 1 something failed (the message names it), 2 wrong usage, 130 interrupted
+start with: swin-umamba doctor, then swin-umamba demo
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv
+        Arguments without the program's name; ``sys.argv`` by default.
+
+    Returns
+    -------
+    int
+        The exit code: 0 success, 1 something failed, 2 wrong usage, 130 interrupted.
+    """
+    args = build_parser().parse_args(argv)
+    logging.basicConfig(level=logging.DEBUG if args.debug else logging.INFO, format="%(message)s")
+    verb = importlib.import_module(f"swin_umamba.cli.{args.verb}")
+    try:
+        return verb.run(args)
+    except SwinUMambaError as error:
+        if args.debug:
+            raise
+        report_error(error, as_json=args.json)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output (head, less) has gone; Python would complain once more while it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if args.debug:
+            raise
+        print(
+            f"swin-umamba {args.verb}: unexpected {type(error).__name__}: {error}\n"
+            "  what to do: run the same command with --debug and report what it prints",
+            file=sys.stderr,
+        )
+        return 1
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all verbs."""
+    parser = argparse.ArgumentParser(
+        prog="swin-umamba",
+        description="Swin-UMamba segmentation: train, predict and evaluate through stock nnU-Net.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"swin-umamba {__version__}")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for name in VERBS:
+        verb = importlib.import_module(f"swin_umamba.cli.{name}")
+        verb_parser = verbs.add_parser(
+            name, help=verb.HELP, description=verb.HELP, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        )
+        verb.add_arguments(verb_parser)
+        verb_parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
+        verb_parser.add_argument("--debug", action="store_true", help="show tracebacks and debug messages")
+    return parser
+
+
+def report_error(error: SwinUMambaError, *, as_json: bool) -> None:
+    """Print an error as text on stderr, and as JSON on stdout where machines asked for it."""
+    print(f"error: {error}", file=sys.stderr)
+    if as_json:
+        message = {"what": error.what, "where": error.where, "what_to_do": error.cure}
+        print(json.dumps({"error": message}))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

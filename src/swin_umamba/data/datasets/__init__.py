@@ -1,0 +1,1 @@
+"""Data sets: from a source's own layout to nnU-Net's raw layout."""

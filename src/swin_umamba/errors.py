@@ -1,0 +1,79 @@
+"""The exceptions of the package.
+
+Each error says three things: what went wrong, where (which file, case or option), and what to do about it.
+The command line prints exactly that and no traceback; a library caller gets it as ``str(error)``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class SwinUMambaError(Exception):
+    """Base class of every error that a user can cause or cure.
+
+    Parameters
+    ----------
+    what
+        One sentence that says what went wrong.
+    where
+        The file, case or option concerned.
+    cure
+        What the user can do about it.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, where: str | Path | None = None, cure: str | None = None) -> None:
+        self.what = what
+        self.where = None if where is None else str(where)
+        self.cure = cure
+        super().__init__(what, self.where, cure)
+
+    def __str__(self) -> str:
+        lines = [self.what]
+        if self.where is not None:
+            lines.append(f"  where: {self.where}")
+        if self.cure is not None:
+            lines.append(f"  what to do: {self.cure}")
+        return "\n".join(lines)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Errors cross process borders; the default would hand all three parts to ``what``.
+        return (_rebuild, (type(self), self.what, self.where, self.cure))
+
+
+def _rebuild(
+    error_class: type[SwinUMambaError], what: str, where: str | None, cure: str | None
+) -> SwinUMambaError:
+    return error_class(what, where=where, cure=cure)
+
+
+class UsageError(SwinUMambaError):
+    """A command or function was called in a way that cannot work: a wrong name, option or combination."""
+
+    exit_code = 2
+
+
+class DataError(SwinUMambaError):
+    """An image, label map or data set is damaged, incomplete or inconsistent."""
+
+
+class GeometryError(DataError):
+    """Two images that must lie on the same grid have another shape, spacing, origin or direction."""
+
+
+class CheckpointError(SwinUMambaError):
+    """A checkpoint or weights file is missing, damaged, of another network, or not safe to load."""
+
+
+class BackendError(SwinUMambaError):
+    """A device or scan backend was asked for that this machine does not have."""
+
+
+class OutputError(SwinUMambaError):
+    """A result could not be written. Whatever was at its place before is untouched."""
+
+
+class TrainingError(SwinUMambaError):
+    """Training cannot start or go on."""

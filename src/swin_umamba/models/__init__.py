@@ -1,0 +1,1 @@
+"""The networks and the function that makes them by name."""

@@ -1,0 +1,1 @@
+"""The plug-in to stock nnU-Net: trainers, planner, environment, and the steps plan and train."""

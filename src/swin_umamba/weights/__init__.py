@@ -1,0 +1,1 @@
+"""Weights as files and state dicts: reading, checking, converting. This floor knows no network."""
