@@ -46,7 +46,6 @@ def __getattr__(name: str) -> Any:
     except KeyError:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
     value = getattr(importlib.import_module(home), name)
-    # A submodule of the same name (ops) must not hide the function: the value is stored here once.
     globals()[name] = value
     return value
 
