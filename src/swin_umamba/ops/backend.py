@@ -1,0 +1,185 @@
+"""The one place that chooses the device, the scan backend and the dtype that a scan is computed in."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib
+import os
+from dataclasses import dataclass
+from types import ModuleType
+
+import torch
+
+from swin_umamba.errors import BackendError, UsageError
+
+BACKENDS = ("reference", "chunked", "native", "triton")
+ENVIRONMENT_VARIABLE = "SWIN_UMAMBA_BACKEND"
+
+_NATIVE_CURE = "install numba (pip install numba), or leave the backend out to use the portable one"
+_TRITON_REASON = "the CUDA kernels are not part of this version"
+_TRITON_CURE = 'leave the backend out, or ask for "chunked", which runs on CUDA too'
+
+
+@dataclass(frozen=True)
+class BackendStatus:
+    """Whether one backend can be used on this machine.
+
+    Attributes
+    ----------
+    name
+        One of ``BACKENDS``.
+    available
+        True if a scan can run on it here.
+    reason
+        One sentence: what it is, or why it is missing.
+    cure
+        How to get it; None if it is available.
+    """
+
+    name: str
+    available: bool
+    reason: str
+    cure: str | None = None
+
+
+def resolve_device(name: str = "auto") -> torch.device:
+    """Turn the name of a device into the device.
+
+    Parameters
+    ----------
+    name
+        ``auto`` (CUDA if there is one, else MPS, else the CPU), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+
+    Raises
+    ------
+    UsageError
+        If the name is not one of these.
+    BackendError
+        If this machine, or this build of PyTorch, has no such device.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    kind, _, index = name.partition(":")
+    if kind not in ("cpu", "cuda", "mps") or (":" in name and (kind != "cuda" or not index.isdecimal())):
+        raise UsageError(f"unknown device {name!r}", cure="use auto, cpu, cuda, cuda:N or mps")
+    if kind == "cuda":
+        _require_cuda(name, int(index or 0))
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise BackendError(
+            "this machine has no MPS device (Apple GPU), or this PyTorch was built without it",
+            where=f"device {name}",
+            cure="use --device auto or --device cpu",
+        )
+    return torch.device(name)
+
+
+def _require_cuda(name: str, index: int) -> None:
+    where = f"device {name}"
+    if not torch.backends.cuda.is_built():
+        raise BackendError(
+            f"PyTorch {torch.__version__} was built without CUDA",
+            where=where,
+            cure="install a CUDA build of PyTorch (https://pytorch.org/get-started), or use --device cpu",
+        )
+    count = torch.cuda.device_count()
+    if not torch.cuda.is_available() or count == 0:
+        raise BackendError(
+            "no CUDA device is visible",
+            where=where,
+            cure="check nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device cpu",
+        )
+    if index >= count:
+        raise BackendError(
+            f"there is no CUDA device {index}: {count} visible",
+            where=where,
+            cure=f"use cuda:0 to cuda:{count - 1}",
+        )
+
+
+def compute_dtype(*dtypes: torch.dtype) -> torch.dtype:
+    """Dtype that a scan over tensors of these dtypes is computed in.
+
+    The recurrence multiplies thousands of decays, which half precision cannot carry: float16 and bfloat16
+    are computed in float32, under autocast too, and only the result is cast back to the dtype of the
+    activation. One float64 tensor makes everything float64.
+    """
+    return functools.reduce(torch.promote_types, dtypes, torch.float32)
+
+
+# Dynamo cannot trace imports and the environment; the answer is a constant of the compiled graph.
+@torch.compiler.assume_constant_result
+def choose_backend(device: torch.device, dtype: torch.dtype, requested: str | None = None) -> str:
+    """Choose the implementation of a scan.
+
+    Parameters
+    ----------
+    device, dtype
+        Where the tensors are and what they hold. Half precision counts as float32 (`compute_dtype`).
+    requested
+        A name of ``BACKENDS``, or None for the automatic choice: the one that the environment variable
+        ``SWIN_UMAMBA_BACKEND`` names, else ``native`` for float32 on a CPU with numba, else ``chunked``.
+
+    Raises
+    ------
+    UsageError
+        If the name is unknown.
+    BackendError
+        If the backend is missing here or does not compute this dtype on this device.
+    """
+    name, where = requested, "backend="
+    if name is None:
+        name, where = os.environ.get(ENVIRONMENT_VARIABLE) or None, ENVIRONMENT_VARIABLE
+    native_fits = device.type == "cpu" and compute_dtype(dtype) == torch.float32
+    if name is None:
+        return "native" if native_fits and backend_status("native").available else "chunked"
+
+    if name not in BACKENDS:
+        close = difflib.get_close_matches(name, BACKENDS, n=1, cutoff=0.4)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise UsageError(
+            f"unknown scan backend {name!r}", where=where, cure=f"{hint}The names are {', '.join(BACKENDS)}."
+        )
+    status = backend_status(name)
+    if not status.available:
+        raise BackendError(
+            f"the scan backend {name!r} is missing: {status.reason}", where=where, cure=status.cure
+        )
+    if name == "native" and not native_fits:
+        raise BackendError(
+            f"the scan backend 'native' computes float32 on a CPU, not {dtype} on {device.type}",
+            where=where,
+            cure='use "chunked", or leave the backend out',
+        )
+    return name
+
+
+@functools.cache
+def backend_status(name: str) -> BackendStatus:
+    """Whether the backend ``name`` can be used on this machine; looked up once per process."""
+    if name == "reference":
+        return BackendStatus(name, True, "the recurrence as a loop over time, slow, for comparison")
+    if name == "chunked":
+        return BackendStatus(name, True, "plain PyTorch on any device")
+    if name == "triton":
+        return BackendStatus(name, False, _TRITON_REASON, _TRITON_CURE)
+    try:
+        for operator in ("ss2d_scan", "selective_scan"):
+            load_backend(name, operator)
+    except (ImportError, OSError) as error:  # a damaged llvmlite fails with OSError
+        return BackendStatus(name, False, f"numba cannot be used ({error})", _NATIVE_CURE)
+    return BackendStatus(name, True, "float32 kernels for the CPU, compiled by numba")
+
+
+def backend_report() -> list[BackendStatus]:
+    """State of every backend on this machine, for diagnosis."""
+    return [backend_status(name) for name in BACKENDS]
+
+
+def load_backend(name: str, operator: str) -> ModuleType:
+    """Import the module that implements ``operator`` (``ss2d_scan`` or ``selective_scan``) on a backend."""
+    if name == "chunked":
+        return importlib.import_module("swin_umamba.ops.chunked")
+    return importlib.import_module(f"swin_umamba.ops.{name}.{operator}")

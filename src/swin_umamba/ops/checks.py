@@ -1,0 +1,45 @@
+"""Argument checks shared by the operators: what they refuse, and in which words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+from swin_umamba.errors import UsageError
+
+
+def require_floating_on_one_device(operator: str, tensors: Mapping[str, Tensor | None]) -> None:
+    """Raise UsageError unless all tensors are real floating-point tensors on the device of the first."""
+    device = None
+    for name, tensor in tensors.items():
+        if tensor is None:
+            continue
+        if not isinstance(tensor, Tensor):
+            raise UsageError(f"{name} must be a tensor, not {type(tensor).__name__}", where=operator)
+        if not tensor.is_floating_point():
+            raise UsageError(
+                f"{name} must hold floating-point numbers, not {tensor.dtype}",
+                where=operator,
+                cure=f"convert it: {name}.float()",
+            )
+        device = device or tensor.device
+        if tensor.device != device:
+            raise UsageError(
+                f"all tensors must be on one device: {name} is on {tensor.device}, the first one on {device}",
+                where=operator,
+            )
+
+
+def require_dimensions(operator: str, name: str, tensor: Tensor, axes: str) -> None:
+    """Raise UsageError unless the tensor has the axes listed in ``axes``, such as "batch, dim, length"."""
+    if tensor.dim() != len(axes.split(",")):
+        raise UsageError(f"{name} must have shape ({axes}), not {tuple(tensor.shape)}", where=operator)
+
+
+def require_shape(operator: str, name: str, tensor: Tensor | None, shape: Sequence[int], axes: str) -> None:
+    """Raise UsageError unless the tensor, if there is one, has this shape."""
+    if tensor is not None and tuple(tensor.shape) != tuple(shape):
+        raise UsageError(
+            f"{name} must have shape ({axes}) = {tuple(shape)}, not {tuple(tensor.shape)}", where=operator
+        )
