@@ -1,0 +1,115 @@
+"""What both networks share: the input contract, padding and cropping, and freezing the encoder."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from swin_umamba.errors import DataError, UsageError
+from swin_umamba.models.vmamba import VMambaEncoder
+
+NUM_STAGES = 4
+STRIDE = 32
+"""The coarsest stage works at 1/32 of the input size."""
+
+
+class SegmentationNetwork(nn.Module):
+    """Base class of the networks: checks and pads the input, crops the logits.
+
+    Attributes
+    ----------
+    deep_supervision
+        If true, ``forward`` returns the logits of all heads, finest first; otherwise only those of the
+        finest head, as one tensor. May be changed at any time; the parameters do not depend on it.
+    deep_supervision_scales
+        Size of each head's logits relative to the input.
+    """
+
+    deep_supervision: bool
+    deep_supervision_scales: tuple[float, ...]
+    vssm_encoder: VMambaEncoder
+
+    def __init__(
+        self, in_channels: int, num_classes: int, depths: Sequence[int], features_per_stage: Sequence[int]
+    ) -> None:
+        super().__init__()
+        if len(depths) != NUM_STAGES or len(features_per_stage) != NUM_STAGES:
+            raise UsageError(
+                f"the network has {NUM_STAGES} stages, but depths is {tuple(depths)} and "
+                f"features_per_stage is {tuple(features_per_stage)}",
+                cure=f"give {NUM_STAGES} values for each",
+            )
+        if min(in_channels, num_classes, *depths, *features_per_stage) < 1:
+            raise UsageError(
+                "in_channels, num_classes, depths and features_per_stage must be positive",
+                cure=f"got {in_channels}, {num_classes}, {tuple(depths)} and {tuple(features_per_stage)}",
+            )
+        self.in_channels = in_channels
+        self.num_classes = num_classes
+
+    @abstractmethod
+    def segment(self, x: Tensor) -> list[Tensor]:
+        """Map a padded image to the logits of all heads, or of the finest alone without deep supervision."""
+
+    def forward(self, x: Tensor) -> Tensor | list[Tensor]:
+        """Segment a batch of images of any size from 32x32.
+
+        Sizes that are no multiple of 32 are padded at the right and at the bottom by repeating the border,
+        and the logits are cropped back.
+
+        Parameters
+        ----------
+        x
+            (batch, in_channels, height, width), floating, of the dtype of the parameters or under autocast.
+
+        Returns
+        -------
+        Tensor or list of Tensor
+            Logits (batch, num_classes, height, width). With deep supervision a list, finest first, whose
+            item i has the size (round(height * scale_i), round(width * scale_i)).
+
+        Raises
+        ------
+        DataError
+            If the shape is not (batch, in_channels, height >= 32, width >= 32).
+        """
+        self._check_input(x)
+        height, width = x.shape[-2:]
+        pad_bottom, pad_right = -height % STRIDE, -width % STRIDE
+        if pad_bottom or pad_right:
+            x = F.pad(x, (0, pad_right, 0, pad_bottom), mode="replicate")
+        heads = self.segment(x)
+        if pad_bottom or pad_right:
+            scales = self.deep_supervision_scales
+            heads = [
+                head[..., : round(height * scale), : round(width * scale)]
+                for head, scale in zip(heads, scales, strict=False)
+            ]
+        return heads if self.deep_supervision else heads[0]
+
+    def freeze_encoder(self) -> None:
+        """Stop training the encoder, except its patch embedding, which no public weights fit exactly."""
+        for name, parameter in self.vssm_encoder.named_parameters():
+            if "patch_embed" not in name:
+                parameter.requires_grad = False
+
+    def unfreeze_encoder(self) -> None:
+        """Train every parameter of the encoder."""
+        for parameter in self.vssm_encoder.parameters():
+            parameter.requires_grad = True
+
+    def _check_input(self, x: Tensor) -> None:
+        if x.ndim != 4 or x.shape[1] != self.in_channels:
+            raise DataError(
+                f"the network takes images of shape (batch, {self.in_channels}, height, width), "
+                f"but got {tuple(x.shape)}",
+                cure="give the number of channels that the network was built for, and 2D images",
+            )
+        if min(x.shape[-2:]) < STRIDE:
+            raise DataError(
+                f"an image of {x.shape[-2]}x{x.shape[-1]} pixels is too small: at least {STRIDE}x{STRIDE} are needed",
+                cure=f"pad or resample the image to at least {STRIDE} pixels in each direction",
+            )

@@ -1,0 +1,52 @@
+"""Networks by name."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from swin_umamba.errors import UsageError
+from swin_umamba.models.network import SegmentationNetwork
+from swin_umamba.models.swin_umamba import SwinUMamba
+from swin_umamba.models.swin_umamba_d import SwinUMambaD
+
+_MODELS: dict[str, type[SwinUMamba] | type[SwinUMambaD]] = {
+    "swin_umamba": SwinUMamba,
+    "swin_umamba_d": SwinUMambaD,
+}
+
+
+def list_models() -> list[str]:
+    """Return the names that ``create_model`` knows."""
+    return list(_MODELS)
+
+
+def create_model(
+    name: str,
+    in_channels: int = 3,
+    num_classes: int = 2,
+    **kwargs: Any,
+) -> SegmentationNetwork:
+    """Build a network.
+
+    Parameters
+    ----------
+    name
+        One of ``list_models()``.
+    in_channels
+        Channels of the image.
+    num_classes
+        Channels of the logits: classes including background, or regions.
+    **kwargs
+        Further arguments of the network, e.g. ``deep_supervision=True``.
+
+    Raises
+    ------
+    UsageError
+        If no network has this name or an argument has an impossible value.
+    """
+    if name not in _MODELS:
+        close = difflib.get_close_matches(name, _MODELS)
+        hint = f"did you mean {' or '.join(close)}? " if close else ""
+        raise UsageError(f"there is no network {name!r}", cure=f"{hint}the networks are {', '.join(_MODELS)}")
+    return _MODELS[name](in_channels, num_classes, **kwargs)

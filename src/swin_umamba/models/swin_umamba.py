@@ -1,0 +1,120 @@
+"""Swin-UMamba: a VMamba encoder with a convolutional U-Net decoder."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from swin_umamba.models.network import SegmentationNetwork
+from swin_umamba.models.vmamba import VMambaEncoder
+from swin_umamba.modules.residual_block import ResidualBlock, UpBlock, named_conv
+
+STEM_KERNEL = 7
+PATCH_SIZE = 2
+
+
+class SwinUMamba(SegmentationNetwork):
+    """Swin-UMamba, with skips at every resolution from 1/1 to 1/16.
+
+    Parameters
+    ----------
+    in_channels
+        Channels of the image.
+    num_classes
+        Channels of the logits: classes including background, or regions.
+    depths
+        VSS blocks of each encoder stage.
+    features_per_stage
+        Channels of each encoder stage (1/4, 1/8, 1/16, 1/32). The stem and the full-resolution decoder
+        have half as many as the first stage.
+    d_state
+        Size of the hidden state of the scan.
+    drop_path_rate
+        Stochastic-depth rate of the last encoder block; it grows linearly from 0 at the first.
+    deep_supervision
+        Return the logits of four heads (1/1, 1/2, 1/4, 1/8) instead of the finest alone.
+    activation_checkpointing
+        Trade time for memory while training: compute the inside of each VSS block again in the backward
+        pass.
+    backend
+        Name of the scan backend; None chooses by device.
+
+    Raises
+    ------
+    UsageError
+        If a size is not positive or the number of stages is not four.
+
+    References
+    ----------
+    Liu et al., "Swin-UMamba: Mamba-based UNet with ImageNet-based pretraining", arXiv 2402.03302,
+    section 2 (version 2).
+    """
+
+    deep_supervision_scales = (1.0, 1 / 2, 1 / 4, 1 / 8)
+
+    def __init__(
+        self,
+        in_channels: int = 3,
+        num_classes: int = 2,
+        *,
+        depths: Sequence[int] = (2, 2, 9, 2),
+        features_per_stage: Sequence[int] = (96, 192, 384, 768),
+        d_state: int = 16,
+        drop_path_rate: float = 0.2,
+        deep_supervision: bool = False,
+        activation_checkpointing: bool = False,
+        backend: str | None = None,
+    ) -> None:
+        super().__init__(in_channels, num_classes, depths, features_per_stage)
+        self.deep_supervision = deep_supervision
+        dim1, dim2, dim3, dim4 = features_per_stage
+        dim0 = dim1 // 2
+        self.stem = nn.Sequential(
+            nn.Conv2d(in_channels, dim0, STEM_KERNEL, stride=2, padding=STEM_KERNEL // 2),
+            nn.InstanceNorm2d(dim0, affine=True),
+        )
+        self.vssm_encoder = VMambaEncoder(
+            dim0,
+            PATCH_SIZE,
+            depths=depths,
+            features_per_stage=features_per_stage,
+            d_state=d_state,
+            drop_path_rate=drop_path_rate,
+            activation_checkpointing=activation_checkpointing,
+            backend=backend,
+        )
+        self.encoder1 = _residual_layer(in_channels, dim0)
+        self.encoder2 = _residual_layer(dim0, dim1)
+        self.encoder3 = _residual_layer(dim1, dim2)
+        self.encoder4 = _residual_layer(dim2, dim3)
+        self.encoder5 = _residual_layer(dim3, dim4)
+        # Each decoder ends at the resolution of the encoder with the number one lower; the order of
+        # construction is the order of the public state dict.
+        self.decoder6 = UpBlock(dim4, dim4)
+        self.decoder5 = UpBlock(dim4, dim3)
+        self.decoder4 = UpBlock(dim3, dim2)
+        self.decoder3 = UpBlock(dim2, dim1)
+        self.decoder2 = UpBlock(dim1, dim0)
+        self.decoder1 = _residual_layer(dim0, dim0)
+        self.out_layers = nn.ModuleList(
+            nn.Sequential(OrderedDict(conv=named_conv(nn.Conv2d(dim, num_classes, 1))))
+            for dim in (dim0, dim1, dim2, dim3)
+        )
+
+    def segment(self, x: Tensor) -> list[Tensor]:
+        """Map (batch, in_channels, 32i, 32j) to the logits of the heads in use, finest first."""
+        stem = self.stem(x)
+        stage1, stage2, stage3, stage4 = (feature.permute(0, 3, 1, 2) for feature in self.vssm_encoder(stem))
+        at16 = self.decoder6(stage4, self.encoder5(stage3))
+        at8 = self.decoder5(at16, self.encoder4(stage2))
+        at4 = self.decoder4(at8, self.encoder3(stage1))
+        at2 = self.decoder3(at4, self.encoder2(stem))
+        at1 = self.decoder1(self.decoder2(at2, self.encoder1(x)))
+        features = [at1, at2, at4, at8] if self.deep_supervision else [at1]
+        return [head(feature) for head, feature in zip(self.out_layers, features, strict=False)]
+
+
+def _residual_layer(in_channels: int, out_channels: int) -> nn.Sequential:
+    return nn.Sequential(OrderedDict(layer=ResidualBlock(in_channels, out_channels)))

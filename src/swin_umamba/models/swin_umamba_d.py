@@ -1,0 +1,191 @@
+"""Swin-UMamba-dagger: a VMamba encoder with a VSS decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from swin_umamba.models.network import SegmentationNetwork
+from swin_umamba.models.vmamba import VMambaEncoder, drop_path_schedule
+from swin_umamba.modules.patching import PatchExpand
+from swin_umamba.modules.residual_block import NEGATIVE_SLOPE
+from swin_umamba.modules.vss_block import VSSLayer
+
+PATCH_SIZE = 4
+DECODER_DEPTH = 2
+
+
+class SwinUMambaD(SegmentationNetwork):
+    """Swin-UMamba-dagger: everything runs at 1/4 of the input size and below.
+
+    The last step to full resolution is a learnt pixel shuffle, so the network is smaller and faster than
+    ``SwinUMamba``.
+
+    Parameters
+    ----------
+    in_channels
+        Channels of the image.
+    num_classes
+        Channels of the logits: classes including background, or regions.
+    depths
+        VSS blocks of each encoder stage.
+    features_per_stage
+        Channels of each stage (1/4, 1/8, 1/16, 1/32).
+    d_state
+        Size of the hidden state of the scan.
+    drop_path_rate
+        Stochastic-depth rate at the bottleneck; it falls linearly to 0 at the first block of the encoder
+        and at the last one of the decoder.
+    deep_supervision
+        Return the logits of four heads (1/1, 1/4, 1/8, 1/16) instead of the finest alone.
+    activation_checkpointing
+        Trade time for memory while training: compute the inside of each VSS block again in the backward
+        pass.
+    backend
+        Name of the scan backend; None chooses by device.
+
+    Raises
+    ------
+    UsageError
+        If a size is not positive or the number of stages is not four.
+
+    References
+    ----------
+    Liu et al., "Swin-UMamba: Mamba-based UNet with ImageNet-based pretraining", arXiv 2402.03302,
+    section 2 (version 2).
+    """
+
+    deep_supervision_scales = (1.0, 1 / 4, 1 / 8, 1 / 16)
+
+    def __init__(
+        self,
+        in_channels: int = 3,
+        num_classes: int = 2,
+        *,
+        depths: Sequence[int] = (2, 2, 9, 2),
+        features_per_stage: Sequence[int] = (96, 192, 384, 768),
+        d_state: int = 16,
+        drop_path_rate: float = 0.2,
+        deep_supervision: bool = False,
+        activation_checkpointing: bool = False,
+        backend: str | None = None,
+    ) -> None:
+        super().__init__(in_channels, num_classes, depths, features_per_stage)
+        self.vssm_encoder = VMambaEncoder(
+            in_channels,
+            PATCH_SIZE,
+            depths=depths,
+            features_per_stage=features_per_stage,
+            d_state=d_state,
+            drop_path_rate=drop_path_rate,
+            activation_checkpointing=activation_checkpointing,
+            backend=backend,
+        )
+        self.decoder = VSSDecoder(
+            num_classes,
+            features_per_stage=features_per_stage,
+            d_state=d_state,
+            drop_path_rate=drop_path_rate,
+            deep_supervision=deep_supervision,
+            activation_checkpointing=activation_checkpointing,
+            backend=backend,
+        )
+        self.apply(_init_conv)
+
+    @property
+    def deep_supervision(self) -> bool:
+        """Whether ``forward`` returns all heads. It lies on the decoder, where nnU-Net looks for it."""
+        return self.decoder.deep_supervision
+
+    @deep_supervision.setter
+    def deep_supervision(self, enabled: bool) -> None:
+        self.decoder.deep_supervision = enabled
+
+    def segment(self, x: Tensor) -> list[Tensor]:
+        """Map (batch, in_channels, 32i, 32j) to the logits of the heads in use, finest first."""
+        return self.decoder(self.vssm_encoder(x))
+
+
+class VSSDecoder(nn.Module):
+    """From the coarsest stage upwards: expand, append the skip, reduce, VSS blocks; then expand by 4.
+
+    Parameters
+    ----------
+    num_classes
+        Channels of the logits.
+    features_per_stage
+        Channels of the encoder stages, finest first.
+    d_state
+        Size of the hidden state of the scan.
+    drop_path_rate
+        Stochastic-depth rate of the first, coarsest block; it falls linearly to 0 at the last.
+    deep_supervision
+        Return the logits of every resolution instead of the finest alone.
+    activation_checkpointing
+        Compute the inside of each VSS block again in the backward pass.
+    backend
+        Name of the scan backend; None chooses by device.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        features_per_stage: Sequence[int],
+        d_state: int,
+        drop_path_rate: float,
+        deep_supervision: bool,
+        activation_checkpointing: bool,
+        backend: str | None,
+    ) -> None:
+        super().__init__()
+        self.deep_supervision = deep_supervision
+        coarse_to_fine = list(reversed(features_per_stage))
+        dims = coarse_to_fine[1:]
+        finest = dims[-1]
+        rates = drop_path_schedule(drop_path_rate, 0.0, [DECODER_DEPTH] * len(dims))
+        # The order of construction is the order of the public state dict.
+        self.stages = nn.ModuleList(
+            VSSLayer(
+                dim,
+                stage_rates,
+                d_state=d_state,
+                activation_checkpointing=activation_checkpointing,
+                backend=backend,
+            )
+            for dim, stage_rates in zip(dims, rates, strict=True)
+        )
+        self.expand_layers = nn.ModuleList(
+            PatchExpand(coarse, fine) for coarse, fine in zip(coarse_to_fine, dims, strict=False)
+        )
+        self.expand_layers.append(PatchExpand(finest, finest, scale=PATCH_SIZE))
+        self.seg_layers = nn.ModuleList(nn.Conv2d(dim, num_classes, 1) for dim in (*dims, finest))
+        self.concat_back_dim = nn.ModuleList(nn.Linear(2 * dim, dim) for dim in dims)
+
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        """Map the channels-last encoder stages, finest first, to logits (batch, num_classes, h, w).
+
+        Returns the heads finest first: full resolution, then 1/4, 1/8, 1/16 under deep supervision.
+        """
+        x = features[-1]
+        heads = []
+        for stage, skip in enumerate(reversed(features[:-1])):
+            x = self.expand_layers[stage](x)
+            x = self.concat_back_dim[stage](torch.cat([x, skip], dim=-1))
+            x = self.stages[stage](x)
+            if self.deep_supervision:
+                heads.append(self._logits(stage, x))
+        heads.append(self._logits(-1, self.expand_layers[-1](x)))
+        return heads[::-1]
+
+    def _logits(self, head: int, x: Tensor) -> Tensor:
+        return self.seg_layers[head](x.permute(0, 3, 1, 2))
+
+
+def _init_conv(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, a=NEGATIVE_SLOPE)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

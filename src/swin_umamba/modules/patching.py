@@ -1,0 +1,91 @@
+"""Changes of resolution between VSS stages: patch embedding, merging and expanding, all channels-last."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class PatchEmbed(nn.Module):
+    """Cut an image into square patches and project each to one normalised vector.
+
+    Parameters
+    ----------
+    in_channels
+        Channels of the input.
+    dim
+        Channels of the output.
+    patch_size
+        Edge of a patch in pixels.
+    """
+
+    def __init__(self, in_channels: int, dim: int, patch_size: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(in_channels, dim, kernel_size=patch_size, stride=patch_size)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, in_channels, height, width) to (batch, height/patch, width/patch, dim)."""
+        return self.norm(self.proj(x).permute(0, 2, 3, 1))
+
+
+class PatchMerging(nn.Module):
+    """Halve the resolution: concatenate each 2x2 neighbourhood, normalise and reduce it.
+
+    Parameters
+    ----------
+    dim
+        Channels of the input.
+    out_dim
+        Channels of the output.
+
+    References
+    ----------
+    Liu et al., "Swin Transformer", arXiv 2103.14030, section 3.1.
+    """
+
+    def __init__(self, dim: int, out_dim: int) -> None:
+        super().__init__()
+        self.reduction = nn.Linear(4 * dim, out_dim, bias=False)
+        self.norm = nn.LayerNorm(4 * dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, height, width, dim) to (batch, height // 2, width // 2, out_dim).
+
+        A last odd row or column has no partner and is left out.
+        """
+        height, width = x.shape[1] // 2, x.shape[2] // 2
+        x = x[:, : 2 * height, : 2 * width].unflatten(2, (width, 2)).unflatten(1, (height, 2))
+        # (batch, height, row, width, column, dim): pretrained weights expect the four neighbours in the
+        # order upper left, lower left, upper right, lower right, so the row runs faster than the column.
+        x = x.permute(0, 1, 3, 4, 2, 5).flatten(3)
+        return self.reduction(self.norm(x))
+
+
+class PatchExpand(nn.Module):
+    """Raise the resolution: project each pixel to ``scale * scale`` pixels and normalise each.
+
+    Parameters
+    ----------
+    dim
+        Channels of the input.
+    out_dim
+        Channels of the output.
+    scale
+        Factor by which height and width grow.
+
+    References
+    ----------
+    Cao et al., "Swin-Unet", arXiv 2105.05537, section 3.5.
+    """
+
+    def __init__(self, dim: int, out_dim: int, scale: int = 2) -> None:
+        super().__init__()
+        self.scale = scale
+        self.expand = nn.Linear(dim, scale * scale * out_dim, bias=False)
+        self.norm = nn.LayerNorm(out_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, height, width, dim) to (batch, scale * height, scale * width, out_dim)."""
+        x = self.expand(x).unflatten(-1, (self.scale, self.scale, -1))
+        # The norm is per vector, so it may run before the pixels move: on contiguous memory.
+        return self.norm(x).permute(0, 1, 3, 2, 4, 5).flatten(3, 4).flatten(1, 2)

@@ -1,0 +1,64 @@
+"""The two convolutional blocks of Swin-UMamba's decoder: residual block and up-sampling block."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+NEGATIVE_SLOPE = 0.01
+
+
+def named_conv(conv: nn.Module) -> nn.Sequential:
+    """Wrap a convolution so that its parameters are called ``conv.weight``, as in the public checkpoints."""
+    return nn.Sequential(OrderedDict(conv=conv))
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions with instance norm and a shortcut; LeakyReLU after the first and after the sum.
+
+    The norms have no parameters and use the statistics of each image, in training and in evaluation.
+
+    Parameters
+    ----------
+    in_channels, out_channels
+        If they differ, the shortcut is a normalised 1x1 convolution, otherwise the identity.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv1 = named_conv(nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False))
+        self.conv2 = named_conv(nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False))
+        self.conv3: nn.Sequential | None = None
+        if in_channels != out_channels:
+            self.conv3 = named_conv(nn.Conv2d(in_channels, out_channels, 1, bias=False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, in_channels, height, width) to (batch, out_channels, height, width)."""
+        shortcut = x if self.conv3 is None else F.instance_norm(self.conv3(x))
+        x = F.leaky_relu(F.instance_norm(self.conv1(x)), NEGATIVE_SLOPE, inplace=True)
+        x = F.instance_norm(self.conv2(x))
+        return F.leaky_relu(x + shortcut, NEGATIVE_SLOPE, inplace=True)
+
+
+class UpBlock(nn.Module):
+    """Double the resolution with a transposed convolution, append the skip, and fuse both residually.
+
+    Parameters
+    ----------
+    in_channels
+        Channels of the coarse input.
+    out_channels
+        Channels of the skip and of the output.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.transp_conv = named_conv(nn.ConvTranspose2d(in_channels, out_channels, 2, stride=2, bias=False))
+        self.conv_block = ResidualBlock(2 * out_channels, out_channels)
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        """Map (batch, in_channels, h, w) and (batch, out_channels, 2h, 2w) to the shape of the skip."""
+        return self.conv_block(torch.cat([self.transp_conv(x), skip], dim=1))

@@ -1,0 +1,101 @@
+"""The 2D selective scan layer (SS2D) of VMamba, the operator inside every VSS block."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from swin_umamba.ops.ss2d_scan import ss2d_scan
+
+NUM_DIRECTIONS = 4
+"""Row-major, column-major, and both reversed: the first axis of every stacked parameter, in this order."""
+
+EXPANSION = 2
+CHANNELS_PER_DT_RANK = 16
+DT_MIN, DT_MAX, DT_FLOOR = 1e-3, 1e-1, 1e-4
+
+
+class SS2D(nn.Module):
+    """2D selective scan: project, depthwise convolution, four directional scans, gate, project back.
+
+    The activation stays channels-last from end to end. Each pixel is projected once to the parameters of
+    all four directions; the scan itself walks the image, so no flipped or transposed copy exists.
+
+    Parameters
+    ----------
+    d_model
+        Channels of the input and the output.
+    d_state
+        Size N of the hidden state of each channel.
+    backend
+        Name of the scan backend; None chooses by device (see ``swin_umamba.ops.backend``).
+
+    Notes
+    -----
+    The projections run in the dtype of the input (half precision under autocast), the scan always in
+    float32 or wider: its recurrence multiplies hundreds of factors close to one.
+
+    References
+    ----------
+    Liu et al., "VMamba: Visual State Space Model", arXiv 2401.10166, section 4.2 (version 1).
+    """
+
+    def __init__(self, d_model: int, d_state: int = 16, *, backend: str | None = None) -> None:
+        super().__init__()
+        d_inner = EXPANSION * d_model
+        dt_rank = math.ceil(d_model / CHANNELS_PER_DT_RANK)
+        self.d_state = d_state
+        self.backend = backend
+        self.x_proj_weight = nn.Parameter(torch.empty(NUM_DIRECTIONS, dt_rank + 2 * d_state, d_inner))
+        self.dt_projs_weight = nn.Parameter(torch.empty(NUM_DIRECTIONS, d_inner, dt_rank))
+        self.dt_projs_bias = nn.Parameter(torch.empty(NUM_DIRECTIONS, d_inner))
+        self.A_logs = nn.Parameter(torch.empty(NUM_DIRECTIONS * d_inner, d_state))
+        self.Ds = nn.Parameter(torch.empty(NUM_DIRECTIONS * d_inner))
+        self.in_proj = nn.Linear(d_model, 2 * d_inner, bias=False)
+        self.conv2d = nn.Conv2d(d_inner, d_inner, kernel_size=3, padding=1, groups=d_inner)
+        self.out_norm = nn.LayerNorm(d_inner)
+        self.out_proj = nn.Linear(d_inner, d_model, bias=False)
+        self.reset_scan_parameters()
+
+    @torch.no_grad()
+    def reset_scan_parameters(self) -> None:
+        """Initialise the scan as Mamba does (Gu & Dao, arXiv 2312.00752, section 3.6).
+
+        The step sizes ``softplus(bias)`` are log-uniform in [0.001, 0.1], the state matrix is the real
+        S4D initialisation A = -(1, 2, ..., N), the skip term is one.
+        """
+        _, d_inner, dt_rank = self.dt_projs_weight.shape
+        nn.init.uniform_(self.x_proj_weight, -(d_inner**-0.5), d_inner**-0.5)
+        nn.init.uniform_(self.dt_projs_weight, -(dt_rank**-0.5), dt_rank**-0.5)
+        log_dt = torch.empty_like(self.dt_projs_bias).uniform_(math.log(DT_MIN), math.log(DT_MAX))
+        dt = log_dt.exp().clamp(min=DT_FLOOR)
+        self.dt_projs_bias.copy_(dt + torch.log(-torch.expm1(-dt)))  # the inverse of softplus
+        states = torch.arange(1, self.d_state + 1, dtype=self.A_logs.dtype, device=self.A_logs.device)
+        self.A_logs.copy_(states.log().expand_as(self.A_logs))
+        self.Ds.fill_(1.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, height, width, d_model) to the same shape."""
+        x, z = self.in_proj(x).chunk(2, dim=-1)
+        x = F.silu(self.conv2d(x.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
+        y = self.out_norm(self._scan(x).to(self.out_norm.weight.dtype))
+        return self.out_proj(y * F.silu(z))
+
+    def _scan(self, x: Tensor) -> Tensor:
+        d_inner = x.shape[-1]
+        # One matrix product for all directions: the projection is pointwise, so it can be done before
+        # the pixels are put into any order.
+        x_dbl = F.linear(x, self.x_proj_weight.flatten(0, 1)).unflatten(-1, (NUM_DIRECTIONS, -1))
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        return ss2d_scan(
+            x.to(dtype),
+            x_dbl.to(dtype),
+            self.dt_projs_weight.to(dtype),
+            self.dt_projs_bias.to(dtype),
+            -self.A_logs.to(dtype).exp().view(NUM_DIRECTIONS, d_inner, self.d_state),
+            self.Ds.to(dtype).view(NUM_DIRECTIONS, d_inner),
+            backend=self.backend,
+        )

@@ -1,0 +1,110 @@
+"""The visual state space block: a pre-norm residual SS2D with stochastic depth, and stages of such blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from swin_umamba.modules.ss2d import SS2D
+
+
+class DropPath(nn.Module):
+    """Stochastic depth: while training, zero a residual branch for whole samples.
+
+    Parameters
+    ----------
+    drop_prob
+        Probability in [0, 1) with which a sample loses the branch. The kept samples are divided by
+        ``1 - drop_prob``, so that the expectation does not change.
+
+    References
+    ----------
+    Huang et al., "Deep Networks with Stochastic Depth", arXiv 1603.09382.
+    """
+
+    def __init__(self, drop_prob: float = 0.0) -> None:
+        super().__init__()
+        self.drop_prob = drop_prob
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, ...) to the same shape."""
+        if self.drop_prob == 0.0 or not self.training:
+            return x
+        keep_prob = 1.0 - self.drop_prob
+        mask = x.new_empty((x.shape[0],) + (1,) * (x.ndim - 1)).bernoulli_(keep_prob)
+        return x * (mask / keep_prob)
+
+    def extra_repr(self) -> str:
+        return f"drop_prob={self.drop_prob:.3f}"
+
+
+class VSSBlock(nn.Module):
+    """``x + DropPath(SS2D(LayerNorm(x)))``: the first-generation VMamba block, without an MLP.
+
+    Parameters
+    ----------
+    dim
+        Channels.
+    drop_path
+        Stochastic-depth probability.
+    d_state
+        Size of the hidden state of the scan.
+    backend
+        Name of the scan backend; None chooses by device.
+    """
+
+    def __init__(
+        self, dim: int, *, drop_path: float = 0.0, d_state: int = 16, backend: str | None = None
+    ) -> None:
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(dim)
+        self.self_attention = SS2D(dim, d_state, backend=backend)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, height, width, dim) to the same shape."""
+        return x + self.drop_path(self.self_attention(self.ln_1(x)))
+
+
+class VSSLayer(nn.Module):
+    """One stage: VSS blocks in sequence.
+
+    Parameters
+    ----------
+    dim
+        Channels.
+    drop_path
+        Stochastic-depth probability of each block; its length is the number of blocks.
+    d_state
+        Size of the hidden state of the scan.
+    activation_checkpointing
+        Keep only the input of each block while training and compute the rest again in the backward pass.
+    backend
+        Name of the scan backend; None chooses by device.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        drop_path: Sequence[float],
+        *,
+        d_state: int = 16,
+        activation_checkpointing: bool = False,
+        backend: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.activation_checkpointing = activation_checkpointing
+        self.blocks = nn.ModuleList(
+            VSSBlock(dim, drop_path=rate, d_state=d_state, backend=backend) for rate in drop_path
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, height, width, dim) to the same shape."""
+        for block in self.blocks:
+            if self.activation_checkpointing and self.training:
+                x = checkpoint(block, x, use_reentrant=False)
+            else:
+                x = block(x)
+        return x
