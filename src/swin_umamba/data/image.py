@@ -1,0 +1,117 @@
+"""The image that every reader returns, and the comparison of two image grids."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from swin_umamba.errors import GeometryError
+
+if TYPE_CHECKING:
+    from nibabel import Nifti1Header
+
+# NIfTI headers hold float32 and orientation as a quaternion whose first component is recomputed from the
+# other three, which costs half of the digits near 180 degrees. These bounds are above that error and far
+# below a voxel.
+SPACING_RELATIVE_TOLERANCE = 1e-3
+DIRECTION_TOLERANCE = 1e-3
+ORIGIN_TOLERANCE_IN_VOXELS = 1e-2
+
+# Larger claims come from damaged or hostile headers, or need cropping before segmentation anyway.
+MAX_VOXELS = 2**30
+
+# The world directions of the array axes (z, y, x) of an image without a header.
+_PLAIN_DIRECTION = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """An image or label map with its place in the world.
+
+    Attributes
+    ----------
+    data
+        ``(channels, y, x)`` or ``(channels, z, y, x)``, C-contiguous, in native byte order and the dtype of
+        the file. Axis order is that of SimpleITK: the array of a NIfTI file is transposed, not reoriented.
+    spacing
+        Distance of neighbouring voxels along each spatial axis of ``data``, in its order, in mm. 1.0 for
+        pictures.
+    origin
+        World position (x, y, z; NIfTI's RAS+, mm) of voxel 0.
+    direction
+        One world unit vector for each spatial axis of ``data``, in its order.
+    path
+        The file, or the first of several files, that the image was read from.
+    header
+        The NIfTI header, so that a label map can be written with exactly the same one; None for other
+        formats.
+    """
+
+    data: np.ndarray
+    spacing: tuple[float, ...]
+    origin: tuple[float, ...]
+    direction: tuple[tuple[float, ...], ...]
+    path: Path
+    header: Nifti1Header | None = field(default=None, repr=False)
+
+    @property
+    def num_channels(self) -> int:
+        """Number of channels."""
+        return self.data.shape[0]
+
+    @property
+    def spatial_shape(self) -> tuple[int, ...]:
+        """Shape without the channels: ``(y, x)`` or ``(z, y, x)``."""
+        return self.data.shape[1:]
+
+    def with_data(self, data: np.ndarray) -> Image:
+        """Return the image with other voxels on the same grid."""
+        return replace(self, data=np.ascontiguousarray(data))
+
+    @classmethod
+    def without_geometry(cls, data: np.ndarray, path: Path) -> Image:
+        """Return an image of a format that holds no geometry: spacing 1, origin 0, axes along the world's."""
+        ndim = data.ndim - 1
+        return cls(
+            data=np.ascontiguousarray(data),
+            spacing=(1.0,) * ndim,
+            origin=(0.0, 0.0, 0.0),
+            direction=_PLAIN_DIRECTION[-ndim:],
+            path=path,
+        )
+
+
+def check_same_grid(image: Image, other: Image) -> None:
+    """Refuse two images whose voxels do not lie at the same places of the world.
+
+    Raises
+    ------
+    GeometryError
+        Names every property that differs (shape, spacing, origin, direction) with both values.
+    """
+    differences = []
+    if image.spatial_shape != other.spatial_shape:
+        differences.append(f"shape {image.spatial_shape} and {other.spatial_shape}")
+    elif not np.allclose(image.spacing, other.spacing, rtol=SPACING_RELATIVE_TOLERANCE, atol=0):
+        differences.append(f"spacing {_rounded(image.spacing)} and {_rounded(other.spacing)} mm")
+    origin_tolerance = ORIGIN_TOLERANCE_IN_VOXELS * min(*image.spacing, *other.spacing)
+    if not np.allclose(image.origin, other.origin, rtol=0, atol=origin_tolerance):
+        differences.append(f"origin {_rounded(image.origin)} and {_rounded(other.origin)} mm")
+    if len(image.direction) == len(other.direction) and not np.allclose(
+        image.direction, other.direction, rtol=0, atol=DIRECTION_TOLERANCE
+    ):
+        rows = [tuple(_rounded(axis) for axis in each.direction) for each in (image, other)]
+        differences.append(f"direction {rows[0]} and {rows[1]}")
+    if differences:
+        raise GeometryError(
+            f"two images that belong together lie on different grids: {'; '.join(differences)}",
+            where=f"{image.path} and {other.path}",
+            cure="resample one of them onto the grid of the other, or correct the wrong header",
+        )
+
+
+def _rounded(values: tuple[float, ...]) -> tuple[float, ...]:
+    return tuple(float(f"{value:.6g}") for value in values)

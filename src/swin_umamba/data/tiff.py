@@ -1,0 +1,123 @@
+"""TIFF files through tifffile: pictures, and volumes of several pages."""
+
+from __future__ import annotations
+
+import io
+import logging
+import math
+from pathlib import Path
+
+import numpy as np
+import tifffile
+
+from swin_umamba.data.image import MAX_VOXELS
+from swin_umamba.data.pictures import check_pixels, drop_alpha
+from swin_umamba.errors import DataError
+
+# Pages are the slices of a volume whatever tifffile calls their axis; time and position are not.
+_SLICE_AXES = "ZQI"
+_MINISBLACK, _RGB, _PALETTE, _YCBCR = 1, 2, 3, 6
+_DAMAGED = "copy or download the file again; it is damaged"
+
+# tifffile logs damage that it can live with; what it returns then is checked or refused here.
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+
+
+def read_tiff(path: Path, *, indexed: bool) -> np.ndarray:
+    """Read a TIFF file.
+
+    Parameters
+    ----------
+    path
+        A file with one page, or with several of one shape (a volume).
+    indexed
+        Return the indices of a palette picture (a label map) and not its colours.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(channels, y, x)`` or ``(channels, z, y, x)`` in the dtype of the file. An opaque alpha channel is
+        dropped.
+
+    Raises
+    ------
+    DataError
+        The file is damaged, too large, or holds something other than one picture or volume.
+    """
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            page, axes = _check_layout(path, tiff)
+            data = tiff.series[0].asarray()
+            photometric = int(page.photometric)
+            colormap = page.colormap
+    except DataError:
+        raise
+    except Exception as error:
+        # tifffile and its decoders let many kinds of error through on damaged bytes (struct, value, index).
+        raise DataError(
+            f"the TIFF file is damaged or of an unknown kind: {error}", where=path, cure=_DAMAGED
+        ) from error
+    data = data.astype(data.dtype.newbyteorder("="), copy=False)
+    if data.dtype == bool:
+        data = data.astype(np.uint8)
+    if photometric == _PALETTE and not indexed:
+        # 16-bit colours of which writers fill the upper byte.
+        data, axes = (colormap >> 8).astype(np.uint8)[:, data], "C" + axes
+    return _channels_first(path, data, axes, has_alpha=photometric == _RGB)
+
+
+def _check_layout(path: Path, tiff: tifffile.TiffFile) -> tuple[tifffile.TiffPage, str]:
+    """Check sizes against the file before anything is decoded; return the first page and the axes."""
+    if len(tiff.series) != 1:
+        raise DataError(
+            f"the file holds {len(tiff.series)} images of different shapes",
+            where=path,
+            cure="save each image as a file of its own",
+        )
+    series = tiff.series[0]
+    page = series.keyframe
+    if math.prod(series.shape) > MAX_VOXELS:
+        raise DataError(
+            f"the file claims {math.prod(series.shape)} values; the limit is {MAX_VOXELS}",
+            where=path,
+            cure="crop the image or cut it into tiles; if it is not that large, the file is damaged",
+        )
+    check_pixels(path, page.imagewidth * page.imagelength)
+    if int(page.photometric) not in (_MINISBLACK, _RGB, _PALETTE, _YCBCR) or page.dtype.kind not in "biuf":
+        raise DataError(
+            f"TIFF images of kind {page.photometric!s} with values of type {page.dtype} are not supported",
+            where=path,
+            cure="convert the image to RGB or grey (black is 0)",
+        )
+    file_bytes = tiff.filehandle.size
+    for number, each in enumerate(series.pages):
+        segments = list(zip(each.dataoffsets, each.databytecounts, strict=True))
+        # A missing segment would be filled with zeros without a word.
+        if not segments or any(count < 1 or offset + count > file_bytes for offset, count in segments):
+            raise DataError(f"pixels of page {number + 1} are missing", where=path, cure=_DAMAGED)
+    return page, series.axes
+
+
+def _channels_first(path: Path, data: np.ndarray, axes: str, *, has_alpha: bool) -> np.ndarray:
+    for letter in [letter for letter in axes if letter not in "YX"]:
+        position = axes.index(letter)
+        if data.shape[position] == 1:
+            data, axes = data.squeeze(position), axes.replace(letter, "")
+    slices = [letter for letter in axes if letter in _SLICE_AXES]
+    channels = [letter for letter in axes if letter in "SC"]
+    if len(slices) > 1 or len(channels) > 1 or len(axes) != 2 + len(slices) + len(channels):
+        raise DataError(
+            f"the file holds an image of shape {data.shape} with the axes {axes}, no picture or volume",
+            where=path,
+            cure="save one picture or volume a file, without axes of time or position",
+        )
+    order = [axes.index(letter) for letter in [*channels, *slices, "Y", "X"]]
+    data = data.transpose(order) if channels else data.transpose(order)[None]
+    return drop_alpha(path, data) if has_alpha and data.shape[0] == 4 else data
+
+
+def tiff_bytes(labels: np.ndarray) -> bytes:
+    """Return a grey TIFF file with ``labels`` (y, x) or (z, y, x), one page a slice."""
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, labels, photometric="minisblack", compression="zlib", metadata=None)
+    return buffer.getvalue()
