@@ -110,6 +110,6 @@ class SegmentationNetwork(nn.Module):
             )
         if min(x.shape[-2:]) < STRIDE:
             raise DataError(
-                f"an image of {x.shape[-2]}x{x.shape[-1]} pixels is too small: at least {STRIDE}x{STRIDE} are needed",
+                f"an image of {x.shape[-2]}x{x.shape[-1]} pixels is smaller than {STRIDE}x{STRIDE}",
                 cure=f"pad or resample the image to at least {STRIDE} pixels in each direction",
             )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+from pathlib import Path
 from typing import Any
 
 from swin_umamba.errors import UsageError
 from swin_umamba.models.network import SegmentationNetwork
 from swin_umamba.models.swin_umamba import SwinUMamba
 from swin_umamba.models.swin_umamba_d import SwinUMambaD
+from swin_umamba.weights.convert import load_imagenet_weights
 
 _MODELS: dict[str, type[SwinUMamba] | type[SwinUMambaD]] = {
     "swin_umamba": SwinUMamba,
@@ -25,9 +27,11 @@ def create_model(
     name: str,
     in_channels: int = 3,
     num_classes: int = 2,
+    *,
+    pretrained: str | Path | None = None,
     **kwargs: Any,
 ) -> SegmentationNetwork:
-    """Build a network.
+    """Build a network, optionally with an encoder pretrained on ImageNet.
 
     Parameters
     ----------
@@ -37,6 +41,8 @@ def create_model(
         Channels of the image.
     num_classes
         Channels of the logits: classes including background, or regions.
+    pretrained
+        A VMamba-Tiny ImageNet checkpoint (``.pth`` or ``.safetensors``); None starts from random weights.
     **kwargs
         Further arguments of the network, e.g. ``deep_supervision=True``.
 
@@ -44,9 +50,14 @@ def create_model(
     ------
     UsageError
         If no network has this name or an argument has an impossible value.
+    CheckpointError
+        If the checkpoint is missing, damaged or does not fit the network.
     """
     if name not in _MODELS:
         close = difflib.get_close_matches(name, _MODELS)
         hint = f"did you mean {' or '.join(close)}? " if close else ""
         raise UsageError(f"there is no network {name!r}", cure=f"{hint}the networks are {', '.join(_MODELS)}")
-    return _MODELS[name](in_channels, num_classes, **kwargs)
+    model = _MODELS[name](in_channels, num_classes, **kwargs)
+    if pretrained is not None:
+        load_imagenet_weights(model, pretrained)
+    return model

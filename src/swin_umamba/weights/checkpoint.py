@@ -1,0 +1,188 @@
+"""Reading and writing checkpoints without ever running code from them."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from swin_umamba.errors import CheckpointError, OutputError
+from swin_umamba.files import atomic_write
+
+_FETCH_AGAIN = "copy or download the file again, and compare its size and checksum with the source's"
+
+
+def load_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") -> dict[str, Any]:
+    """Read a checkpoint that may come from a stranger.
+
+    Only tensors and plain values are restored: a file that asks for anything else is refused before any
+    of it runs. NumPy scalars and yacs configurations, which nnU-Net and VMamba put beside their weights,
+    are rebuilt by this module without calling NumPy's or yacs' own unpickling functions.
+
+    Parameters
+    ----------
+    path
+        A file written by ``torch.save``, or a ``.safetensors`` file.
+    map_location
+        The device to put tensors on.
+
+    Returns
+    -------
+    dict
+        The content; for safetensors the state dict.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing, empty, damaged, not a checkpoint, or asks for more than tensors and plain
+        values.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(
+            "there is no checkpoint file at this path", where=path, cure="check the path for typing errors"
+        )
+    try:
+        if path.stat().st_size == 0:
+            raise CheckpointError("the checkpoint is an empty file", where=path, cure=_FETCH_AGAIN)
+        content = _read(path, map_location)
+    except PermissionError as error:
+        raise CheckpointError(
+            "the checkpoint may not be read", where=path, cure="check the file's permissions"
+        ) from error
+    if not isinstance(content, dict):
+        raise CheckpointError(
+            f"the file holds a {type(content).__name__}, not a dictionary",
+            where=path,
+            cure="give a file that holds a state dict or a training checkpoint",
+        )
+    return content
+
+
+def save_checkpoint(path: str | Path, checkpoint: dict[str, Any]) -> None:
+    """Write a checkpoint with ``torch.save``, atomically.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written; what was there before is untouched.
+    """
+    with atomic_write(path) as temporary:
+        try:
+            torch.save(checkpoint, temporary)
+        except RuntimeError as error:  # torch's own file writer does not raise OSError on a full disk
+            raise OutputError(
+                "cannot write the whole checkpoint",
+                where=path,
+                cure="check that there is free space; nothing was changed",
+            ) from error
+
+
+def _read(path: Path, map_location: str | torch.device) -> Any:
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path, device=str(map_location))
+        with _stand_ins_allowed():
+            return torch.load(path, map_location=map_location, weights_only=True)
+    except (PermissionError, CheckpointError):
+        raise
+    except Exception as error:
+        # A damaged file can fail at any instruction, so the kind of exception says nothing.
+        if isinstance(error, pickle.UnpicklingError) and (refused := _refused_global(str(error))):
+            raise CheckpointError(
+                f"the file asks to load {refused!r}, which weights never need; nothing of it ran",
+                where=path,
+                cure="do not trust the file; if you know its author, ask for the state dict alone",
+            ) from error
+        raise CheckpointError(
+            f"the file is damaged, incomplete or not a checkpoint: {_reason(error)}",
+            where=path,
+            cure=_FETCH_AGAIN,
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    # torch puts what its restricted unpickler found in the middle of a page of advice.
+    match = re.search(r"WeightsUnpickler error: (.+)", str(error)) or re.match(r"[^.\n]+", str(error))
+    return f"{type(error).__name__}: {match.group(match.lastindex or 0)}" if match else type(error).__name__
+
+
+def _refused_global(message: str) -> str | None:
+    match = re.search(r"GLOBAL ([\w.]+)", message) or re.search(r"unrecognized function (.+)", message)
+    return match.group(1) if match else None
+
+
+class _NumpyDtype:
+    """Stands in for ``numpy.dtype`` while unpickling: keeps the type code, takes the byte order as state.
+
+    The real class would let a file change the shared dtype objects of the process.
+    """
+
+    def __init__(self, code: str, *_: object) -> None:
+        if not re.fullmatch(r"[biufc]\d{1,2}", code):
+            raise pickle.UnpicklingError(f"a NumPy scalar of type {code!r} is not a number")
+        self.code = code
+        self.byte_order = "="
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.byte_order = state[1]
+
+    def to_numpy(self) -> np.dtype[Any]:
+        return np.dtype(self.code).newbyteorder("=" if self.byte_order == "|" else self.byte_order)  # type: ignore[arg-type]
+
+
+def _numpy_scalar(dtype: _NumpyDtype, data: bytes) -> np.generic:
+    """Rebuild a NumPy scalar from its bytes."""
+    (value,) = np.frombuffer(data, dtype.to_numpy())
+    return value
+
+
+class _Config:
+    """Stands in for the yacs configuration of old VMamba checkpoints: becomes a plain ordered dict."""
+
+    def __new__(cls, *_: object) -> OrderedDict[str, Any]:  # type: ignore[misc]
+        return OrderedDict()
+
+
+def _named(stand_in: Any, module: str, name: str) -> Any:
+    # torch finds an allowed object by these attributes; each name needs an object of its own.
+    stand_in.__module__, stand_in.__name__, stand_in.__qualname__ = module, name, name
+    return stand_in
+
+
+def _scalar_stand_in(module: str) -> Callable[[_NumpyDtype, bytes], np.generic]:
+    return _named(lambda dtype, data: _numpy_scalar(dtype, data), module, "scalar")
+
+
+_STAND_INS: list[Any] = [
+    _scalar_stand_in("numpy.core.multiarray"),  # files written under NumPy 1
+    _scalar_stand_in("numpy._core.multiarray"),  # and under NumPy 2
+    _named(_NumpyDtype, "numpy", "dtype"),
+    _named(_Config, "yacs.config", "CfgNode"),
+]
+_ALLOWING = threading.Lock()
+
+
+@contextmanager
+def _stand_ins_allowed() -> Iterator[None]:
+    # The list of allowed globals belongs to the whole process: replace it for the shortest time, one thread
+    # at a time, and put back what the user had allowed.
+    with _ALLOWING:
+        before = torch.serialization.get_safe_globals()
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(_STAND_INS)
+        try:
+            yield
+        finally:
+            torch.serialization.clear_safe_globals()
+            torch.serialization.add_safe_globals(before)
