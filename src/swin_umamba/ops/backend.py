@@ -6,6 +6,7 @@ import difflib
 import functools
 import importlib
 import os
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -166,6 +167,7 @@ def backend_status(name: str) -> BackendStatus:
     if name == "triton":
         return BackendStatus(name, False, _TRITON_REASON, _TRITON_CURE)
     try:
+        importlib.import_module("numba")
         for operator in ("ss2d_scan", "selective_scan"):
             load_backend(name, operator)
     except (ImportError, OSError) as error:  # a damaged llvmlite fails with OSError
@@ -183,3 +185,10 @@ def load_backend(name: str, operator: str) -> ModuleType:
     if name == "chunked":
         return importlib.import_module("swin_umamba.ops.chunked")
     return importlib.import_module(f"swin_umamba.ops.{name}.{operator}")
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """Context in which matrix products on ``device`` keep the dtype of their inputs."""
+    if torch.amp.is_autocast_available(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()

@@ -1,11 +1,26 @@
-"""The selective scan of Mamba over sequences."""
+"""The selective scan of Mamba over sequences.
+
+The operators ``swin_umamba::selective_scan`` and ``swin_umamba::selective_scan_backward`` are registered with
+PyTorch, so that ``torch.compile`` and ``torch.export`` see one opaque call each. The gate ``z`` is applied
+outside of them.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from swin_umamba.ops.backend import choose_backend, compute_dtype
+from swin_umamba.errors import UsageError
+from swin_umamba.ops.backend import choose_backend, compute_dtype, load_backend, without_autocast
+from swin_umamba.ops.checks import require_dimensions, require_floating_on_one_device, require_shape
 from swin_umamba.ops.reference import selective_scan_reference
+
+_INPUTS = (
+    "Tensor u, Tensor delta, Tensor A, Tensor B, Tensor C, Tensor? D, Tensor? delta_bias, bool delta_softplus"
+)
 
 
 def selective_scan(
@@ -22,6 +37,219 @@ def selective_scan(
     *,
     backend: str | None = None,
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """Selective scan; see `swin_umamba.ops.reference.selective_scan_reference` for the arguments."""
-    choose_backend(u.device, compute_dtype(u.dtype), backend)
-    return selective_scan_reference(u, delta, A, B, C, D, z, delta_bias, delta_softplus, return_last_state)
+    """Selective scan, with the arguments of the ``selective_scan_fn`` of Mamba.
+
+    With ``d_t = softplus(delta_t + delta_bias)`` (softplus only if asked for), for every channel::
+
+        h_t = exp(d_t * A) * h_{t-1} + d_t * B_t * u_t,    h_{-1} = 0
+        y_t = <C_t, h_t> + D * u_t,                        y_t *= silu(z_t)
+
+    Parameters
+    ----------
+    u, delta, z
+        Shape (batch, dim, length). The step ``d_t`` must not be negative.
+    A
+        Negative, shape (dim, d_state).
+    B, C
+        Shape (batch, groups, d_state, length), or (batch, d_state, length) for one group. Channel ``c`` uses
+        group ``c // (dim / groups)``.
+    D, delta_bias
+        Shape (dim,).
+    backend
+        A name of `swin_umamba.ops.backend.BACKENDS`; None chooses by device.
+
+    Returns
+    -------
+    Tensor or tuple of Tensor
+        Output with the shape and dtype of ``u``; with ``return_last_state`` also the last state, shape
+        (batch, dim, d_state), in the dtype that `swin_umamba.ops.backend.compute_dtype` gives.
+
+    Raises
+    ------
+    UsageError
+        If a shape, dtype or device does not fit.
+    BackendError
+        If the backend asked for is missing or does not fit the tensors.
+
+    References
+    ----------
+    Gu and Dao, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces", 2023, algorithm 2.
+    """
+    inputs = {"u": u, "delta": delta, "A": A, "B": B, "C": C, "D": D, "z": z, "delta_bias": delta_bias}
+    require_floating_on_one_device("selective_scan", inputs)
+    B, C = (tensor[:, None] if tensor.dim() == 3 else tensor for tensor in (B, C))
+    _require_shapes(u, delta, A, B, C, D, z, delta_bias)
+    output_dtype = u.dtype
+    dtype = compute_dtype(*(tensor.dtype for tensor in inputs.values() if tensor is not None))
+    backend = choose_backend(u.device, dtype, backend)
+    u, delta, A, B, C = (tensor.to(dtype) for tensor in (u, delta, A, B, C))
+    D, z, delta_bias = (None if tensor is None else tensor.to(dtype) for tensor in (D, z, delta_bias))
+    if backend == "reference":
+        with without_autocast(u.device):
+            y, last_state = selective_scan_reference(
+                u, delta, A, B, C, D, None, delta_bias, delta_softplus, return_last_state=True
+            )
+    else:
+        y, last_state, _ = _selective_scan(u, delta, A, B, C, D, delta_bias, delta_softplus, backend)
+    if z is not None:
+        y = y * F.silu(z)
+    y = y.to(output_dtype)
+    return (y, last_state) if return_last_state else y
+
+
+def _require_shapes(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+) -> None:
+    name = "selective_scan"
+    require_dimensions(name, "u", u, "batch, dim, length")
+    require_dimensions(name, "A", A, "dim, d_state")
+    require_dimensions(name, "B", B, "batch, groups, d_state, length")
+    batch, dim, length = u.shape
+    d_state, groups = A.shape[1], B.shape[1]
+    require_shape(name, "A", A, (dim, d_state), "dim, d_state")
+    for key, tensor in (("delta", delta), ("z", z)):
+        require_shape(name, key, tensor, (batch, dim, length), "batch, dim, length")
+    for key, tensor in (("B", B), ("C", C)):
+        require_shape(name, key, tensor, (batch, groups, d_state, length), "batch, groups, d_state, length")
+    for key, tensor in (("D", D), ("delta_bias", delta_bias)):
+        require_shape(name, key, tensor, (dim,), "dim")
+    if groups == 0 or dim % groups:
+        raise UsageError(f"{dim} channels cannot be divided into {groups} groups", where=name)
+
+
+def _new_states(u: Tensor, A: Tensor, backend: str) -> Tensor:
+    module = load_backend(backend, "selective_scan")
+    return u.new_zeros(module.selective_scan_states_shape(*u.shape, A.shape[1]))
+
+
+def _contiguous(*tensors: Tensor | None) -> list[Tensor | None]:
+    return [None if tensor is None else tensor.contiguous() for tensor in tensors]
+
+
+@torch.library.custom_op(
+    "swin_umamba::selective_scan",
+    mutates_args=(),
+    schema=f"({_INPUTS}, str backend) -> (Tensor y, Tensor last_state, Tensor states)",
+)
+def _selective_scan(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    delta_bias: Tensor | None,
+    delta_softplus: bool,
+    backend: str,
+) -> tuple[Tensor, Tensor, Tensor]:
+    if u.numel() == 0:
+        y = torch.zeros_like(u, memory_format=torch.contiguous_format)
+        return y, u.new_zeros(*u.shape[:2], A.shape[1]), _new_states(u, A, backend)
+    inputs = _contiguous(u, delta, A, B, C, D, delta_bias)
+    with without_autocast(u.device):
+        return load_backend(backend, "selective_scan").selective_scan_forward(*inputs, delta_softplus)
+
+
+@_selective_scan.register_fake
+def _(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    delta_bias: Tensor | None,
+    delta_softplus: bool,
+    backend: str,
+) -> tuple[Tensor, Tensor, Tensor]:
+    y = torch.empty_like(u, memory_format=torch.contiguous_format)
+    return y, u.new_empty(*u.shape[:2], A.shape[1]), _new_states(u, A, backend)
+
+
+@torch.library.custom_op(
+    "swin_umamba::selective_scan_backward",
+    mutates_args=(),
+    schema=f"(Tensor grad_y, Tensor? grad_last_state, Tensor states, {_INPUTS}, str backend) -> "
+    "(Tensor grad_u, Tensor grad_delta, Tensor grad_A, Tensor grad_B, Tensor grad_C, Tensor grad_D, "
+    "Tensor grad_delta_bias)",
+)
+def _selective_scan_backward(
+    grad_y: Tensor,
+    grad_last_state: Tensor | None,
+    states: Tensor,
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    delta_bias: Tensor | None,
+    delta_softplus: bool,
+    backend: str,
+) -> tuple[Tensor, ...]:
+    inputs = _contiguous(u, delta, A, B, C, D, delta_bias)
+    if u.numel() == 0:
+        gradients = [None if tensor is None else torch.zeros_like(tensor) for tensor in inputs]
+    else:
+        outputs = _contiguous(grad_y, grad_last_state)
+        with without_autocast(u.device):
+            gradients = load_backend(backend, "selective_scan").selective_scan_backward(
+                *outputs, states, *inputs, delta_softplus
+            )
+    # A registered operator has to return tensors: an empty one stands for "no such input".
+    return tuple(u.new_empty(0) if gradient is None else gradient for gradient in gradients)
+
+
+@_selective_scan_backward.register_fake
+def _(
+    grad_y: Tensor,
+    grad_last_state: Tensor | None,
+    states: Tensor,
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    delta_bias: Tensor | None,
+    delta_softplus: bool,
+    backend: str,
+) -> tuple[Tensor, ...]:
+    return tuple(
+        u.new_empty(0) if tensor is None else torch.empty_like(tensor, memory_format=torch.contiguous_format)
+        for tensor in (u, delta, A, B, C, D, delta_bias)
+    )
+
+
+def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+    *tensors, ctx.delta_softplus, ctx.backend = inputs
+    ctx.save_for_backward(output[2], *tensors)
+    # Otherwise autograd would hand the backward a tensor of zeros as the gradient of the saved states.
+    ctx.set_materialize_grads(False)
+
+
+def _differentiate(
+    ctx: Any, grad_y: Tensor | None, grad_last_state: Tensor | None, grad_states: Tensor | None
+) -> tuple[Tensor | None, ...]:
+    states, *inputs = ctx.saved_tensors
+    if grad_y is None and grad_last_state is None:
+        return (None,) * 9
+    if grad_y is None:
+        grad_y = torch.zeros_like(inputs[0])
+    gradients = _selective_scan_backward(
+        grad_y, grad_last_state, states, *inputs, ctx.delta_softplus, ctx.backend
+    )
+    present = (
+        gradient if tensor is not None else None for gradient, tensor in zip(gradients, inputs, strict=True)
+    )
+    return (*present, None, None)
+
+
+_selective_scan.register_autograd(_differentiate, setup_context=_save_for_backward)

@@ -1,11 +1,21 @@
-"""The selective scan of an image in four directions."""
+"""The selective scan of an image in four directions, with the projection of dt and the merge inside.
+
+The operators ``swin_umamba::ss2d_scan`` and ``swin_umamba::ss2d_scan_backward`` are registered with PyTorch,
+so that ``torch.compile`` and ``torch.export`` see one opaque call each.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from torch import Tensor
 
-from swin_umamba.ops.backend import choose_backend, compute_dtype
+from swin_umamba.ops.backend import choose_backend, compute_dtype, load_backend, without_autocast
+from swin_umamba.ops.checks import require_dimensions, require_floating_on_one_device, require_shape
 from swin_umamba.ops.reference import ss2d_scan_reference
+
+_INPUTS = "Tensor x, Tensor x_dbl, Tensor dt_projs_weight, Tensor dt_projs_bias, Tensor A, Tensor D"
 
 
 def ss2d_scan(
@@ -18,24 +28,174 @@ def ss2d_scan(
     *,
     backend: str | None = None,
 ) -> Tensor:
-    """Scan an image in four directions and add up the results.
+    """Scan an image along its rows and columns, forwards and backwards, and add up the four results.
+
+    Direction 0 is row-major, 1 column-major, 2 and 3 are 0 and 1 reversed. Along direction ``k``, for every
+    channel::
+
+        dt_t = softplus(dt_projs_weight[k] @ dt_low_t + dt_projs_bias[k])
+        h_t = exp(dt_t * A[k]) * h_{t-1} + dt_t * B_t * x_t,    h_{-1} = 0
+        y_t = <C_t, h_t> + D[k] * x_t
 
     Parameters
     ----------
     x
-        Activation, shape (batch, height, width, d_inner).
+        Activation, channels last, shape (batch, height, width, d_inner).
     x_dbl
-        Shape (batch, height, width, 4, dt_rank + 2 * d_state): for every pixel and direction the low-rank
-        dt, B and C.
-    dt_projs_weight, dt_projs_bias
-        Shapes (4, d_inner, dt_rank) and (4, d_inner).
-    A, D
-        Shapes (4, d_inner, d_state), negative, and (4, d_inner).
+        Projection of ``x`` for each direction, in image order, shape (batch, height, width, 4,
+        dt_rank + 2 * d_state): the low-rank dt, B and C.
+    dt_projs_weight
+        Shape (4, d_inner, dt_rank).
+    dt_projs_bias
+        Shape (4, d_inner).
+    A
+        Negative, shape (4, d_inner, d_state).
+    D
+        Shape (4, d_inner).
+    backend
+        A name of `swin_umamba.ops.backend.BACKENDS`; None chooses by device.
 
     Returns
     -------
     Tensor
-        Shape (batch, height, width, d_inner).
+        Shape and dtype of ``x``. `swin_umamba.ops.backend.compute_dtype` says what it is computed in.
+
+    Raises
+    ------
+    UsageError
+        If a shape, dtype or device does not fit.
+    BackendError
+        If the backend asked for is missing or does not fit the tensors.
+
+    References
+    ----------
+    Liu et al., "VMamba: Visual State Space Model", 2024, section 4.2 (2D selective scan).
     """
-    choose_backend(x.device, compute_dtype(x.dtype), backend)
-    return ss2d_scan_reference(x, x_dbl, dt_projs_weight, dt_projs_bias, A, D)
+    inputs = {
+        "x": x,
+        "x_dbl": x_dbl,
+        "dt_projs_weight": dt_projs_weight,
+        "dt_projs_bias": dt_projs_bias,
+        "A": A,
+        "D": D,
+    }
+    require_floating_on_one_device("ss2d_scan", inputs)
+    _require_shapes(**inputs)
+    dtype = compute_dtype(*(tensor.dtype for tensor in inputs.values()))
+    backend = choose_backend(x.device, dtype, backend)
+    tensors = [tensor.to(dtype) for tensor in inputs.values()]
+    if backend == "reference":
+        with without_autocast(x.device):
+            y = ss2d_scan_reference(*tensors)
+    else:
+        y, _ = _ss2d_scan(*tensors, backend)
+    return y.to(x.dtype)
+
+
+def _require_shapes(
+    x: Tensor, x_dbl: Tensor, dt_projs_weight: Tensor, dt_projs_bias: Tensor, A: Tensor, D: Tensor
+) -> None:
+    name = "ss2d_scan"
+    require_dimensions(name, "x", x, "batch, height, width, d_inner")
+    require_dimensions(name, "dt_projs_weight", dt_projs_weight, "4, d_inner, dt_rank")
+    require_dimensions(name, "A", A, "4, d_inner, d_state")
+    d_inner, dt_rank, d_state = x.shape[3], dt_projs_weight.shape[2], A.shape[2]
+    require_shape(name, "dt_projs_weight", dt_projs_weight, (4, d_inner, dt_rank), "4, d_inner, dt_rank")
+    require_shape(name, "dt_projs_bias", dt_projs_bias, (4, d_inner), "4, d_inner")
+    require_shape(name, "A", A, (4, d_inner, d_state), "4, d_inner, d_state")
+    require_shape(name, "D", D, (4, d_inner), "4, d_inner")
+    axes = "batch, height, width, 4, dt_rank + 2 * d_state"
+    require_shape(name, "x_dbl", x_dbl, (*x.shape[:3], 4, dt_rank + 2 * d_state), axes)
+
+
+def _new_states(x: Tensor, A: Tensor, backend: str) -> Tensor:
+    shape = load_backend(backend, "ss2d_scan").ss2d_scan_states_shape(*x.shape, A.shape[2])
+    return x.new_zeros(shape)
+
+
+@torch.library.custom_op(
+    "swin_umamba::ss2d_scan", mutates_args=(), schema=f"({_INPUTS}, str backend) -> (Tensor y, Tensor states)"
+)
+def _ss2d_scan(
+    x: Tensor,
+    x_dbl: Tensor,
+    dt_projs_weight: Tensor,
+    dt_projs_bias: Tensor,
+    A: Tensor,
+    D: Tensor,
+    backend: str,
+) -> tuple[Tensor, Tensor]:
+    if x.numel() == 0:
+        return torch.zeros_like(x, memory_format=torch.contiguous_format), _new_states(x, A, backend)
+    inputs = [tensor.contiguous() for tensor in (x, x_dbl, dt_projs_weight, dt_projs_bias, A, D)]
+    with without_autocast(x.device):
+        return load_backend(backend, "ss2d_scan").ss2d_scan_forward(*inputs)
+
+
+@_ss2d_scan.register_fake
+def _(
+    x: Tensor,
+    x_dbl: Tensor,
+    dt_projs_weight: Tensor,
+    dt_projs_bias: Tensor,
+    A: Tensor,
+    D: Tensor,
+    backend: str,
+) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(x, memory_format=torch.contiguous_format), _new_states(x, A, backend)
+
+
+@torch.library.custom_op(
+    "swin_umamba::ss2d_scan_backward",
+    mutates_args=(),
+    schema=f"(Tensor grad_y, Tensor states, {_INPUTS}, str backend) -> "
+    "(Tensor grad_x, Tensor grad_x_dbl, Tensor grad_weight, Tensor grad_bias, Tensor grad_A, Tensor grad_D)",
+)
+def _ss2d_scan_backward(
+    grad_y: Tensor,
+    states: Tensor,
+    x: Tensor,
+    x_dbl: Tensor,
+    dt_projs_weight: Tensor,
+    dt_projs_bias: Tensor,
+    A: Tensor,
+    D: Tensor,
+    backend: str,
+) -> tuple[Tensor, ...]:
+    inputs = [tensor.contiguous() for tensor in (x, x_dbl, dt_projs_weight, dt_projs_bias, A, D)]
+    if x.numel() == 0:
+        return tuple(torch.zeros_like(tensor) for tensor in inputs)
+    with without_autocast(x.device):
+        return load_backend(backend, "ss2d_scan").ss2d_scan_backward(grad_y.contiguous(), states, *inputs)
+
+
+@_ss2d_scan_backward.register_fake
+def _(
+    grad_y: Tensor,
+    states: Tensor,
+    x: Tensor,
+    x_dbl: Tensor,
+    dt_projs_weight: Tensor,
+    dt_projs_bias: Tensor,
+    A: Tensor,
+    D: Tensor,
+    backend: str,
+) -> tuple[Tensor, ...]:
+    inputs = (x, x_dbl, dt_projs_weight, dt_projs_bias, A, D)
+    return tuple(torch.empty_like(tensor, memory_format=torch.contiguous_format) for tensor in inputs)
+
+
+def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    *tensors, ctx.backend = inputs
+    ctx.save_for_backward(output[1], *tensors)
+    # Otherwise autograd would hand the backward a tensor of zeros as the gradient of the saved states.
+    ctx.set_materialize_grads(False)
+
+
+def _differentiate(ctx: Any, grad_y: Tensor | None, grad_states: Tensor | None) -> tuple[Tensor | None, ...]:
+    if grad_y is None:
+        return (None,) * 7
+    return (*_ss2d_scan_backward(grad_y, *ctx.saved_tensors, ctx.backend), None)
+
+
+_ss2d_scan.register_autograd(_differentiate, setup_context=_save_for_backward)
