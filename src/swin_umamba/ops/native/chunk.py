@@ -1,0 +1,91 @@
+"""The recurrence and its adjoint over one chunk of time steps and one block of 16 channels.
+
+For one channel and one state (u input, delta step size, A decay rate, B and C input and output weights, h
+state)::
+
+    h_t = a_t h_{t-1} + (delta_t u_t) B_t,     a_t = exp(delta_t A)
+    y_t = sum over states of C_t h_t
+
+With g_t = dL/dh_t and dL/dy_t given, the adjoint runs backwards in time::
+
+    g_t = C_t dL/dy_t + a_{t+1} g_{t+1}
+    dL/dC_t = sum over channels of dL/dy_t h_t          dL/dB_t = sum over channels of g_t (delta_t u_t)
+    dL/d(delta_t u_t) = sum over states of g_t B_t      dL/dA = sum over t of delta_t a_t g_t h_{t-1}
+    dL/d(delta_t), through a_t only, = sum over states of A a_t g_t h_{t-1}
+
+The lanes of a vector are 16 channels, so that B_t and C_t are scalars to it. All arrays are tiles in the
+first-level cache: (chunk, 16) for a quantity per step and channel, (states, 16) per state and channel,
+(states, chunk) per state and step. The states of a chunk are not kept by the forward pass but computed again
+from the one it starts with.
+"""
+
+from __future__ import annotations
+
+from numba import njit
+
+from swin_umamba.ops.native.math import exp2, scaled_for_exp2
+from swin_umamba.ops.native.vector import LANES, fma, load, row_sums, splat, store
+
+# Saved states cost 4 * d_state / CHUNK activations of memory. The tiles of a chunk fit into 32 to 48 KiB.
+CHUNK = 64
+
+
+@njit(nogil=True)
+def scan_chunk(steps, states, delta, delta_u, A, B, C, h, y):  # type: ignore[no-untyped-def]
+    """Advance ``h`` by ``steps`` and add the outputs to ``y``."""
+    for n in range(states):
+        rate = scaled_for_exp2(load(A, n * LANES))
+        state = load(h, n * LANES)
+        for t in range(steps):
+            decay = exp2(load(delta, t * LANES) * rate)
+            state = fma(decay, state, load(delta_u, t * LANES) * splat(B[n, t]))
+            store(y, t * LANES, fma(state, splat(C[n, t]), load(y, t * LANES)))
+        store(h, n * LANES, state)
+
+
+@njit(nogil=True)
+def recompute_states(n, steps, delta, delta_u, A, B, h_first, decays, h):  # type: ignore[no-untyped-def]
+    """Decays of state ``n`` and its values before every step: ``h`` has one row more than there are steps."""
+    rate = scaled_for_exp2(load(A, n * LANES))
+    state = load(h_first, n * LANES)
+    store(h, 0, state)
+    for t in range(steps):
+        decay = exp2(load(delta, t * LANES) * rate)
+        state = fma(decay, state, load(delta_u, t * LANES) * splat(B[n, t]))
+        store(decays, t * LANES, decay)
+        store(h, (t + 1) * LANES, state)
+
+
+@njit(nogil=True)
+def scan_chunk_backward(  # type: ignore[no-untyped-def]
+    steps, states, grad_y, delta, delta_u, A, B, C, h_first,
+    decays, h, products_B, products_C,
+    carry, grad_delta, grad_delta_u, grad_A, grad_B, grad_C,
+):  # fmt: skip
+    """Run the adjoint through a chunk, adding to the gradients.
+
+    ``carry`` (states, 16) is a_{t+1} g_{t+1} of the step after the chunk, and becomes that of its first step.
+    ``decays``, ``h``, ``products_B`` and ``products_C`` are scratch tiles.
+    """
+    for n in range(states):
+        recompute_states(n, steps, delta, delta_u, A, B, h_first, decays, h)
+        rate = load(A, n * LANES)
+        carried = load(carry, n * LANES)
+        grad_rate = load(grad_A, n * LANES)
+        for t in range(steps - 1, -1, -1):
+            row = t * LANES
+            grad_output = load(grad_y, row)
+            grad_state = fma(grad_output, splat(C[n, t]), carried)
+            carried = load(decays, row) * grad_state
+            grad_exponent = carried * load(h, row)
+            grad_rate = fma(load(delta, row), grad_exponent, grad_rate)
+            store(grad_delta, row, fma(rate, grad_exponent, load(grad_delta, row)))
+            store(grad_delta_u, row, fma(grad_state, splat(B[n, t]), load(grad_delta_u, row)))
+            store(products_B, row, grad_state * load(delta_u, row))
+            store(products_C, row, grad_output * load(h, row + LANES))
+        store(carry, n * LANES, carried)
+        store(grad_A, n * LANES, grad_rate)
+        for t in range(0, steps, LANES):
+            row = n * CHUNK + t
+            store(grad_B, row, load(grad_B, row) + row_sums(products_B, t * LANES))
+            store(grad_C, row, load(grad_C, row) + row_sums(products_C, t * LANES))

@@ -1,0 +1,89 @@
+"""Compilation of the kernels at their first call, and the disk cache that spares later processes the wait."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba.core.caching import FunctionCache, IndexDataCacheFile
+
+from swin_umamba.errors import BackendError
+
+logger = logging.getLogger(__name__)
+
+
+def kernel(function: Callable[..., None]) -> Any:
+    """Compile ``function`` at its first call, to run without the interpreter lock, and keep it on disk.
+
+    The cache lies where Numba keeps its own: in ``NUMBA_CACHE_DIR``, else beside the source, else in the
+    user's cache folder. It can only save time: a folder that is missing, read-only, full or damaged means
+    compiling anew.
+
+    Raises
+    ------
+    BackendError
+        If compilation is switched off by ``NUMBA_DISABLE_JIT``.
+    """
+    if numba.config.DISABLE_JIT:
+        raise BackendError(
+            "the native backend needs Numba's compiler, which is switched off",
+            where="environment variable NUMBA_DISABLE_JIT",
+            cure='unset it, or use backend="chunked"',
+        )
+    dispatcher = numba.njit(nogil=True)(function)
+    try:
+        dispatcher._cache = _KernelCache(function)
+    except (RuntimeError, OSError) as error:  # RuntimeError: no folder in Numba's list can be written
+        logger.info("The CPU kernel %s is compiled for this process only: %s", function.__name__, error)
+    return dispatcher
+
+
+@functools.cache
+def _source_digest() -> str:
+    """Hash of every source file of this folder: a kernel is compiled together with its helpers."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@functools.cache
+def _announce() -> None:
+    logger.info("Compiling the CPU kernels: once per machine and version, about 10 seconds in all.")
+
+
+class _KernelCache(FunctionCache):
+    """Numba's cache of one function, with two differences: it never fails, and never serves an old helper.
+
+    Numba notices a change of the function's own file only. Here the file names carry the digest of all
+    sources, so that even a half-written update (disk full after the index, before the code) cannot pair old
+    code with a new index.
+    """
+
+    def __init__(self, function: Callable[..., None]) -> None:
+        super().__init__(function)
+        digest = _source_digest()
+        self._cache_file = IndexDataCacheFile(
+            self._cache_path, f"{self._impl.filename_base}-{digest}", digest
+        )
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        try:
+            compiled = super().load_overload(sig, target_context)
+        except Exception as error:  # a damaged pickle can raise anything
+            logger.warning("Ignoring a damaged kernel cache in %s: %r", self._cache_path, error)
+            compiled = None
+        if compiled is None:
+            _announce()
+        return compiled
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            super().save_overload(sig, data)
+        except Exception as error:  # whatever the disk or the pickler says, the kernel itself is fine
+            logger.warning("The compiled CPU kernel could not be kept in %s: %r", self._cache_path, error)

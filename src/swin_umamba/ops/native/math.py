@@ -1,0 +1,155 @@
+"""exp2, softplus and sigmoid on vectors of 16 float32 numbers.
+
+exp2(x): x = r + f with r the nearest integer, found by adding and subtracting 1.5 * 2^23, which pushes the
+fraction out of the mantissa; 2^f on [-1/2, 1/2] is a polynomial of degree 5, fitted to the smallest error in
+units in the last place (ulp) with exp2(0) = 1 exactly; r is then added to the exponent bits as an integer.
+Below -126 the result stays 2^-126 (no subnormal numbers), from 128 on it is infinity. The error is below 2
+ulp of float32.
+
+softplus(x) = max(x, 0) + log1p(exp(-|x|)), log1p(t) = t * (polynomial of degree 9 on [0, 1]); below 4 ulp for
+x >= -87, where it reaches the smallest normal number and stays there. PyTorch returns x itself above 20,
+which is the same number in float32. sigmoid is the derivative of softplus.
+
+NaN in gives NaN out, in each function.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+from swin_umamba.ops.native.vector import (
+    FLOATS,
+    INTEGERS,
+    emit_fma,
+    float32x16,
+    float_constant,
+    fma,
+    integer_constant,
+    select_negative,
+    splat,
+)
+
+LOG2_E = 1.4426950408889634
+
+_ROUNDER = 1.5 * 2.0**23
+_EXP2 = (
+    1.0,
+    0.6931467106502067,
+    0.24022239253429892,
+    0.05551068905970778,
+    0.009671659566394085,
+    0.0013170705366677533,
+)
+_LOG1P = (
+    0.9999999952872107,
+    -0.4999990242264693,
+    0.33329962413179215,
+    -0.24954133620743327,
+    0.19675939077364357,
+    -0.15305592053606157,
+    0.10603654009395508,
+    -0.05695952564087729,
+    0.019851457778362294,
+    -0.0032440241608204723,
+)
+# ln 2 in two parts; the first has so few bits that its product with a small integer is exact.
+_LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4
+
+
+def _emit_clamp(builder: ir.IRBuilder, x: ir.Value, low: float, high: float) -> ir.Value:
+    # Comparisons with NaN are false, so NaN passes; LLVM's own minnum and maxnum would replace it.
+    low_value, high_value = float_constant(low), float_constant(high)
+    x = builder.select(builder.fcmp_ordered("<", x, low_value), low_value, x)
+    return builder.select(builder.fcmp_ordered(">", x, high_value), high_value, x)
+
+
+def _emit_polynomial(builder: ir.IRBuilder, x: ir.Value, coefficients: tuple[float, ...]) -> ir.Value:
+    result: ir.Value = float_constant(coefficients[-1])
+    for coefficient in reversed(coefficients[:-1]):
+        result = emit_fma(builder, result, x, float_constant(coefficient))
+    return result
+
+
+def _emit_power_of_two(builder: ir.IRBuilder, rounded: ir.Value, fraction: ir.Value) -> ir.Value:
+    """2^(r + f), where ``rounded`` is r + 1.5 * 2^23, whose low mantissa bits are the integer r."""
+    mantissa = builder.bitcast(_emit_polynomial(builder, fraction, _EXP2), INTEGERS)
+    exponent = builder.shl(builder.bitcast(rounded, INTEGERS), integer_constant(23))
+    return builder.bitcast(builder.add(mantissa, exponent), FLOATS)
+
+
+@intrinsic
+def exp2(typingctx: Any, x: types.Type) -> Any:
+    """2^x. A NaN must be one whose low 9 mantissa bits are 0, see ``canonical_nan``."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        clamped = _emit_clamp(builder, args[0], -126.0, 128.0)
+        rounded = builder.fadd(clamped, float_constant(_ROUNDER))
+        fraction = builder.fsub(clamped, builder.fsub(rounded, float_constant(_ROUNDER)))
+        return _emit_power_of_two(builder, rounded, fraction)
+
+    return float32x16(x), generate
+
+
+@intrinsic
+def _exp_of_negative(typingctx: Any, x: types.Type) -> Any:
+    """e^x for x <= 0, with the argument reduced in two steps so that large |x| keeps its accuracy."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        clamped = _emit_clamp(builder, args[0], -87.0, 0.0)
+        rounded = emit_fma(builder, clamped, float_constant(LOG2_E), float_constant(_ROUNDER))
+        r = builder.fsub(rounded, float_constant(_ROUNDER))
+        rest = emit_fma(builder, r, float_constant(-_LN2_HIGH), clamped)
+        rest = emit_fma(builder, r, float_constant(-_LN2_LOW), rest)
+        return _emit_power_of_two(builder, rounded, builder.fmul(rest, float_constant(LOG2_E)))
+
+    return float32x16(x), generate
+
+
+@intrinsic
+def _log1p_of_fraction(typingctx: Any, x: types.Type) -> Any:
+    """log(1 + x) for 0 <= x <= 1."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        return builder.fmul(args[0], _emit_polynomial(builder, args[0], _LOG1P))
+
+    return float32x16(x), generate
+
+
+@intrinsic
+def canonical_nan(typingctx: Any, x: types.Type) -> Any:
+    """``x`` with each NaN replaced by the standard one, the only kind that exp2 keeps."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        is_nan = builder.fcmp_unordered("uno", args[0], args[0])
+        return builder.select(is_nan, float_constant(float("nan")), args[0])
+
+    return float32x16(x), generate
+
+
+@njit(nogil=True)
+def softplus(x):  # type: ignore[no-untyped-def]
+    """log(1 + e^x)."""
+    x = canonical_nan(x)
+    zero = splat(np.float32(0.0))
+    positive = select_negative(x, zero, x)
+    return positive + _log1p_of_fraction(_exp_of_negative(select_negative(x, x, zero - x)))
+
+
+@njit(nogil=True)
+def sigmoid(x):  # type: ignore[no-untyped-def]
+    """1 / (1 + e^-x)."""
+    x = canonical_nan(x)
+    zero, one = splat(np.float32(0.0)), splat(np.float32(1.0))
+    power = _exp_of_negative(select_negative(x, x, zero - x))
+    return select_negative(x, power, one) / (one + power)
+
+
+@njit(nogil=True)
+def scaled_for_exp2(x):  # type: ignore[no-untyped-def]
+    """``x * log2(e)``, so that exp2 of it is e^x; free of NaNs that exp2 would not keep."""
+    return fma(canonical_nan(x), splat(np.float32(LOG2_E)), splat(np.float32(0.0)))

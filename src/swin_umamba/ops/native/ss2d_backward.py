@@ -1,0 +1,229 @@
+"""Backward kernels of the fused four-direction 2D scan.
+
+One direction at a time, chunks from last to first: the chunk's delta and states are computed again from the
+saved state, then the adjoint runs through it (``chunk.py``). Outside the recurrence, with v the projected dt,
+delta = softplus(v), s = sigmoid(v) and gy the incoming gradient::
+
+    dL/du = delta dL/d(delta u) + D gy          dL/dD = sum over t of gy u
+    dL/dv = s (dL/d(delta) + u dL/d(delta u))   dL/d(bias) = sum over t of dL/dv
+    dL/d(dt_low) = sum over channels of W dL/dv, dL/dW = sum over t of dL/dv dt_low
+
+Sums over channels run inside an item over its blocks, in order, and leave one partial result per item; the
+partial results are then added in order. The grouping of channels into items is fixed by the shapes, so every
+bit of the result is independent of the number of threads.
+"""
+
+from __future__ import annotations
+
+from numba import njit
+
+from swin_umamba.ops.native.chunk import CHUNK, scan_chunk_backward
+from swin_umamba.ops.native.compile import kernel
+from swin_umamba.ops.native.ss2d_tiles import (
+    apply_softplus,
+    chunk_count,
+    compute_sigmoid,
+    gather_channels,
+    gather_parameters,
+    gather_projections,
+    new_pixels,
+    project_dt,
+    visit_pixels,
+)
+from swin_umamba.ops.native.vector import (
+    LANES,
+    fma,
+    load,
+    load_lanes,
+    splat,
+    store,
+    store_lanes,
+    zeros_aligned,
+)
+
+
+@njit(nogil=True)
+def _input_gradients(  # type: ignore[no-untyped-def]
+    steps, u, delta, slope, grad_y, grad_delta, grad_delta_u, skip, grad_D, grad_bias, grad_u
+):
+    """Fill ``grad_u``; turn ``grad_delta`` into the gradient before softplus; add to those of D and the
+    bias.""" D_total, bias_total = load(grad_D, 0), load(grad_bias, 0) for t in range(steps):
+        row = t * LANES
+        grad_output, grad_product, activation = load(grad_y, row), load(grad_delta_u, row), load(u, row)
+        store(grad_u, row, fma(grad_product, load(delta, row), skip * grad_output))
+        grad_projected = fma(grad_product, activation, load(grad_delta, row)) * load(slope, row)
+        store(grad_delta, row, grad_projected)
+        D_total = fma(grad_output, activation, D_total)
+        bias_total = bias_total + grad_projected
+    store(grad_D, 0, D_total)
+    store(grad_bias, 0, bias_total)
+
+
+@njit(nogil=True)
+def _projection_gradients(  # type: ignore[no-untyped-def]
+    steps, grad_projected, dt_low, weight_rows, grad_weight, grad_dt_low
+):
+    """Add to the gradients of the weight (dt_rank, 16) and of the low-rank dt (steps, padded dt_rank).
+
+    ``weight_rows`` is (16, padded dt_rank): here the vector runs along the rank, so that no sum crosses
+    lanes.
+    """
+    for r in range(dt_low.shape[1]):
+        total = load(grad_weight, r * LANES)
+        for t in range(steps):
+            total = fma(splat(dt_low[t, r]), load(grad_projected, t * LANES), total)
+        store(grad_weight, r * LANES, total)
+    padded_rank = weight_rows.shape[1]
+    tile = grad_projected.reshape(CHUNK, LANES)
+    for t in range(steps):
+        for first in range(0, padded_rank, LANES):
+            total = load(grad_dt_low, t * padded_rank + first)
+            for lane in range(LANES):
+                total = fma(splat(tile[t, lane]), load(weight_rows, lane * padded_rank + first), total)
+            store(grad_dt_low, t * padded_rank + first, total)
+
+
+@njit(nogil=True) def _scatter_partial(batch, group, pixels, steps, grad_dt_low, grad_B, grad_C, partial):  #
+type: ignore[no-untyped-def]
+    d_state = grad_B.shape[0]
+    dt_rank = partial.shape[3] - 2 * d_state
+    for t in range(steps):
+        row = partial[batch, group, pixels[t]]
+        for r in range(dt_rank):
+            row[r] = grad_dt_low[t, r]
+        for n in range(d_state):
+            row[dt_rank + n] = grad_B[n, t]
+            row[dt_rank + d_state + n] = grad_C[n, t]
+
+
+@njit(nogil=True)
+def _scatter_parameters(  # type: ignore[no-untyped-def]
+    batch, direction, first_block, gradient_tiles, gradients
+):
+    """Copy gradients (blocks, numbers, 16) into (batch, 4, d_inner, numbers)."""
+    d_inner = gradients.shape[2]
+    for block in range(gradient_tiles.shape[0]):
+        first = (first_block + block) * LANES
+        for lane in range(min(LANES, d_inner - first)):
+            for i in range(gradients.shape[3]):
+                gradients[batch, direction, first + lane, i] = gradient_tiles[block, i, lane]
+
+
+@kernel
+def ss2d_backward(  # type: ignore[no-untyped-def]
+    batch, group, first_block, blocks, direction, height, width,
+    grad_y, saved_states, x, x_dbl, dt_projs_weight, dt_projs_bias, A, D,
+    grad_x, partial, grad_weight, grad_bias, grad_A, grad_D,
+):  # fmt: skip
+    """Run the adjoint of one direction over ``blocks`` blocks of 16 channels of one image.
+
+    Direction 0 must come first: it writes ``grad_x`` (batch, pixels, d_inner), the others add to it. The
+    gradient of ``x_dbl`` summed over these channels goes into ``partial[batch, group]``, of shape (pixels,
+    dt_rank + 2 * d_state). The parameters' gradients are per image: (batch, 4, d_inner, numbers per channel).
+    """
+    length, d_inner = x.shape[1:]
+    d_state, dt_rank = A.shape[2], dt_projs_weight.shape[2]
+    padded_rank = (dt_rank + LANES - 1) // LANES * LANES
+
+    pixels = new_pixels()
+    scratch = zeros_aligned(2 * LANES)
+    u = zeros_aligned(CHUNK * LANES)
+    delta = zeros_aligned(CHUNK * LANES)
+    delta_u = zeros_aligned(CHUNK * LANES)
+    slope = zeros_aligned(CHUNK * LANES)
+    grad_output = zeros_aligned(CHUNK * LANES)
+    grad_delta = zeros_aligned(CHUNK * LANES)
+    grad_delta_u = zeros_aligned(CHUNK * LANES)
+    decays = zeros_aligned(CHUNK * LANES)
+    h = zeros_aligned((CHUNK + 1) * LANES)
+    products_B = zeros_aligned(CHUNK * LANES)
+    products_C = zeros_aligned(CHUNK * LANES)
+    dt_low = zeros_aligned(CHUNK * dt_rank).reshape(CHUNK, dt_rank)
+    B = zeros_aligned(d_state * CHUNK).reshape(d_state, CHUNK)
+    C = zeros_aligned(d_state * CHUNK).reshape(d_state, CHUNK)
+    grad_dt_low = zeros_aligned(CHUNK * padded_rank).reshape(CHUNK, padded_rank)
+    grad_B = zeros_aligned(d_state * CHUNK).reshape(d_state, CHUNK)
+    grad_C = zeros_aligned(d_state * CHUNK).reshape(d_state, CHUNK)
+    weight_tiles = zeros_aligned(blocks * dt_rank * LANES).reshape(blocks, dt_rank, LANES)
+    weight_rows = zeros_aligned(blocks * LANES * padded_rank).reshape(blocks, LANES, padded_rank)
+    bias_tiles = zeros_aligned(blocks * LANES).reshape(blocks, LANES)
+    A_tiles = zeros_aligned(blocks * d_state * LANES).reshape(blocks, d_state, LANES)
+    D_tiles = zeros_aligned(blocks * LANES).reshape(blocks, LANES)
+    carry = zeros_aligned(blocks * d_state * LANES).reshape(blocks, d_state, LANES)
+    grad_weight_tiles = zeros_aligned(blocks * dt_rank * LANES).reshape(blocks, dt_rank, LANES)
+    grad_bias_tiles = zeros_aligned(blocks * LANES).reshape(blocks, 1, LANES)
+    grad_A_tiles = zeros_aligned(blocks * d_state * LANES).reshape(blocks, d_state, LANES)
+    grad_D_tiles = zeros_aligned(blocks * LANES).reshape(blocks, 1, LANES)
+
+    gather_parameters(
+        direction,
+        first_block,
+        dt_projs_weight,
+        dt_projs_bias,
+        A,
+        D,
+        weight_tiles,
+        bias_tiles,
+        A_tiles,
+        D_tiles,
+    )
+    for block in range(blocks):
+        for lane in range(LANES):
+            for r in range(dt_rank):
+                weight_rows[block, lane, r] = weight_tiles[block, r, lane]
+
+    for chunk in range(chunk_count(length) - 1, -1, -1):
+        first_step = chunk * CHUNK
+        steps = min(CHUNK, length - first_step)
+        visit_pixels(direction, first_step, steps, height, width, pixels)
+        gather_projections(batch, direction, pixels, steps, x_dbl, dt_low, B, C)
+        grad_dt_low[:] = 0
+        grad_B[:] = 0
+        grad_C[:] = 0
+        for block in range(blocks):
+            channel = (first_block + block) * LANES
+            lanes = min(LANES, d_inner - channel)
+            project_dt(steps, dt_low, weight_tiles[block], bias_tiles[block], delta)
+            compute_sigmoid(steps, delta, slope)
+            gather_channels(batch, pixels, steps, channel, lanes, x, u, scratch)
+            apply_softplus(steps, delta, u, delta_u)
+            gather_channels(batch, pixels, steps, channel, lanes, grad_y, grad_output, scratch)
+            grad_delta[:] = 0
+            grad_delta_u[:] = 0
+            scan_chunk_backward(
+                steps, d_state, grad_output, delta, delta_u, A_tiles[block], B, C,
+                saved_states[batch, direction, chunk, first_block + block],
+                decays, h, products_B, products_C,
+                carry[block], grad_delta, grad_delta_u, grad_A_tiles[block], grad_B, grad_C,
+            )  # fmt: skip
+            # The products are done with: their tile takes the gradient of u.
+            _input_gradients(
+                steps, u, delta, slope, grad_output, grad_delta, grad_delta_u, load(D_tiles, block * LANES),
+                grad_D_tiles[block], grad_bias_tiles[block], products_B,
+            )  # fmt: skip
+            _projection_gradients(
+                steps, grad_delta, dt_low, weight_rows[block], grad_weight_tiles[block], grad_dt_low
+            )
+            for t in range(steps):
+                offset = (batch * length + pixels[t]) * d_inner + channel
+                total = load(products_B, t * LANES)
+                if direction > 0:
+                    total = load_lanes(grad_x, offset, lanes, scratch) + total
+                store_lanes(grad_x, offset, lanes, total, scratch)
+        _scatter_partial(batch, group, pixels, steps, grad_dt_low, grad_B, grad_C, partial)
+
+    _scatter_parameters(batch, direction, first_block, grad_weight_tiles, grad_weight)
+    _scatter_parameters(batch, direction, first_block, grad_bias_tiles, grad_bias)
+    _scatter_parameters(batch, direction, first_block, grad_A_tiles, grad_A)
+    _scatter_parameters(batch, direction, first_block, grad_D_tiles, grad_D)
+
+
+@kernel def add_partials(batch, direction, first_pixel, last_pixel, partial, grad_x_dbl):  # type:
+ignore[no-untyped-def]
+    """Add up the groups' partial gradients, in order, into one direction of ``grad_x_dbl``."""
+    for pixel in range(first_pixel, last_pixel):
+        for i in range(partial.shape[3]):
+            total = partial[batch, 0, pixel, i]
+            for group in range(1, partial.shape[1]):
+                total += partial[batch, group, pixel, i]
+            grad_x_dbl[batch, pixel, direction, i] = total

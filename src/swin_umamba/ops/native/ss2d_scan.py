@@ -1,0 +1,145 @@
+"""The native backend of ``ss2d_scan``: shapes, memory and threads around the compiled kernels."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from swin_umamba.ops.native.chunk import CHUNK
+from swin_umamba.ops.native.ss2d_backward import add_partials, ss2d_backward
+from swin_umamba.ops.native.ss2d_forward import ss2d_forward
+from swin_umamba.ops.native.threads import run_items
+from swin_umamba.ops.native.vector import LANES
+
+# In the forward, channel blocks that share a pass over B, C and dt; more would leave threads without work.
+_FORWARD_BLOCKS = 4
+# In the backward, the memory for partial gradients of x_dbl, in units of one activation, and the most groups.
+_PARTIAL_ACTIVATIONS = 1.25
+_MOST_GROUPS = 16
+_PIXELS_PER_SUM = 4096
+
+
+def ss2d_scan_states_shape(
+    batch: int, height: int, width: int, d_inner: int, d_state: int
+) -> tuple[int, ...]:
+    """Shape of the saved states: (batch, 4, chunks, channel blocks, d_state, 16)."""
+    return (batch, 4, -(-height * width // CHUNK), -(-d_inner // LANES), d_state, LANES)
+
+
+def ss2d_scan_forward(
+    x: Tensor,
+    x_dbl: Tensor,
+    dt_projs_weight: Tensor,
+    dt_projs_bias: Tensor,
+    A: Tensor,
+    D: Tensor,
+    save_states: bool = True,
+) -> tuple[Tensor, Tensor]:
+    """Output (batch, height, width, d_inner) and the states before each chunk, for the backward.
+
+    All tensors are contiguous float32 tensors on the CPU, with the shapes of
+    `swin_umamba.ops.ss2d_scan.ss2d_scan`. Without ``save_states`` the second result is an empty tensor.
+    """
+    batch, height, width, d_inner = x.shape
+    _check(x, x_dbl, dt_projs_weight, dt_projs_bias, A, D)
+    shape = ss2d_scan_states_shape(batch, height, width, d_inner, A.shape[2])
+    states = torch.empty(shape if save_states else (0, *shape[1:]))
+    y = torch.empty_like(x)
+    arrays = [_flat_pixels(x), _flat_pixels(x_dbl), *_arrays(dt_projs_weight, dt_projs_bias, A, D)]
+    arrays += [_flat_pixels(y), states.numpy()]
+
+    # How channels are grouped does not touch the result here: no sum crosses channels.
+    blocks = shape[3]
+    per_item = min(_FORWARD_BLOCKS, max(1, batch * blocks // (2 * torch.get_num_threads())))
+    items_per_image = -(-blocks // per_item)
+
+    def scan(item: int) -> None:
+        image, part = divmod(item, items_per_image)
+        first = part * per_item
+        ss2d_forward(image, first, min(per_item, blocks - first), height, width, *arrays)
+
+    run_items(scan, batch * items_per_image if y.numel() else 0)
+    return y, states
+
+
+def ss2d_scan_backward(
+    grad_y: Tensor,
+    states: Tensor,
+    x: Tensor,
+    x_dbl: Tensor,
+    dt_projs_weight: Tensor,
+    dt_projs_bias: Tensor,
+    A: Tensor,
+    D: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of x, x_dbl, dt_projs_weight, dt_projs_bias, A and D, given that of the output and the
+    states.""" batch, height, width, d_inner = x.shape _check(x, x_dbl, dt_projs_weight, dt_projs_bias, A, D)
+    assert grad_y.shape == x.shape assert states.shape == ss2d_scan_states_shape(batch, height, width,
+    d_inner, A.shape[2]) pixels, columns, blocks = height * width, x_dbl.shape[4], states.shape[3] per_item,
+    groups = _backward_groups(d_inner, columns)
+
+    grad_x, grad_x_dbl = torch.empty_like(x), torch.empty_like(x_dbl)
+    partial = torch.empty(batch, groups, pixels, columns)
+    per_image = [torch.zeros(batch, *parameter.shape) for parameter in (dt_projs_weight, dt_projs_bias, A, D)]
+    inputs = [_flat_pixels(grad_y), *_arrays(states), _flat_pixels(x), _flat_pixels(x_dbl)]
+    inputs += _arrays(dt_projs_weight, dt_projs_bias, A, D)
+    outputs = [_flat_pixels(grad_x), partial.numpy()]
+    outputs += [gradient.view(batch, 4, d_inner, -1).numpy() for gradient in per_image] if batch else []
+    grad_x_dbl_array = _flat_pixels(grad_x_dbl)
+    sums_per_image = -(-pixels // _PIXELS_PER_SUM)
+
+    for direction in (0, 2, 1, 3):
+
+        def scan(item: int, direction: int = direction) -> None:
+            image, group = divmod(item, groups)
+            first = group * per_item
+            here = min(per_item, blocks - first)
+            ss2d_backward(image, group, first, here, direction, height, width, *inputs, *outputs)
+
+        def add(item: int, direction: int = direction) -> None:
+            image, part = divmod(item, sums_per_image)
+            first = part * _PIXELS_PER_SUM
+            last = min(first + _PIXELS_PER_SUM, pixels)
+            add_partials(image, direction, first, last, outputs[1], grad_x_dbl_array)
+
+        run_items(scan, batch * groups if x.numel() else 0)
+        run_items(add, batch * sums_per_image if x.numel() else 0)
+    grad_weight, grad_bias, grad_A, grad_D = map(_sum_in_order, per_image)
+    return grad_x, grad_x_dbl, grad_weight, grad_bias, grad_A, grad_D
+
+
+def _backward_groups(d_inner: int, columns: int) -> tuple[int, int]:
+    """Channel blocks per work item, and items per image: fixed by the shapes alone, so that the sums are
+    too.""" blocks = -(-d_inner // LANES) affordable = int(_PARTIAL_ACTIVATIONS * d_inner / columns) per_item
+    = -(-blocks // max(1, min(affordable, _MOST_GROUPS, blocks))) return per_item, -(-blocks // per_item)
+
+
+def _sum_in_order(per_image: Tensor) -> Tensor:
+    # torch.sum may split a long sum among its threads, which changes the rounding.
+    total = torch.zeros(per_image.shape[1:])
+    for gradient in per_image:
+        total += gradient
+    return total
+
+
+def _flat_pixels(image: Tensor) -> object:
+    return image.detach().flatten(1, 2).numpy()
+
+
+def _arrays(*tensors: Tensor) -> list[object]:
+    return [tensor.detach().numpy() for tensor in tensors]
+
+
+def _check(
+    x: Tensor, x_dbl: Tensor, dt_projs_weight: Tensor, dt_projs_bias: Tensor, A: Tensor, D: Tensor
+) -> None:
+    """The kernels do not check an index, so nothing of another shape may reach them."""
+    d_inner, dt_rank, d_state = x.shape[3], dt_projs_weight.shape[2], A.shape[2]
+    assert x_dbl.shape == (*x.shape[:3], 4, dt_rank + 2 * d_state)
+    assert dt_projs_weight.shape == (4, d_inner, dt_rank)
+    assert A.shape == (4, d_inner, d_state)
+    assert dt_projs_bias.shape == D.shape == (4, d_inner)
+    for tensor in (x, x_dbl, dt_projs_weight, dt_projs_bias, A, D):
+        assert tensor.dtype == torch.float32
+        assert tensor.device.type == "cpu"
+        assert tensor.is_contiguous()

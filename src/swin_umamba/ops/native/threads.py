@@ -1,0 +1,83 @@
+"""A small thread pool for kernels that run without the interpreter lock.
+
+Numba's own threading layers are not safe under ``fork`` and not from several Python threads at once. Here the
+kernels are serial and a call hands out numbered work items; what an item computes does not depend on who runs
+it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import torch
+
+
+class _Pool:
+    """The process's helper threads, started on first need."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.executor: ThreadPoolExecutor | None = None
+        self.size = 0
+
+    def get(self, size: int) -> ThreadPoolExecutor:
+        with self.lock:
+            if self.executor is None or self.size < size:
+                if self.executor is not None:
+                    self.executor.shutdown(wait=False)  # calls under way keep their threads to the end
+                self.executor = ThreadPoolExecutor(size, thread_name_prefix="swin-umamba-scan")
+                self.size = size
+            return self.executor
+
+
+_pool = _Pool()
+
+
+def _forget_pool() -> None:
+    global _pool
+    _pool = _Pool()
+
+
+# Threads do not survive a fork, and a lock may be held by one that is gone.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_pool)
+
+
+def run_items(work: Callable[[int], None], items: int) -> None:
+    """Call ``work(i)`` once for each i below ``items``, on as many threads as PyTorch may use.
+
+    The calling thread takes part and can finish all by itself, so that a busy pool delays nobody and calls
+    may come from any thread. The first exception of an item is raised after the threads have stopped.
+    """
+    threads = min(torch.get_num_threads(), items)
+    if threads <= 1:
+        for item in range(items):
+            work(item)
+        return
+
+    numbers = itertools.count()  # next() on it is atomic
+
+    def take_items() -> None:
+        while (item := next(numbers)) < items:
+            work(item)
+
+    futures: list[Future[None]] = []
+    try:
+        executor = _pool.get(threads - 1)
+        for _ in range(threads - 1):
+            futures.append(executor.submit(take_items))
+    except RuntimeError:
+        # The interpreter is shutting down, the system has no thread left, or another call enlarged the pool
+        # just now: this thread does what the others cannot.
+        pass
+    try:
+        take_items()
+    finally:
+        started = [future for future in futures if not future.cancel()]
+        errors = [error for future in started if (error := future.exception()) is not None]
+    if errors:
+        raise errors[0]
