@@ -1,0 +1,107 @@
+"""The classes that an evaluation scores: names and the label values that belong to each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from swin_umamba.errors import DataError, UsageError
+
+# nnU-Net's name for voxels that nobody annotated: they are neither right nor wrong.
+IGNORE_NAME = "ignore"
+
+
+@dataclass(frozen=True)
+class LabelClasses:
+    """The foreground classes of a data set.
+
+    Attributes
+    ----------
+    values
+        Class name to the label values that make it up: one, or several for a region such as a whole tumour.
+    ignore
+        The value of voxels that are left out of the evaluation, if there is one.
+    """
+
+    values: Mapping[str, tuple[int, ...]]
+    ignore: int | None = None
+
+    @property
+    def declared(self) -> frozenset[int]:
+        """Every label value that may occur."""
+        values = {0} | {value for group in self.values.values() for value in group}
+        return frozenset(values if self.ignore is None else values | {self.ignore})
+
+    @classmethod
+    def from_mapping(cls, labels: Mapping[str, Any], *, where: str | Path | None = None) -> LabelClasses:
+        """Build from the ``labels`` of an nnU-Net ``dataset.json``: name to value, or values of a region.
+
+        Raises
+        ------
+        DataError
+            A value is not a whole number from 0, or there is no foreground class.
+        """
+        groups: dict[str, tuple[int, ...]] = {}
+        for name, value in labels.items():
+            group = tuple(value) if isinstance(value, (list, tuple)) else (value,)
+            if not group or not all(type(each) is int and each >= 0 for each in group):
+                raise DataError(
+                    f"class {name!r} needs a whole number or a list of them, not {value!r}",
+                    where=where,
+                )
+            groups[name] = group
+        ignore = groups.pop(IGNORE_NAME, None)
+        foreground = {name: group for name, group in groups.items() if group != (0,)}
+        if not foreground:
+            raise DataError("there is no class besides the background", where=where)
+        return cls(foreground, None if ignore is None else ignore[0])
+
+    @classmethod
+    def from_values(cls, values: Sequence[int]) -> LabelClasses:
+        """Build from bare label values; each is a class with its number as the name."""
+        return cls({str(value): (int(value),) for value in sorted(set(values)) if value != 0})
+
+    @classmethod
+    def from_dataset_json(cls, path: str | Path) -> LabelClasses:
+        """Build from the ``labels`` of an nnU-Net ``dataset.json``.
+
+        Raises
+        ------
+        DataError
+            The file is missing, not JSON, or has no valid ``labels``.
+        """
+        path = Path(path)
+        try:
+            labels = json.loads(path.read_text(encoding="utf-8"))["labels"]
+            return cls.from_mapping(dict(labels), where=path)
+        except OSError as error:
+            raise DataError(
+                f"the file cannot be read: {error.strerror}", where=path, cure="check the path"
+            ) from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                "the file is not the dataset.json of an nnU-Net data set",
+                where=path,
+                cure='it needs an entry such as "labels": {"background": 0, "nucleus": 1}',
+            ) from error
+
+    @classmethod
+    def from_arguments(cls, arguments: Sequence[str]) -> LabelClasses:
+        """Build from command line words: ``1 2`` or ``liver=1 kidneys=2,3``.
+
+        Raises
+        ------
+        UsageError
+            A word has another form.
+        """
+        labels: dict[str, list[int]] = {}
+        for word in arguments:
+            name, _, numbers = word.rpartition("=")
+            values = numbers.split(",")
+            if not all(value.isdecimal() for value in values):
+                raise UsageError(f"cannot read the label {word!r}", where="--labels", cure="use 1 or liver=1")
+            labels[name or numbers] = [int(value) for value in values]
+        return cls.from_mapping(labels, where="--labels")

@@ -1,0 +1,177 @@
+"""Dice, normalized surface distance and 95th percentile Hausdorff distance of one mask, in 2D and 3D.
+
+One rule for empty masks: both empty is not applicable (NaN, to be counted and left out of means); exactly one
+empty is the worst score (Dice 0, NSD 0, HD95 the diagonal of the image).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from swin_umamba.errors import GeometryError, UsageError
+from swin_umamba.evaluation.surface import element_areas, neighbour_codes
+
+# Spacings are float32 in most headers: a surface at the tolerance counts although 1.1 reads 1.10000002.
+TOLERANCE_SLACK = 1e-6
+
+
+def dice(prediction: np.ndarray, reference: np.ndarray) -> float:
+    """Return ``2 |P and R| / (|P| + |R|)`` of two boolean masks of one shape; NaN if both are empty."""
+    _check_shapes(prediction, reference)
+    size = int(np.count_nonzero(prediction)) + int(np.count_nonzero(reference))
+    if size == 0:
+        return math.nan
+    return 2 * int(np.count_nonzero(prediction & reference)) / size
+
+
+@dataclass(frozen=True)
+class SurfaceDistances:
+    """Distances between the surfaces of two masks, neither of them empty.
+
+    Attributes
+    ----------
+    prediction_to_reference, reference_to_prediction
+        For each element of the first surface, the distance to the nearest element of the second, in mm.
+    prediction_areas, reference_areas
+        The length (mm, 2D) or area (mm^2, 3D) of these elements.
+    """
+
+    prediction_to_reference: np.ndarray
+    prediction_areas: np.ndarray
+    reference_to_prediction: np.ndarray
+    reference_areas: np.ndarray
+
+    def within(self, tolerance: float) -> float:
+        """Return the fraction of both surfaces that is within ``tolerance`` mm of the other (the NSD)."""
+        limit = tolerance * (1 + TOLERANCE_SLACK)
+        close = self.prediction_areas[self.prediction_to_reference <= limit].sum()
+        close += self.reference_areas[self.reference_to_prediction <= limit].sum()
+        return float(close / (self.prediction_areas.sum() + self.reference_areas.sum()))
+
+    def hausdorff_95(self) -> float:
+        """Return the larger of both directions' 95th percentiles, weighted by area, in mm."""
+        return max(
+            _weighted_percentile(self.prediction_to_reference, self.prediction_areas),
+            _weighted_percentile(self.reference_to_prediction, self.reference_areas),
+        )
+
+
+def surface_distances(
+    prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float]
+) -> SurfaceDistances:
+    """Measure the distances between the surfaces of two non-empty boolean masks.
+
+    Parameters
+    ----------
+    prediction, reference
+        Boolean, ``(y, x)`` or ``(z, y, x)``, one shape, not empty.
+    spacing
+        Voxel spacing in mm, in the order of the axes.
+
+    Notes
+    -----
+    Surface elements sit on the corners between voxels and are weighted by their area, as in Nikolov et al.,
+    arXiv 1809.04430; see :mod:`swin_umamba.evaluation.surface`. The image border counts as background.
+    """
+    _check_shapes(prediction, reference, spacing)
+    box = _bounding_box(prediction | reference)
+    areas = element_areas(spacing)
+    all_inside = len(areas) - 1
+    codes = [neighbour_codes(np.ascontiguousarray(mask[box])) for mask in (prediction, reference)]
+    surfaces = [(code != 0) & (code != all_inside) for code in codes]
+    to_reference = _distances_to(surfaces[1], spacing)[surfaces[0]]
+    to_prediction = _distances_to(surfaces[0], spacing)[surfaces[1]]
+    return SurfaceDistances(
+        prediction_to_reference=to_reference,
+        prediction_areas=areas[codes[0][surfaces[0]]],
+        reference_to_prediction=to_prediction,
+        reference_areas=areas[codes[1][surfaces[1]]],
+    )
+
+
+def surface_dice(
+    prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float], tolerance: float
+) -> float:
+    """Return the normalized surface distance (NSD): the part of both surfaces closer than a tolerance.
+
+    Parameters
+    ----------
+    prediction, reference
+        Boolean, ``(y, x)`` or ``(z, y, x)``, one shape.
+    spacing
+        Voxel spacing in mm, in the order of the axes.
+    tolerance
+        In mm, not negative; a distance equal to it counts as close.
+
+    Returns
+    -------
+    float
+        0 to 1; 0 if exactly one mask is empty, NaN if both are.
+    """
+    _check_shapes(prediction, reference, spacing)
+    if not (math.isfinite(tolerance) and tolerance >= 0):
+        raise UsageError(f"the surface tolerance must be a number from 0, not {tolerance}")
+    if not (prediction.any() and reference.any()):
+        return 0.0 if prediction.any() or reference.any() else math.nan
+    return surface_distances(prediction, reference, spacing).within(tolerance)
+
+
+def hausdorff_95(prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float]) -> float:
+    """Return the 95th percentile Hausdorff distance in mm.
+
+    It is the diagonal of the image if exactly one mask is empty, and NaN if both are.
+    """
+    _check_shapes(prediction, reference, spacing)
+    if not (prediction.any() and reference.any()):
+        if not (prediction.any() or reference.any()):
+            return math.nan
+        return image_diagonal(reference.shape, spacing)
+    return surface_distances(prediction, reference, spacing).hausdorff_95()
+
+
+def image_diagonal(shape: Sequence[int], spacing: Sequence[float]) -> float:
+    """Return the length of the diagonal of an image in mm."""
+    return math.hypot(*(size * length for size, length in zip(shape, spacing, strict=True)))
+
+
+def _check_shapes(
+    prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float] | None = None
+) -> None:
+    if prediction.shape != reference.shape:
+        # Arrays of other shapes may broadcast, and would then be counted wrongly without a word.
+        raise GeometryError(
+            f"the masks have different shapes: prediction {prediction.shape}, reference {reference.shape}"
+        )
+    if prediction.dtype != bool or reference.dtype != bool:
+        raise UsageError(f"masks must be boolean arrays, not {prediction.dtype} and {reference.dtype}")
+    if spacing is not None and (
+        reference.ndim not in (2, 3)
+        or len(spacing) != reference.ndim
+        or not all(math.isfinite(length) and length > 0 for length in spacing)
+    ):
+        raise UsageError(f"a mask of {reference.ndim} axes does not go with the spacing {tuple(spacing)}")
+
+
+def _bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
+    box = []
+    for axis in range(mask.ndim):
+        others = tuple(other for other in range(mask.ndim) if other != axis)
+        filled = np.flatnonzero(mask.any(axis=others))
+        box.append(slice(int(filled[0]), int(filled[-1]) + 1))
+    return tuple(box)
+
+
+def _distances_to(surface: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
+    return ndimage.distance_transform_edt(~surface, sampling=tuple(spacing))
+
+
+def _weighted_percentile(distances: np.ndarray, areas: np.ndarray) -> float:
+    order = np.argsort(distances, kind="stable")
+    cumulative = np.cumsum(areas[order])
+    position = int(np.searchsorted(cumulative, 0.95 * cumulative[-1]))
+    return float(distances[order][min(position, len(order) - 1)])

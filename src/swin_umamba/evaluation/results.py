@@ -1,0 +1,145 @@
+"""What an evaluation found: scores per case and class, their means, and the files that hold them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from swin_umamba.files import write_json, write_text
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """Scores of one class in one case; NaN where the class is in neither label map (not applicable).
+
+    Attributes
+    ----------
+    dice, nsd
+        0 (worst) to 1.
+    hd95
+        In mm; the diagonal of the image where only one of the two label maps has the class.
+    """
+
+    dice: float
+    nsd: float
+    hd95: float
+
+    @property
+    def applicable(self) -> bool:
+        """Whether the class is in the prediction or the reference."""
+        return not math.isnan(self.dice)
+
+
+NOT_APPLICABLE = ClassScore(math.nan, math.nan, math.nan)
+METRICS = tuple(field.name for field in fields(ClassScore))
+
+
+@dataclass(frozen=True)
+class CaseScores:
+    """Scores of one case; ``missing`` if there was no prediction and it was scored as if empty."""
+
+    case: str
+    classes: Mapping[str, ClassScore]
+    missing: bool = False
+
+
+@dataclass(frozen=True)
+class CaseFailure:
+    """A case that could not be evaluated, and why."""
+
+    case: str
+    error: str
+
+
+@dataclass(frozen=True)
+class ClassSummary:
+    """Means of one class over the cases where it is applicable; None if there is no such case."""
+
+    dice: float | None
+    nsd: float | None
+    hd95: float | None
+    cases: int
+    not_applicable: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of a folder of predictions.
+
+    Attributes
+    ----------
+    class_names
+        The foreground classes, in the order of the data set.
+    tolerance
+        Of the NSD, in mm.
+    cases
+        Sorted by name.
+    failures
+        Cases that could not be evaluated; the means are without them.
+    extra
+        Predictions without a reference.
+    """
+
+    class_names: tuple[str, ...]
+    tolerance: float
+    cases: tuple[CaseScores, ...]
+    failures: tuple[CaseFailure, ...]
+    extra: tuple[str, ...]
+
+    def summary(self, class_name: str) -> ClassSummary:
+        """Return the means of one class over its applicable cases."""
+        scores = [case.classes[class_name] for case in self.cases]
+        applicable = [score for score in scores if score.applicable]
+        means = {metric: _mean(getattr(score, metric) for score in applicable) for metric in METRICS}
+        return ClassSummary(**means, cases=len(applicable), not_applicable=len(scores) - len(applicable))
+
+    def mean(self, metric: str) -> float | None:
+        """Return the mean over classes of the mean over cases; None if no class is applicable anywhere."""
+        means = (getattr(self.summary(name), metric) for name in self.class_names)
+        return _mean(mean for mean in means if mean is not None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain data for JSON; what is not applicable is None."""
+        return {
+            "tolerance_mm": self.tolerance,
+            "mean": {metric: self.mean(metric) for metric in METRICS},
+            "classes": {name: vars(self.summary(name)) for name in self.class_names},
+            "cases": {
+                case.case: {
+                    name: {metric: _none_for_nan(getattr(score, metric)) for metric in METRICS}
+                    for name, score in case.classes.items()
+                }
+                for case in self.cases
+            },
+            "missing": [case.case for case in self.cases if case.missing],
+            "failed": {failure.case: failure.error for failure in self.failures},
+            "extra": list(self.extra),
+        }
+
+    def write(self, folder: str | Path) -> tuple[Path, Path]:
+        """Write ``metrics.json`` (everything) and ``metrics.csv`` (a row per case and class)."""
+        json_path, csv_path = Path(folder) / "metrics.json", Path(folder) / "metrics.csv"
+        write_json(json_path, self.to_dict())
+        table = io.StringIO()
+        writer = csv.writer(table, lineterminator="\n")
+        writer.writerow(["case", "class", *METRICS])
+        for case in self.cases:
+            for name, score in case.classes.items():
+                values = (_none_for_nan(getattr(score, metric)) for metric in METRICS)
+                writer.writerow([case.case, name, *("" if value is None else value for value in values)])
+        write_text(csv_path, table.getvalue())
+        return json_path, csv_path
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    values = list(values)
+    return math.fsum(values) / len(values) if values else None
+
+
+def _none_for_nan(value: float) -> float | None:
+    return None if math.isnan(value) else value
