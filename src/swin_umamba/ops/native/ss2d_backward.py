@@ -46,8 +46,9 @@ from swin_umamba.ops.native.vector import (
 def _input_gradients(  # type: ignore[no-untyped-def]
     steps, u, delta, slope, grad_y, grad_delta, grad_delta_u, skip, grad_D, grad_bias, grad_u
 ):
-    """Fill ``grad_u``; turn ``grad_delta`` into the gradient before softplus; add to those of D and the
-    bias.""" D_total, bias_total = load(grad_D, 0), load(grad_bias, 0) for t in range(steps):
+    """Fill ``grad_u``, turn ``grad_delta`` into the gradient before softplus, add to those of D and bias."""
+    D_total, bias_total = load(grad_D, 0), load(grad_bias, 0)
+    for t in range(steps):
         row = t * LANES
         grad_output, grad_product, activation = load(grad_y, row), load(grad_delta_u, row), load(u, row)
         store(grad_u, row, fma(grad_product, load(delta, row), skip * grad_output))
@@ -83,8 +84,11 @@ def _projection_gradients(  # type: ignore[no-untyped-def]
             store(grad_dt_low, t * padded_rank + first, total)
 
 
-@njit(nogil=True) def _scatter_partial(batch, group, pixels, steps, grad_dt_low, grad_B, grad_C, partial):  #
-type: ignore[no-untyped-def]
+@njit(nogil=True)
+def _scatter_partial(  # type: ignore[no-untyped-def]
+    batch, group, pixels, steps, grad_dt_low, grad_B, grad_C, partial
+):
+    """Put the chunk's gradients of the low-rank dt, B and C at their pixels."""
     d_state = grad_B.shape[0]
     dt_rank = partial.shape[3] - 2 * d_state
     for t in range(steps):
@@ -218,8 +222,10 @@ def ss2d_backward(  # type: ignore[no-untyped-def]
     _scatter_parameters(batch, direction, first_block, grad_D_tiles, grad_D)
 
 
-@kernel def add_partials(batch, direction, first_pixel, last_pixel, partial, grad_x_dbl):  # type:
-ignore[no-untyped-def]
+@kernel
+def add_partials(  # type: ignore[no-untyped-def]
+    batch, direction, first_pixel, last_pixel, partial, grad_x_dbl
+):
     """Add up the groups' partial gradients, in order, into one direction of ``grad_x_dbl``."""
     for pixel in range(first_pixel, last_pixel):
         for i in range(partial.shape[3]):

@@ -72,11 +72,13 @@ def ss2d_scan_backward(
     A: Tensor,
     D: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of x, x_dbl, dt_projs_weight, dt_projs_bias, A and D, given that of the output and the
-    states.""" batch, height, width, d_inner = x.shape _check(x, x_dbl, dt_projs_weight, dt_projs_bias, A, D)
-    assert grad_y.shape == x.shape assert states.shape == ss2d_scan_states_shape(batch, height, width,
-    d_inner, A.shape[2]) pixels, columns, blocks = height * width, x_dbl.shape[4], states.shape[3] per_item,
-    groups = _backward_groups(d_inner, columns)
+    """Gradients of x, x_dbl, dt_projs_weight, dt_projs_bias, A and D, from that of the output."""
+    batch, height, width, d_inner = x.shape
+    _check(x, x_dbl, dt_projs_weight, dt_projs_bias, A, D)
+    assert grad_y.shape == x.shape
+    assert states.shape == ss2d_scan_states_shape(batch, height, width, d_inner, A.shape[2])
+    pixels, columns, blocks = height * width, x_dbl.shape[4], states.shape[3]
+    per_item, groups = _backward_groups(d_inner, columns)
 
     grad_x, grad_x_dbl = torch.empty_like(x), torch.empty_like(x_dbl)
     partial = torch.empty(batch, groups, pixels, columns)
@@ -109,9 +111,11 @@ def ss2d_scan_backward(
 
 
 def _backward_groups(d_inner: int, columns: int) -> tuple[int, int]:
-    """Channel blocks per work item, and items per image: fixed by the shapes alone, so that the sums are
-    too.""" blocks = -(-d_inner // LANES) affordable = int(_PARTIAL_ACTIVATIONS * d_inner / columns) per_item
-    = -(-blocks // max(1, min(affordable, _MOST_GROUPS, blocks))) return per_item, -(-blocks // per_item)
+    """Channel blocks per work item, and items per image: fixed by the shapes alone, as are the sums."""
+    blocks = -(-d_inner // LANES)
+    affordable = int(_PARTIAL_ACTIVATIONS * d_inner / columns)
+    per_item = -(-blocks // max(1, min(affordable, _MOST_GROUPS, blocks)))
+    return per_item, -(-blocks // per_item)
 
 
 def _sum_in_order(per_image: Tensor) -> Tensor:

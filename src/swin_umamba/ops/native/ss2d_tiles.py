@@ -45,8 +45,9 @@ def gather_projections(batch, direction, pixels, steps, x_dbl, dt_low, B, C):  #
 def gather_parameters(  # type: ignore[no-untyped-def]
     direction, first_block, dt_projs_weight, dt_projs_bias, A, D, weight_tiles, bias_tiles, A_tiles, D_tiles
 ):
-    """Copy one direction's parameters into blocks with the channel last; lanes past the last channel stay
-    0.""" d_inner, dt_rank = dt_projs_weight.shape[1:] for block in range(A_tiles.shape[0]):
+    """Copy one direction's parameters into blocks, channel last; lanes past the last channel stay 0."""
+    d_inner, dt_rank = dt_projs_weight.shape[1:]
+    for block in range(A_tiles.shape[0]):
         first = (first_block + block) * LANES
         for lane in range(min(LANES, d_inner - first)):
             channel = first + lane
@@ -70,8 +71,9 @@ def project_dt(steps, dt_low, weight, bias, delta):  # type: ignore[no-untyped-d
 
 @njit(nogil=True)
 def gather_channels(batch, pixels, steps, channel, lanes, x, tile, scratch):  # type: ignore[no-untyped-def]
-    """Copy ``lanes`` channels of the pixels of a chunk out of a channels-last image into a tile (steps,
-    16).""" length, d_inner = x.shape[1:] for t in range(steps):
+    """Copy ``lanes`` channels of a chunk's pixels out of a channels-last image into a tile (steps, 16)."""
+    length, d_inner = x.shape[1:]
+    for t in range(steps):
         offset = (batch * length + pixels[t]) * d_inner + channel
         store(tile, t * LANES, load_lanes(x, offset, lanes, scratch))
 
