@@ -72,7 +72,9 @@ def _classes(args: argparse.Namespace) -> LabelClasses | None:
 
 
 def _table(evaluation: Evaluation) -> str:
-    rows = [("class", "Dice", f"NSD {evaluation.tolerance:g} mm", "HD95 mm", "cases", "not applicable")]
+    rows: list[tuple[str, ...]] = [
+        ("class", "Dice", f"NSD {evaluation.tolerance:g} mm", "HD95 mm", "cases", "not applicable")
+    ]
     for name in evaluation.class_names:
         summary = evaluation.summary(name)
         rows.append(

@@ -1,0 +1,86 @@
+"""A label map drawn over its image."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from swin_umamba.errors import GeometryError
+from swin_umamba.report.palette import class_colour
+
+# Intensities below and above these percentiles are black and white: single bright voxels would hide the rest.
+CONTRAST_PERCENTILES = (0.5, 99.5)
+FILL_OPACITY = 0.35
+
+
+def to_rgb(image: np.ndarray) -> np.ndarray:
+    """Return a picture of an image with percentile contrast.
+
+    Parameters
+    ----------
+    image
+        ``(channels, y, x)``, any real dtype. Three uint8 channels are colours and stay as they are; of other
+        images the first channel is shown in grey.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8, ``(y, x, 3)``.
+    """
+    if image.shape[0] == 3 and image.dtype == np.uint8:
+        return np.ascontiguousarray(image.transpose(1, 2, 0))
+    grey = image[0].astype(np.float64)
+    low, high = np.percentile(grey, CONTRAST_PERCENTILES)
+    if high <= low:
+        low, high = float(grey.min()), float(grey.max())
+    scaled = (grey - low) / (high - low) if high > low else np.zeros_like(grey)
+    return np.repeat(np.round(np.clip(scaled, 0, 1) * 255).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def overlay(image: np.ndarray, labels: np.ndarray, *, contour_width: int = 1) -> np.ndarray:
+    """Draw a label map over an image: a translucent fill and a solid contour inside the edge of each class.
+
+    Parameters
+    ----------
+    image
+        ``(channels, y, x)``; see :func:`to_rgb`.
+    labels
+        Integers, ``(y, x)``; 0 is not drawn.
+    contour_width
+        In pixels, all of them inside the class.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8, ``(y, x, 3)``.
+    """
+    if labels.shape != image.shape[1:]:
+        raise GeometryError(f"labels of shape {labels.shape} do not fit the image of shape {image.shape[1:]}")
+    picture = to_rgb(image).astype(np.float64)
+    edge = contours(labels)
+    if contour_width > 1:
+        edge = ndimage.binary_dilation(edge, iterations=contour_width - 1)
+    for label in np.unique(labels[labels > 0]).tolist():
+        colour = np.array(class_colour(label), np.float64)
+        inside = labels == label
+        picture[inside] += FILL_OPACITY * (colour - picture[inside])
+        picture[inside & edge] = colour
+    return np.round(picture).astype(np.uint8)
+
+
+def contours(labels: np.ndarray) -> np.ndarray:
+    """Return where a labelled pixel has one of its four neighbours in another class; boolean ``(y, x)``."""
+    edge = np.zeros(labels.shape, bool)
+    for axis in (0, 1):
+        front = [slice(None)] * 2
+        back = [slice(None)] * 2
+        front[axis], back[axis] = slice(1, None), slice(None, -1)
+        differs = labels[tuple(front)] != labels[tuple(back)]
+        edge[tuple(front)] |= differs
+        edge[tuple(back)] |= differs
+    return edge & (labels > 0)
+
+
+def fullest_slice(labels: np.ndarray) -> int:
+    """Return the index along the first axis of labels ``(z, y, x)`` with the most labelled voxels."""
+    return int(np.argmax(np.count_nonzero(labels, axis=(1, 2))))
