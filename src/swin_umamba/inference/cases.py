@@ -1,0 +1,142 @@
+"""Which files belong to one case, and what its result is called."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from swin_umamba.data.image_io import IMAGE_SUFFIXES, image_stem, image_suffix, list_images, read_image
+from swin_umamba.errors import DataError, UsageError
+
+CHANNEL_NUMBER = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
+NIFTI_SUFFIXES = (".nii.gz", ".nii")
+TIFF_SUFFIXES = (".tif", ".tiff")
+LOSSLESS_PICTURE_SUFFIXES = (".png", ".bmp", *TIFF_SUFFIXES)
+
+
+@dataclass(frozen=True)
+class Case:
+    """The image files of one case.
+
+    Attributes
+    ----------
+    name
+        What the result is called.
+    files
+        One file, or one per channel in the model's order.
+    """
+
+    name: str
+    files: tuple[Path, ...]
+
+
+def find_cases(inputs: str | Path | Sequence[str | Path], num_channels: int) -> list[Case]:
+    """Group image files into cases.
+
+    ``CASE_0000``, ``CASE_0001`` ... are the channels of one case, as nnU-Net names them, if they count from 0
+    and the model takes that many. Where the first file has all channels by itself, as with colour pictures,
+    the numbers are part of the names (frames of a video). Without such a number a file is a case.
+
+    Parameters
+    ----------
+    inputs
+        A folder, an image file, or several image files.
+    num_channels
+        Channels that the model takes.
+
+    Raises
+    ------
+    DataError
+        If there is no such file or folder, or no image.
+    """
+    if isinstance(inputs, (str, Path)):
+        files = list_images(inputs)
+    else:
+        files = [file for path in inputs for file in list_images(path)]
+    groups: dict[tuple[Path, str, str], dict[int, Path]] = defaultdict(dict)
+    cases = []
+    for file in files:
+        match = CHANNEL_NUMBER.fullmatch(image_stem(file))
+        if match is None:
+            cases.append(Case(image_stem(file), (file,)))
+        else:
+            groups[file.parent, match["case"], image_suffix(file)][int(match["channel"])] = file
+    for (_, name, _), channels in groups.items():
+        if _are_channels(channels, num_channels):
+            cases.append(Case(name, tuple(channels[number] for number in sorted(channels))))
+        else:
+            cases.extend(Case(image_stem(file), (file,)) for file in channels.values())
+    return sorted(cases, key=lambda case: case.name)
+
+
+def output_paths(cases: Sequence[Case], output: str | Path, file_ending: str) -> list[Path]:
+    """Return where each case's labels go.
+
+    The ending is the model's own where it suits the input; otherwise labels of NIfTI images become
+    ``.nii.gz``, of TIFF ``.tif``, of all other pictures ``.png``.
+
+    Parameters
+    ----------
+    cases
+        The cases.
+    output
+        A folder; or, for a single case, a file name with an ending of an image format.
+    file_ending
+        The ending of the model's training images (``file_ending`` in dataset.json).
+
+    Raises
+    ------
+    UsageError
+        If two cases would get the same file, or a result would replace an input.
+    """
+    output = Path(output)
+    if output.name.lower().endswith(IMAGE_SUFFIXES) and not output.is_dir():
+        if len(cases) > 1:
+            raise UsageError(
+                f"{len(cases)} cases cannot go into one file", where=output, cure="give a folder"
+            )
+        paths = [output]
+    else:
+        paths = [output / f"{case.name}{_ending(case.files[0], file_ending)}" for case in cases]
+    sources = {file.resolve(): file for case in cases for file in case.files}
+    taken: dict[str, Case] = {}
+    for case, path in zip(cases, paths, strict=True):
+        # Compared without regard to case, because file systems of Windows and macOS do.
+        other = taken.setdefault(str(path).lower(), case)
+        if other is not case:
+            raise UsageError(
+                f"{other.files[0]} and {case.files[0]} would both be written to {path.name}",
+                where=path.parent,
+                cure="rename one of them, or predict them into different folders; nothing was written",
+            )
+        if path.resolve() in sources:
+            raise UsageError(
+                "the result would replace an input", where=path, cure="give another output folder"
+            )
+    return paths
+
+
+def _are_channels(files: dict[int, Path], num_channels: int) -> bool:
+    """Whether the numbers in the names of these files are channels and not part of the names."""
+    if 0 not in files or max(files) >= num_channels:
+        return False
+    if len(files) == 1:
+        return True
+    for number in sorted(files):
+        try:
+            return read_image(files[number]).num_channels != num_channels
+        except DataError:
+            continue  # a damaged file is reported when its turn comes
+    return True
+
+
+def _ending(source: Path, file_ending: str) -> str:
+    suffix = image_suffix(source)
+    if suffix in NIFTI_SUFFIXES:
+        return file_ending if file_ending in NIFTI_SUFFIXES else ".nii.gz"
+    if file_ending in LOSSLESS_PICTURE_SUFFIXES:
+        return file_ending
+    return ".tif" if suffix in TIFF_SUFFIXES else ".png"

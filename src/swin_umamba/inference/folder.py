@@ -1,0 +1,119 @@
+"""Segment many images: each on its own, so that one bad file costs one result."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from swin_umamba.data.image_io import write_labels, write_probabilities
+from swin_umamba.errors import OutputError, SwinUMambaError
+from swin_umamba.inference.cases import Case, find_cases, output_paths
+from swin_umamba.inference.predictor import Predictor
+from swin_umamba.progress import progress
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """What became of one case.
+
+    Attributes
+    ----------
+    case
+        Its name.
+    files
+        Its image files.
+    output
+        The label file.
+    status
+        ``written``; ``kept``, if the label file was there before; or ``failed``.
+    seconds
+        Time taken.
+    error
+        Why it failed.
+    """
+
+    case: str
+    files: tuple[Path, ...]
+    output: Path
+    status: Literal["written", "kept", "failed"]
+    seconds: float = 0.0
+    error: SwinUMambaError | None = None
+
+
+def predict_folder(
+    predictor: Predictor,
+    inputs: str | Path | Sequence[str | Path],
+    output: str | Path,
+    *,
+    probabilities: bool = False,
+    overwrite: bool = False,
+) -> list[CaseResult]:
+    """Segment all images of a folder and write their label maps.
+
+    Parameters
+    ----------
+    predictor
+        The model.
+    inputs
+        A folder, a file or several files; see ``find_cases`` for how files make cases.
+    output
+        Folder for the label maps; for a single case also a file name. See ``output_paths``.
+    probabilities
+        Write ``CASE.npz`` beside each label map, with the array ``probabilities``.
+    overwrite
+        Predict cases anew whose results exist; they are kept by default.
+
+    Returns
+    -------
+    list of CaseResult
+        One per case, in the order of their names. A case that fails does not stop the others.
+
+    Raises
+    ------
+    DataError
+        If there are no images.
+    UsageError
+        If two cases would be written to the same file, or a result over an input; nothing is written then.
+    OutputError
+        If a result cannot be written: it would be the same with all that follow.
+    """
+    cases = find_cases(inputs, len(predictor.channel_names))
+    paths = output_paths(cases, output, str(predictor.model.dataset_json.get("file_ending", "")))
+    pairs = list(zip(cases, paths, strict=True))
+    return [
+        _predict_case(predictor, case, path, probabilities=probabilities, overwrite=overwrite)
+        for case, path in progress(pairs, "predicting", total=len(pairs))
+    ]
+
+
+def _predict_case(
+    predictor: Predictor, case: Case, path: Path, *, probabilities: bool, overwrite: bool
+) -> CaseResult:
+    probabilities_path = path.parent / f"{case.name}.npz"
+    if not overwrite and path.exists() and (probabilities_path.exists() or not probabilities):
+        return CaseResult(case.name, case.files, path, "kept")
+    start = time.perf_counter()
+    try:
+        prediction = predictor.predict(case.files, probabilities=probabilities)
+        assert prediction.image is not None
+        if prediction.probabilities is not None:
+            write_probabilities(probabilities_path, prediction.probabilities)
+        write_labels(path, prediction.labels, like=prediction.image)
+    except OutputError:
+        raise
+    except SwinUMambaError as error:
+        failure = error
+    except Exception as error:
+        logger.debug("case %s", case.name, exc_info=True)
+        failure = SwinUMambaError(
+            f"unexpected {type(error).__name__}: {error}", where=case.files[0], cure="look at it with --debug"
+        )
+    else:
+        return CaseResult(case.name, case.files, path, "written", time.perf_counter() - start)
+    return CaseResult(case.name, case.files, path, "failed", time.perf_counter() - start, failure)

@@ -1,0 +1,153 @@
+"""Sliding-window prediction: overlapping tiles, Gaussian weights, mirroring, sums in float32.
+
+The geometry is nnU-Net's (Isensee et al. 2021, Nature Methods 18, 203-211): tiles of the patch size,
+neighbours at most ``step_size * patch_size`` apart and evenly spread, each weighted by a Gaussian of sigma
+``patch_size / 8``, images below the patch size padded with zeros on both sides. nnU-Net sums logits in
+float16; here they are summed in float32, so that small differences between classes survive large logits.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+
+SIGMA_IN_PATCHES = 1 / 8
+
+
+@dataclass(frozen=True)
+class SlidingWindow:
+    """How a network that sees one patch at a time predicts an image of any size.
+
+    Parameters
+    ----------
+    patch_size
+        Two or three sizes in pixels. With two, every Z slice is predicted on its own.
+    num_classes
+        Number of logits per pixel.
+    step_size
+        Distance of neighbouring tiles as a part of the patch size, in (0, 1].
+    mirror_axes
+        Spatial axes of the patch (0 is its first) to mirror along: the mean over all combinations is taken.
+    tiles_per_batch
+        Tiles that go through the network together.
+    device
+        Where the network is, and the sums if they fit.
+    """
+
+    patch_size: tuple[int, ...]
+    num_classes: int
+    step_size: float = 0.5
+    mirror_axes: tuple[int, ...] = ()
+    tiles_per_batch: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @torch.inference_mode()
+    def logits(self, network: nn.Module, image: Tensor) -> Tensor:
+        """Predict one image.
+
+        Parameters
+        ----------
+        network
+            Maps ``(batch, channels, *patch_size)`` to ``(batch, num_classes, *patch_size)``; in eval mode.
+        image
+            ``(channels, Z, Y, X)``, float32.
+
+        Returns
+        -------
+        Tensor
+            Logits ``(num_classes, Z, Y, X)``, float32, on the CPU.
+        """
+        padding, inside = _padding(image.shape[1:], self.patch_size)
+        image = nn.functional.pad(image, padding)
+        try:
+            logits = self._weighted_mean(network, image, self.device)
+        except torch.cuda.OutOfMemoryError:
+            # The sums of a large volume can outgrow a GPU that holds the network and a batch easily.
+            torch.cuda.empty_cache()
+            logits = self._weighted_mean(network, image, torch.device("cpu"))
+        return logits[(slice(None), *inside)].cpu()
+
+    def _weighted_mean(self, network: nn.Module, image: Tensor, sums_device: torch.device) -> Tensor:
+        tiles = list(tile_slices(image.shape[1:], self.patch_size, self.step_size))
+        weights = gaussian_weights(self.patch_size).to(sums_device)
+        sums = torch.zeros((self.num_classes, *image.shape[1:]), dtype=torch.float32, device=sums_device)
+        for start in range(0, len(tiles), self.tiles_per_batch):
+            batch = tiles[start : start + self.tiles_per_batch]
+            patches = torch.stack([image[(slice(None), *tile)] for tile in batch]).to(self.device)
+            for tile, logits in zip(batch, mirrored_mean(network, patches, self.mirror_axes), strict=True):
+                sums[(slice(None), *tile)] += logits.to(sums_device, torch.float32) * weights
+        if len(self.patch_size) == 2:  # all slices are tiled alike, so the sum of one serves all
+            tiles = [tile[1:] for tile in tiles if tile[0] == 0]
+        weight_sums = torch.zeros(image.shape[-len(self.patch_size) :], device=sums_device)
+        for tile in tiles:
+            weight_sums[tile] += weights
+        return sums.div_(weight_sums)
+
+
+def mirrored_mean(network: nn.Module, patches: Tensor, mirror_axes: Sequence[int]) -> Tensor:
+    """Return the mean of the logits over all combinations of mirrored axes, each mirrored back.
+
+    Parameters
+    ----------
+    network
+        Maps ``(batch, channels, *patch_size)`` to ``(batch, num_classes, *patch_size)``.
+    patches
+        ``(batch, channels, *patch_size)``.
+    mirror_axes
+        Spatial axes, 0 for the first after the channels.
+    """
+    axes = [axis + 2 for axis in mirror_axes]
+    logits = network(patches)
+    combinations = [c for size in range(1, len(axes) + 1) for c in itertools.combinations(axes, size)]
+    for combination in combinations:
+        logits = logits + torch.flip(network(torch.flip(patches, combination)), combination)
+    return logits / (len(combinations) + 1)
+
+
+def tile_slices(
+    image_size: Sequence[int], patch_size: Sequence[int], step_size: float
+) -> Iterator[tuple[slice | int, ...]]:
+    """Yield each tile as an index into ``(Z, Y, X)``; a 2D patch's begins with the slice's number."""
+    planar = len(patch_size) == len(image_size) - 1
+    sizes = image_size[1:] if planar else image_size
+    starts = [tile_starts(size, patch, step_size) for size, patch in zip(sizes, patch_size, strict=True)]
+    for number in range(image_size[0]) if planar else (None,):
+        for corner in itertools.product(*starts):
+            window = tuple(slice(s, s + p) for s, p in zip(corner, patch_size, strict=True))
+            yield window if number is None else (number, *window)
+
+
+def tile_starts(size: int, patch: int, step_size: float) -> list[int]:
+    """Return where the tiles start along one axis: evenly spread, at most ``step_size * patch`` apart."""
+    last = size - patch
+    steps = math.ceil(last / (patch * step_size))
+    # round() takes halves to the even neighbour, as NumPy does in nnU-Net: the tiles are the same ones.
+    return [round(last / steps * i) for i in range(steps + 1)] if steps else [0]
+
+
+@lru_cache(maxsize=4)
+def gaussian_weights(patch_size: tuple[int, ...]) -> Tensor:
+    """Return the weights of a tile: a Gaussian of sigma ``patch_size / 8``, 1 in the middle, float32."""
+    weights = torch.ones((), dtype=torch.float64)
+    for size in patch_size:
+        distance = torch.arange(size, dtype=torch.float64) - size // 2
+        weights = weights[..., None] * torch.exp(-0.5 * (distance / (size * SIGMA_IN_PATCHES)) ** 2)
+    return weights.float()
+
+
+def _padding(image_size: Sequence[int], patch_size: Sequence[int]) -> tuple[list[int], tuple[slice, ...]]:
+    """Return the padding for ``torch.nn.functional.pad`` and the slices that undo it."""
+    padding: list[int] = []
+    inside: list[slice] = []
+    patch = [1] * (len(image_size) - len(patch_size)) + list(patch_size)
+    for size, wanted in zip(image_size, patch, strict=True):
+        missing = max(wanted - size, 0)
+        padding = [missing // 2, missing - missing // 2, *padding]
+        inside.append(slice(missing // 2, missing // 2 + size))
+    return padding, tuple(inside)

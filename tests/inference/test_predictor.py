@@ -1,0 +1,285 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+from PIL import Image as PillowImage
+
+from swin_umamba.data.image_io import read_image
+from swin_umamba.errors import BackendError, CheckpointError, DataError, GeometryError, UsageError
+from swin_umamba.inference.inputs import as_volume
+from swin_umamba.inference.predictor import Predictor
+from swin_umamba.models.swin_umamba_d import SwinUMambaD
+from swin_umamba.weights.checkpoint import load_checkpoint, save_checkpoint
+
+MakeModel = Callable[..., Path]
+
+# Stock nnU-Net's float16 sums decide a few pixels otherwise where two classes are nearly equal.
+STOCK_AGREEMENT = 0.999
+# Of softmax probabilities, between one float32 summation and another.
+PROBABILITY_TOLERANCE = 1e-5
+
+
+def predictor(folder: Path, **options: Any) -> Predictor:
+    return Predictor.from_folder(folder, device="cpu", **options)
+
+
+def picture(*shape: int) -> np.ndarray:
+    """Return a smooth random image."""
+    noise = np.random.default_rng(3).normal(size=shape)
+    return np.round(127 + 60 * np.cumsum(np.cumsum(noise, -1), -2) / 20).clip(0, 255).astype(np.uint8)
+
+
+def write_nifti(path: Path, volume: np.ndarray, spacing_zyx: tuple[float, ...]) -> Path:
+    affine = np.diag([*spacing_zyx[::-1], 1.0])
+    nibabel.save(nibabel.Nifti1Image(volume.transpose(), affine), path)
+    return path
+
+
+def stock_labels(
+    folder: Path, data: np.ndarray, spacing: tuple[float, ...], *, mirroring: bool = True, folds: tuple = (0,)
+) -> np.ndarray:
+    """Return what stock nnU-Net predicts with the same model."""
+    stock = nnUNetPredictor(device=torch.device("cpu"), allow_tqdm=False, use_mirroring=mirroring)
+    stock.initialize_from_trained_model_folder(str(folder), folds, "checkpoint_final.pth")
+    return stock.predict_single_npy_array(data.astype(np.float32), {"spacing": list(spacing)})
+
+
+@pytest.mark.parametrize("mirroring", [False, True])
+def test_picture_equals_stock_nnunet(make_model: MakeModel, mirroring: bool) -> None:
+    folder, image = make_model(), picture(70, 90)
+    labels = predictor(folder, mirroring=mirroring).predict(image).labels
+    stock = stock_labels(folder, image[None, None], (999, 1, 1), mirroring=mirroring)
+    assert labels.shape == (70, 90)
+    assert set(np.unique(labels)) <= {0, 1, 2}
+    assert len(np.unique(labels)) > 1
+    assert (labels == stock[0]).mean() > STOCK_AGREEMENT
+
+
+def test_mirroring_matters(make_model: MakeModel) -> None:
+    folder, image = make_model(), picture(70, 90)
+    straight = predictor(folder, mirroring=False).predict(image, probabilities=True).probabilities
+    mirrored = predictor(folder).predict(image, probabilities=True).probabilities
+    assert np.abs(straight - mirrored).max() > 1e-3
+
+
+def test_anisotropic_volume_equals_stock_nnunet(make_model: MakeModel, tmp_path: Path) -> None:
+    folder = make_model(spacing=(1.5, 1.5))
+    volume = picture(3, 40, 50)
+    path = write_nifti(tmp_path / "volume.nii.gz", volume, (4.0, 1.0, 2.0))
+    prediction = predictor(folder).predict(path)
+    assert prediction.labels.shape == (3, 40, 50)
+    assert prediction.image.spacing == (4.0, 1.0, 2.0)
+    stock = stock_labels(folder, volume[None], (4.0, 1.0, 2.0))
+    assert (prediction.labels == stock).mean() > STOCK_AGREEMENT
+    # The spacing decides: read as 1.5 mm the result is another one.
+    other = predictor(folder).predict(path, spacing=(4.0, 1.5, 1.5)).labels
+    assert (other != prediction.labels).mean() > 0.01
+
+
+def test_transposed_plans_equal_stock_nnunet(make_model: MakeModel) -> None:
+    folder = make_model(spacing=(1.0, 1.0))
+    plans = json.loads((folder / "plans.json").read_text())
+    plans |= {"transpose_forward": [2, 0, 1], "transpose_backward": [1, 2, 0]}
+    (folder / "plans.json").write_text(json.dumps(plans))
+    volume = picture(34, 40, 3)
+    ours = predictor(folder, mirroring=False).predict(volume[None], spacing=(1.25, 1.0, 5.0))
+    stock = stock_labels(folder, volume[None], (1.25, 1.0, 5.0), mirroring=False)
+    assert ours.labels.shape == (34, 40, 3)
+    assert (ours.labels == stock).mean() > STOCK_AGREEMENT
+    # Without a spacing the image counts as lying on the model's own grid, whose median spacing is (3, 1, 1).
+    assert predictor(folder)._own_spacing(flat=False) == [1.0, 1.0, 3.0]
+
+
+def test_3d_model_equals_stock_nnunet(make_model: MakeModel) -> None:
+    folder = make_model(network="plain_unet_3d", patch_size=(8, 16, 16), spacing=(2.0, 1.0, 1.0))
+    volume = picture(12, 20, 30)
+    prediction = predictor(folder).predict(volume[None], probabilities=True)
+    stock = stock_labels(folder, volume[None], (2.0, 1.0, 1.0))
+    assert (prediction.labels == stock).mean() > STOCK_AGREEMENT
+    np.testing.assert_allclose(prediction.probabilities.sum(0), 1, atol=PROBABILITY_TOLERANCE)
+
+
+def test_swin_umamba_from_its_plans_alone(make_model: MakeModel) -> None:
+    folder = make_model(network="swin_umamba", channels=("red", "green", "blue"))
+    image = picture(3, 40, 50)
+    result = {
+        backend: predictor(folder, backend=backend, mirroring=False).predict(image, probabilities=True)
+        for backend in (None, "reference")
+    }
+    np.testing.assert_allclose(
+        result[None].probabilities, result["reference"].probabilities, atol=PROBABILITY_TOLERANCE
+    )
+    assert result[None].labels.shape == (40, 50)
+
+
+def test_models_of_the_published_code(make_model: MakeModel) -> None:
+    """Their plans name a plain U-Net; the trainer's name says which network it was."""
+    folder = make_model(trainer="nnUNetTrainerSwinUMambaD")
+    path = folder / "fold_0/checkpoint_final.pth"
+    network = SwinUMambaD(1, 3)
+    save_checkpoint(path, load_checkpoint(path) | {"network_weights": network.state_dict()})
+    image = picture(32, 32)
+    ours = predictor(folder, mirroring=False).predict(image, probabilities=True)
+    x = torch.from_numpy((image - image.mean()) / image.std()).float()
+    with torch.no_grad():
+        expected = network.eval()(x[None, None]).softmax(1)[0]
+    np.testing.assert_allclose(ours.probabilities, expected, atol=PROBABILITY_TOLERANCE)
+
+
+def test_folds_are_averaged(make_model: MakeModel) -> None:
+    folder, image = make_model(folds=(0, 1)), picture(40, 50)
+
+    def logits(**options: Any) -> torch.Tensor:
+        one = predictor(folder, **options)
+        data, _ = one._preprocess(as_volume(image, None, one.channel_names))
+        with torch.inference_mode():
+            return one._logits(torch.from_numpy(data))
+
+    both = logits()
+    torch.testing.assert_close(both, (logits(folds=[0]) + logits(folds=[1])) / 2)
+    assert not torch.allclose(both, logits(folds=[0]), atol=1e-3)
+    again = predictor(folder)
+    assert np.array_equal(again.predict(image).labels, again.predict(image).labels)
+
+
+def test_probabilities_and_labels_agree(make_model: MakeModel) -> None:
+    prediction = predictor(make_model(spacing=(0.7, 0.7))).predict(
+        picture(40, 50), spacing=(1.0, 1.0), probabilities=True
+    )
+    assert prediction.probabilities.shape == (3, 40, 50)
+    assert prediction.probabilities.dtype == np.float32
+    np.testing.assert_allclose(prediction.probabilities.sum(0), 1, atol=PROBABILITY_TOLERANCE)
+    assert np.array_equal(prediction.probabilities.argmax(0), prediction.labels)
+
+
+def test_regions(make_model: MakeModel) -> None:
+    labels = {"background": 0, "whole": [1, 2], "core": 2}
+    folder, image = make_model(labels=labels, regions_class_order=(1, 2)), picture(64, 64)
+    one = predictor(folder)
+    prediction = one.predict(image, probabilities=True)
+    assert one.has_regions
+    whole, core = prediction.probabilities > 0.5
+    assert np.array_equal(prediction.labels, np.where(core, 2, np.where(whole, 1, 0)))
+    assert len(np.unique(prediction.labels)) > 1
+
+
+def test_array_and_file_give_the_same(make_model: MakeModel, tmp_path: Path) -> None:
+    folder = make_model(channels=("red", "green", "blue"))
+    image = picture(3, 40, 50)
+    PillowImage.fromarray(np.moveaxis(image, 0, -1)).save(tmp_path / "image.png")
+    one = predictor(folder)
+    from_file = one.predict(tmp_path / "image.png")
+    assert np.array_equal(from_file.image.data, image)
+    for array in (image, np.moveaxis(image, 0, -1), image[:, None]):
+        assert np.array_equal(one.predict(array).labels.reshape(40, 50), from_file.labels)
+
+
+def test_channels_in_several_files(make_model: MakeModel, tmp_path: Path) -> None:
+    one = predictor(make_model(channels=("T1", "T2")))
+    volume = picture(2, 2, 40, 50)
+    paths = [write_nifti(tmp_path / f"{i}.nii", volume[i], (3.0, 1.0, 1.0)) for i in range(2)]
+    together = one.predict(paths)
+    assert np.array_equal(together.labels, one.predict(volume, spacing=(3.0, 1.0, 1.0)).labels)
+    write_nifti(paths[1], volume[1], (3.0, 1.0, 1.1))
+    with pytest.raises(GeometryError, match="spacing"):
+        one.predict(paths)
+
+
+def test_all_black_image(make_model: MakeModel) -> None:
+    assert predictor(make_model()).predict(np.zeros((40, 50), np.uint8)).labels.shape == (40, 50)
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros((2, 40, 50)), "2 channels, but the model takes 3: red, green, blue"),
+        (np.zeros((40, 50)), "1 channel, but the model takes 3"),
+        (np.zeros((4, 2, 40, 50)), "4 channels"),
+        (np.zeros((3, 40, 50), complex), "complex128"),
+        (np.zeros((3, 0, 50)), r"\(3, 0, 50\)"),
+        (np.zeros(5), r"\(5,\)"),
+        (np.full((3, 40, 50), np.nan), "NaN"),
+    ],
+)
+def test_unfit_arrays(make_model: MakeModel, array: np.ndarray, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        predictor(make_model(channels=("red", "green", "blue"))).predict(array)
+
+
+def test_a_volume_for_a_one_channel_model_needs_its_channel(make_model: MakeModel) -> None:
+    with pytest.raises(DataError, match=r"give a volume as \(1, Z, Y, X\)"):
+        predictor(make_model()).predict(np.zeros((4, 40, 50)))
+
+
+def test_wrong_channels_name_the_file(make_model: MakeModel, tmp_path: Path) -> None:
+    PillowImage.fromarray(picture(40, 50)).save(tmp_path / "grey.png")
+    with pytest.raises(DataError, match=r"2: T1, T2(.|\n)*grey.png(.|\n)*CASE_0000 to CASE_0001"):
+        predictor(make_model(channels=("T1", "T2"))).predict(tmp_path / "grey.png")
+
+
+@pytest.mark.parametrize("spacing", [(1.0,), (0.0, 1.0), (1.0, np.inf), (1.0, 1.0, 1.0)])
+def test_impossible_spacing(make_model: MakeModel, spacing: tuple[float, ...]) -> None:
+    with pytest.raises(UsageError, match="spacing"):
+        predictor(make_model()).predict(np.zeros((40, 50)), spacing=spacing)
+
+
+def test_options_out_of_range(make_model: MakeModel) -> None:
+    folder = make_model()
+    for options in ({"step_size": 0.0}, {"step_size": 1.5}, {"backend": "nativ"}):
+        with pytest.raises(UsageError):
+            predictor(folder, **options)
+    if not torch.cuda.is_available():
+        with pytest.raises(BackendError):
+            Predictor.from_folder(folder, device="cuda")
+
+
+def test_weights_of_another_network(make_model: MakeModel) -> None:
+    folder = make_model()
+    plans = json.loads((folder / "plans.json").read_text())
+    plans["configurations"]["2d"]["architecture"]["arch_kwargs"]["features_per_stage"] = [4, 16]
+    (folder / "plans.json").write_text(json.dumps(plans))
+    with pytest.raises(CheckpointError, match=r"shape \(8, 4, 3, 3\) and not \(16, 4, 3, 3\)"):
+        predictor(folder)
+
+
+def test_a_network_class_from_elsewhere_is_refused(make_model: MakeModel, tmp_path: Path) -> None:
+    folder = make_model()
+    text = (folder / "plans.json").read_text()
+    (folder / "plans.json").write_text(
+        text.replace("dynamic_network_architectures.architectures.unet.PlainConvUNet", "os.system")
+    )
+    with pytest.raises(CheckpointError, match=r"os\.system"):
+        predictor(folder)
+
+
+@pytest.mark.parametrize("key", ["configurations", "transpose_forward", "image_reader_writer"])
+def test_incomplete_plans(make_model: MakeModel, key: str) -> None:
+    folder = make_model()
+    plans = json.loads((folder / "plans.json").read_text())
+    del plans[key]
+    (folder / "plans.json").write_text(json.dumps(plans))
+    with pytest.raises(CheckpointError, match=key):
+        predictor(folder)
+
+
+def test_weights_that_are_not_finite(make_model: MakeModel) -> None:
+    one = predictor(make_model())
+    with torch.no_grad():
+        next(one._network.parameters()).fill_(torch.nan)
+    with pytest.raises(CheckpointError, match="not finite"):
+        one.predict(picture(40, 50))
+
+
+def test_reading_does_not_change_the_file(make_model: MakeModel, tmp_path: Path) -> None:
+    path = write_nifti(tmp_path / "a.nii", picture(2, 40, 50), (2.0, 1.0, 1.0))
+    before = read_image(path).data
+    prediction = predictor(make_model()).predict(path)
+    assert np.array_equal(prediction.image.data, before)

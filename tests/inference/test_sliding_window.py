@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import itertools
+from functools import partial
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from nnunetv2.inference import predict_from_raw_data
+from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+from nnunetv2.inference.sliding_window_prediction import compute_gaussian, compute_steps_for_sliding_window
+from torch import Tensor, nn
+
+from swin_umamba.inference.sliding_window import (
+    SlidingWindow,
+    gaussian_weights,
+    mirrored_mean,
+    tile_slices,
+    tile_starts,
+)
+
+CPU = torch.device("cpu")
+# Between two sums of about ten float32 terms in another order.
+FLOAT32_TOLERANCE = 1e-5
+# Stock nnU-Net sums in float16, whose 11 bits are 5e-4 of a logit of 1, and loses nearly all of them in the
+# corners of an image, where a single weight below the smallest normal number counts.
+FLOAT16_TOLERANCE = 4e-3
+FLOAT16_PART_OF_PIXELS = 0.99
+
+
+class Convolution(nn.Module):
+    """Logits that depend on neighbours, so that tile borders and orientation matter."""
+
+    def __init__(self, dims: int, in_channels: int = 2, num_classes: int = 3) -> None:
+        super().__init__()
+        layer = {2: nn.Conv2d, 3: nn.Conv3d}[dims]
+        self.layer = layer(in_channels, num_classes, 5, padding=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(self.layer(x)) * 2
+
+
+def stock_logits(
+    network: nn.Module, image: Tensor, patch_size: tuple[int, ...], mirror_axes: tuple[int, ...] | None
+) -> Tensor:
+    """Return what stock nnU-Net predicts."""
+    stock = nnUNetPredictor(device=CPU, allow_tqdm=False, use_mirroring=mirror_axes is not None)
+    stock.network = network
+    stock.configuration_manager = SimpleNamespace(patch_size=patch_size)
+    stock.label_manager = SimpleNamespace(num_segmentation_heads=3)
+    stock.allowed_mirroring_axes = mirror_axes
+    return stock.predict_sliding_window_return_logits(image)
+
+
+shapes = pytest.mark.parametrize(
+    ("shape", "patch_size"),
+    [
+        ((1, 64, 64), (32, 32)),
+        ((3, 45, 70), (32, 48)),
+        ((1, 20, 90), (32, 32)),
+        ((2, 17, 11), (32, 32)),
+        ((20, 33, 16), (16, 16, 16)),
+        ((5, 30, 12), (8, 24, 16)),
+    ],
+)
+
+
+@shapes
+@pytest.mark.parametrize("mirror", [False, True])
+def test_equals_stock_nnunet_in_float32(
+    shape: tuple[int, ...], patch_size: tuple[int, ...], mirror: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "half", torch.float32)
+    monkeypatch.setattr(
+        predict_from_raw_data, "compute_gaussian", partial(compute_gaussian, dtype=torch.float32)
+    )
+    network = Convolution(len(patch_size)).eval()
+    image = torch.randn(2, *shape)
+    axes = tuple(range(len(patch_size))) if mirror else ()
+    ours = SlidingWindow(patch_size, num_classes=3, mirror_axes=axes).logits(network, image)
+    stock = stock_logits(network, image, patch_size, axes or None)
+    assert ours.dtype == stock.dtype == torch.float32
+    torch.testing.assert_close(ours, stock, atol=FLOAT32_TOLERANCE, rtol=FLOAT32_TOLERANCE)
+
+
+def test_is_near_stock_nnunet_as_it_is() -> None:
+    network = Convolution(2).eval()
+    image = torch.randn(2, 3, 45, 70)
+    ours = SlidingWindow((32, 48), num_classes=3).logits(network, image)
+    stock = stock_logits(network, image, (32, 48), None)
+    assert stock.dtype == torch.float16
+    near = torch.isclose(ours, stock.float(), atol=FLOAT16_TOLERANCE, rtol=FLOAT16_TOLERANCE)
+    assert near.float().mean() > FLOAT16_PART_OF_PIXELS
+
+
+def test_equals_the_definition_in_float64() -> None:
+    network = Convolution(2).eval()
+    image = torch.randn(2, 1, 50, 40)
+    sums, weight_sums = torch.zeros(3, 50, 40, dtype=torch.float64), torch.zeros(50, 40, dtype=torch.float64)
+    y, x = np.mgrid[:32, :32]
+    weights = torch.from_numpy(np.exp(-((y - 16) ** 2 + (x - 16) ** 2) / (2 * 4.0**2)))
+    with torch.no_grad():
+        for top, left in itertools.product((0, 9, 18), (0, 8)):
+            tile = (slice(top, top + 32), slice(left, left + 32))
+            sums[(slice(None), *tile)] += (
+                network(image[:, 0][(slice(None), *tile)][None])[0].double() * weights
+            )
+            weight_sums[tile] += weights
+    ours = SlidingWindow((32, 32), num_classes=3).logits(network, image)
+    torch.testing.assert_close(ours[:, 0].double(), sums / weight_sums, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("tiles_per_batch", [2, 4, 100])
+def test_batches_of_tiles_change_nothing(tiles_per_batch: int) -> None:
+    network = Convolution(2).eval()
+    image = torch.randn(2, 3, 50, 70)
+    one = SlidingWindow((32, 32), num_classes=3, mirror_axes=(0, 1))
+    many = SlidingWindow((32, 32), num_classes=3, mirror_axes=(0, 1), tiles_per_batch=tiles_per_batch)
+    torch.testing.assert_close(one.logits(network, image), many.logits(network, image), atol=1e-6, rtol=1e-6)
+
+
+def test_is_deterministic() -> None:
+    network = Convolution(2).eval()
+    image = torch.randn(2, 2, 50, 70)
+    window = SlidingWindow((32, 32), num_classes=3, mirror_axes=(0, 1), tiles_per_batch=3)
+    assert torch.equal(window.logits(network, image), window.logits(network, image))
+
+
+def test_large_logits_keep_their_differences() -> None:
+    """In float16 two classes with logits 3000 and 3000.5 are the same."""
+
+    class Constant(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.tensor([3000.0, 3000.5])[None, :, None, None].expand(len(x), 2, *x.shape[2:])
+
+    logits = SlidingWindow((16, 16), num_classes=2).logits(Constant(), torch.zeros(1, 1, 40, 40))
+    torch.testing.assert_close(logits[1] - logits[0], torch.full((1, 40, 40), 0.5), atol=2e-3, rtol=0)
+
+
+def test_mirroring_makes_an_asymmetric_network_symmetric() -> None:
+    network = Convolution(2).eval()
+    patch = torch.randn(1, 2, 24, 24)
+    with torch.no_grad():
+        straight = mirrored_mean(network, patch, (0, 1))
+        mirrored = mirrored_mean(network, patch.flip(2, 3), (0, 1)).flip(2, 3)
+        alone = mirrored_mean(network, patch, ())
+        assert torch.equal(alone, network(patch))
+    torch.testing.assert_close(straight, mirrored)
+    assert not torch.allclose(straight, alone, atol=1e-2)
+
+
+@pytest.mark.parametrize("size", [32, 33, 47, 48, 49, 100, 320])
+@pytest.mark.parametrize("step_size", [0.25, 0.5, 0.7, 1.0])
+def test_tiles_start_where_those_of_nnunet_do(size: int, step_size: float) -> None:
+    starts = tile_starts(size, 32, step_size)
+    assert starts == compute_steps_for_sliding_window((size,), (32,), step_size)[0]
+    assert starts[0] == 0
+    assert starts[-1] == size - 32
+
+
+def test_every_slice_is_tiled() -> None:
+    tiles = list(tile_slices((2, 32, 48), (32, 32), 0.5))
+    assert tiles == [
+        (0, slice(0, 32), slice(0, 32)),
+        (0, slice(0, 32), slice(16, 48)),
+        (1, slice(0, 32), slice(0, 32)),
+        (1, slice(0, 32), slice(16, 48)),
+    ]
+
+
+def test_weights_are_positive_everywhere() -> None:
+    weights = gaussian_weights((64, 32, 16))
+    assert weights.max() == weights[32, 16, 8] == 1
+    assert weights.min() > 0
