@@ -110,8 +110,6 @@ def compute_dtype(*dtypes: torch.dtype) -> torch.dtype:
     return functools.reduce(torch.promote_types, dtypes, torch.float32)
 
 
-# Dynamo cannot trace imports and the environment; the answer is a constant of the compiled graph.
-@torch.compiler.assume_constant_result
 def choose_backend(device: torch.device, dtype: torch.dtype, requested: str | None = None) -> str:
     """Choose the implementation of a scan.
 
@@ -130,6 +128,13 @@ def choose_backend(device: torch.device, dtype: torch.dtype, requested: str | No
     BackendError
         If the backend is missing here or does not compute this dtype on this device.
     """
+    return _constant_backend_of_graph(device, dtype, requested)
+
+
+# Dynamo cannot trace imports and the environment: the answer is a constant of the compiled graph. PyTorch 2.4
+# binds that constant to the function's name in the module being compiled, so nothing there may share the name.
+@torch.compiler.assume_constant_result
+def _constant_backend_of_graph(device: torch.device, dtype: torch.dtype, requested: str | None) -> str:
     name, where = requested, "backend="
     if name is None:
         name, where = os.environ.get(ENVIRONMENT_VARIABLE) or None, ENVIRONMENT_VARIABLE

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from torch import Tensor
 
 from swin_umamba.errors import UsageError
 
 
-def require_floating_on_one_device(operator: str, tensors: Mapping[str, Tensor | None]) -> None:
-    """Raise UsageError unless all tensors are real floating-point tensors on the device of the first."""
+def require_floating_on_one_device(
+    operator: str, tensors: Mapping[str, Tensor | None], optional: Collection[str] = ()
+) -> None:
+    """Raise UsageError unless all are real floating-point tensors on the device of the first.
+
+    Those named in ``optional`` may be None.
+    """
     device = None
     for name, tensor in tensors.items():
-        if tensor is None:
+        if tensor is None and name in optional:
             continue
         if not isinstance(tensor, Tensor):
             raise UsageError(f"{name} must be a tensor, not {type(tensor).__name__}", where=operator)

@@ -76,7 +76,7 @@ def selective_scan(
     Gu and Dao, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces", 2023, algorithm 2.
     """
     inputs = {"u": u, "delta": delta, "A": A, "B": B, "C": C, "D": D, "z": z, "delta_bias": delta_bias}
-    require_floating_on_one_device("selective_scan", inputs)
+    require_floating_on_one_device("selective_scan", inputs, optional=("D", "z", "delta_bias"))
     B, C = (tensor[:, None] if tensor.dim() == 3 else tensor for tensor in (B, C))
     _require_shapes(u, delta, A, B, C, D, z, delta_bias)
     output_dtype = u.dtype
