@@ -132,7 +132,7 @@ def choose_backend(device: torch.device, dtype: torch.dtype, requested: str | No
 
 
 # Dynamo cannot trace imports and the environment: the answer is a constant of the compiled graph. PyTorch 2.4
-# binds that constant to the function's name in the module being compiled, so nothing there may share the name.
+# binds it to the name of this function in the module being compiled, so nothing there may have the same name.
 @torch.compiler.assume_constant_result
 def _constant_backend_of_graph(device: torch.device, dtype: torch.dtype, requested: str | None) -> str:
     name, where = requested, "backend="
