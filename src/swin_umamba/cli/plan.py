@@ -1,0 +1,55 @@
+"""``swin-umamba plan``: check, plan and preprocess a data set."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from functools import partial
+
+HELP = "check a raw data set, choose patch and batch size, preprocess it"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the verb."""
+    parser.add_argument("dataset", metavar="DATASET", help="number, name, or path of the raw data set folder")
+    option = partial(parser.add_argument, default=argparse.SUPPRESS)
+    option("--root", metavar="DIR", help="has nnUNet_raw and so on in it (default: see the environment)")
+    option(
+        "--patch-size",
+        type=int,
+        nargs=2,
+        metavar=("HEIGHT", "WIDTH"),
+        help="multiples of 32 (default: by the rule of the paper's plans)",
+    )
+    option("--batch-size", type=int, metavar="N", help="default: by the rule of the paper's plans")
+    option("--workers", type=int, metavar="N", help="processes (default 2); 1 needs the least memory")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the verb."""
+    from swin_umamba.nnunet.environment import find_dataset
+    from swin_umamba.nnunet.run import plan
+
+    given = {name: getattr(args, name) for name in ("patch_size", "batch_size", "workers") if name in args}
+    if "patch_size" in given:
+        given["patch_size"] = tuple(given["patch_size"])
+    dataset = find_dataset(args.dataset, getattr(args, "root", None))
+    result = plan(dataset, **given)
+    if args.json:
+        print(
+            json.dumps(
+                {
+                    "dataset": dataset.name,
+                    "plans_file": str(result.plans_file),
+                    "preprocessed_folder": str(result.preprocessed_folder),
+                    "num_cases": result.num_cases,
+                    "patch_size": result.patch_size,
+                    "batch_size": result.batch_size,
+                }
+            )
+        )
+    else:
+        height, width = result.patch_size
+        print(f"{dataset.name}: {result.num_cases} cases, patch {height}x{width}, batch {result.batch_size}")
+        print(f"plans: {result.plans_file}")
+    return 0

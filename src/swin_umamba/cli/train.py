@@ -1,0 +1,118 @@
+"""``swin-umamba train``: train one fold and validate it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from functools import partial
+from typing import Any
+
+HELP = "train one fold through nnU-Net with the recipe of the paper, and validate it"
+
+NOT_OPTIONS = ("dataset", "root", "continue_training", "verb", "json", "debug")
+"""Arguments that are no training options."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the verb."""
+    parser.add_argument("dataset", metavar="DATASET", help="number, name, or path of the raw data set folder")
+    parser.add_argument(
+        "--continue",
+        dest="continue_training",
+        action="store_true",
+        help="go on from the newest checkpoint with the options of the first run",
+    )
+    # A run that goes on takes its options from the first run, so that given ones must be told from defaults:
+    # what was not given is not there.
+    option = partial(parser.add_argument, default=argparse.SUPPRESS)
+    option("--root", metavar="DIR", help="has nnUNet_raw and so on in it (default: see the environment)")
+    option(
+        "--trainer",
+        metavar="NAME",
+        help="nnUNetTrainerSwinUMamba (default), nnUNetTrainerSwinUMambaD, either with Scratch at its end, or "
+        "nnUNetTrainer for nnU-Net's own network",
+    )
+    option("--fold", type=_fold, metavar="N", help="0 to 4 (default 0), or all")
+    option(
+        "--epochs",
+        type=int,
+        metavar="N",
+        help="default 1000; the paper's results are from epoch 100 (AbdomenMR), 250 (Endoscopy) and 350 "
+        "(Microscopy)",
+    )
+    option(
+        "--iterations",
+        "--iterations-per-epoch",
+        dest="iterations_per_epoch",
+        type=int,
+        metavar="N",
+        help="training steps per epoch (default 250)",
+    )
+    option("--validation-iterations", type=int, metavar="N", help="batches for the pseudo-Dice (default 50)")
+    option("--learning-rate", type=float, metavar="LR", help="at the start (default 1e-4)")
+    option("--batch-size", type=int, metavar="N", help="patches per step (default: as planned)")
+    option("--patch-size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="default: as planned")
+    option(
+        "--frozen-epochs",
+        type=int,
+        metavar="N",
+        help="epochs with a frozen encoder (default 10, without ImageNet weights 0)",
+    )
+    option(
+        "--pretrained", metavar="FILE", help="ImageNet checkpoint of VMamba-Tiny, or none for random weights"
+    )
+    option(
+        "--schedule",
+        choices=("paper", "annealed"),
+        help="paper (default): the cosine ends at epoch 1000 however many are trained; annealed: at the last",
+    )
+    option("--seed", type=int, metavar="N", help="exactly repeatable together with --workers 0")
+    option("--workers", type=int, metavar="N", help="processes for augmentation (default: nnU-Net's choice)")
+    option("--device", metavar="NAME", help="auto (default), cpu, cuda, cuda:N or mps")
+    option("--save-every", type=int, metavar="N", help="keep a checkpoint every N epochs (default 50)")
+    option("--overwrite", action="store_true", help="replace an earlier run")
+    option("--npz", action="store_true", help="save the validation's probabilities, for ensembling")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the verb; 130 after Ctrl-C, 143 after SIGTERM."""
+    from swin_umamba.nnunet.environment import find_dataset
+    from swin_umamba.nnunet.interrupt import Terminated
+    from swin_umamba.nnunet.run import train
+
+    dataset = find_dataset(args.dataset, getattr(args, "root", None))
+    try:
+        result = train(dataset, continue_training=args.continue_training, **_given_options(args))
+    except KeyboardInterrupt as interrupt:
+        print("interrupted; go on with the same command and --continue", file=sys.stderr)
+        return 143 if isinstance(interrupt, Terminated) else 130
+    dice = None if math.isnan(result.validation_dice) else result.validation_dice
+    if args.json:
+        print(
+            json.dumps(
+                {
+                    "fold_folder": str(result.fold_folder),
+                    "epochs": result.epochs,
+                    "validation_dice": dice,
+                    "skipped_steps": result.skipped_steps,
+                }
+            )
+        )
+    else:
+        shown = "not defined, as no case has foreground" if dice is None else f"{dice:.4f}"
+        print(f"{result.epochs} epochs trained; mean validation Dice {shown}")
+        print(f"model: {result.fold_folder.parent}")
+    return 0
+
+
+def _given_options(args: argparse.Namespace) -> dict[str, Any]:
+    given = {name: value for name, value in vars(args).items() if name not in NOT_OPTIONS}
+    if "patch_size" in given:
+        given["patch_size"] = tuple(given["patch_size"])
+    return given
+
+
+def _fold(text: str) -> int | str:
+    return int(text) if text.isdigit() else text

@@ -1,0 +1,83 @@
+"""The networks as nnU-Net's plans name them.
+
+nnU-Net builds a network from an ``architecture`` entry in the plans: a dotted name that it imports, and
+keyword arguments. With one of the classes below as that name, plans alone describe the model: stock nnU-Net
+predicts with it through its own default trainer, as long as this package is installed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from swin_umamba.models.swin_umamba import SwinUMamba
+from swin_umamba.models.swin_umamba_d import SwinUMambaD
+
+Strides = Sequence[Sequence[int]]
+
+
+class PlannedSwinUMamba(SwinUMamba):
+    """SwinUMamba, built from the arguments that nnU-Net calls a network with.
+
+    Parameters
+    ----------
+    input_channels, num_classes
+        Channels of the images and of the logits.
+    deep_supervision
+        Whether ``forward`` returns the logits of all heads; None means no.
+    strides
+        Only for nnU-Net, which reads the sizes of the heads from the plans; the network has its own.
+    **kwargs
+        Further arguments of the network.
+    """
+
+    def __init__(
+        self,
+        input_channels: int,
+        num_classes: int,
+        deep_supervision: bool | None = None,
+        strides: Strides | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(input_channels, num_classes, deep_supervision=bool(deep_supervision), **kwargs)
+
+
+class PlannedSwinUMambaD(SwinUMambaD):
+    """SwinUMambaD, built from the arguments that nnU-Net calls a network with; see ``PlannedSwinUMamba``."""
+
+    def __init__(
+        self,
+        input_channels: int,
+        num_classes: int,
+        deep_supervision: bool | None = None,
+        strides: Strides | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(input_channels, num_classes, deep_supervision=bool(deep_supervision), **kwargs)
+
+
+NetworkClass = type[PlannedSwinUMamba] | type[PlannedSwinUMambaD]
+
+# nnU-Net derives the size of each head from the strides: head i has 1 / (product of the strides 0..i) of the
+# input's size, and the last stage has no head. These strides give the scales of the two networks.
+STRIDES: Mapping[NetworkClass, Strides] = {
+    PlannedSwinUMamba: ((1, 1), (2, 2), (2, 2), (2, 2), (2, 2)),
+    PlannedSwinUMambaD: ((1, 1), (4, 4), (2, 2), (2, 2), (2, 2)),
+}
+
+
+def architecture_entry(network_class: NetworkClass, network_kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the ``architecture`` entry of the plans for a network.
+
+    Parameters
+    ----------
+    network_class
+        One of the two classes above.
+    network_kwargs
+        Arguments that differ from the network's defaults; they must be JSON values.
+    """
+    return {
+        "network_class_name": f"{network_class.__module__}.{network_class.__name__}",
+        "arch_kwargs": {"strides": [list(stride) for stride in STRIDES[network_class]], **network_kwargs},
+        "_kw_requires_import": [],
+    }

@@ -1,0 +1,236 @@
+"""Where nnU-Net's folders are, which data set a name means, and which trainer a class name means."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from swin_umamba.errors import DataError, UsageError
+
+DATASET_NAME = re.compile(r"Dataset(\d{3})_.+")
+
+OUTPUT_FOLDERS = ("preprocessed", "results")
+
+REQUIRED_KEYS = ("channel_names", "labels", "numTraining", "file_ending")
+
+
+@dataclass(frozen=True)
+class Folders:
+    """The three folders of nnU-Net.
+
+    Attributes
+    ----------
+    raw, preprocessed, results
+        Folders that hold one ``DatasetXXX_Name`` folder per data set.
+    """
+
+    raw: Path
+    preprocessed: Path
+    results: Path
+
+    @classmethod
+    def below(cls, root: str | Path) -> Folders:
+        """Return ``nnUNet_raw``, ``nnUNet_preprocessed`` and ``nnUNet_results`` below ``root``."""
+        root = Path(root).expanduser().absolute()
+        return cls(*(root / f"nnUNet_{name}" for name in ("raw", "preprocessed", "results")))
+
+    @classmethod
+    def from_environment(cls) -> Folders:
+        """Return the folders that the variables ``nnUNet_raw`` and so on name.
+
+        Raises
+        ------
+        UsageError
+            If a variable is not set.
+        """
+        names = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
+        unset = [name for name in names if not os.environ.get(name)]
+        if unset:
+            raise UsageError(
+                "nnU-Net's folders are not known: " + ", ".join(unset) + " not set",
+                cure="give --root DIR (uses DIR/nnUNet_raw and so on), give the path of the data set folder, "
+                "or set the three variables",
+            )
+        return cls(*(Path(os.environ[name]).expanduser().absolute() for name in names))
+
+    def export(self) -> None:
+        """Make the two output folders and tell nnU-Net, here and in child processes, where all three are."""
+        for name in ("raw", "preprocessed", "results"):
+            folder: Path = getattr(self, name)
+            if name != "raw":
+                folder.mkdir(parents=True, exist_ok=True)
+            os.environ[f"nnUNet_{name}"] = str(folder)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A raw data set.
+
+    Attributes
+    ----------
+    name
+        ``DatasetXXX_Name``.
+    folders
+        Where nnU-Net finds and puts its data.
+    """
+
+    name: str
+    folders: Folders
+
+    @property
+    def raw_folder(self) -> Path:
+        """Where images and labels are."""
+        return self.folders.raw / self.name
+
+    @property
+    def preprocessed_folder(self) -> Path:
+        """Where plans and preprocessed cases go."""
+        return self.folders.preprocessed / self.name
+
+    @property
+    def identifier(self) -> int:
+        """The number in the name."""
+        match = DATASET_NAME.fullmatch(self.name)
+        assert match is not None
+        return int(match.group(1))
+
+    def description(self) -> dict[str, Any]:
+        """Return the content of ``dataset.json``.
+
+        Raises
+        ------
+        DataError
+            If the file is missing, no JSON, or lacks a required key.
+        """
+        return read_dataset_json(self.raw_folder / "dataset.json")
+
+
+@contextmanager
+def environment_variable(name: str, value: int | None) -> Iterator[None]:
+    """Set an environment variable in the block, unless ``value`` is None."""
+    before = os.environ.get(name)
+    if value is not None:
+        os.environ[name] = str(value)
+    try:
+        yield
+    finally:
+        if value is not None:
+            os.environ.pop(name)
+            if before is not None:
+                os.environ[name] = before
+
+
+def find_dataset(dataset: str | int | Path, root: str | Path | None = None) -> Dataset:
+    """Find a data set by number, name or path.
+
+    Parameters
+    ----------
+    dataset
+        The number (``912``), the name (``Dataset912_WBC``) or the path of the raw data set folder. With a
+        path its parent is the raw folder; unless ``root`` or the environment says otherwise, the other two
+        are ``nnUNet_preprocessed`` and ``nnUNet_results`` beside that parent.
+    root
+        Folder that holds, or will hold, nnU-Net's three folders. By default the environment says where.
+
+    Raises
+    ------
+    UsageError
+        If the folders are not known, or no data set or more than one has that number or name.
+    """
+    path = Path(dataset).expanduser() if not isinstance(dataset, int) else None
+    if path is not None and path.is_dir() and (len(path.parts) > 1 or (path / "dataset.json").exists()):
+        return _dataset_at(path.absolute(), root)
+    folders = Folders.from_environment() if root is None else Folders.below(root)
+    return Dataset(_resolve_name(str(dataset), folders), folders)
+
+
+def read_dataset_json(path: Path) -> dict[str, Any]:
+    """Read and check a ``dataset.json``; raises ``DataError`` that says what is wrong with it."""
+    if not path.is_file():
+        raise DataError("the data set has no dataset.json", where=path, cure="see nnU-Net's dataset format")
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(
+            f"dataset.json is no valid JSON: {error}", where=path, cure="correct the file"
+        ) from error
+    if not isinstance(description, dict):
+        raise DataError("dataset.json must hold an object", where=path, cure="see nnU-Net's dataset format")
+    if "channel_names" not in description and "modality" in description:
+        description["channel_names"] = description["modality"]
+    missing = [key for key in REQUIRED_KEYS if key not in description]
+    if missing:
+        raise DataError(
+            "dataset.json lacks " + ", ".join(missing), where=path, cure="see nnU-Net's dataset format"
+        )
+    labels = description["labels"]
+    if not isinstance(labels, dict) or labels.get("background") != 0:
+        raise DataError(
+            'the labels in dataset.json must map names to numbers, with "background": 0',
+            where=path,
+            cure="correct the entry labels",
+        )
+    return description
+
+
+def _dataset_at(path: Path, root: str | Path | None) -> Dataset:
+    if DATASET_NAME.fullmatch(path.name) is None:
+        raise UsageError(
+            f"{path.name!r} is no name of an nnU-Net data set",
+            where=path,
+            cure="name the folder DatasetXXX_Name, with three digits",
+        )
+    if root is not None:
+        outputs = Folders.below(root)
+    elif all(os.environ.get(f"nnUNet_{name}") for name in OUTPUT_FOLDERS):
+        outputs = Folders(
+            path.parent, *(Path(os.environ[f"nnUNet_{name}"]).absolute() for name in OUTPUT_FOLDERS)
+        )
+    else:
+        outputs = Folders.below(path.parent.parent)
+    return Dataset(path.name, Folders(path.parent, outputs.preprocessed, outputs.results))
+
+
+def _resolve_name(dataset: str, folders: Folders) -> str:
+    if not folders.raw.is_dir() and not folders.preprocessed.is_dir():
+        raise UsageError(
+            "the folder of the raw data sets does not exist",
+            where=folders.raw,
+            cure="create it and put DatasetXXX_Name folders into it",
+        )
+    known = sorted(
+        {
+            entry.name
+            for folder in (folders.raw, folders.preprocessed, folders.results)
+            if folder.is_dir()
+            for entry in folder.iterdir()
+            if entry.is_dir() and DATASET_NAME.fullmatch(entry.name)
+        }
+    )
+    if dataset in known:
+        # nnU-Net goes from the name to the number and back, so the number must be unambiguous in any case.
+        candidates = [name for name in known if name[7:10] == dataset[7:10]]
+    elif dataset.isdigit():
+        candidates = [name for name in known if int(name[7:10]) == int(dataset)]
+    else:
+        candidates = []
+    if len(candidates) > 1:
+        raise UsageError(
+            "several data sets have the same number: " + ", ".join(candidates),
+            where=folders.raw,
+            cure="rename all but one; look into the preprocessed and results folders, too",
+        )
+    if not candidates:
+        close = difflib.get_close_matches(
+            dataset, [*known, *(str(int(name[7:10])) for name in known)], cutoff=0.5
+        )
+        hint = f"did you mean {', '.join(close)}?" if close else "known: " + (", ".join(known) or "none")
+        raise UsageError(f"there is no data set {dataset!r}", where=folders.raw, cure=hint)
+    return candidates[0]

@@ -1,0 +1,163 @@
+"""The check of a raw data set before anything is computed from it."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from swin_umamba.data.image_io import Image, check_same_grid, read_case, read_labels
+from swin_umamba.errors import DataError, SwinUMambaError
+from swin_umamba.nnunet.environment import Dataset
+from swin_umamba.progress import progress
+
+logger = logging.getLogger(__name__)
+
+MAX_PROBLEMS_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Case:
+    """A training case: its name, its image files in channel order, and its label file."""
+
+    name: str
+    images: tuple[Path, ...]
+    label: Path
+
+
+def check_dataset(dataset: Dataset) -> list[Case]:
+    """Open every training image and label of a raw data set and report all that is wrong at once.
+
+    Checked are: file names, missing labels, that files can be read, number of channels, finite values, that
+    image and label lie on one grid, and that each label value is declared in ``dataset.json``. A wrong
+    ``numTraining`` is only warned about, as nothing here relies on it.
+
+    Returns
+    -------
+    list of Case
+        The training cases, sorted by name.
+
+    Raises
+    ------
+    DataError
+        One error that lists all problems with the files and values concerned.
+    """
+    description = dataset.description()
+    cases, problems = list_cases(dataset, description)
+    labels = declared_labels(description)
+    num_channels = len(description["channel_names"])
+    for case in progress(cases, "checking the data", total=len(cases)):
+        problems.extend(_problems_of(case, labels, num_channels))
+    if problems:
+        shown = problems[:MAX_PROBLEMS_SHOWN]
+        if len(problems) > len(shown):
+            shown.append(f"and {len(problems) - len(shown)} more")
+        raise DataError(
+            f"the data set has {len(problems)} problem(s):\n  - " + "\n  - ".join(shown),
+            where=dataset.raw_folder,
+            cure="correct or remove these cases; nothing was written",
+        )
+    if description["numTraining"] != len(cases):
+        logger.warning(
+            "dataset.json says numTraining %s, but there are %d training cases; going on with %d",
+            description["numTraining"],
+            len(cases),
+            len(cases),
+        )
+    return cases
+
+
+def list_cases(dataset: Dataset, description: Mapping[str, Any]) -> tuple[list[Case], list[str]]:
+    """Return the training cases of a data set and what is wrong with its file names.
+
+    Raises
+    ------
+    DataError
+        If there is no training image at all.
+    """
+    if "dataset" in description:
+        return _cases_listed_in(description["dataset"], dataset.raw_folder)
+    ending = description["file_ending"]
+    pattern = re.compile(rf"(.+)_(\d{{4}}){re.escape(ending)}")
+    images: dict[str, list[Path]] = {}
+    problems = []
+    folder = dataset.raw_folder / "imagesTr"
+    for path in sorted(folder.glob(f"*{ending}")) if folder.is_dir() else ():
+        match = pattern.fullmatch(path.name)
+        if match is None:
+            problems.append(
+                f"{path}: the name lacks the channel number, e.g. {path.name[: -len(ending)]}_0000{ending}"
+            )
+        else:
+            images.setdefault(match.group(1), []).append(path)
+    if not images and not problems:
+        raise DataError(
+            f"the data set has no training images that end in {ending!r}",
+            where=folder,
+            cure='check the folder and the entry "file_ending" of dataset.json',
+        )
+    label_folder = dataset.raw_folder / "labelsTr"
+    cases = [
+        Case(name, tuple(paths), label_folder / f"{name}{ending}") for name, paths in sorted(images.items())
+    ]
+    known = {case.label.name for case in cases}
+    for path in sorted(label_folder.glob(f"*{ending}")):
+        if path.name not in known:
+            problems.append(f"{path}: a label without an image")
+    return cases, problems
+
+
+def declared_labels(description: Mapping[str, Any]) -> set[int]:
+    """Return every value that a label map may hold: classes, members of regions, and the ignore label."""
+    values: set[int] = set()
+    for value in description["labels"].values():
+        values.update(int(each) for each in (value if isinstance(value, list) else [value]))
+    return values
+
+
+def _cases_listed_in(listing: Mapping[str, Any], folder: Path) -> tuple[list[Case], list[str]]:
+    cases = [
+        Case(name, tuple(folder / image for image in entry["images"]), folder / entry["label"])
+        for name, entry in sorted(listing.items())
+    ]
+    return cases, []
+
+
+def _problems_of(case: Case, labels: set[int], num_channels: int) -> Iterator[str]:
+    image = label = None
+    try:
+        image = read_case(case.images)
+    except SwinUMambaError as error:
+        yield _one_line(error, case.images[0])
+    if not case.label.is_file():
+        yield f"{case.label}: the label of this case is missing"
+    else:
+        try:
+            label = read_labels(case.label)
+        except SwinUMambaError as error:
+            yield _one_line(error, case.label)
+    if image is not None and image.num_channels != num_channels:
+        yield f"{case.images[0]}: {image.num_channels} channel(s), but dataset.json names {num_channels}"
+    if label is not None:
+        yield from _undeclared_values(label, case.label, labels)
+    if image is not None and label is not None:
+        try:
+            check_same_grid(image, label)
+        except SwinUMambaError as error:
+            yield _one_line(error, case.label)
+
+
+def _undeclared_values(label: Image, path: Path, declared: set[int]) -> Iterator[str]:
+    values, counts = np.unique(label.data, return_counts=True)
+    for value, count in zip(values.tolist(), counts.tolist(), strict=True):
+        if value not in declared:
+            yield f"{path}: {count} pixels have the value {value}, which dataset.json does not declare"
+
+
+def _one_line(error: SwinUMambaError, path: Path) -> str:
+    return f"{error.where or path}: {error.what}"

@@ -1,0 +1,184 @@
+"""The options of a training run: what can be chosen, what is stored, and what may change when it goes on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from swin_umamba.errors import UsageError
+
+ENVIRONMENT_PREFIX = "SWIN_UMAMBA_"
+
+ENVIRONMENT_FIELDS = (
+    "pretrained",
+    "epochs",
+    "iterations_per_epoch",
+    "validation_iterations",
+    "learning_rate",
+    "frozen_epochs",
+    "schedule",
+    "seed",
+    "save_every",
+    "overwrite",
+)
+"""What nnU-Net's own command has no switch for; it takes them as SWIN_UMAMBA_EPOCHS=100 and so on."""
+
+CHANGEABLE_FIELDS = ("epochs", "workers", "device", "save_every", "npz", "overwrite")
+"""What may differ when a run goes on; anything else would make it another experiment."""
+
+SCHEDULES = ("paper", "annealed")
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """Everything that a user can choose for a training run; the defaults are the recipe of the paper.
+
+    Attributes
+    ----------
+    trainer
+        Class name of the trainer.
+    configuration
+        Configuration of the plans; the networks are 2D.
+    fold
+        0 to 4, or ``"all"``: train and validate on every case.
+    epochs
+        Number of epochs. The results of the paper are from epoch 100 (AbdomenMR), 250 (Endoscopy) and 350
+        (Microscopy) of a schedule made for 1000.
+    iterations_per_epoch, validation_iterations
+        Batches per epoch.
+    learning_rate
+        At the start of the schedule; None keeps the trainer's own (1e-4 for Swin-UMamba).
+    batch_size, patch_size
+        Replace those of the plans. The patch is (height, width) in pixels.
+    frozen_epochs
+        Epochs with a frozen encoder; None keeps the trainer's own (10 with ImageNet weights, otherwise 0).
+    pretrained
+        ImageNet checkpoint of VMamba-Tiny, or ``"none"``.
+    schedule
+        ``"paper"``: the cosine reaches its end at epoch 1000, however many are trained;
+        ``"annealed"``: at the last epoch.
+    seed
+        Seed of weights, sampling and augmentation; repeatable only with ``workers=0``.
+    workers
+        Processes that augment data; 0 does it in the training process, None takes nnU-Net's choice.
+    device
+        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+    save_every
+        Epochs between two kept checkpoints ``checkpoint_{epoch}.pth``.
+    overwrite
+        Start anew in a folder that holds checkpoints.
+    npz
+        Save the probabilities of the final validation, which ensembling needs.
+    """
+
+    trainer: str = "nnUNetTrainerSwinUMamba"
+    configuration: str = "2d"
+    fold: int | str = 0
+    epochs: int = 1000
+    iterations_per_epoch: int = 250
+    validation_iterations: int = 50
+    learning_rate: float | None = None
+    batch_size: int | None = None
+    patch_size: tuple[int, int] | None = None
+    frozen_epochs: int | None = None
+    pretrained: str | None = None
+    schedule: str = "paper"
+    seed: int | None = None
+    workers: int | None = None
+    device: str = "auto"
+    save_every: int = 50
+    overwrite: bool = False
+    npz: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "iterations_per_epoch", "validation_iterations", "save_every", "batch_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"{name} is {value}", cure="give a whole number of at least 1")
+        for name in ("frozen_epochs", "workers", "seed"):
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise UsageError(f"{name} is {value}", cure="give 0 or more")
+        if self.learning_rate is not None and not 0 < self.learning_rate < 1:
+            raise UsageError(f"learning_rate is {self.learning_rate}", cure="give a number between 0 and 1")
+        if self.schedule not in SCHEDULES:
+            raise UsageError(
+                f"unknown schedule {self.schedule!r}", cure="give one of: " + ", ".join(SCHEDULES)
+            )
+        if self.fold != "all" and not (isinstance(self.fold, int) and self.fold >= 0):
+            raise UsageError(f"fold is {self.fold!r}", cure="give 0, 1, 2, 3, 4 or all")
+        if self.configuration != "2d":
+            raise UsageError(
+                f"configuration {self.configuration!r} cannot be trained", cure="the networks are 2D: give 2d"
+            )
+        if self.patch_size is not None:
+            check_patch_size(self.patch_size)
+
+    @classmethod
+    def from_stored(cls, stored: Mapping[str, Any]) -> TrainingOptions:
+        """Return the options that ``as_dict`` has stored, ignoring fields of other versions."""
+        known = {field.name for field in fields(cls)}
+        values = {name: value for name, value in stored.items() if name in known}
+        if values.get("patch_size") is not None:
+            values["patch_size"] = tuple(values["patch_size"])
+        return cls(**values)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the options as plain values that JSON and a safe checkpoint can hold."""
+        values = asdict(self)
+        values["patch_size"] = None if self.patch_size is None else list(self.patch_size)
+        return values
+
+    def continued_with(self, given: Mapping[str, Any]) -> TrainingOptions:
+        """Return these stored options with those of ``given`` that may change when a run goes on.
+
+        Raises
+        ------
+        UsageError
+            If ``given`` contradicts a stored option that may not change.
+        """
+        contradictions = [
+            f"{name} is {value!r} but the run was started with {getattr(self, name)!r}"
+            for name, value in given.items()
+            if name not in CHANGEABLE_FIELDS and value != getattr(self, name)
+        ]
+        if contradictions:
+            raise UsageError(
+                "a run goes on with the options that it was started with: " + "; ".join(contradictions),
+                cure="leave these options out, or start anew with --overwrite; what may change is: "
+                + ", ".join(CHANGEABLE_FIELDS),
+            )
+        return replace(self, **{name: given[name] for name in CHANGEABLE_FIELDS if name in given})
+
+
+def options_from_environment(environment: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return the options that ``SWIN_UMAMBA_...`` variables set, for runs of nnU-Net's own command."""
+    environment = os.environ if environment is None else environment
+    texts = {name: environment.get(ENVIRONMENT_PREFIX + name.upper()) for name in ENVIRONMENT_FIELDS}
+    return {name: _parse(name, text) for name, text in texts.items() if text}
+
+
+def check_patch_size(patch_size: tuple[int, int]) -> None:
+    """Raise ``UsageError`` unless the patch has two sides that are positive multiples of 32."""
+    if len(patch_size) != 2 or any(side < 32 or side % 32 for side in patch_size):
+        raise UsageError(
+            f"patch size {tuple(patch_size)}",
+            cure="give height and width in pixels, both multiples of 32, the stride of the coarsest stage",
+        )
+
+
+def _parse(name: str, text: str) -> Any:
+    if name in ("pretrained", "schedule"):
+        return text
+    if name == "overwrite":
+        return text.lower() in ("1", "true", "yes")
+    try:
+        return float(text) if name == "learning_rate" else int(text)
+    except ValueError as error:
+        raise UsageError(
+            f"{text!r} is no number",
+            where=ENVIRONMENT_PREFIX + name.upper(),
+            cure="give a number or unset it",
+        ) from error

@@ -1,0 +1,338 @@
+"""nnU-Net's trainer without its weak spots.
+
+The recipe stays whatever the subclass says. What differs from stock: checkpoints are written atomically and
+read without running code from them, a run stopped from outside saves first and goes on exactly where it was,
+a non-finite step is skipped and counted, and the final validation needs no further processes.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from contextlib import nullcontext
+from copy import deepcopy
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import numpy as np
+import torch
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from torch import nn
+from torch._dynamo import OptimizedModule
+from torch.nn.parallel import DistributedDataParallel
+from tqdm import tqdm
+
+from swin_umamba.errors import TrainingError
+from swin_umamba.files import write_json
+from swin_umamba.nnunet.environment import environment_variable
+from swin_umamba.nnunet.interrupt import interrupts_ignored, terminate_as_interrupt
+from swin_umamba.nnunet.optimizer_step import StepGuard
+from swin_umamba.nnunet.options import TrainingOptions, options_from_environment
+from swin_umamba.nnunet.resume import existing_checkpoints, newest_checkpoint
+from swin_umamba.nnunet.training_state import (
+    copied_to_cpu,
+    log_epoch,
+    restore_random_state,
+    restore_training_state,
+    seed_everything,
+    stored_options,
+    training_state,
+)
+from swin_umamba.nnunet.validation import validate
+from swin_umamba.progress import progress
+from swin_umamba.weights.checkpoint import load_checkpoint, save_checkpoint
+
+MINUTES_BETWEEN_SAVES = 5
+
+
+class RobustTrainer(nnUNetTrainer):
+    """Base class of the trainers; called by nnU-Net exactly like its own.
+
+    Parameters
+    ----------
+    plans, configuration, fold, dataset_json, device
+        As nnU-Net gives them. Options that nnU-Net's command lacks are read from ``SWIN_UMAMBA_...``
+        variables; ``configure`` replaces them.
+    """
+
+    # nnU-Net sets these in its constructor, without types.
+    network: nn.Module
+    _best_ema: float | None
+
+    def __init__(
+        self,
+        plans: dict[str, Any],
+        configuration: str,
+        fold: int | str,
+        dataset_json: dict[str, Any],
+        device: torch.device = torch.device("cuda"),  # noqa: B008  nnU-Net's own default
+    ) -> None:
+        plans = deepcopy(plans)
+        self.continues = bool(plans.setdefault("continue_training", False))
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        if not self.is_ddp:
+            self.device = device  # nnU-Net would turn cuda:1 into cuda:0
+        self.starts_fresh = True
+        self.has_trained = False
+        self.guard = StepGuard()
+        self.resume_point: dict[str, Any] | None = None
+        self.resumed_random_state: dict[str, Any] | None = None
+        self.last_save = monotonic()
+        self.configure(TrainingOptions(**options_from_environment()))
+
+    def configure(self, options: TrainingOptions) -> None:
+        """Set the options; only before ``initialize``."""
+        self.options = options
+        self.num_epochs = options.epochs
+        self.num_iterations_per_epoch = options.iterations_per_epoch
+        self.num_val_iterations_per_epoch = options.validation_iterations
+        if options.learning_rate is not None:
+            self.initial_lr = options.learning_rate
+        # One is saved beside the model, the other is read during training.
+        saved = self.plans_manager.plans["configurations"][self.configuration_name]
+        for configuration in (saved, self.configuration_manager.configuration):
+            if options.batch_size is not None:
+                configuration["batch_size"] = options.batch_size
+            if options.patch_size is not None:
+                configuration["patch_size"] = list(options.patch_size)
+
+    def initialize(self) -> None:
+        """Build network, optimizer and loss; seeded if asked for."""
+        if self.starts_fresh:
+            self.refuse_to_overwrite()
+            if self.options.seed is not None:
+                seed_everything(self.options.seed)
+        super().initialize()
+
+    def refuse_to_overwrite(self) -> None:
+        """Raise ``TrainingError`` if the fold folder holds checkpoints that nobody allowed to replace."""
+        if existing_checkpoints(Path(self.output_folder)) and not self.options.overwrite:
+            raise TrainingError(
+                "this fold has been trained already",
+                where=self.output_folder,
+                cure="go on with --continue (nnUNetv2_train: --c), or replace it with --overwrite "
+                "(nnUNetv2_train: SWIN_UMAMBA_OVERWRITE=1)",
+            )
+
+    def bare_network(self) -> Any:
+        """Return the network without the wrappers of distributed training and compilation."""
+        network = self.network
+        if isinstance(network, DistributedDataParallel):
+            network = network.module
+        return network._orig_mod if isinstance(network, OptimizedModule) else network
+
+    def _do_i_compile(self) -> bool:
+        # Stock compiles by default; here only where it was asked for.
+        return "nnUNet_compile" in os.environ and super()._do_i_compile()
+
+    def plot_network_architecture(self) -> None:
+        """Do nothing: stock fails here without a package that no longer works, and says so at length."""
+
+    # ---- data
+
+    def get_dataloaders(self) -> tuple[Any, Any]:
+        """Return the loaders of training and validation batches, with the chosen number of processes."""
+        with environment_variable("nnUNet_n_proc_DA", self.options.workers):
+            return super().get_dataloaders()
+
+    @staticmethod
+    def get_training_transforms(*args: Any, **kwargs: Any) -> Any:
+        """Return nnU-Net's augmentations, with blurring that does not depend on the machine's load."""
+        transforms = nnUNetTrainer.get_training_transforms(*args, **kwargs)
+        for transform in transforms.transforms:
+            # The blur times two implementations and takes the faster one, so that equal seeds differ in the
+            # last digits.
+            inner = getattr(transform, "transform", transform)
+            if hasattr(inner, "benchmark"):
+                inner.benchmark = False
+        return transforms
+
+    def next_batch(self, loader: Any) -> dict[str, Any]:
+        """Return the next batch; a dead loader process becomes an error that says how to see why."""
+        try:
+            return next(loader)
+        except RuntimeError as error:
+            if "background workers" not in str(error):
+                raise
+            raise TrainingError(
+                "a data loading process has died",
+                where=self.preprocessed_dataset_folder,
+                cure="run with --workers 0 to see the reason; if it was memory, use fewer workers",
+            ) from error
+
+    # ---- the loop
+
+    def run_training(self) -> None:
+        """Train all epochs that are left; save if interrupted by Ctrl-C or SIGTERM."""
+        with terminate_as_interrupt():
+            try:
+                self.on_train_start()
+                for _ in range(self.current_epoch, self.num_epochs):
+                    self.run_epoch()
+                self.on_train_end()
+            except KeyboardInterrupt:
+                self.save_resume_point()
+                raise
+            finally:
+                self.close_data_loaders()
+
+    def run_epoch(self) -> None:
+        """Train and validate for one epoch."""
+        self.on_epoch_start()
+        self.on_train_epoch_start()
+        title = f"epoch {self.current_epoch + 1}/{self.num_epochs}"
+        steps = progress(range(self.num_iterations_per_epoch), title, unit="step")
+        outputs = []
+        for _ in steps:
+            outputs.append(self.train_step(self.next_batch(self.dataloader_train)))
+            if isinstance(steps, tqdm):
+                steps.set_postfix_str(f"loss {float(outputs[-1]['loss']):.3f}", refresh=False)
+        self.on_train_epoch_end(outputs)
+        with torch.no_grad():
+            self.on_validation_epoch_start()
+            batches = range(self.num_val_iterations_per_epoch)
+            self.on_validation_epoch_end(
+                [self.validation_step(self.next_batch(self.dataloader_val)) for _ in batches]
+            )
+        self.on_epoch_end()
+
+    def on_train_start(self) -> None:
+        """Prepare everything; then, on resuming, set the random generators to where they were."""
+        super().on_train_start()
+        self.has_trained = True
+        if self.local_rank == 0:
+            if self.starts_fresh:
+                # A left-over checkpoint of the replaced run could look newer than those of this one.
+                for path in existing_checkpoints(Path(self.output_folder)):
+                    path.unlink()
+                shutil.rmtree(Path(self.output_folder) / "validation", ignore_errors=True)
+            write_json(Path(self.output_folder) / "training_options.json", self.options.as_dict())
+        if self.resumed_random_state is not None:
+            restore_random_state(self.resumed_random_state)
+        self.resume_point = self.snapshot()
+
+    def train_step(self, batch: dict[str, Any]) -> dict[str, np.ndarray]:
+        """Take one optimizer step, or skip it if loss or gradients are not finite."""
+        data = batch["data"].to(self.device, non_blocking=True)
+        target = batch["target"]
+        if isinstance(target, list):
+            target = [each.to(self.device, non_blocking=True) for each in target]
+        else:
+            target = target.to(self.device, non_blocking=True)
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.autocast("cuda") if self.device.type == "cuda" else nullcontext():
+            loss = self.loss(self.network(data), target)
+        self.guard.step(
+            loss,
+            list(self.network.parameters()),
+            self.optimizer,
+            self.grad_scaler,
+            distributed=self.is_ddp,
+        )
+        return {"loss": loss.detach().cpu().numpy()}
+
+    def on_train_epoch_end(self, train_outputs: list[dict[str, np.ndarray]]) -> None:
+        """Log the mean loss of the steps that were taken."""
+        finite = [output for output in train_outputs if np.isfinite(output["loss"])]
+        super().on_train_epoch_end(finite or train_outputs)
+
+    def on_validation_epoch_end(self, val_outputs: list[dict[str, Any]]) -> None:
+        """Log the pseudo-Dice; without any foreground in the batches its moving average stays as it was."""
+        super().on_validation_epoch_end(val_outputs)
+        averages = self.logger.get_value("ema_fg_dice", step=None)
+        if math.isnan(averages[-1]) and len(averages) > 1:
+            mean = self.logger.get_value("mean_fg_dice", step=-1)
+            averages[-1] = averages[-2] if math.isnan(mean) else mean
+
+    def on_epoch_end(self) -> None:
+        """Close the epoch as nnU-Net does, then save what is due."""
+        epoch = self.current_epoch
+        super().on_epoch_end()
+        if self._best_ema is not None and math.isnan(self._best_ema):
+            self._best_ema = None  # nothing would ever be better than NaN
+        self.resume_point = self.snapshot()
+        if self.resume_point is not None:
+            if (epoch + 1) % self.options.save_every == 0:
+                self.write_checkpoint(f"checkpoint_{epoch}.pth", self.resume_point)
+            if monotonic() - self.last_save > MINUTES_BETWEEN_SAVES * 60:
+                self.write_checkpoint("checkpoint_latest.pth", self.resume_point)
+        if self.local_rank == 0:
+            log_epoch(self.logger, epoch, self.num_epochs)
+
+    def perform_actual_validation(self, save_probabilities: bool = False) -> None:
+        """Predict the validation cases and write predictions and scores to the folder ``validation``."""
+        self.set_deep_supervision_enabled(False)
+        self.network.eval()
+        try:
+            summary = validate(self, save_probabilities)
+        finally:
+            self.set_deep_supervision_enabled(self.enable_deep_supervision)
+        if summary is not None:
+            self.print_to_log_file("Mean Validation Dice: ", summary["foreground_mean"]["Dice"])
+
+    def close_data_loaders(self) -> None:
+        """End the data loading processes, if there are any left."""
+        for loader in (self.dataloader_train, self.dataloader_val):
+            if hasattr(loader, "_finish"):
+                loader._finish()
+
+    # ---- checkpoints
+
+    def snapshot(self) -> dict[str, Any] | None:
+        """Return a copy of the state between two epochs in main memory.
+
+        What an interrupt saves is this: the epoch that it breaks off is trained again from its beginning, so
+        that a resumed run ends with the same weights as one that was left alone.
+        """
+        if self.local_rank != 0 or self.disable_checkpointing:
+            return None
+        return copied_to_cpu(training_state(self, next_epoch=self.current_epoch))
+
+    def save_resume_point(self) -> None:
+        """Save the state at the end of the last complete epoch as the latest checkpoint."""
+        if self.resume_point is not None:
+            with interrupts_ignored():
+                self.write_checkpoint("checkpoint_latest.pth", self.resume_point)
+            self.print_to_log_file(
+                f"Interrupted. Saved the state after {self.resume_point['current_epoch']} epochs."
+            )
+
+    def save_checkpoint(self, filename: str) -> None:
+        """Save during an epoch's end, which nnU-Net does before it counts the epoch."""
+        if self.local_rank == 0 and not self.disable_checkpointing:
+            self.write_checkpoint(
+                Path(filename).name, training_state(self, next_epoch=self.current_epoch + 1)
+            )
+
+    def write_checkpoint(self, name: str, checkpoint: dict[str, Any]) -> None:
+        """Write a checkpoint into the fold folder, atomically."""
+        save_checkpoint(Path(self.output_folder) / name, checkpoint)
+        self.last_save = monotonic()
+
+    def load_checkpoint(self, filename_or_checkpoint: str | dict[str, Any]) -> None:
+        """Restore a run from a checkpoint file or its content.
+
+        When nnU-Net's command continues a run, it names a file by its own rule; then the newest loadable
+        checkpoint of the folder is taken instead.
+
+        Raises
+        ------
+        CheckpointError
+            If the checkpoint cannot be loaded or is of another network.
+        """
+        self.starts_fresh = False
+        if isinstance(filename_or_checkpoint, dict):
+            checkpoint = filename_or_checkpoint
+        else:
+            newest = None
+            if self.continues and not self.has_trained:
+                newest = newest_checkpoint(Path(self.output_folder))
+            checkpoint = newest or load_checkpoint(filename_or_checkpoint)
+            stored = stored_options(checkpoint)
+            if stored is not None and not self.was_initialized:
+                self.configure(stored.continued_with(options_from_environment()))
+        if not self.was_initialized:
+            self.initialize()
+        restore_training_state(self, checkpoint)

@@ -1,0 +1,159 @@
+"""The recipe of the paper as a trainer for nnU-Net."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from torch.nn.parallel import DistributedDataParallel
+
+from swin_umamba.errors import TrainingError, UsageError
+from swin_umamba.models.network import STRIDE
+from swin_umamba.nnunet.architecture import NetworkClass, architecture_entry
+from swin_umamba.nnunet.robust_trainer import RobustTrainer
+from swin_umamba.nnunet.schedule import PAPER_EPOCHS, CosineSchedule
+from swin_umamba.weights.convert import load_imagenet_weights
+
+logger = logging.getLogger(__name__)
+
+LEARNING_RATE = 1e-4
+WEIGHT_DECAY = 5e-2
+ADAM_EPS = 1e-5
+FROZEN_EPOCHS = 10
+NO_WEIGHTS = "none"
+
+
+class SwinUMambaTrainer(RobustTrainer):
+    """AdamW with one parameter group, a cosine for 1000 epochs, and an encoder that is frozen at first.
+
+    Deep supervision, loss, augmentation and sampling are nnU-Net's (section 3 and 4 of arXiv 2402.03302 and
+    the published code).
+
+    Attributes
+    ----------
+    network_class
+        The network.
+    network_kwargs
+        Its arguments as far as they differ from the defaults; stored in the plans of the model.
+    has_imagenet_encoder
+        Whether the encoder starts with ImageNet weights and is frozen for the first epochs.
+    supervises_deeply
+        Whether the coarser heads take part in the loss.
+    """
+
+    network_class: ClassVar[NetworkClass]
+    network_kwargs: ClassVar[Mapping[str, Any]] = {}
+    has_imagenet_encoder: ClassVar[bool] = True
+    supervises_deeply: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        plans: dict[str, Any],
+        configuration: str,
+        fold: int | str,
+        dataset_json: dict[str, Any],
+        device: torch.device = torch.device("cuda"),  # noqa: B008  nnU-Net's own default
+    ) -> None:
+        plans = deepcopy(plans)
+        self._check_patch_size(plans, configuration)
+        # The plans of the model name its network, so that stock nnU-Net can rebuild it without this trainer.
+        plans["configurations"][configuration]["architecture"] = architecture_entry(
+            self.network_class, self.network_kwargs
+        )
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        self.initial_lr = self.options.learning_rate or LEARNING_RATE
+        self.weight_decay = WEIGHT_DECAY
+        self.enable_deep_supervision = self.supervises_deeply
+        self.encoder_is_frozen: bool | None = None
+
+    @staticmethod
+    def _check_patch_size(plans: dict[str, Any], configuration: str) -> None:
+        patch_size = PlansManager(plans).get_configuration(configuration).patch_size
+        if len(patch_size) != 2:
+            raise UsageError(
+                f"configuration {configuration!r} is 3D, the networks are 2D", cure="train configuration 2d"
+            )
+        if min(patch_size) < STRIDE:
+            raise UsageError(
+                f"the plans have patch size {list(patch_size)}; the networks need at least {STRIDE}x{STRIDE}",
+                cure="plan with swin-umamba plan, which rounds up to multiples of 32",
+            )
+
+    @property
+    def frozen_epochs(self) -> int:
+        """Number of epochs at the beginning in which the encoder is frozen."""
+        if self.options.frozen_epochs is not None:
+            return self.options.frozen_epochs
+        # Freezing random weights would only take epochs away from them.
+        return FROZEN_EPOCHS if self.has_imagenet_encoder and self.options.pretrained != NO_WEIGHTS else 0
+
+    def initialize(self) -> None:
+        """Build network, optimizer and loss; in a fresh run load the ImageNet weights."""
+        if self.starts_fresh and self.has_imagenet_encoder:
+            self.require_imagenet_weights()
+        super().initialize()
+        if self.is_ddp:
+            # Frozen parameters and the coarsest head, which has loss weight 0, get no gradient.
+            self.network = DistributedDataParallel(
+                self.network.module, device_ids=[self.local_rank], find_unused_parameters=True
+            )
+        if self.starts_fresh and self.has_imagenet_encoder and self.options.pretrained != NO_WEIGHTS:
+            report = load_imagenet_weights(self.bare_network(), str(self.options.pretrained))
+            self.print_to_log_file(
+                f"ImageNet weights from {self.options.pretrained}: {len(report.loaded)} tensors loaded, "
+                f"{len(report.skipped)} skipped, {len(report.missing)} of the network as initialised"
+            )
+
+    def require_imagenet_weights(self) -> None:
+        """Raise ``TrainingError`` unless a file with ImageNet weights, or ``none``, was given."""
+        given = self.options.pretrained
+        if given == NO_WEIGHTS or (given is not None and Path(given).is_file()):
+            return
+        raise TrainingError(
+            f"{type(self).__name__} starts from ImageNet weights, "
+            + ("but no file was given" if given is None else "but there is no such file"),
+            where=given,
+            cure="give --pretrained FILE (VMamba-Tiny, epoch 292), or --pretrained none for random weights; "
+            "with nnUNetv2_train set SWIN_UMAMBA_PRETRAINED to either",
+        )
+
+    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, CosineSchedule]:
+        """Return AdamW over all parameters in one group and the cosine schedule."""
+        optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=self.initial_lr, weight_decay=self.weight_decay, eps=ADAM_EPS
+        )
+        period = PAPER_EPOCHS if self.options.schedule == "paper" else self.num_epochs
+        return optimizer, CosineSchedule(optimizer, self.initial_lr, period)
+
+    def _get_deep_supervision_scales(self) -> list[list[float]] | None:
+        if not self.enable_deep_supervision:
+            return None
+        return [[scale, scale] for scale in self.network_class.deep_supervision_scales]
+
+    def set_deep_supervision_enabled(self, enabled: bool) -> None:
+        """Make the network return the logits of all heads, or of the finest alone."""
+        self.bare_network().deep_supervision = enabled
+
+    def on_train_epoch_start(self) -> None:
+        """Freeze or release the encoder as the epoch demands, and say so when it changes."""
+        super().on_train_epoch_start()
+        frozen = self.current_epoch < self.frozen_epochs
+        if frozen == self.encoder_is_frozen:
+            return
+        network = self.bare_network()
+        if frozen:
+            network.freeze_encoder()
+        else:
+            network.unfreeze_encoder()
+        if frozen or self.encoder_is_frozen:
+            self.print_to_log_file(
+                f"The encoder is frozen up to epoch {self.frozen_epochs}"
+                if frozen
+                else "The encoder is trained now"
+            )
+        self.encoder_is_frozen = frozen

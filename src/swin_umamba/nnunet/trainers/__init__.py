@@ -1,0 +1,84 @@
+"""The trainers under the names of the published code, and how our commands find a trainer by name."""
+
+from __future__ import annotations
+
+import difflib
+
+from swin_umamba.errors import UsageError
+from swin_umamba.nnunet.architecture import PlannedSwinUMamba, PlannedSwinUMambaD
+from swin_umamba.nnunet.robust_trainer import RobustTrainer
+from swin_umamba.nnunet.trainer import SwinUMambaTrainer
+
+__all__ = [
+    "nnUNetTrainerSwinUMamba",
+    "nnUNetTrainerSwinUMambaD",
+    "nnUNetTrainerSwinUMambaDScratch",
+    "nnUNetTrainerSwinUMambaScratch",
+]
+
+
+class nnUNetTrainerSwinUMamba(SwinUMambaTrainer):
+    """SwinUMamba with an ImageNet encoder."""
+
+    network_class = PlannedSwinUMamba
+
+
+class nnUNetTrainerSwinUMambaD(SwinUMambaTrainer):
+    """SwinUMambaD with an ImageNet encoder."""
+
+    network_class = PlannedSwinUMambaD
+
+
+class nnUNetTrainerSwinUMambaScratch(SwinUMambaTrainer):
+    """SwinUMamba from random weights."""
+
+    network_class = PlannedSwinUMamba
+    has_imagenet_encoder = False
+
+
+class nnUNetTrainerSwinUMambaDScratch(SwinUMambaTrainer):
+    """SwinUMambaD from random weights, without deep supervision as in the published code."""
+
+    network_class = PlannedSwinUMambaD
+    has_imagenet_encoder = False
+    supervises_deeply = False
+
+
+class nnUNetTrainer(RobustTrainer):
+    """nnU-Net's own network and recipe, for comparison.
+
+    Has the name of nnU-Net's trainer, so that the model belongs to it; the shim for nnU-Net's own commands
+    does not export it.
+    """
+
+
+TRAINERS: dict[str, type[RobustTrainer]] = {
+    trainer.__name__: trainer
+    for trainer in (
+        nnUNetTrainerSwinUMamba,
+        nnUNetTrainerSwinUMambaD,
+        nnUNetTrainerSwinUMambaScratch,
+        nnUNetTrainerSwinUMambaDScratch,
+        nnUNetTrainer,
+    )
+}
+
+
+def find_trainer(name: str) -> type[RobustTrainer]:
+    """Return a trainer class by name.
+
+    nnU-Net's own search imports every module of its training tree, and with them packages that may be broken
+    on this machine; this one imports nothing.
+
+    Raises
+    ------
+    UsageError
+        If there is no trainer of that name.
+    """
+    if name not in TRAINERS:
+        close = difflib.get_close_matches(name, TRAINERS)
+        hint = f"did you mean {' or '.join(close)}? " if close else ""
+        raise UsageError(
+            f"there is no trainer {name!r}", cure=f"{hint}the trainers are {', '.join(TRAINERS)}"
+        )
+    return TRAINERS[name]
