@@ -154,7 +154,7 @@ def test_compiles_into_one_graph() -> None:
         y, state = function(**inputs)
         results.append([y, state, *torch.autograd.grad(y.sum() + state.sum(), tensors)])
     for value, expected in zip(*results, strict=True):
-        assert torch.equal(value, expected)
+        assert relative_error(value, expected) < 1e-14  # the gate is a formula of the compiler's own
     # Still callable outside the graph.
     assert torch.equal(scan(**inputs)[0], results[0][0])
 
