@@ -7,13 +7,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from swin_umamba.data.image_io import write_labels, write_probabilities
+from swin_umamba.data.image_io import image_stem, write_labels, write_probabilities
 from swin_umamba.errors import OutputError, SwinUMambaError
 from swin_umamba.inference.cases import Case, find_cases, output_paths
-from swin_umamba.inference.predictor import Predictor
 from swin_umamba.progress import progress
+
+if TYPE_CHECKING:
+    from swin_umamba.inference.predictor import Predictor
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +97,7 @@ def predict_folder(
 def _predict_case(
     predictor: Predictor, case: Case, path: Path, *, probabilities: bool, overwrite: bool
 ) -> CaseResult:
-    probabilities_path = path.parent / f"{case.name}.npz"
+    probabilities_path = path.parent / f"{image_stem(path)}.npz"
     if not overwrite and path.exists() and (probabilities_path.exists() or not probabilities):
         return CaseResult(case.name, case.files, path, "kept")
     start = time.perf_counter()

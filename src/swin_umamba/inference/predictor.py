@@ -18,6 +18,7 @@ from torch import Tensor
 
 from swin_umamba.data.image_io import Image
 from swin_umamba.errors import CheckpointError, SwinUMambaError, UsageError
+from swin_umamba.inference.folder import CaseResult, predict_folder
 from swin_umamba.inference.inputs import FLAT_SPACING_FACTOR, Volume, as_volume
 from swin_umamba.inference.network import build_network, load_parameters, set_scan_backend
 from swin_umamba.inference.plans_check import check_plans
@@ -192,6 +193,17 @@ class Predictor:
         if volume.flat:
             labels, classes = labels[0], None if classes is None else classes[:, 0]
         return Prediction(labels, classes, volume.source)
+
+    def predict_folder(
+        self,
+        inputs: str | Path | Sequence[str | Path],
+        output: str | Path,
+        *,
+        probabilities: bool = False,
+        overwrite: bool = False,
+    ) -> list[CaseResult]:
+        """Segment all images of a folder and write their labels; see ``inference.folder.predict_folder``."""
+        return predict_folder(self, inputs, output, probabilities=probabilities, overwrite=overwrite)
 
     def _read_descriptions(self) -> None:
         model = self.model

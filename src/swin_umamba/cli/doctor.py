@@ -1,0 +1,293 @@
+"""``swin-umamba doctor``: what is installed, what will run where, and what is wrong."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+HELP = "check the installation: versions, devices, scan backends, folders, and a self-test"
+
+REQUIRED_PACKAGES = (
+    "torch",
+    "nnunetv2",
+    "numpy",
+    "scipy",
+    "numba",
+    "nibabel",
+    "pillow",
+    "tifffile",
+    "safetensors",
+)
+NNUNET_FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
+# As a part of the largest output. The self-test is short: float32 rounding stays below 1e-6.
+LARGEST_DIFFERENCE = 1e-5
+LOW_DISK_GIB = 5
+SECONDS_FOR_AN_IMPORT = 120
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found.
+
+    Attributes
+    ----------
+    name
+        What was checked.
+    status
+        ``error`` if an essential part does not work.
+    detail
+        What was found.
+    cure
+        What to do about it.
+    """
+
+    name: str
+    status: Literal["ok", "warning", "error"]
+    detail: str
+    cure: str | None = None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this verb: none."""
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run all checks and print what they found; 1 if something essential is broken."""
+    findings = list(examine())
+    errors = sum(finding.status == "error" for finding in findings)
+    if args.json:
+        print(json.dumps({"ok": not errors, "findings": [asdict(finding) for finding in findings]}, indent=2))
+        return 1 if errors else 0
+    width = max(len(finding.name) for finding in findings)
+    for finding in findings:
+        print(f"{finding.status:8}{finding.name:{width}}  {finding.detail}")
+        if finding.cure is not None:
+            print(f"{'':8}{'':{width}}  what to do: {finding.cure}")
+    warnings = sum(finding.status == "warning" for finding in findings)
+    print(f"\nerrors: {errors}, warnings: {warnings}")
+    return 1 if errors else 0
+
+
+def examine() -> Iterator[Finding]:
+    """Yield what each check finds; a check that breaks is itself a finding."""
+    checks: tuple[Callable[[], Iterator[Finding]], ...] = (
+        check_versions,
+        check_processors,
+        check_backends,
+        check_scan,
+        check_kernel_cache,
+        check_torchvision,
+        check_folders,
+        check_disk,
+    )
+    for check in checks:
+        name = check.__name__.removeprefix("check_").replace("_", " ")
+        try:
+            yield from check()
+        except Exception as error:
+            # A broken package can fail with anything while it is imported; the other checks still tell more.
+            yield Finding(
+                name,
+                "error",
+                f"{type(error).__name__}: {error}",
+                "reinstall swin-umamba into a new environment",
+            )
+
+
+def check_versions() -> Iterator[Finding]:
+    """Python and the packages that are needed."""
+    from swin_umamba import __version__
+
+    yield Finding("swin-umamba", "ok", __version__)
+    yield Finding("python", "ok", f"{platform.python_version()} on {platform.platform()}")
+    for package in REQUIRED_PACKAGES:
+        try:
+            yield Finding(package, "ok", importlib.metadata.version(package))
+        except importlib.metadata.PackageNotFoundError:
+            yield Finding(package, "error", "not installed", f"pip install {package}")
+
+
+def check_processors() -> Iterator[Finding]:
+    """Cores, threads and accelerators."""
+    import torch
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    threads = torch.get_num_threads()
+    yield Finding("processor", "ok", f"{cores} cores for this process, {threads} threads for PyTorch")
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            properties = torch.cuda.get_device_properties(index)
+            memory = f"{properties.total_memory / 2**30:.0f} GiB"
+            yield Finding(f"cuda:{index}", "ok", f"{properties.name}, {memory}")
+    elif torch.version.cuda is not None:
+        yield Finding(
+            "cuda",
+            "warning",
+            "PyTorch is built for CUDA, but no device is visible",
+            "check nvidia-smi and the driver",
+        )
+    else:
+        yield Finding("cuda", "ok", "none: PyTorch is built without")
+    yield Finding("mps", "ok", "available" if torch.backends.mps.is_available() else "none")
+
+
+def check_backends() -> Iterator[Finding]:
+    """Which scan backends there are."""
+    from swin_umamba.ops.backend import backend_report
+
+    for backend in backend_report():
+        available = "available" if backend.available else "not available"
+        # Without the CPU kernels everything still runs, but several times slower.
+        slow = backend.name == "native" and not backend.available
+        yield Finding(
+            f"backend {backend.name}",
+            "warning" if slow else "ok",
+            f"{available}: {backend.reason}",
+            backend.cure if slow else None,
+        )
+
+
+def check_scan() -> Iterator[Finding]:
+    """Run the backend of each device, and compare it with the definition in float64."""
+    import torch
+
+    from swin_umamba.errors import SwinUMambaError
+    from swin_umamba.ops.backend import choose_backend
+    from swin_umamba.ops.ss2d_scan import ss2d_scan
+
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((1, 6, 7, 20), (1, 6, 7, 4, 2 + 2 * 16), (4, 20, 2), (4, 20), (4, 20, 16), (4, 20))
+    x, x_dbl, weight, bias, a, d = (torch.randn(shape, generator=generator) for shape in shapes)
+    inputs = (x, x_dbl, weight, bias, -a.exp(), d)
+    expected = ss2d_scan(*(tensor.double() for tensor in inputs), backend="reference")
+    devices = ["cpu"]
+    devices += ["cuda"] if torch.cuda.is_available() else []
+    devices += ["mps"] if torch.backends.mps.is_available() else []
+    for name in devices:
+        device = torch.device(name)
+        try:
+            backend = choose_backend(device, torch.float32)
+            start = time.perf_counter()
+            y = ss2d_scan(*(tensor.to(device) for tensor in inputs)).cpu().double()
+        except SwinUMambaError as error:
+            yield Finding(f"scan on {name}", "error", error.what, error.cure)
+            continue
+        seconds = time.perf_counter() - start
+        difference = float((y - expected).abs().max() / expected.abs().max())
+        detail = f"{backend}: largest difference from the reference {difference:.1e} ({seconds:.2f} s)"
+        if difference <= LARGEST_DIFFERENCE:
+            yield Finding(f"scan on {name}", "ok", detail)
+        else:
+            yield Finding(
+                f"scan on {name}", "error", detail, "use --backend chunked, and report this machine"
+            )
+
+
+def check_kernel_cache() -> Iterator[Finding]:
+    """Whether the compiled CPU kernels are kept for the next process."""
+    from swin_umamba.ops.backend import backend_status
+
+    if not backend_status("native").available:
+        return
+    from swin_umamba.ops.native.ss2d_forward import ss2d_forward
+
+    folder = ss2d_forward.stats.cache_path
+    if folder is None:
+        yield Finding(
+            "kernel cache",
+            "warning",
+            "no folder can be written: every process compiles the CPU kernels anew, about 10 seconds",
+            "set NUMBA_CACHE_DIR to a folder that you can write to",
+        )
+    else:
+        used = "read from" if ss2d_forward.stats.cache_hits else "compiled now and kept in"
+        kernels = len(list(Path(folder).glob("*.nbi")))
+        yield Finding("kernel cache", "ok", f"{used} {folder} ({kernels} kernels)")
+
+
+def check_torchvision() -> Iterator[Finding]:
+    """Whether torchvision fits torch, which only nnU-Net's own commands need."""
+    try:
+        version = importlib.metadata.version("torchvision")
+    except importlib.metadata.PackageNotFoundError:
+        yield Finding("torchvision", "ok", "not installed, and not needed by the commands of swin-umamba")
+        return
+    # In a process of its own: half-imported, it would leave this one with half of its operators.
+    done = subprocess.run(
+        [sys.executable, "-c", "import torchvision"],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS_FOR_AN_IMPORT,
+        check=False,
+    )
+    if done.returncode == 0:
+        yield Finding("torchvision", "ok", version)
+        return
+    import torch
+
+    reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
+    build = torch.__version__.partition("+")[2] or "cpu"
+    yield Finding(
+        "torchvision",
+        "warning",
+        f"{version} does not fit torch {torch.__version__} ({reason}). The commands of swin-umamba do not "
+        "need it; nnUNetv2_train and nnUNetv2_predict with another trainer than nnU-Net's default do",
+        f"pip install --force-reinstall --no-deps torchvision=={version.partition('+')[0]} "
+        f"--index-url https://download.pytorch.org/whl/{build}",
+    )
+
+
+def check_folders() -> Iterator[Finding]:
+    """nnU-Net's three folders, as far as the environment names them."""
+    for name in NNUNET_FOLDERS:
+        value = os.environ.get(name)
+        if not value:
+            yield Finding(
+                name, "ok", "not set: give plan and train --root DIR or the path of a data set folder"
+            )
+        elif not Path(value).is_dir():
+            yield Finding(name, "warning", f"{value} does not exist", f"mkdir -p {value}")
+        elif not _is_writable(Path(value)):
+            yield Finding(
+                name, "warning", f"{value} cannot be written to", "change its permissions, or use another"
+            )
+        else:
+            yield Finding(name, "ok", value)
+
+
+def check_disk() -> Iterator[Finding]:
+    """Free space where results go."""
+    places = [Path.cwd(), *(Path(os.environ[name]) for name in NNUNET_FOLDERS[1:] if os.environ.get(name))]
+    for place in places:
+        if place.is_dir():
+            free = shutil.disk_usage(place).free / 2**30
+            low = free < LOW_DISK_GIB
+            yield Finding(
+                "free disk",
+                "warning" if low else "ok",
+                f"{free:.1f} GiB at {place}",
+                "make space: one fold takes about 1 GiB, preprocessed data as much as the images"
+                if low
+                else None,
+            )
+
+
+def _is_writable(folder: Path) -> bool:
+    # Permission bits say nothing about read-only file systems and quotas; a file does.
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False

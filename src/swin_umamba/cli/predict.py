@@ -1,0 +1,135 @@
+"""``swin-umamba predict``: segment images with a trained model."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from swin_umamba.errors import UsageError
+
+if TYPE_CHECKING:
+    from swin_umamba.inference.folder import CaseResult
+    from swin_umamba.inference.predictor import Predictor
+
+HELP = "segment images with a trained model"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this verb."""
+    parser.add_argument(
+        "-m",
+        "--model",
+        type=Path,
+        required=True,
+        help="model folder (TRAINER__PLANS__CONFIGURATION), fold folder or checkpoint file",
+    )
+    parser.add_argument(
+        "-i", "--input", type=Path, nargs="+", required=True, help="folder of images, or image files"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        help="folder for the label maps; for a single case also a file name",
+    )
+    parser.add_argument(
+        "--fold", nargs="+", metavar="N", help="folds to average (default: all that were trained)"
+    )
+    parser.add_argument(
+        "--checkpoint", default="checkpoint_final.pth", metavar="NAME", help="checkpoint file in each fold"
+    )
+    parser.add_argument("--probabilities", action="store_true", help="write class probabilities as .npz, too")
+    parser.add_argument(
+        "--no-mirroring", action="store_true", help="no mean over mirrored images: four times faster in 2D"
+    )
+    parser.add_argument("--step-size", type=float, default=0.5, help="distance of tiles in patch sizes")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    parser.add_argument("--backend", metavar="NAME", help="scan backend (default: the best for the device)")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace existing results; else they are kept"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Predict, print a summary, name what failed; 1 if a case failed."""
+    folds = _folds(args.fold)
+    from swin_umamba.inference.predictor import Predictor
+
+    predictor = Predictor.from_folder(
+        args.model,
+        folds=folds,
+        checkpoint=args.checkpoint,
+        device=args.device,
+        mirroring=not args.no_mirroring,
+        step_size=args.step_size,
+        backend=args.backend,
+    )
+    results = predictor.predict_folder(
+        args.input[0] if len(args.input) == 1 else args.input,
+        args.output,
+        probabilities=args.probabilities,
+        overwrite=args.overwrite,
+    )
+    failures = [result for result in results if result.error is not None]
+    if args.json:
+        print(json.dumps(_summary(predictor, results, args.output), indent=2))
+    else:
+        print(_text(results, args.output))
+    for failure in failures:
+        print(f"error: case {failure.case}: {failure.error}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def _folds(given: list[str] | None) -> list[int | str] | None:
+    if given is None:
+        return None
+    wrong = [fold for fold in given if fold != "all" and not fold.isdecimal()]
+    if wrong:
+        raise UsageError(f"there is no fold {wrong[0]!r}", where="--fold", cure="give numbers, or all")
+    return [fold if fold == "all" else int(fold) for fold in given]
+
+
+def _text(results: list[CaseResult], output: Path) -> str:
+    counts = Counter(result.status for result in results)
+    seconds = sum(result.seconds for result in results if result.status == "written")
+    lines = [f"{counts['written']} of {len(results)} cases written to {output} in {seconds:.1f} s"]
+    if counts["kept"]:
+        lines.append(f"{counts['kept']} were there already and were kept (--overwrite replaces them)")
+    if counts["failed"]:
+        lines.append(f"{counts['failed']} failed")
+    return "\n".join(lines)
+
+
+def _summary(predictor: Predictor, results: list[CaseResult], output: Path) -> dict[str, object]:
+    counts = Counter(result.status for result in results)
+    return {
+        "output": str(output),
+        "checkpoints": [str(path) for path in predictor.model.checkpoints],
+        "device": str(predictor.device),
+        "labels": predictor.labels,
+        "written": counts["written"],
+        "kept": counts["kept"],
+        "failed": counts["failed"],
+        "cases": [
+            {
+                "case": result.case,
+                "inputs": [str(path) for path in result.files],
+                "output": str(result.output),
+                "status": result.status,
+                "seconds": round(result.seconds, 3),
+                "error": None
+                if result.error is None
+                else {
+                    "what": result.error.what,
+                    "where": result.error.where,
+                    "what_to_do": result.error.cure,
+                },
+            }
+            for result in results
+        ],
+    }

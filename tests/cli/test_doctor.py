@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from swin_umamba.cli import doctor
+from swin_umamba.cli.doctor import Finding
+from swin_umamba.ops import ss2d_scan as scan_module
+
+
+def findings(check: object) -> dict[str, Finding]:
+    return {finding.name: finding for finding in check()}  # type: ignore[operator]
+
+
+def test_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = findings(doctor.check_versions)
+    assert found["torch"].detail == importlib.metadata.version("torch")
+    assert all(finding.status == "ok" for finding in found.values())
+    monkeypatch.setattr(doctor, "REQUIRED_PACKAGES", ("torch", "no-such-package"))
+    missing = findings(doctor.check_versions)["no-such-package"]
+    assert (missing.status, missing.cure) == ("error", "pip install no-such-package")
+
+
+def test_processors() -> None:
+    found = findings(doctor.check_processors)
+    assert f"{torch.get_num_threads()} threads" in found["processor"].detail
+    assert found["mps"].status == "ok"
+
+
+def test_backends_are_listed() -> None:
+    assert findings(doctor.check_backends)["backend chunked"].detail.startswith("available")
+
+
+def test_the_scan_is_compared_with_the_reference() -> None:
+    scan = findings(doctor.check_scan)["scan on cpu"]
+    assert scan.status == "ok"
+    assert "largest difference from the reference" in scan.detail
+
+
+def test_a_wrong_scan_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = scan_module.ss2d_scan
+
+    def wrong(*inputs: torch.Tensor, backend: str | None = None) -> torch.Tensor:
+        y = right(*inputs, backend=backend)
+        return y if backend == "reference" else y + 1e-3 * y.abs().max()
+
+    monkeypatch.setattr(scan_module, "ss2d_scan", wrong)
+    scan = findings(doctor.check_scan)["scan on cpu"]
+    assert scan.status == "error"
+    assert "1.0e-03" in scan.detail
+
+
+def test_a_backend_that_cannot_run_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SWIN_UMAMBA_BACKEND", "triton")
+    assert findings(doctor.check_scan)["scan on cpu"].status == "error"
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_torchvision(monkeypatch: pytest.MonkeyPatch, fits: bool) -> None:
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "0.28.0+cu130")
+    message = "Traceback\nRuntimeError: operator torchvision::nms does not exist"
+    done = SimpleNamespace(returncode=0 if fits else 1, stderr=message)
+    monkeypatch.setattr(subprocess, "run", lambda *args, **options: done)
+    found = findings(doctor.check_torchvision)["torchvision"]
+    if fits:
+        assert found == Finding("torchvision", "ok", "0.28.0+cu130")
+    else:
+        assert found.status == "warning"
+        assert "operator torchvision::nms does not exist" in found.detail
+        assert "swin-umamba do not need it" in found.detail
+        assert found.cure is not None
+        assert "torchvision==0.28.0 --index-url https://download.pytorch.org/whl/" in found.cure
+
+
+def test_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("nnUNet_raw", str(tmp_path))
+    monkeypatch.setenv("nnUNet_preprocessed", str(tmp_path / "nowhere"))
+    found = findings(doctor.check_folders)
+    assert found["nnUNet_raw"] == Finding("nnUNet_raw", "ok", str(tmp_path))
+    assert found["nnUNet_preprocessed"].status == "warning"
+    assert found["nnUNet_results"].detail.startswith("not set")
+    assert not list(tmp_path.iterdir())
+
+
+def test_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(doctor, "LOW_DISK_GIB", 0)
+    assert findings(doctor.check_disk)["free disk"].status == "ok"
+    monkeypatch.setattr(doctor, "LOW_DISK_GIB", float("inf"))
+    assert findings(doctor.check_disk)["free disk"].status == "warning"
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *found: Finding, as_json: bool) -> int:
+    monkeypatch.setattr(doctor, "examine", lambda: iter(found))
+    return doctor.run(argparse.Namespace(json=as_json))
+
+
+def test_exit_codes_and_output(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    fine, odd = Finding("a", "ok", "fine"), Finding("b", "warning", "odd", "mend it")
+    broken = Finding("c", "error", "broken", "replace it")
+    assert run(monkeypatch, fine, odd, as_json=False) == 0
+    assert "what to do: mend it" in capsys.readouterr().out
+    assert run(monkeypatch, fine, odd, broken, as_json=True) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert report["ok"] is False
+    assert report["findings"][2] == {
+        "name": "c",
+        "status": "error",
+        "detail": "broken",
+        "cure": "replace it",
+    }
+
+
+def test_a_check_that_breaks_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def check_disk() -> object:
+        raise OSError("no such device")
+        yield
+
+    for name in ("versions", "processors", "backends", "scan", "kernel_cache", "torchvision", "folders"):
+        monkeypatch.setattr(doctor, f"check_{name}", lambda: iter(()))
+    monkeypatch.setattr(doctor, "check_disk", check_disk)
+    (finding,) = doctor.examine()
+    assert (finding.name, finding.status) == ("disk", "error")
+    assert "no such device" in finding.detail

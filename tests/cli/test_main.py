@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import pytest
+
+from swin_umamba.cli import main as main_module
+from swin_umamba.cli.main import main
+from swin_umamba.errors import DataError, UsageError
+
+HEAVY = ("torch", "nnunetv2", "numpy", "numba", "scipy")
+
+
+def in_a_new_process(*arguments: str) -> tuple[int, str, list[str]]:
+    """Run the command line; return its exit code, its output and the heavy packages that it imported."""
+    code = (
+        "import sys\n"
+        "from swin_umamba.cli.main import main\n"
+        "try:\n"
+        "    code = main()\n"
+        "except SystemExit as exit:\n"
+        "    code = exit.code\n"
+        f"print('imported:', *[name for name in {HEAVY!r} if name in sys.modules])\n"
+        "sys.exit(code)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
+    )
+    output, _, imported = done.stdout.rpartition("imported:")
+    return done.returncode, output + done.stderr, imported.split()
+
+
+@pytest.fixture
+def raising(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException | int], None]:
+    """Return a function that replaces all verbs by ``work``, which raises, or returns a number."""
+
+    def replace(outcome: BaseException | int) -> None:
+        def run(args: object) -> int:
+            if isinstance(outcome, BaseException):
+                raise outcome
+            return outcome
+
+        verb = SimpleNamespace(HELP="work", add_arguments=lambda parser: None, run=run)
+        monkeypatch.setattr(main_module, "VERBS", ("work",))
+        monkeypatch.setattr(main_module.importlib, "import_module", lambda name: verb)
+
+    return replace
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code, output, imported = in_a_new_process("--help")
+    assert code == 0
+    assert all(verb in output for verb in main_module.VERBS)
+    assert imported == []
+
+
+@pytest.mark.parametrize("verb", main_module.VERBS)
+def test_help_of_each_verb(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_info:
+        main([verb, "--help"])
+    assert exit_info.value.code == 0
+    help_text = capsys.readouterr().out
+    assert "--json" in help_text
+    assert "--debug" in help_text
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_info:
+        main(["--version"])
+    assert exit_info.value.code == 0
+    assert capsys.readouterr().out.startswith("swin-umamba ")
+
+
+@pytest.mark.parametrize("arguments", [["predikt"], [], ["predict"], ["doctor", "--no-such-option"]])
+def test_wrong_usage_is_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_info:
+        main(arguments)
+    assert exit_info.value.code == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+def test_exit_code_of_a_verb_is_passed_on(raising: Callable[[BaseException | int], None]) -> None:
+    raising(0)
+    assert main(["work"]) == 0
+    raising(1)
+    assert main(["work"]) == 1
+
+
+def test_an_error_is_three_lines(
+    raising: Callable[[BaseException | int], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    raising(DataError("the file is damaged", where="a.png", cure="copy it again"))
+    assert main(["work"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == "error: the file is damaged\n  where: a.png\n  what to do: copy it again\n"
+
+
+def test_an_error_as_json(
+    raising: Callable[[BaseException | int], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    raising(UsageError("no such fold", cure="give 0 to 4"))
+    assert main(["work", "--json"]) == 2
+    expected = {"what": "no such fold", "where": None, "what_to_do": "give 0 to 4"}
+    assert json.loads(capsys.readouterr().out) == {"error": expected}
+
+
+def test_debug_shows_the_traceback(raising: Callable[[BaseException | int], None]) -> None:
+    raising(DataError("the file is damaged"))
+    with pytest.raises(DataError):
+        main(["work", "--debug"])
+    raising(ZeroDivisionError("by zero"))
+    with pytest.raises(ZeroDivisionError):
+        main(["work", "--debug"])
+
+
+def test_an_unexpected_error_names_the_way_to_report_it(
+    raising: Callable[[BaseException | int], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    raising(ZeroDivisionError("by zero"))
+    assert main(["work"]) == 1
+    message = capsys.readouterr().err
+    assert "unexpected ZeroDivisionError: by zero" in message
+    assert "--debug" in message
+    assert "Traceback" not in message
+
+
+def test_interruption_is_130(
+    raising: Callable[[BaseException | int], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    raising(KeyboardInterrupt())
+    assert main(["work"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_a_closed_pipe_is_no_traceback() -> None:
+    """``swin-umamba doctor | head -0`` and the like: the reader goes away before the output ends."""
+    code = (
+        "import sys\n"
+        "from types import SimpleNamespace\n"
+        "from swin_umamba.cli import main as m\n"
+        "def run(args):\n"
+        "    for _ in range(10**5):\n"
+        "        print('x' * 100)\n"
+        "verb = SimpleNamespace(HELP='', add_arguments=lambda p: None, run=run)\n"
+        "m.VERBS = ('work',)\n"
+        "m.importlib = SimpleNamespace(import_module=lambda name: verb)\n"
+        "sys.exit(m.main(['work']))\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(timeout=60) == 1
+    assert process.stderr.read() == b""
+    process.stderr.close()

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from swin_umamba.cli import predict
+from swin_umamba.errors import CheckpointError, DataError, UsageError
+from swin_umamba.inference.folder import CaseResult
+from swin_umamba.inference.predictor import Predictor
+
+OUT = Path("out")
+WRITTEN = CaseResult("a", (Path("a.png"),), OUT / "a.png", "written", 1.5)
+KEPT = CaseResult("b", (Path("b.png"),), OUT / "b.png", "kept")
+FAILED = CaseResult(
+    "c",
+    (Path("c.png"),),
+    OUT / "c.png",
+    "failed",
+    0.1,
+    DataError("it is damaged", where="c.png", cure="copy it"),
+)
+
+
+def arguments(*given: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    predict.add_arguments(parser)
+    parser.add_argument("--json", action="store_true")
+    return parser.parse_args(["-m", "model", "-i", "images", "-o", "out", *given])
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Replace the predictor; what it is called with, and the ``results`` that it returns."""
+    calls: dict[str, Any] = {"results": [WRITTEN]}
+
+    def predict_folder(inputs: Any, output: Path, **options: Any) -> list[CaseResult]:
+        calls.update(inputs=inputs, output=output, predict=options)
+        return calls["results"]
+
+    def from_folder(path: Path, **options: Any) -> SimpleNamespace:
+        calls.update(model=path, load=options)
+        return SimpleNamespace(
+            predict_folder=predict_folder,
+            model=SimpleNamespace(checkpoints=(Path("model/fold_0/checkpoint_final.pth"),)),
+            device="cpu",
+            labels={"background": 0, "cell": 1},
+        )
+
+    monkeypatch.setattr(Predictor, "from_folder", from_folder)
+    return calls
+
+
+def test_defaults(calls: dict[str, Any]) -> None:
+    assert predict.run(arguments()) == 0
+    assert (calls["model"], calls["inputs"], calls["output"]) == (Path("model"), Path("images"), OUT)
+    assert calls["predict"] == {"probabilities": False, "overwrite": False}
+    assert calls["load"] == {
+        "folds": None,
+        "checkpoint": "checkpoint_final.pth",
+        "device": "auto",
+        "mirroring": True,
+        "step_size": 0.5,
+        "backend": None,
+    }
+
+
+def test_options(calls: dict[str, Any]) -> None:
+    options = "--fold 0 all --checkpoint x.pth --probabilities --no-mirroring --device cpu --backend chunked"
+    assert predict.run(arguments(*options.split(), "--overwrite", "--step-size", "0.7")) == 0
+    assert calls["predict"] == {"probabilities": True, "overwrite": True}
+    assert calls["load"] == {
+        "folds": [0, "all"],
+        "checkpoint": "x.pth",
+        "device": "cpu",
+        "mirroring": False,
+        "step_size": 0.7,
+        "backend": "chunked",
+    }
+
+
+def test_several_input_files(calls: dict[str, Any]) -> None:
+    predict.run(arguments("-i", "a_0000.nii", "a_0001.nii"))
+    assert calls["inputs"] == [Path("a_0000.nii"), Path("a_0001.nii")]
+
+
+def test_a_fold_that_cannot_be(calls: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="no fold 'first'"):
+        predict.run(arguments("--fold", "first"))
+
+
+def test_failed_cases_are_named(calls: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    calls["results"] = [WRITTEN, KEPT, FAILED]
+    assert predict.run(arguments()) == 1
+    captured = capsys.readouterr()
+    assert captured.out.splitlines() == [
+        "1 of 3 cases written to out in 1.5 s",
+        "1 were there already and were kept (--overwrite replaces them)",
+        "1 failed",
+    ]
+    assert captured.err == "error: case c: it is damaged\n  where: c.png\n  what to do: copy it\n"
+
+
+def test_json_summary(calls: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    calls["results"] = [WRITTEN, KEPT, FAILED]
+    assert predict.run(arguments("--json")) == 1
+    summary = json.loads(capsys.readouterr().out)
+    assert (summary["written"], summary["kept"], summary["failed"]) == (1, 1, 1)
+    assert summary["labels"] == {"background": 0, "cell": 1}
+    assert summary["cases"][0] == {
+        "case": "a",
+        "inputs": ["a.png"],
+        "output": str(OUT / "a.png"),
+        "status": "written",
+        "seconds": 1.5,
+        "error": None,
+    }
+    assert summary["cases"][2]["error"] == {
+        "what": "it is damaged",
+        "where": "c.png",
+        "what_to_do": "copy it",
+    }
+
+
+def test_a_missing_model(tmp_path: Path) -> None:
+    args = arguments("-m", str(tmp_path / "nowhere"))
+    with pytest.raises(CheckpointError, match="does not exist"):
+        predict.run(args)

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+
+from swin_umamba.cli import predict
+from swin_umamba.data.image_io import read_labels
+from swin_umamba.errors import OutputError, UsageError
+from swin_umamba.inference.predictor import Predictor
+
+MakeModel = Callable[..., Path]
+
+
+@pytest.fixture
+def one(make_model: MakeModel) -> Predictor:
+    return Predictor.from_folder(make_model(), device="cpu", mirroring=False)
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Return a folder of three grey pictures."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    for name in "abc":
+        PillowImage.fromarray(generator.integers(0, 255, (40, 50), np.uint8)).save(folder / f"{name}.png")
+    return folder
+
+
+def test_every_picture_gets_its_labels(one: Predictor, images: Path, tmp_path: Path) -> None:
+    results = one.predict_folder(images, tmp_path / "out")
+    assert [(result.case, result.status) for result in results] == [
+        ("a", "written"),
+        ("b", "written"),
+        ("c", "written"),
+    ]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "b.png", "c.png"]
+    for result in results:
+        labels = read_labels(result.output).data[0]
+        assert np.array_equal(labels, one.predict(result.files[0]).labels)
+
+
+def test_a_corrupt_image_fails_alone(one: Predictor, images: Path, tmp_path: Path) -> None:
+    content = (images / "b.png").read_bytes()
+    (images / "b.png").write_bytes(content[: len(content) // 2])
+    results = one.predict_folder(images, tmp_path / "out")
+    assert [result.status for result in results] == ["written", "failed", "written"]
+    assert "b.png" in str(results[1].error)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "c.png"]
+
+
+def test_wrong_channels_fail_alone(one: Predictor, images: Path, tmp_path: Path) -> None:
+    PillowImage.fromarray(np.zeros((40, 50, 3), np.uint8)).save(images / "colour.png")
+    results = {result.case: result for result in one.predict_folder(images, tmp_path / "out")}
+    assert results["colour"].status == "failed"
+    assert "3 channels, but the model takes 1: grey" in str(results["colour"].error)
+    assert results["c"].status == "written"
+
+
+def test_an_unexpected_error_fails_alone(
+    one: Predictor, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predict = one.predict
+
+    def fails_on_b(files: tuple[Path, ...], *, probabilities: bool = False) -> object:
+        if files[0].name == "b.png":
+            raise ZeroDivisionError("by zero")
+        return predict(files, probabilities=probabilities)
+
+    monkeypatch.setattr(one, "predict", fails_on_b)
+    results = one.predict_folder(images, tmp_path / "out")
+    assert [result.status for result in results] == ["written", "failed", "written"]
+    assert "unexpected ZeroDivisionError: by zero" in str(results[1].error)
+
+
+def test_an_unwritable_output_stops_everything(one: Predictor, images: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file where the folder should be")
+    with pytest.raises(OutputError):
+        one.predict_folder(images, tmp_path / "out")
+
+
+def test_existing_results_are_kept(one: Predictor, images: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "b.png").write_bytes(b"edited by hand")
+    statuses = [result.status for result in one.predict_folder(images, out)]
+    assert statuses == ["written", "kept", "written"]
+    assert (out / "b.png").read_bytes() == b"edited by hand"
+    # Probabilities that are missing make a case incomplete.
+    (out / "c.npz").touch()
+    statuses = [result.status for result in one.predict_folder(images, out, probabilities=True)]
+    assert statuses == ["written", "written", "kept"]
+    statuses = [result.status for result in one.predict_folder(images, out, overwrite=True)]
+    assert statuses == ["written"] * 3
+    assert read_labels(out / "b.png").data.shape == (1, 40, 50)
+
+
+def test_clashing_names_write_nothing(one: Predictor, images: Path, tmp_path: Path) -> None:
+    PillowImage.open(images / "a.png").save(images / "a.bmp")
+    with pytest.raises(UsageError, match="both be written"):
+        one.predict_folder(images, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_probabilities_are_written(one: Predictor, images: Path, tmp_path: Path) -> None:
+    one.predict_folder(images / "a.png", tmp_path / "out", probabilities=True)
+    probabilities = np.load(tmp_path / "out/a.npz")["probabilities"]
+    assert probabilities.shape == (3, 40, 50)
+    np.testing.assert_allclose(probabilities.sum(0), 1, atol=1e-5)
+    assert np.array_equal(probabilities.argmax(0), read_labels(tmp_path / "out/a.png").data[0])
+
+
+def test_a_volume_keeps_its_geometry(make_model: MakeModel, tmp_path: Path) -> None:
+    one = Predictor.from_folder(make_model(channels=("T1", "T2"), file_ending=".nii.gz"), device="cpu")
+    affine = np.array([[0.0, -1.0, 0.0, 10.0], [1.5, 0.0, 0.0, -5.0], [0.0, 0.0, 4.0, 3.0], [0, 0, 0, 1.0]])
+    (tmp_path / "in").mkdir()
+    for channel in range(2):
+        volume = np.random.default_rng(channel).normal(size=(50, 40, 3)).astype(np.float32)
+        nibabel.save(nibabel.Nifti1Image(volume, affine), tmp_path / f"in/case_000{channel}.nii.gz")
+    (result,) = one.predict_folder(tmp_path / "in", tmp_path / "out")
+    assert result.output == tmp_path / "out/case.nii.gz"
+    labels = nibabel.load(result.output)
+    assert labels.shape == (50, 40, 3)
+    np.testing.assert_allclose(labels.affine, affine)
+    assert labels.get_data_dtype() == np.uint8
+
+
+def test_the_command(
+    make_model: MakeModel, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (images / "b.png").write_bytes(b"damaged")
+    parser = argparse.ArgumentParser()
+    predict.add_arguments(parser)
+    options = ["-m", make_model(), "-i", images, "-o", tmp_path / "out", "--device", "cpu", "--no-mirroring"]
+    args = parser.parse_args([str(option) for option in options], argparse.Namespace(json=False))
+    assert predict.run(args) == 1
+    captured = capsys.readouterr()
+    assert captured.out.startswith("2 of 3 cases written")
+    assert "b.png" in captured.err
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "c.png"]
