@@ -7,7 +7,6 @@ import logging
 import math
 import struct
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,7 +27,8 @@ CHUNK_BYTES = 4 * 2**20
 SPACING_AGREEMENT = 1e-2
 
 _DAMAGED = "copy or download the file again; it is damaged"
-_MAGIC = {Nifti1Header: (348, b"n+1\x00"), Nifti2Header: (540, b"n+2\x00\r\n\x1a\n")}
+# Size of each header, and where it holds which magic bytes ("ni1" and "ni2" are headers of file pairs).
+_MAGIC = {Nifti1Header: (348, 344, b"n+1\x00"), Nifti2Header: (540, 4, b"n+2\x00\r\n\x1a\n")}
 
 
 def read_nifti(path: Path) -> Image:
@@ -60,22 +60,22 @@ def read_nifti(path: Path) -> Image:
                 cure=f"let its name end in {suffix} if it is NIfTI, or copy it again",
             )
         if not is_gzip:
-            return _read_stream(path, file, lambda size: size == file_bytes)
+            return _read_stream(path, file, most_bytes=file_bytes)
         try:
             with gzip.GzipFile(fileobj=file) as stream:
-                return _read_stream(path, stream, lambda size: size <= file_bytes * DEFLATE_MAX_RATIO)
+                return _read_stream(path, stream, most_bytes=file_bytes * DEFLATE_MAX_RATIO)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise DataError(f"the compressed data is damaged: {error}", where=path, cure=_DAMAGED) from error
 
 
-def _read_stream(path: Path, stream: BinaryIO | gzip.GzipFile, plausible: Callable[[int], bool]) -> Image:
+def _read_stream(path: Path, stream: BinaryIO | gzip.GzipFile, most_bytes: int) -> Image:
     header = _read_header(path, stream)
     dims = _dimensions(path, header)
     dtype = _voxel_dtype(path, header)
     offset = _data_offset(path, header)
     spacing, origin, direction = _geometry(path, header, ndim=min(len(dims), 3))
     size = offset + math.prod(dims) * dtype.itemsize
-    if not plausible(size):
+    if size > most_bytes:
         raise DataError(
             f"the header describes {size} bytes (shape {dims}, {dtype.name}), which the file does not hold",
             where=path,
@@ -98,15 +98,14 @@ def _read_stream(path: Path, stream: BinaryIO | gzip.GzipFile, plausible: Callab
 
 def _read_header(path: Path, stream: BinaryIO | gzip.GzipFile) -> Nifti1Header:
     block = stream.read(348)
-    for header_class, (size, magic) in _MAGIC.items():
+    for header_class, (size, position, magic) in _MAGIC.items():
         for endianness in "<>":
             if block[:4] == struct.pack(f"{endianness}i", size) and len(block) == 348:
                 block += stream.read(size - len(block))
                 if len(block) < size:
                     break
-                header = header_class(block, endianness=endianness, check=False)
-                if header["magic"].tobytes().ljust(len(magic), b"\x00") == magic:
-                    return header
+                if block[position : position + len(magic)] == magic:
+                    return header_class(block, endianness=endianness, check=False)
     raise DataError(
         "the file does not begin with the header of a single-file NIfTI image",
         where=path,
@@ -139,8 +138,10 @@ def _dimensions(path: Path, header: Nifti1Header) -> tuple[int, ...]:
 def _voxel_dtype(path: Path, header: Nifti1Header) -> np.dtype:
     try:
         dtype = header.get_data_dtype()
-    except HeaderDataError as error:
-        raise DataError(f"unknown voxel type: {error}", where=path, cure=_DAMAGED) from error
+    except (HeaderDataError, KeyError) as error:
+        raise DataError(
+            f"unknown voxel type {header['datatype'].item()}", where=path, cure=_DAMAGED
+        ) from error
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
         raise DataError(
             f"voxels of type {header['datatype'].item()} ({dtype}) are not supported",
@@ -179,6 +180,9 @@ def _geometry(
             where=path,
             cure="correct pixdim in the header, or copy the file again",
         )
+    codes = header["qform_code"].item(), header["sform_code"].item()
+    if not all(code in range(6) for code in codes):
+        raise DataError(f"the orientation codes {codes} do not exist", where=path, cure=_DAMAGED)
     completed = header.copy()
     if completed["pixdim"][0] not in (-1, 1):
         completed["pixdim"][0] = 1  # the handedness that the standard assumes for other values
@@ -237,6 +241,8 @@ def _read_exactly(path: Path, stream: BinaryIO | gzip.GzipFile, size: int) -> by
 
 
 def _scaled(path: Path, header: Nifti1Header, raw: np.ndarray) -> np.ndarray:
+    if np.isinf(header["scl_slope"]):
+        raise DataError("the intensity scaling is infinite", where=path, cure=_DAMAGED)
     try:
         slope, intercept = header.get_slope_inter()
     except HeaderDataError as error:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import logging
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +20,6 @@ from swin_umamba.errors import DataError
 _SLICE_AXES = "ZQI"
 _MINISBLACK, _RGB, _PALETTE, _YCBCR = 1, 2, 3, 6
 _DAMAGED = "copy or download the file again; it is damaged"
-
-# tifffile logs damage that it can live with; what it returns then is checked or refused here.
-logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
 
 def read_tiff(path: Path, *, indexed: bool) -> np.ndarray:
@@ -45,7 +44,7 @@ def read_tiff(path: Path, *, indexed: bool) -> np.ndarray:
         The file is damaged, too large, or holds something other than one picture or volume.
     """
     try:
-        with tifffile.TiffFile(path) as tiff:
+        with _logged_errors() as errors, tifffile.TiffFile(path) as tiff:
             page, axes = _check_layout(path, tiff)
             data = tiff.series[0].asarray()
             photometric = int(page.photometric)
@@ -57,6 +56,8 @@ def read_tiff(path: Path, *, indexed: bool) -> np.ndarray:
         raise DataError(
             f"the TIFF file is damaged or of an unknown kind: {error}", where=path, cure=_DAMAGED
         ) from error
+    if errors:
+        raise DataError(f"the TIFF file is damaged: {errors[0]}", where=path, cure=_DAMAGED)
     data = data.astype(data.dtype.newbyteorder("="), copy=False)
     if data.dtype == bool:
         data = data.astype(np.uint8)
@@ -92,10 +93,32 @@ def _check_layout(path: Path, tiff: tifffile.TiffFile) -> tuple[tifffile.TiffPag
     file_bytes = tiff.filehandle.size
     for number, each in enumerate(series.pages):
         segments = list(zip(each.dataoffsets, each.databytecounts, strict=True))
-        # A missing segment would be filled with zeros without a word.
-        if not segments or any(count < 1 or offset + count > file_bytes for offset, count in segments):
+        stored = sum(each.databytecounts)
+        # Missing or short segments would be filled with zeros without a word.
+        if (
+            len(segments) < math.prod(page.chunked)
+            or any(count < 1 or offset + count > file_bytes for offset, count in segments)
+            or (page.compression == 1 and 8 * stored < math.prod(page.shape) * page.bitspersample)
+        ):
             raise DataError(f"pixels of page {number + 1} are missing", where=path, cure=_DAMAGED)
     return page, series.axes
+
+
+@contextmanager
+def _logged_errors() -> Iterator[list[str]]:
+    """Collect what tifffile only logs, such as a chain of pages that breaks off and leaves fewer pages."""
+    errors: list[str] = []
+    handler = logging.Handler(logging.ERROR)
+    handler.emit = lambda record: errors.append(record.getMessage())  # type: ignore[method-assign]
+    log = logging.getLogger("tifffile")
+    propagate = log.propagate
+    log.addHandler(handler)
+    log.propagate = False
+    try:
+        yield errors
+    finally:
+        log.propagate = propagate
+        log.removeHandler(handler)
 
 
 def _channels_first(path: Path, data: np.ndarray, axes: str, *, has_alpha: bool) -> np.ndarray:

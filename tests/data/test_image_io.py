@@ -1,0 +1,247 @@
+"""Reading and writing whatever the format: NaN, labels, cases, folders, refusals."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+
+from swin_umamba.data.image_io import (
+    Image,
+    check_same_grid,
+    image_stem,
+    image_suffix,
+    list_images,
+    read_case,
+    read_image,
+    read_labels,
+    write_labels,
+    write_probabilities,
+)
+from swin_umamba.errors import DataError, GeometryError, OutputError, UsageError
+
+
+def save_nifti(path: Path, array: np.ndarray, spacing: tuple[float, ...] = (1, 1, 1)) -> Path:
+    nibabel.save(nibabel.Nifti1Image(array, np.diag([*spacing, 1.0])), path)
+    return path
+
+
+def save_png(path: Path, array: np.ndarray) -> Path:
+    PillowImage.fromarray(array).save(path)
+    return path
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Image:
+    """A grey picture of 6 x 8 pixels."""
+    return read_image(save_png(tmp_path / "picture.png", np.zeros((6, 8), np.uint8)))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_nonfinite_voxels_are_counted_and_the_first_is_named(tmp_path: Path, bad: float) -> None:
+    array = np.ones((4, 5, 6), np.float32)
+    array[1, 2, 3] = array[3, 4, 5] = bad
+    path = save_nifti(tmp_path / "a.nii.gz", array)
+    with pytest.raises(DataError, match=r"2 of 120 voxels .* first at index \(0, 3, 2, 1\)"):
+        read_image(path)
+    repaired = read_image(path, nonfinite="zero").data[0]
+    assert repaired[3, 2, 1] == repaired[5, 4, 3] == 0
+    assert repaired.sum() == 118
+    with pytest.raises(DataError, match="voxels hold"):
+        read_labels(path)
+
+
+@pytest.mark.parametrize(
+    ("value", "named"), [(0.6, "0.6"), (-1.0, "-1.0"), (1e10, "10000000000.0"), (np.nan, "nan")]
+)
+def test_labels_that_are_no_class_numbers(tmp_path: Path, value: float, named: str) -> None:
+    array = np.ones((4, 5, 6), np.float64)
+    array[0, 0, 0] = value
+    with pytest.raises(DataError, match=f"1 voxels hold {named}"):
+        read_labels(save_nifti(tmp_path / "a.nii.gz", array))
+
+
+def test_many_wrong_labels_are_counted(tmp_path: Path) -> None:
+    array = -np.arange(24, dtype=np.int16).reshape(2, 3, 4)
+    with pytest.raises(DataError, match="23 voxels hold -23, -22, -21, -20, -19 and 18 more values"):
+        read_labels(save_nifti(tmp_path / "a.nii", array))
+
+
+def test_whole_floats_are_labels(tmp_path: Path) -> None:
+    array = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    labels = read_labels(save_nifti(tmp_path / "a.nii", array)).data
+    assert labels.dtype == np.int32
+    np.testing.assert_array_equal(labels[0], array.transpose(2, 1, 0))
+
+
+def test_colours_are_no_labels(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="this file has 3"):
+        read_labels(save_png(tmp_path / "a.png", np.zeros((4, 4, 3), np.uint8)))
+
+
+def test_case_of_one_file_per_channel(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    arrays = [rng.normal(size=(4, 5, 6)).astype(np.float32) for _ in range(2)]
+    paths = [save_nifti(tmp_path / f"a_000{i}.nii.gz", array) for i, array in enumerate(arrays)]
+    case = read_case(paths)
+    np.testing.assert_array_equal(case.data, np.stack([array.transpose(2, 1, 0) for array in arrays]))
+    assert case.path == paths[0]
+
+
+def test_case_of_one_colour_picture(tmp_path: Path) -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
+    np.testing.assert_array_equal(
+        read_case([save_png(tmp_path / "a_0000.png", rgb)]).data, rgb.transpose(2, 0, 1)
+    )
+
+
+def test_case_on_two_grids(tmp_path: Path) -> None:
+    array = np.zeros((4, 5, 6), np.float32)
+    paths = [
+        save_nifti(tmp_path / "a_0000.nii", array),
+        save_nifti(tmp_path / "a_0001.nii", array, (1, 1, 2)),
+    ]
+    with pytest.raises(GeometryError, match="spacing"):
+        read_case(paths)
+
+
+def test_case_that_mixes_colours_and_channels(tmp_path: Path) -> None:
+    paths = [
+        save_png(tmp_path / "a_0000.png", np.zeros((4, 4), np.uint8)),
+        save_png(tmp_path / "a_0001.png", np.zeros((4, 4, 3), np.uint8)),
+    ]
+    with pytest.raises(DataError, match="must hold one channel, not 3"):
+        read_case(paths)
+    with pytest.raises(UsageError):
+        read_case([])
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp", ".nii.gz"])
+def test_labels_come_back(tmp_path: Path, picture: Image, suffix: str) -> None:
+    labels = np.random.default_rng(0).integers(0, 200, picture.spatial_shape)
+    write_labels(tmp_path / f"labels{suffix}", labels, picture)
+    back = read_labels(tmp_path / f"labels{suffix}")
+    np.testing.assert_array_equal(back.data[0], labels)
+    assert back.data.dtype == np.uint8
+    check_same_grid(back, picture)
+
+
+def test_labels_above_255_are_16_bit(tmp_path: Path, picture: Image) -> None:
+    labels = np.full(picture.spatial_shape, 300)
+    write_labels(tmp_path / "labels.png", labels, picture)
+    assert read_labels(tmp_path / "labels.png").data.dtype == np.uint16
+    for suffix in (".bmp", ".jpg"):
+        with pytest.raises(DataError, match="cannot hold labels"):
+            write_labels(tmp_path / f"labels{suffix}", labels, picture)
+    with pytest.raises(DataError, match="cannot hold labels"):
+        write_labels(tmp_path / "labels.png", labels * 300, picture)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.zeros((6, 1), np.uint8), "do not fit"),
+        (np.zeros((6, 8), np.float32), "integers"),
+        (np.full((6, 8), -1), "from -1"),
+        (np.full((6, 8), 2**40), "cannot be written"),
+    ],
+)
+def test_labels_that_cannot_be_written(
+    tmp_path: Path, picture: Image, labels: np.ndarray, message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        write_labels(tmp_path / "labels.png", labels, picture)
+    assert not (tmp_path / "labels.png").exists()
+
+
+def test_failed_write_keeps_the_old_file(
+    tmp_path: Path, picture: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "labels.png"
+    write_labels(path, np.zeros((6, 8), np.uint8), picture)
+    before = path.read_bytes()
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OutputError, match="No space left"):
+        write_labels(path, np.ones((6, 8), np.uint8), picture)
+    assert path.read_bytes() == before
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["labels.png", "picture.png"]
+
+
+def test_probabilities_come_back(tmp_path: Path) -> None:
+    probabilities = np.random.default_rng(0).random((3, 4, 5)).astype(np.float32)
+    path = tmp_path / "new" / "a.npz"
+    write_probabilities(path, probabilities)
+    np.testing.assert_array_equal(np.load(path)["probabilities"], probabilities)
+    first = path.read_bytes()
+    write_probabilities(path, probabilities)
+    assert path.read_bytes() == first
+
+
+def test_list_images(tmp_path: Path) -> None:
+    for name in ("b.PNG", "a 1.nii.gz", "ü.tif", ".hidden.png", "notes.txt", "a 10.nii", "._a.nii.gz"):
+        (tmp_path / name).touch()
+    (tmp_path / "folder.png").mkdir()
+    names = [path.name for path in list_images(tmp_path)]
+    assert names == ["a 1.nii.gz", "a 10.nii", "b.PNG", "ü.tif"]
+    assert list_images(tmp_path / "b.PNG") == [tmp_path / "b.PNG"]
+
+
+def test_list_images_finds_nothing(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no images"):
+        list_images(tmp_path)
+    with pytest.raises(DataError, match="no such"):
+        list_images(tmp_path / "absent")
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(DataError, match="format"):
+        list_images(tmp_path / "notes.txt")
+
+
+def test_suffix_and_stem() -> None:
+    assert image_suffix("x/case.1.NII.GZ") == ".nii.gz"
+    assert image_stem("x/case.1.NII.GZ") == "case.1"
+    with pytest.raises(DataError, match="format"):
+        image_suffix("case.dcm")
+
+
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.nii", "a.png", "a.jpg", "a.bmp", "a.tif"])
+@pytest.mark.parametrize("content", [b"", b"\0", b"not an image at all" * 40])
+def test_files_that_are_no_images(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    for read in (read_image, read_labels):
+        if read is read_labels and name == "a.jpg":
+            continue
+        with pytest.raises(DataError) as caught:
+            read(tmp_path / name)
+        assert caught.value.where == str(tmp_path / name)
+        assert caught.value.cure
+
+
+def test_folders_pipes_and_absent_files(tmp_path: Path) -> None:
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(DataError, match="not a file"):
+        read_image(tmp_path / "folder.png")
+    with pytest.raises(DataError, match="no such file"):
+        read_image(tmp_path / "absent.png")
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe.png")
+        with pytest.raises(DataError, match="not a file"):  # reading would wait for ever
+            read_image(tmp_path / "pipe.png")
+
+
+def test_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_png(tmp_path / "a.png", np.zeros((4, 4), np.uint8))
+
+    def refuse(*_: object) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(DataError, match="Permission denied"):
+        read_image(tmp_path / "a.png")
