@@ -14,9 +14,9 @@ With g_t = dL/dh_t and dL/dy_t given, the adjoint runs backwards in time::
     dL/d(delta_t), through a_t only, = sum over states of A a_t g_t h_{t-1}
 
 The lanes of a vector are 16 channels, so that B_t and C_t are scalars to it. All arrays are tiles in the
-first-level cache: (chunk, 16) for a quantity per step and channel, (states, 16) per state and channel,
-(states, chunk) per state and step. The states of a chunk are not kept by the forward pass but computed again
-from the one it starts with.
+first-level cache: (chunk, 16) for a quantity per step and channel, (d_state, 16) per state and channel.
+``rows`` (chunk, columns) holds B_t in d_state columns from ``B_column`` on, and C_t in the next d_state. The
+states of a chunk are not kept by the forward pass but computed again from the one it starts with.
 """
 
 from __future__ import annotations
@@ -27,65 +27,64 @@ from swin_umamba.ops.native.math import exp2, scaled_for_exp2
 from swin_umamba.ops.native.vector import LANES, fma, load, row_sums, splat, store
 
 # Saved states cost 4 * d_state / CHUNK activations of memory. The tiles of a chunk fit into 32 to 48 KiB.
-CHUNK = 64
+CHUNK = 32
 
 
 @njit(nogil=True)
-def scan_chunk(steps, states, delta, delta_u, A, B, C, h, y):  # type: ignore[no-untyped-def]
+def scan_chunk(steps, delta, delta_u, A, rows, B_column, h, y):  # type: ignore[no-untyped-def]
     """Advance ``h`` by ``steps`` and add the outputs to ``y``."""
-    for n in range(states):
+    d_state = h.shape[0]
+    for n in range(d_state):
         rate = scaled_for_exp2(load(A, n * LANES))
         state = load(h, n * LANES)
         for t in range(steps):
             decay = exp2(load(delta, t * LANES) * rate)
-            state = fma(decay, state, load(delta_u, t * LANES) * splat(B[n, t]))
-            store(y, t * LANES, fma(state, splat(C[n, t]), load(y, t * LANES)))
+            state = fma(decay, state, load(delta_u, t * LANES) * splat(rows[t, B_column + n]))
+            output = fma(state, splat(rows[t, B_column + d_state + n]), load(y, t * LANES))
+            store(y, t * LANES, output)
         store(h, n * LANES, state)
 
 
 @njit(nogil=True)
-def recompute_states(n, steps, delta, delta_u, A, B, h_first, decays, h):  # type: ignore[no-untyped-def]
-    """Decays of state ``n`` and its values before every step: ``h`` has one row more than there are steps."""
-    rate = scaled_for_exp2(load(A, n * LANES))
-    state = load(h_first, n * LANES)
-    store(h, 0, state)
-    for t in range(steps):
-        decay = exp2(load(delta, t * LANES) * rate)
-        state = fma(decay, state, load(delta_u, t * LANES) * splat(B[n, t]))
-        store(decays, t * LANES, decay)
-        store(h, (t + 1) * LANES, state)
-
-
-@njit(nogil=True)
 def scan_chunk_backward(  # type: ignore[no-untyped-def]
-    steps, states, grad_y, delta, delta_u, A, B, C, h_first,
+    steps, grad_y, delta, delta_u, A, rows, B_column, h_first,
     decays, h, products_B, products_C,
     carry, grad_delta, grad_delta_u, grad_A, grad_B, grad_C,
 ):  # fmt: skip
-    """Run the adjoint through a chunk, adding to the gradients.
+    """Run the adjoint through a chunk, adding to the gradients; those of B and C are (d_state, chunk).
 
-    ``carry`` (states, 16) is a_{t+1} g_{t+1} of the step after the chunk, and becomes that of its first step.
-    ``decays``, ``h``, ``products_B`` and ``products_C`` are scratch tiles.
+    ``carry`` (d_state, 16) is a_{t+1} g_{t+1} of the step after the chunk, and becomes that of its first
+    step. ``decays``, ``h``, ``products_B`` and ``products_C`` are scratch tiles.
     """
-    for n in range(states):
-        recompute_states(n, steps, delta, delta_u, A, B, h_first, decays, h)
+    d_state = carry.shape[0]
+    for n in range(d_state):
+        B, C = B_column + n, B_column + d_state + n
+        rate = scaled_for_exp2(load(A, n * LANES))
+        state = load(h_first, n * LANES)
+        for t in range(steps):
+            row = t * LANES
+            store(h, row, state)
+            decay = exp2(load(delta, row) * rate)
+            state = fma(decay, state, load(delta_u, row) * splat(rows[t, B]))
+            store(decays, row, decay)
+            store(products_C, row, load(grad_y, row) * state)
+
         rate = load(A, n * LANES)
         carried = load(carry, n * LANES)
         grad_rate = load(grad_A, n * LANES)
         for t in range(steps - 1, -1, -1):
             row = t * LANES
-            grad_output = load(grad_y, row)
-            grad_state = fma(grad_output, splat(C[n, t]), carried)
+            grad_state = fma(load(grad_y, row), splat(rows[t, C]), carried)
             carried = load(decays, row) * grad_state
             grad_exponent = carried * load(h, row)
             grad_rate = fma(load(delta, row), grad_exponent, grad_rate)
             store(grad_delta, row, fma(rate, grad_exponent, load(grad_delta, row)))
-            store(grad_delta_u, row, fma(grad_state, splat(B[n, t]), load(grad_delta_u, row)))
+            store(grad_delta_u, row, fma(grad_state, splat(rows[t, B]), load(grad_delta_u, row)))
             store(products_B, row, grad_state * load(delta_u, row))
-            store(products_C, row, grad_output * load(h, row + LANES))
         store(carry, n * LANES, carried)
         store(grad_A, n * LANES, grad_rate)
+
         for t in range(0, steps, LANES):
-            row = n * CHUNK + t
-            store(grad_B, row, load(grad_B, row) + row_sums(products_B, t * LANES))
-            store(grad_C, row, load(grad_C, row) + row_sums(products_C, t * LANES))
+            position = n * CHUNK + t
+            store(grad_B, position, load(grad_B, position) + row_sums(products_B, t * LANES))
+            store(grad_C, position, load(grad_C, position) + row_sums(products_C, t * LANES))

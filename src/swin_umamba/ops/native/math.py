@@ -100,7 +100,8 @@ def _exp_of_negative(typingctx: Any, x: types.Type) -> Any:
     """e^x for x <= 0, with the argument reduced in two steps so that large |x| keeps its accuracy."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        clamped = _emit_clamp(builder, args[0], -87.0, 0.0)
+        lowest = float_constant(-87.0)
+        clamped = builder.select(builder.fcmp_ordered("<", args[0], lowest), lowest, args[0])
         rounded = emit_fma(builder, clamped, float_constant(LOG2_E), float_constant(_ROUNDER))
         r = builder.fsub(rounded, float_constant(_ROUNDER))
         rest = emit_fma(builder, r, float_constant(-_LN2_HIGH), clamped)

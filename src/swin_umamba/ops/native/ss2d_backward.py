@@ -25,19 +25,20 @@ from swin_umamba.ops.native.ss2d_tiles import (
     compute_sigmoid,
     gather_channels,
     gather_parameters,
-    gather_projections,
+    gather_rows,
     new_pixels,
+    prefetch_channels,
+    prefetch_rows,
     project_dt,
+    scatter_channels,
     visit_pixels,
 )
 from swin_umamba.ops.native.vector import (
     LANES,
     fma,
     load,
-    load_lanes,
     splat,
     store,
-    store_lanes,
     zeros_aligned,
 )
 
@@ -62,17 +63,17 @@ def _input_gradients(  # type: ignore[no-untyped-def]
 
 @njit(nogil=True)
 def _projection_gradients(  # type: ignore[no-untyped-def]
-    steps, grad_projected, dt_low, weight_rows, grad_weight, grad_dt_low
+    steps, grad_projected, rows, weight_rows, grad_weight, grad_dt_low
 ):
     """Add to the gradients of the weight (dt_rank, 16) and of the low-rank dt (steps, padded dt_rank).
 
     ``weight_rows`` is (16, padded dt_rank): here the vector runs along the rank, so that no sum crosses
     lanes.
     """
-    for r in range(dt_low.shape[1]):
+    for r in range(grad_weight.shape[0]):
         total = load(grad_weight, r * LANES)
         for t in range(steps):
-            total = fma(splat(dt_low[t, r]), load(grad_projected, t * LANES), total)
+            total = fma(splat(rows[t, r]), load(grad_projected, t * LANES), total)
         store(grad_weight, r * LANES, total)
     padded_rank = weight_rows.shape[1]
     tile = grad_projected.reshape(CHUNK, LANES)
@@ -85,19 +86,13 @@ def _projection_gradients(  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
-def _scatter_partial(  # type: ignore[no-untyped-def]
-    batch, group, pixels, steps, grad_dt_low, grad_B, grad_C, partial
-):
-    """Put the chunk's gradients of the low-rank dt, B and C at their pixels."""
-    d_state = grad_B.shape[0]
-    dt_rank = partial.shape[3] - 2 * d_state
-    for t in range(steps):
-        row = partial[batch, group, pixels[t]]
-        for r in range(dt_rank):
-            row[r] = grad_dt_low[t, r]
-        for n in range(d_state):
-            row[dt_rank + n] = grad_B[n, t]
-            row[dt_rank + d_state + n] = grad_C[n, t]
+def _write_partial(grad_dt_low, grad_B, grad_C, dt_rank, partial):  # type: ignore[no-untyped-def]
+    """Copy the tiles of a chunk one after the other; ``add_partials`` reads them."""
+    size_B, size_C = grad_B.size, grad_C.size
+    partial[:size_B] = grad_B.ravel()
+    partial[size_B : size_B + size_C] = grad_C.ravel()
+    rest = partial[size_B + size_C :].reshape(CHUNK, dt_rank)
+    rest[:] = grad_dt_low[:, :dt_rank]
 
 
 @njit(nogil=True)
@@ -129,8 +124,7 @@ def ss2d_backward(  # type: ignore[no-untyped-def]
     d_state, dt_rank = A.shape[2], dt_projs_weight.shape[2]
     padded_rank = (dt_rank + LANES - 1) // LANES * LANES
 
-    pixels = new_pixels()
-    scratch = zeros_aligned(2 * LANES)
+    pixels, next_pixels = new_pixels(), new_pixels()
     u = zeros_aligned(CHUNK * LANES)
     delta = zeros_aligned(CHUNK * LANES)
     delta_u = zeros_aligned(CHUNK * LANES)
@@ -142,9 +136,8 @@ def ss2d_backward(  # type: ignore[no-untyped-def]
     h = zeros_aligned((CHUNK + 1) * LANES)
     products_B = zeros_aligned(CHUNK * LANES)
     products_C = zeros_aligned(CHUNK * LANES)
-    dt_low = zeros_aligned(CHUNK * dt_rank).reshape(CHUNK, dt_rank)
-    B = zeros_aligned(d_state * CHUNK).reshape(d_state, CHUNK)
-    C = zeros_aligned(d_state * CHUNK).reshape(d_state, CHUNK)
+    columns = x_dbl.shape[3]
+    rows = zeros_aligned(CHUNK * columns).reshape(CHUNK, columns)
     grad_dt_low = zeros_aligned(CHUNK * padded_rank).reshape(CHUNK, padded_rank)
     grad_B = zeros_aligned(d_state * CHUNK).reshape(d_state, CHUNK)
     grad_C = zeros_aligned(d_state * CHUNK).reshape(d_state, CHUNK)
@@ -180,22 +173,29 @@ def ss2d_backward(  # type: ignore[no-untyped-def]
         first_step = chunk * CHUNK
         steps = min(CHUNK, length - first_step)
         visit_pixels(direction, first_step, steps, height, width, pixels)
-        gather_projections(batch, direction, pixels, steps, x_dbl, dt_low, B, C)
+        next_steps = CHUNK if chunk > 0 else 0
+        visit_pixels(direction, first_step - CHUNK, next_steps, height, width, next_pixels)
+        prefetch_rows(batch, direction, next_pixels, next_steps, x_dbl)
+        gather_rows(batch, direction, pixels, steps, x_dbl, rows)
         grad_dt_low[:] = 0
         grad_B[:] = 0
         grad_C[:] = 0
         for block in range(blocks):
             channel = (first_block + block) * LANES
             lanes = min(LANES, d_inner - channel)
-            project_dt(steps, dt_low, weight_tiles[block], bias_tiles[block], delta)
+            prefetch_channels(batch, next_pixels, next_steps, channel, x)
+            prefetch_channels(batch, next_pixels, next_steps, channel, grad_y)
+            if direction > 0:
+                prefetch_channels(batch, next_pixels, next_steps, channel, grad_x)
+            project_dt(steps, rows, weight_tiles[block], bias_tiles[block], delta)
             compute_sigmoid(steps, delta, slope)
-            gather_channels(batch, pixels, steps, channel, lanes, x, u, scratch)
+            gather_channels(batch, pixels, steps, channel, lanes, x, u)
             apply_softplus(steps, delta, u, delta_u)
-            gather_channels(batch, pixels, steps, channel, lanes, grad_y, grad_output, scratch)
+            gather_channels(batch, pixels, steps, channel, lanes, grad_y, grad_output)
             grad_delta[:] = 0
             grad_delta_u[:] = 0
             scan_chunk_backward(
-                steps, d_state, grad_output, delta, delta_u, A_tiles[block], B, C,
+                steps, grad_output, delta, delta_u, A_tiles[block], rows, dt_rank,
                 saved_states[batch, direction, chunk, first_block + block],
                 decays, h, products_B, products_C,
                 carry[block], grad_delta, grad_delta_u, grad_A_tiles[block], grad_B, grad_C,
@@ -206,15 +206,10 @@ def ss2d_backward(  # type: ignore[no-untyped-def]
                 grad_D_tiles[block], grad_bias_tiles[block], products_B,
             )  # fmt: skip
             _projection_gradients(
-                steps, grad_delta, dt_low, weight_rows[block], grad_weight_tiles[block], grad_dt_low
+                steps, grad_delta, rows, weight_rows[block], grad_weight_tiles[block], grad_dt_low
             )
-            for t in range(steps):
-                offset = (batch * length + pixels[t]) * d_inner + channel
-                total = load(products_B, t * LANES)
-                if direction > 0:
-                    total = load_lanes(grad_x, offset, lanes, scratch) + total
-                store_lanes(grad_x, offset, lanes, total, scratch)
-        _scatter_partial(batch, group, pixels, steps, grad_dt_low, grad_B, grad_C, partial)
+            scatter_channels(batch, pixels, steps, channel, lanes, products_B, grad_x, direction > 0)
+        _write_partial(grad_dt_low, grad_B, grad_C, dt_rank, partial[batch, group, chunk])
 
     _scatter_parameters(batch, direction, first_block, grad_weight_tiles, grad_weight)
     _scatter_parameters(batch, direction, first_block, grad_bias_tiles, grad_bias)
@@ -224,12 +219,26 @@ def ss2d_backward(  # type: ignore[no-untyped-def]
 
 @kernel
 def add_partials(  # type: ignore[no-untyped-def]
-    batch, direction, first_pixel, last_pixel, partial, grad_x_dbl
+    batch, direction, chunk, height, width, dt_rank, partial, grad_x_dbl
 ):
-    """Add up the groups' partial gradients, in order, into one direction of ``grad_x_dbl``."""
-    for pixel in range(first_pixel, last_pixel):
-        for i in range(partial.shape[3]):
-            total = partial[batch, 0, pixel, i]
-            for group in range(1, partial.shape[1]):
-                total += partial[batch, group, pixel, i]
-            grad_x_dbl[batch, pixel, direction, i] = total
+    """Add up the groups' partial gradients of one chunk, in order, and put them at their pixels."""
+    length, columns = grad_x_dbl.shape[1], grad_x_dbl.shape[3]
+    d_state = (columns - dt_rank) // 2
+    total = partial[batch, 0, chunk].copy()
+    for group in range(1, partial.shape[1]):
+        total += partial[batch, group, chunk]
+    grad_B = total[: d_state * CHUNK].reshape(d_state, CHUNK)
+    grad_C = total[d_state * CHUNK : 2 * d_state * CHUNK].reshape(d_state, CHUNK)
+    grad_dt_low = total[2 * d_state * CHUNK :].reshape(CHUNK, dt_rank)
+
+    pixels = new_pixels()
+    first_step = chunk * CHUNK
+    steps = min(CHUNK, length - first_step)
+    visit_pixels(direction, first_step, steps, height, width, pixels)
+    for t in range(steps):
+        row = grad_x_dbl[batch, pixels[t], direction]
+        for r in range(dt_rank):
+            row[r] = grad_dt_low[t, r]
+        for n in range(d_state):
+            row[dt_rank + n] = grad_B[n, t]
+            row[dt_rank + d_state + n] = grad_C[n, t]

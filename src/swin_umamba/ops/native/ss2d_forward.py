@@ -9,12 +9,15 @@ from swin_umamba.ops.native.ss2d_tiles import (
     chunk_count,
     gather_channels,
     gather_parameters,
-    gather_projections,
+    gather_rows,
     new_pixels,
+    prefetch_channels,
+    prefetch_rows,
     project_dt,
+    scatter_channels,
     visit_pixels,
 )
-from swin_umamba.ops.native.vector import LANES, load, load_lanes, store, store_lanes, zeros_aligned
+from swin_umamba.ops.native.vector import LANES, load, store, zeros_aligned
 
 
 @kernel
@@ -32,15 +35,13 @@ def ss2d_forward(  # type: ignore[no-untyped-def]
     d_state, dt_rank = A.shape[2], dt_projs_weight.shape[2]
     save = saved_states.size > 0
 
-    pixels = new_pixels()
-    scratch = zeros_aligned(2 * LANES)
+    pixels, next_pixels = new_pixels(), new_pixels()
     delta = zeros_aligned(CHUNK * LANES)
     delta_u = zeros_aligned(CHUNK * LANES)
     u = zeros_aligned(CHUNK * LANES)
     output = zeros_aligned(CHUNK * LANES)
-    dt_low = zeros_aligned(CHUNK * dt_rank).reshape(CHUNK, dt_rank)
-    B = zeros_aligned(d_state * CHUNK).reshape(d_state, CHUNK)
-    C = zeros_aligned(d_state * CHUNK).reshape(d_state, CHUNK)
+    columns = x_dbl.shape[3]
+    rows = zeros_aligned(CHUNK * columns).reshape(CHUNK, columns)
     weight_tiles = zeros_aligned(blocks * dt_rank * LANES).reshape(blocks, dt_rank, LANES)
     bias_tiles = zeros_aligned(blocks * LANES).reshape(blocks, LANES)
     A_tiles = zeros_aligned(blocks * d_state * LANES).reshape(blocks, d_state, LANES)
@@ -57,22 +58,23 @@ def ss2d_forward(  # type: ignore[no-untyped-def]
             first_step = chunk * CHUNK
             steps = min(CHUNK, length - first_step)
             visit_pixels(direction, first_step, steps, height, width, pixels)
-            gather_projections(batch, direction, pixels, steps, x_dbl, dt_low, B, C)
+            next_steps = min(CHUNK, length - first_step - steps)
+            visit_pixels(direction, first_step + CHUNK, next_steps, height, width, next_pixels)
+            prefetch_rows(batch, direction, next_pixels, next_steps, x_dbl)
+            gather_rows(batch, direction, pixels, steps, x_dbl, rows)
             for block in range(blocks):
                 channel = (first_block + block) * LANES
                 lanes = min(LANES, d_inner - channel)
+                prefetch_channels(batch, next_pixels, next_steps, channel, x)
+                if direction > 0:
+                    prefetch_channels(batch, next_pixels, next_steps, channel, y)
                 if save:
                     saved_states[batch, direction, chunk, first_block + block] = h[block]
-                project_dt(steps, dt_low, weight_tiles[block], bias_tiles[block], delta)
-                gather_channels(batch, pixels, steps, channel, lanes, x, u, scratch)
+                project_dt(steps, rows, weight_tiles[block], bias_tiles[block], delta)
+                gather_channels(batch, pixels, steps, channel, lanes, x, u)
                 apply_softplus(steps, delta, u, delta_u)
                 skip = load(D_tiles, block * LANES)
                 for t in range(steps):
                     store(output, t * LANES, skip * load(u, t * LANES))
-                scan_chunk(steps, d_state, delta, delta_u, A_tiles[block], B, C, h[block], output)
-                for t in range(steps):
-                    total = load(output, t * LANES)
-                    offset = (batch * length + pixels[t]) * d_inner + channel
-                    if direction > 0:
-                        total = load_lanes(y, offset, lanes, scratch) + total
-                    store_lanes(y, offset, lanes, total, scratch)
+                scan_chunk(steps, delta, delta_u, A_tiles[block], rows, dt_rank, h[block], output)
+                scatter_channels(batch, pixels, steps, channel, lanes, output, y, direction > 0)

@@ -12,11 +12,10 @@ from swin_umamba.ops.native.threads import run_items
 from swin_umamba.ops.native.vector import LANES
 
 # In the forward, channel blocks that share a pass over B, C and dt; more would leave threads without work.
-_FORWARD_BLOCKS = 4
+_FORWARD_BLOCKS = 8
 # In the backward, the memory for partial gradients of x_dbl, in units of one activation, and the most groups.
 _PARTIAL_ACTIVATIONS = 1.25
 _MOST_GROUPS = 16
-_PIXELS_PER_SUM = 4096
 
 
 def ss2d_scan_states_shape(
@@ -50,7 +49,7 @@ def ss2d_scan_forward(
 
     # How channels are grouped does not touch the result here: no sum crosses channels.
     blocks = shape[3]
-    per_item = min(_FORWARD_BLOCKS, max(1, batch * blocks // (2 * torch.get_num_threads())))
+    per_item = min(_FORWARD_BLOCKS, -(-batch * blocks // torch.get_num_threads()))
     items_per_image = -(-blocks // per_item)
 
     def scan(item: int) -> None:
@@ -77,18 +76,18 @@ def ss2d_scan_backward(
     _check(x, x_dbl, dt_projs_weight, dt_projs_bias, A, D)
     assert grad_y.shape == x.shape
     assert states.shape == ss2d_scan_states_shape(batch, height, width, d_inner, A.shape[2])
-    pixels, columns, blocks = height * width, x_dbl.shape[4], states.shape[3]
+    columns, dt_rank, blocks = x_dbl.shape[4], dt_projs_weight.shape[2], states.shape[3]
     per_item, groups = _backward_groups(d_inner, columns)
 
     grad_x, grad_x_dbl = torch.empty_like(x), torch.empty_like(x_dbl)
-    partial = torch.empty(batch, groups, pixels, columns)
+    chunks = states.shape[2]
+    partial = torch.empty(batch, groups, chunks, columns * CHUNK)
     per_image = [torch.zeros(batch, *parameter.shape) for parameter in (dt_projs_weight, dt_projs_bias, A, D)]
     inputs = [_flat_pixels(grad_y), *_arrays(states), _flat_pixels(x), _flat_pixels(x_dbl)]
     inputs += _arrays(dt_projs_weight, dt_projs_bias, A, D)
     outputs = [_flat_pixels(grad_x), partial.numpy()]
     outputs += [gradient.view(batch, 4, d_inner, -1).numpy() for gradient in per_image] if batch else []
     grad_x_dbl_array = _flat_pixels(grad_x_dbl)
-    sums_per_image = -(-pixels // _PIXELS_PER_SUM)
 
     for direction in (0, 2, 1, 3):
 
@@ -99,13 +98,11 @@ def ss2d_scan_backward(
             ss2d_backward(image, group, first, here, direction, height, width, *inputs, *outputs)
 
         def add(item: int, direction: int = direction) -> None:
-            image, part = divmod(item, sums_per_image)
-            first = part * _PIXELS_PER_SUM
-            last = min(first + _PIXELS_PER_SUM, pixels)
-            add_partials(image, direction, first, last, outputs[1], grad_x_dbl_array)
+            image, chunk = divmod(item, chunks)
+            add_partials(image, direction, chunk, height, width, dt_rank, outputs[1], grad_x_dbl_array)
 
         run_items(scan, batch * groups if x.numel() else 0)
-        run_items(add, batch * sums_per_image if x.numel() else 0)
+        run_items(add, batch * chunks if x.numel() else 0)
     grad_weight, grad_bias, grad_A, grad_D = map(_sum_in_order, per_image)
     return grad_x, grad_x_dbl, grad_weight, grad_bias, grad_A, grad_D
 

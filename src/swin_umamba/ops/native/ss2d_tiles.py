@@ -13,7 +13,7 @@ from numba import njit
 
 from swin_umamba.ops.native.chunk import CHUNK
 from swin_umamba.ops.native.math import sigmoid, softplus
-from swin_umamba.ops.native.vector import LANES, fma, load, load_lanes, splat, store
+from swin_umamba.ops.native.vector import LANES, fma, load, prefetch, splat, store
 
 
 @njit(nogil=True)
@@ -29,16 +29,39 @@ def visit_pixels(direction, first_step, steps, height, width, pixels):  # type: 
 
 
 @njit(nogil=True)
-def gather_projections(batch, direction, pixels, steps, x_dbl, dt_low, B, C):  # type: ignore[no-untyped-def]
-    """Copy one direction's low-rank dt (steps, dt_rank), B and C (d_state, steps) out of ``x_dbl``."""
-    dt_rank, d_state = dt_low.shape[1], B.shape[0]
+def gather_rows(batch, direction, pixels, steps, x_dbl, rows):  # type: ignore[no-untyped-def]
+    """Copy one direction's [low-rank dt | B | C] of a chunk's pixels into ``rows`` (steps, columns)."""
+    length, directions, columns = x_dbl.shape[1:]
+    if columns < LANES:
+        for t in range(steps):
+            for column in range(columns):
+                rows[t, column] = x_dbl[batch, pixels[t], direction, column]
+        return
     for t in range(steps):
-        row = x_dbl[batch, pixels[t], direction]
-        for r in range(dt_rank):
-            dt_low[t, r] = row[r]
-        for n in range(d_state):
-            B[n, t] = row[dt_rank + n]
-            C[n, t] = row[dt_rank + d_state + n]
+        source = ((batch * length + pixels[t]) * directions + direction) * columns
+        for column in range(0, columns - LANES, LANES):
+            store(rows, t * columns + column, load(x_dbl, source + column))
+        # The last vector ends with the row and may overlap the one before it.
+        column = columns - LANES
+        store(rows, t * columns + column, load(x_dbl, source + column))
+
+
+@njit(nogil=True)
+def prefetch_rows(batch, direction, pixels, steps, x_dbl):  # type: ignore[no-untyped-def]
+    """Bring what ``gather_rows`` will read into the cache."""
+    length, directions, columns = x_dbl.shape[1:]
+    for t in range(steps):
+        source = ((batch * length + pixels[t]) * directions + direction) * columns
+        for column in range(0, columns, LANES):
+            prefetch(x_dbl, source + column)
+
+
+@njit(nogil=True)
+def prefetch_channels(batch, pixels, steps, channel, image):  # type: ignore[no-untyped-def]
+    """Bring what ``gather_channels`` will read into the cache."""
+    length, d_inner = image.shape[1:]
+    for t in range(steps):
+        prefetch(image, (batch * length + pixels[t]) * d_inner + channel)
 
 
 @njit(nogil=True)
@@ -60,22 +83,48 @@ def gather_parameters(  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
-def project_dt(steps, dt_low, weight, bias, delta):  # type: ignore[no-untyped-def]
+def project_dt(steps, rows, weight, bias, delta):  # type: ignore[no-untyped-def]
     """delta before softplus, (steps, 16): the low-rank dt times the weight (dt_rank, 16), plus the bias."""
     for t in range(steps):
         total = load(bias, 0)
-        for r in range(dt_low.shape[1]):
-            total = fma(splat(dt_low[t, r]), load(weight, r * LANES), total)
+        for r in range(weight.shape[0]):
+            total = fma(splat(rows[t, r]), load(weight, r * LANES), total)
         store(delta, t * LANES, total)
 
 
 @njit(nogil=True)
-def gather_channels(batch, pixels, steps, channel, lanes, x, tile, scratch):  # type: ignore[no-untyped-def]
+def gather_channels(batch, pixels, steps, channel, lanes, image, tile):  # type: ignore[no-untyped-def]
     """Copy ``lanes`` channels of a chunk's pixels out of a channels-last image into a tile (steps, 16)."""
-    length, d_inner = x.shape[1:]
-    for t in range(steps):
-        offset = (batch * length + pixels[t]) * d_inner + channel
-        store(tile, t * LANES, load_lanes(x, offset, lanes, scratch))
+    length, d_inner = image.shape[1:]
+    if lanes == LANES:
+        for t in range(steps):
+            store(tile, t * LANES, load(image, (batch * length + pixels[t]) * d_inner + channel))
+    else:
+        for t in range(steps):
+            for lane in range(lanes):
+                tile[t * LANES + lane] = image[batch, pixels[t], channel + lane]
+
+
+@njit(nogil=True)
+def scatter_channels(  # type: ignore[no-untyped-def]
+    batch, pixels, steps, channel, lanes, tile, image, accumulate
+):
+    """The way back: write the tile to its pixels, or add it to what is there."""
+    length, d_inner = image.shape[1:]
+    if lanes == LANES:
+        for t in range(steps):
+            offset = (batch * length + pixels[t]) * d_inner + channel
+            total = load(tile, t * LANES)
+            if accumulate:
+                total = load(image, offset) + total
+            store(image, offset, total)
+    else:
+        for t in range(steps):
+            for lane in range(lanes):
+                total_lane = tile[t * LANES + lane]
+                if accumulate:
+                    total_lane += image[batch, pixels[t], channel + lane]
+                image[batch, pixels[t], channel + lane] = total_lane
 
 
 @njit(nogil=True)

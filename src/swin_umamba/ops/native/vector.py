@@ -97,6 +97,22 @@ def store(typingctx: Any, array: types.Type, offset: types.Type, vector: types.T
 
 
 @intrinsic
+def prefetch(typingctx: Any, array: types.Type, offset: types.Type) -> Any:
+    """Ask for the cache line of a flat element to be brought into the second-level cache."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        byte_pointer = ir.IntType(8).as_pointer()
+        function_type = ir.FunctionType(ir.VoidType(), [byte_pointer, _I32, _I32, _I32])
+        function = builder.module.declare_intrinsic("llvm.prefetch", [byte_pointer], function_type)
+        address = builder.bitcast(_address(context, builder, signature.args[0], *args), byte_pointer)
+        read, second_level, data = (ir.Constant(_I32, value) for value in (0, 2, 1))
+        builder.call(function, [address, read, second_level, data])
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), generate
+
+
+@intrinsic
 def splat(typingctx: Any, number: types.Type) -> Any:
     """16 copies of one float32 number."""
 
@@ -195,29 +211,6 @@ def row_sums(typingctx: Any, array: types.Type, offset: types.Type) -> Any:
         return _emit_row_sums(builder, rows)
 
     return float32x16(array, types.int64), generate
-
-
-@njit(nogil=True)
-def load_lanes(array, offset, lanes, scratch):  # type: ignore[no-untyped-def]
-    """``load`` of the first ``lanes`` numbers; the other lanes are those of ``scratch`` (16 zeros)."""
-    if lanes == LANES:
-        return load(array, offset)
-    flat = array.reshape(-1)
-    for lane in range(lanes):
-        scratch[lane] = flat[offset + lane]
-    return load(scratch, 0)
-
-
-@njit(nogil=True)
-def store_lanes(array, offset, lanes, vector, scratch):  # type: ignore[no-untyped-def]
-    """``store`` of the first ``lanes`` numbers of ``vector``."""
-    if lanes == LANES:
-        store(array, offset, vector)
-        return
-    store(scratch, LANES, vector)
-    flat = array.reshape(-1)
-    for lane in range(lanes):
-        flat[offset + lane] = scratch[LANES + lane]
 
 
 @njit(nogil=True)
