@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from swin_umamba.models.network import SegmentationNetwork
 from swin_umamba.models.vmamba import VMambaEncoder
-from swin_umamba.modules.residual_block import ResidualBlock, UpBlock, named_conv
+from swin_umamba.modules.residual_block import InstanceNorm, ResidualBlock, UpBlock, named_conv
 
 STEM_KERNEL = 7
 PATCH_SIZE = 2
@@ -73,7 +73,7 @@ class SwinUMamba(SegmentationNetwork):
         dim0 = dim1 // 2
         self.stem = nn.Sequential(
             nn.Conv2d(in_channels, dim0, STEM_KERNEL, stride=2, padding=STEM_KERNEL // 2),
-            nn.InstanceNorm2d(dim0, affine=True),
+            InstanceNorm(dim0, affine=True),
         )
         self.vssm_encoder = VMambaEncoder(
             dim0,

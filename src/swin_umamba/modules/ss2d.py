@@ -92,10 +92,10 @@ class SS2D(nn.Module):
         dtype = torch.promote_types(x.dtype, torch.float32)
         return ss2d_scan(
             x.to(dtype),
-            x_dbl.to(dtype),
-            self.dt_projs_weight.to(dtype),
-            self.dt_projs_bias.to(dtype),
+            x_dbl,
+            self.dt_projs_weight,
+            self.dt_projs_bias,
             -self.A_logs.to(dtype).exp().view(NUM_DIRECTIONS, d_inner, self.d_state),
-            self.Ds.to(dtype).view(NUM_DIRECTIONS, d_inner),
+            self.Ds.view(NUM_DIRECTIONS, d_inner),
             backend=self.backend,
         )
