@@ -23,11 +23,33 @@ from __future__ import annotations
 
 from numba import njit
 
-from swin_umamba.ops.native.math import exp2, scaled_for_exp2
+from swin_umamba.ops.native.math import exp2, scaled_for_exp2, sigmoid, softplus
 from swin_umamba.ops.native.vector import LANES, fma, load, row_sums, splat, store
 
 # Saved states cost 4 * d_state / CHUNK activations of memory. The tiles of a chunk fit into 32 to 48 KiB.
 CHUNK = 32
+
+
+@njit(nogil=True)
+def chunk_count(length):  # type: ignore[no-untyped-def]
+    """Number of chunks of a sequence, the last of which may be shorter."""
+    return (length + CHUNK - 1) // CHUNK
+
+
+@njit(nogil=True)
+def apply_softplus(steps, delta, u, delta_u):  # type: ignore[no-untyped-def]
+    """Turn ``delta`` into softplus(delta) and compute delta * u."""
+    for t in range(steps):
+        step_size = softplus(load(delta, t * LANES))
+        store(delta, t * LANES, step_size)
+        store(delta_u, t * LANES, step_size * load(u, t * LANES))
+
+
+@njit(nogil=True)
+def compute_sigmoid(steps, delta, slope):  # type: ignore[no-untyped-def]
+    """The derivative of softplus at ``delta``."""
+    for t in range(steps):
+        store(slope, t * LANES, sigmoid(load(delta, t * LANES)))
 
 
 @njit(nogil=True)
@@ -88,3 +110,21 @@ def scan_chunk_backward(  # type: ignore[no-untyped-def]
             position = n * CHUNK + t
             store(grad_B, position, load(grad_B, position) + row_sums(products_B, t * LANES))
             store(grad_C, position, load(grad_C, position) + row_sums(products_C, t * LANES))
+
+
+@njit(nogil=True)
+def input_gradients(  # type: ignore[no-untyped-def]
+    steps, u, delta, slope, grad_y, grad_delta, grad_delta_u, skip, grad_D, grad_bias, grad_u
+):
+    """Fill ``grad_u``, turn ``grad_delta`` into the gradient before softplus, add to those of D and bias."""
+    D_total, bias_total = load(grad_D, 0), load(grad_bias, 0)
+    for t in range(steps):
+        row = t * LANES
+        grad_output, grad_product, activation = load(grad_y, row), load(grad_delta_u, row), load(u, row)
+        store(grad_u, row, fma(grad_product, load(delta, row), skip * grad_output))
+        grad_projected = fma(grad_product, activation, load(grad_delta, row)) * load(slope, row)
+        store(grad_delta, row, grad_projected)
+        D_total = fma(grad_output, activation, D_total)
+        bias_total = bias_total + grad_projected
+    store(grad_D, 0, D_total)
+    store(grad_bias, 0, bias_total)

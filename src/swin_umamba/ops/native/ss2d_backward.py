@@ -17,12 +17,16 @@ from __future__ import annotations
 
 from numba import njit
 
-from swin_umamba.ops.native.chunk import CHUNK, scan_chunk_backward
-from swin_umamba.ops.native.compile import kernel
-from swin_umamba.ops.native.ss2d_tiles import (
+from swin_umamba.ops.native.chunk import (
+    CHUNK,
     apply_softplus,
     chunk_count,
     compute_sigmoid,
+    input_gradients,
+    scan_chunk_backward,
+)
+from swin_umamba.ops.native.compile import kernel
+from swin_umamba.ops.native.ss2d_tiles import (
     gather_channels,
     gather_parameters,
     gather_rows,
@@ -33,32 +37,7 @@ from swin_umamba.ops.native.ss2d_tiles import (
     scatter_channels,
     visit_pixels,
 )
-from swin_umamba.ops.native.vector import (
-    LANES,
-    fma,
-    load,
-    splat,
-    store,
-    zeros_aligned,
-)
-
-
-@njit(nogil=True)
-def _input_gradients(  # type: ignore[no-untyped-def]
-    steps, u, delta, slope, grad_y, grad_delta, grad_delta_u, skip, grad_D, grad_bias, grad_u
-):
-    """Fill ``grad_u``, turn ``grad_delta`` into the gradient before softplus, add to those of D and bias."""
-    D_total, bias_total = load(grad_D, 0), load(grad_bias, 0)
-    for t in range(steps):
-        row = t * LANES
-        grad_output, grad_product, activation = load(grad_y, row), load(grad_delta_u, row), load(u, row)
-        store(grad_u, row, fma(grad_product, load(delta, row), skip * grad_output))
-        grad_projected = fma(grad_product, activation, load(grad_delta, row)) * load(slope, row)
-        store(grad_delta, row, grad_projected)
-        D_total = fma(grad_output, activation, D_total)
-        bias_total = bias_total + grad_projected
-    store(grad_D, 0, D_total)
-    store(grad_bias, 0, bias_total)
+from swin_umamba.ops.native.vector import LANES, fma, load, splat, store, zeros_aligned
 
 
 @njit(nogil=True)
@@ -201,7 +180,7 @@ def ss2d_backward(  # type: ignore[no-untyped-def]
                 carry[block], grad_delta, grad_delta_u, grad_A_tiles[block], grad_B, grad_C,
             )  # fmt: skip
             # The products are done with: their tile takes the gradient of u.
-            _input_gradients(
+            input_gradients(
                 steps, u, delta, slope, grad_output, grad_delta, grad_delta_u, load(D_tiles, block * LANES),
                 grad_D_tiles[block], grad_bias_tiles[block], products_B,
             )  # fmt: skip

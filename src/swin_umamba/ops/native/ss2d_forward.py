@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from swin_umamba.ops.native.chunk import CHUNK, scan_chunk
+from swin_umamba.ops.native.chunk import CHUNK, apply_softplus, chunk_count, scan_chunk
 from swin_umamba.ops.native.compile import kernel
 from swin_umamba.ops.native.ss2d_tiles import (
-    apply_softplus,
-    chunk_count,
     gather_channels,
     gather_parameters,
     gather_rows,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from swin_umamba.ops.native.chunk import CHUNK
 from swin_umamba.ops.native.ss2d_backward import add_partials, ss2d_backward
 from swin_umamba.ops.native.ss2d_forward import ss2d_forward
-from swin_umamba.ops.native.threads import run_items
+from swin_umamba.ops.native.threads import run_items, sum_in_order
 from swin_umamba.ops.native.vector import LANES
 
 # In the forward, channel blocks that share a pass over B, C and dt; more would leave threads without work.
@@ -103,7 +105,7 @@ def ss2d_scan_backward(
 
         run_items(scan, batch * groups if x.numel() else 0)
         run_items(add, batch * chunks if x.numel() else 0)
-    grad_weight, grad_bias, grad_A, grad_D = map(_sum_in_order, per_image)
+    grad_weight, grad_bias, grad_A, grad_D = map(sum_in_order, per_image)
     return grad_x, grad_x_dbl, grad_weight, grad_bias, grad_A, grad_D
 
 
@@ -115,19 +117,11 @@ def _backward_groups(d_inner: int, columns: int) -> tuple[int, int]:
     return per_item, -(-blocks // per_item)
 
 
-def _sum_in_order(per_image: Tensor) -> Tensor:
-    # torch.sum may split a long sum among its threads, which changes the rounding.
-    total = torch.zeros(per_image.shape[1:])
-    for gradient in per_image:
-        total += gradient
-    return total
-
-
-def _flat_pixels(image: Tensor) -> object:
+def _flat_pixels(image: Tensor) -> Any:
     return image.detach().flatten(1, 2).numpy()
 
 
-def _arrays(*tensors: Tensor) -> list[object]:
+def _arrays(*tensors: Tensor) -> list[Any]:
     return [tensor.detach().numpy() for tensor in tensors]
 
 

@@ -12,7 +12,6 @@ import numpy as np
 from numba import njit
 
 from swin_umamba.ops.native.chunk import CHUNK
-from swin_umamba.ops.native.math import sigmoid, softplus
 from swin_umamba.ops.native.vector import LANES, fma, load, prefetch, splat, store
 
 
@@ -125,28 +124,6 @@ def scatter_channels(  # type: ignore[no-untyped-def]
                 if accumulate:
                     total_lane += image[batch, pixels[t], channel + lane]
                 image[batch, pixels[t], channel + lane] = total_lane
-
-
-@njit(nogil=True)
-def apply_softplus(steps, delta, u, delta_u):  # type: ignore[no-untyped-def]
-    """Turn ``delta`` into softplus(delta) and compute delta * u."""
-    for t in range(steps):
-        step_size = softplus(load(delta, t * LANES))
-        store(delta, t * LANES, step_size)
-        store(delta_u, t * LANES, step_size * load(u, t * LANES))
-
-
-@njit(nogil=True)
-def compute_sigmoid(steps, delta, slope):  # type: ignore[no-untyped-def]
-    """The derivative of softplus at ``delta``."""
-    for t in range(steps):
-        store(slope, t * LANES, sigmoid(load(delta, t * LANES)))
-
-
-@njit(nogil=True)
-def chunk_count(length):  # type: ignore[no-untyped-def]
-    """Number of chunks of a sequence, the last of which may be shorter."""
-    return (length + CHUNK - 1) // CHUNK
 
 
 @njit(nogil=True)

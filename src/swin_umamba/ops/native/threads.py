@@ -81,3 +81,14 @@ def run_items(work: Callable[[int], None], items: int) -> None:
         errors = [error for future in started if (error := future.exception()) is not None]
     if errors:
         raise errors[0]
+
+
+def sum_in_order(terms: torch.Tensor) -> torch.Tensor:
+    """Sum over the first dimension, one term after the other.
+
+    ``torch.sum`` may split a long sum among its threads, which changes the rounding.
+    """
+    total = torch.zeros(terms.shape[1:])
+    for term in terms:
+        total += term
+    return total
