@@ -19,8 +19,10 @@ _OKABE_ITO: tuple[Colour, ...] = (
 )
 # Steps of the golden ratio around the colour circle never come back to a hue and keep neighbours far apart.
 _GOLDEN_RATIO = 0.6180339887498949
-# Lightness changes too, since hue alone is lost to colour-blind readers.
-_LIGHTNESS = (0.72, 0.45, 0.60)
+# Where on the circle the steps begin, and the lightness that changes with each since hue alone is lost to
+# colour-blind readers: chosen so that the first 20 colours are far apart.
+_FIRST_HUE = 0.15
+_LIGHTNESS = (0.78, 0.40, 0.60)
 
 
 def class_colour(label: int) -> Colour:
@@ -34,5 +36,6 @@ def class_colour(label: int) -> Colour:
     if label <= len(_OKABE_ITO):
         return _OKABE_ITO[label - 1]
     step = label - len(_OKABE_ITO)
-    red, green, blue = colorsys.hls_to_rgb(step * _GOLDEN_RATIO % 1, _LIGHTNESS[step % len(_LIGHTNESS)], 0.75)
+    hue = (_FIRST_HUE + step * _GOLDEN_RATIO) % 1
+    red, green, blue = colorsys.hls_to_rgb(hue, _LIGHTNESS[step % len(_LIGHTNESS)], 0.75)
     return round(red * 255), round(green * 255), round(blue * 255)

@@ -1,0 +1,80 @@
+"""``swin-umamba evaluate``: output, files and exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+
+from swin_umamba.cli import evaluate
+from swin_umamba.errors import DataError
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    """One case; the prediction has two thirds of class 1 and all of class 2."""
+    truth = np.array([[1, 1, 1, 0, 2, 2]] * 4, np.uint8)
+    prediction = np.array([[0, 1, 1, 0, 2, 2]] * 4, np.uint8)
+    for name, labels in (("truth", truth), ("predicted", prediction)):
+        (tmp_path / name).mkdir()
+        PillowImage.fromarray(labels).save(tmp_path / name / "a.png")
+    (tmp_path / "dataset.json").write_text(
+        '{"labels": {"background": 0, "liver": 1, "spleen": 2, "tumour": 3}}'
+    )
+    return tmp_path
+
+
+def run(folder: Path, *options: str) -> int:
+    parser = argparse.ArgumentParser()
+    evaluate.add_arguments(parser)
+    parser.add_argument("--json", action="store_true")
+    return evaluate.run(parser.parse_args([str(folder / "predicted"), str(folder / "truth"), *options]))
+
+
+def test_table_and_files(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--dataset-json", str(folders / "dataset.json"), "-o", str(folders / "scores"))
+    assert run(folders, *options, "--tolerance", "0.5") == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == ["class", "Dice", "NSD", "0.5", "mm", "HD95", "mm", "cases", "not", "applicable"]
+    assert lines[1][:2] == ["liver", "0.8000"]
+    assert lines[2] == ["spleen", "1.0000", "1.0000", "0.00", "1", "0"]
+    assert lines[3] == ["tumour", "-", "-", "-", "0", "1"]
+    assert lines[4][:4] == ["mean", "of", "classes", "0.9000"]
+    assert json.loads((folders / "scores" / "metrics.json").read_text())["classes"]["liver"]["dice"] == 0.8
+    assert (
+        (folders / "scores" / "metrics.csv").read_text().startswith("case,class,dice,nsd,hd95\na,liver,0.8,")
+    )
+
+
+def test_json_and_labels(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(folders, "--labels", "left=1", "both=1,2", "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["mean"]["dice"] == pytest.approx((0.8 + 2 * 16 / 36) / 2)
+    assert list(result["classes"]) == ["left", "both"]
+
+
+def test_failed_case_gives_exit_code_1(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(folders, "--labels", "1") == 1
+    captured = capsys.readouterr()
+    assert "1 cases failed" in captured.out
+    assert "case a could not be evaluated" in captured.err
+    assert "not declared: 2" in captured.err
+
+
+def test_missing_predictions(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folders / "truth" / "b.png").write_bytes((folders / "truth" / "a.png").read_bytes())
+    with pytest.raises(DataError, match="1 of 2 cases have no prediction: b") as caught:
+        run(folders)
+    assert caught.value.exit_code == 1
+    assert run(folders, "--missing", "worst") == 0
+    assert "1 cases have no prediction" in capsys.readouterr().out
+
+
+def test_labels_and_dataset_json_exclude_each_other(folders: Path) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run(folders, "--labels", "1", "--dataset-json", "x")
+    assert caught.value.code == 2

@@ -1,0 +1,40 @@
+"""The class colours."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from swin_umamba.report.palette import class_colour
+
+
+def test_colours_are_valid_distinct_and_neither_black_nor_white() -> None:
+    colours = [class_colour(label) for label in range(1, 61)]
+    assert len(set(colours)) == len(colours)
+    for colour in colours:
+        assert all(0 <= part <= 255 for part in colour)
+        assert 60 < sum(colour) < 3 * 245
+
+
+def test_first_colours_are_far_apart() -> None:
+    for one, other in itertools.combinations([class_colour(label) for label in range(1, 21)], 2):
+        assert sum((a - b) ** 2 for a, b in zip(one, other, strict=True)) > 45**2
+
+
+def test_neighbouring_classes_are_told_apart() -> None:
+    for label in range(1, 60):
+        one, other = class_colour(label), class_colour(label + 1)
+        assert sum((a - b) ** 2 for a, b in zip(one, other, strict=True)) > 100**2
+
+
+def test_a_class_keeps_its_colour() -> None:
+    assert class_colour(1) == (230, 159, 0)
+    assert class_colour(2) == (86, 180, 233)
+    assert class_colour(8) == class_colour(8)
+
+
+@pytest.mark.parametrize("label", [0, -1])
+def test_background_has_no_colour(label: int) -> None:
+    with pytest.raises(ValueError, match="background"):
+        class_colour(label)

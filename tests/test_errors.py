@@ -1,0 +1,59 @@
+"""Errors say what, where and what to do, also after a journey between processes."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+
+from swin_umamba import errors
+from swin_umamba.errors import (
+    BackendError,
+    CheckpointError,
+    DataError,
+    GeometryError,
+    OutputError,
+    SwinUMambaError,
+    TrainingError,
+    UsageError,
+)
+
+ALL = (
+    SwinUMambaError,
+    UsageError,
+    DataError,
+    GeometryError,
+    CheckpointError,
+    BackendError,
+    OutputError,
+    TrainingError,
+)
+
+
+def test_text_holds_all_three_parts() -> None:
+    error = DataError("the file is empty", where=Path("a/b.png"), cure="copy it again")
+    assert str(error) == "the file is empty\n  where: a/b.png\n  what to do: copy it again"
+    assert (error.what, error.where, error.cure) == ("the file is empty", "a/b.png", "copy it again")
+
+
+def test_text_leaves_out_what_is_not_known() -> None:
+    assert str(DataError("broken")) == "broken"
+    assert str(DataError("broken", cure="repair it")) == "broken\n  what to do: repair it"
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_errors_survive_pickling(kind: type[SwinUMambaError]) -> None:
+    error = pickle.loads(pickle.dumps(kind("what", where="where", cure="cure")))
+    assert type(error) is kind
+    assert (error.what, error.where, error.cure) == ("what", "where", "cure")
+    assert str(error) == str(kind("what", where="where", cure="cure"))
+
+
+def test_families_and_exit_codes() -> None:
+    defined = {value for value in vars(errors).values() if isinstance(value, type)}
+    assert set(ALL) <= defined
+    for kind in ALL:
+        assert issubclass(kind, SwinUMambaError)
+        assert kind("x").exit_code == (2 if kind is UsageError else 1)
+    assert issubclass(GeometryError, DataError)

@@ -1,0 +1,124 @@
+"""A reader sees the old content or the new one, whatever happens to the writer."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from swin_umamba.errors import OutputError
+from swin_umamba.files import atomic_write, write_json, write_text
+
+posix = pytest.mark.skipif(os.name == "nt", reason="POSIX permissions and signals")
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_write_and_replace(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "a.txt"
+    for text in ("first", "zweitens: ü"):
+        write_text(path, text)
+        assert path.read_text(encoding="utf-8") == text
+    assert names(path.parent) == ["a.txt"]
+
+
+def test_temporary_file_is_beside_and_has_the_full_suffix(tmp_path: Path) -> None:
+    with atomic_write(tmp_path / "a.nii.gz") as temporary:
+        assert temporary.parent == tmp_path
+        assert temporary.name.endswith(".nii.gz")
+        assert temporary.name.startswith(".")
+        assert not (tmp_path / "a.nii.gz").exists()
+        temporary.write_bytes(b"x")
+    assert names(tmp_path) == ["a.nii.gz"]
+
+
+@pytest.mark.parametrize("error", [ValueError("own"), KeyboardInterrupt(), MemoryError()])
+def test_error_in_the_block_keeps_the_old_file(tmp_path: Path, error: BaseException) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+
+    def write_half() -> None:
+        with atomic_write(path) as temporary:
+            temporary.write_text("half")
+            raise error
+
+    with pytest.raises(type(error)) as caught:
+        write_half()
+    assert caught.value is error
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_full_disk_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match="No space left on device") as caught:
+        write_text(path, "new")
+    assert caught.value.where == str(path)
+    assert caught.value.cure
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_place_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError):
+        write_text(tmp_path / "file" / "a.txt", "x")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OutputError):
+        write_text(tmp_path / "folder", "x")
+    assert names(tmp_path) == ["file", "folder"]
+
+
+@posix
+def test_permissions_follow_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        write_text(tmp_path / "a.txt", "x")
+        assert os.umask(0o027) == 0o027
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o640
+
+
+def test_json(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_json(path, {"b": [1, None], "a": "ü"})
+    assert json.loads(path.read_text(encoding="utf-8")) == {"b": [1, None], "a": "ü"}
+    with pytest.raises(ValueError):
+        write_json(path, {"x": float("nan")})
+    assert json.loads(path.read_text(encoding="utf-8"))["b"] == [1, None]
+    assert names(tmp_path) == ["a.json"]
+
+
+@posix
+def test_killed_writer_leaves_a_whole_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    code = (
+        "import sys, itertools; from swin_umamba.files import write_text\n"
+        "for n in itertools.count():\n"
+        "    write_text(sys.argv[1], f'{n % 10}' * 200_000)\n"
+    )
+    for delay in (0.0, 0.003, 0.011):
+        with subprocess.Popen([sys.executable, "-c", code, str(path)]) as writer:
+            while not path.exists():
+                assert writer.poll() is None
+                time.sleep(0.005)
+            time.sleep(delay)
+            writer.kill()
+        text = path.read_text()
+        assert text == text[0] * 200_000
