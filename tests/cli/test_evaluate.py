@@ -78,3 +78,11 @@ def test_labels_and_dataset_json_exclude_each_other(folders: Path) -> None:
     with pytest.raises(SystemExit) as caught:
         run(folders, "--labels", "1", "--dataset-json", "x")
     assert caught.value.code == 2
+
+
+def test_default_tolerance_is_that_of_the_function() -> None:
+    from swin_umamba.evaluation.evaluate import DEFAULT_TOLERANCE
+
+    parser = argparse.ArgumentParser()
+    evaluate.add_arguments(parser)
+    assert parser.parse_args(["p", "r"]).tolerance == DEFAULT_TOLERANCE

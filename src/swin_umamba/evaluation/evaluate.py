@@ -69,18 +69,7 @@ def evaluate_folders(
         raise UsageError(
             f"tolerance must be a number from 0 and num_workers from 1, not {tolerance} and {num_workers}"
         )
-    predicted, referenced = _by_stem(predictions), _by_stem(references)
-    absent = sorted(referenced.keys() - predicted.keys())
-    if absent and missing == "error":
-        raise DataError(
-            f"{len(absent)} of {len(referenced)} cases have no prediction: {', '.join(absent)}",
-            where=predictions,
-            cure="predict them too, or score them as empty with missing='worst' (--missing worst)",
-        )
-    extra = tuple(sorted(predicted.keys() - referenced.keys()))
-    if extra:
-        logger.warning("%d predictions without a reference are left out: %s", len(extra), ", ".join(extra))
-    pairs: list[_Pair] = [(stem, predicted.get(stem), referenced[stem]) for stem in sorted(referenced)]
+    pairs, extra = _pair_up(predictions, references, missing)
     outcomes = _evaluate_all(pairs, classes, tolerance, num_workers)
     cases = [outcome for outcome in outcomes if isinstance(outcome, CaseScores)]
     names = tuple(classes.values) if classes else _found_names(cases)
@@ -142,6 +131,25 @@ def score_class(
     return ClassScore(
         dice=dice(prediction, reference), nsd=distances.within(tolerance), hd95=distances.hausdorff_95()
     )
+
+
+def _pair_up(
+    predictions: str | Path, references: str | Path, missing: Literal["error", "worst"]
+) -> tuple[list[_Pair], tuple[str, ...]]:
+    """Return the files of each referenced case, and the predictions that are left over."""
+    predicted, referenced = _by_stem(predictions), _by_stem(references)
+    absent = sorted(referenced.keys() - predicted.keys())
+    if absent and missing == "error":
+        raise DataError(
+            f"{len(absent)} of {len(referenced)} cases have no prediction: {', '.join(absent)}",
+            where=predictions,
+            cure="predict them too, or score them as empty with missing='worst' (--missing worst)",
+        )
+    extra = tuple(sorted(predicted.keys() - referenced.keys()))
+    if extra:
+        logger.warning("%d predictions without a reference are left out: %s", len(extra), ", ".join(extra))
+    pairs: list[_Pair] = [(stem, predicted.get(stem), referenced[stem]) for stem in sorted(referenced)]
+    return pairs, extra
 
 
 def _evaluate_all(
