@@ -93,12 +93,16 @@ def project_dt(steps, rows, weight, bias, delta):  # type: ignore[no-untyped-def
 
 @njit(nogil=True)
 def gather_channels(batch, pixels, steps, channel, lanes, image, tile):  # type: ignore[no-untyped-def]
-    """Copy ``lanes`` channels of a chunk's pixels out of a channels-last image into a tile (steps, 16)."""
+    """Copy ``lanes`` channels of a chunk's pixels out of a channels-last image into a tile (steps, 16).
+
+    The other lanes become 0: the sums over channels must not see what the tile held before.
+    """
     length, d_inner = image.shape[1:]
     if lanes == LANES:
         for t in range(steps):
             store(tile, t * LANES, load(image, (batch * length + pixels[t]) * d_inner + channel))
     else:
+        tile[: steps * LANES] = 0
         for t in range(steps):
             for lane in range(lanes):
                 tile[t * LANES + lane] = image[batch, pixels[t], channel + lane]
