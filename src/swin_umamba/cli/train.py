@@ -11,28 +11,27 @@ from typing import Any
 
 HELP = "train one fold through nnU-Net with the recipe of the paper, and validate it"
 
-NOT_OPTIONS = ("dataset", "root", "continue_training", "verb", "json", "debug")
-"""Arguments that are no training options."""
+NOT_FOR_TRAINING = ("dataset", "root", "verb", "json", "debug")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
     parser.add_argument("dataset", metavar="DATASET", help="number, name, or path of the raw data set folder")
-    parser.add_argument(
+    # A run that goes on takes its options from the first run, so that given ones must be told from defaults:
+    # what was not given is not there.
+    option = partial(parser.add_argument, default=argparse.SUPPRESS)
+    option(
         "--continue",
         dest="continue_training",
         action="store_true",
         help="go on from the newest checkpoint with the options of the first run",
     )
-    # A run that goes on takes its options from the first run, so that given ones must be told from defaults:
-    # what was not given is not there.
-    option = partial(parser.add_argument, default=argparse.SUPPRESS)
     option("--root", metavar="DIR", help="has nnUNet_raw and so on in it (default: see the environment)")
     option(
         "--trainer",
         metavar="NAME",
-        help="nnUNetTrainerSwinUMamba (default), nnUNetTrainerSwinUMambaD, either with Scratch at its end, or "
-        "nnUNetTrainer for nnU-Net's own network",
+        help="nnUNetTrainerSwinUMamba (default), nnUNetTrainerSwinUMambaD, either with Scratch at its end, "
+        "or nnUNetTrainer for nnU-Net's own network",
     )
     option("--fold", type=_fold, metavar="N", help="0 to 4 (default 0), or all")
     option(
@@ -84,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
 
     dataset = find_dataset(args.dataset, getattr(args, "root", None))
     try:
-        result = train(dataset, continue_training=args.continue_training, **_given_options(args))
+        result = train(dataset, **_given_options(args))
     except KeyboardInterrupt as interrupt:
         print("interrupted; go on with the same command and --continue", file=sys.stderr)
         return 143 if isinstance(interrupt, Terminated) else 130
@@ -108,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _given_options(args: argparse.Namespace) -> dict[str, Any]:
-    given = {name: value for name, value in vars(args).items() if name not in NOT_OPTIONS}
+    given = {name: value for name, value in vars(args).items() if name not in NOT_FOR_TRAINING}
     if "patch_size" in given:
         given["patch_size"] = tuple(given["patch_size"])
     return given

@@ -1,0 +1,31 @@
+"""``swin-umamba env``: print what makes nnU-Net's own commands find our trainers."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+HELP = 'make nnU-Net\'s own commands find our trainers: eval "$(swin-umamba env)"'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the verb."""
+    parser.add_argument(
+        "--root",
+        metavar="DIR",
+        default=argparse.SUPPRESS,
+        help="also set nnUNet_raw, nnUNet_preprocessed and nnUNet_results to folders in DIR",
+    )
+    parser.add_argument("--shell", choices=("sh", "powershell"), default="sh", help="whose syntax to print")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the verb."""
+    from swin_umamba.nnunet.shell import as_powershell, as_sh, shell_variables
+
+    variables = shell_variables(getattr(args, "root", None))
+    if args.json:
+        print(json.dumps({variable.name: variable.value for variable in variables}))
+    else:
+        print(as_sh(variables) if args.shell == "sh" else as_powershell(variables), end="")
+    return 0

@@ -1,0 +1,36 @@
+"""``swin-umamba env``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from swin_umamba.cli.main import main
+from swin_umamba.nnunet import shell
+from swin_umamba.nnunet.shell import TRAINER_SHIM
+
+
+@pytest.fixture(autouse=True)
+def intact_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shell, "torchvision_is_broken", lambda: False)
+
+
+def test_sh(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["env"]) == 0
+    assert capsys.readouterr().out == f"export nnUNet_extTrainer={TRAINER_SHIM}\n"
+
+
+def test_powershell(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["env", "--shell", "powershell"]) == 0
+    assert capsys.readouterr().out == f"$env:nnUNet_extTrainer = '{TRAINER_SHIM}'\n"
+
+
+def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["env", "--root", str(tmp_path), "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["nnUNet_raw"] == str(tmp_path / "nnUNet_raw")
+    assert [path.name for path in Path(printed["nnUNet_extTrainer"]).glob("*.py")] == [
+        "swin_umamba_trainers.py"
+    ]

@@ -1,0 +1,56 @@
+"""``swin-umamba plan``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from swin_umamba.cli.main import main
+from swin_umamba.nnunet import run
+from swin_umamba.nnunet.environment import Dataset
+from swin_umamba.nnunet.run import PlanResult
+
+RESULT = PlanResult(Path("plans.json"), Path("cases"), 6, (64, 96), 4)
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[Dataset, dict[str, Any]]]:
+    """Collect the calls of ``plan`` instead of planning."""
+    (tmp_path / "nnUNet_raw" / "Dataset003_Cells").mkdir(parents=True)
+    collected: list[tuple[Dataset, dict[str, Any]]] = []
+
+    def plan(dataset: Dataset, **options: Any) -> PlanResult:
+        collected.append((dataset, options))
+        return RESULT
+
+    monkeypatch.setattr(run, "plan", plan)
+    return collected
+
+
+def test_what_was_given_is_passed_on(
+    calls: list[tuple[Dataset, dict[str, Any]]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", "3", "--root", str(tmp_path)]) == 0
+    assert main(["plan", "3", "--root", str(tmp_path), "--patch-size", "64", "96", "--workers", "1"]) == 0
+    assert calls[0][0].name == "Dataset003_Cells"
+    assert [options for _, options in calls] == [{}, {"patch_size": (64, 96), "workers": 1}]
+    assert "6 cases, patch 64x96, batch 4" in capsys.readouterr().out
+
+
+def test_json(
+    calls: list[tuple[Dataset, dict[str, Any]]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", "3", "--root", str(tmp_path), "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["dataset"] == "Dataset003_Cells"
+    assert printed["patch_size"] == [64, 96]
+    assert len(calls) == 1
+
+
+def test_an_unknown_data_set_is_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "nnUNet_raw" / "Dataset003_Cells").mkdir(parents=True)
+    assert main(["plan", "Dataset003_Cell", "--root", str(tmp_path)]) == 2
+    assert "did you mean Dataset003_Cells?" in capsys.readouterr().err

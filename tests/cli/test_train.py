@@ -1,0 +1,91 @@
+"""``swin-umamba train``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from swin_umamba.cli.main import main
+from swin_umamba.nnunet import run
+from swin_umamba.nnunet.environment import Dataset
+from swin_umamba.nnunet.interrupt import Terminated
+from swin_umamba.nnunet.run import TrainResult
+
+
+class FakeTraining:
+    """Stands in for ``train``: keeps what it is called with, then returns or raises ``outcome``."""
+
+    def __init__(self) -> None:
+        self.options: dict[str, Any] = {}
+        self.outcome: TrainResult | BaseException = TrainResult(Path("model/fold_0"), 7, 0.5, 0)
+
+    def __call__(self, dataset: Dataset, **options: Any) -> TrainResult:
+        self.options = options
+        if isinstance(self.outcome, BaseException):
+            raise self.outcome
+        return self.outcome
+
+
+@pytest.fixture
+def training(monkeypatch: pytest.MonkeyPatch) -> FakeTraining:
+    fake = FakeTraining()
+    monkeypatch.setattr(run, "train", fake)
+    return fake
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> list[str]:
+    (tmp_path / "nnUNet_raw" / "Dataset003_Cells").mkdir(parents=True)
+    return ["train", "3", "--root", str(tmp_path)]
+
+
+def test_only_what_was_given_is_passed_on(training: FakeTraining, command: list[str]) -> None:
+    assert main(command) == 0
+    assert training.options == {}
+    given = "--fold all --epochs 5 --iterations 3 --patch-size 64 96 --learning-rate 1e-3 --npz --continue"
+    assert main([*command, *given.split(), "--pretrained", "none", "--json"]) == 0
+    assert training.options == {
+        "fold": "all",
+        "epochs": 5,
+        "iterations_per_epoch": 3,
+        "patch_size": (64, 96),
+        "learning_rate": 1e-3,
+        "npz": True,
+        "continue_training": True,
+        "pretrained": "none",
+    }
+    assert main([*command, "--fold", "2"]) == 0
+    assert training.options == {"fold": 2}
+
+
+def test_output(training: FakeTraining, command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    main(command)
+    assert "7 epochs trained; mean validation Dice 0.5000\nmodel: model" in capsys.readouterr().out
+    training.outcome = TrainResult(Path("model/fold_0"), 7, float("nan"), 2)
+    main([*command, "--json"])
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["validation_dice"], printed["skipped_steps"]) == (None, 2)
+
+
+@pytest.mark.parametrize(("interrupt", "code"), [(KeyboardInterrupt(), 130), (Terminated(), 143)])
+def test_an_interrupt_says_how_to_go_on(
+    training: FakeTraining,
+    command: list[str],
+    interrupt: BaseException,
+    code: int,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    training.outcome = interrupt
+    assert main(command) == code
+    assert "--continue" in capsys.readouterr().err
+
+
+def test_a_wrong_option_is_refused_before_anything_happens(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command, "--epochs", "0"]) == 2
+    assert "epochs is 0" in capsys.readouterr().err
+    assert main([*command, "--fold", "first"]) == 2

@@ -1,0 +1,41 @@
+"""SIGTERM as an exception, and signals that wait for nobody."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import pytest
+
+from swin_umamba.nnunet.interrupt import Terminated, interrupts_ignored, terminate_as_interrupt
+
+
+def test_sigterm_becomes_an_exception_in_the_block() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Terminated), terminate_as_interrupt():
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert issubclass(Terminated, KeyboardInterrupt)
+
+
+def test_signals_are_ignored_while_saving() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with interrupts_ignored():
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_other_threads_leave_signals_alone() -> None:
+    seen = []
+
+    def work() -> None:
+        with terminate_as_interrupt(), interrupts_ignored():
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    before = signal.getsignal(signal.SIGTERM)
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [before]
