@@ -16,11 +16,13 @@ With g_t = dL/dh_t and dL/dy_t given, the adjoint runs backwards in time::
 The lanes of a vector are 16 channels, so that B_t and C_t are scalars to it. All arrays are tiles in the
 first-level cache: (chunk, 16) for a quantity per step and channel, (d_state, 16) per state and channel.
 ``rows`` (chunk, columns) holds B_t in d_state columns from ``B_column`` on, and C_t in the next d_state. The
-states of a chunk are not kept by the forward pass but computed again from the one it starts with.
+states of a chunk are not kept by the forward pass but computed again from the one it starts with. Sums over
+time are summed up per chunk first: they stay exact over long sequences.
 """
 
 from __future__ import annotations
 
+import numpy as np
 from numba import njit
 
 from swin_umamba.ops.native.math import exp2, scaled_for_exp2, sigmoid, softplus
@@ -79,6 +81,7 @@ def scan_chunk_backward(  # type: ignore[no-untyped-def]
     step. ``decays``, ``h``, ``products_B`` and ``products_C`` are scratch tiles.
     """
     d_state = carry.shape[0]
+    zero = splat(np.float32(0.0))
     for n in range(d_state):
         B, C = B_column + n, B_column + d_state + n
         rate = scaled_for_exp2(load(A, n * LANES))
@@ -93,7 +96,7 @@ def scan_chunk_backward(  # type: ignore[no-untyped-def]
 
         rate = load(A, n * LANES)
         carried = load(carry, n * LANES)
-        grad_rate = load(grad_A, n * LANES)
+        grad_rate = zero
         for t in range(steps - 1, -1, -1):
             row = t * LANES
             grad_state = fma(load(grad_y, row), splat(rows[t, C]), carried)
@@ -104,7 +107,7 @@ def scan_chunk_backward(  # type: ignore[no-untyped-def]
             store(grad_delta_u, row, fma(grad_state, splat(rows[t, B]), load(grad_delta_u, row)))
             store(products_B, row, grad_state * load(delta_u, row))
         store(carry, n * LANES, carried)
-        store(grad_A, n * LANES, grad_rate)
+        store(grad_A, n * LANES, load(grad_A, n * LANES) + grad_rate)
 
         for t in range(0, steps, LANES):
             position = n * CHUNK + t
@@ -117,7 +120,7 @@ def input_gradients(  # type: ignore[no-untyped-def]
     steps, u, delta, slope, grad_y, grad_delta, grad_delta_u, skip, grad_D, grad_bias, grad_u
 ):
     """Fill ``grad_u``, turn ``grad_delta`` into the gradient before softplus, add to those of D and bias."""
-    D_total, bias_total = load(grad_D, 0), load(grad_bias, 0)
+    D_total = bias_total = splat(np.float32(0.0))
     for t in range(steps):
         row = t * LANES
         grad_output, grad_product, activation = load(grad_y, row), load(grad_delta_u, row), load(u, row)
@@ -126,5 +129,5 @@ def input_gradients(  # type: ignore[no-untyped-def]
         store(grad_delta, row, grad_projected)
         D_total = fma(grad_output, activation, D_total)
         bias_total = bias_total + grad_projected
-    store(grad_D, 0, D_total)
-    store(grad_bias, 0, bias_total)
+    store(grad_D, 0, load(grad_D, 0) + D_total)
+    store(grad_bias, 0, load(grad_bias, 0) + bias_total)

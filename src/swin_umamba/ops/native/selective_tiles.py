@@ -59,7 +59,7 @@ def scatter_channel_values(batch, channel, lanes, tile, values):  # type: ignore
 
 @njit(nogil=True)
 def discretize(steps, delta, bias, with_softplus, u, delta_u, slope):  # type: ignore[no-untyped-def]
-    """Turn ``delta`` into the step size, fill ``slope`` with its derivative and ``delta_u`` with delta * u."""
+    """Turn ``delta`` into the step size; ``slope`` becomes its derivative and ``delta_u`` delta * u."""
     offset = load(bias, 0)
     for t in range(steps):
         store(delta, t * LANES, canonical_nan(load(delta, t * LANES) + offset))

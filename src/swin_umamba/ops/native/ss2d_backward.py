@@ -15,6 +15,7 @@ bit of the result is independent of the number of threads.
 
 from __future__ import annotations
 
+import numpy as np
 from numba import njit
 
 from swin_umamba.ops.native.chunk import (
@@ -50,10 +51,10 @@ def _projection_gradients(  # type: ignore[no-untyped-def]
     lanes.
     """
     for r in range(grad_weight.shape[0]):
-        total = load(grad_weight, r * LANES)
+        total = splat(np.float32(0.0))
         for t in range(steps):
             total = fma(splat(rows[t, r]), load(grad_projected, t * LANES), total)
-        store(grad_weight, r * LANES, total)
+        store(grad_weight, r * LANES, load(grad_weight, r * LANES) + total)
     padded_rank = weight_rows.shape[1]
     tile = grad_projected.reshape(CHUNK, LANES)
     for t in range(steps):
@@ -112,7 +113,7 @@ def ss2d_backward(  # type: ignore[no-untyped-def]
     grad_delta = zeros_aligned(CHUNK * LANES)
     grad_delta_u = zeros_aligned(CHUNK * LANES)
     decays = zeros_aligned(CHUNK * LANES)
-    h = zeros_aligned((CHUNK + 1) * LANES)
+    h = zeros_aligned(CHUNK * LANES)
     products_B = zeros_aligned(CHUNK * LANES)
     products_C = zeros_aligned(CHUNK * LANES)
     columns = x_dbl.shape[3]
@@ -198,26 +199,26 @@ def ss2d_backward(  # type: ignore[no-untyped-def]
 
 @kernel
 def add_partials(  # type: ignore[no-untyped-def]
-    batch, direction, chunk, height, width, dt_rank, partial, grad_x_dbl
+    batch, direction, first_chunk, last_chunk, height, width, dt_rank, partial, grad_x_dbl
 ):
-    """Add up the groups' partial gradients of one chunk, in order, and put them at their pixels."""
+    """Add up the groups' partial gradients of some chunks, in order, and put them at their pixels."""
     length, columns = grad_x_dbl.shape[1], grad_x_dbl.shape[3]
     d_state = (columns - dt_rank) // 2
-    total = partial[batch, 0, chunk].copy()
-    for group in range(1, partial.shape[1]):
-        total += partial[batch, group, chunk]
-    grad_B = total[: d_state * CHUNK].reshape(d_state, CHUNK)
-    grad_C = total[d_state * CHUNK : 2 * d_state * CHUNK].reshape(d_state, CHUNK)
-    grad_dt_low = total[2 * d_state * CHUNK :].reshape(CHUNK, dt_rank)
-
     pixels = new_pixels()
-    first_step = chunk * CHUNK
-    steps = min(CHUNK, length - first_step)
-    visit_pixels(direction, first_step, steps, height, width, pixels)
-    for t in range(steps):
-        row = grad_x_dbl[batch, pixels[t], direction]
-        for r in range(dt_rank):
-            row[r] = grad_dt_low[t, r]
-        for n in range(d_state):
-            row[dt_rank + n] = grad_B[n, t]
-            row[dt_rank + d_state + n] = grad_C[n, t]
+    for chunk in range(first_chunk, last_chunk):
+        total = partial[batch, 0, chunk].copy()
+        for group in range(1, partial.shape[1]):
+            total += partial[batch, group, chunk]
+        grad_B = total[: d_state * CHUNK].reshape(d_state, CHUNK)
+        grad_C = total[d_state * CHUNK : 2 * d_state * CHUNK].reshape(d_state, CHUNK)
+        grad_dt_low = total[2 * d_state * CHUNK :].reshape(CHUNK, dt_rank)
+        first_step = chunk * CHUNK
+        steps = min(CHUNK, length - first_step)
+        visit_pixels(direction, first_step, steps, height, width, pixels)
+        for t in range(steps):
+            row = grad_x_dbl[batch, pixels[t], direction]
+            for r in range(dt_rank):
+                row[r] = grad_dt_low[t, r]
+            for n in range(d_state):
+                row[dt_rank + n] = grad_B[n, t]
+                row[dt_rank + d_state + n] = grad_C[n, t]

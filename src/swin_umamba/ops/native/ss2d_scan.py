@@ -16,8 +16,9 @@ from swin_umamba.ops.native.vector import LANES
 # In the forward, channel blocks that share a pass over B, C and dt; more would leave threads without work.
 _FORWARD_BLOCKS = 8
 # In the backward, the memory for partial gradients of x_dbl, in units of one activation, and the most groups.
-_PARTIAL_ACTIVATIONS = 1.25
+_PARTIAL_ACTIVATIONS = 1.0
 _MOST_GROUPS = 16
+_CHUNKS_PER_SUM = 64
 
 
 def ss2d_scan_states_shape(
@@ -46,6 +47,8 @@ def ss2d_scan_forward(
     shape = ss2d_scan_states_shape(batch, height, width, d_inner, A.shape[2])
     states = torch.empty(shape if save_states else (0, *shape[1:]))
     y = torch.empty_like(x)
+    if x.numel() == 0:
+        return y, states.zero_()
     arrays = [_flat_pixels(x), _flat_pixels(x_dbl), *_arrays(dt_projs_weight, dt_projs_bias, A, D)]
     arrays += [_flat_pixels(y), states.numpy()]
 
@@ -59,7 +62,7 @@ def ss2d_scan_forward(
         first = part * per_item
         ss2d_forward(image, first, min(per_item, blocks - first), height, width, *arrays)
 
-    run_items(scan, batch * items_per_image if y.numel() else 0)
+    run_items(scan, batch * items_per_image)
     return y, states
 
 
@@ -78,17 +81,22 @@ def ss2d_scan_backward(
     _check(x, x_dbl, dt_projs_weight, dt_projs_bias, A, D)
     assert grad_y.shape == x.shape
     assert states.shape == ss2d_scan_states_shape(batch, height, width, d_inner, A.shape[2])
+    if x.numel() == 0:
+        everything = (x, x_dbl, dt_projs_weight, dt_projs_bias, A, D)
+        grad_x, grad_x_dbl, grad_weight, grad_bias, grad_A, grad_D = map(torch.zeros_like, everything)
+        return grad_x, grad_x_dbl, grad_weight, grad_bias, grad_A, grad_D
     columns, dt_rank, blocks = x_dbl.shape[4], dt_projs_weight.shape[2], states.shape[3]
     per_item, groups = _backward_groups(d_inner, columns)
 
     grad_x, grad_x_dbl = torch.empty_like(x), torch.empty_like(x_dbl)
     chunks = states.shape[2]
+    sums = -(-chunks // _CHUNKS_PER_SUM)
     partial = torch.empty(batch, groups, chunks, columns * CHUNK)
     per_image = [torch.zeros(batch, *parameter.shape) for parameter in (dt_projs_weight, dt_projs_bias, A, D)]
     inputs = [_flat_pixels(grad_y), *_arrays(states), _flat_pixels(x), _flat_pixels(x_dbl)]
     inputs += _arrays(dt_projs_weight, dt_projs_bias, A, D)
     outputs = [_flat_pixels(grad_x), partial.numpy()]
-    outputs += [gradient.view(batch, 4, d_inner, -1).numpy() for gradient in per_image] if batch else []
+    outputs += [gradient.view(batch, 4, d_inner, -1).numpy() for gradient in per_image]
     grad_x_dbl_array = _flat_pixels(grad_x_dbl)
 
     for direction in (0, 2, 1, 3):
@@ -100,11 +108,13 @@ def ss2d_scan_backward(
             ss2d_backward(image, group, first, here, direction, height, width, *inputs, *outputs)
 
         def add(item: int, direction: int = direction) -> None:
-            image, chunk = divmod(item, chunks)
-            add_partials(image, direction, chunk, height, width, dt_rank, outputs[1], grad_x_dbl_array)
+            image, part = divmod(item, sums)
+            first = part * _CHUNKS_PER_SUM
+            last = min(first + _CHUNKS_PER_SUM, chunks)
+            add_partials(image, direction, first, last, height, width, dt_rank, outputs[1], grad_x_dbl_array)
 
-        run_items(scan, batch * groups if x.numel() else 0)
-        run_items(add, batch * chunks if x.numel() else 0)
+        run_items(scan, batch * groups)
+        run_items(add, batch * sums)
     grad_weight, grad_bias, grad_A, grad_D = map(sum_in_order, per_image)
     return grad_x, grad_x_dbl, grad_weight, grad_bias, grad_A, grad_D
 

@@ -1,0 +1,123 @@
+"""The thread pool: who runs what, after a fork, in data-loader workers and from several threads at once."""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+from collections.abc import Iterator
+
+import pytest
+import torch
+from scan_inputs import detached, image_inputs
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from swin_umamba.ops.native.ss2d_scan import ss2d_scan_forward
+from swin_umamba.ops.native.threads import run_items, sum_in_order
+
+
+@pytest.fixture
+def three_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+def scan_once() -> Tensor:
+    torch.manual_seed(0)
+    inputs = image_inputs(6, 7, d_inner=70, dtype=torch.float32)
+    return ss2d_scan_forward(*detached(inputs))[0]
+
+
+class Scans(Dataset):
+    """A data set that runs the kernels, as a transform with a network in it would."""
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> Tensor:
+        return scan_once()
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_every_item_runs_once() -> None:
+    counts = [0] * 100
+    barrier = threading.Barrier(3, timeout=10)
+
+    def work(item: int) -> None:
+        if item < 3:
+            barrier.wait()  # passes only if three threads are at work
+        counts[item] += 1
+
+    run_items(work, 100)
+    assert counts == [1] * 100
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_an_error_in_an_item_reaches_the_caller() -> None:
+    def work(item: int) -> None:
+        if item == 5:
+            raise ValueError("item 5")
+
+    with pytest.raises(ValueError, match="item 5"):
+        run_items(work, 20)
+    run_items(lambda item: None, 20)
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_calls_from_several_threads_at_once() -> None:
+    expected = scan_once()
+    inputs = detached(image_inputs(6, 7, d_inner=70, dtype=torch.float32))
+    alone = ss2d_scan_forward(*inputs)[0]
+    results: list[Tensor | None] = [None] * 8
+
+    def call(index: int) -> None:
+        torch.set_num_threads(1 + index % 4)
+        results[index] = ss2d_scan_forward(*inputs)[0]
+
+    callers = [threading.Thread(target=call, args=(index,)) for index in range(8)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(timeout=60)
+    assert all(result is not None and torch.equal(result, alone) for result in results)
+    assert torch.equal(scan_once(), expected)
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork on this system")
+@pytest.mark.usefixtures("three_threads")
+def test_forked_child_starts_its_own_threads() -> None:
+    expected = scan_once()  # the pool of this process exists now
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+
+    def child() -> None:
+        torch.set_num_threads(3)
+        sender.send(scan_once().numpy())
+
+    process = context.Process(target=child)
+    process.start()
+    try:
+        assert receiver.poll(30), "the child hangs"
+        assert torch.equal(torch.from_numpy(receiver.recv()), expected)
+    finally:
+        process.kill()
+        process.join()
+
+
+@pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
+def test_data_loader_workers(method: str) -> None:
+    if method == "forkserver":
+        pytest.skip("starts its workers as spawn does")
+    expected = scan_once()
+    loader = DataLoader(Scans(), batch_size=None, num_workers=1, multiprocessing_context=method, timeout=60)
+    scans = list(loader)
+    assert len(scans) == 2
+    assert all(torch.equal(scan, expected) for scan in scans)
+
+
+def test_sum_in_order() -> None:
+    terms = torch.randn(5, 3, 2)
+    assert torch.equal(sum_in_order(terms), (((terms[0] + terms[1]) + terms[2]) + terms[3]) + terms[4])
+    assert torch.equal(sum_in_order(torch.empty(0, 3)), torch.zeros(3))
