@@ -1,0 +1,134 @@
+"""The networks compute what their description says: outputs, gradients, precision, graphs, speed."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+import torch
+from functional_forward import swin_umamba_d_forward, swin_umamba_forward
+from tiny_network import IN_CHANNELS, NUM_CLASSES, TINY
+from torch import Tensor, nn
+
+FORWARDS = {"swin_umamba": swin_umamba_forward, "swin_umamba_d": swin_umamba_d_forward}
+
+
+def loss_of(heads: list[Tensor]) -> Tensor:
+    return sum((head.square().mean() for head in heads), torch.zeros(()))
+
+
+@pytest.fixture
+def exact_network(network: nn.Module) -> nn.Module:
+    """The tiny network in float64, with no parameter at a special value such as one or zero."""
+    network = network.double()
+    for parameter in network.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    return network
+
+
+def test_outputs_and_gradients_are_those_of_the_description(name: str, exact_network: nn.Module) -> None:
+    image = torch.randn(2, IN_CHANNELS, 64, 32, dtype=torch.float64)
+    heads = exact_network(image)
+    loss_of(heads).backward()
+    weights = {key: value.detach().requires_grad_() for key, value in exact_network.named_parameters()}
+    expected = FORWARDS[name](weights, image, TINY["depths"])
+    loss_of(expected).backward()
+    for actual, wanted in zip(heads, expected, strict=True):
+        torch.testing.assert_close(actual, wanted, rtol=1e-8, atol=1e-9)
+    for key, parameter in exact_network.named_parameters():
+        torch.testing.assert_close(
+            parameter.grad,
+            weights[key].grad,
+            rtol=1e-6,
+            atol=1e-9,
+            msg=lambda text, key=key: f"{key}: {text}",
+        )
+
+
+def test_every_parameter_learns(network: nn.Module) -> None:
+    loss_of(network(torch.randn(2, IN_CHANNELS, 64, 64))).backward()
+    for key, parameter in network.named_parameters():
+        assert parameter.grad is not None, key
+        assert parameter.grad.isfinite().all(), key
+        if key != "stem.0.bias":  # an instance norm follows, which takes any constant away
+            assert parameter.grad.abs().max() > 0, key
+
+
+def test_without_deep_supervision_coarse_heads_get_no_gradient(name: str, network: nn.Module) -> None:
+    network.deep_supervision = False
+    network(torch.randn(1, IN_CHANNELS, 32, 32)).sum().backward()
+    idle = {key.rsplit(".", 1)[0] for key, parameter in network.named_parameters() if parameter.grad is None}
+    if name == "swin_umamba":
+        assert idle == {f"out_layers.{index}.conv.conv" for index in (1, 2, 3)}
+    else:
+        assert idle == {f"decoder.seg_layers.{index}" for index in (0, 1, 2)}
+
+
+def test_images_of_a_batch_do_not_influence_each_other(network: nn.Module) -> None:
+    batch = torch.randn(3, IN_CHANNELS, 32, 32)
+    together, alone = network(batch)[0], network(batch[1:2])[0]
+    torch.testing.assert_close(together[1:2], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_checkpointing_changes_neither_outputs_nor_gradients(network: nn.Module) -> None:
+    network.train()
+    image = torch.randn(2, IN_CHANNELS, 32, 32)
+    results: list[list[Any]] = []
+    for checkpointing in (False, True):
+        for module in network.modules():
+            if hasattr(module, "activation_checkpointing"):
+                module.activation_checkpointing = checkpointing
+        network.zero_grad()
+        torch.manual_seed(3)
+        heads = network(image)
+        loss_of(heads).backward()
+        results.append([*heads, *(parameter.grad for parameter in network.parameters())])
+    for plain, checkpointed in zip(*results, strict=True):
+        assert torch.equal(plain, checkpointed)
+
+
+def test_bfloat16_autocast_trains(network: nn.Module) -> None:
+    image = torch.randn(1, IN_CHANNELS, 32, 32)
+    with torch.autocast("cpu", torch.bfloat16):
+        heads = network(image)
+        loss_of(heads).backward()
+    for half, full in zip(heads, network(image), strict=True):
+        assert half.dtype == torch.bfloat16
+        assert (half.float() - full).norm() < 0.1 * full.norm()
+    assert all(parameter.grad.isfinite().all() for parameter in network.parameters())
+
+
+def test_export_gives_the_same_numbers(network: nn.Module) -> None:
+    image = torch.randn(1, IN_CHANNELS, 32, 40)
+    exported = torch.export.export(network, (image,)).module()
+    for actual, expected in zip(exported(image), network(image), strict=True):
+        torch.testing.assert_close(actual, expected)
+
+
+@pytest.mark.slow
+def test_compiles_to_one_graph_with_the_same_gradients(network: nn.Module) -> None:
+    image = torch.randn(1, IN_CHANNELS, 32, 40)
+    results = []
+    for function in (network, torch.compile(network, backend="aot_eager", fullgraph=True)):
+        network.zero_grad()
+        heads = function(image)
+        loss_of(heads).backward()
+        results.append([*heads, *(parameter.grad for parameter in network.parameters())])
+    for eager, compiled in zip(*results, strict=True):
+        torch.testing.assert_close(eager, compiled)
+
+
+def test_a_tiny_network_is_fast(network: nn.Module) -> None:
+    image = torch.randn(1, IN_CHANNELS, 64, 64)
+    with torch.no_grad():
+        network(image)  # the first call may compile kernels
+        start = time.perf_counter()
+        network(image)
+    assert time.perf_counter() - start < 1.0
+
+
+def test_number_of_heads_and_classes(network: nn.Module) -> None:
+    heads = network(torch.randn(1, IN_CHANNELS, 64, 96))
+    sizes = [(round(64 * scale), round(96 * scale)) for scale in network.deep_supervision_scales]
+    assert [tuple(head.shape) for head in heads] == [(1, NUM_CLASSES, *size) for size in sizes]

@@ -1,0 +1,101 @@
+"""SS2D against its definition, written out with loops."""
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from swin_umamba.errors import SwinUMambaError
+from swin_umamba.modules.ss2d import SS2D
+
+D_MODEL, D_STATE, HEIGHT, WIDTH = 20, 3, 3, 4
+
+
+@pytest.fixture
+def layer() -> SS2D:
+    torch.manual_seed(0)
+    layer = SS2D(D_MODEL, D_STATE).double()
+    for parameter in layer.parameters():  # no parameter at a special value such as one or zero
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    return layer
+
+
+def ss2d_by_loops(layer: SS2D, image: torch.Tensor) -> torch.Tensor:
+    """The layer for one image (height, width, d_model), pixel by pixel."""
+    height, width, _ = image.shape
+    d_inner, d_state = 2 * D_MODEL, D_STATE
+    dt_rank = math.ceil(D_MODEL / 16)
+    x, z = (image @ layer.in_proj.weight.T).split(d_inner, dim=-1)
+    padded = F.pad(x, (0, 0, 1, 1, 1, 1))
+    kernel = layer.conv2d.weight[:, 0]
+    conv = torch.zeros_like(x)
+    for row in range(height):
+        for column in range(width):
+            window = padded[row : row + 3, column : column + 3]
+            conv[row, column] = torch.einsum("ijc,cij->c", window, kernel) + layer.conv2d.bias
+    u = conv / (1 + torch.exp(-conv))
+    row_major = [(row, column) for row in range(height) for column in range(width)]
+    column_major = [(row, column) for column in range(width) for row in range(height)]
+    y = torch.zeros_like(u)
+    for k, path in enumerate([row_major, column_major, row_major[::-1], column_major[::-1]]):
+        A = -torch.exp(layer.A_logs[k * d_inner : (k + 1) * d_inner])
+        D = layer.Ds[k * d_inner : (k + 1) * d_inner]
+        h = torch.zeros(d_inner, d_state, dtype=image.dtype)
+        for pixel in path:
+            dt_low, B, C = (layer.x_proj_weight[k] @ u[pixel]).split([dt_rank, d_state, d_state])
+            dt = torch.log1p(torch.exp(layer.dt_projs_weight[k] @ dt_low + layer.dt_projs_bias[k]))
+            h = torch.exp(dt[:, None] * A) * h + (dt * u[pixel])[:, None] * B
+            y[pixel] += h @ C + D * u[pixel]
+    mean, variance = y.mean(-1, keepdim=True), y.var(-1, unbiased=False, keepdim=True)
+    y = (y - mean) / torch.sqrt(variance + 1e-5) * layer.out_norm.weight + layer.out_norm.bias
+    return (y * z / (1 + torch.exp(-z))) @ layer.out_proj.weight.T
+
+
+def test_it_is_its_definition(layer: SS2D) -> None:
+    images = torch.randn(2, HEIGHT, WIDTH, D_MODEL, dtype=torch.float64)
+    with torch.no_grad():
+        expected = torch.stack([ss2d_by_loops(layer, image) for image in images])
+    torch.testing.assert_close(layer(images), expected, rtol=1e-9, atol=1e-10)
+
+
+def test_its_gradients_are_those_of_the_definition(layer: SS2D) -> None:
+    image = torch.randn(HEIGHT, WIDTH, D_MODEL, dtype=torch.float64, requires_grad=True)
+    wanted = [image, *layer.parameters()]
+    expected = torch.autograd.grad(ss2d_by_loops(layer, image).square().sum(), wanted)
+    actual = torch.autograd.grad(layer(image[None]).square().sum(), wanted)
+    for name, a, b in zip(["input", *dict(layer.named_parameters())], actual, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-7, atol=1e-9, msg=lambda text, name=name: f"{name}: {text}")
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.bfloat16, 0.05), (torch.float16, 0.01)])
+def test_half_precision_stays_close(layer: SS2D, dtype: torch.dtype, tolerance: float) -> None:
+    layer = layer.float()
+    x = torch.randn(1, HEIGHT, WIDTH, D_MODEL)
+    expected = layer(x)
+    with torch.autocast("cpu", dtype):
+        under_autocast = layer(x)
+    whole_module = layer.to(dtype)(x.to(dtype))
+    for actual in (under_autocast, whole_module):
+        assert actual.dtype == dtype
+        assert (actual.float() - expected).abs().max() < tolerance * expected.abs().max()
+
+
+def test_initial_step_sizes_and_states() -> None:
+    torch.manual_seed(0)
+    layer = SS2D(48, 16)
+    dt = F.softplus(layer.dt_projs_bias)
+    assert dt.min() >= 1e-3 * 0.999
+    assert dt.max() <= 1e-1 * 1.001
+    assert dt.log().mean().item() == pytest.approx(math.log(1e-2), abs=0.2)  # log-uniform
+    torch.testing.assert_close(layer.A_logs.exp(), torch.arange(1.0, 17).expand(4 * 96, 16))
+    assert (layer.Ds == 1).all()
+    assert layer.x_proj_weight.abs().max() <= 96**-0.5
+    assert layer.x_proj_weight.std().item() == pytest.approx(96**-0.5 / math.sqrt(3), rel=0.05)
+    assert layer.dt_projs_weight.std().item() == pytest.approx(3**-0.5 / math.sqrt(3), rel=0.1)
+
+
+def test_an_unknown_backend_is_refused(layer: SS2D) -> None:
+    layer.backend = "no such backend"
+    with pytest.raises(SwinUMambaError, match="no such backend"):
+        layer(torch.zeros(1, HEIGHT, WIDTH, D_MODEL, dtype=torch.float64))
