@@ -125,7 +125,7 @@ def _refused_global(message: str) -> str | None:
 class _NumpyDtype:
     """Stands in for ``numpy.dtype`` while unpickling: keeps the type code, takes the byte order as state.
 
-    The real class would let a file change the shared dtype objects of the process.
+    Only numbers pass, and nothing from the file reaches the state of NumPy's own objects.
     """
 
     def __init__(self, code: str, *_: object) -> None:
