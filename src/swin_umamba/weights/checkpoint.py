@@ -113,7 +113,7 @@ def _read(path: Path, map_location: str | torch.device) -> Any:
 
 def _reason(error: Exception) -> str:
     # torch puts what its restricted unpickler found in the middle of a page of advice.
-    match = re.search(r"WeightsUnpickler error: (.+)", str(error)) or re.match(r"[^.\n]+", str(error))
+    match = re.search(r"WeightsUnpickler error:\s*(.+)", str(error)) or re.match(r"[^.\n]+", str(error))
     return f"{type(error).__name__}: {match.group(match.lastindex or 0)}" if match else type(error).__name__
 
 
