@@ -1,0 +1,325 @@
+"""Time the four-direction scan: native, chunked and reference backends, and mambapy where it is installed.
+
+    python benchmarks/ss2d.py                    # the four stages of a 512x512 image, about five minutes
+    python benchmarks/ss2d.py --quick            # the two small stages, under a minute
+    python benchmarks/ss2d.py --json > ss2d.json # the table goes to stderr then
+
+A correctness gate comes first: every implementation against the float64 reference, output and gradients;
+nothing is timed if one is off. Then the implementations take turns in one process (A B C, A B C, ...), so
+that a machine whose speed drifts drifts for all, and medians and their ratios are printed. The reference is
+slow: it gets one turn per shape, and none where its turn would take more than a minute. The machine's limits
+are measured in the same run, and the native kernels are set against the multiply-add limit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import importlib.util
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from swin_umamba.ops.reference import from_sequence, ss2d_scan_reference, to_sequence
+from swin_umamba.ops.ss2d_scan import ss2d_scan
+
+STAGES = [(192, 128, 128), (384, 64, 64), (768, 32, 32), (1536, 16, 16)]  # d_inner, height, width
+D_STATES = (16, 1)
+GATE_TOLERANCE = 1e-5  # float32 against float64, relative to the largest number of each tensor
+# The reference takes about 0.3 ms per time step and direction forward, and four times that with its backward.
+REFERENCE_STEPS_PER_MINUTE = {"forward": 200_000, "forward+backward": 40_000}
+# Multiplications and fused multiply-adds that one state of one channel needs in a step. Forward: exponent 1,
+# polynomial 5, input 1, state 1, output 1. Backward: the first 8 again, and 8 for the adjoint.
+NECESSARY_OPERATIONS = {"forward": 9, "forward+backward": 9 + 16}
+
+Scan = Callable[..., Tensor]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Median seconds of one implementation at one shape."""
+
+    implementation: str
+    mode: str
+    d_inner: int
+    height: int
+    width: int
+    d_state: int
+    turns: int
+    seconds: float
+    peak_extra_megabytes: float | None
+    share_of_fma_limit: float | None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the machine can do with the threads that PyTorch uses."""
+
+    threads: int
+    fma_per_second: float
+    exp2_per_second: float
+    copy_bytes_per_second: float
+
+
+def say(text: str = "") -> None:
+    """Print for the reader; stdout is kept for the JSON."""
+    print(text, file=sys.stderr)
+
+
+def make_inputs(d_inner: int, height: int, width: int, d_state: int, batch: int = 1) -> list[Tensor]:
+    """Inputs as the networks have them at initialisation: A = -1 .. -d_state, step sizes 0.001 to 0.1."""
+    dt_rank = max(1, d_inner // 32)
+    return [
+        torch.randn(batch, height, width, d_inner),
+        torch.randn(batch, height, width, 4, dt_rank + 2 * d_state),
+        (2 * torch.rand(4, d_inner, dt_rank) - 1) * dt_rank**-0.5,
+        torch.empty(4, d_inner).uniform_(-6.9, -2.3),
+        -torch.arange(1.0, d_state + 1).repeat(4, d_inner, 1),
+        torch.ones(4, d_inner),
+    ]
+
+
+def mambapy_scan(
+    x: Tensor, x_dbl: Tensor, dt_projs_weight: Tensor, dt_projs_bias: Tensor, A: Tensor, D: Tensor
+) -> Tensor:
+    """The same scan with the parallel scan of mambapy, one direction after the other."""
+    from mambapy.pscan import pscan
+
+    height, width = x.shape[1:3]
+    dt_rank, d_state = dt_projs_weight.shape[2], A.shape[2]
+    outputs = []
+    for k in range(4):
+        u = to_sequence(x, k)
+        dt_low, B, C = to_sequence(x_dbl[:, :, :, k], k).split([dt_rank, d_state, d_state], dim=-1)
+        delta = torch.nn.functional.softplus(dt_low @ dt_projs_weight[k].mT + dt_projs_bias[k])[..., None]
+        h = pscan(torch.exp(delta * A[k]), delta * B[:, :, None] * u[..., None])
+        y = (h @ C[..., None]).squeeze(-1) + D[k] * u
+        outputs.append(from_sequence(y, k, height, width))
+    return outputs[0] + outputs[2] + outputs[1] + outputs[3]
+
+
+def implementations(device: torch.device) -> dict[str, Scan]:
+    """What can be compared on this machine, fastest first."""
+    scans: dict[str, Scan] = {}
+    if device.type == "cpu":
+        scans["native"] = lambda *inputs: ss2d_scan(*inputs, backend="native")
+    scans["chunked"] = lambda *inputs: ss2d_scan(*inputs, backend="chunked")
+    if importlib.util.find_spec("mambapy"):
+        scans["mambapy"] = mambapy_scan
+    scans["reference"] = lambda *inputs: ss2d_scan(*inputs, backend="reference")
+    return scans
+
+
+def forward_and_backward(scan: Scan, inputs: list[Tensor], grad_y: Tensor) -> list[Tensor]:
+    """Output and gradients."""
+    leaves = [tensor.detach().requires_grad_() for tensor in inputs]
+    y = scan(*leaves)
+    return [y.detach(), *torch.autograd.grad(y, leaves, grad_y)]
+
+
+def check_correctness(scans: dict[str, Scan], device: torch.device) -> None:
+    """Stop if an implementation disagrees with the float64 reference."""
+    for d_state in D_STATES:
+        inputs = make_inputs(72, 9, 23, d_state, batch=2)
+        grad_y = torch.randn_like(inputs[0])
+        wide = [tensor.double() for tensor in inputs]
+        expected = forward_and_backward(ss2d_scan_reference, wide, grad_y.double())
+        for name, scan in scans.items():
+            here = [tensor.to(device) for tensor in inputs]
+            results = forward_and_backward(scan, here, grad_y.to(device))
+            errors = [
+                float((result.cpu() - truth).abs().max() / truth.abs().max())
+                for result, truth in zip(results, expected, strict=True)
+            ]
+            if not max(errors) < GATE_TOLERANCE:
+                sys.exit(f"{name}: off by {max(errors):.1e} from the float64 reference; nothing was timed")
+            say(f"correctness gate, d_state {d_state}: {name} within {max(errors):.1e} of float64")
+
+
+def measure_limits() -> Limits:
+    """Multiply-adds, exponentials and copied bytes per second."""
+    import numpy as np
+    from numba import njit
+
+    from swin_umamba.ops.native.math import exp2
+    from swin_umamba.ops.native.threads import run_items
+    from swin_umamba.ops.native.vector import LANES, fma, load, store
+
+    @njit(nogil=True)
+    def multiply_adds(repeats: int, x: np.ndarray) -> None:
+        a, b = load(x, 0), load(x, LANES)
+        s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = a  # eight chains hide the latency of one
+        for _ in range(repeats):
+            s0, s1, s2, s3 = fma(s0, a, b), fma(s1, a, b), fma(s2, a, b), fma(s3, a, b)
+            s4, s5, s6, s7 = fma(s4, a, b), fma(s5, a, b), fma(s6, a, b), fma(s7, a, b)
+        store(x, 0, s0 + s1 + s2 + s3 + s4 + s5 + s6 + s7)
+
+    @njit(nogil=True)
+    def exponentials(repeats: int, x: np.ndarray, y: np.ndarray) -> None:
+        for _ in range(repeats):
+            for i in range(0, x.size, LANES):
+                store(y, i, exp2(load(x, i)))
+
+    def rate(count: float, function: Callable[[], object]) -> float:
+        function()
+        return count / min(seconds_of(function) for _ in range(5))
+
+    threads = torch.get_num_threads()
+    pairs = [np.full(2 * LANES, 0.5, dtype=np.float32) for _ in range(threads)]
+    tiles = [np.full((2, 1024), -0.5, dtype=np.float32) for _ in range(threads)]
+    source, target = torch.zeros(2**26), torch.zeros(2**26)
+    return Limits(
+        threads,
+        rate(
+            threads * 4_000_000 * 8 * LANES,
+            lambda: run_items(lambda i: multiply_adds(4_000_000, pairs[i]), threads),
+        ),
+        rate(
+            threads * 20_000 * 1024,
+            lambda: run_items(lambda i: exponentials(20_000, tiles[i][0], tiles[i][1]), threads),
+        ),
+        rate(2 * source.numel() * 4, lambda: target.copy_(source)),
+    )
+
+
+def seconds_of(function: Callable[[], object]) -> float:
+    """Wall seconds of one call, the device's queue included."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    function()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def peak_extra_bytes(function: Callable[[], object], device: torch.device) -> float | None:
+    """Most memory in use during a call beyond what was in use before; None where it cannot be measured."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        function()
+        return torch.cuda.max_memory_allocated() - before
+    if sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "malloc_trim"):
+        return None
+    ctypes.CDLL(None).malloc_trim(0)  # memory that is kept for reuse would hide what the call needs
+    Path("/proc/self/clear_refs").write_text("5")  # sets the high-water mark back to the present
+    before = resident_bytes("VmRSS")
+    function()
+    return resident_bytes("VmHWM") - before
+
+
+def resident_bytes(field: str) -> float:
+    """One of Linux's figures on the memory of this process."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(1024.0 * int(line.split()[1]) for line in lines if line.startswith(field))
+
+
+def time_shape(
+    scans: dict[str, Scan],
+    shape: tuple[int, int, int],
+    d_state: int,
+    mode: str,
+    turns: int,
+    device: torch.device,
+    limits: Limits | None,
+) -> list[Timing]:
+    """Time all implementations in turns at one shape."""
+    d_inner, height, width = shape
+    inputs = [tensor.to(device) for tensor in make_inputs(*shape, d_state)]
+    grad_y = torch.randn_like(inputs[0])
+
+    def step(scan: Scan) -> object:
+        if mode == "forward":
+            with torch.inference_mode():
+                return scan(*inputs)
+        return forward_and_backward(scan, inputs, grad_y)
+
+    fast = {name: scan for name, scan in scans.items() if name != "reference"}
+    memory: dict[str, float | None] = {}
+    seconds: dict[str, list[float]] = {name: [] for name in scans}
+    for name, scan in fast.items():
+        step(scan)  # warm-up: kernels compile or load
+        memory[name] = peak_extra_bytes(lambda s=scan: step(s), device)
+    for _ in range(turns):
+        for name, scan in fast.items():
+            seconds[name].append(seconds_of(lambda s=scan: step(s)))
+    if 4 * height * width <= REFERENCE_STEPS_PER_MINUTE[mode]:
+        start = time.perf_counter()
+        memory["reference"] = peak_extra_bytes(lambda: step(scans["reference"]), device)
+        seconds["reference"].append(time.perf_counter() - start)
+
+    operations = NECESSARY_OPERATIONS[mode] * 4.0 * height * width * d_inner * d_state
+    timings = []
+    for name, measured in seconds.items():
+        if not measured:
+            continue
+        median = statistics.median(measured)
+        extra = memory[name]
+        share = operations / median / limits.fma_per_second if limits and name == "native" else None
+        megabytes = None if extra is None else extra / 1e6
+        timings.append(Timing(name, mode, *shape, d_state, len(measured), median, megabytes, share))
+    return timings
+
+
+def print_timings(timings: list[Timing]) -> None:
+    """Print one shape and mode: ratios are to the first implementation."""
+    first = timings[0]
+    activation = first.d_inner * first.height * first.width * 4 / 1e6
+    say(
+        f"\nD={first.d_inner} L={first.height}x{first.width} N={first.d_state}, {first.mode} "
+        f"(one activation: {activation:.1f} MB)"
+    )
+    for timing in timings:
+        extra = timing.peak_extra_megabytes
+        memory = "n/a" if extra is None else f"{extra:8.0f} MB = {extra / activation:5.1f} activations"
+        share = timing.share_of_fma_limit
+        limit = "" if share is None else f"   {share:.0%} of the multiply-add limit"
+        ratio = timing.seconds / first.seconds
+        say(
+            f"  {timing.implementation:10}{timing.seconds * 1e3:10.1f} ms{ratio:8.1f} x   {memory}"
+            f"   ({timing.turns} turns){limit}"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Time the implementations of the four-direction scan.")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--quick", action="store_true", help="the two small stages, three turns")
+    parser.add_argument("--turns", type=int, default=7)
+    parser.add_argument("--json", action="store_true", help="print all figures as JSON on stdout")
+    args = parser.parse_args()
+
+    torch.manual_seed(0)
+    device = torch.device(args.device)
+    scans = implementations(device)
+    check_correctness(scans, device)
+    limits = measure_limits() if device.type == "cpu" else None
+    if limits:
+        say(
+            f"{limits.threads} threads: {limits.fma_per_second / 1e9:.0f} G multiply-adds/s, "
+            f"{limits.exp2_per_second / 1e9:.1f} G exponentials/s, "
+            f"copy {limits.copy_bytes_per_second / 1e9:.1f} GB/s"
+        )
+    timings = []
+    for shape in STAGES[2:] if args.quick else STAGES:
+        for d_state in D_STATES:
+            for mode in NECESSARY_OPERATIONS:
+                turns = 3 if args.quick else args.turns
+                measured = time_shape(scans, shape, d_state, mode, turns, device, limits)
+                print_timings(measured)
+                timings += measured
+    if args.json:
+        figures = [asdict(timing) for timing in timings]
+        print(json.dumps({"limits": asdict(limits) if limits else None, "timings": figures}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
