@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ STRIDE = 32
 """The coarsest stage works at 1/32 of the input size."""
 
 
-class SegmentationNetwork(nn.Module):
+class SegmentationNetwork(nn.Module, ABC):
     """Base class of the networks: checks and pads the input, crops the logits.
 
     Attributes
@@ -44,8 +44,9 @@ class SegmentationNetwork(nn.Module):
             )
         if min(in_channels, num_classes, *depths, *features_per_stage) < 1:
             raise UsageError(
-                "in_channels, num_classes, depths and features_per_stage must be positive",
-                cure=f"got {in_channels}, {num_classes}, {tuple(depths)} and {tuple(features_per_stage)}",
+                f"in_channels {in_channels}, num_classes {num_classes}, depths {tuple(depths)} and "
+                f"features_per_stage {tuple(features_per_stage)} must all be positive",
+                cure="give at least 1 for each",
             )
         self.in_channels = in_channels
         self.num_classes = num_classes
@@ -91,7 +92,11 @@ class SegmentationNetwork(nn.Module):
         return heads if self.deep_supervision else heads[0]
 
     def freeze_encoder(self) -> None:
-        """Stop training the encoder, except its patch embedding, which no public weights fit exactly."""
+        """Stop training the encoder, except its patch embedding.
+
+        The patch embedding stays trainable because most images have another number of channels than the
+        three that ImageNet weights embed.
+        """
         for name, parameter in self.vssm_encoder.named_parameters():
             if "patch_embed" not in name:
                 parameter.requires_grad = False
