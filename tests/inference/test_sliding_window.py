@@ -173,3 +173,19 @@ def test_weights_are_positive_everywhere() -> None:
     weights = gaussian_weights((64, 32, 16))
     assert weights.max() == weights[32, 16, 8] == 1
     assert weights.min() > 0
+
+
+def test_falls_back_to_less_memory() -> None:
+    """A GPU that is full raises this error; one tile at a time with the sums on the CPU may still fit."""
+
+    class SmallMemory(Convolution):
+        def forward(self, x: Tensor) -> Tensor:
+            if len(x) > 1:
+                raise torch.cuda.OutOfMemoryError("out of memory")
+            return super().forward(x)
+
+    network = SmallMemory(2).eval()
+    image = torch.randn(2, 1, 40, 40)
+    one = SlidingWindow((32, 32), num_classes=3)
+    four = SlidingWindow((32, 32), num_classes=3, tiles_per_batch=4)
+    assert torch.equal(four.logits(network, image), one.logits(network, image))

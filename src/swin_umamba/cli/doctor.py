@@ -238,12 +238,13 @@ def check_torchvision() -> Iterator[Finding]:
     import torch
 
     reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
-    build = torch.__version__.partition("+")[2] or "cpu"
+    build = "cpu" if torch.version.cuda is None else "cu" + torch.version.cuda.replace(".", "")
     yield Finding(
         "torchvision",
         "warning",
         f"{version} does not fit torch {torch.__version__} ({reason}). The commands of swin-umamba do not "
         "need it; nnUNetv2_train and nnUNetv2_predict with another trainer than nnU-Net's default do",
+        'for those commands eval "$(swin-umamba env)", or '
         f"pip install --force-reinstall --no-deps torchvision=={version.partition('+')[0]} "
         f"--index-url https://download.pytorch.org/whl/{build}",
     )

@@ -28,8 +28,9 @@ from swin_umamba.ops.backend import choose_backend, resolve_device
 
 logger = logging.getLogger(__name__)
 
-# Small tiles go through the network together, up to this many pixels: below, calls cost more than work.
-PIXELS_PER_BATCH = 256 * 256
+# Tiles go through the network together up to this many pixels: as much memory as one tile of 512x512, the
+# largest patch of the paper. Below, calls cost more than work.
+PIXELS_PER_BATCH = 512 * 512
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import torch
@@ -68,9 +68,10 @@ class SlidingWindow:
         try:
             logits = self._weighted_mean(network, image, self.device)
         except torch.cuda.OutOfMemoryError:
-            # The sums of a large volume can outgrow a GPU that holds the network and a batch easily.
+            # The sums of a large volume can outgrow a GPU that holds the network and a tile easily.
             torch.cuda.empty_cache()
-            logits = self._weighted_mean(network, image, torch.device("cpu"))
+            smaller = replace(self, tiles_per_batch=1)
+            logits = smaller._weighted_mean(network, image, torch.device("cpu"))
         return logits[(slice(None), *inside)].cpu()
 
     def _weighted_mean(self, network: nn.Module, image: Tensor, sums_device: torch.device) -> Tensor:
