@@ -115,13 +115,20 @@ def test_two_cases_with_one_result_are_refused(tmp_path: Path) -> None:
             output_paths(cases, tmp_path / "out", ".png")
 
 
+def test_results_never_lie_among_the_inputs(tmp_path: Path) -> None:
+    cases = find_cases(touch(tmp_path, "a_0000.png"), 1)
+    (tmp_path / "link").symlink_to(tmp_path)
+    for output in (tmp_path, tmp_path / "link"):
+        with pytest.raises(UsageError, match="among the inputs"):
+            output_paths(cases, output, ".png")
+
+
 def test_a_result_never_replaces_an_input(tmp_path: Path) -> None:
     cases = find_cases(touch(tmp_path, "a.png"), 1)
-    with pytest.raises(UsageError, match="replace an input"):
-        output_paths(cases, tmp_path, ".png")
-    (tmp_path / "link").symlink_to(tmp_path)
-    with pytest.raises(UsageError, match="replace an input"):
-        output_paths(cases, tmp_path / "link", ".png")
+    (tmp_path / "link.png").symlink_to(tmp_path / "a.png")
+    for output in (tmp_path / "a.png", tmp_path / "link.png"):
+        with pytest.raises(UsageError, match="replace an input"):
+            output_paths(cases, output, ".png")
 
 
 def test_one_case_may_name_its_file(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def output_paths(cases: Sequence[Case], output: str | Path, file_ending: str) ->
     Raises
     ------
     UsageError
-        If two cases would get the same file, or a result would replace an input.
+        If two cases would get the same file, or results would lie among the inputs or replace one.
     """
     output = Path(output)
     if output.name.lower().endswith(IMAGE_SUFFIXES) and not output.is_dir():
@@ -99,6 +99,12 @@ def output_paths(cases: Sequence[Case], output: str | Path, file_ending: str) ->
                 f"{len(cases)} cases cannot go into one file", where=output, cure="give a folder"
             )
         paths = [output]
+    elif any(file.resolve().parent == output.resolve() for case in cases for file in case.files):
+        raise UsageError(
+            "the results would lie among the inputs, and be inputs the next time",
+            where=output,
+            cure="give another output folder",
+        )
     else:
         paths = [output / f"{case.name}{_ending(case.files[0], file_ending)}" for case in cases]
     sources = {file.resolve(): file for case in cases for file in case.files}
