@@ -17,7 +17,7 @@ from swin_umamba.ops.native.selective_tiles import (
     scatter_channel_values,
     scatter_sequence,
 )
-from swin_umamba.ops.native.vector import LANES, load, zeros_aligned
+from swin_umamba.ops.native.vector import LANES, clear, load, zeros_aligned
 
 
 @kernel
@@ -65,8 +65,8 @@ def selective_backward(  # type: ignore[no-untyped-def]
         steps = min(CHUNK, length - first_step)
         gather_weights(batch, group, first_step, steps, B, C, rows)
         grad_B, grad_C = partial[batch, group, part, chunk, 0], partial[batch, group, part, chunk, 1]
-        grad_B[:] = 0
-        grad_C[:] = 0
+        clear(grad_B)
+        clear(grad_C)
         for block in range(blocks):
             channel = first_channel + block * LANES
             lanes = min(LANES, last_channel - channel)
@@ -78,8 +78,8 @@ def selective_backward(  # type: ignore[no-untyped-def]
             gather_sequence(batch, channel, lanes, first_step, steps, delta, delta_tile)
             gather_sequence(batch, channel, lanes, first_step, steps, grad_y, grad_output)
             discretize(steps, delta_tile, bias_tile, with_softplus, u_tile, delta_u, slope)
-            grad_step[:] = 0
-            grad_delta_u[:] = 0
+            clear(grad_step)
+            clear(grad_delta_u)
             scan_chunk_backward(
                 steps, grad_output, delta_tile, delta_u, A_tile, rows, 0, h_first,
                 decays, h, products_B, products_C,

@@ -11,7 +11,7 @@ from numba import njit
 
 from swin_umamba.ops.native.chunk import apply_softplus, compute_sigmoid
 from swin_umamba.ops.native.math import canonical_nan
-from swin_umamba.ops.native.vector import LANES, load, splat, store
+from swin_umamba.ops.native.vector import LANES, clear, load, splat, store
 
 
 @njit(nogil=True)
@@ -43,7 +43,7 @@ def gather_weights(batch, group, first_step, steps, B, C, rows):  # type: ignore
 @njit(nogil=True)
 def gather_channel_values(channel, lanes, values, tile):  # type: ignore[no-untyped-def]
     """Copy ``values`` (dim, numbers) of some channels into a tile (numbers, 16); other lanes become 0."""
-    tile[:] = 0
+    clear(tile)
     for lane in range(lanes):
         for i in range(values.shape[1]):
             tile[i, lane] = values[channel + lane, i]

@@ -38,7 +38,7 @@ from swin_umamba.ops.native.ss2d_tiles import (
     scatter_channels,
     visit_pixels,
 )
-from swin_umamba.ops.native.vector import LANES, fma, load, splat, store, zeros_aligned
+from swin_umamba.ops.native.vector import LANES, clear, copy_vectors, fma, load, splat, store, zeros_aligned
 
 
 @njit(nogil=True)
@@ -57,22 +57,28 @@ def _projection_gradients(  # type: ignore[no-untyped-def]
         store(grad_weight, r * LANES, load(grad_weight, r * LANES) + total)
     padded_rank = weight_rows.shape[1]
     tile = grad_projected.reshape(CHUNK, LANES)
-    for t in range(steps):
+    # Two steps at a time, as in ``project_dt``: one after the last fills only its own row, unread.
+    for t in range(0, steps, 2):
         for first in range(0, padded_rank, LANES):
-            total = load(grad_dt_low, t * padded_rank + first)
+            position = t * padded_rank + first
+            total_0, total_1 = load(grad_dt_low, position), load(grad_dt_low, position + padded_rank)
             for lane in range(LANES):
-                total = fma(splat(tile[t, lane]), load(weight_rows, lane * padded_rank + first), total)
-            store(grad_dt_low, t * padded_rank + first, total)
+                factors = load(weight_rows, lane * padded_rank + first)
+                total_0 = fma(splat(tile[t, lane]), factors, total_0)
+                total_1 = fma(splat(tile[t + 1, lane]), factors, total_1)
+            store(grad_dt_low, position, total_0)
+            store(grad_dt_low, position + padded_rank, total_1)
 
 
 @njit(nogil=True)
 def _write_partial(grad_dt_low, grad_B, grad_C, dt_rank, partial):  # type: ignore[no-untyped-def]
     """Copy the tiles of a chunk one after the other; ``add_partials`` reads them."""
-    size_B, size_C = grad_B.size, grad_C.size
-    partial[:size_B] = grad_B.ravel()
-    partial[size_B : size_B + size_C] = grad_C.ravel()
-    rest = partial[size_B + size_C :].reshape(CHUNK, dt_rank)
-    rest[:] = grad_dt_low[:, :dt_rank]
+    copy_vectors(grad_B, partial, 0)
+    copy_vectors(grad_C, partial, grad_B.size)
+    first = grad_B.size + grad_C.size
+    for t in range(CHUNK):
+        for r in range(dt_rank):
+            partial[first + t * dt_rank + r] = grad_dt_low[t, r]
 
 
 @njit(nogil=True)
@@ -157,9 +163,9 @@ def ss2d_backward(  # type: ignore[no-untyped-def]
         visit_pixels(direction, first_step - CHUNK, next_steps, height, width, next_pixels)
         prefetch_rows(batch, direction, next_pixels, next_steps, x_dbl)
         gather_rows(batch, direction, pixels, steps, x_dbl, rows)
-        grad_dt_low[:] = 0
-        grad_B[:] = 0
-        grad_C[:] = 0
+        clear(grad_dt_low)
+        clear(grad_B)
+        clear(grad_C)
         for block in range(blocks):
             channel = (first_block + block) * LANES
             lanes = min(LANES, d_inner - channel)
@@ -172,8 +178,8 @@ def ss2d_backward(  # type: ignore[no-untyped-def]
             gather_channels(batch, pixels, steps, channel, lanes, x, u)
             apply_softplus(steps, delta, u, delta_u)
             gather_channels(batch, pixels, steps, channel, lanes, grad_y, grad_output)
-            grad_delta[:] = 0
-            grad_delta_u[:] = 0
+            clear(grad_delta)
+            clear(grad_delta_u)
             scan_chunk_backward(
                 steps, grad_output, delta, delta_u, A_tiles[block], rows, dt_rank,
                 saved_states[batch, direction, chunk, first_block + block],
@@ -205,13 +211,16 @@ def add_partials(  # type: ignore[no-untyped-def]
     length, columns = grad_x_dbl.shape[1], grad_x_dbl.shape[3]
     d_state = (columns - dt_rank) // 2
     pixels = new_pixels()
+    total = zeros_aligned(columns * CHUNK)
+    grad_B = total[: d_state * CHUNK].reshape(d_state, CHUNK)
+    grad_C = total[d_state * CHUNK : 2 * d_state * CHUNK].reshape(d_state, CHUNK)
+    grad_dt_low = total[2 * d_state * CHUNK :].reshape(CHUNK, dt_rank)
     for chunk in range(first_chunk, last_chunk):
-        total = partial[batch, 0, chunk].copy()
-        for group in range(1, partial.shape[1]):
-            total += partial[batch, group, chunk]
-        grad_B = total[: d_state * CHUNK].reshape(d_state, CHUNK)
-        grad_C = total[d_state * CHUNK : 2 * d_state * CHUNK].reshape(d_state, CHUNK)
-        grad_dt_low = total[2 * d_state * CHUNK :].reshape(CHUNK, dt_rank)
+        clear(total)
+        for group in range(partial.shape[1]):
+            for i in range(0, total.size, LANES):
+                position = ((batch * partial.shape[1] + group) * partial.shape[2] + chunk) * total.size + i
+                store(total, i, load(total, i) + load(partial, position))
         first_step = chunk * CHUNK
         steps = min(CHUNK, length - first_step)
         visit_pixels(direction, first_step, steps, height, width, pixels)

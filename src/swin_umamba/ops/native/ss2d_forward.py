@@ -15,7 +15,7 @@ from swin_umamba.ops.native.ss2d_tiles import (
     scatter_channels,
     visit_pixels,
 )
-from swin_umamba.ops.native.vector import LANES, load, store, zeros_aligned
+from swin_umamba.ops.native.vector import LANES, clear, copy_vectors, load, store, zeros_aligned
 
 
 @kernel
@@ -51,7 +51,7 @@ def ss2d_forward(  # type: ignore[no-untyped-def]
             direction, first_block, dt_projs_weight, dt_projs_bias, A, D,
             weight_tiles, bias_tiles, A_tiles, D_tiles,
         )  # fmt: skip
-        h[:] = 0
+        clear(h)
         for chunk in range(chunk_count(length)):
             first_step = chunk * CHUNK
             steps = min(CHUNK, length - first_step)
@@ -67,7 +67,10 @@ def ss2d_forward(  # type: ignore[no-untyped-def]
                 if direction > 0:
                     prefetch_channels(batch, next_pixels, next_steps, channel, y)
                 if save:
-                    saved_states[batch, direction, chunk, first_block + block] = h[block]
+                    position = ((batch * 4 + direction) * saved_states.shape[2] + chunk) * saved_states.shape[
+                        3
+                    ]
+                    copy_vectors(h[block], saved_states, (position + first_block + block) * h[block].size)
                 project_dt(steps, rows, weight_tiles[block], bias_tiles[block], delta)
                 gather_channels(batch, pixels, steps, channel, lanes, x, u)
                 apply_softplus(steps, delta, u, delta_u)

@@ -83,12 +83,23 @@ def gather_parameters(  # type: ignore[no-untyped-def]
 
 @njit(nogil=True)
 def project_dt(steps, rows, weight, bias, delta):  # type: ignore[no-untyped-def]
-    """delta before softplus, (steps, 16): the low-rank dt times the weight (dt_rank, 16), plus the bias."""
-    for t in range(steps):
-        total = load(bias, 0)
+    """delta before softplus, (steps, 16): the low-rank dt times the weight (dt_rank, 16), plus the bias.
+
+    Four steps share each load of a weight, and hide each other's latency. The chunk length is a multiple of
+    four, and nobody reads what comes out for the steps after the last.
+    """
+    for t in range(0, steps, 4):
+        total_0 = total_1 = total_2 = total_3 = load(bias, 0)
         for r in range(weight.shape[0]):
-            total = fma(splat(rows[t, r]), load(weight, r * LANES), total)
-        store(delta, t * LANES, total)
+            factors = load(weight, r * LANES)
+            total_0 = fma(splat(rows[t, r]), factors, total_0)
+            total_1 = fma(splat(rows[t + 1, r]), factors, total_1)
+            total_2 = fma(splat(rows[t + 2, r]), factors, total_2)
+            total_3 = fma(splat(rows[t + 3, r]), factors, total_3)
+        store(delta, t * LANES, total_0)
+        store(delta, (t + 1) * LANES, total_1)
+        store(delta, (t + 2) * LANES, total_2)
+        store(delta, (t + 3) * LANES, total_3)
 
 
 @njit(nogil=True)

@@ -219,3 +219,17 @@ def zeros_aligned(size):  # type: ignore[no-untyped-def]
     memory = np.zeros(size + LANES, dtype=np.float32)
     first = (-memory.ctypes.data // 4) % LANES
     return memory[first : first + size]
+
+
+@njit(nogil=True)
+def clear(array):  # type: ignore[no-untyped-def]
+    """Fill an array of whole vectors with 0. (Numba's slice assignment takes seconds to compile.)"""
+    for i in range(0, array.size, LANES):
+        store(array, i, splat(np.float32(0.0)))
+
+
+@njit(nogil=True)
+def copy_vectors(source, target, offset):  # type: ignore[no-untyped-def]
+    """Copy an array of whole vectors into ``target`` from the flat element ``offset`` on."""
+    for i in range(0, source.size, LANES):
+        store(target, offset + i, load(source, i))
