@@ -36,7 +36,8 @@ class _OperatorDeclarer(importlib.abc.MetaPathFinder):
             # torchvision imports ``extension`` first: from the next submodule on it is known whether its
             # operators are there. The last function of the module tells that it has run to its end.
             extension = sys.modules.get("torchvision.extension")
-            if hasattr(extension, "_check_cuda_version") and not extension._has_ops():
+            finished = extension is not None and hasattr(extension, "_check_cuda_version")
+            if finished and not extension._has_ops():  # type: ignore[union-attr]
                 self.declare()
 
     def declare(self) -> None:
