@@ -55,6 +55,14 @@ def test_every_parameter_learns(network: nn.Module) -> None:
             assert parameter.grad.abs().max() > 0, key
 
 
+def test_a_black_border_does_not_blow_up_the_gradients(network: nn.Module) -> None:
+    image = torch.randn(1, IN_CHANNELS, 64, 64)
+    image[..., 32:, :] = 0
+    loss_of(network(image)).backward()
+    norms = [parameter.grad.norm() for parameter in network.parameters() if parameter.grad is not None]
+    assert torch.stack(norms).norm() < 100
+
+
 def test_without_deep_supervision_coarse_heads_get_no_gradient(name: str, network: nn.Module) -> None:
     network.deep_supervision = False
     network(torch.randn(1, IN_CHANNELS, 32, 32)).sum().backward()

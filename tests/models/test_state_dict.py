@@ -98,7 +98,8 @@ def test_initial_convolutions() -> None:
     assert depthwise(plain).weight.std().item() == pytest.approx(1 / 3 / math.sqrt(3), rel=0.1)
     assert depthwise(dagger).weight.std().item() == pytest.approx(math.sqrt(2 / 1.0001 / 9), rel=0.1)
     for module in dagger.modules():
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, nn.Conv2d) and module is not dagger.vssm_encoder.patch_embed.proj:
             assert not module.bias.any()
+    assert 0 < dagger.vssm_encoder.patch_embed.proj.bias.abs().max() <= (IN_CHANNELS * 4 * 4) ** -0.5
     # Linear layers of the decoder keep the default, unlike those of the encoder.
     assert dagger.decoder.expand_layers[0].expand.weight.std().item() == pytest.approx(60**-0.5, rel=0.1)

@@ -93,6 +93,7 @@ class SwinUMambaD(SegmentationNetwork):
             backend=backend,
         )
         self.apply(_init_conv)
+        _init_patch_bias(self.vssm_encoder.patch_embed.proj)
 
     @property
     def deep_supervision(self) -> bool:
@@ -189,3 +190,15 @@ def _init_conv(module: nn.Module) -> None:
         nn.init.kaiming_normal_(module.weight, a=NEGATIVE_SLOPE)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+def _init_patch_bias(proj: nn.Conv2d) -> None:
+    """Give the patch embedding a small random bias: PyTorch's default for a convolution.
+
+    The published code starts with zero, like that of all other convolutions. Then a flat black region, such
+    as the border that a rotated training image gets, stays exactly zero through the whole encoder; there each
+    layer norm multiplies the gradient by 1 / sqrt(eps) = 316, and the first gradients overflow float32.
+    """
+    assert proj.bias is not None
+    bound = (proj.in_channels * proj.kernel_size[0] * proj.kernel_size[1]) ** -0.5
+    nn.init.uniform_(proj.bias, -bound, bound)
