@@ -196,9 +196,7 @@ def main() -> None:
         return
 
     rate = gemm_macs_per_second(device)
-    print(
-        f"{torch.get_num_threads()} threads, matrix product {rate / 1e9:.1f} GMAC/s, input {args.batch}x{args.size}"
-    )
+    print(f"{torch.get_num_threads()} threads, matrix product at {rate / 1e9:.1f} GMAC/s, input {args.size}")
     timings = [
         timing
         for training in (False, True)

@@ -16,7 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=argparse.SUPPRESS,
         help="also set nnUNet_raw, nnUNet_preprocessed and nnUNet_results to folders in DIR",
     )
-    parser.add_argument("--shell", choices=("sh", "powershell"), default="sh", help="whose syntax to print")
+    parser.add_argument(
+        "--shell", choices=("sh", "powershell"), default="sh", help="whose syntax to print (default: sh)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -28,7 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--labels", nargs="+", metavar="LABEL", help="classes to score, such as 1 2 or liver=1 kidneys=2,3"
     )
     parser.add_argument(
-        "--tolerance", type=float, default=2.0, metavar="MM", help="of the NSD, in mm; pixels for pictures"
+        "--tolerance",
+        type=float,
+        default=2.0,
+        metavar="MM",
+        help="of the NSD in mm, pixels for pictures (default: 2)",
     )
     parser.add_argument(
         "--missing",
@@ -36,7 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="error",
         help="references without a prediction: an error, or scored as if nothing was predicted",
     )
-    parser.add_argument("--num-workers", type=int, default=1, help="processes that evaluate at the same time")
+    parser.add_argument(
+        "--num-workers", type=int, default=1, help="processes that evaluate at the same time (default: 1)"
+    )
     parser.add_argument(
         "-o", "--output", type=Path, metavar="DIR", help="write metrics.json and metrics.csv here"
     )

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from swin_umamba import __version__
 from swin_umamba.errors import SwinUMambaError
 
-# Each verb is a module ``swin_umamba.cli.<verb>`` with HELP, add_arguments(parser) and run(args) -> exit code.
+# Each verb is a module of this package with HELP, add_arguments(parser) and run(args) -> exit code.
 VERBS = ("demo", "plan", "train", "predict", "evaluate", "doctor", "env")
 
 EPILOG = """\
@@ -36,7 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0 success, 1 something failed, 2 wrong usage, 130 interrupted.
     """
     args = build_parser().parse_args(argv)
-    logging.basicConfig(level=logging.DEBUG if args.debug else logging.INFO, format="%(message)s")
+    logging.basicConfig(format="%(message)s")
+    # Only our own messages: libraries have many that mean nothing to a user of ours.
+    logging.getLogger("swin_umamba").setLevel(logging.DEBUG if args.debug else logging.INFO)
     verb = importlib.import_module(f"swin_umamba.cli.{args.verb}")
     try:
         return verb.run(args)
@@ -55,10 +57,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if args.debug:
             raise
-        print(
-            f"swin-umamba {args.verb}: unexpected {type(error).__name__}: {error}\n"
-            "  what to do: run the same command with --debug and report what it prints",
-            file=sys.stderr,
+        report_error(
+            SwinUMambaError(
+                f"unexpected {type(error).__name__}: {error}",
+                where=f"swin-umamba {args.verb}",
+                cure="run the same command with --debug and report what it prints",
+            ),
+            as_json=args.json,
         )
         return 1
 
@@ -75,9 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for name in VERBS:
         verb = importlib.import_module(f"swin_umamba.cli.{name}")
-        verb_parser = verbs.add_parser(
-            name, help=verb.HELP, description=verb.HELP, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-        )
+        verb_parser = verbs.add_parser(name, help=verb.HELP, description=verb.HELP)
         verb.add_arguments(verb_parser)
         verb_parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
         verb_parser.add_argument("--debug", action="store_true", help="show tracebacks and debug messages")

@@ -41,14 +41,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--fold", nargs="+", metavar="N", help="folds to average (default: all that were trained)"
     )
     parser.add_argument(
-        "--checkpoint", default="checkpoint_final.pth", metavar="NAME", help="checkpoint file in each fold"
+        "--checkpoint",
+        default="checkpoint_final.pth",
+        metavar="NAME",
+        help="file in each fold (default: %(default)s)",
     )
     parser.add_argument("--probabilities", action="store_true", help="write class probabilities as .npz, too")
     parser.add_argument(
         "--no-mirroring", action="store_true", help="no mean over mirrored images: four times faster in 2D"
     )
-    parser.add_argument("--step-size", type=float, default=0.5, help="distance of tiles in patch sizes")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    parser.add_argument(
+        "--step-size", type=float, default=0.5, help="distance of tiles in patch sizes (default: 0.5)"
+    )
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N or mps")
     parser.add_argument("--backend", metavar="NAME", help="scan backend (default: the best for the device)")
     parser.add_argument(
         "--overwrite", action="store_true", help="replace existing results; else they are kept"
