@@ -28,7 +28,8 @@ from numba import njit
 from swin_umamba.ops.native.math import exp2, scaled_for_exp2, sigmoid, softplus
 from swin_umamba.ops.native.vector import LANES, fma, load, row_sums, splat, store
 
-# Saved states cost 4 * d_state / CHUNK activations of memory. The tiles of a chunk fit into 32 to 48 KiB.
+# Saved states cost 4 * d_state / CHUNK activations of memory. The dozen tiles of a chunk have to fit
+# into a first-level cache of 32 KiB: 64 steps do not, and are slower.
 CHUNK = 32
 
 

@@ -38,7 +38,17 @@ from swin_umamba.ops.native.ss2d_tiles import (
     scatter_channels,
     visit_pixels,
 )
-from swin_umamba.ops.native.vector import LANES, clear, copy_vectors, fma, load, splat, store, zeros_aligned
+from swin_umamba.ops.native.vector import (
+    LANES,
+    clear,
+    copy_vectors,
+    fma,
+    load,
+    prefetch,
+    splat,
+    store,
+    zeros_aligned,
+)
 
 
 @njit(nogil=True)
@@ -103,8 +113,9 @@ def ss2d_backward(  # type: ignore[no-untyped-def]
     """Run the adjoint of one direction over ``blocks`` blocks of 16 channels of one image.
 
     Direction 0 must come first: it writes ``grad_x`` (batch, pixels, d_inner), the others add to it. The
-    gradient of ``x_dbl`` summed over these channels goes into ``partial[batch, group]``, of shape (pixels,
-    dt_rank + 2 * d_state). The parameters' gradients are per image: (batch, 4, d_inner, numbers per channel).
+    gradient of ``x_dbl`` summed over these channels goes into ``partial[batch, group]``, of shape (chunks,
+    columns of ``x_dbl`` * chunk length). The parameters' gradients are per image: (batch, 4, d_inner, numbers
+    per channel).
     """
     length, d_inner = x.shape[1:]
     d_state, dt_rank = A.shape[2], dt_projs_weight.shape[2]
@@ -139,17 +150,9 @@ def ss2d_backward(  # type: ignore[no-untyped-def]
     grad_D_tiles = zeros_aligned(blocks * LANES).reshape(blocks, 1, LANES)
 
     gather_parameters(
-        direction,
-        first_block,
-        dt_projs_weight,
-        dt_projs_bias,
-        A,
-        D,
-        weight_tiles,
-        bias_tiles,
-        A_tiles,
-        D_tiles,
-    )
+        direction, first_block, dt_projs_weight, dt_projs_bias, A, D,
+        weight_tiles, bias_tiles, A_tiles, D_tiles,
+    )  # fmt: skip
     for block in range(blocks):
         for lane in range(LANES):
             for r in range(dt_rank):
@@ -173,6 +176,10 @@ def ss2d_backward(  # type: ignore[no-untyped-def]
             prefetch_channels(batch, next_pixels, next_steps, channel, grad_y)
             if direction > 0:
                 prefetch_channels(batch, next_pixels, next_steps, channel, grad_x)
+            if chunk > 0:
+                earlier_states = saved_states[batch, direction, chunk - 1, first_block + block]
+                for n in range(d_state):
+                    prefetch(earlier_states, n * LANES)
             project_dt(steps, rows, weight_tiles[block], bias_tiles[block], delta)
             compute_sigmoid(steps, delta, slope)
             gather_channels(batch, pixels, steps, channel, lanes, x, u)

@@ -67,10 +67,7 @@ def ss2d_forward(  # type: ignore[no-untyped-def]
                 if direction > 0:
                     prefetch_channels(batch, next_pixels, next_steps, channel, y)
                 if save:
-                    position = ((batch * 4 + direction) * saved_states.shape[2] + chunk) * saved_states.shape[
-                        3
-                    ]
-                    copy_vectors(h[block], saved_states, (position + first_block + block) * h[block].size)
+                    copy_vectors(h[block], saved_states[batch, direction, chunk, first_block + block], 0)
                 project_dt(steps, rows, weight_tiles[block], bias_tiles[block], delta)
                 gather_channels(batch, pixels, steps, channel, lanes, x, u)
                 apply_softplus(steps, delta, u, delta_u)
