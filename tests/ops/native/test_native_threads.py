@@ -119,5 +119,6 @@ def test_data_loader_workers(method: str) -> None:
 
 def test_sum_in_order() -> None:
     terms = torch.randn(5, 3, 2)
-    assert torch.equal(sum_in_order(terms), (((terms[0] + terms[1]) + terms[2]) + terms[3]) + terms[4])
+    expected = (((terms[0] + terms[1]) + terms[2]) + terms[3]) + terms[4]
+    assert torch.equal(sum_in_order(terms), expected)
     assert torch.equal(sum_in_order(torch.empty(0, 3)), torch.zeros(3))

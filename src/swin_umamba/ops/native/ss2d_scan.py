@@ -92,7 +92,7 @@ def ss2d_scan_backward(
     chunks = states.shape[2]
     sums = -(-chunks // _CHUNKS_PER_SUM)
     partial = torch.empty(batch, groups, chunks, columns * CHUNK)
-    per_image = [torch.zeros(batch, *parameter.shape) for parameter in (dt_projs_weight, dt_projs_bias, A, D)]
+    per_image = [torch.empty(batch, *parameter.shape) for parameter in (dt_projs_weight, dt_projs_bias, A, D)]
     inputs = [_flat_pixels(grad_y), *_arrays(states), _flat_pixels(x), _flat_pixels(x_dbl)]
     inputs += _arrays(dt_projs_weight, dt_projs_bias, A, D)
     outputs = [_flat_pixels(grad_x), partial.numpy()]

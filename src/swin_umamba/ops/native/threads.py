@@ -103,11 +103,14 @@ def denormals_flushed() -> Iterator[None]:
 
 
 def sum_in_order(terms: torch.Tensor) -> torch.Tensor:
-    """Sum over the first dimension, one term after the other.
+    """Sum over the first dimension, one term after the other; ``terms`` is used up.
 
-    ``torch.sum`` may split a long sum among its threads, which changes the rounding.
+    ``torch.sum`` may split a long sum among its threads, which changes the rounding, and even an addition
+    would wake PyTorch's own threads while those of this module may still be at work: NumPy does neither.
     """
-    total = torch.zeros(terms.shape[1:])
-    for term in terms:
+    if len(terms) == 0:
+        return torch.zeros(terms.shape[1:])
+    total, *rest = terms.numpy()
+    for term in rest:
         total += term
-    return total
+    return terms[0]
