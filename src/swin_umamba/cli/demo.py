@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--epochs",
         type=int,
-        default=8,
+        default=4,
         help=f"training epochs of {ITERATIONS_PER_EPOCH} iterations (default: %(default)s)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of data and training (default: %(default)s)")
