@@ -1,18 +1,22 @@
-"""The thread pool: who runs what, after a fork, in data-loader workers and from several threads at once."""
+"""The thread pool: who runs what, after a fork, in data-loader workers, and in which floating-point mode."""
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
+import sys
 import threading
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
 from scan_inputs import detached, image_inputs
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from swin_umamba.ops.native.ss2d_scan import ss2d_scan_forward
+from swin_umamba.ops.native import threads
+from swin_umamba.ops.native.ss2d_scan import ss2d_scan_backward, ss2d_scan_forward
 from swin_umamba.ops.native.threads import run_items, sum_in_order
 
 
@@ -122,3 +126,82 @@ def test_sum_in_order() -> None:
     expected = (((terms[0] + terms[1]) + terms[2]) + terms[3]) + terms[4]
     assert torch.equal(sum_in_order(terms), expected)
     assert torch.equal(sum_in_order(torch.empty(0, 3)), torch.zeros(3))
+
+
+def denormals_are_zero() -> bool:
+    return sys.float_info.min / 2 == 0.0
+
+
+@pytest.fixture(params=[False, True], ids=["kept before", "flushed before"])
+def mode_of_caller(request: pytest.FixtureRequest) -> Iterator[bool]:
+    if not torch.set_flush_denormal(True):
+        pytest.skip("this processor cannot flush denormals")
+    torch.set_flush_denormal(request.param)
+    yield request.param
+    torch.set_flush_denormal(False)
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_items_flush_denormals_and_the_caller_does_not_notice(mode_of_caller: bool) -> None:
+    flushed = [False] * 50
+
+    def work(item: int) -> None:
+        flushed[item] = denormals_are_zero()
+
+    run_items(work, 50)
+    assert all(flushed)
+    assert denormals_are_zero() == mode_of_caller
+
+
+def test_the_mode_is_restored_after_an_error(mode_of_caller: bool) -> None:
+    def work(item: int) -> None:
+        raise ValueError
+
+    with pytest.raises(ValueError):
+        run_items(work, 1)
+    assert denormals_are_zero() == mode_of_caller
+
+
+def scan_that_dies_out() -> list[Tensor]:
+    """A scan whose input is zero but in one pixel, and so is its gradient."""
+    torch.manual_seed(0)
+    inputs = detached(image_inputs(1, 600, batch=1, d_inner=16, dtype=torch.float32))
+    inputs[0][:, :, 1:-1] = 0
+    inputs[3] = torch.full((4, 16), 0.5)
+    inputs[4] = torch.full((4, 16, 3), -0.5)
+    y, states = ss2d_scan_forward(*inputs)
+    grad_y = torch.zeros_like(y)
+    grad_y[:, :, [0, -1]] = 1
+    return [y, states, *ss2d_scan_backward(grad_y, states, *inputs)]
+
+
+def count_denormals(tensors: list[Tensor]) -> int:
+    smallest_normal = np.finfo(np.float32).tiny
+    sizes = [np.abs(tensor.numpy()) for tensor in tensors]
+    return sum(int(((size > 0) & (size < smallest_normal)).sum()) for size in sizes)
+
+
+def test_states_that_die_out_become_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not torch.set_flush_denormal(True):
+        pytest.skip("this processor cannot flush denormals")
+    torch.set_flush_denormal(False)
+    y, states, *gradients = scan_that_dies_out()
+    assert count_denormals([y, states, *gradients]) == 0
+    monkeypatch.setattr(threads, "denormals_flushed", contextlib.nullcontext)
+    kept = scan_that_dies_out()
+    assert count_denormals(kept) > 1000
+    for flushed, expected in zip([y, states, *gradients], kept, strict=True):
+        torch.testing.assert_close(flushed, expected, rtol=1e-5, atol=1e-36)
+
+
+@pytest.mark.usefixtures("mode_of_caller")
+def test_the_thread_count_does_not_change_what_dies_out() -> None:
+    before = torch.get_num_threads()
+    results = []
+    try:
+        for number in (1, 3):
+            torch.set_num_threads(number)
+            results.append(scan_that_dies_out())
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(*pair) for pair in zip(*results, strict=True))
