@@ -9,6 +9,7 @@ import pytest
 import torch
 from scan_inputs import detached, image_inputs, relative_error
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from swin_umamba.errors import UsageError
 from swin_umamba.ops.backend import backend_status
@@ -91,10 +92,11 @@ def test_nothing_in_nothing_out(shape: tuple[int, int, int]) -> None:
 
 def test_operators_keep_the_rules_of_torch_library() -> None:
     inputs = image_inputs(3, 5)
-    torch.library.opcheck(_ss2d_scan, (*inputs.values(), "chunked"))
-    arguments = (*detached(inputs), "chunked")
-    y, states = _ss2d_scan(*arguments)
-    torch.library.opcheck(_ss2d_scan_backward, (torch.randn_like(y), states, *arguments))
+    torch.library.opcheck(_ss2d_scan, (*inputs.values(), True, "chunked"))
+    tensors = detached(inputs)
+    torch.library.opcheck(_ss2d_scan, (*tensors, False, "chunked"))
+    y, states = _ss2d_scan(*tensors, True, "chunked")
+    torch.library.opcheck(_ss2d_scan_backward, (torch.randn_like(y), states, *tensors, "chunked"))
 
 
 def test_compiles_into_one_graph() -> None:
@@ -104,6 +106,8 @@ def test_compiles_into_one_graph() -> None:
     for function in (ss2d_scan, torch.compile(ss2d_scan, fullgraph=True, backend="aot_eager")):
         y = function(*tensors, backend="chunked")
         results.append([y, *torch.autograd.grad(y.sum(), tensors)])
+        with torch.no_grad():  # another graph, which saves no states
+            assert torch.equal(function(*tensors, backend="chunked"), y)
     for value, expected in zip(*results, strict=True):
         assert torch.equal(value, expected)
     # Still callable outside the graph.
@@ -148,6 +152,35 @@ def test_autograd_keeps_the_inputs_and_little_more(backend: str) -> None:
     own = sum(tensor.numel() for tensor in inputs.values())
     assert sum(kept.values()) >= own
     assert sum(kept.values()) - own <= 4 * inputs["x"].numel()
+
+
+class TensorSizes(TorchDispatchMode):
+    """Records the number of elements of each tensor that the scan returns."""
+
+    elements: tuple[int, ...] = ()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func is torch.ops.swin_umamba.ss2d_scan.default:
+            self.elements = tuple(tensor.numel() for tensor in result)
+        return result
+
+
+@pytest.mark.parametrize("backend", ["chunked", "native"])
+def test_states_are_saved_only_where_a_gradient_may_be_asked_for(backend: str) -> None:
+    if not backend_status(backend).available:
+        pytest.skip(backend_status(backend).reason)
+    inputs = image_inputs(8, 9, dtype=torch.float32)
+    with TensorSizes() as training:
+        y = ss2d_scan(**inputs, backend=backend)
+    with TensorSizes() as without_leaves:
+        y_without_leaves = ss2d_scan(*detached(inputs), backend=backend)
+    with TensorSizes() as without_grad, torch.no_grad():
+        y_without_grad = ss2d_scan(**inputs, backend=backend)
+    assert training.elements[1] > 0
+    assert without_leaves.elements == without_grad.elements == (y.numel(), 0)
+    assert torch.equal(y, y_without_leaves)
+    assert torch.equal(y, y_without_grad)
 
 
 def replaced(name: str, change: Callable[[Tensor], Any]) -> Callable[[dict[str, Tensor]], dict[str, Any]]:

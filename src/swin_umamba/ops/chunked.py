@@ -108,7 +108,13 @@ def ss2d_scan_states_shape(
 
 
 def ss2d_scan_forward(
-    x: Tensor, x_dbl: Tensor, dt_projs_weight: Tensor, dt_projs_bias: Tensor, A: Tensor, D: Tensor
+    x: Tensor,
+    x_dbl: Tensor,
+    dt_projs_weight: Tensor,
+    dt_projs_bias: Tensor,
+    A: Tensor,
+    D: Tensor,
+    save_states: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """Scan an image; see `swin_umamba.ops.ss2d_scan.ss2d_scan` for the shapes.
 
@@ -117,15 +123,19 @@ def ss2d_scan_forward(
     Returns
     -------
     y, states
-        Shapes (batch, height, width, d_inner) and `ss2d_scan_states_shape`.
+        Shapes (batch, height, width, d_inner) and `ss2d_scan_states_shape`. Without ``save_states`` the
+        second is empty: its first size is 0.
     """
     batch, height, width, d_inner = x.shape
     out = torch.zeros_like(x)
-    states = x.new_empty(ss2d_scan_states_shape(batch, height, width, d_inner, A.shape[2]))
+    shape = ss2d_scan_states_shape(batch, height, width, d_inner, A.shape[2])
+    states = x.new_empty(shape if save_states else (0, *shape[1:]))
     for k in (0, 2, 1, 3):
         u = to_sequence(x, k).contiguous()
         _, delta, B, C = _direction_inputs(x_dbl, dt_projs_weight, dt_projs_bias, A.shape[2], k)
-        y, _, states[:, k] = blocked_scan_forward(u, delta, A[k], B, C)
+        y, _, block_starts = blocked_scan_forward(u, delta, A[k], B, C)
+        if save_states:
+            states[:, k] = block_starts
         out += from_sequence(y.addcmul_(D[k], u), k, height, width)
     return out, states
 

@@ -88,7 +88,8 @@ def ss2d_scan(
         with without_autocast(x.device):
             y = ss2d_scan_reference(*tensors)
     else:
-        y, _ = _ss2d_scan(*tensors, backend)
+        save_states = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+        y, _ = _ss2d_scan(*tensors, save_states, backend)
     return y.to(x.dtype)
 
 
@@ -108,13 +109,16 @@ def _require_shapes(
     require_shape(name, "x_dbl", x_dbl, (*x.shape[:3], 4, dt_rank + 2 * d_state), axes)
 
 
-def _new_states(x: Tensor, A: Tensor, backend: str) -> Tensor:
+def _new_states(x: Tensor, A: Tensor, save_states: bool, backend: str) -> Tensor:
     shape = load_backend(backend, "ss2d_scan").ss2d_scan_states_shape(*x.shape, A.shape[2])
-    return x.new_zeros(shape)
+    return x.new_zeros(shape if save_states else (0, *shape[1:]))
 
 
+# The states are for the backward alone: without ``save_states`` the tensor has no elements.
 @torch.library.custom_op(
-    "swin_umamba::ss2d_scan", mutates_args=(), schema=f"({_INPUTS}, str backend) -> (Tensor y, Tensor states)"
+    "swin_umamba::ss2d_scan",
+    mutates_args=(),
+    schema=f"({_INPUTS}, bool save_states, str backend) -> (Tensor y, Tensor states)",
 )
 def _ss2d_scan(
     x: Tensor,
@@ -123,13 +127,15 @@ def _ss2d_scan(
     dt_projs_bias: Tensor,
     A: Tensor,
     D: Tensor,
+    save_states: bool,
     backend: str,
 ) -> tuple[Tensor, Tensor]:
     if x.numel() == 0:
-        return torch.zeros_like(x, memory_format=torch.contiguous_format), _new_states(x, A, backend)
+        y = torch.zeros_like(x, memory_format=torch.contiguous_format)
+        return y, _new_states(x, A, save_states, backend)
     inputs = [tensor.contiguous() for tensor in (x, x_dbl, dt_projs_weight, dt_projs_bias, A, D)]
     with without_autocast(x.device):
-        return load_backend(backend, "ss2d_scan").ss2d_scan_forward(*inputs)
+        return load_backend(backend, "ss2d_scan").ss2d_scan_forward(*inputs, save_states)
 
 
 @_ss2d_scan.register_fake
@@ -140,9 +146,11 @@ def _(
     dt_projs_bias: Tensor,
     A: Tensor,
     D: Tensor,
+    save_states: bool,
     backend: str,
 ) -> tuple[Tensor, Tensor]:
-    return torch.empty_like(x, memory_format=torch.contiguous_format), _new_states(x, A, backend)
+    y = torch.empty_like(x, memory_format=torch.contiguous_format)
+    return y, _new_states(x, A, save_states, backend)
 
 
 @torch.library.custom_op(
@@ -186,7 +194,7 @@ def _(
 
 
 def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    *tensors, ctx.backend = inputs
+    *tensors, _, ctx.backend = inputs
     ctx.save_for_backward(output[1], *tensors)
     # Otherwise autograd would hand the backward a tensor of zeros as the gradient of the saved states.
     ctx.set_materialize_grads(False)
@@ -194,8 +202,8 @@ def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, 
 
 def _differentiate(ctx: Any, grad_y: Tensor | None, grad_states: Tensor | None) -> tuple[Tensor | None, ...]:
     if grad_y is None:
-        return (None,) * 7
-    return (*_ss2d_scan_backward(grad_y, *ctx.saved_tensors, ctx.backend), None)
+        return (None,) * 8
+    return (*_ss2d_scan_backward(grad_y, *ctx.saved_tensors, ctx.backend), None, None)
 
 
 _ss2d_scan.register_autograd(_differentiate, setup_context=_save_for_backward)
