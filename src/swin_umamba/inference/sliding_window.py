@@ -72,17 +72,17 @@ class SlidingWindow:
             torch.cuda.empty_cache()
             smaller = replace(self, tiles_per_batch=1)
             logits = smaller._weighted_mean(network, image, torch.device("cpu"))
-        return logits[(slice(None), *inside)].cpu()
+        return logits[inside].cpu()
 
     def _weighted_mean(self, network: nn.Module, image: Tensor, sums_device: torch.device) -> Tensor:
         tiles = list(tile_slices(image.shape[1:], self.patch_size, self.step_size))
         weights = gaussian_weights(self.patch_size).to(sums_device)
         sums = torch.zeros((self.num_classes, *image.shape[1:]), dtype=torch.float32, device=sums_device)
         for start in range(0, len(tiles), self.tiles_per_batch):
-            batch = tiles[start : start + self.tiles_per_batch]
-            patches = torch.stack([image[(slice(None), *tile)] for tile in batch]).to(self.device)
-            for tile, logits in zip(batch, mirrored_mean(network, patches, self.mirror_axes), strict=True):
-                sums[(slice(None), *tile)] += logits.to(sums_device, torch.float32) * weights
+            batch = [(slice(None), *tile) for tile in tiles[start : start + self.tiles_per_batch]]
+            patches = torch.stack([image[window] for window in batch]).to(self.device)
+            for window, logits in zip(batch, mirrored_mean(network, patches, self.mirror_axes), strict=True):
+                sums[window] += logits.to(sums_device, torch.float32) * weights
         if len(self.patch_size) == 2:  # all slices are tiled alike, so the sum of one serves all
             tiles = [tile[1:] for tile in tiles if tile[0] == 0]
         weight_sums = torch.zeros(image.shape[-len(self.patch_size) :], device=sums_device)
@@ -143,9 +143,9 @@ def gaussian_weights(patch_size: tuple[int, ...]) -> Tensor:
 
 
 def _padding(image_size: Sequence[int], patch_size: Sequence[int]) -> tuple[list[int], tuple[slice, ...]]:
-    """Return the padding for ``torch.nn.functional.pad`` and the slices that undo it."""
+    """Return the padding for ``torch.nn.functional.pad`` and the index of ``(C, Z, Y, X)`` that undoes it."""
     padding: list[int] = []
-    inside: list[slice] = []
+    inside = [slice(None)]
     patch = [1] * (len(image_size) - len(patch_size)) + list(patch_size)
     for size, wanted in zip(image_size, patch, strict=True):
         missing = max(wanted - size, 0)
