@@ -1,8 +1,8 @@
 """The networks as nnU-Net's plans name them.
 
 nnU-Net builds a network from an ``architecture`` entry in the plans: a dotted name that it imports, and
-keyword arguments. With one of the classes below as that name, plans alone describe the model: stock nnU-Net
-predicts with it through its own default trainer, as long as this package is installed.
+keyword arguments. With one of the classes below as that name, plans alone describe the network: no trainer of
+this package has to build it, and nnU-Net's own default trainer can.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where nnU-Net's folders are, which data set a name means, and which trainer a class name means."""
+"""Where nnU-Net's folders are, what our plans are called, and which data set a name means."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from swin_umamba.errors import DataError, UsageError
+
+PLANS_NAME = "SwinUMambaPlans"
 
 DATASET_NAME = re.compile(r"Dataset(\d{3})_.+")
 

@@ -7,11 +7,9 @@ from typing import Any
 import numpy as np
 from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
 
+from swin_umamba.models.network import STRIDE
+from swin_umamba.nnunet.environment import PLANS_NAME
 from swin_umamba.nnunet.options import check_patch_size
-
-PLANS_NAME = "SwinUMambaPlans"
-
-STRIDE = 32
 
 # The planner of nnU-Net up to 2.3.0 shrank the 2D patch until the estimated memory for a batch of 12 fitted,
 # newer ones until it fits for a batch of 2, which gives far larger patches on large images. Telling the new

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from swin_umamba.errors import DataError, TrainingError, UsageError
-from swin_umamba.nnunet.environment import Dataset, environment_variable
+from swin_umamba.nnunet.environment import PLANS_NAME, Dataset, environment_variable
 from swin_umamba.nnunet.options import TrainingOptions
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-PLANS_NAME = "SwinUMambaPlans"
 DEFAULT_WORKERS = 2
 NUM_FOLDS = 5
 

@@ -98,7 +98,7 @@ class SwinUMambaTrainer(RobustTrainer):
             self.require_imagenet_weights()
         super().initialize()
         if self.is_ddp:
-            # Frozen parameters and the coarsest head, which has loss weight 0, get no gradient.
+            # Frozen parameters get no gradient.
             self.network = DistributedDataParallel(
                 self.network.module, device_ids=[self.local_rank], find_unused_parameters=True
             )

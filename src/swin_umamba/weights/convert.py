@@ -106,7 +106,7 @@ def find_state_dict(checkpoint: Mapping[str, Any], path: str | Path) -> dict[str
         raise CheckpointError(
             "this is a trained segmentation model of nnU-Net, not an ImageNet checkpoint",
             where=path,
-            cure="to fine-tune from it, give it to training as pretrained segmentation weights instead",
+            cure="to fine-tune from it, give it to nnUNetv2_train with -pretrained_weights instead",
         )
     state_dict = checkpoint.get("model", checkpoint)
     if not isinstance(state_dict, Mapping) or not state_dict:
