@@ -78,6 +78,9 @@ def test_an_empty_batch_gives_empty_logits(network: nn.Module) -> None:
         {"in_channels": 0},
         {"num_classes": 0},
         {"depths": (1, 0, 1, 1)},
+        {"d_state": 0},
+        {"drop_path_rate": 1.0},
+        {"drop_path_rate": -0.1},
     ],
 )
 def test_impossible_networks_are_refused(name: str, arguments: dict[str, object]) -> None:

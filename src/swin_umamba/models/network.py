@@ -33,7 +33,14 @@ class SegmentationNetwork(nn.Module, ABC):
     vssm_encoder: VMambaEncoder
 
     def __init__(
-        self, in_channels: int, num_classes: int, depths: Sequence[int], features_per_stage: Sequence[int]
+        self,
+        in_channels: int,
+        num_classes: int,
+        *,
+        depths: Sequence[int],
+        features_per_stage: Sequence[int],
+        d_state: int,
+        drop_path_rate: float,
     ) -> None:
         super().__init__()
         if len(depths) != NUM_STAGES or len(features_per_stage) != NUM_STAGES:
@@ -42,11 +49,15 @@ class SegmentationNetwork(nn.Module, ABC):
                 f"features_per_stage is {tuple(features_per_stage)}",
                 cure=f"give {NUM_STAGES} values for each",
             )
-        if min(in_channels, num_classes, *depths, *features_per_stage) < 1:
+        if min(in_channels, num_classes, d_state, *depths, *features_per_stage) < 1:
             raise UsageError(
-                f"in_channels {in_channels}, num_classes {num_classes}, depths {tuple(depths)} and "
-                f"features_per_stage {tuple(features_per_stage)} must all be positive",
+                f"in_channels {in_channels}, num_classes {num_classes}, depths {tuple(depths)}, "
+                f"features_per_stage {tuple(features_per_stage)} and d_state {d_state} must all be positive",
                 cure="give at least 1 for each",
+            )
+        if not 0 <= drop_path_rate < 1:
+            raise UsageError(
+                f"drop_path_rate is {drop_path_rate}", cure="give a probability from 0 to below 1"
             )
         self.in_channels = in_channels
         self.num_classes = num_classes

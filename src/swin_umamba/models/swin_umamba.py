@@ -44,7 +44,7 @@ class SwinUMamba(SegmentationNetwork):
     Raises
     ------
     UsageError
-        If a size is not positive or the number of stages is not four.
+        If a size is not positive, the number of stages is not four, or the rate is not in [0, 1).
 
     References
     ----------
@@ -67,7 +67,14 @@ class SwinUMamba(SegmentationNetwork):
         activation_checkpointing: bool = False,
         backend: str | None = None,
     ) -> None:
-        super().__init__(in_channels, num_classes, depths, features_per_stage)
+        super().__init__(
+            in_channels,
+            num_classes,
+            depths=depths,
+            features_per_stage=features_per_stage,
+            d_state=d_state,
+            drop_path_rate=drop_path_rate,
+        )
         self.deep_supervision = deep_supervision
         dim1, dim2, dim3, dim4 = features_per_stage
         dim0 = dim1 // 2

@@ -49,7 +49,7 @@ class SwinUMambaD(SegmentationNetwork):
     Raises
     ------
     UsageError
-        If a size is not positive or the number of stages is not four.
+        If a size is not positive, the number of stages is not four, or the rate is not in [0, 1).
 
     References
     ----------
@@ -72,7 +72,14 @@ class SwinUMambaD(SegmentationNetwork):
         activation_checkpointing: bool = False,
         backend: str | None = None,
     ) -> None:
-        super().__init__(in_channels, num_classes, depths, features_per_stage)
+        super().__init__(
+            in_channels,
+            num_classes,
+            depths=depths,
+            features_per_stage=features_per_stage,
+            d_state=d_state,
+            drop_path_rate=drop_path_rate,
+        )
         self.vssm_encoder = VMambaEncoder(
             in_channels,
             PATCH_SIZE,
