@@ -134,6 +134,18 @@ def test_models_of_the_published_code(make_model: MakeModel) -> None:
     np.testing.assert_allclose(ours.probabilities, expected, atol=PROBABILITY_TOLERANCE)
 
 
+def test_models_of_the_first_published_version_are_recognised(make_model: MakeModel) -> None:
+    folder = make_model(network="swin_umamba")
+    path = folder / "fold_0/checkpoint_final.pth"
+    content = load_checkpoint(path)
+    weights = content["network_weights"]
+    first_version = {key: value for key, value in weights.items() if not key.startswith("decoder6.")}
+    save_checkpoint(path, content | {"network_weights": first_version})
+    with pytest.raises(CheckpointError, match=r"decoder6\S+ is missing") as caught:
+        predictor(folder)
+    assert "first version" in str(caught.value.cure)
+
+
 def test_folds_are_averaged(make_model: MakeModel) -> None:
     folder, image = make_model(folds=(0, 1)), picture(40, 50)
 

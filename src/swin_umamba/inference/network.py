@@ -20,6 +20,8 @@ PUBLISHED_TRAINERS: dict[str, NetworkClass] = {
     "nnUNetTrainerSwinUMambaD": PlannedSwinUMambaD,
     "nnUNetTrainerSwinUMambaDScratch": PlannedSwinUMambaD,
 }
+# The first version of the published code (before March 2024) had no such block; its models are still about.
+ABSENT_FROM_FIRST_VERSION = "decoder6."
 KEYS_SHOWN = 5
 
 
@@ -78,7 +80,8 @@ def load_parameters(network: nn.Module, parameters: Mapping[str, Tensor], model:
         Names the tensors that are missing, left over or of another shape.
     """
     own = network.state_dict()
-    problems = [f"{key} is missing" for key in own if key not in parameters]
+    missing = [key for key in own if key not in parameters]
+    problems = [f"{key} is missing" for key in missing]
     problems += [f"{key} is unknown" for key in parameters if key not in own]
     problems += [
         f"{key} has shape {tuple(parameters[key].shape)} and not {tuple(own[key].shape)}"
@@ -88,11 +91,14 @@ def load_parameters(network: nn.Module, parameters: Mapping[str, Tensor], model:
     if problems:
         shown = "; ".join(problems[:KEYS_SHOWN])
         more = f"; and {len(problems) - KEYS_SHOWN} more" if len(problems) > KEYS_SHOWN else ""
+        cure = "check that plans.json and the checkpoint come from the same training"
+        if missing and all(key.startswith(ABSENT_FROM_FIRST_VERSION) for key in missing):
+            cure = "this is a model of the first version of Swin-UMamba (before March 2024): use a later one"
         raise CheckpointError(
             f"the weights do not fit {type(network).__name__}, the network of trainer {model.trainer_name}: "
             f"{shown}{more}",
             where=model.path,
-            cure="check that plans.json and the checkpoint come from the same training",
+            cure=cure,
         )
     network.load_state_dict(parameters)
 
