@@ -41,6 +41,13 @@ def test_pretrained_weights_reach_the_encoder(tmp_path: Path) -> None:
         assert torch.equal(network.vssm_encoder.state_dict()[key], value), key
 
 
+@pytest.mark.parametrize("switch", [True, False])
+def test_pretrained_is_no_switch(switch: bool) -> None:
+    with pytest.raises(UsageError, match=f"not {switch}") as caught:
+        create_model("swin_umamba", pretrained=switch, **TINY)
+    assert "vssmtiny_dp01_ckpt_epoch_292" in str(caught.value.cure)
+
+
 def test_missing_pretrained_weights_raise(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"imagenet\.pth"):
         create_model("swin_umamba", pretrained=tmp_path / "imagenet.pth", **TINY)

@@ -61,6 +61,8 @@ def evaluate_folders(
 
     Raises
     ------
+    UsageError
+        ``tolerance`` or ``num_workers`` is out of range.
     DataError
         A folder is empty, two files of a folder have the same name up to the suffix, or predictions are
         missing (all of them are listed).

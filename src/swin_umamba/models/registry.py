@@ -57,6 +57,11 @@ def create_model(
         close = difflib.get_close_matches(name, _MODELS)
         hint = f"did you mean {' or '.join(close)}? " if close else ""
         raise UsageError(f"there is no network {name!r}", cure=f"{hint}the networks are {', '.join(_MODELS)}")
+    if isinstance(pretrained, bool):
+        raise UsageError(
+            f"pretrained is the path of a file, not {pretrained}",
+            cure="give None, or the path of VMamba-Tiny's checkpoint vssmtiny_dp01_ckpt_epoch_292.pth",
+        )
     model = _MODELS[name](in_channels, num_classes, **kwargs)
     if pretrained is not None:
         load_imagenet_weights(model, pretrained)
