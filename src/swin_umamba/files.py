@@ -74,7 +74,9 @@ def write_json(path: str | Path, data: Any) -> None:
 def _sync(path: Path) -> None:
     if path.is_dir() and os.name == "nt":
         return  # Windows cannot open a folder for syncing
-    descriptor = os.open(path, os.O_RDONLY)
+    # Windows syncs a file only through a descriptor that may write, the others a folder only through one that
+    # may not.
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(descriptor)
     finally:
