@@ -63,7 +63,7 @@ def test_only_what_was_given_is_passed_on(training: FakeTraining, command: list[
 
 def test_output(training: FakeTraining, command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     main(command)
-    assert "7 epochs trained; mean validation Dice 0.5000\nmodel: model" in capsys.readouterr().out
+    assert "7 epochs trained; mean validation Dice: 0.5000\nmodel: model" in capsys.readouterr().out
     training.outcome = TrainResult(Path("model/fold_0"), 7, float("nan"), 2)
     main([*command, "--json"])
     printed = json.loads(capsys.readouterr().out)

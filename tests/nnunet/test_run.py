@@ -192,6 +192,15 @@ def test_a_finished_run_is_only_validated_again(
     assert "all 1 epochs are trained already" in caplog.text
 
 
+def test_the_validation_can_be_skipped_and_made_up_for(planned_dataset: Dataset) -> None:
+    skipped = train_shortly(planned_dataset, epochs=1, skip_validation=True)
+    assert np.isnan(skipped.validation_dice)
+    assert (skipped.fold_folder / "checkpoint_final.pth").is_file()
+    assert not (skipped.fold_folder / "validation").exists()
+    validated = train(planned_dataset, continue_training=True, skip_validation=False)
+    assert 0 <= validated.validation_dice <= 1
+
+
 def test_going_on_from_nothing_is_an_error(planned_dataset: Dataset) -> None:
     with pytest.raises(TrainingError, match="no checkpoint to go on from"):
         train_shortly(planned_dataset, continue_training=True)

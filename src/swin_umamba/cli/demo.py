@@ -84,7 +84,8 @@ def run(args: argparse.Namespace) -> int:
     trained = train(
         dataset,
         trainer="nnUNetTrainerSwinUMambaDScratch",
-        fold=0,
+        fold="all",
+        skip_validation=True,
         epochs=args.epochs,
         iterations_per_epoch=ITERATIONS_PER_EPOCH,
         validation_iterations=1,

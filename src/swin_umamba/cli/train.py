@@ -73,6 +73,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     option("--save-every", type=int, metavar="N", help="keep a checkpoint every N epochs (default 50)")
     option("--overwrite", action="store_true", help="replace an earlier run")
     option("--npz", action="store_true", help="save the validation's probabilities, for ensembling")
+    option(
+        "--skip-validation",
+        action="store_true",
+        help="end with the last epoch; with --fold all the validation would predict the training cases",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -100,8 +105,8 @@ def run(args: argparse.Namespace) -> int:
             )
         )
     else:
-        shown = "not defined, as no case has foreground" if dice is None else f"{dice:.4f}"
-        print(f"{result.epochs} epochs trained; mean validation Dice {shown}")
+        shown = "none" if dice is None else f"{dice:.4f}"
+        print(f"{result.epochs} epochs trained; mean validation Dice: {shown}")
         print(f"model: {result.fold_folder.parent}")
     return 0
 

@@ -25,7 +25,7 @@ ENVIRONMENT_FIELDS = (
 )
 """What nnU-Net's own command has no switch for; it takes them as SWIN_UMAMBA_EPOCHS=100 and so on."""
 
-CHANGEABLE_FIELDS = ("epochs", "workers", "device", "save_every", "npz", "overwrite")
+CHANGEABLE_FIELDS = ("epochs", "workers", "device", "save_every", "npz", "skip_validation", "overwrite")
 """What may differ when a run goes on; anything else would make it another experiment."""
 
 SCHEDULES = ("paper", "annealed")
@@ -71,6 +71,9 @@ class TrainingOptions:
         Start anew in a folder that holds checkpoints.
     npz
         Save the probabilities of the final validation, which ensembling needs.
+    skip_validation
+        End with the last epoch, without predicting the validation cases. With ``fold="all"`` these are the
+        training cases.
     """
 
     trainer: str = "nnUNetTrainerSwinUMamba"
@@ -91,6 +94,7 @@ class TrainingOptions:
     save_every: int = 50
     overwrite: bool = False
     npz: bool = False
+    skip_validation: bool = False
 
     def __post_init__(self) -> None:
         for name in ("epochs", "iterations_per_epoch", "validation_iterations", "save_every", "batch_size"):

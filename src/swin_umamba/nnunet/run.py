@@ -61,7 +61,8 @@ class TrainResult:
     epochs
         Number of epochs trained altogether.
     validation_dice
-        Mean foreground Dice of the validation cases; NaN if no case has foreground.
+        Mean foreground Dice of the validation cases; NaN if no case has foreground or the validation was
+        skipped.
     skipped_steps
         Steps left out because loss or gradients were not finite.
     """
@@ -165,14 +166,19 @@ def train(
             trainer.run_training()
         else:
             logger.info("all %d epochs are trained already; validating", trainer.num_epochs)
-        trainer.perform_actual_validation(trainer.options.npz)
-    summary = json.loads((fold_folder / "validation" / "summary.json").read_text(encoding="utf-8"))
+        if not trainer.options.skip_validation:
+            trainer.perform_actual_validation(trainer.options.npz)
     return TrainResult(
         fold_folder=fold_folder,
         epochs=trainer.current_epoch,
-        validation_dice=float(summary["foreground_mean"]["Dice"]),
+        validation_dice=float("nan") if trainer.options.skip_validation else _validation_dice(fold_folder),
         skipped_steps=trainer.guard.skipped,
     )
+
+
+def _validation_dice(fold_folder: Path) -> float:
+    summary = json.loads((fold_folder / "validation" / "summary.json").read_text(encoding="utf-8"))
+    return float(summary["foreground_mean"]["Dice"])
 
 
 @contextlib.contextmanager
