@@ -41,6 +41,20 @@ def test_automatic_choice_agrees_with_the_reference(size: tuple[int, int]) -> No
         assert relative_error(value, expected) < FLOAT32_TOLERANCE
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cuda_agrees_with_the_reference() -> None:
+    inputs = image_inputs(20, 30, d_inner=24, d_state=16, dt_rank=3)  # longer than two of the chunks on a GPU
+    expected = ss2d_scan(**inputs, backend="reference")
+    grad_y = torch.randn_like(expected)
+    exact = torch.autograd.grad(expected, list(inputs.values()), grad_y)
+    on_gpu = [tensor.detach().float().cuda().requires_grad_() for tensor in inputs.values()]
+    y = ss2d_scan(*on_gpu)
+    gradients = torch.autograd.grad(y, on_gpu, grad_y.float().cuda())
+    for value, reference in zip([y, *gradients], [expected, *exact], strict=True):
+        assert relative_error(value.cpu(), reference) < FLOAT32_TOLERANCE
+
+
 @pytest.mark.parametrize("backend", ["chunked", "reference"])
 def test_autocast_changes_nothing(backend: str) -> None:
     inputs = image_inputs(4, 5, dtype=torch.float32)
