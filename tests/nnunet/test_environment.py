@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
 import pytest
 
-from swin_umamba.errors import DataError, UsageError
+from swin_umamba.errors import UsageError
 from swin_umamba.nnunet.environment import Dataset, Folders, environment_variable, find_dataset
 
 
@@ -60,6 +59,12 @@ def test_an_unknown_name_brings_the_close_ones(root: Path) -> None:
         find_dataset("77", root / "empty")
 
 
+def test_a_path_to_nothing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such folder") as caught:
+        find_dataset(tmp_path / "Dataset001_Liver")
+    assert caught.value.where == str(tmp_path / "Dataset001_Liver")
+
+
 def test_two_data_sets_with_one_number_are_refused(root: Path) -> None:
     (root / "nnUNet_results" / "Dataset012_Old").mkdir(parents=True)
     for given in ("12", "Dataset012_Polyps"):
@@ -73,32 +78,11 @@ def test_a_path_with_another_name_is_refused(tmp_path: Path) -> None:
         find_dataset(tmp_path / "cells")
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (None, "no dataset.json"),
-        ("{", "no valid JSON"),
-        ("[]", "must hold an object"),
-        (json.dumps({"labels": {"background": 0}}), "lacks channel_names, numTraining, file_ending"),
-        (
-            json.dumps({"channel_names": {}, "labels": {"cell": 1}, "numTraining": 1, "file_ending": ".png"}),
-            '"background": 0',
-        ),
-    ],
-)
-def test_a_bad_dataset_json_is_refused(root: Path, text: str | None, message: str) -> None:
-    dataset = find_dataset("1", root)
-    if text is not None:
-        (dataset.raw_folder / "dataset.json").write_text(text)
-    with pytest.raises(DataError, match=message):
-        dataset.description()
-
-
-def test_exporting_makes_the_output_folders_and_tells_nnunet(root: Path) -> None:
+def test_exporting_tells_nnunet_and_makes_nothing(root: Path) -> None:
     folders = Folders.below(root)
+    before = list(root.iterdir())
     folders.export()
-    assert folders.preprocessed.is_dir()
-    assert folders.results.is_dir()
+    assert list(root.iterdir()) == before
     assert Folders.from_environment() == folders
 
 

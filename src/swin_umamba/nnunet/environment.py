@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -12,15 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from swin_umamba.errors import DataError, UsageError
+from swin_umamba.errors import UsageError
+from swin_umamba.nnunet.dataset_json import read_dataset_json
 
 PLANS_NAME = "SwinUMambaPlans"
 
 DATASET_NAME = re.compile(r"Dataset(\d{3})_.+")
 
 OUTPUT_FOLDERS = ("preprocessed", "results")
-
-REQUIRED_KEYS = ("channel_names", "labels", "numTraining", "file_ending")
 
 
 @dataclass(frozen=True)
@@ -63,12 +61,9 @@ class Folders:
         return cls(*(Path(os.environ[name]).expanduser().absolute() for name in names))
 
     def export(self) -> None:
-        """Make the two output folders and tell nnU-Net, here and in child processes, where all three are."""
+        """Tell nnU-Net, here and in child processes, where the folders are."""
         for name in ("raw", "preprocessed", "results"):
-            folder: Path = getattr(self, name)
-            if name != "raw":
-                folder.mkdir(parents=True, exist_ok=True)
-            os.environ[f"nnUNet_{name}"] = str(folder)
+            os.environ[f"nnUNet_{name}"] = str(getattr(self, name))
 
 
 @dataclass(frozen=True)
@@ -109,7 +104,7 @@ class Dataset:
         Raises
         ------
         DataError
-            If the file is missing, no JSON, or lacks a required key.
+            If the file is missing, no JSON, or lacks an entry, or one is wrong.
         """
         return read_dataset_json(self.raw_folder / "dataset.json")
 
@@ -144,42 +139,20 @@ def find_dataset(dataset: str | int | Path, root: str | Path | None = None) -> D
     Raises
     ------
     UsageError
-        If the folders are not known, or no data set or more than one has that number or name.
+        If there is no folder at that path, the folders are not known, or no data set or more than one has
+        that number or name.
     """
     path = Path(dataset).expanduser() if not isinstance(dataset, int) else None
     if path is not None and path.is_dir() and (len(path.parts) > 1 or (path / "dataset.json").exists()):
         return _dataset_at(path.absolute(), root)
+    if path is not None and len(path.parts) > 1:
+        raise UsageError(
+            "there is no such folder",
+            where=path.absolute(),
+            cure="give the path of a raw data set folder DatasetXXX_Name, or its number with --root DIR",
+        )
     folders = Folders.from_environment() if root is None else Folders.below(root)
     return Dataset(_resolve_name(str(dataset), folders), folders)
-
-
-def read_dataset_json(path: Path) -> dict[str, Any]:
-    """Read and check a ``dataset.json``; raises ``DataError`` that says what is wrong with it."""
-    if not path.is_file():
-        raise DataError("the data set has no dataset.json", where=path, cure="see nnU-Net's dataset format")
-    try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(
-            f"dataset.json is no valid JSON: {error}", where=path, cure="correct the file"
-        ) from error
-    if not isinstance(description, dict):
-        raise DataError("dataset.json must hold an object", where=path, cure="see nnU-Net's dataset format")
-    if "channel_names" not in description and "modality" in description:
-        description["channel_names"] = description["modality"]
-    missing = [key for key in REQUIRED_KEYS if key not in description]
-    if missing:
-        raise DataError(
-            "dataset.json lacks " + ", ".join(missing), where=path, cure="see nnU-Net's dataset format"
-        )
-    labels = description["labels"]
-    if not isinstance(labels, dict) or labels.get("background") != 0:
-        raise DataError(
-            'the labels in dataset.json must map names to numbers, with "background": 0',
-            where=path,
-            cure="correct the entry labels",
-        )
-    return description
 
 
 def _dataset_at(path: Path, root: str | Path | None) -> Dataset:

@@ -1,0 +1,110 @@
+"""Reading and checking ``dataset.json``, before nnU-Net takes its entries as they are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from swin_umamba.errors import DataError
+
+REQUIRED_KEYS = ("channel_names", "labels", "numTraining", "file_ending")
+
+FORMAT_CURE = (
+    'it needs entries such as "channel_names": {"0": "CT"}, "labels": {"background": 0, "liver": 1}, '
+    '"numTraining": 20, "file_ending": ".nii.gz"'
+)
+
+
+def read_dataset_json(path: Path) -> dict[str, Any]:
+    """Read a ``dataset.json`` and check every entry that planning and training rely on.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, no JSON, lacks an entry, or one has a value that nnU-Net cannot work with.
+    """
+    if not path.is_file():
+        raise DataError("the data set has no dataset.json", where=path, cure=f"write one: {FORMAT_CURE}")
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(
+            f"dataset.json is no valid JSON: {error}", where=path, cure="correct the file"
+        ) from error
+    if not isinstance(description, dict):
+        raise DataError("dataset.json must hold an object", where=path, cure=FORMAT_CURE)
+    if "channel_names" not in description and "modality" in description:
+        description["channel_names"] = description["modality"]
+    missing = [key for key in REQUIRED_KEYS if key not in description]
+    if missing:
+        raise DataError("dataset.json lacks " + ", ".join(missing), where=path, cure=FORMAT_CURE)
+    _check_labels(description, path)
+    _check_channels(description["channel_names"], path)
+    ending = description["file_ending"]
+    if not isinstance(ending, str) or not ending.startswith("."):
+        raise DataError(
+            f"file_ending in dataset.json is {ending!r}", where=path, cure='give an ending such as ".png"'
+        )
+    return description
+
+
+def _check_labels(description: dict[str, Any], path: Path) -> None:
+    labels = description["labels"]
+    if not isinstance(labels, dict) or not _is_number(labels.get("background")) or labels["background"] != 0:
+        raise DataError(
+            'the labels in dataset.json must map names to numbers, with "background": 0',
+            where=path,
+            cure="correct the entry labels",
+        )
+    for name, value in labels.items():
+        members = value if isinstance(value, list) and name != "ignore" else [value]
+        if not members or not all(_is_number(each) for each in members):
+            raise DataError(
+                f"the label {name!r} in dataset.json is {value!r}",
+                where=path,
+                cure="give a whole number, or a list of them for a region",
+            )
+    values = {
+        each
+        for name, value in labels.items()
+        if name != "ignore"
+        for each in (value if isinstance(value, list) else [value])
+    }
+    # The network has one output a label: a number beyond them would have none.
+    expected = set(range(len(values)))
+    if values != expected or labels.get("ignore", len(values)) != len(values):
+        raise DataError(
+            "the labels in dataset.json must count 0, 1, 2 ... without gaps, with ignore as the highest; "
+            f"they are {', '.join(f'{name}: {value}' for name, value in labels.items())}",
+            where=path,
+            cure="renumber the labels, there and in labelsTr",
+        )
+    regions = [value for name, value in labels.items() if name != "ignore" and value not in (0, [0])]
+    order = description.get("regions_class_order")
+    if any(isinstance(value, list) and len(value) > 1 for value in regions) and not (
+        isinstance(order, list) and len(order) == len(regions)
+    ):
+        raise DataError(
+            "dataset.json has regions, but no regions_class_order with one entry for each",
+            where=path,
+            cure="say which label each region gets, in the order of the regions; see nnU-Net's documentation",
+        )
+
+
+def _check_channels(channel_names: Any, path: Path) -> None:
+    if (
+        not isinstance(channel_names, dict)
+        or not channel_names
+        or set(channel_names) != {str(number) for number in range(len(channel_names))}
+        or not all(isinstance(name, str) for name in channel_names.values())
+    ):
+        raise DataError(
+            f"channel_names in dataset.json is {channel_names!r}",
+            where=path,
+            cure='number the channels from 0: {"0": "T1", "1": "T2"}',
+        )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
