@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from swin_umamba.errors import OutputError
-from swin_umamba.files import atomic_write, write_json, write_text
+from swin_umamba.files import SECONDS_UNTIL_STALE, atomic_write, check_output_folder, write_json, write_text
 
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX permissions and signals")
 
@@ -122,3 +122,35 @@ def test_killed_writer_leaves_a_whole_file(tmp_path: Path) -> None:
             writer.kill()
         text = path.read_text()
         assert text == text[0] * 200_000
+
+
+def test_what_a_killed_writer_left_is_removed_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stale = time.time() - SECONDS_UNTIL_STALE - 1
+    ages = {
+        ".writing-abcd1234a.txt": stale,
+        ".writing-abcd1234ba.txt": stale,  # of ba.txt
+        ".writing-efgh5678a.txt": time.time(),  # its writer may be alive
+        "a.txt.old": stale,
+    }
+    for name, changed in ages.items():
+        (tmp_path / name).write_text("half")
+        os.utime(tmp_path / name, (changed, changed))
+    write_text(tmp_path / "a.txt", "new")
+    assert names(tmp_path) == sorted({*ages, "a.txt"} - {".writing-abcd1234a.txt"})
+    later = time.time() + SECONDS_UNTIL_STALE + 1
+    monkeypatch.setattr(time, "time", lambda: later)
+    write_text(tmp_path / "a.txt", "newer")
+    assert names(tmp_path) == [".writing-abcd1234ba.txt", "a.txt", "a.txt.old"]
+
+
+def test_an_output_folder_is_checked_before_the_work(tmp_path: Path) -> None:
+    check_output_folder(tmp_path)
+    check_output_folder(tmp_path / "new" / "deep")
+    assert names(tmp_path) == []
+    (tmp_path / "file").write_text("mine")
+    for folder in (tmp_path / "file", tmp_path / "file" / "deep"):
+        with pytest.raises(OutputError, match="a file, not a folder") as caught:
+            check_output_folder(folder)
+        assert caught.value.where == str(tmp_path / "file")

@@ -5,12 +5,18 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from swin_umamba.errors import OutputError
+
+PREFIX = ".writing-"
+# A writer that has not touched its temporary file for so long is taken for dead: killed, or its machine lost.
+SECONDS_UNTIL_STALE = 600
 
 
 @contextmanager
@@ -19,7 +25,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
     The temporary file lies in the same folder (so that the replacement is one rename), keeps the full
     suffix of ``path`` (writers choose their format by it) and is synced to disk before the rename. If the
-    block raises, it is removed and ``path`` stays as it was.
+    block raises, it is removed and ``path`` stays as it was. What a killed writer of the same file has left
+    behind is removed, too.
 
     Parameters
     ----------
@@ -40,7 +47,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".writing-", suffix=path.name, dir=path.parent)
+        _remove_leftovers(path)
+        handle, name = tempfile.mkstemp(prefix=PREFIX, suffix=path.name, dir=path.parent)
         os.close(handle)
         temporary = Path(name)
         yield temporary
@@ -60,6 +68,27 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def check_output_folder(folder: str | Path) -> None:
+    """Raise ``OutputError`` if ``folder`` is no folder, or could not be made or written to; makes nothing.
+
+    For use before long work whose result goes there.
+    """
+    folder = Path(folder)
+    nearest = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    if not nearest.is_dir():
+        raise OutputError(
+            "results cannot be written there: it is a file, not a folder",
+            where=nearest,
+            cure="give another output folder, or move the file away",
+        )
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise OutputError(
+            "results cannot be written there: no permission",
+            where=nearest,
+            cure="give another output folder, or change its permissions",
+        )
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write ``text`` as UTF-8, atomically."""
     with atomic_write(path) as temporary:
@@ -69,6 +98,27 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, data: Any) -> None:
     """Write ``data`` as indented JSON, atomically. NaN is not JSON and raises ``ValueError``."""
     write_text(path, json.dumps(data, indent=2, allow_nan=False) + "\n")
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove temporary files of ``path`` that no living writer can have."""
+    for leftover in _temporary_files(path.parent):
+        # The name in between is mkstemp's: without comparing the length, "a.txt" would match "ba.txt".
+        same_target = leftover.name[len(PREFIX) + 8 :] == path.name
+        with suppress(OSError):
+            if same_target and time.time() - leftover.stat().st_mtime > SECONDS_UNTIL_STALE:
+                leftover.unlink()
+
+
+@cache
+def _temporary_files(folder: Path) -> tuple[Path, ...]:
+    """Return the temporary files that were there before this process wrote to ``folder``.
+
+    Kept, as listing a folder anew for each file would take quadratic time.
+    """
+    with suppress(OSError), os.scandir(folder) as entries:
+        return tuple(folder / entry.name for entry in entries if entry.name.startswith(PREFIX))
+    return ()
 
 
 def _sync(path: Path) -> None:

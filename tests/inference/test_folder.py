@@ -55,6 +55,15 @@ def test_a_corrupt_image_fails_alone(one: Predictor, images: Path, tmp_path: Pat
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "c.png"]
 
 
+def test_a_file_as_output_folder_is_found_before_any_work(
+    one: Predictor, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Predictor, "predict", None)
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(OutputError, match="a file, not a folder"):
+        one.predict_folder(images, tmp_path / "out")
+
+
 def test_wrong_channels_fail_alone(one: Predictor, images: Path, tmp_path: Path) -> None:
     PillowImage.fromarray(np.zeros((40, 50, 3), np.uint8)).save(images / "colour.png")
     results = {result.case: result for result in one.predict_folder(images, tmp_path / "out")}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from swin_umamba.data.image_io import image_stem, write_labels, write_probabilities
 from swin_umamba.errors import OutputError, SwinUMambaError
+from swin_umamba.files import check_output_folder
 from swin_umamba.inference.cases import Case, find_cases, output_paths
 from swin_umamba.progress import progress
 
@@ -87,6 +88,7 @@ def predict_folder(
     """
     cases = find_cases(inputs, len(predictor.channel_names))
     paths = output_paths(cases, output, str(predictor.model.dataset_json.get("file_ending", "")))
+    check_output_folder(paths[0].parent)
     pairs = list(zip(cases, paths, strict=True))
     return [
         _predict_case(predictor, case, path, probabilities=probabilities, overwrite=overwrite)
