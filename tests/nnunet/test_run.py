@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
 from PIL import Image as PILImage
 
-from swin_umamba.errors import CheckpointError, DataError, TrainingError, UsageError
+from swin_umamba.errors import CheckpointError, DataError, OutputError, TrainingError, UsageError
 from swin_umamba.nnunet import run
 from swin_umamba.nnunet.environment import Dataset
 from swin_umamba.nnunet.interrupt import Terminated
@@ -93,6 +94,62 @@ def test_plan_refuses_bad_data_and_writes_nothing(raw_dataset: Dataset) -> None:
     with pytest.raises(DataError, match="value 9"):
         plan(raw_dataset, workers=1)
     assert not raw_dataset.folders.preprocessed.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"patch_size": (48, 64)}, "patch size"),
+        ({"batch_size": 0}, "batch size"),
+        ({"workers": -1}, "workers"),
+    ],
+)
+def test_plan_refuses_bad_options_and_writes_nothing(
+    raw_dataset: Dataset, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        plan(raw_dataset, **options)
+    assert not raw_dataset.folders.preprocessed.exists()
+
+
+def test_an_interrupted_plan_leaves_no_half_folder(
+    raw_dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(DefaultPreprocessor, "run_case_save", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        plan(raw_dataset, workers=1)
+    assert not list(raw_dataset.preprocessed_folder.glob("*.unfinished"))
+
+
+def test_plan_names_a_file_in_the_place_of_a_folder(raw_dataset: Dataset) -> None:
+    raw_dataset.folders.preprocessed.write_text("mine")
+    with pytest.raises(OutputError, match="a file, not a folder"):
+        plan(raw_dataset, workers=1)
+    assert raw_dataset.folders.preprocessed.read_text() == "mine"
+
+
+def test_train_names_a_file_in_the_place_of_a_folder(planned_dataset: Dataset) -> None:
+    planned_dataset.folders.results.write_text("mine")
+    with pytest.raises(OutputError, match="a file, not a folder"):
+        train_shortly(planned_dataset)
+    assert planned_dataset.folders.results.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"continue_training": True}, {"trainer": "nnUNetTrainerSwinUMambaD", "pretrained": "nowhere.pth"}],
+)
+def test_a_failed_start_of_training_leaves_nothing(planned_dataset: Dataset, options: dict[str, Any]) -> None:
+    with pytest.raises(TrainingError):
+        train_shortly(planned_dataset, **options)
+    assert not planned_dataset.folders.results.exists()
+    planned_dataset.folders.results.mkdir()
+    with pytest.raises(TrainingError):
+        train_shortly(planned_dataset, **options)
+    assert list(planned_dataset.folders.results.iterdir()) == []
 
 
 def test_plan_again_replaces_read_only_files(planned_dataset: Dataset) -> None:

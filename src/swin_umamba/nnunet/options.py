@@ -105,6 +105,8 @@ class TrainingOptions:
             value = getattr(self, name)
             if value is not None and value < 0:
                 raise UsageError(f"{name} is {value}", cure="give 0 or more")
+        if self.seed is not None and self.seed >= 2**32:
+            raise UsageError(f"seed is {self.seed}", cure="give a number below 2**32")
         if self.learning_rate is not None and not 0 < self.learning_rate < 1:
             raise UsageError(f"learning_rate is {self.learning_rate}", cure="give a number between 0 and 1")
         if self.schedule not in SCHEDULES:

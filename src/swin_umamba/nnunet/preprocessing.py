@@ -93,8 +93,12 @@ def preprocess(dataset: Dataset, cases: Sequence[Case], plans_name: str, workers
         for case in cases
     ]
     preprocessor = configuration.preprocessor_class(verbose=False)
-    for _ in _each_case(preprocessor.run_case_save, cases, tasks, workers, "preprocessing"):
-        pass
+    try:
+        for _ in _each_case(preprocessor.run_case_save, cases, tasks, workers, "preprocessing"):
+            pass
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
     shutil.rmtree(folder, ignore_errors=True)
     unfinished.rename(folder)
     for case in cases:

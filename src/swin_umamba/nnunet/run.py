@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from swin_umamba.errors import DataError, TrainingError, UsageError
+from swin_umamba.files import check_output_folder
 from swin_umamba.nnunet.environment import PLANS_NAME, Dataset, environment_variable
-from swin_umamba.nnunet.options import TrainingOptions
+from swin_umamba.nnunet.options import TrainingOptions, check_patch_size
 
 if TYPE_CHECKING:
     from swin_umamba.nnunet.integrity import Case
@@ -100,11 +101,20 @@ def plan(
     ------
     DataError
         If anything is wrong with the data; nothing is written then.
+    UsageError
+        If an option is impossible.
+    OutputError
+        If the preprocessed folder cannot be written to.
     """
     from swin_umamba.nnunet.integrity import check_dataset
 
     if batch_size is not None and batch_size < 1:
         raise UsageError(f"batch size is {batch_size}", cure="give a whole number of at least 1")
+    if workers is not None and workers < 0:
+        raise UsageError(f"workers is {workers}", cure="give 0 or more")
+    if patch_size is not None:
+        check_patch_size(patch_size)
+    check_output_folder(dataset.preprocessed_folder)
     cases = check_dataset(dataset)
     dataset.folders.export()
     workers = min(DEFAULT_WORKERS, os.cpu_count() or 1) if workers is None else workers
@@ -147,15 +157,20 @@ def train(
     UsageError
         If an option is impossible or contradicts the run that is to go on.
     TrainingError
-        If the data are not planned, the fold has been trained already, or training fails.
+        If the data are not planned, the fold has been trained already, or training fails. If it fails before
+        the first step, no file or folder is left behind.
+    OutputError
+        If the results folder cannot be written to.
     KeyboardInterrupt
         After Ctrl-C or SIGTERM (then as ``Terminated``), when the state has been saved.
     """
     given = TrainingOptions(**options)
     dataset.folders.export()
     plans, description = _read_planned(dataset, plans_name)
-    with stdout_to_log():
+    check_output_folder(dataset.folders.results)
+    with stdout_to_log(), _no_traces_of_failed_starts(dataset.folders.results) as started:
         trainer = _make_trainer(plans, description, given)
+        started.append(trainer)
         _check_fold(dataset, trainer, given.fold)
         fold_folder = Path(trainer.output_folder)
         if continue_training:
@@ -179,6 +194,34 @@ def train(
 def _validation_dice(fold_folder: Path) -> float:
     summary = json.loads((fold_folder / "validation" / "summary.json").read_text(encoding="utf-8"))
     return float(summary["foreground_mean"]["Dice"])
+
+
+@contextlib.contextmanager
+def _no_traces_of_failed_starts(results: Path) -> Iterator[list[RobustTrainer]]:
+    """Remove the log and the folders that a trainer has made if it fails before it trains.
+
+    nnU-Net's trainers make them when they are constructed. Yields a list for the trainer.
+    """
+    existed = results.exists()
+    trainers: list[RobustTrainer] = []
+    try:
+        yield trainers
+    except BaseException:
+        for trainer in trainers:
+            if not trainer.has_trained:
+                Path(trainer.log_file).unlink(missing_ok=True)
+                _remove_empty_folders(Path(trainer.output_folder), results, include_top=not existed)
+        raise
+
+
+def _remove_empty_folders(folder: Path, top: Path, *, include_top: bool) -> None:
+    """Remove ``folder`` and its parents up to ``top`` as long as they are empty."""
+    with contextlib.suppress(OSError):
+        while folder != top:
+            folder.rmdir()
+            folder = folder.parent
+        if include_top:
+            top.rmdir()
 
 
 @contextlib.contextmanager

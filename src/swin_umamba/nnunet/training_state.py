@@ -135,9 +135,8 @@ def log_epoch(log: MetaLogger, epoch: int, num_epochs: int) -> None:
     """Say in one line how an epoch went and how long the rest will take."""
     value = {name: log.get_value(name, step=-1) for name in log.get_checkpoint()}
     seconds = value["epoch_end_timestamps"] - value["epoch_start_timestamps"]
-    minutes_left = round(seconds * (num_epochs - epoch - 1) / 60)
     logger.info(
-        "epoch %d/%d: loss %.4f, validation loss %.4f, pseudo Dice %.4f, lr %.3g, %.1f s, %d:%02d h left",
+        "epoch %d/%d: loss %.4f, validation loss %.4f, pseudo Dice %.4f, lr %.3g, %.1f s%s",
         epoch + 1,
         num_epochs,
         value["train_losses"],
@@ -145,5 +144,15 @@ def log_epoch(log: MetaLogger, epoch: int, num_epochs: int) -> None:
         value["mean_fg_dice"],
         value["lrs"],
         seconds,
-        *divmod(minutes_left, 60),
+        _time_left(seconds * (num_epochs - epoch - 1)),
     )
+
+
+def _time_left(seconds: float) -> str:
+    """Return ``, 2 min left`` and so on; nothing after the last epoch."""
+    if seconds <= 0:
+        return ""
+    hours, minutes = divmod(round(seconds / 60), 60)
+    if hours:
+        return f", {hours} h {minutes} min left"
+    return f", {minutes} min left" if minutes else f", {round(seconds)} s left"
