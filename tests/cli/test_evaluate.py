@@ -11,7 +11,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from swin_umamba.cli import evaluate
-from swin_umamba.errors import DataError
+from swin_umamba.errors import DataError, OutputError
 
 
 @pytest.fixture
@@ -72,6 +72,15 @@ def test_missing_predictions(folders: Path, capsys: pytest.CaptureFixture[str]) 
     assert caught.value.exit_code == 1
     assert run(folders, "--missing", "worst") == 0
     assert "1 cases have no prediction" in capsys.readouterr().out
+
+
+def test_an_unusable_output_folder_is_found_before_any_work(
+    folders: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folders / "file").write_text("mine")
+    with pytest.raises(OutputError, match="a file, not a folder"):
+        run(folders, "--output", str(folders / "file"))
+    assert capsys.readouterr().out == ""
 
 
 def test_labels_and_dataset_json_exclude_each_other(folders: Path) -> None:

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import argparse
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +15,7 @@ import pytest
 from swin_umamba.cli import main as main_module
 from swin_umamba.cli.main import main
 from swin_umamba.errors import DataError, UsageError
+from swin_umamba.files import atomic_write
 
 HEAVY = ("torch", "nnunetv2", "numpy", "numba", "scipy")
 
@@ -77,10 +82,18 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("arguments", [["predikt"], [], ["predict"], ["doctor", "--no-such-option"]])
 def test_wrong_usage_is_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as exit_info:
-        main(arguments)
-    assert exit_info.value.code == 2
-    assert "usage:" in capsys.readouterr().err
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ")
+    assert "--help" in captured.err
+
+
+def test_wrong_usage_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "1", "--batch-size", "many", "--json"]) == 2
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["what"] == "argument --batch-size: invalid int value: 'many'"
+    assert error["where"] == "swin-umamba plan"
 
 
 def test_exit_code_of_a_verb_is_passed_on(raising: Callable[[BaseException | int], None]) -> None:
@@ -133,8 +146,26 @@ def test_interruption_is_130(
     raising: Callable[[BaseException | int], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     raising(KeyboardInterrupt())
-    assert main(["work"]) == 130
-    assert capsys.readouterr().err == "interrupted\n"
+    assert main(["work", "--json"]) == 130
+    captured = capsys.readouterr()
+    assert captured.err == "error: interrupted\n"
+    assert json.loads(captured.out)["error"]["what"] == "interrupted"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_termination_is_143_and_lets_the_verb_clean_up(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def run(args: argparse.Namespace) -> int:
+        with atomic_write(tmp_path / "result"):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return 0
+
+    verb = SimpleNamespace(HELP="", add_arguments=lambda parser: None, run=run)
+    monkeypatch.setattr(main_module, "VERBS", ("work",))
+    monkeypatch.setattr(main_module, "importlib", SimpleNamespace(import_module=lambda name: verb))
+    assert main(["work"]) == 143
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_closed_pipe_is_no_traceback() -> None:

@@ -139,7 +139,7 @@ def check_processors() -> Iterator[Finding]:
             "check nvidia-smi and the driver",
         )
     else:
-        yield Finding("cuda", "ok", "none: PyTorch is built without")
+        yield Finding("cuda", "ok", "none: this PyTorch is built without CUDA")
     yield Finding("mps", "ok", "available" if torch.backends.mps.is_available() else "none")
 
 

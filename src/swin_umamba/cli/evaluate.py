@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from swin_umamba.files import check_output_folder
+
 if TYPE_CHECKING:
     from swin_umamba.evaluation.classes import LabelClasses
     from swin_umamba.evaluation.results import Evaluation
@@ -52,6 +54,8 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate, print the table or JSON, write the files; 1 if a case failed."""
     from swin_umamba.evaluation.evaluate import evaluate_folders
 
+    if args.output is not None:
+        check_output_folder(args.output)
     evaluation = evaluate_folders(
         args.predictions,
         args.references,
@@ -60,12 +64,16 @@ def run(args: argparse.Namespace) -> int:
         missing=args.missing,
         num_workers=args.num_workers,
     )
-    print(json.dumps(evaluation.to_dict(), indent=2) if args.json else _table(evaluation))
+    if not args.json:
+        print(_table(evaluation))
     for failure in evaluation.failures:
         print(f"error: case {failure.case} could not be evaluated: {failure.error}", file=sys.stderr)
     if args.output is not None:
         for path in evaluation.write(args.output):
             logger.info("wrote %s", path)
+    if args.json:
+        # Last, so that stdout holds either this or an error.
+        print(json.dumps(evaluation.to_dict(), indent=2))
     return 1 if evaluation.failures else 0
 
 

@@ -9,15 +9,18 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from swin_umamba import __version__
-from swin_umamba.errors import SwinUMambaError
+from swin_umamba.errors import SwinUMambaError, UsageError
+from swin_umamba.nnunet.interrupt import Terminated, terminate_as_interrupt
 
 # Each verb is a module of this package with HELP, add_arguments(parser) and run(args) -> exit code.
 VERBS = ("demo", "plan", "train", "predict", "evaluate", "doctor", "env")
 
 EPILOG = """\
-exit codes: 0 success, 1 something failed (the message names it), 2 wrong usage, 130 interrupted
+exit codes: 0 success, 1 something failed (the message names it), 2 wrong usage, 130 Ctrl-C,
+143 terminated
 start with: swin-umamba doctor, then swin-umamba demo
 """
 
@@ -33,23 +36,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit code: 0 success, 1 something failed, 2 wrong usage, 130 interrupted.
+        The exit code: 0 success, 1 something failed, 2 wrong usage, 130 after Ctrl-C, 143 after SIGTERM.
     """
-    args = build_parser().parse_args(argv)
+    argv = sys.argv[1:] if argv is None else argv
+    try:
+        args = build_parser().parse_args(argv)
+    except UsageError as error:
+        report_error(error, as_json="--json" in argv)
+        return error.exit_code
     logging.basicConfig(format="%(message)s")
     # Only our own messages: libraries have many that mean nothing to a user of ours.
     logging.getLogger("swin_umamba").setLevel(logging.DEBUG if args.debug else logging.INFO)
     verb = importlib.import_module(f"swin_umamba.cli.{args.verb}")
     try:
-        return verb.run(args)
+        with terminate_as_interrupt():
+            return verb.run(args)
     except SwinUMambaError as error:
         if args.debug:
             raise
         report_error(error, as_json=args.json)
         return error.exit_code
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as interrupt:
+        cure = getattr(verb, "AFTER_INTERRUPT", None)
+        report_error(SwinUMambaError("interrupted", cure=cure), as_json=args.json)
+        return 143 if isinstance(interrupt, Terminated) else 130
     except BrokenPipeError:
         # The reader of our output (head, less) has gone; Python would complain once more while it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -68,9 +78,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
+class _Parser(argparse.ArgumentParser):
+    """Raises its errors, so that they are reported like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, where=self.prog, cure=f"see {self.prog} --help")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all verbs."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="swin-umamba",
         description="Swin-UMamba segmentation: train, predict and evaluate through stock nnU-Net.",
         epilog=EPILOG,

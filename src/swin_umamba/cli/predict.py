@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 HELP = "segment images with a trained model"
 
+AFTER_INTERRUPT = "go on with the same command: finished cases are kept"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this verb."""

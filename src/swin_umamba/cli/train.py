@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import sys
 from functools import partial
 from typing import Any
 
 HELP = "train one fold through nnU-Net with the recipe of the paper, and validate it"
+
+AFTER_INTERRUPT = "go on with the same command and --continue"
 
 NOT_FOR_TRAINING = ("dataset", "root", "verb", "json", "debug")
 
@@ -81,17 +82,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the verb; 130 after Ctrl-C, 143 after SIGTERM."""
+    """Run the verb."""
     from swin_umamba.nnunet.environment import find_dataset
-    from swin_umamba.nnunet.interrupt import Terminated
     from swin_umamba.nnunet.run import train
 
     dataset = find_dataset(args.dataset, getattr(args, "root", None))
-    try:
-        result = train(dataset, **_given_options(args))
-    except KeyboardInterrupt as interrupt:
-        print("interrupted; go on with the same command and --continue", file=sys.stderr)
-        return 143 if isinstance(interrupt, Terminated) else 130
+    result = train(dataset, **_given_options(args))
     dice = None if math.isnan(result.validation_dice) else result.validation_dice
     if args.json:
         print(
