@@ -124,6 +124,12 @@ def test_killed_writer_leaves_a_whole_file(tmp_path: Path) -> None:
         assert text == text[0] * 200_000
 
 
+def test_a_failed_write_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(OutputError), atomic_write(tmp_path / "new" / "deep" / "a.txt"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert names(tmp_path) == []
+
+
 def test_what_a_killed_writer_left_is_removed_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

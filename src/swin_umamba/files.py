@@ -25,8 +25,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
     The temporary file lies in the same folder (so that the replacement is one rename), keeps the full
     suffix of ``path`` (writers choose their format by it) and is synced to disk before the rename. If the
-    block raises, it is removed and ``path`` stays as it was. What a killed writer of the same file has left
-    behind is removed, too.
+    block raises, it and the folders made for it are removed and ``path`` stays as it was. What a killed
+    writer of the same file has left behind is removed, too.
 
     Parameters
     ----------
@@ -45,6 +45,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     temporary: Path | None = None
+    replaced = False
+    made = [folder for folder in path.parents if not folder.exists()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(path)
@@ -56,6 +58,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         # mkstemp makes files private; a result gets the permissions that any new file would get.
         temporary.chmod(0o666 & ~_current_umask())
         os.replace(temporary, path)
+        replaced = True
         _sync(path.parent)
     except OSError as error:
         raise OutputError(
@@ -66,6 +69,10 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+        if not replaced:
+            with suppress(OSError):  # another writer may have put something there
+                for folder in made:
+                    folder.rmdir()
 
 
 def check_output_folder(folder: str | Path) -> None:

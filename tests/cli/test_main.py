@@ -142,6 +142,16 @@ def test_an_unexpected_error_names_the_way_to_report_it(
     assert "Traceback" not in message
 
 
+def test_an_error_of_the_system_names_the_file(
+    raising: Callable[[BaseException | int], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    raising(PermissionError(13, "Permission denied", "a.json"))
+    assert main(["work"]) == 1
+    message = capsys.readouterr().err
+    assert message.startswith("error: the system refused to open or write a file: [Errno 13]")
+    assert "where: a.json" in message
+
+
 def test_interruption_is_130(
     raising: Callable[[BaseException | int], None], capsys: pytest.CaptureFixture[str]
 ) -> None:

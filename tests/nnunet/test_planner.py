@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -108,3 +109,20 @@ def test_a_patch_that_is_no_multiple_of_32_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match="multiples of 32"):
         plan_2d(tmp_path, monkeypatch, (1, 512, 640), 100, patch_size=patch_size)
+
+
+@pytest.mark.parametrize("damaged", ["{", "{}", "[]", '{"configurations": 1}'])
+def test_damaged_plans_are_replaced_and_added_configurations_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: str
+) -> None:
+    plan_2d(tmp_path, monkeypatch, (1, 512, 640), 100)
+    (path,) = (tmp_path / "preprocessed").glob("*/SwinUMambaPlans.json")
+    good = path.read_text()
+    path.write_text(damaged)
+    SwinUMambaPlanner(path.parent.name).plan_experiment()
+    assert path.read_text() == good
+    plans = json.loads(good)
+    own = {"inherits_from": "2d", "batch_size": 3}
+    path.write_text(json.dumps(plans | {"configurations": plans["configurations"] | {"own": own}}))
+    SwinUMambaPlanner(path.parent.name).plan_experiment()
+    assert json.loads(path.read_text())["configurations"] == plans["configurations"] | {"own": own}

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from swin_umamba import __version__
-from swin_umamba.errors import SwinUMambaError, UsageError
+from swin_umamba.errors import OutputError, SwinUMambaError, UsageError
 from swin_umamba.nnunet.interrupt import Terminated, terminate_as_interrupt
 
 # Each verb is a module of this package with HELP, add_arguments(parser) and run(args) -> exit code.
@@ -63,6 +63,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # The reader of our output (head, less) has gone; Python would complain once more while it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        if args.debug:
+            raise
+        report_error(
+            OutputError(
+                f"the system refused to open or write a file: {error}",
+                where=error.filename or f"swin-umamba {args.verb}",
+                cure="check free space and permissions, also of the folder for temporary files (TMPDIR); "
+                "with --debug the full traceback is shown",
+            ),
+            as_json=args.json,
+        )
         return 1
     except Exception as error:
         if args.debug:

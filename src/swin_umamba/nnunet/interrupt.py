@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -20,7 +21,13 @@ def terminate_as_interrupt() -> Iterator[None]:
         yield
         return
 
+    owner = os.getpid()
+
     def raise_terminated(signal_number: int, frame: FrameType | None) -> None:
+        if os.getpid() != owner:
+            # A forked child has inherited this handler: let it end as if it had not.
+            signal.signal(signal_number, signal.SIG_DFL)
+            os.kill(os.getpid(), signal_number)
         raise Terminated
 
     previous = signal.signal(signal.SIGTERM, raise_terminated)

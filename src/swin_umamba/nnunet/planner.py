@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import logging
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
+from nnunetv2.paths import nnUNet_preprocessed
+from nnunetv2.utilities.json_export import recursive_fix_for_json_export
 
+from swin_umamba.files import write_json
 from swin_umamba.models.network import STRIDE
 from swin_umamba.nnunet.environment import PLANS_NAME
 from swin_umamba.nnunet.options import check_patch_size
@@ -16,6 +22,19 @@ from swin_umamba.nnunet.options import check_patch_size
 # rule that its reference was measured for a batch of 2 makes it the old one.
 SHRINKING_BATCH_SIZE = 2
 UNLIMITED = 1e18
+
+logger = logging.getLogger(__name__)
+
+
+def _configurations(path: Path) -> dict[str, Any]:
+    """Return the configurations of a plans file; none if it is not there or damaged."""
+    if not path.is_file():
+        return {}
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8"))["configurations"])
+    except (ValueError, KeyError, TypeError) as error:
+        logger.warning("%s is damaged and is replaced: %s", path, error)
+        return {}
 
 
 class SwinUMambaPlanner(ExperimentPlanner):
@@ -93,9 +112,11 @@ class SwinUMambaPlanner(ExperimentPlanner):
         return plan
 
     def save_plans(self, plans: dict[str, Any]) -> None:
-        """Write the plans with the 2D configuration only; the networks have no other."""
-        plans["configurations"] = {"2d": plans["configurations"]["2d"]}
-        super().save_plans(plans)
+        """Write the plans with the 2D configuration, and those that the user has added to earlier plans."""
+        recursive_fix_for_json_export(plans)
+        path = Path(nnUNet_preprocessed) / self.dataset_name / f"{self.plans_identifier}.json"
+        plans["configurations"] = _configurations(path) | {"2d": plans["configurations"]["2d"]}
+        write_json(path, plans)
 
     def _plan_with_old_rule(
         self, spacing: np.ndarray, median_shape: np.ndarray, *rest: Any

@@ -19,7 +19,7 @@ from nnunetv2.experiment_planning.dataset_fingerprint.fingerprint_extractor impo
 from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from_dataset_json
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from swin_umamba.errors import DataError
+from swin_umamba.errors import DataError, OutputError
 from swin_umamba.files import atomic_write, write_json
 from swin_umamba.nnunet.environment import Dataset
 from swin_umamba.nnunet.integrity import Case
@@ -135,13 +135,20 @@ def _each_case(
     workers: int,
     description: str,
 ) -> Iterator[Any]:
-    """Yield ``function(*task)`` for each case in order; raise ``DataError`` naming the case that fails."""
+    """Yield ``function(*task)`` for each case in order; an error names the case that fails."""
     with _submitter(workers) as submit:
         futures = [submit(function, *task) for task in tasks]
         for case, future in zip(progress(cases, description, total=len(cases)), futures, strict=True):
             try:
                 yield future() if callable(future) else future.result()
-            except (ValueError, RuntimeError, AssertionError, IndexError, OSError) as error:
+            except OSError as error:
+                # The images have been read before, in the check of the data.
+                raise OutputError(
+                    f"{description} failed: {error.strerror or error}",
+                    where=error.filename or f"case {case.name} ({case.images[0]})",
+                    cure="check free space and permissions of the preprocessed folder, then this case",
+                ) from error
+            except (ValueError, RuntimeError, AssertionError, IndexError) as error:
                 raise DataError(
                     f"{description} failed: {type(error).__name__}: {error}",
                     where=f"case {case.name} ({case.images[0]})",
