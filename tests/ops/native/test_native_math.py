@@ -9,7 +9,7 @@ import pytest
 from numba import njit
 
 from swin_umamba.ops.native import math
-from swin_umamba.ops.native.vector import load, row_sums, store
+from swin_umamba.ops.native.vector import load, row_products, store
 
 EXP2_ULP = 2.0
 SOFTPLUS_ULP = 4.0
@@ -25,13 +25,13 @@ def apply_exp2(x: np.ndarray, y: np.ndarray) -> None:
 @njit
 def apply_softplus(x: np.ndarray, y: np.ndarray) -> None:
     for i in range(0, x.size, 16):
-        store(y, i, math.softplus(load(x, i)))
+        store(y, i, math.softplus_and_sigmoid(load(x, i))[0])
 
 
 @njit
 def apply_sigmoid(x: np.ndarray, y: np.ndarray) -> None:
     for i in range(0, x.size, 16):
-        store(y, i, math.sigmoid(load(x, i)))
+        store(y, i, math.softplus_and_sigmoid(load(x, i))[1])
 
 
 def evaluate(function: Callable[[np.ndarray, np.ndarray], None], x: np.ndarray) -> np.ndarray:
@@ -95,12 +95,13 @@ def test_softplus_and_sigmoid_at_their_ends(
     np.testing.assert_allclose(evaluate(function, x), expected, rtol=0, atol=2e-38)
 
 
-def test_row_sums() -> None:
+def test_row_products() -> None:
     @njit
-    def sum_rows(rows: np.ndarray, sums: np.ndarray) -> None:
-        store(sums, 0, row_sums(rows, 16))
+    def multiply_rows(x: np.ndarray, y: np.ndarray, products: np.ndarray) -> None:
+        store(products, 0, row_products(x, 16, y, 32))
 
-    rows = np.random.default_rng(0).integers(-100, 100, (17, 16)).astype(np.float32)
-    sums = np.zeros(16, dtype=np.float32)
-    sum_rows(rows, sums)
-    np.testing.assert_array_equal(sums, rows[1:].sum(axis=1))
+    generator = np.random.default_rng(0)
+    x, y = generator.integers(-100, 100, (2, 18, 16)).astype(np.float32)
+    products = np.zeros(16, dtype=np.float32)
+    multiply_rows(x, y, products)
+    np.testing.assert_array_equal(products, (x[1:17] * y[2:18]).sum(axis=1))

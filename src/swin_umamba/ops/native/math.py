@@ -133,21 +133,14 @@ def canonical_nan(typingctx: Any, x: types.Type) -> Any:
 
 
 @njit(nogil=True)
-def softplus(x):  # type: ignore[no-untyped-def]
-    """log(1 + e^x)."""
-    x = canonical_nan(x)
-    zero = splat(np.float32(0.0))
-    positive = select_negative(x, zero, x)
-    return positive + _log1p_of_fraction(_exp_of_negative(select_negative(x, x, zero - x)))
-
-
-@njit(nogil=True)
-def sigmoid(x):  # type: ignore[no-untyped-def]
-    """1 / (1 + e^-x)."""
+def softplus_and_sigmoid(x):  # type: ignore[no-untyped-def]
+    """log(1 + e^x) and its derivative 1 / (1 + e^-x), which share the exponential."""
     x = canonical_nan(x)
     zero, one = splat(np.float32(0.0)), splat(np.float32(1.0))
     power = _exp_of_negative(select_negative(x, x, zero - x))
-    return select_negative(x, power, one) / (one + power)
+    softplus = select_negative(x, zero, x) + _log1p_of_fraction(power)
+    sigmoid = select_negative(x, power, one) / (one + power)
+    return softplus, sigmoid
 
 
 @njit(nogil=True)

@@ -1,13 +1,14 @@
-"""Backward kernels of the selective scan over sequences.
+"""Backward kernels of the selective scan over sequences (the adjoint itself is in ``adjoint.py``).
 
-As in ``ss2d_backward.py``, with the step size given instead of projected; the gradient of the last state is
-where the adjoint starts from. The gradients of B and C are sums over the channels of a group: one partial sum
-per work item, added in order, so that no bit depends on the number of threads.
+The gradient of the last state is where the adjoint starts from. The gradients of B and C are sums over the
+channels of a group: one partial sum per work item, added in order, so that no bit depends on the number of
+threads.
 """
 
 from __future__ import annotations
 
-from swin_umamba.ops.native.chunk import CHUNK, chunk_count, input_gradients, scan_chunk_backward
+from swin_umamba.ops.native.adjoint import input_gradients, new_tiles, scan_chunk_backward
+from swin_umamba.ops.native.chunk import CHUNK, chunk_count
 from swin_umamba.ops.native.compile import kernel
 from swin_umamba.ops.native.selective_tiles import (
     discretize,
@@ -33,17 +34,7 @@ def selective_backward(  # type: ignore[no-untyped-def]
     channel).
     """
     length, d_state = u.shape[2], A.shape[1]
-    u_tile = zeros_aligned(CHUNK * LANES)
-    delta_tile = zeros_aligned(CHUNK * LANES)
-    delta_u = zeros_aligned(CHUNK * LANES)
-    slope = zeros_aligned(CHUNK * LANES)
-    grad_output = zeros_aligned(CHUNK * LANES)
-    grad_step = zeros_aligned(CHUNK * LANES)
-    grad_delta_u = zeros_aligned(CHUNK * LANES)
-    decays = zeros_aligned(CHUNK * LANES)
-    h = zeros_aligned(CHUNK * LANES)
-    products_B = zeros_aligned(CHUNK * LANES)
-    products_C = zeros_aligned(CHUNK * LANES)
+    tiles = new_tiles()
     rows = zeros_aligned(CHUNK * 2 * d_state).reshape(CHUNK, 2 * d_state)
     blocks = (last_channel - first_channel + LANES - 1) // LANES
     h_first = zeros_aligned(d_state * LANES).reshape(d_state, LANES)
@@ -74,24 +65,16 @@ def selective_backward(  # type: ignore[no-untyped-def]
             gather_channel_values(channel, lanes, A, A_tile)
             gather_channel_values(channel, lanes, D, D_tile)
             gather_channel_values(channel, lanes, delta_bias, bias_tile)
-            gather_sequence(batch, channel, lanes, first_step, steps, u, u_tile)
-            gather_sequence(batch, channel, lanes, first_step, steps, delta, delta_tile)
-            gather_sequence(batch, channel, lanes, first_step, steps, grad_y, grad_output)
-            discretize(steps, delta_tile, bias_tile, with_softplus, u_tile, delta_u, slope)
-            clear(grad_step)
-            clear(grad_delta_u)
+            gather_sequence(batch, channel, lanes, first_step, steps, u, tiles.u)
+            gather_sequence(batch, channel, lanes, first_step, steps, delta, tiles.delta)
+            gather_sequence(batch, channel, lanes, first_step, steps, grad_y, tiles.grad_y)
+            discretize(steps, tiles.delta, bias_tile, with_softplus, tiles.u, tiles.delta_u, tiles.slope)
             scan_chunk_backward(
-                steps, grad_output, delta_tile, delta_u, A_tile, rows, 0, h_first,
-                decays, h, products_B, products_C,
-                carry[block], grad_step, grad_delta_u, grad_A_tiles[block], grad_B, grad_C,
-            )  # fmt: skip
-            # The products are done with: their tile takes the gradient of u.
-            input_gradients(
-                steps, u_tile, delta_tile, slope, grad_output, grad_step, grad_delta_u, load(D_tile, 0),
-                grad_D_tiles[block], grad_bias_tiles[block], products_B,
-            )  # fmt: skip
-            scatter_sequence(batch, channel, lanes, first_step, steps, products_B, grad_u)
-            scatter_sequence(batch, channel, lanes, first_step, steps, grad_step, grad_delta)
+                steps, tiles, A_tile, rows, 0, h_first, carry[block], grad_A_tiles[block], grad_B, grad_C
+            )
+            input_gradients(steps, tiles, load(D_tile, 0), grad_D_tiles[block], grad_bias_tiles[block])
+            scatter_sequence(batch, channel, lanes, first_step, steps, tiles.grad_u, grad_u)
+            scatter_sequence(batch, channel, lanes, first_step, steps, tiles.grad_delta, grad_delta)
 
     for block in range(blocks):
         channel = first_channel + block * LANES

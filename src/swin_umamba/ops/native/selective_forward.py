@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from swin_umamba.ops.native.chunk import CHUNK, chunk_count, scan_chunk
+from swin_umamba.ops.native.chunk import CHUNK, chunk_count, scan_chunk, start_output
 from swin_umamba.ops.native.compile import kernel
 from swin_umamba.ops.native.selective_tiles import (
     discretize,
@@ -12,7 +12,7 @@ from swin_umamba.ops.native.selective_tiles import (
     scatter_channel_values,
     scatter_sequence,
 )
-from swin_umamba.ops.native.vector import LANES, load, store, zeros_aligned
+from swin_umamba.ops.native.vector import LANES, load, zeros_aligned
 
 
 @kernel
@@ -52,9 +52,7 @@ def selective_forward(  # type: ignore[no-untyped-def]
             gather_sequence(batch, channel, lanes, first_step, steps, u, u_tile)
             gather_sequence(batch, channel, lanes, first_step, steps, delta, delta_tile)
             discretize(steps, delta_tile, bias_tile, with_softplus, u_tile, delta_u, slope)
-            skip = load(D_tile, 0)
-            for t in range(steps):
-                store(output, t * LANES, skip * load(u_tile, t * LANES))
+            start_output(steps, load(D_tile, 0), u_tile, output)
             scan_chunk(steps, delta_tile, delta_u, A_tile, rows, 0, h[block], output)
             scatter_sequence(batch, channel, lanes, first_step, steps, output, y)
     for block in range(blocks):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from swin_umamba.ops.native.chunk import apply_softplus, compute_sigmoid
+from swin_umamba.ops.native.chunk import apply_softplus_with_slope
 from swin_umamba.ops.native.math import canonical_nan
 from swin_umamba.ops.native.vector import LANES, clear, load, splat, store
 
@@ -64,8 +64,7 @@ def discretize(steps, delta, bias, with_softplus, u, delta_u, slope):  # type: i
     for t in range(steps):
         store(delta, t * LANES, canonical_nan(load(delta, t * LANES) + offset))
     if with_softplus:
-        compute_sigmoid(steps, delta, slope)
-        apply_softplus(steps, delta, u, delta_u)
+        apply_softplus_with_slope(steps, delta, u, delta_u, slope)
         return
     for t in range(steps):
         store(slope, t * LANES, splat(np.float32(1.0)))

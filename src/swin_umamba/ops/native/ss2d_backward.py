@@ -1,16 +1,13 @@
-"""Backward kernels of the fused four-direction 2D scan.
+"""Backward kernel of the fused four-direction 2D scan.
 
-One direction at a time, chunks from last to first: the chunk's delta and states are computed again from the
-saved state, then the adjoint runs through it (``chunk.py``). Outside the recurrence, with v the projected dt,
-delta = softplus(v), s = sigmoid(v) and gy the incoming gradient::
+One direction at a time, chunks from last to first: the chunk's delta is computed again, then the adjoint runs
+through it (``adjoint.py``). What is left is the projection delta = softplus(v), v = W dt_low + bias::
 
-    dL/du = delta dL/d(delta u) + D gy          dL/dD = sum over t of gy u
-    dL/dv = s (dL/d(delta) + u dL/d(delta u))   dL/d(bias) = sum over t of dL/dv
     dL/d(dt_low) = sum over channels of W dL/dv, dL/dW = sum over t of dL/dv dt_low
 
-Sums over channels run inside an item over its blocks, in order, and leave one partial result per item; the
-partial results are then added in order. The grouping of channels into items is fixed by the shapes, so every
-bit of the result is independent of the number of threads.
+Sums over channels run inside an item over its blocks, in order, and leave one partial result per item
+(``ss2d_partials.py``). The grouping of channels into items is fixed by the shapes, so every bit of the result
+is independent of the number of threads.
 """
 
 from __future__ import annotations
@@ -18,19 +15,16 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from swin_umamba.ops.native.chunk import (
-    CHUNK,
-    apply_softplus,
-    chunk_count,
-    compute_sigmoid,
-    input_gradients,
-    scan_chunk_backward,
-)
+from swin_umamba.ops.native.adjoint import input_gradients, new_tiles, scan_chunk_backward
+from swin_umamba.ops.native.chunk import CHUNK, apply_softplus_with_slope, chunk_count
 from swin_umamba.ops.native.compile import kernel
+from swin_umamba.ops.native.ss2d_partials import clear_sums, new_row_sums, write_partial
 from swin_umamba.ops.native.ss2d_tiles import (
     gather_channels,
     gather_parameters,
     gather_rows,
+    new_channel_values,
+    new_parameters,
     new_pixels,
     prefetch_channels,
     prefetch_rows,
@@ -40,8 +34,7 @@ from swin_umamba.ops.native.ss2d_tiles import (
 )
 from swin_umamba.ops.native.vector import (
     LANES,
-    clear,
-    copy_vectors,
+    broadcast,
     fma,
     load,
     prefetch,
@@ -49,6 +42,56 @@ from swin_umamba.ops.native.vector import (
     store,
     zeros_aligned,
 )
+
+
+@njit(nogil=True)
+def _transposed(weight, padded_rank):  # type: ignore[no-untyped-def]
+    """(blocks, dt_rank, 16) as (blocks, 16, padded dt_rank)."""
+    transposed = zeros_aligned(weight.shape[0] * LANES * padded_rank).reshape(-1, LANES, padded_rank)
+    for block in range(weight.shape[0]):
+        for r in range(weight.shape[1]):
+            for lane in range(LANES):
+                transposed[block, lane, r] = weight[block, r, lane]
+    return transposed
+
+
+@njit(nogil=True)
+def _prefetch_next(  # type: ignore[no-untyped-def]
+    batch, direction, chunk, channel, pixels, steps, x, grad_y, grad_x, states
+):
+    """Bring what a block needs of the chunk that comes next into the cache."""
+    prefetch_channels(batch, pixels, steps, channel, x)
+    prefetch_channels(batch, pixels, steps, channel, grad_y)
+    if direction > 0:
+        prefetch_channels(batch, pixels, steps, channel, grad_x)
+    if chunk > 0:
+        earlier = states[chunk - 1]
+        for n in range(earlier.shape[0]):
+            prefetch(earlier, n * LANES)
+
+
+@njit(nogil=True)
+def _backward_through_block(  # type: ignore[no-untyped-def]
+    batch, direction, channel, block, pixels, steps, x, grad_y, rows,
+    h_first, parameters, weight_rows, tiles, carry, gradients, sums, grad_x,
+):  # fmt: skip
+    """Add what one chunk and one block of channels contribute to every gradient."""
+    lanes = min(LANES, x.shape[2] - channel)
+    dt_rank = parameters.dt_projs_weight.shape[1]
+    weight, bias = parameters.dt_projs_weight[block], parameters.dt_projs_bias[block]
+    project_dt(steps, rows, weight, bias, tiles.delta)
+    gather_channels(batch, pixels, steps, channel, lanes, x, tiles.u)
+    apply_softplus_with_slope(steps, tiles.delta, tiles.u, tiles.delta_u, tiles.slope)
+    gather_channels(batch, pixels, steps, channel, lanes, grad_y, tiles.grad_y)
+    scan_chunk_backward(
+        steps, tiles, parameters.A[block], rows, dt_rank, h_first, carry, gradients.A[block], sums.B, sums.C
+    )
+    skip = load(parameters.D, block * LANES)
+    input_gradients(steps, tiles, skip, gradients.D[block], gradients.dt_projs_bias[block])
+    _projection_gradients(
+        steps, tiles.grad_delta, rows, weight_rows, gradients.dt_projs_weight[block], sums.dt_low
+    )
+    scatter_channels(batch, pixels, steps, channel, lanes, tiles.grad_u, grad_x, direction > 0)
 
 
 @njit(nogil=True)
@@ -60,41 +103,34 @@ def _projection_gradients(  # type: ignore[no-untyped-def]
     ``weight_rows`` is (16, padded dt_rank): here the vector runs along the rank, so that no sum crosses
     lanes.
     """
+    columns = rows.shape[1]
     for r in range(grad_weight.shape[0]):
         total = splat(np.float32(0.0))
         for t in range(steps):
-            total = fma(splat(rows[t, r]), load(grad_projected, t * LANES), total)
+            total = fma(broadcast(rows, t * columns + r), load(grad_projected, t * LANES), total)
         store(grad_weight, r * LANES, load(grad_weight, r * LANES) + total)
     padded_rank = weight_rows.shape[1]
-    tile = grad_projected.reshape(CHUNK, LANES)
-    # Two steps at a time, as in ``project_dt``: one after the last fills only its own row, unread.
-    for t in range(0, steps, 2):
+    # Four steps at a time, as in ``project_dt``: those after the last fill only their own rows, unread.
+    for t in range(0, steps, 4):
         for first in range(0, padded_rank, LANES):
-            position = t * padded_rank + first
-            total_0, total_1 = load(grad_dt_low, position), load(grad_dt_low, position + padded_rank)
+            row_0 = t * padded_rank + first
+            row_1, row_2, row_3 = row_0 + padded_rank, row_0 + 2 * padded_rank, row_0 + 3 * padded_rank
+            total_0, total_1 = load(grad_dt_low, row_0), load(grad_dt_low, row_1)
+            total_2, total_3 = load(grad_dt_low, row_2), load(grad_dt_low, row_3)
             for lane in range(LANES):
                 factors = load(weight_rows, lane * padded_rank + first)
-                total_0 = fma(splat(tile[t, lane]), factors, total_0)
-                total_1 = fma(splat(tile[t + 1, lane]), factors, total_1)
-            store(grad_dt_low, position, total_0)
-            store(grad_dt_low, position + padded_rank, total_1)
+                total_0 = fma(broadcast(grad_projected, t * LANES + lane), factors, total_0)
+                total_1 = fma(broadcast(grad_projected, (t + 1) * LANES + lane), factors, total_1)
+                total_2 = fma(broadcast(grad_projected, (t + 2) * LANES + lane), factors, total_2)
+                total_3 = fma(broadcast(grad_projected, (t + 3) * LANES + lane), factors, total_3)
+            store(grad_dt_low, row_0, total_0)
+            store(grad_dt_low, row_1, total_1)
+            store(grad_dt_low, row_2, total_2)
+            store(grad_dt_low, row_3, total_3)
 
 
 @njit(nogil=True)
-def _write_partial(grad_dt_low, grad_B, grad_C, dt_rank, partial):  # type: ignore[no-untyped-def]
-    """Copy the tiles of a chunk one after the other; ``add_partials`` reads them."""
-    copy_vectors(grad_B, partial, 0)
-    copy_vectors(grad_C, partial, grad_B.size)
-    first = grad_B.size + grad_C.size
-    for t in range(CHUNK):
-        for r in range(dt_rank):
-            partial[first + t * dt_rank + r] = grad_dt_low[t, r]
-
-
-@njit(nogil=True)
-def _scatter_parameters(  # type: ignore[no-untyped-def]
-    batch, direction, first_block, gradient_tiles, gradients
-):
+def _scatter_parameter(batch, direction, first_block, gradient_tiles, gradients):  # type: ignore[no-untyped-def]
     """Copy gradients (blocks, numbers, 16) into (batch, 4, d_inner, numbers)."""
     d_inner = gradients.shape[2]
     for block in range(gradient_tiles.shape[0]):
@@ -117,46 +153,17 @@ def ss2d_backward(  # type: ignore[no-untyped-def]
     columns of ``x_dbl`` * chunk length). The parameters' gradients are per image: (batch, 4, d_inner, numbers
     per channel).
     """
-    length, d_inner = x.shape[1:]
+    length, columns = x.shape[1], x_dbl.shape[3]
     d_state, dt_rank = A.shape[2], dt_projs_weight.shape[2]
-    padded_rank = (dt_rank + LANES - 1) // LANES * LANES
-
     pixels, next_pixels = new_pixels(), new_pixels()
-    u = zeros_aligned(CHUNK * LANES)
-    delta = zeros_aligned(CHUNK * LANES)
-    delta_u = zeros_aligned(CHUNK * LANES)
-    slope = zeros_aligned(CHUNK * LANES)
-    grad_output = zeros_aligned(CHUNK * LANES)
-    grad_delta = zeros_aligned(CHUNK * LANES)
-    grad_delta_u = zeros_aligned(CHUNK * LANES)
-    decays = zeros_aligned(CHUNK * LANES)
-    h = zeros_aligned(CHUNK * LANES)
-    products_B = zeros_aligned(CHUNK * LANES)
-    products_C = zeros_aligned(CHUNK * LANES)
-    columns = x_dbl.shape[3]
+    tiles = new_tiles()
     rows = zeros_aligned(CHUNK * columns).reshape(CHUNK, columns)
-    grad_dt_low = zeros_aligned(CHUNK * padded_rank).reshape(CHUNK, padded_rank)
-    grad_B = zeros_aligned(d_state * CHUNK).reshape(d_state, CHUNK)
-    grad_C = zeros_aligned(d_state * CHUNK).reshape(d_state, CHUNK)
-    weight_tiles = zeros_aligned(blocks * dt_rank * LANES).reshape(blocks, dt_rank, LANES)
-    weight_rows = zeros_aligned(blocks * LANES * padded_rank).reshape(blocks, LANES, padded_rank)
-    bias_tiles = zeros_aligned(blocks * LANES).reshape(blocks, LANES)
-    A_tiles = zeros_aligned(blocks * d_state * LANES).reshape(blocks, d_state, LANES)
-    D_tiles = zeros_aligned(blocks * LANES).reshape(blocks, LANES)
-    carry = zeros_aligned(blocks * d_state * LANES).reshape(blocks, d_state, LANES)
-    grad_weight_tiles = zeros_aligned(blocks * dt_rank * LANES).reshape(blocks, dt_rank, LANES)
-    grad_bias_tiles = zeros_aligned(blocks * LANES).reshape(blocks, 1, LANES)
-    grad_A_tiles = zeros_aligned(blocks * d_state * LANES).reshape(blocks, d_state, LANES)
-    grad_D_tiles = zeros_aligned(blocks * LANES).reshape(blocks, 1, LANES)
-
-    gather_parameters(
-        direction, first_block, dt_projs_weight, dt_projs_bias, A, D,
-        weight_tiles, bias_tiles, A_tiles, D_tiles,
-    )  # fmt: skip
-    for block in range(blocks):
-        for lane in range(LANES):
-            for r in range(dt_rank):
-                weight_rows[block, lane, r] = weight_tiles[block, r, lane]
+    sums = new_row_sums(dt_rank, d_state)
+    parameters = new_parameters(blocks, dt_rank, d_state)
+    gather_parameters(direction, first_block, dt_projs_weight, dt_projs_bias, A, D, parameters)
+    weight_rows = _transposed(parameters.dt_projs_weight, sums.dt_low.shape[1])
+    gradients = new_parameters(blocks, dt_rank, d_state)
+    carry = new_channel_values(blocks, d_state)
 
     for chunk in range(chunk_count(length) - 1, -1, -1):
         first_step = chunk * CHUNK
@@ -166,75 +173,20 @@ def ss2d_backward(  # type: ignore[no-untyped-def]
         visit_pixels(direction, first_step - CHUNK, next_steps, height, width, next_pixels)
         prefetch_rows(batch, direction, next_pixels, next_steps, x_dbl)
         gather_rows(batch, direction, pixels, steps, x_dbl, rows)
-        clear(grad_dt_low)
-        clear(grad_B)
-        clear(grad_C)
+        clear_sums(sums)
         for block in range(blocks):
-            channel = (first_block + block) * LANES
-            lanes = min(LANES, d_inner - channel)
-            prefetch_channels(batch, next_pixels, next_steps, channel, x)
-            prefetch_channels(batch, next_pixels, next_steps, channel, grad_y)
-            if direction > 0:
-                prefetch_channels(batch, next_pixels, next_steps, channel, grad_x)
-            if chunk > 0:
-                earlier_states = saved_states[batch, direction, chunk - 1, first_block + block]
-                for n in range(d_state):
-                    prefetch(earlier_states, n * LANES)
-            project_dt(steps, rows, weight_tiles[block], bias_tiles[block], delta)
-            compute_sigmoid(steps, delta, slope)
-            gather_channels(batch, pixels, steps, channel, lanes, x, u)
-            apply_softplus(steps, delta, u, delta_u)
-            gather_channels(batch, pixels, steps, channel, lanes, grad_y, grad_output)
-            clear(grad_delta)
-            clear(grad_delta_u)
-            scan_chunk_backward(
-                steps, grad_output, delta, delta_u, A_tiles[block], rows, dt_rank,
-                saved_states[batch, direction, chunk, first_block + block],
-                decays, h, products_B, products_C,
-                carry[block], grad_delta, grad_delta_u, grad_A_tiles[block], grad_B, grad_C,
+            states = saved_states[batch, direction, :, first_block + block]
+            _prefetch_next(
+                batch, direction, chunk, (first_block + block) * LANES, next_pixels, next_steps,
+                x, grad_y, grad_x, states,
             )  # fmt: skip
-            # The products are done with: their tile takes the gradient of u.
-            input_gradients(
-                steps, u, delta, slope, grad_output, grad_delta, grad_delta_u, load(D_tiles, block * LANES),
-                grad_D_tiles[block], grad_bias_tiles[block], products_B,
+            _backward_through_block(
+                batch, direction, (first_block + block) * LANES, block, pixels, steps, x, grad_y, rows,
+                states[chunk], parameters, weight_rows[block], tiles, carry[block], gradients, sums, grad_x,
             )  # fmt: skip
-            _projection_gradients(
-                steps, grad_delta, rows, weight_rows[block], grad_weight_tiles[block], grad_dt_low
-            )
-            scatter_channels(batch, pixels, steps, channel, lanes, products_B, grad_x, direction > 0)
-        _write_partial(grad_dt_low, grad_B, grad_C, dt_rank, partial[batch, group, chunk])
+        write_partial(sums, dt_rank, partial[batch, group, chunk])
 
-    _scatter_parameters(batch, direction, first_block, grad_weight_tiles, grad_weight)
-    _scatter_parameters(batch, direction, first_block, grad_bias_tiles, grad_bias)
-    _scatter_parameters(batch, direction, first_block, grad_A_tiles, grad_A)
-    _scatter_parameters(batch, direction, first_block, grad_D_tiles, grad_D)
-
-
-@kernel
-def add_partials(  # type: ignore[no-untyped-def]
-    batch, direction, first_chunk, last_chunk, height, width, dt_rank, partial, grad_x_dbl
-):
-    """Add up the groups' partial gradients of some chunks, in order, and put them at their pixels."""
-    length, columns = grad_x_dbl.shape[1], grad_x_dbl.shape[3]
-    d_state = (columns - dt_rank) // 2
-    pixels = new_pixels()
-    total = zeros_aligned(columns * CHUNK)
-    grad_B = total[: d_state * CHUNK].reshape(d_state, CHUNK)
-    grad_C = total[d_state * CHUNK : 2 * d_state * CHUNK].reshape(d_state, CHUNK)
-    grad_dt_low = total[2 * d_state * CHUNK :].reshape(CHUNK, dt_rank)
-    for chunk in range(first_chunk, last_chunk):
-        clear(total)
-        for group in range(partial.shape[1]):
-            for i in range(0, total.size, LANES):
-                position = ((batch * partial.shape[1] + group) * partial.shape[2] + chunk) * total.size + i
-                store(total, i, load(total, i) + load(partial, position))
-        first_step = chunk * CHUNK
-        steps = min(CHUNK, length - first_step)
-        visit_pixels(direction, first_step, steps, height, width, pixels)
-        for t in range(steps):
-            row = grad_x_dbl[batch, pixels[t], direction]
-            for r in range(dt_rank):
-                row[r] = grad_dt_low[t, r]
-            for n in range(d_state):
-                row[dt_rank + n] = grad_B[n, t]
-                row[dt_rank + d_state + n] = grad_C[n, t]
+    _scatter_parameter(batch, direction, first_block, gradients.dt_projs_weight, grad_weight)
+    _scatter_parameter(batch, direction, first_block, gradients.dt_projs_bias, grad_bias)
+    _scatter_parameter(batch, direction, first_block, gradients.A, grad_A)
+    _scatter_parameter(batch, direction, first_block, gradients.D, grad_D)

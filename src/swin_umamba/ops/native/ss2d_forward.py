@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from swin_umamba.ops.native.chunk import CHUNK, apply_softplus, chunk_count, scan_chunk
+from swin_umamba.ops.native.chunk import CHUNK, apply_softplus, chunk_count, scan_chunk, start_output
 from swin_umamba.ops.native.compile import kernel
 from swin_umamba.ops.native.ss2d_tiles import (
     gather_channels,
     gather_parameters,
     gather_rows,
+    new_channel_values,
+    new_parameters,
     new_pixels,
     prefetch_channels,
     prefetch_rows,
@@ -15,7 +17,7 @@ from swin_umamba.ops.native.ss2d_tiles import (
     scatter_channels,
     visit_pixels,
 )
-from swin_umamba.ops.native.vector import LANES, clear, copy_vectors, load, store, zeros_aligned
+from swin_umamba.ops.native.vector import LANES, clear, copy_vectors, load, zeros_aligned
 
 
 @kernel
@@ -40,17 +42,11 @@ def ss2d_forward(  # type: ignore[no-untyped-def]
     output = zeros_aligned(CHUNK * LANES)
     columns = x_dbl.shape[3]
     rows = zeros_aligned(CHUNK * columns).reshape(CHUNK, columns)
-    weight_tiles = zeros_aligned(blocks * dt_rank * LANES).reshape(blocks, dt_rank, LANES)
-    bias_tiles = zeros_aligned(blocks * LANES).reshape(blocks, LANES)
-    A_tiles = zeros_aligned(blocks * d_state * LANES).reshape(blocks, d_state, LANES)
-    D_tiles = zeros_aligned(blocks * LANES).reshape(blocks, LANES)
-    h = zeros_aligned(blocks * d_state * LANES).reshape(blocks, d_state, LANES)
+    parameters = new_parameters(blocks, dt_rank, d_state)
+    h = new_channel_values(blocks, d_state)
 
     for direction in (0, 2, 1, 3):
-        gather_parameters(
-            direction, first_block, dt_projs_weight, dt_projs_bias, A, D,
-            weight_tiles, bias_tiles, A_tiles, D_tiles,
-        )  # fmt: skip
+        gather_parameters(direction, first_block, dt_projs_weight, dt_projs_bias, A, D, parameters)
         clear(h)
         for chunk in range(chunk_count(length)):
             first_step = chunk * CHUNK
@@ -68,11 +64,11 @@ def ss2d_forward(  # type: ignore[no-untyped-def]
                     prefetch_channels(batch, next_pixels, next_steps, channel, y)
                 if save:
                     copy_vectors(h[block], saved_states[batch, direction, chunk, first_block + block], 0)
-                project_dt(steps, rows, weight_tiles[block], bias_tiles[block], delta)
+                project_dt(
+                    steps, rows, parameters.dt_projs_weight[block], parameters.dt_projs_bias[block], delta
+                )
                 gather_channels(batch, pixels, steps, channel, lanes, x, u)
                 apply_softplus(steps, delta, u, delta_u)
-                skip = load(D_tiles, block * LANES)
-                for t in range(steps):
-                    store(output, t * LANES, skip * load(u, t * LANES))
-                scan_chunk(steps, delta, delta_u, A_tiles[block], rows, dt_rank, h[block], output)
+                start_output(steps, load(parameters.D, block * LANES), u, output)
+                scan_chunk(steps, delta, delta_u, parameters.A[block], rows, dt_rank, h[block], output)
                 scatter_channels(batch, pixels, steps, channel, lanes, output, y, direction > 0)

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from swin_umamba.ops.native.chunk import CHUNK
-from swin_umamba.ops.native.ss2d_backward import add_partials, ss2d_backward
+from swin_umamba.ops.native.ss2d_backward import ss2d_backward
 from swin_umamba.ops.native.ss2d_forward import ss2d_forward
+from swin_umamba.ops.native.ss2d_partials import add_partials
 from swin_umamba.ops.native.threads import run_items, sum_in_order
 from swin_umamba.ops.native.vector import LANES
 

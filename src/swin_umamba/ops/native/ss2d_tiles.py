@@ -8,23 +8,33 @@ permuted copy of anything exists.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
 
 from swin_umamba.ops.native.chunk import CHUNK
-from swin_umamba.ops.native.vector import LANES, fma, load, prefetch, splat, store
+from swin_umamba.ops.native.vector import LANES, broadcast, fma, load, prefetch, store, zeros_aligned
 
 
 @njit(nogil=True)
 def visit_pixels(direction, first_step, steps, height, width, pixels):  # type: ignore[no-untyped-def]
     """Flat row-major index of the pixel of each step of a chunk."""
+    position, move = first_step, 1
+    if direction >= 2:
+        position, move = height * width - 1 - first_step, -1
+    if direction % 2 == 0:
+        for t in range(steps):
+            pixels[t] = position + move * t
+        return
+    row, column = position % height, position // height
     for t in range(steps):
-        position = first_step + t
-        if direction >= 2:
-            position = height * width - 1 - position
-        if direction % 2 == 1:
-            position = (position % height) * width + position // height
-        pixels[t] = position
+        pixels[t] = row * width + column
+        row += move
+        if row == height:
+            row, column = 0, column + 1
+        elif row < 0:
+            row, column = height - 1, column - 1
 
 
 @njit(nogil=True)
@@ -63,22 +73,48 @@ def prefetch_channels(batch, pixels, steps, channel, image):  # type: ignore[no-
         prefetch(image, (batch * length + pixels[t]) * d_inner + channel)
 
 
+class Parameters(NamedTuple):
+    """Parameters of one direction, or their gradients: (blocks, numbers per channel, 16) each."""
+
+    dt_projs_weight: np.ndarray
+    dt_projs_bias: np.ndarray
+    A: np.ndarray
+    D: np.ndarray
+
+
+@njit(nogil=True)
+def new_channel_values(blocks, numbers):  # type: ignore[no-untyped-def]
+    """Zeros, (blocks, numbers, 16)."""
+    return zeros_aligned(blocks * numbers * LANES).reshape(blocks, numbers, LANES)
+
+
+@njit(nogil=True)
+def new_parameters(blocks, dt_rank, d_state):  # type: ignore[no-untyped-def]
+    """Zeros for each parameter."""
+    return Parameters(
+        new_channel_values(blocks, dt_rank),
+        new_channel_values(blocks, 1),
+        new_channel_values(blocks, d_state),
+        new_channel_values(blocks, 1),
+    )
+
+
 @njit(nogil=True)
 def gather_parameters(  # type: ignore[no-untyped-def]
-    direction, first_block, dt_projs_weight, dt_projs_bias, A, D, weight_tiles, bias_tiles, A_tiles, D_tiles
+    direction, first_block, dt_projs_weight, dt_projs_bias, A, D, tiles
 ):
     """Copy one direction's parameters into blocks, channel last; lanes past the last channel stay 0."""
     d_inner, dt_rank = dt_projs_weight.shape[1:]
-    for block in range(A_tiles.shape[0]):
+    for block in range(tiles.A.shape[0]):
         first = (first_block + block) * LANES
         for lane in range(min(LANES, d_inner - first)):
             channel = first + lane
-            bias_tiles[block, lane] = dt_projs_bias[direction, channel]
-            D_tiles[block, lane] = D[direction, channel]
+            tiles.dt_projs_bias[block, 0, lane] = dt_projs_bias[direction, channel]
+            tiles.D[block, 0, lane] = D[direction, channel]
             for n in range(A.shape[2]):
-                A_tiles[block, n, lane] = A[direction, channel, n]
+                tiles.A[block, n, lane] = A[direction, channel, n]
             for r in range(dt_rank):
-                weight_tiles[block, r, lane] = dt_projs_weight[direction, channel, r]
+                tiles.dt_projs_weight[block, r, lane] = dt_projs_weight[direction, channel, r]
 
 
 @njit(nogil=True)
@@ -88,14 +124,15 @@ def project_dt(steps, rows, weight, bias, delta):  # type: ignore[no-untyped-def
     Four steps share each load of a weight, and hide each other's latency. The chunk length is a multiple of
     four, and nobody reads what comes out for the steps after the last.
     """
+    columns = rows.shape[1]
     for t in range(0, steps, 4):
         total_0 = total_1 = total_2 = total_3 = load(bias, 0)
         for r in range(weight.shape[0]):
             factors = load(weight, r * LANES)
-            total_0 = fma(splat(rows[t, r]), factors, total_0)
-            total_1 = fma(splat(rows[t + 1, r]), factors, total_1)
-            total_2 = fma(splat(rows[t + 2, r]), factors, total_2)
-            total_3 = fma(splat(rows[t + 3, r]), factors, total_3)
+            total_0 = fma(broadcast(rows, t * columns + r), factors, total_0)
+            total_1 = fma(broadcast(rows, (t + 1) * columns + r), factors, total_1)
+            total_2 = fma(broadcast(rows, (t + 2) * columns + r), factors, total_2)
+            total_3 = fma(broadcast(rows, (t + 3) * columns + r), factors, total_3)
         store(delta, t * LANES, total_0)
         store(delta, (t + 1) * LANES, total_1)
         store(delta, (t + 2) * LANES, total_2)

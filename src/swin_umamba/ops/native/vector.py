@@ -26,6 +26,8 @@ LANES = 16
 _I32 = ir.IntType(32)
 FLOATS = ir.VectorType(ir.FloatType(), LANES)
 INTEGERS = ir.VectorType(_I32, LANES)
+_HALF = LANES // 2
+_HALF_FLOATS = ir.VectorType(ir.FloatType(), _HALF)
 
 
 class Float32x16(types.Type):
@@ -56,9 +58,9 @@ def integer_constant(value: int) -> ir.Constant:
 
 def emit_fma(builder: ir.IRBuilder, x: ir.Value, y: ir.Value, z: ir.Value) -> ir.Value:
     """Emit ``x * y + z``; fused where the machine can, never a slow library call where it cannot."""
-    function_type = ir.FunctionType(FLOATS, [FLOATS] * 3)
-    fma_function = cgutils.get_or_insert_function(builder.module, function_type, f"llvm.fmuladd.v{LANES}f32")
-    return builder.call(fma_function, [x, y, z])
+    function_type = ir.FunctionType(x.type, [x.type] * 3)
+    name = f"llvm.fmuladd.v{x.type.count}f32"
+    return builder.call(cgutils.get_or_insert_function(builder.module, function_type, name), [x, y, z])
 
 
 def _address(
@@ -68,18 +70,12 @@ def _address(
     return builder.bitcast(builder.gep(data, [offset]), FLOATS.as_pointer())
 
 
-def _emit_load(
-    context: Any, builder: ir.IRBuilder, array_type: types.Array, array: ir.Value, offset: ir.Value
-) -> ir.Value:
-    return builder.load(_address(context, builder, array_type, array, offset), align=4)
-
-
 @intrinsic
 def load(typingctx: Any, array: types.Type, offset: types.Type) -> Any:
     """16 numbers of a C-contiguous float32 array from the flat element ``offset`` on."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        return _emit_load(context, builder, signature.args[0], *args)
+        return builder.load(_address(context, builder, signature.args[0], *args), align=4)
 
     return float32x16(array, types.int64), generate
 
@@ -112,16 +108,30 @@ def prefetch(typingctx: Any, array: types.Type, offset: types.Type) -> Any:
     return types.void(array, types.int64), generate
 
 
+def _emit_splat(builder: ir.IRBuilder, number: ir.Value) -> ir.Value:
+    undefined = ir.Constant(FLOATS, ir.Undefined)
+    first_lane = builder.insert_element(undefined, number, ir.Constant(_I32, 0))
+    return builder.shuffle_vector(first_lane, undefined, integer_constant(0))
+
+
 @intrinsic
 def splat(typingctx: Any, number: types.Type) -> Any:
     """16 copies of one float32 number."""
+    return float32x16(types.float32), lambda context, builder, signature, args: _emit_splat(builder, *args)
+
+
+@intrinsic
+def broadcast(typingctx: Any, array: types.Type, offset: types.Type) -> Any:
+    """16 copies of the flat element ``offset`` of a C-contiguous float32 array.
+
+    Numba's own indexing would look at each step whether the index is negative.
+    """
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        undefined = ir.Constant(FLOATS, ir.Undefined)
-        first_lane = builder.insert_element(undefined, args[0], ir.Constant(_I32, 0))
-        return builder.shuffle_vector(first_lane, undefined, integer_constant(0))
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        return _emit_splat(builder, builder.load(builder.gep(data, [args[1]])))
 
-    return float32x16(types.float32), generate
+    return float32x16(array, types.int64), generate
 
 
 @intrinsic
@@ -164,53 +174,54 @@ def select_negative(typingctx: Any, x: types.Type, if_negative: types.Type, othe
 
 
 def _emit_row_sums(builder: ir.IRBuilder, rows: list[ir.Value]) -> ir.Value:
-    """Add up 16 rows across their lanes: lane i of the result is the sum of row i.
+    """Add up 8 rows of 8 numbers across their lanes: lane i of the result is the sum of row i.
 
-    Pairs of rows are interleaved and added until one vector is left: 15 additions and 30 shuffles in place of
-    16 separate reductions of 4 additions and 4 shuffles each. The order of the additions is fixed.
+    Pairs of rows are interleaved and added until one vector is left: 7 additions and 14 shuffles in place of
+    8 separate reductions of 3 additions and 3 shuffles each. The order of the additions is fixed.
     """
-
-    def shuffle(x: ir.Value, y: ir.Value, order: list[int]) -> ir.Value:
-        return builder.shuffle_vector(x, y, ir.Constant(INTEGERS, order))
-
-    def quarters(first: list[int]) -> list[int]:
-        return [
-            4 * quarter + lane if lane < 4 else 12 + 4 * quarter + lane
-            for quarter in range(4)
-            for lane in first
+    # Lanes from 8 on are those of the second operand. Within each half: interleave single lanes, then pairs;
+    # at last whole halves.
+    levels = [
+        ([0, 8, 1, 9, 4, 12, 5, 13], [2, 10, 3, 11, 6, 14, 7, 15]),
+        ([0, 1, 8, 9, 4, 5, 12, 13], [2, 3, 10, 11, 6, 7, 14, 15]),
+        ([0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7, 12, 13, 14, 15]),
+    ]
+    indices = ir.VectorType(_I32, _HALF)
+    for low, high in levels:
+        rows = [
+            builder.fadd(
+                builder.shuffle_vector(x, y, ir.Constant(indices, low)),
+                builder.shuffle_vector(x, y, ir.Constant(indices, high)),
+            )
+            for x, y in zip(rows[::2], rows[1::2], strict=True)
         ]
-
-    # In each quarter of 4 lanes (numbers from 4 on mean the second operand): interleave single lanes, then
-    # pairs.
-    halves_in_quarters = [([0, 4, 1, 5], [2, 6, 3, 7]), ([0, 1, 4, 5], [2, 3, 6, 7])]
-    low_high = [(quarters(low), quarters(high)) for low, high in halves_in_quarters]
-    # Then whole quarters: the even ones of both operands plus the odd ones, twice.
-    even = [lane + 4 * quarter for quarter in (0, 2, 4, 6) for lane in range(4)]
-    odd = [lane + 4 * quarter for quarter in (1, 3, 5, 7) for lane in range(4)]
-    levels = [*low_high, (even, odd), (even, odd)]
-
-    def reduce(first: int, level: int) -> ir.Value:
-        if level < 0:
-            return rows[first]
-        x, y = reduce(first, level - 1), reduce(first + 2**level, level - 1)
-        low, high = levels[level]
-        return builder.fadd(shuffle(x, y, low), shuffle(x, y, high))
-
-    return reduce(0, len(levels) - 1)
+    return rows[0]
 
 
 @intrinsic
-def row_sums(typingctx: Any, array: types.Type, offset: types.Type) -> Any:
-    """The sums of 16 consecutive rows of 16 numbers, from the flat element ``offset`` on."""
+def row_products(
+    typingctx: Any, x: types.Type, x_offset: types.Type, y: types.Type, y_offset: types.Type
+) -> Any:
+    """Scalar products of 16 consecutive rows of 16 numbers of ``x`` with those of ``y``: a number per lane.
+
+    The halves of a row are loaded apart, so that their sum needs no shuffle.
+    """
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        rows = []
-        for row in range(LANES):
-            row_offset = builder.add(args[1], ir.Constant(args[1].type, row * LANES))
-            rows.append(_emit_load(context, builder, signature.args[0], args[0], row_offset))
-        return _emit_row_sums(builder, rows)
+        def half_row(operand: int, row: int, half: int) -> ir.Value:
+            start = args[operand + 1]
+            offset = builder.add(start, ir.Constant(start.type, row * LANES + half * _HALF))
+            address = _address(context, builder, signature.args[operand], args[operand], offset)
+            return builder.load(builder.bitcast(address, _HALF_FLOATS.as_pointer()), align=4)
 
-    return float32x16(array, types.int64), generate
+        products = []
+        for row in range(LANES):
+            low = builder.fmul(half_row(0, row, 0), half_row(2, row, 0))
+            products.append(emit_fma(builder, half_row(0, row, 1), half_row(2, row, 1), low))
+        sums = [_emit_row_sums(builder, products[:_HALF]), _emit_row_sums(builder, products[_HALF:])]
+        return builder.shuffle_vector(*sums, ir.Constant(INTEGERS, list(range(LANES))))
+
+    return float32x16(x, types.int64, y, types.int64), generate
 
 
 @njit(nogil=True)
