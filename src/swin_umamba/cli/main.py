@@ -64,31 +64,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output (head, less) has gone; Python would complain once more while it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:
-        if args.debug:
-            raise
-        report_error(
-            OutputError(
-                f"the system refused to open or write a file: {error}",
-                where=error.filename or f"swin-umamba {args.verb}",
-                cure="check free space and permissions, also of the folder for temporary files (TMPDIR); "
-                "with --debug the full traceback is shown",
-            ),
-            as_json=args.json,
-        )
-        return 1
     except Exception as error:
         if args.debug:
             raise
-        report_error(
-            SwinUMambaError(
-                f"unexpected {type(error).__name__}: {error}",
-                where=f"swin-umamba {args.verb}",
-                cure="run the same command with --debug and report what it prints",
-            ),
-            as_json=args.json,
-        )
+        report_error(_as_own_error(error, f"swin-umamba {args.verb}"), as_json=args.json)
         return 1
+
+
+def _as_own_error(error: Exception, command: str) -> SwinUMambaError:
+    if isinstance(error, OSError):
+        return OutputError(
+            f"the system refused to open or write a file: {error}",
+            where=error.filename or command,
+            cure="check free space and permissions, also of the folder for temporary files (TMPDIR); "
+            "with --debug the full traceback is shown",
+        )
+    return SwinUMambaError(
+        f"unexpected {type(error).__name__}: {error}",
+        where=command,
+        cure="run the same command with --debug and report what it prints",
+    )
 
 
 class _Parser(argparse.ArgumentParser):
