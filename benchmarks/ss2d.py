@@ -1,14 +1,16 @@
 """Time the four-direction scan: native, chunked and reference backends, and mambapy where it is installed.
 
     python benchmarks/ss2d.py                    # the four stages of a 512x512 image, about five minutes
-    python benchmarks/ss2d.py --quick            # the two small stages, under a minute
-    python benchmarks/ss2d.py --json > ss2d.json # the table goes to stderr then
+    python benchmarks/ss2d.py --quick            # the two small stages, d_state 16 only, under two minutes
+    python benchmarks/ss2d.py --full             # the reference even where it takes minutes and 8 GB
+    python benchmarks/ss2d.py --json > ss2d.json # the tables go to stderr in any case
 
 A correctness gate comes first: every implementation against the float64 reference, output and gradients;
 nothing is timed if one is off. Then the implementations take turns in one process (A B C, A B C, ...), so
 that a machine whose speed drifts drifts for all, and medians and their ratios are printed. The reference is
-slow: it gets one turn per shape, and none where its turn would take more than a minute. The machine's limits
-are measured in the same run, and the native kernels are set against the multiply-add limit.
+slow: it gets one turn per shape, and none where its turn would take more than a minute, unless ``--full``
+asks for it. The machine's limits are measured in the same run, and the native kernels are set against the
+multiply-add limit.
 """
 
 from __future__ import annotations
@@ -230,6 +232,7 @@ def time_shape(
     turns: int,
     device: torch.device,
     limits: Limits | None,
+    full: bool,
 ) -> list[Timing]:
     """Time all implementations in turns at one shape."""
     d_inner, height, width = shape
@@ -251,7 +254,7 @@ def time_shape(
     for _ in range(turns):
         for name, scan in fast.items():
             seconds[name].append(seconds_of(lambda s=scan: step(s)))
-    if 4 * height * width <= REFERENCE_STEPS_PER_MINUTE[mode]:
+    if full or 4 * height * width <= REFERENCE_STEPS_PER_MINUTE[mode]:
         start = time.perf_counter()
         memory["reference"] = peak_extra_bytes(lambda: step(scans["reference"]), device)
         seconds["reference"].append(time.perf_counter() - start)
@@ -289,11 +292,30 @@ def print_timings(timings: list[Timing]) -> None:
         )
 
 
+def print_summary(timings: list[Timing]) -> None:
+    """One line per shape and mode: milliseconds of each implementation, and how many times slower it is."""
+    names = list(dict.fromkeys(timing.implementation for timing in timings))
+    titles = [f"{names[0]} ms"] + [f"{name} ms (/{names[0]})" for name in names[1:]]
+    say("\n" + f"{'D':>5}{'L':>7}{'N':>4}  {'mode':17}" + "".join(f"{title:>24}" for title in titles))
+    rows: dict[tuple[int, int, int, str], dict[str, float]] = {}
+    for timing in timings:
+        shape = (timing.d_inner, timing.height * timing.width, timing.d_state, timing.mode)
+        rows.setdefault(shape, {})[timing.implementation] = timing.seconds
+    for (d_inner, length, d_state, mode), seconds in rows.items():
+        cells = [f"{1e3 * seconds[names[0]]:.1f}"]
+        for name in names[1:]:
+            taken = seconds.get(name)
+            cells.append(f"{1e3 * taken:.0f} ({taken / seconds[names[0]]:.0f} x)" if taken else "not timed")
+        say(f"{d_inner:5}{length:7}{d_state:4}  {mode:17}" + "".join(f"{cell:>24}" for cell in cells))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Time the implementations of the four-direction scan.")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--quick", action="store_true", help="the two small stages, three turns")
-    parser.add_argument("--turns", type=int, default=7)
+    extent = parser.add_mutually_exclusive_group()
+    extent.add_argument("--quick", action="store_true", help="the two small stages, d_state 16, three turns")
+    extent.add_argument("--full", action="store_true", help="time the reference at every shape")
+    parser.add_argument("--turns", type=int, default=7, help="turns per implementation (default 7)")
     parser.add_argument("--json", action="store_true", help="print all figures as JSON on stdout")
     args = parser.parse_args()
 
@@ -310,12 +332,13 @@ def main() -> None:
         )
     timings = []
     for shape in STAGES[2:] if args.quick else STAGES:
-        for d_state in D_STATES:
+        for d_state in D_STATES[:1] if args.quick else D_STATES:
             for mode in NECESSARY_OPERATIONS:
                 turns = 3 if args.quick else args.turns
-                measured = time_shape(scans, shape, d_state, mode, turns, device, limits)
+                measured = time_shape(scans, shape, d_state, mode, turns, device, limits, args.full)
                 print_timings(measured)
                 timings += measured
+    print_summary(timings)
     if args.json:
         figures = [asdict(timing) for timing in timings]
         print(json.dumps({"limits": asdict(limits) if limits else None, "timings": figures}, indent=2))
