@@ -56,8 +56,7 @@ def selective_backward(  # type: ignore[no-untyped-def]
         steps = min(CHUNK, length - first_step)
         gather_weights(batch, group, first_step, steps, B, C, rows)
         grad_B, grad_C = partial[batch, group, part, chunk, 0], partial[batch, group, part, chunk, 1]
-        clear(grad_B)
-        clear(grad_C)
+        clear(partial[batch, group, part, chunk])
         for block in range(blocks):
             channel = first_channel + block * LANES
             lanes = min(LANES, last_channel - channel)
