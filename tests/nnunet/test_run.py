@@ -204,8 +204,13 @@ def test_stopping_and_going_on_equals_not_stopping(planned_dataset: Dataset) -> 
 
 
 def test_ctrl_c_in_the_first_epoch_leaves_something_to_go_on_from(planned_dataset: Dataset) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        train_and_stop(planned_dataset, 0, signal.SIGINT)
+    # A shell starts background jobs, and so perhaps these tests, with Ctrl-C switched off.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train_and_stop(planned_dataset, 0, signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert train(planned_dataset, continue_training=True, epochs=1).epochs == 1
 
 
