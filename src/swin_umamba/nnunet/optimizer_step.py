@@ -13,8 +13,8 @@ logger = logging.getLogger(__name__)
 
 MAX_GRADIENT_NORM = 12
 
-# Mixed precision starts with a loss scale of 2**16 and halves it at each overflow: after 16 of them in a row
-# the scale is 1, and an overflow is no longer a matter of scaling.
+# Mixed precision starts with a loss scale of 2**16 and halves it at each overflow: the 16th in a row happens
+# at a scale of 2, where it is no longer a matter of scaling.
 MAX_SKIPPED_IN_A_ROW = 16
 
 
