@@ -1,0 +1,239 @@
+"""Weights of a trained segmentation network as the start of another training.
+
+The functions know no network: they match names and shapes of two state dicts. Where the new task has other
+channels or classes, the layers that touch the image are adapted and the heads start anew; everything else
+must fit exactly.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from swin_umamba.errors import CheckpointError
+
+# The convolutions that see the image itself, of Swin-UMamba and of Swin-UMamba-dagger.
+_FIRST_CONVOLUTION = re.compile(
+    r"stem\.0\.weight|encoder1\.layer\.conv[13]\.conv\.weight|vssm_encoder\.patch_embed\.proj\.weight"
+)
+# Its first residual block has a projecting shortcut unless the image has as many channels as the block.
+_SHORTCUT = "encoder1.layer.conv3.conv.weight"
+_HEAD = re.compile(r"(out_layers\.\d+\.conv\.conv|decoder\.seg_layers\.\d+)\.(weight|bias)")
+_SIGNATURES = {"SwinUMamba": "stem.0.weight", "SwinUMambaD": "decoder.expand_layers.0.expand.weight"}
+_LAST_BLOCK_OF_SWIN_UMAMBA = "decoder6."
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class FineTuneReport:
+    """What became of every tensor.
+
+    Attributes
+    ----------
+    loaded
+        Names of the tensors that are those of the file.
+    adapted
+        Name and how the tensor was made from that of the file.
+    reinitialised
+        Name and why the tensor keeps its initial value.
+    skipped
+        Name of a tensor of the file and why the network has no use for it.
+    """
+
+    loaded: tuple[str, ...]
+    adapted: Mapping[str, str]
+    reinitialised: Mapping[str, str]
+    skipped: Mapping[str, str]
+
+    def lines(self) -> list[str]:
+        """Return the report as text: the counts, then each tensor that was not loaded as it is."""
+        counts = (
+            f"{len(self.loaded)} tensors loaded, {len(self.adapted)} adapted, "
+            f"{len(self.reinitialised)} re-initialised, {len(self.skipped)} of the file skipped, 0 missing"
+        )
+        return [
+            counts,
+            *(f"  adapted: {name}: {how}" for name, how in self.adapted.items()),
+            *(f"  re-initialised: {name}: {why}" for name, why in self.reinitialised.items()),
+            *(f"  skipped: {name}: {why}" for name, why in self.skipped.items()),
+        ]
+
+
+def is_segmentation_checkpoint(checkpoint: Mapping[str, Any]) -> bool:
+    """Return whether a file's content is a trained segmentation network: nnU-Net's or a bare state dict."""
+    return "network_weights" in checkpoint or any(name in checkpoint for name in _SIGNATURES.values())
+
+
+def find_segmentation_weights(checkpoint: Mapping[str, Any], path: str | Path) -> dict[str, Tensor]:
+    """Return the state dict of a checkpoint: its entry "network_weights", or the checkpoint itself.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no state dict, or it holds anything but finite floating-point tensors.
+    """
+    weights = checkpoint.get("network_weights", checkpoint)
+    if not isinstance(weights, Mapping) or not weights:
+        raise CheckpointError(
+            "the file holds no weights of a segmentation network", where=path, cure="give another checkpoint"
+        )
+    strangers = [
+        str(name)
+        for name, value in weights.items()
+        if not isinstance(value, Tensor) or not value.is_floating_point()
+    ]
+    if strangers:
+        raise CheckpointError(
+            f"these entries are no floating-point tensors: {_list(strangers)}",
+            where=path,
+            cure="give a checkpoint of a training, or a file that holds its state dict alone",
+        )
+    spoilt = [name for name, value in weights.items() if not torch.isfinite(value).all()]
+    if spoilt:
+        raise CheckpointError(
+            f"{len(spoilt)} tensors hold NaN or infinity: {_list(spoilt)}",
+            where=path,
+            cure="give an earlier checkpoint of that training",
+        )
+    return dict(weights)
+
+
+def convert_segmentation_weights(
+    source: Mapping[str, Tensor],
+    target: Mapping[str, Tensor],
+    path: str | Path,
+    *,
+    same_classes: bool | None = None,
+) -> tuple[dict[str, Tensor], FineTuneReport]:
+    """Match the state dict of a trained network to one with perhaps other channels and classes.
+
+    Parameters
+    ----------
+    source
+        State dict of the trained network.
+    target
+        State dict of the new network; only names and shapes are read.
+    path
+        The file, for messages.
+    same_classes
+        Whether the heads stand for the same classes in the same order; None if nobody knows, then equal
+        numbers count as equal classes.
+
+    Returns
+    -------
+    dict
+        What the new network is to load.
+    FineTuneReport
+        What became of every tensor.
+
+    Raises
+    ------
+    CheckpointError
+        If a tensor of either is not explained by other channels or other classes.
+    """
+    converted: dict[str, Tensor] = {}
+    adapted: dict[str, str] = {}
+    reinitialised: dict[str, str] = {}
+    misfits, skipped = _without_a_place(source, target)
+    for name, ours in target.items():
+        theirs = source.get(name)
+        if theirs is None:
+            if name == _SHORTCUT:
+                reinitialised[name] = "the shortcut of the file is the identity"
+            else:
+                misfits.append(f"{name} (not in the file)")
+        elif reason := _reason_for_a_new_head(name, theirs, ours, same_classes):
+            reinitialised[name] = reason
+        elif theirs.shape == ours.shape:
+            converted[name] = theirs
+        elif _FIRST_CONVOLUTION.fullmatch(name) and _differ_in_channels_only(theirs, ours):
+            converted[name] = adapt_input_channels(theirs, ours.shape[1])
+            adapted[name] = f"{theirs.shape[1]} input channels in the file, {ours.shape[1]} here"
+        else:
+            misfits.append(f"{name} {tuple(theirs.shape)}, expected {tuple(ours.shape)}")
+    if misfits:
+        raise CheckpointError(
+            f"{len(misfits)} tensors do not fit the network: {_list(misfits)}",
+            where=path,
+            cure=_cure(source, target),
+        )
+    loaded = tuple(name for name in converted if name not in adapted)
+    return converted, FineTuneReport(loaded, adapted, reinitialised, skipped)
+
+
+def adapt_input_channels(weight: Tensor, in_channels: int) -> Tensor:
+    """Give the kernel of a first convolution another number of input channels.
+
+    For one channel the kernel is summed, so that a grey image gives what its copy in every channel gave. For
+    several the channels are repeated in turn and scaled by old / new, which keeps the size of the response.
+
+    Parameters
+    ----------
+    weight
+        (out, old, height, width).
+    in_channels
+        The new number.
+
+    Returns
+    -------
+    Tensor
+        (out, in_channels, height, width).
+    """
+    old = weight.shape[1]
+    if in_channels == 1:
+        return weight.sum(dim=1, keepdim=True)
+    turns = torch.arange(in_channels) % old
+    return weight[:, turns] * (old / in_channels)
+
+
+def _without_a_place(
+    source: Mapping[str, Tensor], target: Mapping[str, Tensor]
+) -> tuple[list[str], dict[str, str]]:
+    """Return the names in the file that the network lacks: the inexplicable ones, and those with a reason."""
+    strangers = [name for name in source if name not in target]
+    if _SHORTCUT not in strangers or "stem.0.weight" not in target:
+        return strangers, {}
+    strangers.remove(_SHORTCUT)
+    return strangers, {
+        _SHORTCUT: "the image has as many channels as the block, whose shortcut is the identity"
+    }
+
+
+def _reason_for_a_new_head(name: str, theirs: Tensor, ours: Tensor, same_classes: bool | None) -> str | None:
+    if not _HEAD.fullmatch(name) or theirs.shape[1:] != ours.shape[1:]:
+        return None
+    if theirs.shape != ours.shape:
+        return f"{theirs.shape[0]} classes in the file, {ours.shape[0]} here"
+    return "the classes of the file have other names or another order" if same_classes is False else None
+
+
+def _differ_in_channels_only(theirs: Tensor, ours: Tensor) -> bool:
+    same_rest = theirs.ndim == 4 and theirs.shape[0] == ours.shape[0] and theirs.shape[2:] == ours.shape[2:]
+    return same_rest and theirs.shape[1] > 0
+
+
+def _cure(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> str:
+    theirs, ours = _network_of(source), _network_of(target)
+    if theirs is not None and ours is not None and theirs != ours:
+        return f"the file is of {theirs}, this training of {ours}: choose the trainer of the same network"
+    if theirs == "SwinUMamba" and not any(name.startswith(_LAST_BLOCK_OF_SWIN_UMAMBA) for name in source):
+        return (
+            "the file is of the first published version, which lacks the deepest decoder block; "
+            "give a checkpoint of the later one"
+        )
+    return "give a checkpoint of the same network with the same depths and numbers of features"
+
+
+def _network_of(state_dict: Mapping[str, Tensor]) -> str | None:
+    return next((name for name, key in _SIGNATURES.items() if key in state_dict), None)
+
+
+def _list(names: list[str]) -> str:
+    shown = ", ".join(names[:_SHOWN])
+    return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"
