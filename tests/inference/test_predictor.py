@@ -16,6 +16,7 @@ from swin_umamba.data.image_io import read_image
 from swin_umamba.errors import BackendError, CheckpointError, DataError, GeometryError, UsageError
 from swin_umamba.inference.inputs import as_volume
 from swin_umamba.inference.predictor import Predictor
+from swin_umamba.models.registry import create_model
 from swin_umamba.models.swin_umamba_d import SwinUMambaD
 from swin_umamba.weights.checkpoint import load_checkpoint, save_checkpoint
 
@@ -134,16 +135,32 @@ def test_models_of_the_published_code(make_model: MakeModel) -> None:
     np.testing.assert_allclose(ours.probabilities, expected, atol=PROBABILITY_TOLERANCE)
 
 
-def test_models_of_the_first_published_version_are_recognised(make_model: MakeModel) -> None:
-    folder = make_model(network="swin_umamba")
+def test_models_of_the_first_published_version(make_model: MakeModel) -> None:
+    """They have the same plans and trainer as later ones, but no decoder6."""
+    folder, image = make_model(network="swin_umamba"), picture(32, 32)
     path = folder / "fold_0/checkpoint_final.pth"
+    later = predictor(folder, mirroring=False).predict(image, probabilities=True).probabilities
     content = load_checkpoint(path)
     weights = content["network_weights"]
     first_version = {key: value for key, value in weights.items() if not key.startswith("decoder6.")}
     save_checkpoint(path, content | {"network_weights": first_version})
-    with pytest.raises(CheckpointError, match=r"decoder6\S+ is missing") as caught:
+    ours = predictor(folder, mirroring=False).predict(image, probabilities=True).probabilities
+
+    plans = json.loads((folder / "plans.json").read_text())
+    sizes = plans["configurations"]["2d"]["architecture"]["arch_kwargs"]
+    del sizes["strides"]
+    network = create_model("swin_umamba_v1", 1, 3, **sizes).eval()
+    network.load_state_dict(first_version)
+    x = torch.from_numpy((image - image.mean()) / image.std()).float()
+    with torch.no_grad():
+        expected = network(x[None, None]).softmax(1)[0]
+    np.testing.assert_allclose(ours, expected, atol=PROBABILITY_TOLERANCE)
+    assert np.abs(ours - later).max() > 1e-3
+
+    del first_version["decoder5.transp_conv.conv.weight"]
+    save_checkpoint(path, content | {"network_weights": first_version})
+    with pytest.raises(CheckpointError, match=r"decoder5\S+ is missing"):
         predictor(folder)
-    assert "first version" in str(caught.value.cure)
 
 
 def test_folds_are_averaged(make_model: MakeModel) -> None:

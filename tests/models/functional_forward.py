@@ -69,9 +69,12 @@ def swin_umamba_forward(w: Weights, image: Tensor, depths: Sequence[int]) -> lis
     stem = F.instance_norm(stem, weight=w["stem.1.weight"], bias=w["stem.1.bias"])
     stages = [feature.movedim(-1, 1) for feature in _encoder(w, stem, depths)]
     sources = [image, stem, *stages[:3]]
-    x = stages[3]
     outputs = {}
-    for number in (6, 5, 4, 3, 2):
+    if "decoder6.transp_conv.conv.weight" in w:
+        x, numbers = stages[3], (6, 5, 4, 3, 2)
+    else:  # the first version: the last stage does not reach the decoder
+        x, numbers = _residual(w, "encoder5.layer", stages[2]), (5, 4, 3, 2)
+    for number in numbers:
         skip = _residual(w, f"encoder{number - 1}.layer", sources[number - 2])
         x = F.conv_transpose2d(x, w[f"decoder{number}.transp_conv.conv.weight"], stride=2)
         x = outputs[number] = _residual(w, f"decoder{number}.conv_block", torch.cat([x, skip], dim=1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from math import ceil
+from typing import Any
 
 Entry = tuple[str, tuple[int, ...]]
 DEPTHS, FEATURES, D_STATE = (2, 2, 9, 2), (96, 192, 384, 768), 16
@@ -102,3 +103,9 @@ def swin_umamba_d_layout(
         entries.append((f"decoder.concat_back_dim.{index}.weight", (dim, 2 * dim)))
         entries.append((f"decoder.concat_back_dim.{index}.bias", (dim,)))
     return entries
+
+
+def swin_umamba_v1_layout(in_channels: int, num_classes: int, *sizes: Any) -> list[Entry]:
+    """Every (name, shape) of the first version of SwinUMamba, in order."""
+    entries = swin_umamba_layout(in_channels, num_classes, *sizes)
+    return [entry for entry in entries if not entry[0].startswith("decoder6.")]

@@ -11,7 +11,18 @@ from functional_forward import swin_umamba_d_forward, swin_umamba_forward
 from tiny_network import IN_CHANNELS, NUM_CLASSES, TINY
 from torch import Tensor, nn
 
-FORWARDS = {"swin_umamba": swin_umamba_forward, "swin_umamba_d": swin_umamba_d_forward}
+FORWARDS = {
+    "swin_umamba": swin_umamba_forward,
+    "swin_umamba_d": swin_umamba_d_forward,
+    "swin_umamba_v1": swin_umamba_forward,
+}
+# Of the first version the encoder's last stage is in the state dict, but not in the computation.
+UNUSED = {"swin_umamba_v1": ("vssm_encoder.layers.3.", "vssm_encoder.downsamples.2.")}
+
+
+def used_parameters(name: str, network: nn.Module) -> dict[str, nn.Parameter]:
+    unused = UNUSED.get(name, ())
+    return {key: value for key, value in network.named_parameters() if not key.startswith(unused)}
 
 
 def loss_of(heads: list[Tensor]) -> Tensor:
@@ -37,6 +48,9 @@ def test_outputs_and_gradients_are_those_of_the_description(name: str, exact_net
     for actual, wanted in zip(heads, expected, strict=True):
         torch.testing.assert_close(actual, wanted, rtol=1e-8, atol=1e-9)
     for key, parameter in exact_network.named_parameters():
+        if parameter.grad is None:
+            assert weights[key].grad is None, key
+            continue
         torch.testing.assert_close(
             parameter.grad,
             weights[key].grad,
@@ -46,9 +60,11 @@ def test_outputs_and_gradients_are_those_of_the_description(name: str, exact_net
         )
 
 
-def test_every_parameter_learns(network: nn.Module) -> None:
+def test_every_parameter_learns(name: str, network: nn.Module) -> None:
     loss_of(network(torch.randn(2, IN_CHANNELS, 64, 64))).backward()
-    for key, parameter in network.named_parameters():
+    used = used_parameters(name, network)
+    assert all(value.grad is None for key, value in network.named_parameters() if key not in used)
+    for key, parameter in used.items():
         assert parameter.grad is not None, key
         assert parameter.grad.isfinite().all(), key
         if key != "stem.0.bias":  # an instance norm follows, which takes any constant away
@@ -66,11 +82,12 @@ def test_a_black_border_does_not_blow_up_the_gradients(network: nn.Module) -> No
 def test_without_deep_supervision_coarse_heads_get_no_gradient(name: str, network: nn.Module) -> None:
     network.deep_supervision = False
     network(torch.randn(1, IN_CHANNELS, 32, 32)).sum().backward()
-    idle = {key.rsplit(".", 1)[0] for key, parameter in network.named_parameters() if parameter.grad is None}
-    if name == "swin_umamba":
-        assert idle == {f"out_layers.{index}.conv.conv" for index in (1, 2, 3)}
-    else:
+    parameters = used_parameters(name, network)
+    idle = {key.rsplit(".", 1)[0] for key, parameter in parameters.items() if parameter.grad is None}
+    if name == "swin_umamba_d":
         assert idle == {f"decoder.seg_layers.{index}" for index in (0, 1, 2)}
+    else:
+        assert idle == {f"out_layers.{index}.conv.conv" for index in (1, 2, 3)}
 
 
 def test_images_of_a_batch_do_not_influence_each_other(network: nn.Module) -> None:
@@ -79,7 +96,7 @@ def test_images_of_a_batch_do_not_influence_each_other(network: nn.Module) -> No
     torch.testing.assert_close(together[1:2], alone, rtol=1e-4, atol=1e-5)
 
 
-def test_checkpointing_changes_neither_outputs_nor_gradients(network: nn.Module) -> None:
+def test_checkpointing_changes_neither_outputs_nor_gradients(name: str, network: nn.Module) -> None:
     network.train()
     image = torch.randn(2, IN_CHANNELS, 32, 32)
     results: list[list[Any]] = []
@@ -91,12 +108,12 @@ def test_checkpointing_changes_neither_outputs_nor_gradients(network: nn.Module)
         torch.manual_seed(3)
         heads = network(image)
         loss_of(heads).backward()
-        results.append([*heads, *(parameter.grad for parameter in network.parameters())])
+        results.append([*heads, *(parameter.grad for parameter in used_parameters(name, network).values())])
     for plain, checkpointed in zip(*results, strict=True):
         assert torch.equal(plain, checkpointed)
 
 
-def test_bfloat16_autocast_trains(network: nn.Module) -> None:
+def test_bfloat16_autocast_trains(name: str, network: nn.Module) -> None:
     image = torch.randn(1, IN_CHANNELS, 32, 32)
     with torch.autocast("cpu", torch.bfloat16):
         heads = network(image)
@@ -104,7 +121,7 @@ def test_bfloat16_autocast_trains(network: nn.Module) -> None:
     for half, full in zip(heads, network(image), strict=True):
         assert half.dtype == torch.bfloat16
         assert (half.float() - full).norm() < 0.1 * full.norm()
-    assert all(parameter.grad.isfinite().all() for parameter in network.parameters())
+    assert all(parameter.grad.isfinite().all() for parameter in used_parameters(name, network).values())
 
 
 def test_export_gives_the_same_numbers(network: nn.Module) -> None:
@@ -115,14 +132,14 @@ def test_export_gives_the_same_numbers(network: nn.Module) -> None:
 
 
 @pytest.mark.slow
-def test_compiles_to_one_graph_with_the_same_gradients(network: nn.Module) -> None:
+def test_compiles_to_one_graph_with_the_same_gradients(name: str, network: nn.Module) -> None:
     image = torch.randn(1, IN_CHANNELS, 32, 40)
     results = []
     for function in (network, torch.compile(network, backend="aot_eager", fullgraph=True)):
         network.zero_grad()
         heads = function(image)
         loss_of(heads).backward()
-        results.append([*heads, *(parameter.grad for parameter in network.parameters())])
+        results.append([*heads, *(parameter.grad for parameter in used_parameters(name, network).values())])
     for eager, compiled in zip(*results, strict=True):
         torch.testing.assert_close(eager, compiled)
 

@@ -15,7 +15,7 @@ from swin_umamba.models.swin_umamba_d import SwinUMambaD
 
 
 def test_names_and_classes() -> None:
-    assert list_models() == ["swin_umamba", "swin_umamba_d"]
+    assert list_models() == ["swin_umamba", "swin_umamba_d", "swin_umamba_v1"]
     assert type(create_model("swin_umamba", 1, 2, **TINY)) is SwinUMamba
     assert type(create_model("swin_umamba_d", 1, 2, **TINY)) is SwinUMambaD
 

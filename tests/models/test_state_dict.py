@@ -7,14 +7,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from state_dict_layout import swin_umamba_d_layout, swin_umamba_layout
+from state_dict_layout import swin_umamba_d_layout, swin_umamba_layout, swin_umamba_v1_layout
 from tiny_network import IN_CHANNELS, NUM_CLASSES, TINY
 from torch import nn
 
 from swin_umamba.models.registry import create_model
 from swin_umamba.weights.checkpoint import load_checkpoint, save_checkpoint
 
-LAYOUTS = {"swin_umamba": swin_umamba_layout, "swin_umamba_d": swin_umamba_d_layout}
+LAYOUTS = {
+    "swin_umamba": swin_umamba_layout,
+    "swin_umamba_d": swin_umamba_d_layout,
+    "swin_umamba_v1": swin_umamba_v1_layout,
+}
 
 
 def count(module: nn.Module) -> int:
@@ -41,7 +45,12 @@ def test_tiny_layout(name: str, network: nn.Module) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "total", "keys"), [("swin_umamba", 59_889_368, 257), ("swin_umamba_d", 27_497_720, 312)]
+    ("name", "total", "keys"),
+    [
+        ("swin_umamba", 59_889_368, 257),
+        ("swin_umamba_d", 27_497_720, 312),
+        ("swin_umamba_v1", 40_425_176, 253),
+    ],
 )
 def test_published_sizes(name: str, total: int, keys: int) -> None:
     network = on_meta(name, 1, 14)

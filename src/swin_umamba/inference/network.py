@@ -11,7 +11,12 @@ from torch import Tensor, nn
 from swin_umamba.errors import CheckpointError, UsageError
 from swin_umamba.inference.trained_model import TrainedModel
 from swin_umamba.modules.ss2d import SS2D
-from swin_umamba.nnunet.architecture import NetworkClass, PlannedSwinUMamba, PlannedSwinUMambaD
+from swin_umamba.nnunet.architecture import (
+    NetworkClass,
+    PlannedSwinUMamba,
+    PlannedSwinUMambaD,
+    architecture_entry,
+)
 
 # The trainers of the published code and the networks they trained.
 PUBLISHED_TRAINERS: dict[str, NetworkClass] = {
@@ -22,7 +27,35 @@ PUBLISHED_TRAINERS: dict[str, NetworkClass] = {
 }
 # The first version of the published code (before March 2024) had no such block; its models are still about.
 ABSENT_FROM_FIRST_VERSION = "decoder6."
+PLAIN_NAME = architecture_entry(PlannedSwinUMamba, {})["network_class_name"]
 KEYS_SHOWN = 5
+
+
+def find_architecture(
+    trainer_name: str, planned: Mapping[str, Any], parameters: Mapping[str, Tensor]
+) -> Mapping[str, Any]:
+    """Return the ``architecture`` entry of plans that describes the network of a trained model.
+
+    It is the one that the plans have, with two exceptions. Plans of the published code name a plain U-Net
+    although the trainer trained a Swin-UMamba: there the trainer's name decides. And a SwinUMamba of the
+    first published version does not differ in plans and trainer: it is recognised by what its weights lack.
+
+    Parameters
+    ----------
+    trainer_name
+        Name of the trainer class.
+    planned
+        The entry in the plans.
+    parameters
+        The state dict of the network.
+    """
+    if trainer_name in PUBLISHED_TRAINERS and not planned["network_class_name"].startswith("swin_umamba."):
+        planned = architecture_entry(PUBLISHED_TRAINERS[trainer_name], {})
+    if planned["network_class_name"] == PLAIN_NAME and not any(
+        key.startswith(ABSENT_FROM_FIRST_VERSION) for key in parameters
+    ):
+        planned = {**planned, "arch_kwargs": {**planned["arch_kwargs"], "use_last_stage": False}}
+    return planned
 
 
 def build_network(
@@ -30,13 +63,10 @@ def build_network(
 ) -> nn.Module:
     """Return the network of a trained model, without deep supervision, in eval mode.
 
-    It is the one that the plans name; check those before. Only plans of the published code name a plain U-Net
-    although the trainer trained a Swin-UMamba: there the trainer's name decides.
-
     Parameters
     ----------
     model
-        The trained model.
+        The trained model; check its plans before.
     configuration_manager
         nnU-Net's view of the configuration.
     in_channels, num_classes
@@ -47,20 +77,18 @@ def build_network(
     CheckpointError
         If the network cannot be built, or the weights of the first fold do not fit it.
     """
-    class_name = configuration_manager.network_arch_class_name
+    planned = configuration_manager.configuration["architecture"]
+    architecture = find_architecture(model.trainer_name, planned, model.parameters[0])
     try:
-        if model.trainer_name in PUBLISHED_TRAINERS and not class_name.startswith("swin_umamba."):
-            network: nn.Module = PUBLISHED_TRAINERS[model.trainer_name](in_channels, num_classes)
-        else:
-            network = get_network_from_plans(
-                class_name,
-                configuration_manager.network_arch_init_kwargs,
-                configuration_manager.network_arch_init_kwargs_req_import,
-                in_channels,
-                num_classes,
-                allow_init=False,
-                deep_supervision=False,
-            )
+        network = get_network_from_plans(
+            architecture["network_class_name"],
+            architecture["arch_kwargs"],
+            architecture["_kw_requires_import"],
+            in_channels,
+            num_classes,
+            allow_init=False,
+            deep_supervision=False,
+        )
     except (TypeError, ValueError, KeyError, RuntimeError, UsageError) as error:
         raise CheckpointError(
             f"the network cannot be built from the plans ({type(error).__name__}: {error})",
@@ -80,8 +108,7 @@ def load_parameters(network: nn.Module, parameters: Mapping[str, Tensor], model:
         Names the tensors that are missing, left over or of another shape.
     """
     own = network.state_dict()
-    missing = [key for key in own if key not in parameters]
-    problems = [f"{key} is missing" for key in missing]
+    problems = [f"{key} is missing" for key in own if key not in parameters]
     problems += [f"{key} is unknown" for key in parameters if key not in own]
     problems += [
         f"{key} has shape {tuple(parameters[key].shape)} and not {tuple(own[key].shape)}"
@@ -91,14 +118,11 @@ def load_parameters(network: nn.Module, parameters: Mapping[str, Tensor], model:
     if problems:
         shown = "; ".join(problems[:KEYS_SHOWN])
         more = f"; and {len(problems) - KEYS_SHOWN} more" if len(problems) > KEYS_SHOWN else ""
-        cure = "check that plans.json and the checkpoint come from the same training"
-        if missing and all(key.startswith(ABSENT_FROM_FIRST_VERSION) for key in missing):
-            cure = "this is a model of the first version of Swin-UMamba (before March 2024): use a later one"
         raise CheckpointError(
             f"the weights do not fit {type(network).__name__}, the network of trainer {model.trainer_name}: "
             f"{shown}{more}",
             where=model.path,
-            cure=cure,
+            cure="check that plans.json and the checkpoint come from the same training",
         )
     network.load_state_dict(parameters)
 

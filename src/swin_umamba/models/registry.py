@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,11 @@ from swin_umamba.models.swin_umamba import SwinUMamba
 from swin_umamba.models.swin_umamba_d import SwinUMambaD
 from swin_umamba.weights.convert import load_imagenet_weights
 
-_MODELS: dict[str, type[SwinUMamba] | type[SwinUMambaD]] = {
+_MODELS: dict[str, Callable[..., SegmentationNetwork]] = {
     "swin_umamba": SwinUMamba,
     "swin_umamba_d": SwinUMambaD,
+    # The network of the paper's first version.
+    "swin_umamba_v1": partial(SwinUMamba, use_last_stage=False),
 }
 
 

@@ -33,6 +33,11 @@ class SwinUMamba(SegmentationNetwork):
         Size of the hidden state of the scan.
     drop_path_rate
         Stochastic-depth rate of the last encoder block; it grows linearly from 0 at the first.
+    use_last_stage
+        Let the decoder start from the encoder's last stage (1/32), as in version 2 of the paper. False is the
+        network of version 1, ``create_model("swin_umamba_v1")``: it has no ``decoder6``, and its bottleneck
+        is the output of ``encoder5`` at 1/16. The parameters of the last stage are there all the same, as
+        in the public checkpoints, but they have no influence and get no gradients.
     deep_supervision
         Return the logits of four heads (1/1, 1/2, 1/4, 1/8) instead of the finest alone.
     activation_checkpointing
@@ -49,7 +54,9 @@ class SwinUMamba(SegmentationNetwork):
     References
     ----------
     Liu et al., "Swin-UMamba: Mamba-based UNet with ImageNet-based pretraining", arXiv 2402.03302,
-    section 2 (version 2).
+    section 2 (version 2). What is known of the network of version 1 (40.4 million parameters) comes from the
+    public code of that time: it has no ``decoder6``, ``encoder5`` feeds ``decoder5``, all other names and
+    shapes are the same. Taken over from version 2 are norms and activations, which have no parameters.
     """
 
     deep_supervision_scales = (1.0, 1 / 2, 1 / 4, 1 / 8)
@@ -63,6 +70,7 @@ class SwinUMamba(SegmentationNetwork):
         features_per_stage: Sequence[int] = (96, 192, 384, 768),
         d_state: int = 16,
         drop_path_rate: float = 0.2,
+        use_last_stage: bool = True,
         deep_supervision: bool = False,
         activation_checkpointing: bool = False,
         backend: str | None = None,
@@ -99,7 +107,7 @@ class SwinUMamba(SegmentationNetwork):
         self.encoder5 = _residual_layer(dim3, dim4)
         # Each decoder ends at the resolution of the encoder with the number one lower; the order of
         # construction is the order of the public state dict.
-        self.decoder6 = UpBlock(dim4, dim4)
+        self.decoder6 = UpBlock(dim4, dim4) if use_last_stage else None
         self.decoder5 = UpBlock(dim4, dim3)
         self.decoder4 = UpBlock(dim3, dim2)
         self.decoder3 = UpBlock(dim2, dim1)
@@ -113,8 +121,11 @@ class SwinUMamba(SegmentationNetwork):
     def segment(self, x: Tensor) -> list[Tensor]:
         """Map (batch, in_channels, 32i, 32j) to the logits of the heads in use, finest first."""
         stem = self.stem(x)
-        stage1, stage2, stage3, stage4 = (feature.permute(0, 3, 1, 2) for feature in self.vssm_encoder(stem))
-        at16 = self.decoder6(stage4, self.encoder5(stage3))
+        stages = self.vssm_encoder(stem, num_stages=3 if self.decoder6 is None else 4)
+        stage1, stage2, stage3, *last = (feature.permute(0, 3, 1, 2) for feature in stages)
+        at16 = self.encoder5(stage3)
+        if self.decoder6 is not None:
+            at16 = self.decoder6(*last, at16)
         at8 = self.decoder5(at16, self.encoder4(stage2))
         at4 = self.decoder4(at8, self.encoder3(stage1))
         at2 = self.decoder3(at4, self.encoder2(stem))

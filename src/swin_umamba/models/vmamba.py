@@ -74,13 +74,15 @@ class VMambaEncoder(nn.Module):
         )
         self.apply(_init_linear)
 
-    def forward(self, x: Tensor) -> list[Tensor]:
+    def forward(self, x: Tensor, num_stages: int | None = None) -> list[Tensor]:
         """Return the output of each stage, finest first.
 
         Parameters
         ----------
         x
             (batch, in_channels, height, width).
+        num_stages
+            Compute the finest so many stages only; all by default.
 
         Returns
         -------
@@ -91,6 +93,8 @@ class VMambaEncoder(nn.Module):
         x = self.patch_embed(x)
         features = []
         for stage, layer in enumerate(self.layers):
+            if stage == num_stages:
+                break
             if stage > 0:
                 x = self.downsamples[stage - 1](x)
             x = layer(x)
