@@ -45,7 +45,8 @@ def command(tmp_path: Path) -> list[str]:
 def test_only_what_was_given_is_passed_on(training: FakeTraining, command: list[str]) -> None:
     assert main(command) == 0
     assert training.options == {}
-    given = "--fold all --epochs 5 --iterations 3 --patch-size 64 96 --learning-rate 1e-3 --npz --continue"
+    given = "--fold all --epochs 5 --iterations 3 --patch-size 64 96 --learning-rate 1e-3 --npz --continue "
+    given += "--freeze-encoder-epochs 4 --encoder-learning-rate 1e-5"
     assert main([*command, *given.split(), "--pretrained", "none", "--json"]) == 0
     assert training.options == {
         "fold": "all",
@@ -53,6 +54,8 @@ def test_only_what_was_given_is_passed_on(training: FakeTraining, command: list[
         "iterations_per_epoch": 3,
         "patch_size": (64, 96),
         "learning_rate": 1e-3,
+        "encoder_learning_rate": 1e-5,
+        "frozen_epochs": 4,
         "npz": True,
         "continue_training": True,
         "pretrained": "none",

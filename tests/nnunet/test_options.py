@@ -18,6 +18,8 @@ from swin_umamba.nnunet.options import TrainingOptions, options_from_environment
         ({"iterations_per_epoch": -1}, "iterations_per_epoch is -1"),
         ({"workers": -1}, "workers is -1"),
         ({"learning_rate": 2.0}, "learning_rate is 2.0"),
+        ({"encoder_learning_rate": 0.0}, "encoder_learning_rate is 0.0"),
+        ({"frozen_epochs": -1}, "frozen_epochs is -1"),
         ({"schedule": "step"}, "paper, annealed"),
         ({"fold": "first"}, "0, 1, 2, 3, 4 or all"),
         ({"configuration": "3d_fullres"}, "2D"),
@@ -47,6 +49,7 @@ def test_the_environment_sets_options_of_stock_runs() -> None:
     environment = {
         "SWIN_UMAMBA_EPOCHS": "7",
         "SWIN_UMAMBA_LEARNING_RATE": "1e-3",
+        "SWIN_UMAMBA_ENCODER_LEARNING_RATE": "1e-5",
         "SWIN_UMAMBA_PRETRAINED": "none",
         "SWIN_UMAMBA_OVERWRITE": "1",
         "SWIN_UMAMBA_BACKEND": "reference",
@@ -55,6 +58,7 @@ def test_the_environment_sets_options_of_stock_runs() -> None:
     assert options_from_environment(environment) == {
         "epochs": 7,
         "learning_rate": 1e-3,
+        "encoder_learning_rate": 1e-5,
         "pretrained": "none",
         "overwrite": True,
     }

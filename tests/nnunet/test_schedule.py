@@ -9,7 +9,7 @@ from swin_umamba.nnunet.schedule import CosineSchedule
 
 
 def make_schedule(period: int = 1000) -> CosineSchedule:
-    return CosineSchedule(torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=1e-4), 1e-4, period)
+    return CosineSchedule(torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=1e-4), period)
 
 
 @pytest.mark.parametrize(
@@ -27,11 +27,21 @@ def test_values_are_those_of_torch() -> None:
     optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=1e-4)
     reference = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=20, eta_min=1e-6)
     for epoch in range(20):
-        assert schedule.learning_rate(epoch) == pytest.approx(reference.get_last_lr()[0], rel=1e-9)
+        assert schedule.learning_rates(epoch)[0] == pytest.approx(reference.get_last_lr()[0], rel=1e-9)
         optimizer.step()
         reference.step()
 
 
 def test_it_stays_at_the_end() -> None:
     schedule = make_schedule(period=20)
-    assert schedule.learning_rate(20) == schedule.learning_rate(500) == pytest.approx(1e-6)
+    assert schedule.learning_rates(20) == schedule.learning_rates(500) == [pytest.approx(1e-6)]
+
+
+def test_each_group_starts_from_its_own_rate() -> None:
+    groups = [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": rate} for rate in (1e-4, 1e-5)]
+    schedule = CosineSchedule(torch.optim.AdamW(groups), period=20)
+    schedule.step(10)
+    middle = [group["lr"] for group in schedule.optimizer.param_groups]
+    assert middle == pytest.approx([(1e-4 + 1e-6) / 2, (1e-5 + 1e-6) / 2])
+    schedule.step(20)
+    assert [group["lr"] for group in schedule.optimizer.param_groups] == pytest.approx([1e-6, 1e-6])

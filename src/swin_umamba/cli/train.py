@@ -52,16 +52,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     option("--validation-iterations", type=int, metavar="N", help="batches for the pseudo-Dice (default 50)")
     option("--learning-rate", type=float, metavar="LR", help="at the start (default 1e-4)")
+    option(
+        "--encoder-learning-rate",
+        type=float,
+        metavar="LR",
+        help="of the encoder, for fine-tuning (default: that of the rest)",
+    )
     option("--batch-size", type=int, metavar="N", help="patches per step (default: as planned)")
     option("--patch-size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="default: as planned")
     option(
+        "--freeze-encoder-epochs",
         "--frozen-epochs",
+        dest="frozen_epochs",
         type=int,
         metavar="N",
-        help="epochs with a frozen encoder (default 10, without ImageNet weights 0)",
+        help="epochs with a frozen encoder (default 10, without pretrained weights 0)",
     )
     option(
-        "--pretrained", metavar="FILE", help="ImageNet checkpoint of VMamba-Tiny, or none for random weights"
+        "--pretrained",
+        metavar="FILE",
+        help="what the network starts from: VMamba-Tiny's ImageNet checkpoint, a trained model (checkpoint "
+        "or model folder; its channels and classes may be others), or none for random weights",
     )
     option(
         "--schedule",

@@ -17,6 +17,7 @@ ENVIRONMENT_FIELDS = (
     "iterations_per_epoch",
     "validation_iterations",
     "learning_rate",
+    "encoder_learning_rate",
     "frozen_epochs",
     "schedule",
     "seed",
@@ -50,12 +51,16 @@ class TrainingOptions:
         Batches per epoch.
     learning_rate
         At the start of the schedule; None keeps the trainer's own (1e-4 for Swin-UMamba).
+    encoder_learning_rate
+        The same for the encoder without its patch embedding, that is for what can be frozen; None gives it
+        the learning rate of the rest, in one parameter group.
     batch_size, patch_size
         Replace those of the plans. The patch is (height, width) in pixels.
     frozen_epochs
-        Epochs with a frozen encoder; None keeps the trainer's own (10 with ImageNet weights, otherwise 0).
+        Epochs with a frozen encoder; None keeps the trainer's own (10 with pretrained weights, otherwise 0).
     pretrained
-        ImageNet checkpoint of VMamba-Tiny, or ``"none"``.
+        What the network starts from: an ImageNet checkpoint of VMamba-Tiny, or a trained model (a checkpoint
+        or a model folder), or ``"none"``.
     schedule
         ``"paper"``: the cosine reaches its end at epoch 1000, however many are trained;
         ``"annealed"``: at the last epoch.
@@ -83,6 +88,7 @@ class TrainingOptions:
     iterations_per_epoch: int = 250
     validation_iterations: int = 50
     learning_rate: float | None = None
+    encoder_learning_rate: float | None = None
     batch_size: int | None = None
     patch_size: tuple[int, int] | None = None
     frozen_epochs: int | None = None
@@ -107,8 +113,10 @@ class TrainingOptions:
                 raise UsageError(f"{name} is {value}", cure="give 0 or more")
         if self.seed is not None and self.seed >= 2**32:
             raise UsageError(f"seed is {self.seed}", cure="give a number below 2**32")
-        if self.learning_rate is not None and not 0 < self.learning_rate < 1:
-            raise UsageError(f"learning_rate is {self.learning_rate}", cure="give a number between 0 and 1")
+        for name in ("learning_rate", "encoder_learning_rate"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < 1:
+                raise UsageError(f"{name} is {value}", cure="give a number between 0 and 1")
         if self.schedule not in SCHEDULES:
             raise UsageError(
                 f"unknown schedule {self.schedule!r}", cure="give one of: " + ", ".join(SCHEDULES)
@@ -181,7 +189,7 @@ def _parse(name: str, text: str) -> Any:
     if name == "overwrite":
         return text.lower() in ("1", "true", "yes")
     try:
-        return float(text) if name == "learning_rate" else int(text)
+        return float(text) if name.endswith("learning_rate") else int(text)
     except ValueError as error:
         raise UsageError(
             f"{text!r} is no number",

@@ -31,19 +31,21 @@ def newest_checkpoint(folder: Path) -> dict[str, Any] | None:
         If there are checkpoints, but none can be loaded: starting anew instead would be a silent loss.
     """
     paths = existing_checkpoints(folder)
+    reasons: dict[str, str] = {}
     main = [path for path in paths if path.name in RESUMABLE]
     newest = None
     for path in main:
-        checkpoint = _load_or_warn(path)
+        checkpoint = _load_or_warn(path, reasons)
         if checkpoint is not None and (
             newest is None or checkpoint["current_epoch"] > newest["current_epoch"]
         ):
             newest = checkpoint
     for path in [] if newest is not None else [path for path in paths if path not in main]:
-        newest = newest or _load_or_warn(path)
+        newest = newest or _load_or_warn(path, reasons)
     if newest is None and paths:
         raise CheckpointError(
-            "none of the checkpoints can be loaded: " + ", ".join(path.name for path in paths),
+            "none of the checkpoints can be loaded: "
+            + "; ".join(f"{name}: {reason}" for name, reason in reasons.items()),
             where=folder,
             cure="restore one from a backup, or start anew with --overwrite",
         )
@@ -61,7 +63,7 @@ def existing_checkpoints(folder: Path) -> list[Path]:
     return main + [kept[epoch] for epoch in sorted(kept, reverse=True)]
 
 
-def _load_or_warn(path: Path) -> dict[str, Any] | None:
+def _load_or_warn(path: Path, reasons: dict[str, str]) -> dict[str, Any] | None:
     try:
         checkpoint = load_checkpoint(path)
         if "current_epoch" in checkpoint and "network_weights" in checkpoint:
@@ -70,4 +72,5 @@ def _load_or_warn(path: Path) -> dict[str, Any] | None:
     except CheckpointError as error:
         reason = error.what
     logger.warning("%s cannot be loaded and is skipped: %s", path, reason)
+    reasons[path.name] = reason
     return None

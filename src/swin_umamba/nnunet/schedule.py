@@ -11,7 +11,7 @@ FINAL_LEARNING_RATE = 1e-6
 
 
 class CosineSchedule:
-    """Half a cosine from the initial learning rate to 1e-6, in closed form.
+    """Half a cosine from the initial learning rate of each parameter group to 1e-6, in closed form.
 
     lr(e) = 1e-6 + (lr(0) - 1e-6) / 2 * (1 + cos(pi * e / period)). The value depends on the epoch alone, so
     that a resumed run needs no state. torch's own scheduler gives the same values, but warns when it is
@@ -20,28 +20,26 @@ class CosineSchedule:
     Parameters
     ----------
     optimizer
-        Its parameter groups get the learning rate.
-    initial_learning_rate
-        The learning rate of epoch 0.
+        Each of its parameter groups starts with the learning rate that it has now.
     period
         Epoch at which the end is reached.
     """
 
-    def __init__(
-        self, optimizer: Optimizer, initial_learning_rate: float, period: int = PAPER_EPOCHS
-    ) -> None:
+    def __init__(self, optimizer: Optimizer, period: int = PAPER_EPOCHS) -> None:
         self.optimizer = optimizer
-        self.initial_learning_rate = initial_learning_rate
+        self.initial_learning_rates = [float(group["lr"]) for group in optimizer.param_groups]
         self.period = period
         self.step(0)
 
-    def learning_rate(self, epoch: int) -> float:
-        """Return the learning rate of an epoch, counted from 0; beyond the period it stays at the end."""
+    def learning_rates(self, epoch: int) -> list[float]:
+        """Return the rate of each group in an epoch, counted from 0; beyond the period that of the end."""
         done = min(epoch / self.period, 1.0)
-        amplitude = (self.initial_learning_rate - FINAL_LEARNING_RATE) / 2
-        return FINAL_LEARNING_RATE + amplitude * (1 + math.cos(math.pi * done))
+        return [
+            FINAL_LEARNING_RATE + (initial - FINAL_LEARNING_RATE) / 2 * (1 + math.cos(math.pi * done))
+            for initial in self.initial_learning_rates
+        ]
 
     def step(self, epoch: int) -> None:
-        """Set the learning rate of an epoch."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate(epoch)
+        """Set the learning rates of an epoch."""
+        for group, rate in zip(self.optimizer.param_groups, self.learning_rates(epoch), strict=True):
+            group["lr"] = rate

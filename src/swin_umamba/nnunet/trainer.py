@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,9 +16,9 @@ from torch.nn.parallel import DistributedDataParallel
 from swin_umamba.errors import TrainingError, UsageError
 from swin_umamba.models.network import STRIDE
 from swin_umamba.nnunet.architecture import NetworkClass, architecture_entry
+from swin_umamba.nnunet.pretrained import load_pretrained, locate_pretrained, take_over_stock_loading
 from swin_umamba.nnunet.robust_trainer import RobustTrainer
 from swin_umamba.nnunet.schedule import PAPER_EPOCHS, CosineSchedule
-from swin_umamba.weights.convert import load_imagenet_weights
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ NO_WEIGHTS = "none"
 
 
 class SwinUMambaTrainer(RobustTrainer):
-    """AdamW with one parameter group, a cosine for 1000 epochs, and an encoder that is frozen at first.
+    """AdamW, a cosine for 1000 epochs, and a pretrained encoder that is frozen at first.
 
     Deep supervision, loss, augmentation and sampling are nnU-Net's (section 3 and 4 of arXiv 2402.03302 and
     the published code).
@@ -40,15 +41,15 @@ class SwinUMambaTrainer(RobustTrainer):
         The network.
     network_kwargs
         Its arguments as far as they differ from the defaults; stored in the plans of the model.
-    has_imagenet_encoder
-        Whether the encoder starts with ImageNet weights and is frozen for the first epochs.
+    starts_pretrained
+        Whether the network starts with pretrained weights and its encoder is frozen for the first epochs.
     supervises_deeply
         Whether the coarser heads take part in the loss.
     """
 
     network_class: ClassVar[NetworkClass]
     network_kwargs: ClassVar[Mapping[str, Any]] = {}
-    has_imagenet_encoder: ClassVar[bool] = True
+    starts_pretrained: ClassVar[bool] = True
     supervises_deeply: ClassVar[bool] = True
 
     def __init__(
@@ -70,6 +71,7 @@ class SwinUMambaTrainer(RobustTrainer):
         self.weight_decay = WEIGHT_DECAY
         self.enable_deep_supervision = self.supervises_deeply
         self.encoder_is_frozen: bool | None = None
+        self.has_pretrained_weights = False
 
     @staticmethod
     def _check_patch_size(plans: dict[str, Any], configuration: str) -> None:
@@ -90,45 +92,92 @@ class SwinUMambaTrainer(RobustTrainer):
         if self.options.frozen_epochs is not None:
             return self.options.frozen_epochs
         # Freezing random weights would only take epochs away from them.
-        return FROZEN_EPOCHS if self.has_imagenet_encoder and self.options.pretrained != NO_WEIGHTS else 0
+        return FROZEN_EPOCHS if self.starts_pretrained and self.options.pretrained != NO_WEIGHTS else 0
 
     def initialize(self) -> None:
-        """Build network, optimizer and loss; in a fresh run load the ImageNet weights."""
-        if self.starts_fresh and self.has_imagenet_encoder:
-            self.require_imagenet_weights()
+        """Build network, optimizer and loss; in a fresh run load the pretrained weights, if given."""
+        path = None
+        if self.starts_fresh and self.options.pretrained not in (None, NO_WEIGHTS):
+            self.refuse_weights_for_scratch()
+            path = locate_pretrained(str(self.options.pretrained))
         super().initialize()
         if self.is_ddp:
             # Frozen parameters get no gradient.
             self.network = DistributedDataParallel(
                 self.network.module, device_ids=[self.local_rank], find_unused_parameters=True
             )
-        if self.starts_fresh and self.has_imagenet_encoder and self.options.pretrained != NO_WEIGHTS:
-            report = load_imagenet_weights(self.bare_network(), str(self.options.pretrained))
-            self.print_to_log_file(
-                f"ImageNet weights from {self.options.pretrained}: {len(report.loaded)} tensors loaded, "
-                f"{len(report.skipped)} skipped, {len(report.missing)} of the network as initialised"
+        if self.starts_fresh:
+            take_over_stock_loading(self.network, self.load_stock_pretrained)
+        if path is not None:
+            self.start_from(path)
+
+    def on_train_start(self) -> None:
+        """Prepare everything, unless weights to start from are still missing."""
+        given = self.has_pretrained_weights or self.options.pretrained is not None
+        if self.starts_fresh and self.starts_pretrained and not given:
+            raise TrainingError(
+                f"{type(self).__name__} starts from pretrained weights, but none were given",
+                cure="give --pretrained FILE (VMamba-Tiny's ImageNet checkpoint, or a trained model), or "
+                "--pretrained none for random weights; with nnUNetv2_train set SWIN_UMAMBA_PRETRAINED to "
+                "either",
+            )
+        super().on_train_start()
+
+    def start_from(self, path: Path) -> None:
+        """Put the weights of a file into the network and say what became of each tensor."""
+        lines = load_pretrained(self.bare_network(), path, self.dataset_json)
+        self.has_pretrained_weights = True
+        for line in lines:
+            self.print_to_log_file(line)
+            if self.local_rank == 0:
+                logger.info("%s", line)
+
+    def load_stock_pretrained(self, given: str) -> None:
+        """Start from the file that ``nnUNetv2_train`` got with ``-pretrained_weights``."""
+        if self.options.pretrained is not None:
+            raise UsageError(
+                f"two answers to what the network starts from: -pretrained_weights {given} and "
+                f"SWIN_UMAMBA_PRETRAINED={self.options.pretrained}",
+                cure="unset SWIN_UMAMBA_PRETRAINED",
+            )
+        self.refuse_weights_for_scratch()
+        path = locate_pretrained(given)
+        self.options = replace(self.options, pretrained=str(path))
+        self.start_from(path)
+
+    def refuse_weights_for_scratch(self) -> None:
+        """Raise ``UsageError`` if this trainer is one that starts from random weights."""
+        if not self.starts_pretrained:
+            name = type(self).__name__
+            raise UsageError(
+                f"{name} starts from random weights, but weights to start from were given",
+                cure=f"choose the trainer {name.removesuffix('Scratch')}, or leave the weights out "
+                "(--pretrained, SWIN_UMAMBA_PRETRAINED, -pretrained_weights)",
             )
 
-    def require_imagenet_weights(self) -> None:
-        """Raise ``TrainingError`` unless a file with ImageNet weights, or ``none``, was given."""
-        given = self.options.pretrained
-        if given == NO_WEIGHTS or (given is not None and Path(given).is_file()):
-            return
-        raise TrainingError(
-            f"{type(self).__name__} starts from ImageNet weights, "
-            + ("but no file was given" if given is None else "but there is no such file"),
-            where=given,
-            cure="give --pretrained FILE (VMamba-Tiny, epoch 292), or --pretrained none for random weights; "
-            "with nnUNetv2_train set SWIN_UMAMBA_PRETRAINED to either",
-        )
-
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, CosineSchedule]:
-        """Return AdamW over all parameters in one group and the cosine schedule."""
+        """Return AdamW and the cosine schedule.
+
+        All parameters are in one group, as in the published code, unless the encoder has a learning rate of
+        its own. Then the second group is what can be frozen: the encoder without its patch embedding, which
+        may be new.
+        """
+        network = self.bare_network()
+        groups: list[dict[str, Any]] = [{"params": list(network.parameters())}]
+        if self.options.encoder_learning_rate is not None:
+            encoder = [
+                parameter
+                for name, parameter in network.vssm_encoder.named_parameters()
+                if not name.startswith("patch_embed.")
+            ]
+            in_encoder = {id(parameter) for parameter in encoder}
+            rest = [parameter for parameter in network.parameters() if id(parameter) not in in_encoder]
+            groups = [{"params": rest}, {"params": encoder, "lr": self.options.encoder_learning_rate}]
         optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=self.initial_lr, weight_decay=self.weight_decay, eps=ADAM_EPS
+            groups, lr=self.initial_lr, weight_decay=self.weight_decay, eps=ADAM_EPS
         )
         period = PAPER_EPOCHS if self.options.schedule == "paper" else self.num_epochs
-        return optimizer, CosineSchedule(optimizer, self.initial_lr, period)
+        return optimizer, CosineSchedule(optimizer, period)
 
     def _get_deep_supervision_scales(self) -> list[list[float]] | None:
         if not self.enable_deep_supervision:

@@ -7,7 +7,7 @@ import difflib
 from swin_umamba.errors import UsageError
 from swin_umamba.nnunet.architecture import PlannedSwinUMamba, PlannedSwinUMambaD
 from swin_umamba.nnunet.robust_trainer import RobustTrainer
-from swin_umamba.nnunet.trainer import SwinUMambaTrainer
+from swin_umamba.nnunet.trainer import NO_WEIGHTS, SwinUMambaTrainer
 
 __all__ = [
     "nnUNetTrainerSwinUMamba",
@@ -18,13 +18,13 @@ __all__ = [
 
 
 class nnUNetTrainerSwinUMamba(SwinUMambaTrainer):
-    """SwinUMamba with an ImageNet encoder."""
+    """SwinUMamba from an ImageNet encoder or a trained model."""
 
     network_class = PlannedSwinUMamba
 
 
 class nnUNetTrainerSwinUMambaD(SwinUMambaTrainer):
-    """SwinUMambaD with an ImageNet encoder."""
+    """SwinUMambaD from an ImageNet encoder or a trained model."""
 
     network_class = PlannedSwinUMambaD
 
@@ -33,14 +33,14 @@ class nnUNetTrainerSwinUMambaScratch(SwinUMambaTrainer):
     """SwinUMamba from random weights."""
 
     network_class = PlannedSwinUMamba
-    has_imagenet_encoder = False
+    starts_pretrained = False
 
 
 class nnUNetTrainerSwinUMambaDScratch(SwinUMambaTrainer):
     """SwinUMambaD from random weights, without deep supervision as in the published code."""
 
     network_class = PlannedSwinUMambaD
-    has_imagenet_encoder = False
+    starts_pretrained = False
     supervises_deeply = False
 
 
@@ -50,6 +50,26 @@ class nnUNetTrainer(RobustTrainer):
     Has the name of nnU-Net's trainer, so that the model belongs to it; the shim for nnU-Net's own commands
     does not export it.
     """
+
+    def initialize(self) -> None:
+        """Build network, optimizer and loss.
+
+        Raises
+        ------
+        UsageError
+            If an option was given that only the trainers of Swin-UMamba know.
+        """
+        given = [
+            name
+            for name in ("pretrained", "frozen_epochs", "encoder_learning_rate")
+            if getattr(self.options, name) not in (None, NO_WEIGHTS)
+        ]
+        if given:
+            raise UsageError(
+                f"nnU-Net's own trainer does not know {' and '.join(given)}",
+                cure="leave the options out, or choose a trainer of Swin-UMamba",
+            )
+        super().initialize()
 
 
 TRAINERS: dict[str, type[RobustTrainer]] = {

@@ -1,0 +1,173 @@
+"""The weights that a training starts from: which file is meant, and what of it goes into the network."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from swin_umamba.errors import CheckpointError, TrainingError, UsageError
+from swin_umamba.nnunet.resume import existing_checkpoints
+from swin_umamba.weights.checkpoint import load_checkpoint
+from swin_umamba.weights.convert import LoadReport, convert_imagenet_weights, find_state_dict
+from swin_umamba.weights.fine_tune import (
+    convert_segmentation_weights,
+    find_segmentation_weights,
+    is_segmentation_checkpoint,
+)
+
+_STOCK_LOADER = "load_pretrained_weights"
+# Where the code of nnUNetv2_train may live: imported, run with ``python -m``, or in a process spawned so.
+_STOCK_COMMANDS = ("nnunetv2.run.run_training", "__main__", "__mp_main__")
+
+
+def locate_pretrained(given: str | Path) -> Path:
+    """Return the file that a value of ``--pretrained`` means.
+
+    Parameters
+    ----------
+    given
+        A file, a model folder of one fold, or a fold folder. Of a folder it is the final checkpoint, or the
+        first there is of latest, best and the kept ones.
+
+    Raises
+    ------
+    TrainingError
+        If there is nothing at that path.
+    UsageError
+        If a model folder has several folds.
+    CheckpointError
+        If a folder holds no checkpoint.
+    """
+    path = Path(given).expanduser()
+    if path.is_dir():
+        return _checkpoint_in(path)
+    if path.is_file():
+        return path
+    raise TrainingError(
+        "the weights to start from: there is no such file or folder",
+        where=given,
+        cure="give --pretrained VMamba-Tiny's ImageNet checkpoint, a trained model (file or folder), or none "
+        "for random weights; with nnUNetv2_train set SWIN_UMAMBA_PRETRAINED to one of them",
+    )
+
+
+def load_pretrained(network: nn.Module, path: Path, dataset_json: Mapping[str, Any]) -> list[str]:
+    """Put ImageNet weights, or those of a trained model, into a network.
+
+    Parameters
+    ----------
+    network
+        One of the two networks, without wrappers.
+    path
+        The file.
+    dataset_json
+        Description of the new data set; heads of a trained model are only kept if their classes are the same.
+
+    Returns
+    -------
+    list of str
+        What became of the tensors, for a log.
+
+    Raises
+    ------
+    CheckpointError
+        If the file cannot be read safely or holds anything that cannot be explained. The network is then
+        unchanged.
+    """
+    checkpoint = load_checkpoint(path)
+    target = network.state_dict()
+    if is_segmentation_checkpoint(checkpoint):
+        weights, report = convert_segmentation_weights(
+            find_segmentation_weights(checkpoint, path),
+            target,
+            path,
+            same_classes=_same_classes(checkpoint, dataset_json),
+        )
+        kind, lines = "trained segmentation network", report.lines()
+    else:
+        weights, imagenet_report = convert_imagenet_weights(find_state_dict(checkpoint, path), target, path)
+        kind, lines = "ImageNet classifier", _imagenet_lines(imagenet_report)
+    network.load_state_dict(weights, strict=False)
+    return [f"The network starts from {path} ({kind}): {lines[0]}", *lines[1:]]
+
+
+def take_over_stock_loading(network: nn.Module, load: Callable[[str], None]) -> None:
+    """Let ``nnUNetv2_train -pretrained_weights FILE`` go through ``load`` for this network.
+
+    nnU-Net's command calls a function of its own right after ``initialize``. That function unpickles the file
+    with everything it asks to run, knows only checkpoints of equal channels, and needs equal classes where
+    heads are not called ``seg_layers``. It offers no hook, so the name it is called by gets another meaning,
+    in the running command only; for any other network it still is nnU-Net's function.
+
+    Parameters
+    ----------
+    network
+        ``trainer.network``, with its wrappers.
+    load
+        Called with the path.
+    """
+    for name in _STOCK_COMMANDS:
+        command = sys.modules.get(name)
+        stock = getattr(command, _STOCK_LOADER, None)
+        if stock is None or not hasattr(command, "maybe_load_checkpoint"):
+            continue
+        setattr(command, _STOCK_LOADER, _Loader(network, load, getattr(stock, "stock", stock)))
+
+
+class _Loader:
+    """Stands in for nnU-Net's function of the same parameters."""
+
+    def __init__(self, network: nn.Module, load: Callable[[str], None], stock: Callable[..., None]) -> None:
+        self.network, self.load, self.stock = network, load, stock
+
+    def __call__(self, network: nn.Module, fname: str, verbose: bool = False) -> None:
+        if network is self.network:
+            self.load(fname)
+        else:
+            self.stock(network, fname, verbose)
+
+
+def _checkpoint_in(folder: Path) -> Path:
+    folds = [fold for fold in sorted(folder.glob("fold_*")) if existing_checkpoints(fold)]
+    if len(folds) > 1:
+        raise UsageError(
+            "the model has several folds, and a training starts from one",
+            where=folder,
+            cure="give one of its folders: " + ", ".join(fold.name for fold in folds),
+        )
+    checkpoints = existing_checkpoints(folds[0] if folds else folder)
+    if not checkpoints:
+        raise CheckpointError(
+            "the folder holds no checkpoint to start from",
+            where=folder,
+            cure="give a model folder TRAINER__PLANS__2d, a fold folder, or a checkpoint file",
+        )
+    return checkpoints[0]
+
+
+def _same_classes(checkpoint: Mapping[str, Any], dataset_json: Mapping[str, Any]) -> bool | None:
+    """Return whether a checkpoint's heads mean what those of this data set mean; None if it does not say."""
+    init_args = checkpoint.get("init_args")
+    theirs = init_args.get("dataset_json") if isinstance(init_args, Mapping) else None
+    if not isinstance(theirs, Mapping) or not isinstance(theirs.get("labels"), Mapping):
+        return None
+    return _classes(theirs) == _classes(dataset_json)
+
+
+def _classes(dataset_json: Mapping[str, Any]) -> tuple[Any, Any]:
+    return dict(dataset_json["labels"]), dataset_json.get("regions_class_order")
+
+
+def _imagenet_lines(report: LoadReport) -> list[str]:
+    parts = Counter(".".join(name.split(".")[: 2 if "encoder." in name else 1]) for name in report.missing)
+    return [
+        f"{len(report.loaded)} tensors loaded, {len(report.skipped)} of the file skipped, "
+        f"{len(report.missing)} of the network as initialised",
+        *(f"  skipped: {name}: {why}" for name, why in report.skipped.items()),
+        *(f"  as initialised: {part} ({count} tensors)" for part, count in parts.items()),
+    ]

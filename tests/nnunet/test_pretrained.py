@@ -1,0 +1,301 @@
+"""What a training starts from: files, folders, other channels and classes, nnU-Net's switch, payloads."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from nnunetv2.run import run_training as stock_command
+from safetensors.torch import save_file
+
+from swin_umamba.errors import CheckpointError, TrainingError, UsageError
+from swin_umamba.nnunet.environment import Dataset
+from swin_umamba.nnunet.options import TrainingOptions
+from swin_umamba.nnunet.pretrained import locate_pretrained
+from swin_umamba.nnunet.robust_trainer import RobustTrainer
+from swin_umamba.nnunet.run import train
+from swin_umamba.nnunet.trainers import find_trainer
+from swin_umamba.weights.checkpoint import load_checkpoint, save_checkpoint
+
+pytestmark = pytest.mark.usefixtures("tiny_trainers")
+
+PLAIN, DAGGER = "nnUNetTrainerSwinUMamba", "nnUNetTrainerSwinUMambaD"
+SHORT: dict[str, Any] = {
+    "epochs": 1,
+    "iterations_per_epoch": 1,
+    "validation_iterations": 1,
+    "device": "cpu",
+    "workers": 0,
+    "seed": 5,
+    "skip_validation": True,
+}
+STEM = "stem.0.weight"
+
+
+class Payload:
+    """Makes a folder when it is unpickled by an ordinary unpickler."""
+
+    def __init__(self, canary: Path) -> None:
+        self.canary = canary
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.canary),)
+
+
+def make_trainer(
+    dataset: Dataset, name: str, *, num_channels: int = 3, labels: tuple[str, ...] = (), **options: Any
+) -> RobustTrainer:
+    """Return a trainer, not yet initialized, of the data set or of one with other channels or labels."""
+    dataset.folders.export()
+    plans = json.loads((dataset.preprocessed_folder / "SwinUMambaPlans.json").read_text())
+    description = json.loads((dataset.preprocessed_folder / "dataset.json").read_text())
+    description["channel_names"] = {str(number): f"c{number}" for number in range(num_channels)}
+    if labels:
+        description["labels"] = {label: number for number, label in enumerate(labels)}
+    trainer = find_trainer(name)(plans, "2d", 0, description, torch.device("cpu"))
+    trainer.configure(TrainingOptions(**options))
+    return trainer
+
+
+@pytest.fixture(scope="module")
+def trained(planned_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A trained model folder of each network."""
+    from swin_umamba.nnunet import trainers
+    from swin_umamba.nnunet.environment import Folders
+
+    root = tmp_path_factory.mktemp("trained")
+    planned, own = Folders.below(planned_folder), Folders.below(root)
+    shutil.copytree(planned.preprocessed, own.preprocessed)
+    dataset = Dataset("Dataset901_Squares", Folders(planned.raw, own.preprocessed, own.results))
+    kwargs = {"depths": [1, 1, 1, 1], "features_per_stage": [8, 16, 24, 32], "d_state": 2}
+    folders = {}
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        for name in (PLAIN, DAGGER):
+            tiny = type(name, (getattr(trainers, name),), {"network_kwargs": kwargs})
+            monkeypatch.setitem(trainers.TRAINERS, name, tiny)
+            result = train(dataset, trainer=name, pretrained="none", **SHORT)
+            folders[name] = result.fold_folder.parent
+    return folders
+
+
+def weights_of(model_folder: Path) -> dict[str, torch.Tensor]:
+    return load_checkpoint(model_folder / "fold_0" / "checkpoint_final.pth")["network_weights"]
+
+
+@pytest.mark.parametrize("name", [PLAIN, DAGGER])
+@pytest.mark.parametrize("kind", ["model folder", "fold folder", "checkpoint", "safetensors"])
+def test_the_same_task_starts_with_every_tensor(
+    planned_dataset: Dataset, trained: dict[str, Path], tmp_path: Path, name: str, kind: str
+) -> None:
+    folder, weights = trained[name], weights_of(trained[name])
+    save_file(weights, tmp_path / "weights.safetensors")
+    given = {
+        "model folder": folder,
+        "fold folder": folder / "fold_0",
+        "checkpoint": folder / "fold_0" / "checkpoint_final.pth",
+        "safetensors": tmp_path / "weights.safetensors",
+    }[kind]
+    trainer = make_trainer(planned_dataset, name, pretrained=str(given))
+    trainer.initialize()
+    for key, value in trainer.network.state_dict().items():
+        assert torch.equal(value, weights[key]), key
+    assert f"{len(weights)} tensors loaded, 0 adapted, 0 re-initialised" in Path(trainer.log_file).read_text()
+
+
+@pytest.mark.parametrize(
+    ("labels", "reason"),
+    [
+        (("background", "a", "b", "c", "d"), "3 classes in the file, 5 here"),
+        (("background", "dark", "bright"), "the classes of the file have other names or another order"),
+    ],
+)
+def test_other_channels_and_classes_are_adapted_and_said_so(
+    planned_dataset: Dataset,
+    trained: dict[str, Path],
+    caplog: pytest.LogCaptureFixture,
+    labels: tuple[str, ...],
+    reason: str,
+) -> None:
+    weights = weights_of(trained[PLAIN])
+    trainer = make_trainer(
+        planned_dataset, PLAIN, num_channels=1, labels=labels, pretrained=str(trained[PLAIN]), seed=1
+    )
+    fresh = make_trainer(planned_dataset, PLAIN, num_channels=1, labels=labels, pretrained="none", seed=1)
+    fresh.initialize()
+    with caplog.at_level(logging.INFO, logger="swin_umamba"):
+        trainer.initialize()
+    for log in (caplog.text, Path(trainer.log_file).read_text()):
+        assert "3 adapted, 8 re-initialised" in log
+        assert "adapted: stem.0.weight: 3 input channels in the file, 1 here" in log
+        assert f"re-initialised: out_layers.0.conv.conv.weight: {reason}" in log
+    state, initial = trainer.network.state_dict(), fresh.network.state_dict()
+    assert torch.allclose(state[STEM], weights[STEM].sum(dim=1, keepdim=True))
+    assert torch.equal(state["out_layers.0.conv.conv.weight"], initial["out_layers.0.conv.conv.weight"])
+    assert torch.equal(state["stem.1.weight"], weights["stem.1.weight"])
+
+
+def test_weights_of_the_other_network_are_refused(planned_dataset: Dataset, trained: dict[str, Path]) -> None:
+    trainer = make_trainer(planned_dataset, DAGGER, pretrained=str(trained[PLAIN]))
+    with pytest.raises(CheckpointError, match="do not fit") as caught:
+        trainer.initialize()
+    assert "the file is of SwinUMamba, this training of SwinUMambaD" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [PLAIN + "Scratch", DAGGER + "Scratch", "nnUNetTrainer"])
+def test_a_trainer_that_takes_no_weights_does_not_ignore_them(planned_dataset: Dataset, name: str) -> None:
+    with pytest.raises(UsageError, match=r"random weights|does not know pretrained"):
+        make_trainer(planned_dataset, name, pretrained="some.pth").initialize()
+
+
+def test_what_a_folder_means(trained: dict[str, Path], tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(trained[PLAIN], model)
+    assert locate_pretrained(model) == model / "fold_0" / "checkpoint_final.pth"
+    (model / "fold_0" / "checkpoint_final.pth").rename(model / "fold_0" / "checkpoint_99.pth")
+    assert locate_pretrained(model) == model / "fold_0" / "checkpoint_best.pth"
+    (model / "fold_1").mkdir()
+    assert locate_pretrained(model) == model / "fold_0" / "checkpoint_best.pth", "fold 1 is empty"
+    shutil.copy(model / "fold_0" / "checkpoint_99.pth", model / "fold_1")
+    with pytest.raises(UsageError, match="several folds") as caught:
+        locate_pretrained(model)
+    assert "fold_0, fold_1" in str(caught.value)
+    with pytest.raises(CheckpointError, match="no checkpoint to start from"):
+        locate_pretrained(tmp_path)
+    with pytest.raises(TrainingError, match="no such file or folder"):
+        locate_pretrained(tmp_path / "nothing")
+
+
+def test_the_encoder_gets_its_own_learning_rate(planned_dataset: Dataset, trained: dict[str, Path]) -> None:
+    trainer = make_trainer(
+        planned_dataset, PLAIN, pretrained=str(trained[PLAIN]), encoder_learning_rate=1e-5, epochs=20
+    )
+    trainer.initialize()
+    rest, encoder = trainer.optimizer.param_groups
+    frozen = {
+        id(parameter)
+        for name, parameter in trainer.network.named_parameters()
+        if name.startswith("vssm_encoder.") and "patch_embed" not in name
+    }
+    assert {id(parameter) for parameter in encoder["params"]} == frozen
+    every = [*rest["params"], *encoder["params"]]
+    assert len(every) == len({id(each) for each in every}) == len(list(trainer.network.parameters()))
+    assert (rest["lr"], encoder["lr"]) == (1e-4, 1e-5)
+    assert rest["weight_decay"] == encoder["weight_decay"] == 0.05
+    trainer.lr_scheduler.step(500)
+    assert [rest["lr"], encoder["lr"]] == pytest.approx([5.05e-5, 5.5e-6])
+
+
+def test_fine_tuning_goes_on_without_the_file(
+    planned_dataset: Dataset, trained: dict[str, Path], tmp_path: Path
+) -> None:
+    file = tmp_path / "start.pth"
+    shutil.copy(trained[PLAIN] / "fold_0" / "checkpoint_final.pth", file)
+    options = SHORT | {
+        "epochs": 2,
+        "pretrained": str(file),
+        "frozen_epochs": 1,
+        "encoder_learning_rate": 1e-5,
+    }
+    straight = train(planned_dataset, **options).fold_folder
+    expected = load_checkpoint(straight / "checkpoint_final.pth")
+    assert [group["lr"] for group in expected["optimizer_state"]["param_groups"]] == pytest.approx(
+        [1e-4, 1e-5], rel=1e-4
+    )
+    train(planned_dataset, **(options | {"epochs": 1, "overwrite": True}))
+    file.unlink()
+    first = load_checkpoint(straight / "checkpoint_final.pth")["network_weights"]
+    start = weights_of(trained[PLAIN])
+    encoder = "vssm_encoder.layers.0.blocks.0.ln_1.weight"
+    assert torch.equal(first[encoder], start[encoder]), "the encoder was frozen"
+    assert not torch.equal(first[STEM], start[STEM])
+    train(planned_dataset, continue_training=True, epochs=2)
+    resumed = load_checkpoint(straight / "checkpoint_final.pth")
+    assert resumed["current_epoch"] == 2
+    for key, value in expected["network_weights"].items():
+        assert torch.equal(resumed["network_weights"][key], value), key
+    assert not torch.equal(resumed["network_weights"][encoder], start[encoder]), "it is trained now"
+
+
+@pytest.fixture
+def stock_loader(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put nnU-Net's function back after the test."""
+    monkeypatch.setattr(stock_command, "load_pretrained_weights", stock_command.load_pretrained_weights)
+
+
+def give_to_stock(trainer: RobustTrainer, file: Path) -> None:
+    """Do what ``nnUNetv2_train -pretrained_weights FILE`` does with a trainer."""
+    stock_command.maybe_load_checkpoint(trainer, False, False, str(file))
+
+
+@pytest.mark.usefixtures("stock_loader")
+def test_the_switch_of_nnunets_command_adapts_too(planned_dataset: Dataset, trained: dict[str, Path]) -> None:
+    trainer = make_trainer(planned_dataset, PLAIN, num_channels=1, labels=("background", "all"))
+    file = trained[PLAIN] / "fold_0" / "checkpoint_final.pth"
+    give_to_stock(trainer, file)
+    weights, state = weights_of(trained[PLAIN]), trainer.network.state_dict()
+    assert torch.equal(state["stem.1.weight"], weights["stem.1.weight"])
+    assert torch.allclose(state[STEM], weights[STEM].sum(dim=1, keepdim=True))
+    assert "3 adapted, 8 re-initialised" in Path(trainer.log_file).read_text()
+    assert trainer.options.pretrained == str(file)
+    assert trainer.frozen_epochs == 10
+    trainer.on_train_start()  # does not ask for weights any more
+    trainer.close_data_loaders()
+
+
+@pytest.mark.usefixtures("stock_loader")
+def test_the_switch_of_nnunets_command_takes_one_answer(
+    planned_dataset: Dataset, trained: dict[str, Path]
+) -> None:
+    file = trained[PLAIN] / "fold_0" / "checkpoint_final.pth"
+    with pytest.raises(UsageError, match="two answers"):
+        give_to_stock(make_trainer(planned_dataset, PLAIN, pretrained="none"), file)
+    with pytest.raises(UsageError, match="random weights"):
+        give_to_stock(make_trainer(planned_dataset, PLAIN + "Scratch"), file)
+
+
+@pytest.mark.usefixtures("stock_loader")
+def test_other_networks_keep_nnunets_own_function(planned_dataset: Dataset) -> None:
+    original = stock_command.load_pretrained_weights
+    calls: list[tuple[Any, ...]] = []
+    stock_command.load_pretrained_weights = lambda *arguments: calls.append(arguments)
+    for _ in range(2):  # the second trainer must not wrap the wrapper of the first
+        make_trainer(planned_dataset, PLAIN, pretrained="none").initialize()
+    other = torch.nn.Linear(1, 1)
+    stock_command.load_pretrained_weights(other, "file", verbose=True)
+    assert calls == [(other, "file", True)]
+    stock_command.load_pretrained_weights = original
+
+
+@pytest.mark.usefixtures("stock_loader")
+@pytest.mark.parametrize("way", ["file", "folder", "stock", "resume", "stock resume"])
+def test_a_payload_is_refused_on_every_way_in(
+    planned_dataset: Dataset, trained: dict[str, Path], tmp_path: Path, way: str
+) -> None:
+    canary = tmp_path / "canary"
+    checkpoint = deepcopy(load_checkpoint(trained[PLAIN] / "fold_0" / "checkpoint_final.pth"))
+    checkpoint["logging"]["payload"] = Payload(canary)
+    resumes = way.endswith("resume")
+    trainer = make_trainer(planned_dataset, PLAIN, pretrained="none" if resumes else None)
+    trainer.continues = resumes
+    fold = Path(trainer.output_folder) if resumes else tmp_path / "model" / "fold_0"
+    file = fold / "checkpoint_final.pth"
+    save_checkpoint(file, checkpoint)
+    go_in = {
+        "file": lambda: train(planned_dataset, pretrained=str(file), **SHORT),
+        "folder": lambda: train(planned_dataset, pretrained=str(fold.parent), **SHORT),
+        "stock": lambda: give_to_stock(trainer, file),
+        "resume": lambda: train(planned_dataset, continue_training=True),
+        "stock resume": lambda: stock_command.maybe_load_checkpoint(trainer, True, False),
+    }[way]
+    with pytest.raises(CheckpointError, match=r"mkdir.*nothing of it ran"):
+        go_in()
+    assert not canary.exists()
+    torch.load(file, weights_only=False)
+    assert canary.exists(), "the payload must be a real one"
