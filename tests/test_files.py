@@ -14,7 +14,14 @@ from pathlib import Path
 import pytest
 
 from swin_umamba.errors import OutputError
-from swin_umamba.files import SECONDS_UNTIL_STALE, atomic_write, check_output_folder, write_json, write_text
+from swin_umamba.files import (
+    SECONDS_UNTIL_STALE,
+    atomic_folder,
+    atomic_write,
+    check_output_folder,
+    write_json,
+    write_text,
+)
 
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX permissions and signals")
 
@@ -160,3 +167,47 @@ def test_an_output_folder_is_checked_before_the_work(tmp_path: Path) -> None:
         with pytest.raises(OutputError, match="a file, not a folder") as caught:
             check_output_folder(folder)
         assert caught.value.where == str(tmp_path / "file")
+
+
+def test_a_folder_appears_whole_and_replaces_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "model"
+    for number in range(2):
+        with atomic_folder(path) as temporary:
+            write_text(temporary / f"{number}.txt", "x")
+            assert names(path) == ["0.txt"] if number else not path.exists()
+        assert names(path) == [f"{number}.txt"]
+    assert names(path.parent) == ["model"]
+
+
+def test_an_error_in_the_block_keeps_the_old_folder(tmp_path: Path) -> None:
+    def write_half(path: Path) -> None:
+        with atomic_folder(path) as temporary:
+            (temporary / "half.txt").touch()
+            raise KeyboardInterrupt
+
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/old.txt").touch()
+    for path in (tmp_path / "model", tmp_path / "not/yet/there"):
+        with pytest.raises(KeyboardInterrupt):
+            write_half(path)
+    assert names(tmp_path) == ["model"]
+    assert names(tmp_path / "model") == ["old.txt"]
+
+
+@posix
+def test_a_folder_that_cannot_be_moved_away_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/old.txt").touch()
+    replace, calls = os.replace, []
+
+    def fail_the_second_time(source: Path, target: Path) -> None:
+        calls.append(source)
+        if len(calls) == 2:
+            raise OSError(errno.EIO, "input/output error")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", fail_the_second_time)
+    with pytest.raises(OutputError, match="input/output error"), atomic_folder(tmp_path / "model"):
+        pass
+    assert names(tmp_path) == ["model"]
+    assert names(tmp_path / "model") == ["old.txt"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -70,6 +71,59 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
         if not replaced:
+            with suppress(OSError):  # another writer may have put something there
+                for folder in made:
+                    folder.rmdir()
+
+
+@contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary folder beside ``path`` that becomes ``path`` when the block ends without an error.
+
+    A folder that was at ``path`` is removed after the new one has taken its place. If the block raises, the
+    temporary folder is removed and ``path`` stays as it was.
+
+    Parameters
+    ----------
+    path
+        Final place of the folder. Missing parent folders are made.
+
+    Yields
+    ------
+    Path
+        The folder to write files into, each through ``atomic_write``.
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be made or moved to its place.
+    """
+    path = Path(path)
+    made = [folder for folder in path.parents if not folder.exists()]
+    temporary, old = None, None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=PREFIX, suffix=path.name, dir=path.parent))
+        yield temporary
+        temporary.chmod(0o777 & ~_current_umask())
+        if path.exists():  # a folder with content cannot be replaced in one step
+            old = temporary.with_name(f"{temporary.name}.old")
+            os.replace(path, old)
+        os.replace(temporary, path)
+        _sync(path.parent)
+    except OSError as error:
+        if old is not None and not path.exists():
+            os.replace(old, path)
+        raise OutputError(
+            f"cannot write the folder: {error.strerror or error}",
+            where=path,
+            cure="check that the place exists, is writable and has free space; nothing was changed",
+        ) from error
+    finally:
+        for leftover in (temporary, old):
+            if leftover is not None:
+                shutil.rmtree(leftover, ignore_errors=True)
+        if not path.exists():
             with suppress(OSError):  # another writer may have put something there
                 for folder in made:
                     folder.rmdir()
