@@ -194,8 +194,10 @@ def test_an_error_in_the_block_keeps_the_old_folder(tmp_path: Path) -> None:
     assert names(tmp_path / "model") == ["old.txt"]
 
 
-@posix
-def test_a_folder_that_cannot_be_moved_away_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "input/output error"), KeyboardInterrupt()])
+def test_the_old_folder_comes_back_if_the_new_one_cannot_take_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model/old.txt").touch()
     replace, calls = os.replace, []
@@ -203,11 +205,11 @@ def test_a_folder_that_cannot_be_moved_away_stays(tmp_path: Path, monkeypatch: p
     def fail_the_second_time(source: Path, target: Path) -> None:
         calls.append(source)
         if len(calls) == 2:
-            raise OSError(errno.EIO, "input/output error")
+            raise error
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", fail_the_second_time)
-    with pytest.raises(OutputError, match="input/output error"), atomic_folder(tmp_path / "model"):
+    with pytest.raises((OutputError, KeyboardInterrupt)), atomic_folder(tmp_path / "model"):
         pass
     assert names(tmp_path) == ["model"]
     assert names(tmp_path / "model") == ["old.txt"]

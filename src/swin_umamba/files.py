@@ -112,14 +112,14 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
         _sync(path.parent)
     except OSError as error:
-        if old is not None and not path.exists():
-            os.replace(old, path)
         raise OutputError(
             f"cannot write the folder: {error.strerror or error}",
             where=path,
             cure="check that the place exists, is writable and has free space; nothing was changed",
         ) from error
     finally:
+        if old is not None and not path.exists():
+            os.replace(old, path)
         for leftover in (temporary, old):
             if leftover is not None:
                 shutil.rmtree(leftover, ignore_errors=True)
