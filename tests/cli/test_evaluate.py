@@ -89,9 +89,8 @@ def test_labels_and_dataset_json_exclude_each_other(folders: Path) -> None:
     assert caught.value.code == 2
 
 
-def test_default_tolerance_is_that_of_the_function() -> None:
+def test_default_tolerance_is_that_of_the_function(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from swin_umamba.evaluation.evaluate import DEFAULT_TOLERANCE
 
-    parser = argparse.ArgumentParser()
-    evaluate.add_arguments(parser)
-    assert parser.parse_args(["p", "r"]).tolerance == DEFAULT_TOLERANCE
+    assert run(folders, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["tolerance_mm"] == DEFAULT_TOLERANCE == 2

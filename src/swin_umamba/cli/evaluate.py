@@ -9,13 +9,30 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from swin_umamba.errors import UsageError
 from swin_umamba.files import check_output_folder
 
 if TYPE_CHECKING:
     from swin_umamba.evaluation.classes import LabelClasses
+    from swin_umamba.evaluation.protocol_results import ProtocolEvaluation
+    from swin_umamba.evaluation.protocols import PaperProtocol
     from swin_umamba.evaluation.results import Evaluation
 
-HELP = "score predicted label maps: Dice, NSD and HD95 for each case and class"
+HELP = "score predicted label maps: Dice, NSD and HD95 for each case and class, or by a protocol of the paper"
+PROTOCOL_NAMES = ("abdomen-mr", "endoscopy", "microscopy")
+
+MEAN_OF_CLASSES = "mean of classes"
+METRIC_NAMES = {
+    "dice": "Dice",
+    "nsd": "NSD",
+    "hd95": "HD95 mm",
+    "f1": "F1 (IoU 0.5)",
+    "precision": "precision",
+    "recall": "recall",
+    "f1_50_95": "F1 (IoU 0.5:0.95)",
+    "pq": "PQ",
+    "aji": "AJI",
+}
 
 logger = logging.getLogger(__name__)
 
@@ -30,9 +47,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--labels", nargs="+", metavar="LABEL", help="classes to score, such as 1 2 or liver=1 kidneys=2,3"
     )
     parser.add_argument(
+        "--protocol",
+        choices=PROTOCOL_NAMES,
+        help="score as in one of the paper's experiments: its classes, metrics and tolerances",
+    )
+    parser.add_argument(
+        "--form",
+        choices=("as-published", "corrected", "both"),
+        help="of the protocol: with the flaws of the published scripts, without, or both (default)",
+    )
+    parser.add_argument(
+        "--outer-rim",
+        type=int,
+        choices=(0, 1),
+        help="with --protocol microscopy: pixels by which the boundary class reaches outside the cells; "
+        "1 as in the paper's labels (default), 0 where it lies inside them",
+    )
+    parser.add_argument(
         "--tolerance",
         type=float,
-        default=2.0,
         metavar="MM",
         help="of the NSD in mm, pixels for pictures (default: 2)",
     )
@@ -52,20 +85,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate, print the table or JSON, write the files; 1 if a case failed."""
-    from swin_umamba.evaluation.evaluate import evaluate_folders
-
     if args.output is not None:
         check_output_folder(args.output)
-    evaluation = evaluate_folders(
-        args.predictions,
-        args.references,
-        classes=_classes(args),
-        tolerance=args.tolerance,
-        missing=args.missing,
-        num_workers=args.num_workers,
-    )
+    evaluation = _evaluate(args) if args.protocol is None else _evaluate_protocol(args)
     if not args.json:
-        print(_table(evaluation))
+        print(table(evaluation))
     for failure in evaluation.failures:
         print(f"error: case {failure.case} could not be evaluated: {failure.error}", file=sys.stderr)
     if args.output is not None:
@@ -77,6 +101,54 @@ def run(args: argparse.Namespace) -> int:
     return 1 if evaluation.failures else 0
 
 
+def _evaluate(args: argparse.Namespace) -> Evaluation:
+    from swin_umamba.evaluation.evaluate import DEFAULT_TOLERANCE, evaluate_folders
+
+    for option, value in (("--form", args.form), ("--outer-rim", args.outer_rim)):
+        if value is not None:
+            raise UsageError(f"{option} belongs to a protocol", cure="name it with --protocol")
+    return evaluate_folders(
+        args.predictions,
+        args.references,
+        classes=_classes(args),
+        tolerance=DEFAULT_TOLERANCE if args.tolerance is None else args.tolerance,
+        missing=args.missing,
+        num_workers=args.num_workers,
+    )
+
+
+def _evaluate_protocol(args: argparse.Namespace) -> ProtocolEvaluation:
+    from swin_umamba.evaluation.evaluate_protocol import evaluate_protocol
+    from swin_umamba.evaluation.protocols import FORMS
+
+    return evaluate_protocol(
+        args.predictions,
+        args.references,
+        _protocol(args),
+        forms=FORMS if args.form in (None, "both") else (args.form,),
+        missing=args.missing,
+        num_workers=args.num_workers,
+    )
+
+
+def _protocol(args: argparse.Namespace) -> PaperProtocol:
+    """Return the protocol, and refuse options that it would not heed."""
+    from swin_umamba.evaluation.protocols import PROTOCOLS, AbdomenMR, Microscopy
+
+    classes = _classes(args)
+    if args.tolerance is not None:
+        raise UsageError("a protocol has its own tolerances", where="--tolerance", cure="leave it out")
+    if args.outer_rim is not None and args.protocol != Microscopy.name:
+        raise UsageError("only cells have a boundary class", where="--outer-rim", cure="leave it out")
+    if classes is not None and args.protocol != AbdomenMR.name:
+        raise UsageError(
+            f"the protocol {args.protocol} has its own classes", cure="leave out --labels and --dataset-json"
+        )
+    if classes is not None:
+        return AbdomenMR.from_classes(classes)
+    return PROTOCOLS[args.protocol]() if args.outer_rim is None else Microscopy(args.outer_rim)
+
+
 def _classes(args: argparse.Namespace) -> LabelClasses | None:
     from swin_umamba.evaluation.classes import LabelClasses
 
@@ -85,7 +157,14 @@ def _classes(args: argparse.Namespace) -> LabelClasses | None:
     return LabelClasses.from_arguments(args.labels) if args.labels else None
 
 
-def _table(evaluation: Evaluation) -> str:
+def table(evaluation: Evaluation | ProtocolEvaluation) -> str:
+    """Return what is printed of an evaluation."""
+    from swin_umamba.evaluation.results import Evaluation
+
+    return _class_table(evaluation) if isinstance(evaluation, Evaluation) else _protocol_table(evaluation)
+
+
+def _class_table(evaluation: Evaluation) -> str:
     rows: list[tuple[str, ...]] = [
         ("class", "Dice", f"NSD {evaluation.tolerance:g} mm", "HD95 mm", "cases", "not applicable")
     ]
@@ -104,24 +183,77 @@ def _table(evaluation: Evaluation) -> str:
     means = [
         _number(evaluation.mean(metric), digits) for metric, digits in (("dice", 4), ("nsd", 4), ("hd95", 2))
     ]
-    rows.append(("mean of classes", *means, "", ""))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [
-        "  ".join(
-            [
-                row[0].ljust(widths[0]),
-                *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)),
-            ]
-        )
-        for row in rows
-    ]
-    lines = [line.rstrip() for line in lines]
+    rows.append((MEAN_OF_CLASSES, *means, "", ""))
+    lines = _aligned(rows)
     missing = sum(case.missing for case in evaluation.cases)
     if missing:
         lines.append(f"{missing} cases have no prediction and count as empty")
     if evaluation.failures:
         lines.append(f"{len(evaluation.failures)} cases failed and are not in the means")
     return "\n".join(lines)
+
+
+def _protocol_table(evaluation: ProtocolEvaluation) -> str:
+    """Return a line for each metric and class, and a column for each form."""
+    forms = tuple(evaluation.forms.items())
+    rows: list[tuple[str, ...]] = [
+        ("metric", "class", *(form for form, _ in forms), *(["difference"] if len(forms) == 2 else []))
+    ]
+    for metric in evaluation.metrics:
+        for name in (*forms[0][1].class_names, MEAN_OF_CLASSES):
+            values = [
+                None
+                if metric not in scores.metrics
+                else scores.mean(metric)
+                if name == MEAN_OF_CLASSES
+                else scores.class_mean(name, metric)
+                for _, scores in forms
+            ]
+            rows.append(
+                (METRIC_NAMES[metric], name, *(_number(value, 4) for value in values), *_change(values))
+            )
+    if len(forms[0][1].class_names) == 1:
+        rows = [row for row in rows if row[1] != MEAN_OF_CLASSES]
+    lines = _aligned(rows, left=2)
+    lines += _notes(evaluation)
+    return "\n".join(lines)
+
+
+def _change(values: list[float | None]) -> list[str]:
+    if len(values) < 2:
+        return []
+    before, after = values
+    return ["" if before is None or after is None or before == after else f"{after - before:+.4f}"]
+
+
+def _notes(evaluation: ProtocolEvaluation) -> list[str]:
+    lines = [f"cases: {', '.join(f'{len(each.cases)} {form}' for form, each in evaluation.forms.items())}"]
+    if evaluation.missing:
+        names = ", ".join(evaluation.missing)
+        lines.append(
+            f"{len(evaluation.missing)} cases have no prediction; they get the worst score if corrected "
+            f"and are left out as published: {names}"
+        )
+    if evaluation.failures:
+        lines.append(f"{len(evaluation.failures)} cases failed and are not in the means")
+    for scores in evaluation.forms.values():
+        lines += [f"{case}: {remark}" for case, result in scores.cases.items() for remark in result.remarks]
+    if "as-published" in evaluation.forms:
+        lines.append("as published:")
+        lines += [f"  - {rule.as_published} (corrected: {rule.corrected})" for rule in evaluation.rules]
+    return lines
+
+
+def _aligned(rows: list[tuple[str, ...]], *, left: int = 1) -> list[str]:
+    """Return lines whose columns stand below each other, the first ``left`` of them flush left."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  ".join(
+            cell.ljust(width) if column < left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
 
 
 def _number(value: float | None, digits: int) -> str:

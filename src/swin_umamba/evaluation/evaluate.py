@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import logging
-import multiprocessing
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
-from swin_umamba.data.image_io import check_same_grid, image_stem, list_images, read_labels
-from swin_umamba.errors import DataError, SwinUMambaError, UsageError
+from swin_umamba.data.image_io import check_same_grid, read_labels
+from swin_umamba.errors import DataError, UsageError
+from swin_umamba.evaluation.cases import (
+    CaseFiles,
+    Missing,
+    check_declared,
+    evaluate_cases,
+    label_values,
+    pair_up,
+)
 from swin_umamba.evaluation.classes import LabelClasses
 from swin_umamba.evaluation.metrics import dice, image_diagonal, surface_distances
 from swin_umamba.evaluation.results import NOT_APPLICABLE, CaseFailure, CaseScores, ClassScore, Evaluation
-from swin_umamba.progress import progress
-
-logger = logging.getLogger(__name__)
 
 DEFAULT_TOLERANCE = 2.0
-
-_Pair = tuple[str, Path | None, Path]
 
 
 def evaluate_folders(
@@ -33,7 +31,7 @@ def evaluate_folders(
     *,
     classes: LabelClasses | None = None,
     tolerance: float = DEFAULT_TOLERANCE,
-    missing: Literal["error", "worst"] = "error",
+    missing: Missing = "error",
     num_workers: int = 1,
 ) -> Evaluation:
     """Compute Dice, NSD and HD95 of every case and class.
@@ -71,8 +69,9 @@ def evaluate_folders(
         raise UsageError(
             f"tolerance must be a number from 0 and num_workers from 1, not {tolerance} and {num_workers}"
         )
-    pairs, extra = _pair_up(predictions, references, missing)
-    outcomes = _evaluate_all(pairs, classes, tolerance, num_workers)
+    files, extra = pair_up(predictions, references, missing=missing)
+    work = partial(_outcome, classes=classes, tolerance=tolerance)
+    outcomes = evaluate_cases(work, files, num_workers=num_workers)
     cases = [outcome for outcome in outcomes if isinstance(outcome, CaseScores)]
     names = tuple(classes.values) if classes else _found_names(cases)
     return Evaluation(
@@ -105,11 +104,11 @@ def evaluate_case(
         check_same_grid(predicted, truth)
         labels = predicted.data[0]
     if classes is None:
-        scored = LabelClasses.from_values([*_values(labels), *_values(true_labels)])
+        scored = LabelClasses.from_values([*label_values(labels), *label_values(true_labels)])
     else:
         scored = classes
-        _check_declared(true_labels, classes, reference)
-        _check_declared(labels, classes, prediction or reference)
+        check_declared(true_labels, classes.declared, reference)
+        check_declared(labels, classes.declared, prediction or reference)
     if scored.ignore is not None:
         annotated = true_labels != scored.ignore
         labels, true_labels = labels * annotated, true_labels * annotated
@@ -135,76 +134,11 @@ def score_class(
     )
 
 
-def _pair_up(
-    predictions: str | Path, references: str | Path, missing: Literal["error", "worst"]
-) -> tuple[list[_Pair], tuple[str, ...]]:
-    """Return the files of each referenced case, and the predictions that are left over."""
-    predicted, referenced = _by_stem(predictions), _by_stem(references)
-    absent = sorted(referenced.keys() - predicted.keys())
-    if absent and missing == "error":
-        raise DataError(
-            f"{len(absent)} of {len(referenced)} cases have no prediction: {', '.join(absent)}",
-            where=predictions,
-            cure="predict them too, or score them as empty with missing='worst' (--missing worst)",
-        )
-    extra = tuple(sorted(predicted.keys() - referenced.keys()))
-    if extra:
-        logger.warning("%d predictions without a reference are left out: %s", len(extra), ", ".join(extra))
-    pairs: list[_Pair] = [(stem, predicted.get(stem), referenced[stem]) for stem in sorted(referenced)]
-    return pairs, extra
-
-
-def _evaluate_all(
-    pairs: list[_Pair], classes: LabelClasses | None, tolerance: float, num_workers: int
-) -> list[CaseScores | CaseFailure]:
-    work = partial(_outcome, classes=classes, tolerance=tolerance)
-    if num_workers == 1:
-        return [work(pair) for pair in progress(pairs, "evaluating")]
-    # Spawned, not forked: the calling program may hold threads and a GPU.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(num_workers, len(pairs)), mp_context=context) as pool:
-        try:
-            return list(progress(pool.map(work, pairs), "evaluating", total=len(pairs)))
-        except BrokenProcessPool as error:
-            raise SwinUMambaError(
-                "a process of the evaluation was killed, perhaps for lack of memory",
-                cure="use fewer workers (--num-workers 1)",
-            ) from error
-
-
-def _outcome(pair: _Pair, classes: LabelClasses | None, tolerance: float) -> CaseScores | CaseFailure:
-    case, prediction, reference = pair
+def _outcome(files: CaseFiles, classes: LabelClasses | None, tolerance: float) -> CaseScores | CaseFailure:
     try:
-        return evaluate_case(case, prediction, reference, classes, tolerance)
+        return evaluate_case(files.case, files.prediction, files.reference, classes, tolerance)
     except DataError as error:
-        return CaseFailure(case, str(error))
-
-
-def _by_stem(folder: str | Path) -> dict[str, Path]:
-    files: dict[str, Path] = {}
-    for path in list_images(folder):
-        other = files.setdefault(image_stem(path), path)
-        if other is not path:
-            raise DataError(
-                f"two files are named for the case {image_stem(path)}",
-                where=f"{other} and {path}",
-                cure="remove one of them",
-            )
-    return files
-
-
-def _check_declared(labels: np.ndarray, classes: LabelClasses, path: Path) -> None:
-    unknown = sorted(set(_values(labels)) - classes.declared)
-    if unknown:
-        raise DataError(
-            f"the label map holds values that are not declared: {', '.join(map(str, unknown))}",
-            where=path,
-            cure=f"correct it, or the classes; declared: {', '.join(map(str, sorted(classes.declared)))}",
-        )
-
-
-def _values(labels: np.ndarray) -> list[int]:
-    return np.unique(labels).tolist()
+        return CaseFailure(files.case, str(error))
 
 
 def _mask(labels: np.ndarray, values: tuple[int, ...]) -> np.ndarray:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
+from scipy.spatial import cKDTree
 
 from swin_umamba.errors import GeometryError, UsageError
 from swin_umamba.evaluation.surface import element_areas, neighbour_codes
@@ -46,9 +46,12 @@ class SurfaceDistances:
     reference_to_prediction: np.ndarray
     reference_areas: np.ndarray
 
-    def within(self, tolerance: float) -> float:
-        """Return the fraction of both surfaces that is within ``tolerance`` mm of the other (the NSD)."""
-        limit = tolerance * (1 + TOLERANCE_SLACK)
+    def within(self, tolerance: float, *, slack: float = TOLERANCE_SLACK) -> float:
+        """Return the fraction of both surfaces that is within ``tolerance`` mm of the other (the NSD).
+
+        ``slack`` is the part of the tolerance by which rounded spacings may exceed it.
+        """
+        limit = tolerance * (1 + slack)
         close = self.prediction_areas[self.prediction_to_reference <= limit].sum()
         close += self.reference_areas[self.reference_to_prediction <= limit].sum()
         return float(close / (self.prediction_areas.sum() + self.reference_areas.sum()))
@@ -84,12 +87,10 @@ def surface_distances(
     all_inside = len(areas) - 1
     codes = [neighbour_codes(np.ascontiguousarray(mask[box])) for mask in (prediction, reference)]
     surfaces = [(code != 0) & (code != all_inside) for code in codes]
-    to_reference = _distances_to(surfaces[1], spacing)[surfaces[0]]
-    to_prediction = _distances_to(surfaces[0], spacing)[surfaces[1]]
     return SurfaceDistances(
-        prediction_to_reference=to_reference,
+        prediction_to_reference=_distances(surfaces[0], surfaces[1], spacing),
         prediction_areas=areas[codes[0][surfaces[0]]],
-        reference_to_prediction=to_prediction,
+        reference_to_prediction=_distances(surfaces[1], surfaces[0], spacing),
         reference_areas=areas[codes[1][surfaces[1]]],
     )
 
@@ -166,8 +167,22 @@ def _bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
     return tuple(box)
 
 
-def _distances_to(surface: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
-    return ndimage.distance_transform_edt(~surface, sampling=tuple(spacing))
+def _distances(surface: np.ndarray, other: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
+    """Return the distance from each element of ``surface`` to the nearest of ``other``, in C order.
+
+    A search tree over the elements: a distance transform would visit every voxel of a box that one stray
+    voxel can make as large as the image.
+    """
+    shared = other[surface]
+    distances = np.zeros(len(shared))
+    apart, others = np.argwhere(surface)[~shared], np.argwhere(other)
+    step = np.asarray(spacing, dtype=float)
+    # Splitting in the middle of a cell and not at its median builds in half the time, for grid points.
+    tree = cKDTree(others * step, balanced_tree=False, compact_nodes=False)
+    _, nearest = tree.query(apart * step)
+    # From the whole numbers of steps: differences of the tree's scaled coordinates are rounded.
+    distances[~shared] = np.sqrt((((apart - others[nearest]) * step) ** 2).sum(axis=1))
+    return distances
 
 
 def _weighted_percentile(distances: np.ndarray, areas: np.ndarray) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -95,13 +95,13 @@ class Evaluation:
         """Return the means of one class over its applicable cases."""
         scores = [case.classes[class_name] for case in self.cases]
         applicable = [score for score in scores if score.applicable]
-        means = {metric: _mean(getattr(score, metric) for score in applicable) for metric in METRICS}
+        means = {metric: mean(getattr(score, metric) for score in applicable) for metric in METRICS}
         return ClassSummary(**means, cases=len(applicable), not_applicable=len(scores) - len(applicable))
 
     def mean(self, metric: str) -> float | None:
         """Return the mean over classes of the mean over cases; None if no class is applicable anywhere."""
         means = (getattr(self.summary(name), metric) for name in self.class_names)
-        return _mean(mean for mean in means if mean is not None)
+        return mean(value for value in means if value is not None)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain data for JSON; what is not applicable is None."""
@@ -111,7 +111,7 @@ class Evaluation:
             "classes": {name: vars(self.summary(name)) for name in self.class_names},
             "cases": {
                 case.case: {
-                    name: {metric: _none_for_nan(getattr(score, metric)) for metric in METRICS}
+                    name: {metric: none_for_nan(getattr(score, metric)) for metric in METRICS}
                     for name, score in case.classes.items()
                 }
                 for case in self.cases
@@ -123,23 +123,35 @@ class Evaluation:
 
     def write(self, folder: str | Path) -> tuple[Path, Path]:
         """Write ``metrics.json`` (everything) and ``metrics.csv`` (a row per case and class)."""
-        json_path, csv_path = Path(folder) / "metrics.json", Path(folder) / "metrics.csv"
-        write_json(json_path, self.to_dict())
-        table = io.StringIO()
-        writer = csv.writer(table, lineterminator="\n")
-        writer.writerow(["case", "class", *METRICS])
-        for case in self.cases:
-            for name, score in case.classes.items():
-                values = (_none_for_nan(getattr(score, metric)) for metric in METRICS)
-                writer.writerow([case.case, name, *("" if value is None else value for value in values)])
-        write_text(csv_path, table.getvalue())
-        return json_path, csv_path
+        rows = (
+            [case.case, name, *(getattr(score, metric) for metric in METRICS)]
+            for case in self.cases
+            for name, score in case.classes.items()
+        )
+        return write_results(folder, self.to_dict(), ["case", "class", *METRICS], rows)
 
 
-def _mean(values: Iterable[float]) -> float | None:
+def write_results(
+    folder: str | Path, data: Mapping[str, Any], header: Sequence[str], rows: Iterable[Sequence[Any]]
+) -> tuple[Path, Path]:
+    """Write ``metrics.json`` with ``data`` and ``metrics.csv`` with a table; NaN is an empty cell there."""
+    json_path, csv_path = Path(folder) / "metrics.json", Path(folder) / "metrics.csv"
+    write_json(json_path, data)
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(header)
+    for row in rows:
+        writer.writerow(["" if isinstance(cell, float) and math.isnan(cell) else cell for cell in row])
+    write_text(csv_path, table.getvalue())
+    return json_path, csv_path
+
+
+def mean(values: Iterable[float]) -> float | None:
+    """Return the mean, None of nothing."""
     values = list(values)
     return math.fsum(values) / len(values) if values else None
 
 
-def _none_for_nan(value: float) -> float | None:
+def none_for_nan(value: float) -> float | None:
+    """Return the value as JSON can hold it."""
     return None if math.isnan(value) else value

@@ -1,0 +1,188 @@
+"""Instance maps of cells as the three classes that a network learns, and back.
+
+The classes are background 0, interior 1 and boundary 2, as in the baseline of the NeurIPS 2022 cell
+segmentation challenge (Ma et al., Nature Methods 21, 2024). The boundary keeps touching cells apart: it is
+the outermost pixel of each cell, dilated by one pixel in the four directions, so that it covers the two
+outermost pixels of a cell and reaches one pixel outside it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+from skimage.feature import peak_local_max
+from skimage.segmentation import find_boundaries, watershed
+
+from swin_umamba.errors import UsageError
+
+BACKGROUND, INTERIOR, BOUNDARY = 0, 1, 2
+# Smaller interiors are left out of the training labels, in pixels.
+MIN_INTERIOR_SIZE = 16
+# How far the boundary class reaches outside the cells, in pixels.
+OUTER_RIM = 1
+
+
+def instances_to_classes(instances: np.ndarray, *, min_interior_size: int = MIN_INTERIOR_SIZE) -> np.ndarray:
+    """Return the class map of an instance map, as the challenge's baseline makes it.
+
+    Parameters
+    ----------
+    instances
+        Integers, ``(y, x)`` or ``(z, y, x)``; 0 is the background. An image border is no boundary: a cell
+        that it cuts is interior up to it.
+    min_interior_size
+        Connected interiors of fewer pixels become background; their boundary stays.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8, 0, 1 or 2.
+
+    Notes
+    -----
+    A cell of at most four pixels across has no interior. It consists of boundary alone.
+    """
+    _check(instances)
+    cross = ndimage.generate_binary_structure(instances.ndim, 1)
+    boundary = ndimage.binary_dilation(find_boundaries(instances, mode="inner"), cross)
+    interior = (instances != 0) & ~boundary
+    components, _ = ndimage.label(interior, cross)
+    large = np.bincount(components.ravel()) >= min_interior_size
+    large[0] = False
+    classes = large[components].astype(np.uint8) * np.uint8(INTERIOR)
+    classes[boundary] = BOUNDARY
+    return classes
+
+
+def interior_components(classes: np.ndarray) -> tuple[np.ndarray, int]:
+    """Return the connected interiors (diagonal neighbours count) as an instance map, and their number.
+
+    This is all that the published evaluation of the microscopy experiment makes of a prediction.
+    """
+    components, count = ndimage.label(classes == INTERIOR, _everywhere(classes.ndim))
+    return components, int(count)
+
+
+def classes_to_instances(
+    classes: np.ndarray,
+    *,
+    outer_rim: int = OUTER_RIM,
+    split_distance: int | None = None,
+    min_size: int = 1,
+) -> np.ndarray:
+    """Return the instance map of a class map: each interior with the boundary pixels that belong to it.
+
+    Parameters
+    ----------
+    classes
+        Integers 0, 1 or 2, ``(y, x)`` or ``(z, y, x)``.
+    outer_rim
+        How far the boundary class reaches outside the cells: 1 in the labels of
+        :func:`instances_to_classes`, 0 where the boundary is the outermost pixel of a cell. Boundary pixels
+        so close to the background go to no cell.
+    split_distance
+        If given, interiors that are joined at a neck are cut there by a watershed on the distance to their
+        edge; this many pixels at least are between the centres of two cells.
+    min_size
+        Instances of fewer pixels are dropped.
+
+    Returns
+    -------
+    numpy.ndarray
+        int32, numbered from 1 without gaps.
+
+    Notes
+    -----
+    The other boundary pixels go to the interior that reaches them first when all interiors grow at the same
+    speed within the boundary class. A patch of boundary that no interior reaches is an instance of its own:
+    a cell too small to have an interior.
+    """
+    _check(classes)
+    if outer_rim < 0 or min_size < 1 or (split_distance is not None and split_distance < 1):
+        raise UsageError("outer_rim must be at least 0, min_size and split_distance at least 1")
+    markers, count = interior_components(classes)
+    if split_distance is not None:
+        markers, count = _split(markers, split_distance)
+    cells = classes != BACKGROUND
+    if outer_rim:
+        cross = ndimage.generate_binary_structure(classes.ndim, 1)
+        # The image border is no background: a cell that it cuts has no rim there.
+        near_background = ndimage.binary_dilation(~cells, cross, iterations=outer_rim)
+        cells = (classes == INTERIOR) | (cells & ~near_background)
+    instances = _grow(markers, cells)
+    others, _ = ndimage.label(cells & (instances == 0), _everywhere(classes.ndim))
+    instances = np.where(others > 0, others + count, instances)
+    large = np.bincount(instances.ravel()) >= min_size
+    return consecutive_labels(instances * large[instances])[0].astype(np.int32)
+
+
+def consecutive_labels(instances: np.ndarray) -> tuple[np.ndarray, int]:
+    """Return the map with its instances numbered from 1 without gaps, and their number."""
+    if instances.dtype.kind not in "biu" or (instances.size and instances.min() < 0):
+        raise UsageError(f"an instance map holds whole numbers from 0, not {instances.dtype}")
+    if instances.size == 0:
+        return instances.astype(np.intp), 0
+    largest = int(instances.max())
+    if largest > 4 * instances.size:
+        # A table over all numbers up to the largest would be larger than the image many times over.
+        values, numbers = np.unique(instances, return_inverse=True)
+        if values[0] != 0:
+            numbers = numbers + 1
+        return numbers.reshape(instances.shape), int(np.count_nonzero(values))
+    used = np.bincount(instances.ravel(), minlength=largest + 1) > 0
+    used[0] = False
+    numbers = np.where(used, np.cumsum(used), 0)
+    return numbers[instances.astype(np.intp, copy=False)], int(used.sum())
+
+
+def _split(components: np.ndarray, distance: int) -> tuple[np.ndarray, int]:
+    """Cut components with several centres, which are peaks of the distance to the component's edge."""
+    inside = components > 0
+    depth = ndimage.distance_transform_edt(np.pad(inside, 1, mode="edge"))
+    depth = depth[(slice(1, -1),) * components.ndim]
+    # Smoothing joins the many peaks along the ridge of one elongated cell.
+    depth = ndimage.gaussian_filter(depth, distance / 4, mode="nearest") * inside
+    peaks = tuple(peak_local_max(depth, min_distance=distance, exclude_border=False).T)
+    centres = np.zeros(components.shape, bool)
+    centres[peaks] = inside[peaks]
+    centre_labels, num_centres = ndimage.label(centres, _everywhere(components.ndim))
+    # One number for each centre, however many pixels it has, at the component it lies in.
+    _, first = np.unique(centre_labels[centres], return_index=True)
+    several = np.bincount(components[centres][first], minlength=int(components.max(initial=0)) + 1) > 1
+    cut = several[components]
+    parts = watershed(-depth, centre_labels * cut, mask=cut)
+    return consecutive_labels(np.where(cut, parts, (components + num_centres) * inside))
+
+
+def _grow(markers: np.ndarray, cells: np.ndarray) -> np.ndarray:
+    """Grow all markers at the same speed, one pixel in the four (six) directions a step, within ``cells``.
+
+    Visits each pixel once: the time is linear in the pixels, which that of a watershed is not.
+    """
+    labels = np.pad(markers, 1)  # so that no neighbour is over an edge
+    shape = labels.shape
+    free = (np.pad(cells, 1) & (labels == 0)).ravel()
+    labels = labels.ravel()
+    steps = [int(np.prod(shape[axis + 1 :])) for axis in range(len(shape))]
+    steps = [*steps, *(-step for step in steps)]
+    front = np.flatnonzero(labels)
+    while len(front):
+        reached = []
+        for step in steps:
+            source = front[free[front + step]]
+            labels[source + step] = labels[source]
+            free[source + step] = False
+            reached.append(source + step)
+        front = np.concatenate(reached)
+    return labels.reshape(shape)[(slice(1, -1),) * markers.ndim]
+
+
+def _everywhere(ndim: int) -> np.ndarray:
+    return ndimage.generate_binary_structure(ndim, ndim)
+
+
+def _check(labels: np.ndarray) -> None:
+    if labels.ndim not in (2, 3) or labels.dtype.kind not in "biu":
+        raise UsageError(
+            f"a label map is an array of integers with 2 or 3 axes, not {labels.dtype} with {labels.ndim}"
+        )

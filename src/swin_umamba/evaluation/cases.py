@@ -1,0 +1,133 @@
+"""The cases of an evaluation: which prediction belongs to which reference, and work on all of them."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import numpy as np
+
+from swin_umamba.data.image_io import image_stem, list_images
+from swin_umamba.errors import DataError, SwinUMambaError
+from swin_umamba.progress import progress
+
+logger = logging.getLogger(__name__)
+
+Missing = Literal["error", "worst"]
+Outcome = TypeVar("Outcome")
+
+
+@dataclass(frozen=True)
+class CaseFiles:
+    """The files of one case; ``prediction`` is None if there is none."""
+
+    case: str
+    prediction: Path | None
+    reference: Path
+
+
+def pair_up(
+    predictions: str | Path, references: str | Path, *, missing: Missing, reference_ending: str = ""
+) -> tuple[list[CaseFiles], tuple[str, ...]]:
+    """Return the files of each referenced case, and the names of predictions that are left over.
+
+    Files belong together when their names agree up to the suffix.
+
+    Parameters
+    ----------
+    predictions, references
+        Folders of label maps (or one file each).
+    missing
+        What to do about references without a prediction: refuse, or return them without one.
+    reference_ending
+        What the names of references may have before the suffix that those of predictions do not, such as
+        ``_label``.
+
+    Raises
+    ------
+    DataError
+        A folder is empty, two files of a folder are for the same case, or predictions are missing (all of
+        them are listed).
+    """
+    predicted, referenced = _by_stem(predictions), _by_stem(references, ending=reference_ending)
+    absent = sorted(referenced.keys() - predicted.keys())
+    if absent and missing == "error":
+        raise DataError(
+            f"{len(absent)} of {len(referenced)} cases have no prediction: {', '.join(absent)}",
+            where=predictions,
+            cure="predict them too, or score them as empty with missing='worst' (--missing worst)",
+        )
+    extra = tuple(sorted(predicted.keys() - referenced.keys()))
+    if extra:
+        logger.warning("%d predictions without a reference are left out: %s", len(extra), ", ".join(extra))
+    cases = [CaseFiles(stem, predicted.get(stem), referenced[stem]) for stem in sorted(referenced)]
+    return cases, extra
+
+
+def evaluate_cases(
+    work: Callable[[CaseFiles], Outcome], cases: Sequence[CaseFiles], *, num_workers: int
+) -> list[Outcome]:
+    """Return ``work(case)`` for every case, in the given order.
+
+    Raises
+    ------
+    SwinUMambaError
+        A worker process died.
+    """
+    if num_workers == 1:
+        return [work(case) for case in progress(cases, "evaluating")]
+    # Spawned, not forked: the calling program may hold threads and a GPU.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(num_workers, len(cases)), mp_context=context) as pool:
+        try:
+            return list(progress(pool.map(work, cases), "evaluating", total=len(cases)))
+        except BrokenProcessPool as error:
+            raise SwinUMambaError(
+                "a process of the evaluation was killed, perhaps for lack of memory",
+                cure="use fewer workers (--num-workers 1)",
+            ) from error
+
+
+def label_values(labels: np.ndarray) -> list[int]:
+    """Return the values of a label map, sorted."""
+    if labels.dtype == np.uint8:  # counting is several times as fast as the sorting of np.unique
+        return np.flatnonzero(np.bincount(labels.ravel(), minlength=256)).tolist()
+    return np.unique(labels).tolist()
+
+
+def check_declared(labels: np.ndarray, declared: Iterable[int], path: Path) -> None:
+    """Refuse a label map with values that nobody declared.
+
+    Raises
+    ------
+    DataError
+        Names the values, the file and what is declared.
+    """
+    declared = sorted(declared)
+    unknown = sorted(set(label_values(labels)) - set(declared))
+    if unknown:
+        raise DataError(
+            f"the label map holds values that are not declared: {', '.join(map(str, unknown))}",
+            where=path,
+            cure=f"correct it, or the classes; declared: {', '.join(map(str, declared))}",
+        )
+
+
+def _by_stem(folder: str | Path, *, ending: str = "") -> dict[str, Path]:
+    files: dict[str, Path] = {}
+    for path in list_images(folder):
+        stem = image_stem(path).removesuffix(ending)
+        other = files.setdefault(stem, path)
+        if other is not path:
+            raise DataError(
+                f"two files are named for the case {stem}",
+                where=f"{other} and {path}",
+                cure="remove one of them",
+            )
+    return files

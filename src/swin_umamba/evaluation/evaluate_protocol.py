@@ -1,0 +1,127 @@
+"""Score a folder of predictions by the protocol of one of the paper's experiments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from swin_umamba.data.image_io import Image, check_same_grid, read_labels
+from swin_umamba.errors import DataError, UsageError
+from swin_umamba.evaluation.cases import CaseFiles, Missing, check_declared, evaluate_cases, pair_up
+from swin_umamba.evaluation.protocol_results import FormScores, ProtocolEvaluation
+from swin_umamba.evaluation.protocols import FORMS, CaseResult, Form, PaperProtocol
+from swin_umamba.evaluation.results import CaseFailure
+
+
+def evaluate_protocol(
+    predictions: str | Path,
+    references: str | Path,
+    protocol: PaperProtocol,
+    *,
+    forms: Sequence[Form] = FORMS,
+    missing: Missing = "error",
+    num_workers: int = 1,
+) -> ProtocolEvaluation:
+    """Score every case as published, corrected, or both.
+
+    Parameters
+    ----------
+    predictions, references
+        Folders of label maps (or one file each); instance maps as references of the microscopy.
+    protocol
+        Such as ``Endoscopy()``, see :mod:`swin_umamba.evaluation.protocols`.
+    forms
+        What to compute.
+    missing
+        What to do about references without a prediction: refuse, or give them the worst score. (As
+        published they are left out even then, as that is what the published scripts do.)
+    num_workers
+        Processes that evaluate cases at the same time.
+
+    Returns
+    -------
+    ProtocolEvaluation
+        With a failure for each case that is damaged or inconsistent; the other cases are scored.
+
+    Raises
+    ------
+    UsageError
+        ``forms`` is empty or ``num_workers`` out of range.
+    DataError
+        A folder is empty, two files are for the same case, or predictions are missing (all are listed).
+    """
+    if not forms or num_workers < 1:
+        raise UsageError(f"forms must not be empty and num_workers at least 1, not {forms} and {num_workers}")
+    files, extra = pair_up(
+        predictions, references, missing=missing, reference_ending=protocol.reference_ending
+    )
+    work = partial(_outcome, protocol=protocol, forms=tuple(forms))
+    outcomes = dict(
+        zip((each.case for each in files), evaluate_cases(work, files, num_workers=num_workers), strict=True)
+    )
+    scored = {case: outcome for case, outcome in outcomes.items() if not isinstance(outcome, CaseFailure)}
+    return ProtocolEvaluation(
+        protocol=protocol.name,
+        rules=protocol.rules,
+        forms={
+            form: FormScores(
+                protocol.metrics[form],
+                protocol.class_names,
+                {case: results[form] for case, results in scored.items() if form in results},
+            )
+            for form in forms
+        },
+        missing=tuple(each.case for each in files if each.prediction is None),
+        failures=tuple(outcome for outcome in outcomes.values() if isinstance(outcome, CaseFailure)),
+        extra=extra,
+    )
+
+
+def evaluate_case(
+    files: CaseFiles, protocol: PaperProtocol, forms: Sequence[Form]
+) -> Mapping[Form, CaseResult]:
+    """Score one case in each form; without a prediction only corrected, as if nothing was predicted.
+
+    Raises
+    ------
+    GeometryError
+        Prediction and reference lie on different grids.
+    DataError
+        A file is damaged, or not what the protocol scores.
+    """
+    truth = _read(files.reference, protocol, protocol.reference_values)
+    reference = truth.data[0]
+    if files.prediction is None:
+        empty = np.zeros(reference.shape, np.uint8)
+        return (
+            {"corrected": protocol.corrected(empty, reference, truth.spacing)} if "corrected" in forms else {}
+        )
+    predicted = _read(files.prediction, protocol, protocol.prediction_values)
+    check_same_grid(predicted, truth)
+    score = {"as-published": protocol.as_published, "corrected": protocol.corrected}
+    return {form: score[form](predicted.data[0], reference, truth.spacing) for form in forms}
+
+
+def _read(path: Path, protocol: PaperProtocol, values: frozenset[int] | None) -> Image:
+    image = read_labels(path)
+    if len(image.spatial_shape) != protocol.ndim:
+        raise DataError(
+            f"the protocol {protocol.name} scores label maps of {protocol.ndim} axes, "
+            f"not of {len(image.spatial_shape)}",
+            where=path,
+        )
+    if values is not None:
+        check_declared(image.data[0], values, path)
+    return image
+
+
+def _outcome(
+    files: CaseFiles, protocol: PaperProtocol, forms: Sequence[Form]
+) -> Mapping[Form, CaseResult] | CaseFailure:
+    try:
+        return evaluate_case(files, protocol, forms)
+    except DataError as error:
+        return CaseFailure(files.case, str(error))

@@ -1,0 +1,138 @@
+"""What the protocol of an experiment gave, in one or both of its forms, and the files that hold it."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from swin_umamba.evaluation.protocols import CaseResult, Form, Rule
+from swin_umamba.evaluation.results import CaseFailure, mean, none_for_nan, write_results
+
+
+@dataclass(frozen=True)
+class FormScores:
+    """The scores of one form of a protocol.
+
+    Attributes
+    ----------
+    metrics, class_names
+        Columns and rows of the scores of each case.
+    cases
+        Case to result; without those that the form leaves out.
+    """
+
+    metrics: tuple[str, ...]
+    class_names: tuple[str, ...]
+    cases: Mapping[str, CaseResult]
+
+    def values(self, class_name: str, metric: str) -> list[float]:
+        """Return the scores of the cases where the class is applicable."""
+        scores = (result.scores[class_name][metric] for result in self.cases.values())
+        return [score for score in scores if not math.isnan(score)]
+
+    def class_mean(self, class_name: str, metric: str) -> float | None:
+        """Return the mean over the applicable cases; None without one."""
+        return mean(self.values(class_name, metric))
+
+    def mean(self, metric: str) -> float | None:
+        """Return the mean over the classes of the mean over their cases: the number of the paper's tables."""
+        means = (self.class_mean(name, metric) for name in self.class_names)
+        return mean(value for value in means if value is not None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain data for JSON; what is not applicable is None."""
+        return {
+            "mean": {metric: self.mean(metric) for metric in self.metrics},
+            "classes": {name: self._class_to_dict(name) for name in self.class_names},
+            "cases": {
+                case: {
+                    name: {metric: none_for_nan(score) for metric, score in scores.items()}
+                    for name, scores in result.scores.items()
+                }
+                for case, result in self.cases.items()
+            },
+            "remarks": {case: list(result.remarks) for case, result in self.cases.items() if result.remarks},
+        }
+
+    def _class_to_dict(self, name: str) -> dict[str, Any]:
+        summary: dict[str, Any] = {}
+        for metric in self.metrics:
+            values = self.values(name, metric)
+            summary[metric] = {
+                "mean": mean(values),
+                "median": statistics.median(values) if values else None,
+                "cases": len(values),
+                "not_applicable": len(self.cases) - len(values),
+            }
+        return summary
+
+
+@dataclass(frozen=True)
+class ProtocolEvaluation:
+    """The evaluation of a folder of predictions by the protocol of an experiment.
+
+    Attributes
+    ----------
+    protocol
+        Its name.
+    rules
+        Where its two forms differ.
+    forms
+        The scores of each form that was asked for.
+    missing
+        References without a prediction: the worst score if corrected, left out as published.
+    failures
+        Cases that could not be evaluated; the means are without them.
+    extra
+        Predictions without a reference.
+    """
+
+    protocol: str
+    rules: tuple[Rule, ...]
+    forms: Mapping[Form, FormScores]
+    missing: tuple[str, ...]
+    failures: tuple[CaseFailure, ...]
+    extra: tuple[str, ...]
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics of any form, in order."""
+        return tuple(dict.fromkeys(metric for scores in self.forms.values() for metric in scores.metrics))
+
+    def differences(self) -> dict[str, float]:
+        """Return corrected minus as published of the mean of each metric that both forms have."""
+        if len(self.forms) < 2:
+            return {}
+        published, corrected = self.forms["as-published"], self.forms["corrected"]
+        means = {metric: (published.mean(metric), corrected.mean(metric)) for metric in published.metrics}
+        return {
+            metric: after - before
+            for metric, (before, after) in means.items()
+            if before is not None and after is not None
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain data for JSON."""
+        return {
+            "protocol": self.protocol,
+            "rules": [rule._asdict() for rule in self.rules],
+            "forms": {form: scores.to_dict() for form, scores in self.forms.items()},
+            "corrected_minus_as_published": self.differences(),
+            "missing": list(self.missing),
+            "failed": {failure.case: failure.error for failure in self.failures},
+            "extra": list(self.extra),
+        }
+
+    def write(self, folder: str | Path) -> tuple[Path, Path]:
+        """Write ``metrics.json`` (everything) and ``metrics.csv`` (a row per form, case and class)."""
+        rows = (
+            [form, case, name, *(scores.get(metric, math.nan) for metric in self.metrics)]
+            for form, form_scores in self.forms.items()
+            for case, result in form_scores.cases.items()
+            for name, scores in result.scores.items()
+        )
+        return write_results(folder, self.to_dict(), ["form", "case", "class", *self.metrics], rows)

@@ -1,0 +1,158 @@
+"""The protocol of the paper's experiment on organs in abdominal MR volumes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from swin_umamba.errors import UsageError
+from swin_umamba.evaluation.classes import LabelClasses
+from swin_umamba.evaluation.evaluate import score_class
+from swin_umamba.evaluation.metrics import dice
+from swin_umamba.evaluation.protocols.base import (
+    COMMON_RULES,
+    CaseResult,
+    Form,
+    Rule,
+    published_digits,
+    published_nsd,
+)
+from swin_umamba.evaluation.results import METRICS
+
+# In the order of the paper's data set, where their values are 1 to 13; tolerances of the NSD in mm.
+ORGAN_TOLERANCES = {
+    "liver": 5.0,
+    "right kidney": 3.0,
+    "spleen": 3.0,
+    "pancreas": 5.0,
+    "aorta": 2.0,
+    "inferior vena cava": 2.0,
+    "right adrenal gland": 2.0,
+    "left adrenal gland": 2.0,
+    "gallbladder": 2.0,
+    "esophagus": 3.0,
+    "stomach": 5.0,
+    "duodenum": 7.0,
+    "left kidney": 3.0,
+}
+# Annotators stop along these at different slices, so only the slices that the reference labels are compared.
+TUBULAR_ORGANS = ("aorta", "inferior vena cava", "esophagus")
+
+
+@dataclass(frozen=True)
+class AbdomenMR:
+    """Dice and NSD of organs in volumes, with a tolerance for each organ.
+
+    Attributes
+    ----------
+    values
+        Organ to label value; by default the 13 of the paper's data set.
+    """
+
+    values: Mapping[str, int] = field(
+        default_factory=lambda: {organ: value for value, organ in enumerate(ORGAN_TOLERANCES, start=1)}
+    )
+
+    name = "abdomen-mr"
+    ndim = 3
+    metrics: ClassVar[Mapping[Form, tuple[str, ...]]] = {
+        "as-published": ("dice", "nsd"),
+        "corrected": METRICS,
+    }
+    reference_ending = ""
+    rules = (
+        *COMMON_RULES,
+        Rule(
+            "of aorta, inferior vena cava and esophagus the last labelled slice is left out",
+            "all labelled slices of the three are compared",
+        ),
+        Rule(
+            "one of the three in a single slice: no Dice, and the script for the NSD stops",
+            "a single slice is scored",
+        ),
+        Rule("an organ in neither label map scores 1", "an organ in neither label map is not applicable"),
+    )
+
+    @classmethod
+    def from_classes(cls, classes: LabelClasses) -> AbdomenMR:
+        """Return the protocol for a data set with other label values or only some of the organs.
+
+        Raises
+        ------
+        UsageError
+            A class is not one of the 13 organs, or is a region of several values.
+        """
+        values: dict[str, int] = {}
+        for name, group in classes.values.items():
+            organ = name.lower().replace("_", " ")
+            organ = next((known for known in ORGAN_TOLERANCES if organ in (known, _without_gland(known))), "")
+            if not organ or len(group) != 1:
+                raise UsageError(
+                    f"the protocol {cls.name} has no class {name!r} with the values {group}",
+                    cure=f"give each class one value and one of the names {', '.join(ORGAN_TOLERANCES)}",
+                )
+            values[organ] = group[0]
+        if classes.ignore is not None:
+            raise UsageError(f"the protocol {cls.name} has no voxels to ignore, but the classes declare some")
+        return cls(values)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return tuple(self.values)
+
+    @property
+    def prediction_values(self) -> frozenset[int]:
+        return frozenset({0, *self.values.values()})
+
+    @property
+    def reference_values(self) -> frozenset[int]:
+        return self.prediction_values
+
+    def as_published(
+        self, prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float]
+    ) -> CaseResult:
+        scores: dict[str, dict[str, float]] = {}
+        remarks = []
+        for organ, value in self.values.items():
+            found, there = prediction == value, reference == value
+            if not there.any():
+                score = 0.0 if found.any() else 1.0
+                scores[organ] = {"dice": score, "nsd": score}
+                continue
+            if organ in TUBULAR_ORGANS:
+                _keep_labelled_slices(found, there, with_last=False)
+            if not there.any():
+                scores[organ] = {"dice": math.nan, "nsd": math.nan}
+                remarks.append(f"{organ} in a single slice: the published script for the NSD stops here")
+                continue
+            # The published arrays have the axes x, y, z; in this order sums are rounded as there.
+            nsd = published_nsd(found.T, there.T, spacing[::-1], ORGAN_TOLERANCES[organ])
+            scores[organ] = {"dice": published_digits(dice(found, there)), "nsd": published_digits(nsd)}
+        return CaseResult(scores, tuple(remarks))
+
+    def corrected(
+        self, prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float]
+    ) -> CaseResult:
+        scores = {}
+        for organ, value in self.values.items():
+            found, there = prediction == value, reference == value
+            if organ in TUBULAR_ORGANS and there.any():
+                _keep_labelled_slices(found, there, with_last=True)
+            scores[organ] = vars(score_class(found, there, spacing, ORGAN_TOLERANCES[organ]))
+        return CaseResult(scores)
+
+
+def _without_gland(organ: str) -> str:
+    return organ.removesuffix(" gland")
+
+
+def _keep_labelled_slices(prediction: np.ndarray, reference: np.ndarray, *, with_last: bool) -> None:
+    """Empty both masks, in place, outside the slices from the first to the last of the reference."""
+    labelled = np.flatnonzero(reference.any(axis=(1, 2)))
+    for mask in (prediction, reference):
+        mask[: labelled[0]] = False
+        mask[labelled[-1] + with_last :] = False

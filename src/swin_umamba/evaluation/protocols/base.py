@@ -1,0 +1,94 @@
+"""What the protocols of the three experiments have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol
+
+import numpy as np
+
+from swin_umamba.evaluation.metrics import surface_distances
+
+Form = Literal["as-published", "corrected"]
+FORMS: tuple[Form, ...] = ("as-published", "corrected")
+
+
+class Rule(NamedTuple):
+    """One thing in which the two forms of a protocol differ."""
+
+    as_published: str
+    corrected: str
+
+
+COMMON_RULES = (
+    Rule("scores are rounded to 4 digits before they are averaged", "scores are averaged unrounded"),
+    Rule("cases without a prediction are left out", "cases without a prediction get the worst score"),
+)
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """Scores of one case: class to metric to value (NaN: not applicable), and remarks for the report."""
+
+    scores: Mapping[str, Mapping[str, float]]
+    remarks: tuple[str, ...] = ()
+
+
+class PaperProtocol(Protocol):
+    """What the protocols of the three experiments have in common."""
+
+    @property
+    def name(self) -> str:
+        """As the command line calls it."""
+
+    @property
+    def ndim(self) -> int:
+        """Axes of its label maps."""
+
+    @property
+    def metrics(self) -> Mapping[Form, tuple[str, ...]]:
+        """What each form measures."""
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """Where the two forms differ."""
+
+    @property
+    def reference_ending(self) -> str:
+        """Ending of the names of reference files, before the suffix."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The rows of the report."""
+
+    @property
+    def prediction_values(self) -> frozenset[int]:
+        """Values that a predicted label map may hold."""
+
+    @property
+    def reference_values(self) -> frozenset[int] | None:
+        """Values that a reference may hold; None for instance maps."""
+
+    def as_published(
+        self, prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float]
+    ) -> CaseResult:
+        """Score one case as the published scripts do."""
+
+    def corrected(
+        self, prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float]
+    ) -> CaseResult:
+        """Score one case without their flaws."""
+
+
+def published_nsd(
+    prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float], tolerance: float
+) -> float:
+    """Return the NSD of masks of which one at least is not empty, without slack for rounded spacings."""
+    if not (prediction.any() and reference.any()):
+        return 0.0
+    return surface_distances(prediction, reference, spacing).within(tolerance, slack=0.0)
+
+
+def published_digits(score: float | np.floating) -> float:
+    return float(np.round(np.float64(score), 4))

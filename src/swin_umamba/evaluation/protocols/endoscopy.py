@@ -1,0 +1,87 @@
+"""The protocol of the paper's experiment on instruments in endoscopic pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from swin_umamba.evaluation.cases import label_values
+from swin_umamba.evaluation.evaluate import score_class
+from swin_umamba.evaluation.metrics import dice
+from swin_umamba.evaluation.protocols.base import (
+    COMMON_RULES,
+    CaseResult,
+    Form,
+    Rule,
+    published_digits,
+    published_nsd,
+)
+from swin_umamba.evaluation.results import METRICS, ClassScore
+
+TOLERANCE = 2.0  # of the NSD, in pixels
+
+
+@dataclass(frozen=True)
+class Endoscopy:
+    """Dice and NSD of instruments in pictures: the mean over the classes of a picture, then over pictures."""
+
+    name = "endoscopy"
+    ndim = 2
+    metrics: ClassVar[Mapping[Form, tuple[str, ...]]] = {
+        "as-published": ("dice", "nsd"),
+        "corrected": METRICS,
+    }
+    reference_ending = ""
+    rules = (
+        *COMMON_RULES,
+        Rule(
+            "the smallest value of a picture is taken for the background, whatever it is",
+            "the background is the value 0",
+        ),
+        Rule(
+            "the scripts stop at a picture without instruments in both label maps (left out here)",
+            "a picture without instruments in both label maps is not applicable",
+        ),
+        Rule(
+            "the NSD takes a picture for a volume of one slice, so that all pixels are surface",
+            "the NSD is that of the outlines",
+        ),
+    )
+    class_names = ("instruments",)
+    prediction_values = frozenset(range(8))
+    reference_values = prediction_values
+
+    def as_published(
+        self, prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float]
+    ) -> CaseResult:
+        values = sorted({*label_values(prediction)[1:], *label_values(reference)[1:]})
+        if not values:
+            remark = "no instruments in both label maps: the published scripts stop here"
+            return CaseResult({self.class_names[0]: {"dice": math.nan, "nsd": math.nan}}, (remark,))
+        masks = [(prediction == value, reference == value) for value in values]
+        dices = [dice(found, there) for found, there in masks]
+        nsds = [
+            published_nsd(found[..., None], there[..., None], (1.0, 1.0, 1.0), TOLERANCE)
+            for found, there in masks
+        ]
+        means = {name: published_digits(np.mean(each)) for name, each in (("dice", dices), ("nsd", nsds))}
+        return CaseResult({self.class_names[0]: means})
+
+    def corrected(
+        self, prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float]
+    ) -> CaseResult:
+        values = sorted({*label_values(prediction), *label_values(reference)} - {0})
+        scores = [
+            score_class(prediction == value, reference == value, spacing, TOLERANCE) for value in values
+        ]
+        means = {metric: _mean(scores, metric) for metric in METRICS}
+        return CaseResult({self.class_names[0]: means})
+
+
+def _mean(scores: Sequence[ClassScore], metric: str) -> float:
+    values = [getattr(score, metric) for score in scores]
+    return math.fsum(values) / len(values) if values else math.nan
