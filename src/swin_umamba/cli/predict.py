@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Predict, print a summary, name what failed; 1 if a case failed."""
-    folds = _folds(args.fold)
+    folds = parse_folds(args.fold)
     from swin_umamba.inference.predictor import Predictor
 
     predictor = Predictor.from_folder(
@@ -92,7 +92,8 @@ def run(args: argparse.Namespace) -> int:
     return 1 if failures else 0
 
 
-def _folds(given: list[str] | None) -> list[int | str] | None:
+def parse_folds(given: list[str] | None) -> list[int | str] | None:
+    """Return fold numbers and ``"all"``; raise ``UsageError`` for anything else."""
     if given is None:
         return None
     wrong = [fold for fold in given if fold != "all" and not fold.isdecimal()]

@@ -75,7 +75,7 @@ def build_network(
     Raises
     ------
     CheckpointError
-        If the network cannot be built, or the weights of the first fold do not fit it.
+        If the network cannot be built, or the weights of a fold do not fit it.
     """
     planned = configuration_manager.configuration["architecture"]
     architecture = find_architecture(model.trainer_name, planned, model.parameters[0])
@@ -95,18 +95,21 @@ def build_network(
             where=model.path,
             cure="check that plans.json and the checkpoint come from the same training",
         ) from error
-    load_parameters(network, model.parameters[0], model)
+    for parameters in model.parameters:
+        _check_parameters(network, parameters, model)
+    network.load_state_dict(model.parameters[0])
     return network.eval()
 
 
-def load_parameters(network: nn.Module, parameters: Mapping[str, Tensor], model: TrainedModel) -> None:
-    """Fill ``network`` with ``parameters``: every tensor, none left over.
+def set_scan_backend(network: nn.Module, backend: str) -> None:
+    """Make every scan of the network run on ``backend``; a network without scans stays as it is."""
+    for module in network.modules():
+        if isinstance(module, SS2D):
+            module.backend = backend
 
-    Raises
-    ------
-    CheckpointError
-        Names the tensors that are missing, left over or of another shape.
-    """
+
+def _check_parameters(network: nn.Module, parameters: Mapping[str, Tensor], model: TrainedModel) -> None:
+    """Raise ``CheckpointError`` naming the tensors that are missing, left over or of another shape."""
     own = network.state_dict()
     problems = [f"{key} is missing" for key in own if key not in parameters]
     problems += [f"{key} is unknown" for key in parameters if key not in own]
@@ -124,11 +127,3 @@ def load_parameters(network: nn.Module, parameters: Mapping[str, Tensor], model:
             where=model.path,
             cure="check that plans.json and the checkpoint come from the same training",
         )
-    network.load_state_dict(parameters)
-
-
-def set_scan_backend(network: nn.Module, backend: str) -> None:
-    """Make every scan of the network run on ``backend``; a network without scans stays as it is."""
-    for module in network.modules():
-        if isinstance(module, SS2D):
-            module.backend = backend

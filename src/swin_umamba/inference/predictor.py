@@ -20,7 +20,7 @@ from swin_umamba.data.image_io import Image
 from swin_umamba.errors import CheckpointError, SwinUMambaError, UsageError
 from swin_umamba.inference.folder import CaseResult, predict_folder
 from swin_umamba.inference.inputs import FLAT_SPACING_FACTOR, Volume, as_volume
-from swin_umamba.inference.network import build_network, load_parameters, set_scan_backend
+from swin_umamba.inference.network import build_network, set_scan_backend
 from swin_umamba.inference.plans_check import check_plans
 from swin_umamba.inference.sliding_window import SlidingWindow
 from swin_umamba.inference.trained_model import FINAL_CHECKPOINT, TrainedModel, load_trained_model
@@ -266,7 +266,7 @@ class Predictor:
         total: Tensor | None = None
         for parameters in self.model.parameters:
             if len(self.model.parameters) > 1:
-                load_parameters(self._network, parameters, self.model)
+                self._network.load_state_dict(parameters)
             logits = self._window.logits(self._network, data)
             total = logits if total is None else total.add_(logits)
         assert total is not None

@@ -16,6 +16,8 @@ from swin_umamba.weights.checkpoint import load_checkpoint
 
 logger = logging.getLogger(__name__)
 
+LARGEST_JSON = 64 * 2**20
+"""Bytes. Plans of a data set with thousands of channels stay far below."""
 FINAL_CHECKPOINT = "checkpoint_final.pth"
 # What stands in for a missing final checkpoint, best choice first.
 SUBSTITUTES = ("checkpoint_best.pth", "checkpoint_latest.pth")
@@ -79,6 +81,7 @@ def load_trained_model(
         raise CheckpointError("the model does not exist", where=path, cure="check the path")
     files, description_folder = find_checkpoints(path, folds, checkpoint)
     contents = [_read_nnunet_checkpoint(file) for file in files]
+    _check_folds_belong_together(files, contents)
     init_args = contents[0]["init_args"]
     if description_folder is not None:
         plans = _read_json(description_folder / "plans.json")
@@ -115,18 +118,18 @@ def find_checkpoints(
     """
     if path.is_file():
         folder = path.resolve().parent.parent
-        return [path], folder if _has_descriptions(folder) else None
-    if path.name.startswith("fold_") and _has_descriptions(path.resolve().parent):
+        return [path], folder if is_model_folder(folder) else None
+    if path.name.startswith("fold_") and is_model_folder(path.resolve().parent):
         folds = [path.resolve().name.removeprefix("fold_")]
         path = path.resolve().parent
-    if not _has_descriptions(path):
+    if not is_model_folder(path):
         raise CheckpointError(
             "this is no nnU-Net model folder: plans.json or dataset.json is missing",
             where=path,
             cure="give the folder named TRAINER__PLANS__CONFIGURATION, or a single checkpoint file",
         )
     available = sorted(folder.name for folder in path.glob("fold_*") if folder.is_dir())
-    chosen = [f"fold_{fold}" for fold in folds] if folds is not None else _default_folds(available)
+    chosen = [f"fold_{fold}" for fold in folds] if folds is not None else default_folds(available)
     missing = [name for name in chosen if name not in available]
     if missing or not chosen:
         raise CheckpointError(
@@ -160,12 +163,12 @@ def _choose_files(path: Path, fold_names: list[str], checkpoint: str, *, every: 
     )
 
 
-def _default_folds(available: list[str]) -> list[str]:
+def default_folds(available: list[str]) -> list[str]:
     """Return the numbered folds; ``fold_all`` has seen their validation cases and only stands in for them."""
     return [name for name in available if name != "fold_all"] or available
 
 
-def _has_descriptions(folder: Path) -> bool:
+def is_model_folder(folder: Path) -> bool:
     return (folder / "plans.json").is_file() and (folder / "dataset.json").is_file()
 
 
@@ -179,13 +182,39 @@ def _read_nnunet_checkpoint(path: Path) -> dict[str, Any]:
             where=path,
             cure="give a checkpoint that a training wrote; bare weights cannot predict by themselves",
         )
+    weights, axes = content["network_weights"], content.get("inference_allowed_mirroring_axes")
+    if not all(isinstance(key, str) and isinstance(value, Tensor) for key, value in weights.items()):
+        raise CheckpointError(
+            "its network_weights are no state dict: not every entry is a tensor with a name",
+            where=path,
+            cure="copy the checkpoint anew from where the model was trained",
+        )
+    if not isinstance(axes, (tuple, list, type(None))):
+        raise CheckpointError(
+            f"its inference_allowed_mirroring_axes are {axes!r} and no list",
+            where=path,
+            cure="copy the checkpoint anew from where the model was trained",
+        )
     return content
+
+
+def _check_folds_belong_together(files: list[Path], contents: list[dict[str, Any]]) -> None:
+    kinds = [(content["trainer_name"], content["init_args"].get("configuration")) for content in contents]
+    for file, kind in zip(files, kinds, strict=True):
+        if kind != kinds[0]:
+            raise CheckpointError(
+                f"the folds are not of one model: {kinds[0]} and {kind}",
+                where=file,
+                cure="choose folds that belong together, or copy the model anew",
+            )
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
+        if path.stat().st_size > LARGEST_JSON:
+            raise ValueError(f"it has {path.stat().st_size} bytes, far more than any plans")
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(
             f"cannot read the file: {error}", where=path, cure="copy it anew from where the model was trained"
         ) from error

@@ -1,0 +1,84 @@
+"""``swin-umamba weights import``: make a public model folder of the old code one that predicts."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from swin_umamba.cli.predict import parse_folds
+
+if TYPE_CHECKING:
+    from swin_umamba.inference.import_model import ImportedModel
+
+HELP = "make a trained model of the published code ready to predict with"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this verb."""
+    parser.add_argument(
+        "model",
+        type=Path,
+        metavar="MODEL",
+        help="model folder (with plans.json, dataset.json and fold_*), or a zip archive of one",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        help="new model folder (default: its place below nnUNet_results if that is set, else MODEL_imported)",
+    )
+    parser.add_argument(
+        "--fold", nargs="+", metavar="N", help="folds to take (default: all that were trained)"
+    )
+    parser.add_argument(
+        "--checkpoint", metavar="NAME", help="file in each fold (default: the one of the published results)"
+    )
+    parser.add_argument("--force", action="store_true", help="replace the model that is at the output")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Import, and say what was taken, checked and written."""
+    folds = parse_folds(args.fold)
+    from swin_umamba.inference.import_model import import_model
+
+    imported = import_model(
+        args.model, args.output, folds=folds, checkpoint=args.checkpoint, force=args.force
+    )
+    print(json.dumps(_summary(imported), indent=2) if args.json else _text(imported))
+    return 0
+
+
+def _text(imported: ImportedModel) -> str:
+    summary = _summary(imported)
+    size = sum(file.stat().st_size for file in imported.path.rglob("*") if file.is_file())
+    lines = [f"took {imported.checkpoint} of {', '.join(imported.folds)}: {imported.reason}"]
+    if imported.others:
+        lines.append(f"  not taken: {', '.join(imported.others)} (--checkpoint NAME takes another)")
+    lines += [
+        f"network: {summary['network']}, {summary['tensors']} tensors, {summary['parameters']:,} parameters, "
+        "all of the right name and shape",
+        f"written: {imported.path} ({size / 1e6:.0f} MB, without the optimizer's state)",
+        f"predict with it: swin-umamba predict -m {imported.path} -i IMAGES -o LABELS",
+    ]
+    return "\n".join(lines)
+
+
+def _summary(imported: ImportedModel) -> dict[str, object]:
+    model = imported.model
+    architecture = model.plans["configurations"][model.configuration]["architecture"]
+    network = architecture["network_class_name"].rsplit(".", 1)[1].removeprefix("Planned")
+    if architecture["arch_kwargs"].get("use_last_stage") is False:
+        network += " of the first version (no decoder6)"
+    return {
+        "output": str(imported.path),
+        "checkpoint": imported.checkpoint,
+        "reason": imported.reason,
+        "not_taken": list(imported.others),
+        "folds": list(imported.folds),
+        "trainer": model.trainer_name,
+        "network": network,
+        "tensors": len(model.parameters[0]),
+        "parameters": sum(value.numel() for value in model.parameters[0].values()),
+    }
