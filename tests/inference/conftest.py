@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ import pytest
 import torch
 
 from swin_umamba.weights.checkpoint import save_checkpoint
+
+# Test folders are not on the import path; the helper beside this file is imported by name.
+sys.path.insert(0, str(Path(__file__).parent))
 
 MakeModel = Callable[..., Path]
 
@@ -54,7 +58,20 @@ SWIN_UMAMBA = {
     },
     "_kw_requires_import": [],
 }
-ARCHITECTURES = {"plain_unet": PLAIN_UNET, "plain_unet_3d": PLAIN_UNET_3D, "swin_umamba": SWIN_UMAMBA}
+SWIN_UMAMBA_D = {
+    **SWIN_UMAMBA,
+    "network_class_name": "swin_umamba.nnunet.architecture.PlannedSwinUMambaD",
+    "arch_kwargs": {
+        **SWIN_UMAMBA["arch_kwargs"],
+        "strides": [[1, 1], [4, 4], [2, 2], [2, 2], [2, 2]],
+    },
+}
+ARCHITECTURES = {
+    "plain_unet": PLAIN_UNET,
+    "plain_unet_3d": PLAIN_UNET_3D,
+    "swin_umamba": SWIN_UMAMBA,
+    "swin_umamba_d": SWIN_UMAMBA_D,
+}
 
 
 def make_plans(

@@ -135,6 +135,32 @@ def test_models_of_the_published_code(make_model: MakeModel) -> None:
     np.testing.assert_allclose(ours.probabilities, expected, atol=PROBABILITY_TOLERANCE)
 
 
+@pytest.mark.parametrize("trainer", ["nnUNetTrainerSwinUMamba", "nnUNetTrainerSwinUMambaD"])
+def test_imagenet_weights_are_not_needed(
+    make_model: MakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trainer: str
+) -> None:
+    """These trainers start from an ImageNet file; predicting with their models reads the model alone."""
+    network = "swin_umamba_d" if trainer.endswith("D") else "swin_umamba"
+    folder = make_model(network=network, trainer=trainer)
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    read: list[str] = []
+
+    def refuse(*_: object, **__: object) -> None:
+        pytest.fail("ImageNet weights were asked for")
+
+    def record(path: Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        read.append(str(path))
+        return load_checkpoint(path, *args, **kwargs)
+
+    for module in ("swin_umamba.models.registry", "swin_umamba.nnunet.trainer"):
+        monkeypatch.setattr(f"{module}.load_imagenet_weights", refuse)
+    monkeypatch.setattr("swin_umamba.inference.trained_model.load_checkpoint", record)
+    monkeypatch.setattr("swin_umamba.weights.convert.load_checkpoint", record)
+    assert predictor(folder, mirroring=False).predict(picture(32, 32)).labels.shape == (32, 32)
+    assert read == [str(folder / "fold_0/checkpoint_final.pth")]
+
+
 def test_models_of_the_first_published_version(make_model: MakeModel) -> None:
     """They have the same plans and trainer as later ones, but no decoder6."""
     folder, image = make_model(network="swin_umamba"), picture(32, 32)

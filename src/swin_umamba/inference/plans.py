@@ -9,6 +9,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from swin_umamba.errors import CheckpointError
 from swin_umamba.inference.network import find_architecture
+from swin_umamba.inference.plans_check import check_plans
 from swin_umamba.inference.trained_model import TrainedModel
 
 
@@ -22,8 +23,7 @@ def current_plans(model: TrainedModel) -> dict[str, Any]:
     Raises
     ------
     CheckpointError
-        If entries are missing or of a wrong type. Names of classes are not checked here: see
-        ``check_plans``.
+        If entries are missing or of a wrong type, or name what plans must not name (see ``check_plans``).
     """
     try:
         with warnings.catch_warnings():
@@ -31,6 +31,7 @@ def current_plans(model: TrainedModel) -> dict[str, Any]:
             manager = PlansManager(model.plans).get_configuration(model.configuration)
         configuration = dict(manager.configuration)
         configuration.pop("inherits_from", None)
+        check_plans(model.plans, configuration, model.path)
         configuration["architecture"] = dict(
             find_architecture(model.trainer_name, configuration["architecture"], model.parameters[0])
         )
