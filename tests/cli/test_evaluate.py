@@ -11,7 +11,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from swin_umamba.cli import evaluate
-from swin_umamba.errors import DataError, OutputError
+from swin_umamba.errors import DataError, OutputError, UsageError
 
 
 @pytest.fixture
@@ -94,3 +94,56 @@ def test_default_tolerance_is_that_of_the_function(folders: Path, capsys: pytest
 
     assert run(folders, "--json") == 0
     assert json.loads(capsys.readouterr().out)["tolerance_mm"] == DEFAULT_TOLERANCE == 2
+
+
+def test_protocol_names_are_those_of_the_protocols() -> None:
+    from swin_umamba.evaluation.protocols import PROTOCOLS
+
+    assert tuple(PROTOCOLS) == evaluate.PROTOCOL_NAMES
+
+
+def test_protocol_shows_both_forms_where_they_differ(
+    folders: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folders / "truth" / "b.png").write_bytes((folders / "truth" / "a.png").read_bytes())
+    options = ("--protocol", "endoscopy", "--missing", "worst", "-o", str(folders / "scores"))
+    assert run(folders, *options) == 0
+    out = capsys.readouterr().out
+    lines = [line.split() for line in out.splitlines()]
+    assert lines[0] == ["metric", "class", "as-published", "corrected", "difference"]
+    assert lines[1] == ["Dice", "instruments", "0.9000", "0.4500", "-0.4500"]
+    assert lines[3][:4] == ["HD95", "mm", "instruments", "-"]
+    assert "1 cases have no prediction" in out
+    assert "left out as published: b" in out
+    assert "all pixels are surface" in out
+    assert (folders / "scores" / "metrics.csv").read_text().startswith("form,case,class,dice,nsd,hd95\n")
+
+
+def test_protocol_in_one_form(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(folders, "--protocol", "endoscopy", "--form", "corrected", "--json") == 0
+    assert list(json.loads(capsys.readouterr().out)["forms"]) == ["corrected"]
+    assert run(folders, "--protocol", "endoscopy", "--form", "corrected") == 0
+    assert "as published" not in capsys.readouterr().out
+
+
+def test_protocol_with_failures_gives_exit_code_1(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(folders, "--protocol", "abdomen-mr", "--labels", "liver=1", "spleen=2") == 1
+    captured = capsys.readouterr()
+    assert "1 cases failed and are not in the means" in captured.out
+    assert "label maps of 3 axes" in captured.err
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (("--protocol", "endoscopy", "--tolerance", "1"), "tolerances"),
+        (("--protocol", "endoscopy", "--labels", "1"), "own classes"),
+        (("--protocol", "endoscopy", "--outer-rim", "0"), "outer-rim"),
+        (("--protocol", "abdomen-mr", "--labels", "tumour=1"), "tumour"),
+        (("--form", "corrected"), "--protocol"),
+        (("--outer-rim", "1"), "--protocol"),
+    ],
+)
+def test_options_that_do_not_go_together(folders: Path, options: tuple[str, ...], named: str) -> None:
+    with pytest.raises(UsageError, match=named):
+        run(folders, *options)

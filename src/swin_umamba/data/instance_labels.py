@@ -129,10 +129,11 @@ def consecutive_labels(instances: np.ndarray) -> tuple[np.ndarray, int]:
         if values[0] != 0:
             numbers = numbers + 1
         return numbers.reshape(instances.shape), int(np.count_nonzero(values))
+    instances = instances.astype(np.intp, copy=False)
     used = np.bincount(instances.ravel(), minlength=largest + 1) > 0
     used[0] = False
     numbers = np.where(used, np.cumsum(used), 0)
-    return numbers[instances.astype(np.intp, copy=False)], int(used.sum())
+    return numbers[instances], int(used.sum())
 
 
 def _split(components: np.ndarray, distance: int) -> tuple[np.ndarray, int]:
@@ -150,7 +151,7 @@ def _split(components: np.ndarray, distance: int) -> tuple[np.ndarray, int]:
     _, first = np.unique(centre_labels[centres], return_index=True)
     several = np.bincount(components[centres][first], minlength=int(components.max(initial=0)) + 1) > 1
     cut = several[components]
-    parts = watershed(-depth, centre_labels * cut, mask=cut)
+    parts = watershed(-depth, centre_labels * cut, connectivity=components.ndim, mask=cut)
     return consecutive_labels(np.where(cut, parts, (components + num_centres) * inside))
 
 
