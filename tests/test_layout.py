@@ -24,6 +24,7 @@ FLOOR_OF = {
     "models": 4,
     "report": 4,
     "evaluation": 5,
+    "pretraining": 5,
     "nnunet": 6,
     "inference": 7,
     "cli": 8,

@@ -1,0 +1,1 @@
+"""Training a VMamba-Tiny classifier, whose encoder the networks can start from."""

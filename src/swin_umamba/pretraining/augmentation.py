@@ -1,0 +1,133 @@
+"""From an image of any size to a training or validation crop of the network's."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from swin_umamba.errors import DataError
+
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in a grey value (ITU-R BT.601)."""
+
+NARROWEST, WIDEST = 3 / 4, 4 / 3
+"""Aspect ratios (width / height) of a training crop."""
+
+ATTEMPTS = 10
+CENTRE_CROP = 0.875
+STD_FLOOR = 1e-8
+
+
+def to_input(data: np.ndarray, in_channels: int, path: object) -> Tensor:
+    """Turn an image into what the network is fed: the wanted channels, each with mean 0 and deviation 1.
+
+    This is the normalisation that nnU-Net gives to pictures and MRI by default, so that the backbone sees the
+    same range of values in both trainings, whatever the type of the pixels.
+
+    Parameters
+    ----------
+    data
+        (channels, height, width).
+    in_channels
+        1 (colours become grey), 3 (grey is repeated), or the number that the image has.
+    path
+        The file, for messages.
+
+    Returns
+    -------
+    Tensor
+        (in_channels, height, width), float32.
+
+    Raises
+    ------
+    DataError
+        If the image is a volume or its channels cannot be brought to that number.
+    """
+    if data.ndim != 3:
+        raise DataError(
+            f"the image has {data.ndim - 1} dimensions; pretraining takes pictures",
+            where=str(path),
+            cure="save the slices of a volume as pictures",
+        )
+    image = torch.from_numpy(np.ascontiguousarray(data, dtype=np.float32))
+    channels = len(image)
+    if channels == 3 and in_channels == 1:
+        image = torch.tensordot(torch.tensor(LUMA), image, dims=1)[None]
+    elif channels == 1 and in_channels == 3:
+        image = image.expand(3, -1, -1)
+    elif channels != in_channels:
+        raise DataError(
+            f"the image has {channels} channels, the network {in_channels}",
+            where=str(path),
+            cure="convert the image, or give its number of channels with --in-channels",
+        )
+    mean = image.mean(dim=(1, 2), keepdim=True)
+    deviation = image.std(dim=(1, 2), keepdim=True, correction=0)
+    return (image - mean) / deviation.clamp(min=STD_FLOOR)
+
+
+def training_crop(
+    image: Tensor, size: int, rng: np.random.Generator, *, smallest_crop: float, colour_jitter: float
+) -> Tensor:
+    """Cut out a random part, scale it to a square, mirror it at random, and change contrast and colour.
+
+    Parameters
+    ----------
+    image
+        (channels, height, width), normalised.
+    size
+        Edge of the result in pixels.
+    rng
+        Where all randomness comes from.
+    smallest_crop
+        Smallest part of the image's area, from 0 to 1.
+    colour_jitter
+        Strength, from 0 to 1: contrast and saturation change by up to this factor, brightness by up to this
+        many standard deviations.
+    """
+    top, left, height, width = _random_box(image.shape[1], image.shape[2], rng, smallest_crop)
+    image = _resize(image[:, top : top + height, left : left + width], size, size)
+    if rng.random() < 0.5:
+        image = image.flip(2)
+    if colour_jitter == 0:
+        return image
+    contrast, saturation = rng.uniform(1 - colour_jitter, 1 + colour_jitter, 2)
+    mean = image.mean()
+    image = (image - mean) * contrast + mean + rng.uniform(-colour_jitter, colour_jitter)
+    if len(image) > 1:
+        grey = image.mean(dim=0, keepdim=True)
+        image = grey + (image - grey) * saturation
+    return image.float()
+
+
+def validation_crop(image: Tensor, size: int) -> Tensor:
+    """Scale an image so that its short side is size / 0.875 and cut out the centre, size x size pixels."""
+    height, width = image.shape[1:]
+    scale = size / CENTRE_CROP / min(height, width)
+    height, width = max(round(height * scale), size), max(round(width * scale), size)
+    image = _resize(image, height, width)
+    top, left = (height - size) // 2, (width - size) // 2
+    return image[:, top : top + size, left : left + size]
+
+
+def _random_box(
+    height: int, width: int, rng: np.random.Generator, smallest: float
+) -> tuple[int, int, int, int]:
+    """Return top, left, height and width of a box of random area and aspect ratio; at worst of all."""
+    for _ in range(ATTEMPTS):
+        area = height * width * rng.uniform(smallest, 1.0)
+        ratio = math.exp(rng.uniform(math.log(NARROWEST), math.log(WIDEST)))
+        box_height, box_width = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
+        if 0 < box_height <= height and 0 < box_width <= width:
+            top = int(rng.integers(height - box_height + 1))
+            left = int(rng.integers(width - box_width + 1))
+            return top, left, box_height, box_width
+    return 0, 0, height, width
+
+
+def _resize(image: Tensor, height: int, width: int) -> Tensor:
+    return F.interpolate(image[None], (height, width), mode="bicubic", align_corners=False, antialias=True)[0]

@@ -1,0 +1,177 @@
+"""Pretraining from beginning to end: data in, a backbone out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from swin_umamba.errors import CheckpointError, TrainingError
+from swin_umamba.files import check_output_folder
+from swin_umamba.pretraining.distributed import joined_processes
+from swin_umamba.pretraining.images import find_images
+from swin_umamba.pretraining.options import PretrainOptions
+from swin_umamba.pretraining.run import Accuracy, PretrainingRun
+from swin_umamba.weights.checkpoint import load_checkpoint, save_checkpoint
+
+logger = logging.getLogger(__name__)
+
+CHECKPOINT, BACKBONE = "checkpoint_latest.pth", "backbone.pth"
+STATE = "pretraining"
+"""Key of a checkpoint's content."""
+
+
+@dataclass(frozen=True)
+class PretrainResult:
+    """What ``pretrain`` has written.
+
+    Attributes
+    ----------
+    backbone
+        The weights with the best validation, in the layout of the public VMamba checkpoints.
+    epochs
+        Epochs trained altogether.
+    num_classes
+        Classes of the classifier.
+    best_top1
+        Accuracy of the weights in ``backbone``.
+    last
+        Accuracy after the last epoch; None if no epoch was left to train.
+    """
+
+    backbone: Path
+    epochs: int
+    num_classes: int
+    best_top1: float
+    last: Accuracy | None
+
+
+def pretrain(
+    data: str | Path,
+    output: str | Path,
+    *,
+    continue_training: bool = False,
+    overwrite: bool = False,
+    network_kwargs: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> PretrainResult:
+    """Train a VMamba-Tiny classifier on folders of pictures and write its weights for the networks' encoder.
+
+    Parameters
+    ----------
+    data
+        Folder of the images, see ``find_images``.
+    output
+        Folder for ``backbone.pth``, rewritten whenever the validation is better than before, and
+        ``checkpoint_latest.pth``, rewritten after each epoch.
+    continue_training
+        Go on from ``checkpoint_latest.pth`` with the options of the first run.
+    overwrite
+        Replace an earlier run.
+    network_kwargs
+        Arguments of ``VMambaClassifier``; the networks need the default sizes.
+    **options
+        Fields of ``PretrainOptions``.
+
+    Raises
+    ------
+    UsageError
+        If an option is impossible or contradicts the run that is to go on.
+    DataError
+        If an image or a class folder is wrong.
+    TrainingError
+        If the output folder holds a run, or none to go on from, or the loss is not finite.
+    CheckpointError
+        If the checkpoint cannot be read safely or is of another run.
+    OutputError
+        If the output folder cannot be written to.
+    """
+    output = Path(output)
+    chosen, state = _options(output / CHECKPOINT, continue_training, overwrite, options)
+    check_output_folder(output)
+    images = find_images(data, validation_fraction=chosen.validation_fraction, seed=chosen.seed)
+    last: Accuracy | None = None
+    with joined_processes(chosen.device) as processes:
+        run = PretrainingRun(images, chosen, processes, network_kwargs or {})
+        if state is not None:
+            run.restore(state)
+        if processes.is_first:
+            _announce(run)
+        while run.epoch < chosen.epochs:
+            loss = run.train_epoch()
+            last = run.validate()
+            better = last.top1 >= run.best_top1
+            run.best_top1 = max(last.top1, run.best_top1)
+            if processes.is_first:
+                _log_epoch(run, loss, last)
+                _write(run, output, better=better)
+            processes.wait_for_all()
+    return PretrainResult(output / BACKBONE, run.epoch, len(images.classes), run.best_top1, last)
+
+
+def _options(
+    checkpoint: Path, continue_training: bool, overwrite: bool, given: Mapping[str, Any]
+) -> tuple[PretrainOptions, dict[str, Any] | None]:
+    """Return the options of the run, and its state if it goes on."""
+    if not continue_training:
+        if checkpoint.exists() and not overwrite:
+            raise TrainingError(
+                "the output folder holds a run already",
+                where=checkpoint.parent,
+                cure="go on with --continue, replace it with --overwrite, or give another folder",
+            )
+        return PretrainOptions(**given), None
+    if not checkpoint.exists():
+        raise TrainingError(
+            "there is no checkpoint to go on from",
+            where=checkpoint.parent,
+            cure="start without --continue, or check the output folder",
+        )
+    state = load_checkpoint(checkpoint).get(STATE)
+    if not isinstance(state, dict) or not isinstance(state.get("options"), dict):
+        raise CheckpointError(
+            "this is no checkpoint of pretraining", where=checkpoint, cure="start anew with --overwrite"
+        )
+    return PretrainOptions.from_stored(state["options"]).continued_with(given), state
+
+
+def _announce(run: PretrainingRun) -> None:
+    images = run.images
+    logger.info(
+        "%d training and %d validation images of %d classes; %d steps of %d images per epoch, learning rate "
+        "%.3g after %d epochs of warm-up",
+        len(images.training),
+        len(images.validation),
+        len(images.classes),
+        run.steps_per_epoch,
+        run.options.batch_size * run.options.accumulate * run.processes.size,
+        run.maximal_learning_rate,
+        run.options.warmup(),
+    )
+    if run.epoch:
+        logger.info("going on after %d epochs", run.epoch)
+
+
+def _log_epoch(run: PretrainingRun, loss: float, accuracy: Accuracy) -> None:
+    logger.info(
+        "epoch %d/%d: loss %.4f, top-1 %.2f %%, top-5 %.2f %%",
+        run.epoch,
+        run.options.epochs,
+        loss,
+        100 * accuracy.top1,
+        100 * accuracy.top5,
+    )
+
+
+def _write(run: PretrainingRun, output: Path, *, better: bool) -> None:
+    if better:
+        content = {
+            "model": run.public_weights(),
+            "epoch": run.epoch,
+            "top1": run.best_top1,
+            "classes": list(run.images.classes),
+        }
+        save_checkpoint(output / BACKBONE, content)
+    save_checkpoint(output / CHECKPOINT, {STATE: run.state()})
