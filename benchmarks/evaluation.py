@@ -137,10 +137,8 @@ def main() -> int:
         cells = time_cells(Path(folder) / "cells", rng, args.workers)
         volume = time_volume(Path(folder) / "volume", rng)
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
-    say(f"{PICTURES} pictures of {PICTURE_SIDE} x {PICTURE_SIDE} with {CELLS} cells:")
-    say(
-        f"  microscopy protocol, both forms  {cells['seconds']:6.2f} s   ({args.workers} processes; F1 {cells['f1']:.3f})"
-    )
+    say(f"{PICTURES} pictures of {PICTURE_SIDE} x {PICTURE_SIDE} with {CELLS} cells, workers: {args.workers}")
+    say(f"  microscopy protocol, both forms  {cells['seconds']:6.2f} s   (F1 {cells['f1']:.3f})")
     say("volume of 320 x 320 x 100 with 13 organs, one process:")
     say(f"  Dice, NSD and HD95               {volume['seconds']:6.2f} s   (Dice {volume['dice']:.3f})")
     say(f"  abdominal protocol, both forms   {volume['protocol_seconds']:6.2f} s")

@@ -88,13 +88,13 @@ def run(args: argparse.Namespace) -> int:
     if args.output is not None:
         check_output_folder(args.output)
     evaluation = _evaluate(args) if args.protocol is None else _evaluate_protocol(args)
+    if args.output is not None:  # before printing, which ends early where the reader is a closed pipe
+        for path in evaluation.write(args.output):
+            logger.info("wrote %s", path)
     if not args.json:
         print(table(evaluation))
     for failure in evaluation.failures:
         print(f"error: case {failure.case} could not be evaluated: {failure.error}", file=sys.stderr)
-    if args.output is not None:
-        for path in evaluation.write(args.output):
-            logger.info("wrote %s", path)
     if args.json:
         # Last, so that stdout holds either this or an error.
         print(json.dumps(evaluation.to_dict(), indent=2))
@@ -223,7 +223,10 @@ def _change(values: list[float | None]) -> list[str]:
     if len(values) < 2:
         return []
     before, after = values
-    return ["" if before is None or after is None or before == after else f"{after - before:+.4f}"]
+    if before is None or after is None:
+        return [""]
+    change = f"{after - before:+.4f}"
+    return ["" if float(change) == 0 else change]
 
 
 def _notes(evaluation: ProtocolEvaluation) -> list[str]:
