@@ -62,9 +62,11 @@ def test_a_training_crop_is_a_part_of_the_image_scaled() -> None:
     slopes = []
     for seed in range(40):
         crop = training_crop(ramp, 32, np.random.default_rng(seed), smallest_crop=0.2, colour_jitter=0.0)
-        inner = crop[0, 16, 8:24].diff()
-        slopes.append(float(inner.mean()))
-        torch.testing.assert_close(inner, inner.mean().expand(15), atol=0, rtol=0.03)
+        inner = crop[0, 16, 8:24].numpy()
+        slope, start = np.polyfit(np.arange(16), inner, 1)
+        slopes.append(slope)
+        # Bicubic interpolation ripples a little.
+        np.testing.assert_allclose(inner, start + slope * np.arange(16), atol=0.1)
     widths = np.abs(slopes) * 32
     assert edge * (0.2 * 3 / 4) ** 0.5 - 2 < widths.min() < widths.max() < edge + 2
     assert {slope > 0 for slope in slopes} == {True, False}

@@ -43,11 +43,6 @@ class Processes:
             dist.all_reduce(values)
         return values
 
-    def wait_for_all(self) -> None:
-        """Return when all processes are here."""
-        if self.size > 1:
-            dist.barrier()
-
 
 @contextmanager
 def joined_processes(device: str) -> Iterator[Processes]:

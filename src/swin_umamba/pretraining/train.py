@@ -84,7 +84,7 @@ def pretrain(
     TrainingError
         If the output folder holds a run, or none to go on from, or the loss is not finite.
     CheckpointError
-        If the checkpoint cannot be read safely or is of another run.
+        If the checkpoint is unsafe, damaged, or of another run.
     OutputError
         If the output folder cannot be written to.
     """
@@ -107,7 +107,6 @@ def pretrain(
             if processes.is_first:
                 _log_epoch(run, loss, last)
                 _write(run, output, better=better)
-            processes.wait_for_all()
     return PretrainResult(output / BACKBONE, run.epoch, len(images.classes), run.best_top1, last)
 
 
