@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         type=Path,
         required=True,
-        help="model folder (TRAINER__PLANS__CONFIGURATION), fold folder or checkpoint file",
+        help="model folder (TRAINER__PLANS__CONFIGURATION), fold folder, checkpoint file, or file of export",
     )
     parser.add_argument(
         "-i", "--input", type=Path, nargs="+", required=True, help="folder of images, or image files"

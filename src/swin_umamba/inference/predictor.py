@@ -20,6 +20,7 @@ from swin_umamba.data.image_io import Image
 from swin_umamba.errors import CheckpointError, SwinUMambaError, UsageError
 from swin_umamba.inference.folder import CaseResult, predict_folder
 from swin_umamba.inference.inputs import FLAT_SPACING_FACTOR, Volume, as_volume
+from swin_umamba.inference.model_file import MODEL_FILE_SUFFIX, read_model_file
 from swin_umamba.inference.network import build_network, set_scan_backend
 from swin_umamba.inference.plans_check import check_plans
 from swin_umamba.inference.sliding_window import SlidingWindow
@@ -140,12 +141,12 @@ class Predictor:
         step_size: float = 0.5,
         backend: str | None = None,
     ) -> Predictor:
-        """Return a predictor for a model folder, a fold folder or a checkpoint file.
+        """Return a predictor for a model folder, a fold folder, a checkpoint file or an exported file.
 
         Parameters
         ----------
         path
-            See ``load_trained_model``.
+            See ``load_trained_model`` and, for ``.safetensors``, ``read_model_file``.
         folds
             Folds whose logits are averaged; all that were trained by default.
         checkpoint
@@ -157,8 +158,19 @@ class Predictor:
         ------
         CheckpointError
             If the model is missing, incomplete, damaged or not safe to load.
+        UsageError
+            If a checkpoint of an exported file is named.
         """
-        model = load_trained_model(path, folds=folds, checkpoint=checkpoint)
+        if Path(path).suffix == MODEL_FILE_SUFFIX:
+            if checkpoint != FINAL_CHECKPOINT:
+                raise UsageError(
+                    "an exported model has no named checkpoints",
+                    where=path,
+                    cure="leave the name of the checkpoint out",
+                )
+            model = read_model_file(path, folds=folds)
+        else:
+            model = load_trained_model(path, folds=folds, checkpoint=checkpoint)
         return cls(model, device=device, mirroring=mirroring, step_size=step_size, backend=backend)
 
     @torch.inference_mode()

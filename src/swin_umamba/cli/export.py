@@ -1,0 +1,64 @@
+"""``swin-umamba export``: pack a trained model into one file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from swin_umamba.cli.predict import parse_folds
+from swin_umamba.errors import OutputError
+
+HELP = "pack a trained model into one file that predict runs"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this verb."""
+    parser.add_argument(
+        "-m", "--model", type=Path, required=True, help="model folder, fold folder or checkpoint file"
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, help="the file, NAME.safetensors")
+    parser.add_argument(
+        "--format",
+        choices=("safetensors",),
+        default="safetensors",
+        help="safetensors (default): weights of all folds, plans, labels, a model card and a hash",
+    )
+    parser.add_argument(
+        "--fold", nargs="+", metavar="N", help="folds to pack (default: all that were trained)"
+    )
+    parser.add_argument(
+        "--checkpoint",
+        default="checkpoint_final.pth",
+        metavar="NAME",
+        help="file in each fold (default: %(default)s)",
+    )
+    parser.add_argument("--force", action="store_true", help="replace a file that is at the output")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export, and say what was written."""
+    folds = parse_folds(args.fold)
+    if args.output.exists() and not args.force:
+        raise OutputError(
+            "there is a file already; it was not touched",
+            where=args.output,
+            cure="give another name, or --force to replace it",
+        )
+    from swin_umamba.inference.export_model import export_model
+
+    model, sha256 = export_model(args.model, args.output, folds=folds, checkpoint=args.checkpoint)
+    size = args.output.stat().st_size
+    if args.json:
+        summary = {
+            "output": str(args.output),
+            "bytes": size,
+            "sha256": sha256,
+            "checkpoints": [str(path) for path in model.checkpoints],
+        }
+        print(json.dumps(summary, indent=2))
+    else:
+        print(f"packed {', '.join(str(path) for path in model.checkpoints)}")
+        print(f"written: {args.output} ({size / 1e6:.1f} MB, content sha256 {sha256})")
+        print(f"predict with it: swin-umamba predict -m {args.output} -i IMAGES -o LABELS")
+    return 0
