@@ -55,13 +55,11 @@ def evaluate_protocol(
     """
     if not forms or num_workers < 1:
         raise UsageError(f"forms must not be empty and num_workers at least 1, not {forms} and {num_workers}")
-    files, extra = pair_up(
-        predictions, references, missing=missing, reference_ending=protocol.reference_ending
-    )
+    ending = protocol.reference_ending
+    files, extra = pair_up(predictions, references, missing=missing, reference_ending=ending)
     work = partial(_outcome, protocol=protocol, forms=tuple(forms))
-    outcomes = dict(
-        zip((each.case for each in files), evaluate_cases(work, files, num_workers=num_workers), strict=True)
-    )
+    results = evaluate_cases(work, files, num_workers=num_workers)
+    outcomes = {each.case: outcome for each, outcome in zip(files, results, strict=True)}
     scored = {case: outcome for case, outcome in outcomes.items() if not isinstance(outcome, CaseFailure)}
     return ProtocolEvaluation(
         protocol=protocol.name,
@@ -70,7 +68,7 @@ def evaluate_protocol(
             form: FormScores(
                 protocol.metrics[form],
                 protocol.class_names,
-                {case: results[form] for case, results in scored.items() if form in results},
+                {case: outcome[form] for case, outcome in scored.items() if form in outcome},
             )
             for form in forms
         },
