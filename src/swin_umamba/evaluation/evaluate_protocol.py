@@ -36,8 +36,7 @@ def evaluate_protocol(
     forms
         What to compute.
     missing
-        What to do about references without a prediction: refuse, or give them the worst score. (As
-        published they are left out even then, as that is what the published scripts do.)
+        Refuse references without a prediction, or give them the worst score (as published: leave out).
     num_workers
         Processes that evaluate cases at the same time.
 
