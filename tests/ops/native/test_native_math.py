@@ -9,7 +9,7 @@ import pytest
 from numba import njit
 
 from swin_umamba.ops.native import math
-from swin_umamba.ops.native.vector import load, row_products, store
+from swin_umamba.ops.native.vector import load, store
 
 EXP2_ULP = 2.0
 SOFTPLUS_ULP = 4.0
@@ -93,15 +93,3 @@ def test_softplus_and_sigmoid_at_their_ends(
     x = np.array([-np.inf, np.inf, np.nan, odd_nan], dtype=np.float32)
     # The smallest normal number stands for 0.
     np.testing.assert_allclose(evaluate(function, x), expected, rtol=0, atol=2e-38)
-
-
-def test_row_products() -> None:
-    @njit
-    def multiply_rows(x: np.ndarray, y: np.ndarray, products: np.ndarray) -> None:
-        store(products, 0, row_products(x, 16, y, 32))
-
-    generator = np.random.default_rng(0)
-    x, y = generator.integers(-100, 100, (2, 18, 16)).astype(np.float32)
-    products = np.zeros(16, dtype=np.float32)
-    multiply_rows(x, y, products)
-    np.testing.assert_array_equal(products, (x[1:17] * y[2:18]).sum(axis=1))

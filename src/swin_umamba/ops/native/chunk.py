@@ -6,10 +6,10 @@ state)::
     h_t = a_t h_{t-1} + (delta_t u_t) B_t,     a_t = exp(delta_t A)
     y_t = sum over states of C_t h_t
 
-The lanes of a vector are 16 channels, so that B_t and C_t are scalars to it. All arrays are tiles in the
-first-level cache: (chunk, 16) for a quantity per step and channel, (d_state, 16) per state and channel.
-``rows`` (chunk, columns) holds B_t in d_state columns from ``B_column`` on, and C_t in the next d_state. Two
-states advance together: they share what is loaded and stored per step, and hide each other's latency. The
+The lanes of a vector are 16 channels, so that B_t and C_t are scalars to it. All arguments but sizes are
+pointers to tiles in the first-level cache: (chunk, 16) for a quantity per step and channel, (d_state, 16) per
+state and channel. ``B`` points to B_1 in a tile (chunk, columns) that holds B_t and then C_t, d_state numbers
+each, in every row. ``STATES`` states advance together as one vector, what is left over one by one. The
 kernels run with denormal numbers flushed to zero (``threads.py``), or states that die out would cost 20 times
 as much as those that live.
 """
@@ -19,7 +19,16 @@ from __future__ import annotations
 from numba import njit
 
 from swin_umamba.ops.native.math import exp2, scaled_for_exp2, softplus_and_sigmoid
-from swin_umamba.ops.native.vector import LANES, broadcast, fma, load, store
+from swin_umamba.ops.native.state_vector import (
+    STATES,
+    add_products,
+    broadcast_like,
+    load_like,
+    one_state,
+    repeat_like,
+    several_states,
+)
+from swin_umamba.ops.native.vector import LANES, fma, load, pointer, store
 
 # Saved states cost 4 * d_state / CHUNK activations of memory. The dozen tiles of a chunk have to fit
 # into a first-level cache of 32 KiB: 64 steps do not, and are slower.
@@ -52,31 +61,34 @@ def apply_softplus_with_slope(steps, delta, u, delta_u, slope):  # type: ignore[
 
 
 @njit(nogil=True)
-def start_output(steps, skip, u, y):  # type: ignore[no-untyped-def]
-    """Let ``y`` be the input times the skip weight D."""
+def start_output(steps, skip, u):  # type: ignore[no-untyped-def]
+    """Turn the input into the output's first term, the input times the skip weight D."""
     for t in range(steps):
-        store(y, t * LANES, skip * load(u, t * LANES))
+        store(u, t * LANES, skip * load(u, t * LANES))
 
 
 @njit(nogil=True)
-def scan_chunk(steps, delta, delta_u, A, rows, B_column, h, y):  # type: ignore[no-untyped-def]
+def _scan_states(steps, columns, delta, delta_u, rate, state, B, C, y):  # type: ignore[no-untyped-def]
+    """Advance one vector of states."""
+    for t in range(steps):
+        row, weights = t * LANES, t * columns
+        decay = exp2(repeat_like(rate, load(delta, row)) * rate)
+        increment = repeat_like(state, load(delta_u, row)) * broadcast_like(state, B, weights)
+        state = fma(decay, state, increment)
+        store(y, row, add_products(state, broadcast_like(state, C, weights), load(y, row)))
+    return state
+
+
+@njit(nogil=True)
+def scan_chunk(steps, d_state, columns, delta, delta_u, A, B, h, y):  # type: ignore[no-untyped-def]
     """Advance ``h`` by ``steps`` and add the outputs to ``y``."""
-    d_state, columns = h.shape[0], rows.shape[1]
-    for n in range(0, d_state, 2):
-        m = min(n + 1, d_state - 1)
-        paired = m > n
-        rate_n, state_n = scaled_for_exp2(load(A, n * LANES)), load(h, n * LANES)
-        rate_m, state_m = scaled_for_exp2(load(A, m * LANES)), load(h, m * LANES)
-        for t in range(steps):
-            row, B = t * LANES, t * columns + B_column
-            C = B + d_state
-            step_size, product = load(delta, row), load(delta_u, row)
-            state_n = fma(exp2(step_size * rate_n), state_n, product * broadcast(rows, B + n))
-            output = fma(state_n, broadcast(rows, C + n), load(y, row))
-            if paired:
-                state_m = fma(exp2(step_size * rate_m), state_m, product * broadcast(rows, B + m))
-                output = fma(state_m, broadcast(rows, C + m), output)
-            store(y, row, output)
-        store(h, n * LANES, state_n)
-        if paired:
-            store(h, m * LANES, state_m)
+    C, one, several = pointer(B, d_state), one_state(), several_states()
+    together = d_state - d_state % STATES
+    for n in range(0, together, STATES):
+        rate, state = scaled_for_exp2(load_like(several, A, n * LANES)), load_like(several, h, n * LANES)
+        state = _scan_states(steps, columns, delta, delta_u, rate, state, pointer(B, n), pointer(C, n), y)
+        store(h, n * LANES, state)
+    for n in range(together, d_state):
+        rate, state = scaled_for_exp2(load_like(one, A, n * LANES)), load_like(one, h, n * LANES)
+        state = _scan_states(steps, columns, delta, delta_u, rate, state, pointer(B, n), pointer(C, n), y)
+        store(h, n * LANES, state)

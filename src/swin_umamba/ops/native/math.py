@@ -15,6 +15,7 @@ NaN in gives NaN out, in each function.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -22,14 +23,12 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
+from swin_umamba.ops.native.state_vector import repeat_like
 from swin_umamba.ops.native.vector import (
-    FLOATS,
-    INTEGERS,
     emit_fma,
-    float32x16,
     float_constant,
-    fma,
     integer_constant,
+    integers,
     select_negative,
     splat,
 )
@@ -63,23 +62,24 @@ _LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4
 
 def _emit_clamp(builder: ir.IRBuilder, x: ir.Value, low: float, high: float) -> ir.Value:
     # Comparisons with NaN are false, so NaN passes; LLVM's own minnum and maxnum would replace it.
-    low_value, high_value = float_constant(low), float_constant(high)
+    low_value, high_value = float_constant(low, x), float_constant(high, x)
     x = builder.select(builder.fcmp_ordered("<", x, low_value), low_value, x)
     return builder.select(builder.fcmp_ordered(">", x, high_value), high_value, x)
 
 
 def _emit_polynomial(builder: ir.IRBuilder, x: ir.Value, coefficients: tuple[float, ...]) -> ir.Value:
-    result: ir.Value = float_constant(coefficients[-1])
+    result: ir.Value = float_constant(coefficients[-1], x)
     for coefficient in reversed(coefficients[:-1]):
-        result = emit_fma(builder, result, x, float_constant(coefficient))
+        result = emit_fma(builder, result, x, float_constant(coefficient, x))
     return result
 
 
 def _emit_power_of_two(builder: ir.IRBuilder, rounded: ir.Value, fraction: ir.Value) -> ir.Value:
     """2^(r + f), where ``rounded`` is r + 1.5 * 2^23, whose low mantissa bits are the integer r."""
-    mantissa = builder.bitcast(_emit_polynomial(builder, fraction, _EXP2), INTEGERS)
-    exponent = builder.shl(builder.bitcast(rounded, INTEGERS), integer_constant(23))
-    return builder.bitcast(builder.add(mantissa, exponent), FLOATS)
+    lanes = fraction.type.count
+    mantissa = builder.bitcast(_emit_polynomial(builder, fraction, _EXP2), integers(lanes))
+    exponent = builder.shl(builder.bitcast(rounded, integers(lanes)), integer_constant(23, lanes))
+    return builder.bitcast(builder.add(mantissa, exponent), fraction.type)
 
 
 @intrinsic
@@ -88,11 +88,12 @@ def exp2(typingctx: Any, x: types.Type) -> Any:
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
         clamped = _emit_clamp(builder, args[0], -126.0, 128.0)
-        rounded = builder.fadd(clamped, float_constant(_ROUNDER))
-        fraction = builder.fsub(clamped, builder.fsub(rounded, float_constant(_ROUNDER)))
+        rounder = float_constant(_ROUNDER, clamped)
+        rounded = builder.fadd(clamped, rounder)
+        fraction = builder.fsub(clamped, builder.fsub(rounded, rounder))
         return _emit_power_of_two(builder, rounded, fraction)
 
-    return float32x16(x), generate
+    return x(x), generate
 
 
 @intrinsic
@@ -100,15 +101,17 @@ def _exp_of_negative(typingctx: Any, x: types.Type) -> Any:
     """e^x for x <= 0, with the argument reduced in two steps so that large |x| keeps its accuracy."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        lowest = float_constant(-87.0)
-        clamped = builder.select(builder.fcmp_ordered("<", args[0], lowest), lowest, args[0])
-        rounded = emit_fma(builder, clamped, float_constant(LOG2_E), float_constant(_ROUNDER))
-        r = builder.fsub(rounded, float_constant(_ROUNDER))
-        rest = emit_fma(builder, r, float_constant(-_LN2_HIGH), clamped)
-        rest = emit_fma(builder, r, float_constant(-_LN2_LOW), rest)
-        return _emit_power_of_two(builder, rounded, builder.fmul(rest, float_constant(LOG2_E)))
+        constant = functools.partial(float_constant, like=args[0])
+        clamped = builder.select(
+            builder.fcmp_ordered("<", args[0], constant(-87.0)), constant(-87.0), args[0]
+        )
+        rounded = emit_fma(builder, clamped, constant(LOG2_E), constant(_ROUNDER))
+        r = builder.fsub(rounded, constant(_ROUNDER))
+        rest = emit_fma(builder, r, constant(-_LN2_HIGH), clamped)
+        rest = emit_fma(builder, r, constant(-_LN2_LOW), rest)
+        return _emit_power_of_two(builder, rounded, builder.fmul(rest, constant(LOG2_E)))
 
-    return float32x16(x), generate
+    return x(x), generate
 
 
 @intrinsic
@@ -118,7 +121,7 @@ def _log1p_of_fraction(typingctx: Any, x: types.Type) -> Any:
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
         return builder.fmul(args[0], _emit_polynomial(builder, args[0], _LOG1P))
 
-    return float32x16(x), generate
+    return x(x), generate
 
 
 @intrinsic
@@ -127,9 +130,9 @@ def canonical_nan(typingctx: Any, x: types.Type) -> Any:
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
         is_nan = builder.fcmp_unordered("uno", args[0], args[0])
-        return builder.select(is_nan, float_constant(float("nan")), args[0])
+        return builder.select(is_nan, float_constant(float("nan"), args[0]), args[0])
 
-    return float32x16(x), generate
+    return x(x), generate
 
 
 @njit(nogil=True)
@@ -146,4 +149,4 @@ def softplus_and_sigmoid(x):  # type: ignore[no-untyped-def]
 @njit(nogil=True)
 def scaled_for_exp2(x):  # type: ignore[no-untyped-def]
     """``x * log2(e)``, so that exp2 of it is e^x; free of NaNs that exp2 would not keep."""
-    return fma(canonical_nan(x), splat(np.float32(LOG2_E)), splat(np.float32(0.0)))
+    return canonical_nan(x) * repeat_like(x, splat(np.float32(LOG2_E)))

@@ -7,7 +7,9 @@ threads.
 
 from __future__ import annotations
 
-from swin_umamba.ops.native.adjoint import input_gradients, new_tiles, scan_chunk_backward
+from numba import njit
+
+from swin_umamba.ops.native.adjoint import TILES_SIZE, input_gradients, new_tiles, scan_chunk_backward
 from swin_umamba.ops.native.chunk import CHUNK, chunk_count
 from swin_umamba.ops.native.compile import kernel
 from swin_umamba.ops.native.selective_tiles import (
@@ -18,7 +20,7 @@ from swin_umamba.ops.native.selective_tiles import (
     scatter_channel_values,
     scatter_sequence,
 )
-from swin_umamba.ops.native.vector import LANES, clear, load, zeros_aligned
+from swin_umamba.ops.native.vector import LANES, clear, load, pointer, zeros_aligned
 
 
 @kernel
@@ -34,53 +36,67 @@ def selective_backward(  # type: ignore[no-untyped-def]
     channel).
     """
     length, d_state = u.shape[2], A.shape[1]
-    tiles = new_tiles()
-    rows = zeros_aligned(CHUNK * 2 * d_state).reshape(CHUNK, 2 * d_state)
     blocks = (last_channel - first_channel + LANES - 1) // LANES
-    h_first = zeros_aligned(d_state * LANES).reshape(d_state, LANES)
-    A_tile = zeros_aligned(d_state * LANES).reshape(d_state, LANES)
-    D_tile = zeros_aligned(LANES).reshape(1, LANES)
-    bias_tile = zeros_aligned(LANES).reshape(1, LANES)
-    carry = zeros_aligned(blocks * d_state * LANES).reshape(blocks, d_state, LANES)
-    grad_A_tiles = zeros_aligned(blocks * d_state * LANES).reshape(blocks, d_state, LANES)
-    grad_D_tiles = zeros_aligned(blocks * LANES).reshape(blocks, 1, LANES)
-    grad_bias_tiles = zeros_aligned(blocks * LANES).reshape(blocks, 1, LANES)
+    sequences, tiles_memory = zeros_aligned(2 * CHUNK * LANES), zeros_aligned(TILES_SIZE)
+    rows = zeros_aligned(CHUNK * 2 * d_state)
+    # Of a block: D, bias, A and the states before the chunk.
+    parameters = zeros_aligned((2 + 2 * d_state) * LANES)
+    # Of all blocks: the same order, with the carried adjoint in place of the states.
+    gradients = zeros_aligned(blocks * (2 + 2 * d_state) * LANES)
 
     for block in range(blocks):
         channel = first_channel + block * LANES
-        lanes = min(LANES, last_channel - channel)
-        gather_channel_values(channel, lanes, grad_last_state[batch], carry[block])
+        _, _, _, carry = _per_block(gradients, block, d_state)
+        gather_channel_values(channel, min(LANES, last_channel - channel), grad_last_state[batch], carry)
 
     for chunk in range(chunk_count(length) - 1, -1, -1):
         first_step = chunk * CHUNK
         steps = min(CHUNK, length - first_step)
         gather_weights(batch, group, first_step, steps, B, C, rows)
-        grad_B, grad_C = partial[batch, group, part, chunk, 0], partial[batch, group, part, chunk, 1]
-        clear(partial[batch, group, part, chunk])
+        sums = partial[batch, group, part, chunk]
+        clear(sums, sums.size)
         for block in range(blocks):
+            u_tile, grad_y_tile = pointer(sequences, 0), pointer(sequences, CHUNK * LANES)
+            tiles = new_tiles(tiles_memory, u_tile, grad_y_tile)
+            skip, bias, rates, h_first = _per_block(parameters, 0, d_state)
+            skip_gradient, bias_gradient, rate_gradient, carry = _per_block(gradients, block, d_state)
             channel = first_channel + block * LANES
             lanes = min(LANES, last_channel - channel)
             gather_channel_values(channel, lanes, saved_states[batch, chunk], h_first)
-            gather_channel_values(channel, lanes, A, A_tile)
-            gather_channel_values(channel, lanes, D, D_tile)
-            gather_channel_values(channel, lanes, delta_bias, bias_tile)
+            gather_channel_values(channel, lanes, A, rates)
+            gather_channel_values(channel, lanes, D, skip)
+            gather_channel_values(channel, lanes, delta_bias, bias)
             gather_sequence(batch, channel, lanes, first_step, steps, u, tiles.u)
             gather_sequence(batch, channel, lanes, first_step, steps, delta, tiles.delta)
             gather_sequence(batch, channel, lanes, first_step, steps, grad_y, tiles.grad_y)
-            discretize(steps, tiles.delta, bias_tile, with_softplus, tiles.u, tiles.delta_u, tiles.slope)
+            discretize(steps, tiles.delta, bias, with_softplus, tiles.u, tiles.delta_u, tiles.slope)
             scan_chunk_backward(
-                steps, tiles, A_tile, rows, 0, h_first, carry[block], grad_A_tiles[block], grad_B, grad_C
-            )
-            input_gradients(steps, tiles, load(D_tile, 0), grad_D_tiles[block], grad_bias_tiles[block])
-            scatter_sequence(batch, channel, lanes, first_step, steps, tiles.grad_u, grad_u)
+                steps, d_state, 2 * d_state, tiles, rates, pointer(rows, 0), h_first, carry,
+                rate_gradient, pointer(sums, 0), pointer(sums, d_state * CHUNK),
+            )  # fmt: skip
+            input_gradients(steps, tiles, load(skip, 0), skip_gradient, bias_gradient)
+            scatter_sequence(batch, channel, lanes, first_step, steps, tiles.u, grad_u)
             scatter_sequence(batch, channel, lanes, first_step, steps, tiles.grad_delta, grad_delta)
 
     for block in range(blocks):
         channel = first_channel + block * LANES
         lanes = min(LANES, last_channel - channel)
-        scatter_channel_values(batch, channel, lanes, grad_A_tiles[block], grad_A)
-        scatter_channel_values(batch, channel, lanes, grad_D_tiles[block], grad_D)
-        scatter_channel_values(batch, channel, lanes, grad_bias_tiles[block], grad_bias)
+        skip_gradient, bias_gradient, rate_gradient, _ = _per_block(gradients, block, d_state)
+        scatter_channel_values(batch, channel, lanes, rate_gradient, grad_A)
+        scatter_channel_values(batch, channel, lanes, skip_gradient, grad_D)
+        scatter_channel_values(batch, channel, lanes, bias_gradient, grad_bias)
+
+
+@njit(nogil=True)
+def _per_block(memory, block, d_state):  # type: ignore[no-untyped-def]
+    """Pointers to what belongs to a block: D and bias (16), A and the states (d_state, 16)."""
+    first = block * (2 + 2 * d_state) * LANES
+    return (
+        pointer(memory, first),
+        pointer(memory, first + LANES),
+        pointer(memory, first + 2 * LANES),
+        pointer(memory, first + (2 + d_state) * LANES),
+    )
 
 
 @kernel

@@ -12,7 +12,7 @@ from swin_umamba.ops.native.selective_tiles import (
     scatter_channel_values,
     scatter_sequence,
 )
-from swin_umamba.ops.native.vector import LANES, load, zeros_aligned
+from swin_umamba.ops.native.vector import LANES, load, pointer, zeros_aligned
 
 
 @kernel
@@ -26,36 +26,39 @@ def selective_forward(  # type: ignore[no-untyped-def]
     chunks, dim, d_state).
     """
     length, d_state = u.shape[2], A.shape[1]
-    u_tile = zeros_aligned(CHUNK * LANES)
-    delta_tile = zeros_aligned(CHUNK * LANES)
-    delta_u = zeros_aligned(CHUNK * LANES)
-    slope = zeros_aligned(CHUNK * LANES)
-    output = zeros_aligned(CHUNK * LANES)
-    rows = zeros_aligned(CHUNK * 2 * d_state).reshape(CHUNK, 2 * d_state)
     blocks = (last_channel - first_channel + LANES - 1) // LANES
-    A_tile = zeros_aligned(d_state * LANES).reshape(d_state, LANES)
-    D_tile = zeros_aligned(LANES).reshape(1, LANES)
-    bias_tile = zeros_aligned(LANES).reshape(1, LANES)
-    h = zeros_aligned(blocks * d_state * LANES).reshape(blocks, d_state, LANES)
+    tiles = zeros_aligned(4 * CHUNK * LANES)
+    rows = zeros_aligned(CHUNK * 2 * d_state)
+    parameters = zeros_aligned((d_state + 2) * LANES)
+    states = zeros_aligned(blocks * d_state * LANES)
 
     for chunk in range(chunk_count(length)):
         first_step = chunk * CHUNK
         steps = min(CHUNK, length - first_step)
         gather_weights(batch, group, first_step, steps, B, C, rows)
         for block in range(blocks):
+            u_tile, delta_tile = pointer(tiles, 0), pointer(tiles, CHUNK * LANES)
+            delta_u, slope = pointer(tiles, 2 * CHUNK * LANES), pointer(tiles, 3 * CHUNK * LANES)
+            skip, bias, rates = (
+                pointer(parameters, 0),
+                pointer(parameters, LANES),
+                pointer(parameters, 2 * LANES),
+            )
+            h = pointer(states, block * d_state * LANES)
             channel = first_channel + block * LANES
             lanes = min(LANES, last_channel - channel)
-            scatter_channel_values(batch, channel, lanes, h[block], saved_states[:, chunk])
-            gather_channel_values(channel, lanes, A, A_tile)
-            gather_channel_values(channel, lanes, D, D_tile)
-            gather_channel_values(channel, lanes, delta_bias, bias_tile)
+            scatter_channel_values(batch, channel, lanes, h, saved_states[:, chunk])
+            gather_channel_values(channel, lanes, A, rates)
+            gather_channel_values(channel, lanes, D, skip)
+            gather_channel_values(channel, lanes, delta_bias, bias)
             gather_sequence(batch, channel, lanes, first_step, steps, u, u_tile)
             gather_sequence(batch, channel, lanes, first_step, steps, delta, delta_tile)
-            discretize(steps, delta_tile, bias_tile, with_softplus, u_tile, delta_u, slope)
-            start_output(steps, load(D_tile, 0), u_tile, output)
-            scan_chunk(steps, delta_tile, delta_u, A_tile, rows, 0, h[block], output)
-            scatter_sequence(batch, channel, lanes, first_step, steps, output, y)
+            discretize(steps, delta_tile, bias, with_softplus, u_tile, delta_u, slope)
+            start_output(steps, load(skip, 0), u_tile)
+            scan_chunk(steps, d_state, 2 * d_state, delta_tile, delta_u, rates, pointer(rows, 0), h, u_tile)
+            scatter_sequence(batch, channel, lanes, first_step, steps, u_tile, y)
     for block in range(blocks):
         channel = first_channel + block * LANES
         lanes = min(LANES, last_channel - channel)
-        scatter_channel_values(batch, channel, lanes, h[block], last_state)
+        h = pointer(states, block * d_state * LANES)
+        scatter_channel_values(batch, channel, lanes, h, last_state)

@@ -36,17 +36,17 @@ def gather_weights(batch, group, first_step, steps, B, C, rows):  # type: ignore
     d_state = B.shape[2]
     for n in range(d_state):
         for t in range(steps):
-            rows[t, n] = B[batch, group, n, first_step + t]
-            rows[t, d_state + n] = C[batch, group, n, first_step + t]
+            rows[t * 2 * d_state + n] = B[batch, group, n, first_step + t]
+            rows[(t * 2 + 1) * d_state + n] = C[batch, group, n, first_step + t]
 
 
 @njit(nogil=True)
 def gather_channel_values(channel, lanes, values, tile):  # type: ignore[no-untyped-def]
     """Copy ``values`` (dim, numbers) of some channels into a tile (numbers, 16); other lanes become 0."""
-    clear(tile)
+    clear(tile, values.shape[1] * LANES)
     for lane in range(lanes):
         for i in range(values.shape[1]):
-            tile[i, lane] = values[channel + lane, i]
+            tile[i * LANES + lane] = values[channel + lane, i]
 
 
 @njit(nogil=True)
@@ -54,7 +54,7 @@ def scatter_channel_values(batch, channel, lanes, tile, values):  # type: ignore
     """Copy a tile (numbers, 16) into ``values`` (batch, dim, numbers)."""
     for lane in range(lanes):
         for i in range(values.shape[2]):
-            values[batch, channel + lane, i] = tile[i, lane]
+            values[batch, channel + lane, i] = tile[i * LANES + lane]
 
 
 @njit(nogil=True)

@@ -15,10 +15,10 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from swin_umamba.ops.native.adjoint import input_gradients, new_tiles, scan_chunk_backward
+from swin_umamba.ops.native.adjoint import TILES_SIZE, input_gradients, new_tiles, scan_chunk_backward
 from swin_umamba.ops.native.chunk import CHUNK, apply_softplus_with_slope, chunk_count
 from swin_umamba.ops.native.compile import kernel
-from swin_umamba.ops.native.ss2d_partials import clear_sums, new_row_sums, write_partial
+from swin_umamba.ops.native.ss2d_partials import new_row_sums, padded, row_sums_in, write_partial
 from swin_umamba.ops.native.ss2d_tiles import (
     gather_channels,
     gather_parameters,
@@ -26,18 +26,22 @@ from swin_umamba.ops.native.ss2d_tiles import (
     new_channel_values,
     new_parameters,
     new_pixels,
+    parameters_of_block,
     prefetch_channels,
     prefetch_rows,
+    prefetch_states,
     project_dt,
     scatter_channels,
+    states_offset,
     visit_pixels,
 )
 from swin_umamba.ops.native.vector import (
     LANES,
     broadcast,
+    clear,
     fma,
     load,
-    prefetch,
+    pointer,
     splat,
     store,
     zeros_aligned,
@@ -56,61 +60,33 @@ def _transposed(weight, padded_rank):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
-def _prefetch_next(  # type: ignore[no-untyped-def]
-    batch, direction, chunk, channel, pixels, steps, x, grad_y, grad_x, states
-):
-    """Bring what a block needs of the chunk that comes next into the cache."""
-    prefetch_channels(batch, pixels, steps, channel, x)
-    prefetch_channels(batch, pixels, steps, channel, grad_y)
-    if direction > 0:
-        prefetch_channels(batch, pixels, steps, channel, grad_x)
-    if chunk > 0:
-        earlier = states[chunk - 1]
-        for n in range(earlier.shape[0]):
-            prefetch(earlier, n * LANES)
+def _weight_gradient(steps, dt_rank, columns, grad_projected, rows, grad_weight):  # type: ignore[no-untyped-def]
+    """Add to the gradient of the weight (dt_rank, 16); four of its rows share each load."""
+    for r in range(0, dt_rank, 4):
+        r_1, r_2, r_3 = min(r + 1, dt_rank - 1), min(r + 2, dt_rank - 1), min(r + 3, dt_rank - 1)
+        total_0 = total_1 = total_2 = total_3 = splat(np.float32(0.0))
+        for t in range(steps):
+            row, gradient = t * columns, load(grad_projected, t * LANES)
+            total_0 = fma(broadcast(rows, row + r), gradient, total_0)
+            total_1 = fma(broadcast(rows, row + r_1), gradient, total_1)
+            total_2 = fma(broadcast(rows, row + r_2), gradient, total_2)
+            total_3 = fma(broadcast(rows, row + r_3), gradient, total_3)
+        store(grad_weight, r * LANES, load(grad_weight, r * LANES) + total_0)
+        if r_1 > r:
+            store(grad_weight, r_1 * LANES, load(grad_weight, r_1 * LANES) + total_1)
+        if r_2 > r_1:
+            store(grad_weight, r_2 * LANES, load(grad_weight, r_2 * LANES) + total_2)
+        if r_3 > r_2:
+            store(grad_weight, r_3 * LANES, load(grad_weight, r_3 * LANES) + total_3)
 
 
 @njit(nogil=True)
-def _backward_through_block(  # type: ignore[no-untyped-def]
-    batch, direction, channel, block, pixels, steps, x, grad_y, rows,
-    h_first, parameters, weight_rows, tiles, carry, gradients, sums, grad_x,
-):  # fmt: skip
-    """Add what one chunk and one block of channels contribute to every gradient."""
-    lanes = min(LANES, x.shape[2] - channel)
-    dt_rank = parameters.dt_projs_weight.shape[1]
-    weight, bias = parameters.dt_projs_weight[block], parameters.dt_projs_bias[block]
-    project_dt(steps, rows, weight, bias, tiles.delta)
-    gather_channels(batch, pixels, steps, channel, lanes, x, tiles.u)
-    apply_softplus_with_slope(steps, tiles.delta, tiles.u, tiles.delta_u, tiles.slope)
-    gather_channels(batch, pixels, steps, channel, lanes, grad_y, tiles.grad_y)
-    scan_chunk_backward(
-        steps, tiles, parameters.A[block], rows, dt_rank, h_first, carry, gradients.A[block], sums.B, sums.C
-    )
-    skip = load(parameters.D, block * LANES)
-    input_gradients(steps, tiles, skip, gradients.D[block], gradients.dt_projs_bias[block])
-    _projection_gradients(
-        steps, tiles.grad_delta, rows, weight_rows, gradients.dt_projs_weight[block], sums.dt_low
-    )
-    scatter_channels(batch, pixels, steps, channel, lanes, tiles.grad_u, grad_x, direction > 0)
-
-
-@njit(nogil=True)
-def _projection_gradients(  # type: ignore[no-untyped-def]
-    steps, grad_projected, rows, weight_rows, grad_weight, grad_dt_low
-):
-    """Add to the gradients of the weight (dt_rank, 16) and of the low-rank dt (steps, padded dt_rank).
+def _low_rank_gradient(steps, padded_rank, grad_projected, weight_rows, grad_dt_low):  # type: ignore[no-untyped-def]
+    """Add to the gradient of the low-rank dt (steps, padded dt_rank).
 
     ``weight_rows`` is (16, padded dt_rank): here the vector runs along the rank, so that no sum crosses
-    lanes.
+    lanes. Four steps at a time, as in ``project_dt``: those after the last fill only their own rows, unread.
     """
-    columns = rows.shape[1]
-    for r in range(grad_weight.shape[0]):
-        total = splat(np.float32(0.0))
-        for t in range(steps):
-            total = fma(broadcast(rows, t * columns + r), load(grad_projected, t * LANES), total)
-        store(grad_weight, r * LANES, load(grad_weight, r * LANES) + total)
-    padded_rank = weight_rows.shape[1]
-    # Four steps at a time, as in ``project_dt``: those after the last fill only their own rows, unread.
     for t in range(0, steps, 4):
         for first in range(0, padded_rank, LANES):
             row_0 = t * padded_rank + first
@@ -130,6 +106,23 @@ def _projection_gradients(  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
+def _backward_through_block(  # type: ignore[no-untyped-def]
+    steps, d_state, dt_rank, columns, rows, tiles, parameters, weight_rows, h_first, carry, gradients, sums
+):
+    """Add what one chunk and one block of channels contribute to every gradient."""
+    weight, bias = parameters.dt_projs_weight, parameters.dt_projs_bias
+    project_dt(steps, dt_rank, columns, rows, weight, bias, tiles.delta)
+    apply_softplus_with_slope(steps, tiles.delta, tiles.u, tiles.delta_u, tiles.slope)
+    scan_chunk_backward(
+        steps, d_state, columns, tiles, parameters.A, pointer(rows, dt_rank), h_first, carry,
+        gradients.A, sums.B, sums.C,
+    )  # fmt: skip
+    input_gradients(steps, tiles, load(parameters.D, 0), gradients.D, gradients.dt_projs_bias)
+    _weight_gradient(steps, dt_rank, columns, tiles.grad_delta, rows, gradients.dt_projs_weight)
+    _low_rank_gradient(steps, padded(dt_rank), tiles.grad_delta, weight_rows, sums.dt_low)
+
+
+@njit(nogil=True)
 def _scatter_parameter(batch, direction, first_block, gradient_tiles, gradients):  # type: ignore[no-untyped-def]
     """Copy gradients (blocks, numbers, 16) into (batch, 4, d_inner, numbers)."""
     d_inner = gradients.shape[2]
@@ -144,7 +137,7 @@ def _scatter_parameter(batch, direction, first_block, gradient_tiles, gradients)
 def ss2d_backward(  # type: ignore[no-untyped-def]
     batch, group, first_block, blocks, direction, height, width,
     grad_y, saved_states, x, x_dbl, dt_projs_weight, dt_projs_bias, A, D,
-    grad_x, partial, grad_weight, grad_bias, grad_A, grad_D,
+    grad_x, partial, grad_weights, grad_biases, grad_A, grad_D,
 ):  # fmt: skip
     """Run the adjoint of one direction over ``blocks`` blocks of 16 channels of one image.
 
@@ -153,17 +146,23 @@ def ss2d_backward(  # type: ignore[no-untyped-def]
     columns of ``x_dbl`` * chunk length). The parameters' gradients are per image: (batch, 4, d_inner, numbers
     per channel).
     """
-    length, columns = x.shape[1], x_dbl.shape[3]
-    d_state, dt_rank = A.shape[2], dt_projs_weight.shape[2]
+    length, d_inner = x.shape[1:]
+    d_state, dt_rank, columns = A.shape[2], dt_projs_weight.shape[2], x_dbl.shape[3]
+    channel = first_block * LANES
+    channels = min(blocks * LANES, d_inner - channel)
     pixels, next_pixels = new_pixels(), new_pixels()
-    tiles = new_tiles()
-    rows = zeros_aligned(CHUNK * columns).reshape(CHUNK, columns)
-    sums = new_row_sums(dt_rank, d_state)
+    inputs, output_gradients = zeros_aligned(blocks * CHUNK * LANES), zeros_aligned(blocks * CHUNK * LANES)
+    tiles_memory = zeros_aligned(TILES_SIZE)
+    rows = zeros_aligned(CHUNK * columns)
+    sums_memory = new_row_sums(dt_rank, d_state)
     parameters = new_parameters(blocks, dt_rank, d_state)
+    weights, biases, rates, skips = parameters
     gather_parameters(direction, first_block, dt_projs_weight, dt_projs_bias, A, D, parameters)
-    weight_rows = _transposed(parameters.dt_projs_weight, sums.dt_low.shape[1])
-    gradients = new_parameters(blocks, dt_rank, d_state)
-    carry = new_channel_values(blocks, d_state)
+    transposed_weights = _transposed(weights, padded(dt_rank))
+    weight_gradients, bias_gradients, rate_gradients, skip_gradients = new_parameters(
+        blocks, dt_rank, d_state
+    )
+    carries = new_channel_values(blocks, d_state)
 
     for chunk in range(chunk_count(length) - 1, -1, -1):
         first_step = chunk * CHUNK
@@ -173,20 +172,35 @@ def ss2d_backward(  # type: ignore[no-untyped-def]
         visit_pixels(direction, first_step - CHUNK, next_steps, height, width, next_pixels)
         prefetch_rows(batch, direction, next_pixels, next_steps, x_dbl)
         gather_rows(batch, direction, pixels, steps, x_dbl, rows)
-        clear_sums(sums)
+        gather_channels(batch, pixels, steps, channel, channels, x, inputs)
+        gather_channels(batch, pixels, steps, channel, channels, grad_y, output_gradients)
+        clear(sums_memory, sums_memory.size)
+        sums = row_sums_in(sums_memory, d_state)
         for block in range(blocks):
-            states = saved_states[batch, direction, :, first_block + block]
-            _prefetch_next(
-                batch, direction, chunk, (first_block + block) * LANES, next_pixels, next_steps,
-                x, grad_y, grad_x, states,
-            )  # fmt: skip
-            _backward_through_block(
-                batch, direction, (first_block + block) * LANES, block, pixels, steps, x, grad_y, rows,
-                states[chunk], parameters, weight_rows[block], tiles, carry[block], gradients, sums, grad_x,
-            )  # fmt: skip
-        write_partial(sums, dt_rank, partial[batch, group, chunk])
+            first, last = block * next_steps // blocks, (block + 1) * next_steps // blocks
+            prefetch_channels(batch, next_pixels, first, last, channel, channels, x)
+            prefetch_channels(batch, next_pixels, first, last, channel, channels, grad_y)
+            if direction > 0:
+                prefetch_channels(batch, next_pixels, first, last, channel, channels, grad_x)
+            saved = states_offset(batch, direction, chunk, first_block + block, saved_states)
+            if chunk > 0:
+                prefetch_states(batch, direction, chunk - 1, first_block + block, saved_states)
 
-    _scatter_parameter(batch, direction, first_block, gradients.dt_projs_weight, grad_weight)
-    _scatter_parameter(batch, direction, first_block, gradients.dt_projs_bias, grad_bias)
-    _scatter_parameter(batch, direction, first_block, gradients.A, grad_A)
-    _scatter_parameter(batch, direction, first_block, gradients.D, grad_D)
+            tile = block * CHUNK * LANES
+            tiles = new_tiles(tiles_memory, pointer(inputs, tile), pointer(output_gradients, tile))
+            here = parameters_of_block(block, dt_rank, d_state, weights, biases, rates, skips)
+            gradients = parameters_of_block(
+                block, dt_rank, d_state, weight_gradients, bias_gradients, rate_gradients, skip_gradients
+            )
+            weight_rows = pointer(transposed_weights, block * LANES * padded(dt_rank))
+            _backward_through_block(
+                steps, d_state, dt_rank, columns, rows, tiles, here, weight_rows,
+                pointer(saved_states, saved), pointer(carries, block * d_state * LANES), gradients, sums,
+            )  # fmt: skip
+        scatter_channels(batch, pixels, steps, channel, channels, inputs, grad_x, direction > 0)
+        write_partial(sums, dt_rank, d_state, partial[batch, group, chunk])
+
+    _scatter_parameter(batch, direction, first_block, weight_gradients, grad_weights)
+    _scatter_parameter(batch, direction, first_block, bias_gradients, grad_biases)
+    _scatter_parameter(batch, direction, first_block, rate_gradients, grad_A)
+    _scatter_parameter(batch, direction, first_block, skip_gradients, grad_D)

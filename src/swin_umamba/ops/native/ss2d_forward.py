@@ -11,13 +11,15 @@ from swin_umamba.ops.native.ss2d_tiles import (
     new_channel_values,
     new_parameters,
     new_pixels,
+    parameters_of_block,
     prefetch_channels,
     prefetch_rows,
     project_dt,
     scatter_channels,
+    states_offset,
     visit_pixels,
 )
-from swin_umamba.ops.native.vector import LANES, clear, copy_vectors, load, zeros_aligned
+from swin_umamba.ops.native.vector import LANES, clear, copy_vectors, load, pointer, zeros_aligned
 
 
 @kernel
@@ -32,22 +34,22 @@ def ss2d_forward(  # type: ignore[no-untyped-def]
     1, 3.
     """
     length, d_inner = x.shape[1:]
-    d_state, dt_rank = A.shape[2], dt_projs_weight.shape[2]
+    d_state, dt_rank, columns = A.shape[2], dt_projs_weight.shape[2], x_dbl.shape[3]
     save = saved_states.size > 0
 
+    channel = first_block * LANES
+    channels = min(blocks * LANES, d_inner - channel)
     pixels, next_pixels = new_pixels(), new_pixels()
-    delta = zeros_aligned(CHUNK * LANES)
-    delta_u = zeros_aligned(CHUNK * LANES)
-    u = zeros_aligned(CHUNK * LANES)
-    output = zeros_aligned(CHUNK * LANES)
-    columns = x_dbl.shape[3]
-    rows = zeros_aligned(CHUNK * columns).reshape(CHUNK, columns)
+    inputs = zeros_aligned(blocks * CHUNK * LANES)
+    step_sizes = zeros_aligned(2 * CHUNK * LANES)
+    rows = zeros_aligned(CHUNK * columns)
     parameters = new_parameters(blocks, dt_rank, d_state)
-    h = new_channel_values(blocks, d_state)
+    weights, biases, rates, skips = parameters
+    states = new_channel_values(blocks, d_state)
 
     for direction in (0, 2, 1, 3):
         gather_parameters(direction, first_block, dt_projs_weight, dt_projs_bias, A, D, parameters)
-        clear(h)
+        clear(states, states.size)
         for chunk in range(chunk_count(length)):
             first_step = chunk * CHUNK
             steps = min(CHUNK, length - first_step)
@@ -56,19 +58,20 @@ def ss2d_forward(  # type: ignore[no-untyped-def]
             visit_pixels(direction, first_step + CHUNK, next_steps, height, width, next_pixels)
             prefetch_rows(batch, direction, next_pixels, next_steps, x_dbl)
             gather_rows(batch, direction, pixels, steps, x_dbl, rows)
+            gather_channels(batch, pixels, steps, channel, channels, x, inputs)
             for block in range(blocks):
-                channel = (first_block + block) * LANES
-                lanes = min(LANES, d_inner - channel)
-                prefetch_channels(batch, next_pixels, next_steps, channel, x)
+                u, h = pointer(inputs, block * CHUNK * LANES), pointer(states, block * d_state * LANES)
+                delta, delta_u = pointer(step_sizes, 0), pointer(step_sizes, CHUNK * LANES)
+                first, last = block * next_steps // blocks, (block + 1) * next_steps // blocks
+                prefetch_channels(batch, next_pixels, first, last, channel, channels, x)
                 if direction > 0:
-                    prefetch_channels(batch, next_pixels, next_steps, channel, y)
+                    prefetch_channels(batch, next_pixels, first, last, channel, channels, y)
                 if save:
-                    copy_vectors(h[block], saved_states[batch, direction, chunk, first_block + block], 0)
-                project_dt(
-                    steps, rows, parameters.dt_projs_weight[block], parameters.dt_projs_bias[block], delta
-                )
-                gather_channels(batch, pixels, steps, channel, lanes, x, u)
+                    saved = states_offset(batch, direction, chunk, first_block + block, saved_states)
+                    copy_vectors(h, pointer(saved_states, saved), d_state * LANES)
+                here = parameters_of_block(block, dt_rank, d_state, weights, biases, rates, skips)
+                project_dt(steps, dt_rank, columns, rows, here.dt_projs_weight, here.dt_projs_bias, delta)
                 apply_softplus(steps, delta, u, delta_u)
-                start_output(steps, load(parameters.D, block * LANES), u, output)
-                scan_chunk(steps, delta, delta_u, parameters.A[block], rows, dt_rank, h[block], output)
-                scatter_channels(batch, pixels, steps, channel, lanes, output, y, direction > 0)
+                start_output(steps, load(here.D, 0), u)
+                scan_chunk(steps, d_state, columns, delta, delta_u, here.A, pointer(rows, dt_rank), h, u)
+            scatter_channels(batch, pixels, steps, channel, channels, inputs, y, direction > 0)

@@ -5,53 +5,51 @@ The order of the sums is fixed, so that no bit depends on the number of threads.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
 from numba import njit
 
 from swin_umamba.ops.native.chunk import CHUNK
 from swin_umamba.ops.native.compile import kernel
 from swin_umamba.ops.native.ss2d_tiles import new_pixels, visit_pixels
-from swin_umamba.ops.native.vector import LANES, clear, copy_vectors, load, store, zeros_aligned
+from swin_umamba.ops.native.vector import LANES, clear, copy_vectors, load, pointer, store, zeros_aligned
 
 
 class RowSums(NamedTuple):
-    """Gradients of a chunk's rows of ``x_dbl``, summed over the channels of an item."""
+    """Pointers to the gradients of a chunk's rows of ``x_dbl``, summed over the channels of an item."""
 
-    dt_low: np.ndarray  # (chunk, dt_rank padded to whole vectors)
-    B: np.ndarray  # (d_state, chunk), as is C
-    C: np.ndarray
+    B: Any  # (d_state, chunk), as is C
+    C: Any
+    dt_low: Any  # (chunk, dt_rank padded to whole vectors)
+
+
+@njit(nogil=True)
+def padded(dt_rank):  # type: ignore[no-untyped-def]
+    """``dt_rank`` rounded up to whole vectors."""
+    return (dt_rank + LANES - 1) // LANES * LANES
 
 
 @njit(nogil=True)
 def new_row_sums(dt_rank, d_state):  # type: ignore[no-untyped-def]
-    """Zeros."""
-    padded_rank = (dt_rank + LANES - 1) // LANES * LANES
-    return RowSums(
-        zeros_aligned(CHUNK * padded_rank).reshape(CHUNK, padded_rank),
-        zeros_aligned(d_state * CHUNK).reshape(d_state, CHUNK),
-        zeros_aligned(d_state * CHUNK).reshape(d_state, CHUNK),
-    )
+    """Zeros for ``row_sums_in``."""
+    return zeros_aligned((2 * d_state + padded(dt_rank)) * CHUNK)
 
 
 @njit(nogil=True)
-def clear_sums(sums):  # type: ignore[no-untyped-def]
-    """Start from zero again."""
-    clear(sums.dt_low)
-    clear(sums.B)
-    clear(sums.C)
+def row_sums_in(memory, d_state):  # type: ignore[no-untyped-def]
+    """The sums in an array of ``new_row_sums``."""
+    size = d_state * CHUNK
+    return RowSums(pointer(memory, 0), pointer(memory, size), pointer(memory, 2 * size))
 
 
 @njit(nogil=True)
-def write_partial(sums, dt_rank, partial):  # type: ignore[no-untyped-def]
+def write_partial(sums, dt_rank, d_state, partial):  # type: ignore[no-untyped-def]
     """Copy the sums of a chunk one after the other; ``add_partials`` reads them."""
-    copy_vectors(sums.B, partial, 0)
-    copy_vectors(sums.C, partial, sums.B.size)
-    first = sums.B.size + sums.C.size
+    copy_vectors(sums.B, partial, 2 * d_state * CHUNK)
+    padded_rank, first = padded(dt_rank), 2 * d_state * CHUNK
     for t in range(CHUNK):
         for r in range(dt_rank):
-            partial[first + t * dt_rank + r] = sums.dt_low[t, r]
+            partial[first + t * dt_rank + r] = sums.dt_low[t * padded_rank + r]
 
 
 @kernel
@@ -67,7 +65,7 @@ def add_partials(  # type: ignore[no-untyped-def]
     grad_C = total[d_state * CHUNK : 2 * d_state * CHUNK].reshape(d_state, CHUNK)
     grad_dt_low = total[2 * d_state * CHUNK :].reshape(CHUNK, dt_rank)
     for chunk in range(first_chunk, last_chunk):
-        clear(total)
+        clear(total, total.size)
         for group in range(partial.shape[1]):
             for i in range(0, total.size, LANES):
                 position = ((batch * partial.shape[1] + group) * partial.shape[2] + chunk) * total.size + i

@@ -14,7 +14,7 @@ from swin_umamba.ops.native.ss2d_partials import add_partials
 from swin_umamba.ops.native.threads import run_items, sum_in_order
 from swin_umamba.ops.native.vector import LANES
 
-# In the forward, channel blocks that share a pass over B, C and dt; more would leave threads without work.
+# In the forward, the most channel blocks that share a pass over B, C and dt, and so a second-level cache.
 _FORWARD_BLOCKS = 8
 # In the backward, the memory for partial gradients of x_dbl, in units of one activation, and the most groups.
 _PARTIAL_ACTIVATIONS = 1.0
@@ -54,8 +54,9 @@ def ss2d_scan_forward(
     arrays += [_flat_pixels(y), states.numpy()]
 
     # How channels are grouped does not touch the result here: no sum crosses channels.
-    blocks = shape[3]
-    per_item = min(_FORWARD_BLOCKS, -(-batch * blocks // torch.get_num_threads()))
+    blocks, threads = shape[3], torch.get_num_threads()
+    rounds = -(-batch * -(-blocks // _FORWARD_BLOCKS) // threads)
+    per_item = -(-blocks // max(1, rounds * threads // batch))
     items_per_image = -(-blocks // per_item)
 
     def scan(item: int) -> None:

@@ -8,13 +8,23 @@ permuted copy of anything exists.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 
 from swin_umamba.ops.native.chunk import CHUNK
-from swin_umamba.ops.native.vector import LANES, broadcast, fma, load, prefetch, store, zeros_aligned
+from swin_umamba.ops.native.vector import (
+    LANES,
+    broadcast,
+    clear,
+    fma,
+    load,
+    pointer,
+    prefetch,
+    store,
+    zeros_aligned,
+)
 
 
 @njit(nogil=True)
@@ -44,7 +54,7 @@ def gather_rows(batch, direction, pixels, steps, x_dbl, rows):  # type: ignore[n
     if columns < LANES:
         for t in range(steps):
             for column in range(columns):
-                rows[t, column] = x_dbl[batch, pixels[t], direction, column]
+                rows[t * columns + column] = x_dbl[batch, pixels[t], direction, column]
         return
     for t in range(steps):
         source = ((batch * length + pixels[t]) * directions + direction) * columns
@@ -66,20 +76,36 @@ def prefetch_rows(batch, direction, pixels, steps, x_dbl):  # type: ignore[no-un
 
 
 @njit(nogil=True)
-def prefetch_channels(batch, pixels, steps, channel, image):  # type: ignore[no-untyped-def]
-    """Bring what ``gather_channels`` will read into the cache."""
+def prefetch_channels(batch, pixels, first, last, channel, channels, image):  # type: ignore[no-untyped-def]
+    """Bring what ``gather_channels`` will read at some of the steps into the cache."""
     length, d_inner = image.shape[1:]
-    for t in range(steps):
-        prefetch(image, (batch * length + pixels[t]) * d_inner + channel)
+    for t in range(first, last):
+        source = (batch * length + pixels[t]) * d_inner + channel
+        for i in range(0, channels, LANES):
+            prefetch(image, source + i)
 
 
 class Parameters(NamedTuple):
-    """Parameters of one direction, or their gradients: (blocks, numbers per channel, 16) each."""
+    """Parameters of one direction, or their gradients.
 
-    dt_projs_weight: np.ndarray
-    dt_projs_bias: np.ndarray
-    A: np.ndarray
-    D: np.ndarray
+    Arrays (blocks, numbers per channel, 16), or pointers to what belongs to one block.
+    """
+
+    dt_projs_weight: Any
+    dt_projs_bias: Any
+    A: Any
+    D: Any
+
+
+@njit(nogil=True)
+def parameters_of_block(block, dt_rank, d_state, weights, biases, rates, skips):  # type: ignore[no-untyped-def]
+    """Pointers to the part of each parameter that belongs to one block."""
+    return Parameters(
+        pointer(weights, block * dt_rank * LANES),
+        pointer(biases, block * LANES),
+        pointer(rates, block * d_state * LANES),
+        pointer(skips, block * LANES),
+    )
 
 
 @njit(nogil=True)
@@ -118,21 +144,37 @@ def gather_parameters(  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
-def project_dt(steps, rows, weight, bias, delta):  # type: ignore[no-untyped-def]
+def states_offset(batch, direction, chunk, block, states):  # type: ignore[no-untyped-def]
+    """Where the states of a chunk and a block begin in (batch, 4, chunks, blocks, d_state, 16)."""
+    directions, chunks, blocks, d_state = states.shape[1:5]
+    return (((batch * directions + direction) * chunks + chunk) * blocks + block) * d_state * LANES
+
+
+@njit(nogil=True)
+def prefetch_states(batch, direction, chunk, block, states):  # type: ignore[no-untyped-def]
+    """Bring the states of a chunk and a block into the cache."""
+    first = states_offset(batch, direction, chunk, block, states)
+    for n in range(states.shape[4]):
+        prefetch(states, first + n * LANES)
+
+
+@njit(nogil=True)
+def project_dt(steps, dt_rank, columns, rows, weight, bias, delta):  # type: ignore[no-untyped-def]
     """delta before softplus, (steps, 16): the low-rank dt times the weight (dt_rank, 16), plus the bias.
 
     Four steps share each load of a weight, and hide each other's latency. The chunk length is a multiple of
     four, and nobody reads what comes out for the steps after the last.
     """
-    columns = rows.shape[1]
     for t in range(0, steps, 4):
+        row_0 = t * columns
+        row_1, row_2, row_3 = row_0 + columns, row_0 + 2 * columns, row_0 + 3 * columns
         total_0 = total_1 = total_2 = total_3 = load(bias, 0)
-        for r in range(weight.shape[0]):
+        for r in range(dt_rank):
             factors = load(weight, r * LANES)
-            total_0 = fma(broadcast(rows, t * columns + r), factors, total_0)
-            total_1 = fma(broadcast(rows, (t + 1) * columns + r), factors, total_1)
-            total_2 = fma(broadcast(rows, (t + 2) * columns + r), factors, total_2)
-            total_3 = fma(broadcast(rows, (t + 3) * columns + r), factors, total_3)
+            total_0 = fma(broadcast(rows, row_0 + r), factors, total_0)
+            total_1 = fma(broadcast(rows, row_1 + r), factors, total_1)
+            total_2 = fma(broadcast(rows, row_2 + r), factors, total_2)
+            total_3 = fma(broadcast(rows, row_3 + r), factors, total_3)
         store(delta, t * LANES, total_0)
         store(delta, (t + 1) * LANES, total_1)
         store(delta, (t + 2) * LANES, total_2)
@@ -140,42 +182,47 @@ def project_dt(steps, rows, weight, bias, delta):  # type: ignore[no-untyped-def
 
 
 @njit(nogil=True)
-def gather_channels(batch, pixels, steps, channel, lanes, image, tile):  # type: ignore[no-untyped-def]
-    """Copy ``lanes`` channels of a chunk's pixels out of a channels-last image into a tile (steps, 16).
+def gather_channels(batch, pixels, steps, channel, channels, image, tiles):  # type: ignore[no-untyped-def]
+    """Copy ``channels`` channels of a chunk's pixels out of a channels-last image into (blocks, chunk, 16).
 
-    The other lanes become 0: the sums over channels must not see what the tile held before.
+    All blocks at once: the pixels may be far from each other, but the channels of a pixel are neighbours.
+    Lanes past the last channel become 0: the sums over channels must not see what was there before.
     """
     length, d_inner = image.shape[1:]
-    if lanes == LANES:
+    whole = channels - channels % LANES
+    for t in range(steps):
+        source = (batch * length + pixels[t]) * d_inner + channel
+        for i in range(0, whole, LANES):
+            store(tiles, i * CHUNK + t * LANES, load(image, source + i))
+    if whole < channels:
+        last = pointer(tiles, whole * CHUNK)
+        clear(last, steps * LANES)
         for t in range(steps):
-            store(tile, t * LANES, load(image, (batch * length + pixels[t]) * d_inner + channel))
-    else:
-        tile[: steps * LANES] = 0
-        for t in range(steps):
-            for lane in range(lanes):
-                tile[t * LANES + lane] = image[batch, pixels[t], channel + lane]
+            for lane in range(channels - whole):
+                last[t * LANES + lane] = image[batch, pixels[t], channel + whole + lane]
 
 
 @njit(nogil=True)
 def scatter_channels(  # type: ignore[no-untyped-def]
-    batch, pixels, steps, channel, lanes, tile, image, accumulate
+    batch, pixels, steps, channel, channels, tiles, image, accumulate
 ):
-    """The way back: write the tile to its pixels, or add it to what is there."""
+    """The way back: write the tiles (blocks, chunk, 16) to their pixels, or add them to what is there."""
     length, d_inner = image.shape[1:]
-    if lanes == LANES:
-        for t in range(steps):
-            offset = (batch * length + pixels[t]) * d_inner + channel
-            total = load(tile, t * LANES)
+    whole = channels - channels % LANES
+    for t in range(steps):
+        target = (batch * length + pixels[t]) * d_inner + channel
+        for i in range(0, whole, LANES):
+            total = load(tiles, i * CHUNK + t * LANES)
             if accumulate:
-                total = load(image, offset) + total
-            store(image, offset, total)
-    else:
-        for t in range(steps):
-            for lane in range(lanes):
-                total_lane = tile[t * LANES + lane]
-                if accumulate:
-                    total_lane += image[batch, pixels[t], channel + lane]
-                image[batch, pixels[t], channel + lane] = total_lane
+                total = load(image, target + i) + total
+            store(image, target + i, total)
+    last = pointer(tiles, whole * CHUNK)
+    for t in range(steps):
+        for lane in range(channels - whole):
+            total_lane = last[t * LANES + lane]
+            if accumulate:
+                total_lane += image[batch, pixels[t], channel + whole + lane]
+            image[batch, pixels[t], channel + whole + lane] = total_lane
 
 
 @njit(nogil=True)

@@ -23,37 +23,45 @@ from numba.extending import intrinsic, models, overload, register_model
 
 LANES = 16
 
-_I32 = ir.IntType(32)
-FLOATS = ir.VectorType(ir.FloatType(), LANES)
-INTEGERS = ir.VectorType(_I32, LANES)
-_HALF = LANES // 2
-_HALF_FLOATS = ir.VectorType(ir.FloatType(), _HALF)
+INT32 = ir.IntType(32)
 
 
-class Float32x16(types.Type):
-    """The Numba type of a vector of 16 float32 numbers; it lives inside kernels only."""
+class Float32Vector(types.Type):
+    """The Numba type of a vector of float32 numbers; it lives inside kernels only."""
 
-    def __init__(self) -> None:
-        super().__init__(name="Float32x16")
-
-
-float32x16 = Float32x16()
+    def __init__(self, lanes: int) -> None:
+        self.lanes = lanes
+        super().__init__(name=f"Float32x{lanes}")
 
 
-@register_model(Float32x16)
-class _Float32x16Model(models.PrimitiveModel):
+float32x16 = Float32Vector(LANES)
+float32_pointer = types.CPointer(types.float32)
+
+
+@register_model(Float32Vector)
+class _Float32VectorModel(models.PrimitiveModel):
     def __init__(self, manager: Any, numba_type: types.Type) -> None:
-        super().__init__(manager, numba_type, FLOATS)
+        super().__init__(manager, numba_type, floats(numba_type.lanes))
 
 
-def float_constant(value: float) -> ir.Constant:
-    """16 copies of ``value``, rounded to float32, as an LLVM constant."""
-    return ir.Constant(FLOATS, [float(np.float32(value))] * LANES)
+def floats(lanes: int) -> ir.VectorType:
+    """The LLVM type of a vector of float32 numbers."""
+    return ir.VectorType(ir.FloatType(), lanes)
 
 
-def integer_constant(value: int) -> ir.Constant:
-    """16 copies of the int32 ``value`` as an LLVM constant."""
-    return ir.Constant(INTEGERS, [value] * LANES)
+def integers(lanes: int) -> ir.VectorType:
+    """The LLVM type of as many int32 numbers."""
+    return ir.VectorType(INT32, lanes)
+
+
+def float_constant(value: float, like: ir.Value) -> ir.Constant:
+    """Copies of ``value``, rounded to float32, as an LLVM constant with the lanes of ``like``."""
+    return ir.Constant(like.type, [float(np.float32(value))] * like.type.count)
+
+
+def integer_constant(value: int, lanes: int) -> ir.Constant:
+    """Copies of the int32 ``value`` as an LLVM constant."""
+    return ir.Constant(integers(lanes), [value] * lanes)
 
 
 def emit_fma(builder: ir.IRBuilder, x: ir.Value, y: ir.Value, z: ir.Value) -> ir.Value:
@@ -63,81 +71,109 @@ def emit_fma(builder: ir.IRBuilder, x: ir.Value, y: ir.Value, z: ir.Value) -> ir
     return builder.call(cgutils.get_or_insert_function(builder.module, function_type, name), [x, y, z])
 
 
-def _address(
-    context: Any, builder: ir.IRBuilder, array_type: types.Array, array: ir.Value, offset: ir.Value
+def vector_address(
+    context: Any,
+    builder: ir.IRBuilder,
+    kind: types.Type,
+    memory: ir.Value,
+    offset: ir.Value,
+    lanes: int = LANES,
 ) -> ir.Value:
-    data = context.make_array(array_type)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [offset]), FLOATS.as_pointer())
+    """The address of the vector that begins at a flat element."""
+    return builder.bitcast(number_address(context, builder, kind, memory, offset), floats(lanes).as_pointer())
+
+
+def number_address(
+    context: Any, builder: ir.IRBuilder, kind: types.Type, memory: ir.Value, offset: ir.Value
+) -> ir.Value:
+    """The address of a flat element of an array, or from a pointer on."""
+    first = memory if kind == float32_pointer else context.make_array(kind)(context, builder, memory).data
+    return builder.gep(first, [offset])
 
 
 @intrinsic
-def load(typingctx: Any, array: types.Type, offset: types.Type) -> Any:
-    """16 numbers of a C-contiguous float32 array from the flat element ``offset`` on."""
+def pointer(typingctx: Any, memory: types.Type, offset: types.Type) -> Any:
+    """The address of the flat element ``offset`` of a C-contiguous float32 array, or of another pointer.
+
+    What the inner functions work on: a slice of an array would cost two atomic operations on its reference
+    count, and a dozen numbers to pass along. A pointer keeps no array alive, so take it inside the loop that
+    goes on to use the array.
+    """
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        return builder.load(_address(context, builder, signature.args[0], *args), align=4)
+        return number_address(context, builder, signature.args[0], *args)
 
-    return float32x16(array, types.int64), generate
+    return float32_pointer(memory, types.int64), generate
 
 
 @intrinsic
-def store(typingctx: Any, array: types.Type, offset: types.Type, vector: types.Type) -> Any:
-    """Write 16 numbers into a C-contiguous float32 array from the flat element ``offset`` on."""
+def load(typingctx: Any, memory: types.Type, offset: types.Type) -> Any:
+    """16 numbers from the flat element ``offset`` of a C-contiguous float32 array or a pointer on."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        address = _address(context, builder, signature.args[0], args[0], args[1])
+        return builder.load(vector_address(context, builder, signature.args[0], *args), align=4)
+
+    return float32x16(memory, types.int64), generate
+
+
+@intrinsic
+def store(typingctx: Any, memory: types.Type, offset: types.Type, vector: types.Type) -> Any:
+    """Write a vector into a C-contiguous float32 array or to a pointer, from a flat element on."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        address = vector_address(context, builder, signature.args[0], args[0], args[1], vector.lanes)
         builder.store(args[2], address, align=4)
         return context.get_dummy_value()
 
-    return types.void(array, types.int64, vector), generate
+    return types.void(memory, types.int64, vector), generate
 
 
 @intrinsic
-def prefetch(typingctx: Any, array: types.Type, offset: types.Type) -> Any:
+def prefetch(typingctx: Any, memory: types.Type, offset: types.Type) -> Any:
     """Ask for the cache line of a flat element to be brought into the second-level cache."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
         byte_pointer = ir.IntType(8).as_pointer()
-        function_type = ir.FunctionType(ir.VoidType(), [byte_pointer, _I32, _I32, _I32])
+        function_type = ir.FunctionType(ir.VoidType(), [byte_pointer, INT32, INT32, INT32])
         function = builder.module.declare_intrinsic("llvm.prefetch", [byte_pointer], function_type)
-        address = builder.bitcast(_address(context, builder, signature.args[0], *args), byte_pointer)
-        read, second_level, data = (ir.Constant(_I32, value) for value in (0, 2, 1))
+        address = builder.bitcast(vector_address(context, builder, signature.args[0], *args), byte_pointer)
+        read, second_level, data = (ir.Constant(INT32, value) for value in (0, 2, 1))
         builder.call(function, [address, read, second_level, data])
         return context.get_dummy_value()
 
-    return types.void(array, types.int64), generate
+    return types.void(memory, types.int64), generate
 
 
-def _emit_splat(builder: ir.IRBuilder, number: ir.Value) -> ir.Value:
-    undefined = ir.Constant(FLOATS, ir.Undefined)
-    first_lane = builder.insert_element(undefined, number, ir.Constant(_I32, 0))
-    return builder.shuffle_vector(first_lane, undefined, integer_constant(0))
+def emit_splat(builder: ir.IRBuilder, number: ir.Value) -> ir.Value:
+    """Emit 16 copies of a number."""
+    undefined = ir.Constant(floats(LANES), ir.Undefined)
+    first_lane = builder.insert_element(undefined, number, ir.Constant(INT32, 0))
+    return builder.shuffle_vector(first_lane, undefined, integer_constant(0, LANES))
 
 
 @intrinsic
 def splat(typingctx: Any, number: types.Type) -> Any:
     """16 copies of one float32 number."""
-    return float32x16(types.float32), lambda context, builder, signature, args: _emit_splat(builder, *args)
+    return float32x16(types.float32), lambda context, builder, signature, args: emit_splat(builder, *args)
 
 
 @intrinsic
-def broadcast(typingctx: Any, array: types.Type, offset: types.Type) -> Any:
-    """16 copies of the flat element ``offset`` of a C-contiguous float32 array.
+def broadcast(typingctx: Any, memory: types.Type, offset: types.Type) -> Any:
+    """16 copies of the flat element ``offset`` of a C-contiguous float32 array or a pointer.
 
     Numba's own indexing would look at each step whether the index is negative.
     """
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        data = context.make_array(signature.args[0])(context, builder, args[0]).data
-        return _emit_splat(builder, builder.load(builder.gep(data, [args[1]])))
+        return emit_splat(builder, builder.load(number_address(context, builder, signature.args[0], *args)))
 
-    return float32x16(array, types.int64), generate
+    return float32x16(memory, types.int64), generate
 
 
 @intrinsic
 def fma(typingctx: Any, x: types.Type, y: types.Type, z: types.Type) -> Any:
     """``x * y + z``."""
-    return float32x16(x, y, z), lambda context, builder, signature, args: emit_fma(builder, *args)
+    return x(x, y, z), lambda context, builder, signature, args: emit_fma(builder, *args)
 
 
 def _define_operator(python_operator: Callable[..., Any], instruction: str) -> None:
@@ -145,13 +181,11 @@ def _define_operator(python_operator: Callable[..., Any], instruction: str) -> N
 
     @intrinsic
     def operation(typingctx: Any, x: types.Type, y: types.Type) -> Any:
-        return float32x16(x, y), lambda context, builder, signature, args: getattr(builder, instruction)(
-            *args
-        )
+        return x(x, y), lambda context, builder, signature, args: getattr(builder, instruction)(*args)
 
     @overload(python_operator)
     def choose(x, y):  # type: ignore[no-untyped-def]
-        if isinstance(x, Float32x16) and isinstance(y, Float32x16):
+        if isinstance(x, Float32Vector) and x == y:
             return lambda x, y: operation(x, y)
         return None
 
@@ -167,61 +201,10 @@ def select_negative(typingctx: Any, x: types.Type, if_negative: types.Type, othe
     """Lane by lane ``if_negative if x < 0 else otherwise``; a NaN in ``x`` is not negative."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        negative = builder.fcmp_ordered("<", args[0], float_constant(0.0))
+        negative = builder.fcmp_ordered("<", args[0], float_constant(0.0, args[0]))
         return builder.select(negative, args[1], args[2])
 
     return float32x16(x, if_negative, otherwise), generate
-
-
-def _emit_row_sums(builder: ir.IRBuilder, rows: list[ir.Value]) -> ir.Value:
-    """Add up 8 rows of 8 numbers across their lanes: lane i of the result is the sum of row i.
-
-    Pairs of rows are interleaved and added until one vector is left: 7 additions and 14 shuffles in place of
-    8 separate reductions of 3 additions and 3 shuffles each. The order of the additions is fixed.
-    """
-    # Lanes from 8 on are those of the second operand. Within each half: interleave single lanes, then pairs;
-    # at last whole halves.
-    levels = [
-        ([0, 8, 1, 9, 4, 12, 5, 13], [2, 10, 3, 11, 6, 14, 7, 15]),
-        ([0, 1, 8, 9, 4, 5, 12, 13], [2, 3, 10, 11, 6, 7, 14, 15]),
-        ([0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7, 12, 13, 14, 15]),
-    ]
-    indices = ir.VectorType(_I32, _HALF)
-    for low, high in levels:
-        rows = [
-            builder.fadd(
-                builder.shuffle_vector(x, y, ir.Constant(indices, low)),
-                builder.shuffle_vector(x, y, ir.Constant(indices, high)),
-            )
-            for x, y in zip(rows[::2], rows[1::2], strict=True)
-        ]
-    return rows[0]
-
-
-@intrinsic
-def row_products(
-    typingctx: Any, x: types.Type, x_offset: types.Type, y: types.Type, y_offset: types.Type
-) -> Any:
-    """Scalar products of 16 consecutive rows of 16 numbers of ``x`` with those of ``y``: a number per lane.
-
-    The halves of a row are loaded apart, so that their sum needs no shuffle.
-    """
-
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        def half_row(operand: int, row: int, half: int) -> ir.Value:
-            start = args[operand + 1]
-            offset = builder.add(start, ir.Constant(start.type, row * LANES + half * _HALF))
-            address = _address(context, builder, signature.args[operand], args[operand], offset)
-            return builder.load(builder.bitcast(address, _HALF_FLOATS.as_pointer()), align=4)
-
-        products = []
-        for row in range(LANES):
-            low = builder.fmul(half_row(0, row, 0), half_row(2, row, 0))
-            products.append(emit_fma(builder, half_row(0, row, 1), half_row(2, row, 1), low))
-        sums = [_emit_row_sums(builder, products[:_HALF]), _emit_row_sums(builder, products[_HALF:])]
-        return builder.shuffle_vector(*sums, ir.Constant(INTEGERS, list(range(LANES))))
-
-    return float32x16(x, types.int64, y, types.int64), generate
 
 
 @njit(nogil=True)
@@ -233,14 +216,14 @@ def zeros_aligned(size):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
-def clear(array):  # type: ignore[no-untyped-def]
-    """Fill an array of whole vectors with 0. (Numba's slice assignment takes seconds to compile.)"""
-    for i in range(0, array.size, LANES):
-        store(array, i, splat(np.float32(0.0)))
+def clear(memory, size):  # type: ignore[no-untyped-def]
+    """Fill ``size`` numbers, whole vectors, with 0. (Numba's slice assignment takes seconds to compile.)"""
+    for i in range(0, size, LANES):
+        store(memory, i, splat(np.float32(0.0)))
 
 
 @njit(nogil=True)
-def copy_vectors(source, target, offset):  # type: ignore[no-untyped-def]
-    """Copy an array of whole vectors into ``target`` from the flat element ``offset`` on."""
-    for i in range(0, source.size, LANES):
-        store(target, offset + i, load(source, i))
+def copy_vectors(source, target, size):  # type: ignore[no-untyped-def]
+    """Copy ``size`` numbers, whole vectors."""
+    for i in range(0, size, LANES):
+        store(target, i, load(source, i))
