@@ -16,7 +16,7 @@ from swin_umamba.errors import OutputError, SwinUMambaError, UsageError
 from swin_umamba.nnunet.interrupt import Terminated, terminate_as_interrupt
 
 # Each verb is a module of this package with HELP, add_arguments(parser) and run(args) -> exit code.
-VERBS = ("demo", "plan", "pretrain", "train", "predict", "export", "evaluate", "doctor", "env")
+VERBS = ("demo", "plan", "pretrain", "train", "predict", "export", "evaluate", "weights", "doctor", "env")
 
 EPILOG = """\
 exit codes: 0 success, 1 something failed (the message names it), 2 wrong usage, 130 Ctrl-C,
@@ -107,9 +107,17 @@ def build_parser() -> argparse.ArgumentParser:
         verb = importlib.import_module(f"swin_umamba.cli.{name}")
         verb_parser = verbs.add_parser(name, help=verb.HELP, description=verb.HELP)
         verb.add_arguments(verb_parser)
-        verb_parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
-        verb_parser.add_argument("--debug", action="store_true", help="show tracebacks and debug messages")
+        add_common_options(verb_parser)
     return parser
+
+
+def add_common_options(parser: argparse.ArgumentParser, *, default: object = False) -> None:
+    """Add the options that every verb has; a verb of a verb leaves the default to the outer one."""
+    for name, meaning in (
+        ("--json", "print the result as JSON on stdout"),
+        ("--debug", "show tracebacks and debug messages"),
+    ):
+        parser.add_argument(name, action="store_true", default=default, help=meaning)
 
 
 def report_error(error: SwinUMambaError, *, as_json: bool) -> None:

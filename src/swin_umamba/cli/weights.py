@@ -1,0 +1,29 @@
+"""``swin-umamba weights``: pretrained weights and checkpoints as files."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+
+HELP = "list, download, inspect, convert and import weights"
+
+# Each action is a module weights_ACTION of this package, in the form of a verb.
+ACTIONS = ("import",)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the actions, each with its options."""
+    # Here, not above: main imports this module.
+    from swin_umamba.cli.main import add_common_options
+
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    for name in ACTIONS:
+        action = importlib.import_module(f"swin_umamba.cli.weights_{name}")
+        action_parser = actions.add_parser(name, help=action.HELP, description=action.HELP)
+        action.add_arguments(action_parser)
+        add_common_options(action_parser, default=argparse.SUPPRESS)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run one action and return its exit code."""
+    return importlib.import_module(f"swin_umamba.cli.weights_{args.action}").run(args)
