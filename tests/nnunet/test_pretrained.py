@@ -141,6 +141,28 @@ def test_other_channels_and_classes_are_adapted_and_said_so(
     assert torch.equal(state["stem.1.weight"], weights["stem.1.weight"])
 
 
+@pytest.mark.parametrize(("labels", "new_heads"), [((), 0), (("background", "dark", "bright"), 8)])
+def test_an_exported_model_says_what_its_classes_are(
+    planned_dataset: Dataset,
+    trained: dict[str, Path],
+    tmp_path: Path,
+    labels: tuple[str, ...],
+    new_heads: int,
+) -> None:
+    from swin_umamba.inference.model_file import write_model_file
+    from swin_umamba.inference.trained_model import load_trained_model
+
+    write_model_file(load_trained_model(trained[DAGGER]), "A model.", tmp_path / "model.safetensors")
+    trainer = make_trainer(
+        planned_dataset, DAGGER, labels=labels, pretrained=str(tmp_path / "model.safetensors")
+    )
+    trainer.initialize()
+    assert f"0 adapted, {new_heads} re-initialised" in Path(trainer.log_file).read_text()
+    weights = weights_of(trained[DAGGER])
+    encoder = "vssm_encoder.layers.0.blocks.0.ln_1.weight"
+    assert torch.equal(trainer.network.state_dict()[encoder], weights[encoder])
+
+
 def test_weights_of_the_other_network_are_refused(planned_dataset: Dataset, trained: dict[str, Path]) -> None:
     trainer = make_trainer(planned_dataset, DAGGER, pretrained=str(trained[PLAIN]))
     with pytest.raises(CheckpointError, match="do not fit") as caught:

@@ -161,6 +161,14 @@ def test_what_is_no_set_of_weights_is_refused(weights: Any, message: str) -> Non
         find_segmentation_weights({"network_weights": weights}, "file")
 
 
+def test_an_exported_file_has_its_fold_before_each_name() -> None:
+    weights = {"fold_1/stem.0.weight": torch.ones(2), "fold_1/stem.0.bias": torch.ones(1)}
+    assert is_segmentation_checkpoint(weights)
+    assert set(find_segmentation_weights(weights, "file")) == {"stem.0.weight", "stem.0.bias"}
+    with pytest.raises(CheckpointError, match="2 folds"):
+        find_segmentation_weights(weights | {"fold_2/stem.0.weight": torch.ones(2)}, "file")
+
+
 def test_weights_are_found_bare_and_in_a_training_checkpoint() -> None:
     weights = {"stem.0.weight": torch.ones(2)}
     assert find_segmentation_weights(weights, "file") == weights

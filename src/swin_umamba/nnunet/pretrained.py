@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
 from torch import nn
 
 from swin_umamba.errors import CheckpointError, TrainingError, UsageError
@@ -31,8 +33,8 @@ def locate_pretrained(given: str | Path) -> Path:
     Parameters
     ----------
     given
-        A file, a model folder of one fold, or a fold folder. Of a folder it is the final checkpoint, or the
-        first there is of latest, best and the kept ones.
+        A file, a model folder with one trained fold, or a fold folder. Of a folder it is the final
+        checkpoint, or the first there is of latest, best and the kept ones.
 
     Raises
     ------
@@ -86,7 +88,7 @@ def load_pretrained(network: nn.Module, path: Path, dataset_json: Mapping[str, A
             find_segmentation_weights(checkpoint, path),
             target,
             path,
-            same_classes=_same_classes(checkpoint, dataset_json),
+            same_classes=_same_classes(_dataset_json_of(checkpoint, path), dataset_json),
         )
         kind, lines = "trained segmentation network", report.lines()
     else:
@@ -150,13 +152,24 @@ def _checkpoint_in(folder: Path) -> Path:
     return checkpoints[0]
 
 
-def _same_classes(checkpoint: Mapping[str, Any], dataset_json: Mapping[str, Any]) -> bool | None:
-    """Return whether a checkpoint's heads mean what those of this data set mean; None if it does not say."""
+def _dataset_json_of(checkpoint: Mapping[str, Any], path: Path) -> Any:
+    """Return the description of the data set that a model was trained on, unchecked; None without one."""
+    if path.suffix == ".safetensors":
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get("dataset", "null")
+        try:
+            return json.loads(text)
+        except ValueError:
+            return None
     init_args = checkpoint.get("init_args")
-    theirs = init_args.get("dataset_json") if isinstance(init_args, Mapping) else None
+    return init_args.get("dataset_json") if isinstance(init_args, Mapping) else None
+
+
+def _same_classes(theirs: Any, ours: Mapping[str, Any]) -> bool | None:
+    """Return whether the heads mean the same by two descriptions; None if the first does not say."""
     if not isinstance(theirs, Mapping) or not isinstance(theirs.get("labels"), Mapping):
         return None
-    return _classes(theirs) == _classes(dataset_json)
+    return _classes(theirs) == _classes(ours)
 
 
 def _classes(dataset_json: Mapping[str, Any]) -> tuple[Any, Any]:

@@ -271,7 +271,7 @@ class PretrainingRun:
             sampler=sampler,
             num_workers=self.options.workers,
             collate_fn=collate,
-            pin_memory=False,
+            pin_memory=self.processes.device.type == "cuda",
         )
 
     def _autocast(self) -> AbstractContextManager[Any]:

@@ -66,17 +66,25 @@ class FineTuneReport:
 
 
 def is_segmentation_checkpoint(checkpoint: Mapping[str, Any]) -> bool:
-    """Return whether a file's content is a trained segmentation network: nnU-Net's or a bare state dict."""
-    return "network_weights" in checkpoint or any(name in checkpoint for name in _SIGNATURES.values())
+    """Return whether a file's content is a trained segmentation network.
+
+    That is a training checkpoint of nnU-Net, an exported model file, or a bare state dict.
+    """
+    names = {str(name).rpartition("/")[2] for name in checkpoint}
+    return "network_weights" in names or not names.isdisjoint(_SIGNATURES.values())
 
 
 def find_segmentation_weights(checkpoint: Mapping[str, Any], path: str | Path) -> dict[str, Tensor]:
-    """Return the state dict of a checkpoint: its entry "network_weights", or the checkpoint itself.
+    """Return the state dict of a checkpoint.
+
+    It is the entry "network_weights", or the checkpoint itself; in an exported model file its names begin with
+    ``fold_0/`` and so on.
 
     Raises
     ------
     CheckpointError
-        If there is no state dict, or it holds anything but finite floating-point tensors.
+        If there is no state dict, it is of several folds, or it holds anything but finite floating-point
+        tensors.
     """
     weights = checkpoint.get("network_weights", checkpoint)
     if not isinstance(weights, Mapping) or not weights:
@@ -101,7 +109,14 @@ def find_segmentation_weights(checkpoint: Mapping[str, Any], path: str | Path) -
             where=path,
             cure="give an earlier checkpoint of that training",
         )
-    return dict(weights)
+    folds = {name.rpartition("/")[0] for name in weights}
+    if len(folds) > 1:
+        raise CheckpointError(
+            f"the file holds the weights of {len(folds)} folds, and a training starts from one",
+            where=path,
+            cure="export one fold, or give the checkpoint of one",
+        )
+    return {name.rpartition("/")[2]: value for name, value in weights.items()}
 
 
 def convert_segmentation_weights(
@@ -122,8 +137,7 @@ def convert_segmentation_weights(
     path
         The file, for messages.
     same_classes
-        Whether the heads stand for the same classes in the same order; None if nobody knows, then equal
-        numbers count as equal classes.
+        Whether the heads stand for the same classes; None if nobody knows: then equal numbers are enough.
 
     Returns
     -------
