@@ -77,8 +77,8 @@ def is_segmentation_checkpoint(checkpoint: Mapping[str, Any]) -> bool:
 def find_segmentation_weights(checkpoint: Mapping[str, Any], path: str | Path) -> dict[str, Tensor]:
     """Return the state dict of a checkpoint.
 
-    It is the entry "network_weights", or the checkpoint itself; in an exported model file its names begin with
-    ``fold_0/`` and so on.
+    It is the entry "network_weights", or the checkpoint itself; in an exported model file its names begin
+    with ``fold_0/`` and so on.
 
     Raises
     ------
@@ -126,14 +126,12 @@ def convert_segmentation_weights(
     *,
     same_classes: bool | None = None,
 ) -> tuple[dict[str, Tensor], FineTuneReport]:
-    """Match the state dict of a trained network to one with perhaps other channels and classes.
+    """Match the state dict of a trained network to one with other channels or classes.
 
     Parameters
     ----------
-    source
-        State dict of the trained network.
-    target
-        State dict of the new network; only names and shapes are read.
+    source, target
+        State dicts of the trained and of the new network; of the latter only names and shapes are read.
     path
         The file, for messages.
     same_classes
