@@ -1,0 +1,101 @@
+"""The networks with ``from_pretrained``, ``save_pretrained`` and ``push_to_hub`` of the Hugging Face Hub.
+
+::
+
+    from swin_umamba.models.hub import SwinUMambaD
+
+    network = SwinUMambaD.from_pretrained("user/repository")  # or a local folder
+    network.save_pretrained("folder")
+    network.push_to_hub("user/repository")
+
+The methods are huggingface_hub's own (``PyTorchModelHubMixin``). They are mixed in here and not into the
+networks themselves, because a base class that is there only where some package is installed would make the
+same class differ from machine to machine, and because nobody else should pay for the import. The classes are
+subclasses of the networks with the same constructors and state dicts, so a trained network moves over with
+``load_state_dict``.
+
+Needs the extra ``hub``: ``pip install swin-umamba[hub]``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from swin_umamba.errors import CheckpointError, UsageError
+from swin_umamba.files import atomic_write
+from swin_umamba.models import swin_umamba, swin_umamba_d
+from swin_umamba.models.network import SegmentationNetwork
+from swin_umamba.weights.checkpoint import load_checkpoint
+
+try:
+    from huggingface_hub import PyTorchModelHubMixin
+except ImportError as error:
+    raise ImportError(
+        f"swin_umamba.models.hub needs huggingface_hub ({error}): pip install 'swin-umamba[hub]'"
+    ) from error
+
+TAGS = ["medical-imaging", "mamba", "image-segmentation"]
+
+
+class _HubMixin(PyTorchModelHubMixin):
+    """The mixin, with our way of reading and writing files: safe, atomic, and nothing left at random."""
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        from safetensors.torch import save_file
+
+        assert isinstance(self, SegmentationNetwork)
+        with atomic_write(save_directory / "model.safetensors") as temporary:
+            save_file({key: value.contiguous() for key, value in self.state_dict().items()}, temporary)
+
+    @classmethod
+    def _from_pretrained(cls, *, model_id: str, **kwargs: Any) -> Any:
+        try:
+            # Without memory of its own, so that sizes in config.json cost nothing until they are compared
+            # with the weights.
+            with torch.device("meta"):
+                return super()._from_pretrained(model_id=model_id, **kwargs)
+        except (TypeError, ValueError, UsageError) as error:
+            raise CheckpointError(
+                f"config.json and the arguments given describe no {cls.__name__}: {error}",
+                where=model_id,
+                cure="check that the model is one of this class",
+            ) from error
+
+    @classmethod
+    def _load_as_safetensor(cls, model: Any, model_file: str, map_location: str, strict: bool) -> Any:
+        """Fill the network with every tensor of the file, whatever ``strict`` says."""
+        weights = load_checkpoint(model_file, map_location)
+        try:
+            model.load_state_dict(weights, strict=True, assign=True)
+        except RuntimeError as error:
+            raise CheckpointError(
+                f"the weights do not fit {cls.__name__}: {error}",
+                where=model_file,
+                cure="check that config.json and the weights come from the same network",
+            ) from error
+        return model.eval()
+
+    _load_as_pickle = _load_as_safetensor
+
+
+class SwinUMamba(
+    swin_umamba.SwinUMamba,
+    _HubMixin,
+    library_name="swin-umamba",
+    pipeline_tag="image-segmentation",
+    tags=[*TAGS],
+):
+    """``SwinUMamba`` with the methods of the Hub."""
+
+
+class SwinUMambaD(
+    swin_umamba_d.SwinUMambaD,
+    _HubMixin,
+    library_name="swin-umamba",
+    pipeline_tag="image-segmentation",
+    tags=[*TAGS],
+):
+    """``SwinUMambaD`` with the methods of the Hub."""

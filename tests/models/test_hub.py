@@ -1,0 +1,157 @@
+"""Networks travel through the Hub's own methods and stay what they were."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_network import IN_CHANNELS, NUM_CLASSES, TINY
+
+from swin_umamba.errors import CheckpointError
+from swin_umamba.models import swin_umamba, swin_umamba_d
+
+huggingface_hub = pytest.importorskip("huggingface_hub")
+
+from swin_umamba.models import hub  # noqa: E402 - cannot be imported without huggingface_hub
+
+CASES = [
+    (hub.SwinUMamba, swin_umamba.SwinUMamba, TINY),
+    (hub.SwinUMamba, swin_umamba.SwinUMamba, {**TINY, "use_last_stage": False}),
+    (hub.SwinUMambaD, swin_umamba_d.SwinUMambaD, TINY),
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A tiny SwinUMambaD as it was saved."""
+    hub.SwinUMambaD(IN_CHANNELS, NUM_CLASSES, **TINY).save_pretrained(tmp_path / "saved")
+    return tmp_path / "saved"
+
+
+@pytest.mark.parametrize(("of_hub", "plain", "arguments"), CASES)
+def test_round_trip(of_hub: Any, plain: Any, arguments: dict[str, Any], tmp_path: Path) -> None:
+    network = of_hub(IN_CHANNELS, num_classes=NUM_CLASSES, **arguments).eval()
+    assert isinstance(network, plain)
+    network.save_pretrained(tmp_path / "saved")
+    assert sorted(os.listdir(tmp_path / "saved")) == ["README.md", "config.json", "model.safetensors"]
+    other = of_hub.from_pretrained(tmp_path / "saved")
+    given = {"in_channels": IN_CHANNELS, "num_classes": NUM_CLASSES, **arguments}
+    config = json.loads((tmp_path / "saved/config.json").read_text())
+    assert {key: config[key] for key in given} == json.loads(json.dumps(given))
+    assert not other.training
+    assert list(other.state_dict()) == list(network.state_dict())
+    assert all(parameter.requires_grad for parameter in other.parameters())
+    for key, value in network.state_dict().items():
+        assert torch.equal(other.state_dict()[key], value), key
+        assert other.state_dict()[key].dtype == value.dtype
+    image = torch.randn(1, IN_CHANNELS, 40, 32)
+    with torch.no_grad():
+        for ours, theirs in zip(other(image), network(image), strict=True):
+            assert torch.equal(ours, theirs)
+    other.save_pretrained(tmp_path / "again")
+    for name in ("config.json", "model.safetensors"):
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "saved" / name).read_bytes()
+    # A network without the Hub's methods has the same names, and trains on from there.
+    plain(IN_CHANNELS, NUM_CLASSES, **arguments).load_state_dict(other.state_dict())
+    other.train()(image)[0].sum().backward()
+
+
+def test_arguments_given_win_over_the_saved_ones(folder: Path) -> None:
+    assert hub.SwinUMambaD.from_pretrained(folder).deep_supervision
+    assert not hub.SwinUMambaD.from_pretrained(folder, deep_supervision=False).deep_supervision
+
+
+def test_weights_in_torchs_own_format(folder: Path) -> None:
+    network = hub.SwinUMambaD.from_pretrained(folder)
+    torch.save(network.state_dict(), folder / "pytorch_model.bin")
+    with torch.device("meta"):
+        other = hub.SwinUMambaD(IN_CHANNELS, NUM_CLASSES, **TINY)
+    other = hub.SwinUMambaD._load_as_pickle(other, str(folder / "pytorch_model.bin"), "cpu", False)
+    assert all(torch.equal(a, b) for a, b in zip(other.parameters(), network.parameters(), strict=True))
+
+    class Payload:
+        def __reduce__(self) -> tuple[object, ...]:
+            return os.mkdir, (str(folder / "executed"),)
+
+    torch.save({"x": Payload()}, folder / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match="mkdir"):
+        hub.SwinUMambaD._load_as_pickle(other, str(folder / "pytorch_model.bin"), "cpu", False)
+    assert not (folder / "executed").exists()
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({"num_classes": NUM_CLASSES + 1}, "do not fit SwinUMambaD(.|\n)*size mismatch"),
+        ({"depths": [1, 1, 1, 1]}, "Unexpected key"),
+        ({"depths": [1, 3, 1, 1]}, "Missing key"),
+        ({"features_per_stage": [8_000_000, 12_000_000, 16_000_000, 20_000_000]}, "size mismatch"),
+        ({"depths": "deep"}, "describe no SwinUMambaD"),
+        ({"depths": [1, 2]}, "describe no SwinUMambaD"),
+        ({"in_channels": None}, "describe no SwinUMambaD"),
+    ],
+)
+def test_a_config_that_does_not_fit(folder: Path, entries: dict[str, Any], message: str) -> None:
+    """Not even with huggingface_hub's default, ``strict=False``, may anything stay at random."""
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | entries))
+    with pytest.raises(CheckpointError, match=message):
+        hub.SwinUMambaD.from_pretrained(folder)
+
+
+def test_damaged_weights(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(CheckpointError, match=r"damaged(.|\n)*model\.safetensors"):
+        hub.SwinUMambaD.from_pretrained(folder)
+    path.unlink()
+    with pytest.raises(CheckpointError, match="no checkpoint file"):
+        hub.SwinUMambaD.from_pretrained(folder)
+
+
+def test_push(monkeypatch: pytest.MonkeyPatch) -> None:
+    pushed: dict[str, Any] = {}
+
+    class Api:
+        def __init__(self, token: str | None = None) -> None:
+            pass
+
+        def create_repo(self, repo_id: str, **_: Any) -> Any:
+            return huggingface_hub.RepoUrl(f"https://huggingface.co/{repo_id}")
+
+        def upload_folder(self, *, repo_id: str, folder_path: Path, **_: Any) -> str:
+            pushed.update(repo_id=repo_id, files=sorted(os.listdir(folder_path)))
+            pushed["card"] = (folder_path / "README.md").read_text()
+            return "done"
+
+    monkeypatch.setattr("huggingface_hub.hub_mixin.HfApi", Api)
+    network = hub.SwinUMambaD(IN_CHANNELS, NUM_CLASSES, **TINY)
+    assert network.push_to_hub("user/repository") == "done"
+    assert pushed["repo_id"] == "user/repository"
+    assert pushed["files"] == ["README.md", "config.json", "model.safetensors"]
+    assert "library_name: swin-umamba" in pushed["card"]
+
+
+def test_networks_work_without_huggingface_hub() -> None:
+    code = (
+        "import sys; sys.modules['huggingface_hub'] = None\n"
+        "from swin_umamba import create_model\n"
+        "assert 'swin_umamba.models.hub' not in sys.modules\n"
+        "create_model('swin_umamba_d', depths=(1, 1, 1, 1), features_per_stage=(8, 8, 8, 8))\n"
+        "try:\n    import swin_umamba.models.hub\n"
+        "except ImportError as error:\n    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "pip install 'swin-umamba[hub]'" in done.stdout
+
+
+def test_the_networks_themselves_do_not_import_it() -> None:
+    code = "import sys, swin_umamba.models.registry; print('huggingface_hub' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
