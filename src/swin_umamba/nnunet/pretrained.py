@@ -59,7 +59,7 @@ def locate_pretrained(given: str | Path) -> Path:
 
 
 def load_pretrained(network: nn.Module, path: Path, dataset_json: Mapping[str, Any]) -> list[str]:
-    """Put ImageNet weights, or those of a trained model, into a network.
+    """Put the weights of a VMamba classifier, or of a trained model, into a network.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def load_pretrained(network: nn.Module, path: Path, dataset_json: Mapping[str, A
         kind, lines = "trained segmentation network", report.lines()
     else:
         weights, imagenet_report = convert_imagenet_weights(find_state_dict(checkpoint, path), target, path)
-        kind, lines = "ImageNet classifier", _imagenet_lines(imagenet_report)
+        kind, lines = "VMamba classifier", _imagenet_lines(imagenet_report)
     network.load_state_dict(weights, strict=False)
     return [f"The network starts from {path} ({kind}): {lines[0]}", *lines[1:]]
 

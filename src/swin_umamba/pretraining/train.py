@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from swin_umamba.errors import CheckpointError, TrainingError
+from swin_umamba.errors import CheckpointError, TrainingError, UsageError
 from swin_umamba.files import check_output_folder
 from swin_umamba.pretraining.distributed import joined_processes
 from swin_umamba.pretraining.images import find_images
@@ -133,7 +133,15 @@ def _options(
         raise CheckpointError(
             "this is no checkpoint of pretraining", where=checkpoint, cure="start anew with --overwrite"
         )
-    return PretrainOptions.from_stored(state["options"]).continued_with(given), state
+    try:
+        stored = PretrainOptions.from_stored(state["options"])
+    except (TypeError, UsageError) as error:
+        raise CheckpointError(
+            f"the options of the run are damaged: {error}",
+            where=checkpoint,
+            cure="start anew with --overwrite",
+        ) from error
+    return stored.continued_with(given), state
 
 
 def _announce(run: PretrainingRun) -> None:
