@@ -214,6 +214,16 @@ def test_the_encoder_gets_its_own_learning_rate(planned_dataset: Dataset, traine
     assert [rest["lr"], encoder["lr"]] == pytest.approx([5.05e-5, 5.5e-6])
 
 
+def test_an_encoder_that_is_never_trained_is_warned_about(
+    planned_dataset: Dataset, trained: dict[str, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    train(planned_dataset, pretrained=str(trained[PLAIN]), **SHORT)
+    assert "the encoder stays frozen in all 1 epochs" in caplog.text
+    caplog.clear()
+    train(planned_dataset, pretrained=str(trained[PLAIN]), frozen_epochs=0, overwrite=True, **SHORT)
+    assert "frozen" not in caplog.text
+
+
 def test_fine_tuning_goes_on_without_the_file(
     planned_dataset: Dataset, trained: dict[str, Path], tmp_path: Path
 ) -> None:

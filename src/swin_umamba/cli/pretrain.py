@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.epilog = (
         "several GPUs: torchrun --nproc-per-node N -m swin_umamba.cli.main pretrain ...; several hosts: the "
-        "same with torchrun's --nnodes and --rdzv-endpoint"
+        "same with torchrun's --nnodes and --rdzv-endpoint, and images and output on a shared file system"
     )
 
 

@@ -122,6 +122,11 @@ class SwinUMambaTrainer(RobustTrainer):
                 "either",
             )
         super().on_train_start()
+        if self.frozen_epochs >= self.num_epochs and self.local_rank == 0:
+            logger.warning(
+                "the encoder stays frozen in all %d epochs; to train it, give fewer --freeze-encoder-epochs",
+                self.num_epochs,
+            )
 
     def start_from(self, path: Path) -> None:
         """Put the weights of a file into the network and say what became of each tensor."""

@@ -57,21 +57,20 @@ def pretrain(
     network_kwargs: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> PretrainResult:
-    """Train a VMamba-Tiny classifier on folders of pictures and write its weights for the networks' encoder.
+    """Train a VMamba-Tiny classifier on folders of pictures; its encoder is the networks'.
 
     Parameters
     ----------
     data
         Folder of the images, see ``find_images``.
     output
-        Folder for ``backbone.pth``, rewritten whenever the validation is better than before, and
-        ``checkpoint_latest.pth``, rewritten after each epoch.
+        Gets ``backbone.pth``, the weights with the best validation, and ``checkpoint_latest.pth``.
     continue_training
         Go on from ``checkpoint_latest.pth`` with the options of the first run.
     overwrite
         Replace an earlier run.
     network_kwargs
-        Arguments of ``VMambaClassifier``; the networks need the default sizes.
+        Arguments of ``VMambaClassifier``; the networks need the defaults.
     **options
         Fields of ``PretrainOptions``.
 
