@@ -46,7 +46,7 @@ def test_only_what_was_given_is_passed_on(training: FakeTraining, command: list[
     assert main(command) == 0
     assert training.options == {}
     given = "--fold all --epochs 5 --iterations 3 --patch-size 64 96 --learning-rate 1e-3 --npz --continue "
-    given += "--freeze-encoder-epochs 4 --encoder-learning-rate 1e-5"
+    given += "--adapt-first-convolution --freeze-encoder-epochs 4 --encoder-learning-rate 1e-5"
     assert main([*command, *given.split(), "--pretrained", "none", "--json"]) == 0
     assert training.options == {
         "fold": "all",
@@ -56,6 +56,7 @@ def test_only_what_was_given_is_passed_on(training: FakeTraining, command: list[
         "learning_rate": 1e-3,
         "encoder_learning_rate": 1e-5,
         "frozen_epochs": 4,
+        "adapt_first_convolution": True,
         "npz": True,
         "continue_training": True,
         "pretrained": "none",

@@ -141,6 +141,32 @@ def test_other_channels_and_classes_are_adapted_and_said_so(
     assert torch.equal(state["stem.1.weight"], weights["stem.1.weight"])
 
 
+@pytest.mark.parametrize("adapts", [True, False])
+def test_a_backbone_of_our_own_pretraining(planned_dataset: Dataset, tmp_path: Path, adapts: bool) -> None:
+    from swin_umamba.pretraining.classifier import VMambaClassifier, public_state_dict
+
+    sizes = {"depths": [1, 1, 1, 1], "features_per_stage": [8, 16, 24, 32], "d_state": 2}
+    weights = public_state_dict(VMambaClassifier(3, 5, **sizes))
+    save_checkpoint(tmp_path / "backbone.pth", {"model": weights})
+    trainer = make_trainer(
+        planned_dataset,
+        DAGGER,
+        num_channels=1,
+        pretrained=str(tmp_path / "backbone.pth"),
+        adapt_first_convolution=adapts,
+    )
+    trainer.initialize()
+    state = trainer.network.state_dict()
+    projection = "patch_embed.proj.weight"
+    adapted = weights[projection].sum(dim=1, keepdim=True)
+    assert torch.allclose(state[f"vssm_encoder.{projection}"], adapted) is adapts
+    norm = "layers.0.blocks.0.ln_1.weight"
+    assert torch.equal(state[f"vssm_encoder.{norm}"], weights[norm])
+    log = Path(trainer.log_file).read_text()
+    assert "(VMamba classifier)" in log
+    assert ("3 input channels in the file, 1 here" in log) is adapts
+
+
 @pytest.mark.parametrize(("labels", "new_heads"), [((), 0), (("background", "dark", "bright"), 8)])
 def test_an_exported_model_says_what_its_classes_are(
     planned_dataset: Dataset,

@@ -75,6 +75,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "or model folder; its channels and classes may be others), or none for random weights",
     )
     option(
+        "--adapt-first-convolution",
+        action="store_true",
+        help="make the dagger's first convolution from the ImageNet one for other than 3 channels, too",
+    )
+    option(
         "--schedule",
         choices=("paper", "annealed"),
         help="paper (default): the cosine ends at epoch 1000 however many are trained; annealed: at the last",

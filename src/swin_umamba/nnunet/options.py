@@ -13,6 +13,7 @@ ENVIRONMENT_PREFIX = "SWIN_UMAMBA_"
 
 ENVIRONMENT_FIELDS = (
     "pretrained",
+    "adapt_first_convolution",
     "epochs",
     "iterations_per_epoch",
     "validation_iterations",
@@ -61,6 +62,9 @@ class TrainingOptions:
     pretrained
         What the network starts from: an ImageNet checkpoint of VMamba-Tiny, or a trained model (a checkpoint
         or a model folder), or ``"none"``.
+    adapt_first_convolution
+        For images with another number of channels than ImageNet's: make the first convolution of
+        Swin-UMamba-dagger from the ImageNet one instead of leaving it random, as the published code does.
     schedule
         ``"paper"``: the cosine reaches its end at epoch 1000, however many are trained;
         ``"annealed"``: at the last epoch.
@@ -93,6 +97,7 @@ class TrainingOptions:
     patch_size: tuple[int, int] | None = None
     frozen_epochs: int | None = None
     pretrained: str | None = None
+    adapt_first_convolution: bool = False
     schedule: str = "paper"
     seed: int | None = None
     workers: int | None = None
@@ -186,7 +191,7 @@ def check_patch_size(patch_size: tuple[int, int]) -> None:
 def _parse(name: str, text: str) -> Any:
     if name in ("pretrained", "schedule"):
         return text
-    if name == "overwrite":
+    if name in ("overwrite", "adapt_first_convolution"):
         return text.lower() in ("1", "true", "yes")
     try:
         return float(text) if name.endswith("learning_rate") else int(text)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from torch import nn
 from swin_umamba.errors import CheckpointError, TrainingError, UsageError
 from swin_umamba.nnunet.resume import existing_checkpoints
 from swin_umamba.weights.checkpoint import load_checkpoint
-from swin_umamba.weights.convert import LoadReport, convert_imagenet_weights, find_state_dict
+from swin_umamba.weights.convert import convert_imagenet_weights, find_state_dict
 from swin_umamba.weights.fine_tune import (
     convert_segmentation_weights,
     find_segmentation_weights,
@@ -58,7 +57,13 @@ def locate_pretrained(given: str | Path) -> Path:
     )
 
 
-def load_pretrained(network: nn.Module, path: Path, dataset_json: Mapping[str, Any]) -> list[str]:
+def load_pretrained(
+    network: nn.Module,
+    path: Path,
+    dataset_json: Mapping[str, Any],
+    *,
+    adapt_first_convolution: bool = False,
+) -> list[str]:
     """Put the weights of a VMamba classifier, or of a trained model, into a network.
 
     Parameters
@@ -69,6 +74,9 @@ def load_pretrained(network: nn.Module, path: Path, dataset_json: Mapping[str, A
         The file.
     dataset_json
         Description of the new data set; heads of a trained model are only kept if their classes are the same.
+    adapt_first_convolution
+        Adapt that of a classifier, too, where the published code leaves it random; see
+        ``convert_imagenet_weights``. That of a trained model always is.
 
     Returns
     -------
@@ -92,8 +100,13 @@ def load_pretrained(network: nn.Module, path: Path, dataset_json: Mapping[str, A
         )
         kind, lines = "trained segmentation network", report.lines()
     else:
-        weights, imagenet_report = convert_imagenet_weights(find_state_dict(checkpoint, path), target, path)
-        kind, lines = "VMamba classifier", _imagenet_lines(imagenet_report)
+        weights, imagenet_report = convert_imagenet_weights(
+            find_state_dict(checkpoint, path),
+            target,
+            path,
+            adapt_first_convolution=adapt_first_convolution,
+        )
+        kind, lines = "VMamba classifier", imagenet_report.lines()
     network.load_state_dict(weights, strict=False)
     return [f"The network starts from {path} ({kind}): {lines[0]}", *lines[1:]]
 
@@ -174,13 +187,3 @@ def _same_classes(theirs: Any, ours: Mapping[str, Any]) -> bool | None:
 
 def _classes(dataset_json: Mapping[str, Any]) -> tuple[Any, Any]:
     return dict(dataset_json["labels"]), dataset_json.get("regions_class_order")
-
-
-def _imagenet_lines(report: LoadReport) -> list[str]:
-    parts = Counter(".".join(name.split(".")[: 2 if "encoder." in name else 1]) for name in report.missing)
-    return [
-        f"{len(report.loaded)} tensors loaded, {len(report.skipped)} of the file skipped, "
-        f"{len(report.missing)} of the network as initialised",
-        *(f"  skipped: {name}: {why}" for name, why in report.skipped.items()),
-        *(f"  as initialised: {part} ({count} tensors)" for part, count in parts.items()),
-    ]

@@ -130,7 +130,12 @@ class SwinUMambaTrainer(RobustTrainer):
 
     def start_from(self, path: Path) -> None:
         """Put the weights of a file into the network and say what became of each tensor."""
-        lines = load_pretrained(self.bare_network(), path, self.dataset_json)
+        lines = load_pretrained(
+            self.bare_network(),
+            path,
+            self.dataset_json,
+            adapt_first_convolution=self.options.adapt_first_convolution,
+        )
         self.has_pretrained_weights = True
         for line in lines:
             self.print_to_log_file(line)

@@ -61,8 +61,8 @@ class nnUNetTrainer(RobustTrainer):
         """
         given = [
             name
-            for name in ("pretrained", "frozen_epochs", "encoder_learning_rate")
-            if getattr(self.options, name) not in (None, NO_WEIGHTS)
+            for name in ("pretrained", "adapt_first_convolution", "frozen_epochs", "encoder_learning_rate")
+            if getattr(self.options, name) not in (None, False, NO_WEIGHTS)
         ]
         if given:
             raise UsageError(
