@@ -6,6 +6,7 @@ import stat
 import warnings
 import zipfile
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -100,6 +101,24 @@ def test_damaged_and_foreign_files(tmp_path: Path) -> None:
             pytest.fail("it was unpacked")
     with pytest.raises(CheckpointError, match=r"no plans\.json"), unpacked_model(write(tmp_path / "b", "a")):
         pytest.fail("it was unpacked")
+
+
+def test_random_damage_is_reported_or_does_no_harm(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.zip", *GOOD, content=b"0123456789" * 20)
+    good, random = path.read_bytes(), Random(0)
+    outcomes = set()
+    for _ in range(400):
+        damaged = bytearray(good)
+        damaged[random.randrange(len(good))] = random.randrange(256)
+        path.write_bytes(damaged[: random.choice((None, random.randrange(len(good))))])
+        try:
+            with unpacked_model(path) as folder:
+                outcomes.add("unpacked")
+                assert all(file.read_bytes() == b"0123456789" * 20 for file in folder.glob("*.json"))
+        except CheckpointError:
+            outcomes.add("refused")
+    assert outcomes == {"unpacked", "refused"}
+    assert names(tmp_path) == ["a.zip"]
 
 
 def test_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

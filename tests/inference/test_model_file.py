@@ -120,7 +120,7 @@ def test_what_is_in_it(make_model: MakeModel, tmp_path: Path) -> None:
     assert card.startswith("---\nlibrary_name: swin-umamba\n")
     assert "# PlainConvUNet trained on Dataset999_Tiny\n" in card
     assert "| a\\|b 'c' # d | 1 |\n" in card
-    assert "1 channels (grey), 2d" in card
+    assert "- Input: 2d, channels grey\n" in card
 
 
 def test_nothing_is_written_if_the_model_could_not_predict(make_model: MakeModel, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import shutil
 import stat
@@ -57,11 +58,11 @@ def unpacked_model(path: str | Path) -> Iterator[Path]:
                     with archive.open(member) as source, target.open("wb") as copy:
                         shutil.copyfileobj(source, copy)
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeDecodeError) as error:
-            raise CheckpointError(
-                f"the file is damaged, incomplete or no zip archive: {error}",
-                where=path,
-                cure="copy or download it again, or unpack it yourself and give the folder",
-            ) from error
+            raise _damage(error, path) from error
+        except OSError as error:
+            if error.errno == errno.EINVAL:  # a damaged table of contents points before the file's start
+                raise _damage(error, path) from error
+            raise
         yield Path(folder)
 
 
@@ -119,6 +120,14 @@ def _check_space(members: list[zipfile.ZipInfo], folder: Path) -> None:
             where=folder,
             cure="make room, or set TMPDIR to a folder on a larger disk",
         )
+
+
+def _damage(error: Exception, path: Path) -> CheckpointError:
+    return CheckpointError(
+        f"the file is damaged, incomplete or no zip archive: {error}",
+        where=path,
+        cure="copy or download it again, or unpack it yourself and give the folder",
+    )
 
 
 def _refusal(why: str, path: Path) -> CheckpointError:

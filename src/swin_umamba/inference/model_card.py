@@ -36,8 +36,7 @@ def model_card(model: TrainedModel, channel_names: Sequence[str], folds: Sequenc
             "",
             f"- Network: {network}, {parameters:,} parameters, trained by {_plain(model.trainer_name)}",
             f"- Weights: {', '.join(folds)}" + (" (logits are averaged)" if len(folds) > 1 else ""),
-            f"- Input: {len(channel_names)} channels ({', '.join(map(_plain, channel_names))}), "
-            f"{model.configuration}",
+            f"- Input: {model.configuration}, channels {', '.join(map(_plain, channel_names))}",
             f"- Preprocessing: spacing {configuration['spacing']}, patch {configuration['patch_size']}, "
             f"normalisation {', '.join(configuration['normalization_schemes'])}",
             f"- Training images: {_plain(model.dataset_json.get('numTraining', 'number unknown'))}",
