@@ -13,6 +13,7 @@ import torch
 from swin_umamba.cli import doctor
 from swin_umamba.cli.doctor import Finding
 from swin_umamba.ops import ss2d_scan as scan_module
+from swin_umamba.ops.backend import BackendStatus
 
 
 def findings(check: object) -> dict[str, Finding]:
@@ -38,6 +39,19 @@ def test_backends_are_listed() -> None:
     assert findings(doctor.check_backends)["backend chunked"].detail.startswith("available")
 
 
+@pytest.mark.parametrize(("gpu", "status"), [(True, "warning"), (False, "ok")])
+def test_missing_cuda_kernels_matter_where_there_is_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, gpu: bool, status: str
+) -> None:
+    report = [BackendStatus("triton", False, "Triton cannot be used", "pip install triton")]
+    monkeypatch.setattr("swin_umamba.ops.backend.backend_report", lambda: report)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    found = findings(doctor.check_backends)["backend triton"]
+    assert found.status == status
+    assert found.detail == "not available: Triton cannot be used"
+    assert found.cure == ("pip install triton" if gpu else None)
+
+
 def test_the_scan_is_compared_with_the_reference() -> None:
     scan = findings(doctor.check_scan)["scan on cpu"]
     assert scan.status == "ok"
@@ -58,7 +72,7 @@ def test_a_wrong_scan_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_backend_that_cannot_run_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SWIN_UMAMBA_BACKEND", "triton")
+    monkeypatch.setenv("SWIN_UMAMBA_BACKEND", "mamba_ssm")
     assert findings(doctor.check_scan)["scan on cpu"].status == "error"
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -82,8 +86,84 @@ def test_automatic_choice_by_device_and_dtype() -> None:
     assert choose_backend(CPU, torch.float32) == single
     assert choose_backend(CPU, torch.bfloat16) == single
     assert choose_backend(CPU, torch.float64) == "chunked"
-    assert choose_backend(CUDA, torch.float32) == "chunked"
+    assert choose_backend(CUDA, torch.float64) == "chunked"
     assert choose_backend(MPS, torch.float32) == "chunked"
+
+
+@pytest.fixture
+def fresh_status() -> Iterator[None]:
+    """Backends looked up anew, in the machine that the test pretends to be."""
+    backend_status.cache_clear()
+    yield
+    backend_status.cache_clear()
+
+
+def set_capability(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int]) -> None:
+    """Pretend to be a machine with one CUDA device of this compute capability, and Triton."""
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    set_devices(monkeypatch, cuda=1)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    pretend_triton(monkeypatch, lambda: None)
+
+
+def pretend_triton(monkeypatch: pytest.MonkeyPatch, get_current_target: Callable[[], None]) -> None:
+    """Install a Triton of which only the driver is there."""
+    active = SimpleNamespace(get_current_target=get_current_target)
+    triton = SimpleNamespace(runtime=SimpleNamespace(driver=SimpleNamespace(active=active)))
+    monkeypatch.setitem(sys.modules, "triton", triton)
+
+
+@pytest.mark.usefixtures("fresh_status")
+def test_triton_is_the_choice_on_cuda_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_capability(monkeypatch, (9, 0))
+    assert choose_backend(CUDA, torch.float32) == "triton"
+    assert choose_backend(CUDA, torch.float16) == "triton"
+    assert choose_backend(CUDA, torch.float64) == "chunked"
+    with pytest.raises(BackendError, match="computes float32 on a CUDA device, not torch"):
+        choose_backend(CUDA, torch.float64, "triton")
+    with pytest.raises(BackendError, match="computes float32 on a CUDA device, not"):
+        choose_backend(CPU, torch.float32, "triton")
+
+
+@pytest.mark.usefixtures("fresh_status")
+def test_a_gpu_older_than_triton_supports_gets_the_portable_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_capability(monkeypatch, (6, 1))
+    assert choose_backend(CUDA, torch.float32) == "chunked"
+
+
+@pytest.mark.usefixtures("fresh_status")
+def test_a_gpu_without_triton_gets_the_portable_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_capability(monkeypatch, (9, 0))
+    monkeypatch.setitem(sys.modules, "triton", None)
+    assert choose_backend(CUDA, torch.float32) == "chunked"
+    with pytest.raises(BackendError, match="Triton cannot be used") as caught:
+        choose_backend(CUDA, torch.float32, "triton")
+    assert "pip install triton" in str(caught.value.cure)
+
+
+@pytest.mark.usefixtures("fresh_status")
+def test_a_gpu_without_a_compiler_gets_the_portable_backend_and_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> None:
+        raise RuntimeError("Failed to find C compiler.")
+
+    set_capability(monkeypatch, (9, 0))
+    pretend_triton(monkeypatch, fail)
+    assert choose_backend(CUDA, torch.float32) == "chunked"
+    assert "scans will be slow: Triton cannot build its launcher (Failed to find C compiler.)" in caplog.text
+    with pytest.raises(BackendError, match="Failed to find C compiler") as caught:
+        choose_backend(CUDA, torch.float32, "triton")
+    assert "python3-dev" in str(caught.value.cure)
+
+
+@pytest.mark.usefixtures("fresh_status")
+def test_triton_without_a_gpu_is_said_to_be_of_no_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    set_devices(monkeypatch)
+    pretend_triton(monkeypatch, lambda: None)
+    with pytest.raises(BackendError, match="no CUDA device is visible"):
+        choose_backend(CPU, torch.float32, "triton")
 
 
 @pytest.mark.usefixtures("without_numba")
@@ -110,12 +190,6 @@ def test_mistyped_backend_names_the_close_one() -> None:
     with pytest.raises(UsageError, match="unknown scan backend 'chunk'") as caught:
         choose_backend(CPU, torch.float32, "chunk")
     assert "did you mean 'chunked'" in str(caught.value.cure)
-
-
-def test_cuda_kernels_are_said_to_be_missing() -> None:
-    with pytest.raises(BackendError, match="not part of this version") as caught:
-        choose_backend(CUDA, torch.float32, "triton")
-    assert "chunked" in str(caught.value.cure)
 
 
 @pytest.mark.parametrize(("device", "dtype"), [(CPU, torch.float64), (CUDA, torch.float32)])

@@ -145,12 +145,15 @@ def check_processors() -> Iterator[Finding]:
 
 def check_backends() -> Iterator[Finding]:
     """Which scan backends there are."""
+    import torch
+
     from swin_umamba.ops.backend import backend_report
 
+    fast = ["native", "triton"] if torch.cuda.is_available() else ["native"]
     for backend in backend_report():
         available = "available" if backend.available else "not available"
-        # Without the CPU kernels everything still runs, but several times slower.
-        slow = backend.name == "native" and not backend.available
+        # Without the kernels of a device everything still runs, but several times slower.
+        slow = backend.name in fast and not backend.available
         yield Finding(
             f"backend {backend.name}",
             "warning" if slow else "ok",

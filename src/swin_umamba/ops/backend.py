@@ -5,7 +5,9 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib
+import logging
 import os
+import subprocess
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from types import ModuleType
@@ -14,12 +16,27 @@ import torch
 
 from swin_umamba.errors import BackendError, UsageError
 
-BACKENDS = ("reference", "chunked", "native", "triton")
+logger = logging.getLogger(__name__)
+
+BACKENDS = ("reference", "chunked", "native", "triton", "mamba_ssm")
 ENVIRONMENT_VARIABLE = "SWIN_UMAMBA_BACKEND"
 
+_COMPUTES = {
+    "native": "float32 on a CPU",
+    "triton": "float32 on a CUDA device",
+    "mamba_ssm": "float32 on a CUDA device",
+}
+
 _NATIVE_CURE = "install numba (pip install numba), or leave the backend out to use the portable one"
-_TRITON_REASON = "the CUDA kernels are not part of this version"
-_TRITON_CURE = 'leave the backend out, or ask for "chunked", which runs on CUDA too'
+_TRITON_CURE = "pip install triton (CUDA builds of PyTorch for Linux bring it), or leave the backend out"
+_LAUNCHER_CURE = (
+    "install gcc and the header files of Python (apt install gcc python3-dev), or leave the backend out"
+)
+_MAMBA_CURE = (
+    "build it with its CUDA extension (MAMBA_FORCE_BUILD=TRUE pip install --no-build-isolation mamba-ssm), "
+    "or leave the backend out"
+)
+_TRITON_CAPABILITY = (8, 0)  # the oldest GPUs that Triton supports, as compute capability
 
 
 @dataclass(frozen=True)
@@ -101,11 +118,13 @@ def _require_cuda(name: str, index: int) -> None:
 
 
 def compute_dtype(*dtypes: torch.dtype) -> torch.dtype:
-    """Dtype that a scan over tensors of these dtypes is computed in.
+    """Dtype that a scan over tensors of these dtypes is computed in: the policy for mixed precision.
 
-    The recurrence multiplies thousands of decays, which half precision cannot carry: float16 and bfloat16
-    are computed in float32, under autocast too, and only the result is cast back to the dtype of the
-    activation. One float64 tensor makes everything float64.
+    The recurrence multiplies thousands of decays, which half precision cannot carry. Hence, in every backend
+    and under autocast too, the projection of dt, its softplus, the exponentials, the states and all sums are
+    float32 for float16 and bfloat16 tensors, and only the result is cast back to the dtype of the
+    activation; each gradient has the dtype of its tensor. One float64 tensor makes everything float64.
+    Matrix products and convolutions around the scan are autocast's own business.
     """
     return functools.reduce(torch.promote_types, dtypes, torch.float32)
 
@@ -119,7 +138,8 @@ def choose_backend(device: torch.device, dtype: torch.dtype, requested: str | No
         Where the tensors are and what they hold. Half precision counts as float32 (`compute_dtype`).
     requested
         A name of ``BACKENDS``, or None for the automatic choice: the one that the environment variable
-        ``SWIN_UMAMBA_BACKEND`` names, else ``native`` for float32 on a CPU with numba, else ``chunked``.
+        ``SWIN_UMAMBA_BACKEND`` names, else for float32 ``native`` on a CPU with numba and ``triton`` on a
+        CUDA device with Triton, else ``chunked``. ``mamba_ssm`` is never chosen automatically.
 
     Raises
     ------
@@ -138,9 +158,8 @@ def _constant_backend_of_graph(device: torch.device, dtype: torch.dtype, request
     name, where = requested, "backend="
     if name is None:
         name, where = os.environ.get(ENVIRONMENT_VARIABLE) or None, ENVIRONMENT_VARIABLE
-    native_fits = device.type == "cpu" and compute_dtype(dtype) == torch.float32
     if name is None:
-        return "native" if native_fits and backend_status("native").available else "chunked"
+        return _fastest_backend(device, dtype)
 
     if name not in BACKENDS:
         close = difflib.get_close_matches(name, BACKENDS, n=1, cutoff=0.4)
@@ -153,13 +172,49 @@ def _constant_backend_of_graph(device: torch.device, dtype: torch.dtype, request
         raise BackendError(
             f"the scan backend {name!r} is missing: {status.reason}", where=where, cure=status.cure
         )
-    if name == "native" and not native_fits:
+    if name in _COMPUTES and not _fits(name, device, dtype):
         raise BackendError(
-            f"the scan backend 'native' computes float32 on a CPU, not {dtype} on {device.type}",
+            f"the scan backend {name!r} computes {_COMPUTES[name]}, not {dtype} on {device.type}",
             where=where,
             cure='use "chunked", or leave the backend out',
         )
     return name
+
+
+def _fastest_backend(device: torch.device, dtype: torch.dtype) -> str:
+    name = "triton" if device.type == "cuda" else "native"
+    if not _fits(name, device, dtype) or not _is_recent(device):
+        return "chunked"
+    status = backend_status(name)
+    if status.available:
+        return name
+    _warn_once(f"scans will be slow: {status.reason}; {status.cure}")
+    return "chunked"
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    logger.warning(message)
+
+
+def _fits(name: str, device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether the native, Triton or mamba_ssm kernels compute this dtype on this device."""
+    if compute_dtype(dtype) != torch.float32:
+        return False
+    if name == "triton" and _interpreting():
+        return device.type in ("cpu", "cuda")
+    return device.type == ("cpu" if name == "native" else "cuda")
+
+
+def _interpreting() -> bool:
+    """Whether Triton interprets its kernels, on the CPU and slowly; for tests."""
+    return os.environ.get("TRITON_INTERPRET") == "1"
+
+
+def _is_recent(device: torch.device) -> bool:
+    if device.type != "cuda" or not torch.cuda.is_available():
+        return True
+    return torch.cuda.get_device_capability(device) >= _TRITON_CAPABILITY
 
 
 @functools.cache
@@ -169,15 +224,45 @@ def backend_status(name: str) -> BackendStatus:
         return BackendStatus(name, True, "the recurrence as a loop over time, slow, for comparison")
     if name == "chunked":
         return BackendStatus(name, True, "plain PyTorch on any device")
-    if name == "triton":
-        return BackendStatus(name, False, _TRITON_REASON, _TRITON_CURE)
     try:
-        importlib.import_module("numba")
-        for operator in ("ss2d_scan", "selective_scan"):
-            load_backend(name, operator)
-    except (ImportError, OSError) as error:  # a damaged llvmlite fails with OSError
-        return BackendStatus(name, False, f"numba cannot be used ({error})", _NATIVE_CURE)
-    return BackendStatus(name, True, "float32 kernels for the CPU, compiled by numba")
+        return {"native": _native_status, "triton": _triton_status, "mamba_ssm": _mamba_status}[name]()
+    except (ImportError, OSError) as error:  # a damaged library fails with OSError
+        package, cure = {
+            "native": ("numba", _NATIVE_CURE),
+            "triton": ("Triton", _TRITON_CURE),
+            "mamba_ssm": ("mamba_ssm", _MAMBA_CURE),
+        }[name]
+        return BackendStatus(name, False, f"{package} cannot be used ({error})", cure)
+
+
+def _native_status() -> BackendStatus:
+    importlib.import_module("numba")
+    for operator in ("ss2d_scan", "selective_scan"):
+        load_backend("native", operator)
+    return BackendStatus("native", True, "float32 kernels for the CPU, compiled by numba")
+
+
+def _triton_status() -> BackendStatus:
+    triton = importlib.import_module("triton")
+    if _interpreting():
+        return BackendStatus("triton", True, "CUDA kernels, run slowly by Triton's interpreter")
+    if not torch.cuda.is_available():
+        cure = "use a machine with one, or leave the backend out"
+        return BackendStatus("triton", False, "no CUDA device is visible", cure)
+    try:
+        # Compiles the few lines that launch kernels, on the first call on a machine.
+        triton.runtime.driver.active.get_current_target()
+    except (RuntimeError, AssertionError, subprocess.CalledProcessError) as error:
+        reason = f"Triton cannot build its launcher ({error})"
+        return BackendStatus("triton", False, reason, _LAUNCHER_CURE)
+    return BackendStatus("triton", True, "float32 kernels for CUDA devices, compiled by Triton")
+
+
+def _mamba_status() -> BackendStatus:
+    module = importlib.import_module("mamba_ssm.ops.selective_scan_interface")
+    if getattr(module, "selective_scan_cuda", None) is None:
+        raise ImportError("it was installed without its CUDA extension selective_scan_cuda")
+    return BackendStatus("mamba_ssm", True, "the authors' CUDA extension, for comparison")
 
 
 def backend_report() -> list[BackendStatus]:

@@ -16,6 +16,7 @@ from torch import Tensor
 from swin_umamba.errors import UsageError
 from swin_umamba.ops.backend import choose_backend, compute_dtype, load_backend, without_autocast
 from swin_umamba.ops.checks import require_dimensions, require_floating_on_one_device, require_shape
+from swin_umamba.ops.mamba_ssm import selective_scan_mamba
 from swin_umamba.ops.reference import selective_scan_reference
 
 _INPUTS = (
@@ -88,6 +89,11 @@ def selective_scan(
         with without_autocast(u.device):
             y, last_state = selective_scan_reference(
                 u, delta, A, B, C, D, None, delta_bias, delta_softplus, return_last_state=True
+            )
+    elif backend == "mamba_ssm":
+        with without_autocast(u.device):
+            y, last_state = selective_scan_mamba(
+                u, delta, A, B, C, D, delta_bias, delta_softplus, return_last_state
             )
     else:
         y, last_state, _ = _selective_scan(u, delta, A, B, C, D, delta_bias, delta_softplus, backend)

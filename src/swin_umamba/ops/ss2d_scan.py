@@ -13,6 +13,7 @@ from torch import Tensor
 
 from swin_umamba.ops.backend import choose_backend, compute_dtype, load_backend, without_autocast
 from swin_umamba.ops.checks import require_dimensions, require_floating_on_one_device, require_shape
+from swin_umamba.ops.mamba_ssm import ss2d_scan_mamba
 from swin_umamba.ops.reference import ss2d_scan_reference
 
 _INPUTS = "Tensor x, Tensor x_dbl, Tensor dt_projs_weight, Tensor dt_projs_bias, Tensor A, Tensor D"
@@ -84,9 +85,14 @@ def ss2d_scan(
     dtype = compute_dtype(*(tensor.dtype for tensor in inputs.values()))
     backend = choose_backend(x.device, dtype, backend)
     tensors = [tensor.to(dtype) for tensor in inputs.values()]
-    if backend == "reference":
+    if backend == "triton":  # its kernels read half precision and compute in float32
+        tensors[:2] = [
+            tensor if tensor.dtype in (torch.float16, torch.bfloat16) else tensor.to(dtype)
+            for tensor in (x, x_dbl)
+        ]
+    if backend in ("reference", "mamba_ssm"):
         with without_autocast(x.device):
-            y = ss2d_scan_reference(*tensors)
+            y = (ss2d_scan_reference if backend == "reference" else ss2d_scan_mamba)(*tensors)
     else:
         save_states = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
         y, _ = _ss2d_scan(*tensors, save_states, backend)
@@ -111,7 +117,7 @@ def _require_shapes(
 
 def _new_states(x: Tensor, A: Tensor, save_states: bool, backend: str) -> Tensor:
     shape = load_backend(backend, "ss2d_scan").ss2d_scan_states_shape(*x.shape, A.shape[2])
-    return x.new_zeros(shape if save_states else (0, *shape[1:]))
+    return x.new_zeros(shape if save_states else (0, *shape[1:]), dtype=compute_dtype(x.dtype))
 
 
 # The states are for the backward alone: without ``save_states`` the tensor has no elements.

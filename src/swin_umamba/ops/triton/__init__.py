@@ -1,0 +1,14 @@
+"""The GPU kernels, written in Triton. Imported only when a scan runs on them.
+
+Both scans cut time into chunks that all run side by side, so that a single image fills a GPU:
+
+1. ``*_chunks.py``: what each chunk adds to the state if it starts from zero, and the sum of its step sizes;
+2. ``chain.py``: from these, one after the other, the state that enters each chunk;
+3. ``*_outputs.py``: every chunk again, from its true state, with the outputs.
+
+The backward does the same with the adjoint, which runs back in time, and then computes all gradients of a
+chunk (``*_gradients.py``) from the state that enters it and the gradient of the state that leaves it. States,
+step sizes, exponentials and sums are float32 whatever the tensors hold. Sums over chunks and channel blocks
+go through memory and are added up in a fixed order; no kernel uses an atomic addition, so equal inputs give
+equal bits on one device.
+"""

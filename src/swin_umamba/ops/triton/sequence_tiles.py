@@ -1,0 +1,43 @@
+"""Addresses in sequences (batch, dim, length), and the step sizes of a tile of them."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from swin_umamba.ops.triton.tiles import load_tile, softplus
+
+
+@triton.jit
+def channels_of_group_block(blocks, group_size, CHANNELS: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Channels of this program, whose second index counts the blocks of all groups, and their mask.
+
+    A block never reaches into the next group, so that all its channels use the same B and C.
+    """
+    group = tl.program_id(1) // blocks
+    within = (tl.program_id(1) % blocks) * CHANNELS + tl.arange(0, CHANNELS)
+    # As in ``tiles.channels_of_block``.
+    return tl.max_contiguous(group * group_size + within, 1), within < group_size
+
+
+@triton.jit
+def steps_of_chunk(chunk, CHUNK: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Numbers of the time steps of a chunk.
+
+    They do follow each other in memory. But told so, the compiler would part them among the threads, and
+    every scan would pass numbers between threads; so each thread reads its own 16 steps through the cache.
+    """
+    return tl.max_contiguous(chunk * CHUNK + tl.arange(0, CHUNK), 1)
+
+
+@triton.jit
+def step_sizes(  # type: ignore[no-untyped-def]
+    pointers, mask, bias, channel_mask, HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr
+):
+    """Step sizes of a tile, zero where masked; ``bias`` points to those of the channels."""
+    delta = load_tile(pointers, mask)
+    if HAS_BIAS:
+        delta += tl.load(bias, mask=channel_mask, other=0.0)[None, :]
+    if SOFTPLUS:
+        delta = softplus(delta)
+    return tl.where(mask, delta, 0.0)

@@ -1,0 +1,130 @@
+"""All gradients of the four-direction scan within a chunk, from both its ends.
+
+The states are computed again from the saved one that enters the chunk, the adjoint runs back from the
+gradient of the one that leaves it (``tiles.state_gradients``). With v the projected dt, s = sigmoid(v) and
+m_t the gradient of delta_t x_t::
+
+    grad_x_t = delta_t m_t + D grad_y_t                grad_D = sum over all pixels of grad_y x
+    grad_v_t = s_t (x_t m_t + gradient of delta_t by way of the decays)
+
+What is summed over more than a chunk and channel block goes into memory. The gradient of v is kept whole: the
+sums that make the gradients of the low-rank dt, of the projection and of its bias are matrix products, which
+a library computes many times faster than a kernel that adds up across threads.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from swin_umamba.ops.triton.image_tiles import pixels_of_path, projected_dt
+from swin_umamba.ops.triton.launch import CHUNK, channel_block, device_of, needs_wide_offsets, warps_of
+from swin_umamba.ops.triton.tiles import (
+    channels_of_block,
+    load_tile,
+    softplus,
+    softplus_slope,
+    state_gradients,
+)
+
+
+@triton.jit
+def ss2d_gradients_kernel(  # type: ignore[no-untyped-def]
+    grad_y, x, x_dbl, dt_projs_weight, dt_projs_bias, A, D, states, leaving, by_rows, grad_x, grad_dt,
+    partial_rows, partial_D, height, width, d_inner, chunks,
+    DT_RANK: tl.constexpr, D_STATE: tl.constexpr, CHUNK: tl.constexpr, CHANNELS: tl.constexpr,
+    BY_COLUMNS: tl.constexpr, WIDE: tl.constexpr,
+):  # fmt: skip
+    """One chunk and channel block of one image, in two directions."""
+    chunk = tl.program_id(0)
+    image = tl.program_id(2).to(tl.int64)
+    images = tl.num_programs(2)
+    length = height * width
+    channels = channels_of_block(CHANNELS)
+    channel_mask = channels < d_inner
+    positions = chunk * CHUNK + tl.arange(0, CHUNK)
+    row_mask = positions < length
+    mask = row_mask[:, None] & channel_mask[None, :]
+    pixels = pixels_of_path(positions, height, width, BY_COLUMNS, WIDE)
+    places = (pixels * d_inner)[:, None] + channels[None, :]
+    COLUMNS: tl.constexpr = DT_RANK + 2 * D_STATE
+    rows = pixels * (4 * COLUMNS)
+    first_pixel = image * height * width
+    first_place = first_pixel * d_inner
+    u = load_tile(x + first_place + places, mask)
+    grad_out = load_tile(grad_y + first_place + places, mask)
+    grad_u = tl.full((CHUNK, CHANNELS), 0.0, tl.float32)
+    if BY_COLUMNS == 0:
+        sums = partial_D + (image * chunks + chunk) * d_inner + channels
+        tl.store(sums, tl.sum(grad_out * u, axis=0), mask=channel_mask)
+
+    for back in tl.static_range(2):
+        k = BY_COLUMNS + 2 * back
+        inputs = x_dbl + (first_pixel * 4 + k) * COLUMNS
+        parameters = k * d_inner + channels
+        projected = projected_dt(
+            inputs, rows, row_mask, dt_projs_weight + parameters * DT_RANK, dt_projs_bias + parameters,
+            channel_mask, DT_RANK,
+        )  # fmt: skip
+        delta = tl.where(row_mask[:, None], softplus(projected), 0.0)
+        state = ((image * 4 + k) * chunks + chunk) * D_STATE * d_inner
+        B = inputs + DT_RANK
+        partial = ((tl.program_id(1) * images + image) * 4 + k) * 2 * D_STATE * length
+        partial_B = partial_rows + partial + positions
+        through_input, through_decay = state_gradients(
+            delta, u, grad_out, B, B + D_STATE, rows, row_mask, 1, A + parameters * D_STATE,
+            states + state + channels, leaving + state + channels, channel_mask, d_inner,
+            partial_B, partial_B + D_STATE * length.to(tl.int64), length, D_STATE, back == 1,
+        )  # fmt: skip
+        grad_u += delta * through_input
+        grad_u += tl.load(D + parameters, mask=channel_mask, other=0.0)[None, :] * grad_out
+        grad_projected = softplus_slope(delta) * (u * through_input + through_decay)
+        # (4, batch, pixels, channels): one matrix per direction.
+        offset = (k * images + image) * length * d_inner
+        tl.store(grad_dt + offset + places, grad_projected, mask=mask)
+    if BY_COLUMNS == 1:
+        grad_u += load_tile(by_rows + first_place + places, mask)
+    tl.store(grad_x + first_place + places, grad_u.to(grad_x.dtype.element_ty), mask=mask)
+
+
+def ss2d_gradients(
+    grad_y: Tensor,
+    x: Tensor,
+    x_dbl: Tensor,
+    dt_projs_weight: Tensor,
+    dt_projs_bias: Tensor,
+    A: Tensor,
+    D: Tensor,
+    states: Tensor,
+    leaving: Tensor,
+    by_rows: Tensor,
+    grad_x: Tensor,
+    grad_dt: Tensor,
+    partial_rows: Tensor,
+    partial_D: Tensor,
+) -> None:
+    """Fill the last five; turn ``leaving`` from gradients of states into the chunks' gradients of A.
+
+    Parameters
+    ----------
+    by_rows, grad_x
+        Shape of ``x``; the first is float32 and may be the second.
+    grad_dt
+        Gradient of the projected dt, shape (4, batch, height * width, d_inner).
+    partial_rows
+        Gradients of B and C, each summed over one block of channels, in the order of the path: shape (channel
+        blocks, batch, 4, 2 * d_state, height * width).
+    partial_D
+        Gradient of D of each chunk, the same for every direction: shape (batch, chunks, d_inner).
+    """
+    batch, height, width, d_inner = x.shape
+    block, chunks = channel_block(d_inner), states.shape[2]
+    with device_of(x):
+        for columns, target in ((0, by_rows), (1, grad_x)):
+            ss2d_gradients_kernel[(chunks, triton.cdiv(d_inner, block), batch)](
+                grad_y, x, x_dbl, dt_projs_weight, dt_projs_bias, A, D, states, leaving, by_rows, target,
+                grad_dt, partial_rows, partial_D, height, width, d_inner, chunks,
+                DT_RANK=dt_projs_weight.shape[2], D_STATE=A.shape[2], CHUNK=CHUNK, CHANNELS=block,
+                BY_COLUMNS=columns, WIDE=needs_wide_offsets(x, x_dbl), num_warps=warps_of(block),
+            )  # fmt: skip

@@ -1,0 +1,269 @@
+"""The Triton kernels against the float64 reference: outputs, every gradient, and what they must withstand.
+
+Without a GPU they run in Triton's interpreter on the CPU, which is slow: the shapes are small and ragged,
+with a last chunk of a few steps, a last channel block that is not full, and more than one of both.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from scan_inputs import detached, image_inputs, relative_error, sequence_inputs
+from torch import Tensor
+
+import swin_umamba.ops
+from swin_umamba.errors import BackendError
+from swin_umamba.ops.selective_scan import _selective_scan, _selective_scan_backward, selective_scan
+from swin_umamba.ops.ss2d_scan import _ss2d_scan, _ss2d_scan_backward, ss2d_scan
+
+pytest.importorskip("triton", reason="Triton is not installed")
+from triton_interpreter import DEVICE, fast_interpreter  # noqa: F401
+
+FLOAT32_TOLERANCE = 2e-6  # of the largest number of each tensor
+# The rounding of the result itself. The interpreter cuts bfloat16 off where a GPU rounds to the nearest.
+HALF_TOLERANCE = {torch.bfloat16: 2**-8 if DEVICE.type == "cuda" else 2**-7, torch.float16: 2**-11}
+pytestmark = pytest.mark.usefixtures("fast_interpreter", "nan_in_fresh_memory")
+
+Inputs = dict[str, Tensor]
+
+
+def on_device(inputs: Inputs, dtypes: dict[str, torch.dtype] | None = None) -> Inputs:
+    """Float32 copies, or of other dtypes for some, that require gradients."""
+    dtypes = dtypes or {}
+    return {
+        name: tensor.detach().to(DEVICE, dtypes.get(name, torch.float32)).requires_grad_()
+        for name, tensor in inputs.items()
+    }
+
+
+def compare(
+    scan: Callable[..., Any], inputs: Inputs, dtypes: dict[str, torch.dtype] | None = None
+) -> dict[str, float]:
+    """Relative errors of the outputs and all gradients against the reference in float64."""
+    given = on_device(inputs, dtypes)
+    exact = {name: tensor.detach().cpu().double().requires_grad_() for name, tensor in given.items()}
+    results = {}
+    weights: list[Tensor] = []
+    for backend, tensors in (("reference", exact), ("triton", given)):
+        outputs = scan(**tensors, backend=backend)
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        weights = weights or [torch.randn(output.shape).to(given["A"].dtype) for output in outputs]
+        cotangents = [weight.to(output) for weight, output in zip(weights, outputs, strict=True)]
+        gradients = torch.autograd.grad(outputs, list(tensors.values()), cotangents)
+        names = [f"output {i}" for i in range(len(outputs))] + [f"gradient of {name}" for name in tensors]
+        results[backend] = dict(zip(names, [*outputs, *gradients], strict=True))
+    return {
+        name: relative_error(value.cpu(), results["reference"][name])
+        for name, value in results["triton"].items()
+    }
+
+
+def check(errors: dict[str, float], tolerance: float = FLOAT32_TOLERANCE) -> None:
+    assert max(errors.values()) < tolerance, errors
+
+
+IMAGES = {
+    "ragged": (5, 7, {"d_state": 3}),
+    "one state": (4, 5, {"d_state": 1, "d_inner": 33}),
+    "one pixel": (1, 1, {"d_state": 2}),
+    "one row": (1, 17, {"batch": 1, "d_state": 2}),
+    "one column": (33, 1, {"batch": 1, "d_state": 2}),
+    "two channel blocks": (3, 4, {"batch": 1, "d_inner": 130, "d_state": 2}),
+    "16 states": (3, 6, {"batch": 1, "d_inner": 40, "d_state": 16, "dt_rank": 5}),
+    "64 states": (3, 3, {"batch": 1, "d_state": 64}),
+}
+
+
+@pytest.mark.parametrize("case", IMAGES)
+def test_images_agree_with_the_reference(case: str) -> None:
+    height, width, options = IMAGES[case]
+    check(compare(ss2d_scan, image_inputs(height, width, **options)))
+
+
+SEQUENCES = {
+    "ragged": (35, {}),
+    "one step": (1, {}),
+    "one state": (18, {"d_state": 1, "groups": 1}),
+    "two channel blocks in each of two groups": (7, {"batch": 1, "dim": 260, "d_state": 1}),
+    "16 states": (17, {"batch": 1, "dim": 34, "d_state": 16, "groups": 1}),
+    "64 states": (9, {"batch": 1, "d_state": 64}),
+}
+
+
+@pytest.mark.parametrize("case", SEQUENCES)
+def test_sequences_agree_with_the_reference(case: str) -> None:
+    length, options = SEQUENCES[case]
+
+    def scan(**tensors: Any) -> Any:
+        return selective_scan(**tensors, delta_softplus=True, return_last_state=True)
+
+    check(compare(scan, sequence_inputs(length, **options)))
+
+
+@pytest.mark.parametrize("absent", [("D",), ("delta_bias",), ("z",), ("D", "z", "delta_bias")], ids=str)
+def test_sequences_without_an_option(absent: tuple[str, ...]) -> None:
+    inputs = {name: tensor for name, tensor in sequence_inputs(19, batch=1).items() if name not in absent}
+    if "delta_bias" in inputs:
+        inputs["delta_bias"].data.abs_()  # a step size must not be negative
+    check(compare(selective_scan, inputs))
+
+
+@pytest.mark.parametrize("dtype", list(HALF_TOLERANCE), ids=str)
+def test_images_in_half_precision(dtype: torch.dtype) -> None:
+    """The kernels read half precision; only what they return is rounded to it."""
+    halves = {"x": dtype, "x_dbl": dtype}
+    errors = compare(ss2d_scan, image_inputs(5, 5, d_state=3), halves)
+    rounded = {name: error for name, error in errors.items() if name.split()[-1] in ("0", "x", "x_dbl")}
+    check(rounded, HALF_TOLERANCE[dtype])
+
+
+def test_half_precision_is_computed_in_float32() -> None:
+    """Whether x comes in half precision or as the same numbers in float32 does not matter to the sums."""
+    half = on_device(image_inputs(3, 6, batch=1), {"x": torch.float16, "x_dbl": torch.float16})
+    single = {name: tensor.detach().float().requires_grad_() for name, tensor in half.items()}
+    y, exact = ss2d_scan(**half, backend="triton"), ss2d_scan(**single, backend="triton")
+    assert y.dtype == torch.float16
+    assert torch.equal(y, exact.half())
+    weight = torch.randn_like(y)
+    gradients = torch.autograd.grad(y, list(half.values()), weight)
+    expected = torch.autograd.grad(exact, list(single.values()), weight.float())
+    for (name, tensor), gradient, value in zip(half.items(), gradients, expected, strict=True):
+        assert gradient.dtype == tensor.dtype
+        assert torch.equal(gradient, value.to(tensor.dtype)), name
+
+
+@pytest.mark.parametrize("rate", [1.0, 16.0, 1e4])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_hard_decays_in_images(rate: float, dtype: torch.dtype) -> None:
+    """Steps from 1e-6 to 50 with decays down to exp(-500000), next to each other."""
+    inputs = image_inputs(5, 8, batch=1, d_state=2, dt_rank=1)
+    inputs["x_dbl"].data[..., 0].mul_(30)
+    inputs["A"].data.fill_(-rate)
+    errors = compare(ss2d_scan, inputs, {"x": dtype, "x_dbl": dtype})
+    check(errors, FLOAT32_TOLERANCE if dtype == torch.float32 else HALF_TOLERANCE[dtype])
+
+
+def test_hard_decays_in_sequences() -> None:
+    inputs = sequence_inputs(40, batch=1)
+    inputs["A"].data.copy_(-torch.tensor([1e-3, 16.0, 1e4]).expand(6, 3))
+    inputs["delta"].data.copy_(torch.logspace(-6, 1.7, 40)[torch.randperm(40)].expand(1, 6, 40))
+    del inputs["delta_bias"]
+    check(compare(selective_scan, inputs))
+
+
+def test_tiny_steps_keep_their_digits() -> None:
+    """softplus(-15) is 3e-7: computed as log(1 + exp) in float32 it would be off by a tenth."""
+    inputs = image_inputs(4, 5, batch=1)
+    inputs["dt_projs_bias"].data.fill_(-15.0)
+    inputs["D"].data.zero_()
+    check(compare(ss2d_scan, inputs))
+
+
+def test_strided_and_expanded_tensors() -> None:
+    x, x_dbl, weight, bias, A, D = detached(on_device(image_inputs(3, 5, batch=1)))
+    strided = (x.mT.contiguous().mT, x_dbl.transpose(1, 2).contiguous().transpose(1, 2))
+    shared_A = A[:1].expand(4, -1, -1)
+    expected = ss2d_scan(x, x_dbl, weight, bias, shared_A.contiguous(), D, backend="triton")
+    assert not strided[0].is_contiguous()
+    assert torch.equal(ss2d_scan(*strided, weight, bias, shared_A, D, backend="triton"), expected)
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 4), (2, 0, 4), (2, 3, 0)])
+def test_empty_images(shape: tuple[int, int, int]) -> None:
+    batch, height, width = shape
+    inputs = on_device(image_inputs(height, width, batch=batch))
+    y = ss2d_scan(**inputs, backend="triton")
+    assert y.shape == inputs["x"].shape
+    y.sum().backward()
+    for tensor in inputs.values():
+        assert tensor.grad is not None
+        assert torch.equal(tensor.grad, torch.zeros_like(tensor))
+
+
+def test_equal_inputs_give_equal_bits() -> None:
+    inputs = on_device(image_inputs(2, 9, d_inner=40, d_state=2))
+    runs = []
+    for _ in range(2):
+        y = ss2d_scan(**inputs, backend="triton")
+        runs.append([y, *torch.autograd.grad(y.square().sum(), list(inputs.values()))])
+    for first, second in zip(*runs, strict=True):
+        assert torch.equal(first, second)
+
+
+def test_no_kernel_uses_an_atomic_operation() -> None:
+    """The structural half of determinism: nothing is ever added up in the order in which threads arrive."""
+    sources = sorted((Path(swin_umamba.ops.__file__).parent / "triton").glob("*.py"))
+    assert len(sources) >= 10
+    for path in sources:
+        assert not re.search(r"\batomic_\w+\(|tl\.atomic|index_add|scatter_add", path.read_text()), path.name
+
+
+def test_states_are_saved_only_for_the_backward() -> None:
+    tensors = detached(on_device(image_inputs(4, 5, batch=1)))
+    y, states = _ss2d_scan(*tensors, True, "triton")
+    assert states.shape == (1, 4, 2, 3, 6)  # two chunks of 16 pixels
+    assert states.dtype == torch.float32
+    z, nothing = _ss2d_scan(*tensors, False, "triton")
+    assert nothing.numel() == 0
+    assert nothing.untyped_storage().nbytes() == 0
+    assert torch.equal(y, z)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_operators_keep_the_rules_of_torch_library(dtype: torch.dtype) -> None:
+    inputs = on_device(image_inputs(2, 9, batch=1, d_state=1), {"x": dtype, "x_dbl": dtype})
+    checks = ("test_schema", "test_autograd_registration", "test_faketensor")
+    torch.library.opcheck(_ss2d_scan, (*inputs.values(), True, "triton"), test_utils=checks)
+    tensors = detached(inputs)
+    y, states = _ss2d_scan(*tensors, True, "triton")
+    torch.library.opcheck(
+        _ss2d_scan_backward, (torch.randn_like(y), states, *tensors, "triton"), test_utils=checks
+    )
+    u, delta, A, B, C, D, _, bias = detached(on_device(sequence_inputs(18, batch=1, d_state=1)))
+    arguments = (u, delta, A, B, C, D, bias, True, "triton")
+    torch.library.opcheck(_selective_scan, arguments, test_utils=checks)
+    y, state, states = _selective_scan(*arguments)
+    torch.library.opcheck(
+        _selective_scan_backward, (torch.randn_like(y), state, states, *arguments), test_utils=checks
+    )
+
+
+def test_compiles_into_one_graph() -> None:
+    inputs = on_device(image_inputs(3, 6, batch=1, d_state=1))
+    tensors = list(inputs.values())
+    results = []
+    for function in (ss2d_scan, torch.compile(ss2d_scan, fullgraph=True, backend="aot_eager")):
+        y = function(*tensors, backend="triton")
+        results.append([y, *torch.autograd.grad(y.sum(), tensors)])
+    for value, expected in zip(*results, strict=True):
+        assert torch.equal(value, expected)
+
+
+def test_float64_is_refused() -> None:
+    with pytest.raises(BackendError, match="computes float32 on a CUDA device, not"):
+        ss2d_scan(**image_inputs(2, 3), backend="triton")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_twenty_steps_give_equal_weights_twice() -> None:
+    from swin_umamba import create_model
+
+    runs = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        network = create_model("swin_umamba_d", in_channels=1, num_classes=3, depths=(1, 1, 1, 1)).cuda()
+        optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
+        for _ in range(20):
+            loss = network(torch.randn(2, 1, 64, 64, device="cuda")).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        runs.append([parameter.detach().clone() for parameter in network.parameters()])
+    for first, second in zip(*runs, strict=True):
+        assert torch.equal(first, second)
