@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,9 @@ import pytest
 from PIL import Image as PILImage
 
 from swin_umamba.nnunet.environment import Dataset, Folders
+
+# Test folders are not on the import path; the helpers beside this file are imported by name.
+sys.path.insert(0, str(Path(__file__).parent))
 
 DATASET_NAME = "Dataset901_Squares"
 NUM_CASES = 6
@@ -81,17 +85,42 @@ def planned_dataset(planned_folder: Path, tmp_path: Path) -> Dataset:
     return Dataset(DATASET_NAME, Folders(planned.raw, own.preprocessed, own.results))
 
 
-@pytest.fixture
-def tiny_trainers(monkeypatch: pytest.MonkeyPatch) -> None:
+def _shrink_trainers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replace each trainer by a subclass of the same name with a tiny network, and draw no curves."""
     from nnunetv2.training.logging.nnunet_logger import MetaLogger
+    from tiny_training import SIZES
 
     from swin_umamba.nnunet import trainers
 
     # nnU-Net's drawing takes a second, much longer than a tiny epoch.
     monkeypatch.setattr(MetaLogger, "plot_progress_png", lambda self, output_folder: None)
-
-    kwargs = {"depths": [1, 1, 1, 1], "features_per_stage": [8, 16, 24, 32], "d_state": 2}
     for name in trainers.__all__:
-        tiny = type(name, (getattr(trainers, name),), {"network_kwargs": kwargs})
+        tiny = type(name, (getattr(trainers, name),), {"network_kwargs": SIZES})
         monkeypatch.setitem(trainers.TRAINERS, name, tiny)
+
+
+@pytest.fixture
+def tiny_trainers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let all trainers have tiny networks."""
+    _shrink_trainers(monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def trained(planned_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A trained model folder of each network; not to be written to."""
+    from tiny_training import DAGGER, PLAIN, SHORT
+
+    from swin_umamba.nnunet.run import train
+
+    planned, own = Folders.below(planned_folder), Folders.below(tmp_path_factory.mktemp("trained"))
+    shutil.copytree(planned.preprocessed, own.preprocessed)
+    dataset = Dataset(DATASET_NAME, Folders(planned.raw, own.preprocessed, own.results))
+    folders = {}
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+            monkeypatch.setenv(name, "unset")
+        _shrink_trainers(monkeypatch)
+        for name in (PLAIN, DAGGER):
+            result = train(dataset, trainer=name, pretrained="none", **SHORT)
+            folders[name] = result.fold_folder.parent
+    return folders

@@ -1,92 +1,25 @@
-"""What a training starts from: files, folders, other channels and classes, nnU-Net's switch, payloads."""
+"""What a training starts from: files and folders, other channels and classes, its own learning rate."""
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import shutil
-from copy import deepcopy
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from nnunetv2.run import run_training as stock_command
 from safetensors.torch import save_file
+from tiny_training import DAGGER, PLAIN, SHORT, SIZES, make_trainer, weights_of
 
 from swin_umamba.errors import CheckpointError, TrainingError, UsageError
 from swin_umamba.nnunet.environment import Dataset
-from swin_umamba.nnunet.options import TrainingOptions
 from swin_umamba.nnunet.pretrained import locate_pretrained
-from swin_umamba.nnunet.robust_trainer import RobustTrainer
 from swin_umamba.nnunet.run import train
-from swin_umamba.nnunet.trainers import find_trainer
 from swin_umamba.weights.checkpoint import load_checkpoint, save_checkpoint
 
 pytestmark = pytest.mark.usefixtures("tiny_trainers")
 
-PLAIN, DAGGER = "nnUNetTrainerSwinUMamba", "nnUNetTrainerSwinUMambaD"
-SHORT: dict[str, Any] = {
-    "epochs": 1,
-    "iterations_per_epoch": 1,
-    "validation_iterations": 1,
-    "device": "cpu",
-    "workers": 0,
-    "seed": 5,
-    "skip_validation": True,
-}
 STEM = "stem.0.weight"
-
-
-class Payload:
-    """Makes a folder when it is unpickled by an ordinary unpickler."""
-
-    def __init__(self, canary: Path) -> None:
-        self.canary = canary
-
-    def __reduce__(self) -> Any:
-        return os.mkdir, (str(self.canary),)
-
-
-def make_trainer(
-    dataset: Dataset, name: str, *, num_channels: int = 3, labels: tuple[str, ...] = (), **options: Any
-) -> RobustTrainer:
-    """Return a trainer, not yet initialized, of the data set or of one with other channels or labels."""
-    dataset.folders.export()
-    plans = json.loads((dataset.preprocessed_folder / "SwinUMambaPlans.json").read_text())
-    description = json.loads((dataset.preprocessed_folder / "dataset.json").read_text())
-    description["channel_names"] = {str(number): f"c{number}" for number in range(num_channels)}
-    if labels:
-        description["labels"] = {label: number for number, label in enumerate(labels)}
-    trainer = find_trainer(name)(plans, "2d", 0, description, torch.device("cpu"))
-    trainer.configure(TrainingOptions(**options))
-    return trainer
-
-
-@pytest.fixture(scope="module")
-def trained(planned_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A trained model folder of each network."""
-    from swin_umamba.nnunet import trainers
-    from swin_umamba.nnunet.environment import Folders
-
-    root = tmp_path_factory.mktemp("trained")
-    planned, own = Folders.below(planned_folder), Folders.below(root)
-    shutil.copytree(planned.preprocessed, own.preprocessed)
-    dataset = Dataset("Dataset901_Squares", Folders(planned.raw, own.preprocessed, own.results))
-    kwargs = {"depths": [1, 1, 1, 1], "features_per_stage": [8, 16, 24, 32], "d_state": 2}
-    folders = {}
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        for name in (PLAIN, DAGGER):
-            tiny = type(name, (getattr(trainers, name),), {"network_kwargs": kwargs})
-            monkeypatch.setitem(trainers.TRAINERS, name, tiny)
-            result = train(dataset, trainer=name, pretrained="none", **SHORT)
-            folders[name] = result.fold_folder.parent
-    return folders
-
-
-def weights_of(model_folder: Path) -> dict[str, torch.Tensor]:
-    return load_checkpoint(model_folder / "fold_0" / "checkpoint_final.pth")["network_weights"]
 
 
 @pytest.mark.parametrize("name", [PLAIN, DAGGER])
@@ -145,8 +78,7 @@ def test_other_channels_and_classes_are_adapted_and_said_so(
 def test_a_backbone_of_our_own_pretraining(planned_dataset: Dataset, tmp_path: Path, adapts: bool) -> None:
     from swin_umamba.pretraining.classifier import VMambaClassifier, public_state_dict
 
-    sizes = {"depths": [1, 1, 1, 1], "features_per_stage": [8, 16, 24, 32], "d_state": 2}
-    weights = public_state_dict(VMambaClassifier(3, 5, **sizes))
+    weights = public_state_dict(VMambaClassifier(3, 5, **SIZES))
     save_checkpoint(tmp_path / "backbone.pth", {"model": weights})
     trainer = make_trainer(
         planned_dataset,
@@ -279,81 +211,3 @@ def test_fine_tuning_goes_on_without_the_file(
     for key, value in expected["network_weights"].items():
         assert torch.equal(resumed["network_weights"][key], value), key
     assert not torch.equal(resumed["network_weights"][encoder], start[encoder]), "it is trained now"
-
-
-@pytest.fixture
-def stock_loader(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put nnU-Net's function back after the test."""
-    monkeypatch.setattr(stock_command, "load_pretrained_weights", stock_command.load_pretrained_weights)
-
-
-def give_to_stock(trainer: RobustTrainer, file: Path) -> None:
-    """Do what ``nnUNetv2_train -pretrained_weights FILE`` does with a trainer."""
-    stock_command.maybe_load_checkpoint(trainer, False, False, str(file))
-
-
-@pytest.mark.usefixtures("stock_loader")
-def test_the_switch_of_nnunets_command_adapts_too(planned_dataset: Dataset, trained: dict[str, Path]) -> None:
-    trainer = make_trainer(planned_dataset, PLAIN, num_channels=1, labels=("background", "all"))
-    file = trained[PLAIN] / "fold_0" / "checkpoint_final.pth"
-    give_to_stock(trainer, file)
-    weights, state = weights_of(trained[PLAIN]), trainer.network.state_dict()
-    assert torch.equal(state["stem.1.weight"], weights["stem.1.weight"])
-    assert torch.allclose(state[STEM], weights[STEM].sum(dim=1, keepdim=True))
-    assert "3 adapted, 8 re-initialised" in Path(trainer.log_file).read_text()
-    assert trainer.options.pretrained == str(file)
-    assert trainer.frozen_epochs == 10
-    trainer.on_train_start()  # does not ask for weights any more
-    trainer.close_data_loaders()
-
-
-@pytest.mark.usefixtures("stock_loader")
-def test_the_switch_of_nnunets_command_takes_one_answer(
-    planned_dataset: Dataset, trained: dict[str, Path]
-) -> None:
-    file = trained[PLAIN] / "fold_0" / "checkpoint_final.pth"
-    with pytest.raises(UsageError, match="two answers"):
-        give_to_stock(make_trainer(planned_dataset, PLAIN, pretrained="none"), file)
-    with pytest.raises(UsageError, match="random weights"):
-        give_to_stock(make_trainer(planned_dataset, PLAIN + "Scratch"), file)
-
-
-@pytest.mark.usefixtures("stock_loader")
-def test_other_networks_keep_nnunets_own_function(planned_dataset: Dataset) -> None:
-    original = stock_command.load_pretrained_weights
-    calls: list[tuple[Any, ...]] = []
-    stock_command.load_pretrained_weights = lambda *arguments: calls.append(arguments)
-    for _ in range(2):  # the second trainer must not wrap the wrapper of the first
-        make_trainer(planned_dataset, PLAIN, pretrained="none").initialize()
-    other = torch.nn.Linear(1, 1)
-    stock_command.load_pretrained_weights(other, "file", verbose=True)
-    assert calls == [(other, "file", True)]
-    stock_command.load_pretrained_weights = original
-
-
-@pytest.mark.usefixtures("stock_loader")
-@pytest.mark.parametrize("way", ["file", "folder", "stock", "resume", "stock resume"])
-def test_a_payload_is_refused_on_every_way_in(
-    planned_dataset: Dataset, trained: dict[str, Path], tmp_path: Path, way: str
-) -> None:
-    canary = tmp_path / "canary"
-    checkpoint = deepcopy(load_checkpoint(trained[PLAIN] / "fold_0" / "checkpoint_final.pth"))
-    checkpoint["logging"]["payload"] = Payload(canary)
-    resumes = way.endswith("resume")
-    trainer = make_trainer(planned_dataset, PLAIN, pretrained="none" if resumes else None)
-    trainer.continues = resumes
-    fold = Path(trainer.output_folder) if resumes else tmp_path / "model" / "fold_0"
-    file = fold / "checkpoint_final.pth"
-    save_checkpoint(file, checkpoint)
-    go_in = {
-        "file": lambda: train(planned_dataset, pretrained=str(file), **SHORT),
-        "folder": lambda: train(planned_dataset, pretrained=str(fold.parent), **SHORT),
-        "stock": lambda: give_to_stock(trainer, file),
-        "resume": lambda: train(planned_dataset, continue_training=True),
-        "stock resume": lambda: stock_command.maybe_load_checkpoint(trainer, True, False),
-    }[way]
-    with pytest.raises(CheckpointError, match=r"mkdir.*nothing of it ran"):
-        go_in()
-    assert not canary.exists()
-    torch.load(file, weights_only=False)
-    assert canary.exists(), "the payload must be a real one"

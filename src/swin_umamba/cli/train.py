@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -35,55 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "or nnUNetTrainer for nnU-Net's own network",
     )
     option("--fold", type=_fold, metavar="N", help="0 to 4 (default 0), or all")
-    option(
-        "--epochs",
-        type=int,
-        metavar="N",
-        help="default 1000; the paper's results are from epoch 100 (AbdomenMR), 250 (Endoscopy) and 350 "
-        "(Microscopy)",
-    )
-    option(
-        "--iterations",
-        "--iterations-per-epoch",
-        dest="iterations_per_epoch",
-        type=int,
-        metavar="N",
-        help="training steps per epoch (default 250)",
-    )
-    option("--validation-iterations", type=int, metavar="N", help="batches for the pseudo-Dice (default 50)")
-    option("--learning-rate", type=float, metavar="LR", help="at the start (default 1e-4)")
-    option(
-        "--encoder-learning-rate",
-        type=float,
-        metavar="LR",
-        help="of the encoder, for fine-tuning (default: that of the rest)",
-    )
-    option("--batch-size", type=int, metavar="N", help="patches per step (default: as planned)")
-    option("--patch-size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="default: as planned")
-    option(
-        "--freeze-encoder-epochs",
-        "--frozen-epochs",
-        dest="frozen_epochs",
-        type=int,
-        metavar="N",
-        help="epochs with a frozen encoder (default 10, without pretrained weights 0)",
-    )
-    option(
-        "--pretrained",
-        metavar="FILE",
-        help="what the network starts from: VMamba-Tiny's ImageNet checkpoint, a trained model (checkpoint "
-        "or model folder; its channels and classes may be others), or none for random weights",
-    )
-    option(
-        "--adapt-first-convolution",
-        action="store_true",
-        help="make the dagger's first convolution from the ImageNet one for other than 3 channels, too",
-    )
-    option(
-        "--schedule",
-        choices=("paper", "annealed"),
-        help="paper (default): the cosine ends at epoch 1000 however many are trained; annealed: at the last",
-    )
+    _add_recipe(option)
     option("--seed", type=int, metavar="N", help="exactly repeatable together with --workers 0")
     option("--workers", type=int, metavar="N", help="processes for augmentation (default: nnU-Net's choice)")
     option("--device", metavar="NAME", help="auto (default), cpu, cuda, cuda:N or mps")
@@ -121,6 +74,59 @@ def run(args: argparse.Namespace) -> int:
         print(f"{result.epochs} epochs trained; mean validation Dice: {shown}")
         print(f"model: {result.fold_folder.parent}")
     return 0
+
+
+def _add_recipe(option: Callable[..., Any]) -> None:
+    """Add the options that change what is learnt."""
+    option(
+        "--epochs",
+        type=int,
+        metavar="N",
+        help="default 1000; the paper's results are from epoch 100 (AbdomenMR), 250 (Endoscopy) and 350 "
+        "(Microscopy)",
+    )
+    option(
+        "--iterations",
+        "--iterations-per-epoch",
+        dest="iterations_per_epoch",
+        type=int,
+        metavar="N",
+        help="training steps per epoch (default 250)",
+    )
+    option("--validation-iterations", type=int, metavar="N", help="batches for the pseudo-Dice (default 50)")
+    option("--learning-rate", type=float, metavar="LR", help="at the start (default 1e-4)")
+    option(
+        "--encoder-learning-rate",
+        type=float,
+        metavar="LR",
+        help="of the encoder, for fine-tuning (default: that of the rest)",
+    )
+    option("--batch-size", type=int, metavar="N", help="patches per step (default: as planned)")
+    option("--patch-size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="default: as planned")
+    option(
+        "--freeze-encoder-epochs",
+        "--frozen-epochs",
+        dest="frozen_epochs",
+        type=int,
+        metavar="N",
+        help="epochs with a frozen encoder (default 10, without pretrained weights 0)",
+    )
+    option(
+        "--pretrained",
+        metavar="START",
+        help="what the network starts from: VMamba-Tiny's ImageNet checkpoint (file, or name as weights list "
+        "shows it), a trained model (file or folder; its channels and classes may be others), or none",
+    )
+    option(
+        "--adapt-first-convolution",
+        action="store_true",
+        help="make the dagger's first convolution from the ImageNet one for other than 3 channels, too",
+    )
+    option(
+        "--schedule",
+        choices=("paper", "annealed"),
+        help="paper (default): the cosine ends at epoch 1000 however many are trained; annealed: at the last",
+    )
 
 
 def _given_options(args: argparse.Namespace) -> dict[str, Any]:
