@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -103,22 +103,9 @@ def import_model(
         If there is something at ``output`` already, or it cannot be written.
     """
     source = Path(source)
-    is_archive = source.is_file() and source.suffix.lower() == ".zip"
-    if source.is_file() and not is_archive:
-        raise UsageError(
-            "a model is imported from a folder or a zip archive, and this is a single file",
-            where=source,
-            cure="give the folder with plans.json, dataset.json and fold_*",
-        )
     if output is not None:
         _check_output(source, Path(output), force)
-    with unpacked_model(source) if is_archive else nullcontext(source) as folder:
-        if not is_model_folder(folder):
-            raise CheckpointError(
-                "this is no nnU-Net model folder: plans.json or dataset.json is missing",
-                where=source,
-                cure="give the folder that holds plans.json, dataset.json and fold_*",
-            )
+    with _opened(source) as folder:
         name, reason, others = _choose_checkpoint(folder, folds, checkpoint)
         model = load_trained_model(folder, folds=folds, checkpoint=name)
         fold_names = tuple(file.parent.name for file in model.checkpoints)
@@ -131,6 +118,26 @@ def import_model(
     output = Path(output)
     _write_model_folder(model, fold_names, output)
     return ImportedModel(output, name, reason, others, fold_names, model)
+
+
+@contextmanager
+def _opened(source: Path) -> Iterator[Path]:
+    """Yield the model folder that ``source`` is, or that is in it."""
+    is_archive = source.is_file() and source.suffix.lower() == ".zip"
+    if source.is_file() and not is_archive:
+        raise UsageError(
+            "a model is imported from a folder or a zip archive, and this is a single file",
+            where=source,
+            cure="give the folder with plans.json, dataset.json and fold_*",
+        )
+    with unpacked_model(source) if is_archive else nullcontext(source) as folder:
+        if not is_model_folder(folder):
+            raise CheckpointError(
+                "this is no nnU-Net model folder: plans.json or dataset.json is missing",
+                where=source,
+                cure="give the folder that holds plans.json, dataset.json and fold_*",
+            )
+        yield folder
 
 
 def _choose_checkpoint(
