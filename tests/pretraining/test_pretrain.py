@@ -95,6 +95,19 @@ def test_another_number_of_loader_processes_changes_nothing(
     assert_equal_states(one["network"], other["network"])
 
 
+def test_without_averaging_the_trained_weights_are_written(
+    textures: Path, tmp_path: Path, recipe: dict[str, Any]
+) -> None:
+    pretrain(textures, tmp_path, **(recipe | {"epochs": 1, "ema_decay": 0.0, "in_channels": 3}))
+    state = load_checkpoint(tmp_path / CHECKPOINT)[STATE]
+    assert state["average"] is None
+    public = load_checkpoint(tmp_path / BACKBONE)["model"]
+    assert torch.equal(public["head.weight"], state["network"]["head.weight"])
+    assert public["patch_embed.proj.weight"].shape == (8, 3, 4, 4)
+    kwargs = recipe["network_kwargs"]
+    assert pretrain(textures, tmp_path, continue_training=True, network_kwargs=kwargs).epochs == 1
+
+
 def test_another_seed_is_another_run(textures: Path, tmp_path: Path, recipe: dict[str, Any]) -> None:
     recipe |= {"epochs": 1}
     weights = []
