@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -55,12 +56,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         os.close(handle)
         temporary = Path(name)
         yield temporary
-        _sync(temporary)
-        # mkstemp makes files private; a result gets the permissions that any new file would get.
-        temporary.chmod(0o666 & ~_current_umask())
-        os.replace(temporary, path)
+        put_in_place(temporary, path)
         replaced = True
-        _sync(path.parent)
     except OSError as error:
         raise OutputError(
             f"cannot write the file: {error.strerror or error}",
@@ -74,6 +71,15 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
             with suppress(OSError):  # another writer may have put something there
                 for folder in made:
                     folder.rmdir()
+
+
+def put_in_place(temporary: Path, path: Path) -> None:
+    """Let a finished file of the same folder become ``path`` in one step, synced to disk before and after."""
+    _sync(temporary)
+    # mkstemp makes files private; a result gets the permissions that any new file would get.
+    temporary.chmod(0o666 & ~_current_umask())
+    os.replace(temporary, path)
+    _sync(path.parent)
 
 
 @contextmanager
@@ -127,6 +133,27 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
             with suppress(OSError):  # another writer may have put something there
                 for folder in made:
                     folder.rmdir()
+
+
+def cache_folder() -> Path:
+    """Return the folder for what can be fetched or made again; it may not exist yet.
+
+    It is ``SWIN_UMAMBA_CACHE``, else ``swin-umamba`` in ``XDG_CACHE_HOME``, else ``~/.cache/swin-umamba``.
+    """
+    if own := os.environ.get("SWIN_UMAMBA_CACHE"):
+        return Path(own).expanduser().absolute()
+    xdg = os.environ.get("XDG_CACHE_HOME", "")
+    # The XDG specification has relative paths ignored.
+    return (Path(xdg) if os.path.isabs(xdg) else Path.home() / ".cache") / "swin-umamba"
+
+
+def file_sha256(path: str | Path) -> str:
+    """Return the SHA-256 of a file's content as hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def check_output_folder(folder: str | Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -26,3 +26,25 @@ def progress(
         disable=not sys.stderr.isatty(),
         dynamic_ncols=True,
     )
+
+
+def byte_progress(
+    blocks: Iterable[bytes], description: str, *, total: int | None = None, start: int = 0
+) -> Iterator[bytes]:
+    """Iterate over ``blocks`` of ``total`` bytes with a progress bar like that of ``progress``.
+
+    ``start`` bytes are there already.
+    """
+    with tqdm(
+        desc=description,
+        total=total,
+        initial=start,
+        unit="B",
+        unit_scale=True,
+        delay=SECONDS_BEFORE_SHOWN,
+        disable=not sys.stderr.isatty(),
+        dynamic_ncols=True,
+    ) as bar:
+        for block in blocks:
+            yield block
+            bar.update(len(block))

@@ -195,10 +195,18 @@ def test_every_truncation_of_an_old_format_file_is_an_error_of_ours(tmp_path: Pa
             load_checkpoint(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"hello world", b"PK\x03\x04 not a zip", b"\x80\x02."])
-def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "empty file"),
+        (b"hello world", r"a text, not a checkpoint \(it begins with b'hello world'\)"),
+        (b"PK\x03\x04 not a zip", "cut off after 14 bytes"),
+        (b"\x80\x02.", "damaged, incomplete or not a checkpoint"),
+    ],
+)
+def test_other_files_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "model.pth").write_bytes(content)
-    with pytest.raises(CheckpointError, match="empty" if not content else "damaged"):
+    with pytest.raises(CheckpointError, match=message):
         load_checkpoint(tmp_path / "model.pth")
 
 

@@ -7,8 +7,10 @@ import importlib
 
 HELP = "list, download, inspect, convert and import weights"
 
+AFTER_INTERRUPT = "go on with the same command: what a download has brought is kept"
+
 # Each action is a module weights_ACTION of this package, in the form of a verb.
-ACTIONS = ("import",)
+ACTIONS = ("list", "download", "inspect", "convert", "import")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

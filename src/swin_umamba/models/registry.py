@@ -13,6 +13,7 @@ from swin_umamba.models.network import SegmentationNetwork
 from swin_umamba.models.swin_umamba import SwinUMamba
 from swin_umamba.models.swin_umamba_d import SwinUMambaD
 from swin_umamba.weights.convert import load_imagenet_weights
+from swin_umamba.weights.download import locate_weights
 
 _MODELS: dict[str, Callable[..., SegmentationNetwork]] = {
     "swin_umamba": SwinUMamba,
@@ -33,6 +34,7 @@ def create_model(
     num_classes: int = 2,
     *,
     pretrained: str | Path | None = None,
+    adapt_first_convolution: bool = False,
     **kwargs: Any,
 ) -> SegmentationNetwork:
     """Build a network, optionally with an encoder pretrained on ImageNet.
@@ -46,7 +48,12 @@ def create_model(
     num_classes
         Channels of the logits: classes including background, or regions.
     pretrained
-        A VMamba-Tiny ImageNet checkpoint (``.pth`` or ``.safetensors``); None starts from random weights.
+        A VMamba-Tiny ImageNet checkpoint (``.pth`` or ``.safetensors``), or the name of one in the catalogue,
+        such as ``"vmamba_tiny_v0cls"``, which is downloaded at first use; None starts from random weights.
+    adapt_first_convolution
+        If images have other than three channels, make the first convolution of ``swin_umamba_d`` from the
+        pretrained one. False leaves it random, as the published code does. For ``swin_umamba``, whose first
+        convolution is not pretrained, it makes no difference.
     **kwargs
         Further arguments of the network, e.g. ``deep_supervision=True``.
 
@@ -55,7 +62,7 @@ def create_model(
     UsageError
         If no network has this name or an argument has an impossible value.
     CheckpointError
-        If the checkpoint is missing, damaged or does not fit the network.
+        If the checkpoint is missing, damaged or does not fit the network, or cannot be downloaded.
     """
     if name not in _MODELS:
         close = difflib.get_close_matches(name, _MODELS)
@@ -63,10 +70,16 @@ def create_model(
         raise UsageError(f"there is no network {name!r}", cure=f"{hint}the networks are {', '.join(_MODELS)}")
     if isinstance(pretrained, bool):
         raise UsageError(
-            f"pretrained is the path of a file, not {pretrained}",
-            cure="give None, or the path of VMamba-Tiny's checkpoint vssmtiny_dp01_ckpt_epoch_292.pth",
+            f"pretrained is a file or a name, not {pretrained}",
+            cure='give None, "vmamba_tiny_v0cls", or the path of VMamba-Tiny\'s checkpoint '
+            "vssmtiny_dp01_ckpt_epoch_292.pth",
+        )
+    if adapt_first_convolution and pretrained is None:
+        raise UsageError(
+            "adapt_first_convolution adapts pretrained weights, but there are none", cure="give pretrained"
         )
     model = _MODELS[name](in_channels, num_classes, **kwargs)
     if pretrained is not None:
-        load_imagenet_weights(model, pretrained)
+        path = locate_weights(pretrained)
+        load_imagenet_weights(model, path, adapt_first_convolution=adapt_first_convolution)
     return model

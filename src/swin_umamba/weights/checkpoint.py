@@ -6,16 +6,18 @@ import pickle
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from swin_umamba.errors import CheckpointError, OutputError
 from swin_umamba.files import atomic_write
+from swin_umamba.weights.file_kind import describe_damage
 
 _FETCH_AGAIN = "copy or download the file again, and compare its size and checksum with the source's"
 
@@ -86,6 +88,32 @@ def save_checkpoint(path: str | Path, checkpoint: dict[str, Any]) -> None:
             ) from error
 
 
+def save_weights(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write tensors as safetensors, atomically.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written; what was there before is untouched.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    # The format wants each tensor in a storage of its own.
+    own = {
+        name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
+    }
+    with atomic_write(path) as temporary:
+        try:
+            save_file(own, temporary, metadata=dict(metadata))
+        except SafetensorError as error:  # also what it makes of a full disk
+            raise OutputError(
+                f"cannot write the weights: {error}",
+                where=path,
+                cure="check that there is free space; nothing was changed",
+            ) from error
+
+
 def _read(path: Path, map_location: str | torch.device) -> Any:
     try:
         if path.suffix == ".safetensors":
@@ -104,6 +132,8 @@ def _read(path: Path, map_location: str | torch.device) -> Any:
                 where=path,
                 cure="do not trust the file; if you know its author, ask for the state dict alone",
             ) from error
+        if described := describe_damage(path):
+            raise CheckpointError(f"the file is {described[0]}", where=path, cure=described[1]) from error
         raise CheckpointError(
             f"the file is damaged, incomplete or not a checkpoint: {_reason(error)}",
             where=path,

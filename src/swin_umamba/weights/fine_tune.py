@@ -74,6 +74,11 @@ def is_segmentation_checkpoint(checkpoint: Mapping[str, Any]) -> bool:
     return "network_weights" in names or not names.isdisjoint(_SIGNATURES.values())
 
 
+def network_of(state_dict: Mapping[str, Any]) -> str | None:
+    """Return the class of the network that a state dict is of; None if it is neither of the two."""
+    return next((name for name, key in _SIGNATURES.items() if key in state_dict), None)
+
+
 def find_segmentation_weights(checkpoint: Mapping[str, Any], path: str | Path) -> dict[str, Tensor]:
     """Return the state dict of a checkpoint.
 
@@ -231,7 +236,7 @@ def _differ_in_channels_only(theirs: Tensor, ours: Tensor) -> bool:
 
 
 def _cure(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> str:
-    theirs, ours = _network_of(source), _network_of(target)
+    theirs, ours = network_of(source), network_of(target)
     if theirs is not None and ours is not None and theirs != ours:
         return f"the file is of {theirs}, this training of {ours}: choose the trainer of the same network"
     if theirs == "SwinUMamba" and not any(name.startswith(_LAST_BLOCK_OF_SWIN_UMAMBA) for name in source):
@@ -240,10 +245,6 @@ def _cure(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> str:
             "give a checkpoint of the later one"
         )
     return "give a checkpoint of the same network with the same depths and numbers of features"
-
-
-def _network_of(state_dict: Mapping[str, Tensor]) -> str | None:
-    return next((name for name, key in _SIGNATURES.items() if key in state_dict), None)
 
 
 def _list(names: list[str]) -> str:

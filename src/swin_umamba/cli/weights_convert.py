@@ -1,0 +1,65 @@
+"""``swin-umamba weights convert``: ImageNet weights as safetensors, under the names of a network."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from swin_umamba.errors import UsageError
+
+HELP = "write what a network takes of an ImageNet checkpoint as safetensors"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this verb."""
+    parser.add_argument(
+        "file", metavar="FILE", help="VMamba-Tiny's checkpoint, or a name of swin-umamba weights list"
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, help="file to write, NAME.safetensors")
+    parser.add_argument(
+        "--model",
+        default="swin_umamba_d",
+        metavar="NAME",
+        help="network to convert for: swin_umamba, swin_umamba_d (default) or swin_umamba_v1",
+    )
+    parser.add_argument(
+        "--in-channels", type=int, default=3, metavar="N", help="channels of the images (default: 3)"
+    )
+    parser.add_argument(
+        "--adapt-first-convolution",
+        action="store_true",
+        help="for other than 3 channels make the first convolution from the pretrained one, which the "
+        "published code leaves out",
+    )
+    parser.add_argument("--force", action="store_true", help="replace the output if it exists")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Convert, and say what became of every tensor."""
+    if args.output.suffix != ".safetensors":
+        raise UsageError("the output is safetensors", where=args.output, cure="call it NAME.safetensors")
+    if args.output.exists() and not args.force:
+        raise UsageError("the output exists", where=args.output, cure="give another name, or --force")
+    from swin_umamba.models.encoder_weights import convert_file
+    from swin_umamba.weights.download import locate_weights
+
+    report = convert_file(
+        locate_weights(args.file),
+        args.output,
+        args.model,
+        args.in_channels,
+        adapt_first_convolution=args.adapt_first_convolution,
+    )
+    if args.json:
+        result = {
+            "output": str(args.output),
+            "loaded": list(report.loaded),
+            "adapted": dict(report.adapted),
+            "skipped": dict(report.skipped),
+            "missing": list(report.missing),
+        }
+        print(json.dumps(result, indent=2))
+    else:
+        print("\n".join([*report.lines(), f"written: {args.output}"]))
+    return 0

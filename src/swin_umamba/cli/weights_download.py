@@ -1,0 +1,30 @@
+"""``swin-umamba weights download``: public weights into the cache."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+HELP = "download public ImageNet weights into the cache, or check those that are there"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this verb."""
+    parser.add_argument("name", metavar="NAME", help="which (see swin-umamba weights list)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Download, unless the file is there; say where it is."""
+    from swin_umamba.files import file_sha256
+    from swin_umamba.weights.catalog import find_record
+    from swin_umamba.weights.download import fetch_weights
+
+    record = find_record(args.name)
+    path = fetch_weights(record)
+    result = {"name": record.name, "file": str(path), "sha256": file_sha256(path)}
+    if args.json:
+        print(json.dumps(result, indent=2))
+    else:
+        print(f"{record.name}: {path}\nSHA-256: {result['sha256']}")
+        print(f"train with it: swin-umamba train DATASET --pretrained {path}")
+    return 0

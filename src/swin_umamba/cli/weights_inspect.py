@@ -1,0 +1,50 @@
+"""``swin-umamba weights inspect``: what a checkpoint is and which networks it fits."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+HELP = "say what a checkpoint is, without running anything of it, and which networks it fits"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this verb."""
+    parser.add_argument("file", type=Path, metavar="FILE", help="a .pth or .safetensors file")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what the file is."""
+    from swin_umamba.models.encoder_weights import find_fits
+    from swin_umamba.weights.inspect_checkpoint import inspect_checkpoint
+
+    inspection = inspect_checkpoint(args.file)
+    result = {
+        "file": str(inspection.path),
+        "kind": inspection.kind,
+        "bytes": inspection.size,
+        "sha256": inspection.sha256,
+        "tensors": len(inspection.weights),
+        "parameters": inspection.parameters,
+        "facts": dict(inspection.facts),
+        "fits": find_fits(inspection),
+    }
+    print(json.dumps(result, indent=2) if args.json else _text(result))
+    return 0
+
+
+def _text(result: dict[str, object]) -> str:
+    facts, fits = result["facts"], result["fits"]
+    assert isinstance(facts, dict)
+    assert isinstance(fits, dict)
+    return "\n".join(
+        [
+            f"{result['file']}: {result['kind']}",
+            f"{result['tensors']} tensors, {result['parameters']:,} parameters, {result['bytes']:,} bytes",
+            f"SHA-256: {result['sha256']}",
+            *(f"{name}: {value}" for name, value in facts.items()),
+            "fits:" if fits else "fits none of the networks",
+            *(f"  {network}: {how}" for network, how in fits.items()),
+        ]
+    )

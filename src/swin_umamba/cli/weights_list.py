@@ -1,0 +1,42 @@
+"""``swin-umamba weights list``: the public weights that this program knows."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+
+HELP = "list the public ImageNet weights, and which of them are in the cache"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this verb: none."""
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the catalogue."""
+    from swin_umamba.weights.catalog import CATALOG
+    from swin_umamba.weights.download import weights_path
+
+    entries = []
+    for record in CATALOG.values():
+        path = weights_path(record)
+        entries.append(asdict(record) | {"file": str(path), "in_cache": path.is_file()})
+    print(json.dumps(entries, indent=2) if args.json else "\n\n".join(_text(entry) for entry in entries))
+    return 0
+
+
+def _text(entry: dict[str, object]) -> str:
+    size = f"{entry['size']:,} bytes" if entry["size"] else "unknown size"
+    rows = {
+        "network": entry["architecture"],
+        "address": entry["url"] or "none: it has to be placed by hand",
+        "size": size,
+        "SHA-256": entry["sha256"]
+        or "unverified: kept when the file is first used, and compared from then on",
+        "file": f"{entry['file']} ({'there' if entry['in_cache'] else 'not there'})",
+        "licence": entry["licence"],
+        "source": entry["source"],
+        "note": entry["note"],
+    }
+    return "\n".join([str(entry["name"]), *(f"  {key + ':':<9}{value}" for key, value in rows.items())])

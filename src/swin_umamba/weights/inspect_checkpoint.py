@@ -1,0 +1,139 @@
+"""What a checkpoint is, told from its content, without running anything of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from swin_umamba.files import file_sha256
+from swin_umamba.weights.checkpoint import load_checkpoint
+from swin_umamba.weights.convert import ENCODER, is_newer_architecture
+from swin_umamba.weights.fine_tune import network_of
+
+_FACTS = {
+    "network_weights": ("trainer_name", "current_epoch"),
+    "model": ("epoch", "max_accuracy", "max_accuracy_ema"),
+}
+_LONGEST = 80
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a checkpoint is.
+
+    Attributes
+    ----------
+    path
+        The file.
+    size
+        Its size in bytes.
+    sha256
+        Its hash, hexadecimal.
+    kind
+        What it is, in a few words.
+    facts
+        What else it says of itself, such as the trainer and the epoch.
+    weights
+        Its state dict; of a model with several folds that of the first.
+    family
+        ``"imagenet"`` if the weights may go into an encoder, ``"segmentation"`` if they are those of a whole
+        network of ours, else None.
+    """
+
+    path: Path
+    size: int
+    sha256: str
+    kind: str
+    facts: Mapping[str, str]
+    weights: Mapping[str, Tensor]
+    family: str | None
+
+    @property
+    def parameters(self) -> int:
+        """Number of values in all tensors of the state dict."""
+        return sum(tensor.numel() for tensor in self.weights.values())
+
+
+def inspect_checkpoint(path: str | Path) -> Inspection:
+    """Find out what a checkpoint is.
+
+    Raises
+    ------
+    CheckpointError
+        If the file cannot be read, is no checkpoint, or asks for more than tensors and plain values.
+    """
+    path = Path(path)
+    content = load_checkpoint(path)
+    weights, origin = _find_weights(content)
+    kind, family = _kind(weights, origin)
+    return Inspection(
+        path=path,
+        size=path.stat().st_size,
+        sha256=file_sha256(path),
+        kind=kind,
+        facts=_facts(content, origin),
+        weights=weights,
+        family=family,
+    )
+
+
+def _find_weights(content: Mapping[str, Any]) -> tuple[dict[str, Tensor], str]:
+    """Return the state dict and the entry that it was found under, "" for the file itself."""
+    for origin in ("network_weights", "model", "pretraining"):
+        inner = content.get(origin)
+        if origin == "pretraining" and isinstance(inner, Mapping):
+            inner = inner.get("network")
+        if isinstance(inner, Mapping):
+            return _tensors(inner), origin
+    folds = {key.partition("/")[0] for key in content if isinstance(key, str) and "/" in key}
+    if folds and all(re.fullmatch(r"fold_\w+", fold) for fold in folds):
+        first = f"{min(folds)}/"
+        return {k.removeprefix(first): v for k, v in _tensors(content).items() if k.startswith(first)}, "fold"
+    return _tensors(content), ""
+
+
+def _tensors(mapping: Mapping[Any, Any]) -> dict[str, Tensor]:
+    return {str(key): value for key, value in mapping.items() if isinstance(value, Tensor)}
+
+
+def _kind(weights: Mapping[str, Tensor], origin: str) -> tuple[str, str | None]:
+    network = network_of(weights)
+    if not weights:
+        return "a file without weights", None
+    if origin == "network_weights":
+        of = f"of {network}" if network else "of a network that is not ours"
+        return f"training checkpoint of nnU-Net {of}", "segmentation" if network else None
+    if origin == "pretraining":
+        return "state of an unfinished pretraining; the weights to use are in backbone.pth beside it", None
+    if network:
+        form = "trained model in one file" if origin == "fold" else "state dict"
+        return f"{form} of {network}", "segmentation"
+    if is_newer_architecture(weights):
+        return "VMamba of a newer architecture, which cannot be used", None
+    if all(key.startswith(ENCODER) for key in weights):
+        return "encoder that swin-umamba weights convert wrote", "imagenet"
+    for key, spelling in (("patch_embed.proj.weight", "first"), ("patch_embed.0.weight", "later")):
+        if key in weights:
+            return f"VMamba classifier, layers named as in its {spelling} version", "imagenet"
+    return "state dict of a network that is not ours", None
+
+
+def _facts(content: Mapping[str, Any], origin: str) -> dict[str, str]:
+    facts = {key: _shown(content[key]) for key in _FACTS.get(origin, ()) if key in content}
+    init_args = content.get("init_args")
+    if isinstance(init_args, Mapping):
+        facts |= {key: _shown(init_args[key]) for key in ("configuration", "fold") if key in init_args}
+    if origin in _FACTS:
+        facts["entries"] = _shown(", ".join(str(key) for key in content))
+    return facts
+
+
+def _shown(value: Any) -> str:
+    """Return a value as short text without control characters: the file may be a stranger's."""
+    text = "".join(letter if letter.isprintable() else "?" for letter in str(value)[: _LONGEST + 1])
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
