@@ -31,6 +31,7 @@ def chain_kernel(  # type: ignore[no-untyped-def]
     """One state of one block of channels; ``first`` and ``last`` (batch, channels, d_state) are optional."""
     n = tl.program_id(0) % D_STATE
     channels = (tl.program_id(0) // D_STATE) * CHANNELS + tl.arange(0, CHANNELS)
+    channels = tl.max_contiguous(channels, 1)  # as in ``tiles.channels_of_block``
     mask = channels < d_inner
     sequence = tl.program_id(1).to(tl.int64)
     k = tl.program_id(1) % DIRECTIONS
