@@ -251,7 +251,10 @@ def reshape_a_tensor(weights: dict[str, Any]) -> None:
             r"checkpoint_final\.pth is missing",
         ),
         (lambda folder: (folder / "fold_all").rename(folder / "fold"), r"no fold folder"),
-        (lambda folder: (folder / "fold_all/checkpoint_99.pth").write_bytes(b"garbage"), r"damaged"),
+        (
+            lambda folder: (folder / "fold_all/checkpoint_99.pth").write_bytes(b"garbage"),
+            r"where: .*checkpoint_99\.pth",
+        ),
         (edit_plans(configurations={}), r"configuration"),
         (edit_plans(configurations=None), r"incomplete or damaged"),
         (edit_plans(UNet_class_name="os.system"), r"os\.system"),
