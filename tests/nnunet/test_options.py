@@ -20,6 +20,7 @@ from swin_umamba.nnunet.options import TrainingOptions, options_from_environment
         ({"learning_rate": 2.0}, "learning_rate is 2.0"),
         ({"encoder_learning_rate": 0.0}, "encoder_learning_rate is 0.0"),
         ({"frozen_epochs": -1}, "frozen_epochs is -1"),
+        ({"adapt_first_convolution": True, "pretrained": "none"}, "there are none"),
         ({"schedule": "step"}, "paper, annealed"),
         ({"fold": "first"}, "0, 1, 2, 3, 4 or all"),
         ({"configuration": "3d_fullres"}, "2D"),

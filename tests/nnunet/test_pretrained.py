@@ -152,6 +152,21 @@ def test_what_a_folder_means(trained: dict[str, Path], tmp_path: Path) -> None:
         locate_pretrained(tmp_path / "nothing")
 
 
+def test_a_name_of_the_catalogue_is_looked_for_in_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SWIN_UMAMBA_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("SWIN_UMAMBA_OFFLINE", "1")
+    with pytest.raises(CheckpointError, match="not in the cache") as caught:
+        locate_pretrained("vmamba_tiny_v0cls")
+    assert str(tmp_path / "cache") in str(caught.value)
+    with pytest.raises(UsageError, match="did you mean vmamba_tiny_v0cls"):
+        locate_pretrained("vmamba_tiny_v0")
+    file = tmp_path / "cache" / "weights" / "vmamba_tiny_e292.pth"
+    save_checkpoint(file, {"model": {"norm.weight": torch.ones(1)}})
+    assert locate_pretrained("vmamba_tiny_e292") == file
+
+
 def test_the_encoder_gets_its_own_learning_rate(planned_dataset: Dataset, trained: dict[str, Path]) -> None:
     trainer = make_trainer(
         planned_dataset, PLAIN, pretrained=str(trained[PLAIN]), encoder_learning_rate=1e-5, epochs=20

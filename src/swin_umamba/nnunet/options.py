@@ -60,8 +60,8 @@ class TrainingOptions:
     frozen_epochs
         Epochs with a frozen encoder; None keeps the trainer's own (10 with pretrained weights, otherwise 0).
     pretrained
-        What the network starts from: an ImageNet checkpoint of VMamba-Tiny, or a trained model (a checkpoint
-        or a model folder), or ``"none"``.
+        What the network starts from: an ImageNet checkpoint of VMamba-Tiny (a file or a name of the
+        catalogue), a trained model (a file or a folder), or ``"none"``.
     adapt_first_convolution
         For images with another number of channels than ImageNet's: make the first convolution of
         Swin-UMamba-dagger from the ImageNet one instead of leaving it random, as the published code does.
@@ -134,6 +134,11 @@ class TrainingOptions:
             )
         if self.patch_size is not None:
             check_patch_size(self.patch_size)
+        if self.adapt_first_convolution and self.pretrained == "none":
+            raise UsageError(
+                "adapt_first_convolution adapts pretrained weights, but there are none",
+                cure="leave it out, or give --pretrained",
+            )
 
     @classmethod
     def from_stored(cls, stored: Mapping[str, Any]) -> TrainingOptions:

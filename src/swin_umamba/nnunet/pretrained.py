@@ -15,6 +15,7 @@ from swin_umamba.errors import CheckpointError, TrainingError, UsageError
 from swin_umamba.nnunet.resume import existing_checkpoints
 from swin_umamba.weights.checkpoint import load_checkpoint
 from swin_umamba.weights.convert import convert_imagenet_weights, find_state_dict
+from swin_umamba.weights.download import locate_weights
 from swin_umamba.weights.fine_tune import (
     convert_segmentation_weights,
     find_segmentation_weights,
@@ -32,19 +33,20 @@ def locate_pretrained(given: str | Path) -> Path:
     Parameters
     ----------
     given
-        A file, a model folder with one trained fold, or a fold folder. Of a folder it is the final
-        checkpoint, or the first there is of latest, best and the kept ones.
+        A file, a model folder with one trained fold, a fold folder, or a name of the catalogue of ImageNet
+        weights. Of a folder it is the final checkpoint, or the first there is of latest, best and the kept
+        ones. What the catalogue names is downloaded unless it is in the cache.
 
     Raises
     ------
     TrainingError
         If there is nothing at that path.
     UsageError
-        If a model folder has several folds.
+        If a model folder has several folds, or a name of the catalogue seems misspelt.
     CheckpointError
-        If a folder holds no checkpoint.
+        If a folder holds no checkpoint, or the download fails.
     """
-    path = Path(given).expanduser()
+    path = locate_weights(given)
     if path.is_dir():
         return _checkpoint_in(path)
     if path.is_file():
@@ -52,8 +54,9 @@ def locate_pretrained(given: str | Path) -> Path:
     raise TrainingError(
         "the weights to start from: there is no such file or folder",
         where=given,
-        cure="give --pretrained VMamba-Tiny's ImageNet checkpoint, a trained model (file or folder), or none "
-        "for random weights; with nnUNetv2_train set SWIN_UMAMBA_PRETRAINED to one of them",
+        cure="give --pretrained VMamba-Tiny's ImageNet checkpoint (a file, or a name that swin-umamba "
+        "weights list shows), a trained model (file or folder), or none for random weights; with "
+        "nnUNetv2_train set SWIN_UMAMBA_PRETRAINED to one of them",
     )
 
 
