@@ -61,3 +61,35 @@ def test_too_many_in_a_row_end_the_training(parameter: nn.Parameter) -> None:
         take_step(guard, parameter, float("nan"))
     with pytest.raises(TrainingError, match="16 steps in a row"):
         take_step(guard, parameter, float("nan"))
+
+
+def test_an_overflow_of_the_scaled_loss_is_skipped_counted_and_answered_by_a_smaller_scale(
+    parameter: nn.Parameter,
+) -> None:
+    guard, scaler = StepGuard(), torch.amp.GradScaler("cpu", init_scale=2.0**16)
+    optimizer = torch.optim.SGD([parameter], lr=0.1)
+    for factor, skipped, scale in ((1e38, 1, 2.0**15), (1e38, 2, 2.0**14), (3.0, 2, 2.0**14)):
+        optimizer.zero_grad()
+        loss = (parameter * factor).sum()
+        guard.step(loss, [parameter], optimizer, scaler, distributed=False)
+        assert guard.skipped == skipped
+        assert scaler.get_scale() == scale
+    assert guard.skipped_in_a_row == 0
+    assert torch.allclose(parameter, torch.tensor([0.7, -2.3]))  # one step, by the unscaled gradient
+
+
+def test_an_overflow_that_no_scale_cures_ends_the_training(parameter: nn.Parameter) -> None:
+    guard, scaler = StepGuard(), torch.amp.GradScaler("cpu", init_scale=2.0**16)
+    optimizer = torch.optim.SGD([parameter], lr=0.1)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        guard.step((parameter * float("inf")).sum(), [parameter], optimizer, scaler, distributed=False)
+
+    for _ in range(MAX_SKIPPED_IN_A_ROW - 1):
+        step()
+    with pytest.raises(TrainingError, match="not finite in 16 steps in a row") as caught:
+        step()
+    assert "last checkpoint is intact" in str(caught.value.cure)
+    assert guard.skipped == MAX_SKIPPED_IN_A_ROW
+    assert torch.equal(parameter.detach(), torch.tensor([1.0, -2.0]))
