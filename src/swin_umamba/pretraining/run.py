@@ -118,7 +118,7 @@ class PretrainingRun:
         Raises
         ------
         TrainingError
-            If the loss is not finite.
+            If a loss is not finite, in half precision if all are.
         DataError
             If an image cannot be read.
         """
@@ -133,11 +133,8 @@ class PretrainingRun:
             self._set_learning_rate(step)
             losses += self._train_step(group, np.random.default_rng([self._seed_of_epoch(), number]))
         total, count = self.processes.sum(losses.to(self._sum_device())).tolist()
-        if not math.isfinite(total):
-            raise TrainingError(
-                f"the loss is not finite in epoch {self.epoch + 1}",
-                cure="lower --learning-rate and go on from the last epoch with --continue, or start anew",
-            )
+        if count == 0:
+            raise self._not_finite()
         self.epoch += 1
         return total / count
 
@@ -210,7 +207,7 @@ class PretrainingRun:
             ) from error
 
     def _train_step(self, group: Sequence[Batch], rng: np.random.Generator) -> Tensor:
-        """Take one optimizer step on several batches; return sum and number of their losses."""
+        """Take one optimizer step on several batches; return sum and number of their finite losses."""
         sums = torch.zeros(2, dtype=torch.float64)
         for number, (images, labels) in enumerate(group):
             images, targets = mix(
@@ -225,7 +222,11 @@ class PretrainingRun:
                 with self._autocast():
                     loss = self.loss(self.network(images), targets)
                 self.scaler.scale(loss / len(group)).backward()
-            sums += torch.tensor([loss.item(), 1.0], dtype=torch.float64)
+            value = loss.item()
+            if math.isfinite(value):
+                sums += torch.tensor([value, 1.0], dtype=torch.float64)
+            elif not self.mixed_precision:  # the scaler would leave the step out
+                raise self._not_finite()
         self.scaler.unscale_(self.optimizer)
         nn.utils.clip_grad_norm_(self.classifier.parameters(), MAX_GRADIENT_NORM)
         self.scaler.step(self.optimizer)
@@ -234,6 +235,12 @@ class PretrainingRun:
         if self.average is not None:
             self.average.update_parameters(self.classifier)
         return sums
+
+    def _not_finite(self) -> TrainingError:
+        return TrainingError(
+            f"the loss is not finite in epoch {self.epoch + 1}",
+            cure="start anew with a lower --learning-rate; what the last complete epoch has written is intact",
+        )
 
     def _groups(self) -> Iterator[list[Batch]]:
         """Yield the batches of each optimizer step; the last step of an epoch may have fewer."""
