@@ -195,6 +195,16 @@ def test_a_loss_that_is_not_finite_ends_the_run(
     assert not (tmp_path / CHECKPOINT).exists()
 
 
+@pytest.mark.gpu
+def test_it_trains_in_half_precision_on_cuda(textures: Path, tmp_path: Path, recipe: dict[str, Any]) -> None:
+    recipe |= {"device": "cuda", "mixup": 0.0, "cutmix": 0.0, "smallest_crop": 0.5, "ema_decay": 0.9}
+    result = pretrain(textures, tmp_path, **(recipe | {"epochs": 20}))
+    assert result.best_top1 > 0.6, "chance is a third"
+    assert load_checkpoint(tmp_path / CHECKPOINT)[STATE]["scaler"]["scale"] > 1
+    weights = load_checkpoint(tmp_path / BACKBONE)["model"]
+    assert all(value.device.type == "cpu" and torch.isfinite(value).all() for value in weights.values())
+
+
 @pytest.mark.parametrize(
     ("name", "in_channels", "loaded", "missing"),
     [

@@ -239,7 +239,7 @@ class PretrainingRun:
     def _not_finite(self) -> TrainingError:
         return TrainingError(
             f"the loss is not finite in epoch {self.epoch + 1}",
-            cure="start anew with a lower --learning-rate; what the last complete epoch has written is intact",
+            cure="start anew with a lower --learning-rate; what complete epochs have written is intact",
         )
 
     def _groups(self) -> Iterator[list[Batch]]:
