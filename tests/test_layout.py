@@ -25,9 +25,11 @@ FLOOR_OF = {
     "report": 4,
     "evaluation": 5,
     "pretraining": 5,
+    "baselines": 5,
     "nnunet": 6,
     "inference": 7,
-    "cli": 8,
+    "compare": 8,
+    "cli": 9,
 }
 MODULES = sorted(path for path in SOURCE.rglob("*.py") if path.parent != SOURCE)
 
@@ -63,7 +65,9 @@ def test_a_room_imports_only_from_floors_below(path: Path) -> None:
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
 def test_no_file_needs_what_a_laptop_lacks(path: Path) -> None:
     roots = {name.split(".")[0] for name in imported_modules(path)}
-    assert not roots & {"timm", "torchvision", "monai", "causal_conv1d"}
+    # Networks that are MONAI's are built by MONAI; tests/baselines checks that only building them needs it.
+    optional = {"monai"} if path.name == "monai_networks.py" else set()
+    assert not roots & {"timm", "torchvision", "monai", "causal_conv1d"} - optional
 
 
 def test_importing_the_package_is_cheap() -> None:

@@ -16,7 +16,19 @@ from swin_umamba.errors import OutputError, SwinUMambaError, UsageError
 from swin_umamba.nnunet.interrupt import Terminated, terminate_as_interrupt
 
 # Each verb is a module of this package with HELP, add_arguments(parser) and run(args) -> exit code.
-VERBS = ("demo", "plan", "pretrain", "train", "predict", "export", "evaluate", "weights", "doctor", "env")
+VERBS = (
+    "demo",
+    "plan",
+    "pretrain",
+    "train",
+    "predict",
+    "export",
+    "evaluate",
+    "models",
+    "weights",
+    "doctor",
+    "env",
+)
 
 EPILOG = """\
 exit codes: 0 success, 1 something failed (the message names it), 2 wrong usage, 130 Ctrl-C,

@@ -1,0 +1,182 @@
+"""The networks of the comparison by name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
+from torch import nn
+
+from swin_umamba.baselines.conv_twin import SwinUMambaDConv
+from swin_umamba.baselines.monai_networks import UNETR, SegResNet, SwinUNETR, monai_networks
+from swin_umamba.baselines.nnunet_unets import plain_unet_entry, residual_unet_entry
+from swin_umamba.baselines.topology import unet_strides
+from swin_umamba.baselines.umamba import UMambaBot, UMambaEnc
+from swin_umamba.errors import UsageError
+from swin_umamba.nnunet.architecture import (
+    STRIDES,
+    PlannedSwinUMamba,
+    PlannedSwinUMambaD,
+    architecture_entry,
+)
+from swin_umamba.nnunet.recipe import NNUNET, SEGRESNET, SWIN_UMAMBA, SWIN_UNETR, UNETR_RECIPE, Recipe
+
+Entry = Callable[[Sequence[int], Sequence[float]], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class ComparedNetwork:
+    """A network of the comparison.
+
+    Attributes
+    ----------
+    name, title
+        On the command line, and in tables.
+    entry
+        Gives the ``architecture`` entry of the plans for (height, width) of the patch and the size of a
+        pixel along both.
+    recipe
+        The optimizer and schedule that it was published with.
+    supervises_deeply
+        Whether it has heads at several resolutions.
+    pretrained
+        Whether it starts from ImageNet weights.
+    needs_monai
+        Whether MONAI must be installed.
+    """
+
+    name: str
+    title: str
+    entry: Entry
+    recipe: Recipe
+    supervises_deeply: bool = True
+    pretrained: bool = False
+    needs_monai: bool = False
+
+    def build(
+        self, in_channels: int, num_classes: int, patch_size: Sequence[int], device: str = "cpu"
+    ) -> nn.Module:
+        """Return the network with random weights, with deep supervision if it has that.
+
+        Parameters
+        ----------
+        in_channels, num_classes
+            Channels of the image and of the logits.
+        patch_size
+            (height, width) in pixels.
+        device
+            ``meta`` gives a network without memory, for counting.
+
+        Raises
+        ------
+        UsageError
+            If the network needs a package that is missing.
+        """
+        entry = self.entry(patch_size, (1.0, 1.0))
+        with torch.device(device):
+            network = get_network_from_plans(
+                entry["network_class_name"],
+                entry["arch_kwargs"],
+                entry["_kw_requires_import"],
+                in_channels,
+                num_classes,
+                allow_init=device != "meta",
+                deep_supervision=self.supervises_deeply,
+            )
+        return network.to(device)
+
+
+def _own_entry(
+    network_class: type[nn.Module], patch_size: Sequence[int], spacing: Sequence[float]
+) -> dict[str, Any]:
+    """Return an entry whose strides follow the patch."""
+    return {
+        "network_class_name": f"{network_class.__module__}.{network_class.__name__}",
+        "arch_kwargs": {"strides": unet_strides(patch_size, spacing)},
+        "_kw_requires_import": [],
+    }
+
+
+def _monai_entry(
+    network_class: type[nn.Module], patch_size: Sequence[int], spacing: Sequence[float]
+) -> dict[str, Any]:
+    entry = _own_entry(network_class, patch_size, spacing)
+    entry["arch_kwargs"]["patch_size"] = [int(side) for side in patch_size]
+    return entry
+
+
+def _planned_entry(network_class: Any, patch_size: Sequence[int], spacing: Sequence[float]) -> dict[str, Any]:
+    return architecture_entry(network_class, {})
+
+
+def _twin_entry(patch_size: Sequence[int], spacing: Sequence[float]) -> dict[str, Any]:
+    entry = _own_entry(SwinUMambaDConv, patch_size, spacing)
+    entry["arch_kwargs"]["strides"] = [list(stride) for stride in STRIDES[PlannedSwinUMambaD]]
+    return entry
+
+
+_PLAIN, _DAGGER = partial(_planned_entry, PlannedSwinUMamba), partial(_planned_entry, PlannedSwinUMambaD)
+
+NETWORKS: dict[str, ComparedNetwork] = {
+    network.name: network
+    for network in (
+        ComparedNetwork("swin_umamba", "SwinUMamba", _PLAIN, SWIN_UMAMBA),
+        ComparedNetwork(
+            "swin_umamba_pretrained", "SwinUMamba, pretrained", _PLAIN, SWIN_UMAMBA, pretrained=True
+        ),
+        ComparedNetwork("swin_umamba_d", "SwinUMambaD", _DAGGER, SWIN_UMAMBA),
+        ComparedNetwork(
+            "swin_umamba_d_pretrained", "SwinUMambaD, pretrained", _DAGGER, SWIN_UMAMBA, pretrained=True
+        ),
+        ComparedNetwork(
+            "swin_umamba_d_conv", "SwinUMambaD, 7x7 convolution for the scan", _twin_entry, SWIN_UMAMBA
+        ),
+        ComparedNetwork("nnunet", "nnU-Net", plain_unet_entry, NNUNET),
+        ComparedNetwork("nnunet_resenc", "nnU-Net ResEnc", residual_unet_entry, NNUNET),
+        ComparedNetwork("umamba_bot", "U-Mamba_Bot", partial(_own_entry, UMambaBot), NNUNET),
+        ComparedNetwork("umamba_enc", "U-Mamba_Enc", partial(_own_entry, UMambaEnc), NNUNET),
+        *(
+            ComparedNetwork(
+                name,
+                title,
+                partial(_monai_entry, network_class),
+                recipe,
+                supervises_deeply=False,
+                needs_monai=True,
+            )
+            for name, title, network_class, recipe in (
+                ("segresnet", "SegResNet", SegResNet, SEGRESNET),
+                ("unetr", "UNETR", UNETR, UNETR_RECIPE),
+                ("swin_unetr", "SwinUNETR", SwinUNETR, SWIN_UNETR),
+            )
+        ),
+    )
+}
+
+
+def find_network(name: str) -> ComparedNetwork:
+    """Return a network by name.
+
+    Raises
+    ------
+    UsageError
+        If there is none of that name.
+    """
+    if name not in NETWORKS:
+        close = difflib.get_close_matches(name, NETWORKS)
+        hint = f"did you mean {' or '.join(close)}? " if close else ""
+        raise UsageError(
+            f"there is no network {name!r} to compare", cure=f"{hint}the networks are {', '.join(NETWORKS)}"
+        )
+    return NETWORKS[name]
+
+
+def require_packages(networks: Sequence[ComparedNetwork]) -> None:
+    """Raise ``UsageError`` if a package is missing that one of the networks needs."""
+    if any(network.needs_monai for network in networks):
+        monai_networks()

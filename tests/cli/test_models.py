@@ -1,0 +1,46 @@
+"""The command ``models``."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from swin_umamba.cli.main import main
+
+
+def test_one_network_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "swin_umamba_d", "--size", "320", "320", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["parameters"] == 27_497_720
+    assert row["macs"] / 1e9 == pytest.approx(18.9, rel=0.02)
+
+
+def test_table_of_the_networks_named(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--in-channels", "3", "--num-classes", "8", "--size", "384", "640"]
+    assert main(["models", "nnunet", "umamba_bot", *arguments]) == 0
+    printed = capsys.readouterr().out
+    assert "input 3 x 384 x 640, 8 classes" in printed
+    assert "33,481,456" in printed
+    assert "63,335,696" in printed
+    assert "9LDN" in printed
+
+
+def test_bad_arguments(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "swin_umamba_e"]) == 2
+    assert "did you mean" in capsys.readouterr().err
+    assert main(["models", "swin_umamba_d", "--size", "16", "16"]) == 1
+    assert "smaller than 32x32" in capsys.readouterr().err
+    assert main(["models", "umamba_bot", "--size", "33", "7"]) == 2
+
+
+def test_without_monai_the_rest_is_listed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "monai.networks", None)
+    assert main(["models", "--size", "64", "64"]) == 0
+    printed = capsys.readouterr().out
+    assert "umamba_enc" in printed
+    assert "left out: segresnet, unetr, swin_unetr" in printed

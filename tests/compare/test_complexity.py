@@ -1,0 +1,102 @@
+"""Counting parameters and multiply-accumulates: the paper's figures, and small cases by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from swin_umamba.compare.complexity import count_macs, measure_complexity
+from swin_umamba.compare.networks import NETWORKS
+from swin_umamba.errors import UsageError
+from swin_umamba.modules.mamba import Mamba
+from swin_umamba.modules.ss2d import SS2D
+
+PAPER_INPUTS = ((1, 14, (320, 320)), (3, 8, (384, 640)), (3, 3, (512, 512)))
+
+# Millions of parameters and GMACs of the paper's tables at these three inputs.
+PAPER = {
+    "swin_umamba": ((60, 60, 60), (68.0, 163.6, 174.4)),
+    "swin_umamba_d": ((28, 28, 27), (18.9, 45.3, 48.2)),
+}
+PAPER_TOLERANCE = 0.02
+
+# Exact numbers of parameters at these three inputs; those of U-Mamba round to the paper's 63, 63, 86 and
+# 67, 67, 92 million, those of nnU-Net, SegResNet, UNETR and SwinUNETR to 33, 33, 46; 6; 87, 88, 88; 25.
+PARAMETERS = {
+    "swin_umamba": (59_889_368, 59_890_688, 59_887_068),
+    "swin_umamba_d": (27_497_720, 27_496_160, 27_492_300),
+    "nnunet": (33_489_940, 33_481_456, 46_327_157),
+    "umamba_bot": (63_344_180, 63_335_696, 86_150_037),
+    "umamba_enc": (67_333_428, 67_324_944, 91_835_029),
+    "segresnet": (6_298_926, 6_299_304, 6_299_139),
+    "unetr": (87_426_190, 88_249_704, 88_298_771),
+    "swin_unetr": (25_138_568, 25_139_618, 25_139_373),
+}
+
+# GMACs at 1x320x320; the paper's count of U-Mamba_Enc is 49.9, which leaves a part of the layers out.
+GMACS = {"nnunet": 23.3, "umamba_bot": 45.7, "segresnet": 24.5, "unetr": 42.1, "swin_unetr": 27.9}
+GMACS_TOLERANCE = 0.01
+
+
+@pytest.mark.parametrize("name", PAPER)
+@pytest.mark.parametrize("case", range(3))
+def test_ours_match_the_paper(name: str, case: int) -> None:
+    channels, classes, size = PAPER_INPUTS[case]
+    found = measure_complexity(NETWORKS[name].build, channels, classes, size)
+    millions, giga = PAPER[name]
+    assert found.parameters / 1e6 == pytest.approx(millions[case], rel=PAPER_TOLERANCE)
+    assert found.macs / 1e9 == pytest.approx(giga[case], rel=PAPER_TOLERANCE)
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+@pytest.mark.parametrize("case", range(3))
+def test_parameters(name: str, case: int) -> None:
+    if NETWORKS[name].needs_monai:
+        pytest.importorskip("monai")
+    channels, classes, size = PAPER_INPUTS[case]
+    network = NETWORKS[name].build(channels, classes, size, device="meta")
+    assert sum(parameter.numel() for parameter in network.parameters()) == PARAMETERS[name][case]
+
+
+@pytest.mark.parametrize("name", GMACS)
+def test_macs_of_the_other_networks(name: str) -> None:
+    if NETWORKS[name].needs_monai:
+        pytest.importorskip("monai")
+    found = measure_complexity(NETWORKS[name].build, 1, 14, (320, 320))
+    assert found.macs / 1e9 == pytest.approx(GMACS[name], rel=GMACS_TOLERANCE)
+
+
+def test_scan_of_a_sequence_by_hand() -> None:
+    length, dim, inner, state, rank = 7, 16, 32, 16, 1
+    projections = dim * 2 * inner + inner * (rank + 2 * state) + rank * inner + inner * dim
+    convolution = inner * 4 * (length + 3)  # padded on both sides, then cut
+    expected = length * projections + convolution + length * inner * (9 * state + 1)
+    assert count_macs(Mamba(dim), torch.zeros(1, length, dim)) == expected
+
+
+def test_scan_of_an_image_by_hand() -> None:
+    pixels, dim, inner, state, rank = 6 * 5, 16, 32, 4, 1
+    projections = dim * 2 * inner + 4 * inner * (rank + 2 * state) + 4 * rank * inner + inner * dim
+    per_pixel = projections + 9 * inner + 5 * inner + 4 * inner * (9 * state + 1)
+    assert count_macs(SS2D(dim, state, backend="reference"), torch.zeros(1, 6, 5, dim)) == pixels * per_pixel
+
+
+@pytest.mark.parametrize(
+    ("layer", "per_element"),
+    [
+        (nn.InstanceNorm2d(4), 4),
+        (nn.InstanceNorm2d(4, affine=True), 5),
+        (nn.GroupNorm(2, 4), 5),
+        (nn.LayerNorm(8), 5),
+        (nn.LayerNorm(8, elementwise_affine=False), 4),
+        (nn.LeakyReLU(), 0),
+    ],
+)
+def test_norms_by_hand(layer: nn.Module, per_element: int) -> None:
+    assert count_macs(layer, torch.zeros(2, 4, 8, 8)) == 2 * 4 * 64 * per_element
+
+
+def test_refuses_sizes_that_are_not_positive() -> None:
+    with pytest.raises(UsageError, match="all must be positive"):
+        measure_complexity(NETWORKS["swin_umamba_d"].build, 1, 2, (0, 32))
