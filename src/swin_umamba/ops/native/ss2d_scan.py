@@ -16,10 +16,9 @@ from swin_umamba.ops.native.vector import LANES
 
 # In the forward, the most channel blocks that share a pass over B, C and dt, and so a second-level cache.
 _FORWARD_BLOCKS = 8
-# In the backward, the memory for partial gradients of x_dbl, in units of one activation, and the most work
-# items, unless there are more images: fewer pass fewer partial gradients through memory.
+# In the backward, the memory for partial gradients of x_dbl, in units of one activation, and the most groups.
 _PARTIAL_ACTIVATIONS = 0.8
-_MOST_ITEMS = 16
+_MOST_GROUPS = 8
 _CHUNKS_PER_SUM = 64
 
 
@@ -89,7 +88,7 @@ def ss2d_scan_backward(
         grad_x, grad_x_dbl, grad_weight, grad_bias, grad_A, grad_D = map(torch.zeros_like, everything)
         return grad_x, grad_x_dbl, grad_weight, grad_bias, grad_A, grad_D
     columns, dt_rank, blocks = x_dbl.shape[4], dt_projs_weight.shape[2], states.shape[3]
-    per_item, groups = _backward_groups(batch, d_inner, columns)
+    per_item, groups = _backward_groups(d_inner, columns)
 
     grad_x, grad_x_dbl = torch.empty_like(x), torch.empty_like(x_dbl)
     chunks = states.shape[2]
@@ -122,11 +121,11 @@ def ss2d_scan_backward(
     return grad_x, grad_x_dbl, grad_weight, grad_bias, grad_A, grad_D
 
 
-def _backward_groups(batch: int, d_inner: int, columns: int) -> tuple[int, int]:
+def _backward_groups(d_inner: int, columns: int) -> tuple[int, int]:
     """Channel blocks per work item, and items per image: fixed by the shapes alone, as are the sums."""
     blocks = -(-d_inner // LANES)
     affordable = int(_PARTIAL_ACTIVATIONS * d_inner / columns)
-    per_item = -(-blocks // max(1, min(affordable, _MOST_ITEMS // batch, blocks)))
+    per_item = -(-blocks // max(1, min(affordable, _MOST_GROUPS, blocks)))
     return per_item, -(-blocks // per_item)
 
 
