@@ -20,6 +20,10 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
+from swin_umamba.openmp import spin_briefly
+
+spin_briefly()  # before torch, as in every process of the command line
+
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode

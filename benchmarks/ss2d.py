@@ -26,6 +26,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from swin_umamba.openmp import spin_briefly
+
+spin_briefly()  # before torch, as in every process of the command line
+
 import torch
 from torch import Tensor
 
@@ -37,9 +41,8 @@ D_STATES = (16, 1)
 GATE_TOLERANCE = 1e-5  # float32 against float64, relative to the largest number of each tensor
 # The reference takes about 0.3 ms per time step and direction forward, and four times that with its backward.
 REFERENCE_STEPS_PER_MINUTE = {"forward": 200_000, "forward+backward": 40_000}
-# Multiplications and fused multiply-adds that one state of one channel needs in a step. Forward: exponent 1,
-# polynomial 5, input 1, state 1, output 1. Backward: the first 8 again, and 8 for the adjoint.
-NECESSARY_OPERATIONS = {"forward": 9, "forward+backward": 9 + 16}
+MODES = ("forward", "forward+backward")
+SLOW_SECONDS, SLOW_TURNS = 2.0, 3  # what takes longer than the first gets no more turns than the second
 
 Scan = Callable[..., Tensor]
 
@@ -75,9 +78,25 @@ def say(text: str = "") -> None:
     print(text, file=sys.stderr)
 
 
+def necessary_operations(mode: str, d_inner: int, height: int, width: int, d_state: int) -> float:
+    """Multiplications and fused multiply-adds that the scan cannot do without.
+
+    Of one state of one channel in a step, forward: exponent 1, polynomial 5, input 1, state 1, output 1.
+    Backward: the first 8 again, and 8 for the adjoint. Of one channel, for each rank of dt: 1 forward, and 3
+    backward (again, and for the gradients of the two factors).
+    """
+    states, ranks = (9, 1) if mode == "forward" else (9 + 16, 1 + 3)
+    return 4.0 * height * width * d_inner * (states * d_state + ranks * dt_rank_of(d_inner))
+
+
+def dt_rank_of(d_inner: int) -> int:
+    """Rank of the step sizes in the networks."""
+    return max(1, d_inner // 32)
+
+
 def make_inputs(d_inner: int, height: int, width: int, d_state: int, batch: int = 1) -> list[Tensor]:
     """Inputs as the networks have them at initialisation: A = -1 .. -d_state, step sizes 0.001 to 0.1."""
-    dt_rank = max(1, d_inner // 32)
+    dt_rank = dt_rank_of(d_inner)
     return [
         torch.randn(batch, height, width, d_inner),
         torch.randn(batch, height, width, 4, dt_rank + 2 * d_state),
@@ -235,7 +254,6 @@ def time_shape(
     full: bool,
 ) -> list[Timing]:
     """Time all implementations in turns at one shape."""
-    d_inner, height, width = shape
     inputs = [tensor.to(device) for tensor in make_inputs(*shape, d_state)]
     grad_y = torch.randn_like(inputs[0])
 
@@ -248,18 +266,22 @@ def time_shape(
     fast = {name: scan for name, scan in scans.items() if name != "reference"}
     memory: dict[str, float | None] = {}
     seconds: dict[str, list[float]] = {name: [] for name in scans}
+    turns_of = {}
     for name, scan in fast.items():
         step(scan)  # warm-up: kernels compile or load
+        start = time.perf_counter()
         memory[name] = peak_extra_bytes(lambda s=scan: step(s), device)
-    for _ in range(turns):
+        turns_of[name] = min(turns, SLOW_TURNS) if time.perf_counter() - start > SLOW_SECONDS else turns
+    for turn in range(turns):
         for name, scan in fast.items():
-            seconds[name].append(seconds_of(lambda s=scan: step(s)))
-    if full or 4 * height * width <= REFERENCE_STEPS_PER_MINUTE[mode]:
+            if turn < turns_of[name]:
+                seconds[name].append(seconds_of(lambda s=scan: step(s)))
+    if full or 4 * shape[1] * shape[2] <= REFERENCE_STEPS_PER_MINUTE[mode]:
         start = time.perf_counter()
         memory["reference"] = peak_extra_bytes(lambda: step(scans["reference"]), device)
         seconds["reference"].append(time.perf_counter() - start)
 
-    operations = NECESSARY_OPERATIONS[mode] * 4.0 * height * width * d_inner * d_state
+    operations = necessary_operations(mode, *shape, d_state)
     timings = []
     for name, measured in seconds.items():
         if not measured:
@@ -333,7 +355,7 @@ def main() -> None:
     timings = []
     for shape in STAGES[2:] if args.quick else STAGES:
         for d_state in D_STATES[:1] if args.quick else D_STATES:
-            for mode in NECESSARY_OPERATIONS:
+            for mode in MODES:
                 turns = 3 if args.quick else args.turns
                 measured = time_shape(scans, shape, d_state, mode, turns, device, limits, args.full)
                 print_timings(measured)

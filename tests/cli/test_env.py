@@ -13,13 +13,25 @@ from swin_umamba.nnunet.shell import TRAINER_SHIM
 
 
 @pytest.fixture(autouse=True)
-def intact_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
+def quiet_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An intact torchvision, and a user who has said how OpenMP should wait."""
     monkeypatch.setattr(shell, "torchvision_is_broken", lambda: False)
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
 
 
 def test_sh(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["env"]) == 0
     assert capsys.readouterr().out == f"export nnUNet_extTrainer={TRAINER_SHIM}\n"
+
+
+def test_brief_waiting_is_passed_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    monkeypatch.setenv("GOMP_SPINCOUNT", "20000")
+    assert main(["env"]) == 0
+    assert "export GOMP_SPINCOUNT=20000" in capsys.readouterr().out.splitlines()
 
 
 def test_powershell(capsys: pytest.CaptureFixture[str]) -> None:
