@@ -4,6 +4,7 @@
     python benchmarks/ss2d.py --quick            # the two small stages, d_state 16 only, under two minutes
     python benchmarks/ss2d.py --full             # the reference even where it takes minutes and 8 GB
     python benchmarks/ss2d.py --json > ss2d.json # the tables go to stderr in any case
+    python benchmarks/ss2d.py --device cuda      # the GPU kernels (ss2d_cuda.py), batch 1 and 8
 
 A correctness gate comes first: every implementation against the float64 reference, output and gradients;
 nothing is timed if one is off. Then the implementations take turns in one process (A B C, A B C, ...), so
@@ -340,6 +341,11 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=7, help="turns per implementation (default 7)")
     parser.add_argument("--json", action="store_true", help="print all figures as JSON on stdout")
     args = parser.parse_args()
+    if args.device.startswith("cuda"):
+        import ss2d_cuda
+
+        ss2d_cuda.run(args.device, quick=args.quick, turns=args.turns, as_json=args.json)
+        return
 
     torch.manual_seed(0)
     device = torch.device(args.device)

@@ -67,22 +67,39 @@ def ss2d_scan_mamba(
 
     See `swin_umamba.ops.ss2d_scan.ss2d_scan` for the shapes.
     """
-    height, width, d_inner = x.shape[1:]
-    dt_rank, d_state = dt_projs_weight.shape[2], A.shape[2]
-    u = torch.cat([to_sequence(x, k).mT for k in range(4)], dim=1)
-    rows = torch.stack([to_sequence(x_dbl[:, :, :, k], k).mT for k in range(4)], dim=1)
-    dt_low, B, C = rows.split([dt_rank, d_state, d_state], dim=2)
-    delta = torch.einsum("bkrl,kdr->bkdl", dt_low, dt_projs_weight).flatten(1, 2)
+    u, delta, B, C = as_sequences(x, x_dbl, dt_projs_weight)
     y, _ = selective_scan_mamba(
         u,
         delta,
         A.flatten(0, 1),
-        B.contiguous(),
-        C.contiguous(),
+        B,
+        C,
         D.flatten(),
         dt_projs_bias.flatten(),
         delta_softplus=True,
         return_last_state=False,
     )
-    parts = [from_sequence(part.mT, k, height, width) for k, part in enumerate(y.split(d_inner, dim=1))]
+    return as_image(y, x.shape[1], x.shape[2])
+
+
+def as_sequences(x: Tensor, x_dbl: Tensor, dt_projs_weight: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Copy an image four times, in the order of each direction.
+
+    Returns
+    -------
+    u, delta, B, C
+        Shapes (batch, 4 * d_inner, length) twice, and (batch, 4, d_state, length) twice.
+    """
+    dt_rank = dt_projs_weight.shape[2]
+    d_state = (x_dbl.shape[4] - dt_rank) // 2
+    u = torch.cat([to_sequence(x, k).mT for k in range(4)], dim=1)
+    rows = torch.stack([to_sequence(x_dbl[:, :, :, k], k).mT for k in range(4)], dim=1)
+    dt_low, B, C = rows.split([dt_rank, d_state, d_state], dim=2)
+    delta = torch.einsum("bkrl,kdr->bkdl", dt_low, dt_projs_weight).flatten(1, 2)
+    return u, delta, B.contiguous(), C.contiguous()
+
+
+def as_image(y: Tensor, height: int, width: int) -> Tensor:
+    """Put the outputs of the directions, (batch, 4 * d_inner, length), back into the image and add them up."""
+    parts = [from_sequence(part.mT, k, height, width) for k, part in enumerate(y.chunk(4, dim=1))]
     return parts[0] + parts[2] + parts[1] + parts[3]
