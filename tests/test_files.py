@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import stat
@@ -18,7 +19,9 @@ from swin_umamba.files import (
     SECONDS_UNTIL_STALE,
     atomic_folder,
     atomic_write,
+    cache_folder,
     check_output_folder,
+    file_sha256,
     write_json,
     write_text,
 )
@@ -213,3 +216,28 @@ def test_the_old_folder_comes_back_if_the_new_one_cannot_take_its_place(
         pass
     assert names(tmp_path) == ["model"]
     assert names(tmp_path / "model") == ["old.txt"]
+
+
+def test_where_the_cache_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SWIN_UMAMBA_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    home = Path.home() / ".cache" / "swin-umamba"
+    assert cache_folder() == home
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    assert cache_folder() == home, "the specification has relative paths ignored"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / "swin-umamba"
+    monkeypatch.setenv("SWIN_UMAMBA_CACHE", str(tmp_path / "own"))
+    assert cache_folder() == tmp_path / "own"
+    monkeypatch.setenv("SWIN_UMAMBA_CACHE", "~/own")
+    assert cache_folder() == Path.home() / "own"
+    assert not (tmp_path / "own").exists()
+
+
+def test_sha256_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "abc").write_bytes(b"abc")  # the example of FIPS 180-2
+    expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert file_sha256(tmp_path / "abc") == expected
+    large = bytes(3 * 2**20 + 5)
+    (tmp_path / "large").write_bytes(large)
+    assert file_sha256(tmp_path / "large") == hashlib.sha256(large).hexdigest()

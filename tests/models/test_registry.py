@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +15,8 @@ from swin_umamba.errors import CheckpointError, UsageError
 from swin_umamba.models.registry import create_model, list_models
 from swin_umamba.models.swin_umamba import SwinUMamba
 from swin_umamba.models.swin_umamba_d import SwinUMambaD
+from swin_umamba.weights import download
+from swin_umamba.weights.catalog import CATALOG
 
 
 def test_names_and_classes() -> None:
@@ -27,8 +32,14 @@ def test_an_unknown_name_is_refused_with_close_ones(wrong: str) -> None:
     assert "swin_umamba_d" in str(caught.value.cure)
 
 
-def test_pretrained_weights_reach_the_encoder(tmp_path: Path) -> None:
-    donor = create_model("swin_umamba_d", 3, 2, **TINY)
+@pytest.fixture
+def donor() -> SwinUMambaD:
+    return create_model("swin_umamba_d", 3, 2, **TINY)
+
+
+@pytest.fixture
+def imagenet(donor: SwinUMambaD, tmp_path: Path) -> Path:
+    """A file in the layout of the public checkpoint, with the encoder of ``donor``."""
     classifier = {
         key.replace("downsamples.0", "layers.0.downsample")
         .replace("downsamples.1", "layers.1.downsample")
@@ -36,9 +47,56 @@ def test_pretrained_weights_reach_the_encoder(tmp_path: Path) -> None:
         for key, value in donor.vssm_encoder.state_dict().items()
     }
     torch.save({"model": classifier, "epoch": 292}, tmp_path / "imagenet.pth")
-    network = create_model("swin_umamba_d", 3, 5, pretrained=tmp_path / "imagenet.pth", **TINY)
+    return tmp_path / "imagenet.pth"
+
+
+def assert_same_encoder(network: Any, donor: SwinUMambaD) -> None:
     for key, value in donor.vssm_encoder.state_dict().items():
         assert torch.equal(network.vssm_encoder.state_dict()[key], value), key
+
+
+def test_pretrained_weights_reach_the_encoder(imagenet: Path, donor: SwinUMambaD) -> None:
+    assert_same_encoder(create_model("swin_umamba_d", 3, 5, pretrained=imagenet, **TINY), donor)
+
+
+def test_pretrained_weights_by_name(
+    imagenet: Path, donor: SwinUMambaD, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SWIN_UMAMBA_CACHE", str(tmp_path))
+    monkeypatch.setenv("SWIN_UMAMBA_OFFLINE", "1")
+    record = replace(CATALOG["vmamba_tiny_v0cls"], sha256=None, size=None)
+    monkeypatch.setattr(download, "CATALOG", {record.name: record})
+    with pytest.raises(CheckpointError, match="OFFLINE"):
+        create_model("swin_umamba_d", pretrained="vmamba_tiny_v0cls", **TINY)
+    (tmp_path / "weights").mkdir()
+    imagenet.rename(tmp_path / "weights" / record.file_name)
+    assert_same_encoder(create_model("swin_umamba_d", 3, 5, pretrained="vmamba_tiny_v0cls", **TINY), donor)
+
+
+def test_the_first_convolution_is_adapted_on_request_only(imagenet: Path, donor: SwinUMambaD) -> None:
+    kernel = donor.vssm_encoder.patch_embed.proj.weight
+    adapted = create_model("swin_umamba_d", 1, 2, pretrained=imagenet, adapt_first_convolution=True, **TINY)
+    torch.testing.assert_close(adapted.vssm_encoder.patch_embed.proj.weight, kernel.sum(1, keepdim=True))
+    published = create_model("swin_umamba_d", 1, 2, pretrained=imagenet, **TINY)
+    difference = published.vssm_encoder.patch_embed.proj.weight - kernel.sum(1, keepdim=True)
+    assert difference.abs().max() > 0.01
+    with pytest.raises(UsageError, match="there are none"):
+        create_model("swin_umamba_d", 1, 2, adapt_first_convolution=True, **TINY)
+
+
+class Payload:
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self) -> Any:
+        return os.system, (self.command,)
+
+
+def test_a_payload_in_pretrained_weights_does_not_run(tmp_path: Path) -> None:
+    torch.save({"model": Payload(f"touch {tmp_path}/canary")}, tmp_path / "imagenet.pth")
+    with pytest.raises(CheckpointError, match="system"):
+        create_model("swin_umamba", pretrained=tmp_path / "imagenet.pth", **TINY)
+    assert not (tmp_path / "canary").exists()
 
 
 @pytest.mark.parametrize("switch", [True, False])

@@ -3,71 +3,16 @@
 from __future__ import annotations
 
 import re
-from math import ceil
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
+from vmamba_files import FULL, SMALL, Sizes, in_new_spelling, vmamba_classifier
 
 from swin_umamba.errors import CheckpointError
 from swin_umamba.models.registry import create_model
 from swin_umamba.weights.convert import convert_imagenet_weights, load_imagenet_weights
-
-FULL = {"depths": (2, 2, 9, 2), "features_per_stage": (96, 192, 384, 768)}
-SMALL = {"depths": (1, 1, 2, 1), "features_per_stage": (8, 16, 24, 32)}
-Sizes = dict[str, tuple[int, ...]]
-
-
-def vmamba_classifier(depths: tuple[int, ...], features_per_stage: tuple[int, ...]) -> dict[str, Tensor]:
-    """A made-up state dict in the layout of the first public VMamba classifier, three input channels."""
-    shapes: dict[str, tuple[int, ...]] = {
-        "patch_embed.proj.weight": (features_per_stage[0], 3, 4, 4),
-        "patch_embed.proj.bias": (features_per_stage[0],),
-        "patch_embed.norm.weight": (features_per_stage[0],),
-        "patch_embed.norm.bias": (features_per_stage[0],),
-    }
-    for stage, (depth, dim) in enumerate(zip(depths, features_per_stage, strict=True)):
-        inner, rank = 2 * dim, ceil(dim / 16)
-        for index in range(depth):
-            block = f"layers.{stage}.blocks.{index}"
-            scan = f"{block}.self_attention"
-            shapes |= {f"{block}.ln_1.weight": (dim,), f"{block}.ln_1.bias": (dim,)}
-            shapes |= {f"{scan}.x_proj_weight": (4, rank + 32, inner)}
-            shapes |= {f"{scan}.dt_projs_weight": (4, inner, rank), f"{scan}.dt_projs_bias": (4, inner)}
-            shapes |= {f"{scan}.A_logs": (4 * inner, 16), f"{scan}.Ds": (4 * inner,)}
-            shapes |= {f"{scan}.in_proj.weight": (2 * inner, dim)}
-            shapes |= {f"{scan}.conv2d.weight": (inner, 1, 3, 3), f"{scan}.conv2d.bias": (inner,)}
-            shapes |= {f"{scan}.out_norm.weight": (inner,), f"{scan}.out_norm.bias": (inner,)}
-            shapes |= {f"{scan}.out_proj.weight": (dim, inner)}
-        if stage < 3:
-            down = f"layers.{stage}.downsample"
-            shapes |= {f"{down}.reduction.weight": (features_per_stage[stage + 1], 4 * dim)}
-            shapes |= {f"{down}.norm.weight": (4 * dim,), f"{down}.norm.bias": (4 * dim,)}
-    last = features_per_stage[3]
-    shapes |= {"norm.weight": (last,), "norm.bias": (last,)}
-    shapes |= {"head.weight": (1000, last), "head.bias": (1000,)}
-    # One number per tensor, expanded: distinct, and small on disk and in memory.
-    return {
-        key: torch.tensor(float(index)).expand(shape) for index, (key, shape) in enumerate(shapes.items())
-    }
-
-
-def in_new_spelling(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors under the names of VMamba's later code."""
-    rules = [
-        (r"^patch_embed\.proj", "patch_embed.0"),
-        (r"^patch_embed\.norm", "patch_embed.2"),
-        (r"\.ln_1\.", ".norm."),
-        (r"\.self_attention\.", ".op."),
-        (r"^(norm|head)\.", r"classifier.\1."),
-    ]
-    renamed = {}
-    for key, value in state_dict.items():
-        for pattern, replacement in rules:
-            key = re.sub(pattern, replacement, key)
-        renamed[key] = value
-    return renamed
 
 
 def on_meta(name: str, in_channels: int, sizes: Sizes) -> nn.Module:
@@ -179,3 +124,128 @@ def test_weights_of_another_size_are_refused(classifier: dict[str, Tensor]) -> N
     target = on_meta("swin_umamba_d", 3, FULL).state_dict()
     with pytest.raises(CheckpointError, match=r"patch_embed\.proj\.weight \(8, 3, 4, 4\), expected \(96, "):
         convert_imagenet_weights(classifier, target, "file")
+
+
+PROJECTION = "vssm_encoder.patch_embed.proj.weight"
+
+
+@pytest.mark.parametrize("spelling", [dict, in_new_spelling])
+@pytest.mark.parametrize("in_channels", [1, 2, 4, 7])
+def test_the_first_convolution_adapted_on_request(in_channels: int, spelling: type) -> None:
+    source = vmamba_classifier(**FULL)
+    kernel = torch.arange(96 * 3 * 16.0).reshape(96, 3, 4, 4)
+    source["patch_embed.proj.weight"] = kernel
+    target = on_meta("swin_umamba_d", in_channels, FULL).state_dict()
+    converted, report = convert_imagenet_weights(
+        spelling(source), target, "file", adapt_first_convolution=True
+    )
+    assert len(report.loaded) == 207
+    assert report.adapted == {PROJECTION: f"3 input channels in the file, {in_channels} here"}
+    assert len(report.skipped) == 4
+    assert len(report.missing) == 104
+    assert not any(name.startswith("vssm_encoder") for name in report.missing)
+    for name in ("proj.bias", "norm.weight", "norm.bias"):
+        assert converted[f"vssm_encoder.patch_embed.{name}"] is source[f"patch_embed.{name}"]
+    new = converted[PROJECTION]
+    assert new.shape == (96, in_channels, 4, 4)
+    if in_channels == 1:
+        assert torch.equal(new, kernel[:, :1] + kernel[:, 1:2] + kernel[:, 2:])
+    else:
+        for channel in range(in_channels):
+            torch.testing.assert_close(new[:, channel], kernel[:, channel % 3] * 3 / in_channels)
+
+
+@pytest.mark.parametrize(
+    ("name", "in_channels"), [("swin_umamba", 1), ("swin_umamba", 5), ("swin_umamba_d", 3)]
+)
+def test_adapting_changes_nothing_where_nothing_can_be_adapted(
+    classifier: dict[str, Tensor], name: str, in_channels: int
+) -> None:
+    target = on_meta(name, in_channels, SMALL).state_dict()
+    one = convert_imagenet_weights(classifier, target, "file", adapt_first_convolution=True)
+    other = convert_imagenet_weights(classifier, target, "file")
+    assert one[1] == other[1]
+    assert all(one[0][key] is other[0][key] for key in other[0])
+
+
+def test_a_first_convolution_of_another_width_is_not_adapted(classifier: dict[str, Tensor]) -> None:
+    classifier["patch_embed.proj.weight"] = torch.zeros(9, 3, 4, 4)
+    target = on_meta("swin_umamba_d", 1, SMALL).state_dict()
+    with pytest.raises(CheckpointError, match=r"proj\.weight \(9, 3, 4, 4\), expected \(8, 1, 4, 4\)"):
+        convert_imagenet_weights(classifier, target, "file", adapt_first_convolution=True)
+
+
+@pytest.mark.parametrize("adapt", [False, True])
+@pytest.mark.parametrize(
+    ("name", "in_channels"), [("swin_umamba", 1), ("swin_umamba_d", 1), ("swin_umamba_d", 3)]
+)
+def test_what_was_converted_loads_into_the_same_network(
+    classifier: dict[str, Tensor], name: str, in_channels: int, adapt: bool
+) -> None:
+    target = on_meta(name, in_channels, SMALL).state_dict()
+    first, first_report = convert_imagenet_weights(classifier, target, "file", adapt_first_convolution=adapt)
+    second, report = convert_imagenet_weights(first, target, "converted")
+    assert list(second) == list(first)
+    assert all(second[key] is first[key] for key in first)
+    assert report.missing == first_report.missing
+    assert report.skipped == report.adapted == {}
+
+
+def test_what_was_converted_for_the_other_network(classifier: dict[str, Tensor]) -> None:
+    plain, dagger = (on_meta(name, 3, SMALL).state_dict() for name in ("swin_umamba", "swin_umamba_d"))
+    # The dagger's has all that the plain network takes of the classifier itself.
+    for_dagger, _ = convert_imagenet_weights(classifier, dagger, "file")
+    converted, report = convert_imagenet_weights(for_dagger, plain, "converted")
+    assert set(converted) == set(convert_imagenet_weights(classifier, plain, "file")[0])
+    assert len(report.skipped) == 3
+    # The plain network's lacks the patch embedding, of which a lone bias would be of no use.
+    for_plain, _ = convert_imagenet_weights(classifier, plain, "file")
+    converted, report = convert_imagenet_weights(for_plain, dagger, "converted")
+    bias = "vssm_encoder.patch_embed.norm.bias"
+    assert report.skipped == {bias: "the file lacks the rest of the patch embedding"}
+    assert {key for key in dagger if key.startswith("vssm_encoder")} - set(converted) == {
+        f"vssm_encoder.{key}" for key in PATCH_EMBED
+    }
+
+
+def test_a_converted_file_that_lacks_a_tensor_is_refused(classifier: dict[str, Tensor]) -> None:
+    target = on_meta("swin_umamba_d", 1, SMALL).state_dict()
+    converted, _ = convert_imagenet_weights(classifier, target, "file")
+    del converted["vssm_encoder.downsamples.1.norm.bias"]
+    with pytest.raises(CheckpointError, match=r"lacks 1 tensors .*downsamples\.1\.norm\.bias"):
+        convert_imagenet_weights(converted, target, "converted")
+
+
+def test_the_report_as_text(classifier: dict[str, Tensor]) -> None:
+    target = on_meta("swin_umamba_d", 1, SMALL).state_dict()
+    _, report = convert_imagenet_weights(classifier, target, "file", adapt_first_convolution=True)
+    lines = report.lines()
+    assert lines[0] == (
+        f"{len(report.loaded)} tensors loaded, 1 adapted, 4 of the file skipped, 104 of the network "
+        "as initialised"
+    )
+    assert lines[1] == f"  adapted: {PROJECTION}: 3 input channels in the file, 1 here"
+    assert lines[2] == "  skipped: norm.weight: belongs to the classifier, not to the encoder"
+    assert lines[6:] == ["  as initialised: decoder (104 tensors): new, as the classifier has none"]
+    _, report = convert_imagenet_weights(classifier, on_meta("swin_umamba", 1, SMALL).state_dict(), "file")
+    assert "  as initialised: stem (4 tensors): new, as the classifier has none" in report.lines()
+    assert (
+        "  as initialised: vssm_encoder.patch_embed (3 tensors): nothing in the file fits it"
+        in report.lines()
+    )
+    parts = [line for line in report.lines() if "as initialised:" in line]
+    assert sum(int(re.search(r"\((\d+) tensor", line)[1]) for line in parts) == len(report.missing)
+
+
+@pytest.mark.parametrize("with_config", [True, False])
+def test_both_generations_at_full_size_reach_the_network(tmp_path: Path, with_config: bool) -> None:
+    """The first has the training configuration beside the weights, the second has not."""
+    content = {"model": vmamba_classifier(**FULL), "epoch": 292}
+    if with_config:
+        content["config"] = {"MODEL": {"SWIN": {"IN_CHANS": 3}}}
+    torch.save(content, tmp_path / "vmamba.pth")
+    network = create_model("swin_umamba_d", 3, 2)
+    report = load_imagenet_weights(network, tmp_path / "vmamba.pth")
+    assert len(report.loaded) == 208
+    first = content["model"]["patch_embed.proj.weight"]
+    assert torch.equal(network.vssm_encoder.patch_embed.proj.weight, first)

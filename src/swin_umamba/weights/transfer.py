@@ -20,7 +20,7 @@ MAX_BYTES = 4 * 2**30
 """No file of weights is larger; a server that sends more is stopped."""
 MAX_REDIRECTS = 5
 TIMEOUT_SECONDS = 30
-BLOCK = 2**20
+BLOCK = 2**16
 _WHAT_TO_TRY = "check the network, and HTTPS_PROXY if you are behind a proxy, and run the command again"
 
 
