@@ -30,6 +30,7 @@ __all__ = [
     "read_case",
     "read_image",
     "read_labels",
+    "write_image",
     "write_labels",
     "write_probabilities",
 ]
@@ -144,6 +145,43 @@ def read_case(
             )
         check_same_grid(first, image)
     return first.with_data(np.concatenate([image.data for image in images]))
+
+
+def write_image(path: str | Path, image: Image) -> None:
+    """Write an image, atomically.
+
+    Parameters
+    ----------
+    path
+        Where to; the suffix chooses the format. NIfTI holds one channel and the geometry, PNG one channel of
+        uint8 or uint16 or three of uint8, TIFF one channel.
+
+    Raises
+    ------
+    DataError
+        The format cannot hold the image.
+    OutputError
+        The file cannot be written.
+    """
+    path = Path(path)
+    suffix, data = image_suffix(path), image.data
+    single = image.num_channels == 1
+    if suffix in NIFTI_SUFFIXES and single:
+        content = nifti_bytes(data[0], image, compress=suffix == ".nii.gz")
+    elif suffix in TIFF_SUFFIXES and single:
+        content = tiff_bytes(data[0])
+    elif suffix == ".png" and data.ndim == 3 and single and data.dtype in (np.uint8, np.uint16):
+        content = picture_bytes(data[0], suffix)
+    elif suffix == ".png" and data.ndim == 3 and len(data) == 3 and data.dtype == np.uint8:
+        content = picture_bytes(np.ascontiguousarray(data.transpose(1, 2, 0)), suffix)
+    else:
+        raise DataError(
+            f"a {suffix} file cannot hold an image of shape {data.shape} and type {data.dtype}",
+            where=path,
+            cure="write each channel to a file of its own",
+        )
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def write_labels(path: str | Path, labels: np.ndarray, like: Image) -> None:

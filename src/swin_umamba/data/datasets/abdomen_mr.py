@@ -1,0 +1,268 @@
+"""Dataset702_AbdomenMR: the MR volumes of the AMOS 2022 challenge with 13 of its organs.
+
+AMOS (Ji et al., NeurIPS Datasets and Benchmarks 2022) has ``imagesTr``, ``labelsTr``, ``imagesVa``,
+``labelsVa`` and ``imagesTs`` with files ``amos_NNNN.nii.gz``; scans up to number 500 are CT, the others MR.
+The 40 MR scans for training and the 20 for validation are the 60 training cases of the paper (Liu et al.,
+MICCAI 2024). Its 50 test cases were annotated by the authors of U-Mamba (Ma et al., arXiv:2401.04722) and are
+no part of AMOS.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from swin_umamba.data.datasets.conversion import Conversion, LeftOut, Split, copy_file, write_dataset
+from swin_umamba.data.image_io import check_same_grid, read_image, read_labels, write_image, write_labels
+from swin_umamba.errors import DataError, UsageError
+
+DATASET_NAME = "Dataset702_AbdomenMR"
+ORGANS = (
+    "liver",
+    "right kidney",
+    "spleen",
+    "pancreas",
+    "aorta",
+    "inferior vena cava",
+    "right adrenal gland",
+    "left adrenal gland",
+    "gallbladder",
+    "esophagus",
+    "stomach",
+    "duodenum",
+    "left kidney",
+)
+DESCRIPTION: dict[str, Any] = {
+    "channel_names": {"0": "MR"},
+    "labels": {"background": 0, **{organ: value for value, organ in enumerate(ORGANS, start=1)}},
+    "file_ending": ".nii.gz",
+    "name": "AbdomenMR",
+    "reference": "AMOS 2022, https://amos22.grand-challenge.org",
+}
+PUBLISHED_COUNTS = (60, 50)
+LAST_CT = 500
+# As AMOS numbers them; used where its dataset.json is missing.
+AMOS_ORGANS = (
+    "spleen",
+    "right kidney",
+    "left kidney",
+    "gallbladder",
+    "esophagus",
+    "liver",
+    "stomach",
+    "aorta",
+    "inferior vena cava",
+    "pancreas",
+    "right adrenal gland",
+    "left adrenal gland",
+    "duodenum",
+    "bladder",
+    "prostate/uterus",
+)
+# The dataset.json of AMOS has a misprint and another word; other copies leave words out.
+_OTHER_NAMES = {
+    "gall bladder": "gallbladder",
+    "arota": "aorta",
+    "postcava": "inferior vena cava",
+    "ivc": "inferior vena cava",
+    "right adrenal": "right adrenal gland",
+    "left adrenal": "left adrenal gland",
+    "oesophagus": "esophagus",
+}
+_FILE_NAME = re.compile(r"amos_(\d{4})(?:_0000)?\.nii(?:\.gz)?")
+
+
+@dataclass(frozen=True)
+class _Case:
+    name: str
+    split: Split
+    image: Path
+    label: Path
+    values: Mapping[int, int]  # of the source, to ours
+
+
+def convert_abdomen_mr(
+    source: str | Path,
+    folder: str | Path,
+    *,
+    test: str | Path | None = None,
+    validation_as_test: bool = False,
+    skip_damaged: bool = False,
+) -> Conversion:
+    """Make the data set from AMOS.
+
+    Parameters
+    ----------
+    source
+        The unpacked challenge: the folder with ``imagesTr``, or the one around it.
+    folder
+        The new data set.
+    test
+        A folder with ``imagesTs``, ``labelsTs`` and a ``dataset.json`` that names the label values, such as
+        U-Mamba's download. Without it, labelled test cases of ``source`` are taken if there are any.
+    validation_as_test
+        Test on the 20 labelled validation scans of AMOS and train on the other 40: not the paper's split, but
+        one that AMOS alone allows.
+    skip_damaged
+        See :func:`write_dataset`.
+
+    Raises
+    ------
+    DataError, OutputError
+        See :func:`write_dataset`.
+    """
+    if test is not None and validation_as_test:
+        raise UsageError("there are two test sets", cure="give either the test folder or validation as test")
+    root = _root(Path(source))
+    values, remarks = _organ_values(root, default=True)
+    cases: list[_Case] = []
+    left_out: list[LeftOut] = []
+    problems: list[LeftOut] = []
+    validation: Split = "Ts" if validation_as_test else "Tr"
+    for part, split in (("Tr", "Tr"), ("Va", validation)):
+        _find(root, part, split, values, cases, left_out, problems)  # type: ignore[arg-type]
+    if test is not None:
+        test_root = _root(Path(test), "imagesTs")
+        test_values, _ = _organ_values(test_root, default=False)
+        _find(test_root, "Ts", "Ts", test_values, cases, left_out, problems)
+    elif (root / "labelsTs").is_dir() and not validation_as_test:
+        _find(root, "Ts", "Ts", values, cases, left_out, problems)
+    elif (root / "imagesTs").is_dir():
+        left_out += [
+            LeftOut(str(path), "test scans of AMOS have no public labels")
+            for path in sorted((root / "imagesTs").glob("*.nii*"))
+        ]
+    if validation_as_test:
+        remarks.append("the validation scans of AMOS are the test set: this is not the split of the paper")
+    return write_dataset(
+        folder,
+        cases,
+        _write_case,
+        DESCRIPTION,
+        left_out=left_out,
+        problems=problems,
+        remarks=remarks,
+        published=PUBLISHED_COUNTS,
+        skip_damaged=skip_damaged,
+    )
+
+
+def _root(source: Path, needed: str = "imagesTr") -> Path:
+    for candidate in (source, *sorted(source.glob("*"))):
+        if (candidate / needed).is_dir():
+            return candidate
+    raise DataError(
+        f"there is no folder {needed} in it", where=source, cure="give the folder of the unpacked AMOS data"
+    )
+
+
+def _organ_values(root: Path, *, default: bool) -> tuple[dict[int, int], list[str]]:
+    """Return our value for each value of the source, 0 for organs that are no class, and remarks."""
+    path = root / "dataset.json"
+    if not path.is_file():
+        if not default:
+            raise DataError(
+                "without a dataset.json it is not known which number means which organ",
+                where=path,
+                cure="copy the one of the data set there",
+            )
+        names = dict(enumerate(AMOS_ORGANS, start=1))
+        remarks = ["there is no dataset.json: labels are taken to be numbered as in AMOS"]
+    else:
+        names, remarks = _stored_names(path), []
+    ours = {organ: value for value, organ in enumerate(ORGANS, start=1)}
+    absent = sorted(ours.keys() - names.values())
+    if absent:
+        raise DataError(
+            f"the labels lack {', '.join(absent)}", where=path, cure="give a data set with all 13 organs"
+        )
+    others = sorted(set(names.values()) - ours.keys())
+    if others:
+        remarks.append(f"{', '.join(others)}: no classes of the experiment, made background")
+    return {0: 0, **{value: ours.get(organ, 0) for value, organ in names.items()}}, remarks
+
+
+def _stored_names(path: Path) -> dict[int, str]:
+    """Return value to organ from a dataset.json, which maps either way."""
+    try:
+        labels = json.loads(path.read_text(encoding="utf-8"))["labels"]
+        pairs = [(key, value) if str(key).isdecimal() else (value, key) for key, value in labels.items()]
+        names = {int(value): str(name).lower().replace("_", " ").strip() for value, name in pairs}
+        wrong = not all(0 <= value < 256 for value in names)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            "the labels in dataset.json cannot be read", where=path, cure="copy the file again"
+        ) from error
+    if wrong:
+        raise DataError("the labels in dataset.json are not numbers from 0 to 255", where=path)
+    return {value: _OTHER_NAMES.get(name, name) for value, name in names.items() if name != "background"}
+
+
+def _find(
+    root: Path,
+    part: str,
+    split: Split,
+    values: Mapping[int, int],
+    cases: list[_Case],
+    left_out: list[LeftOut],
+    problems: list[LeftOut],
+) -> None:
+    """Add what the folders ``images{part}`` and ``labels{part}`` hold."""
+    labels = _by_number(root / f"labels{part}", left_out)
+    for number, image in _by_number(root / f"images{part}", left_out).items():
+        label = labels.pop(number, None)
+        if number <= LAST_CT:
+            left_out.append(LeftOut(str(image), "a CT scan"))
+        elif label is None:
+            problems.append(LeftOut(str(image), f"there is no label for it in labels{part}"))
+        else:
+            cases.append(_Case(f"amos_{number:04d}", split, image, label, values))
+    for number, label in labels.items():
+        if number > LAST_CT:
+            problems.append(LeftOut(str(label), f"there is no image for it in images{part}"))
+
+
+def _by_number(folder: Path, left_out: list[LeftOut]) -> dict[int, Path]:
+    found: dict[int, Path] = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        match = _FILE_NAME.fullmatch(path.name)
+        if match is None:
+            left_out.append(LeftOut(str(path), "its name is not amos_NNNN.nii.gz"))
+        elif int(match.group(1)) in found:
+            left_out.append(LeftOut(str(path), "another file has the same number"))
+        else:
+            found[int(match.group(1))] = path
+    return found
+
+
+def _write_case(case: _Case, folder: Path) -> list[str]:
+    image = read_image(case.image)
+    if image.num_channels != 1 or len(image.spatial_shape) != 3:
+        raise DataError(
+            f"an MR volume has one channel and three axes, not {image.data.shape}", where=image.path
+        )
+    labels = read_labels(case.label)
+    check_same_grid(image, labels)
+    found = np.unique(labels.data)
+    unknown = sorted(set(found.tolist()) - case.values.keys())
+    if unknown:
+        raise DataError(
+            f"label values without a name in dataset.json: {', '.join(map(str, unknown))}", where=case.label
+        )
+    table = np.zeros(int(found.max()) + 1, np.uint8)
+    for value in found.tolist():
+        table[value] = case.values[value]
+    classes = table[labels.data[0]]
+    image_path = folder / f"images{case.split}" / f"{case.name}_0000.nii.gz"
+    if case.image.suffix == ".gz":
+        copy_file(case.image, image_path)
+    else:
+        write_image(image_path, image)
+    write_labels(folder / f"labels{case.split}" / f"{case.name}.nii.gz", classes, like=labels)
+    return [] if classes.any() else ["none of the 13 organs is labelled"]

@@ -1,0 +1,232 @@
+"""What all converters share: a new data set in nnU-Net's raw layout, made as a whole or not at all.
+
+A converter finds cases and says which files it leaves out. Every case is then read, checked and written. The
+folder appears when all is done; until then, and after an error, there is nothing at its place.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeVar
+
+from swin_umamba.data.image_io import Image, write_image
+from swin_umamba.errors import DataError, OutputError, SwinUMambaError
+from swin_umamba.files import atomic_folder, atomic_write, check_output_folder, write_json
+from swin_umamba.progress import progress
+
+logger = logging.getLogger(__name__)
+
+Split = Literal["Tr", "Ts"]
+REPORT_NAME = "conversion.json"
+PROBLEMS_SHOWN = 20
+# Byte 25 of a PNG file is the kind of its pixels, byte 24 their depth: grey of 8 or 16 bits, or RGB of 8.
+_PLAIN_PNG = {(8, 0), (16, 0), (8, 2)}
+
+
+class SourceCase(Protocol):
+    """A case that a converter has found."""
+
+    @property
+    def name(self) -> str:
+        """As its files will be called."""
+
+    @property
+    def split(self) -> Split:
+        """Training or test."""
+
+
+AnyCase = TypeVar("AnyCase", bound=SourceCase)
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A file or folder that is not in the data set, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What a converter has made.
+
+    Attributes
+    ----------
+    folder
+        The data set.
+    num_training, num_test
+        Cases in it.
+    left_out
+        What was found and does not belong to the data set.
+    damaged
+        Cases that should be in it but could not be read, if that was allowed.
+    remarks
+        What else a user should know.
+    """
+
+    folder: Path
+    num_training: int
+    num_test: int
+    left_out: tuple[LeftOut, ...] = ()
+    damaged: tuple[LeftOut, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain data for JSON."""
+        return {
+            "dataset": self.folder.name,
+            "num_training": self.num_training,
+            "num_test": self.num_test,
+            "left_out": [vars(each) for each in self.left_out],
+            "damaged": [vars(each) for each in self.damaged],
+            "remarks": list(self.remarks),
+        }
+
+    @classmethod
+    def of_folder(cls, folder: Path) -> Conversion:
+        """Return what ``conversion.json`` in a converted data set says."""
+        stored = json.loads((folder / REPORT_NAME).read_text(encoding="utf-8"))
+        return cls(
+            folder,
+            num_training=stored["num_training"],
+            num_test=stored["num_test"],
+            left_out=tuple(LeftOut(**each) for each in stored["left_out"]),
+            damaged=tuple(LeftOut(**each) for each in stored["damaged"]),
+            remarks=tuple(stored["remarks"]),
+        )
+
+    def text(self) -> str:
+        """Return the report for people: one line a reason, with the number of files and the first of them."""
+        lines = [f"{self.folder.name}: {self.num_training} training and {self.num_test} test cases"]
+        for title, entries in (("left out", self.left_out), ("damaged, not converted", self.damaged)):
+            for reason, count in Counter(each.reason for each in entries).items():
+                first = next(each.path for each in entries if each.reason == reason)
+                lines.append(f"{title}: {count} x {reason} ({first}{', ...' if count > 1 else ''})")
+        return "\n".join([*lines, *(f"note: {remark}" for remark in self.remarks)])
+
+
+def write_dataset(
+    folder: str | Path,
+    cases: Sequence[AnyCase],
+    write_case: Callable[[AnyCase, Path], Iterable[str]],
+    description: Mapping[str, Any],
+    *,
+    left_out: Sequence[LeftOut] = (),
+    problems: Sequence[LeftOut] = (),
+    remarks: Sequence[str] = (),
+    published: tuple[int, int] | None = None,
+    skip_damaged: bool = False,
+) -> Conversion:
+    """Convert all cases into a new data set folder.
+
+    Parameters
+    ----------
+    folder
+        The data set's folder, such as ``nnUNet_raw/Dataset702_AbdomenMR``. Must not exist.
+    cases
+        What to convert.
+    write_case
+        Reads and checks one case, writes it below the folder it is given, and returns remarks. It must write
+        nothing before all of the case has been read.
+    description
+        ``dataset.json`` without ``numTraining``.
+    left_out, remarks
+        For the report.
+    problems
+        Cases that are known to be incomplete: they count as damaged.
+    published
+        Training and test cases of the published data set; other numbers are remarked on.
+    skip_damaged
+        Leave damaged cases out with a note in the report. By default they are an error.
+
+    Raises
+    ------
+    OutputError
+        The folder exists or cannot be written.
+    DataError
+        Cases are damaged (all are listed), or there is no training case. Nothing is left behind.
+    """
+    folder = Path(folder).absolute()
+    _refuse_existing(folder)
+    check_output_folder(folder.parent)
+    damaged, notes = list(problems), list(remarks)
+    written: list[AnyCase] = []
+    _check_names(cases)
+    with atomic_folder(folder) as temporary:
+        for case in progress(cases, "converting", total=len(cases)):
+            try:
+                notes += [f"{case.name}: {remark}" for remark in write_case(case, temporary)]
+                written.append(case)
+            except DataError as error:
+                damaged.append(LeftOut(error.where or case.name, error.what))
+        if damaged and not skip_damaged:
+            raise _all_problems(damaged)
+        counts = Counter(case.split for case in written)
+        if not counts["Tr"]:
+            raise DataError("there is no training case", where=folder.name, cure="check the source folder")
+        notes += _compared_with(published, (counts["Tr"], counts["Ts"]))
+        result = Conversion(folder, counts["Tr"], counts["Ts"], tuple(left_out), tuple(damaged), tuple(notes))
+        write_json(temporary / "dataset.json", {**description, "numTraining": counts["Tr"]})
+        write_json(temporary / REPORT_NAME, result.to_dict())
+        _refuse_existing(folder)  # somebody may have made it while we worked
+    return result
+
+
+def copy_file(source: Path, path: Path) -> None:
+    """Copy the bytes of a file, atomically."""
+    with atomic_write(path) as temporary:
+        shutil.copyfile(source, temporary)
+
+
+def store_picture(image: Image, path: Path) -> None:
+    """Write a picture as PNG; the bytes are copied if its file is a plain one already."""
+    if image.path.suffix.lower() == ".png":
+        with image.path.open("rb") as file:
+            head = file.read(26)
+        if (head[24], head[25]) in _PLAIN_PNG:
+            return copy_file(image.path, path)
+    return write_image(path, image)
+
+
+def _refuse_existing(folder: Path) -> None:
+    if folder.exists():
+        raise OutputError(
+            "the data set exists already; nothing was changed",
+            where=folder,
+            cure="use it, give another folder, or move it away",
+        )
+
+
+def _check_names(cases: Sequence[SourceCase]) -> None:
+    counts = Counter((case.split, case.name) for case in cases)
+    twice = [name for (_, name), count in counts.items() if count > 1]
+    if twice:
+        raise DataError(
+            f"{len(twice)} names belong to more than one case: {', '.join(twice[:PROBLEMS_SHOWN])}",
+            cure="remove or rename the doubles",
+        )
+
+
+def _all_problems(damaged: Sequence[LeftOut]) -> SwinUMambaError:
+    shown = [f"{each.path}: {each.reason}" for each in damaged[:PROBLEMS_SHOWN]]
+    if len(damaged) > len(shown):
+        shown.append(f"and {len(damaged) - len(shown)} more")
+    return DataError(
+        f"{len(damaged)} case(s) cannot be converted:\n  - " + "\n  - ".join(shown),
+        cure="repair them, or leave them out with --skip-damaged; nothing was written",
+    )
+
+
+def _compared_with(published: tuple[int, int] | None, found: tuple[int, int]) -> list[str]:
+    if published is None or published == found:
+        return []
+    return [
+        f"the published data set has {published[0]} training and {published[1]} test cases, "
+        f"this one {found[0]} and {found[1]}"
+    ]
