@@ -3,6 +3,8 @@
     python benchmarks/network.py                      # 1x320x320, training and inference
     python benchmarks/network.py --size 3x512x512
     python benchmarks/network.py --profile            # where the time goes, operator by operator
+    python benchmarks/network.py --device cuda        # 1x320x320, 3x384x640 and 3x512x512, float32
+    python benchmarks/network.py --device cuda --autocast float16 --batch 8
 
 A correctness gate comes first: if the fast scan and the reference disagree, nothing is timed. Then the
 networks take turns (A B C, A B C, ...), so that a machine whose speed drifts drifts for all of them, and
@@ -18,7 +20,9 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 
 from swin_umamba.openmp import spin_briefly
 
@@ -29,8 +33,12 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from swin_umamba import create_model
+from swin_umamba.errors import SwinUMambaError
+from swin_umamba.ops.backend import resolve_device
 
 NUM_CLASSES = 14
+CPU_SIZES = ["1x320x320"]
+CUDA_SIZES = ["1x320x320", "3x384x640", "3x512x512"]  # the patches of the paper's three data sets, about
 GATE_TOLERANCE = 1e-4  # relative to the largest logit, float32 against float64
 
 
@@ -40,10 +48,13 @@ class Timing:
 
     network: str
     mode: str
+    size: str
+    batch: int
     seconds: float
     images_per_second: float
     giga_macs: float
     floor_seconds: float
+    peak_megabytes: float | None
 
     @property
     def times_the_floor(self) -> float:
@@ -77,6 +88,8 @@ def plain_nnunet(in_channels: int) -> nn.Module:
 
 def check_correctness(device: torch.device) -> None:
     """Stop the benchmark if the automatic backend and the float64 reference disagree."""
+    # Convolutions of a GPU would keep ten bits only; they are not what is checked here.
+    tensor_floats, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
     for name in ("swin_umamba", "swin_umamba_d"):
         torch.manual_seed(0)
         fast = create_model(name, in_channels=1, num_classes=3, depths=(1, 1, 1, 1)).eval().to(device)
@@ -90,6 +103,12 @@ def check_correctness(device: torch.device) -> None:
         if not error < GATE_TOLERANCE:
             sys.exit(f"{name}: relative error {error:.1e} against the reference; nothing was timed")
         print(f"correctness gate: {name} within {error:.1e} of the float64 reference")
+    torch.backends.cudnn.allow_tf32 = tensor_floats
+
+
+def device_name(device: torch.device) -> str:
+    """What the figures belong to."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def synchronised_seconds(function: Callable[[], object], device: torch.device) -> float:
@@ -121,15 +140,48 @@ def count_macs(network: nn.Module, image: torch.Tensor, *, training: bool) -> fl
     return counter.get_total_flops() / 2
 
 
-def training_step(network: nn.Module, image: torch.Tensor, optimizer: torch.optim.Optimizer) -> None:
+def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager[object]:
+    """Mixed precision, or nothing."""
+    return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
+
+
+def training_step(
+    network: nn.Module,
+    image: torch.Tensor,
+    optimizer: torch.optim.Optimizer,
+    dtype: torch.dtype | None = None,
+) -> None:
     """One step: forward, a loss, backward, AdamW."""
     optimizer.zero_grad(set_to_none=True)
-    network(image).square().mean().backward()
+    with autocast(image.device, dtype):
+        loss = network(image).float().square().mean()
+    loss.backward()
     optimizer.step()
 
 
+def inference_step(network: nn.Module, image: torch.Tensor, dtype: torch.dtype | None = None) -> None:
+    """One prediction."""
+    with torch.inference_mode(), autocast(image.device, dtype):
+        network(image)
+
+
+def peak_megabytes(step: Callable[[], object], device: torch.device) -> float | None:
+    """Most memory that PyTorch held on the device during a step; None elsewhere."""
+    if device.type != "cuda":
+        return None
+    torch.cuda.reset_peak_memory_stats(device)
+    step()
+    return torch.cuda.max_memory_allocated(device) / 1e6
+
+
 def time_networks(
-    networks: dict[str, nn.Module], image: torch.Tensor, *, training: bool, repeats: int, rate: float
+    networks: dict[str, nn.Module],
+    image: torch.Tensor,
+    *,
+    training: bool,
+    repeats: int,
+    rate: float,
+    dtype: torch.dtype | None = None,
 ) -> list[Timing]:
     """Time all networks in turns and return their medians."""
     steps: dict[str, Callable[[], object]] = {}
@@ -137,9 +189,9 @@ def time_networks(
         network.train(training)
         if training:
             optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
-            steps[name] = lambda n=network, o=optimizer: training_step(n, image, o)
+            steps[name] = partial(training_step, network, image, optimizer, dtype)
         else:
-            steps[name] = torch.inference_mode()(lambda n=network: n(image))
+            steps[name] = partial(inference_step, network, image, dtype)
         steps[name]()  # warm-up: kernels compile, memory is allocated
     seconds: dict[str, list[float]] = {name: [] for name in networks}
     for _ in range(repeats):
@@ -148,15 +200,19 @@ def time_networks(
     timings = []
     for name, network in networks.items():
         median = statistics.median(seconds[name])
+        memory = peak_megabytes(steps[name], image.device)
         macs = count_macs(network, image, training=training)
         timings.append(
             Timing(
                 network=name,
                 mode="training" if training else "inference",
+                size="x".join(str(extent) for extent in image.shape[1:]),
+                batch=image.shape[0],
                 seconds=median,
                 images_per_second=image.shape[0] / median,
                 giga_macs=macs / 1e9,
                 floor_seconds=macs / rate,
+                peak_megabytes=memory,
             )
         )
     return timings
@@ -168,53 +224,78 @@ def print_profile(networks: dict[str, nn.Module], image: torch.Tensor) -> None:
         network.train()
         optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
         training_step(network, image, optimizer)
-        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        with torch.profiler.profile() as profile:  # the device's kernels, too
             training_step(network, image, optimizer)
         print(f"\n{name}, one training step")
         print(profile.key_averages().table(sort_by="self_cpu_time_total", row_limit=18))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Time both networks beside stock nnU-Net's plain network.")
-    parser.add_argument("--size", default="1x320x320", help="channels x height x width")
-    parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--profile", action="store_true", help="print where the time of a step goes")
-    parser.add_argument("--json", action="store_true", help="print the figures as JSON too")
-    args = parser.parse_args()
-
-    device = torch.device(args.device)
-    channels, height, width = (int(part) for part in args.size.split("x"))
-    check_correctness(device)
+def networks_for(channels: int, device: torch.device) -> dict[str, nn.Module]:
+    """Return the networks that are compared."""
     networks = {
         "SwinUMamba": create_model("swin_umamba", in_channels=channels, num_classes=NUM_CLASSES),
         "SwinUMambaD": create_model("swin_umamba_d", in_channels=channels, num_classes=NUM_CLASSES),
         "nnU-Net plain 2D": plain_nnunet(channels),
     }
-    for network in networks.values():
-        network.to(device)
-    image = torch.randn(args.batch, channels, height, width, device=device)
-    if args.profile:
-        print_profile(networks, image)
-        return
+    return {name: network.to(device) for name, network in networks.items()}
 
-    rate = gemm_macs_per_second(device)
-    print(f"{torch.get_num_threads()} threads, matrix product at {rate / 1e9:.1f} GMAC/s, input {args.size}")
-    timings = [
-        timing
-        for training in (False, True)
-        for timing in time_networks(networks, image, training=training, repeats=args.repeats, rate=rate)
-    ]
-    print(f"{'network':18}{'mode':11}{'s':>8}{'images/s':>10}{'GMAC':>8}{'x floor':>9}{'x plain':>9}")
+
+def print_timings(timings: list[Timing]) -> None:
+    """Print one size."""
+    print(
+        f"{'network':18}{'mode':11}{'s':>8}{'images/s':>10}{'GMAC':>8}{'x floor':>9}{'x plain':>9}"
+        f"{'peak MB':>9}"
+    )
     for timing in timings:
         plain = next(t.seconds for t in timings if t.mode == timing.mode and t.network.startswith("nnU-Net"))
+        memory = "n/a" if timing.peak_megabytes is None else f"{timing.peak_megabytes:.0f}"
         print(
             f"{timing.network:18}{timing.mode:11}{timing.seconds:8.3f}{timing.images_per_second:10.2f}"
-            f"{timing.giga_macs:8.1f}{timing.times_the_floor:9.2f}{timing.seconds / plain:9.2f}"
+            f"{timing.giga_macs:8.1f}{timing.times_the_floor:9.2f}{timing.seconds / plain:9.2f}{memory:>9}"
         )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Time both networks beside stock nnU-Net's plain network.")
+    parser.add_argument("--size", action="append", help="channels x height x width; may be repeated")
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--autocast", choices=("float16", "bfloat16"), help="mixed precision")
+    parser.add_argument("--profile", action="store_true", help="print where the time of a step goes")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON too")
+    args = parser.parse_args()
+
+    try:
+        device = resolve_device(args.device)
+    except SwinUMambaError as error:
+        sys.exit(str(error))
+    dtype = None if args.autocast is None else getattr(torch, args.autocast)
+    check_correctness(device)
+    rate = gemm_macs_per_second(device)
+    all_timings = []
+    for size in args.size or (CUDA_SIZES if device.type == "cuda" else CPU_SIZES):
+        channels, height, width = (int(part) for part in size.split("x"))
+        networks = networks_for(channels, device)
+        image = torch.randn(args.batch, channels, height, width, device=device)
+        if args.profile:
+            print_profile(networks, image)
+            continue
+        print(
+            f"\n{torch.get_num_threads()} threads, matrix product at {rate / 1e9:.1f} GMAC/s, "
+            f"input {args.batch} x {size}, {args.autocast or 'float32'} on {device_name(device)}"
+        )
+        timings = [
+            timing
+            for training in (False, True)
+            for timing in time_networks(
+                networks, image, training=training, repeats=args.repeats, rate=rate, dtype=dtype
+            )
+        ]
+        print_timings(timings)
+        all_timings += timings
     if args.json:
-        print(json.dumps([asdict(timing) for timing in timings], indent=2))
+        print(json.dumps([asdict(timing) for timing in all_timings], indent=2))
 
 
 if __name__ == "__main__":
