@@ -53,6 +53,16 @@ def test_columns_show_image_truth_and_prediction(tmp_path: Path, size: tuple[int
     assert picture.shape[1] == 4 * sheet.GAP + 3 * sheet.PANEL
 
 
+def test_without_predictions_there_are_two_columns(tmp_path: Path) -> None:
+    volume = case(size=(3, 40, 60))
+    bare = SheetCase("bare", volume.image, volume.truth)
+    picture = pixels(comparison_sheet([bare], tmp_path / "a.png", classes={"liver": 1}))
+    assert picture.shape[1] == 3 * sheet.GAP + 2 * sheet.PANEL
+    assert holds(column(picture, 1), class_colour(1))
+    mixed = pixels(comparison_sheet([bare, case()], tmp_path / "b.png", classes={"liver": 1}))
+    assert mixed.shape[1] == 4 * sheet.GAP + 3 * sheet.PANEL
+
+
 def test_rows_and_legend_add_up(tmp_path: Path) -> None:
     one = pixels(comparison_sheet([case()], tmp_path / "1.png", classes={"liver": 1}))
     two = pixels(comparison_sheet([case(), case("second")], tmp_path / "2.png", classes={"liver": 1}))

@@ -1,4 +1,4 @@
-"""The only reader and writer of images: NIfTI, PNG, TIFF, BMP, JPEG.
+"""The only reader and writer of images: NIfTI, PNG, TIFF, BMP, JPEG, and folders of DICOM series.
 
 Whatever a file holds, reading ends in an :class:`Image` that is what the file says, or in a
 :class:`~swin_umamba.errors.DataError` that names the file, what is wrong with it and the cure.
@@ -52,7 +52,8 @@ def read_image(path: str | Path, *, nonfinite: Literal["refuse", "zero"] = "refu
     Parameters
     ----------
     path
-        A ``.nii``, ``.nii.gz``, ``.png``, ``.tif``, ``.tiff``, ``.bmp``, ``.jpg`` or ``.jpeg`` file.
+        A ``.nii``, ``.nii.gz``, ``.png``, ``.tif``, ``.tiff``, ``.bmp``, ``.jpg`` or ``.jpeg`` file, or a
+        folder with one DICOM series.
     nonfinite
         What to do about NaN and infinite voxels: refuse the image, or set them to zero with a warning.
 
@@ -291,14 +292,20 @@ def image_stem(path: str | Path) -> str:
 
 
 def _read(path: Path, *, indexed: bool) -> Image:
-    suffix = image_suffix(path)
-    if not path.is_file():
+    is_folder = path.is_dir()
+    suffix = "" if is_folder else image_suffix(path)
+    if not is_folder and not path.is_file():
         raise DataError(
             "this is not a file" if path.exists() else "there is no such file",
             where=path,
             cure="check the path",
         )
     try:
+        if is_folder:
+            # SimpleITK takes a second to import, and nothing else needs it.
+            from swin_umamba.data.dicom import read_dicom_series
+
+            return read_dicom_series(path)
         if path.stat().st_size == 0:
             raise DataError("the file is empty", where=path, cure="copy or download the file again")
         if suffix in NIFTI_SUFFIXES:

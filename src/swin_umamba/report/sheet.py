@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +38,7 @@ class SheetCase:
     image
         ``(channels, y, x)`` or ``(channels, z, y, x)``; of a volume the slice with the most truth is shown.
     truth, prediction
-        Integer label maps of the image's spatial shape.
+        Integer label maps of the image's spatial shape. Without predictions the sheet has two columns.
     dice
         Class name to Dice of the case; None where it is not applicable.
     """
@@ -46,8 +46,8 @@ class SheetCase:
     name: str
     image: np.ndarray
     truth: np.ndarray
-    prediction: np.ndarray
-    dice: Mapping[str, float | None]
+    prediction: np.ndarray | None = None
+    dice: Mapping[str, float | None] = field(default_factory=dict)
 
 
 def comparison_sheet(cases: Sequence[SheetCase], path: str | Path, *, classes: Mapping[str, int]) -> Path:
@@ -76,13 +76,14 @@ def comparison_sheet(cases: Sequence[SheetCase], path: str | Path, *, classes: M
         raise UsageError("a comparison sheet needs at least one case")
     font = ImageFont.load_default(FONT_SIZE)
     header_font = ImageFont.load_default(HEADER_FONT_SIZE)
-    width = GAP + len(_HEADINGS) * (PANEL + GAP)
+    headings = _HEADINGS if any(case.prediction is not None for case in cases) else _HEADINGS[:-1]
+    width = GAP + len(headings) * (PANEL + GAP)
     legend = _legend_lines(classes, font, width - 2 * GAP)
     rows = [_panels(case) for case in cases]
     heights = [CAPTION + max(panel.height for panel in row) + GAP for row in rows]
     sheet = PillowImage.new("RGB", (width, HEADER + sum(heights) + CAPTION * len(legend) + GAP), _PAPER)
     draw = ImageDraw.Draw(sheet)
-    for column, heading in enumerate(_HEADINGS):
+    for column, heading in enumerate(headings):
         centre = GAP + column * (PANEL + GAP) + PANEL // 2
         draw.text((centre, HEADER // 2), heading, fill=_INK, font=header_font, anchor="mm")
     top = HEADER
@@ -102,16 +103,18 @@ def comparison_sheet(cases: Sequence[SheetCase], path: str | Path, *, classes: M
 
 
 def _panels(case: SheetCase) -> list[PillowImage.Image]:
-    image, truth, prediction = case.image, case.truth, case.prediction
-    for labels in (truth, prediction):
+    image, maps = case.image, [case.truth]
+    if case.prediction is not None:
+        maps.append(case.prediction)
+    for labels in maps:
         if labels.shape != image.shape[1:]:
             raise GeometryError(
                 f"labels of shape {labels.shape} do not fit the image of shape {image.shape[1:]}",
                 where=case.name,
             )
     if image.ndim == 4:
-        index = fullest_slice(truth if truth.any() else prediction)
-        image, truth, prediction = image[:, index], truth[index], prediction[index]
+        index = fullest_slice(case.truth if case.truth.any() else maps[-1])
+        image, maps = image[:, index], [labels[index] for labels in maps]
     picture = PillowImage.fromarray(to_rgb(image))
     scale = PANEL / max(picture.size)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
@@ -119,7 +122,7 @@ def _panels(case: SheetCase) -> list[PillowImage.Image]:
     # Labels are scaled before they are drawn: contours keep their width whatever the size of the image.
     channels = np.asarray(panel).transpose(2, 0, 1)
     overlays = []
-    for labels in (truth, prediction):
+    for labels in maps:
         scaled = PillowImage.fromarray(labels.astype(np.int32)).resize(size, PillowImage.Resampling.NEAREST)
         drawn = overlay(channels, np.asarray(scaled), contour_width=CONTOUR_WIDTH)
         overlays.append(PillowImage.fromarray(drawn))
