@@ -210,6 +210,19 @@ def test_other_files_are_refused(tmp_path: Path, content: bytes, message: str) -
         load_checkpoint(tmp_path / "model.pth")
 
 
+def test_a_compressed_checkpoint_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(300_000)}, tmp_path / "model.pth")
+    with (
+        zipfile.ZipFile(tmp_path / "model.pth") as archive,
+        zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as bomb,
+    ):
+        for name in archive.namelist():
+            bomb.writestr(name, archive.read(name))
+    assert (tmp_path / "bomb.pth").stat().st_size < 10_000
+    with pytest.raises(CheckpointError, match=r"would become 1,200,\d{3} bytes"):
+        load_checkpoint(tmp_path / "bomb.pth")
+
+
 def test_missing_file_and_folder(tmp_path: Path) -> None:
     for path in (tmp_path / "none.pth", tmp_path):
         with pytest.raises(CheckpointError, match="no checkpoint file"):

@@ -99,6 +99,10 @@ def reshaped(classifier: dict[str, Tensor], key: str) -> dict[str, Tensor]:
         (lambda c: c | {"patch_embed.0.weight": c["patch_embed.proj.weight"]}, "twice"),
         (lambda c: {f"module.{key}": value for key, value in c.items()}, r"module\.patch_embed"),
         (lambda c: c | {"epoch": 3}, "epoch"),
+        (
+            lambda c: c | {"layers.1.downsample.norm.bias": torch.full((64,), float("nan"))},
+            r"1 tensors hold NaN or infinity: vssm_encoder\.downsamples\.1\.norm\.bias",
+        ),
         (lambda c: {}, "no state dict"),
         (lambda c: {"model": None}, "no state dict"),
         (lambda c: {"network_weights": c}, "nnU-Net"),

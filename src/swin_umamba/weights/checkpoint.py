@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 import threading
+import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -120,6 +121,7 @@ def _read(path: Path, map_location: str | torch.device) -> Any:
             from safetensors.torch import load_file
 
             return load_file(path, device=str(map_location))
+        _refuse_bomb(path)
         with _stand_ins_allowed():
             return torch.load(path, map_location=map_location, weights_only=True)
     except (PermissionError, CheckpointError):
@@ -139,6 +141,20 @@ def _read(path: Path, map_location: str | torch.device) -> Any:
             where=path,
             cure=_FETCH_AGAIN,
         ) from error
+
+
+def _refuse_bomb(path: Path) -> None:
+    """Refuse an archive that would fill the memory: torch stores everything once and uncompressed."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        size = sum(entry.file_size for entry in archive.infolist())
+    if size > path.stat().st_size:
+        raise CheckpointError(
+            f"the file is compressed, which checkpoints never are: it would become {size:,} bytes",
+            where=path,
+            cure="do not trust the file; fetch it again from its source",
+        )
 
 
 def _reason(error: Exception) -> str:

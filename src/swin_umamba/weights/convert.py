@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from swin_umamba.errors import CheckpointError
@@ -178,7 +179,8 @@ def convert_imagenet_weights(
     Raises
     ------
     CheckpointError
-        If a name or shape cannot be explained, or a tensor that the encoder needs is not there.
+        If a name or shape cannot be explained, a tensor that the encoder needs is not there, or holds NaN or
+        infinity.
 
     Notes
     -----
@@ -221,6 +223,12 @@ def convert_imagenet_weights(
     if needed:
         raise CheckpointError(
             f"the file lacks {len(needed)} tensors of the encoder: {_list(needed)}",
+            where=path,
+            cure=_GET_THE_RIGHT_FILE,
+        )
+    if spoilt := [name for name, value in converted.items() if not torch.isfinite(value).all()]:
+        raise CheckpointError(
+            f"{len(spoilt)} tensors hold NaN or infinity: {_list(spoilt)}",
             where=path,
             cure=_GET_THE_RIGHT_FILE,
         )
