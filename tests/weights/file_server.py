@@ -15,8 +15,8 @@ class FileServer:
 
     Behaviours: good, no_range (always the whole file), short (claims all, sends half), changed (one other
     byte), page (a web page), empty, missing, broken, loop (redirects to itself), moved (redirects to good),
-    outside (redirects to http elsewhere), endless (no length, too much), wrong_part (another range),
-    half (waits for ``release`` after half of the file).
+    outside (redirects to http elsewhere), endless (no length, too much), cut (no length, half), wrong_part
+    (another range), half (waits for ``release`` after half of the file).
     """
 
     def __init__(self) -> None:
@@ -65,9 +65,9 @@ class _Handler(BaseHTTPRequestHandler):
             body = PAGE if behaviour == "page" else b""
             self._head(200, {"Content-Type": "text/html", "Content-Length": str(len(body))})
             self.wfile.write(body)
-        elif behaviour == "endless":
+        elif behaviour in ("endless", "cut"):
             self._head(200, {})
-            self.wfile.write(content * 3)
+            self.wfile.write(content * 3 if behaviour == "endless" else content[: len(content) // 2])
         else:
             self._file(behaviour, content, wanted)
 

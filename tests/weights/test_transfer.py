@@ -78,9 +78,10 @@ def test_too_long_a_beginning_is_thrown_away(
     assert partial.read_bytes() == CONTENT
 
 
-def test_a_short_body_is_an_error_and_is_kept(server: FileServer, partial: Path) -> None:
+@pytest.mark.parametrize("behaviour", ["short", "cut"])
+def test_a_short_body_is_an_error_and_is_kept(server: FileServer, partial: Path, behaviour: str) -> None:
     with pytest.raises(CheckpointError, match=r"the download failed.* bytes are kept") as caught:
-        transfer(server.address("short"), partial, size=SIZE, cure=CURE)
+        transfer(server.address(behaviour), partial, size=SIZE, cure=CURE)
     assert CURE in str(caught.value.cure)
     kept = partial.read_bytes()
     assert 0 < len(kept) <= SIZE // 2
