@@ -106,10 +106,14 @@ def set_capability(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int])
     pretend_triton(monkeypatch, lambda: None)
 
 
-def pretend_triton(monkeypatch: pytest.MonkeyPatch, get_current_target: Callable[[], None]) -> None:
+def pretend_triton(
+    monkeypatch: pytest.MonkeyPatch, get_current_target: Callable[[], None], version: str = "3.7.1"
+) -> None:
     """Install a Triton of which only the driver is there."""
     active = SimpleNamespace(get_current_target=get_current_target)
-    triton = SimpleNamespace(runtime=SimpleNamespace(driver=SimpleNamespace(active=active)))
+    triton = SimpleNamespace(
+        __version__=version, runtime=SimpleNamespace(driver=SimpleNamespace(active=active))
+    )
     monkeypatch.setitem(sys.modules, "triton", triton)
 
 
@@ -139,6 +143,16 @@ def test_a_gpu_without_triton_gets_the_portable_backend(monkeypatch: pytest.Monk
     with pytest.raises(BackendError, match="Triton cannot be used") as caught:
         choose_backend(CUDA, torch.float32, "triton")
     assert "pip install triton" in str(caught.value.cure)
+
+
+@pytest.mark.usefixtures("fresh_status")
+def test_a_triton_that_cannot_compile_the_kernels_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_capability(monkeypatch, (9, 0))
+    pretend_triton(monkeypatch, lambda: None, version="3.3.1")
+    assert choose_backend(CUDA, torch.float32) == "chunked"
+    with pytest.raises(BackendError, match=r"Triton 3\.3\.1 cannot compile") as caught:
+        choose_backend(CUDA, torch.float32, "triton")
+    assert "update PyTorch" in str(caught.value.cure)
 
 
 @pytest.mark.usefixtures("fresh_status")

@@ -61,6 +61,23 @@ def variants(d_state: int, channels: int) -> Iterator[tuple[Any, dict[str, Any],
         yield selective_gradients_kernel, size | options, warps
     wide = size | {"DT_RANK": 6, "WIDE": True, "BY_COLUMNS": 1}
     yield ss2d_gradients_kernel, wide, warps
+    yield from of_one_chunk(d_state)
+
+
+def of_one_chunk(d_state: int) -> Iterator[tuple[Any, dict[str, Any], int]]:
+    """The launches for one pixel or step: Triton turns integers that are 1 into constants."""
+    size = {"D_STATE": d_state, "CHUNK": CHUNK, "CHANNELS": 32, "chunks": 1}
+    image = size | {"DT_RANK": 1, "WIDE": False, "height": 1, "width": 1, "d_inner": 1}
+    yield ss2d_chunks_kernel, image | {"ADJOINT": True}, 1
+    yield ss2d_outputs_kernel, image | {"BY_COLUMNS": 1}, 1
+    yield ss2d_gradients_kernel, image | {"BY_COLUMNS": 1}, 1
+    sequence = size | {"length": 1, "dim": 1, "groups": 1, "blocks": 1, "HAS_BIAS": True, "SOFTPLUS": True}
+    yield selective_chunks_kernel, sequence | {"ADJOINT": False}, 1
+    yield selective_outputs_kernel, sequence | {"HAS_D": True}, 1
+    yield selective_gradients_kernel, sequence | {"HAS_D": True}, 1
+    chain = {"D_STATE": d_state, "DIRECTIONS": 1, "CHUNKS": 32, "CHANNELS": 32, "chunks": 1, "d_inner": 1}
+    ends = {"ADJOINT": 0, "HAS_FIRST": False, "HAS_LAST": False, "first": None, "last": None}
+    yield chain_kernel, chain | ends, 1
 
 
 def signature_of(kernel: Any, constants: dict[str, Any], dtype: str) -> dict[str, str]:
@@ -85,7 +102,7 @@ def compiled(
     aligned = [
         i
         for i, name in enumerate(kernel.arg_names)
-        if signature[name][0] == "*" or name in ("d_inner", "dim")
+        if signature[name][0] == "*" or (name in ("d_inner", "dim") and name not in constants)
     ]
     source = ASTSource(
         kernel,

@@ -36,6 +36,7 @@ _MAMBA_CURE = (
     "build it with its CUDA extension (MAMBA_FORCE_BUILD=TRUE pip install --no-build-isolation mamba-ssm), "
     "or leave the backend out"
 )
+_OLDEST_TRITON = (3, 4)  # 3.3 does not compile the kernels
 _TRITON_CAPABILITY = (8, 0)  # the oldest GPUs that Triton supports, as compute capability
 
 
@@ -244,6 +245,9 @@ def _native_status() -> BackendStatus:
 
 def _triton_status() -> BackendStatus:
     triton = importlib.import_module("triton")
+    if _version(triton.__version__) < _OLDEST_TRITON:
+        reason = f"Triton {triton.__version__} cannot compile the kernels"
+        return BackendStatus("triton", False, reason, "update PyTorch: from 2.8 on it brings one that can")
     if _interpreting():
         return BackendStatus("triton", True, "CUDA kernels, run slowly by Triton's interpreter")
     if not torch.cuda.is_available():
@@ -256,6 +260,11 @@ def _triton_status() -> BackendStatus:
         reason = f"Triton cannot build its launcher ({error})"
         return BackendStatus("triton", False, reason, _LAUNCHER_CURE)
     return BackendStatus("triton", True, "float32 kernels for CUDA devices, compiled by Triton")
+
+
+def _version(text: str) -> tuple[int, int]:
+    major, minor = text.split(".")[:2]
+    return int(major), int(minor)
 
 
 def _mamba_status() -> BackendStatus:

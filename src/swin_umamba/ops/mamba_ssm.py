@@ -100,6 +100,6 @@ def as_sequences(x: Tensor, x_dbl: Tensor, dt_projs_weight: Tensor) -> tuple[Ten
 
 
 def as_image(y: Tensor, height: int, width: int) -> Tensor:
-    """Put the outputs of the directions, (batch, 4 * d_inner, length), back into the image and add them up."""
+    """Add up the outputs of the directions, (batch, 4 * d_inner, length), each put back into the image."""
     parts = [from_sequence(part.mT, k, height, width) for k, part in enumerate(y.chunk(4, dim=1))]
     return parts[0] + parts[2] + parts[1] + parts[3]

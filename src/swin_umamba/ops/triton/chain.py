@@ -16,7 +16,7 @@ import triton.language as tl
 from torch import Tensor
 
 from swin_umamba.ops.triton.launch import device_of
-from swin_umamba.ops.triton.tiles import LOG2_E, exclusive_scan, load_tile
+from swin_umamba.ops.triton.tiles import LOG2_E, exclusive_scan, load_tile, single_numbers
 
 _CHUNKS = 32
 _CHANNELS = 32
@@ -30,8 +30,7 @@ def chain_kernel(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """One state of one block of channels; ``first`` and ``last`` (batch, channels, d_state) are optional."""
     n = tl.program_id(0) % D_STATE
-    channels = (tl.program_id(0) // D_STATE) * CHANNELS + tl.arange(0, CHANNELS)
-    channels = tl.max_contiguous(channels, 1)  # as in ``tiles.channels_of_block``
+    channels = (tl.program_id(0) // D_STATE) * CHANNELS + single_numbers(CHANNELS)
     mask = channels < d_inner
     sequence = tl.program_id(1).to(tl.int64)
     k = tl.program_id(1) % DIRECTIONS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from swin_umamba.ops.triton.tiles import load_tile, softplus
+from swin_umamba.ops.triton.tiles import load_tile, single_numbers, softplus
 
 
 @triton.jit
@@ -15,19 +15,17 @@ def channels_of_group_block(blocks, group_size, CHANNELS: tl.constexpr):  # type
     A block never reaches into the next group, so that all its channels use the same B and C.
     """
     group = tl.program_id(1) // blocks
-    within = (tl.program_id(1) % blocks) * CHANNELS + tl.arange(0, CHANNELS)
-    # As in ``tiles.channels_of_block``.
-    return tl.max_contiguous(group * group_size + within, 1), within < group_size
+    within = (tl.program_id(1) % blocks) * CHANNELS + single_numbers(CHANNELS)
+    return group * group_size + within, within < group_size
 
 
 @triton.jit
 def steps_of_chunk(chunk, CHUNK: tl.constexpr):  # type: ignore[no-untyped-def]
     """Numbers of the time steps of a chunk.
 
-    They do follow each other in memory. But told so, the compiler would part them among the threads, and
-    every scan would pass numbers between threads; so each thread reads its own 16 steps through the cache.
+    They do follow each other in memory, but each thread has to read its own 16, through the cache.
     """
-    return tl.max_contiguous(chunk * CHUNK + tl.arange(0, CHUNK), 1)
+    return chunk * CHUNK + single_numbers(CHUNK)
 
 
 @triton.jit

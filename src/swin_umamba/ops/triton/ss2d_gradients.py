@@ -75,7 +75,7 @@ def ss2d_gradients_kernel(  # type: ignore[no-untyped-def]
         through_input, through_decay = state_gradients(
             delta, u, grad_out, B, B + D_STATE, rows, row_mask, 1, A + parameters * D_STATE,
             states + state + channels, leaving + state + channels, channel_mask, d_inner,
-            partial_B, partial_B + D_STATE * length.to(tl.int64), length, D_STATE, back == 1,
+            partial_B, partial_B + D_STATE * length, length, D_STATE, back == 1,
         )  # fmt: skip
         grad_u += delta * through_input
         grad_u += tl.load(D + parameters, mask=channel_mask, other=0.0)[None, :] * grad_out

@@ -112,13 +112,19 @@ def running_sums(x, REVERSE: tl.constexpr):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def channels_of_block(CHANNELS: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Numbers of the channels of this program, whose block is its second index.
+def single_numbers(SIZE: tl.constexpr):  # type: ignore[no-untyped-def]
+    """0 to SIZE - 1; the compiler is told that they do not follow each other.
 
-    The compiler is told that they do not follow each other. Else it would have a thread read four at once
-    and part the time steps among the threads, and every scan would have to pass numbers between threads.
+    Else it would have a thread read four neighbours at once and part the time steps among the threads, and
+    every scan would have to pass numbers between threads.
     """
-    return tl.max_contiguous(tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS), 1)
+    return tl.max_contiguous(tl.arange(0, SIZE), 1)
+
+
+@triton.jit
+def channels_of_block(CHANNELS: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Numbers of the channels of this program, whose block is its second index."""
+    return tl.program_id(1) * CHANNELS + single_numbers(CHANNELS)
 
 
 @triton.jit
