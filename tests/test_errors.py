@@ -57,3 +57,11 @@ def test_families_and_exit_codes() -> None:
         assert issubclass(kind, SwinUMambaError)
         assert kind("x").exit_code == (2 if kind is UsageError else 1)
     assert issubclass(GeometryError, DataError)
+
+
+def test_a_stranger_cannot_write_to_the_terminal() -> None:
+    error = CheckpointError("unknown tensor \x1b[2J\r\x9b1m", where="a\x07.pth", cure="get\nanother")
+    gone = "\N{REPLACEMENT CHARACTER}"
+    expected = f"unknown tensor {gone}[2J{gone}{gone}1m\n  where: a{gone}.pth\n  what to do: get\nanother"
+    assert str(error) == expected
+    assert str(CheckpointError("Zähler × 3 → 医学")) == "Zähler × 3 → 医学"

@@ -36,11 +36,21 @@ class SwinUMambaError(Exception):
             lines.append(f"  where: {self.where}")
         if self.cure is not None:
             lines.append(f"  what to do: {self.cure}")
-        return "\n".join(lines)
+        return printable("\n".join(lines))
 
     def __reduce__(self) -> tuple[object, ...]:
         # Errors cross process borders; the default would hand all three parts to ``what``.
         return (_rebuild, (type(self), self.what, self.where, self.cure))
+
+
+def printable(text: str) -> str:
+    """Return ``text`` with control characters other than line breaks replaced.
+
+    Names out of a stranger's file become part of messages, and must not command the terminal they appear on.
+    """
+    return "".join(
+        letter if letter.isprintable() or letter == "\n" else "\N{REPLACEMENT CHARACTER}" for letter in text
+    )
 
 
 def _rebuild(

@@ -135,3 +135,10 @@ def test_nothing_is_written_of_what_does_not_fit(tmp_path: Path) -> None:
         convert_file(tmp_path / "a.pth", output, "resnet", 3)
     assert not output.exists()
     assert not (tmp_path / "canary").exists()
+
+
+def test_names_in_a_file_cannot_write_to_the_terminal(tmp_path: Path) -> None:
+    torch.save({"stem.0.weight": torch.zeros(4, 1, 7, 7), "\x1b[2J": torch.ones(1)}, tmp_path / "model.pth")
+    fits = fits_of(tmp_path / "model.pth")
+    assert all("\x1b" not in how for how in fits.values())
+    assert any("[2J" in how for how in fits.values())

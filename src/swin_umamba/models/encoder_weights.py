@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from swin_umamba.errors import CheckpointError
+from swin_umamba.errors import CheckpointError, printable
 from swin_umamba.files import file_sha256
 from swin_umamba.models.network import NUM_STAGES, SegmentationNetwork
 from swin_umamba.models.registry import create_model, list_models
@@ -109,7 +109,7 @@ def _fits_of_imagenet(inspection: Inspection) -> dict[str, str]:
                     )
                     sentence = f"yes: {report.lines()[0]}"
                 except CheckpointError as error:
-                    sentence, report = f"no: {error.what}", None
+                    sentence, report = f"no: {printable(error.what)}", None
                 if not adapt or (report is not None and report.adapted):
                     label = f"{name}, {in_channels} channel{'s' if in_channels > 1 else ''}"
                     fits[label + ", first convolution adapted" * adapt] = sentence
@@ -123,7 +123,7 @@ def _fit_of_trained(inspection: Inspection, name: str) -> str:
     try:
         _, report = convert_segmentation_weights(weights, target, inspection.path)
     except CheckpointError as error:
-        return f"no: {error.what}"
+        return f"no: {printable(error.what)}"
     return (
         f"yes: all {len(report.loaded)} tensors, for images with {in_channels} "
         f"channel{'s' if in_channels > 1 else ''} and {num_classes} classes"

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from swin_umamba.errors import printable
 from swin_umamba.files import file_sha256
 from swin_umamba.weights.checkpoint import load_checkpoint
 from swin_umamba.weights.convert import ENCODER, is_newer_architecture
@@ -134,6 +135,6 @@ def _facts(content: Mapping[str, Any], origin: str) -> dict[str, str]:
 
 
 def _shown(value: Any) -> str:
-    """Return a value as short text without control characters: the file may be a stranger's."""
-    text = "".join(letter if letter.isprintable() else "?" for letter in str(value)[: _LONGEST + 1])
+    """Return a value as one short line: the file may be a stranger's."""
+    text = printable(str(value)[: _LONGEST + 1]).replace("\n", " ")
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
