@@ -66,6 +66,7 @@ def test_defaults(calls: dict[str, Any]) -> None:
         "mirroring": True,
         "step_size": 0.5,
         "backend": None,
+        "precision": "float32",
     }
 
 
@@ -80,6 +81,7 @@ def test_options(calls: dict[str, Any]) -> None:
         "mirroring": False,
         "step_size": 0.7,
         "backend": "chunked",
+        "precision": "float32",
     }
 
 

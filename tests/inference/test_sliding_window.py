@@ -189,3 +189,15 @@ def test_falls_back_to_less_memory() -> None:
     one = SlidingWindow((32, 32), num_classes=3)
     four = SlidingWindow((32, 32), num_classes=3, tiles_per_batch=4)
     assert torch.equal(four.logits(network, image), one.logits(network, image))
+
+
+def test_bfloat16_products_are_summed_in_float32() -> None:
+    torch.manual_seed(0)
+    network, image = nn.Conv2d(1, 2, 3, padding=1).eval(), torch.randn(1, 1, 40, 48)
+    exact = SlidingWindow((32, 32), num_classes=2, mirror_axes=(0, 1)).logits(network, image)
+    half = SlidingWindow((32, 32), num_classes=2, mirror_axes=(0, 1), precision="bfloat16").logits(
+        network, image
+    )
+    assert half.dtype == torch.float32
+    difference = (half - exact).abs().max() / exact.abs().max()
+    assert 1e-5 < difference < 1e-2  # bfloat16 has 8 bits

@@ -56,6 +56,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--step-size", type=float, default=0.5, help="distance of tiles in patch sizes (default: 0.5)"
     )
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N or mps")
+    parser.add_argument(
+        "--precision",
+        default="float32",
+        choices=("float32", "bfloat16", "float16"),
+        help="of matrix products and convolutions (default: float32, the same numbers on every device)",
+    )
     parser.add_argument("--backend", metavar="NAME", help="scan backend (default: the best for the device)")
     parser.add_argument(
         "--overwrite", action="store_true", help="replace existing results; else they are kept"
@@ -75,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
         mirroring=not args.no_mirroring,
         step_size=args.step_size,
         backend=args.backend,
+        precision=args.precision,
     )
     results = predictor.predict_folder(
         args.input[0] if len(args.input) == 1 else args.input,

@@ -39,6 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_recipe(option)
     option("--seed", type=int, metavar="N", help="exactly repeatable together with --workers 0")
     option("--workers", type=int, metavar="N", help="processes for augmentation (default: nnU-Net's choice)")
+    option(
+        "--precision",
+        choices=("float32", "bfloat16", "float16"),
+        help="of matrix products and convolutions (default: float16 on CUDA, else float32; on CPUs that have "
+        "it bfloat16 is faster)",
+    )
     option("--device", metavar="NAME", help="auto (default), cpu, cuda, cuda:N or mps")
     option("--save-every", type=int, metavar="N", help="keep a checkpoint every N epochs (default 50)")
     option("--overwrite", action="store_true", help="replace an earlier run")

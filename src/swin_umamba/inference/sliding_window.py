@@ -17,6 +17,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
+from swin_umamba.ops.precision import autocast
+
 SIGMA_IN_PATCHES = 1 / 8
 
 
@@ -38,6 +40,8 @@ class SlidingWindow:
         Tiles that go through the network together.
     device
         Where the network is, and the sums if they fit.
+    precision
+        Of matrix products and convolutions, see ``swin_umamba.ops.precision``; the sums are float32 always.
     """
 
     patch_size: tuple[int, ...]
@@ -46,6 +50,7 @@ class SlidingWindow:
     mirror_axes: tuple[int, ...] = ()
     tiles_per_batch: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    precision: str = "float32"
 
     @torch.inference_mode()
     def logits(self, network: nn.Module, image: Tensor) -> Tensor:
@@ -81,7 +86,9 @@ class SlidingWindow:
         for start in range(0, len(tiles), self.tiles_per_batch):
             batch = [(slice(None), *tile) for tile in tiles[start : start + self.tiles_per_batch]]
             patches = torch.stack([image[window] for window in batch]).to(self.device)
-            for window, logits in zip(batch, mirrored_mean(network, patches, self.mirror_axes), strict=True):
+            with autocast(self.device, self.precision):
+                means = mirrored_mean(network, patches, self.mirror_axes)
+            for window, logits in zip(batch, means, strict=True):
                 sums[window] += logits.to(sums_device, torch.float32) * weights
         if len(self.patch_size) == 2:  # all slices are tiled alike, so the sum of one serves all
             tiles = [tile[1:] for tile in tiles if tile[0] == 0]
@@ -104,7 +111,7 @@ def mirrored_mean(network: nn.Module, patches: Tensor, mirror_axes: Sequence[int
         Spatial axes, 0 for the first after the channels.
     """
     axes = [axis + 2 for axis in mirror_axes]
-    logits = network(patches)
+    logits = network(patches).float()
     combinations = [c for size in range(1, len(axes) + 1) for c in itertools.combinations(axes, size)]
     for combination in combinations:
         logits = logits + torch.flip(network(torch.flip(patches, combination)), combination)

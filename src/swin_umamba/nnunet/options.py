@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from swin_umamba.errors import UsageError
+from swin_umamba.ops.precision import PRECISIONS
 
 ENVIRONMENT_PREFIX = "SWIN_UMAMBA_"
 
@@ -21,6 +22,7 @@ ENVIRONMENT_FIELDS = (
     "encoder_learning_rate",
     "frozen_epochs",
     "schedule",
+    "precision",
     "seed",
     "save_every",
     "overwrite",
@@ -68,6 +70,9 @@ class TrainingOptions:
     schedule
         ``"paper"``: the cosine reaches its end at epoch 1000, however many are trained;
         ``"annealed"``: at the last epoch.
+    precision
+        ``"float32"``, ``"bfloat16"`` or ``"float16"`` for matrix products and convolutions; None takes
+        nnU-Net's choice, float16 on CUDA and float32 elsewhere.
     seed
         Seed of weights, sampling and augmentation; repeatable only with ``workers=0``.
     workers
@@ -99,6 +104,7 @@ class TrainingOptions:
     pretrained: str | None = None
     adapt_first_convolution: bool = False
     schedule: str = "paper"
+    precision: str | None = None
     seed: int | None = None
     workers: int | None = None
     device: str = "auto"
@@ -125,6 +131,10 @@ class TrainingOptions:
         if self.schedule not in SCHEDULES:
             raise UsageError(
                 f"unknown schedule {self.schedule!r}", cure="give one of: " + ", ".join(SCHEDULES)
+            )
+        if self.precision is not None and self.precision not in PRECISIONS:
+            raise UsageError(
+                f"unknown precision {self.precision!r}", cure="give one of: " + ", ".join(PRECISIONS)
             )
         if self.fold != "all" and not (isinstance(self.fold, int) and self.fold >= 0):
             raise UsageError(f"fold is {self.fold!r}", cure="give 0, 1, 2, 3, 4 or all")
@@ -194,7 +204,7 @@ def check_patch_size(patch_size: tuple[int, int]) -> None:
 
 
 def _parse(name: str, text: str) -> Any:
-    if name in ("pretrained", "schedule"):
+    if name in ("pretrained", "schedule", "precision"):
         return text
     if name in ("overwrite", "adapt_first_convolution"):
         return text.lower() in ("1", "true", "yes")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import os
 import shutil
-from contextlib import nullcontext
 from copy import deepcopy
 from pathlib import Path
 from time import monotonic
@@ -41,6 +40,7 @@ from swin_umamba.nnunet.training_state import (
     training_state,
 )
 from swin_umamba.nnunet.validation import validate
+from swin_umamba.ops.precision import autocast, training_precision
 from swin_umamba.progress import progress
 from swin_umamba.weights.checkpoint import load_checkpoint, save_checkpoint
 
@@ -85,6 +85,9 @@ class RobustTrainer(nnUNetTrainer):
     def configure(self, options: TrainingOptions) -> None:
         """Set the options; only before ``initialize``."""
         self.options = options
+        self.precision = training_precision(options.precision, self.device)
+        if self.precision != "float16":
+            self.grad_scaler = None  # only the range of float16 is too small for gradients
         self.num_epochs = options.epochs
         self.num_iterations_per_epoch = options.iterations_per_epoch
         self.num_val_iterations_per_epoch = options.validation_iterations
@@ -222,7 +225,7 @@ class RobustTrainer(nnUNetTrainer):
         else:
             target = target.to(self.device, non_blocking=True)
         self.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast("cuda") if self.device.type == "cuda" else nullcontext():
+        with autocast(self.device, self.precision):
             loss = self.loss(self.network(data), target)
         self.guard.step(
             loss,

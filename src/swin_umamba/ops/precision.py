@@ -1,0 +1,48 @@
+"""The precision of matrix products and convolutions; scans keep their states in float32 in any case."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+from swin_umamba.errors import UsageError
+
+PRECISIONS = ("float32", "bfloat16", "float16")
+
+
+def check_precision(precision: str, device: torch.device) -> None:
+    """Raise ``UsageError`` if ``precision`` is unknown or not to be had on the device."""
+    if precision not in PRECISIONS:
+        raise UsageError(f"unknown precision {precision!r}", cure="give one of: " + ", ".join(PRECISIONS))
+    if precision == "float16" and device.type == "cpu":
+        raise UsageError(
+            "PyTorch has no float16 convolutions for the CPU that are worth their name",
+            where=f"device {device}",
+            cure="give bfloat16, which is faster than float32 on CPUs with instructions for it, or float32",
+        )
+
+
+def training_precision(requested: str | None, device: torch.device) -> str:
+    """Return the precision of a training: as requested, else nnU-Net's own, float16 on CUDA only.
+
+    Raises
+    ------
+    UsageError
+        If the request is unknown or not to be had on the device.
+    """
+    if requested is None:
+        return "float16" if device.type == "cuda" else "float32"
+    check_precision(requested, device)
+    return requested
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """Return the context in which a network runs with this precision.
+
+    Weights stay float32, and so does what is sensitive: the operators that PyTorch's autocast keeps in
+    float32, and the scans (``backend.compute_dtype``).
+    """
+    if precision == "float32":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=getattr(torch, precision))
