@@ -4,7 +4,7 @@
     python benchmarks/network.py --size 3x512x512
     python benchmarks/network.py --profile            # where the time goes, operator by operator
     python benchmarks/network.py --device cuda        # 1x320x320, 3x384x640 and 3x512x512, float32
-    python benchmarks/network.py --device cuda --autocast float16 --batch 8
+    python benchmarks/network.py --device cuda --precision float16 --batch 8
 
 A correctness gate comes first: if the fast scan and the reference disagree, nothing is timed. Then the
 networks take turns (A B C, A B C, ...), so that a machine whose speed drifts drifts for all of them, and
@@ -15,12 +15,12 @@ take at the rate of a large matrix product measured in the same run.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import statistics
 import sys
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 
@@ -30,11 +30,12 @@ spin_briefly()  # before torch, as in every process of the command line
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from swin_umamba import create_model
+from swin_umamba.compare.complexity import count_macs
 from swin_umamba.errors import SwinUMambaError
 from swin_umamba.ops.backend import resolve_device
+from swin_umamba.ops.precision import PRECISIONS, autocast, check_precision
 
 NUM_CLASSES = 14
 CPU_SIZES = ["1x320x320"]
@@ -130,38 +131,29 @@ def gemm_macs_per_second(device: torch.device, size: int = 1536, repeats: int = 
     return size**3 / fastest
 
 
-def count_macs(network: nn.Module, image: torch.Tensor, *, training: bool) -> float:
-    """Return the multiply-accumulates of convolutions and matrix products; the scan is not among them."""
-    with FlopCounterMode(display=False) as counter:
-        output = network(image)
-        if training:
-            output.sum().backward()
-    network.zero_grad(set_to_none=True)
-    return counter.get_total_flops() / 2
-
-
-def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager[object]:
-    """Mixed precision, or nothing."""
-    return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
+def giga_macs(network: nn.Module, image: torch.Tensor, *, training: bool) -> float:
+    """Multiply-accumulates by the paper's count, the scan's included; of a training step three times as many."""
+    counted = copy.deepcopy(network).to("meta")  # counting chooses another backend
+    return (3 if training else 1) * count_macs(counted, image.to("meta")) / 1e9
 
 
 def training_step(
     network: nn.Module,
     image: torch.Tensor,
     optimizer: torch.optim.Optimizer,
-    dtype: torch.dtype | None = None,
+    precision: str = "float32",
 ) -> None:
     """One step: forward, a loss, backward, AdamW."""
     optimizer.zero_grad(set_to_none=True)
-    with autocast(image.device, dtype):
+    with autocast(image.device, precision):
         loss = network(image).float().square().mean()
     loss.backward()
     optimizer.step()
 
 
-def inference_step(network: nn.Module, image: torch.Tensor, dtype: torch.dtype | None = None) -> None:
+def inference_step(network: nn.Module, image: torch.Tensor, precision: str = "float32") -> None:
     """One prediction."""
-    with torch.inference_mode(), autocast(image.device, dtype):
+    with torch.inference_mode(), autocast(image.device, precision):
         network(image)
 
 
@@ -181,7 +173,7 @@ def time_networks(
     training: bool,
     repeats: int,
     rate: float,
-    dtype: torch.dtype | None = None,
+    precision: str = "float32",
 ) -> list[Timing]:
     """Time all networks in turns and return their medians."""
     steps: dict[str, Callable[[], object]] = {}
@@ -189,9 +181,9 @@ def time_networks(
         network.train(training)
         if training:
             optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
-            steps[name] = partial(training_step, network, image, optimizer, dtype)
+            steps[name] = partial(training_step, network, image, optimizer, precision)
         else:
-            steps[name] = partial(inference_step, network, image, dtype)
+            steps[name] = partial(inference_step, network, image, precision)
         steps[name]()  # warm-up: kernels compile, memory is allocated
     seconds: dict[str, list[float]] = {name: [] for name in networks}
     for _ in range(repeats):
@@ -201,7 +193,7 @@ def time_networks(
     for name, network in networks.items():
         median = statistics.median(seconds[name])
         memory = peak_megabytes(steps[name], image.device)
-        macs = count_macs(network, image, training=training)
+        macs = giga_macs(network, image, training=training)
         timings.append(
             Timing(
                 network=name,
@@ -210,8 +202,8 @@ def time_networks(
                 batch=image.shape[0],
                 seconds=median,
                 images_per_second=image.shape[0] / median,
-                giga_macs=macs / 1e9,
-                floor_seconds=macs / rate,
+                giga_macs=macs,
+                floor_seconds=1e9 * macs / rate,
                 peak_megabytes=memory,
             )
         )
@@ -261,16 +253,16 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--autocast", choices=("float16", "bfloat16"), help="mixed precision")
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32")
     parser.add_argument("--profile", action="store_true", help="print where the time of a step goes")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON too")
     args = parser.parse_args()
 
     try:
         device = resolve_device(args.device)
+        check_precision(args.precision, device)
     except SwinUMambaError as error:
         sys.exit(str(error))
-    dtype = None if args.autocast is None else getattr(torch, args.autocast)
     check_correctness(device)
     rate = gemm_macs_per_second(device)
     all_timings = []
@@ -283,13 +275,13 @@ def main() -> None:
             continue
         print(
             f"\n{torch.get_num_threads()} threads, matrix product at {rate / 1e9:.1f} GMAC/s, "
-            f"input {args.batch} x {size}, {args.autocast or 'float32'} on {device_name(device)}"
+            f"input {args.batch} x {size}, {args.precision} on {device_name(device)}"
         )
         timings = [
             timing
             for training in (False, True)
             for timing in time_networks(
-                networks, image, training=training, repeats=args.repeats, rate=rate, dtype=dtype
+                networks, image, training=training, repeats=args.repeats, rate=rate, precision=args.precision
             )
         ]
         print_timings(timings)
