@@ -132,7 +132,7 @@ def gemm_macs_per_second(device: torch.device, size: int = 1536, repeats: int = 
 
 
 def giga_macs(network: nn.Module, image: torch.Tensor, *, training: bool) -> float:
-    """Multiply-accumulates by the paper's count, the scan's included; of a training step three times as many."""
+    """Multiply-accumulates by the paper's count, with the scan; of a training step three times as many."""
     counted = copy.deepcopy(network).to("meta")  # counting chooses another backend
     return (3 if training else 1) * count_macs(counted, image.to("meta")) / 1e9
 
