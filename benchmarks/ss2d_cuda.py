@@ -7,6 +7,9 @@ every call. Achieved bytes per second count the traffic that no implementation c
 once and every output written once, for a backward its inputs and gradients once more. They are set against
 the device's own copy, measured in the same run. The exponentials are those that the recurrence cannot avoid,
 one per state and step; with many states they and not the memory set the pace.
+
+No figures of a GPU have been taken yet. The way to VMamba's extension is written from its interface and has
+not been run.
 """
 
 from __future__ import annotations

@@ -137,8 +137,10 @@ def test_half_precision_is_computed_in_float32() -> None:
         assert torch.equal(gradient, value.to(tensor.dtype)), name
 
 
-@pytest.mark.parametrize("rate", [1.0, 16.0, 1e4])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(
+    ("rate", "dtype"),
+    [(1.0, torch.float32), (16.0, torch.float32), (1e4, torch.float32), (1e4, torch.bfloat16)],
+)
 def test_hard_decays_in_images(rate: float, dtype: torch.dtype) -> None:
     """Steps from 1e-6 to 50 with decays down to exp(-500000), next to each other."""
     inputs = image_inputs(5, 8, batch=1, d_state=2, dt_rank=1)

@@ -11,4 +11,8 @@ chunk (``*_gradients.py``) from the state that enters it and the gradient of the
 step sizes, exponentials and sums are float32 whatever the tensors hold. Sums over chunks and channel blocks
 go through memory and are added up in a fixed order; no kernel uses an atomic addition, so equal inputs give
 equal bits on one device.
+
+So far no GPU was at hand: values are checked in Triton's interpreter, registers and shared memory in the
+machine code that Triton compiles without a device. Speed is unmeasured, and the sizes in ``launch.py`` are
+reasoned, not tuned; ``python benchmarks/ss2d.py --device cuda`` checks and times everything on one.
 """
