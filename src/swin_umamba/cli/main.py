@@ -19,6 +19,7 @@ from swin_umamba.openmp import spin_briefly
 # Each verb is a module of this package with HELP, add_arguments(parser) and run(args) -> exit code.
 VERBS = (
     "demo",
+    "convert",
     "plan",
     "pretrain",
     "train",

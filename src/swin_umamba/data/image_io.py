@@ -46,7 +46,9 @@ IMAGE_SUFFIXES = (*NIFTI_SUFFIXES, *TIFF_SUFFIXES, *FORMAT_OF_SUFFIX)
 NAMED_VALUES = 5
 
 
-def read_image(path: str | Path, *, nonfinite: Literal["refuse", "zero"] = "refuse") -> Image:
+def read_image(
+    path: str | Path, *, nonfinite: Literal["refuse", "zero"] = "refuse", indexed: bool = False
+) -> Image:
     """Read an image.
 
     Parameters
@@ -56,13 +58,15 @@ def read_image(path: str | Path, *, nonfinite: Literal["refuse", "zero"] = "refu
         folder with one DICOM series.
     nonfinite
         What to do about NaN and infinite voxels: refuse the image, or set them to zero with a warning.
+    indexed
+        Of a palette picture, return the indices and not the colours.
 
     Raises
     ------
     DataError
         The file is missing, damaged, not what its name says, too large, or holds NaN or infinity.
     """
-    image = _read(Path(path), indexed=False)
+    image = _read(Path(path), indexed=indexed)
     finite = np.isfinite(image.data) if image.data.dtype.kind == "f" else np.True_
     if finite.all():
         return image
@@ -155,7 +159,8 @@ def write_image(path: str | Path, image: Image) -> None:
     ----------
     path
         Where to; the suffix chooses the format. NIfTI holds one channel and the geometry, PNG one channel of
-        uint8 or uint16 or three of uint8, TIFF one channel.
+        uint8 or uint16 or three of uint8, TIFF one channel. Half-precision numbers become float32, and
+        integers of 64 bits are stored with 32.
 
     Raises
     ------
@@ -166,6 +171,10 @@ def write_image(path: str | Path, image: Image) -> None:
     """
     path = Path(path)
     suffix, data = image_suffix(path), image.data
+    if data.dtype == np.float16:
+        data = data.astype(np.float32)
+    elif data.dtype.kind in "iu" and data.itemsize == 8 and np.abs(data).max() <= np.iinfo(np.int32).max:
+        data = data.astype(np.int32)  # NIfTI readers do not take 64
     single = image.num_channels == 1
     if suffix in NIFTI_SUFFIXES and single:
         content = nifti_bytes(data[0], image, compress=suffix == ".nii.gz")

@@ -13,10 +13,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, NoReturn, Protocol, TypeVar
 
 from swin_umamba.data.image_io import Image, write_image
-from swin_umamba.errors import DataError, OutputError, SwinUMambaError
+from swin_umamba.errors import DataError, OutputError
 from swin_umamba.files import atomic_folder, atomic_write, check_output_folder, write_json
 from swin_umamba.progress import progress
 
@@ -166,7 +166,7 @@ def write_dataset(
             except DataError as error:
                 damaged.append(LeftOut(error.where or case.name, error.what))
         if damaged and not skip_damaged:
-            raise _all_problems(damaged)
+            refuse_damaged(damaged)
         counts = Counter(case.split for case in written)
         if not counts["Tr"]:
             raise DataError("there is no training case", where=folder.name, cure="check the source folder")
@@ -194,6 +194,17 @@ def store_picture(image: Image, path: Path) -> None:
     return write_image(path, image)
 
 
+def refuse_damaged(damaged: Sequence[LeftOut]) -> NoReturn:
+    """Raise a ``DataError`` that lists damaged cases."""
+    listed = [f"{each.path}: {each.reason}" for each in damaged[:PROBLEMS_SHOWN]]
+    if len(damaged) > len(listed):
+        listed.append(f"and {len(damaged) - len(listed)} more")
+    raise DataError(
+        f"{len(damaged)} case(s) cannot be converted:\n  - " + "\n  - ".join(listed),
+        cure="repair them, or leave them out with --skip-damaged; nothing was written",
+    )
+
+
 def _refuse_existing(folder: Path) -> None:
     if folder.exists():
         raise OutputError(
@@ -211,16 +222,6 @@ def _check_names(cases: Sequence[SourceCase]) -> None:
             f"{len(twice)} names belong to more than one case: {', '.join(twice[:PROBLEMS_SHOWN])}",
             cure="remove or rename the doubles",
         )
-
-
-def _all_problems(damaged: Sequence[LeftOut]) -> SwinUMambaError:
-    shown = [f"{each.path}: {each.reason}" for each in damaged[:PROBLEMS_SHOWN]]
-    if len(damaged) > len(shown):
-        shown.append(f"and {len(damaged) - len(shown)} more")
-    return DataError(
-        f"{len(damaged)} case(s) cannot be converted:\n  - " + "\n  - ".join(shown),
-        cure="repair them, or leave them out with --skip-damaged; nothing was written",
-    )
 
 
 def _compared_with(published: tuple[int, int] | None, found: tuple[int, int]) -> list[str]:

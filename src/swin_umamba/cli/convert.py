@@ -1,0 +1,197 @@
+"""``swin-umamba convert``: data sets of others, or one's own folder, in nnU-Net's raw layout."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from swin_umamba.errors import UsageError
+
+if TYPE_CHECKING:
+    from swin_umamba.data.datasets.conversion import Conversion
+
+HELP = "convert a challenge's data, or your own images and masks, to a data set that plan takes"
+
+PREVIEW_NAME = "preview.png"
+PREVIEW_CASES = 6
+OWN_NUMBER = 801
+
+_CHALLENGES = {
+    "abdomen-mr": "AMOS 2022: the folder with imagesTr, labelsTr, imagesVa, labelsVa",
+    "endoscopy": "EndoVis 2017: a folder with instrument_dataset_N folders anywhere in it",
+    "microscopy": "NeurIPS 2022 cells: the folder with Training-labeled and Tuning",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add one verb for each source."""
+    # Here, not above: main imports this module.
+    from swin_umamba.cli.main import add_common_options
+
+    sources = parser.add_subparsers(dest="source_kind", required=True, metavar="SOURCE")
+    for name, meaning in _CHALLENGES.items():
+        source = sources.add_parser(name, help=meaning, description=meaning)
+        source.add_argument("source", type=Path, metavar="DIR", help=meaning)
+        if name == "abdomen-mr":
+            add_test_options(source)
+        _add_output(source)
+        add_common_options(source, default=argparse.SUPPRESS)
+    meaning = "your own images and masks: PNG, TIFF, JPEG, BMP, NIfTI, DICOM series; grey or RGB"
+    folder = sources.add_parser("folder", help=meaning, description=meaning)
+    _add_folder_options(folder)
+    _add_output(folder)
+    add_common_options(folder, default=argparse.SUPPRESS)
+
+
+def add_test_options(parser: argparse.ArgumentParser) -> None:
+    """Add the choice of a test set for AMOS, which has none with labels."""
+    test = parser.add_mutually_exclusive_group()
+    test.add_argument(
+        "--test-data",
+        type=Path,
+        metavar="DIR",
+        help="folder with imagesTs, labelsTs and dataset.json: AMOS itself has no test labels",
+    )
+    test.add_argument(
+        "--validation-as-test",
+        action="store_true",
+        help="train on the 40 training scans and test on the 20 of validation: not the paper's split",
+    )
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="new folder DatasetXXX_Name, or a folder to make nnUNet_raw/DatasetXXX_Name in",
+    )
+    parser.add_argument(
+        "--skip-damaged", action="store_true", help="leave out cases that cannot be read; else an error"
+    )
+
+
+def _add_folder_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--images", type=Path, required=True, metavar="DIR", help="searched with subfolders")
+    parser.add_argument(
+        "--masks",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="of the same names; endings such as _mask may differ; may be the same folder",
+    )
+    parser.add_argument(
+        "--name", metavar="NAME", help="such as Dataset801_Polyps (default: from the images' folder)"
+    )
+    parser.add_argument(
+        "--classes",
+        nargs="+",
+        default=[],
+        metavar="NAME=VALUE",
+        help="grey values or colours of each class, such as liver=1 vessel=2,3 or polyp=#ff0000 "
+        "(default: each value in the masks is a class)",
+    )
+    parser.add_argument(
+        "--background", nargs="+", default=[], metavar="VALUE", help="value or colour (default: 0, black)"
+    )
+    parser.add_argument(
+        "--threshold", type=int, metavar="N", help="for soft or JPEG masks: foreground from this value on"
+    )
+    parser.add_argument(
+        "--channels",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="such as CT, which nnU-Net normalizes in its own way",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Convert, draw the preview, print the report."""
+    conversion = _convert(args)
+    preview = draw_preview(conversion.folder)
+    if args.json:
+        result = {"folder": str(conversion.folder), "preview": str(preview), **conversion.to_dict()}
+        print(json.dumps(result, indent=2))
+    else:
+        print(conversion.text())
+        print(f"data set: {conversion.folder}\npreview:  {preview}")
+        print(f"next:     swin-umamba plan {conversion.folder}")
+    return 0
+
+
+def _convert(args: argparse.Namespace) -> Conversion:
+    if args.source_kind == "folder":
+        from swin_umamba.data.datasets.folder import convert_folder
+
+        return convert_folder(
+            args.images,
+            args.masks,
+            dataset_folder(args.output, args.name or own_name(args.images)),
+            classes=args.classes,
+            background=args.background,
+            threshold=args.threshold,
+            channels=args.channels,
+            skip_damaged=args.skip_damaged,
+        )
+    if args.source_kind == "abdomen-mr":
+        from swin_umamba.data.datasets.abdomen_mr import DATASET_NAME, convert_abdomen_mr
+
+        return convert_abdomen_mr(
+            args.source,
+            dataset_folder(args.output, DATASET_NAME),
+            test=args.test_data,
+            validation_as_test=args.validation_as_test,
+            skip_damaged=args.skip_damaged,
+        )
+    if args.source_kind == "endoscopy":
+        from swin_umamba.data.datasets import endovis17
+
+        folder = dataset_folder(args.output, endovis17.DATASET_NAME)
+        return endovis17.convert_endovis17(args.source, folder, skip_damaged=args.skip_damaged)
+    from swin_umamba.data.datasets import neurips_cell
+
+    folder = dataset_folder(args.output, neurips_cell.DATASET_NAME)
+    return neurips_cell.convert_neurips_cell(args.source, folder, skip_damaged=args.skip_damaged)
+
+
+def dataset_folder(output: Path, name: str) -> Path:
+    """Return ``output`` if it is named like a data set, else its place below ``output``."""
+    from swin_umamba.nnunet.environment import DATASET_NAME
+
+    if DATASET_NAME.fullmatch(output.name):
+        return output
+    if not DATASET_NAME.fullmatch(name):
+        raise UsageError(
+            f"{name!r} is no name of a data set", where="--name", cure="give one such as Dataset801_Polyps"
+        )
+    return output / "nnUNet_raw" / name
+
+
+def own_name(images: Path) -> str:
+    """Return a name for a data set made of this folder."""
+    words = re.findall(r"[A-Za-z0-9]+", images.resolve().name)
+    return f"Dataset{OWN_NUMBER}_" + ("".join(word[0].upper() + word[1:] for word in words) or "Own")
+
+
+def draw_preview(folder: Path) -> Path:
+    """Draw some training cases, evenly spread over the data set, with their labels."""
+    from swin_umamba.data.image_io import read_case, read_labels
+    from swin_umamba.nnunet.environment import Dataset, Folders
+    from swin_umamba.nnunet.integrity import list_cases
+    from swin_umamba.report.sheet import SheetCase, comparison_sheet
+
+    dataset = Dataset(folder.name, Folders(folder.parent, folder.parent, folder.parent))
+    description = dataset.description()
+    cases, _ = list_cases(dataset, description)
+    count = min(PREVIEW_CASES, len(cases))
+    chosen = [cases[number * len(cases) // count] for number in range(count)]
+    rows = [
+        SheetCase(case.name, read_case(case.images).data, read_labels(case.label).data[0]) for case in chosen
+    ]
+    return comparison_sheet(rows, folder / PREVIEW_NAME, classes=description["labels"])

@@ -1,0 +1,234 @@
+"""Anybody's own images and masks, in any naming and format, as an nnU-Net data set."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from swin_umamba.data.datasets.conversion import (
+    Conversion,
+    LeftOut,
+    Split,
+    refuse_damaged,
+    store_picture,
+    write_dataset,
+)
+from swin_umamba.data.datasets.folder_classes import ClassSurvey, ClassTable, Mask, read_mask
+from swin_umamba.data.datasets.folder_pairs import Pair, find_pairs
+from swin_umamba.data.image_io import Image, check_same_grid, read_case, write_image, write_labels
+from swin_umamba.data.pictures import FORMAT_OF_SUFFIX
+from swin_umamba.errors import DataError, GeometryError, UsageError
+from swin_umamba.progress import progress
+
+_PLAIN_SUFFIXES = (*FORMAT_OF_SUFFIX, ".tif", ".tiff")
+_RGB = ("R", "G", "B")
+
+
+@dataclass(frozen=True)
+class _Case:
+    """A pair; what is trained on."""
+
+    pair: Pair
+    split: Split = "Tr"
+
+    @property
+    def name(self) -> str:
+        return self.pair.name
+
+
+@dataclass(frozen=True)
+class _Format:
+    """How the images of a data set are stored."""
+
+    ending: str
+    num_channels: int
+    as_rgb: bool  # three colours in one file
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What has to be known of an image before the format is chosen."""
+
+    path: Path
+    ndim: int
+    num_channels: int
+    files: int
+    dtype: np.dtype
+    has_geometry: bool
+
+
+def convert_folder(
+    images: str | Path,
+    masks: str | Path,
+    folder: str | Path,
+    *,
+    classes: Sequence[str] = (),
+    background: Sequence[str] = (),
+    threshold: int | None = None,
+    channels: Sequence[str] = (),
+    skip_damaged: bool = False,
+) -> Conversion:
+    """Make a data set from a folder of images and a folder of masks.
+
+    Pictures (PNG, BMP, JPEG, TIFF; grey or RGB) become PNG, or TIFF if PNG cannot hold their values; volumes
+    (NIfTI, TIFF of several pages, DICOM series) become NIfTI.
+
+    Parameters
+    ----------
+    images, masks
+        The folders; see :func:`find_pairs` for how names are compared.
+    folder
+        The new data set.
+    classes, background
+        See :meth:`ClassSurvey.table`.
+    threshold
+        For masks of one class that are soft or JPEG: values from it on are foreground.
+    channels
+        Names of the channels. nnU-Net normalizes a channel ``CT`` in its own way.
+    skip_damaged
+        See :func:`write_dataset`.
+
+    Raises
+    ------
+    DataError, OutputError
+        See :func:`write_dataset`; also if the images are of different kinds.
+    UsageError
+        Classes or channels do not fit the data.
+    """
+    pairs, left_out = find_pairs(Path(images), Path(masks))
+    survey = ClassSurvey()
+    looks: list[_Look] = []
+    usable: list[_Case] = []
+    problems: list[LeftOut] = []
+    for pair in progress(pairs, "looking at the images", total=len(pairs)):
+        try:
+            image, mask = _read_pair(pair, threshold)
+        except DataError as error:
+            problems.append(LeftOut(error.where or pair.name, error.what))
+        else:
+            survey.add(mask)
+            looks.append(_look(pair, image))
+            usable.append(_Case(pair))
+    if problems and not (usable and skip_damaged):
+        refuse_damaged(problems)
+    table = survey.table(("foreground=1",) if threshold is not None and not classes else classes, background)
+    stored = _choose_format(looks)
+    names = _channel_names(channels, stored)
+    found = survey.masks_with(table)
+    remarks = [
+        "classes: " + ", ".join(f"{name}={number} in {found[name]}" for name, number in table.labels.items())
+    ]
+    if stored.as_rgb and any(look.num_channels == 1 for look in looks):
+        count = sum(look.num_channels == 1 for look in looks)
+        remarks.append(f"{count} grey images among coloured ones: stored as RGB")
+    return write_dataset(
+        folder,
+        usable,
+        partial(_write_case, table=table, stored=stored, threshold=threshold),
+        {
+            "channel_names": {str(number): name for number, name in enumerate(names)},
+            "labels": dict(table.labels),
+            "file_ending": stored.ending,
+        },
+        left_out=left_out,
+        problems=problems,
+        remarks=remarks,
+        skip_damaged=skip_damaged,
+    )
+
+
+def _read_pair(pair: Pair, threshold: int | None) -> tuple[Image, Mask]:
+    image = read_case(pair.images)
+    mask = read_mask(pair.mask, threshold)
+    if _has_geometry(image) and _has_geometry(mask.image):
+        check_same_grid(image, mask.image)
+    elif image.spatial_shape != mask.codes.shape:
+        raise GeometryError(
+            f"the image has the shape {image.spatial_shape}, its mask {mask.codes.shape}",
+            where=pair.mask,
+            cure="use the mask of this image, in its size",
+        )
+    return image, mask
+
+
+def _has_geometry(image: Image) -> bool:
+    return not image.path.name.lower().endswith(_PLAIN_SUFFIXES)
+
+
+def _look(pair: Pair, image: Image) -> _Look:
+    return _Look(
+        pair.images[0],
+        len(image.spatial_shape),
+        image.num_channels,
+        len(pair.images),
+        image.data.dtype,
+        _has_geometry(image),
+    )
+
+
+def _choose_format(looks: Sequence[_Look]) -> _Format:
+    """Return the format that holds all images, or refuse images that do not belong together."""
+    by_ndim = {look.ndim: look for look in looks}
+    if len(by_ndim) > 1:
+        raise DataError(
+            "some images are pictures, others volumes",
+            where=f"{by_ndim[2].path} and {by_ndim[3].path}",
+            cure="convert them as two data sets",
+        )
+    counts = Counter(look.num_channels for look in looks)
+    colours = counts.keys() <= {1, 3} and all(
+        look.files == 1 and look.dtype == np.uint8 for look in looks if look.num_channels == 3
+    )
+    if len(counts) > 1 and not (colours and 2 in by_ndim):
+        rarest = min(counts, key=lambda channels: counts[channels])
+        kinds = ", ".join(f"{number} have {channels}" for channels, number in counts.items())
+        raise DataError(
+            f"the images have different numbers of channels: {kinds}",
+            where=next(look.path for look in looks if look.num_channels == rarest),
+            cure="convert them to the same number of channels, or as two data sets",
+        )
+    num_channels = max(counts)
+    if 3 in by_ndim or any(look.has_geometry for look in looks):
+        return _Format(".nii.gz", num_channels, as_rgb=False)
+    as_rgb = colours and num_channels == 3
+    small = (np.uint8,) if as_rgb else (np.uint8, np.uint16)
+    return _Format(".png" if all(look.dtype in small for look in looks) else ".tif", num_channels, as_rgb)
+
+
+def _channel_names(given: Sequence[str], stored: _Format) -> Sequence[str]:
+    if given and len(given) != stored.num_channels:
+        raise UsageError(
+            f"{len(given)} channel names are given, the images have {stored.num_channels} channels",
+            where="--channels",
+        )
+    if given:
+        return given
+    if stored.as_rgb:
+        return _RGB
+    numbers = range(stored.num_channels)
+    return ("image",) if stored.num_channels == 1 else [f"channel_{number}" for number in numbers]
+
+
+def _write_case(
+    case: _Case, folder: Path, *, table: ClassTable, stored: _Format, threshold: int | None
+) -> list[str]:
+    image, mask = _read_pair(case.pair, threshold)
+    labels = table.apply(mask)
+    place = folder / f"images{case.split}"
+    paths = [place / f"{case.name}_{number:04d}{stored.ending}" for number in range(stored.num_channels)]
+    if stored.as_rgb and stored.ending == ".png":
+        if image.num_channels == 1:
+            write_image(paths[0], image.with_data(np.repeat(image.data, 3, axis=0)))
+        else:
+            store_picture(image, paths[0])
+    else:
+        data = np.repeat(image.data, stored.num_channels // image.num_channels, axis=0)
+        for path, channel in zip(paths, data, strict=True):
+            write_image(path, image.with_data(channel[None]))
+    write_labels(folder / f"labels{case.split}" / f"{case.name}{stored.ending}", labels, like=image)
+    return []

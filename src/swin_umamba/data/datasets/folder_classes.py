@@ -1,0 +1,231 @@
+"""Which values or colours of masks are which class."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from swin_umamba.data.image_io import Image, image_suffix, read_image
+from swin_umamba.errors import DataError, UsageError
+
+# More values than this are no classes but instances, or blurred edges.
+MAX_CLASSES = 64
+IGNORE_NAME = "ignore"
+_GREY = 0x010101
+_LOSSY = (".jpg", ".jpeg")
+_VALUES_SHOWN = 12
+
+
+@dataclass(frozen=True)
+class Mask:
+    """A mask as codes: grey values, or colours as 0xRRGGBB.
+
+    Attributes
+    ----------
+    image
+        For its grid.
+    codes
+        ``(y, x)`` or ``(z, y, x)``.
+    coloured
+        Whether they are colours; such of greys only are still colours here.
+    """
+
+    image: Image
+    codes: np.ndarray
+    coloured: bool
+
+
+@dataclass(frozen=True)
+class ClassTable:
+    """The classes of a set of masks.
+
+    Attributes
+    ----------
+    labels
+        Class name to number, with the background, as ``dataset.json`` has them.
+    classes
+        Code to class number.
+    coloured
+        Whether the codes are colours.
+    """
+
+    labels: Mapping[str, int]
+    classes: Mapping[int, int]
+    coloured: bool
+
+    def apply(self, mask: Mask) -> np.ndarray:
+        """Return the class numbers of a mask, uint8.
+
+        Raises
+        ------
+        DataError
+            It holds a code without a class.
+        """
+        codes = mask.codes
+        if mask.coloured and not self.coloured:
+            codes = codes & 0xFF
+        elif self.coloured and not mask.coloured:
+            codes = codes * _GREY
+        found, places = np.unique(codes, return_inverse=True)
+        unknown = [code for code in found.tolist() if code not in self.classes]
+        if unknown:
+            raise DataError(f"values without a class: {shown(unknown, self.coloured)}", where=mask.image.path)
+        numbers = np.array([self.classes[code] for code in found.tolist()], np.uint8)
+        return numbers[places].reshape(codes.shape)
+
+
+def read_mask(path: Path, threshold: int | None) -> Mask:
+    """Read a mask: grey values, palette indices or colours; with a threshold, 1 from it on and 0 below.
+
+    Raises
+    ------
+    DataError
+        It cannot be read, or holds values that are no classes.
+    """
+    if threshold is None and not path.is_dir() and image_suffix(path) in _LOSSY:
+        raise DataError(
+            "JPEG changes pixel values, so that they are no classes",
+            where=path,
+            cure="give the masks as PNG, or a --threshold if there is one class",
+        )
+    image = read_image(path, indexed=True)
+    data = image.data
+    if threshold is not None:
+        return Mask(image, (data.max(axis=0) >= threshold).astype(np.int64), coloured=False)
+    if len(data) == 1:
+        codes = data[0].astype(np.int64)
+        if (codes != data[0]).any() or codes.min() < 0 or codes.max() > 0xFFFFFF:
+            raise DataError("classes must be whole numbers from 0", where=path, cure="or give a --threshold")
+        return Mask(image, codes, coloured=False)
+    if len(data) == 3 and data.dtype == np.uint8:
+        red, green, blue = data.astype(np.int64)
+        return Mask(image, (red << 16) | (green << 8) | blue, coloured=True)
+    raise DataError(f"a mask has one channel or three colours, not {data.shape}", where=path)
+
+
+class ClassSurvey:
+    """Collects the codes of all masks and decides what they mean."""
+
+    def __init__(self) -> None:
+        self._grey: Counter[int] = Counter()
+        self._colour: Counter[int] = Counter()
+
+    def add(self, mask: Mask) -> None:
+        """Count a mask's codes, one a mask."""
+        counts = self._colour if mask.coloured else self._grey
+        if len(counts) <= MAX_CLASSES:
+            counts.update(np.unique(mask.codes).tolist())
+
+    def masks_with(self, table: ClassTable) -> dict[str, int]:
+        """Return for each class the number of masks that hold it (of a class of several codes, at most)."""
+        counts = self._counts()[0]
+        return {
+            name: max((counts[code] for code, each in table.classes.items() if each == number), default=0)
+            for name, number in table.labels.items()
+        }
+
+    def table(self, classes: Sequence[str] = (), background: Sequence[str] = ()) -> ClassTable:
+        """Return the classes.
+
+        Parameters
+        ----------
+        classes
+            ``NAME=CODE`` or ``NAME=CODE,CODE``, where a code is a grey value or a colour ``#RRGGBB``. Without
+            any, each code is a class with a name made of it.
+        background
+            Codes of the background; 0 or black by default.
+
+        Raises
+        ------
+        DataError
+            There are too many values, none of the background, or some without a class.
+        UsageError
+            ``classes`` or ``background`` cannot be read.
+        """
+        counts, coloured = self._counts()
+        outside = {_code(text, coloured) for text in background} or {0}
+        if classes:
+            groups = _given(classes, coloured, outside)
+        else:
+            if len(counts) > MAX_CLASSES:
+                raise DataError(
+                    f"the masks hold {len(counts)} and perhaps more different values: "
+                    f"{shown(sorted(counts), coloured)}",
+                    cure="for soft or blurred masks of one class give a --threshold; maps with a number for "
+                    "each object have no classes",
+                )
+            groups = _automatic(sorted(counts.keys() - outside), coloured)
+        known = outside | {code for group in groups.values() for code in group}
+        unknown = sorted(counts.keys() - known)
+        if unknown:
+            raise DataError(
+                f"the masks hold values without a class: {shown(unknown, coloured)}",
+                cure="name them with --classes or --background",
+            )
+        if not outside & counts.keys():
+            raise DataError(
+                f"no mask holds the background {shown(sorted(outside), coloured)}; "
+                f"there is {shown(sorted(counts), coloured)}",
+                cure="say which value is the background with --background",
+            )
+        if not groups:
+            raise DataError("the masks hold nothing but background", cure="check the folder of the masks")
+        names = sorted(groups, key=lambda name: name == IGNORE_NAME)  # nnU-Net wants it last
+        labels = {"background": 0, **{name: number for number, name in enumerate(names, start=1)}}
+        table = {code: labels[name] for name in names for code in groups[name]}
+        return ClassTable(labels, {**dict.fromkeys(outside, 0), **table}, coloured)
+
+    def _counts(self) -> tuple[Counter[int], bool]:
+        """Return all codes as one kind, and whether that is colours: greys saved as colours are greys."""
+        if all(code % _GREY == 0 for code in self._colour):
+            return self._grey + Counter({code & 0xFF: count for code, count in self._colour.items()}), False
+        if self._grey and max(self._grey) > 0xFF:
+            raise DataError("some masks are coloured, others hold numbers above 255", cure="use one kind")
+        return self._colour + Counter({code * _GREY: count for code, count in self._grey.items()}), True
+
+
+def shown(codes: Sequence[int], coloured: bool) -> str:
+    """Return the codes as text, shortened."""
+    texts = [f"#{code:06x}" if coloured else str(code) for code in codes[:_VALUES_SHOWN]]
+    return ", ".join(texts) + (", ..." if len(codes) > _VALUES_SHOWN else "")
+
+
+def _automatic(codes: Sequence[int], coloured: bool) -> dict[str, list[int]]:
+    if len(codes) == 1:
+        return {"foreground": list(codes)}
+    return {f"colour_{code:06x}" if coloured else f"value_{code}": [code] for code in codes}
+
+
+def _given(classes: Sequence[str], coloured: bool, outside: set[int]) -> dict[str, list[int]]:
+    groups: dict[str, list[int]] = {}
+    for word in classes:
+        name, equals, codes = word.partition("=")
+        if not equals or not name or name == "background" or name in groups:
+            raise UsageError(f"cannot read the class {word!r}", where="--classes", cure="give NAME=VALUE")
+        groups[name] = [_code(text, coloured) for text in codes.split(",")]
+    codes_given = [*outside, *(code for group in groups.values() for code in group)]
+    if len(codes_given) != len(set(codes_given)):
+        raise UsageError("a value belongs to two classes, or a class and the background", where="--classes")
+    return groups
+
+
+def _code(text: str, coloured: bool) -> int:
+    if re.fullmatch(r"#[0-9a-fA-F]{6}", text):
+        code = int(text[1:], 16)
+        if coloured:
+            return code
+        if code % _GREY == 0:
+            return code & 0xFF
+        raise UsageError(f"the masks have grey values and no colour {text}", cure="give a number")
+    if text.isdecimal():
+        value = int(text)
+        if not coloured:
+            return value
+        if value <= 0xFF:
+            return value * _GREY
+    raise UsageError(f"cannot read the value {text!r}", cure="give a grey value such as 2, or #RRGGBB")

@@ -1,0 +1,181 @@
+"""Which image belongs to which mask, in folders of any naming."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from swin_umamba.data.datasets.conversion import LeftOut
+from swin_umamba.data.dicom import is_dicom_folder
+from swin_umamba.data.image_io import IMAGE_SUFFIXES, image_stem
+from swin_umamba.errors import DataError
+
+_MASK_WORD = "masks?|seg|segs|segmentations?|labels?|labelmap|gt|groundtruth|ground_truth|annotations?"
+_IMAGE_WORD = "images?|img|imgs"
+# Words that only say what a file is, at the end or the beginning of its name.
+_WORDS = re.compile(rf"(?:^|[ ._-]+)(?:{_MASK_WORD}|{_IMAGE_WORD})$|^(?:{_MASK_WORD}|{_IMAGE_WORD})[ ._-]+")
+_MASK_NAME = re.compile(rf"(?:^|[ ._-])(?:{_MASK_WORD})$|^(?:{_MASK_WORD})[ ._-]")
+_CHANNEL = re.compile(r"(.+)_(\d{4})")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An image, as one file (or DICOM folder) or one a channel, and its mask.
+
+    Attributes
+    ----------
+    name
+        Of the case: the image's path below its folder with characters that suit file names.
+    images, mask
+        The files.
+    """
+
+    name: str
+    images: tuple[Path, ...]
+    mask: Path
+
+
+@dataclass(frozen=True)
+class _Item:
+    stem: str  # path below the folder, without suffix, with / between folders
+    paths: tuple[Path, ...]
+
+
+def find_pairs(images: Path, masks: Path) -> tuple[list[Pair], list[LeftOut]]:
+    """Return the images with a mask, and all other files with the reason why they have no partner.
+
+    Names are compared from the strictest way to the laxest: the path below the folder as it is; without words
+    such as ``_mask``, ``label_`` or ``_img``; then the same for the bare name. What fits several files is not
+    guessed. Images that are left over and end in ``_0000``, ``_0001`` and so on are taken for the channels of
+    one image. The two folders may be the same one: masks are then the files that are named like masks.
+
+    Raises
+    ------
+    DataError
+        A folder is missing, or no image has a mask.
+    """
+    for folder in (images, masks):
+        if not folder.is_dir():
+            raise DataError("there is no such folder", where=folder, cure="check the path")
+    image_items, left_out = _items(images)
+    if images.resolve() == masks.resolve():
+        mask_items = [item for item in image_items if _MASK_NAME.search(_bare(item.stem).lower())]
+    else:
+        mask_items, other = _items(masks)
+        left_out += other
+    mask_paths = {item.paths[0].resolve() for item in mask_items}
+    image_items = [item for item in image_items if item.paths[0].resolve() not in mask_paths]
+    found, image_items, mask_items = _match(image_items, mask_items)
+    channels, single = _channel_groups(image_items)
+    more, rest, mask_items = _match(channels, mask_items)
+    unpaired = [*single, *(_Item(item.stem, (path,)) for item in rest for path in item.paths)]
+    left_out += [LeftOut(str(item.paths[0]), _reason(item, mask_items, "mask")) for item in unpaired]
+    left_out += [LeftOut(str(item.paths[0]), _reason(item, unpaired, "image")) for item in mask_items]
+    pairs = [Pair(_safe(image.stem), image.paths, mask.paths[0]) for image, mask in found + more]
+    if not pairs:
+        shown = "\n".join(f"  - {each.path}: {each.reason}" for each in left_out[:10])
+        raise DataError(
+            f"no image has a mask:\n{shown}" if shown else "the folders hold no images",
+            where=f"{images} and {masks}",
+            cure="give images and masks the same names; endings such as _mask may differ",
+        )
+    return sorted(pairs, key=lambda pair: pair.name), left_out
+
+
+def _items(folder: Path) -> tuple[list[_Item], list[LeftOut]]:
+    """Return every image file and DICOM folder below a folder, and what is neither."""
+    items: list[_Item] = []
+    left_out: list[LeftOut] = []
+    series: set[Path] = set()
+    for path in sorted(folder.rglob("*")):
+        relative = path.relative_to(folder)
+        if any(part.startswith(".") or part == "__MACOSX" for part in relative.parts):
+            continue
+        if path.is_dir():
+            if is_dicom_folder(path):
+                series.add(path)
+                items.append(_Item(relative.as_posix(), (path,)))
+        elif path.parent in series:
+            continue
+        elif path.name.lower().endswith(IMAGE_SUFFIXES):
+            items.append(_Item((relative.parent / image_stem(path)).as_posix(), (path,)))
+        else:
+            left_out.append(LeftOut(str(path), "not an image of a known format"))
+    return items, left_out
+
+
+def _match(
+    images: Sequence[_Item], masks: Sequence[_Item]
+) -> tuple[list[tuple[_Item, _Item]], list[_Item], list[_Item]]:
+    """Return pairs and what is left of both."""
+    pairs: list[tuple[_Item, _Item]] = []
+    for key in _KEYS:
+        image_of, mask_of = _unique(images, key), _unique(masks, key)
+        pairs += [(image_of[name], mask_of[name]) for name in image_of if name in mask_of]
+        done = {item.paths for pair in pairs for item in pair}
+        images = [item for item in images if item.paths not in done]
+        masks = [item for item in masks if item.paths not in done]
+    return pairs, list(images), list(masks)
+
+
+def _unique(items: Sequence[_Item], key: Callable[[str], str]) -> dict[str, _Item]:
+    names = [key(item.stem.lower()) for item in items]
+    counts = Counter(names)
+    return {name: item for name, item in zip(names, items, strict=True) if name and counts[name] == 1}
+
+
+def _bare(stem: str) -> str:
+    return stem.rsplit("/", 1)[-1]
+
+
+def _plain(stem: str) -> str:
+    """Return a stem without the words that say what a file is, in each part of its path."""
+    parts = []
+    for part in stem.split("/"):
+        before = None
+        while part != before:
+            before, part = part, _WORDS.sub("", part)
+        parts.append(part)
+    return "/".join(part for part in parts if part)
+
+
+def _plain_bare(stem: str) -> str:
+    return _plain(_bare(stem))
+
+
+_KEYS: tuple[Callable[[str], str], ...] = (str, _plain, _bare, _plain_bare)
+
+
+def _channel_groups(items: Sequence[_Item]) -> tuple[list[_Item], list[_Item]]:
+    """Return images made of one file a channel, and the files that are none of these."""
+    groups: dict[str, list[_Item]] = {}
+    single = []
+    for item in items:
+        match = _CHANNEL.fullmatch(item.stem)
+        if match is None:
+            single.append(item)
+        else:
+            groups.setdefault(match.group(1), []).append(item)
+    complete = []
+    for stem, members in groups.items():
+        members.sort(key=lambda item: item.stem)
+        numbers = [int(item.stem[-4:]) for item in members]
+        if numbers == list(range(len(members))):
+            complete.append(_Item(stem, tuple(item.paths[0] for item in members)))
+        else:
+            single += members
+    return complete, single
+
+
+def _reason(item: _Item, others: Sequence[_Item], kind: str) -> str:
+    name = _plain_bare(item.stem.lower())
+    if any(_plain_bare(other.stem.lower()) == name for other in others):
+        return f"its name fits more than one {kind}, or more than one file like it"
+    return f"there is no {kind} of this name"
+
+
+def _safe(stem: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", stem.replace("/", "_"))
