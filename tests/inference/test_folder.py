@@ -77,10 +77,10 @@ def test_an_unexpected_error_fails_alone(
 ) -> None:
     predict = one.predict
 
-    def fails_on_b(files: tuple[Path, ...], *, probabilities: bool = False) -> object:
+    def fails_on_b(files: tuple[Path, ...], **options: object) -> object:
         if files[0].name == "b.png":
             raise ZeroDivisionError("by zero")
-        return predict(files, probabilities=probabilities)
+        return predict(files, **options)
 
     monkeypatch.setattr(one, "predict", fails_on_b)
     results = one.predict_folder(images, tmp_path / "out")

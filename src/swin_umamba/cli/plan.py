@@ -23,6 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     option("--batch-size", type=int, metavar="N", help="default: by the rule of the paper's plans")
     option("--workers", type=int, metavar="N", help="processes (default 2); 1 needs the least memory")
+    option(
+        "--nonfinite",
+        choices=("refuse", "zero"),
+        help="what to do about NaN and infinite voxels (default: refuse)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -30,7 +35,8 @@ def run(args: argparse.Namespace) -> int:
     from swin_umamba.nnunet.environment import find_dataset
     from swin_umamba.nnunet.run import plan
 
-    given = {name: getattr(args, name) for name in ("patch_size", "batch_size", "workers") if name in args}
+    options = ("patch_size", "batch_size", "workers", "nonfinite")
+    given = {name: getattr(args, name) for name in options if name in args}
     if "patch_size" in given:
         given["patch_size"] = tuple(given["patch_size"])
     dataset = find_dataset(args.dataset, getattr(args, "root", None))

@@ -64,6 +64,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--backend", metavar="NAME", help="scan backend (default: the best for the device)")
     parser.add_argument(
+        "--nonfinite",
+        default="refuse",
+        choices=("refuse", "zero"),
+        help="what to do about NaN and infinite voxels (default: refuse the image)",
+    )
+    parser.add_argument(
         "--overwrite", action="store_true", help="replace existing results; else they are kept"
     )
 
@@ -88,6 +94,7 @@ def run(args: argparse.Namespace) -> int:
         args.output,
         probabilities=args.probabilities,
         overwrite=args.overwrite,
+        nonfinite=args.nonfinite,
     )
     failures = [result for result in results if result.error is not None]
     if args.json:

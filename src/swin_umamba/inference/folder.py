@@ -56,6 +56,7 @@ def predict_folder(
     *,
     probabilities: bool = False,
     overwrite: bool = False,
+    nonfinite: Literal["refuse", "zero"] = "refuse",
 ) -> list[CaseResult]:
     """Segment all images of a folder and write their label maps.
 
@@ -71,6 +72,8 @@ def predict_folder(
         Write ``CASE.npz`` beside each label map, with the array ``probabilities``.
     overwrite
         Predict cases anew whose results exist; they are kept by default.
+    nonfinite
+        Fail the cases with NaN or infinite voxels, or take those voxels for zero.
 
     Returns
     -------
@@ -91,20 +94,25 @@ def predict_folder(
     check_output_folder(paths[0].parent)
     pairs = list(zip(cases, paths, strict=True))
     return [
-        _predict_case(predictor, case, path, probabilities=probabilities, overwrite=overwrite)
+        _predict_case(predictor, case, path, probabilities, overwrite, nonfinite)
         for case, path in progress(pairs, "predicting", total=len(pairs))
     ]
 
 
 def _predict_case(
-    predictor: Predictor, case: Case, path: Path, *, probabilities: bool, overwrite: bool
+    predictor: Predictor,
+    case: Case,
+    path: Path,
+    probabilities: bool,
+    overwrite: bool,
+    nonfinite: Literal["refuse", "zero"],
 ) -> CaseResult:
     probabilities_path = path.parent / f"{image_stem(path)}.npz"
     if not overwrite and path.exists() and (probabilities_path.exists() or not probabilities):
         return CaseResult(case.name, case.files, path, "kept")
     start = time.perf_counter()
     try:
-        prediction = predictor.predict(case.files, probabilities=probabilities)
+        prediction = predictor.predict(case.files, probabilities=probabilities, nonfinite=nonfinite)
         assert prediction.image is not None
         if prediction.probabilities is not None:
             write_probabilities(probabilities_path, prediction.probabilities)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -42,6 +43,7 @@ def as_volume(
     image: np.ndarray | str | Path | Sequence[str | Path],
     spacing: Sequence[float] | None,
     channel_names: Sequence[str],
+    nonfinite: Literal["refuse", "zero"] = "refuse",
 ) -> Volume:
     """Read or reshape an image for a model that takes the channels ``channel_names``.
 
@@ -54,6 +56,8 @@ def as_volume(
         Distance of neighbouring pixels along (Y, X) or (Z, Y, X); None for what the file says.
     channel_names
         Names of the model's channels, in order.
+    nonfinite
+        Refuse NaN and infinite values, or take them for zero.
 
     Raises
     ------
@@ -64,9 +68,9 @@ def as_volume(
     """
     if isinstance(image, np.ndarray):
         source, where = None, None
-        data = _channels_first(image, channel_names)
+        data = _channels_first(image, channel_names, nonfinite)
     else:
-        source = read_case([image] if isinstance(image, (str, Path)) else list(image))
+        source = read_case([image] if isinstance(image, (str, Path)) else list(image), nonfinite=nonfinite)
         data, where = source.data, source.path
         spacing = source.spacing if spacing is None else spacing
     if data.shape[0] != len(channel_names):
@@ -96,7 +100,9 @@ def wrong_channels(found: int, channel_names: Sequence[str], where: Path | None)
     )
 
 
-def _channels_first(array: np.ndarray, channel_names: Sequence[str]) -> np.ndarray:
+def _channels_first(
+    array: np.ndarray, channel_names: Sequence[str], nonfinite: Literal["refuse", "zero"]
+) -> np.ndarray:
     channels = len(channel_names)
     if array.dtype.kind not in "biuf":
         raise DataError(f"an image of dtype {array.dtype}", cure="give real numbers")
@@ -105,7 +111,9 @@ def _channels_first(array: np.ndarray, channel_names: Sequence[str]) -> np.ndarr
             f"an image of shape {array.shape}", cure="give (Y, X), (channels, Y, X) or (channels, Z, Y, X)"
         )
     if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise DataError("the image holds NaN or infinity", cure="replace those values, for example by 0")
+        if nonfinite == "refuse":
+            raise DataError("the image holds NaN or infinity", cure="replace those values, for example by 0")
+        array = np.where(np.isfinite(array), array, array.dtype.type(0))
     if array.ndim == 2:
         return array[None]
     if array.ndim == 3 and array.shape[0] != channels and array.shape[-1] == channels:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -195,6 +195,7 @@ class Predictor:
         *,
         spacing: Sequence[float] | None = None,
         probabilities: bool = False,
+        nonfinite: Literal["refuse", "zero"] = "refuse",
     ) -> Prediction:
         """Segment one image.
 
@@ -208,13 +209,15 @@ class Predictor:
             for an array the spacing that the model works at, so that nothing is resampled.
         probabilities
             Return probabilities, too.
+        nonfinite
+            Refuse images with NaN or infinite values, or take those values for zero.
 
         Raises
         ------
         DataError
             If the image cannot be read, holds NaN or infinity, or has the wrong channels.
         """
-        volume = as_volume(image, spacing, self.channel_names)
+        volume = as_volume(image, spacing, self.channel_names, nonfinite)
         data, properties = self._preprocess(volume)
         logits = self._logits(torch.from_numpy(data))
         labels, classes = self._to_labels(logits, properties, probabilities)
@@ -229,9 +232,12 @@ class Predictor:
         *,
         probabilities: bool = False,
         overwrite: bool = False,
+        nonfinite: Literal["refuse", "zero"] = "refuse",
     ) -> list[CaseResult]:
         """Segment all images of a folder and write their labels; see ``inference.folder.predict_folder``."""
-        return predict_folder(self, inputs, output, probabilities=probabilities, overwrite=overwrite)
+        return predict_folder(
+            self, inputs, output, probabilities=probabilities, overwrite=overwrite, nonfinite=nonfinite
+        )
 
     def _read_descriptions(self) -> None:
         model = self.model

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -30,12 +30,19 @@ class Case:
     label: Path
 
 
-def check_dataset(dataset: Dataset) -> list[Case]:
+def check_dataset(dataset: Dataset, nonfinite: Literal["refuse", "zero"] = "refuse") -> list[Case]:
     """Open every training image and label of a raw data set and report all that is wrong at once.
 
     Checked are: file names, missing labels, that files can be read, number of channels, finite values, that
     image and label lie on one grid, and that each label value is declared in ``dataset.json``. A wrong
     ``numTraining`` is only warned about, as nothing here relies on it.
+
+    Parameters
+    ----------
+    dataset
+        The data set.
+    nonfinite
+        Whether NaN and infinite voxels are a problem, or will be read as zero.
 
     Returns
     -------
@@ -52,7 +59,7 @@ def check_dataset(dataset: Dataset) -> list[Case]:
     labels = declared_labels(description)
     num_channels = len(description["channel_names"])
     for case in progress(cases, "checking the data", total=len(cases)):
-        problems.extend(_problems_of(case, labels, num_channels))
+        problems.extend(_problems_of(case, labels, num_channels, nonfinite))
     if problems:
         shown = problems[:MAX_PROBLEMS_SHOWN]
         if len(problems) > len(shown):
@@ -128,10 +135,12 @@ def _cases_listed_in(listing: Mapping[str, Any], folder: Path) -> tuple[list[Cas
     return cases, []
 
 
-def _problems_of(case: Case, labels: set[int], num_channels: int) -> Iterator[str]:
+def _problems_of(
+    case: Case, labels: set[int], num_channels: int, nonfinite: Literal["refuse", "zero"]
+) -> Iterator[str]:
     image = label = None
     try:
-        image = read_case(case.images)
+        image = read_case(case.images, nonfinite=nonfinite)
     except SwinUMambaError as error:
         yield _one_line(error, case.images[0])
     if not case.label.is_file():

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from nnunetv2.experiment_planning.dataset_fingerprint.fingerprint_extractor import DatasetFingerprintExtractor
 from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from_dataset_json
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from swin_umamba.errors import DataError, OutputError
 from swin_umamba.files import atomic_write, write_json
+from swin_umamba.nnunet.checked_reader import CheckedPlans, NonFinite, checked
 from swin_umamba.nnunet.environment import Dataset
 from swin_umamba.nnunet.integrity import Case
 from swin_umamba.progress import progress
@@ -30,7 +30,9 @@ from swin_umamba.progress import progress
 FOREGROUND_SAMPLES = 10_000_000
 
 
-def extract_fingerprint(dataset: Dataset, cases: Sequence[Case], workers: int) -> None:
+def extract_fingerprint(
+    dataset: Dataset, cases: Sequence[Case], workers: int, nonfinite: NonFinite = "refuse"
+) -> None:
     """Write ``dataset_fingerprint.json``: the shapes, spacings and foreground intensities of all cases.
 
     Parameters
@@ -41,9 +43,12 @@ def extract_fingerprint(dataset: Dataset, cases: Sequence[Case], workers: int) -
         The training cases.
     workers
         Number of processes; up to 1 means none beside this one.
+    nonfinite
+        What to do about NaN and infinite voxels.
     """
     description = dataset.description()
-    reader = determine_reader_writer_from_dataset_json(description, str(cases[0].images[0]), verbose=False)
+    stock = determine_reader_writer_from_dataset_json(description, str(cases[0].images[0]), verbose=False)
+    reader = checked(stock, nonfinite)
     samples = FOREGROUND_SAMPLES // len(cases)
     tasks = [([str(path) for path in case.images], str(case.label), reader, samples) for case in cases]
     results = list(
@@ -64,7 +69,13 @@ def extract_fingerprint(dataset: Dataset, cases: Sequence[Case], workers: int) -
     write_json(dataset.preprocessed_folder / "dataset_fingerprint.json", fingerprint)
 
 
-def preprocess(dataset: Dataset, cases: Sequence[Case], plans_name: str, workers: int) -> Path:
+def preprocess(
+    dataset: Dataset,
+    cases: Sequence[Case],
+    plans_name: str,
+    workers: int,
+    nonfinite: NonFinite = "refuse",
+) -> Path:
     """Resample and normalize all cases for the 2D configuration and copy their labels.
 
     The cases are written to a folder of their own first and replace older ones only when all are done.
@@ -74,7 +85,7 @@ def preprocess(dataset: Dataset, cases: Sequence[Case], plans_name: str, workers
     Path
         The folder of the preprocessed cases.
     """
-    plans_manager = PlansManager(str(dataset.preprocessed_folder / f"{plans_name}.json"))
+    plans_manager = CheckedPlans(str(dataset.preprocessed_folder / f"{plans_name}.json"), nonfinite)
     configuration = plans_manager.get_configuration("2d")
     folder = dataset.preprocessed_folder / configuration.data_identifier
     unfinished = folder.with_name(folder.name + ".unfinished")

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from swin_umamba.errors import DataError, TrainingError, UsageError
 from swin_umamba.files import check_output_folder
@@ -17,7 +17,6 @@ from swin_umamba.nnunet.environment import PLANS_NAME, Dataset, environment_vari
 from swin_umamba.nnunet.options import TrainingOptions, check_patch_size
 
 if TYPE_CHECKING:
-    from swin_umamba.nnunet.integrity import Case
     from swin_umamba.nnunet.robust_trainer import RobustTrainer
 
 logger = logging.getLogger(__name__)
@@ -81,6 +80,7 @@ def plan(
     batch_size: int | None = None,
     plans_name: str = PLANS_NAME,
     workers: int | None = None,
+    nonfinite: Literal["refuse", "zero"] = "refuse",
 ) -> PlanResult:
     """Check a raw data set, decide on patch and batch size, and preprocess it.
 
@@ -96,6 +96,8 @@ def plan(
         Name of the plans file.
     workers
         Processes; by default two, or as many as there are processors.
+    nonfinite
+        Refuse images with NaN or infinite voxels, or take those voxels for zero.
 
     Raises
     ------
@@ -115,15 +117,17 @@ def plan(
     if patch_size is not None:
         check_patch_size(patch_size)
     check_output_folder(dataset.preprocessed_folder)
-    cases = check_dataset(dataset)
+    cases = check_dataset(dataset, nonfinite)
     dataset.folders.export()
     workers = min(DEFAULT_WORKERS, os.cpu_count() or 1) if workers is None else workers
     # nnU-Net's planner takes the number of augmentation processes for a number of threads and dies of 0.
     with stdout_to_log(), environment_variable("nnUNet_n_proc_DA", 1):
-        plans = _make_plans(dataset, cases, plans_name, patch_size, batch_size, workers)
-        from swin_umamba.nnunet.preprocessing import preprocess
+        from swin_umamba.nnunet.preprocessing import extract_fingerprint, preprocess
 
-        folder = preprocess(dataset, cases, plans_name, workers)
+        extract_fingerprint(dataset, cases, workers, nonfinite)
+        plans = _make_plans(dataset, plans_name, patch_size, batch_size)
+
+        folder = preprocess(dataset, cases, plans_name, workers, nonfinite)
     configuration = plans["configurations"]["2d"]
     height, width = configuration["patch_size"]
     return PlanResult(
@@ -252,17 +256,10 @@ class _LogStream:
 
 
 def _make_plans(
-    dataset: Dataset,
-    cases: list[Case],
-    plans_name: str,
-    patch_size: tuple[int, int] | None,
-    batch_size: int | None,
-    workers: int,
+    dataset: Dataset, plans_name: str, patch_size: tuple[int, int] | None, batch_size: int | None
 ) -> dict[str, Any]:
     from swin_umamba.nnunet.planner import SwinUMambaPlanner
-    from swin_umamba.nnunet.preprocessing import extract_fingerprint
 
-    extract_fingerprint(dataset, cases, workers)
     # nnU-Net copies dataset.json with its permissions; a read-only one could not be overwritten.
     (dataset.preprocessed_folder / "dataset.json").unlink(missing_ok=True)
     planner = SwinUMambaPlanner(

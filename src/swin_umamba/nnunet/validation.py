@@ -20,6 +20,7 @@ from torch import distributed
 
 from swin_umamba.errors import TrainingError
 from swin_umamba.files import atomic_write
+from swin_umamba.nnunet.checked_reader import CheckedReader
 from swin_umamba.progress import progress
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def summarize(trainer: RobustTrainer, keys: list[str], folder: Path) -> dict[str
     labels = trainer.label_manager
     regions = labels.foreground_regions if labels.has_regions else labels.foreground_labels
     ending = trainer.dataset_json["file_ending"]
-    reader = trainer.plans_manager.image_reader_writer_class()
+    reader = CheckedReader(trainer.plans_manager.image_reader_writer_class)
     truth = Path(trainer.preprocessed_dataset_folder_base) / "gt_segmentations"
     cases = [
         compute_metrics(
