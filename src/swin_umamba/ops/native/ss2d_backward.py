@@ -18,7 +18,7 @@ from numba import njit
 from swin_umamba.ops.native.adjoint import TILES_SIZE, input_gradients, new_tiles, scan_chunk_backward
 from swin_umamba.ops.native.chunk import CHUNK, apply_softplus_with_slope, chunk_count
 from swin_umamba.ops.native.compile import kernel
-from swin_umamba.ops.native.ss2d_partials import new_row_sums, padded, row_sums_in, write_partial
+from swin_umamba.ops.native.ss2d_partials import new_row_sums, padded, row_sums_in
 from swin_umamba.ops.native.ss2d_tiles import (
     gather_channels,
     gather_parameters,
@@ -44,6 +44,7 @@ from swin_umamba.ops.native.vector import (
     pointer,
     splat,
     store,
+    stream_vectors,
     zeros_aligned,
 )
 
@@ -164,6 +165,7 @@ def ss2d_backward(  # type: ignore[no-untyped-def]
     )
     carries = new_channel_values(blocks, d_state)
 
+    first_partial = (batch * partial.shape[1] + group) * partial.shape[2]
     for chunk in range(chunk_count(length) - 1, -1, -1):
         first_step = chunk * CHUNK
         steps = min(CHUNK, length - first_step)
@@ -198,7 +200,9 @@ def ss2d_backward(  # type: ignore[no-untyped-def]
                 pointer(saved_states, saved), pointer(carries, block * d_state * LANES), gradients, sums,
             )  # fmt: skip
         scatter_channels(batch, pixels, steps, channel, channels, inputs, grad_x, direction > 0)
-        write_partial(sums, dt_rank, d_state, partial[batch, group, chunk])
+        stream_vectors(
+            sums_memory, pointer(partial, (first_partial + chunk) * sums_memory.size), sums_memory.size
+        )
 
     _scatter_parameter(batch, direction, first_block, weight_gradients, grad_weights)
     _scatter_parameter(batch, direction, first_block, bias_gradients, grad_biases)

@@ -19,7 +19,7 @@ from swin_umamba.ops.native.ss2d_tiles import (
     states_offset,
     visit_pixels,
 )
-from swin_umamba.ops.native.vector import LANES, clear, copy_vectors, load, pointer, zeros_aligned
+from swin_umamba.ops.native.vector import LANES, clear, load, pointer, stream_vectors, zeros_aligned
 
 
 @kernel
@@ -68,7 +68,7 @@ def ss2d_forward(  # type: ignore[no-untyped-def]
                     prefetch_channels(batch, next_pixels, first, last, channel, channels, y)
                 if save:
                     saved = states_offset(batch, direction, chunk, first_block + block, saved_states)
-                    copy_vectors(h, pointer(saved_states, saved), d_state * LANES)
+                    stream_vectors(h, pointer(saved_states, saved), d_state * LANES)
                 here = parameters_of_block(block, dt_rank, d_state, weights, biases, rates, skips)
                 project_dt(steps, dt_rank, columns, rows, here.dt_projs_weight, here.dt_projs_bias, delta)
                 apply_softplus(steps, delta, u, delta_u)

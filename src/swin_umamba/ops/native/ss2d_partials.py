@@ -12,7 +12,7 @@ from numba import njit
 from swin_umamba.ops.native.chunk import CHUNK
 from swin_umamba.ops.native.compile import kernel
 from swin_umamba.ops.native.ss2d_tiles import new_pixels, visit_pixels
-from swin_umamba.ops.native.vector import LANES, clear, copy_vectors, load, pointer, store, zeros_aligned
+from swin_umamba.ops.native.vector import LANES, copy_vectors, load, pointer, store, zeros_aligned
 
 
 class RowSums(NamedTuple):
@@ -42,34 +42,25 @@ def row_sums_in(memory, d_state):  # type: ignore[no-untyped-def]
     return RowSums(pointer(memory, 0), pointer(memory, size), pointer(memory, 2 * size))
 
 
-@njit(nogil=True)
-def write_partial(sums, dt_rank, d_state, partial):  # type: ignore[no-untyped-def]
-    """Copy the sums of a chunk one after the other; ``add_partials`` reads them."""
-    copy_vectors(sums.B, partial, 2 * d_state * CHUNK)
-    padded_rank, first = padded(dt_rank), 2 * d_state * CHUNK
-    for t in range(CHUNK):
-        for r in range(dt_rank):
-            partial[first + t * dt_rank + r] = sums.dt_low[t * padded_rank + r]
-
-
 @kernel
 def add_partials(  # type: ignore[no-untyped-def]
     batch, direction, first_chunk, last_chunk, height, width, dt_rank, partial, grad_x_dbl
 ):
     """Add up the groups' partial gradients of some chunks, in order, and put them at their pixels."""
     length, columns = grad_x_dbl.shape[1], grad_x_dbl.shape[3]
-    d_state = (columns - dt_rank) // 2
+    d_state, padded_rank = (columns - dt_rank) // 2, padded(dt_rank)
+    groups, chunks, size = partial.shape[1:]
     pixels = new_pixels()
-    total = zeros_aligned(columns * CHUNK)
+    total = zeros_aligned(size)
     grad_B = total[: d_state * CHUNK].reshape(d_state, CHUNK)
     grad_C = total[d_state * CHUNK : 2 * d_state * CHUNK].reshape(d_state, CHUNK)
-    grad_dt_low = total[2 * d_state * CHUNK :].reshape(CHUNK, dt_rank)
+    grad_dt_low = total[2 * d_state * CHUNK :].reshape(CHUNK, padded_rank)
     for chunk in range(first_chunk, last_chunk):
-        clear(total, total.size)
-        for group in range(partial.shape[1]):
-            for i in range(0, total.size, LANES):
-                position = ((batch * partial.shape[1] + group) * partial.shape[2] + chunk) * total.size + i
-                store(total, i, load(total, i) + load(partial, position))
+        copy_vectors(pointer(partial, (batch * groups * chunks + chunk) * size), total, size)
+        for group in range(1, groups):
+            first = ((batch * groups + group) * chunks + chunk) * size
+            for i in range(0, size, LANES):
+                store(total, i, load(total, i) + load(partial, first + i))
         first_step = chunk * CHUNK
         steps = min(CHUNK, length - first_step)
         visit_pixels(direction, first_step, steps, height, width, pixels)

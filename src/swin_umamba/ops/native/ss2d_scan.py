@@ -17,7 +17,7 @@ from swin_umamba.ops.native.vector import LANES
 # In the forward, the most channel blocks that share a pass over B, C and dt, and so a second-level cache.
 _FORWARD_BLOCKS = 8
 # In the backward, the memory for partial gradients of x_dbl, in units of one activation, and the most groups.
-_PARTIAL_ACTIVATIONS = 0.8
+_PARTIAL_ACTIVATIONS = 1.0
 _MOST_GROUPS = 8
 _CHUNKS_PER_SUM = 64
 
@@ -47,6 +47,7 @@ def ss2d_scan_forward(
     _check(x, x_dbl, dt_projs_weight, dt_projs_bias, A, D)
     shape = ss2d_scan_states_shape(batch, height, width, d_inner, A.shape[2])
     states = torch.empty(shape if save_states else (0, *shape[1:]))
+    assert states.data_ptr() % 64 == 0  # PyTorch aligns so; the kernel writes whole cache lines
     y = torch.empty_like(x)
     if x.numel() == 0:
         return y, states.zero_()
@@ -87,13 +88,15 @@ def ss2d_scan_backward(
         everything = (x, x_dbl, dt_projs_weight, dt_projs_bias, A, D)
         grad_x, grad_x_dbl, grad_weight, grad_bias, grad_A, grad_D = map(torch.zeros_like, everything)
         return grad_x, grad_x_dbl, grad_weight, grad_bias, grad_A, grad_D
-    columns, dt_rank, blocks = x_dbl.shape[4], dt_projs_weight.shape[2], states.shape[3]
-    per_item, groups = _backward_groups(d_inner, columns)
+    dt_rank, blocks = dt_projs_weight.shape[2], states.shape[3]
+    sums_per_step = 2 * A.shape[2] + LANES * -(-dt_rank // LANES)
+    per_item, groups = _backward_groups(d_inner, sums_per_step)
 
     grad_x, grad_x_dbl = torch.empty_like(x), torch.empty_like(x_dbl)
     chunks = states.shape[2]
     sums = -(-chunks // _CHUNKS_PER_SUM)
-    partial = torch.empty(batch, groups, chunks, columns * CHUNK)
+    partial = torch.empty(batch, groups, chunks, sums_per_step * CHUNK)
+    assert partial.data_ptr() % 64 == 0
     per_image = [torch.empty(batch, *parameter.shape) for parameter in (dt_projs_weight, dt_projs_bias, A, D)]
     inputs = [_flat_pixels(grad_y), *_arrays(states), _flat_pixels(x), _flat_pixels(x_dbl)]
     inputs += _arrays(dt_projs_weight, dt_projs_bias, A, D)
@@ -121,10 +124,10 @@ def ss2d_scan_backward(
     return grad_x, grad_x_dbl, grad_weight, grad_bias, grad_A, grad_D
 
 
-def _backward_groups(d_inner: int, columns: int) -> tuple[int, int]:
+def _backward_groups(d_inner: int, sums_per_step: int) -> tuple[int, int]:
     """Channel blocks per work item, and items per image: fixed by the shapes alone, as are the sums."""
     blocks = -(-d_inner // LANES)
-    affordable = int(_PARTIAL_ACTIVATIONS * d_inner / columns)
+    affordable = int(_PARTIAL_ACTIVATIONS * d_inner / sums_per_step)
     per_item = -(-blocks // max(1, min(affordable, _MOST_GROUPS, blocks)))
     return per_item, -(-blocks // per_item)
 

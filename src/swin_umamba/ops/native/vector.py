@@ -129,6 +129,19 @@ def store(typingctx: Any, memory: types.Type, offset: types.Type, vector: types.
 
 
 @intrinsic
+def stream(typingctx: Any, memory: types.Type, offset: types.Type, vector: types.Type) -> Any:
+    """As ``store``, to whole cache lines that nobody reads soon: past the caches, without fetching them first."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        address = vector_address(context, builder, signature.args[0], args[0], args[1], vector.lanes)
+        instruction = builder.store(args[2], address, align=64)
+        instruction.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(INT32, 1)]))
+        return context.get_dummy_value()
+
+    return types.void(memory, types.int64, vector), generate
+
+
+@intrinsic
 def prefetch(typingctx: Any, memory: types.Type, offset: types.Type) -> Any:
     """Ask for the cache line of a flat element to be brought into the second-level cache."""
 
@@ -227,3 +240,10 @@ def copy_vectors(source, target, size):  # type: ignore[no-untyped-def]
     """Copy ``size`` numbers, whole vectors."""
     for i in range(0, size, LANES):
         store(target, i, load(source, i))
+
+
+@njit(nogil=True)
+def stream_vectors(source, target, size):  # type: ignore[no-untyped-def]
+    """As ``copy_vectors``, to memory that begins on a cache line and is not read soon."""
+    for i in range(0, size, LANES):
+        stream(target, i, load(source, i))
