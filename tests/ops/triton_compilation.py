@@ -1,7 +1,7 @@
 """Compile the Triton kernels for GPUs that need not be there, and print what each takes of one, as JSON.
 
     python tests/ops/triton_compilation.py                # float32, 16 states, compute capability 9.0
-    python tests/ops/triton_compilation.py --all          # all dtypes, 1 to 64 states, 8.0 to 10.0
+    python tests/ops/triton_compilation.py --all          # also half precision, 1 and 64 states, 8.0 and 10.0
 
 Not in the process of the other tests: there the kernels are functions for Triton's interpreter.
 """
@@ -9,7 +9,6 @@ Not in the process of the other tests: there the kernels are functions for Trito
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import re
 import subprocess
@@ -135,11 +134,11 @@ def compiled(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Compile the Triton kernels without a GPU.")
-    parser.add_argument("--all", action="store_true", help="all dtypes, numbers of states and channels, GPUs")
-    cases: Any = [("fp32", 16, 64, 90)]
+    parser.add_argument("--all", action="store_true", help="other dtypes, sizes and GPUs")
+    cases = [("fp32", 16, 64, 90)]
     if parser.parse_args().all:
-        cases = itertools.product(("fp32", "bf16", "fp16"), (1, 16, 64), (32, 128), (90,))
-        cases = [*cases, ("fp32", 16, 64, 80), ("fp32", 16, 64, 100)]
+        cases = [("fp32", 1, 32, 90), ("fp32", 64, 128, 90), ("bf16", 16, 128, 90), ("fp16", 16, 64, 90)]
+        cases += [("fp32", 16, 64, 80), ("fp32", 16, 64, 100)]
     rows = [
         compiled(kernel, constants, warps, dtype, capability)
         for dtype, d_state, channels, capability in cases
