@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 PAGE = b"<!DOCTYPE html><html><body>Sign in to download</body></html>"
 
@@ -97,3 +101,20 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
+    """A server on this machine, asked without a proxy."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "SWIN_UMAMBA_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    with FileServer() as server:
+        yield server
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache; the folder for weights in it."""
+    monkeypatch.setenv("SWIN_UMAMBA_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "weights"
