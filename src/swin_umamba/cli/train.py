@@ -37,7 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     option("--fold", type=_fold, metavar="N", help="0 to 4 (default 0), or all")
     _add_recipe(option)
-    option("--seed", type=int, metavar="N", help="exactly repeatable together with --workers 0")
+    option("--seed", type=int, metavar="N", help="of weights and batches, whatever --workers is")
+    option(
+        "--deterministic",
+        action="store_true",
+        help="with --seed: bit-identical weights on the CPU at each repetition, interrupted or not",
+    )
     option("--workers", type=int, metavar="N", help="processes for augmentation (default: nnU-Net's choice)")
     option(
         "--precision",

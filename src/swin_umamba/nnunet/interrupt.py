@@ -38,15 +38,39 @@ def terminate_as_interrupt() -> Iterator[None]:
 
 
 @contextmanager
-def interrupts_ignored() -> Iterator[None]:
-    """Ignore Ctrl-C and SIGTERM in the block; for what must be finished once it has begun."""
+def default_termination() -> Iterator[None]:
+    """Let SIGTERM end the process as if nobody handled it; for code that forks and ends its own children.
+
+    Python forgets a signal that reaches a child right after the fork if a Python function handles it: the
+    child would go on, and the parent wait for it without end.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    previous = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    previous = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         yield
     finally:
-        for number, handler in zip(numbers, previous, strict=True):
+        signal.signal(signal.SIGTERM, previous)
+
+
+@contextmanager
+def interrupts_ignored() -> Iterator[None]:
+    """Ignore Ctrl-C, SIGTERM and the end of child processes in the block.
+
+    For what must be finished once it has begun. PyTorch's data loader raises an error in the main thread when
+    the system reports that one of its processes has died.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handlers = {signal.SIGINT: signal.SIG_IGN, signal.SIGTERM: signal.SIG_IGN}
+    if hasattr(signal, "SIGCHLD"):
+        # Ignoring it would let the system forget how the child ended.
+        handlers[signal.SIGCHLD] = signal.SIG_DFL
+    previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
             signal.signal(number, handler)

@@ -24,6 +24,7 @@ ENVIRONMENT_FIELDS = (
     "schedule",
     "precision",
     "seed",
+    "deterministic",
     "save_every",
     "overwrite",
 )
@@ -74,7 +75,10 @@ class TrainingOptions:
         ``"float32"``, ``"bfloat16"`` or ``"float16"`` for matrix products and convolutions; None takes
         nnU-Net's choice, float16 on CUDA and float32 elsewhere.
     seed
-        Seed of weights, sampling and augmentation; repeatable only with ``workers=0``.
+        Seed of weights, sampling and augmentation. Equal seeds give equal batches, whatever ``workers`` is.
+    deterministic
+        Use only operators that give equal bits for equal inputs, so that a run with a seed can be repeated
+        exactly on the CPU, interrupted or not, with as many threads. Needs a seed.
     workers
         Processes that augment data; 0 does it in the training process, None takes nnU-Net's choice.
     device
@@ -106,6 +110,7 @@ class TrainingOptions:
     schedule: str = "paper"
     precision: str | None = None
     seed: int | None = None
+    deterministic: bool = False
     workers: int | None = None
     device: str = "auto"
     save_every: int = 50
@@ -124,6 +129,8 @@ class TrainingOptions:
                 raise UsageError(f"{name} is {value}", cure="give 0 or more")
         if self.seed is not None and self.seed >= 2**32:
             raise UsageError(f"seed is {self.seed}", cure="give a number below 2**32")
+        if self.deterministic and self.seed is None:
+            raise UsageError("deterministic training needs a seed", cure="give one: --seed 1")
         for name in ("learning_rate", "encoder_learning_rate"):
             value = getattr(self, name)
             if value is not None and not 0 < value < 1:
@@ -206,7 +213,7 @@ def check_patch_size(patch_size: tuple[int, int]) -> None:
 def _parse(name: str, text: str) -> Any:
     if name in ("pretrained", "schedule", "precision"):
         return text
-    if name in ("overwrite", "adapt_first_convolution"):
+    if name in ("overwrite", "adapt_first_convolution", "deterministic"):
         return text.lower() in ("1", "true", "yes")
     try:
         return float(text) if name.endswith("learning_rate") else int(text)

@@ -23,8 +23,9 @@ from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from swin_umamba.errors import TrainingError
+from swin_umamba.errors import OutputError, TrainingError
 from swin_umamba.files import write_json
+from swin_umamba.nnunet.batches import BatchStream, batch_streams, worker_death
 from swin_umamba.nnunet.environment import environment_variable
 from swin_umamba.nnunet.interrupt import interrupts_ignored, terminate_as_interrupt
 from swin_umamba.nnunet.optimizer_step import StepGuard
@@ -32,6 +33,7 @@ from swin_umamba.nnunet.options import TrainingOptions, options_from_environment
 from swin_umamba.nnunet.resume import existing_checkpoints, newest_checkpoint
 from swin_umamba.nnunet.training_state import (
     copied_to_cpu,
+    deterministic_algorithms,
     log_epoch,
     restore_random_state,
     restore_training_state,
@@ -79,6 +81,7 @@ class RobustTrainer(nnUNetTrainer):
         self.guard = StepGuard()
         self.resume_point: dict[str, Any] | None = None
         self.resumed_random_state: dict[str, Any] | None = None
+        self.batches_drawn = [0, 0]  # for training, for validation
         self.last_save = monotonic()
         self.configure(TrainingOptions(**options_from_environment()))
 
@@ -135,10 +138,18 @@ class RobustTrainer(nnUNetTrainer):
 
     # ---- data
 
-    def get_dataloaders(self) -> tuple[Any, Any]:
-        """Return the loaders of training and validation batches, with the chosen number of processes."""
-        with environment_variable("nnUNet_n_proc_DA", self.options.workers):
-            return super().get_dataloaders()
+    def get_dataloaders(self) -> tuple[BatchStream, ...]:
+        """Return the training and the validation batches, made by the chosen number of processes."""
+        with environment_variable("nnUNet_n_proc_DA", 0):
+            in_this_process = super().get_dataloaders()
+        return batch_streams(
+            [augmenter.data_loader for augmenter in in_this_process],
+            seed=self.options.seed,
+            rank=self.local_rank,
+            first=self.batches_drawn,
+            workers=self.options.workers,
+            pin_memory=self.device.type == "cuda",
+        )
 
     @staticmethod
     def get_training_transforms(*args: Any, **kwargs: Any) -> Any:
@@ -153,30 +164,26 @@ class RobustTrainer(nnUNetTrainer):
         return transforms
 
     def next_batch(self, loader: Any) -> dict[str, Any]:
-        """Return the next batch; a dead loader process becomes an error that says how to see why."""
-        try:
-            return next(loader)
-        except RuntimeError as error:
-            if "background workers" not in str(error):
-                raise
-            raise TrainingError(
-                "a data loading process has died",
-                where=self.preprocessed_dataset_folder,
-                cure="run with --workers 0 to see the reason; if it was memory, use fewer workers",
-            ) from error
+        """Return the next batch."""
+        batch = next(loader)
+        self.batches_drawn[0 if loader is self.dataloader_train else 1] += 1
+        return batch
 
     # ---- the loop
 
     def run_training(self) -> None:
-        """Train all epochs that are left; save if interrupted by Ctrl-C or SIGTERM."""
-        with terminate_as_interrupt():
+        """Train all epochs that are left; save if anything stops it, Ctrl-C and SIGTERM among it."""
+        with terminate_as_interrupt(), deterministic_algorithms(self.options.deterministic, self.device):
             try:
                 self.on_train_start()
                 for _ in range(self.current_epoch, self.num_epochs):
                     self.run_epoch()
                 self.on_train_end()
-            except KeyboardInterrupt:
-                self.save_resume_point()
+            except BaseException as error:
+                if not isinstance(error, OutputError):  # it would fail again
+                    self.save_resume_point()
+                if death := worker_death(error, self.preprocessed_dataset_folder):
+                    raise death from error
                 raise
             finally:
                 self.close_data_loaders()
@@ -278,8 +285,8 @@ class RobustTrainer(nnUNetTrainer):
     def close_data_loaders(self) -> None:
         """End the data loading processes, if there are any left."""
         for loader in (self.dataloader_train, self.dataloader_val):
-            if hasattr(loader, "_finish"):
-                loader._finish()
+            if loader is not None:
+                loader.close()
 
     # ---- checkpoints
 
@@ -299,7 +306,8 @@ class RobustTrainer(nnUNetTrainer):
             with interrupts_ignored():
                 self.write_checkpoint("checkpoint_latest.pth", self.resume_point)
             self.print_to_log_file(
-                f"Interrupted. Saved the state after {self.resume_point['current_epoch']} epochs."
+                f"Stopped. Saved the state after {self.resume_point['current_epoch']} epochs; "
+                "go on with --continue (nnUNetv2_train: --c)."
             )
 
     def save_checkpoint(self, filename: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +49,7 @@ def training_state(trainer: RobustTrainer, next_epoch: int) -> dict[str, Any]:
         OWN_ENTRY: {
             "options": trainer.options.as_dict(),
             "random_state": random_state(),
+            "batches_drawn": list(trainer.batches_drawn),
             "skipped_steps": trainer.guard.skipped,
         },
     }
@@ -79,6 +82,8 @@ def restore_training_state(trainer: RobustTrainer, checkpoint: dict[str, Any]) -
             cure="continue with the trainer, plans and options of the first run",
         ) from error
     own = checkpoint.get(OWN_ENTRY, {})
+    per_epoch = (trainer.num_iterations_per_epoch, trainer.num_val_iterations_per_epoch)
+    trainer.batches_drawn = own.get("batches_drawn", [trainer.current_epoch * number for number in per_epoch])
     trainer.resumed_random_state = own.get("random_state")
     trainer.guard.skipped = own.get("skipped_steps", 0)
 
@@ -96,6 +101,29 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
+
+
+@contextmanager
+def deterministic_algorithms(wanted: bool, device: torch.device) -> Iterator[None]:
+    """Let PyTorch use only operators in the block that give equal bits for equal inputs, if ``wanted``.
+
+    CUDA has no such version of some operators that nnU-Net's losses need; these warn.
+    """
+    if not wanted:
+        yield
+        return
+    memory: Any = torch.utils.deterministic
+    before = torch.are_deterministic_algorithms_enabled()
+    only_warned = torch.is_deterministic_algorithms_warn_only_enabled()
+    filled = memory.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True, warn_only=device.type != "cpu")
+    memory.fill_uninitialized_memory = False  # takes time, and finds faults instead
+    try:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+            yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=only_warned)
+        memory.fill_uninitialized_memory = filled
 
 
 def random_state() -> dict[str, Any]:

@@ -1,0 +1,163 @@
+"""Batches that depend on a seed and their number alone, whoever makes them.
+
+nnU-Net's augmentation processes seed themselves from the clock and hand over whatever is ready first, and the
+ordered ones of batchgenerators, which can be seeded, wait for ever for a process that was killed. Here each
+batch seeds the random generators that it draws from, so that it is the same for any number of processes and
+after any interruption, and PyTorch's data loader keeps the order and notices processes that die.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+import secrets
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
+from torch.utils.data import DataLoader, Dataset
+
+from swin_umamba.errors import TrainingError
+
+BATCHES_AHEAD = 6
+"""Batches that wait for the training, as many as nnU-Net keeps; at least one for each process."""
+
+
+class SeededBatches(Dataset[dict[str, Any]]):
+    """The batches of a loader of nnU-Net by their number.
+
+    Parameters
+    ----------
+    loader
+        Iterates endlessly over batches drawn with the global generators of Python, NumPy and PyTorch.
+    seed
+        Not negative; one number or several.
+    """
+
+    def __init__(self, loader: Iterator[dict[str, Any]], seed: tuple[int, ...]) -> None:
+        self.loader = loader
+        self.seed = seed
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        # In the training process the same generators drive the network's own random layers.
+        before = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+        words = np.random.SeedSequence((*self.seed, number)).generate_state(4)
+        try:
+            random.seed(int(words[0]))
+            np.random.seed(words[1:3])  # noqa: NPY002
+            torch.default_generator.manual_seed(int(words[3]))
+            return next(self.loader)
+        finally:
+            random.setstate(before[0])
+            np.random.set_state(before[1])  # noqa: NPY002
+            torch.set_rng_state(before[2])
+
+
+class BatchStream:
+    """The batches from one number on, in order, made ahead by other processes or on demand by this one.
+
+    Parameters
+    ----------
+    batches
+        Batches by their number.
+    first
+        Number of the first batch.
+    workers
+        Processes; 0 makes the batches in this one.
+    pin_memory
+        Put the batches where a CUDA device can fetch them.
+    """
+
+    def __init__(self, batches: SeededBatches, *, first: int, workers: int, pin_memory: bool) -> None:
+        loader = DataLoader(
+            batches,
+            batch_size=None,
+            sampler=itertools.count(first),
+            num_workers=workers,
+            prefetch_factor=math.ceil(BATCHES_AHEAD / workers) if workers else None,
+            collate_fn=_unchanged,
+            pin_memory=pin_memory,
+            generator=torch.Generator(),  # without one, PyTorch draws from the global one
+        )
+        self._iterator = iter(loader)
+
+    def __iter__(self) -> BatchStream:
+        return self
+
+    def __next__(self) -> dict[str, Any]:
+        """Return the next batch.
+
+        Raises
+        ------
+        RuntimeError
+            If a process has died; `worker_death` explains it. It may also be raised anywhere else in the main
+            thread, as soon as the system tells of the death.
+        """
+        return next(self._iterator)
+
+    def close(self) -> None:
+        """End the processes."""
+        # PyTorch has no public way; it does the same when the iterator is collected, which the traceback of
+        # an error would delay.
+        if hasattr(self._iterator, "_shutdown_workers"):
+            self._iterator._shutdown_workers()
+
+
+def batch_streams(
+    loaders: Sequence[Iterator[dict[str, Any]]],
+    *,
+    seed: int | None,
+    rank: int,
+    first: Sequence[int],
+    workers: int | None,
+    pin_memory: bool,
+) -> tuple[BatchStream, ...]:
+    """Return the batches of several loaders; the later ones get half as many processes, as in nnU-Net.
+
+    Parameters
+    ----------
+    loaders
+        See `SeededBatches`.
+    seed
+        None draws one.
+    rank
+        Number of this process in a distributed training.
+    first
+        Number of the first batch of each loader.
+    workers
+        Processes; 0 makes the batches in this one, None takes nnU-Net's choice.
+    pin_memory
+        See `BatchStream`.
+    """
+    workers = get_allowed_n_proc_DA() if workers is None else workers
+    entropy = secrets.randbits(64) if seed is None else seed
+    return tuple(
+        BatchStream(
+            SeededBatches(loader, (entropy, rank, index)),
+            first=first[index],
+            workers=math.ceil(workers / 2) if index else workers,
+            pin_memory=pin_memory,
+        )
+        for index, loader in enumerate(loaders)
+    )
+
+
+def worker_death(error: BaseException, where: str) -> TrainingError | None:
+    """Return what to tell the user if ``error`` is PyTorch's message that a process has died, else None."""
+    message = str(error)
+    if not isinstance(error, RuntimeError) or not message.startswith("DataLoader worker ("):
+        return None
+    reason = message.split(" Details are lost")[0].strip().rstrip(".")
+    return TrainingError(
+        f"a process that loads and augments data has died: {reason}",
+        where=where,
+        cure="go on with the same command and --continue (nnUNetv2_train: --c); if the process was killed, "
+        "most likely because memory ran out, use fewer --workers",
+    )
+
+
+def _unchanged(batch: Any) -> Any:
+    return batch
