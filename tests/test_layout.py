@@ -30,6 +30,7 @@ FLOOR_OF = {
     "nnunet": 6,
     "inference": 7,
     "compare": 8,
+    "recipes": 8,
     "cli": 9,
 }
 MODULES = sorted(path for path in SOURCE.rglob("*.py") if path.parent != SOURCE)

@@ -27,6 +27,8 @@ VERBS = (
     "export",
     "evaluate",
     "models",
+    "compare",
+    "reproduce",
     "weights",
     "doctor",
     "env",

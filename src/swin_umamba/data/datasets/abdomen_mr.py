@@ -94,6 +94,7 @@ def convert_abdomen_mr(
     test: str | Path | None = None,
     validation_as_test: bool = False,
     skip_damaged: bool = False,
+    needs_test: bool = False,
 ) -> Conversion:
     """Make the data set from AMOS.
 
@@ -109,7 +110,7 @@ def convert_abdomen_mr(
     validation_as_test
         Test on the 20 labelled validation scans of AMOS and train on the other 40: not the paper's split, but
         one that AMOS alone allows.
-    skip_damaged
+    skip_damaged, needs_test
         See :func:`write_dataset`.
 
     Raises
@@ -150,6 +151,7 @@ def convert_abdomen_mr(
         remarks=remarks,
         published=PUBLISHED_COUNTS,
         skip_damaged=skip_damaged,
+        needs_test=needs_test,
     )
 
 

@@ -122,6 +122,7 @@ def write_dataset(
     remarks: Sequence[str] = (),
     published: tuple[int, int] | None = None,
     skip_damaged: bool = False,
+    needs_test: bool = False,
 ) -> Conversion:
     """Convert all cases into a new data set folder.
 
@@ -144,13 +145,16 @@ def write_dataset(
         Training and test cases of the published data set; other numbers are remarked on.
     skip_damaged
         Leave damaged cases out with a note in the report. By default they are an error.
+    needs_test
+        Refuse a data set without test cases.
 
     Raises
     ------
     OutputError
         The folder exists or cannot be written.
     DataError
-        Cases are damaged (all are listed), or there is no training case. Nothing is left behind.
+        Cases are damaged (all are listed), or there is no training case, or no test case where
+        one is needed. Nothing is left behind.
     """
     folder = Path(folder).absolute()
     _refuse_existing(folder)
@@ -170,6 +174,12 @@ def write_dataset(
         counts = Counter(case.split for case in written)
         if not counts["Tr"]:
             raise DataError("there is no training case", where=folder.name, cure="check the source folder")
+        if needs_test and not counts["Ts"]:
+            raise DataError(
+                "there is no test case with a label",
+                where=folder.name,
+                cure="add the test data; for AMOS, which has none, give --test-data or --validation-as-test",
+            )
         notes += _compared_with(published, (counts["Tr"], counts["Ts"]))
         result = Conversion(folder, counts["Tr"], counts["Ts"], tuple(left_out), tuple(damaged), tuple(notes))
         write_json(temporary / "dataset.json", {**description, "numTraining": counts["Tr"]})

@@ -57,7 +57,9 @@ class _Case:
     classes: Path | None  # or one file with all classes
 
 
-def convert_endovis17(source: str | Path, folder: str | Path, *, skip_damaged: bool = False) -> Conversion:
+def convert_endovis17(
+    source: str | Path, folder: str | Path, *, skip_damaged: bool = False, needs_test: bool = False
+) -> Conversion:
     """Make the data set from the challenge's folders.
 
     Parameters
@@ -67,7 +69,7 @@ def convert_endovis17(source: str | Path, folder: str | Path, *, skip_damaged: b
         training, any other for testing.
     folder
         The new data set.
-    skip_damaged
+    skip_damaged, needs_test
         See :func:`write_dataset`.
 
     Raises
@@ -104,6 +106,7 @@ def convert_endovis17(source: str | Path, folder: str | Path, *, skip_damaged: b
         remarks=remarks,
         published=PUBLISHED_COUNTS,
         skip_damaged=skip_damaged,
+        needs_test=needs_test,
     )
 
 

@@ -56,7 +56,9 @@ class _Case:
     label: Path
 
 
-def convert_neurips_cell(source: str | Path, folder: str | Path, *, skip_damaged: bool = False) -> Conversion:
+def convert_neurips_cell(
+    source: str | Path, folder: str | Path, *, skip_damaged: bool = False, needs_test: bool = False
+) -> Conversion:
     """Make the data set from the challenge's folders.
 
     Beside nnU-Net's folders there is ``instancesTs`` with the cells of the test images, which the protocol
@@ -68,7 +70,7 @@ def convert_neurips_cell(source: str | Path, folder: str | Path, *, skip_damaged
         A folder with ``Training-labeled`` and ``Tuning`` in it, or the folder around that.
     folder
         The new data set.
-    skip_damaged
+    skip_damaged, needs_test
         See :func:`write_dataset`.
 
     Raises
@@ -109,6 +111,7 @@ def convert_neurips_cell(source: str | Path, folder: str | Path, *, skip_damaged
         problems=problems,
         published=PUBLISHED_COUNTS,
         skip_damaged=skip_damaged,
+        needs_test=needs_test,
     )
 
 

@@ -1,0 +1,3 @@
+#!/usr/bin/env bash
+# train_AbdomenMR.sh MODEL_NAME --data DIR [options of swin-umamba reproduce]
+exec swin-umamba reproduce abdomen-mr --trainer "${1:?give MODEL_NAME, such as nnUNetTrainerSwinUMambaD}" "${@:2}"

@@ -1,0 +1,112 @@
+"""``swin-umamba reproduce``: an experiment of the paper from the challenge's data to its table."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from swin_umamba.cli.convert import add_test_options
+
+HELP = "run one of the paper's experiments: convert, plan, train, predict, evaluate, report"
+
+AFTER_INTERRUPT = "go on with the same command: finished steps are not repeated"
+
+RECIPE_NAMES = ("abdomen-mr", "endoscopy", "microscopy")
+TRAINER_NAMES = (
+    "nnUNetTrainerSwinUMamba",
+    "nnUNetTrainerSwinUMambaD",
+    "nnUNetTrainerSwinUMambaScratch",
+    "nnUNetTrainerSwinUMambaDScratch",
+    "nnUNetTrainer",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the verb."""
+    parser.add_argument("recipe", choices=RECIPE_NAMES, help="the experiment")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="the challenge's folder as for convert, or the converted data set",
+    )
+    parser.add_argument(
+        "--trainer", choices=TRAINER_NAMES, required=True, metavar="NAME", help="as for train"
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="DIR", help="for everything made (default: reproduce_RECIPE)"
+    )
+    parser.add_argument(
+        "--budget",
+        type=int,
+        metavar="STEPS",
+        help="shortened: so many training steps on smaller patches and batches; not the paper's experiment",
+    )
+    parser.add_argument(
+        "--patch-size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="instead of the paper's"
+    )
+    parser.add_argument("--batch-size", type=int, metavar="N", help="instead of the paper's")
+    parser.add_argument(
+        "--pretrained",
+        metavar="START",
+        help="as for train (default: the ImageNet weights vmamba_tiny_v0cls where the trainer needs some)",
+    )
+    parser.add_argument("--seed", type=int, metavar="N", help="as for train")
+    parser.add_argument("--workers", type=int, metavar="N", help="as for train and plan")
+    parser.add_argument("--device", default="auto", metavar="NAME", help="auto (default), cpu, cuda, mps")
+    parser.add_argument("--skip-damaged", action="store_true", help="as for convert")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the steps and which are done; change nothing"
+    )
+    add_test_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the recipe and print its report."""
+    from swin_umamba.recipes.run import RECIPES, dry_run, reproduce
+    from swin_umamba.recipes.settings import choose_settings
+    from swin_umamba.recipes.steps import Experiment
+
+    recipe = RECIPES[args.recipe]
+    patch_size = None if args.patch_size is None else (args.patch_size[0], args.patch_size[1])
+    experiment = Experiment(
+        recipe=recipe,
+        settings=choose_settings(
+            recipe, budget=args.budget, patch_size=patch_size, batch_size=args.batch_size
+        ),
+        data=args.data,
+        root=(args.output or Path(f"reproduce_{args.recipe}")).absolute(),
+        trainer=args.trainer,
+        pretrained=args.pretrained,
+        convert_options=_convert_options(args),
+        seed=args.seed,
+        workers=args.workers,
+        device=args.device,
+    )
+    if args.dry_run:
+        lines = list(dry_run(experiment))
+        print(json.dumps({"steps": lines}, indent=2) if args.json else "\n".join(lines))
+        return 0
+    markdown, report = reproduce(experiment, lambda line: print(line, file=sys.stderr, flush=True))
+    if args.json:
+        print(report.read_text(encoding="utf-8"), end="")
+    else:
+        print(markdown.read_text(encoding="utf-8"))
+        print(f"report: {markdown}\n        {report}")
+    return 0
+
+
+def _convert_options(args: argparse.Namespace) -> dict[str, object]:
+    from swin_umamba.errors import UsageError
+
+    options: dict[str, object] = {"skip_damaged": args.skip_damaged}
+    if args.recipe == "abdomen-mr":
+        return {**options, "test": args.test_data, "validation_as_test": args.validation_as_test}
+    if args.test_data is not None or args.validation_as_test:
+        raise UsageError(
+            f"{args.recipe} has a test set of its own", cure="leave out --test-data and --validation-as-test"
+        )
+    return options

@@ -1,0 +1,148 @@
+"""Cells in the challenge's layout, and the slow steps of a recipe as fakes that leave the same files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image as PillowImage
+
+from swin_umamba.data.image_io import read_image, write_labels
+from swin_umamba.nnunet.environment import Dataset
+
+SIZE = 64
+
+
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put back what a run tells nnU-Net through the environment."""
+    for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+        monkeypatch.setenv(name, "unset")
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def challenge(tmp_path: Path) -> Path:
+    """Four training and two tuning images with a grid of cells."""
+    source = tmp_path / "NeurIPS22-CellSeg"
+    instances = np.zeros((SIZE, SIZE), np.uint16)
+    for number, (y, x) in enumerate([(8, 8), (8, 36), (36, 8), (36, 36)], start=1):
+        instances[y : y + 20, x : x + 20] = number
+    random = np.random.default_rng(0)
+    for part, count in (("Training-labeled", 4), ("Tuning", 2)):
+        for name in ("images", "labels"):
+            (source / part / name).mkdir(parents=True)
+        for number in range(1, count + 1):
+            image = random.integers(0, 60, (SIZE, SIZE, 3)) + 150 * (instances > 0)[..., None]
+            path = source / part / "images" / f"cell_{number:05d}.png"
+            PillowImage.fromarray(image.astype(np.uint8)).save(path)
+            tifffile.imwrite(source / part / "labels" / f"{path.stem}_label.tiff", instances)
+    return source
+
+
+class Fakes:
+    """Counts calls, and can stop like a killed process: in the middle, with half of the files written."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.stop_in: str | None = None
+        self.continued: list[bool] = []
+        self.training_options: dict[str, Any] = {}
+
+    def called(self, name: str) -> bool:
+        """Note a call; True if it is to stop half-way."""
+        self.calls.append(name)
+        stops = name == self.stop_in
+        if stops:
+            self.stop_in = None
+        return stops
+
+    def plan(self, dataset: Dataset, *, patch_size: tuple[int, int], batch_size: int, workers: Any) -> None:
+        stops = self.called("plan")
+        folder = dataset.preprocessed_folder
+        folder.mkdir(parents=True, exist_ok=True)
+        configuration = {
+            "patch_size": list(patch_size),
+            "batch_size": batch_size,
+            "data_identifier": "cases",
+        }
+        (folder / "SwinUMambaPlans.json").write_text(json.dumps({"configurations": {"2d": configuration}}))
+        (folder / "dataset.json").write_text("{}")
+        if stops:
+            raise KeyboardInterrupt
+        (folder / "cases").mkdir()
+
+    def train(self, dataset: Dataset, *, continue_training: bool, **options: Any) -> None:
+        stops = self.called("train")
+        self.continued.append(continue_training)
+        self.training_options = options
+        folder = (
+            dataset.folders.results / dataset.name / f"{options['trainer']}__SwinUMambaPlans__2d/fold_all"
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        if stops:
+            (folder / "checkpoint_latest.pth").write_text("half")
+            raise KeyboardInterrupt
+        (folder / "checkpoint_final.pth").write_text("all")
+
+    def predict_folder(self, images: Path, output: Path) -> list[SimpleNamespace]:
+        stops = self.called("predict")
+        results = []
+        for path in sorted(images.iterdir()):
+            image = read_image(path)
+            labels = np.zeros(image.spatial_shape, np.uint8)
+            labels[10:26, 10:26] = 1
+            write_labels(output / f"{path.name.removesuffix('_0000.png')}.png", labels, like=image)
+            results.append(SimpleNamespace(case=path.name, error=None))
+            if stops:
+                raise KeyboardInterrupt
+        return results
+
+
+@pytest.fixture
+def fakes(monkeypatch: pytest.MonkeyPatch) -> Fakes:
+    """Put the fakes in the place of planning, training and predicting; count the other steps."""
+    from swin_umamba.nnunet import run
+    from swin_umamba.recipes import run as recipes_run
+    from swin_umamba.recipes import steps
+
+    fakes = Fakes()
+    monkeypatch.setattr(run, "plan", fakes.plan)
+    monkeypatch.setattr(run, "train", fakes.train)
+    predictor = SimpleNamespace(
+        Predictor=SimpleNamespace(
+            from_folder=lambda *args, **options: SimpleNamespace(
+                predict_folder=fakes.predict_folder, options=options
+            )
+        )
+    )
+    monkeypatch.setitem(__import__("sys").modules, "swin_umamba.inference.predictor", predictor)
+
+    def counted(step: Any) -> Any:
+        def do(experiment: steps.Experiment) -> None:
+            if step.name in ("convert", "evaluate") and fakes.called(step.name):
+                raise KeyboardInterrupt
+            step.do(experiment)
+
+        return steps.Step(step.name, step.describe, step.is_done, do)
+
+    monkeypatch.setattr(recipes_run, "STEPS", tuple(counted(step) for step in steps.STEPS))
+    return fakes
+
+
+@pytest.fixture
+def lines() -> list[str]:
+    """What a run announces."""
+    return []
+
+
+@pytest.fixture
+def announce(lines: list[str]) -> Callable[[str], None]:
+    """Collect it."""
+    return lines.append
