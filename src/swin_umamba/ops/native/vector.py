@@ -130,7 +130,7 @@ def store(typingctx: Any, memory: types.Type, offset: types.Type, vector: types.
 
 @intrinsic
 def stream(typingctx: Any, memory: types.Type, offset: types.Type, vector: types.Type) -> Any:
-    """As ``store``, to whole cache lines that nobody reads soon: past the caches, without fetching them first."""
+    """As ``store``, to whole cache lines that nobody reads soon: past the caches, not fetched first."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
         address = vector_address(context, builder, signature.args[0], args[0], args[1], vector.lanes)
