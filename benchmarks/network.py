@@ -24,9 +24,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 
-from swin_umamba.openmp import spin_briefly
+from swin_umamba.torch_settings import apply_settings
 
-spin_briefly()  # before torch, as in every process of the command line
+apply_settings()  # before torch, as in every process of the command line
 
 import torch
 from torch import nn

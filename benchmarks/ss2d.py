@@ -27,9 +27,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from swin_umamba.openmp import spin_briefly
+from swin_umamba.torch_settings import apply_settings
 
-spin_briefly()  # before torch, as in every process of the command line
+apply_settings()  # before torch, as in every process of the command line
 
 import torch
 from torch import Tensor

@@ -17,7 +17,7 @@ FLOOR_OF = {
     "errors": 0,
     "files": 0,
     "progress": 0,
-    "openmp": 0,
+    "torch_settings": 0,
     "ops": 1,
     "modules": 2,
     "weights": 3,

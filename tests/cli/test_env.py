@@ -10,14 +10,14 @@ import pytest
 from swin_umamba.cli.main import main
 from swin_umamba.nnunet import shell
 from swin_umamba.nnunet.shell import TRAINER_SHIM
+from swin_umamba.torch_settings import SETTINGS
 
 
 @pytest.fixture(autouse=True)
 def quiet_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An intact torchvision, and a user who has said how OpenMP should wait."""
+    """An intact torchvision, and none of the settings for PyTorch."""
     monkeypatch.setattr(shell, "torchvision_is_broken", lambda: False)
-    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
-    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
+    monkeypatch.setattr(shell, "SETTINGS", ())
 
 
 def test_sh(capsys: pytest.CaptureFixture[str]) -> None:
@@ -25,13 +25,16 @@ def test_sh(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"export nnUNet_extTrainer={TRAINER_SHIM}\n"
 
 
-def test_brief_waiting_is_passed_on(
+def test_settings_for_torch_are_passed_on(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.delenv("OMP_WAIT_POLICY")
-    monkeypatch.setenv("GOMP_SPINCOUNT", "20000")
+    monkeypatch.setattr(shell, "SETTINGS", SETTINGS)
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "1")
     assert main(["env"]) == 0
-    assert "export GOMP_SPINCOUNT=20000" in capsys.readouterr().out.splitlines()
+    printed = capsys.readouterr().out.splitlines()
+    assert "export GOMP_SPINCOUNT=7" in printed
+    assert "export THP_MEM_ALLOC_ENABLE=1" in printed
 
 
 def test_powershell(capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,7 +38,8 @@ def test_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(shell, "torchvision_is_broken", lambda: True)
     monkeypatch.setenv("nnUNet_extTrainer", f"/mine{os.pathsep}{TRAINER_SHIM}")
     monkeypatch.setenv("PYTHONPATH", "/other")
-    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    for name in ("GOMP_SPINCOUNT", "THP_MEM_ALLOC_ENABLE"):
+        monkeypatch.delenv(name, raising=False)
     values = {variable.name: variable.value for variable in shell.shell_variables(tmp_path)}
     assert values == {
         "nnUNet_raw": str(tmp_path / "nnUNet_raw"),

@@ -14,7 +14,7 @@ from typing import NoReturn
 from swin_umamba import __version__
 from swin_umamba.errors import OutputError, SwinUMambaError, UsageError
 from swin_umamba.nnunet.interrupt import Terminated, terminate_as_interrupt
-from swin_umamba.openmp import spin_briefly
+from swin_umamba.torch_settings import apply_settings
 
 # Each verb is a module of this package with HELP, add_arguments(parser) and run(args) -> exit code.
 VERBS = (
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0 success, 1 something failed, 2 wrong usage, 130 after Ctrl-C, 143 after SIGTERM.
     """
     argv = sys.argv[1:] if argv is None else argv
-    spin_briefly()
+    apply_settings()
     try:
         args = build_parser().parse_args(argv)
     except UsageError as error:

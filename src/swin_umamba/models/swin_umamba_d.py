@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from swin_umamba.models.network import SegmentationNetwork
 from swin_umamba.models.vmamba import VMambaEncoder, drop_path_schedule
@@ -185,11 +186,20 @@ class VSSDecoder(nn.Module):
             x = self.stages[stage](x)
             if self.deep_supervision:
                 heads.append(self._logits(stage, x))
-        heads.append(self._logits(-1, self.expand_layers[-1](x)))
+        heads.append(self._full_resolution_logits(x))
         return heads[::-1]
 
     def _logits(self, head: int, x: Tensor) -> Tensor:
         return self.seg_layers[head](x.permute(0, 3, 1, 2))
+
+    def _full_resolution_logits(self, x: Tensor) -> Tensor:
+        # The head is a 1x1 convolution: applied before the pixels move to their places, it leaves a few
+        # classes to be moved instead of all channels.
+        head, expand = self.seg_layers[-1], self.expand_layers[-1]
+        assert isinstance(head, nn.Conv2d)
+        assert isinstance(expand, PatchExpand)
+        logits = F.linear(expand.project(x), head.weight.flatten(1), head.bias)
+        return logits.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
 
 
 def _init_conv(module: nn.Module) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from swin_umamba.nnunet.environment import Folders
-from swin_umamba.openmp import SPIN_COMMENT, SPIN_COUNT_VARIABLE
+from swin_umamba.torch_settings import SETTINGS
 
 SHIM_FOLDER = Path(__file__).resolve().parent / "shim"
 TRAINER_SHIM = SHIM_FOLDER / "trainers"
@@ -46,8 +46,9 @@ def shell_variables(root: str | Path | None = None) -> list[Variable]:
             Variable(f"nnUNet_{name}", str(getattr(folders, name)))
             for name in ("raw", "preprocessed", "results")
         ]
-    if SPIN_COUNT_VARIABLE in os.environ:  # the command line has set it for itself, or the user has
-        variables.append(Variable(SPIN_COUNT_VARIABLE, os.environ[SPIN_COUNT_VARIABLE], SPIN_COMMENT))
+    for setting in SETTINGS:
+        if setting.name in os.environ:  # the command line has set it for itself, or the user has
+            variables.append(Variable(setting.name, os.environ[setting.name], setting.reason))
     variables.append(Variable("nnUNet_extTrainer", _prepended(TRAINER_SHIM, "nnUNet_extTrainer")))
     if torchvision_is_broken():
         variables.append(
