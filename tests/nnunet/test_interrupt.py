@@ -8,7 +8,12 @@ import threading
 
 import pytest
 
-from swin_umamba.nnunet.interrupt import Terminated, interrupts_ignored, terminate_as_interrupt
+from swin_umamba.nnunet.interrupt import (
+    Terminated,
+    default_termination,
+    interrupts_ignored,
+    terminate_as_interrupt,
+)
 
 
 def test_sigterm_becomes_an_exception_in_the_block() -> None:
@@ -50,3 +55,11 @@ def test_a_forked_child_just_ends() -> None:
             os._exit(0)
     _, status = os.waitpid(child, 0)
     assert os.WTERMSIG(status) == signal.SIGTERM
+
+
+def test_default_termination_suspends_the_handler() -> None:
+    with terminate_as_interrupt():
+        handler = signal.getsignal(signal.SIGTERM)
+        with default_termination():
+            assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        assert signal.getsignal(signal.SIGTERM) is handler

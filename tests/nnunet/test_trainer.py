@@ -57,7 +57,7 @@ def test_the_trainers_have_the_published_names() -> None:
         "nnUNetTrainerSwinUMambaDScratch",
         "nnUNetTrainerSwinUMambaScratch",
     ]
-    assert {*NAMES, "nnUNetTrainer"} == set(TRAINERS)
+    assert {*NAMES, "nnUNetTrainer", "nnUNetTrainerComparison"} == set(TRAINERS)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -78,17 +78,24 @@ class ComparedNetwork:
             If the network needs a package that is missing.
         """
         entry = self.entry(patch_size, (1.0, 1.0))
-        with torch.device(device):
-            network = get_network_from_plans(
-                entry["network_class_name"],
-                entry["arch_kwargs"],
-                entry["_kw_requires_import"],
-                in_channels,
-                num_classes,
-                allow_init=device != "meta",
-                deep_supervision=self.supervises_deeply,
-            )
-        return network.to(device)
+        return build_from_entry(entry, in_channels, num_classes, self.supervises_deeply, device)
+
+
+def build_from_entry(
+    entry: Mapping[str, Any], in_channels: int, num_classes: int, deep_supervision: bool, device: str = "cpu"
+) -> nn.Module:
+    """Return the network that an ``architecture`` entry of plans describes, with random weights."""
+    with torch.device(device):
+        network = get_network_from_plans(
+            entry["network_class_name"],
+            entry["arch_kwargs"],
+            entry["_kw_requires_import"],
+            in_channels,
+            num_classes,
+            allow_init=device != "meta",
+            deep_supervision=deep_supervision,
+        )
+    return network.to(device)
 
 
 def _own_entry(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from swin_umamba.errors import CheckpointError, UsageError
 from swin_umamba.inference.trained_model import TrainedModel
+from swin_umamba.modules.mamba import Mamba
 from swin_umamba.modules.ss2d import SS2D
 from swin_umamba.nnunet.architecture import (
     NetworkClass,
@@ -104,7 +105,7 @@ def build_network(
 def set_scan_backend(network: nn.Module, backend: str) -> None:
     """Make every scan of the network run on ``backend``; a network without scans stays as it is."""
     for module in network.modules():
-        if isinstance(module, SS2D):
+        if isinstance(module, SS2D | Mamba):
             module.backend = backend
 
 

@@ -19,7 +19,11 @@ from torch import nn
 
 from swin_umamba.errors import CheckpointError
 
-NETWORK_PACKAGES = ("swin_umamba.nnunet.architecture.", "dynamic_network_architectures.")
+NETWORK_PACKAGES = (
+    "swin_umamba.nnunet.architecture.",
+    "swin_umamba.baselines.",
+    "dynamic_network_architectures.",
+)
 LAYER_PACKAGES = ("torch.nn.", "dynamic_network_architectures.building_blocks.")
 DOTTED_NAME = re.compile(r"[A-Za-z]\w*(\.[A-Za-z]\w*)+", re.ASCII)
 

@@ -15,6 +15,7 @@ from nnunetv2.utilities.json_export import recursive_fix_for_json_export
 from swin_umamba.files import write_json
 from swin_umamba.models.network import STRIDE
 from swin_umamba.nnunet.environment import PLANS_NAME
+from swin_umamba.nnunet.interrupt import default_termination
 from swin_umamba.nnunet.options import check_patch_size
 
 # The planner of nnU-Net up to 2.3.0 shrank the 2D patch until the estimated memory for a batch of 12 fitted,
@@ -75,7 +76,8 @@ class SwinUMambaPlanner(ExperimentPlanner):
         plans_name: str = PLANS_NAME,
         **kwargs: Any,
     ) -> None:
-        super().__init__(dataset_name_or_id, plans_name=plans_name, **kwargs)
+        with default_termination():  # nnU-Net lists the cases in a pool of forked processes
+            super().__init__(dataset_name_or_id, plans_name=plans_name, **kwargs)
         if patch_size is not None:
             check_patch_size(patch_size)
         self.requested_patch_size = patch_size

@@ -6,6 +6,7 @@ import difflib
 
 from swin_umamba.errors import UsageError
 from swin_umamba.nnunet.architecture import PlannedSwinUMamba, PlannedSwinUMambaD
+from swin_umamba.nnunet.comparison_trainer import nnUNetTrainerComparison
 from swin_umamba.nnunet.robust_trainer import RobustTrainer
 from swin_umamba.nnunet.trainer import NO_WEIGHTS, SwinUMambaTrainer
 
@@ -80,6 +81,7 @@ TRAINERS: dict[str, type[RobustTrainer]] = {
         nnUNetTrainerSwinUMambaScratch,
         nnUNetTrainerSwinUMambaDScratch,
         nnUNetTrainer,
+        nnUNetTrainerComparison,
     )
 }
 

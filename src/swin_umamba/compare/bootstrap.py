@@ -1,0 +1,110 @@
+"""Intervals for the difference between two networks that were tested on the same cases."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+
+from swin_umamba.errors import UsageError
+
+REPLICATES = 10_000
+LEVEL = 0.95
+MIN_CASES = 2
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A difference of means and its bootstrap interval.
+
+    Attributes
+    ----------
+    difference
+        First minus second.
+    low, high
+        Ends of the 95 % percentile interval.
+    """
+
+    difference: float
+    low: float
+    high: float
+
+    @property
+    def holds_zero(self) -> bool:
+        """Whether the data do not tell the two apart."""
+        return self.low <= 0 <= self.high
+
+
+def mean_score(scores: np.ndarray) -> float:
+    """Return the mean over classes of the mean over all applicable cases of all seeds.
+
+    Parameters
+    ----------
+    scores
+        (seeds, cases, classes), NaN where a class is not applicable. NaN is returned if it is nowhere.
+    """
+    seeds, cases, _ = scores.shape
+    return float(_weighted_means(scores, np.ones((1, seeds)), np.ones((1, cases)))[0])
+
+
+def paired_interval(
+    first: np.ndarray, second: np.ndarray, *, replicates: int = REPLICATES, seed: int = 0
+) -> Interval | None:
+    """Bootstrap the difference of ``mean_score`` of two networks.
+
+    In every replicate cases and seeds are drawn with replacement, independently of each other, and the same
+    for both networks: what is hard for both, or a lucky order of batches that both have seen, cancels.
+
+    Parameters
+    ----------
+    first, second
+        Scores, (seeds, cases, classes), of the same seeds, cases and classes.
+    replicates
+        Number of samples.
+    seed
+        Of the samples.
+
+    Returns
+    -------
+    Interval or None
+        None if there are fewer than two cases or no class is applicable: no interval can be given.
+
+    Raises
+    ------
+    UsageError
+        If the two have different shapes.
+
+    References
+    ----------
+    Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 8 (paired data) and 13
+    (percentile intervals).
+    """
+    if first.shape != second.shape or first.ndim != 3:
+        raise UsageError(
+            f"scores of shapes {first.shape} and {second.shape} cannot be paired",
+            cure="compare the same seeds, cases and classes",
+        )
+    seeds, cases, _ = first.shape
+    difference = mean_score(first) - mean_score(second)
+    if cases < MIN_CASES or np.isnan(difference):
+        return None
+    random = np.random.default_rng(seed)
+    seed_weights = random.multinomial(seeds, np.full(seeds, 1 / seeds), size=replicates)
+    case_weights = random.multinomial(cases, np.full(cases, 1 / cases), size=replicates)
+    samples = _weighted_means(first, seed_weights, case_weights)
+    samples -= _weighted_means(second, seed_weights, case_weights)
+    # A replicate may hold no case of any class that is applicable; it says nothing.
+    low, high = np.nanquantile(samples, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(difference, float(low), float(high))
+
+
+def _weighted_means(scores: np.ndarray, seed_weights: np.ndarray, case_weights: np.ndarray) -> np.ndarray:
+    """Return ``mean_score`` under each row of weights, as if seeds and cases were there so many times."""
+    applicable = ~np.isnan(scores)
+    weights = "rs,rc,sck->rk"
+    sums = np.einsum(weights, seed_weights, case_weights, np.where(applicable, scores, 0), optimize=True)
+    counts = np.einsum(weights, seed_weights, case_weights, applicable.astype(np.int64), optimize=True)
+    with warnings.catch_warnings(), np.errstate(invalid="ignore"):
+        warnings.simplefilter("ignore", RuntimeWarning)  # the mean of no class is NaN, as documented
+        return np.nanmean(sums / counts, axis=1)

@@ -1,0 +1,311 @@
+"""Train and test a list of networks on equal terms, and resume where a comparison was stopped."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from swin_umamba.compare.complexity import Complexity, measure_complexity
+from swin_umamba.compare.job import RESULT_FILE, Job, run_in_process
+from swin_umamba.compare.networks import ComparedNetwork, build_from_entry, require_packages
+from swin_umamba.compare.results import RunResult
+from swin_umamba.compare.table import Table, make_table
+from swin_umamba.errors import UsageError
+from swin_umamba.files import check_output_folder, write_json, write_text
+from swin_umamba.nnunet.budget import Budget
+from swin_umamba.nnunet.comparison_trainer import PLANS_ENTRY, Terms
+from swin_umamba.nnunet.environment import PLANS_NAME, Dataset, Folders, find_dataset
+from swin_umamba.nnunet.recipe import Recipe
+
+logger = logging.getLogger(__name__)
+
+SETTINGS_FILE, PLANNED_FILE = "settings.json", "planned.json"
+TABLE_FILES = ("comparison.json", "comparison.csv", "comparison.md")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is equal for all trainings of a comparison.
+
+    Attributes
+    ----------
+    budget
+        Of each training.
+    recipe
+        How weights are updated; None gives each network the recipe that it was published with.
+    fold
+        ``"all"`` trains on all cases and tests on the test set; a number tests on that fold of the training
+        set. None is ``"all"`` where the data set has labels for its test set (``labelsTs``), else 0.
+    patch_size, batch_size
+        Instead of the planned ones; the patch is (height, width) in pixels.
+    protocol
+        Name of one of the paper's protocols, scored in its corrected form; None scores every class by Dice,
+        NSD and HD95.
+    references
+        Folder of the label maps (instance maps for cells) of the test cases, if it is not ``labelsTs`` or
+        ``labelsTr``.
+    tolerance
+        Of the NSD without a protocol, in mm (pixels for pictures).
+    pretrained
+        ImageNet weights for the networks that start from them.
+    workers
+        Processes that augment data.
+    device
+        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+    """
+
+    budget: Budget
+    recipe: Recipe | None
+    fold: int | str | None = None
+    patch_size: tuple[int, int] | None = None
+    batch_size: int | None = None
+    protocol: str | None = None
+    references: str | None = None
+    tolerance: float = 2.0
+    pretrained: str | None = None
+    workers: int = 0
+    device: str = "auto"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return json.loads(json.dumps(asdict(self)))
+
+
+def compare(
+    data: str | Path,
+    networks: Sequence[ComparedNetwork],
+    seeds: Sequence[int],
+    output: str | Path,
+    settings: Settings,
+    *,
+    baseline: str | None = None,
+    run: Callable[[Job], RunResult] = run_in_process,
+) -> Table:
+    """Train and test networks, and write ``comparison.json``, ``.csv`` and ``.md``.
+
+    Trainings that are finished in ``output`` are not repeated, one that was broken off is started anew. The
+    table is written after each round of seeds, too.
+
+    Parameters
+    ----------
+    data
+        Raw data set folder ``DatasetXXX_Name``.
+    networks
+        From ``find_network``.
+    seeds
+        Of the trainings; each network is trained with every one.
+    output
+        Folder for everything: preprocessed data, models, predictions, tables.
+    settings
+        What is equal for all.
+    baseline
+        Name of the network that the others are compared with; the first by default.
+    run
+        Does a job.
+
+    Raises
+    ------
+    UsageError
+        If an option is impossible, or ``output`` holds a comparison with other settings.
+    DataError
+        If the data set is damaged, or a test case has no label map.
+    TrainingError
+        If a training fails.
+    """
+    baseline = baseline or (networks[0].name if networks else "")
+    _check(networks, seeds, baseline, settings)
+    output = Path(output).absolute()
+    check_output_folder(output)
+    raw = find_dataset(Path(data).absolute(), output)
+    settings = _settle_test_set(raw, settings)
+    _check_settings(output / SETTINGS_FILE, raw, settings)
+    folders = Folders(raw.folders.raw, output / "preprocessed", output / "runs")
+    dataset = Dataset(raw.name, folders)
+    plans = _planned(dataset, output / PLANNED_FILE, settings)
+    sizes = {network.name: _prepare(dataset, plans, network, settings) for network in networks}
+    results: dict[str, list[RunResult]] = {network.name: [] for network in networks}
+    for number, seed in enumerate(seeds, start=1):
+        for network in networks:
+            results[network.name].append(_result(dataset, output, network, seed, settings, run))
+        table = make_table(
+            results,
+            sizes,
+            {network.name: network.title for network in networks},
+            baseline=baseline,
+            caption=_caption(dataset, plans, networks, seeds[:number], settings),
+        )
+        _write(table, output)
+    return table
+
+
+def _check(
+    networks: Sequence[ComparedNetwork], seeds: Sequence[int], baseline: str, settings: Settings
+) -> None:
+    names = [network.name for network in networks]
+    for what, values in (("networks", names), ("seeds", list(seeds))):
+        if not values or len(set(values)) < len(values):
+            raise UsageError(f"{what} {values}", cure="give at least one, and each only once")
+    if any(seed < 0 for seed in seeds):
+        raise UsageError(f"seeds {list(seeds)}", cure="give 0 or more")
+    if baseline not in names:
+        raise UsageError(
+            f"the baseline {baseline!r} is none of the networks compared",
+            cure=f"choose one of {', '.join(names)}",
+        )
+    if any(network.pretrained for network in networks) and settings.pretrained is None:
+        raise UsageError(
+            "a network is to start from pretrained weights, but none were given",
+            cure="give --pretrained FILE, or leave out the networks whose names end in _pretrained",
+        )
+    require_packages(networks)
+
+
+def _settle_test_set(raw: Dataset, settings: Settings) -> Settings:
+    """Return the settings with fold and references filled in."""
+    has_test_set = (raw.raw_folder / "imagesTs").is_dir() and (
+        settings.references is not None or (raw.raw_folder / "labelsTs").is_dir()
+    )
+    fold = settings.fold if settings.fold is not None else ("all" if has_test_set else 0)
+    if fold == "all" and not has_test_set:
+        raise UsageError(
+            "the data set has no labelled test set, so that training on all cases leaves none to test on",
+            where=raw.raw_folder,
+            cure="add imagesTs and labelsTs, or give --fold 0",
+        )
+    labels = raw.raw_folder / ("labelsTs" if fold == "all" else "labelsTr")
+    references = str(Path(settings.references or labels).absolute())
+    return replace(settings, fold=fold, references=references)
+
+
+def _check_settings(path: Path, raw: Dataset, settings: Settings) -> None:
+    """Store the settings; refuse to go on with others."""
+    new = {"data": str(raw.raw_folder), **settings.as_dict()}
+    if path.is_file():
+        old = json.loads(path.read_text(encoding="utf-8"))
+        different = [name for name in new if new[name] != old.get(name)]
+        if different:
+            raise UsageError(
+                "the folder holds a comparison on other terms: "
+                + "; ".join(f"{name} was {old.get(name)} and is {new[name]}" for name in different),
+                where=path,
+                cure="give the same options, or another output folder",
+            )
+    write_json(path, new)
+
+
+def _planned(dataset: Dataset, marker: Path, settings: Settings) -> dict[str, Any]:
+    """Plan and preprocess, unless that is done; return the plans."""
+    from swin_umamba.nnunet.run import plan
+
+    if not marker.is_file():
+        logger.info("planning and preprocessing %s", dataset.name)
+        plan(dataset, patch_size=settings.patch_size, batch_size=settings.batch_size)
+        write_json(marker, {"dataset": dataset.name})
+    path = dataset.preprocessed_folder / f"{PLANS_NAME}.json"
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _prepare(
+    dataset: Dataset, plans: dict[str, Any], network: ComparedNetwork, settings: Settings
+) -> Complexity:
+    """Write the plans of a network and return its size at their patch."""
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+    plans = deepcopy(plans)
+    configuration = plans["configurations"]["2d"]
+    entry = network.entry(configuration["patch_size"], configuration["spacing"])
+    configuration["architecture"] = entry
+    plans["plans_name"] = network.name
+    terms = Terms(settings.recipe or network.recipe, settings.budget, network.supervises_deeply)
+    plans[PLANS_ENTRY] = terms.as_dict()
+    write_json(dataset.preprocessed_folder / f"{network.name}.json", plans)
+    description = dataset.description()
+    labels = PlansManager(plans).get_label_manager(description)
+
+    def build(channels: int, classes: int, size: Sequence[int], device: str) -> Any:
+        return build_from_entry(entry, channels, classes, network.supervises_deeply, device)
+
+    channels = len(description["channel_names"])
+    return measure_complexity(build, channels, labels.num_segmentation_heads, configuration["patch_size"])
+
+
+def _result(
+    dataset: Dataset,
+    output: Path,
+    network: ComparedNetwork,
+    seed: int,
+    settings: Settings,
+    run: Callable[[Job], RunResult],
+) -> RunResult:
+    """Return the result of a training, done now unless it was before."""
+    folder = output / "runs" / network.name / f"seed_{seed}"
+    if (folder / RESULT_FILE).is_file():
+        return RunResult.read(folder / RESULT_FILE)
+    logger.info("training %s, seed %d", network.title, seed)
+    assert settings.fold is not None
+    assert settings.references is not None
+    own_folders = Folders(dataset.folders.raw, dataset.folders.preprocessed, folder)
+    images = dataset.raw_folder / ("imagesTs" if settings.fold == "all" else "imagesTr")
+    return run(
+        Job(
+            network=network.name,
+            seed=seed,
+            dataset=Dataset(dataset.name, own_folders),
+            folder=folder,
+            fold=settings.fold,
+            epochs=settings.budget.epochs,
+            images=images,
+            references=Path(settings.references),
+            protocol=settings.protocol,
+            tolerance=settings.tolerance,
+            pretrained=settings.pretrained if network.pretrained else None,
+            workers=settings.workers,
+            device=settings.device,
+        )
+    )
+
+
+def _caption(
+    dataset: Dataset,
+    plans: dict[str, Any],
+    networks: Sequence[ComparedNetwork],
+    seeds: Sequence[int],
+    settings: Settings,
+) -> list[str]:
+    configuration = plans["configurations"]["2d"]
+    height, width = configuration["patch_size"]
+    trained_on = "all training cases" if settings.fold == "all" else f"fold {settings.fold}"
+    tested_on = "the test set" if settings.fold == "all" else "the validation cases of the fold"
+    if settings.recipe is None:
+        recipe = "Recipe: each network's own as published. " + "; ".join(
+            f"{network.name}: {network.recipe.describe()}" for network in networks
+        )
+    else:
+        recipe = f"Recipe, the same for all: {settings.recipe.describe()}"
+    scored = (
+        f"NSD at {settings.tolerance:g} mm (pixels for pictures)"
+        if settings.protocol is None
+        else f"protocol {settings.protocol}, corrected"
+    )
+    return [
+        f"Data: {dataset.name}, trained on {trained_on}, tested on {tested_on} without mirroring; {scored}; "
+        "means over classes of means over cases and seeds.",
+        f"Patch {height} x {width}, batch {configuration['batch_size']}, {settings.budget.describe()} each, "
+        f"seeds {', '.join(map(str, seeds))}; nnU-Net's loss and augmentation, gradients clipped at norm 12, "
+        "deep supervision where the network has heads for it.",
+        f"{recipe}.",
+        "GMACs of one patch, all heads, a scan of L steps, D channels and N states counted as 9LDN + LD. "
+        "Peak memory is that of the training process on a CPU, of the device's tensors on a GPU.",
+    ]
+
+
+def _write(table: Table, output: Path) -> None:
+    as_json, as_csv, as_markdown = (output / name for name in TABLE_FILES)
+    write_json(as_json, table.to_dict())
+    write_text(as_csv, table.to_csv())
+    write_text(as_markdown, table.to_markdown())

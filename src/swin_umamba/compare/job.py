@@ -1,0 +1,186 @@
+"""One training of a comparison: train, predict the test cases, score them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import multiprocessing
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from swin_umamba.compare.results import RunResult, plain_scores
+from swin_umamba.data.image_io import image_stem, list_images
+from swin_umamba.errors import DataError, TrainingError
+from swin_umamba.evaluation.cases import CaseFiles
+from swin_umamba.evaluation.classes import LabelClasses
+from swin_umamba.nnunet.environment import Dataset
+from swin_umamba.progress import progress
+
+logger = logging.getLogger(__name__)
+
+RESULT_FILE = "result.json"
+TRAINER = "nnUNetTrainerComparison"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one process has to do.
+
+    Attributes
+    ----------
+    network
+        Name of the network, which is also the name of its plans.
+    seed
+        Of the training.
+    dataset
+        Planned; its results folder is this training's own.
+    folder
+        For the predictions and ``result.json``.
+    fold
+        ``"all"``, or the fold whose validation cases are the test cases.
+    epochs
+        What the budget in the plans is divided into.
+    images, references
+        Folders of the test cases.
+    protocol
+        Name of one of the paper's protocols; None scores every class by Dice, NSD and HD95.
+    tolerance
+        Of the NSD, in mm (pixels for pictures).
+    pretrained
+        File of ImageNet weights, or None.
+    workers
+        Processes that augment data.
+    device
+        As for training.
+    """
+
+    network: str
+    seed: int
+    dataset: Dataset
+    folder: Path
+    fold: int | str
+    epochs: int
+    images: Path
+    references: Path
+    protocol: str | None
+    tolerance: float
+    pretrained: str | None
+    workers: int
+    device: str
+
+
+def run_in_process(job: Job) -> RunResult:
+    """Do a job in a process of its own, so that its peak memory is its own.
+
+    Raises
+    ------
+    TrainingError
+        If the process dies.
+    SwinUMambaError
+        Whatever fails in the process.
+    """
+    level = logging.getLogger("swin_umamba").level
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context, initializer=_start_logging, initargs=(level,)) as pool:
+        try:
+            return pool.submit(run_job, job).result()
+        except BrokenProcessPool as error:
+            raise TrainingError(
+                f"the process that trained {job.network}, seed {job.seed}, was killed, "
+                "perhaps for lack of memory",
+                where=job.folder,
+                cure="compare with a smaller batch or patch size, in an empty folder",
+            ) from error
+
+
+def run_job(job: Job) -> RunResult:
+    """Train, predict and score; write ``result.json`` last, so that it is there only if all is done."""
+    from swin_umamba.nnunet.comparison_trainer import COST_FILE
+    from swin_umamba.nnunet.run import train
+
+    trained = train(
+        job.dataset,
+        plans_name=job.network,
+        trainer=TRAINER,
+        fold=job.fold,
+        epochs=job.epochs,
+        validation_iterations=1,
+        seed=job.seed,
+        workers=job.workers,
+        device=job.device,
+        pretrained=job.pretrained,
+        skip_validation=True,
+        overwrite=True,
+    )
+    cost = json.loads((trained.fold_folder / COST_FILE).read_text(encoding="utf-8"))
+    start = time.perf_counter()
+    predictions = _predict(job, trained.fold_folder.parent)
+    cost["prediction_seconds"] = time.perf_counter() - start
+    result = RunResult(job.network, job.seed, cost, _score(job, predictions))
+    result.write(job.folder / RESULT_FILE)
+    return result
+
+
+def _predict(job: Job, model: Path) -> dict[str, Path]:
+    """Predict the test cases without mirroring, as in the paper; return the label map of each."""
+    from swin_umamba.inference.cases import find_cases
+    from swin_umamba.inference.predictor import Predictor
+
+    predictor = Predictor.from_folder(model, device=job.device, mirroring=False)
+    cases = find_cases(job.images, len(predictor.channel_names))
+    if job.fold != "all":
+        held_out = _held_out_cases(job)
+        cases = [case for case in cases if case.name in held_out]
+    files = [file for case in cases for file in case.files]
+    outcomes = predictor.predict_folder(files, job.folder / "predictions", overwrite=True)
+    for outcome in outcomes:
+        if outcome.error is not None:
+            raise outcome.error
+    return {outcome.case: outcome.output for outcome in outcomes}
+
+
+def _held_out_cases(job: Job) -> set[str]:
+    path = job.dataset.preprocessed_folder / "splits_final.json"
+    return set(json.loads(path.read_text(encoding="utf-8"))[job.fold]["val"])
+
+
+def _score(job: Job, predictions: Mapping[str, Path]) -> dict[str, Any]:
+    """Return the scores of every test case, in the corrected form of the protocol if there is one."""
+    from swin_umamba.evaluation import evaluate, evaluate_protocol
+    from swin_umamba.evaluation.protocols import PROTOCOLS
+
+    ending = "" if job.protocol is None else PROTOCOLS[job.protocol]().reference_ending
+    references = {image_stem(path).removesuffix(ending): path for path in list_images(job.references)}
+    check_references(predictions.keys(), references, job.references)
+    classes = LabelClasses.from_dataset_json(job.dataset.raw_folder / "dataset.json")
+    scores = {}
+    for case, path in progress(sorted(predictions.items()), "scoring"):
+        if job.protocol is None:
+            found = evaluate.evaluate_case(case, path, references[case], classes, job.tolerance)
+            scores[case] = plain_scores({name: vars(score) for name, score in found.classes.items()})
+        else:
+            files = CaseFiles(case, path, references[case])
+            forms = evaluate_protocol.evaluate_case(files, PROTOCOLS[job.protocol](), ("corrected",))
+            scores[case] = plain_scores(forms["corrected"].scores)
+    return scores
+
+
+def check_references(cases: Sequence[str] | Any, references: Mapping[str, Path], folder: Path) -> None:
+    """Raise ``DataError`` naming the cases that cannot be scored."""
+    missing = sorted(set(cases) - references.keys())
+    if missing:
+        raise DataError(
+            f"{len(missing)} test cases have no label map: {', '.join(missing)}",
+            where=folder,
+            cure="add them, or remove the images",
+        )
+
+
+def _start_logging(level: int) -> None:
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("swin_umamba").setLevel(level)

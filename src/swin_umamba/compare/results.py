@@ -1,0 +1,94 @@
+"""What one training of a comparison gave: its cost, and scores for every case."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from swin_umamba.errors import DataError
+from swin_umamba.files import write_json
+
+# Case to class to metric to value; None where the class is not applicable.
+Scores = Mapping[str, Mapping[str, Mapping[str, float | None]]]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """The result of training one network with one seed.
+
+    Attributes
+    ----------
+    network
+        Name of the network.
+    seed
+        Of weights, sampling and augmentation.
+    cost
+        See ``swin_umamba.nnunet.comparison_trainer``, with ``prediction_seconds`` for all test cases.
+    scores
+        Of the test cases.
+    """
+
+    network: str
+    seed: int
+    cost: Mapping[str, Any]
+    scores: Scores
+
+    def write(self, path: Path) -> None:
+        """Write the result as JSON."""
+        write_json(path, asdict(self))
+
+    @classmethod
+    def read(cls, path: Path) -> RunResult:
+        """Read what ``write`` has written.
+
+        Raises
+        ------
+        DataError
+            If the file is damaged.
+        """
+        try:
+            return cls(**json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise DataError(
+                f"the result of a training cannot be read: {error}",
+                where=path,
+                cure="delete the file; the training is then repeated",
+            ) from error
+
+
+def plain_scores(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:
+    """Return the scores of one case, class to metric to value, with None for NaN."""
+    return {
+        name: {metric: None if math.isnan(value) else float(value) for metric, value in values.items()}
+        for name, values in scores.items()
+    }
+
+
+def score_array(results: Sequence[RunResult], metric: str) -> np.ndarray:
+    """Return scores as an array (trainings, cases, classes), NaN where not applicable.
+
+    Cases and classes are in the order of their names, trainings in that of ``results``.
+
+    Raises
+    ------
+    DataError
+        If the trainings were not scored on the same cases and classes.
+    """
+    cases = sorted(results[0].scores)
+    classes = sorted(results[0].scores[cases[0]])
+    for result in results:
+        if sorted(result.scores) != cases or any(sorted(each) != classes for each in result.scores.values()):
+            raise DataError(
+                f"{result.network}, seed {result.seed}, was scored on other cases or classes",
+                cure="compare anew in an empty folder",
+            )
+    values = [
+        [[result.scores[case][name][metric] for name in classes] for case in cases] for result in results
+    ]
+    return np.array(values, dtype=np.float64)  # None becomes NaN

@@ -1,0 +1,222 @@
+"""The table of a comparison: size, scores, differences from a baseline, time and memory."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from swin_umamba.compare.bootstrap import Interval, mean_score, paired_interval
+from swin_umamba.compare.complexity import Complexity
+from swin_umamba.compare.results import RunResult, score_array
+from swin_umamba.errors import UsageError
+
+METRIC_TITLES = {"dice": "Dice", "nsd": "NSD", "hd95": "HD95"}
+LOWER_IS_BETTER = ("hd95",)
+NO_DIFFERENCE = "no difference"
+MEBIBYTE = 2**20
+
+
+@dataclass(frozen=True)
+class Row:
+    """One network of the table.
+
+    Attributes
+    ----------
+    name, title
+        Of the network.
+    seeds
+        It was trained with.
+    parameters, macs
+        Its size at the patch that was trained on.
+    scores
+        Metric to mean over classes, cases and seeds.
+    differences
+        Metric to the difference from the baseline; empty for the baseline itself, None where no interval can
+        be given.
+    step_seconds, seconds, steps
+        Median over the seeds of the median time of a step; mean time and number of steps of a training.
+    memory_bytes
+        Largest peak of the seeds; None where the system does not tell.
+    """
+
+    name: str
+    title: str
+    seeds: tuple[int, ...]
+    parameters: int
+    macs: int
+    scores: Mapping[str, float]
+    differences: Mapping[str, Interval | None]
+    step_seconds: float
+    seconds: float
+    steps: float
+    memory_bytes: int | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        values = asdict(self)
+        values["scores"] = {metric: _none_for_nan(value) for metric, value in self.scores.items()}
+        for metric, interval in self.differences.items():
+            if interval is not None:
+                values["differences"][metric]["no_difference"] = interval.holds_zero
+        return values
+
+
+@dataclass(frozen=True)
+class Table:
+    """All rows, and the terms of the comparison in words."""
+
+    rows: tuple[Row, ...]
+    metrics: tuple[str, ...]
+    baseline: str
+    caption: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {
+            "caption": list(self.caption),
+            "baseline": self.baseline,
+            "rows": [row.to_dict() for row in self.rows],
+        }
+
+    def to_csv(self) -> str:
+        """Return unrounded values, a line for each network."""
+        header = ["network", "seeds", "parameters", "macs"]
+        for metric in self.metrics:
+            header += [metric, f"{metric}_difference", f"{metric}_low", f"{metric}_high"]
+        header += ["step_seconds", "seconds", "steps", "memory_bytes"]
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(header)
+        for row in self.rows:
+            cells: list[Any] = [row.name, " ".join(map(str, row.seeds)), row.parameters, row.macs]
+            for metric in self.metrics:
+                interval = row.differences.get(metric)
+                ends: tuple[Any, ...] = ("", "", "")
+                if interval is not None:
+                    ends = (interval.difference, interval.low, interval.high)
+                cells += [_none_for_nan(row.scores[metric]), *ends]
+            writer.writerow([*cells, row.step_seconds, row.seconds, row.steps, row.memory_bytes])
+        return text.getvalue()
+
+    def to_markdown(self) -> str:
+        """Return the table as people read it, with its caption."""
+        header = ["network", "parameters", "GMACs"]
+        for metric in self.metrics:
+            title = METRIC_TITLES.get(metric, metric)
+            header += [title, f"{title} against {self.baseline}"]
+        header += ["s per step", "steps", "peak MiB"]
+        lines = [header, ["---", *["---:"] * (len(header) - 1)]]
+        lines += [self._cells(row) for row in self.rows]
+        caption = [f"- {line}" for line in self.caption]
+        return "\n".join([*("| " + " | ".join(line) + " |" for line in lines), "", *caption]) + "\n"
+
+    def _cells(self, row: Row) -> list[str]:
+        cells = [row.title, f"{row.parameters / 1e6:.1f}M", f"{row.macs / 1e9:.2f}"]
+        for metric in self.metrics:
+            digits = 2 if metric in LOWER_IS_BETTER else 4
+            score = row.scores[metric]
+            cells.append("-" if math.isnan(score) else f"{score:.{digits}f}")
+            if row.name == self.baseline:
+                cells.append("baseline")
+            else:
+                cells.append(describe_difference(row.differences[metric], metric, digits))
+        memory = "-" if row.memory_bytes is None else f"{row.memory_bytes / MEBIBYTE:.0f}"
+        return [*cells, f"{row.step_seconds:.3f}", f"{row.steps:.0f}", memory]
+
+
+def describe_difference(interval: Interval | None, metric: str, digits: int) -> str:
+    """Return ``better: +0.0213 [+0.0102, +0.0330]``, ``worse: ...``, or that there is no difference."""
+    if interval is None:
+        return "too few cases to tell"
+    ends = f"[{interval.low:+.{digits}f}, {interval.high:+.{digits}f}]"
+    if interval.holds_zero:
+        return f"{NO_DIFFERENCE} {ends}"
+    better = (interval.difference > 0) != (metric in LOWER_IS_BETTER)
+    return f"{'better' if better else 'worse'}: {interval.difference:+.{digits}f} {ends}"
+
+
+def make_table(
+    results: Mapping[str, Sequence[RunResult]],
+    sizes: Mapping[str, Complexity],
+    titles: Mapping[str, str],
+    *,
+    baseline: str,
+    caption: Sequence[str],
+) -> Table:
+    """Return the table of finished trainings.
+
+    Parameters
+    ----------
+    results
+        Network to its results, one for each seed.
+    sizes, titles
+        Of the same networks.
+    baseline
+        The network that the others are compared with.
+    caption
+        The terms of the comparison; how to read the intervals is added.
+
+    Raises
+    ------
+    UsageError
+        If the baseline is none of the networks, or the seeds are not the same for all.
+    DataError
+        If networks were scored on different cases or classes.
+    """
+    if baseline not in results:
+        raise UsageError(
+            f"the baseline {baseline!r} is none of the networks compared",
+            cure=f"choose one of {', '.join(results)}",
+        )
+    if len({tuple(result.seed for result in runs) for runs in results.values()}) > 1:
+        raise UsageError("the networks were trained with different seeds", cure="finish all trainings first")
+    first = next(iter(results[baseline][0].scores.values()))
+    metrics = tuple(next(iter(first.values())))
+    rows = [_row(results, name, sizes[name], titles[name], baseline, metrics) for name in results]
+    reading = (
+        f"Intervals: 95 % paired bootstrap over {len(results[baseline][0].scores)} cases and "
+        f'{len(results[baseline])} seeds, "{NO_DIFFERENCE}" where the interval holds 0; not corrected for '
+        "the number of networks."
+    )
+    return Table(tuple(rows), metrics, baseline, (*caption, reading))
+
+
+def _row(
+    results: Mapping[str, Sequence[RunResult]],
+    name: str,
+    size: Complexity,
+    title: str,
+    baseline: str,
+    metrics: Sequence[str],
+) -> Row:
+    runs = results[name]
+    # Together, so that it is checked that both were scored on the same cases and classes.
+    both = {metric: score_array([*runs, *results[baseline]], metric) for metric in metrics}
+    peaks = [run.cost["peak_memory_bytes"] for run in runs]
+    return Row(
+        name=name,
+        title=title,
+        seeds=tuple(run.seed for run in runs),
+        parameters=size.parameters,
+        macs=size.macs,
+        scores={metric: mean_score(values[: len(runs)]) for metric, values in both.items()},
+        differences={}
+        if name == baseline
+        else {
+            metric: paired_interval(values[: len(runs)], values[len(runs) :])
+            for metric, values in both.items()
+        },
+        step_seconds=statistics.median(run.cost["median_step_seconds"] for run in runs),
+        seconds=statistics.fmean(run.cost["seconds"] for run in runs),
+        steps=statistics.fmean(run.cost["steps"] for run in runs),
+        memory_bytes=None if None in peaks else max(peaks),
+    )
+
+
+def _none_for_nan(value: float) -> float | None:
+    return None if math.isnan(value) else value
