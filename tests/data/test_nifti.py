@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import struct
-import time
 import tracemalloc
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from swin_umamba.data.image_io import read_image, read_labels, write_labels
 from swin_umamba.errors import DataError
 
 OBLIQUE = np.array([[0.0, -1.4, 0.1, 10], [0.8, 0.0, 0.0, -20], [0.0, 0.05, 5.0, 30], [0, 0, 0, 1]])
-NUM_MUTATIONS = 2000
 
 
 @pytest.fixture
@@ -84,49 +82,6 @@ def test_intensity_scaling_is_applied(tmp_path: Path, voxels: np.ndarray) -> Non
     image = read_image(path)
     np.testing.assert_array_equal(image.data[0], voxels.transpose(2, 1, 0) * np.float32(0.5) - 3)
     assert image.data.dtype == np.float32
-
-
-def test_truncated_gzip(tmp_path: Path) -> None:
-    array = np.random.default_rng(0).integers(0, 1000, (20, 20, 20)).astype(np.int16)
-    path = save(tmp_path / "a.nii.gz", array)
-    content = path.read_bytes()
-    path.write_bytes(content[: len(content) * 2 // 3])
-    with pytest.raises(DataError, match="damaged") as caught:
-        read_image(path)
-    assert caught.value.where == str(path)
-
-
-def test_one_flipped_bit_in_gzip_is_never_silent(tmp_path: Path, voxels: np.ndarray) -> None:
-    path = save(tmp_path / "a.nii.gz", voxels)
-    content = path.read_bytes()
-    expected = read_image(path).data
-    refused = 0
-    for bit in range(0, 8 * len(content), 3):
-        flipped = bytearray(content)
-        flipped[bit // 8] ^= 1 << bit % 8
-        path.write_bytes(flipped)
-        try:
-            np.testing.assert_array_equal(read_image(path).data, expected)  # gzip's own time stamp and name
-        except DataError:
-            refused += 1
-    # Only gzip's header (time, flags, system, file name) may change without a consequence for the voxels.
-    assert refused >= 8 * (len(content) - 24) / 3
-
-
-@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
-def test_header_that_claims_gigabytes_costs_nothing(tmp_path: Path, suffix: str) -> None:
-    path = save(tmp_path / "a.nii", np.zeros((2, 2, 2), np.int16))
-    header_field(path, 40, "<4h", 3, 1000, 1000, 1000)
-    content = path.read_bytes()[:352]
-    hostile = tmp_path / f"hostile{suffix}"
-    hostile.write_bytes(gzip.compress(content) if suffix == ".nii.gz" else content)
-    tracemalloc.start()
-    start = time.perf_counter()
-    with pytest.raises(DataError, match="does not hold"):
-        read_image(hostile)
-    assert time.perf_counter() - start < 1
-    assert tracemalloc.get_traced_memory()[1] < 20e6
-    tracemalloc.stop()
 
 
 def test_decompression_bomb_stops_at_the_size_of_the_header(tmp_path: Path, voxels: np.ndarray) -> None:
@@ -199,34 +154,6 @@ def test_wrong_suffix(tmp_path: Path, voxels: np.ndarray, name: str, compress: b
     (tmp_path / name).write_bytes(gzip.compress(content) if compress else content)
     with pytest.raises(DataError, match="its name says otherwise"):
         read_image(tmp_path / name)
-
-
-def test_mutated_headers_and_truncations(tmp_path: Path, voxels: np.ndarray) -> None:
-    """Whatever a header says: a DataError, or exactly what an independent reader makes of the same bytes."""
-    content = save(tmp_path / "a.nii", voxels, OBLIQUE).read_bytes()
-    rng = np.random.default_rng(5)
-    path = tmp_path / "mutated.nii"
-    accepted = 0
-    for number in range(NUM_MUTATIONS):
-        mutated = bytearray(content)
-        if number % 4 == 0:
-            del mutated[int(rng.integers(0, len(mutated))) :]
-        for _ in range(rng.integers(1, 4)):
-            if mutated:
-                mutated[int(rng.integers(0, min(352, len(mutated))))] = rng.integers(0, 256)
-        path.write_bytes(mutated)
-        try:
-            image = read_image(path)
-        except DataError:
-            continue
-        accepted += 1
-        oracle = nibabel.Nifti1Image.from_bytes(bytes(mutated))
-        expected = np.asarray(oracle.dataobj, np.float64)
-        np.testing.assert_allclose(
-            image.data.astype(np.float64).reshape(-1), expected.ravel(order="F"), rtol=1e-6
-        )
-        assert np.isfinite([*image.spacing, *image.origin, *np.ravel(image.direction)]).all()
-    assert NUM_MUTATIONS / 4 < accepted < NUM_MUTATIONS * 3 / 4  # both outcomes were tried
 
 
 @pytest.mark.parametrize("nifti", [nibabel.Nifti1Image, nibabel.Nifti2Image])

@@ -144,7 +144,7 @@ def make_model_folder(
     if regions_class_order is not None:
         dataset_json["regions_class_order"] = list(regions_class_order)
     plans = make_plans(architecture, patch_size, spacing, len(channels), configuration)
-    folder.mkdir()
+    folder.mkdir(parents=True)
     (folder / "plans.json").write_text(json.dumps(plans))
     (folder / "dataset.json").write_text(json.dumps(dataset_json))
     heads = LabelManager(labels, regions_class_order).num_segmentation_heads

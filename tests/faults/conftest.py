@@ -1,0 +1,35 @@
+"""Real faults, one test a fault: fixtures that all files of this folder share."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+# Test folders are not on the import path; helpers of this and of other folders are imported by name.
+sys.path.insert(0, str(Path(__file__).parents[1] / "inference"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "weights"))
+sys.path.insert(0, str(Path(__file__).parent))
+
+from fault_files import Command, Outcome
+from file_server import cache, server
+
+__all__ = ["cache", "server"]
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Return a function that runs ``swin-umamba`` with the given arguments in this process."""
+    from swin_umamba.cli.main import main
+
+    for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+        monkeypatch.setenv(name, "unset")  # so that whatever a command exports is taken back
+        monkeypatch.delenv(name)
+
+    def run(*arguments: object) -> Outcome:
+        capsys.readouterr()
+        code = main([str(argument) for argument in arguments])
+        return Outcome(code, *capsys.readouterr())
+
+    return run
