@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from swin_umamba import files
 from swin_umamba.errors import OutputError
 from swin_umamba.files import (
     SECONDS_UNTIL_STALE,
@@ -140,25 +141,57 @@ def test_a_failed_write_leaves_no_folder(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
-def test_what_a_killed_writer_left_is_removed_and_nothing_else(
+def test_what_a_dead_writer_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    # Its name could be that of a temporary file of ba.txt, too.
+    others = [".writing-abcd1234ba.txt", "a.txt.old"]
+    for name in (".writing-abcd1234a.txt", *others):
+        (tmp_path / name).write_text("half")
+        os.utime(tmp_path / name, (0, 0))
+    with atomic_write(tmp_path / "a.txt"):
+        alive = set(names(tmp_path)) - {".writing-abcd1234a.txt", *others}
+        files._temporary_files.cache_clear()  # as in another process
+        write_text(tmp_path / "a.txt", "new")
+        assert names(tmp_path) == sorted({*others, *alive, "a.txt"})
+        assert len(alive) == 1
+    assert names(tmp_path) == sorted({*others, "a.txt"})
+
+
+@posix
+@pytest.mark.parametrize(
+    ("age", "stays"), [(SECONDS_UNTIL_STALE - 60, True), (SECONDS_UNTIL_STALE + 1, False)]
+)
+def test_where_files_cannot_be_locked_age_decides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, age: int, stays: bool
+) -> None:
+    def unsupported(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(files.fcntl, "flock", unsupported)
+    leftover = tmp_path / ".writing-abcd1234a.txt"
+    leftover.write_text("half")
+    os.utime(leftover, (time.time() - age,) * 2)
+    write_text(tmp_path / "a.txt", "new")
+    assert leftover.exists() == stays
+
+
+@posix
+def test_a_writer_whose_file_is_taken_for_a_leftover_makes_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stale = time.time() - SECONDS_UNTIL_STALE - 1
-    ages = {
-        ".writing-abcd1234a.txt": stale,
-        ".writing-abcd1234ba.txt": stale,  # of ba.txt
-        ".writing-efgh5678a.txt": time.time(),  # its writer may be alive
-        "a.txt.old": stale,
-    }
-    for name, changed in ages.items():
-        (tmp_path / name).write_text("half")
-        os.utime(tmp_path / name, (changed, changed))
+    """Between making the file and locking it, the file looks like a dead writer's."""
+    lock, made = files._lock, []
+
+    def lock_too_late(descriptor: int, *, wait: bool) -> bool:
+        made.extend(path for path in tmp_path.iterdir())
+        if len(made) == 1:
+            made[0].unlink()
+        return lock(descriptor, wait=wait)
+
+    monkeypatch.setattr(files, "_lock", lock_too_late)
     write_text(tmp_path / "a.txt", "new")
-    assert names(tmp_path) == sorted({*ages, "a.txt"} - {".writing-abcd1234a.txt"})
-    later = time.time() + SECONDS_UNTIL_STALE + 1
-    monkeypatch.setattr(time, "time", lambda: later)
-    write_text(tmp_path / "a.txt", "newer")
-    assert names(tmp_path) == [".writing-abcd1234ba.txt", "a.txt", "a.txt.old"]
+    assert len(made) == 2
+    assert names(tmp_path) == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text() == "new"
 
 
 def test_an_output_folder_is_checked_before_the_work(tmp_path: Path) -> None:

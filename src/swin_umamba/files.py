@@ -16,8 +16,13 @@ from typing import Any
 
 from swin_umamba.errors import OutputError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 PREFIX = ".writing-"
-# A writer that has not touched its temporary file for so long is taken for dead: killed, or its machine lost.
+# Where files cannot be locked, a writer that has not touched its temporary file for so long counts as dead.
 SECONDS_UNTIL_STALE = 600
 
 
@@ -47,14 +52,13 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     temporary: Path | None = None
+    lock = None
     replaced = False
     made = [folder for folder in path.parents if not folder.exists()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(path)
-        handle, name = tempfile.mkstemp(prefix=PREFIX, suffix=path.name, dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
+        temporary, lock = _make_temporary(path)
         yield temporary
         put_in_place(temporary, path)
         replaced = True
@@ -67,6 +71,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+        if lock is not None:
+            os.close(lock)
         if not replaced:
             with suppress(OSError):  # another writer may have put something there
                 for folder in made:
@@ -188,14 +194,62 @@ def write_json(path: str | Path, data: Any) -> None:
     write_text(path, json.dumps(data, indent=2, allow_nan=False) + "\n")
 
 
+def _make_temporary(path: Path) -> tuple[Path, int | None]:
+    """Make an empty temporary file for ``path``; also return the descriptor that locks it, if the system can.
+
+    The system gives the lock up when the writer ends, however it ends: that tells a dead writer's file from a
+    living one's.
+    """
+    while True:
+        descriptor, name = tempfile.mkstemp(prefix=PREFIX, suffix=path.name, dir=path.parent)
+        if not _lock(descriptor, wait=True):
+            os.close(descriptor)
+            return Path(name), None
+        if os.fstat(descriptor).st_nlink:
+            return Path(name), descriptor
+        os.close(descriptor)  # another writer has taken it for a leftover just before it was locked
+
+
+def _lock(descriptor: int, *, wait: bool) -> bool:
+    """Lock an open file; return whether files can be locked there.
+
+    Raises
+    ------
+    BlockingIOError
+        If somebody else has locked it, and ``wait`` is false.
+    """
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:  # some network file systems
+        return False
+    return True
+
+
 def _remove_leftovers(path: Path) -> None:
     """Remove temporary files of ``path`` that no living writer can have."""
     for leftover in _temporary_files(path.parent):
         # The name in between is mkstemp's: without comparing the length, "a.txt" would match "ba.txt".
-        same_target = leftover.name[len(PREFIX) + 8 :] == path.name
-        with suppress(OSError):
-            if same_target and time.time() - leftover.stat().st_mtime > SECONDS_UNTIL_STALE:
-                leftover.unlink()
+        if leftover.name[len(PREFIX) + 8 :] == path.name:
+            with suppress(OSError):
+                _remove_if_dead(leftover)
+
+
+def _remove_if_dead(leftover: Path) -> None:
+    """Remove a temporary file if nobody has locked it; where files cannot be locked, if it is old."""
+    is_old = time.time() - leftover.stat().st_mtime > SECONDS_UNTIL_STALE
+    descriptor = os.open(leftover, os.O_RDWR)
+    try:
+        dead = _lock(descriptor, wait=False) or is_old
+        if dead and fcntl is not None:
+            leftover.unlink()  # while it is locked, so that a writer that has just made it notices
+    finally:
+        os.close(descriptor)
+    if dead and fcntl is None:
+        leftover.unlink()  # Windows removes no open file
 
 
 @cache

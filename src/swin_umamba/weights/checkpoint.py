@@ -121,7 +121,7 @@ def _read(path: Path, map_location: str | torch.device) -> Any:
             from safetensors.torch import load_file
 
             return load_file(path, device=str(map_location))
-        _refuse_bomb(path)
+        _check_archive(path)
         with _stand_ins_allowed():
             return torch.load(path, map_location=map_location, weights_only=True)
     except (PermissionError, CheckpointError):
@@ -143,18 +143,28 @@ def _read(path: Path, map_location: str | torch.device) -> Any:
         ) from error
 
 
-def _refuse_bomb(path: Path) -> None:
-    """Refuse an archive that would fill the memory: torch stores everything once and uncompressed."""
+def _check_archive(path: Path) -> None:
+    """Refuse an archive that would fill the memory, and one with changed bytes, which torch does not notice.
+
+    torch stores everything once and uncompressed, and with checksums unless they are switched off: then they
+    are zero.
+    """
     if not zipfile.is_zipfile(path):
         return
     with zipfile.ZipFile(path) as archive:
-        size = sum(entry.file_size for entry in archive.infolist())
-    if size > path.stat().st_size:
-        raise CheckpointError(
-            f"the file is compressed, which checkpoints never are: it would become {size:,} bytes",
-            where=path,
-            cure="do not trust the file; fetch it again from its source",
-        )
+        entries = archive.infolist()
+        size = sum(entry.file_size for entry in entries)
+        if size > path.stat().st_size:
+            raise CheckpointError(
+                f"the file is compressed, which checkpoints never are: it would become {size:,} bytes",
+                where=path,
+                cure="do not trust the file; fetch it again from its source",
+            )
+        for entry in entries:
+            if entry.CRC:
+                with archive.open(entry) as file:
+                    while file.read(2**20):  # its end raises BadZipFile if the checksum differs
+                        pass
 
 
 def _reason(error: Exception) -> str:
