@@ -10,12 +10,15 @@ import pytest
 # Test folders are not on the import path; helpers of this and of other folders are imported by name.
 sys.path.insert(0, str(Path(__file__).parents[1] / "inference"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "weights"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "nnunet"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "ops"))
 sys.path.insert(0, str(Path(__file__).parent))
 
 from fault_files import Command, Outcome
 from file_server import cache, server
+from planned_data import own_environment, planned_dataset, planned_folder, tiny_trainers
 
-__all__ = ["cache", "server"]
+__all__ = ["cache", "own_environment", "planned_dataset", "planned_folder", "server", "tiny_trainers"]
 
 
 @pytest.fixture
