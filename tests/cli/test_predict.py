@@ -58,7 +58,12 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def test_defaults(calls: dict[str, Any]) -> None:
     assert predict.run(arguments()) == 0
     assert (calls["model"], calls["inputs"], calls["output"]) == (Path("model"), Path("images"), OUT)
-    assert calls["predict"] == {"probabilities": False, "overwrite": False, "nonfinite": "refuse"}
+    assert calls["predict"] == {
+        "probabilities": False,
+        "preview": False,
+        "overwrite": False,
+        "nonfinite": "refuse",
+    }
     assert calls["load"] == {
         "folds": None,
         "checkpoint": "checkpoint_final.pth",
@@ -72,8 +77,13 @@ def test_defaults(calls: dict[str, Any]) -> None:
 
 def test_options(calls: dict[str, Any]) -> None:
     options = "--fold 0 all --checkpoint x.pth --probabilities --no-mirroring --device cpu --backend chunked"
-    assert predict.run(arguments(*options.split(), "--overwrite", "--step-size", "0.7")) == 0
-    assert calls["predict"] == {"probabilities": True, "overwrite": True, "nonfinite": "refuse"}
+    assert predict.run(arguments(*options.split(), "--overwrite", "--preview", "--step-size", "0.7")) == 0
+    assert calls["predict"] == {
+        "probabilities": True,
+        "preview": True,
+        "overwrite": True,
+        "nonfinite": "refuse",
+    }
     assert calls["load"] == {
         "folds": [0, "all"],
         "checkpoint": "x.pth",

@@ -125,6 +125,19 @@ def test_probabilities_are_written(one: Predictor, images: Path, tmp_path: Path)
     assert np.array_equal(probabilities.argmax(0), read_labels(tmp_path / "out/a.png").data[0])
 
 
+def test_previews_are_drawn_also_of_kept_results(one: Predictor, images: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    one.predict_folder(images, out, preview=True)
+    assert sorted(path.name for path in out.iterdir()) == ["a.png", "b.png", "c.png", "previews"]
+    assert PillowImage.open(out / "previews/a.png").size == (512, 410)
+    (out / "previews/b.png").unlink()
+    content = (out / "b.png").read_bytes()
+    results = one.predict_folder(images, out, preview=True)
+    assert [result.status for result in results] == ["kept"] * 3
+    assert (out / "b.png").read_bytes() == content
+    assert (out / "previews/b.png").is_file()
+
+
 def test_a_volume_keeps_its_geometry(make_model: MakeModel, tmp_path: Path) -> None:
     one = Predictor.from_folder(make_model(channels=("T1", "T2"), file_ending=".nii.gz"), device="cpu")
     affine = np.array([[0.0, -1.0, 0.0, 10.0], [1.5, 0.0, 0.0, -5.0], [0.0, 0.0, 4.0, 3.0], [0, 0, 0, 1.0]])

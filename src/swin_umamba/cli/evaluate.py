@@ -184,7 +184,7 @@ def _class_table(evaluation: Evaluation) -> str:
         _number(evaluation.mean(metric), digits) for metric, digits in (("dice", 4), ("nsd", 4), ("hd95", 2))
     ]
     rows.append((MEAN_OF_CLASSES, *means, "", ""))
-    lines = _aligned(rows)
+    lines = aligned(rows)
     missing = sum(case.missing for case in evaluation.cases)
     if missing:
         lines.append(f"{missing} cases have no prediction and count as empty")
@@ -214,7 +214,7 @@ def _protocol_table(evaluation: ProtocolEvaluation) -> str:
             )
     if len(forms[0][1].class_names) == 1:
         rows = [row for row in rows if row[1] != MEAN_OF_CLASSES]
-    lines = _aligned(rows, left=2)
+    lines = aligned(rows, left=2)
     lines += _notes(evaluation)
     return "\n".join(lines)
 
@@ -247,7 +247,7 @@ def _notes(evaluation: ProtocolEvaluation) -> list[str]:
     return lines
 
 
-def _aligned(rows: list[tuple[str, ...]], *, left: int = 1) -> list[str]:
+def aligned(rows: list[tuple[str, ...]], *, left: int = 1) -> list[str]:
     """Return lines whose columns stand below each other, the first ``left`` of them flush left."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [

@@ -30,6 +30,8 @@ VERBS = (
     "compare",
     "reproduce",
     "weights",
+    "preview",
+    "statistics",
     "doctor",
     "env",
 )

@@ -50,6 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--probabilities", action="store_true", help="write class probabilities as .npz, too")
     parser.add_argument(
+        "--preview", action="store_true", help="draw each result over its image, as previews/CASE.png, too"
+    )
+    parser.add_argument(
         "--no-mirroring", action="store_true", help="no mean over mirrored images: four times faster in 2D"
     )
     parser.add_argument(
@@ -93,6 +96,7 @@ def run(args: argparse.Namespace) -> int:
         args.input[0] if len(args.input) == 1 else args.input,
         args.output,
         probabilities=args.probabilities,
+        preview=args.preview,
         overwrite=args.overwrite,
         nonfinite=args.nonfinite,
     )

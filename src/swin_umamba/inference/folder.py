@@ -9,16 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from swin_umamba.data.image_io import image_stem, write_labels, write_probabilities
+from swin_umamba.data.image_io import image_stem, read_case, read_labels, write_labels, write_probabilities
 from swin_umamba.errors import OutputError, SwinUMambaError
 from swin_umamba.files import check_output_folder
 from swin_umamba.inference.cases import Case, find_cases, output_paths
 from swin_umamba.progress import progress
+from swin_umamba.report.preview import write_preview
 
 if TYPE_CHECKING:
     from swin_umamba.inference.predictor import Predictor
 
 logger = logging.getLogger(__name__)
+
+# A folder of their own: pictures among the label maps would be taken for label maps.
+PREVIEWS = "previews"
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ def predict_folder(
     output: str | Path,
     *,
     probabilities: bool = False,
+    preview: bool = False,
     overwrite: bool = False,
     nonfinite: Literal["refuse", "zero"] = "refuse",
 ) -> list[CaseResult]:
@@ -70,6 +75,8 @@ def predict_folder(
         Folder for the label maps; for a single case also a file name. See ``output_paths``.
     probabilities
         Write ``CASE.npz`` beside each label map, with the array ``probabilities``.
+    preview
+        Draw each label map over its image, as ``previews/CASE.png`` beside it.
     overwrite
         Predict cases anew whose results exist; they are kept by default.
     nonfinite
@@ -94,7 +101,7 @@ def predict_folder(
     check_output_folder(paths[0].parent)
     pairs = list(zip(cases, paths, strict=True))
     return [
-        _predict_case(predictor, case, path, probabilities, overwrite, nonfinite)
+        _predict_case(predictor, case, path, probabilities, preview, overwrite, nonfinite)
         for case, path in progress(pairs, "predicting", total=len(pairs))
     ]
 
@@ -104,19 +111,29 @@ def _predict_case(
     case: Case,
     path: Path,
     probabilities: bool,
+    preview: bool,
     overwrite: bool,
     nonfinite: Literal["refuse", "zero"],
 ) -> CaseResult:
     probabilities_path = path.parent / f"{image_stem(path)}.npz"
-    if not overwrite and path.exists() and (probabilities_path.exists() or not probabilities):
+    preview_path = path.parent / PREVIEWS / f"{image_stem(path)}.png"
+    keep = not overwrite and path.exists() and (probabilities_path.exists() or not probabilities)
+    if keep and (preview_path.exists() or not preview):
         return CaseResult(case.name, case.files, path, "kept")
     start = time.perf_counter()
     try:
-        prediction = predictor.predict(case.files, probabilities=probabilities, nonfinite=nonfinite)
-        assert prediction.image is not None
-        if prediction.probabilities is not None:
-            write_probabilities(probabilities_path, prediction.probabilities)
-        write_labels(path, prediction.labels, like=prediction.image)
+        if keep:
+            image = read_case(case.files, nonfinite=nonfinite)
+            labels = read_labels(path).data[0]
+        else:
+            prediction = predictor.predict(case.files, probabilities=probabilities, nonfinite=nonfinite)
+            assert prediction.image is not None
+            image, labels = prediction.image, prediction.labels
+            if prediction.probabilities is not None:
+                write_probabilities(probabilities_path, prediction.probabilities)
+            write_labels(path, labels, like=image)
+        if preview:
+            write_preview(preview_path, image.data, labels, spacing=image.spacing)
     except OutputError:
         raise
     except SwinUMambaError as error:
@@ -127,5 +144,6 @@ def _predict_case(
             f"unexpected {type(error).__name__}: {error}", where=case.files[0], cure="look at it with --debug"
         )
     else:
-        return CaseResult(case.name, case.files, path, "written", time.perf_counter() - start)
+        status: Literal["written", "kept"] = "kept" if keep else "written"
+        return CaseResult(case.name, case.files, path, status, time.perf_counter() - start)
     return CaseResult(case.name, case.files, path, "failed", time.perf_counter() - start, failure)

@@ -231,12 +231,19 @@ class Predictor:
         output: str | Path,
         *,
         probabilities: bool = False,
+        preview: bool = False,
         overwrite: bool = False,
         nonfinite: Literal["refuse", "zero"] = "refuse",
     ) -> list[CaseResult]:
         """Segment all images of a folder and write their labels; see ``inference.folder.predict_folder``."""
         return predict_folder(
-            self, inputs, output, probabilities=probabilities, overwrite=overwrite, nonfinite=nonfinite
+            self,
+            inputs,
+            output,
+            probabilities=probabilities,
+            preview=preview,
+            overwrite=overwrite,
+            nonfinite=nonfinite,
         )
 
     def _read_descriptions(self) -> None:

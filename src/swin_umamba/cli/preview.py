@@ -1,0 +1,64 @@
+"""``swin-umamba preview``: a picture of an image under its label map."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+HELP = "draw a label map over its image as a PNG; of a volume, the slice that shows most"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this verb."""
+    parser.add_argument("image", type=Path, help="image file")
+    parser.add_argument("mask", type=Path, nargs="?", help="label map on the same grid")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="PNG",
+        help="picture to write (default: NAME_preview.png in this folder)",
+    )
+    parser.add_argument(
+        "--slice",
+        type=int,
+        metavar="N",
+        help="slice of a volume, from 0 (default: the one with the most labels, else the most contrast)",
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace an existing picture; else that is an error"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Draw the picture and say where it is."""
+    from swin_umamba.data.image_io import check_same_grid, image_stem, read_image, read_labels
+    from swin_umamba.errors import UsageError
+    from swin_umamba.report.preview import write_preview
+
+    output = args.output
+    if output is None:
+        name = args.image.name if args.image.is_dir() else image_stem(args.image)
+        output = Path(f"{name}_preview.png")
+    if output.suffix.lower() != ".png":
+        raise UsageError("the picture is a PNG file", where=output, cure="give a name that ends in .png")
+    if output.exists() and not args.overwrite:
+        raise UsageError(
+            "the file is there already", where=output, cure="give another name with -o, or --overwrite"
+        )
+    if any(path is not None and path.resolve() == output.resolve() for path in (args.image, args.mask)):
+        raise UsageError("the picture would replace an input", where=output, cure="give another name")
+    image = read_image(args.image)
+    labels = None if args.mask is None else read_labels(args.mask)
+    if labels is not None:
+        check_same_grid(image, labels)
+    write_preview(
+        output,
+        image.data,
+        None if labels is None else labels.data[0],
+        spacing=image.spacing,
+        slice_index=args.slice,
+    )
+    print(json.dumps({"output": str(output)}) if args.json else f"wrote {output}")
+    return 0

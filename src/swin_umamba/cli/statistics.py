@@ -1,0 +1,62 @@
+"""``swin-umamba statistics``: what a label map holds."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from swin_umamba.cli.evaluate import aligned
+
+if TYPE_CHECKING:
+    from swin_umamba.evaluation.statistics import LabelStatistics
+
+HELP = "measure a label map: volume or area, components and intensities of each class"
+
+logger = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this verb."""
+    parser.add_argument("mask", type=Path, help="label map")
+    parser.add_argument("image", type=Path, nargs="?", help="image on the same grid, for the intensities")
+    classes = parser.add_mutually_exclusive_group()
+    classes.add_argument("--dataset-json", type=Path, help="dataset.json with the class names and values")
+    classes.add_argument(
+        "--labels", nargs="+", metavar="LABEL", help="classes to measure, such as 1 2 or liver=1 kidneys=2,3"
+    )
+    parser.add_argument("-o", "--output", type=Path, metavar="CSV", help="write the table here, too")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, write the file, print the table or JSON."""
+    from swin_umamba.data.image_io import read_image, read_labels
+    from swin_umamba.evaluation.classes import LabelClasses
+    from swin_umamba.evaluation.statistics import label_statistics
+
+    classes = None
+    if args.dataset_json is not None:
+        classes = LabelClasses.from_dataset_json(args.dataset_json)
+    elif args.labels:
+        classes = LabelClasses.from_arguments(args.labels)
+    labels = read_labels(args.mask)
+    image = None if args.image is None else read_image(args.image)
+    statistics = label_statistics(labels, image, classes)
+    if args.output is not None:
+        statistics.write_csv(args.output)
+        logger.info("wrote %s", args.output)
+    print(json.dumps(statistics.to_dict(), indent=2) if args.json else table(statistics))
+    return 0
+
+
+def table(statistics: LabelStatistics) -> str:
+    """Return what is printed: one line for each class."""
+    return "\n".join(aligned([tuple(map(_text, row)) for row in statistics.rows()]))
+
+
+def _text(cell: str | int | float) -> str:
+    if isinstance(cell, float):
+        return "-" if cell != cell else f"{cell:.2f}"
+    return str(cell)

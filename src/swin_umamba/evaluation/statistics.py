@@ -1,0 +1,159 @@
+"""What a label map holds: size, components and intensities of each class."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from swin_umamba.data.image_io import Image, check_same_grid
+from swin_umamba.evaluation.cases import label_values
+from swin_umamba.evaluation.classes import LabelClasses
+from swin_umamba.files import write_text
+
+
+@dataclass(frozen=True)
+class IntensityStatistics:
+    """Intensities of one channel inside one class; ``std`` is that of the population."""
+
+    mean: float
+    std: float
+    min: float
+    max: float
+
+
+@dataclass(frozen=True)
+class ClassStatistics:
+    """Size and intensities of one class in one label map.
+
+    Attributes
+    ----------
+    name
+        Of the class.
+    values
+        Its label values.
+    pixels
+        Number of pixels or voxels.
+    size
+        Volume in mm3 of a volume, area in mm2 of a flat image; pixels of a format that knows no spacing.
+    components
+        Number of connected parts; pixels are neighbours across faces, edges and corners.
+    intensities
+        One for each channel of the image; empty without an image, and for a class that is not there.
+    """
+
+    name: str
+    values: tuple[int, ...]
+    pixels: int
+    size: float
+    components: int
+    intensities: tuple[IntensityStatistics, ...] = ()
+
+
+@dataclass(frozen=True)
+class LabelStatistics:
+    """The statistics of all classes of a label map; ``unit`` is that of their sizes."""
+
+    unit: str
+    channels: int
+    classes: tuple[ClassStatistics, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain data for JSON."""
+        return {"unit": self.unit, "classes": [asdict(each) for each in self.classes]}
+
+    def rows(self) -> list[list[str | int | float]]:
+        """Return the header and a row for each class."""
+        fields = ("mean", "std", "min", "max")
+        channels = [f"_{channel}" if self.channels > 1 else "" for channel in range(self.channels)]
+        header = ["class", "label", "pixels", self.size_name, "components"]
+        rows: list[list[str | int | float]] = [[*header, *(f"{f}{c}" for c in channels for f in fields)]]
+        for each in self.classes:
+            values = [getattr(one, field) for one in each.intensities for field in fields]
+            values += [math.nan] * (len(rows[0]) - len(header) - len(values))
+            label = "+".join(map(str, each.values))
+            rows.append([each.name, label, each.pixels, each.size, each.components, *values])
+        return rows
+
+    @property
+    def size_name(self) -> str:
+        """Column name of the sizes."""
+        return {"mm3": "volume_mm3", "mm2": "area_mm2", "pixels": "area_pixels", "voxels": "volume_voxels"}[
+            self.unit
+        ]
+
+    def write_csv(self, path: str | Path) -> None:
+        """Write the table, atomically; what is not applicable is an empty cell."""
+        table = io.StringIO()
+        writer = csv.writer(table, lineterminator="\n")
+        for row in self.rows():
+            writer.writerow(["" if isinstance(cell, float) and math.isnan(cell) else cell for cell in row])
+        write_text(path, table.getvalue())
+
+
+def label_statistics(
+    labels: Image, image: Image | None = None, classes: LabelClasses | None = None
+) -> LabelStatistics:
+    """Measure every class of a label map.
+
+    Parameters
+    ----------
+    labels
+        One channel of integers; 0 is the background.
+    image
+        The image on the same grid, for the intensities.
+    classes
+        What to measure; without it, every value above 0 in the map is a class.
+
+    Raises
+    ------
+    GeometryError
+        The image lies on another grid.
+    """
+    if image is not None:
+        check_same_grid(labels, image)
+    data = labels.data[0]
+    measured = classes or LabelClasses.from_values(label_values(data))
+    pixel_size = math.prod(labels.spacing)
+    return LabelStatistics(
+        unit=_unit(labels),
+        channels=0 if image is None else image.num_channels,
+        classes=tuple(
+            _class_statistics(name, values, data, pixel_size, image)
+            for name, values in _in_order(measured.values).items()
+        ),
+    )
+
+
+def _in_order(values: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    return dict(sorted(values.items(), key=lambda item: item[1]))
+
+
+def _unit(labels: Image) -> str:
+    flat = len(labels.spatial_shape) == 2
+    if labels.header is None:  # the format holds no spacing in mm
+        return "pixels" if flat else "voxels"
+    return "mm2" if flat else "mm3"
+
+
+def _class_statistics(
+    name: str, values: tuple[int, ...], data: np.ndarray, pixel_size: float, image: Image | None
+) -> ClassStatistics:
+    mask = np.isin(data, values)
+    pixels = int(np.count_nonzero(mask))
+    components = int(ndimage.label(mask, np.ones((3,) * mask.ndim))[1]) if pixels else 0
+    intensities: tuple[IntensityStatistics, ...] = ()
+    if image is not None and pixels:
+        inside = image.data[:, mask].astype(np.float64)
+        intensities = tuple(
+            IntensityStatistics(float(one.mean()), float(one.std()), float(one.min()), float(one.max()))
+            for one in inside
+        )
+    return ClassStatistics(name, values, pixels, pixels * pixel_size, components, intensities)
