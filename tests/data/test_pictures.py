@@ -168,3 +168,9 @@ def test_wrong_suffix(tmp_path: Path, rgb: np.ndarray, suffix: str, other: str) 
     save(tmp_path / f"a{other}", rgb).rename(tmp_path / f"a{suffix}")
     with pytest.raises(DataError, match="not a"):
         read_image(tmp_path / f"a{suffix}")
+
+
+def test_a_size_that_the_file_cannot_hold_is_refused_before_decoding(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png(8000, 8000, 8, 2, bytes(10)))
+    with pytest.raises(DataError, match="192000000 bytes of pixels, which the file does not hold"):
+        read_image(tmp_path / "a.png")

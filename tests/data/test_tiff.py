@@ -159,3 +159,29 @@ def test_size_that_the_file_cannot_hold(tmp_path: Path, volume: np.ndarray) -> N
         tiff.pages[0].tags["ImageLength"].overwrite(100_000)
     with pytest.raises(DataError, match="limit"):
         read_image(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("compression", ["zlib", "lzw", "packbits"])
+def test_compressed_pixels_that_cannot_become_so_many(
+    tmp_path: Path, volume: np.ndarray, compression: str
+) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", volume[0], compression=compression)
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+b") as tiff:
+        for name in ("ImageWidth", "ImageLength", "RowsPerStrip"):
+            tiff.pages[0].tags[name].overwrite(10_000)
+    with pytest.raises(DataError, match="pixels of page 1 are missing"):
+        read_image(tmp_path / "a.tif")
+
+
+def test_no_rows(tmp_path: Path, volume: np.ndarray) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", volume[0])
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+b") as tiff:
+        tiff.pages[0].tags["ImageLength"].overwrite(0)
+    with pytest.raises(DataError, match=r"impossible shape|damaged"):
+        read_image(tmp_path / "a.tif")
+
+
+def test_the_most_compressible_pictures_are_read(tmp_path: Path) -> None:
+    for compression in ("zlib", "lzw", "packbits"):
+        tifffile.imwrite(tmp_path / "a.tif", np.zeros((2000, 2000), np.uint8), compression=compression)
+        assert not read_image(tmp_path / "a.tif").data.any()

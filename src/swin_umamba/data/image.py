@@ -22,6 +22,8 @@ ORIGIN_TOLERANCE_IN_VOXELS = 1e-2
 
 # Larger claims come from damaged or hostile headers, or need cropping before segmentation anyway.
 MAX_VOXELS = 2**30
+# Deflate cannot compress better than this, so a small file that claims more is refused before it is unpacked.
+DEFLATE_MAX_RATIO = 1032
 
 # The world directions of the array axes (z, y, x) of an image without a header.
 _PLAIN_DIRECTION = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))

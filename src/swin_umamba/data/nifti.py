@@ -14,14 +14,12 @@ import numpy as np
 from nibabel import Nifti1Header, Nifti1Image, Nifti2Header, Nifti2Image
 from nibabel.spatialimages import HeaderDataError
 
-from swin_umamba.data.image import MAX_VOXELS, Image
+from swin_umamba.data.image import DEFLATE_MAX_RATIO, MAX_VOXELS, Image
 from swin_umamba.errors import DataError
 
 logger = logging.getLogger(__name__)
 
 GZIP_MAGIC = b"\x1f\x8b"
-# Deflate cannot compress better than this, so a small file that claims more is refused before it is unpacked.
-DEFLATE_MAX_RATIO = 1032
 CHUNK_BYTES = 4 * 2**20
 # Where pixdim and the matrix contradict each other by more than rounding, neither can be trusted.
 SPACING_AGREEMENT = 1e-2

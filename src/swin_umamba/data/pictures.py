@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import struct
 import warnings
 import zlib
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as PillowImage
 
+from swin_umamba.data.image import DEFLATE_MAX_RATIO
 from swin_umamba.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -20,6 +22,8 @@ MAX_PIXELS = 2**27
 
 FORMAT_OF_SUFFIX = {".png": "PNG", ".bmp": "BMP", ".jpg": "JPEG", ".jpeg": "JPEG"}
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+# Values of a pixel for each colour type of PNG.
+_PNG_VALUES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _COLOUR_MODES = {"RGB": "RGB", "RGBA": "RGBA", "RGBX": "RGB", "P": "RGBA", "PA": "RGBA"}
 _GREY_MODES = ("1", "L", "I;16", "I;16B", "I", "F")
 _DAMAGED = "copy or download the file again; it is damaged"
@@ -149,6 +153,8 @@ def _check_png(path: Path, content: bytes) -> int | None:
             )
         if kind == b"IHDR" and length == 13:
             depth, colour_type = content[position + 16], content[position + 17]
+            width, height = struct.unpack_from(">II", content, position + 8)
+            _check_claim(path, width, height, depth * _PNG_VALUES.get(colour_type, 1), len(content))
         position = end
     if depth == 16 and colour_type != 0:
         raise DataError(
@@ -157,6 +163,18 @@ def _check_png(path: Path, content: bytes) -> int | None:
             cure="save it as TIFF, or each channel as its own 16-bit grey PNG",
         )
     return depth if colour_type == 0 else None
+
+
+def _check_claim(path: Path, width: int, height: int, bits: int, file_bytes: int) -> None:
+    """Refuse a PNG picture that its file cannot hold, before Pillow takes memory for it."""
+    check_pixels(path, width * height)
+    claimed = height * (width * bits // 8)
+    if claimed > DEFLATE_MAX_RATIO * file_bytes:
+        raise DataError(
+            f"the header describes {claimed} bytes of pixels, which the file does not hold",
+            where=path,
+            cure=_DAMAGED,
+        )
 
 
 def picture_bytes(labels: np.ndarray, suffix: str) -> bytes:

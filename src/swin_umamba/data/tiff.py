@@ -12,13 +12,16 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from swin_umamba.data.image import MAX_VOXELS
+from swin_umamba.data.image import DEFLATE_MAX_RATIO, MAX_VOXELS
 from swin_umamba.data.pictures import check_pixels, drop_alpha
 from swin_umamba.errors import DataError
 
 # Pages are the slices of a volume whatever tifffile calls their axis; time and position are not.
 _SLICE_AXES = "ZQI"
 _MINISBLACK, _RGB, _PALETTE, _YCBCR = 1, 2, 3, 6
+# How many bytes one stored byte can become, for each compression where that is bounded: none, LZW (12 bits for
+# strings of up to 4096 bytes), deflate under both of its numbers, and PackBits.
+_MAX_RATIO = {1: 1, 5: 2731, 8: DEFLATE_MAX_RATIO, 32946: DEFLATE_MAX_RATIO, 32773: 64}
 _DAMAGED = "copy or download the file again; it is damaged"
 
 
@@ -77,6 +80,8 @@ def _check_layout(path: Path, tiff: tifffile.TiffFile) -> tuple[tifffile.TiffPag
         )
     series = tiff.series[0]
     page = series.keyframe
+    if math.prod(series.shape) == 0:
+        raise DataError(f"the file claims the impossible shape {series.shape}", where=path, cure=_DAMAGED)
     if math.prod(series.shape) > MAX_VOXELS:
         raise DataError(
             f"the file claims {math.prod(series.shape)} values; the limit is {MAX_VOXELS}",
@@ -91,6 +96,7 @@ def _check_layout(path: Path, tiff: tifffile.TiffFile) -> tuple[tifffile.TiffPag
             cure="convert the image to RGB or grey (black is 0)",
         )
     file_bytes = tiff.filehandle.size
+    ratio = _MAX_RATIO.get(int(page.compression))
     for number, each in enumerate(series.pages):
         segments = list(zip(each.dataoffsets, each.databytecounts, strict=True))
         stored = sum(each.databytecounts)
@@ -98,7 +104,7 @@ def _check_layout(path: Path, tiff: tifffile.TiffFile) -> tuple[tifffile.TiffPag
         if (
             len(segments) < math.prod(page.chunked)
             or any(count < 1 or offset + count > file_bytes for offset, count in segments)
-            or (page.compression == 1 and 8 * stored < math.prod(page.shape) * page.bitspersample)
+            or (ratio is not None and 8 * stored * ratio < math.prod(page.shape) * page.bitspersample)
         ):
             raise DataError(f"pixels of page {number + 1} are missing", where=path, cure=_DAMAGED)
     return page, series.axes
