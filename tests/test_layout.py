@@ -31,6 +31,7 @@ FLOOR_OF = {
     "inference": 7,
     "compare": 8,
     "recipes": 8,
+    "summary": 8,
     "cli": 9,
 }
 MODULES = sorted(path for path in SOURCE.rglob("*.py") if path.parent != SOURCE)

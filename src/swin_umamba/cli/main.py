@@ -30,6 +30,7 @@ VERBS = (
     "compare",
     "reproduce",
     "weights",
+    "report",
     "preview",
     "statistics",
     "doctor",

@@ -1,0 +1,67 @@
+"""``swin-umamba report``: one HTML file that shows a training or an evaluation."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from swin_umamba.errors import UsageError
+
+HELP = "show a training or an evaluation in one HTML file: curves, scores, cases, what failed"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this verb."""
+    parser.add_argument(
+        "folder",
+        type=Path,
+        metavar="RUN_OR_FOLDER",
+        help="model folder, fold folder, or folder with the metrics.json of evaluate or with label maps",
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("report.html"), help="file to write (default: report.html)"
+    )
+    for name, meaning in (
+        ("predictions", "folder of predicted label maps (default: the validation, or looked for)"),
+        ("references", "folder of true label maps (default: looked for)"),
+        ("images", "folder of images (default: looked for beside the true label maps)"),
+    ):
+        parser.add_argument(f"--{name}", type=Path, metavar="DIR", help=meaning)
+    parser.add_argument("--metrics", type=Path, metavar="FILE", help="metrics.json of evaluate, to be shown")
+    parser.add_argument("--dataset-json", type=Path, metavar="FILE", help="class names (default: looked for)")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace an existing report; else that is an error"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the report and say where it is and what it lacks."""
+    if args.output.exists() and not args.overwrite:
+        raise UsageError(
+            "the file is there already", where=args.output, cure="give another name with -o, or --overwrite"
+        )
+    from swin_umamba.files import check_output_folder, write_text
+
+    check_output_folder(args.output.absolute().parent)
+    from swin_umamba.report.html import report_html
+    from swin_umamba.summary.collect import Sources, collect_report
+
+    sources = Sources(args.metrics, args.predictions, args.references, args.images, args.dataset_json)
+    report = collect_report(args.folder, sources)
+    page = report_html(report)
+    write_text(args.output, page)
+    if args.json:
+        result = {
+            "output": str(args.output),
+            "bytes": len(page.encode()),
+            "cases_shown": [case.name for case in report.cases],
+            "failures": dict(report.failures),
+            "missing": list(report.missing),
+        }
+        print(json.dumps(result, indent=2))
+    else:
+        print(f"wrote {args.output} ({len(page.encode()) / 2**20:.1f} MiB, {len(report.cases)} cases shown)")
+        for each in report.missing:
+            print(f"not in it: {each}")
+    return 0

@@ -1,0 +1,176 @@
+"""What a report shows, as plain data: whoever collects it knows the files, the report knows only this."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A table of names and values under a heading."""
+
+    heading: str
+    rows: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class TrainingCurves:
+    """What a training logged; NaN where it has no number.
+
+    Attributes
+    ----------
+    name
+        Of the training, such as its fold.
+    train_loss, validation_loss, learning_rate, seconds
+        One number for each epoch.
+    pseudo_dice
+        Class name to one number for each epoch.
+    mean_pseudo_dice
+        The moving average over epochs of the mean over classes.
+    """
+
+    name: str
+    train_loss: tuple[float, ...]
+    validation_loss: tuple[float, ...]
+    learning_rate: tuple[float, ...]
+    seconds: tuple[float, ...]
+    pseudo_dice: Mapping[str, tuple[float, ...]]
+    mean_pseudo_dice: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of cases.
+
+    Attributes
+    ----------
+    heading
+        What was scored.
+    metrics
+        Names, the first is the one that cases are ranked by.
+    class_names, cases
+        Names.
+    values
+        (cases, classes, metrics), NaN where a class is not applicable.
+    notes
+        Remarks on how they came about.
+    """
+
+    heading: str
+    metrics: tuple[str, ...]
+    class_names: tuple[str, ...]
+    cases: tuple[str, ...]
+    values: np.ndarray
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SummaryRow:
+    """Mean and 95 % interval (None where there is none) of each metric of a class."""
+
+    name: str
+    num_cases: int
+    means: tuple[float, ...]
+    intervals: tuple[tuple[float, float] | None, ...]
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One picture of a case.
+
+    Attributes
+    ----------
+    index
+        Of the slice in its volume; 0 of a flat image.
+    image
+        uint8, (y, x, 3).
+    truth, prediction
+        Label values, (y, x); None if there is no such file.
+    """
+
+    index: int
+    image: np.ndarray
+    truth: np.ndarray | None
+    prediction: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class CasePictures:
+    """A case to look at.
+
+    Attributes
+    ----------
+    name
+        Of the case.
+    rank
+        Why it is shown: ``worst``, ``median`` or ``best``.
+    score
+        Its score as text.
+    slices
+        In order; several of a volume.
+    aspect
+        Height of a pixel divided by its width.
+    note
+        What was left out or made smaller.
+    """
+
+    name: str
+    rank: str
+    score: str
+    slices: tuple[Slice, ...]
+    aspect: float = 1.0
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Pixels of each true class (rows) by predicted class (columns); row and column 0 are the background."""
+
+    names: tuple[str, ...]
+    counts: np.ndarray
+    num_cases: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that a report shows; what is empty is left out, and ``missing`` says why.
+
+    Attributes
+    ----------
+    title, subtitle
+        Of the page.
+    classes
+        Class name to label value, which decides its colour.
+    facts
+        Tables of what was trained on what, and with what.
+    curves
+        One for each training.
+    scores
+        Scores, and the summary of each class.
+    cases
+        Cases to look at, worst first.
+    confusion
+        Confusion matrix.
+    failures
+        What failed, and why.
+    missing
+        What the report could not show, and how to add it.
+    notes
+        What bounds the report.
+    """
+
+    title: str
+    subtitle: str = ""
+    classes: Mapping[str, int] = field(default_factory=dict)
+    facts: tuple[Facts, ...] = ()
+    curves: tuple[TrainingCurves, ...] = ()
+    scores: Scores | None = None
+    summary: tuple[SummaryRow, ...] = ()
+    cases: tuple[CasePictures, ...] = ()
+    confusion: Confusion | None = None
+    failures: tuple[tuple[str, str], ...] = ()
+    missing: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,88 @@
+"""The frame of a chart as inline SVG: scales, ticks, grid and labels."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from html import escape
+
+WIDTH, HEIGHT = 520, 260
+LEFT, RIGHT, TOP, BOTTOM = 62, 96, 30, 42
+MAX_TICKS = 6
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A linear map from values to positions."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        """Return the position of a value."""
+        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
+
+    @classmethod
+    def around(cls, values: list[float], start: float, end: float) -> Scale:
+        """Return a scale that holds all values, whose ends are ticks."""
+        low, high = (min(values), max(values)) if values else (0.0, 1.0)
+        if high - low <= 1e-9 * max(abs(low), abs(high), 1e-300):
+            low, high = (low - abs(low) / 2, high + abs(high) / 2) if low else (-1.0, 1.0)
+        step = tick_step(high - low)
+        return cls(math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step, start, end)
+
+    def ticks(self) -> list[float]:
+        """Return round values from end to end."""
+        step = tick_step(self.high - self.low)
+        first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
+        return [number * step for number in range(first, last + 1)]
+
+
+def tick_step(extent: float) -> float:
+    """Return the smallest of 1, 2 and 5 times a power of ten that gives at most ``MAX_TICKS`` steps."""
+    power = 10.0 ** math.floor(math.log10(extent / MAX_TICKS))
+    return next(
+        factor * power for factor in (1, 2, 5, 10) if factor * power * MAX_TICKS >= extent * (1 - 1e-9)
+    )
+
+
+def number(value: float) -> str:
+    """Return a number for a tick."""
+    return f"{value:.4g}"
+
+
+def text(x: float, y: float, content: str, *, anchor: str = "middle", css: str = "") -> str:
+    """Return a text element; the content is escaped."""
+    attribute = f' class="{css}"' if css else ""
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{attribute}>{escape(content)}</text>'
+
+
+def frame(
+    title: str, x_label: str, y: Scale, x_ticks: list[tuple[float, str]], *, right: float = WIDTH - RIGHT
+) -> list[str]:
+    """Return grid lines, tick labels and titles of a chart."""
+    parts = [text(LEFT, 16, title, anchor="start", css="chart-title")]
+    bottom = HEIGHT - BOTTOM
+    for value in y.ticks():
+        position = y(value)
+        parts.append(f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{position:.1f}" y2="{position:.1f}"/>')
+        parts.append(text(LEFT - 6, position + 4, number(value), anchor="end"))
+    for place, label in x_ticks:
+        parts.append(text(place, bottom + 16, label))
+    parts.append(text((LEFT + right) / 2, HEIGHT - 8, x_label))
+    return parts
+
+
+def document(title: str, description: str, parts: list[str]) -> str:
+    """Return an SVG element that tells readers of its text what it shows."""
+    return (
+        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'aria-label="{escape(f"{title}. {description}")}">{"".join(parts)}</svg>'
+    )
+
+
+def colour_text(colour: tuple[int, int, int] | None) -> str:
+    """Return a colour for CSS; None is the colour of the page's text."""
+    return "currentColor" if colour is None else "#{:02x}{:02x}{:02x}".format(*colour)

@@ -1,0 +1,1 @@
+"""What a run or an evaluation left behind, collected for a report."""

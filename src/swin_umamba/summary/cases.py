@@ -1,0 +1,154 @@
+"""The cases of a report: their files, which of them to look at, their pictures and the confusion matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image as PillowImage
+
+from swin_umamba.data.image_io import Image, check_same_grid, image_stem, list_images, read_case, read_labels
+from swin_umamba.errors import DataError
+from swin_umamba.inference.cases import find_cases
+from swin_umamba.progress import progress
+from swin_umamba.report.contents import CasePictures, Confusion, Scores, Slice
+from swin_umamba.report.overlay import to_rgb
+
+# Bounds of a report that opens in a browser and goes through a mail.
+CASES_OF_A_RANK = 2
+MAX_SLICES = 16
+FLAT_SIDE, VOLUME_SIDE = 384, 256
+MAX_CONFUSION_CASES = 100
+MAX_CONFUSION_CLASSES = 20
+
+
+@dataclass(frozen=True)
+class CaseFiles:
+    """Files by case name."""
+
+    predictions: Mapping[str, Path] = field(default_factory=dict)
+    references: Mapping[str, Path] = field(default_factory=dict)
+    images: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+
+
+def find_files(
+    predictions: Path | None, references: Path | None, images: Path | None, num_channels: int
+) -> CaseFiles:
+    """Return the files of folders, of which any may be None."""
+    return CaseFiles(
+        {} if predictions is None else {image_stem(path): path for path in list_images(predictions)},
+        {} if references is None else {image_stem(path): path for path in list_images(references)},
+        {} if images is None else {case.name: case.files for case in find_cases(images, num_channels)},
+    )
+
+
+def chosen_cases(scores: Scores | None, files: CaseFiles) -> list[tuple[str, str, str]]:
+    """Return (case, rank, score) of the worst, median and best cases by their mean of the first metric.
+
+    Without scores these are the first cases, of the rank ``case``.
+    """
+    if scores is None or not scores.metrics:
+        names = sorted(files.predictions or files.references)
+        return [(name, "case", "") for name in names[: 3 * CASES_OF_A_RANK]]
+    means = {}
+    for case, values in zip(scores.cases, scores.values[:, :, 0], strict=True):
+        if not np.isnan(values).all():
+            means[case] = float(np.nanmean(values))
+    descending = scores.metrics[0].startswith("HD95")
+    order = sorted(means, key=lambda case: (-means[case] if descending else means[case], case))
+    middle = max(0, (len(order) - CASES_OF_A_RANK) // 2)
+    ranks: dict[str, str] = {}
+    for rank, part in (
+        ("worst", order[:CASES_OF_A_RANK]),
+        ("best", order[::-1][:CASES_OF_A_RANK][::-1]),
+        ("median", order[middle : middle + CASES_OF_A_RANK]),
+    ):
+        for case in part:
+            ranks.setdefault(case, rank)
+    return [(case, ranks[case], f"{scores.metrics[0]} {means[case]:.4f}") for case in order if case in ranks]
+
+
+def case_pictures(name: str, rank: str, score: str, files: CaseFiles) -> CasePictures:
+    """Read a case and make its pictures smaller where they are large.
+
+    Raises
+    ------
+    DataError
+        A file is missing, damaged or on another grid.
+    """
+    if name not in files.images:
+        raise DataError("there is no image of this case", where=name, cure="give its folder with --images")
+    image = read_case(files.images[name], nonfinite="zero")
+    maps: dict[str, np.ndarray] = {}
+    for kind, paths in (("truth", files.references), ("prediction", files.predictions)):
+        if name in paths:
+            labels = read_labels(paths[name])
+            check_same_grid(image, labels)
+            maps[kind] = labels.data[0]
+    flat = len(image.spatial_shape) == 2
+    indices = [0] if flat else shown_slices(list(maps.values()), image.spatial_shape[0])
+    side = FLAT_SIDE if flat else VOLUME_SIDE
+    scale = min(1.0, side / max(image.spatial_shape[-2:]))
+    size = tuple(max(1, round(extent * scale)) for extent in image.spatial_shape[-2:])
+    notes = []
+    if scale < 1:
+        notes.append(f"shown at {scale:.0%} of {image.spatial_shape[-1]} × {image.spatial_shape[-2]} pixels")
+    if not flat and len(indices) < image.spatial_shape[0]:
+        notes.append(f"{len(indices)} of {image.spatial_shape[0]} slices")
+    pictures = [_slice(image, maps, None if flat else index, (size[0], size[1])) for index in indices]
+    aspect = image.spacing[-2] / image.spacing[-1]
+    return CasePictures(name, rank, score, tuple(pictures), aspect, "; ".join(notes))
+
+
+def shown_slices(maps: Sequence[np.ndarray], depth: int) -> list[int]:
+    """Return up to ``MAX_SLICES`` slices, evenly from the first to the last that has a label in any map."""
+    labelled = np.zeros(depth, bool)
+    for labels in maps:
+        labelled |= labels.any(axis=(1, 2))
+    where = np.flatnonzero(labelled)
+    first, last = (int(where[0]), int(where[-1])) if len(where) else (0, depth - 1)
+    return np.unique(np.linspace(first, last, min(MAX_SLICES, last - first + 1)).round().astype(int)).tolist()
+
+
+def confusion_matrix(
+    files: CaseFiles, names: Mapping[int, str], failures: list[tuple[str, str]]
+) -> Confusion | None:
+    """Count the pixels of true by predicted classes; cases that cannot be read go to ``failures``.
+
+    None if there is no case with both label maps, or there are too many classes for a table.
+    """
+    cases = sorted(files.predictions.keys() & files.references.keys())[:MAX_CONFUSION_CASES]
+    values = [0, *sorted(names)]
+    if not cases or len(values) > MAX_CONFUSION_CLASSES:
+        return None
+    counts = np.zeros((len(values), len(values)), np.int64)
+    used = 0
+    for case in progress(cases, "counting", total=len(cases)):
+        try:
+            truth, found = read_labels(files.references[case]), read_labels(files.predictions[case])
+            check_same_grid(truth, found)
+        except DataError as error:
+            if case not in dict(failures):
+                failures.append((case, str(error)))
+            continue
+        known = np.isin(truth.data, values) & np.isin(found.data, values)
+        rows, columns = (np.searchsorted(values, each.data[known]) for each in (truth, found))
+        counts += np.bincount(rows * len(values) + columns, minlength=len(values) ** 2).reshape(counts.shape)
+        used += 1
+    return Confusion(("background", *(names[value] for value in values[1:])), counts, used)
+
+
+def _slice(image: Image, maps: Mapping[str, np.ndarray], index: int | None, size: tuple[int, int]) -> Slice:
+    data = image.data if index is None else image.data[:, index]
+    picture = PillowImage.fromarray(to_rgb(data)).resize(size[::-1], PillowImage.Resampling.LANCZOS)
+    labels = {
+        kind: np.asarray(
+            PillowImage.fromarray((each if index is None else each[index]).astype(np.int32)).resize(
+                size[::-1], PillowImage.Resampling.NEAREST
+            )
+        )
+        for kind, each in maps.items()
+    }
+    return Slice(index or 0, np.asarray(picture), labels.get("truth"), labels.get("prediction"))

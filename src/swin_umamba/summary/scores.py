@@ -1,0 +1,213 @@
+"""Scores as files hold them: our ``metrics.json``, nnU-Net's ``summary.json``; and their intervals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import bootstrap
+
+from swin_umamba.errors import DataError
+from swin_umamba.report.contents import Scores, SummaryRow
+
+METRIC_NAMES = {"dice": "Dice", "nsd": "NSD", "hd95": "HD95", "f1": "F1 (IoU 0.5)"}
+PREFERRED_FORM = "corrected"
+REPLICATES = 2000
+LEVEL = 0.95
+LARGEST_JSON = 256 * 2**20
+MEAN_OF_CLASSES = "mean of classes"
+
+
+@dataclass(frozen=True)
+class ScoresFile:
+    """Scores, and the cases that have none with the reasons."""
+
+    scores: Scores
+    failures: tuple[tuple[str, str], ...]
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises
+    ------
+    DataError
+        The file cannot be read, is far too large or holds something else.
+    """
+    try:
+        if path.stat().st_size > LARGEST_JSON:
+            raise ValueError(f"it has {path.stat().st_size} bytes")
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"the file cannot be read: {error}", where=path, cure="write it anew") from error
+    if not isinstance(content, dict):
+        raise DataError("the file holds no JSON object", where=path, cure="write it anew")
+    return content
+
+
+def scores_of_evaluation(content: Mapping[str, Any], *, where: Path) -> ScoresFile:
+    """Take the scores from what ``evaluate`` writes as ``metrics.json``, with or without a protocol.
+
+    Raises
+    ------
+    DataError
+        The content is not of that form.
+    """
+    try:
+        notes = []
+        part = content
+        heading = "Evaluation"
+        if "forms" in content:
+            forms = content["forms"]
+            form = PREFERRED_FORM if PREFERRED_FORM in forms else next(iter(forms))
+            part, heading = forms[form], f"Protocol {content['protocol']}, {form}"
+        elif "tolerance_mm" in content:
+            tolerance = float(content["tolerance_mm"])
+            notes.append(f"HD95 and the NSD's tolerance of {tolerance:g} are in mm; in pixels for pictures.")
+        scores = _scores(heading, part["cases"], METRIC_NAMES, list(part["classes"]), tuple(notes))
+        missing = [(str(case), "it has no prediction; scored as if empty") for case in content["missing"]]
+        failed = [(str(case), str(why)) for case, why in dict(content["failed"]).items()]
+    except (KeyError, TypeError, ValueError, AttributeError, StopIteration) as error:
+        raise DataError(
+            "this is no result of an evaluation",
+            where=where,
+            cure="write it with: swin-umamba evaluate PREDICTIONS REFERENCES -o FOLDER",
+        ) from error
+    return ScoresFile(scores, (*failed, *missing))
+
+
+def scores_of_validation(content: Mapping[str, Any], names: Mapping[str, str], *, where: Path) -> Scores:
+    """Take the scores from nnU-Net's ``summary.json`` of a validation.
+
+    Parameters
+    ----------
+    content
+        Of the file.
+    names
+        Class names by the text that the file has for their label values, such as ``1`` or ``(1, 2)``.
+    where
+        The file, for errors.
+    """
+    try:
+        cases = {
+            Path(str(case["prediction_file"])).name.split(".")[0]: {
+                names.get(value, value): scores for value, scores in case["metrics"].items()
+            }
+            for case in content["metric_per_case"]
+        }
+        classes = [names.get(value, value) for value in content["mean"]]
+        return _scores("Validation", cases, {"Dice": "Dice", "IoU": "IoU"}, classes, ())
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(
+            "this is no summary of a validation", where=where, cure="validate the fold anew"
+        ) from error
+
+
+def joined(parts: Sequence[Scores]) -> Scores:
+    """Return the scores of all cases of validations of the same classes and metrics.
+
+    Raises
+    ------
+    DataError
+        They are of different classes or metrics.
+    """
+    first = parts[0]
+    if any((each.class_names, each.metrics) != (first.class_names, first.metrics) for each in parts):
+        raise DataError("the folds were validated with different classes", cure="report each fold by itself")
+    return Scores(
+        first.heading,
+        first.metrics,
+        first.class_names,
+        tuple(case for each in parts for case in each.cases),
+        np.concatenate([each.values for each in parts]),
+        first.notes,
+    )
+
+
+def _scores(
+    heading: str,
+    cases: Mapping[str, Mapping[str, Mapping[str, Any]]],
+    metric_names: Mapping[str, str],
+    classes: Sequence[str],
+    notes: tuple[str, ...],
+) -> Scores:
+    found = {metric for scores in cases.values() for each in scores.values() for metric in each}
+    metrics = [metric for metric in metric_names if metric in found]
+    metrics += [] if metrics else sorted(found)
+    values = np.full((len(cases), len(classes), len(metrics)), np.nan)
+    for row, scores in enumerate(cases.values()):
+        for column, name in enumerate(classes):
+            for layer, metric in enumerate(metrics):
+                value = scores.get(name, {}).get(metric)
+                values[row, column, layer] = np.nan if value is None else float(value)
+    return Scores(
+        heading,
+        tuple(metric_names.get(metric, metric) for metric in metrics),
+        tuple(classes),
+        tuple(cases),
+        values,
+        notes,
+    )
+
+
+def summarize(scores: Scores) -> tuple[SummaryRow, ...]:
+    """Return the mean and the bootstrap interval of each class and metric, then of the mean of classes."""
+    rows = [_row(name, scores.values[:, [column]]) for column, name in enumerate(scores.class_names)]
+    if len(scores.class_names) > 1:
+        rows.append(_row(MEAN_OF_CLASSES, scores.values))
+    return tuple(rows)
+
+
+def _row(name: str, values: np.ndarray) -> SummaryRow:
+    """Summarize (cases, classes, metrics)."""
+    layers = range(values.shape[2])
+    applicable = int((~np.isnan(values)).any(axis=(1, 2)).sum()) if values.size else 0
+    return SummaryRow(
+        name,
+        applicable,
+        tuple(float(mean_over_classes(values[None, :, :, layer])[0]) for layer in layers),
+        tuple(mean_interval(values[:, :, layer]) for layer in layers),
+    )
+
+
+def mean_over_classes(values: np.ndarray) -> np.ndarray:
+    """Return the mean over classes of the mean over applicable cases of (samples, cases, classes)."""
+    there = ~np.isnan(values)
+    counts = there.sum(axis=1)
+    means = np.where(there, values, 0).sum(axis=1) / np.maximum(counts, 1)
+    classes = (counts > 0).sum(axis=1)
+    sums = np.where(counts > 0, means, 0).sum(axis=1)
+    return np.where(classes > 0, sums / np.maximum(classes, 1), np.nan)
+
+
+def mean_interval(values: np.ndarray) -> tuple[float, float] | None:
+    """Return the 95 % percentile interval of a bootstrap over cases; values are (cases, classes).
+
+    The classes of a case are drawn together. None for fewer than two cases in which any class is applicable.
+
+    References
+    ----------
+    Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
+    """
+    values = values[~np.isnan(values).all(axis=1)]
+    if len(values) < 2:
+        return None
+    result = bootstrap(
+        (np.arange(len(values)),),
+        lambda drawn, axis: (
+            mean_over_classes(values[np.atleast_2d(drawn)])
+            if drawn.ndim > 1
+            else mean_over_classes(values[drawn][None])[0]
+        ),
+        n_resamples=REPLICATES,
+        batch=200,
+        vectorized=True,
+        confidence_level=LEVEL,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    )
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)
