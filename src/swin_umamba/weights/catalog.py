@@ -79,8 +79,8 @@ CATALOG: Mapping[str, WeightsRecord] = {
             mean=_MEAN,
             std=_STD,
             note="The release asset, ImageNet top-1 82.2 % at 224 x 224. It was first released under the tag "
-            "#20240218, which has been moved. Its authors publish no hash: size and SHA-256 are those that "
-            "two independent users of this address have published.",
+            "#20240218, which has been moved. Its authors publish neither hash nor size: the SHA-256 was "
+            "published by two independent users of this address, the size by one of them.",
         ),
         WeightsRecord(
             name="vmamba_tiny_e292",
