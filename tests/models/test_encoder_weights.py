@@ -142,3 +142,13 @@ def test_names_in_a_file_cannot_write_to_the_terminal(tmp_path: Path) -> None:
     fits = fits_of(tmp_path / "model.pth")
     assert all("\x1b" not in how for how in fits.values())
     assert any("[2J" in how for how in fits.values())
+
+
+def test_a_few_bytes_that_claim_to_be_gigabytes_are_refused(tmp_path: Path) -> None:
+    huge = vmamba_classifier((1, 1, 1, 1), (16384,) * 4)
+    torch.save({"model": huge}, tmp_path / "huge.pth")
+    assert (tmp_path / "huge.pth").stat().st_size < 100_000
+    with pytest.raises(CheckpointError, match=r"claim [\d,]{13,} values"):
+        convert_file(tmp_path / "huge.pth", tmp_path / "out.safetensors", "swin_umamba_d", 3)
+    assert all("values" in how for how in fits_of(tmp_path / "huge.pth").values())
+    assert not (tmp_path / "out.safetensors").exists()

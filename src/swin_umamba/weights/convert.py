@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 ENCODER = "vssm_encoder."
 PATCH_EMBED = "patch_embed."
 PROJECTION = PATCH_EMBED + "proj.weight"
+MOST_VALUES = 2**28
+"""Ten times what VMamba-Tiny has. One stored value can stand for any number of them in a hostile file."""
 PATCH_SIZE = 4
 """Edge of the patches that the classifier embeds."""
 
@@ -125,7 +127,8 @@ def find_state_dict(checkpoint: Mapping[str, Any], path: str | Path) -> dict[str
     Raises
     ------
     CheckpointError
-        If there is no state dict, or the file is a segmentation checkpoint of nnU-Net.
+        If there is no state dict, or the file is a segmentation checkpoint of nnU-Net, or the state of a
+        pretraining.
     """
     if "network_weights" in checkpoint:
         raise CheckpointError(
@@ -133,6 +136,12 @@ def find_state_dict(checkpoint: Mapping[str, Any], path: str | Path) -> dict[str
             where=path,
             cure="to fine-tune from it: swin-umamba train --pretrained FILE; to predict with it: "
             "swin-umamba predict -m FILE",
+        )
+    if isinstance(checkpoint.get("pretraining"), Mapping):
+        raise CheckpointError(
+            "this is the state that swin-umamba pretrain --continue goes on from, not the weights it made",
+            where=path,
+            cure="give backbone.pth, which lies beside it",
         )
     state_dict = checkpoint.get("model", checkpoint)
     if not isinstance(state_dict, Mapping) or not state_dict:
@@ -180,7 +189,7 @@ def convert_imagenet_weights(
     ------
     CheckpointError
         If a name or shape cannot be explained, a tensor that the encoder needs is not there, or holds NaN or
-        infinity.
+        infinity, or there are more than ``MOST_VALUES`` values.
 
     Notes
     -----
@@ -189,6 +198,12 @@ def convert_imagenet_weights(
     channels. Swin-UMamba embeds its stem instead of the image and starts with a new patch embedding,
     except for the bias of its norm (see ``_reason_to_skip``).
     """
+    if (values := sum(tensor.numel() for tensor in source.values())) > MOST_VALUES:
+        raise CheckpointError(
+            f"the file's tensors claim {values:,} values, far more than VMamba-Tiny has",
+            where=path,
+            cure=_GET_THE_RIGHT_FILE,
+        )
     ours = bool(source) and all(key.startswith(ENCODER) for key in source)
     renamed = _to_first_spelling(source, path, [*_OUR_SPELLING, *_NEW_SPELLING] if ours else _NEW_SPELLING)
     converted: dict[str, Tensor] = {}
