@@ -152,6 +152,16 @@ def test_what_a_folder_means(trained: dict[str, Path], tmp_path: Path) -> None:
         locate_pretrained(tmp_path / "nothing")
 
 
+def test_the_folder_of_a_pretraining_means_its_backbone(planned_dataset: Dataset, tmp_path: Path) -> None:
+    state = tmp_path / "checkpoint_latest.pth"
+    save_checkpoint(state, {"pretraining": {"network": {}}})
+    trainer = make_trainer(planned_dataset, DAGGER, pretrained=str(state))
+    with pytest.raises(CheckpointError, match=r"pretrain --continue(.|\n)*give backbone\.pth"):
+        trainer.initialize()
+    save_checkpoint(tmp_path / "backbone.pth", {"model": {}})
+    assert locate_pretrained(tmp_path) == tmp_path / "backbone.pth"
+
+
 def test_a_name_of_the_catalogue_is_looked_for_in_the_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -75,7 +75,7 @@ def test_other_spellings_and_forms(tmp_path: Path, classifier: dict[str, torch.T
             "VMamba of a newer architecture, which cannot be used",
             None,
         ),
-        ({"pretraining": {"network": {"a": torch.ones(1)}}}, "state of an unfinished pretraining", None),
+        ({"pretraining": {"network": {"a": torch.ones(1)}}}, "state of a pretraining, to go on from", None),
         ({"conv1.weight": torch.ones(1)}, "state dict of a network that is not ours", None),
         ({"epoch": 3}, "a file without weights", None),
         ({"model": {}}, "a file without weights", None),

@@ -22,6 +22,8 @@ from swin_umamba.weights.fine_tune import (
     is_segmentation_checkpoint,
 )
 
+_BACKBONE = "backbone.pth"
+"""What ``swin-umamba pretrain`` writes beside the state that it goes on from."""
 _STOCK_LOADER = "load_pretrained_weights"
 # Where the code of nnUNetv2_train may live: imported, run with ``python -m``, or in a process spawned so.
 _STOCK_COMMANDS = ("nnunetv2.run.run_training", "__main__", "__mp_main__")
@@ -33,9 +35,10 @@ def locate_pretrained(given: str | Path) -> Path:
     Parameters
     ----------
     given
-        A file, a model folder with one trained fold, a fold folder, or a name of the catalogue of ImageNet
-        weights. Of a folder it is the final checkpoint, or the first there is of latest, best and the kept
-        ones. What the catalogue names is downloaded unless it is in the cache.
+        A file, a model folder with one trained fold, a fold folder, the output folder of a pretraining, or
+        a name of the catalogue of ImageNet weights. Of a folder it is the backbone of the pretraining, the
+        final checkpoint, or the first there is of latest, best and the kept ones. What the catalogue names
+        is downloaded unless it is in the cache.
 
     Raises
     ------
@@ -151,6 +154,8 @@ class _Loader:
 
 
 def _checkpoint_in(folder: Path) -> Path:
+    if (folder / _BACKBONE).is_file():
+        return folder / _BACKBONE
     folds = [fold for fold in sorted(folder.glob("fold_*")) if existing_checkpoints(fold)]
     if len(folds) > 1:
         raise UsageError(
@@ -163,7 +168,8 @@ def _checkpoint_in(folder: Path) -> Path:
         raise CheckpointError(
             "the folder holds no checkpoint to start from",
             where=folder,
-            cure="give a model folder TRAINER__PLANS__2d, a fold folder, or a checkpoint file",
+            cure="give a model folder TRAINER__PLANS__2d, a fold folder, the output folder of a pretraining, "
+            "or a checkpoint file",
         )
     return checkpoints[0]
 

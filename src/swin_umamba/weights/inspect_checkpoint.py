@@ -110,7 +110,7 @@ def _kind(weights: Mapping[str, Tensor], origin: str) -> tuple[str, str | None]:
         of = f"of {network}" if network else "of a network that is not ours"
         return f"training checkpoint of nnU-Net {of}", "segmentation" if network else None
     if origin == "pretraining":
-        return "state of an unfinished pretraining; the weights to use are in backbone.pth beside it", None
+        return "state of a pretraining, to go on from; the weights to use are in backbone.pth beside it", None
     if network:
         form = "trained model in one file" if origin == "fold" else "state dict"
         return f"{form} of {network}", "segmentation"
