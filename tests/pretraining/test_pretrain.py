@@ -167,6 +167,27 @@ def test_a_payload_in_the_checkpoint_does_not_run(textures: Path, tmp_path: Path
         pretrain(textures, tmp_path, continue_training=True)
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"optimizer": 5},
+        {"epoch": float("inf")},
+        {"epoch": -1},
+        {"epoch": 10**30},
+        {"best_top1": float("nan")},
+    ],
+)
+def test_a_damaged_state_is_refused(
+    textures: Path, tmp_path: Path, recipe: dict[str, Any], damage: dict[str, Any]
+) -> None:
+    options = recipe | {"epochs": 1}
+    pretrain(textures, tmp_path, **options)
+    state = load_checkpoint(tmp_path / CHECKPOINT)[STATE]
+    save_checkpoint(tmp_path / CHECKPOINT, {STATE: state | damage})
+    with pytest.raises(CheckpointError, match="does not fit this run"):
+        pretrain(textures, tmp_path, continue_training=True, **options)
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_damaged_picture_is_named(
     textures: Path, tmp_path: Path, recipe: dict[str, Any], workers: int

@@ -200,7 +200,9 @@ class PretrainingRun:
             self.optimizer.load_state_dict(state["optimizer"])
             self.scaler.load_state_dict(state["scaler"])
             self.epoch, self.best_top1 = int(state["epoch"]), float(state["best_top1"])
-        except (RuntimeError, ValueError, KeyError, TypeError) as error:
+            if not (0 <= self.epoch <= self.options.epochs and -1 <= self.best_top1 <= 1):
+                raise ValueError(f"epoch {self.epoch}, best top-1 accuracy {self.best_top1}")
+        except (AttributeError, OverflowError, RuntimeError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(
                 f"the checkpoint does not fit this run: {str(error).splitlines()[-1].strip()}",
                 cure="start anew with --overwrite",
