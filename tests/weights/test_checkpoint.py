@@ -151,6 +151,22 @@ def test_a_plain_pickle_with_a_payload_does_not_run(tmp_path: Path) -> None:
     assert not marker.exists()
 
 
+@pytest.mark.parametrize("protocol", [4, 5])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_payload_of_a_newer_protocol_is_named_too(tmp_path: Path, protocol: int, zipped: bool) -> None:
+    content = {"model": {"a": 1.0}, "x": Payload(os.mkdir, str(tmp_path / "marker"))}
+    path = tmp_path / "model.pth"
+    if zipped:
+        torch.save(content, path, pickle_protocol=protocol)
+    else:
+        path.write_bytes(pickle.dumps(content, protocol=protocol))
+    with pytest.raises(
+        CheckpointError, match=rf"asks to load {os.mkdir.__module__}\.mkdir; nothing of it ran"
+    ):
+        load_checkpoint(path)
+    assert not (tmp_path / "marker").exists()
+
+
 @pytest.mark.parametrize("code", ["O", "V8", "U2", "M8[s]"])
 def test_only_numbers_pass_as_numpy_scalars(tmp_path: Path, code: str) -> None:
     scalar = np.float64(1).__reduce__()[0]
@@ -224,8 +240,8 @@ def test_a_compressed_checkpoint_is_refused_before_it_is_unpacked(tmp_path: Path
 
 
 def test_missing_file_and_folder(tmp_path: Path) -> None:
-    for path in (tmp_path / "none.pth", tmp_path):
-        with pytest.raises(CheckpointError, match="no checkpoint file"):
+    for path, message in ((tmp_path / "none.pth", "no checkpoint file"), (tmp_path, "a folder, not a check")):
+        with pytest.raises(CheckpointError, match=message):
             load_checkpoint(path)
 
 

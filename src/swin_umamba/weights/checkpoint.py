@@ -18,7 +18,7 @@ from torch import Tensor
 
 from swin_umamba.errors import CheckpointError, OutputError
 from swin_umamba.files import atomic_write
-from swin_umamba.weights.file_kind import describe_damage
+from swin_umamba.weights.file_kind import describe_damage, globals_in_pickle
 
 _FETCH_AGAIN = "copy or download the file again, and compare its size and checksum with the source's"
 
@@ -49,6 +49,10 @@ def load_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") 
         values.
     """
     path = Path(path)
+    if path.is_dir():
+        raise CheckpointError(
+            "this is a folder, not a checkpoint", where=path, cure="give one of the files in it"
+        )
     if not path.is_file():
         raise CheckpointError(
             "there is no checkpoint file at this path", where=path, cure="check the path for typing errors"
@@ -133,6 +137,15 @@ def _read(path: Path, map_location: str | torch.device) -> Any:
                 f"the file asks to load {refused!r}, which weights never need; nothing of it ran",
                 where=path,
                 cure="do not trust the file; if you know its author, ask for the state dict alone",
+            ) from error
+        # torch's restricted unpickler knows protocols 2 and 3 and stops at the first instruction of another.
+        if "Unsupported operand" in str(error) and (names := globals_in_pickle(path)):
+            raise CheckpointError(
+                "the file is a pickle of a newer protocol than weights use, and asks to load "
+                f"{', '.join(names[:5])}; nothing of it ran",
+                where=path,
+                cure="do not trust the file; if you know its author, ask for one that torch.save writes by "
+                "default, or for safetensors",
             ) from error
         if described := describe_damage(path):
             raise CheckpointError(f"the file is {described[0]}", where=path, cure=described[1]) from error

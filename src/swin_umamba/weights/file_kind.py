@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pickletools
 import zipfile
 from pathlib import Path
 
 HEAD = 512
 """How many bytes tell a file's kind."""
 
+_MOST_PICKLE_BYTES = 2**20
+"""How much of a pickle is looked through; weights themselves are not in it."""
 _ARCHIVES = {b"\x1f\x8b": "gzip", b"7z\xbc\xaf": "7z", b"Rar!": "RAR", b"BZh": "bzip2", b"\xfd7zXZ": "xz"}
 _ZIP = b"PK\x03\x04"
 _PICKLE = b"\x80"
@@ -70,6 +73,29 @@ def describe_damage(path: Path) -> tuple[str, str] | None:
     if _is_safetensors(head) and path.suffix != ".safetensors":
         return "of the format safetensors, but is not called so", "rename it to NAME.safetensors"
     return None
+
+
+def globals_in_pickle(path: Path) -> list[str]:
+    """Return the names of what a pickle of protocol 4 or 5 asks to load, in order, without loading any."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            member = next(name for name in archive.namelist() if name.endswith("data.pkl"))
+            with archive.open(member) as file:
+                data = file.read(_MOST_PICKLE_BYTES)
+    else:
+        with path.open("rb") as file:
+            data = file.read(_MOST_PICKLE_BYTES)
+    texts: list[str] = []
+    found: dict[str, None] = {}
+    try:
+        for opcode, argument, _ in pickletools.genops(data):
+            if opcode.name == "STACK_GLOBAL":
+                found[".".join(texts[-2:])] = None
+            elif isinstance(argument, str):
+                texts.append(argument)
+    except ValueError:
+        pass  # cut off: what it has asked for until there is known
+    return list(found)
 
 
 def _is_safetensors(head: bytes) -> bool:
