@@ -35,7 +35,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def test_defaults(calls: dict[str, Any], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    output = tmp_path / "m.safetensors"
+    output = tmp_path / "a model.safetensors"
     assert export.run(arguments(output)) == 0
     assert calls == {
         "source": Path("model"),
@@ -46,7 +46,7 @@ def test_defaults(calls: dict[str, Any], capsys: pytest.CaptureFixture[str], tmp
     assert capsys.readouterr().out.splitlines() == [
         "packed model/fold_0/checkpoint_final.pth",
         f"written: {output} (1.5 MB, content sha256 c0ffee)",
-        f"predict with it: swin-umamba predict -m {output} -i IMAGES -o LABELS",
+        f"predict with it: swin-umamba predict -m '{output}' -i IMAGES -o LABELS",
     ]
 
 

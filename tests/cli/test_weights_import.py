@@ -98,5 +98,5 @@ def test_a_fold_that_cannot_be() -> None:
 
 def test_a_missing_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(CheckpointError, match="no nnU-Net model folder"):
+    with pytest.raises(CheckpointError, match="the model does not exist"):
         weights_import.run(arguments())

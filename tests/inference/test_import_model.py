@@ -300,8 +300,11 @@ def test_payloads_are_refused(dagger: Path, tmp_path: Path, place: str) -> None:
 def test_folders_that_are_none(tmp_path: Path, dagger: Path) -> None:
     with pytest.raises(UsageError, match="single file"):
         import_model(dagger / "fold_all/checkpoint_99.pth", tmp_path / "out")
-    for path in (tmp_path / "nowhere", dagger / "fold_all"):
-        with pytest.raises(CheckpointError, match="no nnU-Net model folder"):
+    for path, message in (
+        (tmp_path / "nowhere", "does not exist"),
+        (dagger / "fold_all", "no nnU-Net model"),
+    ):
+        with pytest.raises(CheckpointError, match=message):
             import_model(path, tmp_path / "out")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 from pathlib import Path
 
 from swin_umamba.cli.predict import parse_folds
@@ -60,5 +61,5 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(f"packed {', '.join(str(path) for path in model.checkpoints)}")
         print(f"written: {args.output} ({size / 1e6:.1f} MB, content sha256 {sha256})")
-        print(f"predict with it: swin-umamba predict -m {args.output} -i IMAGES -o LABELS")
+        print(f"predict with it: swin-umamba predict -m {shlex.quote(str(args.output))} -i IMAGES -o LABELS")
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 
 HELP = "download public ImageNet weights into the cache, or check those that are there"
 
@@ -26,5 +27,5 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(result, indent=2))
     else:
         print(f"{record.name}: {path}\nSHA-256: {result['sha256']}")
-        print(f"train with it: swin-umamba train DATASET --pretrained {path}")
+        print(f"train with it: swin-umamba train DATASET --pretrained {shlex.quote(str(path))}")
     return 0

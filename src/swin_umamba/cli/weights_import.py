@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,7 +61,7 @@ def _text(imported: ImportedModel) -> str:
         f"network: {summary['network']}, {summary['tensors']} tensors, {summary['parameters']:,} parameters, "
         "all of the right name and shape",
         f"written: {imported.path} ({size / 1e6:.0f} MB, without the optimizer's state)",
-        f"predict with it: swin-umamba predict -m {imported.path} -i IMAGES -o LABELS",
+        f"predict with it: swin-umamba predict -m {shlex.quote(str(imported.path))} -i IMAGES -o LABELS",
     ]
     return "\n".join(lines)
 

@@ -123,6 +123,8 @@ def import_model(
 @contextmanager
 def _opened(source: Path) -> Iterator[Path]:
     """Yield the model folder that ``source`` is, or that is in it."""
+    if not source.exists():
+        raise CheckpointError("the model does not exist", where=source, cure="check the path")
     is_archive = source.is_file() and source.suffix.lower() == ".zip"
     if source.is_file() and not is_archive:
         raise UsageError(
