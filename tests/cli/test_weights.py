@@ -65,6 +65,13 @@ def test_json_before_and_after_the_action(place: str, capsys: pytest.CaptureFixt
     assert [entry["name"] for entry in entries] == list(catalog.CATALOG)
 
 
+def test_help_names_the_cache_and_the_offline_mode(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["weights", "--help"])
+    text = capsys.readouterr().out
+    assert all(name in text for name in ("SWIN_UMAMBA_CACHE", "SWIN_UMAMBA_OFFLINE", "HTTPS_PROXY"))
+
+
 def test_list(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cache.mkdir(parents=True)
     (cache / "vmamba_tiny_e292.pth").write_bytes(b"x")

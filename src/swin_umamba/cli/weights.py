@@ -18,6 +18,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     # Here, not above: main imports this module.
     from swin_umamba.cli.main import add_common_options
 
+    parser.epilog = (
+        "downloads go to SWIN_UMAMBA_CACHE (default: ~/.cache/swin-umamba) through the proxy of HTTPS_PROXY; "
+        "SWIN_UMAMBA_OFFLINE=1 forbids them and says where to put a file by hand"
+    )
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     for name in ACTIONS:
         action = importlib.import_module(f"swin_umamba.cli.weights_{name}")
