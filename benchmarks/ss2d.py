@@ -200,12 +200,12 @@ def measure_limits() -> Limits:
     return Limits(
         threads,
         rate(
-            threads * 4_000_000 * 8 * LANES,
-            lambda: run_items(lambda i: multiply_adds(4_000_000, pairs[i]), threads),
+            threads * 40_000_000 * 8 * LANES,
+            lambda: run_items(lambda i: multiply_adds(40_000_000, pairs[i]), threads),
         ),
         rate(
-            threads * 20_000 * 1024,
-            lambda: run_items(lambda i: exponentials(20_000, tiles[i][0], tiles[i][1]), threads),
+            threads * 200_000 * 1024,
+            lambda: run_items(lambda i: exponentials(200_000, tiles[i][0], tiles[i][1]), threads),
         ),
         rate(2 * source.numel() * 4, lambda: target.copy_(source)),
     )
