@@ -5,12 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import signal
-import subprocess
-import sys
 import threading
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -84,16 +79,6 @@ def test_the_hash_of_the_first_sight_is_kept_for_sha256sum(server: FileServer, c
     assert (cache / f"{NAME}.sha256").read_text() == f"{sha256(CONTENT)}  {NAME}\n"
 
 
-def test_one_changed_byte(server: FileServer, cache: Path) -> None:
-    with pytest.raises(CheckpointError, match=f"expected {sha256(CONTENT)}; it was removed") as caught:
-        fetch_weights(record(server.address("changed")))
-    found = caught.value.what.split("its SHA-256 is ")[1][:64]
-    changed = bytearray(CONTENT)
-    changed[-100] ^= 1
-    assert found == sha256(bytes(changed))
-    assert files(cache) == set()
-
-
 @pytest.mark.parametrize("known", [True, False])
 def test_a_file_that_changes_in_the_cache_is_refused_and_left(
     server: FileServer, cache: Path, known: bool
@@ -123,17 +108,6 @@ def test_a_damaged_kept_hash_is_named(server: FileServer, cache: Path) -> None:
         fetch_weights(wanted)
 
 
-@pytest.mark.parametrize("behaviour", ["page", "missing", "broken", "empty", "loop", "outside"])
-@pytest.mark.parametrize("known", [True, False])
-def test_nothing_is_left_of_what_is_no_file(
-    server: FileServer, cache: Path, behaviour: str, known: bool
-) -> None:
-    with pytest.raises(CheckpointError) as caught:
-        fetch_weights(record(server.address(behaviour), known))
-    assert str(cache / NAME) in str(caught.value.cure), "where to put the file by hand"
-    assert files(cache) == set()
-
-
 @pytest.mark.parametrize("known", [True, False])
 def test_a_payload_is_refused_and_does_not_run(
     server: FileServer, cache: Path, tmp_path: Path, known: bool
@@ -156,15 +130,6 @@ def test_a_payload_placed_by_hand_is_refused_too(cache: Path, tmp_path: Path) ->
         fetch_weights(record(None, known=False))
     assert files(cache) == {NAME}, "no hash of it is kept"
     assert not (tmp_path / "canary").exists()
-
-
-def test_a_short_body_is_gone_on_with(server: FileServer, cache: Path) -> None:
-    with pytest.raises(CheckpointError, match="bytes are kept"):
-        fetch_weights(record(server.address("short")))
-    assert files(cache) == {f".partial-{NAME}"}
-    assert fetch_weights(record(server.address("good"))).read_bytes() == CONTENT
-    assert server.requests[1][1] is not None
-    assert files(cache) == {NAME}
 
 
 def test_without_a_hash_a_download_starts_over(server: FileServer, cache: Path) -> None:
@@ -242,58 +207,6 @@ def test_many_threads_download_once(server: FileServer, cache: Path) -> None:
         thread.join()
     assert len(server.requests) == 1
     assert files(cache) == {NAME}
-
-
-FETCH = """
-import logging, sys
-from dataclasses import replace
-from swin_umamba.weights.catalog import CATALOG
-from swin_umamba.weights.download import fetch_weights
-logging.basicConfig(level=logging.INFO)
-url, name, size, sha256 = sys.argv[1:]
-record = CATALOG["vmamba_tiny_v0cls"]
-fetch_weights(replace(record, url=url, file_name=name, size=int(size), sha256=sha256))
-"""
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < end, "the other processes are not getting on"
-        time.sleep(0.02)
-
-
-@pytest.mark.parametrize("kill", [True, False])
-def test_two_processes_at_once(server: FileServer, cache: Path, tmp_path: Path, kill: bool) -> None:
-    """One downloads, the other waits; if the first is killed, the other goes on where it stopped."""
-    arguments = [server.address("half"), NAME, str(len(CONTENT)), sha256(CONTENT)]
-    logs = [tmp_path / "log0", tmp_path / "log1"]
-    processes = []
-    for log in logs:
-        with log.open("wb") as file:
-            processes.append(subprocess.Popen([sys.executable, "-c", FETCH, *arguments], stderr=file))
-    try:
-        wait_for(lambda: any("Waiting for another process" in log.read_text() for log in logs))
-        partial = cache / f".partial-{NAME}"
-        wait_for(lambda: partial.exists() and partial.stat().st_size > 0)
-        assert files(cache) == {partial.name}
-        if kill:
-            first = 1 if "Waiting" in logs[0].read_text() else 0
-            processes[first].send_signal(signal.SIGKILL)
-            processes[first].wait()
-            kept = partial.stat().st_size
-            wait_for(lambda: len(server.requests) == 2)
-            assert server.requests[1] == ("half", f"bytes={kept}-")
-        server.release.set()
-        codes = sorted(process.wait(120) for process in processes)
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-    assert codes == ([-signal.SIGKILL, 0] if kill else [0, 0])
-    assert len(server.requests) == (2 if kill else 1)
-    assert files(cache) == {NAME}
-    assert (cache / NAME).read_bytes() == CONTENT
 
 
 def test_a_path_or_a_name(server: FileServer, cache: Path, tmp_path: Path, monkeypatch: Any) -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
-import ssl
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -151,33 +148,6 @@ def test_a_proxy_is_used(server: FileServer, partial: Path, monkeypatch: pytest.
     monkeypatch.delenv("no_proxy", raising=False)
     with pytest.raises(CheckpointError, match="refused"):
         transfer("https://weights.invalid/file", partial, size=None, cure=CURE)
-
-
-def test_a_server_with_a_certificate_of_its_own(
-    server: FileServer, partial: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl makes the certificate")
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"
-    subprocess.run(
-        [*command.split(), "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate],
-        check=True,
-        capture_output=True,
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    server.server.socket = context.wrap_socket(server.server.socket, server_side=True)
-    address = server.address("good").replace("http", "https")
-    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
-    monkeypatch.delenv("CURL_CA_BUNDLE", raising=False)
-    with pytest.raises(CheckpointError, match=r"not trusted.*self.signed") as caught:
-        transfer(address, partial, size=SIZE, cure=CURE)
-    assert "REQUESTS_CA_BUNDLE" in str(caught.value.cure)
-    assert not partial.exists()
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
-    transfer(address, partial, size=SIZE, cure=CURE)
-    assert partial.read_bytes() == CONTENT
 
 
 def test_a_full_disk_keeps_what_fitted(server: FileServer, partial: Path) -> None:

@@ -19,8 +19,8 @@ from swin_umamba.errors import DataError
 # Pages are the slices of a volume whatever tifffile calls their axis; time and position are not.
 _SLICE_AXES = "ZQI"
 _MINISBLACK, _RGB, _PALETTE, _YCBCR = 1, 2, 3, 6
-# How many bytes one stored byte can become, for each compression where that is bounded: none, LZW (12 bits for
-# strings of up to 4096 bytes), deflate under both of its numbers, and PackBits.
+# How many bytes one stored byte can become, where that is bounded: uncompressed, LZW (strings of up to 4096
+# bytes in 12 bits), deflate under both of its numbers, and PackBits.
 _MAX_RATIO = {1: 1, 5: 2731, 8: DEFLATE_MAX_RATIO, 32946: DEFLATE_MAX_RATIO, 32773: 64}
 _DAMAGED = "copy or download the file again; it is damaged"
 
