@@ -26,6 +26,18 @@ def test_table_of_the_networks_named(capsys: pytest.CaptureFixture[str]) -> None
     assert "9LDN" in printed
 
 
+def test_nnformer_is_listed_as_a_choice_of_ours(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "nnformer", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["parameters"] == 64_332_522
+    assert row["macs"] / 1e9 == pytest.approx(30.3, rel=0.01)
+    assert main(["models", "nnformer"]) == 0
+    assert (
+        "nnformer: the paper's 2D form (60 million parameters, 50.2 GFLOPs) is not known"
+        in capsys.readouterr().out
+    )
+
+
 def test_bad_arguments(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "swin_umamba_e"]) == 2
     assert "did you mean" in capsys.readouterr().err
@@ -43,4 +55,5 @@ def test_without_monai_the_rest_is_listed(
     assert main(["models", "--size", "64", "64"]) == 0
     printed = capsys.readouterr().out
     assert "umamba_enc" in printed
+    assert "nnformer" in printed
     assert "left out: segresnet, unetr, swin_unetr" in printed

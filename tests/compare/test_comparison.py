@@ -40,7 +40,7 @@ def swin_umamba_entry(patch_size: Any, spacing: Any) -> dict[str, Any]:
 
 
 OURS = ComparedNetwork("ours", "Ours", swin_umamba_entry, SWIN_UMAMBA)
-OTHER = ComparedNetwork("other", "Other", umamba_entry, NNUNET)
+OTHER = ComparedNetwork("other", "Other", umamba_entry, NNUNET, note="its width is a choice")
 
 
 @pytest.fixture
@@ -77,6 +77,7 @@ def test_trains_tests_and_resumes(tmp_path: Path) -> None:
     markdown = (output / "comparison.md").read_text()
     assert "Patch 64 x 64, batch 2, 2 iterations each, seeds 0" in markdown
     assert "trained on all training cases, tested on the test set" in markdown
+    assert "- other: its width is a choice." in markdown
     assert len((output / "comparison.csv").read_text().splitlines()) == 3
     predictions = output / "runs" / "other" / "seed_0" / "predictions"
     assert len(list(predictions.glob("*.png"))) == 2

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from swin_umamba.baselines.window_attention import WindowAttention
 from swin_umamba.compare.complexity import count_macs, measure_complexity
 from swin_umamba.compare.networks import NETWORKS
 from swin_umamba.errors import UsageError
@@ -80,6 +81,16 @@ def test_scan_of_an_image_by_hand() -> None:
     projections = dim * 2 * inner + 4 * inner * (rank + 2 * state) + 4 * rank * inner + inner * dim
     per_pixel = projections + 9 * inner + 5 * inner + 4 * inner * (9 * state + 1)
     assert count_macs(SS2D(dim, state, backend="reference"), torch.zeros(1, 6, 5, dim)) == pixels * per_pixel
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_window_attention_by_hand(device: str) -> None:
+    windows, pixels, dim = 5, 9, 8
+    projections = pixels * (dim * 3 * dim + dim * dim)
+    products = 2 * pixels * pixels * dim  # of queries and keys, of weights and values
+    attention = WindowAttention(dim, num_heads=2, window_size=3).to(device)
+    x = torch.zeros(windows, pixels, dim, device=device)
+    assert count_macs(attention, x) == windows * (projections + products)
 
 
 @pytest.mark.parametrize(

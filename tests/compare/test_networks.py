@@ -8,6 +8,7 @@ import torch
 from swin_umamba.baselines.conv_twin import SwinUMambaDConv
 from swin_umamba.compare.networks import NETWORKS, find_network, require_packages
 from swin_umamba.errors import UsageError
+from swin_umamba.nnunet.recipe import NNUNET
 
 
 def test_unknown_names_get_a_hint() -> None:
@@ -30,6 +31,17 @@ def test_the_twin_has_the_strides_of_its_original() -> None:
     )
     assert original["arch_kwargs"] == twin["arch_kwargs"]
     assert twin["network_class_name"].endswith(SwinUMambaDConv.__name__)
+
+
+def test_nnformer_says_that_its_width_is_a_choice() -> None:
+    network = find_network("nnformer")
+    assert network.supervises_deeply
+    assert network.recipe == NNUNET
+    assert "stand-in" in network.title
+    assert "our choice" in network.note
+    # Published with a loss at 1, 1/2 and 1/4 of the resolution, whatever the patch.
+    for patch in ((64, 64), (36, 100)):
+        assert network.entry(patch, (1.0, 1.0))["arch_kwargs"]["strides"][:3] == [[1, 1], [2, 2], [2, 2]]
 
 
 def test_monai_is_asked_for_only_where_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,6 +60,9 @@ def run(args: argparse.Namespace) -> int:
     for row in rows:
         print(f"{row['name']:{wide}}  {row['parameters']:>11,}  {row['macs'] / 1e9:>8.2f}")
     print(NOTE)
+    for network in networks:
+        if network.note:
+            print(f"{network.name}: {network.note}")
     if missing:
         print(note)
     return 0

@@ -301,6 +301,7 @@ def _caption(
         f"{recipe}.",
         "GMACs of one patch, all heads, a scan of L steps, D channels and N states counted as 9LDN + LD. "
         "Peak memory is that of the training process on a CPU, of the device's tensors on a GPU.",
+        *(f"{network.name}: {network.note}." for network in networks if network.note),
     ]
 
 

@@ -14,6 +14,7 @@ from torch import nn
 
 from swin_umamba.baselines.conv_twin import SwinUMambaDConv
 from swin_umamba.baselines.monai_networks import UNETR, SegResNet, SwinUNETR, monai_networks
+from swin_umamba.baselines.nnformer import HEAD_STRIDES, NNFormer
 from swin_umamba.baselines.nnunet_unets import plain_unet_entry, residual_unet_entry
 from swin_umamba.baselines.topology import unet_strides
 from swin_umamba.baselines.umamba import UMambaBot, UMambaEnc
@@ -48,6 +49,8 @@ class ComparedNetwork:
         Whether it starts from ImageNet weights.
     needs_monai
         Whether MONAI must be installed.
+    note
+        What a reader of a table must know about it.
     """
 
     name: str
@@ -57,6 +60,7 @@ class ComparedNetwork:
     supervises_deeply: bool = True
     pretrained: bool = False
     needs_monai: bool = False
+    note: str = ""
 
     def build(
         self, in_channels: int, num_classes: int, patch_size: Sequence[int], device: str = "cpu"
@@ -127,7 +131,18 @@ def _twin_entry(patch_size: Sequence[int], spacing: Sequence[float]) -> dict[str
     return entry
 
 
+def _nnformer_entry(patch_size: Sequence[int], spacing: Sequence[float]) -> dict[str, Any]:
+    entry = _own_entry(NNFormer, patch_size, spacing)
+    entry["arch_kwargs"]["strides"] = [list(stride) for stride in HEAD_STRIDES]
+    return entry
+
+
 _PLAIN, _DAGGER = partial(_planned_entry, PlannedSwinUMamba), partial(_planned_entry, PlannedSwinUMambaD)
+
+_NNFORMER_NOTE = (
+    "the paper's 2D form (60 million parameters, 50.2 GFLOPs) is not known. This one is the public 3D "
+    "network without its third axis; its width (144 channels), windows (7) and heads are our choice"
+)
 
 NETWORKS: dict[str, ComparedNetwork] = {
     network.name: network
@@ -147,6 +162,7 @@ NETWORKS: dict[str, ComparedNetwork] = {
         ComparedNetwork("nnunet_resenc", "nnU-Net ResEnc", residual_unet_entry, NNUNET),
         ComparedNetwork("umamba_bot", "U-Mamba_Bot", partial(_own_entry, UMambaBot), NNUNET),
         ComparedNetwork("umamba_enc", "U-Mamba_Enc", partial(_own_entry, UMambaEnc), NNUNET),
+        ComparedNetwork("nnformer", "nnFormer, 2D stand-in", _nnformer_entry, NNUNET, note=_NNFORMER_NOTE),
         *(
             ComparedNetwork(
                 name,
