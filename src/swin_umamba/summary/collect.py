@@ -163,7 +163,7 @@ class _Collector:
     def find_raw(self, model: Path) -> None:
         """Look for the raw images and labels of the model's data set where nnU-Net keeps them."""
         roots = [Path(os.environ[name]) for name in ("nnUNet_raw",) if os.environ.get(name)]
-        roots += [parent / "nnUNet_raw" for parent in list(model.parents)[1:2]]
+        roots += [parent / "nnUNet_raw" for parent in list(model.parents)[2:3]]
         for root in roots:
             raw = root / model.parent.name
             if raw.is_dir():
@@ -287,9 +287,11 @@ class _Collector:
             if not there:
                 self.missing.append(f"{what}: {cure}")
         self.missing.append("times of predictions, which are not recorded beside the label maps")
-        name = f"{path.parent.name}, {path.name}" if path.name.startswith("fold_") else path.name
+        parts = (
+            path.parts[-3 if path.name.startswith("fold_") else -2 :] if self.is_training else path.parts[-1:]
+        )
         return Report(
-            title=f"Report on {name}",
+            title=f"Report on {', '.join(parts)}",
             subtitle=f"Made by swin-umamba {__version__} on {datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
             classes=classes,
             facts=(*self.facts, software_now()),

@@ -188,4 +188,6 @@ def _numbers(values: Any) -> tuple[float, ...]:
 def _text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
-    return " × ".join(map(_text, value)) if isinstance(value, list | tuple) else str(value)
+    if isinstance(value, list | tuple):
+        return (", " if any(isinstance(each, str) for each in value) else " × ").join(map(_text, value))
+    return str(value)

@@ -1,0 +1,177 @@
+"""The page: values, texts for those who cannot see, nothing from outside, nothing that names can do."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from importlib.util import module_from_spec, spec_from_file_location
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from swin_umamba.report.contents import Report
+from swin_umamba.report.html import report_html
+
+_spec = spec_from_file_location("report_contents", Path(__file__).with_name("report_contents.py"))
+assert _spec is not None
+assert _spec.loader is not None
+_contents = module_from_spec(_spec)
+_spec.loader.exec_module(_contents)
+HOSTILE: str = _contents.HOSTILE
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+VOID = {"meta", "input", "br", "hr", "img", "link"}
+
+
+class Page(HTMLParser):
+    """Elements, texts and whether every element is closed by its own end."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.stack: list[str] = []
+        self.texts: list[tuple[str, str]] = []
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.stack.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.stack.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if data.strip():
+            self.texts.append((self.stack[-1] if self.stack else "", data.strip()))
+
+    def all(self, tag: str, **wanted: str) -> list[dict[str, str | None]]:
+        """Return the attributes of the elements with these attributes."""
+        named = {key.removesuffix("_").replace("_", "-"): value for key, value in wanted.items()}
+        return [a for t, a in self.elements if t == tag and named.items() <= a.items()]
+
+
+@pytest.fixture(scope="module")
+def html() -> str:
+    return report_html(_contents.make_report())
+
+
+@pytest.fixture(scope="module")
+def page(html: str) -> Page:
+    return Page(html)
+
+
+def test_every_element_is_closed_and_headings_are_in_order(page: Page) -> None:
+    assert page.stack == []
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch(r"h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+
+
+def test_values_are_there(page: Page) -> None:
+    texts = [text for _, text in page.texts]
+    for value in ("0.6250", "0.5000 to 0.7500", "1.0000", "75.0%", "25.0%", "7", "A note.", "2 of 20 slices"):
+        assert value in texts
+    assert "slice 9" in texts  # has more labels than slice 4
+    (slider,) = page.all("input", type="range")
+    assert (slider["min"], slider["max"], slider["value"]) == ("0", "1", "1")
+    shown = [a["data-place"] for a in page.all("g", class_="slice") if "hidden" not in a]
+    assert shown == ["1", "1", "1", "0"]
+
+
+def test_one_colour_for_a_class_everywhere(html: str, page: Page) -> None:
+    for value, colour in (("1", "#e69f00"), ("3", "#009e73")):
+        assert page.all("path", class_="fill", fill=colour)
+        assert page.all("path", class_="curve", stroke=colour)
+        assert page.all("rect", class_="box", fill=colour)
+        assert page.all("input", class_="class-toggle controls", data_value=value)
+    assert html.count("background: #e69f00") == 2
+
+
+def test_pictures_have_texts_and_controls_have_labels(page: Page) -> None:
+    pictures = page.all("svg", role="img")
+    assert all(picture["aria-label"] for picture in pictures)
+    texts = [str(picture["aria-label"]) for picture in pictures]
+    assert "Errors of case a: 4 of 96 pixels shown differ from the truth" in texts
+    assert any(text.startswith("Loss. training: 3 epochs, from 1 to 0.25") for text in texts)
+    assert any("liver: 2 cases, median 0.625" in text for text in texts)
+    targets = {label.get("for") for label in page.all("label")}
+    assert all(slider["id"] in targets for slider in page.all("input", type="range"))
+    assert all(each["aria-label"] for each in page.all("button", class_="zoom"))
+
+
+def test_names_are_only_text(html: str, page: Page) -> None:
+    assert len(page.all("script")) == 1
+    assert html.count("<script>") == 1
+    assert sum(HOSTILE in text for tag, text in page.texts if tag != "script") >= 6
+    assert not [name for _, a in page.elements for name in a if name.startswith("on")]
+    policy = page.all("meta", http_equiv="Content-Security-Policy")[0]["content"]
+    assert policy is not None
+    assert "default-src 'none'" in policy
+    assert re.search(r"script-src 'sha256-[A-Za-z0-9+/]{43}='", policy)
+
+
+def test_nothing_comes_from_outside(html: str, page: Page) -> None:
+    assert not re.search(r"https?://", html)
+    links = [a[name] for _, a in page.elements for name in ("href", "src") if name in a]
+    assert links
+    assert all(str(link).startswith(("#", "data:image/webp;base64,")) for link in links)
+    assert "@import" not in html
+
+
+def test_an_empty_report_names_what_it_lacks() -> None:
+    page = Page(report_html(Report(title="Nothing", missing=("everything",))))
+    assert ("li", "everything") in page.texts
+    assert not page.all("svg")
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+def test_zoomed_pictures_stay_inside(html: str) -> None:
+    script = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)[0]
+    script += (
+        "console.log(JSON.stringify([zoomedBox([0, 0, 80, 40], 2, 0.5, 0.5, 80, 40),"
+        "zoomedBox([20, 10, 40, 20], 0, 0.5, 0.5, 80, 40), zoomedBox([0, 0, 5, 2.5], 9, 0, 0, 80, 40),"
+        "movedBox([20, 10, 40, 20], 1, -1, 80, 40), nextTheme('dark')]))"
+    )
+    done = subprocess.run(["node", "-e", script], capture_output=True, text=True, check=True)
+    expected = [[20, 10, 40, 20], [0, 0, 80, 40], [0, 0, 5, 2.5], [40, 0, 40, 20], "system"]
+    assert json.loads(done.stdout) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+def test_in_a_browser(html: str, tmp_path: Path) -> None:
+    # The policy lets only the page's own script run, so what is done to the page is added to that script.
+    probe = """
+    const picture = document.querySelector(".picture"), slider = document.querySelector(".slider");
+    slider.value = "0"; slider.dispatchEvent(new Event("input"));
+    document.querySelector(".class-toggle").click();
+    document.querySelector(".zoom").click();
+    document.getElementById("theme").click(); document.getElementById("theme").click();
+    document.title = JSON.stringify([document.querySelector("output").textContent,
+      document.querySelectorAll('.label[data-value="1"]:not([hidden])').length,
+      picture.getAttribute("viewBox").split(" ").length,
+      getComputedStyle(document.body).backgroundColor]);
+    """
+    page = re.sub(r'<meta http-equiv="Content-Security-Policy".*?>', "", html)
+    page = page.replace("</body>", f"<script>{probe}</script></body>")
+    (tmp_path / "report.html").write_text(page, encoding="utf-8")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom"]
+    done = subprocess.run(
+        [str(CHROMIUM), *options, f"--user-data-dir={tmp_path}/profile", f"file://{tmp_path}/report.html"],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=True,
+    )
+    assert "CONSOLE" not in done.stderr
+    title = re.findall(r"<title>(.*?)</title>", done.stdout)[0]
+    assert json.loads(title) == ["slice 4", 0, 4, "rgb(20, 23, 27)"]

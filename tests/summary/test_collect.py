@@ -1,0 +1,200 @@
+"""Reports of a training and of results, with everything there and with parts of it missing or damaged."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+
+from swin_umamba.errors import UsageError
+from swin_umamba.evaluation.evaluate import evaluate_folders
+from swin_umamba.report.html import report_html
+from swin_umamba.summary.cases import shown_slices
+from swin_umamba.summary.collect import Sources, collect_report
+from swin_umamba.summary.software import git_state
+from swin_umamba.weights.checkpoint import save_checkpoint
+
+LABELS = {"background": 0, "liver": 1, "spleen": 2}
+LOG = {
+    "train_losses": [0.5, 0.1],
+    "val_losses": [0.6, 0.2],
+    "lrs": [0.01, 0.005],
+    "dice_per_class_or_region": [[0.1, 0.2], [0.3, 0.4]],
+    "ema_fg_dice": [0.15, 0.2],
+    "epoch_start_timestamps": [100.0, 110.0],
+    "epoch_end_timestamps": [110.0, 125.0],
+}
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """Predictions, references and images of three pictures; the second prediction has lost a row."""
+    folder = tmp_path / "results"
+    for name in ("predictions", "references", "images"):
+        (folder / name).mkdir(parents=True)
+    truth = np.zeros((10, 12), np.uint8)
+    truth[2:6, 2:6], truth[7:9, 7:9] = 1, 2
+    worse = truth.copy()
+    worse[2] = 0
+    for case, prediction in (("a", truth), ("b", worse), ("c", truth)):
+        PillowImage.fromarray(prediction).save(folder / "predictions" / f"{case}.png")
+        PillowImage.fromarray(truth).save(folder / "references" / f"{case}.png")
+        PillowImage.fromarray(truth * 50).save(folder / "images" / f"{case}_0000.png")
+    (folder / "dataset.json").write_text(json.dumps({"labels": LABELS, "channel_names": {"0": "MR"}}))
+    return folder
+
+
+@pytest.fixture
+def model(tmp_path: Path, results: Path) -> Path:
+    """A model folder with one fold whose validation are those pictures, and the raw data."""
+    raw = tmp_path / "nnUNet_raw" / "Dataset001_Abdomen"
+    raw.mkdir(parents=True)
+    (results / "references").rename(raw / "labelsTr")
+    (results / "images").rename(raw / "imagesTr")
+    model = tmp_path / "nnUNet_results" / "Dataset001_Abdomen" / "nnUNetTrainerX__P__2d"
+    fold = model / "fold_0"
+    fold.mkdir(parents=True)
+    (results / "predictions").rename(fold / "validation")
+    description = {"labels": LABELS, "channel_names": {"0": "MR"}, "numTraining": 3, "file_ending": ".png"}
+    (model / "dataset.json").write_text(json.dumps(description))
+    configuration = {"patch_size": [64, 32], "batch_size": 2}
+    (model / "plans.json").write_text(
+        json.dumps({"plans_name": "P", "configurations": {"2d": configuration}})
+    )
+    fingerprint = {"shapes_after_crop": [[1, 10, 12]] * 3, "spacings": [[999.0, 1.0, 1.0]] * 3}
+    (model / "dataset_fingerprint.json").write_text(json.dumps(fingerprint))
+    (fold / "training_options.json").write_text(json.dumps({"seed": 5, "epochs": 3, "npz": False}))
+    (fold / "debug.json").write_text(json.dumps({"torch_version": "2.13.0"}))
+    state = {"logging": LOG, "current_epoch": 2, "swin_umamba": {"skipped_steps": 4}}
+    save_checkpoint(fold / "checkpoint_latest.pth", state)
+    cases = [
+        {
+            "metrics": {"1": {"Dice": dice, "IoU": 0.5}, "2": {"Dice": 1.0, "IoU": 1.0}},
+            "prediction_file": f"/elsewhere/{case}.png",
+        }
+        for case, dice in (("a", 1.0), ("b", 6 / 7), ("c", 1.0))
+    ]
+    summary = {"metric_per_case": cases, "mean": {"1": {}, "2": {}}}
+    (fold / "validation" / "summary.json").write_text(json.dumps(summary))
+    return model
+
+
+def test_a_model_folder(model: Path) -> None:
+    report = collect_report(model)
+    assert report.title == "Report on Dataset001_Abdomen, nnUNetTrainerX__P__2d"
+    (curves,) = report.curves
+    assert curves.pseudo_dice == {"liver": (0.1, 0.3), "spleen": (0.2, 0.4)}
+    assert curves.seconds == (10.0, 15.0)
+    facts = {name: value for table in report.facts for name, value in table.rows}
+    assert facts["seed"] == "5"
+    assert facts["patch size"] == "64 × 32"
+    assert facts["time of all epochs"] == "25.0 s"
+    assert facts["PyTorch"] == "2.13.0"
+    assert len(facts["data fingerprint (SHA-256)"]) == 64
+    assert "npz" not in facts
+    assert ("fold_0: training is not finished", "checkpoint_latest.pth is of epoch 2 of 3") in report.failures
+    assert ("fold_0: 4 steps skipped", "loss or gradients were not finite") in report.failures
+    assert report.summary[0].means[0] == pytest.approx((2 + 6 / 7) / 3)
+    assert [(case.name, case.rank) for case in report.cases] == [
+        ("b", "worst"),
+        ("a", "worst"),
+        ("c", "best"),
+    ]
+    assert report.confusion is not None
+    assert report.confusion.counts.tolist() == [[300, 0, 0], [4, 44, 0], [0, 0, 12]]
+    assert report.classes == {"liver": 1, "spleen": 2}
+    assert "Report on Dataset001_Abdomen" in report_html(report)
+
+
+def test_a_fold_folder_says_the_same(model: Path) -> None:
+    assert collect_report(model / "fold_0").curves == collect_report(model).curves
+
+
+def test_what_is_missing_in_a_model_is_named(model: Path) -> None:
+    (model / "fold_0" / "checkpoint_latest.pth").write_bytes(b"damaged")
+    (model / "fold_0" / "training_options.json").unlink()
+    (model / "fold_0" / "validation" / "summary.json").write_text("{")
+    (model / "plans.json").write_text("{}")
+    (model / "dataset_fingerprint.json").unlink()
+    report = collect_report(model)
+    missing = "\n".join(report.missing)
+    for each in (
+        "training curves",
+        "options of the training",
+        "plans",
+        "fingerprint",
+        "validation",
+        "scores",
+    ):
+        assert each in missing
+    assert report.curves == ()
+    assert all(each in report_html(report) for each in ("What this report lacks", "fingerprint"))
+
+
+def test_results_without_scores_are_scored(results: Path) -> None:
+    report = collect_report(results)
+    assert report.summary[0].means[0] == pytest.approx((2 + 6 / 7) / 3)
+    assert [case.name for case in report.cases] == ["b", "a", "c"]
+    assert any(each.startswith("training facts and curves") for each in report.missing)
+
+
+def test_written_scores_and_a_damaged_prediction(results: Path) -> None:
+    evaluate_folders(results / "predictions", results / "references").write(results)
+    (results / "predictions" / "a.png").write_bytes(b"damaged")
+    report = collect_report(results)
+    assert report.scores is not None
+    assert report.scores.class_names == ("1", "2")
+    assert [name for name, _ in report.failures] == ["a"]
+    assert any(each.startswith("pictures of case a") for each in report.missing)
+    assert [case.name for case in report.cases] == ["b", "c"]
+
+
+def test_predictions_alone(results: Path) -> None:
+    report = collect_report(results / "predictions", Sources(images=results / "images"))
+    assert [case.rank for case in report.cases] == ["case"] * 3
+    assert report.classes == {"label 1": 1, "label 2": 2}
+    assert any("--references" in each for each in report.missing)
+
+
+def test_nothing_to_report(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="neither a training"):
+        collect_report(tmp_path)
+    with pytest.raises(UsageError, match="no such folder"):
+        collect_report(tmp_path / "none")
+
+
+def test_a_volume_has_slices_and_its_shape(tmp_path: Path) -> None:
+    labels = np.zeros((10, 20, 40), np.uint8)
+    labels[2:5, 3:9, 5:35] = 1
+    for name in ("predictions", "references", "images"):
+        (tmp_path / name).mkdir()
+        nibabel.save(nibabel.Nifti1Image(labels, np.diag([1.0, 2.0, 5.0, 1.0])), tmp_path / name / "a.nii.gz")
+    (case,) = collect_report(tmp_path).cases
+    indices = [each.index for each in case.slices]
+    assert (len(indices), indices[0], indices[-1]) == (16, 5, 34)
+    assert case.aspect == 2.0
+    assert case.note == "16 of 40 slices"
+    assert case.slices[0].image.shape == (20, 10, 3)
+
+
+def test_slices_of_a_volume_without_labels() -> None:
+    assert shown_slices([np.zeros((3, 4, 4))], 3) == [0, 1, 2]
+
+
+def test_git_state(tmp_path: Path) -> None:
+    assert git_state(tmp_path) is None
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    (tmp_path / "a").write_text("a")
+    commit = ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "a"]
+    for arguments in (["add", "a"], commit):
+        subprocess.run(["git", "-C", str(tmp_path), *arguments], check=True)
+    state = git_state(tmp_path)
+    assert state is not None
+    assert len(state) == 12
+    (tmp_path / "a").write_text("b")
+    assert git_state(tmp_path) == f"{state} with uncommitted changes"

@@ -1,0 +1,109 @@
+"""Scores out of files, and their intervals."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from swin_umamba.errors import DataError
+from swin_umamba.summary.scores import (
+    joined,
+    mean_interval,
+    mean_over_classes,
+    read_json,
+    scores_of_evaluation,
+    scores_of_validation,
+    summarize,
+)
+
+HERE = Path("metrics.json")
+METRICS = {
+    "tolerance_mm": 2.0,
+    "classes": {"liver": {}, "spleen": {}},
+    "cases": {
+        "a": {"liver": {"dice": 0.5, "hd95": 3.0}, "spleen": {"dice": None, "hd95": None}},
+        "b": {"liver": {"dice": 0.7, "hd95": 1.0}, "spleen": {"dice": 1.0, "hd95": 0.0}},
+    },
+    "missing": ["a"],
+    "failed": {"c": "damaged"},
+}
+
+
+def test_an_evaluation() -> None:
+    read = scores_of_evaluation(METRICS, where=HERE)
+    assert read.scores.metrics == ("Dice", "HD95")
+    assert read.scores.cases == ("a", "b")
+    np.testing.assert_array_equal(read.scores.values[:, :, 0], [[0.5, math.nan], [0.7, 1.0]])
+    assert read.failures == (("c", "damaged"), ("a", "it has no prediction; scored as if empty"))
+    liver, spleen, mean = summarize(read.scores)
+    assert (liver.num_cases, spleen.num_cases) == (2, 1)
+    assert liver.means == pytest.approx((0.6, 2.0))
+    assert liver.intervals[0] == pytest.approx((0.5, 0.7))
+    assert spleen.intervals[0] is None
+    assert mean.means[0] == pytest.approx(0.8)
+
+
+def test_a_protocol_shows_its_corrected_form() -> None:
+    form = {"classes": {"cell": {}}, "cases": {"a": {"cell": {"f1": 0.5}}}}
+    other = {"classes": {"cell": {}}, "cases": {"a": {"cell": {"f1": 0.9}}}}
+    content = {
+        "protocol": "x",
+        "forms": {"as-published": other, "corrected": form},
+        "missing": [],
+        "failed": {},
+    }
+    scores = scores_of_evaluation(content, where=HERE).scores
+    assert scores.heading == "Protocol x, corrected"
+    assert scores.values.tolist() == [[[0.5]]]
+
+
+def test_a_validation_and_several_folds() -> None:
+    def summary(case: str, dice: float) -> dict[str, object]:
+        metrics = {"1": {"Dice": dice, "IoU": 0.5, "TP": 3}, "(1, 2)": {"Dice": math.nan, "IoU": math.nan}}
+        per_case = [{"metrics": metrics, "prediction_file": f"/x/{case}.nii.gz"}]
+        return {"metric_per_case": per_case, "mean": {"1": {}, "(1, 2)": {}}}
+
+    names = {"1": "liver", "(1, 2)": "all"}
+    parts = [
+        scores_of_validation(summary(case, dice), names, where=HERE)
+        for case, dice in (("a", 0.4), ("b", 0.8))
+    ]
+    both = joined(parts)
+    assert both.cases == ("a", "b")
+    assert both.class_names == ("liver", "all")
+    assert both.values[:, 0, 0].tolist() == [0.4, 0.8]
+    with pytest.raises(DataError, match="different classes"):
+        joined([both, scores_of_validation(summary("c", 1.0), {}, where=HERE)])
+
+
+@pytest.mark.parametrize("content", [{}, {"cases": 3}, {"forms": {}}, {**METRICS, "cases": {"a": 1}}])
+def test_other_content_is_refused(content: dict[str, object]) -> None:
+    with pytest.raises(DataError, match="no result of an evaluation"):
+        scores_of_evaluation(content, where=HERE)
+    with pytest.raises(DataError, match="no summary"):
+        scores_of_validation(content, {}, where=HERE)
+
+
+@pytest.mark.parametrize("text", ["[1]", "{", "[" * 100_000])
+def test_damaged_files(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(DataError):
+        read_json(tmp_path / "a.json")
+
+
+def test_means_over_classes_leave_out_what_is_not_applicable() -> None:
+    values = np.array([[[1.0, math.nan], [0.0, math.nan]], [[1.0, 0.2], [math.nan, 0.4]]])
+    assert mean_over_classes(values) == pytest.approx([0.5, 0.65])
+    assert np.isnan(mean_over_classes(np.full((1, 2, 2), math.nan))).all()
+
+
+def test_the_interval_has_the_width_that_theory_gives() -> None:
+    values = np.random.default_rng(0).normal(0.8, 0.1, (400, 1))
+    low, high = mean_interval(values) or (0.0, 0.0)
+    assert (low + high) / 2 == pytest.approx(values.mean(), abs=1e-3)
+    assert high - low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)
+    assert mean_interval(values[:1]) is None
+    assert mean_interval(np.full((5, 2), math.nan)) is None
