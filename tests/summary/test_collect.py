@@ -68,7 +68,7 @@ def model(tmp_path: Path, results: Path) -> Path:
     )
     fingerprint = {"shapes_after_crop": [[1, 10, 12]] * 3, "spacings": [[999.0, 1.0, 1.0]] * 3}
     (model / "dataset_fingerprint.json").write_text(json.dumps(fingerprint))
-    (fold / "training_options.json").write_text(json.dumps({"seed": 5, "epochs": 3, "npz": False}))
+    (fold / "training_options.json").write_text(json.dumps({"seed": 0, "epochs": 3, "npz": False}))
     (fold / "debug.json").write_text(json.dumps({"torch_version": "2.13.0"}))
     state = {"logging": LOG, "current_epoch": 2, "swin_umamba": {"skipped_steps": 4}}
     save_checkpoint(fold / "checkpoint_latest.pth", state)
@@ -91,7 +91,7 @@ def test_a_model_folder(model: Path) -> None:
     assert curves.pseudo_dice == {"liver": (0.1, 0.3), "spleen": (0.2, 0.4)}
     assert curves.seconds == (10.0, 15.0)
     facts = {name: value for table in report.facts for name, value in table.rows}
-    assert facts["seed"] == "5"
+    assert facts["seed"] == "0"
     assert facts["patch size"] == "64 × 32"
     assert facts["time of all epochs"] == "25.0 s"
     assert facts["PyTorch"] == "2.13.0"
@@ -180,6 +180,22 @@ def test_a_volume_has_slices_and_its_shape(tmp_path: Path) -> None:
     assert case.aspect == 2.0
     assert case.note == "16 of 40 slices"
     assert case.slices[0].image.shape == (20, 10, 3)
+
+
+def test_single_cells_are_shown_as_one_class(results: Path) -> None:
+    cells = np.arange(120, dtype=np.uint8).reshape(10, 12)
+    PillowImage.fromarray(cells).save(results / "predictions" / "a.png")
+    report = collect_report(results / "predictions", Sources(images=results / "images"))
+    case = next(each for each in report.cases if each.name == "a")
+    assert case.note == "119 labels, such as of single cells, are shown as one"
+    assert case.slices[0].prediction is not None
+    assert np.array_equal(case.slices[0].prediction, cells > 0)
+
+
+def test_a_training_without_a_seed_says_so(model: Path) -> None:
+    (model / "fold_0" / "training_options.json").write_text(json.dumps({"seed": None, "epochs": 3}))
+    facts = {name: value for table in collect_report(model).facts for name, value in table.rows}
+    assert facts["seed"] == "none was given"
 
 
 def test_slices_of_a_volume_without_labels() -> None:

@@ -22,6 +22,7 @@ MAX_SLICES = 16
 FLAT_SIDE, VOLUME_SIDE = 384, 256
 MAX_CONFUSION_CASES = 100
 MAX_CONFUSION_CLASSES = 20
+MAX_LABELS = 50
 
 
 @dataclass(frozen=True)
@@ -87,12 +88,15 @@ def case_pictures(name: str, rank: str, score: str, files: CaseFiles) -> CasePic
             labels = read_labels(paths[name])
             check_same_grid(image, labels)
             maps[kind] = labels.data[0]
+    notes = []
+    if (count := max((len(np.unique(labels)) for labels in maps.values()), default=0)) > MAX_LABELS:
+        notes.append(f"{count - 1} labels, such as of single cells, are shown as one")
+        maps = {kind: (labels > 0).astype(np.uint8) for kind, labels in maps.items()}
     flat = len(image.spatial_shape) == 2
     indices = [0] if flat else shown_slices(list(maps.values()), image.spatial_shape[0])
     side = FLAT_SIDE if flat else VOLUME_SIDE
     scale = min(1.0, side / max(image.spatial_shape[-2:]))
     size = tuple(max(1, round(extent * scale)) for extent in image.spatial_shape[-2:])
-    notes = []
     if scale < 1:
         notes.append(f"shown at {scale:.0%} of {image.spatial_shape[-1]} × {image.spatial_shape[-2]} pixels")
     if not flat and len(indices) < image.spatial_shape[0]:
@@ -117,11 +121,11 @@ def confusion_matrix(
 ) -> Confusion | None:
     """Count the pixels of true by predicted classes; cases that cannot be read go to ``failures``.
 
-    None if there is no case with both label maps, or there are too many classes for a table.
+    None if there is no case with both label maps, no class or too many classes for a table.
     """
     cases = sorted(files.predictions.keys() & files.references.keys())[:MAX_CONFUSION_CASES]
     values = [0, *sorted(names)]
-    if not cases or len(values) > MAX_CONFUSION_CLASSES:
+    if not cases or not 1 < len(values) <= MAX_CONFUSION_CLASSES:
         return None
     counts = np.zeros((len(values), len(values)), np.int64)
     used = 0

@@ -52,8 +52,11 @@ def read_fold(folder: Path, class_names: Sequence[str]) -> FoldRecord:
         except (KeyError, TypeError, ValueError, AttributeError):
             missing.append(f"{folder.name}: the training curves, as {name} holds no log of nnU-Net's form")
         failures += _unfinished(content, options, folder.name, name)
-    rows = [
-        (key.replace("_", " "), _text(value)) for key, value in options.items() if value not in (None, False)
+    rows = [] if options.get("seed") is not None or not options else [("seed", "none was given")]
+    rows += [
+        (key.replace("_", " "), _text(value))
+        for key, value in options.items()
+        if value is not None and value is not False
     ]
     if curves is not None:
         rows.append(("epochs trained", str(len(curves.train_loss))))
@@ -177,7 +180,7 @@ def _software(folder: Path, missing: list[str]) -> list[Facts]:
         missing.append(f"{folder.name}: the software of the training, as debug.json is missing or damaged")
         return []
     keys = {"torch_version": "PyTorch", "cudnn_version": "cuDNN", "device": "device", "gpu_name": "GPU"}
-    rows = [(name, _text(debug[key])) for key, name in keys.items() if key in debug]
+    rows = [(name, _text(debug[key])) for key, name in keys.items() if debug.get(key, "None") != "None"]
     return [Facts(f"Software of {folder.name}", tuple(rows))] if rows else []
 
 
