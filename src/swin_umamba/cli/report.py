@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from swin_umamba.errors import UsageError
+from swin_umamba.errors import UsageError, printable
 
 HELP = "show a training or an evaluation in one HTML file: curves, scores, cases, what failed"
 
@@ -63,5 +63,5 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(f"wrote {args.output} ({len(page.encode()) / 2**20:.1f} MiB, {len(report.cases)} cases shown)")
         for each in report.missing:
-            print(f"not in it: {each}")
+            print(printable(f"not in it: {each}"))
     return 0

@@ -67,6 +67,17 @@ def write_preview(
                 f"there is no slice {index}", where="--slice", cure=f"give 0 to {image.shape[1] - 1}"
             )
         image, labels = image[:, index], None if labels is None else labels[index]
+    path = Path(path)
+    picture = _drawn(image, labels, spacing)
+    with atomic_write(path) as temporary:
+        picture.save(temporary, format="PNG")
+    return path
+
+
+def _drawn(
+    image: np.ndarray, labels: np.ndarray | None, spacing: Sequence[float] | None
+) -> PillowImage.Image:
+    """Return the picture of a slice ``(channels, y, x)`` under its labels ``(y, x)``."""
     size = picture_size(image.shape[1:], spacing, shortest=SHORTEST_LONG_SIDE, longest=LONGEST_SIDE)
     picture = PillowImage.fromarray(to_rgb(image)).resize(size, PillowImage.Resampling.BICUBIC)
     if labels is not None:
@@ -76,10 +87,7 @@ def write_preview(
         )
         drawn = overlay(np.asarray(picture).transpose(2, 0, 1), scaled, contour_width=CONTOUR_WIDTH)
         picture = PillowImage.fromarray(drawn)
-    path = Path(path)
-    with atomic_write(path) as temporary:
-        picture.save(temporary, format="PNG")
-    return path
+    return picture
 
 
 def informative_slice(image: np.ndarray, labels: np.ndarray | None) -> int:
