@@ -1,0 +1,80 @@
+"""Signals during training: to the training itself, and to one of the processes that augment its data."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from training_process import SMALL, children, fold_folder, start_training, train, wait_for_epoch
+
+from swin_umamba.weights.checkpoint import load_checkpoint
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes under /proc")
+
+ENDLESS = (*SMALL, "--epochs", "100000", "--seed", "7")
+
+
+@pytest.fixture
+def root(planned_folder: Path, tmp_path: Path) -> Path:
+    shutil.copytree(planned_folder / "nnUNet_preprocessed", tmp_path / "nnUNet_preprocessed")
+    (tmp_path / "nnUNet_raw").symlink_to(planned_folder / "nnUNet_raw")
+    return tmp_path
+
+
+def goes_on(root: Path) -> None:
+    latest = load_checkpoint(fold_folder(root) / "checkpoint_latest.pth")["current_epoch"]
+    assert latest >= 1
+    code, said = train(root, "--continue", "--epochs", str(latest + 1), "--workers", "0")
+    assert code == 0, said
+    assert f"going on after {latest} epochs" in said
+    assert load_checkpoint(fold_folder(root) / "checkpoint_final.pth")["current_epoch"] == latest + 1
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
+def test_a_training_told_to_stop_saves_and_says_how_to_go_on(
+    root: Path, number: signal.Signals, code: int
+) -> None:
+    process = start_training(root, *ENDLESS, "--workers", "2")
+    wait_for_epoch(process, root, 1)
+    workers = children(process.pid)
+    assert len(workers) == 3
+    process.send_signal(number)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == code, said
+    assert "what to do: go on with the same command and --continue" in said
+    assert "Traceback" not in said
+    assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
+    goes_on(root)
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (signal.SIGKILL, "Killed"),
+        pytest.param(signal.SIGSEGV, "Segmentation", marks=pytest.mark.slow),
+    ],
+)
+def test_a_worker_that_dies_stops_the_training_within_a_minute(
+    root: Path, number: signal.Signals, reason: str
+) -> None:
+    process = start_training(root, *ENDLESS, "--workers", "2")
+    wait_for_epoch(process, root, 1)
+    workers = children(process.pid)
+    os.kill(workers[0], number)
+    start = time.monotonic()
+    _, said = process.communicate(timeout=120)
+    assert time.monotonic() - start < 60
+    assert process.returncode == 1, said
+    assert f"a process that loads and augments data has died: DataLoader worker (pid {workers[0]})" in said
+    assert f"killed by signal: {reason}" in said
+    assert "--continue" in said
+    assert "fewer --workers" in said
+    assert "Traceback" not in said
+    assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
+    goes_on(root)
