@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from importlib.util import module_from_spec, spec_from_file_location
 from itertools import pairwise
@@ -125,6 +126,21 @@ def test_nothing_comes_from_outside(html: str, page: Page) -> None:
     assert links
     assert all(str(link).startswith(("#", "data:image/webp;base64,")) for link in links)
     assert "@import" not in html
+
+
+def test_long_outlines_cost_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("swin_umamba.report.html.MAX_PATH_CHARACTERS", 300)
+    page = Page(report_html(_contents.make_report()))
+    assert not page.all("input", type="range")
+    assert any("2 of 20 slices; as outlines are long, 1 of 2 shown" in text for _, text in page.texts)
+
+
+def test_a_case_without_label_maps_shows_its_image() -> None:
+    case = _contents.make_report().cases[1]
+    bare = replace(case, slices=(replace(case.slices[0], prediction=None),))
+    page = Page(report_html(Report(title="Bare", cases=(bare,))))
+    assert ("figcaption", "Image") in page.texts
+    assert len(page.all("image")) == 1
 
 
 def test_an_empty_report_names_what_it_lacks() -> None:

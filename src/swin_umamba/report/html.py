@@ -22,6 +22,8 @@ from swin_umamba.report.svg import colour_text
 
 # More curves than this cannot be told apart; the mean stays.
 MAX_CURVES = 13
+# Of the paths of a case: ragged labels in many slices would make pages that no browser likes to open.
+MAX_PATH_CHARACTERS = 2 * 2**20
 
 
 def report_html(report: Report) -> str:
@@ -125,6 +127,12 @@ def _viewer(case: CasePictures, number: int, report: Report) -> dict[str, Any]:
     panels: list[str] = [kind for kind in ("truth", "prediction") if kind in kinds]
     if len(panels) == 2:
         panels.append("errors")
+    layers = {kind: [_layers(kind, each) for each in case.slices] for kind in panels or ["image"]}
+    kept = _affordable(layers)
+    slices = [case.slices[place] for place in kept]
+    notes = [case.note] if case.note else []
+    if len(kept) < len(case.slices):
+        notes.append(f"as outlines are long, {len(kept)} of {len(case.slices)} shown")
     names = {value: name for name, value in report.classes.items()}
     return {
         "id": f"case-{number}",
@@ -132,19 +140,34 @@ def _viewer(case: CasePictures, number: int, report: Report) -> dict[str, Any]:
         "width": width,
         "height": height * case.aspect,
         "aspect": case.aspect,
-        "start": max(range(len(case.slices)), key=lambda place: _labelled(case.slices[place])),
+        "note": "; ".join(notes),
+        "start": max(range(len(slices)), key=lambda place: _labelled(slices[place])),
         "stripe": max(width, height) / 128,
-        "slices": [{"index": each.index, "image": data_uri(each.image)} for each in case.slices],
+        "slices": [{"index": each.index, "image": data_uri(each.image)} for each in slices],
         "panels": [
             {
                 "kind": kind,
-                "title": {"truth": "Truth", "prediction": "Prediction", "errors": "Errors"}[kind],
+                "title": {"truth": "Truth", "prediction": "Prediction", "errors": "Errors"}.get(
+                    kind, "Image"
+                ),
                 "text": _panel_text(kind, case, names),
-                "slices": [_layers(kind, each) for each in case.slices],
+                "slices": [parts[place] for place in kept],
             }
-            for kind in panels or ["image"]
+            for kind, parts in layers.items()
         ],
     }
+
+
+def _affordable(layers: dict[str, list[list[dict[str, Any]]]]) -> list[int]:
+    """Return slices whose paths together are short enough: all, or every second, fourth and so on."""
+    costs = [
+        sum(len(str(value)) for parts in slices for layer in parts for value in layer.values())
+        for slices in zip(*layers.values(), strict=True)
+    ]
+    step = 1
+    while step < len(costs) and sum(costs[::step]) > MAX_PATH_CHARACTERS:
+        step *= 2
+    return list(range(0, len(costs), step))
 
 
 def _labelled(picture: Slice) -> int:

@@ -37,7 +37,7 @@ from swin_umamba.summary.training import data_facts, read_fold
 
 BOUNDS = (
     f"At most {CASES_OF_A_RANK} cases each of the worst, median and best are shown, and {MAX_SLICES} slices "
-    "of a volume, evenly from the first to the last with a label.",
+    "of a volume, evenly from the first to the last with a label; fewer where outlines are long.",
     f"Pictures are at most {FLAT_SIDE} pixels wide and high, slices of volumes {VOLUME_SIDE}, with WebP "
     "compression; labels are scaled with nearest neighbour. Scores are of the full resolution.",
     f"The confusion matrix counts at most {MAX_CONFUSION_CASES} cases.",
