@@ -1,4 +1,4 @@
-"""``swin-umamba weights import``: make a public model folder of the old code one that predicts."""
+"""``swin-umamba weights import``: make a public model of the old code predict; keep ImageNet weights."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from swin_umamba.cli.predict import parse_folds
 if TYPE_CHECKING:
     from swin_umamba.inference.import_model import ImportedModel
 
-HELP = "make a trained model of the published code ready to predict with"
+HELP = "make a published trained model ready to predict with, or put ImageNet weights into the cache"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "model",
         type=Path,
         metavar="MODEL",
-        help="model folder (with plans.json, dataset.json and fold_*), or a zip archive of one",
+        help="model folder (with plans.json, dataset.json and fold_*), a zip archive of one, or a file of "
+        "ImageNet weights that was downloaded by hand",
     )
     parser.add_argument(
         "-o",
@@ -36,18 +37,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--checkpoint", metavar="NAME", help="file in each fold (default: the one of the published results)"
     )
+    parser.add_argument(
+        "--name", help="of ImageNet weights: which they are, see weights list (default: by hash or file name)"
+    )
     parser.add_argument("--force", action="store_true", help="replace the model that is at the output")
 
 
 def run(args: argparse.Namespace) -> int:
     """Import, and say what was taken, checked and written."""
     folds = parse_folds(args.fold)
+    if args.model.is_file() and args.model.suffix.lower() != ".zip":
+        return _import_weights(args)
     from swin_umamba.inference.import_model import import_model
 
     imported = import_model(
         args.model, args.output, folds=folds, checkpoint=args.checkpoint, force=args.force
     )
     print(json.dumps(_summary(imported), indent=2) if args.json else _text(imported))
+    return 0
+
+
+def _import_weights(args: argparse.Namespace) -> int:
+    from swin_umamba.weights.import_file import import_weights
+
+    record, path = import_weights(args.model, args.name)
+    if args.json:
+        print(json.dumps({"name": record.name, "path": str(path)}))
+    else:
+        print(f"these are {record.name}: copied to {path}")
+        print(f"train with them: swin-umamba train DATASET --pretrained {record.name}")
     return 0
 
 

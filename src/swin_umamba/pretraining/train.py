@@ -104,8 +104,8 @@ def pretrain(
             better = last.top1 >= run.best_top1
             run.best_top1 = max(last.top1, run.best_top1)
             if processes.is_first:
-                _log_epoch(run, loss, last)
                 _write(run, output, better=better)
+                _log_epoch(run, loss, last)  # who reads of an epoch may interrupt: it is kept
     return PretrainResult(output / BACKBONE, run.epoch, len(images.classes), run.best_top1, last)
 
 

@@ -1,0 +1,70 @@
+"""Files that a user has fetched by hand: into the cache, as if they had been downloaded."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from swin_umamba.errors import CheckpointError, UsageError
+from swin_umamba.files import atomic_write, file_sha256
+from swin_umamba.weights.catalog import CATALOG, WeightsRecord, find_record
+from swin_umamba.weights.checkpoint import load_checkpoint
+from swin_umamba.weights.convert import find_state_dict
+from swin_umamba.weights.download import fetch_weights, known_sha256, weights_path
+
+
+def import_weights(source: str | Path, name: str | None = None) -> tuple[WeightsRecord, Path]:
+    """Copy a file of the catalogue into the cache, where its name then finds it.
+
+    Parameters
+    ----------
+    source
+        The file; it is not touched.
+    name
+        Which weights these are; by default those of this file name or SHA-256.
+
+    Returns
+    -------
+    WeightsRecord
+        What it was taken for.
+    Path
+        Where it is now.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing, damaged, unsafe to load, no ImageNet checkpoint, or has another hash than
+        these weights. Nothing is written.
+    UsageError
+        If it cannot be told which weights these are.
+    OutputError
+        If the cache cannot be written.
+    """
+    source = Path(source)
+    find_state_dict(load_checkpoint(source), source)
+    found = file_sha256(source)
+    record = _recognised(source, found) if name is None else find_record(name)
+    expected = known_sha256(record)
+    if expected is not None and found != expected:
+        raise CheckpointError(
+            f"this is not the file of {record.name}: its SHA-256 is {found}, expected {expected}",
+            where=source,
+            cure="fetch it again; a file of your own can be used by giving its path to --pretrained",
+        )
+    path = weights_path(record)
+    if not path.exists():
+        with atomic_write(path) as temporary:
+            shutil.copyfile(source, temporary)
+    return record, fetch_weights(record)
+
+
+def _recognised(source: Path, sha256: str) -> WeightsRecord:
+    for record in CATALOG.values():
+        if sha256 == record.sha256 or source.name == record.file_name:
+            return record
+    raise UsageError(
+        "the file has neither the name nor the hash of any weights of the catalogue",
+        where=source,
+        cure=f"say with --name which these are: {', '.join(CATALOG)}; or give its path to --pretrained, "
+        "which takes any file that fits",
+    )

@@ -1,0 +1,72 @@
+"""Weights fetched by hand get into the cache only as what they are."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from vmamba_files import Payload, vmamba_classifier
+
+from swin_umamba.errors import CheckpointError, UsageError
+from swin_umamba.files import file_sha256
+from swin_umamba.weights import download, import_file
+from swin_umamba.weights.catalog import CATALOG
+from swin_umamba.weights.download import locate_weights, weights_path
+from swin_umamba.weights.import_file import import_weights
+
+HASHED, SEEN_FIRST = "vmamba_tiny_v0cls", "vmamba_tiny_e292"
+
+
+@pytest.fixture
+def file(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A classifier's file whose hash the catalogue knows."""
+    path = tmp_path / "downloaded by a browser.pth"
+    torch.save({"model": vmamba_classifier((1, 1, 1, 1), (8, 16, 24, 32))}, path)
+    records = dict(CATALOG)
+    records[HASHED] = replace(CATALOG[HASHED], sha256=file_sha256(path), size=path.stat().st_size)
+    for module in (download, import_file):
+        monkeypatch.setattr(module, "CATALOG", records)
+    monkeypatch.setattr("swin_umamba.weights.catalog.CATALOG", records)
+    return path
+
+
+def test_a_file_is_known_by_its_hash(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SWIN_UMAMBA_OFFLINE", "1")
+    record, path = import_weights(file)
+    assert record.name == HASHED
+    assert path == weights_path(record) == locate_weights(HASHED)
+    assert path.read_bytes() == file.read_bytes()
+
+
+def test_a_file_of_unknown_hash_is_known_by_its_name_and_pinned(file: Path) -> None:
+    named = file.with_name(CATALOG[SEEN_FIRST].file_name)
+    named.write_bytes(file.read_bytes())
+    torch.save({"model": {"head.weight": torch.ones(3)}}, file)
+    named.write_bytes(file.read_bytes())
+    record, path = import_weights(named)
+    assert record.name == SEEN_FIRST
+    assert path.with_name(path.name + ".sha256").read_text().split() == [file_sha256(named), path.name]
+    torch.save({"model": {"head.weight": torch.zeros(3)}}, named)
+    with pytest.raises(CheckpointError, match="not the file of vmamba_tiny_e292"):
+        import_weights(named)
+
+
+def test_another_file_is_not_taken_for_a_known_one(file: Path) -> None:
+    torch.save({"model": {"head.weight": torch.ones(3)}}, file)
+    with pytest.raises(UsageError, match="neither the name nor the hash"):
+        import_weights(file)
+    with pytest.raises(CheckpointError, match="SHA-256"):
+        import_weights(file, HASHED)
+    assert not weights_path(CATALOG[HASHED]).exists()
+
+
+def test_a_payload_stays_out(file: Path, tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+    torch.save({"model": Payload(os.system, f"touch {canary}")}, file)
+    with pytest.raises(CheckpointError, match="system"):
+        import_weights(file, SEEN_FIRST)
+    assert not canary.exists()
+    assert not weights_path(CATALOG[SEEN_FIRST]).exists()
