@@ -22,6 +22,7 @@ from swin_umamba.nnunet.options import TrainingOptions, options_from_environment
         ({"frozen_epochs": -1}, "frozen_epochs is -1"),
         ({"adapt_first_convolution": True, "pretrained": "none"}, "there are none"),
         ({"schedule": "step"}, "paper, annealed"),
+        ({"deterministic": True}, "deterministic training needs a seed"),
         ({"fold": "first"}, "0, 1, 2, 3, 4 or all"),
         ({"configuration": "3d_fullres"}, "2D"),
         ({"patch_size": (100, 100)}, "multiples of 32"),
@@ -53,6 +54,7 @@ def test_the_environment_sets_options_of_stock_runs() -> None:
         "SWIN_UMAMBA_ENCODER_LEARNING_RATE": "1e-5",
         "SWIN_UMAMBA_PRETRAINED": "none",
         "SWIN_UMAMBA_OVERWRITE": "1",
+        "SWIN_UMAMBA_DETERMINISTIC": "1",
         "SWIN_UMAMBA_BACKEND": "reference",
         "SWIN_UMAMBA_SEED": "",
     }
@@ -61,6 +63,7 @@ def test_the_environment_sets_options_of_stock_runs() -> None:
         "learning_rate": 1e-3,
         "encoder_learning_rate": 1e-5,
         "pretrained": "none",
+        "deterministic": True,
         "overwrite": True,
     }
     with pytest.raises(UsageError, match="SWIN_UMAMBA_EPOCHS"):
