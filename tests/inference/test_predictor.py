@@ -191,13 +191,19 @@ def test_folds_are_averaged(make_model: MakeModel) -> None:
         one = predictor(folder, **options)
         data, _ = one._preprocess(as_volume(image, None, one.channel_names))
         with torch.inference_mode():
-            return one._logits(torch.from_numpy(data))
+            return one._logits(torch.from_numpy(data), None)
 
     both = logits()
     torch.testing.assert_close(both, (logits(folds=[0]) + logits(folds=[1])) / 2)
     assert not torch.allclose(both, logits(folds=[0]), atol=1e-3)
     again = predictor(folder)
     assert np.array_equal(again.predict(image).labels, again.predict(image).labels)
+
+
+def test_progress_runs_through_all_folds(make_model: MakeModel) -> None:
+    parts: list[float] = []
+    predictor(make_model(folds=(0, 1))).predict(picture(1, 32, 32), on_progress=parts.append)
+    assert parts == [0.5, 1.0]
 
 
 def test_probabilities_and_labels_agree(make_model: MakeModel) -> None:

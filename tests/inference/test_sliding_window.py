@@ -191,6 +191,23 @@ def test_falls_back_to_less_memory() -> None:
     assert torch.equal(four.logits(network, image), one.logits(network, image))
 
 
+def test_tells_how_much_is_done() -> None:
+    parts: list[float] = []
+    window = SlidingWindow((32, 32), num_classes=3, tiles_per_batch=2)
+    window.logits(Convolution(2).eval(), torch.randn(2, 3, 32, 40), on_progress=parts.append)
+    assert parts == [2 / 6, 4 / 6, 1.0]  # two tiles in each of three slices
+
+
+def test_an_error_of_the_listener_ends_the_prediction() -> None:
+    def stop(part: float) -> None:
+        raise InterruptedError(f"at {part}")
+
+    with pytest.raises(InterruptedError, match=r"at 0\.5"):
+        SlidingWindow((32, 32), num_classes=3).logits(
+            Convolution(2).eval(), torch.randn(2, 1, 32, 48), on_progress=stop
+        )
+
+
 def test_bfloat16_products_are_summed_in_float32() -> None:
     torch.manual_seed(0)
     network, image = nn.Conv2d(1, 2, 3, padding=1).eval(), torch.randn(1, 1, 40, 48)

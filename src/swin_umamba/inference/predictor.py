@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -196,6 +197,7 @@ class Predictor:
         spacing: Sequence[float] | None = None,
         probabilities: bool = False,
         nonfinite: Literal["refuse", "zero"] = "refuse",
+        on_progress: Callable[[float], None] | None = None,
     ) -> Prediction:
         """Segment one image.
 
@@ -211,6 +213,9 @@ class Predictor:
             Return probabilities, too.
         nonfinite
             Refuse images with NaN or infinite values, or take those values for zero.
+        on_progress
+            Called after each batch of tiles with the part of the network's work that is done, up to 1. What
+            it raises ends the prediction.
 
         Raises
         ------
@@ -219,7 +224,7 @@ class Predictor:
         """
         volume = as_volume(image, spacing, self.channel_names, nonfinite)
         data, properties = self._preprocess(volume)
-        logits = self._logits(torch.from_numpy(data))
+        logits = self._logits(torch.from_numpy(data), on_progress)
         labels, classes = self._to_labels(logits, properties, probabilities)
         if volume.flat:
             labels, classes = labels[0], None if classes is None else classes[:, 0]
@@ -302,12 +307,14 @@ class Predictor:
             spacing = [across, *spacing]
         return [spacing[axis] for axis in self._plans_manager.transpose_backward]
 
-    def _logits(self, data: Tensor) -> Tensor:
+    def _logits(self, data: Tensor, on_progress: Callable[[float], None] | None) -> Tensor:
         total: Tensor | None = None
-        for parameters in self.model.parameters:
-            if len(self.model.parameters) > 1:
+        folds = len(self.model.parameters)
+        for fold, parameters in enumerate(self.model.parameters):
+            if folds > 1:
                 self._network.load_state_dict(parameters)
-            logits = self._window.logits(self._network, data)
+            report = None if on_progress is None else partial(_progress_of_fold, on_progress, fold, folds)
+            logits = self._window.logits(self._network, data, on_progress=report)
             total = logits if total is None else total.add_(logits)
         assert total is not None
         if not torch.isfinite(total).all():
@@ -316,7 +323,7 @@ class Predictor:
                 where=self.model.path,
                 cure="use another checkpoint of this training",
             )
-        return total.div_(len(self.model.parameters))
+        return total.div_(folds)
 
     def _to_labels(
         self, logits: Tensor, properties: dict[str, Any], probabilities: bool
@@ -331,3 +338,7 @@ class Predictor:
             num_threads_torch=torch.get_num_threads(),
         )
         return result if probabilities else (result, None)
+
+
+def _progress_of_fold(report: Callable[[float], None], fold: int, folds: int, part: float) -> None:
+    report((fold + part) / folds)

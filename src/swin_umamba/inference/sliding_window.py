@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
@@ -53,7 +53,9 @@ class SlidingWindow:
     precision: str = "float32"
 
     @torch.inference_mode()
-    def logits(self, network: nn.Module, image: Tensor) -> Tensor:
+    def logits(
+        self, network: nn.Module, image: Tensor, *, on_progress: Callable[[float], None] | None = None
+    ) -> Tensor:
         """Predict one image.
 
         Parameters
@@ -62,6 +64,9 @@ class SlidingWindow:
             Maps ``(batch, channels, *patch_size)`` to ``(batch, num_classes, *patch_size)``; in eval mode.
         image
             ``(channels, Z, Y, X)``, float32.
+        on_progress
+            Called after each batch of tiles with the part that is done, up to 1. What it raises ends the
+            prediction.
 
         Returns
         -------
@@ -71,15 +76,21 @@ class SlidingWindow:
         padding, inside = _padding(image.shape[1:], self.patch_size)
         image = nn.functional.pad(image, padding)
         try:
-            logits = self._weighted_mean(network, image, self.device)
+            logits = self._weighted_mean(network, image, self.device, on_progress)
         except torch.cuda.OutOfMemoryError:
             # The sums of a large volume can outgrow a GPU that holds the network and a tile easily.
             torch.cuda.empty_cache()
             smaller = replace(self, tiles_per_batch=1)
-            logits = smaller._weighted_mean(network, image, torch.device("cpu"))
+            logits = smaller._weighted_mean(network, image, torch.device("cpu"), on_progress)
         return logits[inside].cpu()
 
-    def _weighted_mean(self, network: nn.Module, image: Tensor, sums_device: torch.device) -> Tensor:
+    def _weighted_mean(
+        self,
+        network: nn.Module,
+        image: Tensor,
+        sums_device: torch.device,
+        on_progress: Callable[[float], None] | None,
+    ) -> Tensor:
         tiles = list(tile_slices(image.shape[1:], self.patch_size, self.step_size))
         weights = gaussian_weights(self.patch_size).to(sums_device)
         sums = torch.zeros((self.num_classes, *image.shape[1:]), dtype=torch.float32, device=sums_device)
@@ -90,6 +101,8 @@ class SlidingWindow:
                 means = mirrored_mean(network, patches, self.mirror_axes)
             for window, logits in zip(batch, means, strict=True):
                 sums[window] += logits.to(sums_device, torch.float32) * weights
+            if on_progress is not None:
+                on_progress((start + len(batch)) / len(tiles))
         if len(self.patch_size) == 2:  # all slices are tiled alike, so the sum of one serves all
             tiles = [tile[1:] for tile in tiles if tile[0] == 0]
         weight_sums = torch.zeros(image.shape[-len(self.patch_size) :], device=sums_device)
