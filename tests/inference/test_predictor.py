@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import pytest
 import torch
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from PIL import Image as PillowImage
+from scipy import special
 
 from swin_umamba.data.image_io import read_image
 from swin_umamba.errors import BackendError, CheckpointError, DataError, GeometryError, UsageError
@@ -97,7 +99,7 @@ def test_transposed_plans_equal_stock_nnunet(make_model: MakeModel) -> None:
     assert ours.labels.shape == (34, 40, 3)
     assert (ours.labels == stock).mean() > STOCK_AGREEMENT
     # Without a spacing the image counts as lying on the model's own grid, whose median spacing is (3, 1, 1).
-    assert predictor(folder)._own_spacing(flat=False) == [1.0, 1.0, 3.0]
+    assert predictor(folder).plans.own_spacing(flat=False) == [1.0, 1.0, 3.0]
 
 
 def test_3d_model_equals_stock_nnunet(make_model: MakeModel) -> None:
@@ -189,15 +191,78 @@ def test_folds_are_averaged(make_model: MakeModel) -> None:
 
     def logits(**options: Any) -> torch.Tensor:
         one = predictor(folder, **options)
-        data, _ = one._preprocess(as_volume(image, None, one.channel_names))
+        data, _ = one.plans.preprocess(as_volume(image, None, one.channel_names))
         with torch.inference_mode():
-            return one._logits(torch.from_numpy(data), None)
+            return one._logits(torch.from_numpy(data))
 
     both = logits()
     torch.testing.assert_close(both, (logits(folds=[0]) + logits(folds=[1])) / 2)
     assert not torch.allclose(both, logits(folds=[0]), atol=1e-3)
     again = predictor(folder)
     assert np.array_equal(again.predict(image).labels, again.predict(image).labels)
+
+
+def members_alone(folder: Path, image: np.ndarray, folds: tuple[int, ...]) -> list[np.ndarray]:
+    """Return the labels of each mirrored image and fold by itself, for a patch as large as the image."""
+    maps = []
+    for fold in folds:
+        one = predictor(folder, folds=[fold], mirroring=False)
+        for axes in ((), (0,), (1,), (0, 1)):
+            maps.append(np.flip(one.predict(np.flip(image, axes)).labels, axes))
+    return maps
+
+
+@pytest.mark.parametrize("folds", [(0,), (0, 1)])
+def test_confidence_changes_no_label_and_compares_the_members(
+    make_model: MakeModel, folds: tuple[int, ...]
+) -> None:
+    folder, image = make_model(folds=folds), picture(32, 32)
+    model = predictor(folder)
+    plain, sure = model.predict(image, probabilities=True), model.predict(image, confidence=True)
+    assert np.array_equal(plain.labels, sure.labels)
+    assert sure.probabilities is None
+    assert sure.confidence is not None
+    assert plain.confidence is None
+    assert sure.confidence.num_members == 4 * len(folds)
+    expected = special.entr(plain.probabilities.astype(np.float64)).sum(axis=0) / np.log(3)
+    np.testing.assert_allclose(sure.confidence.entropy, expected, atol=1e-5)
+    pairs = list(itertools.combinations(members_alone(folder, image, folds), 2))
+    for value, name in ((1, "small"), (2, "large")):
+        common = sum(2 * int(((a == value) & (b == value)).sum()) for a, b in pairs)
+        sizes = sum(int((a == value).sum()) + int((b == value).sum()) for a, b in pairs)
+        assert sure.confidence.class_quality[name] == pytest.approx(common / sizes, abs=1e-3)
+    assert sure.confidence.quality == pytest.approx(np.mean(list(sure.confidence.class_quality.values())))
+    assert not sure.confidence.calibrated
+
+
+def test_confidence_of_a_volume_lies_on_its_grid(make_model: MakeModel, tmp_path: Path) -> None:
+    folder = make_model(spacing=(1.0, 1.0), file_ending=".nii.gz")
+    path = write_nifti(tmp_path / "volume.nii.gz", picture(3, 50, 40).astype(np.float32), (3.0, 0.8, 0.9))
+    model = predictor(folder)
+    found = model.predict(path, confidence=True)
+    assert found.confidence is not None
+    assert found.confidence.entropy.shape == found.labels.shape == (3, 50, 40)
+    assert np.array_equal(found.labels, model.predict(path).labels)
+
+
+def test_confidence_of_regions(make_model: MakeModel) -> None:
+    labels = {"background": 0, "whole": [1, 2], "core": 2}
+    folder = make_model(labels=labels, regions_class_order=(1, 2))
+    found = predictor(folder).predict(picture(40, 40), probabilities=True, confidence=True)
+    assert found.confidence is not None
+    assert found.probabilities is not None
+    both = np.stack([found.probabilities, 1 - found.probabilities]).astype(np.float64)
+    expected = special.entr(both).sum(axis=0).mean(axis=0) / np.log(2)
+    np.testing.assert_allclose(found.confidence.entropy, expected, atol=1e-5)
+    assert list(found.confidence.class_quality) == ["whole", "core"]
+
+
+def test_one_member_has_no_quality(make_model: MakeModel) -> None:
+    found = predictor(make_model(), mirroring=False).predict(picture(40, 40), confidence=True)
+    assert found.confidence is not None
+    assert found.confidence.quality is None
+    assert found.confidence.class_quality == {"small": None, "large": None}
+    assert found.confidence.entropy.max() > 0
 
 
 def test_progress_runs_through_all_folds(make_model: MakeModel) -> None:

@@ -12,10 +12,12 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.inference.sliding_window_prediction import compute_gaussian, compute_steps_for_sliding_window
 from torch import Tensor, nn
 
+from swin_umamba.inference.members import MemberDecisions
 from swin_umamba.inference.sliding_window import (
     SlidingWindow,
     gaussian_weights,
-    mirrored_mean,
+    mean_in_order,
+    mirrored_logits,
     tile_slices,
     tile_starts,
 )
@@ -142,12 +144,40 @@ def test_mirroring_makes_an_asymmetric_network_symmetric() -> None:
     network = Convolution(2).eval()
     patch = torch.randn(1, 2, 24, 24)
     with torch.no_grad():
-        straight = mirrored_mean(network, patch, (0, 1))
-        mirrored = mirrored_mean(network, patch.flip(2, 3), (0, 1)).flip(2, 3)
-        alone = mirrored_mean(network, patch, ())
+        straight = mean_in_order(mirrored_logits(network, patch, (0, 1)))
+        mirrored = mean_in_order(mirrored_logits(network, patch.flip(2, 3), (0, 1))).flip(2, 3)
+        alone = mean_in_order(mirrored_logits(network, patch, ()))
         assert torch.equal(alone, network(patch))
     torch.testing.assert_close(straight, mirrored)
     assert not torch.allclose(straight, alone, atol=1e-2)
+
+
+@shapes
+@pytest.mark.parametrize("tiles_per_batch", [1, 3])
+def test_members_are_what_each_mirrored_image_gives(
+    shape: tuple[int, ...], patch_size: tuple[int, ...], tiles_per_batch: int
+) -> None:
+    """A network that mirrors its own input is the same as mirroring its tiles."""
+
+    class Mirrored(nn.Module):
+        def __init__(self, inner: nn.Module, axes: tuple[int, ...]) -> None:
+            super().__init__()
+            self.inner, self.axes = inner, axes
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.inner(x.flip(self.axes)).flip(self.axes)
+
+    network = Convolution(len(patch_size)).eval()
+    image = torch.randn(2, *shape)
+    window = SlidingWindow(patch_size, num_classes=3, mirror_axes=(0, 1), tiles_per_batch=tiles_per_batch)
+    members = MemberDecisions(independent=False)
+    logits = window.logits(network, image, members=members)
+    assert torch.equal(logits, window.logits(network, image))  # nothing else changes
+    found = members.stacked()
+    assert found.shape == (4, 1, *shape)
+    for member, axes in enumerate(((), (2,), (3,), (2, 3))):
+        alone = SlidingWindow(patch_size, num_classes=3).logits(Mirrored(network, axes), image)
+        assert (found[member, 0] == alone.argmax(0)).float().mean() > 0.9999  # ties, by rounding
 
 
 @pytest.mark.parametrize("size", [32, 33, 47, 48, 49, 100, 320])

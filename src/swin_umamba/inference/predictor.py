@@ -8,22 +8,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
-from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
-from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from torch import Tensor
 
 from swin_umamba.data.image_io import Image
-from swin_umamba.errors import CheckpointError, SwinUMambaError, UsageError
+from swin_umamba.errors import CheckpointError, UsageError
+from swin_umamba.inference.confidence import Confidence, estimate_confidence
 from swin_umamba.inference.folder import CaseResult, predict_folder
-from swin_umamba.inference.inputs import FLAT_SPACING_FACTOR, Volume, as_volume
+from swin_umamba.inference.inputs import as_volume
+from swin_umamba.inference.members import MemberDecisions
 from swin_umamba.inference.model_file import MODEL_FILE_SUFFIX, read_model_file
+from swin_umamba.inference.model_plans import ModelPlans
 from swin_umamba.inference.network import build_network, set_scan_backend
-from swin_umamba.inference.plans_check import check_plans
 from swin_umamba.inference.sliding_window import SlidingWindow
 from swin_umamba.inference.trained_model import FINAL_CHECKPOINT, TrainedModel, load_trained_model
 from swin_umamba.ops.backend import choose_backend, resolve_device
@@ -46,14 +45,17 @@ class Prediction:
         ``(Y, X)`` or ``(Z, Y, X)``, uint8 (uint16 from 255 classes on), on the grid of the input.
     probabilities
         ``(classes, Y, X)`` or ``(classes, Z, Y, X)``, float32: sums to 1 over the classes, or one independent
-        probability per region. None unless asked for.
+        probability per region. None unless asked for. They are the network's own, without a calibration.
     image
         The image that was read, for its geometry; None if an array was given.
+    confidence
+        How sure the prediction is. None unless asked for.
     """
 
     labels: np.ndarray
     probabilities: np.ndarray | None = None
     image: Image | None = None
+    confidence: Confidence | None = None
 
 
 class Predictor:
@@ -78,6 +80,8 @@ class Predictor:
 
     Attributes
     ----------
+    plans
+        What the plans of the model say.
     channel_names
         Names of the channels that the model takes, in order.
     labels
@@ -111,29 +115,20 @@ class Predictor:
         self.device = resolve_device(device)
         check_precision(precision, self.device)
         backend = choose_backend(self.device, torch.float32, backend)
-        try:
-            self._read_descriptions()
-        except SwinUMambaError:
-            raise
-        except Exception as error:
-            # nnU-Net reads the JSON files without checks: what is missing in them shows as any kind of error.
-            raise CheckpointError(
-                "plans.json or dataset.json is incomplete or does not fit this nnU-Net "
-                f"({type(error).__name__}: {error})",
-                where=model.path,
-                cure="check that both files are those that the model was trained with",
-            ) from error
+        self.plans = plans = ModelPlans(model)
+        self.channel_names, self.labels = plans.channel_names, plans.labels
+        self.has_regions = plans.has_regions
         self._window = SlidingWindow(
-            patch_size=self._patch_size,
-            num_classes=self._label_manager.num_segmentation_heads,
+            patch_size=plans.patch_size,
+            num_classes=plans.num_classes,
             step_size=step_size,
-            mirror_axes=self._mirror_axes() if mirroring else (),
-            tiles_per_batch=max(1, PIXELS_PER_BATCH // math.prod(self._patch_size)),
+            mirror_axes=plans.mirror_axes() if mirroring else (),
+            tiles_per_batch=max(1, PIXELS_PER_BATCH // math.prod(plans.patch_size)),
             device=self.device,
             precision=precision,
         )
         self._network = build_network(
-            model, self._configuration, len(self.channel_names), self._window.num_classes
+            model, plans.configuration, len(self.channel_names), plans.num_classes
         ).to(self.device)
         set_scan_backend(self._network, backend)
 
@@ -196,6 +191,7 @@ class Predictor:
         *,
         spacing: Sequence[float] | None = None,
         probabilities: bool = False,
+        confidence: bool = False,
         nonfinite: Literal["refuse", "zero"] = "refuse",
         on_progress: Callable[[float], None] | None = None,
     ) -> Prediction:
@@ -211,6 +207,8 @@ class Predictor:
             for an array the spacing that the model works at, so that nothing is resampled.
         probabilities
             Return probabilities, too.
+        confidence
+            Return the entropy and an estimate of the quality, too; the labels are the same.
         nonfinite
             Refuse images with NaN or infinite values, or take those values for zero.
         on_progress
@@ -223,12 +221,16 @@ class Predictor:
             If the image cannot be read, holds NaN or infinity, or has the wrong channels.
         """
         volume = as_volume(image, spacing, self.channel_names, nonfinite)
-        data, properties = self._preprocess(volume)
-        logits = self._logits(torch.from_numpy(data), on_progress)
-        labels, classes = self._to_labels(logits, properties, probabilities)
+        data, properties = self.plans.preprocess(volume)
+        members = MemberDecisions(independent=self.has_regions) if confidence else None
+        logits = self._logits(torch.from_numpy(data), members, on_progress)
+        labels, classes = self.plans.to_labels(logits, properties, probabilities or confidence)
         if volume.flat:
             labels, classes = labels[0], None if classes is None else classes[:, 0]
-        return Prediction(labels, classes, volume.source)
+        sureness = None
+        if members is not None and classes is not None:
+            sureness = estimate_confidence(classes, members, self.plans, self.model.temperature)
+        return Prediction(labels, classes if probabilities else None, volume.source, sureness)
 
     def predict_folder(
         self,
@@ -251,70 +253,19 @@ class Predictor:
             nonfinite=nonfinite,
         )
 
-    def _read_descriptions(self) -> None:
-        model = self.model
-        self._plans_manager = PlansManager(model.plans)
-        self._configuration = self._plans_manager.get_configuration(model.configuration)
-        check_plans(model.plans, self._configuration.configuration, model.path)
-        self._patch_size = tuple(int(size) for size in self._configuration.patch_size)
-        if sorted(self._plans_manager.transpose_forward) != [0, 1, 2]:
-            raise ValueError(f"transpose_forward is {self._plans_manager.transpose_forward}")
-        self._label_manager = self._plans_manager.get_label_manager(model.dataset_json)
-        self.has_regions = bool(self._label_manager.has_regions)
-        self.labels: dict[str, Any] = dict(model.dataset_json["labels"])
-        names = model.dataset_json.get("channel_names") or model.dataset_json["modality"]
-        self.channel_names = [str(name) for _, name in sorted(names.items(), key=lambda item: int(item[0]))]
-        inputs = determine_num_input_channels(self._plans_manager, self._configuration, model.dataset_json)
-        if inputs != len(self.channel_names):
-            raise CheckpointError(
-                f"{model.configuration} is the second stage of a cascade, which is not supported",
-                where=model.path,
-                cure="predict with nnU-Net's own command, or with another configuration",
-            )
-        if str(model.plans["image_reader_writer"]).endswith("WithReorient"):
-            raise CheckpointError(
-                f"the model was trained on reoriented images ({model.plans['image_reader_writer']}), "
-                "which is not supported",
-                where=model.path,
-                cure="predict with nnU-Net's own command",
-            )
-
-    def _mirror_axes(self) -> tuple[int, ...]:
-        axes = self.model.mirror_axes
-        if not all(isinstance(axis, int) and 0 <= axis < len(self._patch_size) for axis in axes):
-            raise CheckpointError(
-                f"the checkpoint allows mirroring along axes {axes} of a {len(self._patch_size)}D patch",
-                where=self.model.path,
-                cure="switch mirroring off, or check that plans and checkpoint belong together",
-            )
-        return axes
-
-    def _preprocess(self, volume: Volume) -> tuple[np.ndarray, dict[str, Any]]:
-        properties: dict[str, Any] = {"spacing": list(volume.spacing or self._own_spacing(volume.flat))}
-        preprocessor = self._configuration.preprocessor_class(verbose=False)
-        data, _, properties = preprocessor.run_case_npy(
-            volume.data, None, properties, self._plans_manager, self._configuration, self.model.dataset_json
-        )
-        return data, properties
-
-    def _own_spacing(self, flat: bool) -> list[float]:
-        """Return the model's spacing in the order of the image's axes."""
-        spacing = [float(value) for value in self._configuration.spacing]
-        if len(spacing) == 2:
-            across = max(spacing) * FLAT_SPACING_FACTOR
-            if not flat:
-                across = float(self._plans_manager.original_median_spacing_after_transp[0])
-            spacing = [across, *spacing]
-        return [spacing[axis] for axis in self._plans_manager.transpose_backward]
-
-    def _logits(self, data: Tensor, on_progress: Callable[[float], None] | None) -> Tensor:
+    def _logits(
+        self,
+        data: Tensor,
+        members: MemberDecisions | None = None,
+        on_progress: Callable[[float], None] | None = None,
+    ) -> Tensor:
         total: Tensor | None = None
         folds = len(self.model.parameters)
         for fold, parameters in enumerate(self.model.parameters):
             if folds > 1:
                 self._network.load_state_dict(parameters)
             report = None if on_progress is None else partial(_progress_of_fold, on_progress, fold, folds)
-            logits = self._window.logits(self._network, data, on_progress=report)
+            logits = self._window.logits(self._network, data, members=members, on_progress=report)
             total = logits if total is None else total.add_(logits)
         assert total is not None
         if not torch.isfinite(total).all():
@@ -324,20 +275,6 @@ class Predictor:
                 cure="use another checkpoint of this training",
             )
         return total.div_(folds)
-
-    def _to_labels(
-        self, logits: Tensor, properties: dict[str, Any], probabilities: bool
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        result = convert_predicted_logits_to_segmentation_with_correct_shape(
-            logits,
-            self._plans_manager,
-            self._configuration,
-            self._label_manager,
-            properties,
-            return_probabilities=probabilities,
-            num_threads_torch=torch.get_num_threads(),
-        )
-        return result if probabilities else (result, None)
 
 
 def _progress_of_fold(report: Callable[[float], None], fold: int, folds: int, part: float) -> None:

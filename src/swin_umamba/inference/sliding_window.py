@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 
+from swin_umamba.inference.members import MemberDecisions
 from swin_umamba.ops.precision import autocast
 
 SIGMA_IN_PATCHES = 1 / 8
@@ -54,7 +55,12 @@ class SlidingWindow:
 
     @torch.inference_mode()
     def logits(
-        self, network: nn.Module, image: Tensor, *, on_progress: Callable[[float], None] | None = None
+        self,
+        network: nn.Module,
+        image: Tensor,
+        *,
+        members: MemberDecisions | None = None,
+        on_progress: Callable[[float], None] | None = None,
     ) -> Tensor:
         """Predict one image.
 
@@ -64,6 +70,8 @@ class SlidingWindow:
             Maps ``(batch, channels, *patch_size)`` to ``(batch, num_classes, *patch_size)``; in eval mode.
         image
             ``(channels, Z, Y, X)``, float32.
+        members
+            Collects what each mirrored image decides by itself.
         on_progress
             Called after each batch of tiles with the part that is done, up to 1. What it raises ends the
             prediction.
@@ -76,12 +84,14 @@ class SlidingWindow:
         padding, inside = _padding(image.shape[1:], self.patch_size)
         image = nn.functional.pad(image, padding)
         try:
-            logits = self._weighted_mean(network, image, self.device, on_progress)
+            logits = self._weighted_mean(network, image, self.device, members, on_progress)
         except torch.cuda.OutOfMemoryError:
             # The sums of a large volume can outgrow a GPU that holds the network and a tile easily.
             torch.cuda.empty_cache()
             smaller = replace(self, tiles_per_batch=1)
-            logits = smaller._weighted_mean(network, image, torch.device("cpu"), on_progress)
+            logits = smaller._weighted_mean(network, image, torch.device("cpu"), members, on_progress)
+        if members is not None:
+            members.finish(inside)
         return logits[inside].cpu()
 
     def _weighted_mean(
@@ -89,18 +99,28 @@ class SlidingWindow:
         network: nn.Module,
         image: Tensor,
         sums_device: torch.device,
+        members: MemberDecisions | None,
         on_progress: Callable[[float], None] | None,
     ) -> Tensor:
         tiles = list(tile_slices(image.shape[1:], self.patch_size, self.step_size))
         weights = gaussian_weights(self.patch_size).to(sums_device)
         sums = torch.zeros((self.num_classes, *image.shape[1:]), dtype=torch.float32, device=sums_device)
+        if members is not None:
+            members.start(2 ** len(self.mirror_axes), self.num_classes, image.shape[1:])
         for start in range(0, len(tiles), self.tiles_per_batch):
             batch = [(slice(None), *tile) for tile in tiles[start : start + self.tiles_per_batch]]
             patches = torch.stack([image[window] for window in batch]).to(self.device)
             with autocast(self.device, self.precision):
-                means = mirrored_mean(network, patches, self.mirror_axes)
+                outputs: Iterable[Tensor] = mirrored_logits(network, patches, self.mirror_axes)
+                if members is not None:
+                    outputs = list(outputs)
+                means = mean_in_order(outputs)
             for window, logits in zip(batch, means, strict=True):
                 sums[window] += logits.to(sums_device, torch.float32) * weights
+            if members is not None:
+                for place, tile in enumerate(tiles[start : start + self.tiles_per_batch]):
+                    for member, output in enumerate(outputs):
+                        members.add(member, tile, output[place].to(sums_device, torch.float32) * weights)
             if on_progress is not None:
                 on_progress((start + len(batch)) / len(tiles))
         if len(self.patch_size) == 2:  # all slices are tiled alike, so the sum of one serves all
@@ -111,8 +131,8 @@ class SlidingWindow:
         return sums.div_(weight_sums)
 
 
-def mirrored_mean(network: nn.Module, patches: Tensor, mirror_axes: Sequence[int]) -> Tensor:
-    """Return the mean of the logits over all combinations of mirrored axes, each mirrored back.
+def mirrored_logits(network: nn.Module, patches: Tensor, mirror_axes: Sequence[int]) -> Iterator[Tensor]:
+    """Yield the logits for every combination of mirrored axes, each mirrored back; first those of none.
 
     Parameters
     ----------
@@ -123,12 +143,19 @@ def mirrored_mean(network: nn.Module, patches: Tensor, mirror_axes: Sequence[int
     mirror_axes
         Spatial axes, 0 for the first after the channels.
     """
+    yield network(patches).float()
     axes = [axis + 2 for axis in mirror_axes]
-    logits = network(patches).float()
-    combinations = [c for size in range(1, len(axes) + 1) for c in itertools.combinations(axes, size)]
-    for combination in combinations:
-        logits = logits + torch.flip(network(torch.flip(patches, combination)), combination)
-    return logits / (len(combinations) + 1)
+    for size in range(1, len(axes) + 1):
+        for combination in itertools.combinations(axes, size):
+            yield torch.flip(network(torch.flip(patches, combination)), combination).float()
+
+
+def mean_in_order(tensors: Iterable[Tensor]) -> Tensor:
+    """Return the mean of tensors of one shape, summed in their order: equal inputs give equal bits."""
+    count, total = 0, torch.zeros(())
+    for count, tensor in enumerate(tensors, start=1):
+        total = tensor if count == 1 else total + tensor
+    return total / count
 
 
 def tile_slices(

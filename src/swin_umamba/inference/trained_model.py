@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from torch import Tensor
@@ -43,6 +45,9 @@ class TrainedModel:
         Spatial axes that the training mirrored along, so that prediction may too.
     parameters
         State dicts of the network, one per fold, on the CPU.
+    temperatures
+        What the logits of each fold are to be divided by (see ``calibrate``), None for a fold that was not
+        calibrated; empty if none was.
     """
 
     path: Path
@@ -53,6 +58,19 @@ class TrainedModel:
     trainer_name: str
     mirror_axes: tuple[int, ...]
     parameters: tuple[dict[str, Tensor], ...]
+    temperatures: tuple[float | None, ...] = ()
+
+    @property
+    def temperature(self) -> float | None:
+        """What the mean logits of all folds are divided by to be calibrated; None if a fold's is not known.
+
+        It is the geometric mean of the folds': no case is new to all of them, so that the ensemble cannot be
+        calibrated by itself.
+        """
+        known = [each for each in self.temperatures if each is not None]
+        if not known or len(known) < len(self.parameters):
+            return None
+        return math.exp(fmean(map(math.log, known)))
 
 
 def load_trained_model(

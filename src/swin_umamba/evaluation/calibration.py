@@ -1,0 +1,175 @@
+"""How far probabilities can be believed: temperature scaling, calibration error, entropy.
+
+Probabilities are those of classes that exclude each other (they sum to 1 over the classes), or of regions
+that are independent of each other. Then every region is a question of its own with the answers yes and no.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+NUM_BINS = 15
+"""As in Guo et al. 2017."""
+LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.1, 10.0
+# Below the smallest float32 a softmax gives zero, whose logarithm would be infinite.
+SMALLEST = float(np.finfo(np.float32).tiny)
+# Volumes are worked through in pieces of so many pixels, so that copies stay small.
+PIXELS_AT_ONCE = 2**20
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """How often predictions of each confidence are right.
+
+    Attributes
+    ----------
+    counts
+        ``(bins,)``: predictions whose confidence lies in each of equally wide bins of 0 to 1.
+    confidence, accuracy
+        ``(bins,)``: the mean confidence in each bin, and the part that is right; NaN in empty bins.
+    """
+
+    counts: np.ndarray
+    confidence: np.ndarray
+    accuracy: np.ndarray
+
+    @property
+    def expected_calibration_error(self) -> float:
+        """Mean distance of confidence and accuracy over all predictions (Naeini et al. 2015); NaN of none."""
+        total = self.counts.sum()
+        if total == 0:
+            return math.nan
+        distance = np.nan_to_num(np.abs(self.confidence - self.accuracy))
+        return float((self.counts * distance).sum() / total)
+
+
+def reliability(probabilities: np.ndarray, truth: np.ndarray, *, independent: bool) -> Reliability:
+    """Compare the confidence of predictions with how often they are right.
+
+    The confidence is the probability of the predicted class; for regions, of the predicted answer.
+
+    Parameters
+    ----------
+    probabilities
+        ``(classes, pixels)``.
+    truth
+        ``(pixels,)`` the index of the true class; for regions ``(regions, pixels)`` booleans.
+    independent
+        Whether these are regions.
+    """
+    if independent:
+        confidence = np.maximum(probabilities, 1 - probabilities).ravel()
+        right = ((probabilities > 0.5) == truth).ravel()
+    else:
+        confidence = probabilities.max(axis=0)
+        right = probabilities.argmax(axis=0) == truth
+    # A confidence of exactly 1 belongs to the last bin.
+    bins = np.minimum((confidence * NUM_BINS).astype(np.int64), NUM_BINS - 1)
+    counts = np.bincount(bins, minlength=NUM_BINS)
+    with np.errstate(invalid="ignore"):
+        return Reliability(
+            counts,
+            np.bincount(bins, weights=confidence, minlength=NUM_BINS) / counts,
+            np.bincount(bins, weights=right, minlength=NUM_BINS) / counts,
+        )
+
+
+def tempered(probabilities: np.ndarray, temperature: float, *, independent: bool) -> np.ndarray:
+    """Return the probabilities of the same logits divided by a temperature; classes keep their order.
+
+    Softmax and sigmoid of ``logits / T`` need no logits: ``p ** (1 / T)`` is the same up to a factor that
+    makes the sum 1 (Guo et al. 2017, "On Calibration of Modern Neural Networks", section 4.2).
+
+    Parameters
+    ----------
+    probabilities
+        ``(classes, ...)``, float32.
+    temperature
+        Above 1 makes less confident, below 1 more.
+    independent
+        Whether these are regions.
+
+    Returns
+    -------
+    numpy.ndarray
+        Of the same shape, float32.
+    """
+    logarithms = np.log(np.maximum(probabilities, SMALLEST)) / np.float32(temperature)
+    if independent:
+        others = np.log(np.maximum(1 - probabilities, SMALLEST)) / np.float32(temperature)
+        # Probabilities below 1e-38 would overflow here; they stay near zero all the same.
+        return (1 / (1 + np.exp(np.minimum(others - logarithms, 80)))).astype(np.float32)
+    powers = np.exp(logarithms - logarithms.max(axis=0))
+    return (powers / powers.sum(axis=0)).astype(np.float32)
+
+
+def fit_temperature(probabilities: np.ndarray, truth: np.ndarray, *, independent: bool) -> float:
+    """Return the temperature under which the truth is most likely, from 0.1 to 10.
+
+    The negative log-likelihood is convex in 1/T, so that there is one minimum.
+
+    Parameters
+    ----------
+    probabilities, truth, independent
+        As for :func:`reliability`; at least one pixel.
+    """
+    true_class = truth if not independent else truth.astype(np.int64)
+
+    def loss(logarithm: float) -> float:
+        total = 0.0
+        for part in _pieces(probabilities.shape[1]):
+            scaled = tempered(probabilities[:, part], math.exp(logarithm), independent=independent)
+            if independent:
+                likely = np.where(true_class[:, part] == 1, scaled, 1 - scaled)
+            else:
+                likely = np.take_along_axis(scaled, true_class[None, part], axis=0)
+            total -= float(np.log(np.maximum(likely, SMALLEST), dtype=np.float64).sum())
+        return total / truth.size
+
+    bounds = (math.log(LOWEST_TEMPERATURE), math.log(HIGHEST_TEMPERATURE))
+    found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-4})
+    return math.exp(found.x)
+
+
+def entropy(probabilities: np.ndarray, temperature: float = 1.0, *, independent: bool) -> np.ndarray:
+    """Return the entropy of the tempered probabilities of each pixel as a part of the highest possible.
+
+    Parameters
+    ----------
+    probabilities
+        ``(classes, *shape)``, float32.
+    temperature
+        See :func:`tempered`.
+    independent
+        Whether these are regions; the result is then the mean over them.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``shape``, float32: 0 where one class is certain, 1 where all are equally likely.
+    """
+    flat = probabilities.reshape(len(probabilities), -1)
+    result = np.empty(flat.shape[1], np.float32)
+    for part in _pieces(flat.shape[1]):
+        scaled = tempered(flat[:, part], temperature, independent=independent)
+        terms = _surprise(scaled)
+        if independent:
+            result[part] = (terms + _surprise(1 - scaled)).mean(axis=0) / math.log(2)
+        else:
+            result[part] = terms.sum(axis=0) / math.log(max(2, len(flat)))
+    # Rounding may lead a little below 0 or above 1.
+    return np.clip(result, 0, 1).reshape(probabilities.shape[1:])
+
+
+def _surprise(probabilities: np.ndarray) -> np.ndarray:
+    return -probabilities * np.log(np.maximum(probabilities, SMALLEST))
+
+
+def _pieces(size: int) -> Iterator[slice]:
+    for start in range(0, size, PIXELS_AT_ONCE):
+        yield slice(start, min(size, start + PIXELS_AT_ONCE))

@@ -1,0 +1,75 @@
+"""How sure a prediction is: the entropy of every pixel, and an estimate of the case's quality."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import fmean
+
+import numpy as np
+
+from swin_umamba.evaluation.calibration import entropy
+from swin_umamba.inference.members import MemberDecisions, agreement
+from swin_umamba.inference.model_plans import ModelPlans
+
+
+@dataclass(frozen=True)
+class Confidence:
+    """How sure a prediction is.
+
+    Attributes
+    ----------
+    entropy
+        float32, of the shape of the labels: 0 where one class is certain, 1 where all are equally likely. Of
+        regions the mean over them.
+    class_quality
+        For each class the agreement of the members (mirrored images, folds) on it, from 0 to 1, which is the
+        Dice between two of them; None for a class that no member finds. As an estimate of the Dice with the
+        truth it is rather too high than too low, since members err together, too.
+    quality
+        The mean of ``class_quality``; None if no member finds anything, or there is only one member.
+    num_members
+        How many predictions were compared: mirrored images times folds.
+    temperature
+        What the logits were divided by before the entropy; 1 without a calibration.
+    calibrated
+        Whether the temperature comes from a calibration of these weights.
+    """
+
+    entropy: np.ndarray
+    class_quality: Mapping[str, float | None]
+    quality: float | None
+    num_members: int
+    temperature: float
+    calibrated: bool
+
+
+def estimate_confidence(
+    probabilities: np.ndarray, members: MemberDecisions, plans: ModelPlans, temperature: float | None
+) -> Confidence:
+    """Put together what probabilities and members say.
+
+    Parameters
+    ----------
+    probabilities
+        ``(classes, ...)`` on the grid of the image.
+    members
+        Of all folds.
+    plans
+        Of the model.
+    temperature
+        Of the model's calibration; None if there is none.
+    """
+    decisions = members.stacked()
+    agreed: list[float | None] = [None] * len(plans.classes)
+    if len(decisions) > 1:
+        agreed = agreement(decisions, plans.num_classes)
+    found = [value for value in agreed if value is not None]
+    return Confidence(
+        entropy=entropy(probabilities, temperature or 1.0, independent=plans.has_regions),
+        class_quality=dict(zip(plans.classes, agreed, strict=True)),
+        quality=fmean(found) if found else None,
+        num_members=len(decisions),
+        temperature=temperature or 1.0,
+        calibrated=temperature is not None,
+    )

@@ -1,0 +1,120 @@
+"""The members of a prediction: what each mirrored image, and each fold, would have decided by itself.
+
+Where they disagree the prediction is unsure. Members are kept as decisions (labels) and not as logits, and
+the logits of a slice are let go when its last tile is done, so that they take little memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+Tile = tuple[slice | int, ...]
+
+
+def decide(logits: Tensor, *, independent: bool) -> Tensor:
+    """Return what logits ``(classes, ...)`` decide: uint8 ``(1, ...)``, or for regions ``(regions, ...)``.
+
+    Positive factors of the logits change nothing, so that weighted sums do as well as means.
+    """
+    if independent:
+        return (logits > 0).to(torch.uint8)
+    dtype = torch.uint8 if len(logits) < 256 else torch.int16
+    return logits.argmax(dim=0, keepdim=True).to(dtype)
+
+
+class MemberDecisions:
+    """Collects the decisions of members while the tiles of an image go by.
+
+    Parameters
+    ----------
+    independent
+        Whether the classes are regions, which may overlap.
+    """
+
+    def __init__(self, *, independent: bool) -> None:
+        self.independent = independent
+        self._finished: list[Tensor] = []
+        self._open: dict[int | None, Tensor] = {}
+
+    def start(self, num_members: int, num_classes: int, size: Sequence[int]) -> None:
+        """Begin with an image of ``size`` (Z, Y, X); whatever was collected of it before is dropped."""
+        self._size = tuple(size)
+        self._shape = (num_members, num_classes)
+        self._open = {}
+        classes = num_classes if self.independent else 1
+        dtype = torch.uint8 if num_classes < 256 else torch.int16
+        self._decisions = torch.zeros((num_members, classes, *size), dtype=dtype)
+
+    def add(self, member: int, tile: Tile, logits: Tensor) -> None:
+        """Add the weighted logits ``(classes, *patch_size)`` of a member at a tile.
+
+        Tiles come slice by slice; a 2D tile begins with the number of its slice.
+        """
+        key, window = (tile[0], tile[1:]) if isinstance(tile[0], int) else (None, tile)
+        if key not in self._open:
+            self._close()
+            size = self._size if key is None else self._size[1:]
+            self._open[key] = torch.zeros((*self._shape, *size), device=logits.device)
+        where = (member, slice(None), *window)
+        self._open[key][where] += logits
+
+    def finish(self, inside: tuple[slice, ...]) -> None:
+        """End the image; all of its ``(classes, Z, Y, X)`` that is not ``inside`` is padding."""
+        self._close()
+        wanted = (slice(None), *inside)
+        self._finished.append(self._decisions[wanted])
+
+    def stacked(self) -> Tensor:
+        """Return the decisions of all images that were finished: ``(members, 1 or regions, Z, Y, X)``."""
+        return torch.cat(self._finished)
+
+    def _close(self) -> None:
+        for key, logits in self._open.items():
+            decided = torch.stack([decide(each, independent=self.independent) for each in logits]).cpu()
+            if key is None:
+                self._decisions[:] = decided
+            else:
+                self._decisions[:, :, key] = decided
+        self._open = {}
+
+
+def agreement(decisions: Tensor, num_classes: int) -> list[float | None]:
+    """Return for each class how far the members agree on it, from 0 to 1; None if no member has it.
+
+    This is the Dice between two members, pooled over all pairs: with ``v`` of ``K`` members that give a pixel
+    to the class, ``sum(v (v - 1)) / ((K - 1) sum(v))``. It is the chance that a pixel which one member gives
+    to the class is given to it by another one, too. The agreement of sampled segmentations follows the true
+    Dice of a case (Roy et al. 2019, "Bayesian QuickNAT", NeuroImage 195).
+
+    Parameters
+    ----------
+    decisions
+        ``(members, 1, ...)`` with values 0 to ``num_classes - 1``, of which 0 is the background, or
+        ``(members, regions, ...)`` with 0 and 1.
+    num_classes
+        Number of logits.
+
+    Returns
+    -------
+    list
+        One value for each class but the background, or for each region.
+    """
+    members = len(decisions)
+    if members < 2:
+        raise ValueError("one member has nothing to agree with")
+    regions = decisions.shape[1] > 1 or num_classes == 1
+    masks = (
+        (decisions[:, region] for region in range(num_classes))
+        if regions
+        else (decisions[:, 0] == value for value in range(1, num_classes))
+    )
+    result: list[float | None] = []
+    for mask in masks:
+        votes = torch.bincount(mask.sum(dim=0).flatten(), minlength=members + 1).double()
+        v = torch.arange(members + 1, dtype=torch.float64)
+        total = float((votes * v).sum())
+        result.append(float((votes * v * (v - 1)).sum()) / ((members - 1) * total) if total else None)
+    return result
