@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -192,6 +193,44 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, data: Any) -> None:
     """Write ``data`` as indented JSON, atomically. NaN is not JSON and raises ``ValueError``."""
     write_text(path, json.dumps(data, indent=2, allow_nan=False) + "\n")
+
+
+def append_line(path: str | Path, line: str) -> None:
+    """Append one line to a text file in one write, synced to disk; make the file if it is not there.
+
+    A process that is killed in between leaves the whole line or a part of it, never a part of an earlier one.
+
+    Parameters
+    ----------
+    path
+        The file; its folder must exist.
+    line
+        Without a line break.
+
+    Raises
+    ------
+    OutputError
+        If the line cannot be written as a whole, as on a full disk. The file is then as it was before.
+    """
+    assert "\n" not in line
+    content = f"{line}\n".encode()
+    try:
+        with open(path, "ab", buffering=0) as file:
+            before = os.fstat(file.fileno()).st_size
+            try:
+                if (written := file.write(content)) != len(content):
+                    raise OSError(errno.ENOSPC, f"only {written} of {len(content)} bytes could be written")
+                os.fsync(file.fileno())
+            except OSError:
+                with suppress(OSError):
+                    file.truncate(before)
+                raise
+    except OSError as error:
+        raise OutputError(
+            f"cannot append to the file: {error.strerror or error}",
+            where=path,
+            cure="check that the folder exists, is writable and has free space; nothing was changed",
+        ) from error
 
 
 def _make_temporary(path: Path) -> tuple[Path, int | None]:

@@ -23,6 +23,7 @@ VERBS = (
     "plan",
     "pretrain",
     "train",
+    "calibrate",
     "predict",
     "export",
     "evaluate",

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from swin_umamba.errors import UsageError
+from swin_umamba.errors import UsageError, printable
 
 if TYPE_CHECKING:
     from swin_umamba.inference.folder import CaseResult
     from swin_umamba.inference.predictor import Predictor
 
+logger = logging.getLogger(__name__)
+
 HELP = "segment images with a trained model"
+
+SHOWN_CASES = 5
 
 AFTER_INTERRUPT = "go on with the same command: finished cases are kept"
 
@@ -49,6 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="file in each fold (default: %(default)s)",
     )
     parser.add_argument("--probabilities", action="store_true", help="write class probabilities as .npz, too")
+    parser.add_argument(
+        "--confidence",
+        action="store_true",
+        help="estimate the quality of each case, and write the entropy of its pixels as entropy/CASE, too",
+    )
     parser.add_argument(
         "--preview", action="store_true", help="draw each result over its image, as previews/CASE.png, too"
     )
@@ -92,10 +102,13 @@ def run(args: argparse.Namespace) -> int:
         backend=args.backend,
         precision=args.precision,
     )
+    if args.confidence:
+        _tell_limits(predictor)
     results = predictor.predict_folder(
         args.input[0] if len(args.input) == 1 else args.input,
         args.output,
         probabilities=args.probabilities,
+        confidence=args.confidence,
         preview=args.preview,
         overwrite=args.overwrite,
         nonfinite=args.nonfinite,
@@ -120,6 +133,18 @@ def parse_folds(given: list[str] | None) -> list[int | str] | None:
     return [fold if fold == "all" else int(fold) for fold in given]
 
 
+def _tell_limits(predictor: Predictor) -> None:
+    """Say beforehand what the confidence will lack."""
+    if predictor.model.temperature is None:
+        logger.warning(
+            "the model is not calibrated: the entropy is the network's own; see swin-umamba calibrate --help"
+        )
+    if not predictor.mirroring and len(predictor.model.parameters) == 1:
+        logger.warning(
+            "no estimates of quality: they come from mirrored images or several folds, and there is neither"
+        )
+
+
 def _text(results: list[CaseResult], output: Path) -> str:
     counts = Counter(result.status for result in results)
     seconds = sum(result.seconds for result in results if result.status == "written")
@@ -128,6 +153,14 @@ def _text(results: list[CaseResult], output: Path) -> str:
         lines.append(f"{counts['kept']} were there already and were kept (--overwrite replaces them)")
     if counts["failed"]:
         lines.append(f"{counts['failed']} failed")
+    estimates = [
+        (result.confidence["quality"], result.case)
+        for result in results
+        if result.confidence is not None and result.confidence.get("quality") is not None
+    ]
+    if estimates:
+        lines.append("lowest estimated quality, to be looked at first:")
+        lines += [f"  {quality:.3f}  {printable(case)}" for quality, case in sorted(estimates)[:SHOWN_CASES]]
     return "\n".join(lines)
 
 
@@ -148,6 +181,7 @@ def _summary(predictor: Predictor, results: list[CaseResult], output: Path) -> d
                 "output": str(result.output),
                 "status": result.status,
                 "seconds": round(result.seconds, 3),
+                "confidence": result.confidence,
                 "error": None
                 if result.error is None
                 else {

@@ -4,25 +4,48 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from swin_umamba.data.image_io import image_stem, read_case, read_labels, write_labels, write_probabilities
+from swin_umamba.data.image_io import (
+    Image,
+    image_stem,
+    image_suffix,
+    read_case,
+    read_labels,
+    write_image,
+    write_labels,
+    write_probabilities,
+)
 from swin_umamba.errors import OutputError, SwinUMambaError
 from swin_umamba.files import check_output_folder
-from swin_umamba.inference.cases import Case, find_cases, output_paths
+from swin_umamba.inference.cases import NIFTI_SUFFIXES, Case, find_cases, output_paths
+from swin_umamba.inference.records import PredictionRecords
 from swin_umamba.progress import progress
 from swin_umamba.report.preview import write_preview
 
 if TYPE_CHECKING:
-    from swin_umamba.inference.predictor import Predictor
+    from swin_umamba.inference.confidence import Confidence
+    from swin_umamba.inference.predictor import Prediction, Predictor
 
 logger = logging.getLogger(__name__)
 
-# A folder of their own: pictures among the label maps would be taken for label maps.
+# Folders of their own: pictures among the label maps would be taken for label maps.
 PREVIEWS = "previews"
+ENTROPY = "entropy"
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What to write for each case besides its label map, and when; see :func:`predict_folder`."""
+
+    probabilities: bool = False
+    confidence: bool = False
+    preview: bool = False
+    overwrite: bool = False
+    nonfinite: Literal["refuse", "zero"] = "refuse"
 
 
 @dataclass(frozen=True)
@@ -43,6 +66,9 @@ class CaseResult:
         Time taken.
     error
         Why it failed.
+    confidence
+        How sure the prediction is, without the entropy of its pixels: ``quality``, ``class_quality``,
+        ``mean_entropy``, ``num_members``, ``temperature``, ``calibrated``. None if it was not asked for.
     """
 
     case: str
@@ -51,6 +77,7 @@ class CaseResult:
     status: Literal["written", "kept", "failed"]
     seconds: float = 0.0
     error: SwinUMambaError | None = None
+    confidence: Mapping[str, Any] | None = None
 
 
 def predict_folder(
@@ -59,11 +86,14 @@ def predict_folder(
     output: str | Path,
     *,
     probabilities: bool = False,
+    confidence: bool = False,
     preview: bool = False,
     overwrite: bool = False,
     nonfinite: Literal["refuse", "zero"] = "refuse",
 ) -> list[CaseResult]:
     """Segment all images of a folder and write their label maps.
+
+    A folder of results gets a record ``predictions.jsonl`` of every case; see ``inference.records``.
 
     Parameters
     ----------
@@ -75,6 +105,9 @@ def predict_folder(
         Folder for the label maps; for a single case also a file name. See ``output_paths``.
     probabilities
         Write ``CASE.npz`` beside each label map, with the array ``probabilities``.
+    confidence
+        Estimate the quality of each case, and write the entropy of its pixels (float32, from 0 for certain
+        to 1) as ``entropy/CASE``: NIfTI beside NIfTI, else TIFF.
     preview
         Draw each label map over its image, as ``previews/CASE.png`` beside it.
     overwrite
@@ -99,40 +132,49 @@ def predict_folder(
     cases = find_cases(inputs, len(predictor.channel_names))
     paths = output_paths(cases, output, str(predictor.model.dataset_json.get("file_ending", "")))
     check_output_folder(paths[0].parent)
-    pairs = list(zip(cases, paths, strict=True))
-    return [
-        _predict_case(predictor, case, path, probabilities, preview, overwrite, nonfinite)
-        for case, path in progress(pairs, "predicting", total=len(pairs))
-    ]
+    outputs = Outputs(probabilities, confidence, preview, overwrite, nonfinite)
+    # A single file may lie anywhere; nobody expects a second one beside it.
+    records = PredictionRecords(paths[0].parent) if paths[0].parent == Path(output) else None
+    results = []
+    for case, path in progress(list(zip(cases, paths, strict=True)), "predicting", total=len(cases)):
+        result = _predict_case(predictor, case, path, outputs)
+        if records is not None:
+            if result.status == "kept":
+                known = records.of_case.get(case.name, {}).get("confidence")
+                result = replace(result, confidence=known if isinstance(known, dict) else None)
+            else:
+                records.add(result, predictor)
+        results.append(result)
+    return results
 
 
-def _predict_case(
-    predictor: Predictor,
-    case: Case,
-    path: Path,
-    probabilities: bool,
-    preview: bool,
-    overwrite: bool,
-    nonfinite: Literal["refuse", "zero"],
-) -> CaseResult:
-    probabilities_path = path.parent / f"{image_stem(path)}.npz"
+def _predict_case(predictor: Predictor, case: Case, path: Path, outputs: Outputs) -> CaseResult:
+    wanted = {
+        path: True,
+        path.parent / f"{image_stem(path)}.npz": outputs.probabilities,
+        entropy_path(path): outputs.confidence,
+    }
     preview_path = path.parent / PREVIEWS / f"{image_stem(path)}.png"
-    keep = not overwrite and path.exists() and (probabilities_path.exists() or not probabilities)
-    if keep and (preview_path.exists() or not preview):
+    keep = not outputs.overwrite and all(file.exists() for file, needed in wanted.items() if needed)
+    if keep and (preview_path.exists() or not outputs.preview):
         return CaseResult(case.name, case.files, path, "kept")
     start = time.perf_counter()
+    confidence = None
     try:
         if keep:
-            image = read_case(case.files, nonfinite=nonfinite)
+            image = read_case(case.files, nonfinite=outputs.nonfinite)
             labels = read_labels(path).data[0]
         else:
-            prediction = predictor.predict(case.files, probabilities=probabilities, nonfinite=nonfinite)
+            prediction = predictor.predict(
+                case.files,
+                probabilities=outputs.probabilities,
+                confidence=outputs.confidence,
+                nonfinite=outputs.nonfinite,
+            )
             assert prediction.image is not None
             image, labels = prediction.image, prediction.labels
-            if prediction.probabilities is not None:
-                write_probabilities(probabilities_path, prediction.probabilities)
-            write_labels(path, labels, like=image)
-        if preview:
+            confidence = _write(prediction, image, path)
+        if outputs.preview:
             write_preview(preview_path, image.data, labels, spacing=image.spacing)
     except OutputError:
         raise
@@ -145,5 +187,34 @@ def _predict_case(
         )
     else:
         status: Literal["written", "kept"] = "kept" if keep else "written"
-        return CaseResult(case.name, case.files, path, status, time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+        return CaseResult(case.name, case.files, path, status, seconds, confidence=confidence)
     return CaseResult(case.name, case.files, path, "failed", time.perf_counter() - start, failure)
+
+
+def entropy_path(labels: Path) -> Path:
+    """Return where the entropy of the prediction with the label map ``labels`` is written."""
+    suffix = image_suffix(labels)
+    return labels.parent / ENTROPY / f"{image_stem(labels)}{suffix if suffix in NIFTI_SUFFIXES else '.tif'}"
+
+
+def _write(prediction: Prediction, image: Image, path: Path) -> Mapping[str, Any] | None:
+    """Write what a prediction holds, the label map last: a case with a label map is complete."""
+    if prediction.probabilities is not None:
+        write_probabilities(path.parent / f"{image_stem(path)}.npz", prediction.probabilities)
+    if prediction.confidence is not None:
+        write_image(entropy_path(path), image.with_data(prediction.confidence.entropy[None]))
+    write_labels(path, prediction.labels, like=image)
+    return None if prediction.confidence is None else summary_of(prediction.confidence)
+
+
+def summary_of(confidence: Confidence) -> dict[str, Any]:
+    """Return what is worth keeping of a confidence without the entropy of its pixels."""
+    return {
+        "quality": confidence.quality,
+        "class_quality": dict(confidence.class_quality),
+        "mean_entropy": float(confidence.entropy.mean()),
+        "num_members": confidence.num_members,
+        "temperature": confidence.temperature,
+        "calibrated": confidence.calibrated,
+    }

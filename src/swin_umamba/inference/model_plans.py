@@ -39,6 +39,8 @@ class ModelPlans:
     classes
         Name of each foreground class or region, with the label numbers that make it up, in the order of the
         network's outputs.
+    ignore
+        The label of pixels that nobody annotated; None if there is none.
     has_regions
         Whether classes are regions, which may overlap.
     num_classes
@@ -129,6 +131,7 @@ class ModelPlans:
         self.num_classes = int(self._label_manager.num_segmentation_heads)
         self.labels: dict[str, Any] = dict(model.dataset_json["labels"])
         self.classes = _foreground(self.labels, self.has_regions)
+        self.ignore = self._label_manager.ignore_label
         names = model.dataset_json.get("channel_names") or model.dataset_json["modality"]
         self.channel_names = [str(name) for _, name in sorted(names.items(), key=lambda item: int(item[0]))]
         inputs = determine_num_input_channels(self._manager, self.configuration, model.dataset_json)

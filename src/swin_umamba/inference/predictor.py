@@ -88,6 +88,8 @@ class Predictor:
         Name of each label, with its number or, for a region, the numbers that it unites.
     has_regions
         True if classes may overlap: probabilities are then independent of each other.
+    mirroring
+        Whether the mean over mirrored images is taken.
 
     Raises
     ------
@@ -118,11 +120,12 @@ class Predictor:
         self.plans = plans = ModelPlans(model)
         self.channel_names, self.labels = plans.channel_names, plans.labels
         self.has_regions = plans.has_regions
+        self.mirroring = bool(mirroring and plans.mirror_axes())
         self._window = SlidingWindow(
             patch_size=plans.patch_size,
             num_classes=plans.num_classes,
             step_size=step_size,
-            mirror_axes=plans.mirror_axes() if mirroring else (),
+            mirror_axes=plans.mirror_axes() if self.mirroring else (),
             tiles_per_batch=max(1, PIXELS_PER_BATCH // math.prod(plans.patch_size)),
             device=self.device,
             precision=precision,
@@ -238,6 +241,7 @@ class Predictor:
         output: str | Path,
         *,
         probabilities: bool = False,
+        confidence: bool = False,
         preview: bool = False,
         overwrite: bool = False,
         nonfinite: Literal["refuse", "zero"] = "refuse",
@@ -248,6 +252,7 @@ class Predictor:
             inputs,
             output,
             probabilities=probabilities,
+            confidence=confidence,
             preview=preview,
             overwrite=overwrite,
             nonfinite=nonfinite,

@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from swin_umamba.errors import CheckpointError
+from swin_umamba.inference.calibration_file import read_temperature
 from swin_umamba.weights.checkpoint import load_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -112,6 +113,7 @@ def load_trained_model(
                 where=files[0],
                 cure="keep it in its model folder, beside plans.json and dataset.json",
             )
+    weights = tuple(content["network_weights"] for content in contents)
     return TrainedModel(
         path=path,
         checkpoints=tuple(files),
@@ -120,7 +122,8 @@ def load_trained_model(
         configuration=str(init_args.get("configuration")),
         trainer_name=str(contents[0]["trainer_name"]),
         mirror_axes=tuple(contents[0].get("inference_allowed_mirroring_axes") or ()),
-        parameters=tuple(content["network_weights"] for content in contents),
+        parameters=weights,
+        temperatures=tuple(map(read_temperature, files, weights)),
     )
 
 

@@ -60,6 +60,21 @@ class Folders:
             )
         return cls(*(Path(os.environ[name]).expanduser().absolute() for name in names))
 
+    @classmethod
+    def of_model(cls, model_folder: Path) -> list[Folders]:
+        """Return where the data of a trained model may be, the likeliest first.
+
+        These are the folders of the environment, if it names all of them, and those beside the results folder
+        that the model folder ``RESULTS/DatasetXXX_Name/TRAINER__PLANS__CONFIGURATION`` lies in.
+        """
+        candidates = []
+        if all(os.environ.get(f"nnUNet_{name}") for name in ("raw", *OUTPUT_FOLDERS)):
+            candidates.append(cls.from_environment())
+        above = list(model_folder.absolute().parents)
+        if len(above) > 2:
+            candidates.append(cls.below(above[2]))
+        return candidates
+
     def export(self) -> None:
         """Tell nnU-Net, here and in child processes, where the folders are."""
         for name in ("raw", "preprocessed", "results"):

@@ -1,0 +1,112 @@
+"""``swin-umamba calibrate``: let a trained model say how sure it is in numbers that can be believed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from swin_umamba.cli.predict import parse_folds
+from swin_umamba.errors import UsageError, printable
+
+if TYPE_CHECKING:
+    from swin_umamba.inference.calibrate import CalibrationResult
+
+HELP = "find the temperature of a trained model on its validation cases, for predict --confidence"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this verb."""
+    parser.add_argument(
+        "-m",
+        "--model",
+        type=Path,
+        required=True,
+        help="model folder (TRAINER__PLANS__CONFIGURATION), or fold",
+    )
+    parser.add_argument("--fold", nargs="+", metavar="N", help="folds to calibrate (default: all trained)")
+    parser.add_argument(
+        "--checkpoint",
+        default="checkpoint_final.pth",
+        metavar="NAME",
+        help="file in each fold (default: %(default)s)",
+    )
+    for name, what in (("images", "images"), ("references", "their true label maps")):
+        parser.add_argument(
+            f"--{name}",
+            type=Path,
+            metavar="DIR",
+            help=f"{what} of cases that the model was not trained on (default: the fold's validation cases)",
+        )
+    parser.add_argument(
+        "--no-mirroring", action="store_true", help="calibrate for predictions without mirroring"
+    )
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N or mps")
+    parser.add_argument("--backend", metavar="NAME", help="scan backend (default: the best for the device)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Calibrate fold by fold; 1 if a case could not be used."""
+    folds = parse_folds(args.fold)
+    from swin_umamba.inference.calibrate import calibrate
+    from swin_umamba.inference.predictor import Predictor
+    from swin_umamba.inference.trained_model import find_checkpoints
+
+    if not args.model.exists():
+        raise UsageError("there is no such model", where=args.model, cure="check the path")
+    files, _ = find_checkpoints(args.model, folds, args.checkpoint)
+    results = {}
+    for file in files:
+        predictor = Predictor.from_folder(
+            file, device=args.device, mirroring=not args.no_mirroring, backend=args.backend
+        )
+        result = calibrate(predictor, images=args.images, references=args.references)
+        results[file.parent.name] = result
+        if not args.json:
+            print(_text(file.parent.name, result))
+    if args.json:
+        print(json.dumps({name: _summary(result) for name, result in results.items()}, indent=2))
+    return 1 if any(result.failures for result in results.values()) else 0
+
+
+def _text(name: str, result: CalibrationResult) -> str:
+    errors = _errors(result)
+    lines = [
+        f"{name}: temperature {result.temperature:.3f}, from {len(result.cases)} cases",
+        f"  expected calibration error: {errors['before']:.4f} before, {errors['after']:.4f} after",
+        "  the same where truth or prediction has a structure: "
+        f"{errors['structures_before']:.4f} before, {errors['structures_after']:.4f} after",
+    ]
+    if result.optimism is not None:
+        side = "above" if result.optimism >= 0 else "below"
+        lines.append(f"  estimated quality: {abs(result.optimism):.3f} {side} the true Dice on average")
+    if result.correlation is not None:
+        lines.append(f"  its rank correlation with the true Dice: {result.correlation:.2f}")
+    lines += [printable(f"  left out: {case}: {why}") for case, why in result.failures]
+    lines.append(f"  written: {result.file}")
+    return "\n".join(lines)
+
+
+def _errors(result: CalibrationResult) -> dict[str, float]:
+    """Return the expected calibration errors by the names of the curves."""
+    return {
+        each.name: getattr(result.curves, each.name).expected_calibration_error
+        for each in fields(result.curves)
+    }
+
+
+def _summary(result: CalibrationResult) -> dict[str, Any]:
+    return {
+        "temperature": result.temperature,
+        "expected_calibration_error": {
+            name: None if math.isnan(value) else value for name, value in _errors(result).items()
+        },
+        "quality_above_dice": result.optimism,
+        "rank_correlation": result.correlation,
+        "cases": [asdict(each) for each in result.cases],
+        "failed": dict(result.failures),
+        "file": str(result.file),
+    }

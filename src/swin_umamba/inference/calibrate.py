@@ -1,0 +1,271 @@
+"""Calibrate a trained model on cases that it has not seen: the temperature of its logits.
+
+Temperature scaling (Guo et al. 2017) divides all logits by one number, chosen so that labelled cases are as
+likely as possible. Labels stay as they are; probabilities come to say how often they are right. The same
+cases show how far the estimate of a case's quality can be believed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from swin_umamba.data.image_io import check_same_grid, image_stem, list_images, read_labels
+from swin_umamba.errors import DataError, UsageError
+from swin_umamba.evaluation.calibration import Reliability
+from swin_umamba.evaluation.cases import check_declared
+from swin_umamba.evaluation.labelled_pixels import (
+    CalibrationCurves,
+    LabelledPixels,
+    calibration_curves,
+    draw_pixels,
+    temperature_of,
+)
+from swin_umamba.evaluation.metrics import dice
+from swin_umamba.inference.calibration_file import write_calibration
+from swin_umamba.inference.cases import Case, find_cases
+from swin_umamba.inference.model_file import MODEL_FILE_SUFFIX
+from swin_umamba.inference.model_plans import ModelPlans
+from swin_umamba.inference.predictor import Prediction, Predictor
+from swin_umamba.nnunet.environment import Folders
+from swin_umamba.progress import progress
+
+logger = logging.getLogger(__name__)
+
+# Pixels that are drawn for the fit: enough that its error is far below what matters, few enough for memory.
+PIXELS_OF_A_CASE = 100_000
+PIXELS_OF_ALL = 2_000_000
+# With fewer cases a rank correlation says nothing.
+FEWEST_CASES_FOR_CORRELATION = 4
+
+
+@dataclass(frozen=True)
+class CaseQuality:
+    """The estimated quality of a case and its true mean Dice; None where there is nothing to compare."""
+
+    case: str
+    quality: float | None
+    dice: float | None
+
+
+@dataclass(frozen=True)
+class CalibrationResult:
+    """What a calibration found.
+
+    Attributes
+    ----------
+    temperature
+        Above 1 if the model was too sure.
+    curves
+        Calibration before and after.
+    cases
+        Estimated and true quality.
+    failures
+        Cases that could not be used, and why.
+    file
+        Where the calibration was written.
+    """
+
+    temperature: float
+    curves: CalibrationCurves
+    cases: tuple[CaseQuality, ...]
+    failures: tuple[tuple[str, str], ...]
+    file: Path
+
+    @property
+    def correlation(self) -> float | None:
+        """Spearman's rank correlation of estimated and true quality; None of fewer than four cases."""
+        pairs = self._pairs()
+        if len(pairs) < FEWEST_CASES_FOR_CORRELATION or any(
+            len(set(each)) < 2 for each in zip(*pairs, strict=True)
+        ):
+            return None
+        return float(stats.spearmanr(*zip(*pairs, strict=True)).statistic)
+
+    @property
+    def optimism(self) -> float | None:
+        """By how much the estimated quality is above the true Dice, on average."""
+        pairs = self._pairs()
+        return fmean(quality - true for quality, true in pairs) if pairs else None
+
+    def _pairs(self) -> list[tuple[float, float]]:
+        return [
+            (each.quality, each.dice)
+            for each in self.cases
+            if each.quality is not None and each.dice is not None
+        ]
+
+
+def calibrate(
+    predictor: Predictor,
+    *,
+    images: str | Path | None = None,
+    references: str | Path | None = None,
+) -> CalibrationResult:
+    """Find the temperature of one fold of a model and write it beside its checkpoint.
+
+    Parameters
+    ----------
+    predictor
+        Of one fold of a model folder, with the options that it will be used with.
+    images, references
+        Folders of labelled cases that the fold has not been trained on. By default the validation cases of
+        the fold, if nnU-Net's folders are there.
+
+    Raises
+    ------
+    UsageError
+        If the predictor has not one fold, or there are no cases that it has not been trained on.
+    DataError
+        If no case can be used.
+    """
+    if predictor.model.path.suffix == MODEL_FILE_SUFFIX:
+        raise UsageError(
+            "an exported model is not calibrated by itself",
+            where=predictor.model.path,
+            cure="calibrate the model folder that it was made of, and export it again",
+        )
+    if len(predictor.model.checkpoints) != 1:
+        raise UsageError("folds are calibrated one by one", where=predictor.model.path, cure="name one fold")
+    plans, checkpoint = predictor.plans, predictor.model.checkpoints[0]
+    if (images is None) != (references is None):
+        raise UsageError(
+            "labelled cases need both folders", where="--images, --references", cure="give both or neither"
+        )
+    wanted = None
+    if images is None or references is None:
+        images, references, wanted = _validation_cases(checkpoint)
+    pairs = _labelled(find_cases(images, len(plans.channel_names)), Path(references), wanted)
+    drawn, qualities, failures = [], [], []
+    budget = min(PIXELS_OF_A_CASE, max(1, PIXELS_OF_ALL // len(pairs)))
+    for number, (case, reference) in enumerate(progress(pairs, "calibrating", total=len(pairs))):
+        try:
+            prediction = predictor.predict(case.files, probabilities=True, confidence=True)
+            truth = _truth(reference, prediction, plans)
+        except DataError as error:
+            logger.warning("case %s is left out: %s", case.name, error)
+            failures.append((case.name, str(error)))
+            continue
+        qualities.append(_quality(case.name, prediction, truth, plans))
+        drawn.append(_draw(prediction, truth, plans, budget, number))
+    drawn = [each for each in drawn if each.in_structure.size]
+    if not drawn:
+        raise DataError(
+            "no case could be used for the calibration", where=images, cure="see the messages above"
+        )
+    temperature, curves = temperature_of(drawn), calibration_curves(drawn)
+    file = write_calibration(
+        checkpoint,
+        predictor.model.parameters[0],
+        temperature,
+        {
+            "mirroring": predictor.mirroring,
+            "pixels": sum(each.in_structure.size for each in drawn),
+            "reliability": {each.name: _as_json(getattr(curves, each.name)) for each in fields(curves)},
+            "cases": [asdict(each) for each in qualities],
+        },
+    )
+    return CalibrationResult(temperature, curves, tuple(qualities), tuple(failures), file)
+
+
+def _validation_cases(checkpoint: Path) -> tuple[Path, Path, frozenset[str]]:
+    """Return folders of images and labels, and the cases there that the fold was validated on."""
+    cure = "give labelled cases that it has not been trained on with --images and --references"
+    fold = checkpoint.resolve().parent
+    number = fold.name.removeprefix("fold_")
+    if not number.isdecimal():
+        raise UsageError(
+            f"{fold.name} has no cases of its own that it was not trained on", where=fold, cure=cure
+        )
+    model = fold.parent
+    for folders in Folders.of_model(model):
+        raw = folders.raw / model.parent.name
+        splits = folders.preprocessed / model.parent.name / "splits_final.json"
+        if not (splits.is_file() and (raw / "imagesTr").is_dir() and (raw / "labelsTr").is_dir()):
+            continue
+        try:
+            names = json.loads(splits.read_text(encoding="utf-8"))[int(number)]["val"]
+            return raw / "imagesTr", raw / "labelsTr", frozenset(map(str, names))
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise UsageError(
+                f"the splits name no validation cases of {fold.name}", where=splits, cure=cure
+            ) from error
+    raise UsageError(
+        "the raw data set and splits_final.json of this model are not there",
+        where=model,
+        cure=f"set nnU-Net's folders, or {cure}",
+    )
+
+
+def _labelled(
+    cases: Sequence[Case], references: Path, wanted: frozenset[str] | None
+) -> list[tuple[Case, Path]]:
+    """Return the cases with their label maps; all that are wanted must have one."""
+    files = {image_stem(path): path for path in list_images(references)}
+    chosen = [case for case in cases if case.name in files and (wanted is None or case.name in wanted)]
+    absent = sorted((wanted or frozenset()) - {case.name for case in chosen})
+    if absent or not chosen:
+        raise DataError(
+            f"no image and label map of {', '.join(absent[:5]) or 'any case'}",
+            where=references,
+            cure="label maps have the names of the images, without channel numbers",
+        )
+    return [(case, files[case.name]) for case in chosen]
+
+
+def _truth(reference: Path, prediction: Prediction, plans: ModelPlans) -> np.ndarray:
+    """Read the labels of a case, on the grid of its prediction."""
+    labels = read_labels(reference)
+    assert prediction.image is not None
+    check_same_grid(prediction.image, labels)
+    declared = {0, *(value for values in plans.classes.values() for value in values)}
+    check_declared(labels.data, declared if plans.ignore is None else {*declared, plans.ignore}, reference)
+    return labels.data[0]
+
+
+def _quality(name: str, prediction: Prediction, truth: np.ndarray, plans: ModelPlans) -> CaseQuality:
+    known = truth != (-1 if plans.ignore is None else plans.ignore)
+    scores = [
+        dice(np.isin(prediction.labels, values) & known, np.isin(truth, values))
+        for values in plans.classes.values()
+    ]
+    scores = [score for score in scores if not math.isnan(score)]
+    assert prediction.confidence is not None
+    return CaseQuality(name, prediction.confidence.quality, fmean(scores) if scores else None)
+
+
+def _draw(
+    prediction: Prediction, truth: np.ndarray, plans: ModelPlans, number: int, seed: int
+) -> LabelledPixels:
+    assert prediction.probabilities is not None
+    return draw_pixels(
+        prediction.probabilities,
+        truth,
+        plans.classes,
+        regions=plans.has_regions,
+        ignore=plans.ignore,
+        number=number,
+        random=np.random.default_rng(seed),
+    )
+
+
+def _as_json(curve: Reliability) -> dict[str, Any]:
+    return {
+        "expected_calibration_error": _or_none(curve.expected_calibration_error),
+        "counts": curve.counts.tolist(),
+        "confidence": [_or_none(value) for value in curve.confidence.tolist()],
+        "accuracy": [_or_none(value) for value in curve.accuracy.tolist()],
+    }
+
+
+def _or_none(value: float) -> float | None:
+    return None if math.isnan(value) else value

@@ -1,0 +1,108 @@
+"""``calibration.json`` beside a checkpoint: the temperature of its logits, and what it was found from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from swin_umamba.errors import CheckpointError
+from swin_umamba.files import write_json
+
+logger = logging.getLogger(__name__)
+
+CALIBRATION_FILE = "calibration.json"
+FORMAT = "swin-umamba-calibration-1"
+LARGEST_FILE = 16 * 2**20
+
+
+def write_calibration(
+    checkpoint: Path, parameters: Mapping[str, Tensor], temperature: float, details: Mapping[str, Any]
+) -> Path:
+    """Write the calibration of a checkpoint's weights into its folder, atomically, and return the file.
+
+    Parameters
+    ----------
+    checkpoint
+        The checkpoint file.
+    parameters
+        Its state dict. Its hash is stored, since a calibration of other weights would be worse than none.
+    temperature
+        What the logits are to be divided by.
+    details
+        Whatever else is to be remembered, as JSON can hold it.
+    """
+    path = checkpoint.parent / CALIBRATION_FILE
+    head = {"format": FORMAT, "weights_sha256": weights_hash(parameters), "temperature": temperature}
+    write_json(path, {**head, "checkpoint": checkpoint.name, **details})
+    return path
+
+
+def read_temperature(checkpoint: Path, parameters: Mapping[str, Tensor]) -> float | None:
+    """Return the temperature of a checkpoint's weights, None if they were not calibrated.
+
+    A calibration of other weights, such as of an earlier training in the same folder, counts as none, with a
+    warning.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is damaged.
+    """
+    path = checkpoint.parent / CALIBRATION_FILE
+    if not path.is_file():
+        return None
+    content = read_calibration(path)
+    if content["weights_sha256"] != weights_hash(parameters):
+        logger.warning(
+            "%s was made for other weights than those of %s and is not used; run swin-umamba calibrate again",
+            path,
+            checkpoint.name,
+        )
+        return None
+    return float(content["temperature"])
+
+
+def read_calibration(path: Path) -> dict[str, Any]:
+    """Return the content of a calibration file.
+
+    Raises
+    ------
+    CheckpointError
+        If it cannot be read or is no such file.
+    """
+    try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise ValueError(f"it has {path.stat().st_size} bytes")
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            raise ValueError(f"it is not of the format {FORMAT}")
+        temperature = content.get("temperature")
+        if type(temperature) is not float or not math.isfinite(temperature) or temperature <= 0:
+            raise ValueError(f"its temperature is {temperature!r:.40}")
+        if not isinstance(content.get("weights_sha256"), str):
+            raise ValueError("it does not say which weights it is for")
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(
+            f"the calibration cannot be read: {error}",
+            where=path,
+            cure="delete the file, or write it anew with swin-umamba calibrate",
+        ) from error
+    return content
+
+
+def weights_hash(parameters: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 over names, dtypes, shapes and bytes of a state dict, as hexadecimal."""
+    digest = hashlib.sha256()
+    for key in sorted(parameters):
+        tensor = parameters[key].detach().cpu().contiguous()
+        digest.update(f"{len(key)} {key} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

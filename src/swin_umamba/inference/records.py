@@ -1,0 +1,100 @@
+"""``predictions.jsonl`` in a folder of predictions: what became of each case, its time, how sure it is.
+
+One JSON object a line, one line a case, appended when the case is done, so that an interrupted run keeps what
+it has. A case that is predicted again has a line again; the last one counts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from swin_umamba import __version__
+from swin_umamba.errors import OutputError
+from swin_umamba.files import append_line, write_text
+
+if TYPE_CHECKING:
+    from swin_umamba.inference.folder import CaseResult
+    from swin_umamba.inference.predictor import Predictor
+
+RECORDS_FILE = "predictions.jsonl"
+LARGEST_FILE = 256 * 2**20
+
+
+class PredictionRecords:
+    """The record of a folder of predictions.
+
+    What an earlier run has recorded is kept; half a line of a run that was killed is dropped.
+
+    Parameters
+    ----------
+    folder
+        Where the label maps are.
+
+    Raises
+    ------
+    OutputError
+        If an earlier record cannot be read or written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / RECORDS_FILE
+        self.of_case = read_records(folder)
+        if self.path.exists():
+            write_text(self.path, "".join(f"{json.dumps(each)}\n" for each in self.of_case.values()))
+
+    def add(self, result: CaseResult, predictor: Predictor) -> None:
+        """Append what became of a case."""
+        error = result.error
+        record = {
+            "case": result.case,
+            "status": result.status,
+            "seconds": round(result.seconds, 3),
+            "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "inputs": [path.name for path in result.files],
+            "labels": result.output.name if result.status == "written" else None,
+            "error": None if error is None else {"what": error.what, "cure": error.cure},
+            "confidence": None if result.confidence is None else dict(result.confidence),
+            "model": str(predictor.model.path),
+            "device": str(predictor.device),
+            "swin_umamba": __version__,
+        }
+        if not self.path.exists():
+            write_text(self.path, "")  # makes the folder, too
+        append_line(self.path, json.dumps(record, allow_nan=False))
+        self.of_case[result.case] = record
+
+
+def read_records(folder: Path) -> dict[str, Mapping[str, Any]]:
+    """Return the last record of each case by its name; none if there is no file. Damaged lines are left out.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be read or is far too large.
+    """
+    path = folder / RECORDS_FILE
+    if not path.is_file():
+        return {}
+    try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise OSError(f"it has {path.stat().st_size} bytes")
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise OutputError(
+            f"the record of earlier predictions cannot be read: {error}",
+            where=path,
+            cure="delete it, or check its permissions",
+        ) from error
+    records: dict[str, Mapping[str, Any]] = {}
+    for line in lines:
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(record, dict) and isinstance(record.get("case"), str):
+            records[record["case"]] = record
+    return records
