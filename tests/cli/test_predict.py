@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -46,7 +47,12 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         calls.update(model=path, load=options)
         return SimpleNamespace(
             predict_folder=predict_folder,
-            model=SimpleNamespace(checkpoints=(Path("model/fold_0/checkpoint_final.pth"),)),
+            model=SimpleNamespace(
+                checkpoints=(Path("model/fold_0/checkpoint_final.pth"),),
+                parameters=({},),
+                temperature=calls.get("temperature"),
+            ),
+            mirroring=options["mirroring"],
             device="cpu",
             labels={"background": 0, "cell": 1},
         )
@@ -60,6 +66,7 @@ def test_defaults(calls: dict[str, Any]) -> None:
     assert (calls["model"], calls["inputs"], calls["output"]) == (Path("model"), Path("images"), OUT)
     assert calls["predict"] == {
         "probabilities": False,
+        "confidence": False,
         "preview": False,
         "overwrite": False,
         "nonfinite": "refuse",
@@ -77,9 +84,11 @@ def test_defaults(calls: dict[str, Any]) -> None:
 
 def test_options(calls: dict[str, Any]) -> None:
     options = "--fold 0 all --checkpoint x.pth --probabilities --no-mirroring --device cpu --backend chunked"
-    assert predict.run(arguments(*options.split(), "--overwrite", "--preview", "--step-size", "0.7")) == 0
+    options += " --confidence --overwrite --preview --step-size 0.7"
+    assert predict.run(arguments(*options.split())) == 0
     assert calls["predict"] == {
         "probabilities": True,
+        "confidence": True,
         "preview": True,
         "overwrite": True,
         "nonfinite": "refuse",
@@ -129,6 +138,7 @@ def test_json_summary(calls: dict[str, Any], capsys: pytest.CaptureFixture[str])
         "output": str(OUT / "a.png"),
         "status": "written",
         "seconds": 1.5,
+        "confidence": None,
         "error": None,
     }
     assert summary["cases"][2]["error"] == {
@@ -136,6 +146,51 @@ def test_json_summary(calls: dict[str, Any], capsys: pytest.CaptureFixture[str])
         "where": "c.png",
         "what_to_do": "copy it",
     }
+
+
+def sure(case: str, quality: float | None) -> CaseResult:
+    return replace(WRITTEN, case=case, confidence={"quality": quality, "class_quality": {"cell": quality}})
+
+
+def test_the_least_sure_cases_are_named(calls: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    given = [("a", 0.9), ("b", 0.31), ("c", None), ("d", 0.5), ("e", 0.6), ("f", 0.7), ("g", 0.8)]
+    calls["results"] = [sure(case, quality) for case, quality in given]
+    assert predict.run(arguments("--confidence")) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "lowest estimated quality, to be looked at first:",
+        "  0.310  b",
+        "  0.500  d",
+        "  0.600  e",
+        "  0.700  f",
+        "  0.800  g",
+    ]
+    assert predict.run(arguments("--confidence", "--json")) == 0
+    assert json.loads(capsys.readouterr().out)["cases"][1]["confidence"] == {
+        "quality": 0.31,
+        "class_quality": {"cell": 0.31},
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "temperature", "said"),
+    [
+        ((), None, ["not calibrated"]),
+        ((), 1.5, []),
+        (("--no-mirroring",), 1.5, ["no estimates of quality"]),
+        (("--no-mirroring",), None, ["not calibrated", "no estimates of quality"]),
+    ],
+)
+def test_what_a_confidence_lacks_is_said_before(
+    calls: dict[str, Any],
+    caplog: pytest.LogCaptureFixture,
+    options: tuple[str, ...],
+    temperature: float | None,
+    said: list[str],
+) -> None:
+    calls["temperature"] = temperature
+    predict.run(arguments("--confidence", *options))
+    assert len(caplog.messages) == len(said)
+    assert all(part in message for part, message in zip(said, caplog.messages, strict=True))
 
 
 def test_a_missing_model(tmp_path: Path) -> None:

@@ -18,6 +18,12 @@ MakeModel = Callable[..., Path]
 
 
 @pytest.fixture
+def make_model_at() -> MakeModel:
+    """Return a function that writes a model folder below a folder and returns its path."""
+    return make_model_folder
+
+
+@pytest.fixture
 def make_model(tmp_path: Path) -> MakeModel:
     """Return a function that writes a model folder and returns its path."""
     return partial(make_model_folder, tmp_path)

@@ -2,17 +2,20 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image as PillowImage
 
 from swin_umamba.cli import predict
 from swin_umamba.data.image_io import read_labels
 from swin_umamba.errors import OutputError, UsageError
 from swin_umamba.inference.predictor import Predictor
+from swin_umamba.inference.records import read_records
 
 MakeModel = Callable[..., Path]
 
@@ -40,7 +43,12 @@ def test_every_picture_gets_its_labels(one: Predictor, images: Path, tmp_path: P
         ("b", "written"),
         ("c", "written"),
     ]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "b.png", "c.png"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "a.png",
+        "b.png",
+        "c.png",
+        "predictions.jsonl",
+    ]
     for result in results:
         labels = read_labels(result.output).data[0]
         assert np.array_equal(labels, one.predict(result.files[0]).labels)
@@ -52,7 +60,7 @@ def test_a_corrupt_image_fails_alone(one: Predictor, images: Path, tmp_path: Pat
     results = one.predict_folder(images, tmp_path / "out")
     assert [result.status for result in results] == ["written", "failed", "written"]
     assert "b.png" in str(results[1].error)
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "c.png"]
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.png")) == ["a.png", "c.png"]
 
 
 def test_a_file_as_output_folder_is_found_before_any_work(
@@ -128,7 +136,13 @@ def test_probabilities_are_written(one: Predictor, images: Path, tmp_path: Path)
 def test_previews_are_drawn_also_of_kept_results(one: Predictor, images: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     one.predict_folder(images, out, preview=True)
-    assert sorted(path.name for path in out.iterdir()) == ["a.png", "b.png", "c.png", "previews"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "a.png",
+        "b.png",
+        "c.png",
+        "predictions.jsonl",
+        "previews",
+    ]
     assert PillowImage.open(out / "previews/a.png").size == (512, 410)
     (out / "previews/b.png").unlink()
     content = (out / "b.png").read_bytes()
@@ -165,4 +179,82 @@ def test_the_command(
     captured = capsys.readouterr()
     assert captured.out.startswith("2 of 3 cases written")
     assert "b.png" in captured.err
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "c.png"]
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.png")) == ["a.png", "c.png"]
+
+
+def test_every_case_is_recorded(one: Predictor, images: Path, tmp_path: Path) -> None:
+    (images / "b.png").write_bytes(b"no picture")
+    results = one.predict_folder(images, tmp_path / "out")
+    records = read_records(tmp_path / "out")
+    assert list(records) == ["a", "b", "c"]
+    assert [records[case]["status"] for case in "abc"] == ["written", "failed", "written"]
+    assert records["a"]["labels"] == "a.png"
+    assert records["a"]["inputs"] == ["a.png"]
+    assert records["a"]["seconds"] == pytest.approx(results[0].seconds, abs=1e-3)
+    assert records["a"]["confidence"] is None
+    assert records["b"]["labels"] is None
+    assert "PNG" in records["b"]["error"]["what"]
+    assert datetime.fromisoformat(records["c"]["finished"]).utcoffset() == timedelta(0)
+
+
+def test_a_single_result_file_has_no_record_beside_it(one: Predictor, images: Path, tmp_path: Path) -> None:
+    one.predict_folder(images / "a.png", tmp_path / "out" / "labels.png", confidence=True)
+    assert sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*")) == [
+        "entropy/labels.tif",
+        "labels.png",
+    ]
+
+
+def test_confidence_of_pictures(make_model: MakeModel, images: Path, tmp_path: Path) -> None:
+    model = Predictor.from_folder(make_model(), device="cpu")
+    results = model.predict_folder(images, tmp_path / "out", confidence=True)
+    for result in results:
+        expected = model.predict(result.files[0], confidence=True)
+        assert expected.confidence is not None
+        assert np.array_equal(read_labels(result.output).data[0], expected.labels)
+        written = tifffile.imread(tmp_path / "out" / "entropy" / f"{result.case}.tif")
+        assert written.dtype == np.float32
+        assert np.array_equal(written, expected.confidence.entropy)
+        assert result.confidence == {
+            "quality": expected.confidence.quality,
+            "class_quality": expected.confidence.class_quality,
+            "mean_entropy": pytest.approx(float(expected.confidence.entropy.mean())),
+            "num_members": 4,
+            "temperature": 1.0,
+            "calibrated": False,
+        }
+        assert read_records(tmp_path / "out")[result.case]["confidence"] == result.confidence
+
+
+def test_confidence_of_a_volume_has_its_geometry(make_model: MakeModel, tmp_path: Path) -> None:
+    model = Predictor.from_folder(make_model(file_ending=".nii.gz"), device="cpu")
+    affine = np.array([[0, 0, 3.0, 5], [0.8, 0, 0, -2], [0, 0.9, 0, 1], [0, 0, 0, 1]])
+    values = np.random.default_rng(0).normal(size=(40, 50, 3)).astype(np.float32)
+    nibabel.save(nibabel.Nifti1Image(values, affine), tmp_path / "volume.nii.gz")
+    model.predict_folder(tmp_path / "volume.nii.gz", tmp_path / "out", confidence=True)
+    written = nibabel.load(tmp_path / "out" / "entropy" / "volume.nii.gz")
+    assert np.array_equal(written.affine, affine.astype(np.float32))
+    entropy = model.predict(tmp_path / "volume.nii.gz", confidence=True).confidence.entropy
+    assert np.array_equal(np.asarray(written.dataobj), entropy.transpose())
+
+
+def test_what_lacks_confidence_is_predicted_again(
+    make_model: MakeModel, images: Path, tmp_path: Path
+) -> None:
+    model = Predictor.from_folder(make_model(), device="cpu")
+    model.predict_folder(images, tmp_path / "out")
+    first = model.predict_folder(images, tmp_path / "out", confidence=True)
+    assert {result.status for result in first} == {"written"}
+    again = model.predict_folder(images, tmp_path / "out", confidence=True)
+    assert {result.status for result in again} == {"kept"}
+    assert [result.confidence for result in again] == [result.confidence for result in first]
+    assert len((tmp_path / "out" / "predictions.jsonl").read_text().splitlines()) == 3
+
+
+def test_half_a_line_of_a_killed_run_is_dropped(one: Predictor, images: Path, tmp_path: Path) -> None:
+    one.predict_folder(images / "a.png", tmp_path / "out")
+    record = tmp_path / "out" / "predictions.jsonl"
+    record.write_bytes(record.read_bytes() + b'{"case": "b", "sta')
+    one.predict_folder(images, tmp_path / "out")
+    assert list(read_records(tmp_path / "out")) == ["a", "b", "c"]
+    assert len(record.read_text().splitlines()) == 3

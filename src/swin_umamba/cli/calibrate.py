@@ -73,12 +73,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _text(name: str, result: CalibrationResult) -> str:
-    errors = _errors(result)
+    errors = {key: "-" if math.isnan(value) else f"{value:.4f}" for key, value in _errors(result).items()}
     lines = [
         f"{name}: temperature {result.temperature:.3f}, from {len(result.cases)} cases",
-        f"  expected calibration error: {errors['before']:.4f} before, {errors['after']:.4f} after",
+        f"  expected calibration error: {errors['before']} before, {errors['after']} after",
         "  the same where truth or prediction has a structure: "
-        f"{errors['structures_before']:.4f} before, {errors['structures_after']:.4f} after",
+        f"{errors['structures_before']} before, {errors['structures_after']} after",
     ]
     if result.optimism is not None:
         side = "above" if result.optimism >= 0 else "below"

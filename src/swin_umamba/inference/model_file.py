@@ -6,7 +6,7 @@ safetensors holds tensors and a dictionary of strings, and nothing that could be
 format     ``swin-umamba-model-1``
 plans      JSON: nnU-Net's plans with one configuration, that is preprocessing, patch size and network
 dataset    JSON: nnU-Net's dataset.json with channels and labels
-inference  JSON: ``configuration``, ``trainer_name``, ``mirror_axes`` and ``folds``
+inference  JSON: ``configuration``, ``trainer_name``, ``mirror_axes``, ``folds`` and their ``temperatures``
 model_card Markdown, for people
 sha256     of all the above and of every tensor's name, dtype, shape and bytes
 ========== ===================================================================================================
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -63,6 +64,7 @@ def write_model_file(model: TrainedModel, model_card: str, path: str | Path) -> 
         "trainer_name": model.trainer_name,
         "mirror_axes": list(model.mirror_axes),
         "folds": folds,
+        "temperatures": list(model.temperatures),
     }
     metadata = {
         "format": FORMAT,
@@ -185,6 +187,7 @@ def _to_model(
     # A tensor of no fold would be one that nobody checks.
     strays = [key for key in tensors if key.partition("/")[0] not in names]
     _require(not strays, f"tensor {strays[0] if strays else ''}", path)
+    temperatures = _temperatures(inference, names, path)
     chosen = names if folds is None else [f"fold_{fold}" for fold in folds]
     missing = [name for name in chosen if name not in names]
     if missing or not chosen:
@@ -205,7 +208,18 @@ def _to_model(
             {key.partition("/")[2]: value for key, value in tensors.items() if key.partition("/")[0] == fold}
             for fold in chosen
         ),
+        temperatures=tuple(temperatures[fold] for fold in chosen),
     )
+
+
+def _temperatures(inference: Mapping[str, Any], names: Sequence[str], path: Path) -> dict[str, float | None]:
+    """Return the temperature of each fold; files of before calibrations have none."""
+    values = inference.get("temperatures") or [None] * len(names)
+    good = isinstance(values, list) and len(values) == len(names)
+    for value in values if good else ():
+        good = good and (value is None or (type(value) is float and math.isfinite(value) and value > 0))
+    _require(good, "temperatures", path)
+    return dict(zip(names, values, strict=True))
 
 
 def _parse(text: str, key: str, path: Path) -> dict[str, Any]:

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from swin_umamba.cli import calibrate as verb
+from swin_umamba.errors import CheckpointError, UsageError
+from swin_umamba.evaluation.calibration import Reliability
+from swin_umamba.evaluation.labelled_pixels import CalibrationCurves
+from swin_umamba.inference import calibrate as calibration
+from swin_umamba.inference.calibrate import CalibrationResult, CaseQuality
+from swin_umamba.inference.predictor import Predictor
+
+
+def curve(error: float) -> Reliability:
+    return Reliability(np.array([10]), np.array([0.5 + error]), np.array([0.5]))
+
+
+RESULT = CalibrationResult(
+    1.5,
+    CalibrationCurves(
+        curve(0.03), curve(0.01), curve(0.2), Reliability(np.array([0]), *[np.array([math.nan])] * 2)
+    ),
+    tuple(CaseQuality(f"c{n}", 0.9 + n / 100, 0.8 + n / 100) for n in range(4)),
+    (("bad", "cannot be read"),),
+    Path("model/fold_0/calibration.json"),
+)
+
+
+@pytest.fixture
+def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Replace the prediction; what it is called with, and the ``result`` that it returns."""
+    calls: dict[str, Any] = {"loaded": [], "result": RESULT}
+    for fold in (0, 2):
+        (tmp_path / f"fold_{fold}").mkdir()
+        (tmp_path / f"fold_{fold}" / "checkpoint_final.pth").touch()
+    for name in ("plans.json", "dataset.json"):
+        (tmp_path / name).touch()
+
+    def from_folder(path: Path, **options: Any) -> SimpleNamespace:
+        calls["loaded"].append(path.parent.name)
+        calls["options"] = options
+        return SimpleNamespace(path=path)
+
+    def calibrate(predictor: Any, **options: Any) -> CalibrationResult:
+        calls["cases"] = options
+        return calls["result"]
+
+    monkeypatch.setattr(Predictor, "from_folder", from_folder)
+    monkeypatch.setattr(calibration, "calibrate", calibrate)
+    return calls
+
+
+def arguments(model: Path, *given: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    verb.add_arguments(parser)
+    parser.add_argument("--json", action="store_true")
+    return parser.parse_args(["-m", str(model), *given])
+
+
+def test_every_fold_by_itself(
+    calls: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert verb.run(arguments(tmp_path)) == 1  # a case was left out
+    assert calls["loaded"] == ["fold_0", "fold_2"]
+    assert calls["options"] == {"device": "auto", "mirroring": True, "backend": None}
+    assert calls["cases"] == {"images": None, "references": None}
+    assert capsys.readouterr().out.splitlines()[:7] == [
+        "fold_0: temperature 1.500, from 4 cases",
+        "  expected calibration error: 0.0300 before, 0.0100 after",
+        "  the same where truth or prediction has a structure: 0.2000 before, - after",
+        "  estimated quality: 0.100 above the true Dice on average",
+        "  its rank correlation with the true Dice: 1.00",
+        "  left out: bad: cannot be read",
+        "  written: model/fold_0/calibration.json",
+    ]
+
+
+def test_json(calls: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    verb.run(
+        arguments(tmp_path, "--json", "--fold", "2", "--no-mirroring", "--images", "i", "--references", "r")
+    )
+    assert calls["loaded"] == ["fold_2"]
+    assert calls["options"]["mirroring"] is False
+    assert calls["cases"] == {"images": Path("i"), "references": Path("r")}
+    summary = json.loads(capsys.readouterr().out)["fold_2"]
+    assert summary["temperature"] == 1.5
+    assert summary["expected_calibration_error"] == {
+        "before": pytest.approx(0.03),
+        "after": pytest.approx(0.01),
+        "structures_before": pytest.approx(0.2),
+        "structures_after": None,
+    }
+    assert summary["failed"] == {"bad": "cannot be read"}
+    assert summary["cases"][0] == {"case": "c0", "quality": 0.9, "dice": 0.8}
+
+
+def test_a_model_that_is_not_there(calls: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such model"):
+        verb.run(arguments(tmp_path / "nowhere"))
+    with pytest.raises(CheckpointError, match="no fold_1"):
+        verb.run(arguments(tmp_path, "--fold", "1"))
