@@ -19,6 +19,7 @@ from swin_umamba.data.image_io import (
     read_case,
     read_image,
     read_labels,
+    write_image,
     write_labels,
     write_probabilities,
 )
@@ -231,3 +232,12 @@ def test_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(Path, "read_bytes", refuse)
     with pytest.raises(DataError, match="Permission denied"):
         read_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.nii", "a.png", "a.tif"])
+def test_a_caller_can_lower_the_limit_of_voxels(name: str, tmp_path: Path) -> None:
+    image = Image.without_geometry(np.arange(12, dtype=np.uint8).reshape(1, 3, 4), tmp_path / "none")
+    write_image(tmp_path / name, image)
+    assert read_case([tmp_path / name], max_voxels=12).data.tolist() == image.data.tolist()
+    with pytest.raises(DataError, match="the limit is 11"):
+        read_case([tmp_path / name], max_voxels=11)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from swin_umamba.errors import GeometryError
-from swin_umamba.report.overlay import FILL_OPACITY, contours, fullest_slice, overlay, to_rgb
+from swin_umamba.report.overlay import FILL_OPACITY, contours, contrast_window, fullest_slice, overlay, to_rgb
 from swin_umamba.report.palette import class_colour
 
 
@@ -83,3 +83,13 @@ def test_fullest_slice() -> None:
     labels[1, :2] = 2
     labels[2, :1] = 1
     assert fullest_slice(labels) == 1
+
+
+def test_a_window_of_the_whole_volume_keeps_slices_comparable() -> None:
+    volume = np.array([[[0, 50]], [[50, 100]]], np.int16)
+    low, high = contrast_window(volume)
+    assert (low, high) == (0.75, 99.25)
+    pictures = [to_rgb(part[None], (low, high))[0, :, 0].tolist() for part in volume]
+    assert pictures == [[0, 128], [128, 255]]
+    assert contrast_window(np.full(3, 7)) == (7, 7)
+    assert (to_rgb(np.full((1, 2, 2), 7)) == 0).all()

@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from swin_umamba.data.image import Image, check_same_grid
+from swin_umamba.data.image import MAX_VOXELS, Image, check_same_grid
 from swin_umamba.data.nifti import nifti_bytes, read_nifti
 from swin_umamba.data.pictures import FORMAT_OF_SUFFIX, picture_bytes, read_picture
 from swin_umamba.data.tiff import read_tiff, tiff_bytes
@@ -42,12 +42,13 @@ TIFF_SUFFIXES = (".tiff", ".tif")
 LOSSY_SUFFIXES = (".jpeg", ".jpg")
 IMAGE_SUFFIXES = (*NIFTI_SUFFIXES, *TIFF_SUFFIXES, *FORMAT_OF_SUFFIX)
 
+Nonfinite = Literal["refuse", "zero"]
 # So many wrong label values are named in an error; the rest is counted.
 NAMED_VALUES = 5
 
 
 def read_image(
-    path: str | Path, *, nonfinite: Literal["refuse", "zero"] = "refuse", indexed: bool = False
+    path: str | Path, *, nonfinite: Nonfinite = "refuse", indexed: bool = False, max_voxels: int = MAX_VOXELS
 ) -> Image:
     """Read an image.
 
@@ -60,13 +61,15 @@ def read_image(
         What to do about NaN and infinite voxels: refuse the image, or set them to zero with a warning.
     indexed
         Of a palette picture, return the indices and not the colours.
+    max_voxels
+        Files of more voxels are refused, before memory is taken for them; DICOM is limited by its own reader.
 
     Raises
     ------
     DataError
         The file is missing, damaged, not what its name says, too large, or holds NaN or infinity.
     """
-    image = _read(Path(path), indexed=indexed)
+    image = _read(Path(path), indexed=indexed, max_voxels=max_voxels)
     finite = np.isfinite(image.data) if image.data.dtype.kind == "f" else np.True_
     if finite.all():
         return image
@@ -124,9 +127,11 @@ def read_labels(path: str | Path) -> Image:
 
 
 def read_case(
-    channel_paths: Sequence[str | Path], *, nonfinite: Literal["refuse", "zero"] = "refuse"
+    channel_paths: Sequence[str | Path], *, nonfinite: Nonfinite = "refuse", max_voxels: int = MAX_VOXELS
 ) -> Image:
     """Read the image of one case: one file, or one single-channel file per channel on a common grid.
+
+    The options are those of :func:`read_image`; the limit of voxels holds for each file.
 
     Raises
     ------
@@ -137,7 +142,7 @@ def read_case(
     """
     if not channel_paths:
         raise UsageError("a case needs at least one image file")
-    images = [read_image(path, nonfinite=nonfinite) for path in channel_paths]
+    images = [read_image(path, nonfinite=nonfinite, max_voxels=max_voxels) for path in channel_paths]
     first = images[0]
     if len(images) == 1:
         return first
@@ -300,7 +305,7 @@ def image_stem(path: str | Path) -> str:
     return Path(path).name[: -len(image_suffix(path))]
 
 
-def _read(path: Path, *, indexed: bool) -> Image:
+def _read(path: Path, *, indexed: bool, max_voxels: int = MAX_VOXELS) -> Image:
     is_folder = path.is_dir()
     suffix = "" if is_folder else image_suffix(path)
     if not is_folder and not path.is_file():
@@ -318,9 +323,9 @@ def _read(path: Path, *, indexed: bool) -> Image:
         if path.stat().st_size == 0:
             raise DataError("the file is empty", where=path, cure="copy or download the file again")
         if suffix in NIFTI_SUFFIXES:
-            return read_nifti(path)
+            return read_nifti(path, max_voxels=max_voxels)
         reader = read_tiff if suffix in TIFF_SUFFIXES else read_picture
-        return Image.without_geometry(reader(path, indexed=indexed), path)
+        return Image.without_geometry(reader(path, indexed=indexed, max_voxels=max_voxels), path)
     except OSError as error:
         raise DataError(
             f"the file cannot be read: {error.strerror or error}",

@@ -29,11 +29,18 @@ _DAMAGED = "copy or download the file again; it is damaged"
 _MAGIC = {Nifti1Header: (348, 344, b"n+1\x00"), Nifti2Header: (540, 4, b"n+2\x00\r\n\x1a\n")}
 
 
-def read_nifti(path: Path) -> Image:
+def read_nifti(path: Path, *, max_voxels: int = MAX_VOXELS) -> Image:
     """Read a single-file NIfTI-1 or NIfTI-2 image.
 
     The size that the header claims is compared with the size of the file before memory is taken, compressed
     files are unpacked to exactly that size and to their checksum, and trailing bytes are refused.
+
+    Parameters
+    ----------
+    path
+        The file.
+    max_voxels
+        Images of more voxels, all channels together, are refused before memory is taken for them.
 
     Returns
     -------
@@ -58,17 +65,17 @@ def read_nifti(path: Path) -> Image:
                 cure=f"let its name end in {suffix} if it is NIfTI, or copy it again",
             )
         if not is_gzip:
-            return _read_stream(path, file, most_bytes=file_bytes)
+            return _read_stream(path, file, file_bytes, max_voxels)
         try:
             with gzip.GzipFile(fileobj=file) as stream:
-                return _read_stream(path, stream, most_bytes=file_bytes * DEFLATE_MAX_RATIO)
+                return _read_stream(path, stream, file_bytes * DEFLATE_MAX_RATIO, max_voxels)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise DataError(f"the compressed data is damaged: {error}", where=path, cure=_DAMAGED) from error
 
 
-def _read_stream(path: Path, stream: BinaryIO | gzip.GzipFile, most_bytes: int) -> Image:
+def _read_stream(path: Path, stream: BinaryIO | gzip.GzipFile, most_bytes: int, max_voxels: int) -> Image:
     header = _read_header(path, stream)
-    dims = _dimensions(path, header)
+    dims = _dimensions(path, header, max_voxels)
     dtype = _voxel_dtype(path, header)
     offset = _data_offset(path, header)
     spacing, origin, direction = _geometry(path, header, ndim=min(len(dims), 3))
@@ -111,7 +118,7 @@ def _read_header(path: Path, stream: BinaryIO | gzip.GzipFile) -> Nifti1Header:
     )
 
 
-def _dimensions(path: Path, header: Nifti1Header) -> tuple[int, ...]:
+def _dimensions(path: Path, header: Nifti1Header, max_voxels: int) -> tuple[int, ...]:
     """Return (x, y[, z][, channels]) after checking the ``dim`` field."""
     count = header["dim"][0].item()
     dims = tuple(header["dim"][1:].tolist()[: max(count, 0)])
@@ -124,9 +131,9 @@ def _dimensions(path: Path, header: Nifti1Header) -> tuple[int, ...]:
             where=path,
             cure="save one file for each point of time or channel",
         )
-    if math.prod(dims) > MAX_VOXELS:
+    if math.prod(dims) > max_voxels:
         raise DataError(
-            f"the header describes {math.prod(dims)} voxels; the limit is {MAX_VOXELS}",
+            f"the header describes {math.prod(dims)} voxels; the limit is {max_voxels}",
             where=path,
             cure="crop or resample the image; if it is not that large, the file is damaged",
         )

@@ -29,7 +29,7 @@ _GREY_MODES = ("1", "L", "I;16", "I;16B", "I", "F")
 _DAMAGED = "copy or download the file again; it is damaged"
 
 
-def read_picture(path: Path, *, indexed: bool) -> np.ndarray:
+def read_picture(path: Path, *, indexed: bool, max_voxels: int = MAX_PIXELS) -> np.ndarray:
     """Read a picture.
 
     Parameters
@@ -38,6 +38,8 @@ def read_picture(path: Path, *, indexed: bool) -> np.ndarray:
         A PNG, BMP or JPEG file.
     indexed
         Return the indices of a palette picture (a label map) and not its colours.
+    max_voxels
+        Pictures of more pixels are refused before memory is taken for them, as those above ``MAX_PIXELS``.
 
     Returns
     -------
@@ -54,12 +56,13 @@ def read_picture(path: Path, *, indexed: bool) -> np.ndarray:
     """
     expected = FORMAT_OF_SUFFIX[path.suffix.lower()]
     content = path.read_bytes()
-    grey_bits = _check_png(path, content) if expected == "PNG" else None
+    limit = min(max_voxels, MAX_PIXELS)
+    grey_bits = _check_png(path, content, limit) if expected == "PNG" else None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PillowImage.DecompressionBombWarning)
             picture = PillowImage.open(io.BytesIO(content), formats=[expected])
-        check_pixels(path, picture.width * picture.height)
+        check_pixels(path, picture.width * picture.height, limit)
         if getattr(picture, "n_frames", 1) != 1:
             raise DataError(
                 "the picture is an animation", where=path, cure="save its frames as separate files"
@@ -81,11 +84,11 @@ def read_picture(path: Path, *, indexed: bool) -> np.ndarray:
     return _channels(path, picture, indexed=indexed, grey_bits=grey_bits)
 
 
-def check_pixels(path: Path, pixels: int) -> None:
-    """Refuse a picture of more than ``MAX_PIXELS`` pixels."""
-    if pixels > MAX_PIXELS:
+def check_pixels(path: Path, pixels: int, limit: int = MAX_PIXELS) -> None:
+    """Refuse a picture of more than ``limit`` pixels."""
+    if pixels > limit:
         raise DataError(
-            f"the picture has {pixels} pixels; the limit is {MAX_PIXELS}",
+            f"the picture has {pixels} pixels; the limit is {limit}",
             where=path,
             cure="cut it into tiles; if it is not that large, the file is damaged",
         )
@@ -129,7 +132,7 @@ def _channels(path: Path, picture: PillowImage.Image, *, indexed: bool, grey_bit
     )
 
 
-def _check_png(path: Path, content: bytes) -> int | None:
+def _check_png(path: Path, content: bytes, limit: int) -> int | None:
     """Verify the checksum of every chunk (Pillow skips the pixels'); return the bits of a grey pixel."""
     if not content.startswith(_PNG_SIGNATURE):
         raise DataError(
@@ -154,7 +157,8 @@ def _check_png(path: Path, content: bytes) -> int | None:
         if kind == b"IHDR" and length == 13:
             depth, colour_type = content[position + 16], content[position + 17]
             width, height = struct.unpack_from(">II", content, position + 8)
-            _check_claim(path, width, height, depth * _PNG_VALUES.get(colour_type, 1), len(content))
+            bits = depth * _PNG_VALUES.get(colour_type, 1)
+            _check_claim(path, width, height, bits, len(content), limit)
         position = end
     if depth == 16 and colour_type != 0:
         raise DataError(
@@ -165,9 +169,9 @@ def _check_png(path: Path, content: bytes) -> int | None:
     return depth if colour_type == 0 else None
 
 
-def _check_claim(path: Path, width: int, height: int, bits: int, file_bytes: int) -> None:
+def _check_claim(path: Path, width: int, height: int, bits: int, file_bytes: int, limit: int) -> None:
     """Refuse a PNG picture that its file cannot hold, before Pillow takes memory for it."""
-    check_pixels(path, width * height)
+    check_pixels(path, width * height, limit)
     claimed = height * (width * bits // 8)
     if claimed > DEFLATE_MAX_RATIO * file_bytes:
         raise DataError(

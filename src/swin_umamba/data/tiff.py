@@ -25,7 +25,7 @@ _MAX_RATIO = {1: 1, 5: 2731, 8: DEFLATE_MAX_RATIO, 32946: DEFLATE_MAX_RATIO, 327
 _DAMAGED = "copy or download the file again; it is damaged"
 
 
-def read_tiff(path: Path, *, indexed: bool) -> np.ndarray:
+def read_tiff(path: Path, *, indexed: bool, max_voxels: int = MAX_VOXELS) -> np.ndarray:
     """Read a TIFF file.
 
     Parameters
@@ -34,6 +34,8 @@ def read_tiff(path: Path, *, indexed: bool) -> np.ndarray:
         A file with one page, or with several of one shape (a volume).
     indexed
         Return the indices of a palette picture (a label map) and not its colours.
+    max_voxels
+        Files of more values are refused before memory is taken for them.
 
     Returns
     -------
@@ -48,7 +50,7 @@ def read_tiff(path: Path, *, indexed: bool) -> np.ndarray:
     """
     try:
         with _logged_errors() as errors, tifffile.TiffFile(path) as tiff:
-            page, axes = _check_layout(path, tiff)
+            page, axes = _check_layout(path, tiff, max_voxels)
             data = tiff.series[0].asarray()
             photometric = int(page.photometric)
             colormap = page.colormap
@@ -70,7 +72,7 @@ def read_tiff(path: Path, *, indexed: bool) -> np.ndarray:
     return _channels_first(path, data, axes, has_alpha=photometric == _RGB)
 
 
-def _check_layout(path: Path, tiff: tifffile.TiffFile) -> tuple[tifffile.TiffPage, str]:
+def _check_layout(path: Path, tiff: tifffile.TiffFile, max_voxels: int) -> tuple[tifffile.TiffPage, str]:
     """Check sizes against the file before anything is decoded; return the first page and the axes."""
     if len(tiff.series) != 1:
         raise DataError(
@@ -82,9 +84,9 @@ def _check_layout(path: Path, tiff: tifffile.TiffFile) -> tuple[tifffile.TiffPag
     page = series.keyframe
     if math.prod(series.shape) == 0:
         raise DataError(f"the file claims the impossible shape {series.shape}", where=path, cure=_DAMAGED)
-    if math.prod(series.shape) > MAX_VOXELS:
+    if math.prod(series.shape) > max_voxels:
         raise DataError(
-            f"the file claims {math.prod(series.shape)} values; the limit is {MAX_VOXELS}",
+            f"the file claims {math.prod(series.shape)} values; the limit is {max_voxels}",
             where=path,
             cure="crop the image or cut it into tiles; if it is not that large, the file is damaged",
         )

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
-import re
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from swin_umamba.report.contents import CasePictures, Confusion, Report, Slice, TrainingCurves
 from swin_umamba.report.curves import Line, line_chart
 from swin_umamba.report.distributions import Group, distribution_chart
 from swin_umamba.report.layers import data_uri, fill_path, outline_path
+from swin_umamba.report.page import render_page
 from swin_umamba.report.palette import Colour, class_colour
 from swin_umamba.report.svg import colour_text
 
@@ -37,17 +33,10 @@ def report_html(report: Report) -> str:
     report
         What to show; empty parts are left out.
     """
-    template = (files("swin_umamba.report") / "template.html").read_text(encoding="utf-8")
-    # The hash is of the script's characters, so that is all that may run, whatever a label is called.
-    script = re.findall(r"<script>(.*?)</script>", template, re.DOTALL)[0]
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.from_string(template.replace(script, "{{ script }}")).render(
+    return render_page(
+        "swin_umamba.report",
+        "template.html",
         report=report,
-        script=Markup(script),
-        script_hash=digest,
         legend=[
             {"name": name, "value": value, "colour": colour_text(class_colour(value))}
             for name, value in report.classes.items()

@@ -13,7 +13,7 @@ CONTRAST_PERCENTILES = (0.5, 99.5)
 FILL_OPACITY = 0.35
 
 
-def to_rgb(image: np.ndarray) -> np.ndarray:
+def to_rgb(image: np.ndarray, window: tuple[float, float] | None = None) -> np.ndarray:
     """Return a picture of an image with percentile contrast.
 
     Parameters
@@ -21,20 +21,34 @@ def to_rgb(image: np.ndarray) -> np.ndarray:
     image
         ``(channels, y, x)``, any real dtype. Three uint8 channels are colours and stay as they are; of other
         images the first channel is shown in grey.
+    window
+        The intensities that become black and white, see :func:`contrast_window`; by default the image's own.
 
     Returns
     -------
     numpy.ndarray
         uint8, ``(y, x, 3)``.
     """
-    if image.shape[0] == 3 and image.dtype == np.uint8:
+    if is_colour(image):
         return np.ascontiguousarray(image.transpose(1, 2, 0))
+    low, high = contrast_window(image[0]) if window is None else window
     grey = image[0].astype(np.float64)
-    low, high = np.percentile(grey, CONTRAST_PERCENTILES)
-    if high <= low:
-        low, high = float(grey.min()), float(grey.max())
     scaled = (grey - low) / (high - low) if high > low else np.zeros_like(grey)
     return np.repeat(np.round(np.clip(scaled, 0, 1) * 255).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def is_colour(image: np.ndarray) -> bool:
+    """Return whether an image ``(channels, ...)`` is one of colours: three channels of uint8."""
+    return image.shape[0] == 3 and image.dtype == np.uint8
+
+
+def contrast_window(grey: np.ndarray) -> tuple[float, float]:
+    """Return the intensities of one channel, of any shape, that become black and white."""
+    grey = grey.astype(np.float64)
+    low, high = np.percentile(grey, CONTRAST_PERCENTILES)
+    if high <= low:
+        low, high = grey.min(), grey.max()
+    return float(low), float(high)
 
 
 def overlay(image: np.ndarray, labels: np.ndarray, *, contour_width: int = 1) -> np.ndarray:

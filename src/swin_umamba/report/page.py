@@ -1,0 +1,62 @@
+"""Pages that need nothing besides themselves: one file of HTML, style and script, and the hash of the script."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+# A line that stands for a file of this room, in a style or in a script.
+_INCLUDE = re.compile(r"^(?:/\* include (?P<style>\S+) \*/|// include (?P<script>\S+))$", re.MULTILINE)
+_PARTS = {name: re.compile(f"<{name}>(.*?)</{name}>", re.DOTALL) for name in ("script", "style")}
+
+
+def render_page(package: str, name: str, **values: Any) -> str:
+    """Return the page that a template makes of ``values``.
+
+    Every value is escaped where it is not markup already. Script and style are taken as they are; no value
+    gets into them, so that the hash of the script is known: it is ``script_hash`` in the template, and all
+    that may run, whatever a name in ``values`` holds.
+
+    Parameters
+    ----------
+    package
+        The room that the template lies in.
+    name
+        Its file name. It has one ``<script>`` and one ``<style>``; the lines ``// include FILE`` and
+        ``/* include FILE */`` in them stand for files of ``swin_umamba.report``.
+    """
+    template = _INCLUDE.sub(_included, (files(package) / name).read_text(encoding="utf-8"))
+    parts = {part: inline_part(template, part) for part in _PARTS}
+    for part, text in parts.items():
+        template = template.replace(text, f"{{{{ {part} }}}}")
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(template).render(
+        **values,
+        **{part: Markup(text) for part, text in parts.items()},
+        script_hash=source_hash(parts["script"]),
+    )
+
+
+def inline_part(page: str, part: str) -> str:
+    """Return the content of the first ``script`` or ``style`` of a page."""
+    found = _PARTS[part].search(page)
+    assert found is not None
+    return found[1]
+
+
+def source_hash(text: str) -> str:
+    """Return what a content security policy calls an inline script or style: ``sha256-`` and its hash."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}"
+
+
+def _included(line: re.Match[str]) -> str:
+    name = line["style"] or line["script"]
+    return (files("swin_umamba.report") / name).read_text(encoding="utf-8").rstrip("\n")
