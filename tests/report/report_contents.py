@@ -7,9 +7,12 @@ import math
 import numpy as np
 
 from swin_umamba.report.contents import (
+    CalibrationSummary,
     CasePictures,
     Confusion,
     Facts,
+    PredictedCase,
+    ReliabilityCurve,
     Report,
     Scores,
     Slice,
@@ -28,8 +31,12 @@ def make_report() -> Report:
     more = truth.copy()
     more[4, 4:7] = 3
     image = np.full((6, 8, 3), 90, np.uint8)
-    volume = (Slice(4, image, truth, prediction), Slice(9, image, more, more))
+    unsure = np.full((6, 8), 0.25, np.float32)
+    volume = (Slice(4, image, truth, prediction, unsure), Slice(9, image, more, more, 3 * unsure))
     flat = (Slice(0, image, None, prediction),)
+    before = ReliabilityCurve((0.5, 0.9), (0.25, 0.5), (10, 30), 0.3625)
+    after = ReliabilityCurve((0.4, 0.6), (0.35, 0.65), (20, 20), 0.05)
+    nothing = ReliabilityCurve((), (), (), math.nan)
     values = np.array([[[0.5], [math.nan]], [[0.75], [1.0]]])
     return Report(
         title=f"Report on {HOSTILE}",
@@ -56,6 +63,14 @@ def make_report() -> Report:
             CasePictures(HOSTILE, "best", "", flat),
         ),
         confusion=Confusion(("background", "liver", HOSTILE), np.array([[6, 2, 0], [1, 3, 0], [0, 0, 0]]), 2),
+        calibrations=(
+            CalibrationSummary("fold_0", 1.75, before, after, before, nothing, {HOSTILE: (0.9, 0.6)}),
+        ),
+        predicted=(
+            PredictedCase("a", 1.5, 0.8, 0.125),
+            PredictedCase(HOSTILE, 0.5, 0.25, None),
+            PredictedCase("c", None, None, None),
+        ),
         failures=((HOSTILE, f"damaged {HOSTILE}"),),
         missing=(f"times {HOSTILE}",),
         notes=("bounded",),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import re
 import shutil
@@ -12,10 +14,13 @@ from importlib.util import module_from_spec, spec_from_file_location
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image as PillowImage
 
 from swin_umamba.report.contents import Report
 from swin_umamba.report.html import report_html
+from swin_umamba.report.palette import uncertainty_colours
 
 _spec = spec_from_file_location("report_contents", Path(__file__).with_name("report_contents.py"))
 assert _spec is not None
@@ -85,7 +90,7 @@ def test_values_are_there(page: Page) -> None:
     (slider,) = page.all("input", type="range")
     assert (slider["min"], slider["max"], slider["value"]) == ("0", "1", "1")
     shown = [a["data-place"] for a in page.all("g", class_="slice") if "hidden" not in a]
-    assert shown == ["1", "1", "1", "0"]
+    assert shown == ["1", "1", "1", "1", "0"]
 
 
 def test_one_colour_for_a_class_everywhere(html: str, page: Page) -> None:
@@ -109,6 +114,36 @@ def test_pictures_have_texts_and_controls_have_labels(page: Page) -> None:
     assert all(each["aria-label"] for each in page.all("button", class_="zoom"))
 
 
+def test_the_least_sure_cases_come_first(page: Page) -> None:
+    texts = [text for _, text in page.texts]
+    assert "Predicted: 2 cases in 2.0 s; fastest 0.50 s, slowest 1.50 s." in texts
+    assert any("of 2 cases the lowest" in text for text in texts)
+    low = texts.index("0.2500")
+    assert texts[low - 1] == HOSTILE
+    assert texts[low : low + 5] == ["0.2500", "-", "a", "0.8000", "0.1250"]
+    charts = [str(a["aria-label"]) for a in page.all("svg", role="img")]
+    assert "Estimated quality and Dice. 1 cases; the estimate is on average 0.3 too high." in charts
+
+
+def test_calibration(page: Page) -> None:
+    texts = [text for _, text in page.texts]
+    assert any("divided by the temperature 1.7500" in text for text in texts)
+    row = texts.index("all pixels")
+    assert texts[row : row + 3] == ["all pixels", "0.3625", "0.0500"]
+    assert texts[row + 3 : row + 6] == ["where truth or prediction has a structure", "0.3625", "-"]
+    charts = [str(a["aria-label"]) for a in page.all("svg", role="img")]
+    assert any(chart.startswith("Where truth or prediction has a structure. before: ") for chart in charts)
+
+
+def test_uncertainty_is_a_layer_over_the_picture(page: Page) -> None:
+    labels = [str(a["aria-label"]) for a in page.all("svg", role="img")]
+    assert "Uncertainty of case a: 0.500 on average, from 0 for certain to 1" in labels
+    uris = [str(a["href"]) for a in page.all("image")]
+    assert len(uris) == 5  # two slices with one layer each, and the flat image
+    decoded = PillowImage.open(io.BytesIO(base64.b64decode(uris[2].partition(",")[2])))
+    assert np.array_equal(np.asarray(decoded)[0, 0], uncertainty_colours(np.array(0.25)))
+
+
 def test_names_are_only_text(html: str, page: Page) -> None:
     assert len(page.all("script")) == 1
     assert html.count("<script>") == 1
@@ -129,7 +164,7 @@ def test_nothing_comes_from_outside(html: str, page: Page) -> None:
 
 
 def test_long_outlines_cost_slices(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("swin_umamba.report.html.MAX_PATH_CHARACTERS", 300)
+    monkeypatch.setattr("swin_umamba.report.viewer.MAX_PATH_CHARACTERS", 300)
     page = Page(report_html(_contents.make_report()))
     assert not page.all("input", type="range")
     assert any("2 of 20 slices; as outlines are long, 1 of 2 shown" in text for _, text in page.texts)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
 import pytest
 
-from swin_umamba.report.palette import class_colour
+from swin_umamba.report.palette import class_colour, uncertainty_colours
 
 
 def test_colours_are_valid_distinct_and_neither_black_nor_white() -> None:
@@ -38,3 +39,12 @@ def test_a_class_keeps_its_colour() -> None:
 def test_background_has_no_colour(label: int) -> None:
     with pytest.raises(ValueError, match="background"):
         class_colour(label)
+
+
+def test_uncertainty_is_told_apart_by_lightness_alone() -> None:
+    colours = uncertainty_colours(np.linspace(0, 1, 11)).astype(float)
+    lightness = colours[:, :3] @ np.array([0.2126, 0.7152, 0.0722])
+    assert (np.diff(lightness) > 5).all()
+    assert colours[0, 3] == 0  # a certain pixel shows the picture
+    assert (np.diff(colours[:, 3]) >= 0).all()
+    assert colours[-1].tolist() == [250, 240, 60, 230]

@@ -9,10 +9,12 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image as PillowImage
 
 from swin_umamba.errors import UsageError
 from swin_umamba.evaluation.evaluate import evaluate_folders
+from swin_umamba.report.contents import PredictedCase
 from swin_umamba.report.html import report_html
 from swin_umamba.summary.cases import shown_slices
 from swin_umamba.summary.collect import Sources, collect_report
@@ -152,6 +154,38 @@ def test_written_scores_and_a_damaged_prediction(results: Path) -> None:
     assert [name for name, _ in report.failures] == ["a"]
     assert any(each.startswith("pictures of case a") for each in report.missing)
     assert [case.name for case in report.cases] == ["b", "c"]
+
+
+def test_what_predict_recorded(results: Path) -> None:
+    entropy = np.zeros((10, 12), np.float32)
+    entropy[:5] = 0.5
+    (results / "predictions" / "entropy").mkdir()
+    tifffile.imwrite(results / "predictions" / "entropy" / "b.tif", entropy)
+    records = [
+        {
+            "case": "b",
+            "status": "written",
+            "seconds": 2,
+            "confidence": {"quality": 0.5, "mean_entropy": 0.25},
+        },
+        {"case": "z", "status": "failed", "error": {"what": "it is damaged"}},
+    ]
+    (results / "predictions" / "predictions.jsonl").write_text("\n".join(map(json.dumps, records)))
+    report = collect_report(results)
+    assert report.predicted == (PredictedCase("b", 2.0, 0.5, 0.25),)
+    assert ("z", "not predicted: it is damaged") in report.failures
+    shown = {case.name: case.slices[0].uncertainty for case in report.cases}
+    assert shown["a"] is None
+    assert np.array_equal(shown["b"], entropy)
+    page = report_html(report)
+    assert "Uncertainty of case b: 0.250 on average" in page
+    assert "true Dice" in page
+
+
+def test_an_entropy_of_another_size_is_named(results: Path) -> None:
+    (results / "predictions" / "entropy").mkdir()
+    tifffile.imwrite(results / "predictions" / "entropy" / "b.tif", np.zeros((3, 4), np.float32))
+    assert any(each.startswith("pictures of case b") for each in collect_report(results).missing)
 
 
 def test_predictions_alone(results: Path) -> None:

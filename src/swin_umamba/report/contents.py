@@ -89,12 +89,15 @@ class Slice:
         uint8, (y, x, 3).
     truth, prediction
         Label values, (y, x); None if there is no such file.
+    uncertainty
+        0 (certain) to 1, (y, x), or None.
     """
 
     index: int
     image: np.ndarray
     truth: np.ndarray | None
     prediction: np.ndarray | None
+    uncertainty: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,75 @@ class Confusion:
 
 
 @dataclass(frozen=True)
+class ReliabilityCurve:
+    """How often predictions of a confidence are right; a point for each bin of confidence that has any.
+
+    Attributes
+    ----------
+    confidence, accuracy
+        Means of each bin, from 0 to 1.
+    counts
+        Predictions in each bin.
+    expected_calibration_error
+        Mean distance of both over all predictions.
+    """
+
+    confidence: tuple[float, ...]
+    accuracy: tuple[float, ...]
+    counts: tuple[int, ...]
+    expected_calibration_error: float
+
+
+@dataclass(frozen=True)
+class CalibrationSummary:
+    """The calibration of a fold.
+
+    Attributes
+    ----------
+    name
+        Of the fold.
+    temperature
+        What logits are divided by.
+    before, after
+        Without and with it, of all pixels.
+    structures_before, structures_after
+        The same where truth or prediction has a structure.
+    qualities
+        Estimated and true quality (mean Dice) of each case.
+    """
+
+    name: str
+    temperature: float
+    before: ReliabilityCurve
+    after: ReliabilityCurve
+    structures_before: ReliabilityCurve
+    structures_after: ReliabilityCurve
+    qualities: Mapping[str, tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class PredictedCase:
+    """What predict recorded of a case; None where it has not.
+
+    Attributes
+    ----------
+    name
+        Of the case.
+    seconds
+        Time taken.
+    quality
+        Estimated, from 0 to 1.
+    mean_entropy
+        Of its pixels, from 0 (certain) to 1.
+    """
+
+    name: str
+    seconds: float | None
+    quality: float | None
+    mean_entropy: float | None
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything that a report shows; what is empty is left out, and ``missing`` says why.
 
@@ -154,6 +226,10 @@ class Report:
         Cases to look at, worst first.
     confusion
         Confusion matrix.
+    calibrations
+        One for each calibrated fold.
+    predicted
+        What predict recorded of the cases.
     failures
         What failed, and why.
     missing
@@ -171,6 +247,8 @@ class Report:
     summary: tuple[SummaryRow, ...] = ()
     cases: tuple[CasePictures, ...] = ()
     confusion: Confusion | None = None
+    calibrations: tuple[CalibrationSummary, ...] = ()
+    predicted: tuple[PredictedCase, ...] = ()
     failures: tuple[tuple[str, str], ...] = ()
     missing: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

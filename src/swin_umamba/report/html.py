@@ -8,18 +8,26 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from swin_umamba.report.contents import CasePictures, Confusion, Report, Slice, TrainingCurves
+from swin_umamba.report.confidence import quality_chart, reliability_chart
+from swin_umamba.report.contents import (
+    CalibrationSummary,
+    Confusion,
+    Report,
+    TrainingCurves,
+)
 from swin_umamba.report.curves import Line, line_chart
 from swin_umamba.report.distributions import Group, distribution_chart
-from swin_umamba.report.layers import data_uri, fill_path, outline_path
 from swin_umamba.report.page import render_page
-from swin_umamba.report.palette import Colour, class_colour
+from swin_umamba.report.palette import UNCERTAINTY, Colour, class_colour
 from swin_umamba.report.svg import colour_text
+from swin_umamba.report.viewer import case_viewer
 
 # More curves than this cannot be told apart; the mean stays.
 MAX_CURVES = 13
-# Of the paths of a case: ragged labels in many slices would make pages that no browser likes to open.
-MAX_PATH_CHARACTERS = 2 * 2**20
+# Cases that the table of the least sure ones lists.
+MAX_UNSURE_CASES = 20
+# Metrics from 0 to 1, larger is better, so that an estimate of quality can be compared with them.
+UNIT_METRICS = ("Dice", "NSD", "IoU", "F1 (IoU 0.5)")
 
 
 def report_html(report: Report) -> str:
@@ -44,7 +52,10 @@ def report_html(report: Report) -> str:
         trainings=[{"name": each.name, "charts": _charts(each, report)} for each in report.curves],
         summary=_summary(report),
         distributions=_distributions(report),
-        viewers=[_viewer(case, number, report) for number, case in enumerate(report.cases)],
+        viewers=[case_viewer(case, number, report.classes) for number, case in enumerate(report.cases)],
+        predicted=_predicted(report),
+        calibrations=[_calibration(each) for each in report.calibrations],
+        uncertainty_stops=", ".join(map(colour_text, UNCERTAINTY)),
         confusion=None if report.confusion is None else _confusion(report.confusion),
     )
 
@@ -108,110 +119,6 @@ def _distributions(report: Report) -> list[Markup]:
     ]
 
 
-def _viewer(case: CasePictures, number: int, report: Report) -> dict[str, Any]:
-    height, width = case.slices[0].image.shape[:2]
-    kinds = {
-        kind for each in case.slices for kind in ("truth", "prediction") if getattr(each, kind) is not None
-    }
-    panels: list[str] = [kind for kind in ("truth", "prediction") if kind in kinds]
-    if len(panels) == 2:
-        panels.append("errors")
-    layers = {kind: [_layers(kind, each) for each in case.slices] for kind in panels or ["image"]}
-    kept = _affordable(layers)
-    slices = [case.slices[place] for place in kept]
-    notes = [case.note] if case.note else []
-    if len(kept) < len(case.slices):
-        notes.append(f"as outlines are long, {len(kept)} of {len(case.slices)} shown")
-    names = {value: name for name, value in report.classes.items()}
-    return {
-        "id": f"case-{number}",
-        "case": case,
-        "width": width,
-        "height": height * case.aspect,
-        "aspect": case.aspect,
-        "note": "; ".join(notes),
-        "start": max(range(len(slices)), key=lambda place: _labelled(slices[place])),
-        "stripe": max(width, height) / 128,
-        "slices": [{"index": each.index, "image": data_uri(each.image)} for each in slices],
-        "panels": [
-            {
-                "kind": kind,
-                "title": {"truth": "Truth", "prediction": "Prediction", "errors": "Errors"}.get(
-                    kind, "Image"
-                ),
-                "text": _panel_text(kind, case, names),
-                "slices": [parts[place] for place in kept],
-            }
-            for kind, parts in layers.items()
-        ],
-    }
-
-
-def _affordable(layers: dict[str, list[list[dict[str, Any]]]]) -> list[int]:
-    """Return slices whose paths together are short enough: all, or every second, fourth and so on."""
-    costs = [
-        sum(len(str(value)) for parts in slices for layer in parts for value in layer.values())
-        for slices in zip(*layers.values(), strict=True)
-    ]
-    step = 1
-    while step < len(costs) and sum(costs[::step]) > MAX_PATH_CHARACTERS:
-        step *= 2
-    return list(range(0, len(costs), step))
-
-
-def _labelled(picture: Slice) -> int:
-    """Return how many pixels have a label."""
-    return sum(
-        int(np.count_nonzero(each)) for each in (picture.truth, picture.prediction) if each is not None
-    )
-
-
-def _layers(kind: str, picture: Slice) -> list[dict[str, Any]]:
-    """Return the paths of each class of one slice."""
-    truth, prediction = picture.truth, picture.prediction
-    if kind == "errors" and truth is not None and prediction is not None:
-        values = np.union1d(truth, prediction)
-        layers = []
-        for value in values[values > 0].tolist():
-            there, found = truth == value, prediction == value
-            layers.append(
-                {
-                    "value": value,
-                    "colour": colour_text(class_colour(value)),
-                    "outline": Markup(outline_path(there)),
-                    "missed": Markup(fill_path(there & ~found)),
-                    "extra": Markup(fill_path(found & ~there)),
-                }
-            )
-        return layers
-    labels = truth if kind == "truth" else prediction
-    if labels is None:
-        return []
-    return [
-        {
-            "value": value,
-            "colour": colour_text(class_colour(value)),
-            "outline": Markup(outline_path(labels == value)),
-            "fill": Markup(fill_path(labels == value)),
-        }
-        for value in np.unique(labels[labels > 0]).tolist()
-    ]
-
-
-def _panel_text(kind: str, case: CasePictures, names: dict[int, str]) -> str:
-    """Return what a reader who cannot see the picture should know."""
-    maps = [(each.truth, each.prediction) for each in case.slices]
-    if kind == "errors":
-        wrong = sum(int(np.count_nonzero(t != p)) for t, p in maps if t is not None and p is not None)
-        pixels = sum(t.size for t, p in maps if t is not None and p is not None)
-        return f"Errors of case {case.name}: {wrong} of {pixels} pixels shown differ from the truth"
-    labels = [t if kind == "truth" else p for t, p in maps]
-    found = sorted({int(value) for each in labels if each is not None for value in np.unique(each) if value})
-    listed = ", ".join(names.get(value, f"label {value}") for value in found) or "no class"
-    what = {"truth": "Truth", "prediction": "Prediction"}.get(kind, "Image")
-    return f"{what} of case {case.name}, showing {listed}"
-
-
 def _confusion(confusion: Confusion) -> dict[str, Any]:
     totals = confusion.counts.sum(axis=1)
     rows = []
@@ -223,6 +130,81 @@ def _confusion(confusion: Confusion) -> dict[str, Any]:
         ]
         rows.append({"name": name, "total": f"{totals[row]:,}", "cells": cells})
     return {"names": confusion.names, "rows": rows, "num_cases": confusion.num_cases}
+
+
+def _predicted(report: Report) -> dict[str, Any] | None:
+    """Return the table of the least sure cases, the chart of their qualities and the times."""
+    if not report.predicted:
+        return None
+    rated = sorted(
+        (each for each in report.predicted if each.quality is not None), key=lambda each: each.quality or 0.0
+    )
+    seconds = [each.seconds for each in report.predicted if each.seconds is not None]
+    truth = _mean_scores(report)
+    pairs = {
+        each.name: (each.quality, truth[each.name])
+        for each in rated
+        if each.quality is not None and each.name in truth
+    }
+    metric = report.scores.metrics[0] if report.scores is not None and report.scores.metrics else ""
+    return {
+        "times": f"{len(seconds)} cases in {sum(seconds):.1f} s; fastest {min(seconds):.2f} s, "
+        f"slowest {max(seconds):.2f} s"
+        if seconds
+        else "",
+        "rows": [
+            {
+                "name": each.name,
+                "quality": _number(math.nan if each.quality is None else each.quality),
+                "entropy": _number(math.nan if each.mean_entropy is None else each.mean_entropy),
+            }
+            for each in rated[:MAX_UNSURE_CASES]
+        ],
+        "num_rated": len(rated),
+        "chart": Markup(quality_chart(f"Estimated quality and {metric}", pairs, true_name=f"true {metric}"))
+        if pairs and metric in UNIT_METRICS
+        else None,
+    }
+
+
+def _mean_scores(report: Report) -> dict[str, float]:
+    """Return the mean over classes of each case's first metric."""
+    if report.scores is None or not report.scores.metrics:
+        return {}
+    values = report.scores.values[:, :, 0]
+    return {
+        case: float(np.nanmean(row))
+        for case, row in zip(report.scores.cases, values, strict=True)
+        if not np.isnan(row).all()
+    }
+
+
+def _calibration(calibration: CalibrationSummary) -> dict[str, Any]:
+    inside = {"before": calibration.structures_before, "after": calibration.structures_after}
+    charts = [reliability_chart("Where truth or prediction has a structure", inside)]
+    if calibration.qualities:
+        charts.append(quality_chart("Estimated and true quality of validation cases", calibration.qualities))
+    pairs = (
+        ("all pixels", calibration.before, calibration.after),
+        (
+            "where truth or prediction has a structure",
+            calibration.structures_before,
+            calibration.structures_after,
+        ),
+    )
+    return {
+        "name": calibration.name,
+        "temperature": _number(calibration.temperature),
+        "rows": [
+            {
+                "name": name,
+                "before": _number(before.expected_calibration_error),
+                "after": _number(after.expected_calibration_error),
+            }
+            for name, before, after in pairs
+        ],
+        "charts": [Markup(chart) for chart in charts],
+    }
 
 
 def _number(value: float) -> str:

@@ -34,8 +34,8 @@ def runs(mask: np.ndarray) -> list[tuple[int, int, int]]:
     return list(zip(rows.tolist(), starts.tolist(), (ends - starts).tolist(), strict=True))
 
 
-def data_uri(image: np.ndarray) -> str:
-    """Return an RGB picture, uint8 (y, x, 3), as a WebP data URI."""
+def data_uri(image: np.ndarray, *, lossless: bool = False) -> str:
+    """Return a picture, uint8 (y, x, 3), or (y, x, 4) with opacity, as a WebP data URI."""
     buffer = io.BytesIO()
-    PillowImage.fromarray(image).save(buffer, format="WEBP", quality=QUALITY, method=4)
+    PillowImage.fromarray(image).save(buffer, format="WEBP", quality=QUALITY, method=4, lossless=lossless)
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"

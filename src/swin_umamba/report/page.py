@@ -1,4 +1,4 @@
-"""Pages that need nothing besides themselves: one file of HTML, style and script, and the hash of the script."""
+"""Pages that need nothing besides themselves: one file of HTML, style and script, and the script's hash."""
 
 from __future__ import annotations
 

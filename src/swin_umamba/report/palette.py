@@ -1,8 +1,10 @@
-"""The colours of classes, the same in every picture and chart."""
+"""The colours of classes and of uncertainty, the same in every picture and chart."""
 
 from __future__ import annotations
 
 import colorsys
+
+import numpy as np
 
 Colour = tuple[int, int, int]
 
@@ -23,6 +25,19 @@ _GOLDEN_RATIO = 0.6180339887498949
 # colour-blind readers: chosen so that the first 20 colours are far apart.
 _FIRST_HUE = 0.15
 _LIGHTNESS = (0.78, 0.40, 0.60)
+# From certain to uncertain: dark violet over red to yellow, told apart without colour by their lightness.
+UNCERTAINTY: tuple[Colour, ...] = ((30, 0, 90), (200, 60, 90), (250, 240, 60))
+_UNCERTAINTY_OPACITY = 0.9
+# Where the uncertainty is that high its colour hides the picture; below, the picture shines through.
+_OPAQUE_FROM = 0.4
+
+
+def uncertainty_colours(uncertainty: np.ndarray) -> np.ndarray:
+    """Return colours with opacity, uint8 ``(..., 4)``, for uncertainty from 0 (certain) to 1."""
+    stops, colours = np.linspace(0, 1, len(UNCERTAINTY)), np.array(UNCERTAINTY, np.float64)
+    channels = [np.interp(uncertainty, stops, colours[:, channel]) for channel in range(3)]
+    channels.append(255 * _UNCERTAINTY_OPACITY * np.clip(uncertainty / _OPAQUE_FROM, 0, 1))
+    return np.round(np.stack(channels, axis=-1)).astype(np.uint8)
 
 
 def class_colour(label: int) -> Colour:

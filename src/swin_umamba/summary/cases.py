@@ -9,9 +9,18 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as PillowImage
 
-from swin_umamba.data.image_io import Image, check_same_grid, image_stem, list_images, read_case, read_labels
+from swin_umamba.data.image_io import (
+    Image,
+    check_same_grid,
+    image_stem,
+    list_images,
+    read_case,
+    read_image,
+    read_labels,
+)
 from swin_umamba.errors import DataError
 from swin_umamba.inference.cases import find_cases
+from swin_umamba.inference.folder import ENTROPY
 from swin_umamba.progress import progress
 from swin_umamba.report.contents import CasePictures, Confusion, Scores, Slice
 from swin_umamba.report.overlay import to_rgb
@@ -32,16 +41,21 @@ class CaseFiles:
     predictions: Mapping[str, Path] = field(default_factory=dict)
     references: Mapping[str, Path] = field(default_factory=dict)
     images: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+    entropies: Mapping[str, Path] = field(default_factory=dict)
 
 
 def find_files(
     predictions: Path | None, references: Path | None, images: Path | None, num_channels: int
 ) -> CaseFiles:
     """Return the files of folders, of which any may be None."""
+    entropies = {}
+    if predictions is not None and (predictions / ENTROPY).is_dir():
+        entropies = {image_stem(path): path for path in list_images(predictions / ENTROPY)}
     return CaseFiles(
         {} if predictions is None else {image_stem(path): path for path in list_images(predictions)},
         {} if references is None else {image_stem(path): path for path in list_images(references)},
         {} if images is None else {case.name: case.files for case in find_cases(images, num_channels)},
+        entropies,
     )
 
 
@@ -88,6 +102,11 @@ def case_pictures(name: str, rank: str, score: str, files: CaseFiles) -> CasePic
             labels = read_labels(paths[name])
             check_same_grid(image, labels)
             maps[kind] = labels.data[0]
+    uncertainty = None
+    if name in files.entropies:
+        entropy = read_image(files.entropies[name], nonfinite="zero")
+        check_same_grid(image, entropy)
+        uncertainty = np.clip(entropy.data[0], 0, 1)
     notes = []
     if (count := max((len(np.unique(labels)) for labels in maps.values()), default=0)) > MAX_LABELS:
         notes.append(f"{count - 1} labels, such as of single cells, are shown as one")
@@ -101,7 +120,9 @@ def case_pictures(name: str, rank: str, score: str, files: CaseFiles) -> CasePic
         notes.append(f"shown at {scale:.0%} of {image.spatial_shape[-1]} × {image.spatial_shape[-2]} pixels")
     if not flat and len(indices) < image.spatial_shape[0]:
         notes.append(f"{len(indices)} of {image.spatial_shape[0]} slices")
-    pictures = [_slice(image, maps, None if flat else index, (size[0], size[1])) for index in indices]
+    pictures = [
+        _slice(image, maps, uncertainty, None if flat else index, (size[0], size[1])) for index in indices
+    ]
     aspect = image.spacing[-2] / image.spacing[-1]
     return CasePictures(name, rank, score, tuple(pictures), aspect, "; ".join(notes))
 
@@ -144,7 +165,13 @@ def confusion_matrix(
     return Confusion(("background", *(names[value] for value in values[1:])), counts, used)
 
 
-def _slice(image: Image, maps: Mapping[str, np.ndarray], index: int | None, size: tuple[int, int]) -> Slice:
+def _slice(
+    image: Image,
+    maps: Mapping[str, np.ndarray],
+    uncertainty: np.ndarray | None,
+    index: int | None,
+    size: tuple[int, int],
+) -> Slice:
     data = image.data if index is None else image.data[:, index]
     picture = PillowImage.fromarray(to_rgb(data)).resize(size[::-1], PillowImage.Resampling.LANCZOS)
     labels = {
@@ -155,4 +182,8 @@ def _slice(image: Image, maps: Mapping[str, np.ndarray], index: int | None, size
         )
         for kind, each in maps.items()
     }
-    return Slice(index or 0, np.asarray(picture), labels.get("truth"), labels.get("prediction"))
+    unsure = None
+    if uncertainty is not None:
+        values = (uncertainty if index is None else uncertainty[index]).astype(np.float32)
+        unsure = np.asarray(PillowImage.fromarray(values).resize(size[::-1], PillowImage.Resampling.BOX))
+    return Slice(index or 0, np.asarray(picture), labels.get("truth"), labels.get("prediction"), unsure)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -13,7 +13,15 @@ from swin_umamba.errors import DataError, UsageError
 from swin_umamba.evaluation.classes import LabelClasses
 from swin_umamba.evaluation.evaluate import evaluate_folders
 from swin_umamba.inference.trained_model import default_folds, is_model_folder
-from swin_umamba.report.contents import CasePictures, Facts, Report, Scores, TrainingCurves
+from swin_umamba.report.contents import (
+    CalibrationSummary,
+    CasePictures,
+    Facts,
+    PredictedCase,
+    Report,
+    Scores,
+    TrainingCurves,
+)
 from swin_umamba.summary.cases import (
     CASES_OF_A_RANK,
     FLAT_SIDE,
@@ -25,6 +33,7 @@ from swin_umamba.summary.cases import (
     confusion_matrix,
     find_files,
 )
+from swin_umamba.summary.confidence import calibration_of, predicted_cases
 from swin_umamba.summary.scores import (
     joined,
     read_json,
@@ -107,6 +116,8 @@ class _Collector:
         self.given = given
         self.facts: list[Facts] = []
         self.curves: list[TrainingCurves] = []
+        self.calibrations: list[CalibrationSummary] = []
+        self.predicted: tuple[PredictedCase, ...] = ()
         self.failures: list[tuple[str, str]] = []
         self.missing: list[str] = []
         self.scores: Scores | None = None
@@ -129,12 +140,15 @@ class _Collector:
             self.facts += record.facts
             self.failures += record.failures
             self.missing += record.missing
+            if (calibration := calibration_of(each, self.missing)) is not None:
+                self.calibrations.append(calibration)
         self.missing.append(
             "the versions of swin-umamba and of its source code, which a training does not record"
         )
         if self.given.metrics is not None:
             self.read_metrics(self.given.metrics)
-        elif not self.predictions:
+        self.read_records()
+        if self.given.metrics is None and not self.predictions:
             self.read_validation(folds)
             self.find_raw(model)
 
@@ -192,6 +206,7 @@ class _Collector:
         if self.images is None and self.references is not None:
             sibling = self.references.resolve()
             self.images = _if_folder(sibling.with_name(sibling.name.replace("labels", "images")))
+        self.read_records()
         metrics = self.given.metrics or folder / "metrics.json"
         if metrics.is_file():
             self.read_metrics(metrics)
@@ -205,6 +220,12 @@ class _Collector:
             )
         else:
             self.missing.append("scores: give the folder of true label maps with --references")
+
+    def read_records(self) -> None:
+        """Read what predict recorded in the folder of predictions."""
+        if self.predictions:
+            self.predicted, failed = predicted_cases(self.predictions[0], self.missing)
+            self.failures += [(name, f"not predicted: {why}") for name, why in failed]
 
     def evaluate(self) -> None:
         """Score the predictions, as nobody has written scores."""
@@ -245,7 +266,9 @@ class _Collector:
                 find_files(each, self.references, self.images, self.num_channels) for each in self.predictions
             ]
             merged = {name: path for part in parts for name, path in part.predictions.items()}
-            files = None if not parts else type(parts[0])(merged, parts[0].references, parts[0].images)
+            entropies = {name: path for part in parts for name, path in part.entropies.items()}
+            if parts:
+                files = replace(parts[0], predictions=merged, entropies=entropies)
         except DataError as error:
             self.missing.append(f"pictures: {error.what} ({error.where})")
         if files is None:
@@ -286,7 +309,6 @@ class _Collector:
         ):
             if not there:
                 self.missing.append(f"{what}: {cure}")
-        self.missing.append("times of predictions, which are not recorded beside the label maps")
         parts = (
             path.parts[-3 if path.name.startswith("fold_") else -2 :] if self.is_training else path.parts[-1:]
         )
@@ -300,6 +322,8 @@ class _Collector:
             summary=() if self.scores is None else summarize(self.scores),
             cases=tuple(pictures),
             confusion=self.confusion,
+            calibrations=tuple(self.calibrations),
+            predicted=self.predicted,
             failures=tuple(self.failures),
             missing=tuple(dict.fromkeys(self.missing)),
             notes=BOUNDS,

@@ -1,0 +1,105 @@
+"""How far a model's confidence can be believed, as inline SVG: reliability, estimated and true quality."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+
+from swin_umamba.report.contents import ReliabilityCurve
+from swin_umamba.report.palette import class_colour
+from swin_umamba.report.svg import (
+    BOTTOM,
+    HEIGHT,
+    LEFT,
+    RIGHT,
+    TOP,
+    WIDTH,
+    Scale,
+    colour_text,
+    document,
+    frame,
+    number,
+    text,
+)
+
+TICKS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+# Dots of a chart; more would be one blot.
+MAX_CASES = 500
+
+
+def reliability_chart(title: str, curves: Mapping[str, ReliabilityCurve]) -> str:
+    """Draw accuracy over confidence; on the diagonal a model is as often right as it says.
+
+    Parameters
+    ----------
+    title
+        Of the chart.
+    curves
+        Their names, shown beside their ends, and the curves; the first is dashed.
+
+    Returns
+    -------
+    str
+        An SVG element; names and title are escaped.
+    """
+    x, y, parts = _unit_square(title, "confidence", "right")
+    words = []
+    for place, (name, curve) in enumerate(curves.items()):
+        colour = colour_text(class_colour(place + 1))
+        points = [(x(c), y(a)) for c, a in zip(curve.confidence, curve.accuracy, strict=True)]
+        words.append(f"{name}: calibration error {number(curve.expected_calibration_error)}.")
+        if not points:
+            continue
+        path = "M" + "L".join(f"{px:.1f} {py:.1f}" for px, py in points)
+        dashes = ' stroke-dasharray="6 4"' if place == 0 else ""
+        parts.append(f'<path class="casing" d="{path}"/>')
+        parts.append(f'<path class="curve" stroke="{colour}"{dashes} d="{path}"/>')
+        parts += [_dot(px, py, colour) for px, py in points]
+        parts += _key(place, name, colour, dashes)
+    return document(title, " ".join(words), parts)
+
+
+def quality_chart(
+    title: str, cases: Mapping[str, tuple[float, float]], *, true_name: str = "true Dice"
+) -> str:
+    """Draw the true over the estimated quality of each case; on the diagonal the estimate was right.
+
+    Parameters
+    ----------
+    title
+        Of the chart.
+    cases
+        Name, estimated and true quality.
+    true_name
+        What the true quality is.
+    """
+    x, y, parts = _unit_square(title, "estimated quality", true_name)
+    colour = colour_text(class_colour(2))
+    kept = list(cases.items())[:: max(1, -(-len(cases) // MAX_CASES))]
+    parts += [_dot(x(estimated), y(true), colour, case) for case, (estimated, true) in kept]
+    gap = sum(estimated - true for estimated, true in cases.values()) / max(1, len(cases))
+    side = "high" if gap >= 0 else "low"
+    words = f"{len(cases)} cases; the estimate is on average {number(abs(gap))} too {side}."
+    return document(title, words, parts)
+
+
+def _unit_square(title: str, x_label: str, y_label: str) -> tuple[Scale, Scale, list[str]]:
+    x, y = Scale(0, 1, LEFT, WIDTH - RIGHT), Scale(0, 1, HEIGHT - BOTTOM, TOP)
+    parts = frame(title, x_label, y, [(x(tick), number(tick)) for tick in TICKS])
+    parts.append(text(x(0) + 6, TOP + 12, y_label, anchor="start"))
+    ends = f'x1="{x(0):.1f}" y1="{y(0):.1f}" x2="{x(1):.1f}" y2="{y(1):.1f}"'
+    parts.append(f'<line class="grid" {ends}/>')
+    return x, y, parts
+
+
+def _dot(x: float, y: float, colour: str, name: str = "") -> str:
+    title = f"<title>{escape(name)}</title>" if name else ""
+    return f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="3.4" fill="{colour}">{title}</circle>'
+
+
+def _key(place: int, name: str, colour: str, dashes: str) -> list[str]:
+    top, left = TOP + 10 + 16 * place, WIDTH - RIGHT + 8
+    return [
+        f'<line class="key" stroke="{colour}"{dashes} x1="{left}" x2="{left + 16}" y1="{top}" y2="{top}"/>',
+        text(left + 20, top + 4, name, anchor="start"),
+    ]

@@ -1,0 +1,151 @@
+"""The pictures of a case as the page shows them: panels of one picture with the paths of each class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from swin_umamba.report.contents import CasePictures, Slice
+from swin_umamba.report.layers import data_uri, fill_path, outline_path
+from swin_umamba.report.palette import class_colour, uncertainty_colours
+from swin_umamba.report.svg import colour_text
+
+PANEL_TITLES = {
+    "truth": "Truth",
+    "prediction": "Prediction",
+    "errors": "Errors",
+    "uncertainty": "Uncertainty",
+}
+# Of the paths of a case: ragged labels in many slices would make pages that no browser likes to open.
+MAX_PATH_CHARACTERS = 2 * 2**20
+
+
+def case_viewer(case: CasePictures, number: int, classes: Mapping[str, int]) -> dict[str, Any]:
+    """Return what the template needs of a case: its pictures, and paths and a text for each panel.
+
+    Parameters
+    ----------
+    case
+        The case.
+    number
+        Of the case in the page.
+    classes
+        Class name to label value.
+    """
+    height, width = case.slices[0].image.shape[:2]
+    kinds = {
+        kind for each in case.slices for kind in ("truth", "prediction") if getattr(each, kind) is not None
+    }
+    panels: list[str] = [kind for kind in ("truth", "prediction") if kind in kinds]
+    if len(panels) == 2:
+        panels.append("errors")
+    if any(each.uncertainty is not None for each in case.slices):
+        panels.append("uncertainty")
+    layers = {kind: [_layers(kind, each) for each in case.slices] for kind in panels or ["image"]}
+    kept = _affordable(layers)
+    slices = [case.slices[place] for place in kept]
+    notes = [case.note] if case.note else []
+    if len(kept) < len(case.slices):
+        notes.append(f"as outlines are long, {len(kept)} of {len(case.slices)} shown")
+    names = {value: name for name, value in classes.items()}
+    return {
+        "id": f"case-{number}",
+        "case": case,
+        "width": width,
+        "height": height * case.aspect,
+        "aspect": case.aspect,
+        "note": "; ".join(notes),
+        "start": max(range(len(slices)), key=lambda place: _labelled(slices[place])),
+        "stripe": max(width, height) / 128,
+        "slices": [
+            {
+                "index": each.index,
+                "image": data_uri(each.image),
+                "uncertainty": None
+                if each.uncertainty is None
+                else data_uri(uncertainty_colours(each.uncertainty), lossless=True),
+            }
+            for each in slices
+        ],
+        "panels": [
+            {
+                "kind": kind,
+                "title": PANEL_TITLES.get(kind, "Image"),
+                "text": _panel_text(kind, case, names),
+                "slices": [parts[place] for place in kept],
+            }
+            for kind, parts in layers.items()
+        ],
+    }
+
+
+def _affordable(layers: dict[str, list[list[dict[str, Any]]]]) -> list[int]:
+    """Return slices whose paths together are short enough: all, or every second, fourth and so on."""
+    costs = [
+        sum(len(str(value)) for parts in slices for layer in parts for value in layer.values())
+        for slices in zip(*layers.values(), strict=True)
+    ]
+    step = 1
+    while step < len(costs) and sum(costs[::step]) > MAX_PATH_CHARACTERS:
+        step *= 2
+    return list(range(0, len(costs), step))
+
+
+def _labelled(picture: Slice) -> int:
+    """Return how many pixels have a label."""
+    return sum(
+        int(np.count_nonzero(each)) for each in (picture.truth, picture.prediction) if each is not None
+    )
+
+
+def _layers(kind: str, picture: Slice) -> list[dict[str, Any]]:
+    """Return the paths of each class of one slice."""
+    truth, prediction = picture.truth, picture.prediction
+    if kind == "errors" and truth is not None and prediction is not None:
+        values = np.union1d(truth, prediction)
+        layers = []
+        for value in values[values > 0].tolist():
+            there, found = truth == value, prediction == value
+            layers.append(
+                {
+                    "value": value,
+                    "colour": colour_text(class_colour(value)),
+                    "outline": Markup(outline_path(there)),
+                    "missed": Markup(fill_path(there & ~found)),
+                    "extra": Markup(fill_path(found & ~there)),
+                }
+            )
+        return layers
+    labels = {"truth": truth, "prediction": prediction}.get(kind)
+    if labels is None:
+        return []
+    return [
+        {
+            "value": value,
+            "colour": colour_text(class_colour(value)),
+            "outline": Markup(outline_path(labels == value)),
+            "fill": Markup(fill_path(labels == value)),
+        }
+        for value in np.unique(labels[labels > 0]).tolist()
+    ]
+
+
+def _panel_text(kind: str, case: CasePictures, names: dict[int, str]) -> str:
+    """Return what a reader who cannot see the picture should know."""
+    maps = [(each.truth, each.prediction) for each in case.slices]
+    if kind == "errors":
+        wrong = sum(int(np.count_nonzero(t != p)) for t, p in maps if t is not None and p is not None)
+        pixels = sum(t.size for t, p in maps if t is not None and p is not None)
+        return f"Errors of case {case.name}: {wrong} of {pixels} pixels shown differ from the truth"
+    if kind == "uncertainty":
+        shown = [each.uncertainty for each in case.slices if each.uncertainty is not None]
+        mean = float(np.mean([each.mean() for each in shown]))
+        return f"Uncertainty of case {case.name}: {mean:.3f} on average, from 0 for certain to 1"
+    labels = [t if kind == "truth" else p for t, p in maps]
+    found = sorted({int(value) for each in labels if each is not None for value in np.unique(each) if value})
+    listed = ", ".join(names.get(value, f"label {value}") for value in found) or "no class"
+    what = {"truth": "Truth", "prediction": "Prediction"}.get(kind, "Image")
+    return f"{what} of case {case.name}, showing {listed}"

@@ -1,0 +1,99 @@
+"""What a calibration and a run of predict have left behind about how sure a model is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from swin_umamba.errors import SwinUMambaError
+from swin_umamba.inference.calibration_file import CALIBRATION_FILE, read_calibration
+from swin_umamba.inference.records import RECORDS_FILE, read_records
+from swin_umamba.report.contents import CalibrationSummary, PredictedCase, ReliabilityCurve
+
+
+def calibration_of(fold: Path, missing: list[str]) -> CalibrationSummary | None:
+    """Read the calibration of a fold folder; if it has none, return None and say so in ``missing``."""
+    path = fold / CALIBRATION_FILE
+    if not path.is_file():
+        missing.append(f"{fold.name}: its calibration: run swin-umamba calibrate -m {fold.parent.name}")
+        return None
+    try:
+        content = read_calibration(path)
+        curves = content["reliability"]
+        qualities = {
+            str(each["case"]): (float(each["quality"]), float(each["dice"]))
+            for each in content["cases"]
+            if each["quality"] is not None and each["dice"] is not None
+        }
+        return CalibrationSummary(
+            fold.name,
+            float(content["temperature"]),
+            _curve(curves["before"]),
+            _curve(curves["after"]),
+            _curve(curves["structures_before"]),
+            _curve(curves["structures_after"]),
+            qualities,
+        )
+    except (SwinUMambaError, KeyError, TypeError, ValueError, AttributeError):
+        missing.append(f"{fold.name}: its calibration, as {path.name} is damaged")
+        return None
+
+
+def predicted_cases(
+    folder: Path, missing: list[str]
+) -> tuple[tuple[PredictedCase, ...], tuple[tuple[str, str], ...]]:
+    """Read what predict recorded in a folder of predictions.
+
+    Returns
+    -------
+    tuple
+        The cases that have a label map, and the names of those that failed with the reasons.
+    """
+    try:
+        records = read_records(folder)
+    except SwinUMambaError as error:
+        missing.append(f"times and confidence of the predictions: {error.what}")
+        return (), ()
+    if not records:
+        missing.append(f"times of the predictions: {RECORDS_FILE} is not beside them")
+    cases, failures = [], []
+    for name, record in records.items():
+        if record.get("status") == "failed":
+            why = record.get("error")
+            reason = str(why.get("what")) if isinstance(why, dict) else "no reason is known"
+            failures.append((name, reason))
+            continue
+        confidence = record.get("confidence")
+        known: Mapping[str, Any] = confidence if isinstance(confidence, dict) else {}
+        cases.append(
+            PredictedCase(
+                name,
+                _number(record.get("seconds")),
+                _number(known.get("quality")),
+                _number(known.get("mean_entropy")),
+            )
+        )
+    return tuple(cases), tuple(failures)
+
+
+def _curve(content: Mapping[str, Any]) -> ReliabilityCurve:
+    bins = [
+        (float(confidence), float(accuracy), int(count))
+        for confidence, accuracy, count in zip(
+            content["confidence"], content["accuracy"], content["counts"], strict=True
+        )
+        if count
+    ]
+    error = content["expected_calibration_error"]
+    return ReliabilityCurve(
+        tuple(each[0] for each in bins),
+        tuple(each[1] for each in bins),
+        tuple(each[2] for each in bins),
+        math.nan if error is None else float(error),
+    )
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
