@@ -75,7 +75,7 @@ def test_every_fold_by_itself(
     assert capsys.readouterr().out.splitlines()[:7] == [
         "fold_0: temperature 1.500, from 4 cases",
         "  expected calibration error: 0.0300 before, 0.0100 after",
-        "  the same where truth or prediction has a structure: 0.2000 before, - after",
+        "  the same where structures have a probability of 1 % or more: 0.2000 before, - after",
         "  estimated quality: 0.100 above the true Dice on average",
         "  its rank correlation with the true Dice: 1.00",
         "  left out: bad: cannot be read",

@@ -130,9 +130,10 @@ def test_calibration(page: Page) -> None:
     assert any("divided by the temperature 1.7500" in text for text in texts)
     row = texts.index("all pixels")
     assert texts[row : row + 3] == ["all pixels", "0.3625", "0.0500"]
-    assert texts[row + 3 : row + 6] == ["where truth or prediction has a structure", "0.3625", "-"]
+    assert texts[row + 3 : row + 6] == ["where structures have a probability of 1 % or more", "0.3625", "-"]
     charts = [str(a["aria-label"]) for a in page.all("svg", role="img")]
-    assert any(chart.startswith("Where truth or prediction has a structure. before: ") for chart in charts)
+    assert any(chart.startswith("Reliability where structures have a") for chart in charts)
+    assert any("before: calibration error 0.3625." in chart for chart in charts)
 
 
 def test_uncertainty_is_a_layer_over_the_picture(page: Page) -> None:

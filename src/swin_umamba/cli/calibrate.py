@@ -77,7 +77,7 @@ def _text(name: str, result: CalibrationResult) -> str:
     lines = [
         f"{name}: temperature {result.temperature:.3f}, from {len(result.cases)} cases",
         f"  expected calibration error: {errors['before']} before, {errors['after']} after",
-        "  the same where truth or prediction has a structure: "
+        "  the same where structures have a probability of 1 % or more: "
         f"{errors['structures_before']} before, {errors['structures_after']} after",
     ]
     if result.optimism is not None:

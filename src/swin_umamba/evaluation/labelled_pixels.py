@@ -9,6 +9,8 @@ import numpy as np
 
 from swin_umamba.evaluation.calibration import Reliability, fit_temperature, reliability, tempered
 
+POSSIBLE = 0.01
+
 
 @dataclass(frozen=True)
 class LabelledPixels:
@@ -20,28 +22,30 @@ class LabelledPixels:
         ``(classes, pixels)``, float32.
     truth
         ``(pixels,)`` the index of the true class; for regions ``(regions, pixels)`` booleans.
-    in_structure
-        ``(pixels,)`` whether truth or prediction has a structure there.
+    near_structure
+        ``(pixels,)`` whether the model gives a structure at least ``POSSIBLE`` of probability there. The
+        truth has no say in it: if it had, all misses would be counted but not all hits, and a model that is
+        calibrated well would look as if it were not.
     """
 
     probabilities: np.ndarray
     truth: np.ndarray
-    in_structure: np.ndarray
+    near_structure: np.ndarray
 
     @property
     def independent(self) -> bool:
         """Whether the classes are regions."""
         return self.truth.ndim == 2
 
-    def inside(self) -> LabelledPixels:
-        """Return the pixels in structures alone."""
-        kept = self.in_structure
+    def near_structures(self) -> LabelledPixels:
+        """Return the pixels near structures alone."""
+        kept = self.near_structure
         return LabelledPixels(self.probabilities[:, kept], self.truth[..., kept], kept[kept])
 
     def tempered(self, temperature: float) -> LabelledPixels:
         """Return the pixels with the probabilities of logits that are divided by a temperature."""
         scaled = tempered(self.probabilities, temperature, independent=self.independent)
-        return LabelledPixels(scaled, self.truth, self.in_structure)
+        return LabelledPixels(scaled, self.truth, self.near_structure)
 
     def reliability(self) -> Reliability:
         """Return how often predictions of each confidence are right."""
@@ -57,7 +61,7 @@ class CalibrationCurves:
     before, after
         Of all pixels.
     structures_before, structures_after
-        Of those in structures; the easy background would hide their error.
+        Of those near structures; the easy background would hide their error.
     """
 
     before: Reliability
@@ -101,8 +105,8 @@ def draw_pixels(
     chosen, truth = probabilities.reshape(len(probabilities), -1)[:, places], flat[places].astype(np.int64)
     if regions:
         masks = np.stack([np.isin(truth, values) for values in classes.values()])
-        return LabelledPixels(chosen, masks, np.any(masks | (chosen > 0.5), axis=0, keepdims=True)[0])
-    return LabelledPixels(chosen, truth, (truth > 0) | (chosen.argmax(axis=0) > 0))
+        return LabelledPixels(chosen, masks, chosen.max(axis=0) >= POSSIBLE)
+    return LabelledPixels(chosen, truth, chosen[0] <= 1 - POSSIBLE)
 
 
 def joined(parts: Sequence[LabelledPixels]) -> LabelledPixels:
@@ -110,7 +114,7 @@ def joined(parts: Sequence[LabelledPixels]) -> LabelledPixels:
     return LabelledPixels(
         np.concatenate([each.probabilities for each in parts], axis=1),
         np.concatenate([each.truth for each in parts], axis=-1),
-        np.concatenate([each.in_structure for each in parts]),
+        np.concatenate([each.near_structure for each in parts]),
     )
 
 
@@ -142,5 +146,8 @@ def calibration_curves(parts: Sequence[LabelledPixels]) -> CalibrationCurves:
         ]
     )
     return CalibrationCurves(
-        before.reliability(), after.reliability(), before.inside().reliability(), after.inside().reliability()
+        before.reliability(),
+        after.reliability(),
+        before.near_structures().reliability(),
+        after.near_structures().reliability(),
     )

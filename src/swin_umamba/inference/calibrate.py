@@ -157,7 +157,7 @@ def calibrate(
             continue
         qualities.append(_quality(case.name, prediction, truth, plans))
         drawn.append(_draw(prediction, truth, plans, budget, number))
-    drawn = [each for each in drawn if each.in_structure.size]
+    drawn = [each for each in drawn if each.near_structure.size]
     if not drawn:
         raise DataError(
             "no case could be used for the calibration", where=images, cure="see the messages above"
@@ -169,7 +169,7 @@ def calibrate(
         temperature,
         {
             "mirroring": predictor.mirroring,
-            "pixels": sum(each.in_structure.size for each in drawn),
+            "pixels": sum(each.near_structure.size for each in drawn),
             "reliability": {each.name: _as_json(getattr(curves, each.name)) for each in fields(curves)},
             "cases": [asdict(each) for each in qualities],
         },

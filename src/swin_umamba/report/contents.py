@@ -170,7 +170,7 @@ class CalibrationSummary:
     before, after
         Without and with it, of all pixels.
     structures_before, structures_after
-        The same where truth or prediction has a structure.
+        The same where the model gives structures a probability of 1 % or more.
     qualities
         Estimated and true quality (mean Dice) of each case.
     """

@@ -24,6 +24,7 @@ from swin_umamba.report.viewer import case_viewer
 
 # More curves than this cannot be told apart; the mean stays.
 MAX_CURVES = 13
+NEAR_STRUCTURES = "where structures have a probability of 1 % or more"
 # Cases that the table of the least sure ones lists.
 MAX_UNSURE_CASES = 20
 # Metrics from 0 to 1, larger is better, so that an estimate of quality can be compared with them.
@@ -181,13 +182,13 @@ def _mean_scores(report: Report) -> dict[str, float]:
 
 def _calibration(calibration: CalibrationSummary) -> dict[str, Any]:
     inside = {"before": calibration.structures_before, "after": calibration.structures_after}
-    charts = [reliability_chart("Where truth or prediction has a structure", inside)]
+    charts = [reliability_chart(f"Reliability {NEAR_STRUCTURES}", inside)]
     if calibration.qualities:
         charts.append(quality_chart("Estimated and true quality of validation cases", calibration.qualities))
     pairs = (
         ("all pixels", calibration.before, calibration.after),
         (
-            "where truth or prediction has a structure",
+            NEAR_STRUCTURES,
             calibration.structures_before,
             calibration.structures_after,
         ),
