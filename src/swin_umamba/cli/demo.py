@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from swin_umamba.errors import SwinUMambaError, UsageError
-from swin_umamba.files import write_json
+from swin_umamba.files import write_json, write_text
 
 if TYPE_CHECKING:
     from swin_umamba.evaluation.results import Evaluation
@@ -27,7 +27,7 @@ BATCH_SIZE = 4
 ITERATIONS_PER_EPOCH = 25
 # A hundred times fewer steps than the paper's recipe: the rate is higher and falls to zero at the last one.
 LEARNING_RATE = 5e-4
-SHEET, METRICS = "sheet.png", "metrics.json"
+SHEET, REPORT, METRICS = "sheet.png", "report.html", "metrics.json"
 MARKER = "made_by_swin_umamba_demo"
 
 
@@ -101,14 +101,16 @@ def run(args: argparse.Namespace) -> int:
     predictor = Predictor.from_folder(trained.fold_folder.parent, device=args.device)
     _predict(predictor, raw / "imagesTs", output / "predictions")
 
-    steps.announce(5, "evaluating and drawing the sheet")
+    steps.announce(5, "evaluating, drawing the sheet and writing the report")
     evaluation = _evaluate(raw, output)
+    _report(trained.fold_folder.parent, raw, output)
     dice = evaluation.mean("dice")
     steps.announce(5, "done")
     result = {
         "dice": dice,
         "seconds": round(time.monotonic() - steps.started, 1),
         "sheet": str(output / SHEET),
+        "report": str(output / REPORT),
         "metrics": str(output / METRICS),
         "model": str(trained.fold_folder.parent),
     }
@@ -116,7 +118,8 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(result, indent=2))
     else:
         print(f"test Dice {dice:.4f} on {NUM_TEST} images it has not seen, after {result['seconds']:.0f} s")
-        print(f"picture:  {result['sheet']}\nmetrics:  {result['metrics']}\nmodel:    {result['model']}")
+        print(f"picture:  {result['sheet']}\nreport:   {result['report']}")
+        print(f"metrics:  {result['metrics']}\nmodel:    {result['model']}")
         print(f"next:     swin-umamba predict -m {result['model']} -i YOUR_IMAGES -o OUTPUT")
     return 0
 
@@ -136,7 +139,7 @@ def _fresh_folder(output: Path) -> Path:
 
 
 def _predict(predictor: Predictor, images: Path, predictions: Path) -> None:
-    for result in predictor.predict_folder(images, predictions):
+    for result in predictor.predict_folder(images, predictions, confidence=True):
         if result.error is not None:
             raise result.error
 
@@ -168,3 +171,16 @@ def _evaluate(raw: Path, output: Path) -> Evaluation:
         rows, output / SHEET, classes={name: values[0] for name, values in classes.values.items()}
     )
     return evaluation
+
+
+def _report(model: Path, raw: Path, output: Path) -> None:
+    from swin_umamba.report.html import report_html
+    from swin_umamba.summary.collect import Sources, collect_report
+
+    sources = Sources(
+        metrics=output / METRICS,
+        predictions=output / "predictions",
+        references=raw / "labelsTs",
+        images=raw / "imagesTs",
+    )
+    write_text(output / REPORT, report_html(collect_report(model, sources)))
