@@ -17,6 +17,7 @@ FLOOR_OF = {
     "errors": 0,
     "files": 0,
     "progress": 0,
+    "software": 0,
     "torch_settings": 0,
     "ops": 1,
     "modules": 2,

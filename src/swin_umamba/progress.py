@@ -1,12 +1,14 @@
-"""One way to show progress: on a terminal, and only when something takes longer than two seconds."""
+"""One way to show progress: bars on a terminal, most of them only for what takes longer than two seconds."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 Item = TypeVar("Item")
 
@@ -17,15 +19,7 @@ def progress(
     items: Iterable[Item], description: str, *, total: int | None = None, unit: str = "case"
 ) -> Iterable[Item]:
     """Iterate over ``items`` with a progress bar on stderr; silent when stderr is no terminal."""
-    return tqdm(
-        items,
-        desc=description,
-        total=total,
-        unit=unit,
-        delay=SECONDS_BEFORE_SHOWN,
-        disable=not sys.stderr.isatty(),
-        dynamic_ncols=True,
-    )
+    return _bar(items, desc=description, total=total, unit=unit, delay=SECONDS_BEFORE_SHOWN)
 
 
 def byte_progress(
@@ -35,16 +29,39 @@ def byte_progress(
 
     ``start`` bytes are there already.
     """
-    with tqdm(
+    with _bar(
         desc=description,
         total=total,
         initial=start,
         unit="B",
         unit_scale=True,
         delay=SECONDS_BEFORE_SHOWN,
-        disable=not sys.stderr.isatty(),
-        dynamic_ncols=True,
     ) as bar:
         for block in blocks:
             yield block
             bar.update(len(block))
+
+
+@contextmanager
+def passing_bar(description: str, *, total: int, unit: str, shown: bool = True) -> Iterator[tqdm]:
+    """Yield a progress bar that is there at once and leaves the terminal as it was.
+
+    Log messages in the block appear above the bar. Silent when stderr is no terminal, or if not ``shown``.
+    """
+    with _bar(shown=shown, desc=description, total=total, unit=unit, leave=False) as bar:
+        if bar.disable:
+            yield bar
+            return
+        with logging_redirect_tqdm():
+            yield bar
+
+
+@contextmanager
+def bars_aside() -> Iterator[None]:
+    """Take progress bars away while the block prints something, and put them back."""
+    with tqdm.external_write_mode():
+        yield
+
+
+def _bar(items: Iterable[Any] | None = None, *, shown: bool = True, **options: Any) -> tqdm:
+    return tqdm(items, disable=not (shown and sys.stderr.isatty()), dynamic_ncols=True, **options)

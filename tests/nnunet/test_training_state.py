@@ -6,11 +6,9 @@ import random
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 
 from swin_umamba.nnunet.training_state import (
-    _time_left,
     copied_to_cpu,
     random_state,
     restore_random_state,
@@ -50,11 +48,3 @@ def test_copies_share_nothing() -> None:
     assert copy["log"][0] == [1.0]
     assert copy["log"][1][1] == "text"
     assert copy["scaler"] is None
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0, ""), (20.4, ", 20 s left"), (125, ", 2 min left"), (3 * 3600 + 59, ", 3 h 1 min left")],
-)
-def test_time_left_is_readable(seconds: float, text: str) -> None:
-    assert _time_left(seconds) == text

@@ -59,6 +59,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="end with the last epoch; with --fold all the validation would predict the training cases",
     )
+    option(
+        "--tensorboard",
+        action=argparse.BooleanOptionalAction,
+        help="write event files for TensorBoard into the folder tensorboard of the fold; "
+        "needs pip install 'swin-umamba[tensorboard]'",
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -27,10 +27,20 @@ ENVIRONMENT_FIELDS = (
     "deterministic",
     "save_every",
     "overwrite",
+    "tensorboard",
 )
 """What nnU-Net's own command has no switch for; it takes them as SWIN_UMAMBA_EPOCHS=100 and so on."""
 
-CHANGEABLE_FIELDS = ("epochs", "workers", "device", "save_every", "npz", "skip_validation", "overwrite")
+CHANGEABLE_FIELDS = (
+    "epochs",
+    "workers",
+    "device",
+    "save_every",
+    "npz",
+    "skip_validation",
+    "overwrite",
+    "tensorboard",
+)
 """What may differ when a run goes on; anything else would make it another experiment."""
 
 SCHEDULES = ("paper", "annealed")
@@ -92,6 +102,8 @@ class TrainingOptions:
     skip_validation
         End with the last epoch, without predicting the validation cases. With ``fold="all"`` these are the
         training cases.
+    tensorboard
+        Write event files for TensorBoard; needs the extra ``tensorboard``.
     """
 
     trainer: str = "nnUNetTrainerSwinUMamba"
@@ -117,6 +129,7 @@ class TrainingOptions:
     overwrite: bool = False
     npz: bool = False
     skip_validation: bool = False
+    tensorboard: bool = False
 
     def __post_init__(self) -> None:
         for name in ("epochs", "iterations_per_epoch", "validation_iterations", "save_every", "batch_size"):
@@ -213,7 +226,7 @@ def check_patch_size(patch_size: tuple[int, int]) -> None:
 def _parse(name: str, text: str) -> Any:
     if name in ("pretrained", "schedule", "precision"):
         return text
-    if name in ("overwrite", "adapt_first_convolution", "deterministic"):
+    if name in ("overwrite", "adapt_first_convolution", "deterministic", "tensorboard"):
         return text.lower() in ("1", "true", "yes")
     try:
         return float(text) if name.endswith("learning_rate") else int(text)

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
 from copy import deepcopy
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -21,20 +19,23 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import nn
 from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
-from tqdm import tqdm
 
 from swin_umamba.errors import OutputError, TrainingError
-from swin_umamba.files import write_json
 from swin_umamba.nnunet.batches import BatchStream, batch_streams, worker_death
+from swin_umamba.nnunet.checkpoints import CheckpointFolder
 from swin_umamba.nnunet.environment import environment_variable
-from swin_umamba.nnunet.interrupt import interrupts_ignored, terminate_as_interrupt
+from swin_umamba.nnunet.epoch import run_epoch
+from swin_umamba.nnunet.event_files import require_tensorboard
+from swin_umamba.nnunet.interrupt import terminate_as_interrupt
+from swin_umamba.nnunet.metrics_file import names_of_classes
 from swin_umamba.nnunet.optimizer_step import StepGuard
 from swin_umamba.nnunet.options import TrainingOptions, options_from_environment
 from swin_umamba.nnunet.resume import existing_checkpoints, newest_checkpoint
+from swin_umamba.nnunet.training_progress import TrainingProgress
+from swin_umamba.nnunet.training_record import TrainingRecord
 from swin_umamba.nnunet.training_state import (
     copied_to_cpu,
     deterministic_algorithms,
-    log_epoch,
     restore_random_state,
     restore_training_state,
     seed_everything,
@@ -43,10 +44,8 @@ from swin_umamba.nnunet.training_state import (
 )
 from swin_umamba.nnunet.validation import validate
 from swin_umamba.ops.precision import autocast, training_precision
-from swin_umamba.progress import progress
-from swin_umamba.weights.checkpoint import load_checkpoint, save_checkpoint
-
-MINUTES_BETWEEN_SAVES = 5
+from swin_umamba.progress import bars_aside
+from swin_umamba.weights.checkpoint import load_checkpoint
 
 
 class RobustTrainer(nnUNetTrainer):
@@ -71,6 +70,8 @@ class RobustTrainer(nnUNetTrainer):
         dataset_json: dict[str, Any],
         device: torch.device = torch.device("cuda"),  # noqa: B008  nnU-Net's own default
     ) -> None:
+        options = TrainingOptions(**options_from_environment())
+        _require_packages(options)  # before nnU-Net makes its folder and its log
         plans = deepcopy(plans)
         self.continues = bool(plans.setdefault("continue_training", False))
         super().__init__(plans, configuration, fold, dataset_json, device)
@@ -79,14 +80,17 @@ class RobustTrainer(nnUNetTrainer):
         self.starts_fresh = True
         self.has_trained = False
         self.guard = StepGuard()
-        self.resume_point: dict[str, Any] | None = None
         self.resumed_random_state: dict[str, Any] | None = None
         self.batches_drawn = [0, 0]  # for training, for validation
-        self.last_save = monotonic()
-        self.configure(TrainingOptions(**options_from_environment()))
+        folder = Path(self.output_folder)
+        self.checkpoints = CheckpointFolder(folder)
+        self.record = TrainingRecord(folder, names_of_classes(dataset_json["labels"], self.label_manager))
+        self.progress = TrainingProgress()
+        self.configure(options)
 
     def configure(self, options: TrainingOptions) -> None:
         """Set the options; only before ``initialize``."""
+        _require_packages(options)
         self.options = options
         self.precision = training_precision(options.precision, self.device)
         if self.precision != "float16":
@@ -177,7 +181,7 @@ class RobustTrainer(nnUNetTrainer):
             try:
                 self.on_train_start()
                 for _ in range(self.current_epoch, self.num_epochs):
-                    self.run_epoch()
+                    run_epoch(self)
                 self.on_train_end()
             except BaseException as error:
                 if not isinstance(error, OutputError):  # it would fail again
@@ -187,26 +191,12 @@ class RobustTrainer(nnUNetTrainer):
                 raise
             finally:
                 self.close_data_loaders()
+                self.record.close()
 
-    def run_epoch(self) -> None:
-        """Train and validate for one epoch."""
-        self.on_epoch_start()
-        self.on_train_epoch_start()
-        title = f"epoch {self.current_epoch + 1}/{self.num_epochs}"
-        steps = progress(range(self.num_iterations_per_epoch), title, unit="step")
-        outputs = []
-        for _ in steps:
-            outputs.append(self.train_step(self.next_batch(self.dataloader_train)))
-            if isinstance(steps, tqdm):
-                steps.set_postfix_str(f"loss {float(outputs[-1]['loss']):.3f}", refresh=False)
-        self.on_train_epoch_end(outputs)
-        with torch.no_grad():
-            self.on_validation_epoch_start()
-            batches = range(self.num_val_iterations_per_epoch)
-            self.on_validation_epoch_end(
-                [self.validation_step(self.next_batch(self.dataloader_val)) for _ in batches]
-            )
-        self.on_epoch_end()
+    def print_to_log_file(self, *args: Any, **kwargs: Any) -> None:
+        """Write a line to nnU-Net's log and to stdout, above a progress bar."""
+        with bars_aside():
+            super().print_to_log_file(*args, **kwargs)
 
     def on_train_start(self) -> None:
         """Prepare everything; then, on resuming, set the random generators to where they were."""
@@ -214,14 +204,17 @@ class RobustTrainer(nnUNetTrainer):
         self.has_trained = True
         if self.local_rank == 0:
             if self.starts_fresh:
-                # A left-over checkpoint of the replaced run could look newer than those of this one.
-                for path in existing_checkpoints(Path(self.output_folder)):
-                    path.unlink()
-                shutil.rmtree(Path(self.output_folder) / "validation", ignore_errors=True)
-            write_json(Path(self.output_folder) / "training_options.json", self.options.as_dict())
+                self.checkpoints.remove_earlier_run()
+            self.record.start(
+                self.options,
+                self.logger.get_checkpoint(),
+                fresh=self.starts_fresh,
+                skipped_steps=self.guard.skipped,
+                device=self.device,
+            )
         if self.resumed_random_state is not None:
             restore_random_state(self.resumed_random_state)
-        self.resume_point = self.snapshot()
+        self.checkpoints.resume_point = self.snapshot()
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, np.ndarray]:
         """Take one optimizer step, or skip it if loss or gradients are not finite."""
@@ -257,19 +250,14 @@ class RobustTrainer(nnUNetTrainer):
             averages[-1] = averages[-2] if math.isnan(mean) else mean
 
     def on_epoch_end(self) -> None:
-        """Close the epoch as nnU-Net does, then save what is due."""
-        epoch = self.current_epoch
+        """Close the epoch as nnU-Net does, then record it and save what is due."""
         super().on_epoch_end()
         if self._best_ema is not None and math.isnan(self._best_ema):
             self._best_ema = None  # nothing would ever be better than NaN
-        self.resume_point = self.snapshot()
-        if self.resume_point is not None:
-            if (epoch + 1) % self.options.save_every == 0:
-                self.write_checkpoint(f"checkpoint_{epoch}.pth", self.resume_point)
-            if monotonic() - self.last_save > MINUTES_BETWEEN_SAVES * 60:
-                self.write_checkpoint("checkpoint_latest.pth", self.resume_point)
         if self.local_rank == 0:
-            log_epoch(self.logger, epoch, self.num_epochs)
+            self.record.add_epoch(self.logger.get_checkpoint(), self.guard.skipped)
+        if (state := self.snapshot()) is not None:
+            self.checkpoints.end_epoch(state, save_every=self.options.save_every)
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
         """Predict the validation cases and write predictions and scores to the folder ``validation``."""
@@ -291,36 +279,25 @@ class RobustTrainer(nnUNetTrainer):
     # ---- checkpoints
 
     def snapshot(self) -> dict[str, Any] | None:
-        """Return a copy of the state between two epochs in main memory.
-
-        What an interrupt saves is this: the epoch that it breaks off is trained again from its beginning, so
-        that a resumed run ends with the same weights as one that was left alone.
-        """
+        """Return a copy in main memory of the state between two epochs; None if this process saves none."""
         if self.local_rank != 0 or self.disable_checkpointing:
             return None
         return copied_to_cpu(training_state(self, next_epoch=self.current_epoch))
 
     def save_resume_point(self) -> None:
         """Save the state at the end of the last complete epoch as the latest checkpoint."""
-        if self.resume_point is not None:
-            with interrupts_ignored():
-                self.write_checkpoint("checkpoint_latest.pth", self.resume_point)
+        epochs = self.checkpoints.save_resume_point()
+        if epochs is not None:
             self.print_to_log_file(
-                f"Stopped. Saved the state after {self.resume_point['current_epoch']} epochs; "
+                f"Stopped. Saved the state after {epochs} epochs; "
                 "go on with --continue (nnUNetv2_train: --c)."
             )
 
     def save_checkpoint(self, filename: str) -> None:
         """Save during an epoch's end, which nnU-Net does before it counts the epoch."""
         if self.local_rank == 0 and not self.disable_checkpointing:
-            self.write_checkpoint(
-                Path(filename).name, training_state(self, next_epoch=self.current_epoch + 1)
-            )
-
-    def write_checkpoint(self, name: str, checkpoint: dict[str, Any]) -> None:
-        """Write a checkpoint into the fold folder, atomically."""
-        save_checkpoint(Path(self.output_folder) / name, checkpoint)
-        self.last_save = monotonic()
+            state = training_state(self, next_epoch=self.current_epoch + 1)
+            self.checkpoints.write(Path(filename).name, state)
 
     def load_checkpoint(self, filename_or_checkpoint: str | dict[str, Any]) -> None:
         """Restore a run from a checkpoint file or its content.
@@ -347,3 +324,8 @@ class RobustTrainer(nnUNetTrainer):
         if not self.was_initialized:
             self.initialize()
         restore_training_state(self, checkpoint)
+
+
+def _require_packages(options: TrainingOptions) -> None:
+    if options.tensorboard:
+        require_tensorboard()

@@ -169,6 +169,10 @@ def train(
         After Ctrl-C or SIGTERM (then as ``Terminated``), when the state has been saved.
     """
     given = TrainingOptions(**options)
+    if given.tensorboard:
+        from swin_umamba.nnunet.event_files import require_tensorboard
+
+        require_tensorboard()
     dataset.folders.export()
     plans, description = _read_planned(dataset, plans_name)
     check_output_folder(dataset.folders.results)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,15 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from nnunetv2.training.logging.nnunet_logger import MetaLogger
 
 from swin_umamba.errors import CheckpointError
 from swin_umamba.nnunet.options import TrainingOptions
 
 if TYPE_CHECKING:
     from swin_umamba.nnunet.robust_trainer import RobustTrainer
-
-logger = logging.getLogger(__name__)
 
 OWN_ENTRY = "swin_umamba"
 """Key of what a checkpoint holds beyond nnU-Net's own entries."""
@@ -157,30 +153,3 @@ def copied_to_cpu(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(copied_to_cpu(each) for each in value)
     return value
-
-
-def log_epoch(log: MetaLogger, epoch: int, num_epochs: int) -> None:
-    """Say in one line how an epoch went and how long the rest will take."""
-    value = {name: log.get_value(name, step=-1) for name in log.get_checkpoint()}
-    seconds = value["epoch_end_timestamps"] - value["epoch_start_timestamps"]
-    logger.info(
-        "epoch %d/%d: loss %.4f, validation loss %.4f, pseudo Dice %.4f, lr %.3g, %.1f s%s",
-        epoch + 1,
-        num_epochs,
-        value["train_losses"],
-        value["val_losses"],
-        value["mean_fg_dice"],
-        value["lrs"],
-        seconds,
-        _time_left(seconds * (num_epochs - epoch - 1)),
-    )
-
-
-def _time_left(seconds: float) -> str:
-    """Return ``, 2 min left`` and so on; nothing after the last epoch."""
-    if seconds <= 0:
-        return ""
-    hours, minutes = divmod(round(seconds / 60), 60)
-    if hours:
-        return f", {hours} h {minutes} min left"
-    return f", {minutes} min left" if minutes else f", {round(seconds)} s left"

@@ -1,0 +1,71 @@
+"""``software.json``: with which software and on which machine a training ran, for each of its starts."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from swin_umamba.files import write_json
+from swin_umamba.software import processor_name, software_versions, source_state
+
+logger = logging.getLogger(__name__)
+
+SOFTWARE_FILE = "software.json"
+
+
+def record_start(path: Path, *, first_epoch: int, device: torch.device, replace: bool) -> None:
+    """Add a start of a training to the file.
+
+    A damaged file is put aside under a name ending in ``.damaged``, with a warning.
+
+    Parameters
+    ----------
+    path
+        The file.
+    first_epoch
+        The epoch that this start begins with, counted from 1.
+    device
+        What the training runs on.
+    replace
+        Whether it is the first start of a training: then the file is written anew.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
+    earlier = [] if replace else _earlier_starts(path)
+    write_json(path, {"starts": [*earlier, this_start(first_epoch, device)]})
+
+
+def this_start(first_epoch: int, device: torch.device) -> dict[str, Any]:
+    """Return the record of a start that happens now, as plain values for JSON."""
+    state = source_state()
+    return {
+        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "first_epoch": first_epoch,
+        "versions": software_versions(),
+        "platform": platform.platform(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name(),
+        "threads": torch.get_num_threads(),
+        "git": None if state is None else {"commit": state.commit, "uncommitted_changes": state.changed},
+    }
+
+
+def _earlier_starts(path: Path) -> list[Any]:
+    try:
+        return list(json.loads(path.read_text(encoding="utf-8"))["starts"])
+    except FileNotFoundError:  # of a version that did not record it
+        return []
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        aside = path.with_name(f"{path.name}.damaged")
+        logger.warning("%s is damaged; it is now %s, and a new file is begun", path, aside.name)
+        os.replace(path, aside)
+        return []
