@@ -18,6 +18,7 @@ from swin_umamba import files
 from swin_umamba.errors import OutputError
 from swin_umamba.files import (
     SECONDS_UNTIL_STALE,
+    append_line,
     atomic_folder,
     atomic_write,
     cache_folder,
@@ -274,3 +275,34 @@ def test_sha256_of_a_file(tmp_path: Path) -> None:
     large = bytes(3 * 2**20 + 5)
     (tmp_path / "large").write_bytes(large)
     assert file_sha256(tmp_path / "large") == hashlib.sha256(large).hexdigest()
+
+
+def test_lines_are_appended(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    append_line(path, "first")
+    append_line(path, "zweitens: ü")
+    assert path.read_bytes() == "first\nzweitens: ü\n".encode()
+
+
+def test_a_line_that_cannot_be_appended_names_the_file(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="cannot append") as caught:
+        append_line(tmp_path / "missing" / "a.jsonl", "first")
+    assert str(tmp_path / "missing" / "a.jsonl") in str(caught.value)
+
+
+@posix
+def test_a_line_on_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    """No byte beyond a limit can be written, as on a full disk; half the line would fit."""
+    path = tmp_path / "a.jsonl"
+    append_line(path, "first")
+    code = (
+        "import resource, signal, sys; from swin_umamba.files import append_line\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))\n"
+        "append_line(sys.argv[1], 'the second line')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False
+    )
+    assert "OutputError: cannot append to the file: only 4 of 16 bytes could be written" in done.stderr
+    assert path.read_text() == "first\n"

@@ -48,10 +48,14 @@ def record_start(path: Path, *, first_epoch: int, device: torch.device, replace:
 def this_start(first_epoch: int, device: torch.device) -> dict[str, Any]:
     """Return the record of a start that happens now, as plain values for JSON."""
     state = source_state()
+    versions = software_versions()
+    if device.type == "cuda":
+        cudnn = torch.backends.cudnn.version()
+        versions |= {"CUDA": torch.version.cuda, "cuDNN": None if cudnn is None else str(cudnn)}
     return {
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "first_epoch": first_epoch,
-        "versions": software_versions(),
+        "versions": versions,
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name(),
         "threads": torch.get_num_threads(),

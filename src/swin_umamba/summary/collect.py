@@ -142,9 +142,6 @@ class _Collector:
             self.missing += record.missing
             if (calibration := calibration_of(each, self.missing)) is not None:
                 self.calibrations.append(calibration)
-        self.missing.append(
-            "the versions of swin-umamba and of its source code, which a training does not record"
-        )
         if self.given.metrics is not None:
             self.read_metrics(self.given.metrics)
         self.read_records()

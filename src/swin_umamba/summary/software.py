@@ -1,46 +1,77 @@
-"""The software that writes a report."""
+"""The software that a training ran with, and the one that writes a report."""
 
 from __future__ import annotations
 
-import platform
-import subprocess
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from swin_umamba import __version__
+from swin_umamba.errors import DataError
+from swin_umamba.nnunet.software_file import SOFTWARE_FILE
 from swin_umamba.report.contents import Facts
+from swin_umamba.software import software_versions, source_state
+from swin_umamba.summary.scores import read_json
 
-PACKAGES = ("torch", "nnunetv2", "numpy", "scipy")
-SECONDS_FOR_GIT = 10
+COMMIT_LENGTH = 12
 
 
 def software_now() -> Facts:
     """Return a table of the versions of this process."""
-    rows = [("swin-umamba", __version__), ("Python", platform.python_version())]
-    for package in PACKAGES:
-        try:
-            rows.append((package, version(package)))
-        except PackageNotFoundError:
-            rows.append((package, "not installed"))
-    state = git_state(Path(__file__).parent)
-    return Facts(
-        "Software of this report", (*rows, ("git state of swin-umamba", state or "not from a git clone"))
-    )
+    state = source_state()
+    git = None if state is None else {"commit": state.commit, "uncommitted_changes": state.changed}
+    return Facts("Software of this report", tuple(_versions({"versions": software_versions(), "git": git})))
 
 
-def git_state(folder: Path) -> str | None:
-    """Return the commit of the clone that a folder lies in, and whether it has changes; None without git."""
-    answers = []
-    for arguments in (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "--", "."]):
-        try:
-            done = subprocess.run(
-                ["git", "-C", str(folder), *arguments],
-                capture_output=True,
-                text=True,
-                timeout=SECONDS_FOR_GIT,
-                check=True,
-            )
-        except (OSError, subprocess.SubprocessError):
-            return None
-        answers.append(done.stdout.strip())
-    return f"{answers[0]} with uncommitted changes" if answers[1] else answers[0]
+def software_of_training(folder: Path, missing: list[str]) -> list[Facts]:
+    """Return tables of what the starts of a training ran with; what is not known goes to ``missing``.
+
+    One table stands for all starts that agree.
+
+    Parameters
+    ----------
+    folder
+        The fold folder.
+    missing
+        Gets what the report lacks.
+    """
+    if not (folder / SOFTWARE_FILE).is_file():
+        missing.append(
+            f"{folder.name}: the versions and source code of swin-umamba, as it has no {SOFTWARE_FILE}"
+        )
+        return []
+    try:
+        starts = read_json(folder / SOFTWARE_FILE)["starts"]
+        firsts = [int(start["first_epoch"]) for start in starts]
+        tables = [(*_versions(start), *_machine(start)) for start in starts]
+    except (DataError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        reason = (
+            error.what if isinstance(error, DataError) else "it is not of the form that a training writes"
+        )
+        missing.append(f"{folder.name}: the software of the training, {SOFTWARE_FILE} ({reason})")
+        return []
+    if not firsts or firsts[0] > 1:
+        until = f"epochs 1 to {firsts[0] - 1}" if firsts else "the training"
+        missing.append(f"{folder.name}: the software of {until}, which {SOFTWARE_FILE} does not hold")
+    facts: list[Facts] = []
+    for first, start, table in zip(firsts, starts, tables, strict=True):
+        if facts and facts[-1].rows[1:] == table:
+            continue
+        heading = f"Software of {folder.name}" + (f" from epoch {first} on" if facts else "")
+        facts.append(Facts(heading, (("started", str(start.get("started", "not stated"))), *table)))
+    return facts
+
+
+def _versions(start: Mapping[str, Any]) -> list[tuple[str, str]]:
+    rows = [
+        (str(name), "not installed" if each is None else str(each))
+        for name, each in start["versions"].items()
+    ]
+    git = start["git"]
+    if git is None:
+        return [*rows, ("git state of swin-umamba", "not from a git clone")]
+    changes = " with uncommitted changes" if git["uncommitted_changes"] else ""
+    return [*rows, ("git state of swin-umamba", f"{str(git['commit'])[:COMMIT_LENGTH]}{changes}")]
+
+
+def _machine(start: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [(name, str(start[name])) for name in ("platform", "device", "threads")]

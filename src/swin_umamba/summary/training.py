@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from swin_umamba.errors import DataError, SwinUMambaError
+from swin_umamba.nnunet.metrics_file import METRICS_FILE
 from swin_umamba.report.contents import Facts, TrainingCurves
+from swin_umamba.summary.curves import curves_of_log, curves_of_metrics, read_metrics
 from swin_umamba.summary.scores import read_json
+from swin_umamba.summary.software import software_of_training
 from swin_umamba.weights.checkpoint import load_checkpoint
 
 # The first that is there; only the first holds the whole training for sure.
@@ -38,20 +41,14 @@ def read_fold(folder: Path, class_names: Sequence[str]) -> FoldRecord:
     class_names
         Of the foreground classes, in nnU-Net's order.
     """
-    missing, failures = [], []
+    missing: list[str] = []
+    failures: list[tuple[str, str]] = []
     options: dict[str, Any] = {}
     try:
         options = read_json(folder / "training_options.json")
     except DataError as error:
         missing.append(f"{folder.name}: the options of the training, training_options.json ({error.what})")
-    content, name = _checkpoint(folder, missing)
-    curves = None
-    if content is not None:
-        try:
-            curves = curves_of_log(content["logging"], folder.name, class_names)
-        except (KeyError, TypeError, ValueError, AttributeError):
-            missing.append(f"{folder.name}: the training curves, as {name} holds no log of nnU-Net's form")
-        failures += _unfinished(content, options, folder.name, name)
+    curves = _curves(folder, options, class_names, missing, failures)
     rows = [] if options.get("seed") is not None or not options else [("seed", "none was given")]
     rows += [
         (key.replace("_", " "), _text(value))
@@ -65,28 +62,8 @@ def read_fold(folder: Path, class_names: Sequence[str]) -> FoldRecord:
             rows.append(("time of all epochs", duration(math.fsum(seconds))))
             rows.append(("time of an epoch", f"{math.fsum(seconds) / len(seconds):.1f} s"))
     facts = [Facts(f"Training of {folder.name}", tuple(rows))] if rows else []
-    facts += _software(folder, missing)
+    facts += software_of_training(folder, missing) or _software_of_nnunet(folder, missing)
     return FoldRecord(curves, tuple(facts), tuple(failures), tuple(missing))
-
-
-def curves_of_log(log: Mapping[str, Any], name: str, class_names: Sequence[str]) -> TrainingCurves:
-    """Return the curves that nnU-Net's logger has stored in a checkpoint."""
-    dice = [[float(value) for value in epoch] for epoch in log["dice_per_class_or_region"]]
-    columns = max((len(epoch) for epoch in dice), default=0)
-    names = class_names if len(class_names) == columns else [f"class {place + 1}" for place in range(columns)]
-    starts, ends = _numbers(log["epoch_start_timestamps"]), _numbers(log["epoch_end_timestamps"])
-    return TrainingCurves(
-        name=name,
-        train_loss=_numbers(log["train_losses"]),
-        validation_loss=_numbers(log["val_losses"]),
-        learning_rate=_numbers(log["lrs"]),
-        seconds=tuple(end - start for start, end in zip(starts, ends, strict=False)),
-        pseudo_dice={
-            each: tuple(epoch[place] if place < len(epoch) else math.nan for epoch in dice)
-            for place, each in enumerate(names)
-        },
-        mean_pseudo_dice=_numbers(log["ema_fg_dice"]),
-    )
 
 
 def data_facts(model_folder: Path, missing: list[str]) -> tuple[Facts, ...]:
@@ -129,6 +106,63 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
 
 
+def _curves(
+    folder: Path,
+    options: Mapping[str, Any],
+    class_names: Sequence[str],
+    missing: list[str],
+    failures: list[tuple[str, str]],
+) -> TrainingCurves | None:
+    """Return the curves; what went wrong in the training goes to ``failures``.
+
+    ``metrics.jsonl`` alone tells all of a finished training, without loading large files. What another one
+    can go on from is only in a checkpoint; a killed one may have recorded epochs that no checkpoint holds.
+    """
+    lines = _metrics(folder, missing)
+    skipped = lines[-1].get("skipped_steps") if lines else None
+    if len(lines) == options.get("epochs") and _ended_after_its_metrics(folder):
+        failures += _skipped(skipped, folder.name)
+        return curves_of_metrics(lines, folder.name)
+    content, name = _checkpoint(folder, missing)
+    curves = None
+    if content is not None:
+        failures += _unfinished(content, options, folder.name, name)
+        try:
+            curves = curves_of_log(content["logging"], folder.name, class_names)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            missing.append(f"{folder.name}: the log in {name}, which is not of nnU-Net's form")
+    elif lines:
+        failures.append((f"{folder.name}: no checkpoint to go on from", f"{len(lines)} epochs were trained"))
+    if lines and (curves is None or len(lines) >= len(curves.train_loss)):
+        curves = curves_of_metrics(lines, folder.name)
+    elif content is not None:
+        own = content.get("swin_umamba")
+        skipped = own.get("skipped_steps") if isinstance(own, dict) else None
+    failures += _skipped(skipped, folder.name)
+    if curves is None:
+        missing.append(
+            f"{folder.name}: the training curves, as neither a checkpoint nor {METRICS_FILE} has them"
+        )
+    return curves
+
+
+def _ended_after_its_metrics(folder: Path) -> bool:
+    """Whether the final checkpoint is of this training and not of a shorter one that it has gone on from."""
+    final = folder / CHECKPOINTS[0]
+    return final.is_file() and final.stat().st_mtime >= (folder / METRICS_FILE).stat().st_mtime
+
+
+def _metrics(folder: Path, missing: list[str]) -> list[dict[str, Any]]:
+    """Return the lines of the file of measurements; none if it is missing or damaged."""
+    if not (folder / METRICS_FILE).is_file():
+        return []  # an older version has trained
+    try:
+        return read_metrics(folder / METRICS_FILE)
+    except DataError as error:
+        missing.append(f"{folder.name}: what {METRICS_FILE} holds ({error.what})")
+        return []
+
+
 def _checkpoint(folder: Path, missing: list[str]) -> tuple[dict[str, Any] | None, str]:
     for name in CHECKPOINTS:
         if not (folder / name).is_file():
@@ -137,22 +171,22 @@ def _checkpoint(folder: Path, missing: list[str]) -> tuple[dict[str, Any] | None
             return load_checkpoint(folder / name), name
         except SwinUMambaError as error:
             missing.append(f"{folder.name}: what {name} holds ({error.what})")
-    missing.append(f"{folder.name}: the training curves, as it has no readable checkpoint")
     return None, ""
 
 
 def _unfinished(
     content: Mapping[str, Any], options: Mapping[str, Any], fold: str, name: str
 ) -> list[tuple[str, str]]:
-    failures = []
     done, wanted = content.get("current_epoch"), options.get("epochs")
-    if isinstance(done, int) and isinstance(wanted, int) and done < wanted and name != CHECKPOINTS[0]:
-        failures.append((f"{fold}: training is not finished", f"{name} is of epoch {done} of {wanted}"))
-    own = content.get("swin_umamba")
-    skipped = own.get("skipped_steps") if isinstance(own, dict) else None
-    if isinstance(skipped, int) and skipped > 0:
-        failures.append((f"{fold}: {skipped} steps skipped", "loss or gradients were not finite"))
-    return failures
+    if isinstance(done, int) and isinstance(wanted, int) and done < wanted:
+        return [(f"{fold}: training is not finished", f"{name} is of epoch {done} of {wanted}")]
+    return []
+
+
+def _skipped(steps: Any, fold: str) -> list[tuple[str, str]]:
+    if isinstance(steps, int) and steps > 0:
+        return [(f"{fold}: {steps} steps skipped", "loss or gradients were not finite")]
+    return []
 
 
 def _fingerprint(model_folder: Path, missing: list[str]) -> list[tuple[str, str]]:
@@ -173,7 +207,7 @@ def _fingerprint(model_folder: Path, missing: list[str]) -> list[tuple[str, str]
         return []
 
 
-def _software(folder: Path, missing: list[str]) -> list[Facts]:
+def _software_of_nnunet(folder: Path, missing: list[str]) -> list[Facts]:
     try:
         debug = read_json(folder / "debug.json")
     except DataError:
@@ -182,10 +216,6 @@ def _software(folder: Path, missing: list[str]) -> list[Facts]:
     keys = {"torch_version": "PyTorch", "cudnn_version": "cuDNN", "device": "device", "gpu_name": "GPU"}
     rows = [(name, _text(debug[key])) for key, name in keys.items() if debug.get(key, "None") != "None"]
     return [Facts(f"Software of {folder.name}", tuple(rows))] if rows else []
-
-
-def _numbers(values: Any) -> tuple[float, ...]:
-    return tuple(float(value) for value in values)
 
 
 def _text(value: Any) -> str:

@@ -1,0 +1,83 @@
+"""The curves of a training: from ``metrics.jsonl``, or from nnU-Net's log in a checkpoint."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from swin_umamba.errors import DataError
+from swin_umamba.report.contents import TrainingCurves
+from swin_umamba.summary.scores import LARGEST_JSON
+
+
+def curves_of_log(log: Mapping[str, Any], name: str, class_names: Sequence[str]) -> TrainingCurves:
+    """Return the curves that nnU-Net's logger has stored in a checkpoint."""
+    dice = [[float(value) for value in epoch] for epoch in log["dice_per_class_or_region"]]
+    columns = max((len(epoch) for epoch in dice), default=0)
+    names = class_names if len(class_names) == columns else [f"class {place + 1}" for place in range(columns)]
+    starts, ends = _numbers(log["epoch_start_timestamps"]), _numbers(log["epoch_end_timestamps"])
+    return TrainingCurves(
+        name=name,
+        train_loss=_numbers(log["train_losses"]),
+        validation_loss=_numbers(log["val_losses"]),
+        learning_rate=_numbers(log["lrs"]),
+        seconds=tuple(end - start for start, end in zip(starts, ends, strict=False)),
+        pseudo_dice={
+            each: tuple(epoch[place] if place < len(epoch) else math.nan for epoch in dice)
+            for place, each in enumerate(names)
+        },
+        mean_pseudo_dice=_numbers(log["ema_fg_dice"]),
+    )
+
+
+def curves_of_metrics(lines: Sequence[Mapping[str, Any]], name: str) -> TrainingCurves:
+    """Return the curves of the lines that ``read_metrics`` has read."""
+    classes = dict.fromkeys(each for line in lines for each in line["pseudo_dice_per_class"])
+    return TrainingCurves(
+        name=name,
+        train_loss=_numbers(line["train_loss"] for line in lines),
+        validation_loss=_numbers(line["validation_loss"] for line in lines),
+        learning_rate=_numbers(line["learning_rate"] for line in lines),
+        seconds=_numbers(line["seconds"] for line in lines),
+        pseudo_dice={
+            each: _numbers(line["pseudo_dice_per_class"].get(each) for line in lines) for each in classes
+        },
+        mean_pseudo_dice=_numbers(line["ema_pseudo_dice"] for line in lines),
+    )
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Read ``metrics.jsonl``; a last line without an end, which a training may be writing, is left out.
+
+    Returns
+    -------
+    list of dict
+        One for each epoch, from the first on without a gap.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read or is damaged.
+    """
+    try:
+        if path.stat().st_size > LARGEST_JSON:
+            raise ValueError(f"it has {path.stat().st_size} bytes")
+        *texts, _ = path.read_text(encoding="utf-8").split("\n")
+        lines = [json.loads(text) for text in texts]
+        if [line["epoch"] for line in lines] != list(range(1, len(lines) + 1)):
+            raise ValueError("epochs are missing or double")
+        curves_of_metrics(lines, "")  # every number is there
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise DataError(
+            f"the file cannot be read: {type(error).__name__}: {error}",
+            where=path,
+            cure="going on with the training writes it anew",
+        ) from error
+    return lines
+
+
+def _numbers(values: Any) -> tuple[float, ...]:
+    return tuple(math.nan if value is None else float(value) for value in values)
