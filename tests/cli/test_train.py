@@ -63,6 +63,9 @@ def test_only_what_was_given_is_passed_on(training: FakeTraining, command: list[
     }
     assert main([*command, "--fold", "2"]) == 0
     assert training.options == {"fold": 2}
+    for given, expected in (("--tensorboard", True), ("--no-tensorboard", False)):
+        assert main([*command, given]) == 0
+        assert training.options == {"tensorboard": expected}
 
 
 def test_output(training: FakeTraining, command: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -49,6 +49,9 @@ def train_tiny(dataset: Dataset, network_class: Any, budget: Budget, name: str) 
         device="cpu",
         skip_validation=True,
     )
+    lines = (trained.fold_folder / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == list(range(1, budget.epochs + 1))
+    assert (trained.fold_folder / "software.json").is_file()
     return json.loads((trained.fold_folder / COST_FILE).read_text())
 
 

@@ -41,8 +41,9 @@ def test_options_survive_storage() -> None:
 
 def test_a_run_goes_on_with_its_own_options() -> None:
     stored = TrainingOptions(epochs=10, batch_size=4, seed=1)
-    continued = stored.continued_with({"epochs": 20, "workers": 0, "batch_size": 4})
+    continued = stored.continued_with({"epochs": 20, "workers": 0, "batch_size": 4, "tensorboard": True})
     assert (continued.epochs, continued.workers, continued.batch_size, continued.seed) == (20, 0, 4, 1)
+    assert continued.tensorboard
     with pytest.raises(UsageError, match="batch_size is 8 but the run was started with 4"):
         stored.continued_with({"batch_size": 8})
 
@@ -55,6 +56,7 @@ def test_the_environment_sets_options_of_stock_runs() -> None:
         "SWIN_UMAMBA_PRETRAINED": "none",
         "SWIN_UMAMBA_OVERWRITE": "1",
         "SWIN_UMAMBA_DETERMINISTIC": "1",
+        "SWIN_UMAMBA_TENSORBOARD": "0",
         "SWIN_UMAMBA_BACKEND": "reference",
         "SWIN_UMAMBA_SEED": "",
     }
@@ -65,6 +67,7 @@ def test_the_environment_sets_options_of_stock_runs() -> None:
         "pretrained": "none",
         "deterministic": True,
         "overwrite": True,
+        "tensorboard": False,
     }
     with pytest.raises(UsageError, match="SWIN_UMAMBA_EPOCHS"):
         options_from_environment({"SWIN_UMAMBA_EPOCHS": "many"})
