@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import signal
@@ -97,6 +98,7 @@ def test_rows_12_14_and_15_through_the_stock_command(command: Command, tmp_path:
     assert "checkpoint_latest.pth cannot be loaded and is skipped" in said
     final = fold / "checkpoint_final.pth"
     assert load_checkpoint(final)["current_epoch"] == trained + 1
+    assert recorded_epochs(fold) == list(range(1, trained + 2))
     # With nothing but torn ones it does not start anew.
     best.unlink()
     cut(final, 1 / 2)
@@ -127,6 +129,13 @@ def test_sigterm_through_the_stock_command(command: Command) -> None:
     code, said = command.run("--c", epochs=latest + 1)
     assert code == 0, said
     assert load_checkpoint(fold / "checkpoint_final.pth")["current_epoch"] == latest + 1
+    assert recorded_epochs(fold) == list(range(1, latest + 2))
+    starts = json.loads((fold / "software.json").read_text())["starts"]
+    assert [start["first_epoch"] for start in starts] == [1, latest + 1]
+
+
+def recorded_epochs(fold: Path) -> list[int]:
+    return [json.loads(line)["epoch"] for line in (fold / "metrics.jsonl").read_text().splitlines()]
 
 
 class Payload:

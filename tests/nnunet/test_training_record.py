@@ -147,6 +147,8 @@ def test_a_record_that_cannot_be_written_stops_the_training_before_its_first_ste
     (fold / "metrics.jsonl").mkdir()
     with pytest.raises(OutputError, match="cannot write the file"):
         train(planned_dataset, trainer=NAME, continue_training=True, epochs=2)
+    with pytest.raises(OutputError, match="cannot write the file"):
+        train_shortly(planned_dataset, overwrite=True)
     assert load_checkpoint(fold / "checkpoint_final.pth")["current_epoch"] == 1
     shutil.rmtree(fold / "metrics.jsonl")
     train(planned_dataset, trainer=NAME, continue_training=True, epochs=2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -113,6 +114,22 @@ def test_a_model_folder(model: Path) -> None:
 
 def test_a_fold_folder_says_the_same(model: Path) -> None:
     assert collect_report(model / "fold_0").curves == collect_report(model).curves
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ({"background": 0, "spleen": 2, "liver": 1}, ["liver", "spleen"]),
+        ({"background": 0, "whole": [1, 2], "core": 1}, ["whole", "core"]),
+    ],
+)
+def test_curves_of_a_checkpoint_have_the_names_in_the_order_of_the_numbers(
+    model: Path, labels: dict[str, Any], expected: list[str]
+) -> None:
+    description = {"labels": labels, "channel_names": {"0": "MR"}, "numTraining": 3, "file_ending": ".png"}
+    (model / "dataset.json").write_text(json.dumps(description))
+    (curves,) = collect_report(model).curves
+    assert list(curves.pseudo_dice) == expected
 
 
 def test_what_is_missing_in_a_model_is_named(model: Path) -> None:

@@ -203,8 +203,6 @@ class RobustTrainer(nnUNetTrainer):
         super().on_train_start()
         self.has_trained = True
         if self.local_rank == 0:
-            if self.starts_fresh:
-                self.checkpoints.remove_earlier_run()
             self.record.start(
                 self.options,
                 self.logger.get_checkpoint(),
@@ -212,6 +210,8 @@ class RobustTrainer(nnUNetTrainer):
                 skipped_steps=self.guard.skipped,
                 device=self.device,
             )
+            if self.starts_fresh:  # not before it is known that the folder can be written to
+                self.checkpoints.remove_earlier_run()
         if self.resumed_random_state is not None:
             restore_random_state(self.resumed_random_state)
         self.checkpoints.resume_point = self.snapshot()

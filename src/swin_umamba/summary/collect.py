@@ -34,6 +34,7 @@ from swin_umamba.summary.cases import (
     find_files,
 )
 from swin_umamba.summary.confidence import calibration_of, predicted_cases
+from swin_umamba.summary.curves import names_in_order
 from swin_umamba.summary.scores import (
     joined,
     read_json,
@@ -135,7 +136,7 @@ class _Collector:
         available = sorted(each.name for each in model.glob("fold_*") if each.is_dir())
         folds = [fold.resolve()] if fold is not None else [model / name for name in default_folds(available)]
         for each in folds:
-            record = read_fold(each, list(self.classes.values) if self.classes else [])
+            record = read_fold(each, names_in_order(self.classes.values) if self.classes else [])
             self.curves += [] if record.curves is None else [record.curves]
             self.facts += record.facts
             self.failures += record.failures
