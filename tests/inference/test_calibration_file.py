@@ -65,11 +65,13 @@ def test_the_hash_knows_names_types_shapes_and_values() -> None:
         ("[" * 100_000, "recursion"),
     ],
 )
-def test_damaged_files(tmp_path: Path, content: str, reason: str) -> None:
+def test_damaged_files(tmp_path: Path, content: str, reason: str, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / CALIBRATION_FILE).write_text(content)
     with pytest.raises(CheckpointError, match=reason) as error:
-        read_temperature(tmp_path / "checkpoint_final.pth", WEIGHTS)
+        read_calibration(tmp_path / CALIBRATION_FILE)
     assert "delete the file" in str(error.value)
+    assert read_temperature(tmp_path / "checkpoint_final.pth", WEIGHTS) is None
+    assert caplog.messages == [str(error.value)]
 
 
 def test_a_file_that_is_far_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,8 +52,8 @@ def test_a_stopped_training_saves_its_last_complete_epoch(tmp_path: Path) -> Non
     assert load_checkpoint(tmp_path / "checkpoint_latest.pth") == {"current_epoch": 4}
 
 
-def test_a_replaced_run_leaves_no_checkpoint_and_no_validation(tmp_path: Path) -> None:
-    for name in ("checkpoint_final.pth", "checkpoint_7.pth", "metrics.jsonl"):
+def test_a_replaced_run_leaves_no_checkpoint_no_calibration_and_no_validation(tmp_path: Path) -> None:
+    for name in ("checkpoint_final.pth", "checkpoint_7.pth", "calibration.json", "metrics.jsonl"):
         (tmp_path / name).write_text("old")
     (tmp_path / "validation").mkdir()
     (tmp_path / "validation" / "summary.json").write_text("{}")

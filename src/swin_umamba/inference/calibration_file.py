@@ -15,10 +15,10 @@ from torch import Tensor
 
 from swin_umamba.errors import CheckpointError
 from swin_umamba.files import write_json
+from swin_umamba.nnunet.checkpoints import CALIBRATION_FILE
 
 logger = logging.getLogger(__name__)
 
-CALIBRATION_FILE = "calibration.json"
 FORMAT = "swin-umamba-calibration-1"
 LARGEST_FILE = 16 * 2**20
 
@@ -48,18 +48,16 @@ def write_calibration(
 def read_temperature(checkpoint: Path, parameters: Mapping[str, Tensor]) -> float | None:
     """Return the temperature of a checkpoint's weights, None if they were not calibrated.
 
-    A calibration of other weights, such as of an earlier training in the same folder, counts as none, with a
-    warning.
-
-    Raises
-    ------
-    CheckpointError
-        If the file is damaged.
+    A calibration that is damaged or of other weights counts as none, with a warning: labels do not need it.
     """
     path = checkpoint.parent / CALIBRATION_FILE
     if not path.is_file():
         return None
-    content = read_calibration(path)
+    try:
+        content = read_calibration(path)
+    except CheckpointError as error:
+        logger.warning("%s", error)
+        return None
     if content["weights_sha256"] != weights_hash(parameters):
         logger.warning(
             "%s was made for other weights than those of %s and is not used; run swin-umamba calibrate again",

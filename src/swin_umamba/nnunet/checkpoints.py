@@ -11,6 +11,7 @@ from swin_umamba.nnunet.interrupt import interrupts_ignored
 from swin_umamba.nnunet.resume import existing_checkpoints
 from swin_umamba.weights.checkpoint import save_checkpoint
 
+CALIBRATION_FILE = "calibration.json"
 LATEST = "checkpoint_latest.pth"
 MINUTES_BETWEEN_SAVES = 5
 
@@ -37,12 +38,13 @@ class CheckpointFolder:
         self._last_save = monotonic()
 
     def remove_earlier_run(self) -> None:
-        """Remove the checkpoints and the validation of the run that is replaced.
+        """Remove the checkpoints, the validation and the calibration of the run that is replaced.
 
         A checkpoint that stays could look newer than those of the new run.
         """
         for path in existing_checkpoints(self.folder):
             path.unlink()
+        (self.folder / CALIBRATION_FILE).unlink(missing_ok=True)
         shutil.rmtree(self.folder / "validation", ignore_errors=True)
 
     def write(self, name: str, checkpoint: dict[str, Any]) -> None:
