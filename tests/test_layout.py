@@ -31,6 +31,7 @@ FLOOR_OF = {
     "nnunet": 6,
     "inference": 7,
     "compare": 8,
+    "napari": 8,
     "recipes": 8,
     "summary": 8,
     "cli": 9,
@@ -72,6 +73,13 @@ def test_no_file_needs_what_a_laptop_lacks(path: Path) -> None:
     # Networks that are MONAI's are built by MONAI; tests/baselines checks that only building them needs it.
     optional = {"monai"} if path.name == "monai_networks.py" else set()
     assert not roots & {"timm", "torchvision", "monai", "causal_conv1d"} - optional
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_only_the_widget_knows_the_viewer(path: Path) -> None:
+    roots = {name.split(".")[0] for name in imported_modules(path)}
+    if path.relative_to(SOURCE).as_posix() not in ("napari/form.py", "napari/widget.py"):
+        assert not roots & {"napari", "qtpy", "magicgui", "superqt"}
 
 
 def test_importing_the_package_is_cheap() -> None:

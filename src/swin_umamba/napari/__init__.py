@@ -1,0 +1,1 @@
+"""A widget for the viewer napari; only ``widget`` imports napari itself."""

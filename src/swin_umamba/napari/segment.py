@@ -1,0 +1,249 @@
+"""From layers and a loaded model to new layers, without the viewer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from swin_umamba.errors import DataError
+from swin_umamba.napari.layers import ImageLayer, LayerImage, layer_image
+from swin_umamba.report.palette import class_colour, uncertainty_colours
+
+if TYPE_CHECKING:
+    from swin_umamba.inference.predictor import Predictor
+
+# Marks in a layer's metadata what a model has made, which is no image to segment.
+RESULT_KEY = "swin_umamba"
+# Pixels that are more than this many times larger or smaller than the model's are given in other units.
+LARGEST_RATIO = 30.0
+UNCERTAINTY_STEPS = 65  # of its colours, between which the viewer interpolates
+
+
+@dataclass(frozen=True)
+class ModelDescription:
+    """What a user wants to know of a loaded model.
+
+    Attributes
+    ----------
+    title
+        Its network or trainer, configuration and folds.
+    channel_names
+        The channels that it takes, in order.
+    classes
+        Name and RGB colour (0 to 255) of each class but the background.
+    """
+
+    title: str
+    channel_names: list[str]
+    classes: list[tuple[str, tuple[int, int, int]]]
+
+
+@dataclass(frozen=True)
+class ClassResult:
+    """One class in a result.
+
+    Attributes
+    ----------
+    name
+        Of the class.
+    colour
+        RGB, 0 to 255.
+    pixels
+        How many pixels have its label.
+    quality
+        Estimated Dice; None if it was not asked for or cannot be told.
+    """
+
+    name: str
+    colour: tuple[int, int, int]
+    pixels: int
+    quality: float | None = None
+
+
+@dataclass(frozen=True)
+class NewLayer:
+    """Data and keyword arguments of a layer that the viewer shall get."""
+
+    data: np.ndarray
+    options: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """What a model made of an image.
+
+    Attributes
+    ----------
+    labels
+        For ``add_labels``.
+    uncertainty
+        For ``add_image``: float32, 0 where the model is sure, 1 where all classes are equally likely; None
+        unless asked for.
+    classes
+        Results of the classes but the background, by label value.
+    size
+        Number of pixels.
+    spacing
+        The distance of pixels in mm that was used; None for the model's own.
+    quality
+        Estimated mean Dice; None if it was not asked for or cannot be told.
+    num_members
+        How many predictions agree so well; 0 if that was not asked for.
+    """
+
+    labels: NewLayer
+    uncertainty: NewLayer | None
+    classes: dict[int, ClassResult] = field(default_factory=dict)
+    size: int = 0
+    spacing: tuple[float, ...] | None = None
+    quality: float | None = None
+    num_members: int = 0
+
+
+def describe(predictor: Predictor) -> ModelDescription:
+    """Return what the widget shows of a loaded model."""
+    model = predictor.model
+    folds = len(model.parameters)
+    return ModelDescription(
+        title=f"{model.trainer_name}, {model.configuration}, {folds} fold{'s' if folds > 1 else ''}",
+        channel_names=predictor.channel_names,
+        classes=[(name, class_colour(value)) for value, name in class_names(predictor).items() if value > 0],
+    )
+
+
+def segment(
+    predictor: Predictor,
+    layers: Sequence[ImageLayer],
+    *,
+    model_name: str,
+    channel_axis: int | None = None,
+    use_scale: bool = True,
+    confidence: bool = False,
+    on_progress: Callable[[float], None] | None = None,
+) -> Segmentation:
+    """Segment the image in one or several layers.
+
+    Parameters
+    ----------
+    predictor
+        The model.
+    layers, channel_axis
+        See ``layer_image``.
+    model_name
+        Becomes part of the names of the new layers.
+    use_scale
+        Take the size of a pixel from the layer (see ``layer_spacing``) instead of that which the model works
+        at. A model trained on pictures without a pixel size counts in pixels and always uses its own.
+    confidence
+        Return the uncertainty and the estimated quality, too.
+    on_progress
+        See ``Predictor.predict``; what it raises ends the prediction.
+
+    Raises
+    ------
+    DataError
+        If the layers do not fit the model, or their pixels are far larger or smaller than the model's.
+    """
+    image = layer_image(layers, predictor.channel_names, channel_axis=channel_axis)
+    spacing = image.spacing if use_scale and not counts_pixels(predictor) else None
+    if spacing is not None:
+        _check_ratio(spacing, predictor.plans.configuration.spacing, image.name)
+    prediction = predictor.predict(
+        image.data, spacing=spacing, confidence=confidence, on_progress=on_progress
+    )
+    names = class_names(predictor)
+    found = prediction.confidence
+    qualities = {} if found is None else found.class_quality
+    counts = np.bincount(prediction.labels.ravel(), minlength=max(names) + 1)
+    return Segmentation(
+        labels=_labels_layer(image, prediction.labels, names, model_name),
+        uncertainty=None if found is None else _uncertainty_layer(image, found.entropy, model_name),
+        classes={
+            value: ClassResult(name, class_colour(value), int(counts[value]), qualities.get(name))
+            for value, name in names.items()
+            if value > 0
+        },
+        size=prediction.labels.size,
+        spacing=spacing,
+        quality=None if found is None else found.quality,
+        num_members=0 if found is None else found.num_members,
+    )
+
+
+def class_names(predictor: Predictor) -> dict[int, str]:
+    """Return the name of each value of the model's label maps, the background's first.
+
+    With regions the n-th entry of ``regions_class_order`` marks the n-th region, outside the regions that
+    come after it.
+    """
+    plans = predictor.plans
+    if plans.has_regions:
+        values = [int(value) for value in predictor.model.dataset_json["regions_class_order"]]
+    else:
+        values = [numbers[0] for numbers in plans.classes.values()]
+    return {0: "background", **dict(sorted(zip(values, plans.classes, strict=True)))}
+
+
+def label_colours(values: Sequence[int]) -> dict[int | None, tuple[float, float, float, float]]:
+    """Return the RGBA colour (0 to 1) of each label value; the background and all others are transparent."""
+    clear = (0.0, 0.0, 0.0, 0.0)
+    colours: dict[int | None, tuple[float, float, float, float]] = {None: clear, 0: clear}
+    for value in values:
+        if value > 0:
+            red, green, blue = class_colour(value)
+            colours[value] = (red / 255, green / 255, blue / 255, 1.0)
+    return colours
+
+
+def counts_pixels(predictor: Predictor) -> bool:
+    """Tell whether the model was trained on pictures without a pixel size, which count as 1 mm."""
+    from swin_umamba.data.image_io import TIFF_SUFFIXES
+    from swin_umamba.data.pictures import FORMAT_OF_SUFFIX
+
+    ending = str(predictor.model.dataset_json.get("file_ending", "")).lower()
+    spacing = predictor.plans.configuration.spacing
+    return ending in (*TIFF_SUFFIXES, *FORMAT_OF_SUFFIX) and all(value == 1 for value in spacing[-2:])
+
+
+def _check_ratio(spacing: Sequence[float], own: Sequence[float], name: str) -> None:
+    # Only the smallest distances are compared: the slices of a volume may be far apart.
+    ratio = min(spacing) / min(own)
+    if not 1 / LARGEST_RATIO <= ratio <= LARGEST_RATIO:
+        raise DataError(
+            f"the pixels of the layer measure {format_spacing(spacing)}, those that the model works at "
+            f"{format_spacing(own)}: one of the two is in other units",
+            where=name,
+            cure="correct the scale or the units of the layer, or switch off the pixel size from the layer",
+        )
+
+
+def format_spacing(spacing: Sequence[float]) -> str:
+    """Return a pixel size for people: ``0.8 × 0.8 mm``."""
+    return " × ".join(f"{value:.3g}" for value in spacing) + " mm"
+
+
+def _labels_layer(image: LayerImage, labels: np.ndarray, names: dict[int, str], model: str) -> NewLayer:
+    options = {
+        "name": f"{image.name}: {model}",
+        "colormap": label_colours(list(names)),
+        # The viewer shows these beside the label under the mouse.
+        "features": {"index": list(names), "class": list(names.values())},
+        "metadata": {RESULT_KEY: {"model": model, "classes": dict(names)}},
+        **image.geometry,
+    }
+    return NewLayer(image.on_layer(labels), options)
+
+
+def _uncertainty_layer(image: LayerImage, entropy: np.ndarray, model: str) -> NewLayer:
+    options = {
+        "name": f"{image.name}: {model}, uncertainty",
+        "colormap": uncertainty_colours(np.linspace(0, 1, UNCERTAINTY_STEPS)) / 255,
+        "contrast_limits": (0.0, 1.0),
+        "blending": "translucent_no_depth",
+        "metadata": {RESULT_KEY: {"model": model}},
+        **image.geometry,
+    }
+    return NewLayer(image.on_layer(entropy), options)

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from stand_in_layer import StandInLayer
+
+from swin_umamba.errors import DataError
+from swin_umamba.inference.predictor import Predictor
+from swin_umamba.napari.segment import describe, label_colours, segment
+from swin_umamba.report.palette import class_colour
+
+MakeModel = Callable[..., Path]
+
+
+def picture(*shape: int) -> np.ndarray:
+    """Return a smooth random image."""
+    noise = np.random.default_rng(3).normal(size=shape)
+    return np.round(127 + 60 * np.cumsum(np.cumsum(noise, -1), -2) / 20).clip(0, 255).astype(np.uint8)
+
+
+def load(folder: Path) -> Predictor:
+    return Predictor.from_folder(folder, device="cpu", mirroring=False)
+
+
+def test_labels_are_those_of_the_predictor(make_model: MakeModel) -> None:
+    predictor, data = load(make_model()), picture(40, 50)
+    result = segment(predictor, [StandInLayer(data, name="cells", translate=(3, 4))], model_name="Tiny")
+    expected = predictor.predict(data).labels
+    np.testing.assert_array_equal(result.labels.data, expected)
+    assert len(np.unique(expected)) > 1
+    assert result.labels.options["name"] == "cells: Tiny"
+    np.testing.assert_array_equal(result.labels.options["translate"], [3, 4])
+    assert result.labels.options["features"] == {
+        "index": [0, 1, 2],
+        "class": ["background", "small", "large"],
+    }
+    assert result.labels.options["metadata"] == {
+        "swin_umamba": {"model": "Tiny", "classes": {0: "background", 1: "small", 2: "large"}}
+    }
+    assert result.uncertainty is None
+    assert result.size == 2000
+    assert [found.name for found in result.classes.values()] == ["small", "large"]
+    assert [found.pixels for found in result.classes.values()] == [(expected == n).sum() for n in (1, 2)]
+    assert [found.colour for found in result.classes.values()] == [class_colour(1), class_colour(2)]
+
+
+def test_colours_are_those_of_the_house() -> None:
+    colours = label_colours([0, 1, 9])
+    assert set(colours) == {None, 0, 1, 9}
+    assert colours[None] == colours[0] == (0, 0, 0, 0)
+    for value in (1, 9):
+        assert tuple(round(255 * part) for part in colours[value]) == (*class_colour(value), 255)
+
+
+def test_several_layers_are_several_channels(make_model: MakeModel) -> None:
+    predictor, data = load(make_model(channels=("T1", "T2"))), picture(2, 40, 50)
+    layers = [StandInLayer(data[0], name="a"), StandInLayer(data[1], name="b")]
+    expected = predictor.predict(data).labels
+    np.testing.assert_array_equal(segment(predictor, layers, model_name="M").labels.data, expected)
+    swapped = segment(predictor, layers[::-1], model_name="M").labels.data
+    assert (swapped != expected).any()
+    chosen = segment(predictor, [StandInLayer(data.swapaxes(0, 1))], model_name="M", channel_axis=1)
+    assert chosen.labels.data.shape == (40, 2, 50)
+    np.testing.assert_array_equal(chosen.labels.data[:, 1], expected)
+
+
+@pytest.mark.parametrize("file_ending", [".nii.gz", ".png"])
+def test_a_volume_is_resampled_by_its_scale_unless_the_model_counts_pixels(
+    make_model: MakeModel, file_ending: str
+) -> None:
+    predictor, volume = load(make_model(file_ending=file_ending)), picture(3, 40, 50)
+    layer = StandInLayer(volume, scale=(4, 0.5, 2))
+    result = segment(predictor, [layer], model_name="M")
+    resampled = predictor.predict(volume[None], spacing=(4, 0.5, 2)).labels
+    own = predictor.predict(volume[None]).labels
+    assert (resampled != own).any()
+    if file_ending == ".png":
+        assert result.spacing is None
+        np.testing.assert_array_equal(result.labels.data, own)
+    else:
+        assert result.spacing == (4, 0.5, 2)
+        np.testing.assert_array_equal(result.labels.data, resampled)
+    unscaled = segment(predictor, [layer], model_name="M", use_scale=False)
+    assert unscaled.spacing is None
+    np.testing.assert_array_equal(unscaled.labels.data, own)
+
+
+def test_pixels_in_other_units_than_the_model_are_refused(make_model: MakeModel) -> None:
+    predictor = load(make_model(file_ending=".nii.gz"))
+    layer = StandInLayer(picture(40, 50), scale=(0.7, 0.7), units=("micrometer", "micrometer"))
+    with pytest.raises(DataError, match=r"0\.0007 × 0\.0007 mm, .* 1 × 1 mm") as caught:
+        segment(predictor, [layer], model_name="M")
+    assert "units" in str(caught.value.cure)
+    assert segment(predictor, [layer], model_name="M", use_scale=False).spacing is None
+
+
+def test_progress_reaches_the_end_and_can_end_the_prediction(make_model: MakeModel) -> None:
+    predictor, layer = load(make_model()), StandInLayer(picture(1, 200, 200))
+    parts: list[float] = []
+    segment(predictor, [layer], model_name="M", on_progress=parts.append)
+    assert parts == sorted(parts)
+    assert parts[-1] == 1
+
+    def stop(part: float) -> None:
+        raise KeyError(part)
+
+    with pytest.raises(KeyError):
+        segment(predictor, [layer], model_name="M", on_progress=stop)
+
+
+@pytest.mark.parametrize("mirroring", [False, True])
+def test_confidence_becomes_a_layer_and_an_estimate(make_model: MakeModel, mirroring: bool) -> None:
+    predictor = Predictor.from_folder(make_model(), device="cpu", mirroring=mirroring)
+    data = picture(40, 50)
+    layer = StandInLayer(data, name="cells", translate=(3, 4))
+    result = segment(predictor, [layer], model_name="Tiny", confidence=True)
+    expected = predictor.predict(data, confidence=True).confidence
+    assert expected is not None
+    assert result.uncertainty is not None
+    assert result.uncertainty.options["name"] == "cells: Tiny, uncertainty"
+    assert result.uncertainty.options["contrast_limits"] == (0, 1)
+    np.testing.assert_array_equal(result.uncertainty.options["translate"], [3, 4])
+    np.testing.assert_array_equal(result.uncertainty.data, expected.entropy)
+    assert 0 < result.uncertainty.data.min() < result.uncertainty.data.max() <= 1
+    assert result.quality == expected.quality
+    assert (result.quality is not None) == mirroring
+    qualities = [found.quality for found in result.classes.values()]
+    assert qualities == [expected.class_quality["small"], expected.class_quality["large"]]
+
+
+def test_a_model_describes_itself(make_model: MakeModel) -> None:
+    description = describe(load(make_model(channels=("T1", "T2"), folds=(0, 1))))
+    assert description.title == "nnUNetTrainer, 2d, 2 folds"
+    assert description.channel_names == ["T1", "T2"]
+    assert description.classes == [("small", class_colour(1)), ("large", class_colour(2))]
+
+
+def test_labels_of_regions_have_the_regions_names(make_model: MakeModel) -> None:
+    labels = {"background": 0, "whole": [1, 2], "core": [2]}
+    predictor, data = load(make_model(labels=labels, regions_class_order=(2, 1))), picture(40, 50)
+    result = segment(predictor, [StandInLayer(data)], model_name="M")
+    assert result.labels.options["features"] == {"index": [0, 1, 2], "class": ["background", "core", "whole"]}
+    np.testing.assert_array_equal(result.labels.data, predictor.predict(data).labels)
