@@ -225,7 +225,14 @@ def test_tells_how_much_is_done() -> None:
     parts: list[float] = []
     window = SlidingWindow((32, 32), num_classes=3, tiles_per_batch=2)
     window.logits(Convolution(2).eval(), torch.randn(2, 3, 32, 40), on_progress=parts.append)
-    assert parts == [2 / 6, 4 / 6, 1.0]  # two tiles in each of three slices
+    assert parts == pytest.approx([2 / 6, 4 / 6, 1.0])  # two tiles in each of three slices
+
+
+def test_every_mirrored_image_counts_for_how_much_is_done() -> None:
+    parts: list[float] = []
+    window = SlidingWindow((32, 32), num_classes=3, mirror_axes=(0, 1))
+    window.logits(Convolution(2).eval(), torch.randn(2, 1, 32, 40), on_progress=parts.append)
+    assert parts == pytest.approx([n / 8 for n in range(1, 9)])
 
 
 def test_an_error_of_the_listener_ends_the_prediction() -> None:

@@ -215,8 +215,8 @@ class Predictor:
         nonfinite
             Refuse images with NaN or infinite values, or take those values for zero.
         on_progress
-            Called after each batch of tiles with the part of the network's work that is done, up to 1. What
-            it raises ends the prediction.
+            Called after each pass of the network with the part of the work that is done, up to 1. What it
+            raises ends the prediction.
 
         Raises
         ------

@@ -73,7 +73,7 @@ class SlidingWindow:
         members
             Collects what each mirrored image decides by itself.
         on_progress
-            Called after each batch of tiles with the part that is done, up to 1. What it raises ends the
+            Called after each pass of the network with the part that is done, up to 1. What it raises ends the
             prediction.
 
         Returns
@@ -111,7 +111,10 @@ class SlidingWindow:
             batch = [(slice(None), *tile) for tile in tiles[start : start + self.tiles_per_batch]]
             patches = torch.stack([image[window] for window in batch]).to(self.device)
             with autocast(self.device, self.precision):
-                outputs: Iterable[Tensor] = mirrored_logits(network, patches, self.mirror_axes)
+                done, part = start / len(tiles), len(batch) / len(tiles)
+                outputs: Iterable[Tensor] = self._reported(
+                    mirrored_logits(network, patches, self.mirror_axes), done, part, on_progress
+                )
                 if members is not None:
                     outputs = list(outputs)
                 means = mean_in_order(outputs)
@@ -121,14 +124,26 @@ class SlidingWindow:
                 for place, tile in enumerate(tiles[start : start + self.tiles_per_batch]):
                     for member, output in enumerate(outputs):
                         members.add(member, tile, output[place].to(sums_device, torch.float32) * weights)
-            if on_progress is not None:
-                on_progress((start + len(batch)) / len(tiles))
         if len(self.patch_size) == 2:  # all slices are tiled alike, so the sum of one serves all
             tiles = [tile[1:] for tile in tiles if tile[0] == 0]
         weight_sums = torch.zeros(image.shape[-len(self.patch_size) :], device=sums_device)
         for tile in tiles:
             weight_sums[tile] += weights
         return sums.div_(weight_sums)
+
+    def _reported(
+        self,
+        outputs: Iterator[Tensor],
+        done: float,
+        part: float,
+        on_progress: Callable[[float], None] | None,
+    ) -> Iterator[Tensor]:
+        """Yield what the network gives for a batch, and tell after each what part of the image is done."""
+        passes = 2 ** len(self.mirror_axes)
+        for number, output in enumerate(outputs, start=1):
+            if on_progress is not None:
+                on_progress(done + part * number / passes)
+            yield output
 
 
 def mirrored_logits(network: nn.Module, patches: Tensor, mirror_axes: Sequence[int]) -> Iterator[Tensor]:
