@@ -142,7 +142,7 @@ class SlidingWindow:
         passes = 2 ** len(self.mirror_axes)
         for number, output in enumerate(outputs, start=1):
             if on_progress is not None:
-                on_progress(done + part * number / passes)
+                on_progress(min(1.0, done + part * number / passes))
             yield output
 
 
