@@ -82,6 +82,15 @@ def test_only_the_widget_knows_the_viewer(path: Path) -> None:
         assert not roots & {"napari", "qtpy", "magicgui", "superqt"}
 
 
+def test_safetensors_files_have_one_place() -> None:
+    users = [
+        path
+        for path in MODULES
+        if any(each.split(".")[0] == "safetensors" for each in imported_modules(path))
+    ]
+    assert users == [SOURCE / "weights/safetensors_file.py"]
+
+
 def test_importing_the_package_is_cheap() -> None:
     code = "import sys, swin_umamba; print(sorted({'torch', 'numpy', 'nnunetv2'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

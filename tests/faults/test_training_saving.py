@@ -32,13 +32,14 @@ for n in itertools.count(first):
 SAVE_ON_A_FULL_DISK = f"""
 import resource, sys, torch
 from swin_umamba.errors import OutputError
-from swin_umamba.weights.checkpoint import save_checkpoint, save_weights
+from swin_umamba.weights.checkpoint import save_checkpoint
+from swin_umamba.weights.safetensors_file import save_safetensors
 limit = int(sys.argv[2])
 weights = torch.ones({NUMBERS})
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 try:
     if sys.argv[1].endswith(".safetensors"):
-        save_weights(sys.argv[1], {{"weights": weights}}, {{}})
+        save_safetensors(sys.argv[1], {{"weights": weights}}, {{}})
     else:
         save_checkpoint(sys.argv[1], {{"weights": weights}})
 except OutputError as error:

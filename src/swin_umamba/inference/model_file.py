@@ -26,13 +26,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from swin_umamba.errors import CheckpointError
-from swin_umamba.files import atomic_write
 from swin_umamba.inference.trained_model import TrainedModel
+from swin_umamba.weights.safetensors_file import load_metadata, load_safetensors, save_safetensors
 
 MODEL_FILE_SUFFIX = ".safetensors"
 FORMAT = "swin-umamba-model-1"
@@ -76,11 +74,10 @@ def write_model_file(model: TrainedModel, model_card: str, path: str | Path) -> 
     tensors = {
         f"{fold}/{key}": value
         for fold, parameters in zip(folds, model.parameters, strict=True)
-        for key, value in _without_shared_storage(parameters).items()
+        for key, value in parameters.items()
     }
     metadata["sha256"] = content_hash(metadata, tensors)
-    with atomic_write(path) as temporary:
-        save_file(tensors, temporary, metadata=metadata)
+    save_safetensors(path, tensors, metadata)
     return metadata["sha256"]
 
 
@@ -110,17 +107,9 @@ def read_model_file(path: str | Path, *, folds: Sequence[int | str] | None = Non
     path = Path(path)
     if not path.is_file():
         raise CheckpointError("the model does not exist", where=path, cure="check the path")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            _check_entries(metadata, path)
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(
-            f"the file is damaged, incomplete or no safetensors file: {error}",
-            where=path,
-            cure="copy or download it again",
-        ) from error
+    metadata = load_metadata(path)
+    _check_entries(metadata, path)
+    tensors = load_safetensors(path)
     if content_hash(metadata, tensors) != metadata["sha256"]:
         raise CheckpointError(
             "the file was damaged or changed after it was written: its content does not have the hash that "
@@ -239,19 +228,3 @@ def _require(condition: bool, what: str, path: Path) -> None:
             where=path,
             cure="export the model again",
         )
-
-
-def _without_shared_storage(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors, each with a storage of its own: safetensors refuses others.
-
-    nnU-Net's U-Nets hold their encoder twice.
-    """
-    storages: set[int] = set()
-    result = {}
-    for key, value in parameters.items():
-        pointer = value.untyped_storage().data_ptr()
-        whole = value.untyped_storage().nbytes() == value.numel() * value.element_size()
-        own = whole and value.is_contiguous() and pointer not in storages
-        result[key] = value if own else value.clone(memory_format=torch.contiguous_format)
-        storages.add(pointer)
-    return result

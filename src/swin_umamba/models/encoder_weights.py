@@ -14,10 +14,11 @@ from swin_umamba.errors import CheckpointError, printable
 from swin_umamba.files import file_sha256
 from swin_umamba.models.network import NUM_STAGES, SegmentationNetwork
 from swin_umamba.models.registry import create_model, list_models
-from swin_umamba.weights.checkpoint import load_checkpoint, save_weights
+from swin_umamba.weights.checkpoint import load_checkpoint
 from swin_umamba.weights.convert import LoadReport, convert_imagenet_weights, find_state_dict
 from swin_umamba.weights.fine_tune import convert_segmentation_weights
 from swin_umamba.weights.inspect_checkpoint import Inspection
+from swin_umamba.weights.safetensors_file import save_safetensors
 
 FORMAT = "swin-umamba-encoder-1"
 _LARGEST_SIZE = 2**14
@@ -72,7 +73,7 @@ def convert_file(
         "adapted": ", ".join(report.adapted),
         "source_sha256": file_sha256(source),
     }
-    save_weights(output, converted, metadata)
+    save_safetensors(output, converted, metadata)
     return report
 
 

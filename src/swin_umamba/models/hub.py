@@ -25,10 +25,10 @@ from typing import Any
 import torch
 
 from swin_umamba.errors import CheckpointError, UsageError
-from swin_umamba.files import atomic_write
 from swin_umamba.models import swin_umamba, swin_umamba_d
 from swin_umamba.models.network import SegmentationNetwork
 from swin_umamba.weights.checkpoint import load_checkpoint
+from swin_umamba.weights.safetensors_file import save_safetensors
 
 try:
     from huggingface_hub import PyTorchModelHubMixin
@@ -44,11 +44,8 @@ class _HubMixin(PyTorchModelHubMixin):
     """The mixin, with our way of reading and writing files: safe, atomic, and nothing left at random."""
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        from safetensors.torch import save_file
-
         assert isinstance(self, SegmentationNetwork)
-        with atomic_write(save_directory / "model.safetensors") as temporary:
-            save_file({key: value.contiguous() for key, value in self.state_dict().items()}, temporary)
+        save_safetensors(save_directory / "model.safetensors", self.state_dict())
 
     @classmethod
     def _from_pretrained(cls, *, model_id: str, **kwargs: Any) -> Any:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
 from torch import nn
 
 from swin_umamba.errors import CheckpointError, TrainingError, UsageError
@@ -21,6 +20,7 @@ from swin_umamba.weights.fine_tune import (
     find_segmentation_weights,
     is_segmentation_checkpoint,
 )
+from swin_umamba.weights.safetensors_file import load_metadata
 
 _BACKBONE = "backbone.pth"
 """What ``swin-umamba pretrain`` writes beside the state that it goes on from."""
@@ -177,10 +177,8 @@ def _checkpoint_in(folder: Path) -> Path:
 def _dataset_json_of(checkpoint: Mapping[str, Any], path: Path) -> Any:
     """Return the description of the data set that a model was trained on, unchecked; None without one."""
     if path.suffix == ".safetensors":
-        with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get("dataset", "null")
         try:
-            return json.loads(text)
+            return json.loads(load_metadata(path).get("dataset", "null"))
         except ValueError:
             return None
     init_args = checkpoint.get("init_args")

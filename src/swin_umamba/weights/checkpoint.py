@@ -7,18 +7,18 @@ import re
 import threading
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from swin_umamba.errors import CheckpointError, OutputError
 from swin_umamba.files import atomic_write
 from swin_umamba.weights.file_kind import describe_damage, globals_in_pickle
+from swin_umamba.weights.safetensors_file import load_safetensors
 
 _FETCH_AGAIN = "copy or download the file again, and compare its size and checksum with the source's"
 
@@ -93,38 +93,10 @@ def save_checkpoint(path: str | Path, checkpoint: dict[str, Any]) -> None:
             ) from error
 
 
-def save_weights(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write tensors as safetensors, atomically.
-
-    Raises
-    ------
-    OutputError
-        If the file cannot be written; what was there before is untouched.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
-    # The format wants each tensor in a storage of its own.
-    own = {
-        name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
-    }
-    with atomic_write(path) as temporary:
-        try:
-            save_file(own, temporary, metadata=dict(metadata))
-        except SafetensorError as error:  # also what it makes of a full disk
-            raise OutputError(
-                f"cannot write the weights: {error}",
-                where=path,
-                cure="check that there is free space; nothing was changed",
-            ) from error
-
-
 def _read(path: Path, map_location: str | torch.device) -> Any:
     try:
         if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path, device=str(map_location))
+            return load_safetensors(path, map_location)
         _check_archive(path)
         with _stand_ins_allowed():
             return torch.load(path, map_location=map_location, weights_only=True)

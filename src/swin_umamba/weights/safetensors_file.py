@@ -1,0 +1,110 @@
+"""Reading and writing safetensors files: tensors and a dictionary of strings, and nothing that could run.
+
+A header that claims more than 100 MB, or tensors that the file does not hold, is refused by safetensors
+itself before memory is taken for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from swin_umamba.errors import CheckpointError, OutputError
+from swin_umamba.files import atomic_write
+from swin_umamba.weights.file_kind import describe_damage
+
+
+def load_safetensors(path: str | Path, device: str | torch.device = "cpu") -> dict[str, Tensor]:
+    """Return the tensors of a file by their names.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing, may not be read, is damaged, or is none of this format.
+    """
+    with _failures_explained(path):
+        return load_file(path, device=str(device))
+
+
+def load_metadata(path: str | Path) -> dict[str, str]:
+    """Return the strings that a file holds beside its tensors, without reading the tensors.
+
+    Raises
+    ------
+    CheckpointError
+        As for ``load_safetensors``.
+    """
+    with _failures_explained(path), safe_open(path, framework="pt") as file:
+        return dict(file.metadata() or {})
+
+
+def save_safetensors(
+    path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write tensors, and strings that describe them, atomically.
+
+    Tensors may share their memory; each is written in full.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written; what was there before is untouched.
+    """
+    own = _without_shared_storage(tensors)
+    with atomic_write(path) as temporary:
+        try:
+            save_file(own, temporary, metadata=None if metadata is None else dict(metadata))
+        except SafetensorError as error:  # also what it makes of a full disk
+            raise OutputError(
+                f"cannot write the weights: {error}",
+                where=path,
+                cure="check that there is free space; nothing was changed",
+            ) from error
+
+
+@contextmanager
+def _failures_explained(path: str | Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        # A damaged file can fail at any instruction, so the kind of exception says nothing.
+        raise _explanation(Path(path), error) from error
+
+
+def _explanation(path: Path, error: Exception) -> CheckpointError:
+    try:
+        described = describe_damage(path)
+    except FileNotFoundError:
+        return CheckpointError("there is no such file", where=path, cure="check the path for typing errors")
+    except PermissionError:
+        return CheckpointError("the file may not be read", where=path, cure="check the file's permissions")
+    reason, cure = (
+        (f"it is {described[0]}", described[1]) if described else (str(error), "copy or download it again")
+    )
+    return CheckpointError(
+        f"the file is damaged, incomplete or no safetensors file: {reason}", where=path, cure=cure
+    )
+
+
+def _without_shared_storage(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors, each with a storage of its own: safetensors refuses others.
+
+    nnU-Net's U-Nets hold their encoder twice.
+    """
+    storages: set[tuple[torch.device, int]] = set()
+    result = {}
+    for name, given in tensors.items():
+        tensor = given.detach()
+        storage = tensor.untyped_storage()
+        key = (tensor.device, storage.data_ptr())
+        whole = storage.nbytes() == tensor.numel() * tensor.element_size()
+        own = whole and tensor.is_contiguous() and key not in storages
+        result[name] = tensor if own else tensor.clone(memory_format=torch.contiguous_format)
+        storages.add(key)
+    return result
