@@ -1,4 +1,4 @@
-"""Reading and writing whatever the format: NaN, labels, cases, folders, refusals."""
+"""Reading whatever the format: NaN, labels, cases, refusals."""
 
 from __future__ import annotations
 
@@ -10,20 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from swin_umamba.data.image_io import (
-    Image,
-    check_same_grid,
-    image_stem,
-    image_suffix,
-    list_images,
-    read_case,
-    read_image,
-    read_labels,
-    write_image,
-    write_labels,
-    write_probabilities,
-)
-from swin_umamba.errors import DataError, GeometryError, OutputError, UsageError
+from swin_umamba.data.image_io import Image, read_case, read_image, read_labels, write_image
+from swin_umamba.errors import DataError, GeometryError, UsageError
 
 
 def save_nifti(path: Path, array: np.ndarray, spacing: tuple[float, ...] = (1, 1, 1)) -> Path:
@@ -34,12 +22,6 @@ def save_nifti(path: Path, array: np.ndarray, spacing: tuple[float, ...] = (1, 1
 def save_png(path: Path, array: np.ndarray) -> Path:
     PillowImage.fromarray(array).save(path)
     return path
-
-
-@pytest.fixture
-def picture(tmp_path: Path) -> Image:
-    """A grey picture of 6 x 8 pixels."""
-    return read_image(save_png(tmp_path / "picture.png", np.zeros((6, 8), np.uint8)))
 
 
 @pytest.mark.parametrize(
@@ -105,97 +87,6 @@ def test_case_that_mixes_colours_and_channels(tmp_path: Path) -> None:
         read_case(paths)
     with pytest.raises(UsageError):
         read_case([])
-
-
-@pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp", ".nii.gz"])
-def test_labels_come_back(tmp_path: Path, picture: Image, suffix: str) -> None:
-    labels = np.random.default_rng(0).integers(0, 200, picture.spatial_shape)
-    write_labels(tmp_path / f"labels{suffix}", labels, picture)
-    back = read_labels(tmp_path / f"labels{suffix}")
-    np.testing.assert_array_equal(back.data[0], labels)
-    assert back.data.dtype == np.uint8
-    check_same_grid(back, picture)
-
-
-def test_labels_above_255_are_16_bit(tmp_path: Path, picture: Image) -> None:
-    labels = np.full(picture.spatial_shape, 300)
-    write_labels(tmp_path / "labels.png", labels, picture)
-    assert read_labels(tmp_path / "labels.png").data.dtype == np.uint16
-    for suffix in (".bmp", ".jpg"):
-        with pytest.raises(DataError, match="cannot hold labels"):
-            write_labels(tmp_path / f"labels{suffix}", labels, picture)
-    with pytest.raises(DataError, match="cannot hold labels"):
-        write_labels(tmp_path / "labels.png", labels * 300, picture)
-
-
-@pytest.mark.parametrize(
-    ("labels", "message"),
-    [
-        (np.zeros((6, 1), np.uint8), "do not fit"),
-        (np.zeros((6, 8), np.float32), "integers"),
-        (np.full((6, 8), -1), "from -1"),
-        (np.full((6, 8), 2**40), "cannot be written"),
-    ],
-)
-def test_labels_that_cannot_be_written(
-    tmp_path: Path, picture: Image, labels: np.ndarray, message: str
-) -> None:
-    with pytest.raises(DataError, match=message):
-        write_labels(tmp_path / "labels.png", labels, picture)
-    assert not (tmp_path / "labels.png").exists()
-
-
-def test_failed_write_keeps_the_old_file(
-    tmp_path: Path, picture: Image, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "labels.png"
-    write_labels(path, np.zeros((6, 8), np.uint8), picture)
-    before = path.read_bytes()
-
-    def full(*_: object) -> int:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OutputError, match="No space left"):
-        write_labels(path, np.ones((6, 8), np.uint8), picture)
-    assert path.read_bytes() == before
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["labels.png", "picture.png"]
-
-
-def test_probabilities_come_back(tmp_path: Path) -> None:
-    probabilities = np.random.default_rng(0).random((3, 4, 5)).astype(np.float32)
-    path = tmp_path / "new" / "a.npz"
-    write_probabilities(path, probabilities)
-    np.testing.assert_array_equal(np.load(path)["probabilities"], probabilities)
-    first = path.read_bytes()
-    write_probabilities(path, probabilities)
-    assert path.read_bytes() == first
-
-
-def test_list_images(tmp_path: Path) -> None:
-    for name in ("b.PNG", "a 1.nii.gz", "ü.tif", ".hidden.png", "notes.txt", "a 10.nii", "._a.nii.gz"):
-        (tmp_path / name).touch()
-    (tmp_path / "folder.png").mkdir()
-    names = [path.name for path in list_images(tmp_path)]
-    assert names == ["a 1.nii.gz", "a 10.nii", "b.PNG", "ü.tif"]
-    assert list_images(tmp_path / "b.PNG") == [tmp_path / "b.PNG"]
-
-
-def test_list_images_finds_nothing(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no images"):
-        list_images(tmp_path)
-    with pytest.raises(DataError, match="no such"):
-        list_images(tmp_path / "absent")
-    (tmp_path / "notes.txt").touch()
-    with pytest.raises(DataError, match="format"):
-        list_images(tmp_path / "notes.txt")
-
-
-def test_suffix_and_stem() -> None:
-    assert image_suffix("x/case.1.NII.GZ") == ".nii.gz"
-    assert image_stem("x/case.1.NII.GZ") == "case.1"
-    with pytest.raises(DataError, match="format"):
-        image_suffix("case.dcm")
 
 
 @pytest.mark.parametrize("name", ["a.nii.gz", "a.nii", "a.png", "a.jpg", "a.bmp", "a.tif"])

@@ -1,0 +1,166 @@
+"""Reading images, label maps and cases. Use it through ``image_io``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from swin_umamba.data.image import MAX_VOXELS, Image, check_same_grid
+from swin_umamba.data.image_files import LOSSY_SUFFIXES, NIFTI_SUFFIXES, TIFF_SUFFIXES, image_suffix
+from swin_umamba.data.nifti import read_nifti
+from swin_umamba.data.pictures import read_picture
+from swin_umamba.data.tiff import read_tiff
+from swin_umamba.errors import DataError, UsageError
+
+logger = logging.getLogger(__name__)
+
+Nonfinite = Literal["refuse", "zero"]
+# So many wrong label values are named in an error; the rest is counted.
+NAMED_VALUES = 5
+
+
+def read_image(
+    path: str | Path, *, nonfinite: Nonfinite = "refuse", indexed: bool = False, max_voxels: int = MAX_VOXELS
+) -> Image:
+    """Read an image.
+
+    Parameters
+    ----------
+    path
+        A ``.nii``, ``.nii.gz``, ``.png``, ``.tif``, ``.tiff``, ``.bmp``, ``.jpg`` or ``.jpeg`` file, or a
+        folder with one DICOM series.
+    nonfinite
+        What to do about NaN and infinite voxels: refuse the image, or set them to zero with a warning.
+    indexed
+        Of a palette picture, return the indices and not the colours.
+    max_voxels
+        Files of more voxels are refused, before memory is taken for them; DICOM is limited by its own reader.
+
+    Raises
+    ------
+    DataError
+        The file is missing, damaged, not what its name says, too large, or holds NaN or infinity.
+    """
+    image = _read(Path(path), indexed=indexed, max_voxels=max_voxels)
+    finite = np.isfinite(image.data) if image.data.dtype.kind == "f" else np.True_
+    if finite.all():
+        return image
+    first = tuple(int(index) for index in np.argwhere(~finite)[0])
+    count = int(finite.size - np.count_nonzero(finite))
+    message = (
+        f"{count} of {finite.size} voxels are NaN or infinite, the first at index {first} (channel first)"
+    )
+    if nonfinite == "zero":
+        logger.warning("%s: %s; set to 0", path, message)
+        return image.with_data(np.where(finite, image.data, image.data.dtype.type(0)))
+    raise DataError(message, where=path, cure="repair the image, or allow such voxels to be read as zero")
+
+
+def read_labels(path: str | Path) -> Image:
+    """Read a label map: one channel of non-negative integers.
+
+    The result has an integer dtype. A palette picture gives its indices, a floating-point file its values if
+    all of them are whole numbers.
+
+    Raises
+    ------
+    DataError
+        As for :func:`read_image`, and for several channels, fractions, negative values and JPEG.
+    """
+    path = Path(path)
+    if path.name.lower().endswith(LOSSY_SUFFIXES):
+        raise DataError(
+            "JPEG changes pixel values and cannot hold labels", where=path, cure="save them as PNG"
+        )
+    image = _read(path, indexed=True)
+    if image.num_channels != 1:
+        raise DataError(
+            f"a label map has one channel, this file has {image.num_channels}",
+            where=path,
+            cure="save class numbers as a grey or palette picture, not as colours",
+        )
+    data = image.data
+    wrong = (
+        (data != np.floor(data)) | ~np.isfinite(data) if data.dtype.kind == "f" else np.zeros_like(data, bool)
+    )
+    wrong |= data < 0
+    if data.dtype.kind == "f":
+        wrong |= data > np.iinfo(np.int32).max
+    if wrong.any():
+        values = np.unique(data[wrong])
+        named = ", ".join(str(value.item()) for value in values[:NAMED_VALUES])
+        more = f" and {len(values) - NAMED_VALUES} more values" if len(values) > NAMED_VALUES else ""
+        raise DataError(
+            f"labels must be whole numbers from 0; {int(wrong.sum())} voxels hold {named}{more}",
+            where=path,
+            cure="save the class numbers unchanged (resample with nearest neighbour only)",
+        )
+    return image.with_data(data.astype(np.int32)) if data.dtype.kind == "f" else image
+
+
+def read_case(
+    channel_paths: Sequence[str | Path], *, nonfinite: Nonfinite = "refuse", max_voxels: int = MAX_VOXELS
+) -> Image:
+    """Read the image of one case: one file, or one single-channel file per channel on a common grid.
+
+    The options are those of :func:`read_image`; the limit of voxels holds for each file.
+
+    Raises
+    ------
+    GeometryError
+        The files lie on different grids.
+    DataError
+        As for :func:`read_image`, and if one of several files has more than one channel.
+    """
+    if not channel_paths:
+        raise UsageError("a case needs at least one image file")
+    images = [read_image(path, nonfinite=nonfinite, max_voxels=max_voxels) for path in channel_paths]
+    first = images[0]
+    if len(images) == 1:
+        return first
+    for image in images:
+        if image.num_channels != 1:
+            raise DataError(
+                f"the case has {len(images)} files, so each must hold one channel, not {image.num_channels}",
+                where=image.path,
+                cure="use one file with all channels, or one single-channel file for each",
+            )
+        check_same_grid(first, image)
+    return first.with_data(np.concatenate([image.data for image in images]))
+
+
+def _read(path: Path, *, indexed: bool, max_voxels: int = MAX_VOXELS) -> Image:
+    is_folder = path.is_dir()
+    suffix = "" if is_folder else image_suffix(path)
+    if not is_folder and not path.is_file():
+        raise DataError(
+            "this is not a file" if path.exists() else "there is no such file",
+            where=path,
+            cure="check the path",
+        )
+    try:
+        if is_folder:
+            # SimpleITK takes a second to import, and nothing else needs it.
+            from swin_umamba.data.dicom import read_dicom_series
+
+            return read_dicom_series(path)
+        if path.stat().st_size == 0:
+            raise DataError("the file is empty", where=path, cure="copy or download the file again")
+        if suffix in NIFTI_SUFFIXES:
+            return read_nifti(path, max_voxels=max_voxels)
+        reader = read_tiff if suffix in TIFF_SUFFIXES else read_picture
+        return Image.without_geometry(reader(path, indexed=indexed, max_voxels=max_voxels), path)
+    except OSError as error:
+        raise DataError(
+            f"the file cannot be read: {error.strerror or error}",
+            where=path,
+            cure="check its permissions and the disk",
+        ) from error
+    except MemoryError as error:
+        raise DataError(
+            "the image does not fit into memory", where=path, cure="crop or downsample it"
+        ) from error

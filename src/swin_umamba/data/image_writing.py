@@ -1,0 +1,119 @@
+"""Writing images, label maps and probabilities. Use it through ``image_io``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from swin_umamba.data.image import Image
+from swin_umamba.data.image_files import LOSSY_SUFFIXES, NIFTI_SUFFIXES, TIFF_SUFFIXES, image_suffix
+from swin_umamba.data.nifti import nifti_bytes
+from swin_umamba.data.pictures import picture_bytes
+from swin_umamba.data.tiff import tiff_bytes
+from swin_umamba.errors import DataError
+from swin_umamba.files import atomic_write
+
+
+def write_image(path: str | Path, image: Image) -> None:
+    """Write an image, atomically.
+
+    Parameters
+    ----------
+    path
+        Where to; the suffix chooses the format. NIfTI holds one channel and the geometry, PNG one channel of
+        uint8 or uint16 or three of uint8, TIFF one channel. Half-precision numbers become float32, and
+        integers of 64 bits are stored with 32.
+
+    Raises
+    ------
+    DataError
+        The format cannot hold the image.
+    OutputError
+        The file cannot be written.
+    """
+    path = Path(path)
+    suffix, data = image_suffix(path), image.data
+    if data.dtype == np.float16:
+        data = data.astype(np.float32)
+    elif data.dtype.kind in "iu" and data.itemsize == 8 and np.abs(data).max() <= np.iinfo(np.int32).max:
+        data = data.astype(np.int32)  # NIfTI readers do not take 64
+    single = image.num_channels == 1
+    if suffix in NIFTI_SUFFIXES and single:
+        content = nifti_bytes(data[0], image, compress=suffix == ".nii.gz")
+    elif suffix in TIFF_SUFFIXES and single:
+        content = tiff_bytes(data[0])
+    elif suffix == ".png" and data.ndim == 3 and single and data.dtype in (np.uint8, np.uint16):
+        content = picture_bytes(data[0], suffix)
+    elif suffix == ".png" and data.ndim == 3 and len(data) == 3 and data.dtype == np.uint8:
+        content = picture_bytes(np.ascontiguousarray(data.transpose(1, 2, 0)), suffix)
+    else:
+        raise DataError(
+            f"a {suffix} file cannot hold an image of shape {data.shape} and type {data.dtype}",
+            where=path,
+            cure="write each channel to a file of its own",
+        )
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_labels(path: str | Path, labels: np.ndarray, like: Image) -> None:
+    """Write a label map on the grid of ``like``, atomically.
+
+    Parameters
+    ----------
+    path
+        Where to; the suffix chooses the format. A NIfTI file gets the orientation of ``like`` unchanged.
+    labels
+        Whole numbers, ``(y, x)`` or ``(z, y, x)``. Stored as uint8 or uint16, in NIfTI and TIFF also int32.
+    like
+        The image that was segmented.
+
+    Raises
+    ------
+    DataError
+        The labels do not have the shape of ``like``, or the format cannot hold them.
+    OutputError
+        The file cannot be written.
+    """
+    path = Path(path)
+    suffix = image_suffix(path)
+    if labels.shape != like.spatial_shape:
+        raise DataError(
+            f"labels of shape {labels.shape} do not fit the image of shape {like.spatial_shape}",
+            where=like.path,
+        )
+    labels = _smallest_dtype(labels, path)
+    if suffix in NIFTI_SUFFIXES:
+        content = nifti_bytes(labels, like, compress=suffix == ".nii.gz")
+    elif suffix in TIFF_SUFFIXES:
+        content = tiff_bytes(labels)
+    elif suffix in LOSSY_SUFFIXES or labels.ndim != 2 or labels.itemsize > (1 if suffix == ".bmp" else 2):
+        raise DataError(
+            f"a {suffix} file cannot hold labels of shape {labels.shape} up to {labels.max()}",
+            where=path,
+            cure="write .png or .tif for a picture, .nii.gz or .tif for a volume",
+        )
+    else:
+        content = picture_bytes(labels, suffix)
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_probabilities(path: str | Path, probabilities: np.ndarray) -> None:
+    """Write class probabilities ``(classes, y, x)`` or ``(classes, z, y, x)`` as ``.npz``, atomically.
+
+    The array is called ``probabilities``, as nnU-Net calls it.
+    """
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, probabilities=probabilities)
+
+
+def _smallest_dtype(labels: np.ndarray, path: Path) -> np.ndarray:
+    if labels.dtype.kind not in "biu":
+        raise DataError(f"labels must be integers, not {labels.dtype}", where=path)
+    smallest, largest = int(labels.min()), int(labels.max())
+    if smallest < 0 or largest > np.iinfo(np.int32).max:
+        raise DataError(f"labels from {smallest} to {largest} cannot be written", where=path)
+    dtype = np.uint8 if largest < 2**8 else np.uint16 if largest < 2**16 else np.int32
+    return np.ascontiguousarray(labels, dtype=dtype)
