@@ -16,6 +16,7 @@ SOURCE = Path(swin_umamba.__file__).parent
 FLOOR_OF = {
     "errors": 0,
     "files": 0,
+    "options": 0,
     "progress": 0,
     "software": 0,
     "torch_settings": 0,

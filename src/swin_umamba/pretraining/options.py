@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from swin_umamba.errors import UsageError
+from swin_umamba.options import continue_options
 
 REFERENCE_BATCH = 1024
 REFERENCE_LEARNING_RATE = 1e-3
@@ -144,15 +145,4 @@ class PretrainOptions:
         UsageError
             If ``given`` contradicts a stored option that may not change.
         """
-        contradictions = [
-            f"{name} is {value!r} but the run was started with {getattr(self, name)!r}"
-            for name, value in given.items()
-            if name not in CHANGEABLE_FIELDS and value != getattr(self, name)
-        ]
-        if contradictions:
-            raise UsageError(
-                "a run goes on with the options that it was started with: " + "; ".join(contradictions),
-                cure="leave these options out, or start anew with --overwrite; what may change is: "
-                + ", ".join(CHANGEABLE_FIELDS),
-            )
-        return replace(self, **{name: given[name] for name in CHANGEABLE_FIELDS if name in given})
+        return continue_options(self, given, CHANGEABLE_FIELDS)
