@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +20,27 @@ if not torch.cuda.is_available():
 # A developer's own nnU-Net folders must neither be used nor written to by a test.
 for _variable in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results", "nnUNet_extTrainer"):
     os.environ.pop(_variable, None)
+
+# Test folders are not on the import path; the helpers beside this file are imported by name.
+sys.path.insert(0, str(Path(__file__).parent))
+
+from own_environment import own_environment  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def _own_environment() -> Iterator[None]:
+    with own_environment():
+        yield
+
+
+@pytest.fixture
+def nan_in_fresh_memory() -> Iterator[None]:
+    """Let every uninitialised tensor hold NaN, so that a value that is never written shows."""
+    assert torch.utils.deterministic.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True)
+    assert torch.empty(8).isnan().all()
+    yield
+    torch.use_deterministic_algorithms(False)
 
 
 @pytest.fixture(autouse=True)

@@ -17,14 +17,6 @@ class Drawn(Exception):
     """Ends a demo at the moment when it would draw its images."""
 
 
-@pytest.fixture(autouse=True)
-def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put back what the demo tells nnU-Net through the environment."""
-    for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
-        monkeypatch.setenv(name, "unset")
-        monkeypatch.delenv(name)
-
-
 @pytest.fixture
 def stops_at_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
     def make_nuclei(*args: object, **kwargs: object) -> None:

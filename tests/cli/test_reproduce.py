@@ -9,16 +9,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-import tifffile
-from PIL import Image as PillowImage
 
 from swin_umamba.cli import reproduce
 from swin_umamba.cli.evaluate import PROTOCOL_NAMES
 from swin_umamba.cli.main import main
 from swin_umamba.nnunet.trainers import TRAINERS
 from swin_umamba.recipes.run import RECIPES
+
+# Test folders are not on the import path; helpers of other folders are imported by name.
+sys.path.insert(0, str(Path(__file__).parents[1] / "recipes"))
+
+from cell_challenge import write_cell_challenge
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 SCRIPT_OF = {
@@ -83,24 +85,9 @@ def test_the_scripts_print_the_steps(script: str, tmp_path: Path) -> None:
     assert "MODEL_NAME" in without.stderr
 
 
-def _write_challenge(source: Path) -> None:
-    instances = np.zeros((64, 64), np.uint16)
-    for number, (y, x) in enumerate([(8, 8), (8, 36), (36, 8), (36, 36)], start=1):
-        instances[y : y + 20, x : x + 20] = number
-    random = np.random.default_rng(0)
-    for part, count in (("Training-labeled", 4), ("Tuning", 2)):
-        for name in ("images", "labels"):
-            (source / part / name).mkdir(parents=True)
-        for number in range(1, count + 1):
-            image = random.integers(0, 60, (64, 64, 3)) + 150 * (instances > 0)[..., None]
-            path = source / part / "images" / f"cell_{number:05d}.png"
-            PillowImage.fromarray(image.astype(np.uint8)).save(path)
-            tifffile.imwrite(source / part / "labels" / f"{path.stem}_label.tiff", instances)
-
-
 @pytest.mark.slow
 def test_a_real_run_that_is_killed_and_goes_on(tmp_path: Path) -> None:
-    _write_challenge(tmp_path / "cells")
+    write_cell_challenge(tmp_path / "cells")
     command = [
         *(sys.executable, "-m", "swin_umamba.cli.main", "reproduce", "microscopy", "--trainer", SCRATCH),
         *("--data", "cells", "-o", "run", "--budget", "2", "--patch-size", "64", "64", "--batch-size", "2"),

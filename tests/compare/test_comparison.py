@@ -44,13 +44,10 @@ OTHER = ComparedNetwork("other", "Other", umamba_entry, NNUNET, note="its width 
 
 
 @pytest.fixture
-def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put back what nnU-Net is told through the environment, and do without drawings and processes."""
+def plain_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do without drawings and processes."""
     from nnunetv2.training.logging.nnunet_logger import MetaLogger
 
-    for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
-        monkeypatch.setenv(name, "unset")
-        monkeypatch.delenv(name)
     monkeypatch.setattr(MetaLogger, "plot_progress_png", lambda self, output_folder: None)
     monkeypatch.setattr(run, "DEFAULT_WORKERS", 1)
 
@@ -59,7 +56,7 @@ def refuse(job: Job) -> RunResult:
     raise AssertionError(f"{job.network}, seed {job.seed}, was to be trained")
 
 
-@pytest.mark.usefixtures("own_environment")
+@pytest.mark.usefixtures("plain_training")
 def test_trains_tests_and_resumes(tmp_path: Path) -> None:
     data = make_nuclei(tmp_path / "raw" / "Dataset905_Tiny", num_training=4, num_test=2, size=64, seed=0)
     output = tmp_path / "output"

@@ -16,19 +16,15 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from fault_files import Command, Outcome
 from file_server import cache, server
-from planned_data import own_environment, planned_dataset, planned_folder, tiny_trainers
+from planned_data import planned_dataset, planned_folder, tiny_trainers
 
-__all__ = ["cache", "own_environment", "planned_dataset", "planned_folder", "server", "tiny_trainers"]
+__all__ = ["cache", "planned_dataset", "planned_folder", "server", "tiny_trainers"]
 
 
 @pytest.fixture
-def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+def command(capsys: pytest.CaptureFixture[str]) -> Command:
     """Return a function that runs ``swin-umamba`` with the given arguments in this process."""
     from swin_umamba.cli.main import main
-
-    for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
-        monkeypatch.setenv(name, "unset")  # so that whatever a command exports is taken back
-        monkeypatch.delenv(name)
 
     def run(*arguments: object) -> Outcome:
         capsys.readouterr()

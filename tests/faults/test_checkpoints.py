@@ -14,6 +14,7 @@ from fault_files import DATASET_NAME, Command, write_dataset
 from model_folder import make_model_folder
 from vmamba_files import SMALL, Payload, vmamba_classifier
 
+from own_environment import own_environment
 from swin_umamba.errors import CheckpointError
 from swin_umamba.models.registry import create_model
 from swin_umamba.weights.checkpoint import load_checkpoint
@@ -46,9 +47,7 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     root = tmp_path_factory.mktemp("planned")
     write_dataset(root)
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
-            monkeypatch.setenv(name, "unset")
+    with own_environment():
         plan(find_dataset(DATASET_NAME, root), workers=1)
     return root
 

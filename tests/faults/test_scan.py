@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -27,16 +27,6 @@ OPTIONS = list(itertools.product([True, False], repeat=4))
 def skip_without(backend: str) -> None:
     if not backend_status(backend).available:
         pytest.skip(backend_status(backend).reason)
-
-
-@pytest.fixture
-def nan_in_fresh_memory() -> Iterator[None]:
-    """Let every uninitialised tensor hold NaN, so that a value that is never written shows."""
-    assert torch.utils.deterministic.fill_uninitialized_memory
-    torch.use_deterministic_algorithms(True)
-    assert torch.empty(8).isnan().all()
-    yield
-    torch.use_deterministic_algorithms(False)
 
 
 def all_of(scan: Callable[..., Any], inputs: dict[str, Tensor]) -> list[Tensor]:

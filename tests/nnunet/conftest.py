@@ -9,7 +9,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 from planned_data import (
-    own_environment,
     planned_dataset,
     planned_folder,
     raw_dataset,
@@ -17,4 +16,4 @@ from planned_data import (
     trained,
 )
 
-__all__ = ["own_environment", "planned_dataset", "planned_folder", "raw_dataset", "tiny_trainers", "trained"]
+__all__ = ["planned_dataset", "planned_folder", "raw_dataset", "tiny_trainers", "trained"]

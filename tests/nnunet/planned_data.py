@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image as PILImage
 
+from own_environment import own_environment
 from swin_umamba.nnunet.environment import Dataset, Folders
 
 DATASET_NAME = "Dataset901_Squares"
@@ -42,14 +43,6 @@ def write_dataset(raw: Path, name: str = DATASET_NAME, num_cases: int = NUM_CASE
     return folder
 
 
-@pytest.fixture(autouse=True)
-def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put back whatever a test tells nnU-Net through the environment."""
-    for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
-        monkeypatch.setenv(name, "unset")
-        monkeypatch.delenv(name)
-
-
 @pytest.fixture
 def raw_dataset(tmp_path: Path) -> Dataset:
     """A raw data set that a test may spoil."""
@@ -66,9 +59,7 @@ def planned_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("planned")
     folders = Folders.below(root)
     write_dataset(folders.raw)
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
-            monkeypatch.setenv(name, "unset")
+    with own_environment():
         plan(Dataset(DATASET_NAME, folders), workers=1)
     return root
 
@@ -112,9 +103,7 @@ def trained(planned_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> d
     shutil.copytree(planned.preprocessed, own.preprocessed)
     dataset = Dataset(DATASET_NAME, Folders(planned.raw, own.preprocessed, own.results))
     folders = {}
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
-            monkeypatch.setenv(name, "unset")
+    with own_environment() as monkeypatch:
         _shrink_trainers(monkeypatch)
         for name in (PLAIN, DAGGER):
             result = train(dataset, trainer=name, pretrained="none", **SHORT)

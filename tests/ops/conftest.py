@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 from swin_umamba.ops import backend
 
@@ -18,16 +17,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 @pytest.fixture(autouse=True)
 def _no_backend_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(backend.ENVIRONMENT_VARIABLE, raising=False)
-
-
-@pytest.fixture
-def nan_in_fresh_memory() -> Iterator[None]:
-    """Let every uninitialised tensor hold NaN, so that a value that is never written shows."""
-    assert torch.utils.deterministic.fill_uninitialized_memory
-    torch.use_deterministic_algorithms(True)
-    assert torch.empty(8).isnan().all()
-    yield
-    torch.use_deterministic_algorithms(False)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from equal_states import assert_equal_states
 from swin_umamba.errors import CheckpointError, DataError, TrainingError, UsageError
 from swin_umamba.models.registry import create_model
 from swin_umamba.pretraining.classifier import VMambaClassifier, public_state_dict
@@ -21,22 +22,6 @@ from swin_umamba.pretraining.run import PretrainingRun
 from swin_umamba.pretraining.train import BACKBONE, CHECKPOINT, STATE, pretrain
 from swin_umamba.weights.checkpoint import load_checkpoint, save_checkpoint
 from swin_umamba.weights.convert import load_imagenet_weights
-
-
-def assert_equal_states(one: Any, other: Any, where: str = "") -> None:
-    assert type(one) is type(other), where
-    if isinstance(one, dict):
-        assert one.keys() == other.keys(), where
-        for key in one:
-            assert_equal_states(one[key], other[key], f"{where}/{key}")
-    elif isinstance(one, list | tuple):
-        assert len(one) == len(other), where
-        for number, pair in enumerate(zip(one, other, strict=True)):
-            assert_equal_states(*pair, f"{where}/{number}")
-    elif isinstance(one, torch.Tensor):
-        assert torch.equal(one, other), where
-    else:
-        assert one == other, where
 
 
 def test_it_learns_textures(textures: Path, tmp_path: Path, recipe: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,39 +11,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tifffile
-from PIL import Image as PillowImage
+
+# Test folders are not on the import path; the helpers beside this file are imported by name.
+sys.path.insert(0, str(Path(__file__).parent))
+
+from cell_challenge import write_cell_challenge
 
 from swin_umamba.data.image_io import read_image, write_labels
 from swin_umamba.nnunet.environment import Dataset
 
-SIZE = 64
-
-
-@pytest.fixture(autouse=True)
-def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put back what a run tells nnU-Net through the environment."""
-    for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
-        monkeypatch.setenv(name, "unset")
-        monkeypatch.delenv(name)
-
 
 @pytest.fixture
 def challenge(tmp_path: Path) -> Path:
-    """Four training and two tuning images with a grid of cells."""
+    """The cell challenge as it is downloaded."""
     source = tmp_path / "NeurIPS22-CellSeg"
-    instances = np.zeros((SIZE, SIZE), np.uint16)
-    for number, (y, x) in enumerate([(8, 8), (8, 36), (36, 8), (36, 36)], start=1):
-        instances[y : y + 20, x : x + 20] = number
-    random = np.random.default_rng(0)
-    for part, count in (("Training-labeled", 4), ("Tuning", 2)):
-        for name in ("images", "labels"):
-            (source / part / name).mkdir(parents=True)
-        for number in range(1, count + 1):
-            image = random.integers(0, 60, (SIZE, SIZE, 3)) + 150 * (instances > 0)[..., None]
-            path = source / part / "images" / f"cell_{number:05d}.png"
-            PillowImage.fromarray(image.astype(np.uint8)).save(path)
-            tifffile.imwrite(source / part / "labels" / f"{path.stem}_label.tiff", instances)
+    write_cell_challenge(source)
     return source
 
 
