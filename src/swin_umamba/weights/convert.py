@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -226,30 +226,24 @@ def convert_imagenet_weights(
             unknown.append(f"{key} {tuple(tensor.shape)}, expected {tuple(target[target_name].shape)}")
         else:
             converted[target_name] = tensor
-    if unknown:
-        raise CheckpointError(
-            f"{len(unknown)} tensors of the file do not fit the encoder: {_list(unknown)}",
-            where=path,
-            cure=_GET_THE_RIGHT_FILE,
-        )
+    _refuse(unknown, "{} tensors of the file do not fit the encoder", path)
     needed = [name for name in target if name.startswith(ENCODER) and name not in seen]
     if ours and PROJECTION not in renamed:  # made for a network that starts with a new patch embedding
         needed = [name for name in needed if not name.startswith(ENCODER + PATCH_EMBED)]
-    if needed:
-        raise CheckpointError(
-            f"the file lacks {len(needed)} tensors of the encoder: {_list(needed)}",
-            where=path,
-            cure=_GET_THE_RIGHT_FILE,
-        )
-    if spoilt := [name for name, value in converted.items() if not torch.isfinite(value).all()]:
-        raise CheckpointError(
-            f"{len(spoilt)} tensors hold NaN or infinity: {_list(spoilt)}",
-            where=path,
-            cure=_GET_THE_RIGHT_FILE,
-        )
+    _refuse(needed, "the file lacks {} tensors of the encoder", path)
+    spoilt = [name for name, value in converted.items() if not torch.isfinite(value).all()]
+    _refuse(spoilt, "{} tensors hold NaN or infinity", path)
     loaded = tuple(name for name in converted if name not in adapted)
     missing = tuple(name for name in target if name not in converted)
     return converted, LoadReport(loaded, adapted, skipped, missing)
+
+
+def _refuse(names: Sequence[str], problem: str, path: str | Path) -> None:
+    """Raise ``CheckpointError`` if any tensor has the problem, a sentence with a place for their number."""
+    if names:
+        raise CheckpointError(
+            f"{problem.format(len(names))}: {_list(names)}", where=path, cure=_GET_THE_RIGHT_FILE
+        )
 
 
 def is_newer_architecture(state_dict: Mapping[str, Any]) -> bool:
@@ -323,6 +317,6 @@ def _part(part: str, count: int) -> str:
     return f"{part} ({count} tensor{'s' if count > 1 else ''}): {why}"
 
 
-def _list(keys: list[str]) -> str:
+def _list(keys: Sequence[str]) -> str:
     shown = ", ".join(keys[:_SHOWN_KEYS])
     return shown if len(keys) <= _SHOWN_KEYS else f"{shown} and {len(keys) - _SHOWN_KEYS} more"
