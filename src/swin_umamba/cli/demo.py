@@ -17,6 +17,7 @@ from swin_umamba.files import write_json, write_text
 if TYPE_CHECKING:
     from swin_umamba.evaluation.results import Evaluation
     from swin_umamba.inference.predictor import Predictor
+    from swin_umamba.nnunet.environment import Dataset
 
 HELP = "make a small data set, train on it, predict, evaluate and show it (under 5 minutes on 2 cores)"
 
@@ -75,35 +76,22 @@ def run(args: argparse.Namespace) -> int:
     )
     steps.announce(2, "planning and preprocessing")
     from swin_umamba.nnunet.environment import find_dataset
-    from swin_umamba.nnunet.run import plan, train
+    from swin_umamba.nnunet.run import plan
 
     dataset = find_dataset(raw, output)
     plan(dataset, patch_size=(IMAGE_SIZE, IMAGE_SIZE), batch_size=BATCH_SIZE)
 
     steps.announce(3, f"training SwinUMambaD from scratch: {args.epochs} x {ITERATIONS_PER_EPOCH} iterations")
-    trained = train(
-        dataset,
-        trainer="nnUNetTrainerSwinUMambaDScratch",
-        fold="all",
-        skip_validation=True,
-        epochs=args.epochs,
-        iterations_per_epoch=ITERATIONS_PER_EPOCH,
-        validation_iterations=1,
-        learning_rate=LEARNING_RATE,
-        schedule="annealed",
-        seed=args.seed,
-        workers=0,
-        device=args.device,
-    )
+    model = _train(dataset, args)
     steps.announce(4, "predicting the test images")
     from swin_umamba.inference.predictor import Predictor
 
-    predictor = Predictor.from_folder(trained.fold_folder.parent, device=args.device)
+    predictor = Predictor.from_folder(model, device=args.device)
     _predict(predictor, raw / "imagesTs", output / "predictions")
 
     steps.announce(5, "evaluating, drawing the sheet and writing the report")
     evaluation = _evaluate(raw, output)
-    _report(trained.fold_folder.parent, raw, output)
+    _report(model, raw, output)
     dice = evaluation.mean("dice")
     steps.announce(5, "done")
     result = {
@@ -112,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
         "sheet": str(output / SHEET),
         "report": str(output / REPORT),
         "metrics": str(output / METRICS),
-        "model": str(trained.fold_folder.parent),
+        "model": str(model),
     }
     if args.json:
         print(json.dumps(result, indent=2))
@@ -136,6 +124,27 @@ def _fresh_folder(output: Path) -> Path:
         shutil.rmtree(output)
     write_json(output / MARKER, {"note": "swin-umamba demo replaces this folder when it runs again"})
     return output
+
+
+def _train(dataset: Dataset, args: argparse.Namespace) -> Path:
+    """Train on all cases, and return the model folder."""
+    from swin_umamba.nnunet.run import train
+
+    result = train(
+        dataset,
+        trainer="nnUNetTrainerSwinUMambaDScratch",
+        fold="all",
+        skip_validation=True,
+        epochs=args.epochs,
+        iterations_per_epoch=ITERATIONS_PER_EPOCH,
+        validation_iterations=1,
+        learning_rate=LEARNING_RATE,
+        schedule="annealed",
+        seed=args.seed,
+        workers=0,
+        device=args.device,
+    )
+    return result.fold_folder.parent
 
 
 def _predict(predictor: Predictor, images: Path, predictions: Path) -> None:
