@@ -80,7 +80,7 @@ def test_one_short_demo_makes_all_files(
     with PillowImage.open(result["sheet"]) as sheet:
         assert sheet.width > 3 * 64
         assert len(np.unique(np.asarray(sheet.convert("L")))) > 10
-    predictions = sorted((output / "predictions").iterdir())
+    predictions = sorted((output / "predictions").glob("*.png"))
     assert [path.name for path in predictions] == sorted(f"{name}.png" for name in metrics["cases"])
     assert PillowImage.open(predictions[0]).size == (64, 64)
     model = Path(result["model"])

@@ -110,4 +110,4 @@ def test_a_real_run_that_is_killed_and_goes_on(tmp_path: Path) -> None:
     folder = tmp_path / "run" / SCRATCH
     assert (folder / "report.md").read_text().startswith(f"# microscopy: {SCRATCH}")
     predictions = Path(report["files"]["predictions"])
-    assert sorted(path.name for path in predictions.iterdir()) == ["cell_00001.png", "cell_00002.png"]
+    assert sorted(path.name for path in predictions.glob("*.png")) == ["cell_00001.png", "cell_00002.png"]

@@ -121,7 +121,7 @@ def test_rows_01_to_03_in_prediction(tmp_path: Path, command: Command, damage, m
     assert done.code == 1
     assert re.search(f"case b: .*({message})", done.err)
     assert str(images / "b_0000.nii.gz") in done.err
-    assert set(files_below(tmp_path / "out")) == {"a.nii.gz", "c.nii.gz"}
+    assert set(files_below(tmp_path / "out")) == {"a.nii.gz", "c.nii.gz", "predictions.jsonl"}
 
 
 def test_row_03_zero_if_asked_for(tmp_path: Path, command: Command) -> None:
