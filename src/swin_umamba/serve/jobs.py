@@ -1,0 +1,249 @@
+"""One queue of images and one thread that segments them, one after the other."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Generic, Literal, TypeVar
+
+from swin_umamba.errors import SwinUMambaError
+from swin_umamba.serve.limits import Limits
+from swin_umamba.serve.problems import Busy, UnknownJob, unexpected, with_client_names
+from swin_umamba.serve.storage import PrivateFolder
+from swin_umamba.serve.upload import Upload
+
+logger = logging.getLogger(__name__)
+
+State = Literal["queued", "running", "done", "failed"]
+Outcome = TypeVar("Outcome")
+# A prediction ends after its current batch of tiles; who ends the server does not wait longer than this.
+SECONDS_TO_STOP = 10.0
+SECONDS_BETWEEN_CLEANINGS = 1.0
+
+
+class Cancelled(Exception):
+    """The job was removed while it ran."""
+
+
+@dataclass(eq=False)
+class Job(Generic[Outcome]):
+    """One image on its way.
+
+    Attributes
+    ----------
+    upload
+        Its files; they are deleted when the job has run.
+    id
+        What the client knows it by; nobody can guess it.
+    state
+        ``queued``, ``running``, ``done`` or ``failed``.
+    progress
+        Part of the network's work that is done, 0 to 1.
+    outcome
+        What the work returned, if it is done.
+    error
+        Why it failed, with the client's file names.
+    finished
+        Gets its result (None) when the job is done, has failed, or is removed.
+    """
+
+    upload: Upload
+    id: str = field(default_factory=lambda: secrets.token_urlsafe(24))
+    state: State = "queued"
+    progress: float = 0.0
+    outcome: Outcome | None = None
+    error: SwinUMambaError | None = None
+    finished: Future[None] = field(default_factory=Future)
+    removed: bool = False
+    used: float = 0.0
+
+
+Work = Callable[[Upload, Callable[[float], None]], Outcome]
+
+
+class JobQueue(Generic[Outcome]):
+    """Runs jobs in the order in which they came, in a thread of its own while the block lasts.
+
+    Parameters
+    ----------
+    work
+        What is done with an upload. It calls its second argument with the progress, 0 to 1, and lets through
+        what that raises. It may leave files in the folder of the upload.
+    storage
+        Where the uploads lie.
+    limits
+        Of the number of jobs and of the time that they are kept.
+    clock
+        Seconds, as ``time.monotonic``.
+    """
+
+    def __init__(
+        self,
+        work: Work[Outcome],
+        storage: PrivateFolder,
+        limits: Limits,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._work = work
+        self._storage = storage
+        self._limits = limits
+        self._clock = clock
+        self._jobs: dict[str, Job[Outcome]] = {}
+        self._changed = threading.Condition()
+        self._stopping = threading.Event()
+        self._threads = [
+            threading.Thread(target=target, name=target.__name__, daemon=True)
+            for target in (self._run_jobs, self._clean)
+        ]
+
+    def __enter__(self) -> JobQueue[Outcome]:
+        """Start to work."""
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Cancel and remove all jobs, and wait for the work to stop."""
+        self.stop()
+        for thread in self._threads:
+            thread.join(SECONDS_TO_STOP)
+        for job in list(self._jobs.values()):
+            self._storage.remove(job.upload.folder)
+
+    def stop(self) -> None:
+        """Cancel all jobs and take no more; returns at once, and may be called from a signal's handler."""
+        with self._changed:  # a lock that one thread can take twice, as a signal's handler may
+            self._stopping.set()
+            for job in self._jobs.values():
+                job.removed = True
+                _finish(job)
+            self._changed.notify_all()
+
+    def check_place(self) -> None:
+        """Raise ``Busy`` if no job can be added now."""
+        with self._changed:
+            waiting = sum(job.state in ("queued", "running") for job in self._jobs.values())
+        if self._stopping.is_set():
+            raise Busy("the server is about to end")
+        if waiting >= self._limits.queue:
+            raise Busy(
+                f"{waiting} images are waiting already, and the server takes no more",
+                cure="try again in a moment",
+            )
+
+    def add(self, upload: Upload) -> Job[Outcome]:
+        """Put an upload into the queue; it is deleted if there is no place."""
+        job: Job[Outcome] = Job(upload, used=self._clock())
+        try:
+            with self._changed:
+                self.check_place()
+                self._jobs[job.id] = job
+                self._changed.notify_all()
+        except Busy:
+            self._storage.remove(upload.folder)
+            raise
+        return job
+
+    def get(self, job_id: str) -> Job[Outcome]:
+        """Return a job, which is kept for longer by that."""
+        job = self._jobs.get(job_id)
+        if job is None or job.removed:
+            raise UnknownJob
+        job.used = self._clock()
+        return job
+
+    def position(self, job: Job[Outcome]) -> int:
+        """Return how many jobs are before this one; 0 for one that is next or no longer waits."""
+        with self._changed:
+            queued = [each for each in self._jobs.values() if each.state == "queued"]
+        return queued.index(job) if job in queued else 0
+
+    def remove(self, job_id: str) -> None:
+        """Delete a job and all that belongs to it; one that runs ends after its current batch of tiles."""
+        with self._changed:
+            job = self.get(job_id)
+            job.removed = True
+            if job.state != "running":  # else the thread that runs it removes it, when nothing uses its files
+                self._forget(job)
+        _finish(job)
+
+    def expire(self) -> None:
+        """Remove finished jobs that nobody has asked for in a while, and those above the number kept."""
+        with self._changed:
+            done = [job for job in self._jobs.values() if job.state in ("done", "failed")]
+            done.sort(key=lambda job: job.used)
+            oldest = self._clock() - self._limits.idle_seconds
+            surplus = max(0, len(done) - self._limits.kept)
+            for number, job in enumerate(done):
+                if number < surplus or job.used < oldest:
+                    job.removed = True
+                    self._forget(job)
+
+    def _forget(self, job: Job[Outcome]) -> None:
+        self._jobs.pop(job.id, None)
+        self._storage.remove(job.upload.folder)
+
+    def _clean(self) -> None:
+        while not self._stopping.wait(SECONDS_BETWEEN_CLEANINGS):
+            self.expire()
+
+    def _next(self) -> Job[Outcome] | None:
+        """Wait for the next job and mark it as running; None when the server ends."""
+        with self._changed:
+            while not self._stopping.is_set():
+                job = next((job for job in self._jobs.values() if job.state == "queued"), None)
+                if job is not None:
+                    job.state = "running"
+                    return job
+                self._changed.wait()
+        return None
+
+    def _run_jobs(self) -> None:
+        while (job := self._next()) is not None:
+            self._run(job)
+
+    def _run(self, job: Job[Outcome]) -> None:
+        def report(part: float) -> None:
+            if job.removed:
+                raise Cancelled
+            job.progress = part
+
+        upload, error = job.upload, None
+        try:
+            report(0.0)
+            job.outcome = self._work(upload, report)
+        except Cancelled:
+            pass
+        except SwinUMambaError as failure:
+            error = with_client_names(failure, upload.files, upload.names, self._storage.path)
+        except Exception as failure:
+            # Only its kind: the text of an error can hold what was in the image.
+            logger.error("an image failed with %s (--debug shows where)", type(failure).__name__)
+            logger.debug("job", exc_info=True)
+            error = unexpected(failure)
+        for file in upload.files:
+            file.unlink(missing_ok=True)
+        self._storage.release(upload.folder)
+        with self._changed:
+            job.error = error
+            job.used = self._clock()
+            job.state = "done" if error is None else "failed"
+            if job.removed:
+                self._forget(job)
+        self.expire()
+        _finish(job)
+
+
+def _finish(job: Job[Outcome]) -> None:
+    """Wake who waits for the job."""
+    with suppress(InvalidStateError):  # somebody else was first
+        job.finished.set_result(None)

@@ -1,0 +1,43 @@
+"""What a server takes and keeps at most."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MIB = 2**20
+# What a multipart body holds besides its files: boundaries, and names of a few kilobytes.
+FORM_OVERHEAD = 2**16
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a server takes and keeps at most.
+
+    Attributes
+    ----------
+    upload_bytes
+        Of all files of one request together.
+    voxels
+        Values of one image, all channels together.
+    queue
+        Jobs that wait or run.
+    kept
+        Finished jobs; the one that nobody has asked for longest makes place.
+    idle_seconds
+        After so long without a request for it, a finished job is deleted.
+    silence_seconds
+        After so long without a byte, an upload is given up.
+    slowest_upload
+        Bytes per second: a slower upload is given up, once ``silence_seconds`` have passed.
+    uploads_at_once
+        Uploads of full size that may lie on the disk together, those of waiting jobs included.
+    """
+
+    upload_bytes: int = 256 * MIB
+    voxels: int = 2**27
+    queue: int = 8
+    kept: int = 16
+    idle_seconds: float = 1800.0
+    silence_seconds: float = 20.0
+    slowest_upload: float = 16 * 1024
+    uploads_at_once: int = 4

@@ -1,0 +1,123 @@
+"""Errors as a client sees them: a status, what is wrong, where, and the cure; never a path of this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from swin_umamba.errors import DataError, SwinUMambaError, UsageError, printable
+
+RETRY_SECONDS = 5
+
+
+class RequestError(SwinUMambaError):
+    """A request that is refused. Each subclass has its HTTP status."""
+
+    status = 400
+
+
+class MalformedRequest(RequestError):
+    """The request is not what it says, or not what the API describes."""
+
+    status = 400
+
+
+class ForeignRequest(RequestError):
+    """Another site's page has sent the request."""
+
+    status = 403
+
+
+class UnknownJob(RequestError):
+    """There is no such job, or no longer."""
+
+    status = 404
+
+    def __init__(self) -> None:
+        super().__init__(
+            "there is no such image here (any more)",
+            cure="upload it again: images and results are deleted when the page is left or after some time",
+        )
+
+
+class SlowRequest(RequestError):
+    """The upload does not go on, or too slowly."""
+
+    status = 408
+
+
+class UnfinishedJob(RequestError):
+    """The result is not there yet, or never will be."""
+
+    status = 409
+
+
+class TooLarge(RequestError):
+    """The upload is larger than the server takes."""
+
+    status = 413
+
+
+class ForeignHost(RequestError):
+    """The request was sent to a name that this server does not have."""
+
+    status = 421
+
+
+class Busy(RequestError):
+    """The server has as much to do as it takes on; the client may try again."""
+
+    status = 503
+
+
+def status_of(error: SwinUMambaError) -> int:
+    """Return the HTTP status for an error: of the 400s what a client can cure, 500 what the server must."""
+    if isinstance(error, RequestError):
+        return error.status
+    return 422 if isinstance(error, DataError) else 400 if isinstance(error, UsageError) else 500
+
+
+def headers_of(error: SwinUMambaError) -> dict[str, str]:
+    """Return the HTTP headers that belong to an error."""
+    return {"Retry-After": str(RETRY_SECONDS)} if isinstance(error, Busy) else {}
+
+
+def unexpected(error: Exception) -> SwinUMambaError:
+    """Return what a client may know of an error that nobody foresaw: nothing of its text."""
+    return error if isinstance(error, SwinUMambaError) else SwinUMambaError(
+        "something went wrong on the server", cure="try again; if it stays, look at the server's messages"
+    )
+
+
+def with_client_names(
+    error: SwinUMambaError, files: Sequence[Path], names: Sequence[str], private: Path
+) -> SwinUMambaError:
+    """Return the error of a job with the client's file names in place of the server's paths.
+
+    Parameters
+    ----------
+    error
+        What reading or predicting has raised.
+    files, names
+        Where the uploaded files lie, and what the client calls them.
+    private
+        The folder that nobody outside must see. Texts that still name it, or any place that is none of the
+        files, are left out.
+    """
+    own = {str(file): name for file, name in zip(files, names, strict=True)}
+    where = None if error.where is None else _renamed(error.where, own)
+    if where == error.where or (where is not None and str(private) in where):
+        where = None
+    what, cure = _renamed(error.what, own), _renamed(error.cure or "", own)
+    hidden = "the server's file"
+    return type(error)(
+        printable(what).replace(str(private), hidden),
+        where=where,
+        cure=cure.replace(str(private), hidden) or None,
+    )
+
+
+def _renamed(text: str, own: Mapping[str, str]) -> str:
+    for path, name in own.items():
+        text = text.replace(path, name)
+    return text

@@ -1,0 +1,206 @@
+"""What is done with one upload: read, check, predict, and leave what the page and the download need."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from swin_umamba.data.image_io import Image, image_stem, image_suffix, read_case, write_labels
+from swin_umamba.errors import DataError
+from swin_umamba.inference.cases import CHANNEL_NUMBER, Case, output_paths
+from swin_umamba.inference.inputs import wrong_channels
+from swin_umamba.report.overlay import contrast_window, is_colour, to_rgb
+from swin_umamba.report.preview import informative_slice
+from swin_umamba.serve.classes import ClassShare, class_shares, shown_classes
+from swin_umamba.serve.upload import Upload
+
+if TYPE_CHECKING:
+    from swin_umamba.inference.predictor import Prediction, Predictor
+
+logger = logging.getLogger(__name__)
+
+RESULT, LABELS, UNCERTAINTY = "result", "labels.npy", "uncertainty.npy"
+LONGEST_STEM = 60
+# The contrast of a large volume is taken from about so many of its voxels.
+VOXELS_FOR_CONTRAST = 2**22
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What a prediction says of itself, see ``Prediction.confidence``."""
+
+    dice: float | None
+    class_dice: dict[str, float | None]
+    calibrated: bool
+
+
+@dataclass(frozen=True)
+class Result:
+    """A segmented image; its arrays lie in ``folder``.
+
+    Attributes
+    ----------
+    folder
+        Holds ``labels.npy`` (z, y, x), ``view_N.npy`` (z, y, x, 1 or 3; uint8) and, with a confidence,
+        ``uncertainty.npy`` (z, y, x; uint8, 255 for the most uncertain).
+    labels_file
+        The label map in the format that ``predict`` would write.
+    download_name
+        What a download of it is called: safe on every system.
+    shape, spacing
+        Of the image, (y, x) or (z, y, x); spacing in mm, None for formats without one.
+    views
+        What can be shown under the labels: the colours, or each channel.
+    shares
+        How much each class takes, in the order of ``shown_classes``.
+    start
+        The slice that shows most.
+    seconds
+        That the prediction took.
+    quality
+        None without a confidence.
+    """
+
+    folder: Path
+    labels_file: Path
+    download_name: str
+    shape: tuple[int, ...]
+    spacing: tuple[float, ...] | None
+    views: tuple[str, ...]
+    shares: tuple[ClassShare, ...]
+    start: int
+    seconds: float
+    quality: Quality | None
+
+    @property
+    def num_slices(self) -> int:
+        """How many slices there are; 1 for a picture."""
+        return self.shape[0] if len(self.shape) == 3 else 1
+
+
+class Segmenter:
+    """Segments uploads with one model.
+
+    Parameters
+    ----------
+    predictor
+        The model.
+    max_voxels
+        Larger images are refused before the network runs.
+    confidence
+        Estimate quality and uncertainty, too.
+    """
+
+    def __init__(self, predictor: Predictor, *, max_voxels: int, confidence: bool) -> None:
+        self.predictor = predictor
+        self.classes = shown_classes(predictor)
+        self.confidence = confidence
+        self._max_voxels = max_voxels
+
+    def __call__(self, upload: Upload, on_progress: Callable[[float], None]) -> Result:
+        """Segment an upload.
+
+        Raises
+        ------
+        DataError
+            The image is damaged, too large, or not one that the model can take.
+        """
+        start = time.perf_counter()
+        image = self._read(upload)
+        on_progress(0.0)  # an upload that was cancelled meanwhile ends here
+        prediction = self._predict(image, on_progress)
+        on_progress(1.0)
+        folder = upload.folder / RESULT
+        folder.mkdir()
+        ending = str(self.predictor.model.dataset_json.get("file_ending", ""))
+        (labels_file,) = output_paths([Case("labels", upload.files)], folder, ending)
+        write_labels(labels_file, prediction.labels, like=image)
+        views = self._save_views(folder, image)
+        labels = _as_slices(prediction.labels)
+        np.save(folder / LABELS, labels)
+        quality = _save_confidence(folder, prediction)
+        return Result(
+            folder=folder,
+            labels_file=labels_file,
+            download_name=download_name(upload.names[0], image_suffix(labels_file)),
+            shape=image.spatial_shape,
+            spacing=None if image.header is None else image.spacing,
+            views=views,
+            shares=class_shares(prediction.labels, self.classes, image),
+            start=informative_slice(image.data if image.data.ndim == 4 else image.data[:, None], labels),
+            seconds=time.perf_counter() - start,
+            quality=quality,
+        )
+
+    def _read(self, upload: Upload) -> Image:
+        channels = self.predictor.channel_names
+        if len(upload.files) not in (1, len(channels)):
+            raise wrong_channels(len(upload.files), channels, upload.files[0])
+        image = read_case(upload.files, max_voxels=self._max_voxels)
+        if image.num_channels != len(channels):
+            raise wrong_channels(image.num_channels, channels, image.path)
+        if image.data.size > self._max_voxels:
+            raise DataError(
+                f"the image has {image.data.size} voxels in all its channels; the limit is {self._max_voxels}",
+                where=image.path,
+                cure="crop the image, or start the server with a larger --max-voxels",
+            )
+        return image
+
+    def _predict(self, image: Image, on_progress: Callable[[float], None]) -> Prediction:
+        # The array gives the same labels as the file, which is not read a second time.
+        options: dict[str, Any] = {"confidence": True} if self.confidence else {}
+        try:
+            return self.predictor.predict(
+                image.data, spacing=image.spacing, on_progress=on_progress, **options
+            )
+        except MemoryError as error:
+            raise DataError(
+                "the image does not fit into the server's memory", where=image.path, cure="crop it"
+            ) from error
+
+    def _save_views(self, folder: Path, image: Image) -> tuple[str, ...]:
+        """Write each view of the image as uint8; return their names."""
+        data = image.data if image.data.ndim == 4 else image.data[:, None]
+        if is_colour(image.data):
+            np.save(folder / "view_0.npy", data.transpose(1, 2, 3, 0))
+            return ("colours",)
+        for number, channel in enumerate(data):
+            step = 1 + channel.size // VOXELS_FOR_CONTRAST
+            window = contrast_window(channel.reshape(-1)[::step])
+            # One window for all slices, so that they can be compared; slice by slice, as memory is short.
+            view = np.stack([to_rgb(each[None], window)[..., :1] for each in channel])
+            np.save(folder / f"view_{number}.npy", view)
+        return tuple(self.predictor.channel_names)
+
+
+def download_name(client_name: str, suffix: str) -> str:
+    """Return ``NAME_labels.SUFFIX`` with only letters, digits, dots, dashes and underscores in it."""
+    stem = image_stem(client_name)
+    match = CHANNEL_NUMBER.fullmatch(stem)
+    stem = stem if match is None else match["case"]
+    return f"{re.sub(r'[^\w.-]+', '_', stem).strip('._')[:LONGEST_STEM] or 'image'}_labels{suffix}"
+
+
+def _as_slices(array: np.ndarray) -> np.ndarray:
+    return array[None] if array.ndim == 2 else array
+
+
+def _save_confidence(folder: Path, prediction: Prediction) -> Quality | None:
+    confidence = getattr(prediction, "confidence", None)
+    if confidence is None:
+        return None
+    uncertainty = np.round(255 * np.clip(_as_slices(confidence.entropy), 0, 1)).astype(np.uint8)
+    np.save(folder / UNCERTAINTY, uncertainty)
+    return Quality(
+        dice=confidence.quality,
+        class_dice=dict(confidence.class_quality),
+        calibrated=confidence.temperature != 1.0,
+    )

@@ -1,0 +1,131 @@
+"""One slice of a result as the page shows it: a picture, and each class as paths over it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image as PillowImage
+
+from swin_umamba.report.layers import data_uri, fill_path, outline_path
+from swin_umamba.serve.classes import ShownClass
+from swin_umamba.serve.segment import LABELS, UNCERTAINTY, Result
+
+LONGEST_SIDE = 1024
+SHORTEST_LONG_SIDE = 64
+# Of all paths of a slice: ragged labels are shown scaled down until they fit.
+MAX_PATH_CHARACTERS = 2**21
+# From certain to uncertain: dark violet over red to yellow, told apart without colour by their lightness.
+_HEAT = np.array([(30, 0, 90), (200, 60, 90), (250, 240, 60)], np.float64)
+_HEAT_OPACITY = 0.9
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A class of a slice; both paths are in pixels of the picture."""
+
+    value: int
+    fill: str
+    outline: str
+
+
+@dataclass(frozen=True)
+class SlicePicture:
+    """What is shown of a slice.
+
+    Attributes
+    ----------
+    width, height
+        Of the picture, in its pixels: those of the slice, or fewer.
+    picture
+        Data URI, without labels.
+    layers
+        One for each class in the slice.
+    uncertainty
+        Data URI of a picture to lay over the other, transparent where the labels are certain; or None.
+    """
+
+    width: int
+    height: int
+    picture: str
+    layers: tuple[Layer, ...]
+    uncertainty: str | None
+
+
+def slice_picture(result: Result, classes: Sequence[ShownClass], index: int, view: int) -> SlicePicture:
+    """Draw a slice.
+
+    Parameters
+    ----------
+    result
+        Its arrays are read from its folder, this slice of them only.
+    classes
+        Of the model.
+    index, view
+        Which slice and which of ``result.views``; both exist.
+
+    Raises
+    ------
+    FileNotFoundError
+        The result is being deleted.
+    """
+    image = _slice(result, f"view_{view}.npy", index)
+    labels = _slice(result, LABELS, index).astype(np.int32)
+    uncertainty = None if result.quality is None else _slice(result, UNCERTAINTY, index)
+    longest = LONGEST_SIDE
+    while True:
+        size = _shown_size(labels.shape, longest)
+        shown = _resized(labels, size, PillowImage.Resampling.NEAREST)
+        layers = _layers(shown, classes)
+        longest //= 2
+        characters = sum(len(layer.fill) + len(layer.outline) for layer in layers)
+        if characters <= MAX_PATH_CHARACTERS or longest < SHORTEST_LONG_SIDE:
+            break
+    picture = _resized(image[..., 0] if image.shape[-1] == 1 else image, size, PillowImage.Resampling.BOX)
+    if picture.ndim == 2:
+        picture = np.repeat(picture[..., None], 3, axis=2)
+    return SlicePicture(
+        width=size[0],
+        height=size[1],
+        picture=data_uri(picture),
+        layers=layers,
+        uncertainty=None
+        if uncertainty is None
+        else data_uri(heat(_resized(uncertainty, size, PillowImage.Resampling.BOX))),
+    )
+
+
+def heat(uncertainty: np.ndarray) -> np.ndarray:
+    """Return uncertainty (y, x; uint8) as colours with opacity, (y, x, 4) uint8."""
+    part = uncertainty / 255
+    stops = np.linspace(0, 1, len(_HEAT))
+    channels = [np.interp(part, stops, _HEAT[:, colour]) for colour in range(3)]
+    # The square root lets little uncertainty show, too.
+    channels.append(255 * _HEAT_OPACITY * np.sqrt(part))
+    return np.round(np.stack(channels, axis=-1)).astype(np.uint8)
+
+
+def _slice(result: Result, name: str, index: int) -> np.ndarray:
+    return np.array(np.load(result.folder / name, mmap_mode="r")[index])
+
+
+def _shown_size(shape: Sequence[int], longest: int) -> tuple[int, int]:
+    """Return width and height of the picture of a slice of ``shape`` (y, x): never enlarged."""
+    scale = min(1.0, longest / max(shape))
+    return max(1, round(shape[1] * scale)), max(1, round(shape[0] * scale))
+
+
+def _resized(array: np.ndarray, size: tuple[int, int], method: PillowImage.Resampling) -> np.ndarray:
+    if array.shape[1::-1] == size:
+        return array
+    return np.asarray(PillowImage.fromarray(array).resize(size, method))
+
+
+def _layers(labels: np.ndarray, classes: Sequence[ShownClass]) -> tuple[Layer, ...]:
+    layers = []
+    for each in classes:
+        mask = np.isin(labels, each.members)
+        if mask.any():
+            layers.append(Layer(each.value, fill_path(mask), outline_path(mask)))
+    return tuple(layers)

@@ -1,0 +1,72 @@
+"""The one folder that holds what clients have sent and what was made of it, for as long as it is needed."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+from pathlib import Path
+from types import TracebackType
+
+from swin_umamba.serve.problems import Busy
+
+PREFIX = "swin-umamba-serve-"
+
+
+class PrivateFolder:
+    """A temporary folder that only this user can read, and that is gone when the block ends.
+
+    Parameters
+    ----------
+    upload_bytes
+        What all uploads together may take; :meth:`reserve` refuses more.
+
+    Attributes
+    ----------
+    path
+        The folder.
+    """
+
+    def __init__(self, upload_bytes: int) -> None:
+        self._lock = threading.Lock()
+        self._free = upload_bytes
+        self._reserved: dict[Path, int] = {}
+        self.path = Path(tempfile.mkdtemp(prefix=PREFIX)).resolve()  # mode 0700
+
+    def __enter__(self) -> PrivateFolder:
+        """Return the folder."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Delete all of it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def new(self) -> Path:
+        """Return a new empty folder in it; its name says nothing."""
+        return Path(tempfile.mkdtemp(dir=self.path))
+
+    def reserve(self, folder: Path, size: int) -> None:
+        """Count ``size`` bytes of uploads for a folder of :meth:`new`.
+
+        Raises
+        ------
+        Busy
+            If all uploads together would be larger than allowed.
+        """
+        with self._lock:
+            if size > self._free:
+                raise Busy("other uploads take all the space that there is", cure="try again in a moment")
+            self._free -= size
+            self._reserved[folder] = self._reserved.get(folder, 0) + size
+
+    def release(self, folder: Path) -> None:
+        """Forget what was reserved: the uploads of the folder are deleted."""
+        with self._lock:
+            self._free += self._reserved.pop(folder, 0)
+
+    def remove(self, folder: Path) -> None:
+        """Delete a folder of :meth:`new`."""
+        shutil.rmtree(folder, ignore_errors=True)
+        self.release(folder)

@@ -1,0 +1,223 @@
+"""Uploads: a multipart body is written to files while it arrives, and refused as soon as it breaks a rule."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from python_multipart import MultipartParser
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import parse_options_header
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+
+from swin_umamba.data.image_io import image_suffix
+from swin_umamba.errors import DataError, printable
+from swin_umamba.serve.limits import FORM_OVERHEAD, MIB, Limits
+from swin_umamba.serve.problems import MalformedRequest, SlowRequest, TooLarge
+from swin_umamba.serve.storage import PrivateFolder
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
+
+FIELD = "file"
+LONGEST_NAME = 100
+_HEADER_BYTES = 8192
+_CURE = f"send multipart/form-data with one field {FIELD!r} for each file, as curl -F {FIELD}=@image.png does"
+
+
+@dataclass(frozen=True)
+class Upload:
+    """Files of one request.
+
+    Attributes
+    ----------
+    folder
+        Where they lie, and nothing else.
+    files
+        The files, named by their number and the ending of their format.
+    names
+        What the client calls them, safe to show; never used as a path.
+    """
+
+    folder: Path
+    files: tuple[Path, ...]
+    names: tuple[str, ...]
+
+
+async def receive(request: Request, storage: PrivateFolder, limits: Limits, max_files: int) -> Upload:
+    """Write the files of a request to a new folder.
+
+    Parameters
+    ----------
+    request
+        Its body has not been read yet.
+    storage
+        Where the folder is made. It is removed if the upload fails, for whatever reason.
+    limits
+        Of size and speed.
+    max_files
+        How many files a request may have.
+
+    Raises
+    ------
+    MalformedRequest
+        The body is not a form with 1 to ``max_files`` files, or ends too early.
+    DataError
+        The ending of a name is not that of an image format.
+    TooLarge, SlowRequest, Busy
+        A limit is exceeded; what is left of the body is not read.
+    """
+    _check_declared_size(request, limits)
+    folder = storage.new()
+    form = _Form(folder, max_files)
+    try:
+        parser = MultipartParser(_boundary(request), form.callbacks())
+        async for chunk in _chunks(request, limits):
+            storage.reserve(folder, len(chunk))
+            await run_in_threadpool(parser.write, chunk)
+        if not form.complete:
+            raise MalformedRequest("the upload ends too early", cure=_CURE)
+        if not form.files:
+            raise MalformedRequest("there is no file in the upload", cure=_CURE)
+    except FormParserError as error:
+        form.close()
+        storage.remove(folder)
+        raise MalformedRequest("the upload is not the form that it says it is", cure=_CURE) from error
+    except BaseException:  # the client has gone, or the server ends
+        form.close()
+        storage.remove(folder)
+        raise
+    return Upload(folder, tuple(form.files), tuple(form.names))
+
+
+def shown_name(name: str) -> str:
+    """Return a client's file name without folders and control characters, and not too long."""
+    name = printable(re.split(r"[/\\]", name)[-1]).replace("\n", " ").strip() or "image"
+    if len(name) <= LONGEST_NAME:
+        return name
+    return f"{name[: LONGEST_NAME - 21]}…{name[-20:]}"
+
+
+def _check_declared_size(request: Request, limits: Limits) -> None:
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared[:20]) > limits.upload_bytes + FORM_OVERHEAD:
+        raise _too_large(limits)
+
+
+def _too_large(limits: Limits) -> TooLarge:
+    return TooLarge(
+        f"the upload is larger than {limits.upload_bytes / MIB:g} MiB",
+        cure="crop the image or compress it (.nii.gz), or start the server with a larger --max-upload",
+    )
+
+
+def _boundary(request: Request) -> bytes:
+    kind, options = parse_options_header(request.headers.get("content-type"))
+    if kind != b"multipart/form-data" or not options.get(b"boundary"):
+        raise MalformedRequest("the request is no multipart form", cure=_CURE)
+    return options[b"boundary"]
+
+
+async def _chunks(request: Request, limits: Limits) -> AsyncIterator[bytes]:
+    """Yield the body, as long as it is small and fast enough."""
+    stream = request.stream()
+    start, received = time.monotonic(), 0
+    while True:
+        try:
+            chunk = await asyncio.wait_for(anext(stream), limits.silence_seconds)
+        except StopAsyncIteration:
+            return
+        except asyncio.TimeoutError as error:
+            raise SlowRequest("the upload does not go on", cure="send it again") from error
+        received += len(chunk)
+        if received > limits.upload_bytes + FORM_OVERHEAD:
+            raise _too_large(limits)
+        seconds = time.monotonic() - start
+        if seconds > limits.silence_seconds and received < seconds * limits.slowest_upload:
+            raise SlowRequest("the upload is too slow", cure="send it again over a faster connection")
+        yield chunk
+
+
+class _Form:
+    """The parts of a form, as the parser finds them; each is a file that is written at once."""
+
+    def __init__(self, folder: Path, max_files: int) -> None:
+        self.files: list[Path] = []
+        self.names: list[str] = []
+        self.complete = False
+        self._folder = folder
+        self._max_files = max_files
+        self._headers: dict[bytes, bytes] = {}
+        self._field, self._value = b"", b""
+        self._file: BinaryIO | None = None
+
+    def callbacks(self) -> MultipartCallbacks:
+        """Return what the parser calls."""
+        return {
+            "on_part_begin": self._headers.clear,
+            "on_header_field": self._add_to_field,
+            "on_header_value": self._add_to_value,
+            "on_header_end": self._end_header,
+            "on_headers_finished": self._open,
+            "on_part_data": self._write,
+            "on_part_end": self.close,
+            "on_end": self._end,
+        }
+
+    def close(self) -> None:
+        """Close the file that is being written, if there is one."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _add_to_field(self, data: bytes, start: int, end: int) -> None:
+        self._field += data[start:end]
+        self._check_header()
+
+    def _add_to_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+        self._check_header()
+
+    def _check_header(self) -> None:
+        stored = sum(len(value) for value in self._headers.values())
+        if len(self._field) + len(self._value) + stored > _HEADER_BYTES:
+            raise MalformedRequest("the name of a file is too long", cure="give it a shorter name")
+
+    def _end_header(self) -> None:
+        self._headers[self._field.lower()] = self._value
+        self._field, self._value = b"", b""
+
+    def _open(self) -> None:
+        _, options = parse_options_header(self._headers.get(b"content-disposition"))
+        if options.get(b"name") != FIELD.encode() or b"filename" not in options:
+            raise MalformedRequest("the form has a field that is not a file", cure=_CURE)
+        if not options[b"filename"]:
+            raise MalformedRequest("there is no file in the upload", cure=_CURE)
+        if len(self.files) == self._max_files:
+            raise MalformedRequest(
+                f"there are more than {self._max_files} files in the upload",
+                cure="send one image: one file, or as many files as the model has channels",
+            )
+        name = shown_name(options[b"filename"].decode("utf-8", "replace"))
+        try:
+            suffix = image_suffix(name)
+        except DataError as error:
+            raise DataError(error.what, where=name, cure=error.cure) from None
+        # Its number, and an ending out of a fixed list: nothing of the client's name gets into a path.
+        path = self._folder / f"{len(self.files)}{suffix}"
+        self._file = path.open("xb")
+        self.files.append(path)
+        self.names.append(name)
+
+    def _write(self, data: bytes, start: int, end: int) -> None:
+        assert self._file is not None
+        self._file.write(memoryview(data)[start:end])
+
+    def _end(self) -> None:
+        self.complete = True
