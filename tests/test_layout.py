@@ -34,6 +34,7 @@ FLOOR_OF = {
     "compare": 8,
     "napari": 8,
     "recipes": 8,
+    "serve": 8,
     "summary": 8,
     "cli": 9,
 }

@@ -25,6 +25,7 @@ VERBS = (
     "train",
     "calibrate",
     "predict",
+    "serve",
     "export",
     "evaluate",
     "models",

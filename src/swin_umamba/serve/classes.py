@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from swin_umamba.data.image_io import Image
-from swin_umamba.evaluation.classes import LabelClasses
 from swin_umamba.report.palette import class_colour
 from swin_umamba.report.svg import colour_text
 
@@ -51,13 +50,13 @@ class ClassShare:
 
 
 def shown_classes(predictor: Predictor) -> tuple[ShownClass, ...]:
-    """Return the foreground classes of a model, in its order."""
-    members = LabelClasses.from_mapping(predictor.labels, where=predictor.model.path).values
+    """Return the foreground classes of a model, in the order of its outputs."""
+    classes = predictor.plans.classes
     order = predictor.model.dataset_json.get("regions_class_order") if predictor.has_regions else None
-    values = [group[0] for group in members.values()] if order is None else [int(value) for value in order]
+    values = [members[0] for members in classes.values()] if order is None else [int(each) for each in order]
     return tuple(
-        ShownClass(name, value, tuple(group), colour_text(class_colour(value)))
-        for (name, group), value in zip(members.items(), values, strict=True)
+        ShownClass(name, value, members, colour_text(class_colour(value)))
+        for (name, members), value in zip(classes.items(), values, strict=True)
     )
 
 

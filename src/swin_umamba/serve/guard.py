@@ -1,9 +1,9 @@
 """Who may speak to the server, and the headers that every answer has.
 
-A page of any site can make a browser send requests to this machine. Three things keep it from doing harm: the
-name in ``Host`` must be one that this server has (a hostile name that was pointed here after its page had loaded
-has another), requests that the browser marks as another site's are refused, and no answer allows itself to be
-read, framed or kept elsewhere.
+A page of any site can make a browser send requests to this machine. Three things keep it from doing harm:
+the name in ``Host`` must be one that this server has (a hostile name that was pointed here after its page had
+loaded is another), requests that the browser marks as another site's are refused, and no answer allows itself
+to be read, framed or kept elsewhere.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Errors as a client sees them: a status, what is wrong, where, and the cure; never a path of this machine."""
+"""Errors as a client sees them: status, what is wrong, where, the cure; never a path of this machine."""
 
 from __future__ import annotations
 
@@ -84,8 +84,12 @@ def headers_of(error: SwinUMambaError) -> dict[str, str]:
 
 def unexpected(error: Exception) -> SwinUMambaError:
     """Return what a client may know of an error that nobody foresaw: nothing of its text."""
-    return error if isinstance(error, SwinUMambaError) else SwinUMambaError(
-        "something went wrong on the server", cure="try again; if it stays, look at the server's messages"
+    return (
+        error
+        if isinstance(error, SwinUMambaError)
+        else SwinUMambaError(
+            "something went wrong on the server", cure="try again; if it stays, look at the server's messages"
+        )
     )
 
 

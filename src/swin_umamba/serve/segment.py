@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,20 +23,20 @@ from swin_umamba.serve.upload import Upload
 if TYPE_CHECKING:
     from swin_umamba.inference.predictor import Prediction, Predictor
 
-logger = logging.getLogger(__name__)
 
 RESULT, LABELS, UNCERTAINTY = "result", "labels.npy", "uncertainty.npy"
 LONGEST_STEM = 60
+_UNSAFE = re.compile(r"[^\w.-]+")
 # The contrast of a large volume is taken from about so many of its voxels.
 VOXELS_FOR_CONTRAST = 2**22
 
 
 @dataclass(frozen=True)
 class Quality:
-    """What a prediction says of itself, see ``Prediction.confidence``."""
+    """What a prediction says of itself, see ``inference.confidence.Confidence``."""
 
-    dice: float | None
-    class_dice: dict[str, float | None]
+    mean: float | None
+    of_class: dict[str, float | None]
     calibrated: bool
 
 
@@ -148,7 +147,7 @@ class Segmenter:
             raise wrong_channels(image.num_channels, channels, image.path)
         if image.data.size > self._max_voxels:
             raise DataError(
-                f"the image has {image.data.size} voxels in all its channels; the limit is {self._max_voxels}",
+                f"the image has {image.data.size} voxels in all channels; the limit is {self._max_voxels}",
                 where=image.path,
                 cure="crop the image, or start the server with a larger --max-voxels",
             )
@@ -156,10 +155,9 @@ class Segmenter:
 
     def _predict(self, image: Image, on_progress: Callable[[float], None]) -> Prediction:
         # The array gives the same labels as the file, which is not read a second time.
-        options: dict[str, Any] = {"confidence": True} if self.confidence else {}
         try:
             return self.predictor.predict(
-                image.data, spacing=image.spacing, on_progress=on_progress, **options
+                image.data, spacing=image.spacing, confidence=self.confidence, on_progress=on_progress
             )
         except MemoryError as error:
             raise DataError(
@@ -185,8 +183,8 @@ def download_name(client_name: str, suffix: str) -> str:
     """Return ``NAME_labels.SUFFIX`` with only letters, digits, dots, dashes and underscores in it."""
     stem = image_stem(client_name)
     match = CHANNEL_NUMBER.fullmatch(stem)
-    stem = stem if match is None else match["case"]
-    return f"{re.sub(r'[^\w.-]+', '_', stem).strip('._')[:LONGEST_STEM] or 'image'}_labels{suffix}"
+    safe = _UNSAFE.sub("_", stem if match is None else match["case"]).strip("._")[:LONGEST_STEM]
+    return f"{safe or 'image'}_labels{suffix}"
 
 
 def _as_slices(array: np.ndarray) -> np.ndarray:
@@ -194,13 +192,9 @@ def _as_slices(array: np.ndarray) -> np.ndarray:
 
 
 def _save_confidence(folder: Path, prediction: Prediction) -> Quality | None:
-    confidence = getattr(prediction, "confidence", None)
+    confidence = prediction.confidence
     if confidence is None:
         return None
     uncertainty = np.round(255 * np.clip(_as_slices(confidence.entropy), 0, 1)).astype(np.uint8)
     np.save(folder / UNCERTAINTY, uncertainty)
-    return Quality(
-        dice=confidence.quality,
-        class_dice=dict(confidence.class_quality),
-        calibrated=confidence.temperature != 1.0,
-    )
+    return Quality(confidence.quality, dict(confidence.class_quality), confidence.calibrated)

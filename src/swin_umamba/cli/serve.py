@@ -1,0 +1,137 @@
+"""``swin-umamba serve``: a web page and an HTTP API that segment images with a trained model."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import webbrowser
+from pathlib import Path
+
+from swin_umamba.cli.predict import parse_folds
+from swin_umamba.errors import UsageError
+
+HELP = "a web page and HTTP API on this machine that segment images with a trained model"
+
+AFTER_INTERRUPT = "the server has ended; all uploads and results are deleted"
+
+MIB = 2**20
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this verb."""
+    parser.add_argument(
+        "-m",
+        "--model",
+        type=Path,
+        required=True,
+        help="model folder (TRAINER__PLANS__CONFIGURATION), fold folder, checkpoint file, or file of export",
+    )
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen at (default: %(default)s, this machine alone); there is no password",
+    )
+    parser.add_argument(
+        "--port", type=int, default=8000, help="port to listen at, 0 for a free one (default: %(default)s)"
+    )
+    parser.add_argument("--open", action="store_true", help="open the page in a browser")
+    parser.add_argument(
+        "--fold", nargs="+", metavar="N", help="folds to average (default: all that were trained)"
+    )
+    parser.add_argument(
+        "--checkpoint",
+        default="checkpoint_final.pth",
+        metavar="NAME",
+        help="file in each fold (default: %(default)s)",
+    )
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N or mps")
+    parser.add_argument(
+        "--no-mirroring", action="store_true", help="no mean over mirrored images: four times faster in 2D"
+    )
+    parser.add_argument(
+        "--precision",
+        default="float32",
+        choices=("float32", "bfloat16", "float16"),
+        help="of matrix products and convolutions (default: float32, the same numbers on every device)",
+    )
+    parser.add_argument(
+        "--confidence", action="store_true", help="show an estimate of the quality, and the uncertainty"
+    )
+    parser.add_argument(
+        "--max-upload",
+        type=_positive,
+        default=256,
+        metavar="MIB",
+        help="largest upload in MiB (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--max-voxels",
+        type=_positive,
+        default=2**27,
+        metavar="N",
+        help="largest image in voxels, all channels together (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--keep-minutes",
+        type=_positive,
+        default=30,
+        metavar="N",
+        help="delete results that nobody has asked for in so long (default: %(default)s)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Load the model, print the address, and serve until Ctrl-C or SIGTERM."""
+    check_installed()
+    folds = parse_folds(args.fold)
+    from swin_umamba.inference.predictor import Predictor
+    from swin_umamba.serve.limits import Limits
+    from swin_umamba.serve.server import address_of, open_socket, run_server
+    from swin_umamba.serve.service import Service
+
+    # Before the model is loaded: a port that is taken should not cost that time.
+    with open_socket(args.host, args.port) as listener:
+        predictor = Predictor.from_folder(
+            args.model,
+            folds=folds,
+            checkpoint=args.checkpoint,
+            device=args.device,
+            mirroring=not args.no_mirroring,
+            precision=args.precision,
+        )
+        limits = Limits(
+            upload_bytes=args.max_upload * MIB,
+            voxels=args.max_voxels,
+            idle_seconds=args.keep_minutes * 60,
+        )
+        with Service(predictor, limits, confidence=args.confidence) as service:
+            address = address_of(listener, args.host)
+            if args.json:
+                print(json.dumps({"address": address, "device": str(predictor.device)}), flush=True)
+            else:
+                print(f"serving at {address} on {predictor.device}; Ctrl-C ends it", flush=True)
+            if args.open:
+                webbrowser.open(address)
+            run_server(service, listener, args.host)
+    return 0
+
+
+def check_installed() -> None:
+    """Raise ``UsageError`` if the extra packages of this verb are missing."""
+    missing = [
+        name for name in ("fastapi", "uvicorn", "python_multipart") if importlib.util.find_spec(name) is None
+    ]
+    if missing:
+        raise UsageError(
+            f"the packages of the server are not installed: {', '.join(missing)}",
+            where="swin-umamba serve",
+            cure="pip install 'swin-umamba[serve]'",
+        )
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return number

@@ -1,0 +1,248 @@
+"""The routes of the server and what they answer."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+
+from swin_umamba import __version__
+from swin_umamba.errors import SwinUMambaError
+from swin_umamba.serve.guard import Guard, error_response
+from swin_umamba.serve.jobs import Job
+from swin_umamba.serve.page import page_html, page_policy
+from swin_umamba.serve.problems import Busy, MalformedRequest, UnfinishedJob, UnknownJob
+from swin_umamba.serve.schema import ErrorAnswer, Health, JobStatus, ModelInfo, SliceAnswer, SliceLayer
+from swin_umamba.serve.segment import Result
+from swin_umamba.serve.service import Service
+from swin_umamba.serve.slices import slice_picture
+from swin_umamba.serve.upload import FIELD, receive
+
+SECONDS_BETWEEN_LOOKS = 0.5
+
+DESCRIPTION = """\
+Segments images with one trained model. Images are handled one after the other and nothing is kept: files are
+deleted after the prediction, results when the client deletes them or has not asked for them in a while.
+"""
+
+_UPLOAD = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": [FIELD],
+                    "properties": {
+                        FIELD: {
+                            "type": "array",
+                            "minItems": 1,
+                            "items": {"type": "string", "format": "binary"},
+                            "description": "one file, or one file for each channel in the model's order",
+                        }
+                    },
+                }
+            }
+        },
+    }
+}
+_MASK: dict[str, Any] = {
+    "description": "The label map, on the grid of the image.",
+    "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+}
+
+
+def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {status: {"model": ErrorAnswer} for status in statuses}
+
+
+router = APIRouter(prefix="/api", responses=_errors(403, 421))
+_UPLOAD_ERRORS = _errors(400, 408, 413, 422, 503)
+
+
+def create_app(service: Service, *, host: str) -> Guard:
+    """Return the ASGI application.
+
+    Parameters
+    ----------
+    service
+        What it serves; running.
+    host
+        The name or address that it listens at.
+    """
+    # The interactive pages of FastAPI load scripts from elsewhere; the page describes the API instead.
+    app = FastAPI(
+        title="swin-umamba",
+        version=__version__,
+        description=DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.service = service
+    html = page_html(service.model_info())
+    page_headers = {"Content-Security-Policy": page_policy(html)}
+
+    @app.get("/", include_in_schema=False)
+    def page() -> HTMLResponse:
+        return HTMLResponse(html, headers=page_headers)
+
+    app.include_router(router)
+    app.add_exception_handler(SwinUMambaError, _own_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    return Guard(app, host)
+
+
+@router.get("/health")
+def health() -> Health:
+    """Say that the server runs."""
+    return Health()
+
+
+@router.get("/model")
+def model(request: Request) -> ModelInfo:
+    """Describe the model: its channels and classes, the formats and the limits."""
+    return _service(request).model_info()
+
+
+@router.post("/jobs", status_code=202, openapi_extra=_UPLOAD, responses=_UPLOAD_ERRORS)
+async def create_job(request: Request, response: Response) -> JobStatus:
+    """Upload an image; it waits for its turn, and its status says when it is done."""
+    job = await _upload(request)
+    response.headers["Location"] = f"/api/jobs/{job.id}"
+    return _service(request).status(job)
+
+
+@router.get("/jobs/{job_id}", responses=_errors(404))
+def job_status(request: Request, job_id: str) -> JobStatus:
+    """Say where a job stands."""
+    service = _service(request)
+    return service.status(service.queue.get(job_id))
+
+
+@router.delete("/jobs/{job_id}", status_code=204, responses=_errors(404))
+def delete_job(request: Request, job_id: str) -> None:
+    """Cancel a job, or delete its result."""
+    _service(request).queue.remove(job_id)
+
+
+@router.get("/jobs/{job_id}/slices/{index}", responses=_errors(400, 404, 409))
+def job_slice(
+    request: Request,
+    job_id: str,
+    index: int,
+    view: Annotated[int, Query(description="which of the result's views")] = 0,
+) -> SliceAnswer:
+    """Return a slice of a finished job as a picture and paths; a picture has one slice, 0."""
+    result = _finished(_service(request).queue.get(job_id))
+    if not (0 <= index < result.num_slices and 0 <= view < len(result.views)):
+        raise MalformedRequest(
+            f"there is no slice {index} in view {view}",
+            cure=f"ask for slices 0 to {result.num_slices - 1} and views 0 to {len(result.views) - 1}",
+        )
+    try:
+        picture = slice_picture(result, _service(request).segmenter.classes, index, view)
+    except FileNotFoundError:  # deleted meanwhile
+        raise UnknownJob from None
+    spacing = result.spacing or (1.0, 1.0)
+    return SliceAnswer(
+        index=index,
+        width=picture.width,
+        height=picture.height,
+        aspect=spacing[-2] / spacing[-1],
+        picture=picture.picture,
+        layers=[
+            SliceLayer(value=each.value, fill=each.fill, outline=each.outline) for each in picture.layers
+        ],
+        uncertainty=picture.uncertainty,
+    )
+
+
+@router.get("/jobs/{job_id}/labels", response_class=Response, responses={200: _MASK, **_errors(404, 409)})
+def job_labels(request: Request, job_id: str) -> Response:
+    """Download the label map of a finished job."""
+    return _mask(_finished(_service(request).queue.get(job_id)))
+
+
+@router.post(
+    "/predict",
+    response_class=Response,
+    openapi_extra=_UPLOAD,
+    responses={200: _MASK, **_UPLOAD_ERRORS},
+)
+async def predict(request: Request) -> Response:
+    """Upload an image and get its label map in the same request; nothing is kept."""
+    queue = _service(request).queue
+    job = await _upload(request)
+    try:
+        waiting = asyncio.wrap_future(job.finished)
+        while not (await asyncio.wait({waiting}, timeout=SECONDS_BETWEEN_LOOKS))[0]:
+            if await request.is_disconnected():
+                return Response(status_code=204)  # nobody reads it
+        if job.removed:
+            raise Busy("the server is about to end")
+        return await run_in_threadpool(lambda: _mask(_finished(job)))
+    finally:
+        if not job.removed:
+            await run_in_threadpool(queue.remove, job.id)
+
+
+def _service(request: Request) -> Service:
+    service = request.app.state.service
+    assert isinstance(service, Service)
+    return service
+
+
+async def _upload(request: Request) -> Job[Result]:
+    service = _service(request)
+    service.queue.check_place()  # before megabytes are sent for nothing
+    channels = len(service.segmenter.predictor.channel_names)
+    upload = await receive(request, service.storage, service.limits, channels)
+    return service.queue.add(upload)
+
+
+def _finished(job: Job[Result]) -> Result:
+    if job.error is not None:
+        raise job.error
+    if job.outcome is None or job.state != "done":
+        raise UnfinishedJob("the image has not been segmented yet", cure="wait until its state is done")
+    return job.outcome
+
+
+def _mask(result: Result) -> Response:
+    """Return the file as a whole: it may be deleted while a slow client still reads."""
+    try:
+        content = result.labels_file.read_bytes()
+    except FileNotFoundError:
+        raise UnknownJob from None
+    name = result.download_name
+    ascii_name = name.encode("ascii", "replace").decode().replace("?", "_")
+    disposition = f"attachment; filename=\"{ascii_name}\"; filename*=UTF-8''{quote(name)}"
+    return Response(
+        content, media_type="application/octet-stream", headers={"Content-Disposition": disposition}
+    )
+
+
+async def _own_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, SwinUMambaError)
+    return error_response(error)
+
+
+async def _http_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    content = {"error": {"what": error.detail, "where": None, "cure": "see /openapi.json"}}
+    return JSONResponse(content, error.status_code, error.headers)
+
+
+async def _invalid(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    # Without the value, which may be anything.
+    return error_response(MalformedRequest(f"{first['loc'][-1]}: {first['msg']}", cure="see /openapi.json"))

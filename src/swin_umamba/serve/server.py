@@ -1,0 +1,100 @@
+"""Running the application with uvicorn until a signal comes."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+from types import FrameType
+
+import uvicorn
+
+from swin_umamba.errors import UsageError
+from swin_umamba.serve.api import create_app
+from swin_umamba.serve.guard import is_loopback
+from swin_umamba.serve.service import Service
+
+logger = logging.getLogger(__name__)
+
+MAX_CONNECTIONS = 256
+SECONDS_TO_FINISH_ANSWERS = 5
+
+
+def open_socket(host: str, port: int) -> socket.socket:
+    """Return a socket that listens at ``host``.
+
+    Parameters
+    ----------
+    host
+        A name or address. Anything but loopback is warned of: there is no password.
+    port
+        0 for any free one.
+
+    Raises
+    ------
+    UsageError
+        The address does not exist here, or the port is taken.
+    """
+    if not is_loopback(host):
+        logger.warning(
+            "listening at %s: everybody who reaches this address can use the model, there is no password",
+            host,
+        )
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        return socket.create_server(address[:2], family=family)
+    except (OSError, OverflowError, UnicodeError) as error:
+        taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+        raise UsageError(
+            f"cannot listen there: {'the port is taken' if taken else error}",
+            where=f"{host}, port {port}",
+            cure="give another --port; 0 takes a free one" if taken else "check --host and --port",
+        ) from error
+
+
+def address_of(listener: socket.socket, host: str) -> str:
+    """Return the address to type into a browser."""
+    port = listener.getsockname()[1]
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+
+def run_server(service: Service, listener: socket.socket, host: str) -> None:
+    """Serve until SIGINT or SIGTERM, which are raised again when the server has ended.
+
+    Parameters
+    ----------
+    service
+        What to serve; running.
+    listener
+        From :func:`open_socket`.
+    host
+        What it was opened for.
+    """
+    config = uvicorn.Config(
+        create_app(service, host=host),
+        log_config=None,
+        log_level=logging.WARNING,
+        access_log=False,  # the addresses of jobs are what gives access to them
+        server_header=False,
+        proxy_headers=False,
+        lifespan="off",
+        ws="none",
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_graceful_shutdown=SECONDS_TO_FINISH_ANSWERS,
+    )
+    _Server(config, service).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """Cancels the jobs at once when a signal comes: requests that wait for one would keep it from ending."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to end."""
+        self._service.queue.stop()
+        super().handle_exit(sig, frame)

@@ -1,0 +1,142 @@
+"""What the routes of the API share while they serve: the model, the queue and the private folder."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from swin_umamba import __version__
+from swin_umamba.data.image_io import IMAGE_SUFFIXES
+from swin_umamba.nnunet.interrupt import interrupts_ignored
+from swin_umamba.serve.jobs import Job, JobQueue
+from swin_umamba.serve.limits import Limits
+from swin_umamba.serve.schema import (
+    ErrorDetail,
+    JobResult,
+    JobStatus,
+    ModelClass,
+    ModelInfo,
+    ResultClass,
+    ServerLimits,
+)
+from swin_umamba.serve.segment import Result, Segmenter
+from swin_umamba.serve.storage import PrivateFolder
+
+if TYPE_CHECKING:
+    from swin_umamba.inference.predictor import Predictor
+
+
+class Service:
+    """A model that segments uploads while the block lasts; at its end, all of them are deleted.
+
+    Parameters
+    ----------
+    predictor
+        The model.
+    limits
+        What is taken and kept at most.
+    confidence
+        Whether results get an estimate of their quality, and an uncertainty to look at.
+
+    Attributes
+    ----------
+    limits
+        As given.
+    segmenter
+        What runs in the queue.
+    storage
+        Where uploads and results lie.
+    queue
+        The jobs.
+    """
+
+    def __init__(
+        self, predictor: Predictor, limits: Limits | None = None, *, confidence: bool = False
+    ) -> None:
+        self.limits = limits or Limits()
+        self.segmenter = Segmenter(predictor, max_voxels=self.limits.voxels, confidence=confidence)
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Service:
+        """Make the private folder and start to work."""
+        with ExitStack() as stack:
+            # Uploads may lie there several at a time, each with the little that its form adds.
+            space = self.limits.uploads_at_once * self.limits.upload_bytes
+            self.storage = stack.enter_context(PrivateFolder(space))
+            self.queue: JobQueue[Result] = stack.enter_context(
+                JobQueue(self.segmenter, self.storage, self.limits)
+            )
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop, and delete everything, even if a second signal comes meanwhile."""
+        with interrupts_ignored():
+            self._stack.close()
+
+    def model_info(self) -> ModelInfo:
+        """Describe the model and the limits."""
+        predictor, limits = self.segmenter.predictor, self.limits
+        model = predictor.model
+        return ModelInfo(
+            name=f"{model.plans.get('dataset_name', 'model')} {model.configuration}",
+            trainer=model.trainer_name,
+            folds=len(model.parameters),
+            device=str(predictor.device),
+            channels=predictor.channel_names,
+            classes=[
+                ModelClass(name=each.name, value=each.value, members=list(each.members), colour=each.colour)
+                for each in self.segmenter.classes
+            ],
+            confidence=self.segmenter.confidence,
+            formats=list(IMAGE_SUFFIXES),
+            limits=ServerLimits(
+                upload_bytes=limits.upload_bytes,
+                voxels=limits.voxels,
+                queue=limits.queue,
+                kept_seconds=limits.idle_seconds,
+            ),
+            version=__version__,
+        )
+
+    def status(self, job: Job[Result]) -> JobStatus:
+        """Describe a job."""
+        state, result, error = job.state, job.outcome, job.error
+        return JobStatus(
+            id=job.id,
+            state=state,
+            name=job.upload.names[0],
+            position=self.queue.position(job),
+            progress=job.progress,
+            error=None if error is None else ErrorDetail(what=error.what, where=error.where, cure=error.cure),
+            result=self._result(result) if state == "done" and result is not None else None,
+        )
+
+    def _result(self, result: Result) -> JobResult:
+        quality = result.quality
+        return JobResult(
+            shape=list(result.shape),
+            spacing=None if result.spacing is None else list(result.spacing),
+            slices=result.num_slices,
+            start=result.start,
+            views=list(result.views),
+            classes=[
+                ResultClass(
+                    name=each.name,
+                    value=each.value,
+                    colour=each.colour,
+                    voxels=share.voxels,
+                    percent=share.percent,
+                    millilitres=share.millilitres,
+                    quality=None if quality is None else quality.of_class.get(each.name),
+                )
+                for each, share in zip(self.segmenter.classes, result.shares, strict=True)
+            ],
+            quality=None if quality is None else quality.mean,
+            calibrated=None if quality is None else quality.calibrated,
+            seconds=result.seconds,
+            download=result.download_name,
+        )
