@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
     folds = parse_folds(args.fold)
     from swin_umamba.inference.predictor import Predictor
     from swin_umamba.serve.limits import Limits
-    from swin_umamba.serve.server import address_of, open_socket, run_server
+    from swin_umamba.serve.server import address_of, make_server, open_socket
     from swin_umamba.serve.service import Service
 
     # Before the model is loaded: a port that is taken should not cost that time.
@@ -113,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
                 print(f"serving at {address} on {predictor.device}; Ctrl-C ends it", flush=True)
             if args.open:
                 webbrowser.open(address)
-            run_server(service, listener, args.host)
+            make_server(service, args.host).run(sockets=[listener])
     return 0
 
 

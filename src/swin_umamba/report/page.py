@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-# A line that stands for a file of this room, in a style or in a script.
+# A line that stands for a file, in a style or in a script.
 _INCLUDE = re.compile(r"^(?:/\* include (?P<style>\S+) \*/|// include (?P<script>\S+))$", re.MULTILINE)
 _PARTS = {name: re.compile(f"<{name}>(.*?)</{name}>", re.DOTALL) for name in ("script", "style")}
 
@@ -29,9 +29,16 @@ def render_page(package: str, name: str, **values: Any) -> str:
         The room that the template lies in.
     name
         Its file name. It has one ``<script>`` and one ``<style>``; the lines ``// include FILE`` and
-        ``/* include FILE */`` in them stand for files of ``swin_umamba.report``.
+        ``/* include FILE */`` in them stand for files of the same room, or of ``swin_umamba.report``.
     """
-    template = _INCLUDE.sub(_included, (files(package) / name).read_text(encoding="utf-8"))
+    rooms = (files(package), files("swin_umamba.report"))
+
+    def included(line: re.Match[str]) -> str:
+        file = line["style"] or line["script"]
+        found = next(room / file for room in rooms if (room / file).is_file())
+        return found.read_text(encoding="utf-8").rstrip("\n")
+
+    template = _INCLUDE.sub(included, (rooms[0] / name).read_text(encoding="utf-8"))
     parts = {part: inline_part(template, part) for part in _PARTS}
     for part, text in parts.items():
         template = template.replace(text, f"{{{{ {part} }}}}")
@@ -55,8 +62,3 @@ def inline_part(page: str, part: str) -> str:
 def source_hash(text: str) -> str:
     """Return what a content security policy calls an inline script or style: ``sha256-`` and its hash."""
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}"
-
-
-def _included(line: re.Match[str]) -> str:
-    name = line["style"] or line["script"]
-    return (files("swin_umamba.report") / name).read_text(encoding="utf-8").rstrip("\n")

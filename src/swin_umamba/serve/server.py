@@ -60,17 +60,17 @@ def address_of(listener: socket.socket, host: str) -> str:
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
-def run_server(service: Service, listener: socket.socket, host: str) -> None:
-    """Serve until SIGINT or SIGTERM, which are raised again when the server has ended.
+def make_server(service: Service, host: str) -> uvicorn.Server:
+    """Return a server; ``run(sockets=[listener])`` serves until SIGINT or SIGTERM.
+
+    The signal is raised again when the server has ended.
 
     Parameters
     ----------
     service
         What to serve; running.
-    listener
-        From :func:`open_socket`.
     host
-        What it was opened for.
+        What the socket was opened for, see :func:`open_socket`.
     """
     config = uvicorn.Config(
         create_app(service, host=host),
@@ -84,7 +84,7 @@ def run_server(service: Service, listener: socket.socket, host: str) -> None:
         limit_concurrency=MAX_CONNECTIONS,
         timeout_graceful_shutdown=SECONDS_TO_FINISH_ANSWERS,
     )
-    _Server(config, service).run(sockets=[listener])
+    return _Server(config, service)
 
 
 class _Server(uvicorn.Server):

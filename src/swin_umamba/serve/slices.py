@@ -19,6 +19,8 @@ MAX_PATH_CHARACTERS = 2**21
 # From certain to uncertain: dark violet over red to yellow, told apart without colour by their lightness.
 _HEAT = np.array([(30, 0, 90), (200, 60, 90), (250, 240, 60)], np.float64)
 _HEAT_OPACITY = 0.9
+# Where the uncertainty is that high, its colour hides the picture; below, the picture shines through.
+_OPAQUE_FROM = 0.4
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def slice_picture(result: Result, classes: Sequence[ShownClass], index: int, vie
         layers=layers,
         uncertainty=None
         if uncertainty is None
-        else data_uri(heat(_resized(uncertainty, size, PillowImage.Resampling.BOX))),
+        else data_uri(heat(_resized(uncertainty, size, PillowImage.Resampling.BOX)), lossless=True),
     )
 
 
@@ -101,8 +103,7 @@ def heat(uncertainty: np.ndarray) -> np.ndarray:
     part = uncertainty / 255
     stops = np.linspace(0, 1, len(_HEAT))
     channels = [np.interp(part, stops, _HEAT[:, colour]) for colour in range(3)]
-    # The square root lets little uncertainty show, too.
-    channels.append(255 * _HEAT_OPACITY * np.sqrt(part))
+    channels.append(255 * _HEAT_OPACITY * np.clip(part / _OPAQUE_FROM, 0, 1))
     return np.round(np.stack(channels, axis=-1)).astype(np.uint8)
 
 

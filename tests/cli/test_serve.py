@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import webbrowser
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from swin_umamba.cli import serve
+from swin_umamba.errors import UsageError
+from swin_umamba.inference.predictor import Predictor
+
+
+def arguments(*given: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    serve.add_arguments(parser)
+    parser.add_argument("--json", action="store_true")
+    return parser.parse_args(["-m", "model", "--port", "0", *given])
+
+
+class Stub:
+    """Stands in for the service and the server."""
+
+    def __init__(self, calls: dict[str, Any]) -> None:
+        self.calls = calls
+
+    def __enter__(self) -> Stub:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.calls["closed"] = True
+
+    def run(self, sockets: list[Any]) -> None:
+        self.calls["port"] = sockets[0].getsockname()[1]
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Replace what the verb calls; return what it was called with."""
+    pytest.importorskip("fastapi")
+    from swin_umamba.serve import server, service
+
+    calls: dict[str, Any] = {}
+
+    def from_folder(path: Path, **options: Any) -> SimpleNamespace:
+        calls.update(model=path, load=options)
+        return SimpleNamespace(device="cpu")
+
+    def make_service(predictor: object, limits: object, *, confidence: bool) -> Stub:
+        calls.update(limits=limits, confidence=confidence)
+        return Stub(calls)
+
+    monkeypatch.setattr(Predictor, "from_folder", from_folder)
+    monkeypatch.setattr(service, "Service", make_service)
+    monkeypatch.setattr(server, "make_server", lambda service, host: Stub(calls))
+    monkeypatch.setattr(webbrowser, "open", lambda address: calls.update(opened=address))
+    return calls
+
+
+def test_defaults(calls: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    assert serve.run(arguments()) == 0
+    assert calls["load"] == {
+        "folds": None,
+        "checkpoint": "checkpoint_final.pth",
+        "device": "auto",
+        "mirroring": True,
+        "precision": "float32",
+    }
+    assert calls["limits"].upload_bytes == 256 * 2**20
+    assert calls["limits"].voxels == 2**27
+    assert calls["limits"].idle_seconds == 1800
+    assert calls["confidence"] is False
+    assert "opened" not in calls
+    assert calls["closed"]
+    assert capsys.readouterr().out.startswith(f"serving at http://127.0.0.1:{calls['port']}/ on cpu")
+
+
+def test_options(calls: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    options = (
+        "--fold 1 all --checkpoint x.pth --device cuda --no-mirroring --precision bfloat16 --confidence "
+        "--max-upload 5 --max-voxels 1000 --keep-minutes 2 --open --json"
+    )
+    assert serve.run(arguments(*options.split())) == 0
+    assert calls["load"] == {
+        "folds": [1, "all"],
+        "checkpoint": "x.pth",
+        "device": "cuda",
+        "mirroring": False,
+        "precision": "bfloat16",
+    }
+    assert calls["limits"].upload_bytes == 5 * 2**20
+    assert calls["limits"].voxels == 1000
+    assert calls["limits"].idle_seconds == 120
+    assert calls["confidence"] is True
+    assert calls["opened"] == f"http://127.0.0.1:{calls['port']}/"
+    assert capsys.readouterr().out == f'{{"address": "{calls["opened"]}", "device": "cpu"}}\n'
+
+
+@pytest.mark.parametrize("option", ["--max-upload", "--max-voxels", "--keep-minutes"])
+@pytest.mark.parametrize("value", ["0", "-1", "many"])
+def test_limits_are_above_zero(option: str, value: str) -> None:
+    with pytest.raises(SystemExit):
+        arguments(option, value)
+
+
+def test_without_the_extra_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "uvicorn" else find(name))
+    with pytest.raises(UsageError, match="not installed: uvicorn") as info:
+        serve.run(arguments())
+    assert info.value.cure == "pip install 'swin-umamba[serve]'"

@@ -1,0 +1,235 @@
+"""From an upload to its mask: the labels are the predictor's own, whatever the format."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from client_files import nifti, png, tiff
+from PIL import Image as PillowImage
+from serving import client_of, finished
+from starlette.testclient import TestClient
+
+from swin_umamba.data.image_io import read_labels
+from swin_umamba.inference.predictor import Predictor
+from swin_umamba.report.layers import fill_path, outline_path
+from swin_umamba.serve.service import Service
+
+VOLUME = np.random.default_rng(1).normal(size=(3, 20, 24)).astype(np.float32)
+
+
+def mask_of(answer: object, folder: Path) -> np.ndarray:
+    """Return the labels of an answer with a file."""
+    name = re.search(r'filename="([^"]+)"', answer.headers["content-disposition"])[1]  # type: ignore
+    (folder / name).write_bytes(answer.content)  # type: ignore[attr-defined]
+    return read_labels(folder / name).data[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "ending"),
+    [("a.png", ".png"), ("a.tif", ".png"), ("a.nii.gz", ".nii.gz"), ("volume.nii.gz", ".nii.gz")],
+)
+def test_labels_are_the_predictors(
+    name: str, ending: str, client: TestClient, predictor: Predictor, picture: np.ndarray, tmp_path: Path
+) -> None:
+    make: dict[str, Callable[[], bytes]] = {
+        "a.png": lambda: png(picture),
+        "a.tif": lambda: tiff(picture),
+        "a.nii.gz": lambda: nifti(picture),
+        "volume.nii.gz": lambda: nifti(VOLUME),
+    }
+    content = make[name]()
+    (tmp_path / name).write_bytes(content)
+    expected = predictor.predict(tmp_path / name).labels
+    assert len(np.unique(expected)) > 1
+    answer = client.post("/api/predict", files={"file": (name, content)})
+    assert answer.status_code == 200
+    stem = name.partition(".")[0]
+    assert f'filename="{stem}_labels{ending}"' in answer.headers["content-disposition"]
+    np.testing.assert_array_equal(mask_of(answer, tmp_path), expected)
+
+    job = client.post("/api/jobs", files={"file": (name, content)})
+    assert job.status_code == 202
+    assert job.headers["location"] == f"/api/jobs/{job.json()['id']}"
+    assert finished(client, job.json())["state"] == "done"
+    again = client.get(f"/api/jobs/{job.json()['id']}/labels")
+    assert again.content == answer.content
+
+
+def test_a_volume_keeps_its_grid(client: TestClient, tmp_path: Path) -> None:
+    answer = client.post("/api/predict", files={"file": ("v.nii.gz", nifti(VOLUME, (0.5, 0.7, 4.0)))})
+    (tmp_path / "mask.nii.gz").write_bytes(answer.content)
+    mask = nibabel.load(tmp_path / "mask.nii.gz")
+    assert mask.shape == (24, 20, 3)
+    np.testing.assert_allclose(np.diag(mask.affine), [0.5, 0.7, 4.0, 1.0], rtol=1e-6)
+
+
+def test_one_file_for_each_channel(
+    start: Callable[..., Service], predictor_of_two: Predictor, tmp_path: Path
+) -> None:
+    client = client_of(start(predictor_of_two))
+    first, second = nifti(VOLUME), nifti(VOLUME[::-1] * 2)
+    for name, content in (("a.nii.gz", first), ("b.nii.gz", second)):
+        (tmp_path / name).write_bytes(content)
+    expected = predictor_of_two.predict([tmp_path / "a.nii.gz", tmp_path / "b.nii.gz"]).labels
+    other = predictor_of_two.predict([tmp_path / "b.nii.gz", tmp_path / "a.nii.gz"]).labels
+    assert (expected != other).any()
+    files = [("file", ("x_0001.nii.gz", first)), ("file", ("x_0000.nii.gz", second))]
+    answer = client.post("/api/predict", files=files)  # their order counts, not their names
+    np.testing.assert_array_equal(mask_of(answer, tmp_path), expected)
+    job = finished(client, client.post("/api/jobs", files=files).json())
+    assert job["result"]["views"] == ["T1", "T2"]
+
+
+def test_the_model_is_described(client: TestClient) -> None:
+    model = client.get("/api/model").json()
+    assert model["name"] == "Dataset999_Tiny 2d"
+    assert model["channels"] == ["grey"]
+    assert model["classes"] == [
+        {"name": "small", "value": 1, "members": [1], "colour": "#e69f00"},
+        {"name": "large", "value": 2, "members": [2], "colour": "#56b4e9"},
+    ]
+    assert model["limits"]["upload_bytes"] == 256 * 2**20
+    assert ".nii.gz" in model["formats"]
+    assert client.get("/api/health").json() == {"status": "ok"}
+
+
+def test_a_result_is_measured(client: TestClient, predictor: Predictor, tmp_path: Path) -> None:
+    content = nifti(VOLUME, (0.5, 0.5, 4.0))
+    (tmp_path / "v.nii.gz").write_bytes(content)
+    labels = predictor.predict(tmp_path / "v.nii.gz").labels
+    job = finished(client, client.post("/api/jobs", files={"file": ("v.nii.gz", content)}).json())
+    result = job["result"]
+    assert job["progress"] == 1
+    assert (result["shape"], result["spacing"], result["slices"]) == ([3, 20, 24], [4.0, 0.5, 0.5], 3)
+    assert result["start"] == int(np.argmax((labels > 0).sum(axis=(1, 2))))
+    for each in result["classes"]:
+        voxels = int((labels == each["value"]).sum())
+        assert each["voxels"] == voxels
+        assert each["percent"] == pytest.approx(100 * voxels / labels.size)
+        assert each["millilitres"] == pytest.approx(voxels / 1000)
+    assert result["quality"] is None
+
+
+def test_slices_show_picture_and_paths(client: TestClient, predictor: Predictor, tmp_path: Path) -> None:
+    content = nifti(VOLUME, (0.5, 1.0, 4.0))
+    (tmp_path / "v.nii.gz").write_bytes(content)
+    labels = predictor.predict(tmp_path / "v.nii.gz").labels
+    job = finished(client, client.post("/api/jobs", files={"file": ("v.nii.gz", content)}).json())
+    answer = client.get(f"/api/jobs/{job['id']}/slices/2").json()
+    assert (answer["index"], answer["width"], answer["height"], answer["aspect"]) == (2, 24, 20, 2.0)
+    assert answer["uncertainty"] is None
+    kind, _, data = answer["picture"].partition(",")
+    assert kind == "data:image/webp;base64"
+    shown = np.asarray(PillowImage.open(io.BytesIO(base64.b64decode(data))))[..., 0]
+    low, high = np.percentile(VOLUME.astype(np.float64), (0.5, 99.5))
+    expected = np.clip((VOLUME[2] - low) / (high - low), 0, 1) * 255
+    assert np.abs(shown - expected).mean() < 12  # the contrast is the volume's, the picture's encoding lossy
+    for layer in answer["layers"]:
+        mask = labels[2] == layer["value"]
+        assert layer["fill"] == fill_path(mask)
+        assert layer["outline"] == outline_path(mask)
+    assert {layer["value"] for layer in answer["layers"]} == set(np.unique(labels[2]).tolist()) - {0}
+
+
+@pytest.mark.parametrize("path", ["slices/3", "slices/-1", "slices/0?view=1", "slices/x", "slices/0?view=x"])
+def test_slices_that_are_not_there(path: str, client: TestClient) -> None:
+    job = finished(client, client.post("/api/jobs", files={"file": ("v.nii.gz", nifti(VOLUME))}).json())
+    answer = client.get(f"/api/jobs/{job['id']}/{path}")
+    assert answer.status_code == 400
+    assert answer.json()["error"]["cure"]
+
+
+def test_colours_stay_colours(start: Callable[..., Service], tmp_path: Path) -> None:
+    from model_folder import make_model_folder
+
+    folder = make_model_folder(tmp_path, channels=("R", "G", "B"))
+    client = client_of(start(Predictor.from_folder(folder, device="cpu", mirroring=False)))
+    colours = np.zeros((32, 32, 3), np.uint8)
+    colours[..., 0] = 200
+    colours[:, 16:] = (0, 0, 255)
+    job = finished(client, client.post("/api/jobs", files={"file": ("rgb.png", png(colours))}).json())
+    assert job["result"]["views"] == ["colours"]
+    assert job["result"]["spacing"] is None
+    data = client.get(f"/api/jobs/{job['id']}/slices/0").json()["picture"].partition(",")[2]
+    shown = np.asarray(PillowImage.open(io.BytesIO(base64.b64decode(data)))).astype(int)
+    assert np.abs(shown[5, 5] - [200, 0, 0]).max() < 20
+    assert np.abs(shown[5, 28] - [0, 0, 255]).max() < 20
+
+
+def test_confidence(start: Callable[..., Service], predictor: Predictor, picture: np.ndarray) -> None:
+    client = client_of(start(predictor, confidence=True))
+    assert client.get("/api/model").json()["confidence"] is True
+    job = finished(client, client.post("/api/jobs", files={"file": ("a.png", png(picture))}).json())
+    confidence = predictor.predict(picture, confidence=True).confidence
+    assert confidence is not None
+    result = job["result"]
+    assert result["quality"] == pytest.approx(confidence.quality)
+    qualities = {each["name"]: each["quality"] for each in result["classes"]}
+    assert qualities == pytest.approx(dict(confidence.class_quality))
+    assert result["calibrated"] is False
+    layer = client.get(f"/api/jobs/{job['id']}/slices/0").json()["uncertainty"].partition(",")[2]
+    heat = np.asarray(PillowImage.open(io.BytesIO(base64.b64decode(layer))))
+    assert heat.shape == (40, 48, 4)
+    opacity = np.clip(np.round(255 * confidence.entropy) / 255 / 0.4, 0, 1) * 0.9 * 255
+    np.testing.assert_allclose(heat[..., 3], opacity, atol=1)
+
+
+def test_deleting_is_for_good(client: TestClient, picture: np.ndarray) -> None:
+    job = finished(client, client.post("/api/jobs", files={"file": ("a.png", png(picture))}).json())
+    path = f"/api/jobs/{job['id']}"
+    assert client.delete(path).status_code == 204
+    for answer in (client.get(path), client.delete(path), client.get(f"{path}/labels")):
+        assert answer.status_code == 404
+        assert "no such image" in answer.json()["error"]["what"]
+
+
+@pytest.mark.parametrize(
+    "path", ["unknown", "../../etc/passwd", "..%2f..%2fetc%2fpasswd", "%00", "a" * 5000, "%C3%A9"]
+)
+def test_unknown_ids(path: str, client: TestClient) -> None:
+    for tail in ("", "/labels", "/slices/0"):
+        answer = client.get(f"/api/jobs/{path}{tail}")
+        assert answer.status_code == 404
+        assert answer.json()["error"]["what"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("PUT", "/api/jobs"), ("GET", "/api/predict"), ("POST", "/"), ("DELETE", "/api/model")],
+)
+def test_methods_that_are_not_allowed(method: str, path: str, client: TestClient) -> None:
+    answer = client.request(method, path)
+    assert answer.status_code == 405
+    assert answer.json()["error"]["what"] == "Method Not Allowed"
+    assert answer.headers["allow"]
+
+
+def test_pages_of_fastapi_that_load_scripts_are_off(client: TestClient) -> None:
+    for path in ("/docs", "/redoc", "/docs/oauth2-redirect"):
+        assert client.get(path).status_code == 404
+
+
+def test_the_api_is_described(client: TestClient) -> None:
+    schema = client.get("/openapi.json").json()
+    assert set(schema["paths"]) == {
+        "/api/health",
+        "/api/model",
+        "/api/jobs",
+        "/api/jobs/{job_id}",
+        "/api/jobs/{job_id}/slices/{index}",
+        "/api/jobs/{job_id}/labels",
+        "/api/predict",
+    }
+    create = schema["paths"]["/api/jobs"]["post"]
+    assert "multipart/form-data" in create["requestBody"]["content"]
+    assert {"202", "400", "403", "408", "413", "421", "422", "503"} <= set(create["responses"])
+    assert "application/json" not in schema["paths"]["/api/predict"]["post"]["responses"]["200"]["content"]
+    assert schema["components"]["schemas"]["JobStatus"]["example"]["state"] == "running"
+    assert schema["components"]["schemas"]["ErrorAnswer"]["example"]["error"]["where"] == "photo.png"

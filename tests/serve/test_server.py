@@ -1,0 +1,222 @@
+"""A real server: bodies that lie or crawl, and how it ends."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+from client_files import png
+from serving import Gate, eventually
+
+from swin_umamba.errors import UsageError
+from swin_umamba.inference.predictor import Predictor
+from swin_umamba.serve.limits import MIB, Limits
+from swin_umamba.serve.server import address_of, make_server, open_socket
+from swin_umamba.serve.service import Service
+
+PICTURE = png(np.zeros((20, 20), np.uint8))
+PART = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n'
+END = b"\r\n--b--\r\n"
+LIMITS = Limits(upload_bytes=MIB, silence_seconds=0.4, slowest_upload=10_000)
+
+
+class Listening:
+    """A server that runs in a thread."""
+
+    def __init__(self, service: Service, port: int) -> None:
+        self.service = service
+        self.port = port
+
+    def connect(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+
+    def predict(self, body: bytes = PART + PICTURE + END) -> int:
+        connection = self.connect()
+        connection.request("POST", "/api/predict", body, {"content-type": "multipart/form-data; boundary=b"})
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status
+
+    def send(self, length: str, *pieces: bytes, pause: float = 0.0) -> bytes:
+        """Send an upload of a declared length piece by piece; return the first bytes of the answer."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as client:
+            client.sendall(
+                b"POST /api/predict HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+                b"Content-Type: multipart/form-data; boundary=b\r\n" + length.encode() + b"\r\n\r\n"
+            )
+            for piece in pieces:
+                if select.select([client], [], [], pause)[0]:
+                    break  # it has answered
+                client.sendall(piece)
+            return client.recv(4096)
+
+    def is_empty(self) -> bool:
+        return list(self.service.storage.path.iterdir()) == []
+
+
+@pytest.fixture
+def listening(start: Callable[..., Service], predictor: Predictor) -> Iterator[Listening]:
+    service = start(predictor, LIMITS)
+    with ExitStack() as stack:
+        listener = stack.enter_context(open_socket("127.0.0.1", 0))
+        server = make_server(service, "127.0.0.1")
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        yield Listening(service, listener.getsockname()[1])
+        server.should_exit = True
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+def test_a_declared_size_is_refused_before_the_body(listening: Listening) -> None:
+    answer = listening.send(f"Content-Length: {10 * MIB}", b"")
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert listening.is_empty()
+
+
+def test_an_undeclared_size_is_refused_while_it_comes(listening: Listening) -> None:
+    block = b"10000\r\n" + bytes(2**16) + b"\r\n"
+    first = b"%x\r\n%b\r\n" % (len(PART), PART)
+    answer = listening.send("Transfer-Encoding: chunked", first, *[block] * 40, pause=0.02)
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert eventually(listening.is_empty)
+
+
+def test_a_body_that_is_longer_than_it_says(listening: Listening) -> None:
+    body = PART + PICTURE + END
+    answer = listening.send(f"Content-Length: {len(body) - 20}", body)
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert eventually(listening.is_empty)
+
+
+def test_a_body_that_stops_is_given_up(listening: Listening) -> None:
+    answer = listening.send("Content-Length: 5000", PART)
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert eventually(listening.is_empty)
+
+
+def test_a_body_that_crawls_is_given_up(listening: Listening) -> None:
+    start = time.monotonic()
+    answer = listening.send("Content-Length: 5000", PART, *[b"x"] * 100, pause=0.1)
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert time.monotonic() - start < 5
+    assert eventually(listening.is_empty)
+
+
+def test_crawling_uploads_do_not_keep_others_waiting(listening: Listening) -> None:
+    crawlers = [socket.create_connection(("127.0.0.1", listening.port)) for _ in range(30)]
+    for crawler in crawlers:
+        crawler.sendall(
+            b"POST /api/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 5000\r\n"
+            b"Content-Type: multipart/form-data; boundary=b\r\n\r\n" + PART
+        )
+    assert listening.predict() == 200
+    for crawler in crawlers:
+        crawler.close()
+    assert eventually(listening.is_empty)
+
+
+def test_who_hangs_up_is_forgotten(listening: Listening, gate: Gate) -> None:
+    connection = listening.connect()
+    headers = {"content-type": "multipart/form-data; boundary=b"}
+    connection.request("POST", "/api/predict", PART + PICTURE + END, headers)
+    assert eventually(lambda: len(gate.started) == 1)
+    connection.close()
+    assert eventually(listening.is_empty)  # though nobody has let the prediction through
+    gate.open.set()
+    assert listening.predict() == 200
+
+
+def test_half_an_upload_is_deleted(listening: Listening) -> None:
+    with socket.create_connection(("127.0.0.1", listening.port)) as client:
+        client.sendall(
+            b"POST /api/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 5000\r\n"
+            b"Content-Type: multipart/form-data; boundary=b\r\n\r\n" + PART
+        )
+        assert eventually(lambda: not listening.is_empty())
+    assert eventually(listening.is_empty)
+
+
+def test_a_port_that_is_taken() -> None:
+    with open_socket("127.0.0.1", 0) as listener:
+        port = listener.getsockname()[1]
+        assert address_of(listener, "127.0.0.1") == f"http://127.0.0.1:{port}/"
+        with pytest.raises(UsageError, match="the port is taken"):
+            open_socket("127.0.0.1", port)
+
+
+@pytest.mark.parametrize(("host", "port"), [("127.0.0.1", 99999), ("no.such.host.invalid", 0), ("a\0b", 0)])
+def test_addresses_that_do_not_exist(host: str, port: int) -> None:
+    with pytest.raises(UsageError, match="cannot listen there"):
+        open_socket(host, port)
+
+
+def test_other_hosts_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    with open_socket("127.0.0.1", 0), caplog.at_level("WARNING"):
+        assert caplog.text == ""
+        open_socket("0.0.0.0", 0).close()
+    assert "there is no password" in caplog.text
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_it_and_deletes_everything(
+    number: signal.Signals, code: int, predictor: Predictor, tmp_path: Path
+) -> None:
+    (tmp_path / "tmp").mkdir()
+    command = "import sys; from swin_umamba.cli.main import main; sys.exit(main())"
+    model = predictor.model.path
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            command,
+            "serve",
+            "-m",
+            str(model),
+            "--port",
+            "0",
+            "--json",
+            "--device",
+            "cpu",
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path / "tmp")},
+    )
+    try:
+        assert process.stdout is not None
+        address = urlsplit(json.loads(process.stdout.readline())["address"])
+        assert address.port is not None
+        listening = Listening(None, address.port)  # type: ignore[arg-type]
+        assert listening.predict() == 200
+        connection = listening.connect()
+        headers = {"content-type": "multipart/form-data; boundary=b"}
+        connection.request("POST", "/api/jobs", PART + PICTURE + END, headers)
+        assert json.load(connection.getresponse())["id"]
+        (folder,) = (tmp_path / "tmp").iterdir()
+        assert list(folder.iterdir())
+        process.send_signal(number)
+        output, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == code
+    assert list((tmp_path / "tmp").iterdir()) == []
+    assert "Traceback" not in errors
+    assert "all uploads and results are deleted" in errors
+    assert "/api/jobs" not in output + errors

@@ -1,0 +1,231 @@
+"""Uploads from strangers: every one ends in a mask or in a clear refusal, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from client_files import nifti, nifti_bomb, png, png_bomb, tiff
+from serving import client_of, eventually
+from starlette.testclient import TestClient
+
+from swin_umamba.inference.predictor import Predictor
+from swin_umamba.serve.limits import FORM_OVERHEAD, MIB, Limits
+from swin_umamba.serve.segment import download_name
+from swin_umamba.serve.service import Service
+from swin_umamba.serve.upload import LONGEST_NAME, shown_name
+
+BOUNDARY = "frontier"
+FORM = {"content-type": f"multipart/form-data; boundary={BOUNDARY}"}
+
+
+def form(*parts: tuple[str, bytes], end: str = "--") -> bytes:
+    """Return a form of parts: the text of their Content-Disposition, and their content."""
+    body = b"".join(
+        f"--{BOUNDARY}\r\nContent-Disposition: form-data; {disposition}\r\n\r\n".encode() + content + b"\r\n"
+        for disposition, content in parts
+    )
+    return body + f"--{BOUNDARY}{end}\r\n".encode()
+
+
+def nothing_is_left(service: Service) -> bool:
+    return list(service.storage.path.iterdir()) == []
+
+
+def refused(answer: object, status: int, what: str) -> dict[str, str]:
+    assert answer.status_code == status, answer.text  # type: ignore[attr-defined]
+    error = answer.json()["error"]  # type: ignore[attr-defined]
+    assert what in error["what"]
+    assert error["cure"]
+    assert "/tmp" not in answer.text  # type: ignore[attr-defined]
+    assert "swin-umamba-serve-" not in answer.text  # type: ignore[attr-defined]
+    return error
+
+
+@pytest.mark.parametrize(
+    ("name", "shown", "download"),
+    [
+        ("../../../etc/cron.d/x.png", "x.png", "x_labels.png"),
+        ("..\\..\\windows\\x.png", "x.png", "x_labels.png"),
+        ("/etc/passwd.png", "passwd.png", "passwd_labels.png"),
+        ("nul\0byte.png", "nul�byte.png", "nul_byte_labels.png"),
+        ("two\r\nlines.png", "two� lines.png", "two_lines_labels.png"),
+        ("Leber Ä 肝.png", "Leber Ä 肝.png", "Leber_Ä_肝_labels.png"),
+        ("\u202egnp.exe.png", "�gnp.exe.png", "gnp.exe_labels.png"),
+        ("....png", "....png", "image_labels.png"),
+        ("<script>'\";.png", "<script>'\";.png", "script_labels.png"),
+        ("CON.png", "CON.png", "CON_labels.png"),
+        ("case_0000.png", "case_0000.png", "case_labels.png"),
+    ],
+)
+def test_names_are_shown_and_never_used(name: str, shown: str, download: str) -> None:
+    assert shown_name(name) == shown
+    assert download_name(shown, ".png") == download
+
+
+def test_long_names_keep_their_ending() -> None:
+    name = shown_name("ä" * 1000 + ".nii.gz")
+    assert len(name) == LONGEST_NAME
+    assert name.endswith("ä.nii.gz")
+    assert len(download_name(name, ".nii.gz")) < 80
+
+
+@pytest.mark.parametrize(
+    "name", ["../../escaped.png", "/absolute.png", "a\0b.png", "é" * 300 + ".png", "%2e%2e%2fx.png", "..png"]
+)
+def test_hostile_names_work_and_stay_inside(
+    name: str, service: Service, client: TestClient, picture: np.ndarray, tmp_path: Path
+) -> None:
+    before = {path for path in tmp_path.rglob("*") if service.storage.path not in path.parents}
+    body = form((f'name="file"; filename="{name}"', png(picture)))
+    answer = client.post("/api/predict", content=body, headers=FORM)
+    assert answer.status_code == 200, answer.text
+    assert "\n" not in answer.headers["content-disposition"]
+    after = {path for path in tmp_path.rglob("*") if service.storage.path not in path.parents}
+    assert after == before
+    assert eventually(lambda: nothing_is_left(service))
+
+
+@pytest.mark.parametrize(
+    ("body", "what"),
+    [
+        (form(), "no file"),
+        (form(('name="file"; filename=""', b"")), "no file"),
+        (form(('name="file"', b"text")), "not a file"),
+        (form(('name="other"; filename="a.png"', b"x")), "not a file"),
+        (form(('filename="a.png"', b"x")), "not a file"),
+        (
+            form(('name="file"; filename="a.png"', b"x"), ('name="file"; filename="b.png"', b"x")),
+            "more than 1",
+        ),
+        (form(('name="file"; filename="a.png"', b"x"), end=""), "too early"),
+        (form(('name="file"; filename="a.png"', b"x"))[:-20], "too early"),
+        (b"", "too early"),
+        (b"no form at all", "not the form"),
+        (form((f'name="file"; filename="{"a" * 20000}.png"', b"x")), ""),
+        (form(('name="file"; filename="two\r\nlines.png"', b"x")), ""),
+    ],
+)
+def test_forms_that_are_none(body: bytes, what: str, service: Service, client: TestClient) -> None:
+    for path in ("/api/jobs", "/api/predict"):
+        refused(client.post(path, content=body, headers=FORM), 400, what)
+    assert nothing_is_left(service)
+
+
+@pytest.mark.parametrize(
+    "kind", ["", "application/json", "multipart/form-data", "multipart/form-data; boundary=" + "b" * 500]
+)
+def test_bodies_that_are_no_form(kind: str, service: Service, client: TestClient) -> None:
+    body = form(('name="file"; filename="a.png"', b"x"))
+    assert client.post("/api/jobs", content=body, headers={"content-type": kind}).status_code == 400
+    assert nothing_is_left(service)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "what"),
+    [
+        ("a.txt", b"hello", "format of this file is not known"),
+        ("noending", b"hello", "format of this file is not known"),
+        ("a.dcm", b"DICM", "format of this file is not known"),
+        ("a.png", b"", "empty"),
+        ("a.png", b"not a picture", "not a PNG"),
+        ("a.png", png(np.zeros((9, 9), np.uint8))[:-30], "cut off"),
+        ("a.nii.gz", nifti(np.zeros((2, 8, 8), np.uint8))[:60], "damaged"),
+        ("a.nii.gz", gzip.compress(b"x" * 999), "header"),
+        ("a.nii", nifti(np.zeros((2, 8, 8), np.uint8)), "its name says otherwise"),
+        ("a.tif", tiff(np.zeros((9, 9), np.uint8))[:50], "damaged"),
+        (
+            "a.png",
+            png(np.zeros((9, 9, 3), np.uint8)),
+            "the image has 3 channels, but the model takes 1: grey",
+        ),
+        ("a.nii.gz", nifti(np.full((2, 8, 8), np.nan, np.float32)), "NaN"),
+    ],
+)
+def test_files_that_are_no_images(
+    name: str, content: bytes, what: str, service: Service, client: TestClient
+) -> None:
+    error = refused(client.post("/api/predict", files={"file": (name, content)}), 422, what)
+    assert error["where"] == name
+    assert eventually(lambda: nothing_is_left(service))
+
+
+def test_wrong_numbers_of_channels(
+    start: Callable[..., Service], predictor_of_two: Predictor, picture: np.ndarray
+) -> None:
+    client = client_of(start(predictor_of_two))
+    three = [("file", (f"{number}.png", png(picture))) for number in range(3)]
+    refused(client.post("/api/predict", files=three), 400, "more than 2 files")
+    one = {"file": ("one.png", png(picture))}
+    error = refused(
+        client.post("/api/predict", files=one), 422, "has 1 channel, but the model takes 2: T1, T2"
+    )
+    assert error["where"] == "one.png"
+    grids = [("file", ("a.png", png(picture))), ("file", ("b.png", png(picture[1:])))]
+    error = refused(client.post("/api/predict", files=grids), 422, "different grids")
+    assert error["where"] == "a.png and b.png"
+
+
+@pytest.mark.parametrize(
+    ("name", "make"), [("a.png", lambda: png_bomb(4000)), ("a.nii.gz", lambda: nifti_bomb(200))]
+)
+def test_bombs_are_refused_before_they_are_unpacked(
+    name: str, make: Callable[[], bytes], start: Callable[..., Service], predictor: Predictor
+) -> None:
+    client = client_of(start(predictor, Limits(voxels=10**6)))
+    content = make()
+    assert len(content) < 50_000
+    refused(client.post("/api/predict", files={"file": (name, content)}), 422, "the limit is 1000000")
+
+
+def test_all_channels_count(
+    start: Callable[..., Service], predictor_of_two: Predictor, picture: np.ndarray
+) -> None:
+    client = client_of(start(predictor_of_two, Limits(voxels=picture.size)))
+    files = [("file", (f"{number}.png", png(picture))) for number in range(2)]
+    refused(client.post("/api/predict", files=files), 422, f"has {2 * picture.size} voxels")
+
+
+def chunked(size: int) -> Iterator[bytes]:
+    yield f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n'.encode()
+    for _ in range(size // 2**16):
+        yield bytes(2**16)
+    yield f"\r\n--{BOUNDARY}--\r\n".encode()
+
+
+def test_large_uploads(start: Callable[..., Service], predictor: Predictor) -> None:
+    service = start(predictor, Limits(upload_bytes=MIB))
+    client = client_of(service)
+    declared = client.post("/api/jobs", files={"file": ("a.png", bytes(2 * MIB))})
+    assert "--max-upload" in refused(declared, 413, "larger than 1 MiB")["cure"]
+    refused(client.post("/api/jobs", content=chunked(2 * MIB), headers=FORM), 413, "larger than 1 MiB")
+    lying = {**FORM, "content-length": "10"}
+    refused(client.post("/api/jobs", content=chunked(2 * MIB), headers=lying), 413, "larger than 1 MiB")
+    for nonsense in ("-5", "1e3", "9" * 400, "٣"):
+        headers = {**FORM, "content-length": nonsense.encode()}
+        refused(client.post("/api/jobs", content=chunked(2 * MIB), headers=headers), 413, "larger")
+    assert nothing_is_left(service)
+    fits = client.post("/api/jobs", content=chunked(MIB - FORM_OVERHEAD), headers=FORM)
+    assert fits.status_code == 202
+
+
+def test_uploads_share_a_space(
+    start: Callable[..., Service], predictor: Predictor, picture: np.ndarray
+) -> None:
+    service = start(predictor, Limits(upload_bytes=MIB, uploads_at_once=1))
+    client = client_of(service)
+    other = service.storage.new()
+    service.storage.reserve(other, MIB - 100)
+    answer = client.post("/api/jobs", files={"file": ("a.png", png(picture))})
+    refused(answer, 503, "other uploads")
+    assert int(answer.headers["retry-after"]) > 0
+    service.storage.remove(other)
+    assert client.post("/api/predict", files={"file": ("a.png", png(picture))}).status_code == 200
+    assert client.post("/api/predict", files={"file": ("a.png", png(picture))}).status_code == 200
+
+
+def test_the_folder_is_private(service: Service) -> None:
+    assert service.storage.path.stat().st_mode & 0o777 == 0o700
