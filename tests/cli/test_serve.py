@@ -40,7 +40,6 @@ class Stub:
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Replace what the verb calls; return what it was called with."""
-    pytest.importorskip("fastapi")
     from swin_umamba.serve import server, service
 
     calls: dict[str, Any] = {}

@@ -11,13 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("fastapi", reason="needs the extra 'serve'")
-
 from starlette.testclient import TestClient
 
-# Test folders are not on the import path; the helpers beside this file and the inference tests are imported by
-# name.
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "inference")]
+# Test folders are not on the import path; helpers beside this file and the inference tests are imported by name.
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "inference"))
 
 from model_folder import make_model_folder
 from serving import Gate, client_of

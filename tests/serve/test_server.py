@@ -159,7 +159,9 @@ def test_a_port_that_is_taken() -> None:
             open_socket("127.0.0.1", port)
 
 
-@pytest.mark.parametrize(("host", "port"), [("127.0.0.1", 99999), ("no.such.host.invalid", 0), ("a\0b", 0)])
+@pytest.mark.parametrize(
+    ("host", "port"), [("127.0.0.1", 99999), ("127.0.0.1", -1), ("no.such.host.invalid", 0), ("a\0b", 0)]
+)
 def test_addresses_that_do_not_exist(host: str, port: int) -> None:
     with pytest.raises(UsageError, match="cannot listen there"):
         open_socket(host, port)
@@ -173,7 +175,10 @@ def test_other_hosts_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)],
+)
 def test_a_signal_ends_it_and_deletes_everything(
     number: signal.Signals, code: int, predictor: Predictor, tmp_path: Path
 ) -> None:

@@ -35,6 +35,10 @@ def open_socket(host: str, port: int) -> socket.socket:
     UsageError
         The address does not exist here, or the port is taken.
     """
+    if not 0 <= port < 2**16:  # the system would take it modulo 2**16
+        raise UsageError(
+            f"cannot listen there: there is no port {port}", where="--port", cure="give 0 to 65535"
+        )
     if not is_loopback(host):
         logger.warning(
             "listening at %s: everybody who reaches this address can use the model, there is no password",
@@ -45,7 +49,7 @@ def open_socket(host: str, port: int) -> socket.socket:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         return socket.create_server(address[:2], family=family)
-    except (OSError, OverflowError, UnicodeError) as error:
+    except (OSError, ValueError) as error:  # of names with impossible letters, too
         taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
         raise UsageError(
             f"cannot listen there: {'the port is taken' if taken else error}",
