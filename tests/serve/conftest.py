@@ -10,15 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from starlette.testclient import TestClient
 
-# Test folders are not on the import path; helpers beside this file and the inference tests are imported by name.
+# Test folders are not on the import path; helpers here and beside the inference tests are imported by name.
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "inference"))
 
 from model_folder import make_model_folder
-from serving import Gate, client_of
+from serving import Gate, Listening, client_of, listening_at
 
 from swin_umamba.inference.predictor import Predictor
 from swin_umamba.serve.limits import Limits
@@ -68,6 +67,13 @@ def gate(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate
     monkeypatch.setattr(predictor, "predict", gate)
     yield gate
     gate.open.set()
+
+
+@pytest.fixture
+def listen() -> Iterator[Callable[[Service], Listening]]:
+    """Return a function that lets a service listen at a port."""
+    with ExitStack() as stack:
+        yield lambda service: stack.enter_context(listening_at(service))
 
 
 @pytest.fixture

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import http.client
+import select
+import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+from client_files import png
 from starlette.testclient import TestClient
 
 from swin_umamba.inference.predictor import Predictor
 from swin_umamba.serve.api import create_app
+from swin_umamba.serve.server import make_server, open_socket
 from swin_umamba.serve.service import Service
 
 BASE = "http://127.0.0.1:8000"
+PICTURE = png(np.zeros((20, 20), np.uint8))
+PART = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n'
+END = b"\r\n--b--\r\n"
 
 
 def client_of(service: Service, host: str = "127.0.0.1") -> TestClient:
@@ -53,3 +62,52 @@ class Gate:
         while not self.open.wait(0.01):
             on_progress(0.25)
         return self._predict(image, on_progress=on_progress, **options)
+
+
+class Listening:
+    """A server that runs in a thread."""
+
+    def __init__(self, service: Service, port: int) -> None:
+        self.service = service
+        self.port = port
+
+    def connect(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+
+    def predict(self, body: bytes = PART + PICTURE + END) -> int:
+        connection = self.connect()
+        connection.request("POST", "/api/predict", body, {"content-type": "multipart/form-data; boundary=b"})
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status
+
+    def send(self, length: str, *pieces: bytes, pause: float = 0.0) -> bytes:
+        """Send an upload of a declared length piece by piece; return the first bytes of the answer."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as client:
+            client.sendall(
+                b"POST /api/predict HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+                b"Content-Type: multipart/form-data; boundary=b\r\n" + length.encode() + b"\r\n\r\n"
+            )
+            for piece in pieces:
+                if select.select([client], [], [], pause)[0]:
+                    break  # it has answered
+                client.sendall(piece)
+            return client.recv(4096)
+
+    def is_empty(self) -> bool:
+        return list(self.service.storage.path.iterdir()) == []
+
+
+@contextmanager
+def listening_at(service: Service) -> Iterator[Listening]:
+    """Let a service listen at a free port while the block lasts."""
+    with open_socket("127.0.0.1", 0) as listener:
+        server = make_server(service, "127.0.0.1")
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield Listening(service, listener.getsockname()[1])
+        finally:
+            server.should_exit = True
+            thread.join(20)
+    assert not thread.is_alive()

@@ -2,84 +2,34 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
-import select
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import numpy as np
 import pytest
-from client_files import png
-from serving import Gate, eventually
+from serving import END, PART, PICTURE, Gate, Listening, eventually
 
 from swin_umamba.errors import UsageError
 from swin_umamba.inference.predictor import Predictor
 from swin_umamba.serve.limits import MIB, Limits
-from swin_umamba.serve.server import address_of, make_server, open_socket
+from swin_umamba.serve.server import address_of, open_socket
 from swin_umamba.serve.service import Service
 
-PICTURE = png(np.zeros((20, 20), np.uint8))
-PART = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n'
-END = b"\r\n--b--\r\n"
 LIMITS = Limits(upload_bytes=MIB, silence_seconds=0.4, slowest_upload=10_000)
 
 
-class Listening:
-    """A server that runs in a thread."""
-
-    def __init__(self, service: Service, port: int) -> None:
-        self.service = service
-        self.port = port
-
-    def connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-
-    def predict(self, body: bytes = PART + PICTURE + END) -> int:
-        connection = self.connect()
-        connection.request("POST", "/api/predict", body, {"content-type": "multipart/form-data; boundary=b"})
-        answer = connection.getresponse()
-        answer.read()
-        return answer.status
-
-    def send(self, length: str, *pieces: bytes, pause: float = 0.0) -> bytes:
-        """Send an upload of a declared length piece by piece; return the first bytes of the answer."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as client:
-            client.sendall(
-                b"POST /api/predict HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-                b"Content-Type: multipart/form-data; boundary=b\r\n" + length.encode() + b"\r\n\r\n"
-            )
-            for piece in pieces:
-                if select.select([client], [], [], pause)[0]:
-                    break  # it has answered
-                client.sendall(piece)
-            return client.recv(4096)
-
-    def is_empty(self) -> bool:
-        return list(self.service.storage.path.iterdir()) == []
-
-
 @pytest.fixture
-def listening(start: Callable[..., Service], predictor: Predictor) -> Iterator[Listening]:
-    service = start(predictor, LIMITS)
-    with ExitStack() as stack:
-        listener = stack.enter_context(open_socket("127.0.0.1", 0))
-        server = make_server(service, "127.0.0.1")
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        yield Listening(service, listener.getsockname()[1])
-        server.should_exit = True
-        thread.join(20)
-        assert not thread.is_alive()
+def listening(
+    start: Callable[..., Service], predictor: Predictor, listen: Callable[[Service], Listening]
+) -> Listening:
+    return listen(start(predictor, LIMITS))
 
 
 def test_a_declared_size_is_refused_before_the_body(listening: Listening) -> None:
