@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -99,6 +100,24 @@ def test_half_an_upload_is_deleted(listening: Listening) -> None:
         )
         assert eventually(lambda: not listening.is_empty())
     assert eventually(listening.is_empty)
+
+
+@pytest.mark.parametrize("head", [b"", b"GET /api/health HTTP/1.1\r\nHost: 127."])
+def test_connections_that_ask_for_nothing_are_closed(
+    head: bytes, listening: Listening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("swin_umamba.serve.server.SECONDS_TO_ASK", 0.3)
+    with socket.create_connection(("127.0.0.1", listening.port), timeout=10) as client:
+        client.sendall(head)
+        assert client.recv(100) == b""
+
+
+def test_a_connection_in_use_stays_open(
+    listening: Listening, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("swin_umamba.serve.server.SECONDS_TO_ASK", 0.1)
+    threading.Timer(0.5, gate.open.set).start()
+    assert listening.predict() == 200
 
 
 def test_a_port_that_is_taken() -> None:

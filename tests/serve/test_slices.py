@@ -18,7 +18,7 @@ from swin_umamba.report.layers import fill_path
 from swin_umamba.serve import slices
 from swin_umamba.serve.classes import ShownClass, class_shares, shown_classes
 from swin_umamba.serve.segment import Quality, Result
-from swin_umamba.serve.slices import heat, slice_picture
+from swin_umamba.serve.slices import slice_picture
 
 CLASSES = (ShownClass("whole", 1, (1, 2), "#e69f00"), ShownClass("core", 2, (2,), "#56b4e9"))
 
@@ -112,7 +112,6 @@ def test_uncertainty_is_a_layer(tmp_path: Path) -> None:
     shown = np.asarray(PillowImage.open(io.BytesIO(base64.b64decode(picture.uncertainty.partition(",")[2]))))
     assert shown.shape == (4, 5, 4)
     assert shown[0, 0].tolist() == [250, 240, 60, 230]
-    assert heat(np.array([[0, 51]], np.uint8))[0, :, 3].tolist() == [0, 115]
 
 
 def test_a_volume_in_millilitres(tmp_path: Path) -> None:

@@ -227,5 +227,17 @@ def test_uploads_share_a_space(
     assert client.post("/api/predict", files={"file": ("a.png", png(picture))}).status_code == 200
 
 
+def test_a_full_disk_is_told(
+    service: Service, client: TestClient, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, mode: str) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", full)
+        refused(client.post("/api/jobs", files={"file": ("a.png", png(picture))}), 503, "cannot store")
+    assert nothing_is_left(service)
+
+
 def test_the_folder_is_private(service: Service) -> None:
     assert service.storage.path.stat().st_mode & 0o777 == 0o700

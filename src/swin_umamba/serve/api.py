@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -17,7 +18,7 @@ from swin_umamba.errors import SwinUMambaError
 from swin_umamba.serve.guard import Guard, error_response
 from swin_umamba.serve.jobs import Job
 from swin_umamba.serve.page import page_html, page_policy
-from swin_umamba.serve.problems import Busy, MalformedRequest, UnfinishedJob, UnknownJob
+from swin_umamba.serve.problems import Busy, InvalidValue, UnfinishedJob, UnknownJob, UnknownSlice
 from swin_umamba.serve.schema import ErrorAnswer, Health, JobStatus, ModelInfo, SliceAnswer, SliceLayer
 from swin_umamba.serve.segment import Result
 from swin_umamba.serve.service import Service
@@ -62,8 +63,8 @@ def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": ErrorAnswer} for status in statuses}
 
 
-router = APIRouter(prefix="/api", responses=_errors(403, 421))
-_UPLOAD_ERRORS = _errors(400, 408, 413, 422, 503)
+router = APIRouter(prefix="/api", responses=_errors(403, 421, 422))
+_UPLOAD_ERRORS = _errors(400, 408, 413, 503)
 
 
 def create_app(service: Service, *, host: str) -> Guard:
@@ -133,7 +134,7 @@ def delete_job(request: Request, job_id: str) -> None:
     _service(request).queue.remove(job_id)
 
 
-@router.get("/jobs/{job_id}/slices/{index}", responses=_errors(400, 404, 409))
+@router.get("/jobs/{job_id}/slices/{index}", responses=_errors(404, 409))
 def job_slice(
     request: Request,
     job_id: str,
@@ -143,7 +144,7 @@ def job_slice(
     """Return a slice of a finished job as a picture and paths; a picture has one slice, 0."""
     result = _finished(_service(request).queue.get(job_id))
     if not (0 <= index < result.num_slices and 0 <= view < len(result.views)):
-        raise MalformedRequest(
+        raise UnknownSlice(
             f"there is no slice {index} in view {view}",
             cure=f"ask for slices 0 to {result.num_slices - 1} and views 0 to {len(result.views) - 1}",
         )
@@ -190,7 +191,7 @@ async def predict(request: Request) -> Response:
             raise Busy("the server is about to end")
         return await run_in_threadpool(lambda: _mask(_finished(job)))
     finally:
-        if not job.removed:
+        with suppress(UnknownJob):  # the server ends, and has deleted it
             await run_in_threadpool(queue.remove, job.id)
 
 
@@ -245,4 +246,4 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     # Without the value, which may be anything.
-    return error_response(MalformedRequest(f"{first['loc'][-1]}: {first['msg']}", cure="see /openapi.json"))
+    return error_response(InvalidValue(f"{first['loc'][-1]}: {first['msg']}", cure="see /openapi.json"))

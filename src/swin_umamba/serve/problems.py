@@ -40,6 +40,18 @@ class UnknownJob(RequestError):
         )
 
 
+class UnknownSlice(RequestError):
+    """The result has no such slice or view."""
+
+    status = 404
+
+
+class InvalidValue(RequestError):
+    """A value in the address is not of its type."""
+
+    status = 422
+
+
 class SlowRequest(RequestError):
     """The upload does not go on, or too slowly."""
 

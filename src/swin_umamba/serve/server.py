@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 import socket
 from types import FrameType
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from swin_umamba.errors import UsageError
 from swin_umamba.serve.api import create_app
@@ -18,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 MAX_CONNECTIONS = 256
 SECONDS_TO_FINISH_ANSWERS = 5
+SECONDS_TO_ASK = 20.0
 
 
 def open_socket(host: str, port: int) -> socket.socket:
@@ -78,6 +81,7 @@ def make_server(service: Service, host: str) -> uvicorn.Server:
     """
     config = uvicorn.Config(
         create_app(service, host=host),
+        http=_ImpatientProtocol,
         log_config=None,
         log_level=logging.WARNING,
         access_log=False,  # the addresses of jobs are what gives access to them
@@ -89,6 +93,25 @@ def make_server(service: Service, host: str) -> uvicorn.Server:
         timeout_graceful_shutdown=SECONDS_TO_FINISH_ANSWERS,
     )
     return _Server(config, service)
+
+
+class _ImpatientProtocol(H11Protocol):
+    """Closes connections on which no request comes: uvicorn waits for a request's head for ever."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to watch a connection."""
+        super().connection_made(transport)
+        self._watch()
+
+    def _watch(self) -> None:
+        self.loop.call_later(SECONDS_TO_ASK, self._close_if_silent, self.cycle)
+
+    def _close_if_silent(self, last: object) -> None:
+        answered = self.cycle is None or self.cycle.response_complete
+        if self.cycle is last and answered:
+            self.transport.close()
+        elif not self.transport.is_closing():
+            self._watch()
 
 
 class _Server(uvicorn.Server):

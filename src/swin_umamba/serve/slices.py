@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from swin_umamba.report.layers import data_uri, fill_path, outline_path
+from swin_umamba.report.palette import uncertainty_colours
 from swin_umamba.serve.classes import ShownClass
 from swin_umamba.serve.segment import LABELS, UNCERTAINTY, Result
 
@@ -16,11 +17,6 @@ LONGEST_SIDE = 1024
 SHORTEST_LONG_SIDE = 64
 # Of all paths of a slice: ragged labels are shown scaled down until they fit.
 MAX_PATH_CHARACTERS = 2**21
-# From certain to uncertain: dark violet over red to yellow, told apart without colour by their lightness.
-_HEAT = np.array([(30, 0, 90), (200, 60, 90), (250, 240, 60)], np.float64)
-_HEAT_OPACITY = 0.9
-# Where the uncertainty is that high, its colour hides the picture; below, the picture shines through.
-_OPAQUE_FROM = 0.4
 
 
 @dataclass(frozen=True)
@@ -94,17 +90,10 @@ def slice_picture(result: Result, classes: Sequence[ShownClass], index: int, vie
         layers=layers,
         uncertainty=None
         if uncertainty is None
-        else data_uri(heat(_resized(uncertainty, size, PillowImage.Resampling.BOX)), lossless=True),
+        else data_uri(
+            uncertainty_colours(_resized(uncertainty, size, PillowImage.Resampling.BOX) / 255), lossless=True
+        ),
     )
-
-
-def heat(uncertainty: np.ndarray) -> np.ndarray:
-    """Return uncertainty (y, x; uint8) as colours with opacity, (y, x, 4) uint8."""
-    part = uncertainty / 255
-    stops = np.linspace(0, 1, len(_HEAT))
-    channels = [np.interp(part, stops, _HEAT[:, colour]) for colour in range(3)]
-    channels.append(255 * _HEAT_OPACITY * np.clip(part / _OPAQUE_FROM, 0, 1))
-    return np.round(np.stack(channels, axis=-1)).astype(np.uint8)
 
 
 def _slice(result: Result, name: str, index: int) -> np.ndarray:

@@ -19,7 +19,7 @@ from starlette.requests import Request
 from swin_umamba.data.image_io import image_suffix
 from swin_umamba.errors import DataError, printable
 from swin_umamba.serve.limits import FORM_OVERHEAD, MIB, Limits
-from swin_umamba.serve.problems import MalformedRequest, SlowRequest, TooLarge
+from swin_umamba.serve.problems import Busy, MalformedRequest, SlowRequest, TooLarge
 from swin_umamba.serve.storage import PrivateFolder
 
 if TYPE_CHECKING:
@@ -89,6 +89,10 @@ async def receive(request: Request, storage: PrivateFolder, limits: Limits, max_
         form.close()
         storage.remove(folder)
         raise MalformedRequest("the upload is not the form that it says it is", cure=_CURE) from error
+    except OSError as error:
+        form.close()
+        storage.remove(folder)
+        raise Busy("the server cannot store the upload", cure="see that its disk has space") from error
     except BaseException:  # the client has gone, or the server ends
         form.close()
         storage.remove(folder)
