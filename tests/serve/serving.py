@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import uvicorn
 from client_files import png
 from starlette.testclient import TestClient
 
@@ -67,8 +68,9 @@ class Gate:
 class Listening:
     """A server that runs in a thread."""
 
-    def __init__(self, service: Service, port: int) -> None:
+    def __init__(self, service: Service, server: uvicorn.Server, port: int) -> None:
         self.service = service
+        self.server = server
         self.port = port
 
     def connect(self) -> http.client.HTTPConnection:
@@ -106,7 +108,7 @@ def listening_at(service: Service) -> Iterator[Listening]:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
-            yield Listening(service, listener.getsockname()[1])
+            yield Listening(service, server, listener.getsockname()[1])
         finally:
             server.should_exit = True
             thread.join(20)

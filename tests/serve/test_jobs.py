@@ -15,7 +15,7 @@ from PIL import Image as PillowImage
 from serving import Gate, client_of, eventually, finished
 from starlette.testclient import TestClient
 
-from swin_umamba.errors import DataError
+from swin_umamba.errors import CheckpointError, DataError
 from swin_umamba.inference.predictor import Predictor
 from swin_umamba.serve.jobs import Job, JobQueue
 from swin_umamba.serve.limits import Limits
@@ -165,6 +165,16 @@ def test_a_failure_is_told_with_the_clients_name(bench: Bench) -> None:
     assert (job.error.what, job.error.where) == ("liver.png is damaged", "liver.png")
     assert job.error.cure == "look at the server's file"
     assert isinstance(job.error, DataError)
+
+
+def test_places_of_the_server_are_not_told(bench: Bench) -> None:
+    private = bench.storage.path / "other.npy"
+    bench.failure = CheckpointError(f"cannot read {private}", where="/home/me/model", cure="copy it")
+    job = bench.run("a.png")
+    assert job.error is not None
+    assert (job.error.what, job.error.where) == ("cannot read the server's file/other.npy", None)
+    bench.failure = DataError("it differs", where=f"{job.upload.files[0]} and {private}")
+    assert bench.run("b.png").error.where is None  # type: ignore[union-attr]
 
 
 def test_an_unexpected_failure_tells_nothing(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:

@@ -143,6 +143,17 @@ def test_other_hosts_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     assert "there is no password" in caplog.text
 
 
+def test_a_signal_does_not_wait_for_predictions(listening: Listening, gate: Gate) -> None:
+    answers: list[int] = []
+    waiting = threading.Thread(target=lambda: answers.append(listening.predict()))
+    waiting.start()
+    assert eventually(lambda: len(gate.started) == 1)
+    listening.server.handle_exit(signal.SIGTERM, None)
+    waiting.join(20)
+    assert answers == [503]
+    assert eventually(listening.is_empty)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 @pytest.mark.parametrize(
     ("number", "code"),
@@ -177,7 +188,7 @@ def test_a_signal_ends_it_and_deletes_everything(
         assert process.stdout is not None
         address = urlsplit(json.loads(process.stdout.readline())["address"])
         assert address.port is not None
-        listening = Listening(None, address.port)  # type: ignore[arg-type]
+        listening = Listening(None, None, address.port)  # type: ignore[arg-type]
         assert listening.predict() == 200
         connection = listening.connect()
         headers = {"content-type": "multipart/form-data; boundary=b"}

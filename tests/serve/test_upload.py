@@ -170,15 +170,20 @@ def test_wrong_numbers_of_channels(
 
 
 @pytest.mark.parametrize(
-    ("name", "make"), [("a.png", lambda: png_bomb(4000)), ("a.nii.gz", lambda: nifti_bomb(200))]
+    ("name", "make", "claim"),
+    [
+        ("a.png", lambda: png_bomb(4000), "the picture has 16000000 pixels"),
+        ("a.nii.gz", lambda: nifti_bomb(200), "the header describes 8000000 voxels"),
+    ],
 )
 def test_bombs_are_refused_before_they_are_unpacked(
-    name: str, make: Callable[[], bytes], start: Callable[..., Service], predictor: Predictor
+    name: str, make: Callable[[], bytes], claim: str, start: Callable[..., Service], predictor: Predictor
 ) -> None:
     client = client_of(start(predictor, Limits(voxels=10**6)))
     content = make()
     assert len(content) < 50_000
-    refused(client.post("/api/predict", files={"file": (name, content)}), 422, "the limit is 1000000")
+    answer = client.post("/api/predict", files={"file": (name, content)})
+    refused(answer, 422, f"{claim}; the limit is 1000000")
 
 
 def test_all_channels_count(
