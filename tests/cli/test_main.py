@@ -17,7 +17,7 @@ from swin_umamba.cli.main import main
 from swin_umamba.errors import DataError, UsageError
 from swin_umamba.files import atomic_write
 
-HEAVY = ("torch", "nnunetv2", "numpy", "numba", "scipy")
+HEAVY = ("torch", "nnunetv2", "numpy", "numba", "scipy", "fastapi", "uvicorn")
 
 
 def in_a_new_process(*arguments: str) -> tuple[int, str, list[str]]:

@@ -206,6 +206,18 @@ def test_a_volume_slice_by_slice(visit: Callable[..., Visit]) -> None:
     assert here.messages == []
 
 
+def test_large_images_are_shown_smaller_and_say_so(visit: Callable[..., Visit], tmp_path: Path) -> None:
+    here = visit()
+    here.segment(("a.png", png(np.arange(40 * 2048, dtype=np.uint32).astype(np.uint8).reshape(40, 2048))))
+    assert here.box() == [0, 0, 1024, 20]
+    assert "shown at 50 % of its size" in here.page.inner_text("#scaled")
+    with here.page.expect_download() as download:
+        here.page.click("#download")
+    download.value.save_as(tmp_path / "mask.png")
+    assert read_labels(tmp_path / "mask.png").spatial_shape == (40, 2048)
+    assert here.messages == []
+
+
 def test_uncertainty_and_quality(visit: Callable[..., Visit], picture: np.ndarray) -> None:
     here = visit(confidence=True)
     here.segment(("a.png", png(picture)))

@@ -16,7 +16,7 @@ from swin_umamba.serve.segment import LABELS, UNCERTAINTY, Result
 LONGEST_SIDE = 1024
 SHORTEST_LONG_SIDE = 64
 # Of all paths of a slice: ragged labels are shown scaled down until they fit.
-MAX_PATH_CHARACTERS = 2**21
+MAX_PATH_CHARACTERS = 2**22
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def slice_picture(result: Result, classes: Sequence[ShownClass], index: int, vie
         size = _shown_size(labels.shape, longest)
         shown = _resized(labels, size, PillowImage.Resampling.NEAREST)
         layers = _layers(shown, classes)
-        longest //= 2
+        longest = longest * 2 // 3
         characters = sum(len(layer.fill) + len(layer.outline) for layer in layers)
         if characters <= MAX_PATH_CHARACTERS or longest < SHORTEST_LONG_SIDE:
             break

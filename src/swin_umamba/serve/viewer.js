@@ -57,6 +57,7 @@ function makeViewer(ask, onError) {
     Object.entries({ width: size[0], height: size[1], href }).forEach(([key, value]) => image.setAttribute(key, value));
   }
   function draw(slice) {
+    const before = size, width = result.shape[result.shape.length - 1];
     drawn = slice;
     size = [slice.width, slice.height * slice.aspect];
     place(get("image"), slice.picture);
@@ -67,7 +68,10 @@ function makeViewer(ask, onError) {
       svg("path", { class: "fill", fill: colourOf(layer.value), d: layer.fill }),
       svg("path", { class: "halo", d: layer.outline }),
       svg("path", { class: "outline", stroke: colourOf(layer.value), d: layer.outline }))));
-    setBox(box || [0, 0, size[0], size[1]]);
+    show(get("scaled"), slice.width < width);
+    get("scaled").textContent = "shown at " + (100 * slice.width / width).toFixed(0) + " % of its size; the mask has all of it";
+    // Slices with ragged outlines come smaller than others; what is zoomed stays where it is.
+    setBox(box ? box.map((value, place) => value * size[place % 2] / before[place % 2]) : [0, 0, ...size]);
     restyle();
   }
   function restyle() {
