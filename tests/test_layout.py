@@ -93,6 +93,13 @@ def test_safetensors_files_have_one_place() -> None:
     assert users == [SOURCE / "weights/safetensors_file.py"]
 
 
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_only_the_server_knows_the_web(path: Path) -> None:
+    roots = {name.split(".")[0] for name in imported_modules(path)}
+    if path.relative_to(SOURCE).parts[0] != "serve":
+        assert not roots & {"fastapi", "starlette", "uvicorn", "pydantic", "python_multipart"}
+
+
 def test_importing_the_package_is_cheap() -> None:
     code = "import sys, swin_umamba; print(sorted({'torch', 'numpy', 'nnunetv2'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

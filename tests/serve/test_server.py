@@ -92,7 +92,7 @@ def test_who_hangs_up_is_forgotten(listening: Listening, gate: Gate) -> None:
     assert listening.predict() == 200
 
 
-def test_half_an_upload_is_deleted(listening: Listening) -> None:
+def test_half_an_upload_is_deleted(listening: Listening, caplog: pytest.LogCaptureFixture) -> None:
     with socket.create_connection(("127.0.0.1", listening.port)) as client:
         client.sendall(
             b"POST /api/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 5000\r\n"
@@ -100,6 +100,7 @@ def test_half_an_upload_is_deleted(listening: Listening) -> None:
         )
         assert eventually(lambda: not listening.is_empty())
     assert eventually(listening.is_empty)
+    assert caplog.text == ""  # that somebody leaves is no fault
 
 
 @pytest.mark.parametrize("head", [b"", b"GET /api/health HTTP/1.1\r\nHost: 127."])

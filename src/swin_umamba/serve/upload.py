@@ -14,7 +14,7 @@ from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from swin_umamba.data.image_io import image_suffix
 from swin_umamba.errors import DataError, printable
@@ -77,23 +77,8 @@ async def receive(request: Request, storage: PrivateFolder, limits: Limits, max_
     folder = storage.new()
     form = _Form(folder, max_files)
     try:
-        parser = MultipartParser(_boundary(request), form.callbacks())
-        async for chunk in _chunks(request, limits):
-            storage.reserve(folder, len(chunk))
-            await run_in_threadpool(parser.write, chunk)
-        if not form.complete:
-            raise MalformedRequest("the upload ends too early", cure=_CURE)
-        if not form.files:
-            raise MalformedRequest("there is no file in the upload", cure=_CURE)
-    except FormParserError as error:
-        form.close()
-        storage.remove(folder)
-        raise MalformedRequest("the upload is not the form that it says it is", cure=_CURE) from error
-    except OSError as error:
-        form.close()
-        storage.remove(folder)
-        raise Busy("the server cannot store the upload", cure="see that its disk has space") from error
-    except BaseException:  # the client has gone, or the server ends
+        await _fill(form, request, storage, limits)
+    except BaseException:  # a refusal, or the end of the server
         form.close()
         storage.remove(folder)
         raise
@@ -106,6 +91,25 @@ def shown_name(name: str) -> str:
     if len(name) <= LONGEST_NAME:
         return name
     return f"{name[: LONGEST_NAME - 21]}…{name[-20:]}"
+
+
+async def _fill(form: _Form, request: Request, storage: PrivateFolder, limits: Limits) -> None:
+    """Write the files of a request; parsing and writing are done in a thread beside the event loop."""
+    try:
+        parser = MultipartParser(_boundary(request), form.callbacks())
+        async for chunk in _chunks(request, limits):
+            storage.reserve(form.folder, len(chunk))
+            await run_in_threadpool(parser.write, chunk)
+    except FormParserError as error:
+        raise MalformedRequest("the upload is not the form that it says it is", cure=_CURE) from error
+    except ClientDisconnect as error:
+        raise MalformedRequest("the client has hung up", cure="send the upload again") from error
+    except OSError as error:
+        raise Busy("the server cannot store the upload", cure="see that its disk has space") from error
+    if not form.complete:
+        raise MalformedRequest("the upload ends too early", cure=_CURE)
+    if not form.files:
+        raise MalformedRequest("there is no file in the upload", cure=_CURE)
 
 
 def _check_declared_size(request: Request, limits: Limits) -> None:
@@ -155,7 +159,7 @@ class _Form:
         self.files: list[Path] = []
         self.names: list[str] = []
         self.complete = False
-        self._folder = folder
+        self.folder = folder
         self._max_files = max_files
         self._headers: dict[bytes, bytes] = {}
         self._field, self._value = b"", b""
@@ -214,7 +218,7 @@ class _Form:
         except DataError as error:
             raise DataError(error.what, where=name, cure=error.cure) from None
         # Its number, and an ending out of a fixed list: nothing of the client's name gets into a path.
-        path = self._folder / f"{len(self.files)}{suffix}"
+        path = self.folder / f"{len(self.files)}{suffix}"
         self._file = path.open("xb")
         self.files.append(path)
         self.names.append(name)
