@@ -235,10 +235,8 @@ def test_channels_are_put_in_order(visit: Callable[..., Visit], predictor_of_two
     page = here.page
     first = np.random.default_rng(0).integers(0, 99, (20, 20), dtype=np.uint8)
     here.choose(("b.png", png(first)), ("a.png", png(first.T)))
-    assert page.locator(".channel").evaluate_all("all => all.map(e => e.selectedOptions[0].text)") == [
-        "a.png",
-        "b.png",
-    ]
+    names = page.locator(".channel").evaluate_all("all => all.map(e => e.selectedOptions[0].text)")
+    assert names == ["a.png", "b.png"]
     page.select_option("#channel-0", "1")
     page.click("#order button[type=submit]")
     assert "one channel only" in page.inner_text("#order-wrong")
