@@ -193,7 +193,7 @@ def test_zoomed_pictures_stay_inside(html: str) -> None:
         "zoomedBox([20, 10, 40, 20], 0, 0.5, 0.5, 80, 40), zoomedBox([0, 0, 5, 2.5], 9, 0, 0, 80, 40),"
         "movedBox([20, 10, 40, 20], 1, -1, 80, 40), nextTheme('dark')]))"
     )
-    done = subprocess.run(["node", "-e", script], capture_output=True, text=True, check=True)
+    done = subprocess.run(["node", "-e", script], capture_output=True, encoding="utf-8", check=True)
     expected = [[20, 10, 40, 20], [0, 0, 80, 40], [0, 0, 5, 2.5], [40, 0, 40, 20], "system"]
     assert json.loads(done.stdout) == expected
 

@@ -86,7 +86,7 @@ def test_functions(html: str) -> None:
         "[percent(0), percent(0.01), percent(12.34), volume(0.1234), volume(1234.5), listed([3, 0.5, 0.25])]",
     ]
     script = inline_part(html, "script") + f"console.log(JSON.stringify([{','.join(calls)}]))"
-    done = subprocess.run(["node", "-e", script], capture_output=True, text=True, check=True)
+    done = subprocess.run(["node", "-e", script], capture_output=True, encoding="utf-8", check=True)
     expected: list[Any] = [
         None,
         "a.txt",
