@@ -13,9 +13,11 @@ import pytest
 from swin_umamba.cli import calibrate as verb
 from swin_umamba.errors import CheckpointError, UsageError
 from swin_umamba.evaluation.calibration import Reliability
+from swin_umamba.evaluation.case_quality import EstimatedCase
 from swin_umamba.evaluation.labelled_pixels import CalibrationCurves
 from swin_umamba.inference import calibrate as calibration
-from swin_umamba.inference.calibrate import CalibrationResult, CaseQuality
+from swin_umamba.inference.calibrate import CalibrationResult
+from swin_umamba.inference.calibration_file import FoldCalibration
 from swin_umamba.inference.predictor import Predictor
 
 
@@ -24,11 +26,11 @@ def curve(error: float) -> Reliability:
 
 
 RESULT = CalibrationResult(
-    1.5,
+    FoldCalibration(1.5, 1.25),
     CalibrationCurves(
         curve(0.03), curve(0.01), curve(0.2), Reliability(np.array([0]), *[np.array([math.nan])] * 2)
     ),
-    tuple(CaseQuality(f"c{n}", 0.9 + n / 100, 0.8 + n / 100) for n in range(4)),
+    tuple(EstimatedCase(f"c{n}", 0.9 + n / 100, 0.85 + n / 100, 0.8 + n / 100) for n in range(4)),
     (("bad", "cannot be read"),),
     Path("model/fold_0/calibration.json"),
 )
@@ -73,11 +75,11 @@ def test_every_fold_by_itself(
     assert calls["options"] == {"device": "auto", "mirroring": True, "backend": None}
     assert calls["cases"] == {"images": None, "references": None}
     assert capsys.readouterr().out.splitlines()[:7] == [
-        "fold_0: temperature 1.500, from 4 cases",
+        "fold_0: temperature 1.500, exponent of the agreement 1.250",
         "  expected calibration error: 0.0300 before, 0.0100 after",
         "  the same where structures have a probability of 1 % or more: 0.2000 before, - after",
-        "  estimated quality: 0.100 above the true Dice on average",
-        "  its rank correlation with the true Dice: 1.00",
+        "  estimated and true Dice of 4 cases are apart by 0.100 before, 0.050 after",
+        "  their rank correlation: 1.00",
         "  left out: bad: cannot be read",
         "  written: model/fold_0/calibration.json",
     ]
@@ -99,7 +101,9 @@ def test_json(calls: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixtu
         "structures_after": None,
     }
     assert summary["failed"] == {"bad": "cannot be read"}
-    assert summary["cases"][0] == {"case": "c0", "quality": 0.9, "dice": 0.8}
+    assert summary["quality_exponent"] == 1.25
+    assert summary["quality"]["error_before"] == pytest.approx(0.1)
+    assert summary["cases"][0] == {"case": "c0", "raw": 0.9, "calibrated": 0.85, "true": 0.8}
 
 
 def test_a_model_that_is_not_there(calls: dict[str, Any], tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from scipy import special
 
 from swin_umamba.evaluation import calibration
-from swin_umamba.evaluation.calibration import entropy, fit_temperature, reliability, tempered
+from swin_umamba.evaluation.calibration import entropy, fit_exponent, fit_temperature, reliability, tempered
 
 # Of float32 exponentials and logarithms.
 TOLERANCE = 2e-6
@@ -124,3 +124,16 @@ def test_entropy_of_regions_is_the_mean_over_them() -> None:
     probabilities = np.array([[0.5, 0.25], [1.0, 0.25]], np.float32)
     quarter = special.entr([0.25, 0.75]).sum() / np.log(2)
     np.testing.assert_allclose(entropy(probabilities, independent=True), [0.5, quarter], atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("exponent", [0.5, 1.0, 3.0])
+def test_the_exponent_that_made_the_dice_is_found(random: np.random.Generator, exponent: float) -> None:
+    agreement = random.uniform(0.3, 1, 50)
+    assert fit_exponent(agreement, agreement**exponent) == pytest.approx(exponent, rel=1e-3)
+    noisy = agreement**exponent + random.normal(scale=0.01, size=50)
+    assert fit_exponent(agreement, noisy) == pytest.approx(exponent, rel=0.05)
+
+
+def test_an_exponent_stays_in_its_bounds() -> None:
+    assert fit_exponent(np.array([0.5, 0.9]), np.zeros(2)) == pytest.approx(10, rel=1e-2)
+    assert fit_exponent(np.array([0.5, 0.9]), np.ones(2)) == pytest.approx(0.1, rel=1e-2)

@@ -11,7 +11,7 @@ from scipy import special
 
 from swin_umamba.errors import DataError, UsageError
 from swin_umamba.evaluation.metrics import dice
-from swin_umamba.inference.calibrate import CalibrationResult, CaseQuality, calibrate
+from swin_umamba.inference.calibrate import calibrate
 from swin_umamba.inference.calibration_file import read_calibration
 from swin_umamba.inference.export_model import export_model
 from swin_umamba.inference.predictor import Predictor
@@ -60,35 +60,53 @@ def model(tmp_path: Path, results: Path, make_model_at: Callable[..., Path]) -> 
 
 def test_the_temperature_of_the_validation_cases(model: Path, tmp_path: Path) -> None:
     result = calibrate(Predictor.from_folder(model, device="cpu"))
-    assert result.temperature == pytest.approx(2.0, rel=0.1)
+    assert result.calibration.temperature == pytest.approx(2.0, rel=0.1)
     assert [each.case for each in result.cases] == [f"case{number}" for number in range(NUM_CASES)]
     assert result.curves.after.expected_calibration_error < result.curves.before.expected_calibration_error
     assert result.failures == ()
     again = Predictor.from_folder(model, device="cpu")
-    assert again.model.temperature == result.temperature
+    assert again.model.temperature == result.calibration.temperature
     image = tmp_path / "nnUNet_raw" / "Dataset999_Tiny" / "imagesTr" / "case0_0000.png"
     found = again.predict(image, probabilities=True, confidence=True)
     assert found.confidence is not None
     assert found.confidence.calibrated
-    scaled = special.softmax(np.log(found.probabilities) / result.temperature, axis=0)
+    scaled = special.softmax(np.log(found.probabilities) / result.calibration.temperature, axis=0)
     expected = special.entr(scaled).sum(axis=0) / np.log(3)
     np.testing.assert_allclose(found.confidence.entropy, expected, atol=1e-5)
 
 
-def test_the_true_quality_is_the_mean_dice(model: Path, tmp_path: Path) -> None:
+def test_estimated_and_true_quality(model: Path, tmp_path: Path) -> None:
     predictor = Predictor.from_folder(model, device="cpu")
-    first = calibrate(predictor).cases[0]
+    result = calibrate(predictor)
+    first, exponent = result.cases[0], result.calibration.quality_exponent
+    assert exponent is not None
     raw = tmp_path / "nnUNet_raw" / "Dataset999_Tiny"
     found = predictor.predict(raw / "imagesTr" / "case0_0000.png", confidence=True)
     truth = np.asarray(PillowImage.open(raw / "labelsTr" / "case0.png"))
     scores = [dice(found.labels == value, truth == value) for value in (1, 2)]
-    assert first.dice == pytest.approx(np.nanmean(scores))
-    assert first.quality == found.confidence.quality
+    assert first.true == pytest.approx(np.nanmean(scores))
+    assert first.raw == found.confidence.quality
+    # Drawn labels are noise, so that the true Dice is far below the agreement.
+    assert abs(first.calibrated - first.true) < abs(first.raw - first.true)
+    again = Predictor.from_folder(model, device="cpu").predict(
+        raw / "imagesTr" / "case0_0000.png", confidence=True
+    )
+    assert again.confidence is not None
+    assert again.confidence.quality_calibrated
+    assert again.confidence.class_agreement == found.confidence.class_agreement
+    for name, agreement in found.confidence.class_agreement.items():
+        assert again.confidence.class_quality[name] == pytest.approx(agreement**exponent)
+
+
+def test_a_calibrated_model_is_calibrated_from_the_start(model: Path) -> None:
+    first = calibrate(Predictor.from_folder(model, device="cpu"))
+    again = calibrate(Predictor.from_folder(model, device="cpu"))
+    assert (again.calibration, again.cases) == (first.calibration, first.cases)
 
 
 def test_the_file_holds_what_a_report_needs(model: Path) -> None:
     result = calibrate(Predictor.from_folder(model, device="cpu"))
-    content = read_calibration(result.file)
+    _, content = read_calibration(result.file)
     assert content["mirroring"] is True
     assert content["pixels"] == NUM_CASES * 96 * 80
     assert [case["case"] for case in content["cases"]] == [each.case for each in result.cases]
@@ -160,20 +178,6 @@ def test_an_exported_model_takes_its_temperature_along(model: Path, tmp_path: Pa
     result = calibrate(Predictor.from_folder(model, device="cpu"))
     export_model(model, tmp_path / "model.safetensors")
     exported = Predictor.from_folder(tmp_path / "model.safetensors", device="cpu")
-    assert exported.model.temperature == result.temperature
+    assert exported.model.calibrations == (result.calibration,)
     with pytest.raises(UsageError, match="not calibrated by itself"):
         calibrate(exported, images=tmp_path, references=tmp_path)
-
-
-def quality(*pairs: tuple[float | None, float | None]) -> CalibrationResult:
-    cases = tuple(CaseQuality(str(place), *pair) for place, pair in enumerate(pairs))
-    return CalibrationResult(1.0, None, cases, (), Path("x"))  # type: ignore[arg-type]
-
-
-def test_how_far_the_estimate_can_be_believed() -> None:
-    result = quality((0.9, 0.7), (0.8, 0.75), (None, 0.1), (0.5, 0.3), (0.4, 0.2), (0.3, None))
-    assert result.optimism == pytest.approx(np.mean([0.2, 0.05, 0.2, 0.2]))
-    assert result.correlation == pytest.approx(0.8)
-    assert quality((0.9, 0.7), (0.8, 0.6), (0.1, 0.5)).correlation is None
-    assert quality((0.9, 0.7), (0.9, 0.6), (0.9, 0.5), (0.9, 0.4)).correlation is None
-    assert quality((None, None)).optimism is None

@@ -11,8 +11,9 @@ from swin_umamba.errors import CheckpointError
 from swin_umamba.inference import calibration_file
 from swin_umamba.inference.calibration_file import (
     CALIBRATION_FILE,
+    FoldCalibration,
+    calibration_of_weights,
     read_calibration,
-    read_temperature,
     weights_hash,
     write_calibration,
 )
@@ -22,19 +23,24 @@ WEIGHTS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(1, dtype=torc
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
     checkpoint = tmp_path / "checkpoint_final.pth"
-    assert read_temperature(checkpoint, WEIGHTS) is None
-    path = write_calibration(checkpoint, WEIGHTS, 1.25, {"pixels": 7})
+    assert calibration_of_weights(checkpoint, WEIGHTS) is None
+    calibration = FoldCalibration(1.25, 1.5)
+    path = write_calibration(checkpoint, WEIGHTS, calibration, {"pixels": 7})
     assert path == tmp_path / CALIBRATION_FILE
-    assert read_temperature(checkpoint, WEIGHTS) == 1.25
-    assert read_calibration(path)["pixels"] == 7
-    assert read_calibration(path)["checkpoint"] == "checkpoint_final.pth"
+    assert calibration_of_weights(checkpoint, WEIGHTS) == calibration
+    read, content = read_calibration(path)
+    assert read == calibration
+    assert content["pixels"] == 7
+    assert content["checkpoint"] == "checkpoint_final.pth"
+    write_calibration(checkpoint, WEIGHTS, FoldCalibration(1.25), {})
+    assert calibration_of_weights(checkpoint, WEIGHTS) == FoldCalibration(1.25, None)
 
 
 def test_a_calibration_of_other_weights_is_not_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    write_calibration(tmp_path / "checkpoint_final.pth", WEIGHTS, 1.25, {})
+    write_calibration(tmp_path / "checkpoint_final.pth", WEIGHTS, FoldCalibration(1.25), {})
     other = {**WEIGHTS, "b": torch.tensor(2, dtype=torch.int64)}
     with caplog.at_level(logging.WARNING):
-        assert read_temperature(tmp_path / "checkpoint_final.pth", other) is None
+        assert calibration_of_weights(tmp_path / "checkpoint_final.pth", other) is None
     assert "made for other weights" in caplog.text
 
 
@@ -51,17 +57,23 @@ def test_the_hash_knows_names_types_shapes_and_values() -> None:
     assert weights_hash({**WEIGHTS, "a": WEIGHTS["a"].t().contiguous().t()}) == weights_hash(WEIGHTS)
 
 
+def with_values(text: str) -> str:
+    """Return the text of a file of the right format with these values."""
+    return text.replace("{", '{"format": "swin-umamba-calibration-1", ', 1)
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
         ("", "Expecting value"),
         ("[]", "format"),
         ('{"format": "other"}', "format"),
-        ('{"format": "swin-umamba-calibration-1", "weights_sha256": ""}', "temperature is None"),
-        ('{"format": "swin-umamba-calibration-1", "temperature": "2"}', "temperature is '2'"),
-        ('{"format": "swin-umamba-calibration-1", "temperature": NaN}', "temperature is nan"),
-        ('{"format": "swin-umamba-calibration-1", "temperature": -1.0}', "temperature is -1.0"),
-        ('{"format": "swin-umamba-calibration-1", "temperature": 1.0}', "which weights"),
+        (with_values('{"weights_sha256": ""}'), "'temperature'"),
+        (with_values('{"temperature": "2", "quality_exponent": null}'), "temperature is '2'"),
+        (with_values('{"temperature": NaN, "quality_exponent": null}'), "temperature is nan"),
+        (with_values('{"temperature": -1.0, "quality_exponent": null}'), "temperature is -1.0"),
+        (with_values('{"temperature": 1.0, "quality_exponent": 0.0}'), "quality_exponent is 0.0"),
+        (with_values('{"temperature": 1.0, "quality_exponent": null}'), "which weights"),
         ("[" * 100_000, "recursion"),
     ],
 )
@@ -70,7 +82,7 @@ def test_damaged_files(tmp_path: Path, content: str, reason: str, caplog: pytest
     with pytest.raises(CheckpointError, match=reason) as error:
         read_calibration(tmp_path / CALIBRATION_FILE)
     assert "delete the file" in str(error.value)
-    assert read_temperature(tmp_path / "checkpoint_final.pth", WEIGHTS) is None
+    assert calibration_of_weights(tmp_path / "checkpoint_final.pth", WEIGHTS) is None
     assert caplog.messages == [str(error.value)]
 
 

@@ -221,7 +221,9 @@ def test_confidence_of_pictures(make_model: MakeModel, images: Path, tmp_path: P
             "mean_entropy": pytest.approx(float(expected.confidence.entropy.mean())),
             "num_members": 4,
             "temperature": 1.0,
+            "quality_exponent": 1.0,
             "calibrated": False,
+            "quality_calibrated": False,
         }
         assert read_records(tmp_path / "out")[result.case]["confidence"] == result.confidence
 

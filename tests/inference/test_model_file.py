@@ -113,7 +113,7 @@ def test_what_is_in_it(make_model: MakeModel, tmp_path: Path) -> None:
         "trainer_name": "nnUNetTrainer",
         "mirror_axes": [0, 1],
         "folds": ["fold_all"],
-        "temperatures": [None],
+        "calibrations": [None],
     }
     weights = load_checkpoint(folder / "fold_all/checkpoint_final.pth")["network_weights"]
     assert tensors.keys() == {f"fold_all/{key}" for key in weights}

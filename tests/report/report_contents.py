@@ -64,7 +64,7 @@ def make_report() -> Report:
         ),
         confusion=Confusion(("background", "liver", HOSTILE), np.array([[6, 2, 0], [1, 3, 0], [0, 0, 0]]), 2),
         calibrations=(
-            CalibrationSummary("fold_0", 1.75, before, after, before, nothing, {HOSTILE: (0.9, 0.6)}),
+            CalibrationSummary("fold_0", 1.75, 1.5, before, after, before, nothing, {HOSTILE: (0.9, 0.6)}),
         ),
         predicted=(
             PredictedCase("a", 1.5, 0.8, 0.125),

@@ -128,6 +128,7 @@ def test_the_least_sure_cases_come_first(page: Page) -> None:
 def test_calibration(page: Page) -> None:
     texts = [text for _, text in page.texts]
     assert any("divided by the temperature 1.7500" in text for text in texts)
+    assert any("to the power of 1.5000" in text for text in texts)
     row = texts.index("all pixels")
     assert texts[row : row + 3] == ["all pixels", "0.3625", "0.0500"]
     assert texts[row + 3 : row + 6] == ["where structures have a probability of 1 % or more", "0.3625", "-"]

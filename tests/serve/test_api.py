@@ -184,6 +184,7 @@ def test_confidence(start: Callable[..., Service], predictor: Predictor, picture
     qualities = {each["name"]: each["quality"] for each in result["classes"]}
     assert qualities == pytest.approx(dict(confidence.class_quality))
     assert result["calibrated"] is False
+    assert result["quality_calibrated"] is False
     layer = client.get(f"/api/jobs/{job['id']}/slices/0").json()["uncertainty"].partition(",")[2]
     heat = np.asarray(PillowImage.open(io.BytesIO(base64.b64decode(layer))))
     assert heat.shape == (40, 48, 4)

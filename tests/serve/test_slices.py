@@ -106,7 +106,7 @@ def test_ragged_labels_are_shown_smaller(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_uncertainty_is_a_layer(tmp_path: Path) -> None:
-    quality = Quality(0.9, {}, True)
+    quality = Quality(0.9, {}, calibrated=True, quality_calibrated=True)
     picture = slice_picture(result_of(tmp_path, np.zeros((1, 4, 5), np.uint8), quality), CLASSES, 0, 0)
     assert picture.uncertainty is not None
     shown = np.asarray(PillowImage.open(io.BytesIO(base64.b64decode(picture.uncertainty.partition(",")[2]))))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from swin_umamba.inference.calibration_file import write_calibration
+from swin_umamba.inference.calibration_file import FoldCalibration, write_calibration
 from swin_umamba.inference.records import RECORDS_FILE
 from swin_umamba.report.contents import PredictedCase
 from swin_umamba.summary.confidence import calibration_of, predicted_cases
@@ -32,16 +32,16 @@ DETAILS = {
         },
     },
     "cases": [
-        {"case": "a", "quality": 0.9, "dice": 0.8},
-        {"case": "b", "quality": None, "dice": 0.8},
-        {"case": "c", "quality": 0.7, "dice": None},
+        {"case": "a", "raw": 0.95, "calibrated": 0.9, "true": 0.8},
     ],
 }
 
 
 def calibrated(fold: Path, details: dict[str, Any]) -> Path:
     fold.mkdir()
-    write_calibration(fold / "checkpoint_final.pth", {"a": torch.zeros(1)}, 1.5, details)
+    write_calibration(
+        fold / "checkpoint_final.pth", {"a": torch.zeros(1)}, FoldCalibration(1.5, 1.25), details
+    )
     return fold
 
 
@@ -50,7 +50,7 @@ def test_a_calibration(tmp_path: Path) -> None:
     found = calibration_of(calibrated(tmp_path / "fold_0", DETAILS), missing)
     assert missing == []
     assert found is not None
-    assert (found.name, found.temperature) == ("fold_0", 1.5)
+    assert (found.name, found.temperature, found.quality_exponent) == ("fold_0", 1.5, 1.25)
     assert found.before.confidence == (0.5, 0.9)
     assert found.before.accuracy == (0.25, 0.5)
     assert found.before.counts == (4, 6)

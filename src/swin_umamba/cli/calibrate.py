@@ -15,7 +15,7 @@ from swin_umamba.errors import UsageError, printable
 if TYPE_CHECKING:
     from swin_umamba.inference.calibrate import CalibrationResult
 
-HELP = "find the temperature of a trained model on its validation cases, for predict --confidence"
+HELP = "let predict --confidence say what can be believed, from the validation cases of a trained model"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,18 +73,25 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _text(name: str, result: CalibrationResult) -> str:
+    from swin_umamba.evaluation.case_quality import check_quality
+
+    found = result.calibration.quality_exponent
+    exponent = "" if found is None else f", exponent of the agreement {found:.3f}"
     errors = {key: "-" if math.isnan(value) else f"{value:.4f}" for key, value in _errors(result).items()}
     lines = [
-        f"{name}: temperature {result.temperature:.3f}, from {len(result.cases)} cases",
+        f"{name}: temperature {result.calibration.temperature:.3f}{exponent}",
         f"  expected calibration error: {errors['before']} before, {errors['after']} after",
         "  the same where structures have a probability of 1 % or more: "
         f"{errors['structures_before']} before, {errors['structures_after']} after",
     ]
-    if result.optimism is not None:
-        side = "above" if result.optimism >= 0 else "below"
-        lines.append(f"  estimated quality: {abs(result.optimism):.3f} {side} the true Dice on average")
-    if result.correlation is not None:
-        lines.append(f"  its rank correlation with the true Dice: {result.correlation:.2f}")
+    check = check_quality(result.cases)
+    if check.error_before is not None:
+        lines.append(
+            f"  estimated and true Dice of {len(result.cases)} cases are apart by {check.error_before:.3f} "
+            f"before, {check.error_after:.3f} after"
+        )
+    if check.rank_correlation is not None:
+        lines.append(f"  their rank correlation: {check.rank_correlation:.2f}")
     lines += [printable(f"  left out: {case}: {why}") for case, why in result.failures]
     lines.append(f"  written: {result.file}")
     return "\n".join(lines)
@@ -99,13 +106,14 @@ def _errors(result: CalibrationResult) -> dict[str, float]:
 
 
 def _summary(result: CalibrationResult) -> dict[str, Any]:
+    from swin_umamba.evaluation.case_quality import check_quality
+
     return {
-        "temperature": result.temperature,
+        **asdict(result.calibration),
         "expected_calibration_error": {
             name: None if math.isnan(value) else value for name, value in _errors(result).items()
         },
-        "quality_above_dice": result.optimism,
-        "rank_correlation": result.correlation,
+        "quality": asdict(check_quality(result.cases)),
         "cases": [asdict(each) for each in result.cases],
         "failed": dict(result.failures),
         "file": str(result.file),

@@ -137,7 +137,7 @@ def _tell_limits(predictor: Predictor) -> None:
     """Say beforehand what the confidence will lack."""
     if predictor.model.temperature is None:
         logger.warning(
-            "the model is not calibrated: the entropy is the network's own; see swin-umamba calibrate --help"
+            "the model is not calibrated: it is surer than it should be; see swin-umamba calibrate --help"
         )
     if not predictor.mirroring and len(predictor.model.parameters) == 1:
         logger.warning(

@@ -1,4 +1,4 @@
-"""How far probabilities can be believed: temperature scaling, calibration error, entropy.
+"""How far probabilities and agreement can be believed: temperature, calibration error, entropy, exponent.
 
 Probabilities are those of classes that exclude each other (they sum to 1 over the classes), or of regions
 that are independent of each other. Then every region is a question of its own with the answers yes and no.
@@ -16,6 +16,7 @@ from scipy.optimize import minimize_scalar
 NUM_BINS = 15
 """As in Guo et al. 2017."""
 LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.1, 10.0
+LOWEST_EXPONENT, HIGHEST_EXPONENT = 0.1, 10.0
 # Below the smallest float32 a softmax gives zero, whose logarithm would be infinite.
 SMALLEST = float(np.finfo(np.float32).tiny)
 # Volumes are worked through in pieces of so many pixels, so that copies stay small.
@@ -134,6 +135,25 @@ def fit_temperature(probabilities: np.ndarray, truth: np.ndarray, *, independent
     bounds = (math.log(LOWEST_TEMPERATURE), math.log(HIGHEST_TEMPERATURE))
     found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-4})
     return math.exp(found.x)
+
+
+def fit_exponent(agreement: np.ndarray, dice: np.ndarray) -> float:
+    """Return the power of the agreement that is nearest to the Dice, in least squares, from 0.1 to 10.
+
+    Members of a prediction err together, too, so that their agreement is above the Dice with the truth. A
+    power keeps 0, 1 and the order of cases, and one number can be found from few cases.
+
+    Parameters
+    ----------
+    agreement, dice
+        ``(pairs,)``, from 0 to 1; at least one pair.
+    """
+
+    def loss(logarithm: float) -> float:
+        return float(np.square(agreement ** math.exp(logarithm) - dice).sum())
+
+    bounds = (math.log(LOWEST_EXPONENT), math.log(HIGHEST_EXPONENT))
+    return math.exp(minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-4}).x)
 
 
 def entropy(probabilities: np.ndarray, temperature: float = 1.0, *, independent: bool) -> np.ndarray:

@@ -1,8 +1,8 @@
-"""Calibrate a trained model on cases that it has not seen: the temperature of its logits.
+"""Calibrate a trained model on cases that it has not seen.
 
 Temperature scaling (Guo et al. 2017) divides all logits by one number, chosen so that labelled cases are as
-likely as possible. Labels stay as they are; probabilities come to say how often they are right. The same
-cases show how far the estimate of a case's quality can be believed.
+likely as possible. Labels stay as they are; probabilities come to say how often they are right. In the same
+way one exponent brings the agreement of mirrored images to the true Dice of the cases.
 """
 
 from __future__ import annotations
@@ -13,15 +13,19 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from swin_umamba.data.image_io import check_same_grid, image_stem, list_images, read_labels
 from swin_umamba.errors import DataError, UsageError
 from swin_umamba.evaluation.calibration import Reliability
+from swin_umamba.evaluation.case_quality import (
+    CaseAgreement,
+    EstimatedCase,
+    estimated_cases,
+    quality_exponent,
+)
 from swin_umamba.evaluation.cases import check_declared
 from swin_umamba.evaluation.labelled_pixels import (
     CalibrationCurves,
@@ -31,7 +35,7 @@ from swin_umamba.evaluation.labelled_pixels import (
     temperature_of,
 )
 from swin_umamba.evaluation.metrics import dice
-from swin_umamba.inference.calibration_file import write_calibration
+from swin_umamba.inference.calibration_file import FoldCalibration, write_calibration
 from swin_umamba.inference.cases import Case, find_cases
 from swin_umamba.inference.model_file import MODEL_FILE_SUFFIX
 from swin_umamba.inference.model_plans import ModelPlans
@@ -44,17 +48,6 @@ logger = logging.getLogger(__name__)
 # Pixels that are drawn for the fit: enough that its error is far below what matters, few enough for memory.
 PIXELS_OF_A_CASE = 100_000
 PIXELS_OF_ALL = 2_000_000
-# With fewer cases a rank correlation says nothing.
-FEWEST_CASES_FOR_CORRELATION = 4
-
-
-@dataclass(frozen=True)
-class CaseQuality:
-    """The estimated quality of a case and its true mean Dice; None where there is nothing to compare."""
-
-    case: str
-    quality: float | None
-    dice: float | None
 
 
 @dataclass(frozen=True)
@@ -63,46 +56,24 @@ class CalibrationResult:
 
     Attributes
     ----------
-    temperature
-        Above 1 if the model was too sure.
+    calibration
+        The temperature, above 1 if the model was too sure, and the exponent, above 1 if its members agree
+        better than they are right.
     curves
-        Calibration before and after.
+        Reliability before and after.
     cases
-        Estimated and true quality.
+        Estimated and true quality of the cases where both are known.
     failures
         Cases that could not be used, and why.
     file
         Where the calibration was written.
     """
 
-    temperature: float
+    calibration: FoldCalibration
     curves: CalibrationCurves
-    cases: tuple[CaseQuality, ...]
+    cases: tuple[EstimatedCase, ...]
     failures: tuple[tuple[str, str], ...]
     file: Path
-
-    @property
-    def correlation(self) -> float | None:
-        """Spearman's rank correlation of estimated and true quality; None of fewer than four cases."""
-        pairs = self._pairs()
-        if len(pairs) < FEWEST_CASES_FOR_CORRELATION or any(
-            len(set(each)) < 2 for each in zip(*pairs, strict=True)
-        ):
-            return None
-        return float(stats.spearmanr(*zip(*pairs, strict=True)).statistic)
-
-    @property
-    def optimism(self) -> float | None:
-        """By how much the estimated quality is above the true Dice, on average."""
-        pairs = self._pairs()
-        return fmean(quality - true for quality, true in pairs) if pairs else None
-
-    def _pairs(self) -> list[tuple[float, float]]:
-        return [
-            (each.quality, each.dice)
-            for each in self.cases
-            if each.quality is not None and each.dice is not None
-        ]
 
 
 def calibrate(
@@ -111,7 +82,7 @@ def calibrate(
     images: str | Path | None = None,
     references: str | Path | None = None,
 ) -> CalibrationResult:
-    """Find the temperature of one fold of a model and write it beside its checkpoint.
+    """Find temperature and exponent of one fold of a model and write them beside its checkpoint.
 
     Parameters
     ----------
@@ -145,7 +116,7 @@ def calibrate(
     if images is None or references is None:
         images, references, wanted = _validation_cases(checkpoint)
     pairs = _labelled(find_cases(images, len(plans.channel_names)), Path(references), wanted)
-    drawn, qualities, failures = [], [], []
+    drawn, agreements, failures = [], [], []
     budget = min(PIXELS_OF_A_CASE, max(1, PIXELS_OF_ALL // len(pairs)))
     for number, (case, reference) in enumerate(progress(pairs, "calibrating", total=len(pairs))):
         try:
@@ -155,26 +126,27 @@ def calibrate(
             logger.warning("case %s is left out: %s", case.name, error)
             failures.append((case.name, str(error)))
             continue
-        qualities.append(_quality(case.name, prediction, truth, plans))
+        agreements.append(_agreement(case.name, prediction, truth, plans))
         drawn.append(_draw(prediction, truth, plans, budget, number))
     drawn = [each for each in drawn if each.near_structure.size]
     if not drawn:
         raise DataError(
             "no case could be used for the calibration", where=images, cure="see the messages above"
         )
-    temperature, curves = temperature_of(drawn), calibration_curves(drawn)
+    calibration = FoldCalibration(temperature_of(drawn), quality_exponent(agreements))
+    curves, estimated = calibration_curves(drawn), estimated_cases(agreements)
     file = write_calibration(
         checkpoint,
         predictor.model.parameters[0],
-        temperature,
+        calibration,
         {
             "mirroring": predictor.mirroring,
             "pixels": sum(each.near_structure.size for each in drawn),
             "reliability": {each.name: _as_json(getattr(curves, each.name)) for each in fields(curves)},
-            "cases": [asdict(each) for each in qualities],
+            "cases": [asdict(each) for each in estimated],
         },
     )
-    return CalibrationResult(temperature, curves, tuple(qualities), tuple(failures), file)
+    return CalibrationResult(calibration, curves, tuple(estimated), tuple(failures), file)
 
 
 def _validation_cases(checkpoint: Path) -> tuple[Path, Path, frozenset[str]]:
@@ -232,15 +204,16 @@ def _truth(reference: Path, prediction: Prediction, plans: ModelPlans) -> np.nda
     return labels.data[0]
 
 
-def _quality(name: str, prediction: Prediction, truth: np.ndarray, plans: ModelPlans) -> CaseQuality:
+def _agreement(name: str, prediction: Prediction, truth: np.ndarray, plans: ModelPlans) -> CaseAgreement:
     known = truth != (-1 if plans.ignore is None else plans.ignore)
-    scores = [
-        dice(np.isin(prediction.labels, values) & known, np.isin(truth, values))
-        for values in plans.classes.values()
-    ]
-    scores = [score for score in scores if not math.isnan(score)]
+    scores = {
+        each: dice(np.isin(prediction.labels, values) & known, np.isin(truth, values))
+        for each, values in plans.classes.items()
+    }
     assert prediction.confidence is not None
-    return CaseQuality(name, prediction.confidence.quality, fmean(scores) if scores else None)
+    return CaseAgreement(
+        name, prediction.confidence.class_agreement, {each: _or_none(score) for each, score in scores.items()}
+    )
 
 
 def _draw(

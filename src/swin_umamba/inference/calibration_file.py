@@ -1,4 +1,4 @@
-"""``calibration.json`` beside a checkpoint: the temperature of its logits, and what it was found from."""
+"""``calibration.json`` beside a checkpoint: what makes its confidence believable, and where that is from."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import logging
 import math
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,38 @@ FORMAT = "swin-umamba-calibration-1"
 LARGEST_FILE = 16 * 2**20
 
 
+@dataclass(frozen=True)
+class FoldCalibration:
+    """The calibration of the weights of one fold.
+
+    Attributes
+    ----------
+    temperature
+        What the logits are to be divided by.
+    quality_exponent
+        The power of the members' agreement that estimates the Dice; None if too few cases could tell.
+
+    Raises
+    ------
+    ValueError
+        If a value is not a positive number.
+    """
+
+    temperature: float
+    quality_exponent: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            optional = name == "quality_exponent" and value is None
+            if not optional and (type(value) is not float or not math.isfinite(value) or value <= 0):
+                raise ValueError(f"its {name} is {value!r:.40}")
+
+
 def write_calibration(
-    checkpoint: Path, parameters: Mapping[str, Tensor], temperature: float, details: Mapping[str, Any]
+    checkpoint: Path,
+    parameters: Mapping[str, Tensor],
+    calibration: FoldCalibration,
+    details: Mapping[str, Any],
 ) -> Path:
     """Write the calibration of a checkpoint's weights into its folder, atomically, and return the file.
 
@@ -34,19 +65,19 @@ def write_calibration(
         The checkpoint file.
     parameters
         Its state dict. Its hash is stored, since a calibration of other weights would be worse than none.
-    temperature
-        What the logits are to be divided by.
+    calibration
+        What was found.
     details
         Whatever else is to be remembered, as JSON can hold it.
     """
     path = checkpoint.parent / CALIBRATION_FILE
-    head = {"format": FORMAT, "weights_sha256": weights_hash(parameters), "temperature": temperature}
-    write_json(path, {**head, "checkpoint": checkpoint.name, **details})
+    head = {"format": FORMAT, "weights_sha256": weights_hash(parameters), "checkpoint": checkpoint.name}
+    write_json(path, {**head, **asdict(calibration), **details})
     return path
 
 
-def read_temperature(checkpoint: Path, parameters: Mapping[str, Tensor]) -> float | None:
-    """Return the temperature of a checkpoint's weights, None if they were not calibrated.
+def calibration_of_weights(checkpoint: Path, parameters: Mapping[str, Tensor]) -> FoldCalibration | None:
+    """Return the calibration of a checkpoint's weights, None if they were not calibrated.
 
     A calibration that is damaged or of other weights counts as none, with a warning: labels do not need it.
     """
@@ -54,7 +85,7 @@ def read_temperature(checkpoint: Path, parameters: Mapping[str, Tensor]) -> floa
     if not path.is_file():
         return None
     try:
-        content = read_calibration(path)
+        calibration, content = read_calibration(path)
     except CheckpointError as error:
         logger.warning("%s", error)
         return None
@@ -65,11 +96,11 @@ def read_temperature(checkpoint: Path, parameters: Mapping[str, Tensor]) -> floa
             checkpoint.name,
         )
         return None
-    return float(content["temperature"])
+    return calibration
 
 
-def read_calibration(path: Path) -> dict[str, Any]:
-    """Return the content of a calibration file.
+def read_calibration(path: Path) -> tuple[FoldCalibration, dict[str, Any]]:
+    """Return the calibration that a file holds, and all of its content.
 
     Raises
     ------
@@ -82,18 +113,16 @@ def read_calibration(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise ValueError(f"it is not of the format {FORMAT}")
-        temperature = content.get("temperature")
-        if type(temperature) is not float or not math.isfinite(temperature) or temperature <= 0:
-            raise ValueError(f"its temperature is {temperature!r:.40}")
+        calibration = FoldCalibration(content["temperature"], content["quality_exponent"])
         if not isinstance(content.get("weights_sha256"), str):
             raise ValueError("it does not say which weights it is for")
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, RecursionError) as error:
         raise CheckpointError(
             f"the calibration cannot be read: {error}",
             where=path,
             cure="delete the file, or write it anew with swin-umamba calibrate",
         ) from error
-    return content
+    return calibration, content
 
 
 def weights_hash(parameters: Mapping[str, Tensor]) -> str:

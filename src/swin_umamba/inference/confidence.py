@@ -22,30 +22,44 @@ class Confidence:
     entropy
         float32, of the shape of the labels: 0 where one class is certain, 1 where all are equally likely. Of
         regions the mean over them.
-    class_quality
+    class_agreement
         For each class the agreement of the members (mirrored images, folds) on it, from 0 to 1, which is the
-        Dice between two of them; None for a class that no member finds. As an estimate of the Dice with the
-        truth it is rather too high than too low, since members err together, too.
+        Dice between two of them; None for a class that no member finds.
+    class_quality
+        The agreement to the power of ``quality_exponent``: an estimate of the Dice with the truth. Without a
+        calibration it is rather too high than too low, since members err together, too.
     quality
         The mean of ``class_quality``; None if no member finds anything, or there is only one member.
     num_members
         How many predictions were compared: mirrored images times folds.
     temperature
         What the logits were divided by before the entropy; 1 without a calibration.
+    quality_exponent
+        See ``class_quality``; 1 without a calibration.
     calibrated
         Whether the temperature comes from a calibration of these weights.
+    quality_calibrated
+        Whether the exponent does.
     """
 
     entropy: np.ndarray
+    class_agreement: Mapping[str, float | None]
     class_quality: Mapping[str, float | None]
     quality: float | None
     num_members: int
     temperature: float
+    quality_exponent: float
     calibrated: bool
+    quality_calibrated: bool
 
 
 def estimate_confidence(
-    probabilities: np.ndarray, members: MemberDecisions, plans: ModelPlans, temperature: float | None
+    probabilities: np.ndarray,
+    members: MemberDecisions,
+    plans: ModelPlans,
+    *,
+    temperature: float | None,
+    quality_exponent: float | None,
 ) -> Confidence:
     """Put together what probabilities and members say.
 
@@ -57,19 +71,24 @@ def estimate_confidence(
         Of all folds.
     plans
         Of the model.
-    temperature
+    temperature, quality_exponent
         Of the model's calibration; None if there is none.
     """
     decisions = members.stacked()
     agreed: list[float | None] = [None] * len(plans.classes)
     if len(decisions) > 1:
         agreed = agreement(decisions, plans.num_classes)
-    found = [value for value in agreed if value is not None]
+    exponent = 1.0 if quality_exponent is None else quality_exponent
+    qualities = [None if value is None else value**exponent for value in agreed]
+    found = [value for value in qualities if value is not None]
     return Confidence(
         entropy=entropy(probabilities, temperature or 1.0, independent=plans.has_regions),
-        class_quality=dict(zip(plans.classes, agreed, strict=True)),
+        class_agreement=dict(zip(plans.classes, agreed, strict=True)),
+        class_quality=dict(zip(plans.classes, qualities, strict=True)),
         quality=fmean(found) if found else None,
         num_members=len(decisions),
         temperature=temperature or 1.0,
+        quality_exponent=exponent,
         calibrated=temperature is not None,
+        quality_calibrated=quality_exponent is not None,
     )

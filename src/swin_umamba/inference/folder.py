@@ -216,5 +216,7 @@ def summary_of(confidence: Confidence) -> dict[str, Any]:
         "mean_entropy": float(confidence.entropy.mean()),
         "num_members": confidence.num_members,
         "temperature": confidence.temperature,
+        "quality_exponent": confidence.quality_exponent,
         "calibrated": confidence.calibrated,
+        "quality_calibrated": confidence.quality_calibrated,
     }

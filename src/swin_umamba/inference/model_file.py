@@ -6,7 +6,7 @@ safetensors holds tensors and a dictionary of strings, and nothing that could be
 format     ``swin-umamba-model-1``
 plans      JSON: nnU-Net's plans with one configuration, that is preprocessing, patch size and network
 dataset    JSON: nnU-Net's dataset.json with channels and labels
-inference  JSON: ``configuration``, ``trainer_name``, ``mirror_axes``, ``folds`` and their ``temperatures``
+inference  JSON: ``configuration``, ``trainer_name``, ``mirror_axes``, ``folds`` and their ``calibrations``
 model_card Markdown, for people
 sha256     of all the above and of every tensor's name, dtype, shape and bytes
 ========== ===================================================================================================
@@ -19,9 +19,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ import torch
 from torch import Tensor
 
 from swin_umamba.errors import CheckpointError
+from swin_umamba.inference.calibration_file import FoldCalibration
 from swin_umamba.inference.trained_model import TrainedModel
 from swin_umamba.weights.safetensors_file import load_metadata, load_safetensors, save_safetensors
 
@@ -62,7 +63,7 @@ def write_model_file(model: TrainedModel, model_card: str, path: str | Path) -> 
         "trainer_name": model.trainer_name,
         "mirror_axes": list(model.mirror_axes),
         "folds": folds,
-        "temperatures": list(model.temperatures),
+        "calibrations": [None if each is None else asdict(each) for each in model.calibrations],
     }
     metadata = {
         "format": FORMAT,
@@ -176,7 +177,7 @@ def _to_model(
     # A tensor of no fold would be one that nobody checks.
     strays = [key for key in tensors if key.partition("/")[0] not in names]
     _require(not strays, f"tensor {strays[0] if strays else ''}", path)
-    temperatures = _temperatures(inference, names, path)
+    calibrations = _calibrations(inference, names, path)
     chosen = names if folds is None else [f"fold_{fold}" for fold in folds]
     missing = [name for name in chosen if name not in names]
     if missing or not chosen:
@@ -197,18 +198,23 @@ def _to_model(
             {key.partition("/")[2]: value for key, value in tensors.items() if key.partition("/")[0] == fold}
             for fold in chosen
         ),
-        temperatures=tuple(temperatures[fold] for fold in chosen),
+        calibrations=tuple(calibrations[fold] for fold in chosen),
     )
 
 
-def _temperatures(inference: Mapping[str, Any], names: Sequence[str], path: Path) -> dict[str, float | None]:
-    """Return the temperature of each fold; files of before calibrations have none."""
-    values = inference.get("temperatures") or [None] * len(names)
-    good = isinstance(values, list) and len(values) == len(names)
-    for value in values if good else ():
-        good = good and (value is None or (type(value) is float and math.isfinite(value) and value > 0))
-    _require(good, "temperatures", path)
-    return dict(zip(names, values, strict=True))
+def _calibrations(
+    inference: Mapping[str, Any], names: Sequence[str], path: Path
+) -> dict[str, FoldCalibration | None]:
+    """Return the calibration of each fold; files of before calibrations have none."""
+    stored = inference.get("calibrations") or [None] * len(names)
+    _require(isinstance(stored, list) and len(stored) == len(names), "calibrations", path)
+    result = {}
+    for name, values in zip(names, stored, strict=True):
+        try:
+            result[name] = None if values is None else FoldCalibration(**values)
+        except (TypeError, ValueError):
+            _require(False, "calibrations", path)
+    return result
 
 
 def _parse(text: str, key: str, path: Path) -> dict[str, Any]:

@@ -232,7 +232,13 @@ class Predictor:
             labels, classes = labels[0], None if classes is None else classes[:, 0]
         sureness = None
         if members is not None and classes is not None:
-            sureness = estimate_confidence(classes, members, self.plans, self.model.temperature)
+            sureness = estimate_confidence(
+                classes,
+                members,
+                self.plans,
+                temperature=self.model.temperature,
+                quality_exponent=self.model.quality_exponent,
+            )
         return Prediction(labels, classes if probabilities else None, volume.source, sureness)
 
     def predict_folder(

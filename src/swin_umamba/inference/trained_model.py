@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from swin_umamba.errors import CheckpointError
-from swin_umamba.inference.calibration_file import read_temperature
+from swin_umamba.inference.calibration_file import FoldCalibration, calibration_of_weights
 from swin_umamba.weights.checkpoint import load_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -46,9 +46,8 @@ class TrainedModel:
         Spatial axes that the training mirrored along, so that prediction may too.
     parameters
         State dicts of the network, one per fold, on the CPU.
-    temperatures
-        What the logits of each fold are to be divided by (see ``calibrate``), None for a fold that was not
-        calibrated; empty if none was.
+    calibrations
+        Of each fold (see ``calibrate``), None for one that was not calibrated; empty if none was.
     """
 
     path: Path
@@ -59,7 +58,7 @@ class TrainedModel:
     trainer_name: str
     mirror_axes: tuple[int, ...]
     parameters: tuple[dict[str, Tensor], ...]
-    temperatures: tuple[float | None, ...] = ()
+    calibrations: tuple[FoldCalibration | None, ...] = ()
 
     @property
     def temperature(self) -> float | None:
@@ -68,10 +67,19 @@ class TrainedModel:
         It is the geometric mean of the folds': no case is new to all of them, so that the ensemble cannot be
         calibrated by itself.
         """
-        known = [each for each in self.temperatures if each is not None]
+        known = [each.temperature for each in self.calibrations if each is not None]
         if not known or len(known) < len(self.parameters):
             return None
         return math.exp(fmean(map(math.log, known)))
+
+    @property
+    def quality_exponent(self) -> float | None:
+        """The power of the members' agreement that estimates the Dice; None if it is not known.
+
+        It is of the mirrored images of one fold. Several folds disagree otherwise, and no case is new to all.
+        """
+        only = self.calibrations[0] if len(self.calibrations) == 1 else None
+        return None if only is None else only.quality_exponent
 
 
 def load_trained_model(
@@ -123,7 +131,7 @@ def load_trained_model(
         trainer_name=str(contents[0]["trainer_name"]),
         mirror_axes=tuple(contents[0].get("inference_allowed_mirroring_axes") or ()),
         parameters=weights,
-        temperatures=tuple(map(read_temperature, files, weights)),
+        calibrations=tuple(map(calibration_of_weights, files, weights)),
     )
 
 

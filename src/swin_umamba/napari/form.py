@@ -78,7 +78,7 @@ class SegmentForm(QWidget):
         self.confidence = _check_box(
             "Show where the model is unsure",
             False,
-            "Adds a layer of the uncertainty, and an estimate of the Dice that is rather too high",
+            "Adds a layer of the uncertainty, and an estimate of the Dice",
         )
         self._rows = QFormLayout(self)
         self._lay_out()

@@ -42,7 +42,7 @@ def reliability_chart(title: str, curves: Mapping[str, ReliabilityCurve]) -> str
     str
         An SVG element; names and title are escaped.
     """
-    x, y, parts = _unit_square(title, "confidence", "right")
+    x, y, parts = _unit_square(title, "confidence", "accuracy")
     words = []
     for place, (name, curve) in enumerate(curves.items()):
         colour = colour_text(class_colour(place + 1))

@@ -167,16 +167,19 @@ class CalibrationSummary:
         Of the fold.
     temperature
         What logits are divided by.
+    quality_exponent
+        The power of the members' agreement that estimates the Dice; None if it is not known.
     before, after
         Without and with it, of all pixels.
     structures_before, structures_after
         The same where the model gives structures a probability of 1 % or more.
     qualities
-        Estimated and true quality (mean Dice) of each case.
+        Estimated and true quality (mean Dice) of each case; estimated with the exponent of other cases.
     """
 
     name: str
     temperature: float
+    quality_exponent: float | None
     before: ReliabilityCurve
     after: ReliabilityCurve
     structures_before: ReliabilityCurve

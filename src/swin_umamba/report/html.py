@@ -26,7 +26,7 @@ from swin_umamba.report.viewer import case_viewer
 MAX_CURVES = 13
 NEAR_STRUCTURES = "where structures have a probability of 1 % or more"
 # Cases that the table of the least sure ones lists.
-MAX_UNSURE_CASES = 20
+MAX_UNSURE_CASES = 12
 # Metrics from 0 to 1, larger is better, so that an estimate of quality can be compared with them.
 UNIT_METRICS = ("Dice", "NSD", "IoU", "F1 (IoU 0.5)")
 
@@ -196,6 +196,7 @@ def _calibration(calibration: CalibrationSummary) -> dict[str, Any]:
     return {
         "name": calibration.name,
         "temperature": _number(calibration.temperature),
+        "exponent": None if calibration.quality_exponent is None else _number(calibration.quality_exponent),
         "rows": [
             {
                 "name": name,

@@ -38,6 +38,7 @@ class Quality:
     mean: float | None
     of_class: dict[str, float | None]
     calibrated: bool
+    quality_calibrated: bool
 
 
 @dataclass(frozen=True)
@@ -197,4 +198,9 @@ def _save_confidence(folder: Path, prediction: Prediction) -> Quality | None:
         return None
     uncertainty = np.round(255 * np.clip(_as_slices(confidence.entropy), 0, 1)).astype(np.uint8)
     np.save(folder / UNCERTAINTY, uncertainty)
-    return Quality(confidence.quality, dict(confidence.class_quality), confidence.calibrated)
+    return Quality(
+        confidence.quality,
+        dict(confidence.class_quality),
+        confidence.calibrated,
+        confidence.quality_calibrated,
+    )

@@ -137,6 +137,7 @@ class Service:
             ],
             quality=None if quality is None else quality.mean,
             calibrated=None if quality is None else quality.calibrated,
+            quality_calibrated=None if quality is None else quality.quality_calibrated,
             seconds=result.seconds,
             download=result.download_name,
         )

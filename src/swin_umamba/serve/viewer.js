@@ -174,6 +174,7 @@ function makeViewer(ask, onError) {
     show(get("quality"), result.quality !== null);
     if (result.quality !== null) { get("quality-figure").textContent = result.quality.toFixed(2); }
     show(get("uncalibrated"), result.calibrated === false);
+    show(get("quality-uncalibrated"), result.quality_calibrated === false);
     view.replaceChildren(...result.views.map((name, number) => new Option(name, String(number))));
     show(get("views"), result.views.length > 1);
     ["slices", "slice-keys"].forEach((part) => show(get(part), volumes));

@@ -20,16 +20,15 @@ def calibration_of(fold: Path, missing: list[str]) -> CalibrationSummary | None:
         missing.append(f"{fold.name}: its calibration: run swin-umamba calibrate -m {fold.parent.name}")
         return None
     try:
-        content = read_calibration(path)
+        calibration, content = read_calibration(path)
         curves = content["reliability"]
         qualities = {
-            str(each["case"]): (float(each["quality"]), float(each["dice"]))
-            for each in content["cases"]
-            if each["quality"] is not None and each["dice"] is not None
+            str(each["case"]): (float(each["calibrated"]), float(each["true"])) for each in content["cases"]
         }
         return CalibrationSummary(
             fold.name,
-            float(content["temperature"]),
+            calibration.temperature,
+            calibration.quality_exponent,
             _curve(curves["before"]),
             _curve(curves["after"]),
             _curve(curves["structures_before"]),
