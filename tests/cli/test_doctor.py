@@ -29,6 +29,21 @@ def test_versions(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (missing.status, missing.cure) == ("error", "pip install no-such-package")
 
 
+def test_extras_that_are_missing_are_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = findings(doctor.check_extras)
+    assert found["extra serve"].detail == "installed, for swin-umamba serve"
+    monkeypatch.setattr(doctor, "EXTRAS", {"x": ("this", ("torch", "no-such-package"))})
+    missing = findings(doctor.check_extras)["extra x"]
+    assert missing.status == "ok"
+    assert missing.detail == "not installed; for this: pip install 'swin-umamba[x]'"
+
+
+def test_extras_are_those_of_the_package() -> None:
+    extras = importlib.metadata.metadata("swin-umamba").get_all("Provides-Extra")
+    assert extras is not None
+    assert set(doctor.EXTRAS) == set(extras) - {"test"}
+
+
 def test_processors() -> None:
     found = findings(doctor.check_processors)
     assert f"{torch.get_num_threads()} threads" in found["processor"].detail

@@ -30,6 +30,14 @@ REQUIRED_PACKAGES = (
     "tifffile",
     "safetensors",
 )
+# The extras of the package: what they are for, and which packages they need.
+EXTRAS = {
+    "serve": ("swin-umamba serve", ("fastapi", "uvicorn", "python-multipart")),
+    "tensorboard": ("train --tensorboard", ("tensorboard",)),
+    "napari": ("the widget for napari", ("napari",)),
+    "compare": ("MONAI's networks in compare", ("monai",)),
+    "hub": ("swin_umamba.models.hub", ("huggingface_hub",)),
+}
 NNUNET_FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
 # As a part of the largest output. The self-test is short: float32 rounding stays below 1e-6.
 LARGEST_DIFFERENCE = 1e-5
@@ -84,6 +92,7 @@ def examine() -> Iterator[Finding]:
     """Yield what each check finds; a check that breaks is itself a finding."""
     checks: tuple[Callable[[], Iterator[Finding]], ...] = (
         check_versions,
+        check_extras,
         check_processors,
         check_backends,
         check_scan,
@@ -117,6 +126,24 @@ def check_versions() -> Iterator[Finding]:
             yield Finding(package, "ok", importlib.metadata.version(package))
         except importlib.metadata.PackageNotFoundError:
             yield Finding(package, "error", "not installed", f"pip install {package}")
+
+
+def check_extras() -> Iterator[Finding]:
+    """What can be installed besides."""
+    for extra, (purpose, packages) in EXTRAS.items():
+        missing = []
+        for package in packages:
+            try:
+                importlib.metadata.version(package)
+            except importlib.metadata.PackageNotFoundError:
+                missing.append(package)
+        yield Finding(
+            f"extra {extra}",
+            "ok",
+            f"not installed; for {purpose}: pip install 'swin-umamba[{extra}]'"
+            if missing
+            else f"installed, for {purpose}",
+        )
 
 
 def check_processors() -> Iterator[Finding]:
