@@ -152,7 +152,16 @@ def test_a_check_that_breaks_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> No
         raise OSError("no such device")
         yield
 
-    for name in ("versions", "processors", "backends", "scan", "kernel_cache", "torchvision", "folders"):
+    for name in (
+        "versions",
+        "extras",
+        "processors",
+        "backends",
+        "scan",
+        "kernel_cache",
+        "torchvision",
+        "folders",
+    ):
         monkeypatch.setattr(doctor, f"check_{name}", lambda: iter(()))
     monkeypatch.setattr(doctor, "check_disk", check_disk)
     (finding,) = doctor.examine()
