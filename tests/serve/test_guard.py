@@ -69,6 +69,9 @@ def test_every_address_of_the_machine(service: Service) -> None:
         ({"origin": "http://localhost:8000"}, False),
         ({"origin": "null"}, False),
         ({"origin": ""}, False),
+        ({"origin": "http://[::1"}, False),  # no address at all
+        ({"origin": "//127.0.0.1:8000"}, False),
+        ({"origin": "HTTPS://127.0.0.1:8000"}, True),  # a proxy before it
         ({"sec-fetch-site": "cross-site"}, False),
         ({"sec-fetch-site": "same-site"}, False),
         ({"origin": "http://127.0.0.1:8000", "sec-fetch-site": "cross-site"}, False),
