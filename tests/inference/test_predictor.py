@@ -352,6 +352,38 @@ def test_impossible_spacing(make_model: MakeModel, spacing: tuple[float, ...]) -
         predictor(make_model()).predict(np.zeros((40, 50)), spacing=spacing)
 
 
+@pytest.mark.parametrize(
+    ("spacing", "message"),
+    [
+        ((2.0, 1.5), "would have 3.07e\\+03 voxels; the limit is 3000"),
+        ((1e30, 1e-30), "no voxel along an axis"),
+        ((3e38, 3e38), "the limit is 3000"),
+        ((0.01, 1.0), "no voxel along an axis"),
+    ],
+)
+def test_a_spacing_that_makes_an_image_huge_or_nothing(
+    make_model: MakeModel, spacing: tuple[float, ...], message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        predictor(make_model()).predict(picture(32, 32), spacing=spacing, max_voxels=3000)
+
+
+def test_the_limit_counts_voxels_at_the_spacing_of_the_model(make_model: MakeModel, tmp_path: Path) -> None:
+    tiny = predictor(make_model(channels=("a", "b")), mirroring=False)
+    image = np.stack([picture(32, 40)] * 2)
+    half = tiny.predict(image, spacing=(0.5, 0.5), max_voxels=2 * 16 * 20)
+    assert half.labels.shape == (32, 40)
+    with pytest.raises(DataError, match="would have 640 voxels; the limit is 639"):
+        tiny.predict(image, spacing=(0.5, 0.5), max_voxels=639)
+
+
+def test_a_damaged_spacing_names_the_file(make_model: MakeModel, tmp_path: Path) -> None:
+    path = write_nifti(tmp_path / "case.nii", picture(1, 16, 16), (1.0, 1e6, 1e6))
+    with pytest.raises(DataError, match="check the spacing of the image, 1 x 1e\\+06 x 1e\\+06 mm") as caught:
+        predictor(make_model()).predict(path)
+    assert caught.value.where == str(path)
+
+
 def test_options_out_of_range(make_model: MakeModel) -> None:
     folder = make_model()
     for options in ({"step_size": 0.0}, {"step_size": 1.5}, {"backend": "nativ"}):

@@ -186,6 +186,15 @@ def test_bombs_are_refused_before_they_are_unpacked(
     refused(answer, 422, f"{claim}; the limit is 1000000")
 
 
+def test_a_spacing_counts_as_the_voxels_that_it_makes(
+    start: Callable[..., Service], predictor: Predictor, picture: np.ndarray
+) -> None:
+    client = client_of(start(predictor, Limits(voxels=10**6)))
+    content = nifti(picture[None].astype(np.float32), spacing=(1000.0, 1000.0, 1.0))
+    answer = client.post("/api/predict", files={"file": ("a.nii.gz", content)})
+    refused(answer, 422, "would have 1.92e+09 voxels; the limit is 1000000")
+
+
 def test_all_channels_count(
     start: Callable[..., Service], predictor_of_two: Predictor, picture: np.ndarray
 ) -> None:

@@ -7,7 +7,7 @@ Everything else takes its images from here. Behind it, ``image_files`` tells for
 and ``image_reading`` and ``image_writing`` choose among the modules that know one format each.
 """
 
-from swin_umamba.data.image import Image, check_same_grid
+from swin_umamba.data.image import MAX_VOXELS, Image, check_same_grid
 from swin_umamba.data.image_files import (
     IMAGE_SUFFIXES,
     TIFF_SUFFIXES,
@@ -20,6 +20,7 @@ from swin_umamba.data.image_writing import write_image, write_labels, write_prob
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "MAX_VOXELS",
     "TIFF_SUFFIXES",
     "Image",
     "check_same_grid",

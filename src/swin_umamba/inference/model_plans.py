@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ from nnunetv2.utilities.label_handling.label_handling import determine_num_input
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from torch import Tensor
 
-from swin_umamba.errors import CheckpointError, SwinUMambaError
+from swin_umamba.data.image_io import MAX_VOXELS
+from swin_umamba.errors import CheckpointError, DataError, SwinUMambaError
 from swin_umamba.evaluation.classes import IGNORE_NAME
 from swin_umamba.inference.inputs import FLAT_SPACING_FACTOR, Volume
 from swin_umamba.inference.plans_check import check_plans
@@ -84,14 +86,42 @@ class ModelPlans:
             )
         return axes
 
-    def preprocess(self, volume: Volume) -> tuple[np.ndarray, dict[str, Any]]:
-        """Crop, resample and normalize; return ``(channels, Z, Y, X)`` and what undoes it for the labels."""
+    def preprocess(self, volume: Volume, max_voxels: int = MAX_VOXELS) -> tuple[np.ndarray, dict[str, Any]]:
+        """Crop, resample and normalize; return ``(channels, Z, Y, X)`` and what undoes it for the labels.
+
+        Raises
+        ------
+        DataError
+            Resampled, the image would have more than ``max_voxels`` in all channels, or none.
+        """
         properties: dict[str, Any] = {"spacing": list(volume.spacing or self.own_spacing(volume.flat))}
+        self._check_resampled(volume, properties["spacing"], max_voxels)
         preprocessor = self.configuration.preprocessor_class(verbose=False)
         data, _, properties = preprocessor.run_case_npy(
             volume.data, None, properties, self._manager, self.configuration, self.model.dataset_json
         )
         return data, properties
+
+    def _check_resampled(self, volume: Volume, spacing: list[float], max_voxels: int) -> None:
+        """Refuse an image whose spacing would make it huge or nothing, before memory is taken for it."""
+        axes = self._manager.transpose_forward
+        wanted = [float(value) for value in self.configuration.spacing]
+        if len(wanted) == 2:  # slices stay as they are
+            wanted = [spacing[axes[0]], *wanted]
+        old = volume.data.shape[1:]
+        # Floats, as a header can ask for more than integers of NumPy hold.
+        shape = [old[axis] * spacing[axis] / new for axis, new in zip(axes, wanted, strict=True)]
+        voxels = len(volume.data) * math.prod(shape)
+        vanishes = min(shape) <= 0.5
+        if voxels <= max_voxels and not vanishes:
+            return
+        size = "no voxel along an axis" if vanishes else f"{voxels:.3g} voxels; the limit is {max_voxels}"
+        own = " x ".join(f"{each:g}" for each in spacing)
+        raise DataError(
+            f"at the spacing that the model works at, the image would have {size}",
+            where=None if volume.source is None else volume.source.path,
+            cure=f"check the spacing of the image, {own} mm, or crop it",
+        )
 
     def own_spacing(self, flat: bool) -> list[float]:
         """Return the spacing that the network works at, in the order of the image's axes."""

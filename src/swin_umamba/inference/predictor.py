@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from swin_umamba.data.image_io import Image
+from swin_umamba.data.image_io import MAX_VOXELS, Image
 from swin_umamba.errors import CheckpointError, UsageError
 from swin_umamba.inference.confidence import Confidence, estimate_confidence
 from swin_umamba.inference.folder import CaseResult, predict_folder
@@ -197,6 +197,7 @@ class Predictor:
         confidence: bool = False,
         nonfinite: Literal["refuse", "zero"] = "refuse",
         on_progress: Callable[[float], None] | None = None,
+        max_voxels: int = MAX_VOXELS,
     ) -> Prediction:
         """Segment one image.
 
@@ -217,14 +218,17 @@ class Predictor:
         on_progress
             Called after each pass of the network with the part of the work that is done, up to 1. What it
             raises ends the prediction.
+        max_voxels
+            Largest image at the spacing that the model works at, all channels together.
 
         Raises
         ------
         DataError
-            If the image cannot be read, holds NaN or infinity, or has the wrong channels.
+            If the image cannot be read, holds NaN or infinity, or has the wrong channels, or if its spacing
+            would make it larger than ``max_voxels``.
         """
         volume = as_volume(image, spacing, self.channel_names, nonfinite)
-        data, properties = self.plans.preprocess(volume)
+        data, properties = self.plans.preprocess(volume, max_voxels)
         members = MemberDecisions(independent=self.has_regions) if confidence else None
         logits = self._logits(torch.from_numpy(data), members, on_progress)
         labels, classes = self.plans.to_labels(logits, properties, probabilities or confidence)

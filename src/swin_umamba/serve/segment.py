@@ -158,7 +158,11 @@ class Segmenter:
         # The array gives the same labels as the file, which is not read a second time.
         try:
             return self.predictor.predict(
-                image.data, spacing=image.spacing, confidence=self.confidence, on_progress=on_progress
+                image.data,
+                spacing=image.spacing,
+                confidence=self.confidence,
+                on_progress=on_progress,
+                max_voxels=self._max_voxels,
             )
         except MemoryError as error:
             raise DataError(
