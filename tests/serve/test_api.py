@@ -5,21 +5,27 @@ from __future__ import annotations
 import base64
 import io
 import re
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
 import pytest
 from client_files import nifti, png, tiff
 from PIL import Image as PillowImage
-from serving import client_of, finished
+from serving import PICTURE, Listening, client_of, finished
 from starlette.testclient import TestClient
 
 from swin_umamba.data.image_io import read_labels
 from swin_umamba.inference.predictor import Predictor
 from swin_umamba.report.layers import fill_path, outline_path
+from swin_umamba.serve import api
 from swin_umamba.serve.service import Service
+from swin_umamba.serve.slices import SlicePicture, slice_picture
 
 VOLUME = np.random.default_rng(1).normal(size=(3, 20, 24)).astype(np.float32)
 
@@ -154,6 +160,35 @@ def test_slices_that_are_not_there(path: str, status: int, client: TestClient) -
     answer = client.get(f"/api/jobs/{job['id']}/{path}")
     assert answer.status_code == status
     assert answer.json()["error"]["cure"]
+
+
+def test_few_slices_are_drawn_at_the_same_time(
+    service: Service, listen: Callable[[Service], Listening], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn, most, lock = [], [], threading.Lock()
+
+    def drawing(*arguments: Any) -> SlicePicture:
+        with lock:
+            drawn.append(1)
+            most.append(len(drawn))
+        time.sleep(0.02)
+        with lock:
+            drawn.pop()
+        return slice_picture(*arguments)
+
+    monkeypatch.setattr(api, "slice_picture", drawing)
+    listening = listen(service)
+    client = client_of(service)
+    job = finished(client, client.post("/api/jobs", files={"file": ("a.png", PICTURE)}).json())
+
+    def ask(_: int) -> int:
+        connection = listening.connect()
+        connection.request("GET", f"/api/jobs/{job['id']}/slices/0")
+        return connection.getresponse().status
+
+    with ThreadPoolExecutor(12) as pool:
+        assert list(pool.map(ask, range(12))) == [200] * 12
+    assert max(most) == api.SLICES_AT_ONCE
 
 
 def test_colours_stay_colours(start: Callable[..., Service], tmp_path: Path) -> None:

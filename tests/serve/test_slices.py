@@ -93,6 +93,15 @@ def test_large_slices_are_scaled_down_with_nearest_labels(
     assert shown.size == (16, 64)
 
 
+def test_slices_of_many_classes_are_scaled_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slices, "LONGEST_SIDE", 64)
+    many = (ShownClass("a", 44, (44,), "#000000"), ShownClass("b", 300, (300,), "#ffffff"))  # 300 = 256 + 44
+    labels = np.full((1, 128, 128), 300, np.uint16)
+    picture = slice_picture(result_of(tmp_path, labels), many, 0, 0)
+    assert [layer.value for layer in picture.layers] == [300]
+    assert picture.layers[0].fill == fill_path(np.ones((64, 64), bool))
+
+
 def test_ragged_labels_are_shown_smaller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     labels = np.random.default_rng(0).integers(0, 3, (1, 256, 256)).astype(np.uint8)
     whole = slice_picture(result_of(tmp_path, labels), CLASSES, 0, 0)

@@ -26,6 +26,8 @@ from swin_umamba.serve.slices import slice_picture
 from swin_umamba.serve.upload import FIELD, receive
 
 SECONDS_BETWEEN_LOOKS = 0.5
+# Each takes several bytes for every pixel of the slice, which may be a whole slide.
+SLICES_AT_ONCE = 2
 
 DESCRIPTION = """\
 Segments images with one trained model. Images are handled one after the other and nothing is kept: files are
@@ -87,6 +89,7 @@ def create_app(service: Service, *, host: str) -> Guard:
         redirect_slashes=False,
     )
     app.state.service = service
+    app.state.drawing = asyncio.Semaphore(SLICES_AT_ONCE)
     html = page_html(service.model_info())
     page_headers = {"Content-Security-Policy": page_policy(html)}
 
@@ -135,7 +138,7 @@ def delete_job(request: Request, job_id: str) -> None:
 
 
 @router.get("/jobs/{job_id}/slices/{index}", responses=_errors(404, 409))
-def job_slice(
+async def job_slice(
     request: Request,
     job_id: str,
     index: int,
@@ -149,7 +152,10 @@ def job_slice(
             cure=f"ask for slices 0 to {result.num_slices - 1} and views 0 to {len(result.views) - 1}",
         )
     try:
-        picture = slice_picture(result, _service(request).segmenter.classes, index, view)
+        async with request.app.state.drawing:
+            picture = await run_in_threadpool(
+                slice_picture, result, _service(request).segmenter.classes, index, view
+            )
     except FileNotFoundError:  # deleted meanwhile
         raise UnknownJob from None
     spacing = result.spacing or (1.0, 1.0)

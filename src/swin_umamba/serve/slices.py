@@ -69,7 +69,7 @@ def slice_picture(result: Result, classes: Sequence[ShownClass], index: int, vie
         The result is being deleted.
     """
     image = _slice(result, f"view_{view}.npy", index)
-    labels = _slice(result, LABELS, index).astype(np.int32)
+    labels = _slice(result, LABELS, index)
     uncertainty = None if result.quality is None else _slice(result, UNCERTAINTY, index)
     longest = LONGEST_SIDE
     while True:
