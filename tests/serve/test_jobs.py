@@ -189,6 +189,25 @@ def test_an_unexpected_failure_tells_nothing(bench: Bench, caplog: pytest.LogCap
     assert bench.run("b").outcome == "B"
 
 
+@pytest.mark.parametrize(
+    "failure", [DataError("it is damaged"), OSError(28, "secret"), RuntimeError("secret")]
+)
+def test_nothing_stays_of_a_job_that_failed(failure: Exception, bench: Bench) -> None:
+    bench.failure = failure
+    job = bench.run("a")
+    assert bench.folders() == 0
+    bench.storage.reserve(job.upload.folder, 10**6)  # all of the space
+    assert bench.queue.get(job.id).error is not None
+
+
+def test_a_full_disk_is_told(bench: Bench) -> None:
+    bench.failure = OSError(28, "secret")
+    error = bench.run("a").error
+    assert isinstance(error, Busy)
+    assert "store the result" in error.what
+    assert "secret" not in str(error)
+
+
 def test_ids_cannot_be_guessed(bench: Bench) -> None:
     ids = {bench.add(name).id for name in "abc"}
     assert len(ids) == 3

@@ -225,14 +225,21 @@ class JobQueue(Generic[Outcome]):
             pass
         except SwinUMambaError as failure:
             error = with_client_names(failure, upload.files, upload.names, self._storage.path)
+        except OSError as failure:
+            logger.error("a result cannot be stored: %s (--debug shows where)", type(failure).__name__)
+            logger.debug("job", exc_info=True)
+            error = Busy("the server cannot store the result", cure="see that its disk has space")
         except Exception as failure:
             # Only its kind: the text of an error can hold what was in the image.
             logger.error("an image failed with %s (--debug shows where)", type(failure).__name__)
             logger.debug("job", exc_info=True)
             error = unexpected(failure)
-        for file in upload.files:
-            file.unlink(missing_ok=True)
-        self._storage.release(upload.folder)
+        if error is None:
+            for file in upload.files:
+                file.unlink(missing_ok=True)
+            self._storage.release(upload.folder)
+        else:  # half a result is of no use to anybody, and the disk may be full
+            self._storage.remove(upload.folder)
         with self._changed:
             job.error = error
             job.used = self._clock()
