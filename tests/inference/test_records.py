@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -42,3 +43,53 @@ def test_a_file_that_is_far_too_large_is_not_read(tmp_path: Path, monkeypatch: p
     (tmp_path / RECORDS_FILE).write_text('{"case": "a"}')
     with pytest.raises(OutputError, match="13 bytes"):
         read_records(tmp_path)
+
+
+def test_a_record_that_is_nested_as_deep_as_json_can_be_read_is_kept(tmp_path: Path) -> None:
+    for depth in range(100, 1000):  # the depth that fits depends on who calls
+        line = f'{{"case": "a", "x": {"[" * depth}{"]" * depth}}}\n'
+        (tmp_path / RECORDS_FILE).write_text(line)
+        if not PredictionRecords(tmp_path).of_case:
+            break
+        assert (tmp_path / RECORDS_FILE).read_text() == line
+    assert depth > 500
+
+
+CONFIDENCE = {
+    "quality": 0.5,
+    "mean_entropy": 0.1,
+    "num_members": 4,
+    "temperature": 1.0,
+    "class_quality": {"cell": 0.5, "wall": None},
+    "calibrated": True,
+}
+
+
+def recorded(folder: Path, confidence: object) -> PredictionRecords:
+    (folder / RECORDS_FILE).write_text(json.dumps({"case": "a", "confidence": confidence}))
+    return PredictionRecords(folder)
+
+
+def test_the_confidence_of_an_earlier_run(tmp_path: Path) -> None:
+    records = recorded(tmp_path, CONFIDENCE)
+    assert records.confidence_of("a") == CONFIDENCE
+    assert records.confidence_of("b") is None
+    assert recorded(tmp_path, {**CONFIDENCE, "quality": None}).confidence_of("a")["quality"] is None
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"quality": "0.5"},
+        {"quality": float("nan")},
+        {"quality": float("inf")},
+        {"quality": [0.5]},
+        {"mean_entropy": -1},
+        {"temperature": {}},
+        {"class_quality": None},
+        {"class_quality": {"cell": "\x1b[31m"}},
+    ],
+)
+def test_a_confidence_that_cannot_be_believed(wrong: dict[str, object], tmp_path: Path) -> None:
+    assert recorded(tmp_path, {**CONFIDENCE, **wrong}).confidence_of("a") is None
+    assert recorded(tmp_path, []).confidence_of("a") is None

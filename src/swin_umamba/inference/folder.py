@@ -140,8 +140,7 @@ def predict_folder(
         result = _predict_case(predictor, case, path, outputs)
         if records is not None:
             if result.status == "kept":
-                known = records.of_case.get(case.name, {}).get("confidence")
-                result = replace(result, confidence=known if isinstance(known, dict) else None)
+                result = replace(result, confidence=records.confidence_of(case.name))
             else:
                 records.add(result, predictor)
         results.append(result)

@@ -7,6 +7,7 @@ it has. A case that is predicted again has a line again; the last one counts.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
@@ -42,9 +43,31 @@ class PredictionRecords:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / RECORDS_FILE
-        self.of_case = read_records(folder)
+        lines = _read_lines(folder)
+        self.of_case = {case: record for case, (record, _) in lines.items()}
         if self.path.exists():
-            write_text(self.path, "".join(f"{json.dumps(each)}\n" for each in self.of_case.values()))
+            write_text(self.path, "".join(f"{line}\n" for _, line in lines.values()))
+
+    def confidence_of(self, case: str) -> Mapping[str, Any] | None:
+        """Return the confidence that an earlier run has recorded of a case; None if there is none to believe.
+
+        The file may be damaged or a stranger's: what is returned has the form that this package writes.
+        """
+        known = self.of_case.get(case, {}).get("confidence")
+        if not isinstance(known, dict) or not isinstance(known.get("class_quality"), dict):
+            return None
+        numbers = {key: known.get(key) for key in ("quality", "mean_entropy", "num_members", "temperature")}
+        # 0 <= NaN is false, too.
+        if not all(
+            each is None or (isinstance(each, int | float) and 0 <= each < math.inf)
+            for each in (*numbers.values(), *known["class_quality"].values())
+        ):
+            return None
+        return {
+            **numbers,
+            "class_quality": known["class_quality"],
+            "calibrated": known.get("calibrated") is True,
+        }
 
     def add(self, result: CaseResult, predictor: Predictor) -> None:
         """Append what became of a case."""
@@ -76,6 +99,11 @@ def read_records(folder: Path) -> dict[str, Mapping[str, Any]]:
     OutputError
         If the file cannot be read or is far too large.
     """
+    return {case: record for case, (record, _) in _read_lines(folder).items()}
+
+
+def _read_lines(folder: Path) -> dict[str, tuple[Mapping[str, Any], str]]:
+    """Return the last record of each case, and its line."""
     path = folder / RECORDS_FILE
     if not path.is_file():
         return {}
@@ -89,12 +117,12 @@ def read_records(folder: Path) -> dict[str, Mapping[str, Any]]:
             where=path,
             cure="delete it, or check its permissions",
         ) from error
-    records: dict[str, Mapping[str, Any]] = {}
+    records: dict[str, tuple[Mapping[str, Any], str]] = {}
     for line in lines:
         try:
             record = json.loads(line)
         except (ValueError, RecursionError):
             continue
         if isinstance(record, dict) and isinstance(record.get("case"), str):
-            records[record["case"]] = record
+            records[record["case"]] = record, line
     return records
