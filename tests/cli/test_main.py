@@ -152,6 +152,18 @@ def test_an_error_of_the_system_names_the_file(
     assert "where: a.json" in message
 
 
+def test_messages_do_not_command_the_terminal() -> None:
+    code = (
+        "import logging\n"
+        "from swin_umamba.cli import doctor, main\n"
+        "logger = logging.getLogger('swin_umamba.x')\n"
+        "doctor.run = lambda args: logger.warning('case %s', 'a\\x1b[31m\\rb') or 0\n"
+        "raise SystemExit(main.main(['doctor']))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert run.stderr.decode() == "case a\N{REPLACEMENT CHARACTER}[31m\N{REPLACEMENT CHARACTER}b\n"
+
+
 def test_interruption_is_130(
     raising: Callable[[BaseException | int], None], capsys: pytest.CaptureFixture[str]
 ) -> None:

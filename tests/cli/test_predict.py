@@ -126,6 +126,12 @@ def test_failed_cases_are_named(calls: dict[str, Any], capsys: pytest.CaptureFix
     assert captured.err == "error: case c: it is damaged\n  where: c.png\n  what to do: copy it\n"
 
 
+def test_names_do_not_command_the_terminal(calls: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    calls["results"] = [replace(FAILED, case="\x1b[2Jc")]
+    assert predict.run(arguments()) == 1
+    assert capsys.readouterr().err.startswith("error: case \N{REPLACEMENT CHARACTER}[2Jc: it is damaged")
+
+
 def test_json_summary(calls: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     calls["results"] = [WRITTEN, KEPT, FAILED]
     assert predict.run(arguments("--json")) == 1

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from swin_umamba import __version__
-from swin_umamba.errors import OutputError, SwinUMambaError, UsageError
+from swin_umamba.errors import OutputError, SwinUMambaError, UsageError, printable
 from swin_umamba.nnunet.interrupt import Terminated, terminate_as_interrupt
 from swin_umamba.torch_settings import apply_settings
 
@@ -66,7 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UsageError as error:
         report_error(error, as_json="--json" in argv)
         return error.exit_code
-    logging.basicConfig(format="%(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_PrintableFormatter("%(message)s"))
+    logging.basicConfig(handlers=[handler])
     # Only our own messages: libraries have many that mean nothing to a user of ours.
     logging.getLogger("swin_umamba").setLevel(logging.DEBUG if args.debug else logging.INFO)
     verb = importlib.import_module(f"swin_umamba.cli.{args.verb}")
@@ -106,6 +108,14 @@ def _as_own_error(error: Exception, command: str) -> SwinUMambaError:
         where=command,
         cure="run the same command with --debug and report what it prints",
     )
+
+
+class _PrintableFormatter(logging.Formatter):
+    """Lets no name out of a file command the terminal, as errors do."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the text of a message without control characters."""
+        return printable(super().format(record))
 
 
 class _Parser(argparse.ArgumentParser):

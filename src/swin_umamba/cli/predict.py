@@ -119,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(_text(results, args.output))
     for failure in failures:
-        print(f"error: case {failure.case}: {failure.error}", file=sys.stderr)
+        print(printable(f"error: case {failure.case}: {failure.error}"), file=sys.stderr)
     return 1 if failures else 0
 
 
