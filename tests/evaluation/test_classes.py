@@ -33,6 +33,7 @@ def test_dataset_json(tmp_path: Path) -> None:
         ({"a": 1.5}, "whole number"),
         ({"a": -1}, "whole number"),
         ({"a": True}, "whole number"),
+        ({"a": 10**400}, "whole number"),
         ({"a": []}, "whole number"),
         ("labels", "not the dataset.json"),
         (None, "not the dataset.json"),
@@ -45,7 +46,7 @@ def test_wrong_dataset_json(tmp_path: Path, labels: Any, message: str) -> None:
     assert caught.value.where == str(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"[1]", b"{", b"\xff\xfe", b'{"labels'])
+@pytest.mark.parametrize("content", [b"", b"[1]", b"{", b"\xff\xfe", b'{"labels', b"[" * 100_000])
 def test_file_that_is_no_dataset_json(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "dataset.json").write_bytes(content)
     with pytest.raises(DataError, match=r"not the dataset\.json"):

@@ -180,6 +180,12 @@ def test_a_case_without_label_maps_shows_its_image() -> None:
     assert len(page.all("image")) == 1
 
 
+def test_half_characters_can_be_written() -> None:
+    html = report_html(Report(title="of a name that is not UTF-8: \udcff"))
+    assert "<title>of a name that is not UTF-8: ?" in html
+    assert html.encode().decode() == html
+
+
 def test_an_empty_report_names_what_it_lacks() -> None:
     page = Page(report_html(Report(title="Nothing", missing=("everything",))))
     assert ("li", "everything") in page.texts

@@ -72,6 +72,7 @@ def test_no_calibration_says_how_to_get_one(tmp_path: Path) -> None:
         {},
         {**DETAILS, "reliability": []},
         {**DETAILS, "cases": [1]},
+        {**DETAILS, "cases": [{"case": "a", "quality": 10**400, "dice": 0.8}]},
         {**DETAILS, "reliability": {**DETAILS["reliability"], "before": {**CURVE, "counts": [1]}}},
     ],
 )
@@ -88,6 +89,7 @@ def test_records_of_predictions(tmp_path: Path) -> None:
         {"case": "c", "status": "failed", "error": 5},
         {"case": "d", "status": "written", "seconds": "x", "confidence": [1]},
         {"case": "e", "status": "written", "seconds": float("nan"), "confidence": {"quality": None}},
+        {"case": "f", "status": "written", "seconds": 10**400, "confidence": {"quality": -(10**400)}},
     ]
     (tmp_path / RECORDS_FILE).write_text("\n".join(map(json.dumps, records)))
     missing: list[str] = []
@@ -96,6 +98,7 @@ def test_records_of_predictions(tmp_path: Path) -> None:
         PredictedCase("a", 2.0, 0.5, 0.1),
         PredictedCase("d", None, None, None),
         PredictedCase("e", None, None, None),
+        PredictedCase("f", None, None, None),
     )
     assert failures == (("b", "it is damaged"), ("c", "no reason is known"))
     assert missing == []

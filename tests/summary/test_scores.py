@@ -79,7 +79,17 @@ def test_a_validation_and_several_folds() -> None:
         joined([both, scores_of_validation(summary("c", 1.0), {}, where=HERE)])
 
 
-@pytest.mark.parametrize("content", [{}, {"cases": 3}, {"forms": {}}, {**METRICS, "cases": {"a": 1}}])
+@pytest.mark.parametrize(
+    "content",
+    [
+        {},
+        {"cases": 3},
+        {"forms": {}},
+        {**METRICS, "cases": {"a": 1}},
+        {**METRICS, "classes": [None]},
+        {**METRICS, "tolerance_mm": 10**400},
+    ],
+)
 def test_other_content_is_refused(content: dict[str, object]) -> None:
     with pytest.raises(DataError, match="no result of an evaluation"):
         scores_of_evaluation(content, where=HERE)

@@ -13,7 +13,7 @@ import pytest
 from swin_umamba.errors import DataError
 from swin_umamba.summary import training
 from swin_umamba.summary.curves import read_metrics
-from swin_umamba.summary.training import FoldRecord, read_fold
+from swin_umamba.summary.training import FoldRecord, data_facts, read_fold
 from swin_umamba.weights.checkpoint import save_checkpoint
 
 WANTED = 3
@@ -230,3 +230,16 @@ def test_a_training_of_an_older_version(fold: Path) -> None:
     assert tables(record) == {"Software of fold_0": {"PyTorch": "2.5.0"}}
     assert record.curves is not None
     assert record.curves.train_loss == (7.0,) * 3
+
+
+def test_numbers_without_end_and_lists_in_lists(fold: Path) -> None:
+    model = fold.parent
+    lists = f"{'[' * 900}{']' * 900}"
+    (fold / "training_options.json").write_text(f'{{"seed": 1, "epochs": {WANTED}, "x": {lists}}}')
+    assert ("x", "…") in read(fold).facts[0].rows
+    fingerprint = {"shapes_after_crop": [[math.inf]], "spacings": [[1.0]]}
+    (model / "dataset_fingerprint.json").write_text(json.dumps(fingerprint))
+    (model / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "a": 1}}))
+    missing: list[str] = []
+    data_facts(model, missing)
+    assert "the data fingerprint, as dataset_fingerprint.json is missing or damaged" in missing

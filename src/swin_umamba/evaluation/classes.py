@@ -12,6 +12,8 @@ from swin_umamba.errors import DataError, UsageError
 
 # nnU-Net's name for voxels that nobody annotated: they are neither right nor wrong.
 IGNORE_NAME = "ignore"
+# What a label map can hold.
+LARGEST_LABEL = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,12 @@ class LabelClasses:
         Raises
         ------
         DataError
-            A value is not a whole number from 0, or there is no foreground class.
+            A value is not a whole number from 0 to ``LARGEST_LABEL``, or there is no foreground class.
         """
         groups: dict[str, tuple[int, ...]] = {}
         for name, value in labels.items():
             group = tuple(value) if isinstance(value, (list, tuple)) else (value,)
-            if not group or not all(type(each) is int and each >= 0 for each in group):
+            if not group or not all(type(each) is int and 0 <= each <= LARGEST_LABEL for each in group):
                 raise DataError(
                     f"class {name!r} needs a whole number or a list of them, not {value!r}",
                     where=where,
@@ -81,7 +83,7 @@ class LabelClasses:
             raise DataError(
                 f"the file cannot be read: {error.strerror}", where=path, cure="check the path"
             ) from error
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise DataError(
                 "the file is not the dataset.json of an nnU-Net data set",
                 where=path,

@@ -45,11 +45,13 @@ def render_page(package: str, name: str, **values: Any) -> str:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    return environment.from_string(template).render(
+    page = environment.from_string(template).render(
         **values,
         **{part: Markup(text) for part, text in parts.items()},
         script_hash=source_hash(parts["script"]),
     )
+    # Half a character, as in a file name that is not UTF-8, cannot be written.
+    return page.encode(errors="replace").decode()
 
 
 def inline_part(page: str, part: str) -> str:

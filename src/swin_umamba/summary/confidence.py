@@ -35,7 +35,7 @@ def calibration_of(fold: Path, missing: list[str]) -> CalibrationSummary | None:
             _curve(curves["structures_after"]),
             qualities,
         )
-    except (SwinUMambaError, KeyError, TypeError, ValueError, AttributeError):
+    except (SwinUMambaError, KeyError, TypeError, ValueError, AttributeError, OverflowError):
         missing.append(f"{fold.name}: its calibration, as {path.name} is damaged")
         return None
 
@@ -95,4 +95,8 @@ def _curve(content: Mapping[str, Any]) -> ReliabilityCurve:
 
 
 def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+    try:
+        number = float(value) if isinstance(value, int | float) else math.nan
+    except OverflowError:  # JSON has integers of any size
+        return None
+    return number if math.isfinite(number) else None

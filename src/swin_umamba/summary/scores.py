@@ -71,7 +71,7 @@ def scores_of_evaluation(content: Mapping[str, Any], *, where: Path) -> ScoresFi
         scores = _scores(heading, part["cases"], METRIC_NAMES, list(part["classes"]), tuple(notes))
         missing = [(str(case), "it has no prediction; scored as if empty") for case in content["missing"]]
         failed = [(str(case), str(why)) for case, why in dict(content["failed"]).items()]
-    except (KeyError, TypeError, ValueError, AttributeError, StopIteration) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, StopIteration) as error:
         raise DataError(
             "this is no result of an evaluation",
             where=where,
@@ -101,7 +101,7 @@ def scores_of_validation(content: Mapping[str, Any], names: Mapping[str, str], *
         }
         classes = [names.get(value, value) for value in content["mean"]]
         return _scores("Validation", cases, {"Dice": "Dice", "IoU": "IoU"}, classes, ())
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise DataError(
             "this is no summary of a validation", where=where, cure="validate the fold anew"
         ) from error
@@ -135,6 +135,8 @@ def _scores(
     classes: Sequence[str],
     notes: tuple[str, ...],
 ) -> Scores:
+    if not all(isinstance(name, str) for name in classes):
+        raise TypeError("a class has no name")
     found = {metric for scores in cases.values() for each in scores.values() for metric in each}
     metrics = [metric for metric in metric_names if metric in found]
     metrics += [] if metrics else sorted(found)

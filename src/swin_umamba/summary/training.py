@@ -20,6 +20,9 @@ from swin_umamba.weights.checkpoint import load_checkpoint
 # The first that is there; only the first holds the whole training for sure.
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")
 
+# Lists in lists that a table shows; a hostile file could nest them until Python gives up.
+DEEPEST_LIST = 4
+
 
 @dataclass(frozen=True)
 class FoldRecord:
@@ -129,7 +132,7 @@ def _curves(
         failures += _unfinished(content, options, folder.name, name)
         try:
             curves = curves_of_log(content["logging"], folder.name, class_names)
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
             missing.append(f"{folder.name}: the log in {name}, which is not of nnU-Net's form")
     elif lines:
         failures.append((f"{folder.name}: no checkpoint to go on from", f"{len(lines)} epochs were trained"))
@@ -202,7 +205,7 @@ def _fingerprint(model_folder: Path, missing: list[str]) -> list[tuple[str, str]
             ("smallest and largest spacing", f"{_text(min(spacings))} to {_text(max(spacings))}"),
             ("data fingerprint (SHA-256)", digest),
         ]
-    except (DataError, OSError, KeyError, TypeError, ValueError):
+    except (DataError, OSError, KeyError, TypeError, ValueError, OverflowError):
         missing.append("the data fingerprint, as dataset_fingerprint.json is missing or damaged")
         return []
 
@@ -218,9 +221,12 @@ def _software_of_nnunet(folder: Path, missing: list[str]) -> list[Facts]:
     return [Facts(f"Software of {folder.name}", tuple(rows))] if rows else []
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, depth: int = DEEPEST_LIST) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, list | tuple):
-        return (", " if any(isinstance(each, str) for each in value) else " × ").join(map(_text, value))
+        if depth == 0:
+            return "…"
+        separator = ", " if any(isinstance(each, str) for each in value) else " × "
+        return separator.join(_text(each, depth - 1) for each in value)
     return str(value)
