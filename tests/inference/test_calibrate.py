@@ -9,7 +9,7 @@ import pytest
 from PIL import Image as PillowImage
 from scipy import special
 
-from swin_umamba.errors import DataError, UsageError
+from swin_umamba.errors import DataError, OutputError, UsageError
 from swin_umamba.evaluation.metrics import dice
 from swin_umamba.inference.calibrate import calibrate
 from swin_umamba.inference.calibration_file import read_calibration
@@ -129,6 +129,27 @@ def test_a_damaged_case_is_named_and_left_out(model: Path, tmp_path: Path) -> No
     assert [case for case, _ in result.failures] == ["case1"]
     assert "not declared: 9" in result.failures[0][1]
     assert len(result.cases) == NUM_CASES - 1
+
+
+def test_labels_that_do_not_fit_are_noticed(
+    model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    calibrate(Predictor.from_folder(model, device="cpu"))
+    assert "end of its range" not in caplog.text
+    for path in (tmp_path / "nnUNet_raw" / "Dataset999_Tiny" / "labelsTr").iterdir():
+        write_picture(path, np.zeros((96, 80)))
+    assert calibrate(Predictor.from_folder(model, device="cpu")).temperature > 9.9
+    assert "the temperature is at the end of its range, 10" in caplog.text
+
+
+def test_a_folder_that_cannot_be_written_to_costs_no_predictions(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictor = Predictor.from_folder(model, device="cpu")
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    monkeypatch.setattr(predictor, "predict", None)
+    with pytest.raises(OutputError, match="no permission"):
+        calibrate(predictor)
 
 
 def test_no_case_at_all(model: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 
 from swin_umamba.data.image_io import check_same_grid, image_stem, list_images, read_labels
 from swin_umamba.errors import DataError, UsageError
-from swin_umamba.evaluation.calibration import Reliability
+from swin_umamba.evaluation.calibration import HIGHEST_TEMPERATURE, LOWEST_TEMPERATURE, Reliability
 from swin_umamba.evaluation.case_quality import (
     CaseAgreement,
     EstimatedCase,
@@ -35,6 +35,7 @@ from swin_umamba.evaluation.labelled_pixels import (
     temperature_of,
 )
 from swin_umamba.evaluation.metrics import dice
+from swin_umamba.files import check_output_folder
 from swin_umamba.inference.calibration_file import FoldCalibration, write_calibration
 from swin_umamba.inference.cases import Case, find_cases
 from swin_umamba.inference.model_file import MODEL_FILE_SUFFIX
@@ -98,6 +99,8 @@ def calibrate(
         If the predictor has not one fold, or there are no cases that it has not been trained on.
     DataError
         If no case can be used.
+    OutputError
+        If the folder of the checkpoint cannot be written to; nothing is predicted then.
     """
     if predictor.model.path.suffix == MODEL_FILE_SUFFIX:
         raise UsageError(
@@ -112,6 +115,7 @@ def calibrate(
         raise UsageError(
             "labelled cases need both folders", where="--images, --references", cure="give both or neither"
         )
+    check_output_folder(checkpoint.parent)  # before hours of predictions
     wanted = None
     if images is None or references is None:
         images, references, wanted = _validation_cases(checkpoint)
@@ -135,6 +139,11 @@ def calibrate(
         )
     calibration = FoldCalibration(temperature_of(drawn), quality_exponent(agreements))
     curves, estimated = calibration_curves(drawn), estimated_cases(agreements)
+    if not LOWEST_TEMPERATURE * 1.01 < calibration.temperature < HIGHEST_TEMPERATURE / 1.01:
+        logger.warning(
+            "the temperature is at the end of its range, %.2g: check that the labels belong to the images",
+            calibration.temperature,
+        )
     file = write_calibration(
         checkpoint,
         predictor.model.parameters[0],
