@@ -127,9 +127,11 @@ def test_failed_cases_are_named(calls: dict[str, Any], capsys: pytest.CaptureFix
 
 
 def test_names_do_not_command_the_terminal(calls: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
-    calls["results"] = [replace(FAILED, case="\x1b[2Jc")]
+    calls["results"] = [replace(FAILED, case="\x1b[2Jc\nd"), sure("a\n  0.900  b", 0.5)]
     assert predict.run(arguments()) == 1
-    assert capsys.readouterr().err.startswith("error: case \N{REPLACEMENT CHARACTER}[2Jc: it is damaged")
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: case \N{REPLACEMENT CHARACTER}[2Jc d: it is damaged")
+    assert captured.out.splitlines()[-1] == "  0.500  a   0.900  b"
 
 
 def test_json_summary(calls: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:

@@ -119,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(_text(results, args.output))
     for failure in failures:
-        print(printable(f"error: case {failure.case}: {failure.error}"), file=sys.stderr)
+        print(f"error: case {_one_line(failure.case)}: {failure.error}", file=sys.stderr)
     return 1 if failures else 0
 
 
@@ -145,6 +145,11 @@ def _tell_limits(predictor: Predictor) -> None:
         )
 
 
+def _one_line(name: str) -> str:
+    """Return a name that neither commands the terminal nor looks like several lines."""
+    return printable(name).replace("\n", " ")
+
+
 def _text(results: list[CaseResult], output: Path) -> str:
     counts = Counter(result.status for result in results)
     seconds = sum(result.seconds for result in results if result.status == "written")
@@ -160,7 +165,7 @@ def _text(results: list[CaseResult], output: Path) -> str:
     ]
     if estimates:
         lines.append("lowest estimated quality, to be looked at first:")
-        lines += [f"  {quality:.3f}  {printable(case)}" for quality, case in sorted(estimates)[:SHOWN_CASES]]
+        lines += [f"  {quality:.3f}  {_one_line(case)}" for quality, case in sorted(estimates)[:SHOWN_CASES]]
     return "\n".join(lines)
 
 
