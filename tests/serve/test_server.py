@@ -121,6 +121,31 @@ def test_a_connection_in_use_stays_open(
     assert listening.predict() == 200
 
 
+def ask_for_pages(listening: Listening, number: int) -> socket.socket:
+    """Ask for more pages than the system's buffers hold; return the connection, to be read or not."""
+    client = socket.create_connection(("127.0.0.1", listening.port), timeout=10)
+    client.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * number)
+    return client
+
+
+def test_who_does_not_read_is_cut_off(listening: Listening, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("swin_umamba.serve.server.SECONDS_TO_ASK", 0.1)
+    with ask_for_pages(listening, 500):
+        connections = listening.server.server_state.connections
+        assert eventually(lambda: bool(connections))
+        assert eventually(lambda: not connections)
+
+
+def test_who_reads_slowly_gets_everything(listening: Listening, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("swin_umamba.serve.server.SECONDS_TO_ASK", 0.2)
+    received = bytearray()
+    with ask_for_pages(listening, 300) as client:
+        while received.count(b"</html>") < 300:
+            time.sleep(0.01)  # longer than SECONDS_TO_ASK altogether
+            received += (piece := client.recv(2**17))
+            assert piece
+
+
 def test_a_port_that_is_taken() -> None:
     with open_socket("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]

@@ -153,6 +153,8 @@ async def job_slice(
         )
     try:
         async with request.app.state.drawing:
+            if await request.is_disconnected():
+                raise UnknownJob  # nobody reads it
             picture = await run_in_threadpool(
                 slice_picture, result, _service(request).segmenter.classes, index, view
             )

@@ -21,6 +21,9 @@ logger = logging.getLogger(__name__)
 MAX_CONNECTIONS = 256
 SECONDS_TO_FINISH_ANSWERS = 5
 SECONDS_TO_ASK = 20.0
+# Who has read nothing at so many looks in a row, that far apart, is cut off. The system takes the next part
+# of an answer only when a third of its own buffer is free, which a slow reader needs a minute for.
+LOOKS_WITHOUT_READING = 6
 
 
 def open_socket(host: str, port: int) -> socket.socket:
@@ -96,21 +99,27 @@ def make_server(service: Service, host: str) -> uvicorn.Server:
 
 
 class _ImpatientProtocol(H11Protocol):
-    """Closes connections on which no request comes: uvicorn waits for a request's head for ever."""
+    """Closes connections on which no request comes, or whose client does not read: uvicorn waits for ever."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to watch a connection."""
         super().connection_made(transport)
+        self._looks = 0
         self._watch()
 
     def _watch(self) -> None:
-        self.loop.call_later(SECONDS_TO_ASK, self._close_if_silent, self.cycle)
+        unread = self.transport.get_write_buffer_size()
+        self.loop.call_later(SECONDS_TO_ASK, self._close_if_silent, self.cycle, unread)
 
-    def _close_if_silent(self, last: object) -> None:
+    def _close_if_silent(self, last: object, before: int) -> None:
         answered = self.cycle is None or self.cycle.response_complete
-        if self.cycle is last and answered:
+        unread = self.transport.get_write_buffer_size()
+        self._looks = self._looks + 1 if self.cycle is last and unread and unread == before else 0
+        if self._looks >= LOOKS_WITHOUT_READING:
+            self.transport.abort()  # to close it would wait for the client, with the answer in memory
+        elif self.cycle is last and answered and not unread:
             self.transport.close()
-        elif not self.transport.is_closing():
+        elif unread or not self.transport.is_closing():
             self._watch()
 
 
