@@ -138,7 +138,7 @@ def test_labels_that_do_not_fit_are_noticed(
     assert "end of its range" not in caplog.text
     for path in (tmp_path / "nnUNet_raw" / "Dataset999_Tiny" / "labelsTr").iterdir():
         write_picture(path, np.zeros((96, 80)))
-    assert calibrate(Predictor.from_folder(model, device="cpu")).temperature > 9.9
+    assert calibrate(Predictor.from_folder(model, device="cpu")).calibration.temperature > 9.9
     assert "the temperature is at the end of its range, 10" in caplog.text
 
 

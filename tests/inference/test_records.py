@@ -61,7 +61,9 @@ CONFIDENCE = {
     "num_members": 4,
     "temperature": 1.0,
     "class_quality": {"cell": 0.5, "wall": None},
+    "quality_exponent": 2.0,
     "calibrated": True,
+    "quality_calibrated": False,
 }
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 RECORDS_FILE = "predictions.jsonl"
 LARGEST_FILE = 256 * 2**20
+_NUMBERS = ("quality", "mean_entropy", "num_members", "temperature", "quality_exponent")
 
 
 class PredictionRecords:
@@ -56,7 +57,7 @@ class PredictionRecords:
         known = self.of_case.get(case, {}).get("confidence")
         if not isinstance(known, dict) or not isinstance(known.get("class_quality"), dict):
             return None
-        numbers = {key: known.get(key) for key in ("quality", "mean_entropy", "num_members", "temperature")}
+        numbers = {key: known.get(key) for key in _NUMBERS}
         # 0 <= NaN is false, too.
         if not all(
             each is None or (isinstance(each, int | float) and 0 <= each < math.inf)
@@ -67,6 +68,7 @@ class PredictionRecords:
             **numbers,
             "class_quality": known["class_quality"],
             "calibrated": known.get("calibrated") is True,
+            "quality_calibrated": known.get("quality_calibrated") is True,
         }
 
     def add(self, result: CaseResult, predictor: Predictor) -> None:
