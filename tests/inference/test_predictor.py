@@ -431,6 +431,14 @@ def test_weights_that_are_not_finite(make_model: MakeModel) -> None:
         one.predict(picture(40, 50))
 
 
+def test_an_image_that_overflows_is_not_the_fault_of_the_weights(make_model: MakeModel) -> None:
+    model = predictor(make_model())
+    image = np.zeros((64, 64), np.float32)
+    image[3, 4:9] = 3e38
+    with pytest.raises(DataError, match=r"overflows: its values reach 3e\+38"):
+        model.predict(image)
+
+
 def test_reading_does_not_change_the_file(make_model: MakeModel, tmp_path: Path) -> None:
     path = write_nifti(tmp_path / "a.nii", picture(2, 40, 50), (2.0, 1.0, 1.0))
     before = read_image(path).data

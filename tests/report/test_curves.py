@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from swin_umamba.report.curves import MAX_POINTS, Line, line_chart
-from swin_umamba.report.distributions import MAX_DOTS, Group, distribution_chart
+from swin_umamba.report.distributions import MAX_DOTS, MAX_GROUPS, Group, distribution_chart
 from swin_umamba.report.layers import data_uri, fill_path, outline_path, runs
 from swin_umamba.report.svg import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Scale, tick_step
 
@@ -85,3 +85,11 @@ def test_paths_follow_the_pixels() -> None:
 
 def test_pictures_are_inside_the_page() -> None:
     assert data_uri(np.zeros((4, 5, 3), np.uint8)).startswith("data:image/webp;base64,UklGR")
+
+
+def test_classes_without_number_do_not_make_a_chart_without_end() -> None:
+    groups = [Group(f"class {number}", (0.5,)) for number in range(1000)]
+    chart = distribution_chart("Dice", groups)
+    assert chart.count('class="box"') == MAX_GROUPS
+    assert f"Dice, first {MAX_GROUPS} of 1000 classes" in chart
+    assert "first" not in distribution_chart("Dice", groups[:MAX_GROUPS])

@@ -92,7 +92,8 @@ class ModelPlans:
         Raises
         ------
         DataError
-            Resampled, the image would have more than ``max_voxels`` in all channels, or none.
+            Resampled, the image would have more than ``max_voxels`` in all channels, or none; or its values
+            are so large that normalizing them overflows.
         """
         properties: dict[str, Any] = {"spacing": list(volume.spacing or self.own_spacing(volume.flat))}
         self._check_resampled(volume, properties["spacing"], max_voxels)
@@ -100,6 +101,12 @@ class ModelPlans:
         data, _, properties = preprocessor.run_case_npy(
             volume.data, None, properties, self._manager, self.configuration, self.model.dataset_json
         )
+        if not np.isfinite(data).all():
+            raise DataError(
+                f"normalizing the image overflows: its values reach {np.abs(volume.data).max():.3g}",
+                where=None if volume.source is None else volume.source.path,
+                cure="look for voxels that are far too large, and correct them",
+            )
         return data, properties
 
     def _check_resampled(self, volume: Volume, spacing: list[float], max_voxels: int) -> None:

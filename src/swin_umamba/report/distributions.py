@@ -24,6 +24,8 @@ from swin_umamba.report.svg import (
 )
 
 MAX_DOTS = 200
+# More boxes than this are one blot; the table has all classes.
+MAX_GROUPS = 40
 MAX_NAME = 12
 MARGIN = 12
 # Neighbouring dots stand at these parts of the box's half width, so that equal values do not hide each other.
@@ -54,6 +56,8 @@ def distribution_chart(title: str, groups: Sequence[Group]) -> str:
     str
         An SVG element; names and title are escaped.
     """
+    title = title if len(groups) <= MAX_GROUPS else f"{title}, first {MAX_GROUPS} of {len(groups)} classes"
+    groups = groups[:MAX_GROUPS]
     finite = {group.name: [value for value in group.values if math.isfinite(value)] for group in groups}
     everything = [value for values in finite.values() for value in values]
     if not everything:
