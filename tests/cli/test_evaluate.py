@@ -57,6 +57,16 @@ def test_json_and_labels(folders: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert list(result["classes"]) == ["left", "both"]
 
 
+def test_references_in_grey_values_are_suspected(folders: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert run(folders) == 0
+    assert "convert folder" not in caplog.text
+    truth = np.array([[255, 255, 255, 0, 128, 128]] * 4, np.uint8)
+    PillowImage.fromarray(truth).save(folders / "truth" / "a.png")
+    assert run(folders) == 0
+    assert "in any class" in caplog.text
+    assert "convert folder" in caplog.text
+
+
 def test_failed_case_gives_exit_code_1(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(folders, "--labels", "1") == 1
     captured = capsys.readouterr()

@@ -53,7 +53,7 @@ def test_defaults(calls: dict[str, Any], capsys: pytest.CaptureFixture[str], tmp
 def test_options_and_json(calls: dict[str, Any], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     output = tmp_path / "m.safetensors"
     output.touch()
-    options = "--format safetensors --fold 0 all --checkpoint x.pth --force --json"
+    options = "--format safetensors --fold 0 all --checkpoint x.pth --overwrite --json"
     assert export.run(arguments(output, *options.split())) == 0
     assert (calls["folds"], calls["checkpoint"]) == ([0, "all"], "x.pth")
     assert json.loads(capsys.readouterr().out) == {
@@ -66,7 +66,7 @@ def test_options_and_json(calls: dict[str, Any], capsys: pytest.CaptureFixture[s
 
 def test_an_existing_file_is_kept(calls: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "m.safetensors").write_text("old")
-    with pytest.raises(OutputError, match="--force"):
+    with pytest.raises(OutputError, match="--overwrite"):
         export.run(arguments(tmp_path / "m.safetensors"))
     assert (tmp_path / "m.safetensors").read_text() == "old"
     assert not calls

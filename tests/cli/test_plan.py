@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,9 @@ def test_what_was_given_is_passed_on(
     assert main(["plan", "3", "--root", str(tmp_path), "--patch-size", "64", "96", "--workers", "1"]) == 0
     assert calls[0][0].name == "Dataset003_Cells"
     assert [options for _, options in calls] == [{}, {"patch_size": (64, 96), "workers": 1}]
-    assert "6 cases, patch 64x96, batch 4" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "6 cases, patch 64x96, batch 4" in printed
+    assert f"next:  {shlex.join(['swin-umamba', 'train', '3', '--root', str(tmp_path)])}\n" in printed
 
 
 def test_json(

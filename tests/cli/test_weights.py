@@ -136,7 +136,7 @@ def test_convert(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     weights = load_checkpoint(output)
     assert len(weights) == 78
     assert weights["vssm_encoder.patch_embed.proj.weight"].shape == (8, 1, 4, 4)
-    assert "--force" in text_of(capsys, "convert", file, "-o", output, code=2)
+    assert "--overwrite" in text_of(capsys, "convert", file, "-o", output, code=2)
     options = ["--model", "swin_umamba", "--force", "--json"]
     result = json.loads(text_of(capsys, "convert", file, "-o", output, *options))
     assert sorted(result["loaded"]) == sorted(load_checkpoint(output))

@@ -111,5 +111,5 @@ def test_row_21_an_existing_model(tmp_path: Path, command: Command, make_archive
     done = command("weights", "import", archive, "-o", existing)
     assert done.code == 1
     assert "there is a model already; it was not touched" in done.err
-    assert "--force" in done.err
+    assert "--overwrite" in done.err
     assert files_below(existing) == before

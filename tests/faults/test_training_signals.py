@@ -30,7 +30,7 @@ def goes_on(root: Path) -> None:
     assert latest >= 1
     code, said = train(root, "--continue", "--epochs", str(latest + 1), "--workers", "0")
     assert code == 0, said
-    assert f"going on after {latest} epochs" in said
+    assert f"going on after epoch {latest} of" in said
     assert load_checkpoint(fold_folder(root) / "checkpoint_final.pth")["current_epoch"] == latest + 1
 
 

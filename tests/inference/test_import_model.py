@@ -199,7 +199,7 @@ def test_what_is_there_is_not_touched(dagger: Path, tmp_path: Path) -> None:
     assert files_in(tmp_path) == {"letters/letter.txt": b"dear", "file": b""}
     import_model(dagger, tmp_path / "model")
     (tmp_path / "model/notes.txt").touch()
-    with pytest.raises(OutputError, match="--force"):
+    with pytest.raises(OutputError, match="--overwrite"):
         import_model(dagger, tmp_path / "model")
     assert (tmp_path / "model/notes.txt").exists()
     import_model(dagger, tmp_path / "model", force=True)

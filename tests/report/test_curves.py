@@ -12,7 +12,7 @@ import pytest
 from swin_umamba.report.curves import MAX_POINTS, Line, line_chart
 from swin_umamba.report.distributions import MAX_DOTS, MAX_GROUPS, Group, distribution_chart
 from swin_umamba.report.layers import data_uri, fill_path, outline_path, runs
-from swin_umamba.report.svg import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Scale, tick_step
+from swin_umamba.report.svg import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Scale, tick_step, tick_texts
 
 
 def points(chart: str) -> list[tuple[float, float]]:
@@ -29,6 +29,17 @@ def test_ticks_are_round_and_hold_all_values() -> None:
     for same in ([0.0], [5.0, 5.0], [-1e-30]):
         scale = Scale.around(same, 100, 0)
         assert 0 <= scale(same[0]) <= 100
+
+
+def test_ticks_of_close_values_differ() -> None:
+    for values in ([1e-4, 9.99990e-5], [0.9994, 0.9999], [1.0005, 1.0012], [0.9999, 1.0]):
+        ticks = Scale.around(values, 100, 0).ticks()
+        texts = tick_texts(ticks)
+        assert len(set(texts)) == len(ticks) > 1
+        assert [float(each) for each in texts] == pytest.approx(ticks, rel=1e-5)
+    assert Scale.around([1e-4, 9.99990e-5], 100, 0).low == pytest.approx(9.99e-5)
+    chart = line_chart("Learning rate", [Line("rate", (1e-4, 9.99998e-5, 9.99990e-5))])
+    assert chart.count(">0.0001<") == 1
 
 
 def test_a_curve_goes_from_corner_to_corner() -> None:

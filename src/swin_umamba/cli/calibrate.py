@@ -34,12 +34,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="file in each fold (default: %(default)s)",
     )
-    for name, what in (("images", "images"), ("references", "their true label maps")):
+    for name, what in (
+        ("images", "images of cases that the model was not trained on"),
+        ("references", "the true label maps of those"),
+    ):
         parser.add_argument(
             f"--{name}",
             type=Path,
             metavar="DIR",
-            help=f"{what} of cases that the model was not trained on (default: the fold's validation cases)",
+            help=f"{what} (default: the fold's validation cases)",
         )
     parser.add_argument(
         "--no-mirroring", action="store_true", help="calibrate for predictions without mirroring"

@@ -107,14 +107,21 @@ def _evaluate(args: argparse.Namespace) -> Evaluation:
     for option, value in (("--form", args.form), ("--outer-rim", args.outer_rim)):
         if value is not None:
             raise UsageError(f"{option} belongs to a protocol", cure="name it with --protocol")
-    return evaluate_folders(
+    classes = _classes(args)
+    evaluation = evaluate_folders(
         args.predictions,
         args.references,
-        classes=_classes(args),
+        classes=classes,
         tolerance=DEFAULT_TOLERANCE if args.tolerance is None else args.tolerance,
         missing=args.missing,
         num_workers=args.num_workers,
     )
+    if classes is None and evaluation.mean("dice") == 0:
+        logger.warning(
+            "no prediction meets its reference in any class; if the values have other meanings in the two "
+            "folders (such as 1 and 255), convert the references with swin-umamba convert folder"
+        )
+    return evaluation
 
 
 def _evaluate_protocol(args: argparse.Namespace) -> ProtocolEvaluation:

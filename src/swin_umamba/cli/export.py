@@ -34,7 +34,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="file in each fold (default: %(default)s)",
     )
-    parser.add_argument("--force", action="store_true", help="replace a file that is at the output")
+    parser.add_argument(
+        "--overwrite",
+        "--force",
+        dest="force",
+        action="store_true",
+        help="replace a file that is at the output",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -44,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         raise OutputError(
             "there is a file already; it was not touched",
             where=args.output,
-            cure="give another name, or --force to replace it",
+            cure="give another name, or --overwrite to replace it",
         )
     from swin_umamba.inference.export_model import export_model
 

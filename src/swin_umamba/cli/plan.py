@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 from functools import partial
 
 HELP = "check a raw data set, choose patch and batch size, preprocess it"
@@ -58,4 +59,6 @@ def run(args: argparse.Namespace) -> int:
         height, width = result.patch_size
         print(f"{dataset.name}: {result.num_cases} cases, patch {height}x{width}, batch {result.batch_size}")
         print(f"plans: {result.plans_file}")
+        root = ["--root", args.root] if "root" in args else []
+        print(f"next:  {shlex.join(['swin-umamba', 'train', args.dataset, *root])}")
     return 0

@@ -32,7 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="for other than 3 channels make the first convolution from the pretrained one, which the "
         "published code leaves out",
     )
-    parser.add_argument("--force", action="store_true", help="replace the output if it exists")
+    parser.add_argument(
+        "--overwrite", "--force", dest="force", action="store_true", help="replace the output if it exists"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -40,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     if args.output.suffix != ".safetensors":
         raise UsageError("the output is safetensors", where=args.output, cure="call it NAME.safetensors")
     if args.output.exists() and not args.force:
-        raise UsageError("the output exists", where=args.output, cure="give another name, or --force")
+        raise UsageError("the output exists", where=args.output, cure="give another name, or --overwrite")
     from swin_umamba.models.encoder_weights import convert_file
     from swin_umamba.weights.download import locate_weights
 

@@ -40,7 +40,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--name", help="of ImageNet weights: which they are, see weights list (default: by hash or file name)"
     )
-    parser.add_argument("--force", action="store_true", help="replace the model that is at the output")
+    parser.add_argument(
+        "--overwrite",
+        "--force",
+        dest="force",
+        action="store_true",
+        help="replace the model that is at the output",
+    )
 
 
 def run(args: argparse.Namespace) -> int:

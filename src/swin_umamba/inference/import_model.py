@@ -215,7 +215,7 @@ def _check_output(source: Path, output: Path, force: bool) -> None:
         raise OutputError(
             "there is a model already; it was not touched",
             where=output,
-            cure="give another folder with -o, or --force to replace it",
+            cure="give another folder with -o, or --overwrite to replace it",
         )
 
 

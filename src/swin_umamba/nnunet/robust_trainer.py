@@ -120,7 +120,7 @@ class RobustTrainer(nnUNetTrainer):
         """Raise ``TrainingError`` if the fold folder holds checkpoints that nobody allowed to replace."""
         if existing_checkpoints(Path(self.output_folder)) and not self.options.overwrite:
             raise TrainingError(
-                "this fold has been trained already",
+                "there is a training of this fold already",
                 where=self.output_folder,
                 cure="go on with --continue (nnUNetv2_train: --c), or replace it with --overwrite "
                 "(nnUNetv2_train: SWIN_UMAMBA_OVERWRITE=1)",

@@ -161,8 +161,8 @@ def train(
     UsageError
         If an option is impossible or contradicts the run that is to go on.
     TrainingError
-        If the data are not planned, the fold has been trained already, or training fails. If it fails before
-        the first step, no file or folder is left behind.
+        If the data are not planned, there is a training of the fold already, or training fails. If it fails
+        before the first step, no file or folder is left behind.
     OutputError
         If the results folder cannot be written to.
     KeyboardInterrupt
@@ -186,6 +186,9 @@ def train(
         else:
             trainer.configure(given)
         if trainer.current_epoch < trainer.num_epochs:
+            logger.info(
+                "training %s, fold %s, on %s: %s", given.trainer, given.fold, trainer.device, fold_folder
+            )
             trainer.run_training()
         else:
             logger.info("all %d epochs are trained already; validating", trainer.num_epochs)
@@ -331,4 +334,4 @@ def _continue(trainer: RobustTrainer, fold_folder: Path, given: dict[str, Any]) 
     options = replace(stored, trainer=type(trainer).__name__, fold=trainer.fold).continued_with(given)
     trainer.configure(options)
     trainer.load_checkpoint(checkpoint)
-    logger.info("going on after %d epochs", trainer.current_epoch)
+    logger.info("going on after epoch %d of %d", trainer.current_epoch, trainer.num_epochs)

@@ -157,7 +157,7 @@ def _announce(run: PretrainingRun) -> None:
         run.options.warmup(),
     )
     if run.epoch:
-        logger.info("going on after %d epochs", run.epoch)
+        logger.info("going on after epoch %d", run.epoch)
 
 
 def _log_epoch(run: PretrainingRun, loss: float, accuracy: Accuracy) -> None:

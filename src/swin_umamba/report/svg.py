@@ -9,6 +9,8 @@ from html import escape
 WIDTH, HEIGHT = 520, 260
 LEFT, RIGHT, TOP, BOTTOM = 62, 96, 30, 42
 MAX_TICKS = 6
+# Of an axis, relative to its values: shorter ones would have ticks that read the same.
+MIN_EXTENT = 1e-3
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Scale:
         low, high = (min(values), max(values)) if values else (0.0, 1.0)
         if high - low <= 1e-9 * max(abs(low), abs(high), 1e-300):
             low, high = (low - abs(low) / 2, high + abs(high) / 2) if low else (-1.0, 1.0)
+        low = min(low, high - MIN_EXTENT * max(abs(low), abs(high)))
         step = tick_step(high - low)
         return cls(math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step, start, end)
 
@@ -48,9 +51,15 @@ def tick_step(extent: float) -> float:
     )
 
 
-def number(value: float) -> str:
+def number(value: float, digits: int = 4) -> str:
     """Return a number for a tick."""
-    return f"{value:.4g}"
+    return f"{value:.{digits}g}"
+
+
+def tick_texts(ticks: list[float]) -> list[str]:
+    """Return the numbers of an axis, with a fifth digit where four do not tell them apart."""
+    texts = [number(tick) for tick in ticks]
+    return texts if len(set(texts)) == len(ticks) else [number(tick, 5) for tick in ticks]
 
 
 def text(x: float, y: float, content: str, *, anchor: str = "middle", css: str = "") -> str:
@@ -65,10 +74,11 @@ def frame(
     """Return grid lines, tick labels and titles of a chart."""
     parts = [text(LEFT, 16, title, anchor="start", css="chart-title")]
     bottom = HEIGHT - BOTTOM
-    for value in y.ticks():
+    ticks = y.ticks()
+    for value, label in zip(ticks, tick_texts(ticks), strict=True):
         position = y(value)
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{position:.1f}" y2="{position:.1f}"/>')
-        parts.append(text(LEFT - 6, position + 4, number(value), anchor="end"))
+        parts.append(text(LEFT - 6, position + 4, label, anchor="end"))
     for place, label in x_ticks:
         parts.append(text(place, bottom + 16, label))
     parts.append(text((LEFT + right) / 2, HEIGHT - 8, x_label))

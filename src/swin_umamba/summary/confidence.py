@@ -17,7 +17,11 @@ def calibration_of(fold: Path, missing: list[str]) -> CalibrationSummary | None:
     """Read the calibration of a fold folder; if it has none, return None and say so in ``missing``."""
     path = fold / CALIBRATION_FILE
     if not path.is_file():
-        missing.append(f"{fold.name}: its calibration: run swin-umamba calibrate -m {fold.parent.name}")
+        # A fold of all cases has no validation cases of its own.
+        cases = " --images DIR --references DIR" if fold.name == "fold_all" else ""
+        missing.append(
+            f"{fold.name}: its calibration: run swin-umamba calibrate -m {fold.parent.name}{cases}"
+        )
         return None
     try:
         calibration, content = read_calibration(path)
