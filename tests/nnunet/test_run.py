@@ -209,6 +209,7 @@ def test_a_torn_latest_checkpoint_is_skipped(
         assert train(planned_dataset, continue_training=True, epochs=3).epochs == 3
     assert "checkpoint_latest.pth cannot be loaded and is skipped" in caplog.text
     assert f"going on after epoch {best} of" in caplog.text
+    assert f", fold {fold.name.removeprefix('fold_')}, on cpu: {fold}" in caplog.text
     (fold / "checkpoint_final.pth").write_bytes(b"")
     (fold / "checkpoint_best.pth").write_bytes(b"")
     with pytest.raises(CheckpointError, match="none of the checkpoints"):
@@ -218,7 +219,7 @@ def test_a_torn_latest_checkpoint_is_skipped(
 def test_a_trained_fold_is_neither_replaced_nor_changed_by_accident(planned_dataset: Dataset) -> None:
     fold = train_shortly(planned_dataset, epochs=1).fold_folder
     before = (fold / "checkpoint_final.pth").read_bytes()
-    with pytest.raises(TrainingError, match="trained already"):
+    with pytest.raises(TrainingError, match="a training of this fold already"):
         train_shortly(planned_dataset, epochs=1)
     with pytest.raises(UsageError, match="seed is 6 but the run was started with 5"):
         train(planned_dataset, continue_training=True, seed=6)

@@ -115,8 +115,8 @@ def check_declared(labels: np.ndarray, declared: Iterable[int], path: Path) -> N
         raise DataError(
             f"the label map holds values that are not declared: {', '.join(map(str, unknown))}",
             where=path,
-            cure=f"correct it, or the classes; declared: {', '.join(map(str, declared))} (swin-umamba convert "
-            "folder makes class numbers of grey values and colours)",
+            cure=f"correct it, or the classes; declared: {', '.join(map(str, declared))} (swin-umamba "
+            "convert folder makes class numbers of grey values and colours)",
         )
 
 

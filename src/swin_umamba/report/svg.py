@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT = 520, 260
-LEFT, RIGHT, TOP, BOTTOM = 62, 96, 30, 42
+LEFT, RIGHT, TOP, BOTTOM = 74, 96, 30, 42
 MAX_TICKS = 6
 # Of an axis, relative to its values: shorter ones would have ticks that read the same.
 MIN_EXTENT = 1e-3
