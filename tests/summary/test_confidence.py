@@ -108,3 +108,10 @@ def test_no_records_are_named(tmp_path: Path) -> None:
     missing: list[str] = []
     assert predicted_cases(tmp_path, missing) == ((), ())
     assert RECORDS_FILE in missing[0]
+
+
+@pytest.mark.parametrize(("fold", "cases"), [("fold_0", ""), ("fold_all", " --images DIR --references DIR")])
+def test_the_hint_is_a_command_that_works(tmp_path: Path, fold: str, cases: str) -> None:
+    missing: list[str] = []
+    assert calibration_of(tmp_path / "MODEL" / fold, missing) is None
+    assert missing == [f"{fold}: its calibration: run swin-umamba calibrate -m MODEL{cases}"]
