@@ -71,3 +71,14 @@ def test_the_environment_sets_options_of_stock_runs() -> None:
     }
     with pytest.raises(UsageError, match="SWIN_UMAMBA_EPOCHS"):
         options_from_environment({"SWIN_UMAMBA_EPOCHS": "many"})
+
+
+def test_misspelt_variables_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    known = {"SWIN_UMAMBA_CACHE": "x", "SWIN_UMAMBA_ITERATIONS_PER_EPOCH": "3", "PATH": "x"}
+    assert options_from_environment(known) == {"iterations_per_epoch": 3}
+    assert not caplog.records
+    assert options_from_environment({"SWIN_UMAMBA_ITERATIONS": "3", "SWIN_UMAMBA_XYZ": "1"}) == {}
+    assert [record.getMessage() for record in caplog.records] == [
+        "SWIN_UMAMBA_ITERATIONS is no option and is ignored; did you mean SWIN_UMAMBA_ITERATIONS_PER_EPOCH?",
+        "SWIN_UMAMBA_XYZ is no option and is ignored",
+    ]

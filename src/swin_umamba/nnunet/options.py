@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -10,6 +12,8 @@ from typing import Any
 from swin_umamba.errors import UsageError
 from swin_umamba.ops.precision import PRECISIONS
 from swin_umamba.options import continue_options
+
+logger = logging.getLogger(__name__)
 
 ENVIRONMENT_PREFIX = "SWIN_UMAMBA_"
 
@@ -31,6 +35,9 @@ ENVIRONMENT_FIELDS = (
     "tensorboard",
 )
 """What nnU-Net's own command has no switch for; it takes them as SWIN_UMAMBA_EPOCHS=100 and so on."""
+
+OTHER_VARIABLES = ("BACKEND", "CACHE", "OFFLINE")
+"""What else begins with the prefix: not of a training, read where it is used."""
 
 CHANGEABLE_FIELDS = (
     "epochs",
@@ -198,8 +205,12 @@ class TrainingOptions:
 
 
 def options_from_environment(environment: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Return the options that ``SWIN_UMAMBA_...`` variables set, for runs of nnU-Net's own command."""
+    """Return the options that ``SWIN_UMAMBA_...`` variables set, for runs of nnU-Net's own command.
+
+    Warns of variables with this prefix that nothing reads: the run would be another than the one meant.
+    """
     environment = os.environ if environment is None else environment
+    _warn_of_unknown(environment)
     texts = {name: environment.get(ENVIRONMENT_PREFIX + name.upper()) for name in ENVIRONMENT_FIELDS}
     return {name: _parse(name, text) for name, text in texts.items() if text}
 
@@ -211,6 +222,17 @@ def check_patch_size(patch_size: tuple[int, int]) -> None:
             f"patch size {tuple(patch_size)}",
             cure="give height and width in pixels, both multiples of 32, the stride of the coarsest stage",
         )
+
+
+def _warn_of_unknown(environment: Mapping[str, str]) -> None:
+    known = [name.upper() for name in ENVIRONMENT_FIELDS]
+    for variable in sorted(environment):
+        name = variable.removeprefix(ENVIRONMENT_PREFIX)
+        if name == variable or name in known or name in OTHER_VARIABLES:
+            continue
+        similar = difflib.get_close_matches(name, known, n=1)
+        meant = f"; did you mean {ENVIRONMENT_PREFIX}{similar[0]}?" if similar else ""
+        logger.warning("%s is no option and is ignored%s", variable, meant)
 
 
 def _parse(name: str, text: str) -> Any:
