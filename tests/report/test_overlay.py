@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from swin_umamba.errors import GeometryError
-from swin_umamba.report.overlay import FILL_OPACITY, contours, contrast_window, fullest_slice, overlay, to_rgb
+from swin_umamba.report.overlay import (
+    FILL_OPACITY,
+    HALO_OPACITY,
+    contours,
+    contrast_window,
+    fullest_slice,
+    overlay,
+    to_rgb,
+)
 from swin_umamba.report.palette import class_colour
 
 
@@ -71,6 +79,15 @@ def test_wide_contours_stay_inside(labels: np.ndarray) -> None:
     expected = labels.astype(bool)
     expected[5:7, 5:7] = False
     np.testing.assert_array_equal(drawn, expected)
+
+
+def test_a_dark_halo_lies_outside_of_all_classes(labels: np.ndarray) -> None:
+    labels[3:9, 6:9] = 2
+    picture = overlay(np.full((3, 12, 12), 100, np.uint8), labels)
+    dark = (picture == round(100 * (1 - HALO_OPACITY))).all(axis=-1)
+    expected = np.zeros((12, 12), bool)
+    expected[2, 3:9] = expected[9, 3:9] = expected[3:9, 2] = expected[3:9, 9] = True
+    np.testing.assert_array_equal(dark, expected)
 
 
 def test_labels_of_another_shape() -> None:

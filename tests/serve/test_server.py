@@ -231,3 +231,4 @@ def test_a_signal_ends_it_and_deletes_everything(
     assert "Traceback" not in errors
     assert "all uploads and results are deleted" in errors
     assert "/api/jobs" not in output + errors
+    assert "error" not in errors  # this is how a server ends

@@ -173,7 +173,7 @@ def table(evaluation: Evaluation | ProtocolEvaluation) -> str:
 
 def _class_table(evaluation: Evaluation) -> str:
     rows: list[tuple[str, ...]] = [
-        ("class", "Dice", f"NSD {evaluation.tolerance:g} mm", "HD95 mm", "cases", "not applicable")
+        ("class", "Dice", f"NSD {evaluation.tolerance:g}", "HD95", "cases", "not applicable")
     ]
     for name in evaluation.class_names:
         summary = evaluation.summary(name)
@@ -191,7 +191,7 @@ def _class_table(evaluation: Evaluation) -> str:
         _number(evaluation.mean(metric), digits) for metric, digits in (("dice", 4), ("nsd", 4), ("hd95", 2))
     ]
     rows.append((MEAN_OF_CLASSES, *means, "", ""))
-    lines = aligned(rows)
+    lines = [*aligned(rows), "HD95 and the NSD's tolerance are in mm, of pictures in pixels"]
     missing = sum(case.missing for case in evaluation.cases)
     if missing:
         lines.append(f"{missing} cases have no prediction and count as empty")

@@ -82,7 +82,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt as interrupt:
         cure = getattr(verb, "AFTER_INTERRUPT", None)
-        report_error(SwinUMambaError("interrupted", cure=cure), as_json=args.json)
+        if getattr(verb, "ENDS_BY_INTERRUPT", False):
+            print(cure, file=sys.stderr)
+        else:
+            report_error(SwinUMambaError("interrupted", cure=cure), as_json=args.json)
         return 143 if isinstance(interrupt, Terminated) else 130
     except BrokenPipeError:
         # The reader of our output (head, less) has gone; Python would complain once more while it exits.

@@ -14,6 +14,8 @@ from swin_umamba.errors import UsageError
 HELP = "a web page and HTTP API on this machine that segment images with a trained model"
 
 AFTER_INTERRUPT = "the server has ended; all uploads and results are deleted"
+ENDS_BY_INTERRUPT = True
+"""There is no other end, so that an interrupt is no error."""
 
 MIB = 2**20
 

@@ -11,6 +11,8 @@ from swin_umamba.report.palette import class_colour
 # Intensities below and above these percentiles are black and white: single bright voxels would hide the rest.
 CONTRAST_PERCENTILES = (0.5, 99.5)
 FILL_OPACITY = 0.35
+# Of black, over the pixels around a label: its colour may be that of the tissue.
+HALO_OPACITY = 0.5
 
 
 def to_rgb(image: np.ndarray, window: tuple[float, float] | None = None) -> np.ndarray:
@@ -52,7 +54,9 @@ def contrast_window(grey: np.ndarray) -> tuple[float, float]:
 
 
 def overlay(image: np.ndarray, labels: np.ndarray, *, contour_width: int = 1) -> np.ndarray:
-    """Draw a label map over an image: a translucent fill and a solid contour inside the edge of each class.
+    """Draw a label map over an image: a translucent fill, a solid contour inside the edge of each class.
+
+    A dark halo around all classes keeps contours visible on tissue of their colour.
 
     Parameters
     ----------
@@ -61,7 +65,7 @@ def overlay(image: np.ndarray, labels: np.ndarray, *, contour_width: int = 1) ->
     labels
         Integers, ``(y, x)``; 0 is not drawn.
     contour_width
-        In pixels, all of them inside the class.
+        Of contour and halo in pixels; contours lie inside the class, the halo outside of all classes.
 
     Returns
     -------
@@ -74,7 +78,10 @@ def overlay(image: np.ndarray, labels: np.ndarray, *, contour_width: int = 1) ->
     edge = contours(labels)
     if contour_width > 1:
         edge = ndimage.binary_dilation(edge, iterations=contour_width - 1)
-    for label in np.unique(labels[labels > 0]).tolist():
+    labelled = labels > 0
+    halo = ndimage.binary_dilation(labelled, iterations=contour_width) & ~labelled
+    picture[halo] *= 1 - HALO_OPACITY
+    for label in np.unique(labels[labelled]).tolist():
         colour = np.array(class_colour(label), np.float64)
         inside = labels == label
         picture[inside] += FILL_OPACITY * (colour - picture[inside])
