@@ -8,14 +8,12 @@ from swin_umamba.report.contents import ReliabilityCurve
 from swin_umamba.report.svg import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH
 
 
-def dots(chart: str) -> list[tuple[float, float]]:
-    """Return the dots of a chart in its own units, from 0 to 1."""
+def dots(chart: str, low: float = 0.0) -> list[tuple[float, float]]:
+    """Return the dots of a chart in its own units, from ``low`` to 1."""
     found = re.findall(r'<circle class="dot" cx="([\d.]+)" cy="([\d.]+)"', chart)
     width, height = WIDTH - RIGHT - LEFT, HEIGHT - BOTTOM - TOP
-    return [
-        (round((float(x) - LEFT) / width, 2), round((HEIGHT - BOTTOM - float(y)) / height, 2))
-        for x, y in found
-    ]
+    parts = [((float(x) - LEFT) / width, (HEIGHT - BOTTOM - float(y)) / height) for x, y in found]
+    return [(round(low + (1 - low) * x, 2), round(low + (1 - low) * y, 2)) for x, y in parts]
 
 
 def test_reliability_is_drawn_where_it_is() -> None:
@@ -29,7 +27,7 @@ def test_reliability_is_drawn_where_it_is() -> None:
 
 def test_quality_is_drawn_where_it_is() -> None:
     chart = quality_chart("Quality", {"a": (0.9, 0.6), "<b>": (0.5, 0.4)}, true_name="true NSD")
-    assert dots(chart) == [(0.9, 0.6), (0.5, 0.4)]
+    assert dots(chart, low=0.4) == [(0.9, 0.6), (0.5, 0.4)]
     assert "<title>&lt;b&gt;</title>" in chart
     assert "2 cases; the estimate is on average 0.2 too high." in chart
     assert "true NSD" in chart

@@ -42,7 +42,7 @@ def reliability_chart(title: str, curves: Mapping[str, ReliabilityCurve]) -> str
     str
         An SVG element; names and title are escaped.
     """
-    x, y, parts = _unit_square(title, "confidence", "accuracy")
+    x, y, parts = _square(title, "confidence", "accuracy")
     words = []
     for place, (name, curve) in enumerate(curves.items()):
         colour = colour_text(class_colour(place + 1))
@@ -73,7 +73,8 @@ def quality_chart(
     true_name
         What the true quality is.
     """
-    x, y, parts = _unit_square(title, "estimated quality", true_name)
+    lowest = min((value for pair in cases.values() for value in pair), default=0.0)
+    x, y, parts = _square(title, "estimated quality", true_name, low=_tick_below(lowest))
     colour = colour_text(class_colour(2))
     kept = list(cases.items())[:: max(1, -(-len(cases) // MAX_CASES))]
     parts += [_dot(x(estimated), y(true), colour, case) for case, (estimated, true) in kept]
@@ -83,11 +84,17 @@ def quality_chart(
     return document(title, words, parts)
 
 
-def _unit_square(title: str, x_label: str, y_label: str) -> tuple[Scale, Scale, list[str]]:
-    x, y = Scale(0, 1, LEFT, WIDTH - RIGHT), Scale(0, 1, HEIGHT - BOTTOM, TOP)
-    parts = frame(title, x_label, y, [(x(tick), number(tick)) for tick in TICKS])
-    parts.append(text(x(0) + 6, TOP + 12, y_label, anchor="start"))
-    ends = f'x1="{x(0):.1f}" y1="{y(0):.1f}" x2="{x(1):.1f}" y2="{y(1):.1f}"'
+def _tick_below(value: float) -> float:
+    """Return the largest of 0, 0.2 ... 0.8 that is not above a value."""
+    return max((tick for tick in TICKS[:-1] if tick <= value), default=0.0)
+
+
+def _square(title: str, x_label: str, y_label: str, low: float = 0.0) -> tuple[Scale, Scale, list[str]]:
+    """Return the scales and the frame of a chart from ``low`` to 1 on both axes, with its diagonal."""
+    x, y = Scale(low, 1, LEFT, WIDTH - RIGHT), Scale(low, 1, HEIGHT - BOTTOM, TOP)
+    parts = frame(title, x_label, y, [(x(tick), number(tick)) for tick in x.ticks()])
+    parts.append(text(x(low) + 6, TOP + 12, y_label, anchor="start"))
+    ends = f'x1="{x(low):.1f}" y1="{y(low):.1f}" x2="{x(1):.1f}" y2="{y(1):.1f}"'
     parts.append(f'<line class="grid" {ends}/>')
     return x, y, parts
 
