@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import multiprocessing
+import os
 import random
+import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -77,7 +81,7 @@ def test_an_error_of_the_loader_reaches_the_training(workers: int) -> None:
     with pytest.raises(ValueError, match="case 7 is damaged") as caught:
         next(stream)
     stream.close()
-    assert worker_death(caught.value, "data") is None
+    assert worker_death(caught.value, "data", stream.ended()) is None
 
 
 def test_only_the_death_of_a_process_is_explained() -> None:
@@ -85,8 +89,37 @@ def test_only_the_death_of_a_process_is_explained() -> None:
         "DataLoader worker (pid 5) is killed by signal: Killed. ",
         "DataLoader worker (pid 5) exited unexpectedly with exit code 1. Details are lost due to ...",
     ):
-        error = worker_death(RuntimeError(message), "data")
+        error = worker_death(RuntimeError(message), "data", {})
         assert error is not None
         assert error.what == f"a process that loads and augments data has died: {message.split('. ')[0]}"
         assert error.where == "data"
-    assert worker_death(RuntimeError("mat1 and mat2 cannot be multiplied"), "data") is None
+    assert worker_death(RuntimeError("mat1 and mat2 cannot be multiplied"), "data", {5: -9}) is None
+
+
+def test_exit_codes_say_more_than_the_message() -> None:
+    prefix = "a process that loads and augments data has died: "
+    for error in (
+        RuntimeError("DataLoader worker (pid(s) 5) exited unexpectedly"),
+        EOFError(),
+        ConnectionResetError("Connection reset by peer"),
+    ):
+        death = worker_death(error, "data", {5: -signal.SIGSEGV, 6: 3})
+        assert death is not None
+        assert death.what == (
+            f"{prefix}process 5 was killed by signal: {signal.strsignal(signal.SIGSEGV)}; "
+            "process 6 has ended with exit code 3"
+        )
+    assert worker_death(EOFError(), "data", {}) is None
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_a_stream_knows_which_process_was_killed() -> None:
+    stream = BatchStream(SeededBatches(Fails(), (0,)), first=0, workers=2, pin_memory=False)
+    assert stream.ended() == {}
+    first = multiprocessing.active_children()[0]
+    with suppress(RuntimeError):  # PyTorch tells of it as soon as it sees it
+        first.kill()
+        first.join(20)
+    assert stream.ended() == {first.pid: -signal.SIGKILL}
+    stream.close()
+    assert BatchStream(SeededBatches(Fails(), (0,)), first=0, workers=0, pin_memory=False).ended() == {}

@@ -12,7 +12,8 @@ import itertools
 import math
 import random
 import secrets
-from collections.abc import Iterator, Sequence
+import signal
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -98,6 +99,11 @@ class BatchStream:
         """
         return next(self._iterator)
 
+    def ended(self) -> dict[int, int]:
+        """Return the exit code of each process that has failed; of a killed one the negative signal."""
+        workers = getattr(self._iterator, "_workers", ())
+        return {worker.pid: worker.exitcode for worker in workers if worker.exitcode}
+
     def close(self) -> None:
         """End the processes."""
         # PyTorch has no public way; it does the same when the iterator is collected, which the traceback of
@@ -145,12 +151,31 @@ def batch_streams(
     )
 
 
-def worker_death(error: BaseException, where: str) -> TrainingError | None:
-    """Return what to tell the user if ``error`` is PyTorch's message that a process has died, else None."""
+def worker_death(error: BaseException, where: str, ended: Mapping[int, int]) -> TrainingError | None:
+    """Return what to tell the user if ``error`` comes from a process that has died, else None.
+
+    Parameters
+    ----------
+    error
+        What the training has raised.
+    where
+        The data that were loaded.
+    ended
+        See `BatchStream.ended`. PyTorch's own message lacks the signal if the death is noticed while a batch
+        is being received.
+    """
     message = str(error)
-    if not isinstance(error, RuntimeError) or not message.startswith("DataLoader worker ("):
+    told = isinstance(error, RuntimeError) and message.startswith("DataLoader worker (")
+    cut_off = isinstance(error, EOFError | ConnectionError) and bool(ended)
+    if not told and not cut_off:
         return None
-    reason = message.split(" Details are lost")[0].strip().rstrip(".")
+    reasons = [
+        f"process {number} was killed by signal: {signal.strsignal(-code)}"
+        if code < 0
+        else f"process {number} has ended with exit code {code}"
+        for number, code in ended.items()
+    ]
+    reason = "; ".join(reasons) or message.split(" Details are lost")[0].strip().rstrip(".")
     return TrainingError(
         f"a process that loads and augments data has died: {reason}",
         where=where,

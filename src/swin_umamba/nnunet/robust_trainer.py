@@ -186,7 +186,7 @@ class RobustTrainer(nnUNetTrainer):
             except BaseException as error:
                 if not isinstance(error, OutputError):  # it would fail again
                     self.save_resume_point()
-                if death := worker_death(error, self.preprocessed_dataset_folder):
+                if death := worker_death(error, self.preprocessed_dataset_folder, self.ended_processes()):
                     raise death from error
                 raise
             finally:
@@ -269,6 +269,11 @@ class RobustTrainer(nnUNetTrainer):
             self.set_deep_supervision_enabled(self.enable_deep_supervision)
         if summary is not None:
             self.print_to_log_file("Mean Validation Dice: ", summary["foreground_mean"]["Dice"])
+
+    def ended_processes(self) -> dict[int, int]:
+        """Return the exit codes of the data loading processes that have failed."""
+        loaders = [loader for loader in (self.dataloader_train, self.dataloader_val) if loader is not None]
+        return {number: code for loader in loaders for number, code in loader.ended().items()}
 
     def close_data_loaders(self) -> None:
         """End the data loading processes, if there are any left."""
