@@ -24,13 +24,17 @@ def test_the_manifest_is_valid_and_its_commands_exist() -> None:
     for command in commands:
         module, attribute = str(command.python_name).split(":")
         file = SOURCE.parent.joinpath(*module.split(".")).with_suffix(".py")
-        defined = {node.name for node in ast.parse(file.read_text()).body if isinstance(node, ast.ClassDef)}
+        defined = {
+            node.name
+            for node in ast.parse(file.read_text(encoding="utf-8")).body
+            if isinstance(node, ast.ClassDef)
+        }
         assert attribute in defined
 
 
 def test_the_distribution_names_and_ships_the_manifest() -> None:
     tomllib = pytest.importorskip("tomllib")
-    settings = tomllib.loads(PYPROJECT.read_text())
+    settings = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))
     entry_points = settings["project"]["entry-points"]["napari.manifest"]
     assert entry_points == {"swin-umamba": "swin_umamba.napari:napari.yaml"}
     shipped = settings["tool"]["setuptools"]["package-data"]["swin_umamba"]
