@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -13,6 +13,17 @@ from swin_umamba.evaluation.calibration import fit_exponent
 
 # Fewer cases say nothing about an exponent or a rank correlation.
 FEWEST_CASES = 4
+
+
+def estimated_dice(agreement: Mapping[str, float | None], exponent: float = 1.0) -> dict[str, float | None]:
+    """Return the Dice that the members' agreement on each class lets expect: the agreement to a power."""
+    return {name: None if value is None else value**exponent for name, value in agreement.items()}
+
+
+def mean_of_known(values: Iterable[float | None]) -> float | None:
+    """Return the mean of the values that are there, None if there is none."""
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
 
 
 @dataclass(frozen=True)
@@ -33,14 +44,12 @@ class CaseAgreement:
 
     def estimated_dice(self, exponent: float = 1.0) -> float | None:
         """Return the mean over classes of the agreement to a power; None if no class has any."""
-        known = [value**exponent for value in self.agreement.values() if value is not None]
-        return fmean(known) if known else None
+        return mean_of_known(estimated_dice(self.agreement, exponent).values())
 
     @property
     def true_dice(self) -> float | None:
         """The mean over classes; None if no class is applicable."""
-        known = [value for value in self.dice.values() if value is not None]
-        return fmean(known) if known else None
+        return mean_of_known(self.dice.values())
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from statistics import fmean
 
 import numpy as np
 
 from swin_umamba.evaluation.calibration import entropy
+from swin_umamba.evaluation.case_quality import estimated_dice, mean_of_known
 from swin_umamba.inference.members import MemberDecisions, agreement
 from swin_umamba.inference.model_plans import ModelPlans
 
@@ -79,13 +79,13 @@ def estimate_confidence(
     if len(decisions) > 1:
         agreed = agreement(decisions, plans.num_classes)
     exponent = 1.0 if quality_exponent is None else quality_exponent
-    qualities = [None if value is None else value**exponent for value in agreed]
-    found = [value for value in qualities if value is not None]
+    class_agreement = dict(zip(plans.classes, agreed, strict=True))
+    class_quality = estimated_dice(class_agreement, exponent)
     return Confidence(
         entropy=entropy(probabilities, temperature or 1.0, independent=plans.has_regions),
-        class_agreement=dict(zip(plans.classes, agreed, strict=True)),
-        class_quality=dict(zip(plans.classes, qualities, strict=True)),
-        quality=fmean(found) if found else None,
+        class_agreement=class_agreement,
+        class_quality=class_quality,
+        quality=mean_of_known(class_quality.values()),
         num_members=len(decisions),
         temperature=temperature or 1.0,
         quality_exponent=exponent,
