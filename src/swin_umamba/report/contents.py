@@ -66,6 +66,16 @@ class Scores:
     values: np.ndarray
     notes: tuple[str, ...] = ()
 
+    def case_means(self) -> dict[str, float]:
+        """Return the mean over classes of the first metric, of each case that has any."""
+        if not self.metrics:
+            return {}
+        return {
+            case: float(np.nanmean(row))
+            for case, row in zip(self.cases, self.values[:, :, 0], strict=True)
+            if not np.isnan(row).all()
+        }
+
 
 @dataclass(frozen=True)
 class SummaryRow:

@@ -141,7 +141,7 @@ def _predicted(report: Report) -> dict[str, Any] | None:
         (each for each in report.predicted if each.quality is not None), key=lambda each: each.quality or 0.0
     )
     seconds = [each.seconds for each in report.predicted if each.seconds is not None]
-    truth = _mean_scores(report)
+    truth = report.scores.case_means() if report.scores is not None else {}
     pairs = {
         each.name: (each.quality, truth[each.name])
         for each in rated
@@ -165,18 +165,6 @@ def _predicted(report: Report) -> dict[str, Any] | None:
         "chart": Markup(quality_chart(f"Estimated quality and {metric}", pairs, true_name=f"true {metric}"))
         if pairs and metric in UNIT_METRICS
         else None,
-    }
-
-
-def _mean_scores(report: Report) -> dict[str, float]:
-    """Return the mean over classes of each case's first metric."""
-    if report.scores is None or not report.scores.metrics:
-        return {}
-    values = report.scores.values[:, :, 0]
-    return {
-        case: float(np.nanmean(row))
-        for case, row in zip(report.scores.cases, values, strict=True)
-        if not np.isnan(row).all()
     }
 
 

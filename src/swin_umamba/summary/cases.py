@@ -67,10 +67,7 @@ def chosen_cases(scores: Scores | None, files: CaseFiles) -> list[tuple[str, str
     if scores is None or not scores.metrics:
         names = sorted(files.predictions or files.references)
         return [(name, "case", "") for name in names[: 3 * CASES_OF_A_RANK]]
-    means = {}
-    for case, values in zip(scores.cases, scores.values[:, :, 0], strict=True):
-        if not np.isnan(values).all():
-            means[case] = float(np.nanmean(values))
+    means = scores.case_means()
     descending = scores.metrics[0].startswith("HD95")
     order = sorted(means, key=lambda case: (-means[case] if descending else means[case], case))
     middle = max(0, (len(order) - CASES_OF_A_RANK) // 2)
