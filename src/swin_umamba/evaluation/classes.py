@@ -16,6 +16,13 @@ IGNORE_NAME = "ignore"
 LARGEST_LABEL = 2**31 - 1
 
 
+def in_output_order(values: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """Return classes in the order of nnU-Net's outputs: by value, regions as they are described."""
+    if any(len(group) > 1 for group in values.values()):
+        return dict(values)
+    return dict(sorted(values.items(), key=lambda item: item[1]))
+
+
 @dataclass(frozen=True)
 class LabelClasses:
     """The foreground classes of a data set.

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from swin_umamba.data.image_io import MAX_VOXELS
 from swin_umamba.errors import CheckpointError, DataError, SwinUMambaError
-from swin_umamba.evaluation.classes import IGNORE_NAME
+from swin_umamba.evaluation.classes import IGNORE_NAME, in_output_order
 from swin_umamba.inference.inputs import FLAT_SPACING_FACTOR, Volume
 from swin_umamba.inference.plans_check import check_plans
 from swin_umamba.inference.trained_model import TrainedModel
@@ -41,6 +41,9 @@ class ModelPlans:
     classes
         Name of each foreground class or region, with the label numbers that make it up, in the order of the
         network's outputs.
+    label_values
+        The value of each class in label maps. With regions the n-th entry of ``regions_class_order`` marks
+        the n-th region, outside the regions that come after it.
     ignore
         The label of pixels that nobody annotated; None if there is none.
     has_regions
@@ -155,6 +158,12 @@ class ModelPlans:
         )
         return result if probabilities else (result, None)
 
+    def _label_values(self) -> dict[str, int]:
+        if self.has_regions:
+            order = [int(value) for value in self.model.dataset_json["regions_class_order"]]
+            return dict(zip(self.classes, order, strict=True))
+        return {name: values[0] for name, values in self.classes.items()}
+
     def _read(self) -> None:
         model = self.model
         self._manager = PlansManager(model.plans)
@@ -167,7 +176,8 @@ class ModelPlans:
         self.has_regions = bool(self._label_manager.has_regions)
         self.num_classes = int(self._label_manager.num_segmentation_heads)
         self.labels: dict[str, Any] = dict(model.dataset_json["labels"])
-        self.classes = _foreground(self.labels, self.has_regions)
+        self.classes = _foreground(self.labels)
+        self.label_values = self._label_values()
         self.ignore = self._label_manager.ignore_label
         names = model.dataset_json.get("channel_names") or model.dataset_json["modality"]
         self.channel_names = [str(name) for _, name in sorted(names.items(), key=lambda item: int(item[0]))]
@@ -187,11 +197,10 @@ class ModelPlans:
             )
 
 
-def _foreground(labels: dict[str, Any], has_regions: bool) -> dict[str, tuple[int, ...]]:
+def _foreground(labels: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     values = {
         name: tuple(int(each) for each in (value if isinstance(value, list | tuple) else [value]))
         for name, value in labels.items()
         if name != IGNORE_NAME
     }
-    classes = [(name, value) for name, value in values.items() if set(value) != {0}]
-    return dict(classes if has_regions else sorted(classes, key=lambda item: item[1]))
+    return in_output_order({name: value for name, value in values.items() if set(value) != {0}})

@@ -174,17 +174,12 @@ def segment(
 
 
 def class_names(predictor: Predictor) -> dict[int, str]:
-    """Return the name of each value of the model's label maps, the background's first.
-
-    With regions the n-th entry of ``regions_class_order`` marks the n-th region, outside the regions that
-    come after it.
-    """
-    plans = predictor.plans
-    if plans.has_regions:
-        values = [int(value) for value in predictor.model.dataset_json["regions_class_order"]]
-    else:
-        values = [numbers[0] for numbers in plans.classes.values()]
-    return {0: "background", **dict(sorted(zip(values, plans.classes, strict=True)))}
+    """Return the name of each value of the model's label maps, the background's first."""
+    values = predictor.plans.label_values
+    return {
+        0: "background",
+        **{value: name for name, value in sorted(values.items(), key=lambda item: item[1])},
+    }
 
 
 def label_colours(values: Sequence[int]) -> dict[int | None, tuple[float, float, float, float]]:

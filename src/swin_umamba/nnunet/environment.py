@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,16 +64,15 @@ class Folders:
     def of_model(cls, model_folder: Path) -> list[Folders]:
         """Return where the data of a trained model may be, the likeliest first.
 
-        These are the folders of the environment, if it names all of them, and those beside the results folder
-        that the model folder ``RESULTS/DatasetXXX_Name/TRAINER__PLANS__CONFIGURATION`` lies in.
+        These are the folders beside the results folder that the model folder
+        ``RESULTS/DatasetXXX_Name/TRAINER__PLANS__CONFIGURATION`` lies in; before them come those that the
+        environment names.
         """
-        candidates = []
-        if all(os.environ.get(f"nnUNet_{name}") for name in ("raw", *OUTPUT_FOLDERS)):
-            candidates.append(cls.from_environment())
         above = list(model_folder.absolute().parents)
-        if len(above) > 2:
-            candidates.append(cls.below(above[2]))
-        return candidates
+        beside = cls.below(above[min(2, len(above) - 1)])
+        named = {name: os.environ.get(f"nnUNet_{name}") for name in ("raw", *OUTPUT_FOLDERS)}
+        given = {name: Path(path).expanduser().absolute() for name, path in named.items() if path}
+        return [replace(beside, **given), beside] if given else [beside]
 
     def export(self) -> None:
         """Tell nnU-Net, here and in child processes, where the folders are."""

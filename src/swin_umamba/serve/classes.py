@@ -51,12 +51,10 @@ class ClassShare:
 
 def shown_classes(predictor: Predictor) -> tuple[ShownClass, ...]:
     """Return the foreground classes of a model, in the order of its outputs."""
-    classes = predictor.plans.classes
-    order = predictor.model.dataset_json.get("regions_class_order") if predictor.has_regions else None
-    values = [members[0] for members in classes.values()] if order is None else [int(each) for each in order]
+    plans = predictor.plans
     return tuple(
-        ShownClass(name, value, members, colour_text(class_colour(value)))
-        for (name, members), value in zip(classes.items(), values, strict=True)
+        ShownClass(name, value, plans.classes[name], colour_text(class_colour(value)))
+        for name, value in plans.label_values.items()
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -10,9 +9,10 @@ from pathlib import Path
 from swin_umamba import __version__
 from swin_umamba.data.image_io import list_images
 from swin_umamba.errors import DataError, UsageError
-from swin_umamba.evaluation.classes import LabelClasses
+from swin_umamba.evaluation.classes import LabelClasses, in_output_order
 from swin_umamba.evaluation.evaluate import evaluate_folders
 from swin_umamba.inference.trained_model import default_folds, is_model_folder
+from swin_umamba.nnunet.environment import Folders
 from swin_umamba.report.contents import (
     CalibrationSummary,
     CasePictures,
@@ -34,7 +34,6 @@ from swin_umamba.summary.cases import (
     find_files,
 )
 from swin_umamba.summary.confidence import calibration_of, predicted_cases
-from swin_umamba.summary.curves import names_in_order
 from swin_umamba.summary.scores import (
     joined,
     read_json,
@@ -136,7 +135,7 @@ class _Collector:
         available = sorted(each.name for each in model.glob("fold_*") if each.is_dir())
         folds = [fold.resolve()] if fold is not None else [model / name for name in default_folds(available)]
         for each in folds:
-            record = read_fold(each, names_in_order(self.classes.values) if self.classes else [])
+            record = read_fold(each, list(in_output_order(self.classes.values)) if self.classes else [])
             self.curves += [] if record.curves is None else [record.curves]
             self.facts += record.facts
             self.failures += record.failures
@@ -174,10 +173,8 @@ class _Collector:
 
     def find_raw(self, model: Path) -> None:
         """Look for the raw images and labels of the model's data set where nnU-Net keeps them."""
-        roots = [Path(os.environ[name]) for name in ("nnUNet_raw",) if os.environ.get(name)]
-        roots += [parent / "nnUNet_raw" for parent in list(model.parents)[2:3]]
-        for root in roots:
-            raw = root / model.parent.name
+        for folders in Folders.of_model(model):
+            raw = folders.raw / model.parent.name
             if raw.is_dir():
                 self.references = self.references or _if_folder(raw / "labelsTr")
                 self.images = self.images or _if_folder(raw / "imagesTr")

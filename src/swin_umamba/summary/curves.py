@@ -49,12 +49,6 @@ def curves_of_metrics(lines: Sequence[Mapping[str, Any]], name: str) -> Training
     )
 
 
-def names_in_order(values: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """Return class names in the order of nnU-Net's numbers: by value, regions as they are described."""
-    has_regions = any(len(group) > 1 for group in values.values())
-    return list(values) if has_regions else sorted(values, key=lambda name: values[name])
-
-
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Read ``metrics.jsonl``; a last line without an end, which a training may be writing, is left out.
 
