@@ -9,7 +9,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from swin_umamba.cli.predict import parse_folds
+from swin_umamba.cli.model_options import add_checkpoint_options, add_device_option, parse_folds
 from swin_umamba.errors import UsageError, printable
 
 if TYPE_CHECKING:
@@ -27,13 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="model folder (TRAINER__PLANS__CONFIGURATION), or fold",
     )
-    parser.add_argument("--fold", nargs="+", metavar="N", help="folds to calibrate (default: all trained)")
-    parser.add_argument(
-        "--checkpoint",
-        default="checkpoint_final.pth",
-        metavar="NAME",
-        help="file in each fold (default: %(default)s)",
-    )
+    add_checkpoint_options(parser, purpose="calibrate")
     for name, what in (
         ("images", "images of cases that the model was not trained on"),
         ("references", "the true label maps of those"),
@@ -47,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-mirroring", action="store_true", help="calibrate for predictions without mirroring"
     )
-    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N or mps")
+    add_device_option(parser)
     parser.add_argument("--backend", metavar="NAME", help="scan backend (default: the best for the device)")
 
 

@@ -7,7 +7,7 @@ import json
 import shlex
 from pathlib import Path
 
-from swin_umamba.cli.predict import parse_folds
+from swin_umamba.cli.model_options import add_checkpoint_options, parse_folds
 from swin_umamba.errors import OutputError
 
 HELP = "pack a trained model into one file that predict runs"
@@ -25,15 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="safetensors",
         help="safetensors (default): weights of all folds, plans, labels, a model card and a hash",
     )
-    parser.add_argument(
-        "--fold", nargs="+", metavar="N", help="folds to pack (default: all that were trained)"
-    )
-    parser.add_argument(
-        "--checkpoint",
-        default="checkpoint_final.pth",
-        metavar="NAME",
-        help="file in each fold (default: %(default)s)",
-    )
+    add_checkpoint_options(parser, purpose="pack")
     parser.add_argument(
         "--overwrite",
         "--force",

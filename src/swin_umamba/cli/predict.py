@@ -10,7 +10,13 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from swin_umamba.errors import UsageError, printable
+from swin_umamba.cli.model_options import (
+    add_checkpoint_options,
+    add_device_option,
+    add_prediction_options,
+    parse_folds,
+)
+from swin_umamba.errors import printable
 
 if TYPE_CHECKING:
     from swin_umamba.inference.folder import CaseResult
@@ -44,15 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="folder for the label maps; for a single case also a file name",
     )
-    parser.add_argument(
-        "--fold", nargs="+", metavar="N", help="folds to average (default: all that were trained)"
-    )
-    parser.add_argument(
-        "--checkpoint",
-        default="checkpoint_final.pth",
-        metavar="NAME",
-        help="file in each fold (default: %(default)s)",
-    )
+    add_checkpoint_options(parser, purpose="average")
     parser.add_argument("--probabilities", action="store_true", help="write class probabilities as .npz, too")
     parser.add_argument(
         "--confidence",
@@ -62,19 +60,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preview", action="store_true", help="draw each result over its image, as previews/CASE.png, too"
     )
-    parser.add_argument(
-        "--no-mirroring", action="store_true", help="no mean over mirrored images: four times faster in 2D"
-    )
+    add_prediction_options(parser)
     parser.add_argument(
         "--step-size", type=float, default=0.5, help="distance of tiles in patch sizes (default: 0.5)"
     )
-    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N or mps")
-    parser.add_argument(
-        "--precision",
-        default="float32",
-        choices=("float32", "bfloat16", "float16"),
-        help="of matrix products and convolutions (default: float32, the same numbers on every device)",
-    )
+    add_device_option(parser)
     parser.add_argument("--backend", metavar="NAME", help="scan backend (default: the best for the device)")
     parser.add_argument(
         "--nonfinite",
@@ -121,16 +111,6 @@ def run(args: argparse.Namespace) -> int:
     for failure in failures:
         print(f"error: case {_one_line(failure.case)}: {failure.error}", file=sys.stderr)
     return 1 if failures else 0
-
-
-def parse_folds(given: list[str] | None) -> list[int | str] | None:
-    """Return fold numbers and ``"all"``; raise ``UsageError`` for anything else."""
-    if given is None:
-        return None
-    wrong = [fold for fold in given if fold != "all" and not fold.isdecimal()]
-    if wrong:
-        raise UsageError(f"there is no fold {wrong[0]!r}", where="--fold", cure="give numbers, or all")
-    return [fold if fold == "all" else int(fold) for fold in given]
 
 
 def _tell_limits(predictor: Predictor) -> None:

@@ -8,7 +8,12 @@ import json
 import webbrowser
 from pathlib import Path
 
-from swin_umamba.cli.predict import parse_folds
+from swin_umamba.cli.model_options import (
+    add_checkpoint_options,
+    add_device_option,
+    add_prediction_options,
+    parse_folds,
+)
 from swin_umamba.errors import UsageError
 
 HELP = "a web page and HTTP API on this machine that segment images with a trained model"
@@ -38,25 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--port", type=int, default=8000, help="port to listen at, 0 for a free one (default: %(default)s)"
     )
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
-    parser.add_argument(
-        "--fold", nargs="+", metavar="N", help="folds to average (default: all that were trained)"
-    )
-    parser.add_argument(
-        "--checkpoint",
-        default="checkpoint_final.pth",
-        metavar="NAME",
-        help="file in each fold (default: %(default)s)",
-    )
-    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N or mps")
-    parser.add_argument(
-        "--no-mirroring", action="store_true", help="no mean over mirrored images: four times faster in 2D"
-    )
-    parser.add_argument(
-        "--precision",
-        default="float32",
-        choices=("float32", "bfloat16", "float16"),
-        help="of matrix products and convolutions (default: float32, the same numbers on every device)",
-    )
+    add_checkpoint_options(parser, purpose="average")
+    add_device_option(parser)
+    add_prediction_options(parser)
     parser.add_argument(
         "--confidence", action="store_true", help="show an estimate of the quality, and the uncertainty"
     )

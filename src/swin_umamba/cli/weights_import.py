@@ -8,7 +8,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from swin_umamba.cli.predict import parse_folds
+from swin_umamba.cli.model_options import parse_folds
 
 if TYPE_CHECKING:
     from swin_umamba.inference.import_model import ImportedModel
