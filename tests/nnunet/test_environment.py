@@ -93,3 +93,18 @@ def test_a_variable_is_set_only_in_the_block(monkeypatch: pytest.MonkeyPatch) ->
     assert os.environ["SOME_VARIABLE"] == "before"
     with environment_variable("SOME_VARIABLE", None):
         assert os.environ["SOME_VARIABLE"] == "before"
+
+
+def test_the_data_of_a_model_are_beside_it_or_where_the_environment_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tmp_path / "nnUNet_results" / "Dataset001_Liver" / "nnUNetTrainer__nnUNetPlans__2d"
+    for name in ("raw", "preprocessed", "results"):
+        monkeypatch.delenv(f"nnUNet_{name}", raising=False)
+    beside = Folders.below(tmp_path)
+    assert Folders.of_model(model) == [beside]
+    monkeypatch.setenv("nnUNet_raw", "/somewhere/raw")
+    first, second = Folders.of_model(model)
+    assert first == Folders(Path("/somewhere/raw"), beside.preprocessed, beside.results)
+    assert second == beside
+    assert Folders.of_model(Path("/"))[0].raw == Path("/somewhere/raw")

@@ -68,8 +68,8 @@ class Folders:
         ``RESULTS/DatasetXXX_Name/TRAINER__PLANS__CONFIGURATION`` lies in; before them come those that the
         environment names.
         """
-        above = list(model_folder.absolute().parents)
-        beside = cls.below(above[min(2, len(above) - 1)])
+        path = model_folder.absolute()
+        beside = cls.below([path, *path.parents][:4][-1])
         named = {name: os.environ.get(f"nnUNet_{name}") for name in ("raw", *OUTPUT_FOLDERS)}
         given = {name: Path(path).expanduser().absolute() for name, path in named.items() if path}
         return [replace(beside, **given), beside] if given else [beside]
