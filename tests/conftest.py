@@ -49,3 +49,11 @@ def _fixed_seed() -> None:
 
     np.random.seed(0)  # noqa: NPY002 - third-party code draws from the global generator
     torch.manual_seed(0)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the lines that tests have recorded as the property ``summary``, such as counts of files."""
+    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
+        for name, value in report.user_properties:
+            if name == "summary":
+                terminalreporter.write_line(value)

@@ -1,0 +1,137 @@
+"""Combinations of features that cover every pair of values, and what became of the files made from them."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+Combination = dict[str, Any]
+Pair = frozenset[tuple[str, Any]]
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "formats.md"
+REWRITE = "REWRITE_FORMAT_TABLES"
+"""With this variable set to 1, tests write the tables in ``docs/formats.md`` instead of comparing them."""
+_TRIES = 30
+
+
+def pairs(combination: Mapping[str, Any]) -> Iterator[Pair]:
+    """Yield the pairs of feature values that a combination has."""
+    for one, other in itertools.combinations(combination.items(), 2):
+        yield frozenset((one, other))
+
+
+def possible_pairs(
+    features: Mapping[str, Sequence[Any]], exists: Callable[[Combination], bool] = lambda _: True
+) -> set[Pair]:
+    """Return the pairs that occur in any combination for which ``exists`` is true."""
+    names = list(features)
+    everything = (dict(zip(names, values, strict=True)) for values in itertools.product(*features.values()))
+    return {pair for each in everything if exists(each) for pair in pairs(each)}
+
+
+def covering_combinations(
+    features: Mapping[str, Sequence[Any]],
+    exists: Callable[[Combination], bool] = lambda _: True,
+    *,
+    at_least: int = 0,
+    seed: int = 0,
+) -> list[Combination]:
+    """Return combinations in which every possible pair of values of two features occurs.
+
+    Parameters
+    ----------
+    features
+        Name to values (hashable), for example ``{"bits": (8, 16), "compression": ("none", "lzw")}``.
+    exists
+        Tells combinations that the format does not have (such as JPEG with 16 bits) from those that it has.
+    at_least
+        More combinations are drawn at random until there are so many, or all that exist.
+    seed
+        Equal seeds give equal combinations.
+    """
+    generator = random.Random(seed)
+    names = list(features)
+    everything = [
+        each
+        for values in itertools.product(*features.values())
+        if exists(each := dict(zip(names, values, strict=True)))
+    ]
+    missing = {pair for each in everything for pair in pairs(each)}
+    chosen: list[Combination] = []
+    generator.shuffle(everything)
+    while missing:
+        # A few candidates that have a missing pair, the best of them: nearly as few files as with all.
+        wanted = min(missing, key=repr)
+        candidates = [each for each in everything if wanted <= set(each.items())][:_TRIES]
+        best = max(candidates, key=lambda each: len(missing.intersection(pairs(each))))
+        chosen.append(best)
+        missing.difference_update(pairs(best))
+    rest = [each for each in everything if each not in chosen]
+    return chosen + rest[: max(0, at_least - len(chosen))]
+
+
+@dataclass
+class Outcomes:
+    """What became of the files of one format.
+
+    Attributes
+    ----------
+    name
+        The format, as ``docs/formats.md`` heads its table.
+    files
+        Each combination with ``"read"``, or ``"refused"`` if that is what the contract says of it.
+    differences
+        Whatever was not as expected, in words; a test asserts that there are none.
+    """
+
+    name: str
+    files: list[tuple[Combination, str]] = field(default_factory=list)
+    differences: list[str] = field(default_factory=list)
+
+    def add(self, combination: Combination, outcome: str) -> None:
+        """Count a file whose outcome (``"read"`` or ``"refused"``) was the expected one."""
+        assert outcome in ("read", "refused")
+        self.files.append((combination, outcome))
+
+    def covered(self) -> set[Pair]:
+        """Return the pairs of values that occurred."""
+        return {pair for combination, _ in self.files for pair in pairs(combination)}
+
+    def summary(self, possible: set[Pair]) -> str:
+        """Return the counts in one line."""
+        return (
+            f"{self.name}: {len(self.files)} files, {len(self.covered() & possible)} of {len(possible)} "
+            f"pairs of features, {len(self.differences)} differences"
+        )
+
+    def table(self) -> str:
+        """Return the table of features, values and outcomes, in Markdown."""
+        seen: dict[tuple[str, str], set[str]] = {}
+        for combination, outcome in self.files:
+            for feature, value in combination.items():
+                seen.setdefault((feature, str(value)), set()).add(outcome)
+        lines = [f"| {self.name} | value | outcome |", "| --- | --- | --- |"]
+        for (feature, value), outcomes in seen.items():
+            text = "read, or refused with other features" if len(outcomes) > 1 else next(iter(outcomes))
+            lines.append(f"| {feature} | {value} | {text} |")
+        head, rest = lines[:2], sorted(lines[2:])
+        return "\n".join([*head, *rest])
+
+    def compare_with_document(self) -> None:
+        """Fail if the table in ``docs/formats.md`` is not this one; with ``REWRITE`` set, write it."""
+        begin, end = f"<!-- table {self.name} -->\n", "\n<!-- end of table -->"
+        text = DOCUMENT.read_text(encoding="utf-8")
+        assert begin in text, f"docs/formats.md has no place for the table of {self.name}: {begin!r}"
+        before, rest = text.split(begin, 1)
+        stored, after = rest.split(end, 1)
+        if os.environ.get(REWRITE) == "1":
+            DOCUMENT.write_text(f"{before}{begin}{self.table()}{end}{after}", encoding="utf-8")
+            return
+        assert stored == self.table(), (
+            f"the table of {self.name} in docs/formats.md is stale: run these tests with {REWRITE}=1"
+        )
