@@ -67,3 +67,13 @@ def test_picture_and_volume(volume: Image) -> None:
     assert picture.direction == ((0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
     with pytest.raises(GeometryError, match="shape"):
         check_same_grid(picture, volume)
+
+
+def test_what_one_image_does_not_know_is_no_difference(volume: Image) -> None:
+    plain = Image.without_geometry(volume.data, Path("a.tif"))
+    check_same_grid(volume, plain)
+    check_same_grid(plain, volume)
+    sized = replace(plain, spacing=(5.0, 0.7, 0.8), has_spacing=True)
+    with pytest.raises(GeometryError, match="spacing") as caught:
+        check_same_grid(volume, sized)
+    assert "origin" not in caught.value.what

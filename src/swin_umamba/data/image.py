@@ -39,8 +39,7 @@ class Image:
         ``(channels, y, x)`` or ``(channels, z, y, x)``, C-contiguous, in native byte order and the dtype of
         the file. Axis order is that of SimpleITK: the array of a NIfTI file is transposed, not reoriented.
     spacing
-        Distance of neighbouring voxels along each spatial axis of ``data``, in its order, in mm. 1.0 for
-        pictures.
+        Distance of neighbouring voxels along each spatial axis of ``data``, in its order, in mm.
     origin
         World position (x, y, z; NIfTI's RAS+, mm) of voxel 0.
     direction
@@ -50,6 +49,12 @@ class Image:
     header
         The NIfTI header, so that a label map can be written with exactly the same one; None for other
         formats.
+    has_spacing
+        False if the file does not say how large a pixel is; ``spacing`` is 1.0 then, which stands for "one
+        pixel" and not for a millimetre.
+    has_orientation
+        False if the file does not say how the image lies in the world; ``origin`` and ``direction`` are
+        stand-ins then.
     """
 
     data: np.ndarray
@@ -58,6 +63,8 @@ class Image:
     direction: tuple[tuple[float, ...], ...]
     path: Path
     header: Nifti1Header | None = field(default=None, repr=False)
+    has_spacing: bool = True
+    has_orientation: bool = True
 
     @property
     def num_channels(self) -> int:
@@ -75,7 +82,7 @@ class Image:
 
     @classmethod
     def without_geometry(cls, data: np.ndarray, path: Path) -> Image:
-        """Return an image of a format that holds no geometry: spacing 1, origin 0, axes along the world's."""
+        """Return an image of a file without geometry: stand-ins of spacing 1, origin 0, the world's axes."""
         ndim = data.ndim - 1
         return cls(
             data=np.ascontiguousarray(data),
@@ -83,11 +90,13 @@ class Image:
             origin=(0.0, 0.0, 0.0),
             direction=_PLAIN_DIRECTION[-ndim:],
             path=path,
+            has_spacing=False,
+            has_orientation=False,
         )
 
 
 def check_same_grid(image: Image, other: Image) -> None:
-    """Refuse two images whose voxels do not lie at the same places of the world.
+    """Refuse two images whose voxels do not lie at the same places of the world, as far as both say where.
 
     Raises
     ------
@@ -97,12 +106,15 @@ def check_same_grid(image: Image, other: Image) -> None:
     differences = []
     if image.spatial_shape != other.spatial_shape:
         differences.append(f"shape {image.spatial_shape} and {other.spatial_shape}")
-    elif not np.allclose(image.spacing, other.spacing, rtol=SPACING_RELATIVE_TOLERANCE, atol=0):
+    elif (image.has_spacing and other.has_spacing) and not np.allclose(
+        image.spacing, other.spacing, rtol=SPACING_RELATIVE_TOLERANCE, atol=0
+    ):
         differences.append(f"spacing {_rounded(image.spacing)} and {_rounded(other.spacing)} mm")
+    oriented = image.has_orientation and other.has_orientation
     origin_tolerance = ORIGIN_TOLERANCE_IN_VOXELS * min(*image.spacing, *other.spacing)
-    if not np.allclose(image.origin, other.origin, rtol=0, atol=origin_tolerance):
+    if oriented and not np.allclose(image.origin, other.origin, rtol=0, atol=origin_tolerance):
         differences.append(f"origin {_rounded(image.origin)} and {_rounded(other.origin)} mm")
-    if len(image.direction) == len(other.direction) and not np.allclose(
+    if (oriented and len(image.direction) == len(other.direction)) and not np.allclose(
         image.direction, other.direction, rtol=0, atol=DIRECTION_TOLERANCE
     ):
         rows = [tuple(_rounded(axis) for axis in each.direction) for each in (image, other)]
