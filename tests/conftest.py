@@ -21,7 +21,7 @@ if not torch.cuda.is_available():
 for _variable in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results", "nnUNet_extTrainer"):
     os.environ.pop(_variable, None)
 
-# Test folders are not on the import path; the helpers beside this file are imported by name.
+# Helpers are imported from here, such as nnunet.planned_data.
 sys.path.insert(0, str(Path(__file__).parent))
 
 from own_environment import own_environment  # noqa: E402

@@ -6,6 +6,8 @@ The command line prints exactly that and no traceback; a library caller gets it 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 
 
@@ -51,6 +53,33 @@ def printable(text: str) -> str:
     return "".join(
         letter if letter.isprintable() or letter == "\n" else "\N{REPLACEMENT CHARACTER}" for letter in text
     )
+
+
+def unknown_name(
+    kind: str, name: str, known: Iterable[str], *, where: str | Path | None = None
+) -> UsageError:
+    """Return the error for a name that nothing has, with those that it may have been meant for.
+
+    Parameters
+    ----------
+    kind
+        What the name should name, for example ``"trainer"``.
+    name
+        What was given.
+    known
+        The names that there are.
+    where
+        The option or file that holds the name.
+    """
+    names = list(known)
+    cure = f"{similar_names(name, names)} known: {', '.join(names) or 'none'}".strip()
+    return UsageError(f"there is no {kind} {name!r}", where=where, cure=cure)
+
+
+def similar_names(name: str, known: Iterable[str]) -> str:
+    """Return the question whether one of the ``known`` names was meant; empty if none is close."""
+    close = get_close_matches(name, list(known), cutoff=0.5)
+    return f"did you mean {' or '.join(close)}?" if close else ""
 
 
 def _rebuild(

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from swin_umamba.cli import calibrate as verb
+from swin_umamba.confidence.case_quality import EstimatedCase
+from swin_umamba.confidence.labelled_pixels import CalibrationCurves
+from swin_umamba.confidence.temperature import Reliability
 from swin_umamba.errors import CheckpointError, UsageError
-from swin_umamba.evaluation.calibration import Reliability
-from swin_umamba.evaluation.case_quality import EstimatedCase
-from swin_umamba.evaluation.labelled_pixels import CalibrationCurves
 from swin_umamba.inference import calibrate as calibration
 from swin_umamba.inference.calibrate import CalibrationResult
-from swin_umamba.inference.calibration_file import FoldCalibration
 from swin_umamba.inference.predictor import Predictor
+from swin_umamba.trained.calibration_file import FoldCalibration
 
 
 def curve(error: float) -> Reliability:

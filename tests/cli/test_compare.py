@@ -10,9 +10,9 @@ import pytest
 
 from swin_umamba.cli.main import main
 from swin_umamba.compare import comparison
+from swin_umamba.compare.budget import Budget
+from swin_umamba.compare.recipe import Recipe
 from swin_umamba.compare.table import Table
-from swin_umamba.nnunet.budget import Budget
-from swin_umamba.nnunet.recipe import Recipe
 
 
 @pytest.fixture

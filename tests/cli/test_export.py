@@ -10,7 +10,7 @@ import pytest
 
 from swin_umamba.cli import export
 from swin_umamba.errors import CheckpointError, OutputError, UsageError
-from swin_umamba.inference import export_model as exporter
+from swin_umamba.trained import export_model as exporter
 
 
 def arguments(output: Path, *given: str) -> argparse.Namespace:

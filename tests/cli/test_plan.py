@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from swin_umamba.cli.main import main
-from swin_umamba.nnunet import run
 from swin_umamba.nnunet.environment import Dataset
-from swin_umamba.nnunet.run import PlanResult
+from swin_umamba.nnunet.planning import plan as plan_step
+from swin_umamba.nnunet.planning.plan import PlanResult
 
 RESULT = PlanResult(Path("plans.json"), Path("cases"), 6, (64, 96), 4)
 
@@ -27,7 +27,7 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[Dataset
         collected.append((dataset, options))
         return RESULT
 
-    monkeypatch.setattr(run, "plan", plan)
+    monkeypatch.setattr(plan_step, "plan", plan)
     return collected
 
 

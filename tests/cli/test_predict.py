@@ -11,7 +11,7 @@ import pytest
 
 from swin_umamba.cli import predict
 from swin_umamba.errors import CheckpointError, DataError, UsageError
-from swin_umamba.inference.folder import CaseResult
+from swin_umamba.inference.case_result import CaseResult
 from swin_umamba.inference.predictor import Predictor
 
 OUT = Path("out")

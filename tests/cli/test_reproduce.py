@@ -11,16 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from experiments.cell_challenge import write_cell_challenge
 from swin_umamba.cli import reproduce
 from swin_umamba.cli.evaluate import PROTOCOL_NAMES
 from swin_umamba.cli.main import main
+from swin_umamba.experiments.run import RECIPES
 from swin_umamba.nnunet.trainers import TRAINERS
-from swin_umamba.recipes.run import RECIPES
-
-# Test folders are not on the import path; helpers of other folders are imported by name.
-sys.path.insert(0, str(Path(__file__).parents[1] / "recipes"))
-
-from cell_challenge import write_cell_challenge
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 SCRIPT_OF = {

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from swin_umamba.cli.main import main
-from swin_umamba.nnunet import run
+from swin_umamba.interrupt import Terminated
 from swin_umamba.nnunet.environment import Dataset
-from swin_umamba.nnunet.interrupt import Terminated
-from swin_umamba.nnunet.run import TrainResult
+from swin_umamba.nnunet.training import train as train_step
+from swin_umamba.nnunet.training.train import TrainResult
 
 
 class FakeTraining:
@@ -32,7 +32,7 @@ class FakeTraining:
 @pytest.fixture
 def training(monkeypatch: pytest.MonkeyPatch) -> FakeTraining:
     fake = FakeTraining()
-    monkeypatch.setattr(run, "train", fake)
+    monkeypatch.setattr(train_step, "train", fake)
     return fake
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,11 +15,8 @@ from swin_umamba.cli import main as main_module
 from swin_umamba.cli.main import main
 from swin_umamba.weights import catalog, download
 from swin_umamba.weights.checkpoint import load_checkpoint
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "weights"))
-
-from file_server import FileServer
-from vmamba_files import SMALL, Payload, vmamba_classifier
+from weights.file_server import FileServer
+from weights.vmamba_files import SMALL, Payload, vmamba_classifier
 
 ACTIONS = ["list", "download", "inspect", "convert", "import"]
 

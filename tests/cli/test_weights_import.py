@@ -10,9 +10,9 @@ import torch
 
 from swin_umamba.cli import weights_import
 from swin_umamba.errors import CheckpointError, UsageError
-from swin_umamba.inference import import_model as importer
-from swin_umamba.inference.import_model import ImportedModel
-from swin_umamba.inference.trained_model import TrainedModel
+from swin_umamba.trained import import_model as importer
+from swin_umamba.trained.import_model import ImportedModel
+from swin_umamba.trained.model import TrainedModel
 
 ARCHITECTURE = {
     "network_class_name": "swin_umamba.nnunet.architecture.PlannedSwinUMamba",

@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 
 from swin_umamba.baselines.umamba import UMambaBot
+from swin_umamba.compare.budget import Budget
 from swin_umamba.compare.comparison import Settings, compare
 from swin_umamba.compare.job import Job, run_job
 from swin_umamba.compare.networks import NETWORKS, ComparedNetwork
+from swin_umamba.compare.recipe import NNUNET, SWIN_UMAMBA, Recipe
 from swin_umamba.compare.results import RunResult
 from swin_umamba.data.datasets.synthetic import make_nuclei
 from swin_umamba.errors import UsageError
-from swin_umamba.nnunet import run
 from swin_umamba.nnunet.architecture import PlannedSwinUMambaD, architecture_entry
-from swin_umamba.nnunet.budget import Budget
-from swin_umamba.nnunet.recipe import NNUNET, SWIN_UMAMBA, Recipe
+from swin_umamba.nnunet.planning import plan as plan_step
 
 SETTINGS = Settings(
     Budget(iterations=2), Recipe(), patch_size=(64, 64), batch_size=2, tolerance=1.0, device="cpu"
@@ -49,7 +49,7 @@ def plain_training(monkeypatch: pytest.MonkeyPatch) -> None:
     from nnunetv2.training.logging.nnunet_logger import MetaLogger
 
     monkeypatch.setattr(MetaLogger, "plot_progress_png", lambda self, output_folder: None)
-    monkeypatch.setattr(run, "DEFAULT_WORKERS", 1)
+    monkeypatch.setattr(plan_step, "DEFAULT_WORKERS", 1)
 
 
 def refuse(job: Job) -> RunResult:

@@ -7,8 +7,8 @@ import torch
 
 from swin_umamba.baselines.conv_twin import SwinUMambaDConv
 from swin_umamba.compare.networks import NETWORKS, find_network, require_packages
+from swin_umamba.compare.recipe import NNUNET
 from swin_umamba.errors import UsageError
-from swin_umamba.nnunet.recipe import NNUNET
 
 
 def test_unknown_names_get_a_hint() -> None:

@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 
-# Test folders are not on the import path; helpers of this and of other folders are imported by name.
-sys.path.insert(0, str(Path(__file__).parents[1] / "inference"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "weights"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "nnunet"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "ops"))
-sys.path.insert(0, str(Path(__file__).parent))
-
-from fault_files import Command, Outcome
-from file_server import cache, server
-from planned_data import planned_dataset, planned_folder, tiny_trainers
+from faults.fault_files import Command, Outcome
+from nnunet.planned_data import planned_dataset, planned_folder, tiny_trainers
+from weights.file_server import cache, server
 
 __all__ = ["cache", "planned_dataset", "planned_folder", "server", "tiny_trainers"]
 

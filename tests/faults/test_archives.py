@@ -12,8 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fault_files import Command, files_below
-from model_folder import make_model_folder
+
+from faults.fault_files import Command, files_below
+from trained.model_folder import make_model_folder
 
 PLANS = "plans.json"
 

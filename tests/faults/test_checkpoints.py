@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 import torch
-from fault_files import DATASET_NAME, Command, write_dataset
-from model_folder import make_model_folder
-from vmamba_files import SMALL, Payload, vmamba_classifier
 
+from faults.fault_files import DATASET_NAME, Command, write_dataset
 from own_environment import own_environment
 from swin_umamba.errors import CheckpointError
 from swin_umamba.models.registry import create_model
 from swin_umamba.weights.checkpoint import load_checkpoint
 from swin_umamba.weights.convert import load_imagenet_weights
+from trained.model_folder import make_model_folder
+from weights.vmamba_files import SMALL, Payload, vmamba_classifier
 
 TRAINER = "nnUNetTrainerSwinUMamba"
 PLACES = ("network_weights", "optimizer_state", "logging")
@@ -43,7 +43,7 @@ def hostile_checkpoint(path: Path, place: str, canary: Path, **entries: Any) -> 
 def planned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a training needs; the root of nnU-Net's folders, not to be written to."""
     from swin_umamba.nnunet.environment import find_dataset
-    from swin_umamba.nnunet.run import plan
+    from swin_umamba.nnunet.planning.plan import plan
 
     root = tmp_path_factory.mktemp("planned")
     write_dataset(root)

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from file_server import FileServer
 
 from swin_umamba.errors import CheckpointError
 from swin_umamba.weights.catalog import CATALOG, WeightsRecord
 from swin_umamba.weights.download import fetch_weights
+from weights.file_server import FileServer
 
 NAME = "weights.pth"
 

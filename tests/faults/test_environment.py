@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from fault_files import DATASET_NAME, Command, write_dataset
+
+from faults.fault_files import DATASET_NAME, Command, write_dataset
 
 # What lies beside torch: each file replaces the package of its name and fails as the real one does.
 BROKEN = {

@@ -12,7 +12,8 @@ import blosc2
 import nibabel
 import numpy as np
 import pytest
-from fault_files import (
+
+from faults.fault_files import (
     DATASET_NAME,
     Command,
     cut,
@@ -22,10 +23,9 @@ from fault_files import (
     save_volume,
     write_dataset,
 )
-from model_folder import make_model_folder
-
 from swin_umamba.data.image_io import read_image, read_labels
 from swin_umamba.errors import DataError
+from trained.model_folder import make_model_folder
 
 NUM_MUTATIONS = 2000
 OBLIQUE = np.array([[0.0, -1.4, 0.1, 10], [0.8, 0.0, 0.0, -20], [0.0, 0.05, 5.0, 30], [0, 0, 0, 1]])

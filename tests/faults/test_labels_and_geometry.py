@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fault_files import DATASET_NAME, SHAPE, Command, files_below, save_volume, write_dataset
 from PIL import Image as PillowImage
 
+from faults.fault_files import DATASET_NAME, SHAPE, Command, files_below, save_volume, write_dataset
 from swin_umamba.data.image_io import read_labels
 from swin_umamba.errors import DataError, GeometryError
 from swin_umamba.evaluation.evaluate import evaluate_case

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from scan_inputs import image_inputs, relative_error, sequence_inputs
 from torch import Tensor
 
+from ops.scan_inputs import image_inputs, relative_error, sequence_inputs
 from swin_umamba.ops.backend import backend_status
 from swin_umamba.ops.selective_scan import selective_scan
 from swin_umamba.ops.ss2d_scan import ss2d_scan

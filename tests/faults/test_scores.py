@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fault_files import SHAPE, SPACING, Command, save_volume
 from PIL import Image as PillowImage
+
+from faults.fault_files import SHAPE, SPACING, Command, save_volume
 
 DIAGONAL = math.sqrt(sum((size * length) ** 2 for size, length in zip(SHAPE, reversed(SPACING), strict=True)))
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from model_folder import make_model_folder
 from PIL import Image as PILImage
-from training_process import children
 
+from faults.training_process import children
 from swin_umamba.inference.predictor import Predictor
+from trained.model_folder import make_model_folder
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads memory from /proc")
 

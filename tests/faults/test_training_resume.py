@@ -8,8 +8,10 @@ import signal
 from pathlib import Path
 
 import pytest
-from fault_files import cut, flip_bit
-from training_process import (
+
+from equal_states import TIMES, assert_equal_states
+from faults.fault_files import cut, flip_bit
+from faults.training_process import (
     SMALL,
     TRAINER,
     fold_folder,
@@ -17,11 +19,9 @@ from training_process import (
     train,
     wait_for_epoch,
 )
-
-from equal_states import TIMES, assert_equal_states
 from swin_umamba.errors import CheckpointError
-from swin_umamba.nnunet import run
 from swin_umamba.nnunet.environment import Dataset
+from swin_umamba.nnunet.training import train as train_step
 from swin_umamba.weights.checkpoint import load_checkpoint
 
 # Beside the times, what the two runs were called differently.
@@ -40,7 +40,7 @@ def test_row_14_torn_latest_beside_a_good_best(
     planned_dataset: Dataset, caplog: pytest.LogCaptureFixture
 ) -> None:
     short = {"iterations_per_epoch": 1, "validation_iterations": 1, "skip_validation": True}
-    result = run.train(planned_dataset, trainer=TRAINER, epochs=1, device="cpu", workers=0, **short)
+    result = train_step.train(planned_dataset, trainer=TRAINER, epochs=1, device="cpu", workers=0, **short)
     fold = result.fold_folder
     final, latest, best = (fold / f"checkpoint_{name}.pth" for name in ("final", "latest", "best"))
     assert load_checkpoint(best)["current_epoch"] == 1
@@ -48,7 +48,7 @@ def test_row_14_torn_latest_beside_a_good_best(
     whole = latest.read_bytes()
 
     def go_on(epochs: int) -> None:
-        run.train(planned_dataset, trainer=TRAINER, continue_training=True, epochs=epochs)
+        train_step.train(planned_dataset, trainer=TRAINER, continue_training=True, epochs=epochs)
 
     cut(latest, 2 / 3)
     with caplog.at_level(logging.INFO):

@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from training_process import SMALL, children, fold_folder, start_training, train, wait_for_epoch
 
+from faults.training_process import SMALL, children, fold_folder, start_training, train, wait_for_epoch
 from swin_umamba.weights.checkpoint import load_checkpoint
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes under /proc")

@@ -12,9 +12,9 @@ import torch
 
 from swin_umamba.errors import TrainingError
 from swin_umamba.nnunet.environment import Dataset
-from swin_umamba.nnunet.optimizer_step import MAX_SKIPPED_IN_A_ROW
-from swin_umamba.nnunet.robust_trainer import RobustTrainer
-from swin_umamba.nnunet.run import train
+from swin_umamba.nnunet.training.optimizer_step import MAX_SKIPPED_IN_A_ROW
+from swin_umamba.nnunet.training.robust_trainer import RobustTrainer
+from swin_umamba.nnunet.training.train import train
 from swin_umamba.weights.checkpoint import load_checkpoint
 
 pytestmark = pytest.mark.usefixtures("tiny_trainers")

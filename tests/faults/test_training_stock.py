@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from fault_files import cut
-from training_process import DATASET_NAME, NNUNET_TESTS, TRAINER, fold_folder, wait_for_epoch
 
+from faults.fault_files import cut
+from faults.training_process import DATASET_NAME, TESTS, TRAINER, fold_folder, wait_for_epoch
 from swin_umamba.nnunet.environment import Dataset
 from swin_umamba.nnunet.shell import shell_variables
 from swin_umamba.weights.checkpoint import load_checkpoint
@@ -25,8 +25,8 @@ pytestmark = pytest.mark.slow
 # What the shim of ``swin-umamba env`` exports, with a tiny network.
 TINY_TRAINER = f"""
 import sys
-sys.path.insert(0, {str(NNUNET_TESTS)!r})
-from tiny_training import SIZES
+sys.path.insert(0, {str(TESTS)!r})
+from nnunet.tiny_training import SIZES
 from swin_umamba.nnunet import trainers
 
 {TRAINER} = type({TRAINER!r}, (trainers.{TRAINER},), {{"network_kwargs": SIZES}})

@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-NNUNET_TESTS = Path(__file__).parents[1] / "nnunet"
+TESTS = Path(__file__).parents[1]
 DATASET_NAME = "Dataset901_Squares"
 TRAINER = "nnUNetTrainerSwinUMambaScratch"
 SMALL = ("--iterations", "2", "--validation-iterations", "1", "--device", "cpu", "--skip-validation")
@@ -69,10 +69,10 @@ def children(process: int) -> list[int]:
 
 def shrink_trainers() -> None:
     """Give the trainers a tiny network, and let them draw no curves, which takes longer than an epoch."""
-    sys.path.insert(0, str(NNUNET_TESTS))
+    sys.path.insert(0, str(TESTS))
     from nnunetv2.training.logging.nnunet_logger import MetaLogger
-    from tiny_training import SIZES
 
+    from nnunet.tiny_training import SIZES
     from swin_umamba.nnunet import trainers
 
     MetaLogger.plot_progress_png = lambda self, output_folder: None

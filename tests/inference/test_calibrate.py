@@ -12,9 +12,9 @@ from scipy import special
 from swin_umamba.errors import DataError, OutputError, UsageError
 from swin_umamba.evaluation.metrics import dice
 from swin_umamba.inference.calibrate import calibrate
-from swin_umamba.inference.calibration_file import read_calibration
-from swin_umamba.inference.export_model import export_model
 from swin_umamba.inference.predictor import Predictor
+from swin_umamba.trained.calibration_file import read_calibration
+from swin_umamba.trained.export_model import export_model
 
 MakeModel = Callable[..., Path]
 NUM_CASES = 4

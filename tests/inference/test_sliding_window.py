@@ -12,7 +12,7 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.inference.sliding_window_prediction import compute_gaussian, compute_steps_for_sliding_window
 from torch import Tensor, nn
 
-from swin_umamba.inference.members import MemberDecisions
+from swin_umamba.confidence.members import MemberDecisions
 from swin_umamba.inference.sliding_window import (
     SlidingWindow,
     gaussian_weights,

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from swin_umamba.models.registry import create_model, list_models
-
-# Test folders are not on the import path; the helpers beside this file are imported by name.
-sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture(params=list_models())
@@ -22,6 +17,6 @@ def name(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def network(name: str) -> Any:
     """A tiny network in evaluation mode with deep supervision on."""
-    from tiny_network import IN_CHANNELS, NUM_CLASSES, TINY
+    from models.tiny_network import IN_CHANNELS, NUM_CLASSES, TINY
 
     return create_model(name, IN_CHANNELS, NUM_CLASSES, **TINY).eval()

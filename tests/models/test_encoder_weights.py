@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,10 +16,7 @@ from swin_umamba.models.encoder_weights import convert_file, find_fits
 from swin_umamba.models.registry import create_model
 from swin_umamba.weights.checkpoint import load_checkpoint
 from swin_umamba.weights.inspect_checkpoint import inspect_checkpoint
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "weights"))
-
-from vmamba_files import FULL, SMALL, Payload, in_new_spelling, vmamba_classifier
+from weights.vmamba_files import FULL, SMALL, Payload, in_new_spelling, vmamba_classifier
 
 
 @pytest.fixture

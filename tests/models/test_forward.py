@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from functional_forward import swin_umamba_d_forward, swin_umamba_forward
-from tiny_network import IN_CHANNELS, NUM_CLASSES, TINY
 from torch import Tensor, nn
+
+from models.functional_forward import swin_umamba_d_forward, swin_umamba_forward
+from models.tiny_network import IN_CHANNELS, NUM_CLASSES, TINY
 
 FORWARDS = {
     "swin_umamba": swin_umamba_forward,

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_network import IN_CHANNELS, NUM_CLASSES, TINY
 
+from models.tiny_network import IN_CHANNELS, NUM_CLASSES, TINY
 from swin_umamba.errors import CheckpointError
 from swin_umamba.models import swin_umamba, swin_umamba_d
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny_network import IN_CHANNELS, NUM_CLASSES, TINY
 from torch import nn
 from torch.nn import functional as F
 
+from models.tiny_network import IN_CHANNELS, NUM_CLASSES, TINY
 from swin_umamba.errors import DataError, UsageError
 from swin_umamba.models.registry import create_model
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_network import TINY
 
+from models.tiny_network import TINY
 from swin_umamba.errors import CheckpointError, UsageError
 from swin_umamba.models.registry import create_model, list_models
 from swin_umamba.models.swin_umamba import SwinUMamba

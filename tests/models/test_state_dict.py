@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from state_dict_layout import swin_umamba_d_layout, swin_umamba_layout, swin_umamba_v1_layout
-from tiny_network import IN_CHANNELS, NUM_CLASSES, TINY
 from torch import nn
 
+from models.state_dict_layout import swin_umamba_d_layout, swin_umamba_layout, swin_umamba_v1_layout
+from models.tiny_network import IN_CHANNELS, NUM_CLASSES, TINY
 from swin_umamba.models.registry import create_model
 from swin_umamba.weights.checkpoint import load_checkpoint, save_checkpoint
 

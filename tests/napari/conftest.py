@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-# Test folders are not on the import path; the helpers of inference and here are imported by name.
-sys.path.insert(0, str(Path(__file__).parents[1] / "inference"))
-sys.path.insert(0, str(Path(__file__).parent))
-
-from model_folder import make_model_folder
+from trained.model_folder import make_model_folder
 
 MakeModel = Callable[..., Path]
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from stand_in_layer import StandInLayer
 
+from stand_in_layer import StandInLayer
 from swin_umamba.errors import DataError, GeometryError, UsageError
 from swin_umamba.napari.layers import layer_image, layer_spacing
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from stand_in_layer import StandInLayer
 
+from stand_in_layer import StandInLayer
 from swin_umamba.errors import DataError
 from swin_umamba.inference.predictor import Predictor
 from swin_umamba.napari.segment import describe, label_colours, segment

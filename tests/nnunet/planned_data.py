@@ -54,7 +54,7 @@ def raw_dataset(tmp_path: Path) -> Dataset:
 @pytest.fixture(scope="session")
 def planned_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Raw and preprocessed data of the tiny data set; not to be written to."""
-    from swin_umamba.nnunet.run import plan
+    from swin_umamba.nnunet.planning.plan import plan
 
     root = tmp_path_factory.mktemp("planned")
     folders = Folders.below(root)
@@ -75,8 +75,8 @@ def planned_dataset(planned_folder: Path, tmp_path: Path) -> Dataset:
 def _shrink_trainers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replace each trainer by a subclass of the same name with a tiny network, and draw no curves."""
     from nnunetv2.training.logging.nnunet_logger import MetaLogger
-    from tiny_training import SIZES
 
+    from nnunet.tiny_training import SIZES
     from swin_umamba.nnunet import trainers
 
     # nnU-Net's drawing takes a second, much longer than a tiny epoch.
@@ -95,9 +95,8 @@ def tiny_trainers(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def trained(planned_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A trained model folder of each network; not to be written to."""
-    from tiny_training import DAGGER, PLAIN, SHORT
-
-    from swin_umamba.nnunet.run import train
+    from nnunet.tiny_training import DAGGER, PLAIN, SHORT
+    from swin_umamba.nnunet.training.train import train
 
     planned, own = Folders.below(planned_folder), Folders.below(tmp_path_factory.mktemp("trained"))
     shutil.copytree(planned.preprocessed, own.preprocessed)

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from swin_umamba.nnunet.environment import Dataset
-from swin_umamba.nnunet.options import TrainingOptions
-from swin_umamba.nnunet.robust_trainer import RobustTrainer
 from swin_umamba.nnunet.trainers import find_trainer
+from swin_umamba.nnunet.training.options import TrainingOptions
+from swin_umamba.nnunet.training.robust_trainer import RobustTrainer
 from swin_umamba.weights.checkpoint import load_checkpoint
 
 PLAIN, DAGGER = "nnUNetTrainerSwinUMamba", "nnUNetTrainerSwinUMambaD"

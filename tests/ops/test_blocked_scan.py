@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from scan_inputs import relative_error
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ops.scan_inputs import relative_error
 from swin_umamba.ops import blocked_scan
 from swin_umamba.ops.blocked_scan import BLOCK, blocked_scan_backward, blocked_scan_forward
 from swin_umamba.ops.reference import selective_scan_reference

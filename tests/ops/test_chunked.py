@@ -6,8 +6,8 @@ import itertools
 
 import pytest
 import torch
-from scan_inputs import detached, image_inputs, relative_error, sequence_inputs
 
+from ops.scan_inputs import detached, image_inputs, relative_error, sequence_inputs
 from swin_umamba.ops import chunked
 from swin_umamba.ops.reference import selective_scan_reference, ss2d_scan_reference
 

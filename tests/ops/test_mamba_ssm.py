@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import torch
-from scan_inputs import image_inputs, relative_error, sequence_inputs
 from torch import Tensor
 
+from ops.scan_inputs import image_inputs, relative_error, sequence_inputs
 from swin_umamba.errors import BackendError
 from swin_umamba.ops.backend import backend_status, choose_backend
 from swin_umamba.ops.reference import selective_scan_reference

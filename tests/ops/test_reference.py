@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 import torch
-from scan_inputs import image_inputs, relative_error, sequence_inputs
 from torch import Tensor
 
+from ops.scan_inputs import image_inputs, relative_error, sequence_inputs
 from swin_umamba.ops.reference import (
     from_sequence,
     selective_scan_reference,

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from scan_inputs import relative_error, sequence_inputs
 from torch import Tensor
 
+from ops.scan_inputs import relative_error, sequence_inputs
 from swin_umamba.errors import BackendError, UsageError
 from swin_umamba.ops.selective_scan import _selective_scan, _selective_scan_backward, selective_scan
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from scan_inputs import detached, image_inputs, relative_error
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ops.scan_inputs import detached, image_inputs, relative_error
 from swin_umamba.errors import UsageError
 from swin_umamba.ops.backend import backend_status
 from swin_umamba.ops.ss2d_scan import _ss2d_scan, _ss2d_scan_backward, ss2d_scan

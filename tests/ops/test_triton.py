@@ -13,16 +13,16 @@ from typing import Any
 
 import pytest
 import torch
-from scan_inputs import detached, image_inputs, relative_error, sequence_inputs
 from torch import Tensor
 
 import swin_umamba.ops
+from ops.scan_inputs import detached, image_inputs, relative_error, sequence_inputs
 from swin_umamba.errors import BackendError
 from swin_umamba.ops.selective_scan import _selective_scan, _selective_scan_backward, selective_scan
 from swin_umamba.ops.ss2d_scan import _ss2d_scan, _ss2d_scan_backward, ss2d_scan
 
 pytest.importorskip("triton", reason="Triton is not installed")
-from triton_interpreter import DEVICE, fast_interpreter  # noqa: F401
+from ops.triton_interpreter import DEVICE, fast_interpreter  # noqa: F401
 
 FLOAT32_TOLERANCE = 2e-6  # of the largest number of each tensor
 # The rounding of the result itself. The interpreter cuts bfloat16 off where a GPU rounds to the nearest.

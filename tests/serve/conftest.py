@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,16 +11,11 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-# Test folders are not on the import path; helpers here and beside the inference tests are imported by name.
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parents[1] / "inference"))
-
-from model_folder import make_model_folder
-from serving import Gate, Listening, client_of, listening_at
-
+from serve.serving import Gate, Listening, client_of, listening_at
 from swin_umamba.inference.predictor import Predictor
 from swin_umamba.serve.limits import Limits
 from swin_umamba.serve.service import Service
+from trained.model_folder import make_model_folder
 
 
 @pytest.fixture(scope="session")

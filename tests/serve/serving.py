@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 import uvicorn
-from client_files import png
 from starlette.testclient import TestClient
 
+from serve.client_files import png
 from swin_umamba.inference.predictor import Predictor
 from swin_umamba.serve.api import create_app
 from swin_umamba.serve.server import make_server, open_socket

@@ -15,11 +15,11 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
-from client_files import nifti, png, tiff
 from PIL import Image as PillowImage
-from serving import PICTURE, Listening, client_of, finished
 from starlette.testclient import TestClient
 
+from serve.client_files import nifti, png, tiff
+from serve.serving import PICTURE, Listening, client_of, finished
 from swin_umamba.data.image_io import read_labels
 from swin_umamba.inference.predictor import Predictor
 from swin_umamba.report.layers import fill_path, outline_path
@@ -192,7 +192,7 @@ def test_few_slices_are_drawn_at_the_same_time(
 
 
 def test_colours_stay_colours(start: Callable[..., Service], tmp_path: Path) -> None:
-    from model_folder import make_model_folder
+    from trained.model_folder import make_model_folder
 
     folder = make_model_folder(tmp_path, channels=("R", "G", "B"))
     client = client_of(start(Predictor.from_folder(folder, device="cpu", mirroring=False)))

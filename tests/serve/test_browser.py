@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from client_files import nifti, png
-from serving import Gate, Listening, eventually
 
+from serve.client_files import nifti, png
+from serve.serving import Gate, Listening, eventually
 from swin_umamba.data.image_io import read_labels
 from swin_umamba.inference.predictor import Predictor
 from swin_umamba.serve.limits import MIB, Limits

@@ -7,10 +7,10 @@ import socket
 
 import numpy as np
 import pytest
-from client_files import png
-from serving import client_of
 from starlette.testclient import TestClient
 
+from serve.client_files import png
+from serve.serving import client_of
 from swin_umamba.serve.guard import is_loopback
 from swin_umamba.serve.service import Service
 

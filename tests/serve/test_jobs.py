@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from client_files import png
 from PIL import Image as PillowImage
-from serving import Gate, client_of, eventually, finished
 from starlette.testclient import TestClient
 
+from serve.client_files import png
+from serve.serving import Gate, client_of, eventually, finished
 from swin_umamba.errors import CheckpointError, DataError
 from swin_umamba.inference.predictor import Predictor
 from swin_umamba.serve.jobs import Job, JobQueue

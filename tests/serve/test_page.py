@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serving import client_of
 from starlette.testclient import TestClient
 
+from serve.serving import client_of
 from swin_umamba.inference.predictor import Predictor
 from swin_umamba.report.page import inline_part, source_hash
 from swin_umamba.serve.service import Service
@@ -45,7 +45,7 @@ def test_nothing_comes_from_outside(html: str) -> None:
 
 
 def test_names_are_only_text(start: Callable[..., Service], tmp_path: Path) -> None:
-    from model_folder import make_model_folder
+    from trained.model_folder import make_model_folder
 
     folder = make_model_folder(tmp_path, channels=(HOSTILE,), labels={"background": 0, HOSTILE: 1})
     client = client_of(start(Predictor.from_folder(folder, device="cpu")))

@@ -15,8 +15,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from serving import END, PART, PICTURE, Gate, Listening, eventually
 
+from serve.serving import END, PART, PICTURE, Gate, Listening, eventually
 from swin_umamba.errors import UsageError
 from swin_umamba.inference.predictor import Predictor
 from swin_umamba.serve.limits import MIB, Limits

@@ -65,7 +65,7 @@ def test_region_models_name_their_regions(make_region_model: Callable[[], Predic
 
 @pytest.fixture
 def make_region_model(tmp_path: Path) -> Callable[[], Predictor]:
-    from model_folder import make_model_folder
+    from trained.model_folder import make_model_folder
 
     def make() -> Predictor:
         folder = make_model_folder(

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from client_files import nifti, nifti_bomb, png, png_bomb, tiff
-from serving import client_of, eventually
 from starlette.testclient import TestClient
 
+from serve.client_files import nifti, nifti_bomb, png, png_bomb, tiff
+from serve.serving import client_of, eventually
 from swin_umamba.inference.predictor import Predictor
 from swin_umamba.serve.limits import FORM_OVERHEAD, MIB, Limits
 from swin_umamba.serve.segment import download_name

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from swin_umamba.inference.calibration_file import FoldCalibration, write_calibration
 from swin_umamba.inference.records import RECORDS_FILE
 from swin_umamba.report.contents import PredictedCase
 from swin_umamba.summary.confidence import calibration_of, predicted_cases
+from swin_umamba.trained.calibration_file import FoldCalibration, write_calibration
 
 CURVE = {
     "expected_calibration_error": 0.25,

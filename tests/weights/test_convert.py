@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
-from vmamba_files import FULL, SMALL, Sizes, in_new_spelling, vmamba_classifier
 
 from swin_umamba.errors import CheckpointError
 from swin_umamba.models.registry import create_model
 from swin_umamba.weights.convert import convert_imagenet_weights, load_imagenet_weights
+from weights.vmamba_files import FULL, SMALL, Sizes, in_new_spelling, vmamba_classifier
 
 
 def on_meta(name: str, in_channels: int, sizes: Sizes) -> nn.Module:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from vmamba_files import Payload, vmamba_classifier
 
 from swin_umamba.errors import CheckpointError, UsageError
 from swin_umamba.files import file_sha256
@@ -16,6 +15,7 @@ from swin_umamba.weights import download, import_file
 from swin_umamba.weights.catalog import CATALOG
 from swin_umamba.weights.download import locate_weights, weights_path
 from swin_umamba.weights.import_file import import_weights
+from weights.vmamba_files import Payload, vmamba_classifier
 
 HASHED, SEEN_FIRST = "vmamba_tiny_v0cls", "vmamba_tiny_e292"
 

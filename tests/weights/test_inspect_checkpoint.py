@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from vmamba_files import SMALL, Payload, in_new_spelling, vmamba_classifier
 
 from swin_umamba.errors import CheckpointError
 from swin_umamba.weights.inspect_checkpoint import inspect_checkpoint
+from weights.vmamba_files import SMALL, Payload, in_new_spelling, vmamba_classifier
 
 PLAIN = {"stem.0.weight": torch.zeros(4, 1, 7, 7), "decoder6.a": torch.zeros(3)}
 DAGGER = {"decoder.expand_layers.0.expand.weight": torch.zeros(2, 2)}

@@ -6,11 +6,11 @@ import signal
 from pathlib import Path
 
 import pytest
-from file_server import FileServer
 
 from swin_umamba.errors import CheckpointError, OutputError
 from swin_umamba.weights import transfer as module
 from swin_umamba.weights.transfer import transfer
+from weights.file_server import FileServer
 
 CONTENT = b"\x80" + bytes(range(256)) * 2000
 SIZE = len(CONTENT)

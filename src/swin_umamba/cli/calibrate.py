@@ -9,7 +9,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from swin_umamba.cli.model_options import add_checkpoint_options, add_device_option, parse_folds
+from swin_umamba.cli.options import add_checkpoint_options, add_device_option, parse_folds
 from swin_umamba.errors import UsageError, printable
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     folds = parse_folds(args.fold)
     from swin_umamba.inference.calibrate import calibrate
     from swin_umamba.inference.predictor import Predictor
-    from swin_umamba.inference.trained_model import find_checkpoints
+    from swin_umamba.trained.model import find_checkpoints
 
     if not args.model.exists():
         raise UsageError("there is no such model", where=args.model, cure="check the path")
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _text(name: str, result: CalibrationResult) -> str:
-    from swin_umamba.evaluation.case_quality import check_quality
+    from swin_umamba.confidence.case_quality import check_quality
 
     found = result.calibration.quality_exponent
     exponent = "" if found is None else f", exponent of the agreement {found:.3f}"
@@ -103,7 +103,7 @@ def _errors(result: CalibrationResult) -> dict[str, float]:
 
 
 def _summary(result: CalibrationResult) -> dict[str, Any]:
-    from swin_umamba.evaluation.case_quality import check_quality
+    from swin_umamba.confidence.case_quality import check_quality
 
     return {
         **asdict(result.calibration),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from swin_umamba.errors import UsageError
 
 if TYPE_CHECKING:
-    from swin_umamba.nnunet.recipe import Recipe
+    from swin_umamba.compare.recipe import Recipe
 
 HELP = "train and test a list of networks with equal data, budget, augmentation and seeds"
 
@@ -75,9 +75,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compare, and print the table."""
+    from swin_umamba.compare.budget import Budget
     from swin_umamba.compare.comparison import TABLE_FILES, Settings, compare
     from swin_umamba.compare.networks import find_network
-    from swin_umamba.nnunet.budget import Budget
 
     settings = Settings(
         budget=Budget.parse(args.budget),
@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _recipe(args: argparse.Namespace) -> Recipe | None:
-    from swin_umamba.nnunet.recipe import Recipe
+    from swin_umamba.compare.recipe import Recipe
 
     if args.recipe == "equal":
         return Recipe() if args.learning_rate is None else Recipe(learning_rate=args.learning_rate)

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from swin_umamba.cli.options import add_common_options
 from swin_umamba.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,9 +29,6 @@ _CHALLENGES = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add one verb for each source."""
-    # Here, not above: main imports this module.
-    from swin_umamba.cli.main import add_common_options
-
     sources = parser.add_subparsers(dest="source_kind", required=True, metavar="SOURCE")
     for name, meaning in _CHALLENGES.items():
         source = sources.add_parser(name, help=meaning, description=meaning)
@@ -183,7 +181,7 @@ def draw_preview(folder: Path) -> Path:
     """Draw some training cases, evenly spread over the data set, with their labels."""
     from swin_umamba.data.image_io import read_case, read_labels
     from swin_umamba.nnunet.environment import Dataset, Folders
-    from swin_umamba.nnunet.integrity import list_cases
+    from swin_umamba.nnunet.planning.integrity import list_cases
     from swin_umamba.report.sheet import SheetCase, comparison_sheet
 
     dataset = Dataset(folder.name, Folders(folder.parent, folder.parent, folder.parent))

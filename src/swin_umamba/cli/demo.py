@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     )
     steps.announce(2, "planning and preprocessing")
     from swin_umamba.nnunet.environment import find_dataset
-    from swin_umamba.nnunet.run import plan
+    from swin_umamba.nnunet.planning.plan import plan
 
     dataset = find_dataset(raw, output)
     plan(dataset, patch_size=(IMAGE_SIZE, IMAGE_SIZE), batch_size=BATCH_SIZE)
@@ -128,7 +128,7 @@ def _fresh_folder(output: Path) -> Path:
 
 def _train(dataset: Dataset, args: argparse.Namespace) -> Path:
     """Train on all cases, and return the model folder."""
-    from swin_umamba.nnunet.run import train
+    from swin_umamba.nnunet.training.train import train
 
     result = train(
         dataset,

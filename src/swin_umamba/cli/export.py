@@ -7,7 +7,7 @@ import json
 import shlex
 from pathlib import Path
 
-from swin_umamba.cli.model_options import add_checkpoint_options, parse_folds
+from swin_umamba.cli.options import add_checkpoint_options, parse_folds
 from swin_umamba.errors import OutputError
 
 HELP = "pack a trained model into one file that predict runs"
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
             where=args.output,
             cure="give another name, or --overwrite to replace it",
         )
-    from swin_umamba.inference.export_model import export_model
+    from swin_umamba.trained.export_model import export_model
 
     model, sha256 = export_model(args.model, args.output, folds=folds, checkpoint=args.checkpoint)
     size = args.output.stat().st_size

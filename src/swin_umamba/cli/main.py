@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from swin_umamba import __version__
+from swin_umamba.cli.options import add_common_options
 from swin_umamba.errors import OutputError, SwinUMambaError, UsageError, printable
-from swin_umamba.nnunet.interrupt import Terminated, terminate_as_interrupt
+from swin_umamba.interrupt import Terminated, terminate_as_interrupt
 from swin_umamba.torch_settings import apply_settings
 
 # Each verb is a module of this package with HELP, add_arguments(parser) and run(args) -> exit code.
@@ -144,15 +145,6 @@ def build_parser() -> argparse.ArgumentParser:
         verb.add_arguments(verb_parser)
         add_common_options(verb_parser)
     return parser
-
-
-def add_common_options(parser: argparse.ArgumentParser, *, default: object = False) -> None:
-    """Add the options that every verb has; a verb of a verb leaves the default to the outer one."""
-    for name, meaning in (
-        ("--json", "print the result as JSON on stdout"),
-        ("--debug", "show tracebacks and debug messages"),
-    ):
-        parser.add_argument(name, action="store_true", default=default, help=meaning)
 
 
 def report_error(error: SwinUMambaError, *, as_json: bool) -> None:

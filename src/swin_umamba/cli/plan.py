@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
     from swin_umamba.nnunet.environment import find_dataset
-    from swin_umamba.nnunet.run import plan
+    from swin_umamba.nnunet.planning.plan import plan
 
     options = ("patch_size", "batch_size", "workers", "nonfinite")
     given = {name: getattr(args, name) for name in options if name in args}

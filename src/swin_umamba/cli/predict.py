@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from swin_umamba.cli.model_options import (
+from swin_umamba.cli.options import (
     add_checkpoint_options,
     add_device_option,
     add_prediction_options,
@@ -19,7 +19,7 @@ from swin_umamba.cli.model_options import (
 from swin_umamba.errors import printable
 
 if TYPE_CHECKING:
-    from swin_umamba.inference.folder import CaseResult
+    from swin_umamba.inference.case_result import CaseResult
     from swin_umamba.inference.predictor import Predictor
 
 logger = logging.getLogger(__name__)

@@ -8,19 +8,13 @@ import sys
 from pathlib import Path
 
 from swin_umamba.cli.convert import add_test_options
+from swin_umamba.trainer_names import TRAINER_NAMES
 
 HELP = "run one of the paper's experiments: convert, plan, train, predict, evaluate, report"
 
 AFTER_INTERRUPT = "go on with the same command: finished steps are not repeated"
 
 RECIPE_NAMES = ("abdomen-mr", "endoscopy", "microscopy")
-TRAINER_NAMES = (
-    "nnUNetTrainerSwinUMamba",
-    "nnUNetTrainerSwinUMambaD",
-    "nnUNetTrainerSwinUMambaScratch",
-    "nnUNetTrainerSwinUMambaDScratch",
-    "nnUNetTrainer",
-)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,9 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the recipe and print its report."""
-    from swin_umamba.recipes.run import RECIPES, dry_run, reproduce
-    from swin_umamba.recipes.settings import choose_settings
-    from swin_umamba.recipes.steps import Experiment
+    from swin_umamba.experiments.run import RECIPES, dry_run, reproduce
+    from swin_umamba.experiments.settings import choose_settings
+    from swin_umamba.experiments.steps import Experiment
 
     recipe = RECIPES[args.recipe]
     patch_size = None if args.patch_size is None else (args.patch_size[0], args.patch_size[1])

@@ -8,7 +8,7 @@ import json
 import webbrowser
 from pathlib import Path
 
-from swin_umamba.cli.model_options import (
+from swin_umamba.cli.options import (
     add_checkpoint_options,
     add_device_option,
     add_prediction_options,

@@ -70,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
     from swin_umamba.nnunet.environment import find_dataset
-    from swin_umamba.nnunet.run import train
+    from swin_umamba.nnunet.training.train import train
 
     dataset = find_dataset(args.dataset, getattr(args, "root", None))
     result = train(dataset, **_given_options(args))

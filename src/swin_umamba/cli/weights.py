@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import importlib
 
+from swin_umamba.cli.options import add_common_options
+
 HELP = "list, download, inspect, convert and import weights"
 
 AFTER_INTERRUPT = "go on with the same command: what a download has brought is kept"
@@ -15,9 +17,6 @@ ACTIONS = ("list", "download", "inspect", "convert", "import")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the actions, each with its options."""
-    # Here, not above: main imports this module.
-    from swin_umamba.cli.main import add_common_options
-
     parser.epilog = (
         "downloads go to SWIN_UMAMBA_CACHE (default: ~/.cache/swin-umamba) through the proxy of HTTPS_PROXY; "
         "SWIN_UMAMBA_OFFLINE=1 forbids them and says where to put a file by hand"

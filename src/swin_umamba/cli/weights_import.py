@@ -8,10 +8,10 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from swin_umamba.cli.model_options import parse_folds
+from swin_umamba.cli.options import parse_folds
 
 if TYPE_CHECKING:
-    from swin_umamba.inference.import_model import ImportedModel
+    from swin_umamba.trained.import_model import ImportedModel
 
 HELP = "make a published trained model ready to predict with, or put ImageNet weights into the cache"
 
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     folds = parse_folds(args.fold)
     if args.model.is_file() and args.model.suffix.lower() != ".zip":
         return _import_weights(args)
-    from swin_umamba.inference.import_model import import_model
+    from swin_umamba.trained.import_model import import_model
 
     imported = import_model(
         args.model, args.output, folds=folds, checkpoint=args.checkpoint, force=args.force

@@ -10,17 +10,17 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from swin_umamba.compare.budget import Budget
 from swin_umamba.compare.complexity import Complexity, measure_complexity
 from swin_umamba.compare.job import RESULT_FILE, Job, run_in_process
 from swin_umamba.compare.networks import ComparedNetwork, build_from_entry, require_packages
+from swin_umamba.compare.recipe import Recipe
 from swin_umamba.compare.results import RunResult
 from swin_umamba.compare.table import Table, make_table
+from swin_umamba.compare.trainer import PLANS_ENTRY, Terms
 from swin_umamba.errors import UsageError
 from swin_umamba.files import check_output_folder, write_json, write_text
-from swin_umamba.nnunet.budget import Budget
-from swin_umamba.nnunet.comparison_trainer import PLANS_ENTRY, Terms
 from swin_umamba.nnunet.environment import PLANS_NAME, Dataset, Folders, find_dataset
-from swin_umamba.nnunet.recipe import Recipe
 
 logger = logging.getLogger(__name__)
 
@@ -200,7 +200,7 @@ def _check_settings(path: Path, raw: Dataset, settings: Settings) -> None:
 
 def _planned(dataset: Dataset, marker: Path, settings: Settings) -> dict[str, Any]:
     """Plan and preprocess, unless that is done; return the plans."""
-    from swin_umamba.nnunet.run import plan
+    from swin_umamba.nnunet.planning.plan import plan
 
     if not marker.is_file():
         logger.info("planning and preprocessing %s", dataset.name)

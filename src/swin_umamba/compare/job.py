@@ -24,7 +24,6 @@ from swin_umamba.progress import progress
 logger = logging.getLogger(__name__)
 
 RESULT_FILE = "result.json"
-TRAINER = "nnUNetTrainerComparison"
 
 
 @dataclass(frozen=True)
@@ -100,13 +99,13 @@ def run_in_process(job: Job) -> RunResult:
 
 def run_job(job: Job) -> RunResult:
     """Train, predict and score; write ``result.json`` last, so that it is there only if all is done."""
-    from swin_umamba.nnunet.comparison_trainer import COST_FILE
-    from swin_umamba.nnunet.run import train
+    from swin_umamba.compare.trainer import COST_FILE, nnUNetTrainerComparison
+    from swin_umamba.nnunet.training.train import train
 
     trained = train(
         job.dataset,
         plans_name=job.network,
-        trainer=TRAINER,
+        trainer_class=nnUNetTrainerComparison,
         fold=job.fold,
         epochs=job.epochs,
         validation_iterations=1,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,14 +17,14 @@ from swin_umamba.baselines.nnformer import HEAD_STRIDES, NNFormer
 from swin_umamba.baselines.nnunet_unets import plain_unet_entry, residual_unet_entry
 from swin_umamba.baselines.topology import unet_strides
 from swin_umamba.baselines.umamba import UMambaBot, UMambaEnc
-from swin_umamba.errors import UsageError
+from swin_umamba.compare.recipe import NNUNET, SEGRESNET, SWIN_UMAMBA, SWIN_UNETR, UNETR_RECIPE, Recipe
+from swin_umamba.errors import unknown_name
 from swin_umamba.nnunet.architecture import (
     STRIDES,
     PlannedSwinUMamba,
     PlannedSwinUMambaD,
     architecture_entry,
 )
-from swin_umamba.nnunet.recipe import NNUNET, SEGRESNET, SWIN_UMAMBA, SWIN_UNETR, UNETR_RECIPE, Recipe
 
 Entry = Callable[[Sequence[int], Sequence[float]], dict[str, Any]]
 
@@ -191,11 +190,7 @@ def find_network(name: str) -> ComparedNetwork:
         If there is none of that name.
     """
     if name not in NETWORKS:
-        close = difflib.get_close_matches(name, NETWORKS)
-        hint = f"did you mean {' or '.join(close)}? " if close else ""
-        raise UsageError(
-            f"there is no network {name!r} to compare", cure=f"{hint}the networks are {', '.join(NETWORKS)}"
-        )
+        raise unknown_name("network to compare", name, NETWORKS)
     return NETWORKS[name]
 
 

@@ -29,7 +29,7 @@ class RunResult:
     seed
         Of weights, sampling and augmentation.
     cost
-        See ``swin_umamba.nnunet.comparison_trainer``, with ``prediction_seconds`` for all test cases.
+        See ``swin_umamba.compare.trainer``, with ``prediction_seconds`` for all test cases.
     scores
         Of the test cases.
     """

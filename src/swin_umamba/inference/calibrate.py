@@ -17,32 +17,32 @@ from typing import Any
 
 import numpy as np
 
-from swin_umamba.data.image_io import check_same_grid, image_stem, list_images, read_labels
-from swin_umamba.errors import DataError, UsageError
-from swin_umamba.evaluation.calibration import HIGHEST_TEMPERATURE, LOWEST_TEMPERATURE, Reliability
-from swin_umamba.evaluation.case_quality import (
+from swin_umamba.confidence.case_quality import (
     CaseAgreement,
     EstimatedCase,
     estimated_cases,
     quality_exponent,
 )
-from swin_umamba.evaluation.cases import check_declared
-from swin_umamba.evaluation.labelled_pixels import (
+from swin_umamba.confidence.labelled_pixels import (
     CalibrationCurves,
     LabelledPixels,
     calibration_curves,
     draw_pixels,
     temperature_of,
 )
+from swin_umamba.confidence.temperature import HIGHEST_TEMPERATURE, LOWEST_TEMPERATURE, Reliability
+from swin_umamba.data.image_io import check_same_grid, image_stem, list_images, read_labels
+from swin_umamba.errors import DataError, UsageError
+from swin_umamba.evaluation.cases import check_declared
 from swin_umamba.evaluation.metrics import dice
 from swin_umamba.files import check_output_folder
-from swin_umamba.inference.calibration_file import FoldCalibration, write_calibration
 from swin_umamba.inference.cases import Case, find_cases
-from swin_umamba.inference.model_file import MODEL_FILE_SUFFIX
-from swin_umamba.inference.model_plans import ModelPlans
 from swin_umamba.inference.predictor import Prediction, Predictor
 from swin_umamba.nnunet.environment import Folders
 from swin_umamba.progress import progress
+from swin_umamba.trained.calibration_file import FoldCalibration, write_calibration
+from swin_umamba.trained.model_file import MODEL_FILE_SUFFIX
+from swin_umamba.trained.model_plans import ModelPlans
 
 logger = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,13 +21,13 @@ from swin_umamba.data.image_io import (
 )
 from swin_umamba.errors import OutputError, SwinUMambaError
 from swin_umamba.files import check_output_folder
+from swin_umamba.inference.case_result import CaseResult, Outputs, summary_of
 from swin_umamba.inference.cases import NIFTI_SUFFIXES, Case, find_cases, output_paths
 from swin_umamba.inference.records import PredictionRecords
 from swin_umamba.progress import progress
 from swin_umamba.report.preview import write_preview
 
 if TYPE_CHECKING:
-    from swin_umamba.inference.confidence import Confidence
     from swin_umamba.inference.predictor import Prediction, Predictor
 
 logger = logging.getLogger(__name__)
@@ -35,49 +35,6 @@ logger = logging.getLogger(__name__)
 # Folders of their own: pictures among the label maps would be taken for label maps.
 PREVIEWS = "previews"
 ENTROPY = "entropy"
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """What to write for each case besides its label map, and when; see :func:`predict_folder`."""
-
-    probabilities: bool = False
-    confidence: bool = False
-    preview: bool = False
-    overwrite: bool = False
-    nonfinite: Literal["refuse", "zero"] = "refuse"
-
-
-@dataclass(frozen=True)
-class CaseResult:
-    """What became of one case.
-
-    Attributes
-    ----------
-    case
-        Its name.
-    files
-        Its image files.
-    output
-        The label file.
-    status
-        ``written``; ``kept``, if the label file was there before; or ``failed``.
-    seconds
-        Time taken.
-    error
-        Why it failed.
-    confidence
-        How sure the prediction is, without the entropy of its pixels: ``quality``, ``class_quality``,
-        ``mean_entropy``, ``num_members``, ``temperature``, ``calibrated``. None if it was not asked for.
-    """
-
-    case: str
-    files: tuple[Path, ...]
-    output: Path
-    status: Literal["written", "kept", "failed"]
-    seconds: float = 0.0
-    error: SwinUMambaError | None = None
-    confidence: Mapping[str, Any] | None = None
 
 
 def predict_folder(
@@ -205,17 +162,3 @@ def _write(prediction: Prediction, image: Image, path: Path) -> Mapping[str, Any
         write_image(entropy_path(path), image.with_data(prediction.confidence.entropy[None]))
     write_labels(path, prediction.labels, like=image)
     return None if prediction.confidence is None else summary_of(prediction.confidence)
-
-
-def summary_of(confidence: Confidence) -> dict[str, Any]:
-    """Return what is worth keeping of a confidence without the entropy of its pixels."""
-    return {
-        "quality": confidence.quality,
-        "class_quality": dict(confidence.class_quality),
-        "mean_entropy": float(confidence.entropy.mean()),
-        "num_members": confidence.num_members,
-        "temperature": confidence.temperature,
-        "quality_exponent": confidence.quality_exponent,
-        "calibrated": confidence.calibrated,
-        "quality_calibrated": confidence.quality_calibrated,
-    }

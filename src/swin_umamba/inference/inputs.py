@@ -3,40 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from swin_umamba.data.image_io import Image, read_case
+from swin_umamba.data.image_io import read_case
 from swin_umamba.errors import DataError, UsageError
-
-# nnU-Net gives a flat image one slice and a spacing between slices that is this many times the one within, so
-# that it counts as a very anisotropic volume and is never resampled across slices.
-FLAT_SPACING_FACTOR = 999.0
-
-
-@dataclass(frozen=True)
-class Volume:
-    """An image as nnU-Net's preprocessing takes it.
-
-    Attributes
-    ----------
-    data
-        ``(channels, Z, Y, X)``; a flat image has one slice.
-    spacing
-        Along Z, Y and X; None if unknown.
-    flat
-        True if the image was given without a Z axis.
-    source
-        The image that was read, if it came from files.
-    """
-
-    data: np.ndarray
-    spacing: tuple[float, float, float] | None
-    flat: bool
-    source: Image | None = None
+from swin_umamba.trained.volume import FLAT_SPACING_FACTOR, Volume
 
 
 def as_volume(

@@ -14,19 +14,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from swin_umamba.confidence.estimate import Confidence, estimate_confidence
+from swin_umamba.confidence.members import MemberDecisions
 from swin_umamba.data.image_io import MAX_VOXELS, Image
 from swin_umamba.errors import CheckpointError, UsageError
-from swin_umamba.inference.confidence import Confidence, estimate_confidence
-from swin_umamba.inference.folder import CaseResult, predict_folder
+from swin_umamba.inference.case_result import CaseResult
+from swin_umamba.inference.folder import predict_folder
 from swin_umamba.inference.inputs import as_volume
-from swin_umamba.inference.members import MemberDecisions
-from swin_umamba.inference.model_file import MODEL_FILE_SUFFIX, read_model_file
-from swin_umamba.inference.model_plans import ModelPlans
-from swin_umamba.inference.network import build_network, set_scan_backend
 from swin_umamba.inference.sliding_window import SlidingWindow
-from swin_umamba.inference.trained_model import FINAL_CHECKPOINT, TrainedModel, load_trained_model
 from swin_umamba.ops.backend import choose_backend, resolve_device
 from swin_umamba.ops.precision import check_precision
+from swin_umamba.trained.model import FINAL_CHECKPOINT, TrainedModel, load_trained_model
+from swin_umamba.trained.model_file import MODEL_FILE_SUFFIX, read_model_file
+from swin_umamba.trained.model_plans import ModelPlans
+from swin_umamba.trained.network import build_network, set_scan_backend
 
 logger = logging.getLogger(__name__)
 
@@ -130,9 +131,7 @@ class Predictor:
             device=self.device,
             precision=precision,
         )
-        self._network = build_network(
-            model, plans.configuration, len(self.channel_names), plans.num_classes
-        ).to(self.device)
+        self._network = build_network(plans).to(self.device)
         set_scan_backend(self._network, backend)
 
     @classmethod
@@ -239,7 +238,8 @@ class Predictor:
             sureness = estimate_confidence(
                 classes,
                 members,
-                self.plans,
+                classes=list(self.plans.classes),
+                has_regions=self.has_regions,
                 temperature=self.model.temperature,
                 quality_exponent=self.model.quality_exponent,
             )

@@ -18,7 +18,7 @@ from swin_umamba.errors import OutputError
 from swin_umamba.files import append_line, write_text
 
 if TYPE_CHECKING:
-    from swin_umamba.inference.folder import CaseResult
+    from swin_umamba.inference.case_result import CaseResult
     from swin_umamba.inference.predictor import Predictor
 
 RECORDS_FILE = "predictions.jsonl"

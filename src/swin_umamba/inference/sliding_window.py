@@ -17,7 +17,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
-from swin_umamba.inference.members import MemberDecisions
+from swin_umamba.confidence.members import MemberDecisions
 from swin_umamba.ops.precision import autocast
 
 SIGMA_IN_PATCHES = 1 / 8

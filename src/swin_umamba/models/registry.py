@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from swin_umamba.errors import UsageError
+from swin_umamba.errors import UsageError, unknown_name
 from swin_umamba.models.network import SegmentationNetwork
 from swin_umamba.models.swin_umamba import SwinUMamba
 from swin_umamba.models.swin_umamba_d import SwinUMambaD
@@ -65,9 +64,7 @@ def create_model(
         If the checkpoint is missing, damaged or does not fit the network, or cannot be downloaded.
     """
     if name not in _MODELS:
-        close = difflib.get_close_matches(name, _MODELS)
-        hint = f"did you mean {' or '.join(close)}? " if close else ""
-        raise UsageError(f"there is no network {name!r}", cure=f"{hint}the networks are {', '.join(_MODELS)}")
+        raise unknown_name("network", name, _MODELS)
     if isinstance(pretrained, bool):
         raise UsageError(
             f"pretrained is a file or a name, not {pretrained}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from swin_umamba.errors import UsageError
+from swin_umamba.errors import UsageError, unknown_name
 from swin_umamba.nnunet.dataset_json import read_dataset_json
 
 PLANS_NAME = "SwinUMambaPlans"
@@ -217,9 +216,5 @@ def _resolve_name(dataset: str, folders: Folders) -> str:
             cure="rename all but one; look into the preprocessed and results folders, too",
         )
     if not candidates:
-        close = difflib.get_close_matches(
-            dataset, [*known, *(str(int(name[7:10])) for name in known)], cutoff=0.5
-        )
-        hint = f"did you mean {', '.join(close)}?" if close else "known: " + (", ".join(known) or "none")
-        raise UsageError(f"there is no data set {dataset!r}", where=folders.raw, cure=hint)
+        raise unknown_name("data set", dataset, known, where=folders.raw)
     return candidates[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 import logging
@@ -14,7 +13,7 @@ from types import ModuleType
 
 import torch
 
-from swin_umamba.errors import BackendError, UsageError
+from swin_umamba.errors import BackendError, UsageError, unknown_name
 
 logger = logging.getLogger(__name__)
 
@@ -163,11 +162,7 @@ def _constant_backend_of_graph(device: torch.device, dtype: torch.dtype, request
         return _fastest_backend(device, dtype)
 
     if name not in BACKENDS:
-        close = difflib.get_close_matches(name, BACKENDS, n=1, cutoff=0.4)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        raise UsageError(
-            f"unknown scan backend {name!r}", where=where, cure=f"{hint}The names are {', '.join(BACKENDS)}."
-        )
+        raise unknown_name("scan backend", name, BACKENDS, where=where)
     status = backend_status(name)
     if not status.available:
         raise BackendError(

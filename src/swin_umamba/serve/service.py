@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from swin_umamba import __version__
 from swin_umamba.data.image_io import IMAGE_SUFFIXES
-from swin_umamba.nnunet.interrupt import interrupts_ignored
+from swin_umamba.interrupt import interrupts_ignored
 from swin_umamba.serve.jobs import Job, JobQueue
 from swin_umamba.serve.limits import Limits
 from swin_umamba.serve.schema import (

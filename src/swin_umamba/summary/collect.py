@@ -11,7 +11,6 @@ from swin_umamba.data.image_io import list_images
 from swin_umamba.errors import DataError, UsageError
 from swin_umamba.evaluation.classes import LabelClasses, in_output_order
 from swin_umamba.evaluation.evaluate import evaluate_folders
-from swin_umamba.inference.trained_model import default_folds, is_model_folder
 from swin_umamba.nnunet.environment import Folders
 from swin_umamba.report.contents import (
     CalibrationSummary,
@@ -43,6 +42,7 @@ from swin_umamba.summary.scores import (
 )
 from swin_umamba.summary.software import software_now
 from swin_umamba.summary.training import data_facts, read_fold
+from swin_umamba.trained.model import default_folds, is_model_folder
 
 BOUNDS = (
     f"At most {CASES_OF_A_RANK} cases each of the worst, median and best are shown, and {MAX_SLICES} slices "

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from swin_umamba.errors import SwinUMambaError
-from swin_umamba.inference.calibration_file import CALIBRATION_FILE, read_calibration
 from swin_umamba.inference.records import RECORDS_FILE, read_records
 from swin_umamba.report.contents import CalibrationSummary, PredictedCase, ReliabilityCurve
+from swin_umamba.trained.calibration_file import CALIBRATION_FILE, read_calibration
 
 
 def calibration_of(fold: Path, missing: list[str]) -> CalibrationSummary | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from swin_umamba.errors import DataError
-from swin_umamba.nnunet.software_file import SOFTWARE_FILE
+from swin_umamba.nnunet.record.software_file import SOFTWARE_FILE
 from swin_umamba.report.contents import Facts
 from swin_umamba.software import software_versions, source_state
 from swin_umamba.summary.scores import read_json

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from swin_umamba.errors import DataError, SwinUMambaError
-from swin_umamba.nnunet.metrics_file import METRICS_FILE
+from swin_umamba.nnunet.record.metrics_file import METRICS_FILE
 from swin_umamba.report.contents import Facts, TrainingCurves
 from swin_umamba.summary.curves import curves_of_log, curves_of_metrics, read_metrics
 from swin_umamba.summary.scores import read_json

@@ -6,11 +6,10 @@ first seen; from then on its hash is kept beside it in the user's cache (see ``d
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from swin_umamba.errors import UsageError
+from swin_umamba.errors import unknown_name
 
 
 @dataclass(frozen=True)
@@ -111,9 +110,5 @@ def find_record(name: str) -> WeightsRecord:
         If there is none; it names those that are close.
     """
     if name not in CATALOG:
-        close = difflib.get_close_matches(name, CATALOG)
-        hint = f"did you mean {' or '.join(close)}? " if close else ""
-        raise UsageError(
-            f"there are no weights called {name!r}", cure=f"{hint}the names are {', '.join(CATALOG)}"
-        )
+        raise unknown_name("set of weights", name, CATALOG)
     return CATALOG[name]

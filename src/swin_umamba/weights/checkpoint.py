@@ -20,6 +20,8 @@ from swin_umamba.files import atomic_write
 from swin_umamba.weights.file_kind import describe_damage, globals_in_pickle
 from swin_umamba.weights.safetensors_file import load_safetensors
 
+CALIBRATION_FILE = "calibration.json"
+"""Lies beside the checkpoint that it is of."""
 _FETCH_AGAIN = "copy or download the file again, and compare its size and checksum with the source's"
 
 

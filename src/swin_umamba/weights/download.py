@@ -6,7 +6,6 @@ Until then it is a hidden ``.partial-NAME`` beside it, which the next call goes 
 
 from __future__ import annotations
 
-import difflib
 import logging
 import os
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from swin_umamba.errors import CheckpointError, OutputError, UsageError
+from swin_umamba.errors import CheckpointError, OutputError, similar_names, unknown_name
 from swin_umamba.files import cache_folder, file_sha256, put_in_place, write_text
 from swin_umamba.weights.catalog import CATALOG, WeightsRecord
 from swin_umamba.weights.checkpoint import load_checkpoint
@@ -40,11 +39,8 @@ def locate_weights(given: str | Path) -> Path:
     path = Path(given).expanduser()
     if not path.exists() and str(given) in CATALOG:
         return fetch_weights(CATALOG[str(given)])
-    if not path.exists() and not path.suffix and (close := difflib.get_close_matches(str(given), CATALOG)):
-        raise UsageError(
-            f"there is no file and there are no known weights called {str(given)!r}",
-            cure=f"did you mean {' or '.join(close)}?",
-        )
+    if not path.exists() and not path.suffix and similar_names(str(given), CATALOG):
+        raise unknown_name("file or set of weights", str(given), CATALOG)
     return path
 
 

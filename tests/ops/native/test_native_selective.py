@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from scan_inputs import relative_error, sequence_inputs
 from torch import Tensor
 
+from ops.scan_inputs import relative_error, sequence_inputs
 from swin_umamba.ops.native.selective_scan import (
     selective_scan_backward,
     selective_scan_forward,

@@ -6,9 +6,9 @@ import itertools
 
 import pytest
 import torch
-from scan_inputs import detached, image_inputs, relative_error
 from torch import Tensor
 
+from ops.scan_inputs import detached, image_inputs, relative_error
 from swin_umamba.ops.native.ss2d_scan import (
     ss2d_scan_backward,
     ss2d_scan_forward,

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
-from scan_inputs import detached, image_inputs
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from ops.scan_inputs import detached, image_inputs
 from swin_umamba.ops.native import threads
 from swin_umamba.ops.native.ss2d_scan import ss2d_scan_backward, ss2d_scan_forward
 from swin_umamba.ops.native.threads import run_items, sum_in_order

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
-
-from swin_umamba.errors import UsageError
+from swin_umamba.errors import UsageError, unknown_name
 from swin_umamba.nnunet.architecture import PlannedSwinUMamba, PlannedSwinUMambaD
-from swin_umamba.nnunet.comparison_trainer import nnUNetTrainerComparison
-from swin_umamba.nnunet.robust_trainer import RobustTrainer
-from swin_umamba.nnunet.trainer import NO_WEIGHTS, SwinUMambaTrainer
+from swin_umamba.nnunet.training.robust_trainer import RobustTrainer
+from swin_umamba.nnunet.training.swin_umamba_trainer import NO_WEIGHTS, SwinUMambaTrainer
 
 __all__ = [
     "nnUNetTrainerSwinUMamba",
@@ -81,7 +78,6 @@ TRAINERS: dict[str, type[RobustTrainer]] = {
         nnUNetTrainerSwinUMambaScratch,
         nnUNetTrainerSwinUMambaDScratch,
         nnUNetTrainer,
-        nnUNetTrainerComparison,
     )
 }
 
@@ -98,9 +94,5 @@ def find_trainer(name: str) -> type[RobustTrainer]:
         If there is no trainer of that name.
     """
     if name not in TRAINERS:
-        close = difflib.get_close_matches(name, TRAINERS)
-        hint = f"did you mean {' or '.join(close)}? " if close else ""
-        raise UsageError(
-            f"there is no trainer {name!r}", cure=f"{hint}the trainers are {', '.join(TRAINERS)}"
-        )
+        raise unknown_name("trainer", name, TRAINERS)
     return TRAINERS[name]

@@ -1,0 +1,100 @@
+"""Optimizer and learning rate schedule of a training, as plain values that plans can hold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from swin_umamba.errors import UsageError
+from swin_umamba.nnunet.training.schedule import FINAL_LEARNING_RATE
+
+OPTIMIZERS = ("adamw", "adam", "sgd")
+SCHEDULES = ("cosine", "poly")
+MOMENTUM = 0.99
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the weights are updated.
+
+    Attributes
+    ----------
+    optimizer
+        ``adamw``, ``adam`` (its decay is an L2 penalty) or ``sgd`` (Nesterov momentum 0.99).
+    learning_rate, weight_decay
+        At the start; the same for all parameters.
+    schedule
+        ``cosine``, down to 1e-6, or ``poly``, ``(1 - t) ** exponent`` down to zero, where t is the part of
+        the training that is done.
+    exponent
+        Of ``poly``.
+    eps
+        Of the Adam optimizers.
+    frozen_share
+        Part of the training during which a pretrained encoder is frozen.
+    """
+
+    optimizer: str = "adamw"
+    learning_rate: float = 1e-4
+    weight_decay: float = 5e-2
+    schedule: str = "cosine"
+    exponent: float = 1.0
+    eps: float = 1e-5
+    frozen_share: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.optimizer not in OPTIMIZERS or self.schedule not in SCHEDULES:
+            raise UsageError(
+                f"a recipe of {self.optimizer!r} with {self.schedule!r}",
+                cure=f"optimizers: {', '.join(OPTIMIZERS)}; schedules: {', '.join(SCHEDULES)}",
+            )
+        if not 0 < self.learning_rate < 1:
+            raise UsageError(f"learning rate {self.learning_rate}", cure="give a number between 0 and 1")
+
+    @classmethod
+    def from_stored(cls, stored: Mapping[str, Any]) -> Recipe:
+        """Return the recipe that ``as_dict`` has stored."""
+        return cls(**stored)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+    def make_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """Return the optimizer, at the first learning rate."""
+        common: dict[str, Any] = {"lr": self.learning_rate, "weight_decay": self.weight_decay}
+        if self.optimizer == "sgd":
+            return torch.optim.SGD(parameters, momentum=MOMENTUM, nesterov=True, **common)
+        adam = torch.optim.AdamW if self.optimizer == "adamw" else torch.optim.Adam
+        return adam(parameters, eps=self.eps, **common)
+
+    def learning_rate_at(self, done: float) -> float:
+        """Return the learning rate when the part ``done`` (0 to 1) of the training is done."""
+        if self.schedule == "poly":
+            return self.learning_rate * (1 - done) ** self.exponent
+        last = min(FINAL_LEARNING_RATE, self.learning_rate)
+        return last + (self.learning_rate - last) / 2 * (1 + math.cos(math.pi * done))
+
+    def describe(self) -> str:
+        """Return the recipe in words, for the caption of a table."""
+        name = {"adamw": "AdamW", "adam": "Adam", "sgd": "SGD with Nesterov momentum 0.99"}[self.optimizer]
+        schedule = "cosine" if self.schedule == "cosine" else f"polynomial (exponent {self.exponent:g})"
+        frozen = f", pretrained encoder frozen for {self.frozen_share:.0%}" if self.frozen_share else ""
+        return (
+            f"{name}, learning rate {self.learning_rate:g}, weight decay {self.weight_decay:g}, "
+            f"{schedule} schedule over the whole budget{frozen}"
+        )
+
+
+# What each network was published with; schedules are stretched or squeezed to the budget. The encoder of
+# Swin-UMamba was frozen for 10 of the 1000 epochs of its schedule.
+SWIN_UMAMBA = Recipe(frozen_share=0.01)
+NNUNET = Recipe("sgd", 1e-2, 3e-5, "poly", 0.9)
+SEGRESNET = Recipe("adam", 1e-4, 1e-5, "poly", 0.9)
+UNETR_RECIPE = Recipe("adamw", 1e-4, 1e-2, "poly", 1.0)
+SWIN_UNETR = Recipe("adamw", 8e-4, 1e-2, "cosine")

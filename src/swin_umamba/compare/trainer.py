@@ -1,0 +1,190 @@
+"""The trainer of comparisons: one loop, loss, augmentation and stream of batches for every network."""
+
+from __future__ import annotations
+
+import logging
+import os
+import statistics
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+
+from swin_umamba.compare.budget import Budget
+from swin_umamba.compare.recipe import Recipe
+from swin_umamba.errors import UsageError
+from swin_umamba.files import write_json
+from swin_umamba.nnunet.training.pretrained import load_pretrained, locate_pretrained
+from swin_umamba.nnunet.training.robust_trainer import RobustTrainer
+
+logger = logging.getLogger(__name__)
+
+PLANS_ENTRY = "swin_umamba_comparison"
+COST_FILE = "training_cost.json"
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a comparison asks of a training, kept in the plans beside the network.
+
+    Attributes
+    ----------
+    recipe
+        How the weights are updated.
+    budget
+        How long.
+    supervises_deeply
+        Whether the network has coarser heads, which then take part in the loss.
+    """
+
+    recipe: Recipe
+    budget: Budget
+    supervises_deeply: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for the plans."""
+        return {
+            "recipe": self.recipe.as_dict(),
+            "budget": self.budget.as_dict(),
+            "supervises_deeply": self.supervises_deeply,
+        }
+
+    @classmethod
+    def from_plans(cls, plans: dict[str, Any]) -> Terms:
+        """Read what ``as_dict`` has put into plans.
+
+        Raises
+        ------
+        UsageError
+            If the plans are not those of a comparison.
+        """
+        stored = plans.get(PLANS_ENTRY)
+        if stored is None:
+            raise UsageError(
+                "nnUNetTrainerComparison trains for comparisons only, and these plans belong to none",
+                cure="run swin-umamba compare, or choose another trainer",
+            )
+        return cls(
+            Recipe.from_stored(stored["recipe"]), Budget(**stored["budget"]), stored["supervises_deeply"]
+        )
+
+
+class NoSchedule:
+    """Stands in for a schedule by epochs: the trainer sets the learning rate before each step."""
+
+    def step(self, epoch: int) -> None:
+        """Do nothing."""
+
+
+class nnUNetTrainerComparison(RobustTrainer):
+    """Trains the network that the plans name, on the terms that the plans hold.
+
+    Trainings with the same seed see the same batches, whatever random numbers the networks use up.
+    """
+
+    def __init__(
+        self,
+        plans: dict[str, Any],
+        configuration: str,
+        fold: int | str,
+        dataset_json: dict[str, Any],
+        device: torch.device = torch.device("cuda"),  # noqa: B008  nnU-Net's own default
+    ) -> None:
+        self.terms = Terms.from_plans(plans)
+        self.step_seconds: list[float] = []
+        self.loading_seconds: list[float] = []
+        self.encoder_is_frozen = False
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        self.initial_lr = self.terms.recipe.learning_rate
+        self.weight_decay = self.terms.recipe.weight_decay
+        self.enable_deep_supervision = self.terms.supervises_deeply
+
+    def initialize(self) -> None:
+        """Build network, optimizer and loss, and load the pretrained weights."""
+        super().initialize()
+        if self.options.pretrained is not None:
+            path = locate_pretrained(self.options.pretrained)
+            for line in load_pretrained(self.bare_network(), path, self.dataset_json):
+                self.print_to_log_file(line)
+
+    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, NoSchedule]:
+        """Return the optimizer of the recipe, with all parameters in one group."""
+        return self.terms.recipe.make_optimizer(self.bare_network().parameters()), NoSchedule()
+
+    def set_deep_supervision_enabled(self, enabled: bool) -> None:
+        """Make the network return the logits of all heads, or of the finest alone."""
+        if self.terms.supervises_deeply:
+            network = self.bare_network()
+            # Stock U-Nets have the switch on their decoder.
+            owner = network if hasattr(network, "deep_supervision") else network.decoder
+            owner.deep_supervision = enabled
+
+    @property
+    def spent(self) -> tuple[int, float]:
+        """Steps taken, and seconds that they and the loading of their batches took."""
+        return len(self.step_seconds), sum(self.step_seconds) + sum(self.loading_seconds)
+
+    def on_train_epoch_start(self) -> None:
+        """Begin an epoch of as many steps as the budget allows."""
+        super().on_train_epoch_start()
+        self.num_iterations_per_epoch = self.terms.budget.steps_of_epoch(self.current_epoch, *self.spent)
+
+    def next_batch(self, loader: Any) -> dict[str, Any]:
+        """Return the next batch, and note how long it took."""
+        start = perf_counter()
+        batch = super().next_batch(loader)
+        if loader is self.dataloader_train:
+            self.loading_seconds.append(perf_counter() - start)
+        return batch
+
+    def train_step(self, batch: dict[str, Any]) -> dict[str, np.ndarray]:
+        """Take a step at the learning rate that the recipe has at this point of the budget, and time it."""
+        start = perf_counter()
+        done = self.terms.budget.done(*self.spent)
+        rate = self.terms.recipe.learning_rate_at(done)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self._freeze_or_release(done)
+        outcome = super().train_step(batch)  # ends with the loss on the CPU, so that the device has finished
+        self.step_seconds.append(perf_counter() - start)
+        return outcome
+
+    def on_train_end(self) -> None:
+        """Close the training and write what it has cost."""
+        super().on_train_end()
+        steps, seconds = self.spent
+        cost = {
+            "steps": steps,
+            "seconds": seconds,
+            # The first step compiles kernels and fills caches.
+            "median_step_seconds": statistics.median(self.step_seconds[1:] or self.step_seconds),
+            "peak_memory_bytes": peak_memory_bytes(self.device),
+            "skipped_steps": self.guard.skipped,
+            "device": str(self.device),
+            "threads": torch.get_num_threads(),
+            "processors": os.cpu_count(),
+        }
+        write_json(Path(self.output_folder) / COST_FILE, cost)
+
+    def _freeze_or_release(self, done: float) -> None:
+        frozen = self.options.pretrained is not None and done < self.terms.recipe.frozen_share
+        if frozen != self.encoder_is_frozen:
+            network = self.bare_network()
+            (network.freeze_encoder if frozen else network.unfreeze_encoder)()
+            self.encoder_is_frozen = frozen
+
+
+def peak_memory_bytes(device: torch.device) -> int | None:
+    """Return the most memory in use so far: of the device, on a CPU of the process; None where unknown."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

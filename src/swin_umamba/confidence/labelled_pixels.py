@@ -1,0 +1,153 @@
+"""Pixels drawn from labelled cases, on which a model is calibrated and its calibration is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from swin_umamba.confidence.temperature import Reliability, fit_temperature, reliability, tempered
+
+POSSIBLE = 0.01
+
+
+@dataclass(frozen=True)
+class LabelledPixels:
+    """Pixels with what a model says of them and what is true.
+
+    Attributes
+    ----------
+    probabilities
+        ``(classes, pixels)``, float32.
+    truth
+        ``(pixels,)`` the index of the true class; for regions ``(regions, pixels)`` booleans.
+    near_structure
+        ``(pixels,)`` whether the model gives a structure at least ``POSSIBLE`` of probability there. The
+        truth has no say in it: if it had, all misses would be counted but not all hits, and a model that is
+        calibrated well would look as if it were not.
+    """
+
+    probabilities: np.ndarray
+    truth: np.ndarray
+    near_structure: np.ndarray
+
+    @property
+    def independent(self) -> bool:
+        """Whether the classes are regions."""
+        return self.truth.ndim == 2
+
+    def near_structures(self) -> LabelledPixels:
+        """Return the pixels near structures alone."""
+        kept = self.near_structure
+        return LabelledPixels(self.probabilities[:, kept], self.truth[..., kept], kept[kept])
+
+    def tempered(self, temperature: float) -> LabelledPixels:
+        """Return the pixels with the probabilities of logits that are divided by a temperature."""
+        scaled = tempered(self.probabilities, temperature, independent=self.independent)
+        return LabelledPixels(scaled, self.truth, self.near_structure)
+
+    def reliability(self) -> Reliability:
+        """Return how often predictions of each confidence are right."""
+        return reliability(self.probabilities, self.truth, independent=self.independent)
+
+
+@dataclass(frozen=True)
+class CalibrationCurves:
+    """How confidence and accuracy go together before and after a calibration.
+
+    Attributes
+    ----------
+    before, after
+        Of all pixels.
+    structures_before, structures_after
+        Of those near structures; the easy background would hide their error.
+    """
+
+    before: Reliability
+    after: Reliability
+    structures_before: Reliability
+    structures_after: Reliability
+
+
+def draw_pixels(
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    classes: Mapping[str, tuple[int, ...]],
+    *,
+    regions: bool,
+    ignore: int | None,
+    number: int,
+    random: np.random.Generator,
+) -> LabelledPixels:
+    """Draw pixels of a case, each that somebody annotated as likely as any other.
+
+    Parameters
+    ----------
+    probabilities
+        ``(classes, *shape)``, float32.
+    labels
+        ``shape``, integers.
+    classes
+        Label values of each foreground class or region, in the order of the probabilities.
+    regions
+        Whether these are regions; otherwise the label value is the index of the class.
+    ignore
+        The label of pixels that nobody annotated.
+    number
+        How many at most.
+    random
+        Decides which.
+    """
+    flat = labels.ravel()
+    known = np.flatnonzero(flat != ignore) if ignore is not None else np.arange(flat.size)
+    places = random.choice(known, min(number, known.size), replace=False)
+    chosen, truth = probabilities.reshape(len(probabilities), -1)[:, places], flat[places].astype(np.int64)
+    if regions:
+        masks = np.stack([np.isin(truth, values) for values in classes.values()])
+        return LabelledPixels(chosen, masks, chosen.max(axis=0) >= POSSIBLE)
+    return LabelledPixels(chosen, truth, chosen[0] <= 1 - POSSIBLE)
+
+
+def joined(parts: Sequence[LabelledPixels]) -> LabelledPixels:
+    """Return the pixels of several cases together."""
+    return LabelledPixels(
+        np.concatenate([each.probabilities for each in parts], axis=1),
+        np.concatenate([each.truth for each in parts], axis=-1),
+        np.concatenate([each.near_structure for each in parts]),
+    )
+
+
+def temperature_of(parts: Sequence[LabelledPixels]) -> float:
+    """Return the temperature under which the truth of all cases is most likely."""
+    pixels = joined(parts)
+    return fit_temperature(pixels.probabilities, pixels.truth, independent=pixels.independent)
+
+
+def calibration_curves(parts: Sequence[LabelledPixels]) -> CalibrationCurves:
+    """Measure the calibration of a model, and what a temperature makes of it.
+
+    Each half of the cases is judged with the temperature of the other half, so that no case is judged with
+    one that was fitted to it. A single case cannot be spared that.
+
+    Parameters
+    ----------
+    parts
+        The pixels of each case.
+    """
+    halves = [parts[::2], parts[1::2]] if len(parts) > 1 else [parts]
+    temperatures = [temperature_of(half) for half in halves][::-1]
+    before = joined([each for half in halves for each in half])
+    after = joined(
+        [
+            each.tempered(temperature)
+            for half, temperature in zip(halves, temperatures, strict=True)
+            for each in half
+        ]
+    )
+    return CalibrationCurves(
+        before.reliability(),
+        after.reliability(),
+        before.near_structures().reliability(),
+        after.near_structures().reliability(),
+    )

@@ -1,0 +1,138 @@
+"""Run the steps of an experiment that are not done yet."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from swin_umamba.errors import SwinUMambaError, UsageError
+from swin_umamba.experiments import abdomen_mr, endoscopy, microscopy
+from swin_umamba.experiments.report import write_report
+from swin_umamba.experiments.settings import deviations
+from swin_umamba.experiments.steps import STEPS, Experiment, needed_weights
+from swin_umamba.files import check_output_folder, write_json
+
+RECIPES = {module.RECIPE.name: module.RECIPE for module in (abdomen_mr, endoscopy, microscopy)}
+SETTINGS_NAME = "reproduce.json"
+WIDTH = 72
+
+
+def reproduce(experiment: Experiment, announce: Callable[[str], None]) -> tuple[Path, Path]:
+    """Convert, plan, train, predict, evaluate and report; what is done already is not repeated.
+
+    Parameters
+    ----------
+    experiment
+        What to do and where.
+    announce
+        Called with a line for each step.
+
+    Returns
+    -------
+    tuple of Path
+        The report as Markdown and as JSON.
+
+    Raises
+    ------
+    UsageError
+        The folder holds something else, or a run with other settings.
+    SwinUMambaError
+        A step failed. The steps before it are done; the same command goes on with it.
+    """
+    _check_root(experiment)
+    for line in warning(experiment):
+        announce(line)
+    _check_source(experiment)
+    if not experiment.final_checkpoint.is_file() and needed_weights(experiment) not in (None, "none"):
+        from swin_umamba.nnunet.training.pretrained import locate_pretrained
+
+        # Before hours of other work: this may have to download.
+        locate_pretrained(str(needed_weights(experiment)))
+    write_json(experiment.root / SETTINGS_NAME, _settings(experiment))
+    seconds: dict[str, float] = {}
+    for number, step in enumerate(STEPS, start=1):
+        title = f"[{number}/{len(STEPS)}] {step.name}"
+        if step.is_done(experiment):
+            announce(f"{title}: done before")
+            continue
+        announce(f"{title}: {step.describe(experiment)}")
+        started = time.monotonic()
+        step.do(experiment)
+        seconds[step.name] = time.monotonic() - started
+        if not step.is_done(experiment):
+            raise SwinUMambaError(
+                f"the step {step.name} ended without its result",
+                where=experiment.root,
+                cure="run the same command again; if it stays, look into this folder",
+            )
+    return write_report(experiment, seconds)
+
+
+def dry_run(experiment: Experiment) -> Iterator[str]:
+    """Yield what :func:`reproduce` would announce, without doing or writing anything."""
+    _check_root(experiment)
+    yield from warning(experiment)
+    for number, step in enumerate(STEPS, start=1):
+        done = ": done before" if step.is_done(experiment) else f": {step.describe(experiment)}"
+        yield f"[{number}/{len(STEPS)}] {step.name}{done}"
+    yield f"report: {experiment.root / experiment.trainer / 'report.md'}"
+
+
+def warning(experiment: Experiment) -> list[str]:
+    """Return lines that cannot be overlooked if the run is not the paper's; none if it is."""
+    lines = deviations(experiment.recipe, experiment.settings)
+    if not lines:
+        return []
+    title = " NOT THE EXPERIMENT OF THE PAPER "
+    return [title.center(WIDTH, "!"), *(f"  {line}" for line in lines), "!" * WIDTH]
+
+
+def _settings(experiment: Experiment) -> dict[str, Any]:
+    """Return what all trainers in a folder must have in common."""
+    return {
+        "recipe": experiment.recipe.name,
+        "data": str(experiment.data.absolute()),
+        "convert_options": {name: str(value) for name, value in experiment.convert_options.items()},
+        **experiment.settings.as_dict(),
+    }
+
+
+def _check_root(experiment: Experiment) -> None:
+    """Refuse a folder of something else, or of a run with other settings."""
+    root, path = experiment.root, experiment.root / SETTINGS_NAME
+    if not root.exists():
+        return check_output_folder(root)
+    check_output_folder(root)
+    if not path.is_file():
+        if any(root.iterdir()):
+            raise UsageError(
+                "the folder is not empty and holds no run of a recipe",
+                where=root,
+                cure="give another --output",
+            )
+        return None
+    try:
+        before = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise UsageError(
+            "the settings of the run are damaged", where=path, cure="give another --output"
+        ) from error
+    now = _settings(experiment)
+    changed = [name for name in now if before.get(name) != now[name]]
+    if changed:
+        listed = "; ".join(f"{name} was {before.get(name)!r}, is {now[name]!r}" for name in changed)
+        raise UsageError(
+            f"the folder holds a run with other settings: {listed}",
+            where=root,
+            cure="repeat the command of that run to go on, or give another --output",
+        )
+    return None
+
+
+def _check_source(experiment: Experiment) -> None:
+    """Refuse a missing folder while it is needed."""
+    if not experiment.data.is_dir() and not STEPS[0].is_done(experiment):
+        raise UsageError("there is no such folder", where=experiment.data, cure="give the data with --data")

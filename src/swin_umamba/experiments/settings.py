@@ -1,0 +1,129 @@
+"""What a run of a recipe does: the paper's numbers, or fewer steps on smaller patches within a budget."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from swin_umamba.errors import UsageError
+from swin_umamba.experiments.base import (
+    FROZEN_EPOCHS,
+    ITERATIONS_PER_EPOCH,
+    VALIDATION_ITERATIONS,
+    PaperRecipe,
+)
+
+# A shortened run has so many epochs, each side of the patch and the batch divided by these.
+SHORT_EPOCHS = 10
+PATCH_DIVISOR = 2
+BATCH_DIVISOR = 4
+MIN_BATCH = 2
+STRIDE = 32
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """The choices of a run; the same for all trainers in its folder.
+
+    Attributes
+    ----------
+    epochs, iterations_per_epoch, validation_iterations, patch_size, batch_size, schedule
+        As in ``TrainingOptions``.
+    frozen_epochs
+        For the trainers with pretrained weights.
+    """
+
+    epochs: int
+    iterations_per_epoch: int
+    validation_iterations: int
+    patch_size: tuple[int, int]
+    batch_size: int
+    frozen_epochs: int
+    schedule: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {**asdict(self), "patch_size": list(self.patch_size)}
+
+    @property
+    def steps(self) -> int:
+        """Training steps."""
+        return self.epochs * self.iterations_per_epoch
+
+
+def choose_settings(
+    recipe: PaperRecipe,
+    *,
+    budget: int | None = None,
+    patch_size: tuple[int, int] | None = None,
+    batch_size: int | None = None,
+) -> RunSettings:
+    """Return the paper's settings, or shortened ones.
+
+    Parameters
+    ----------
+    recipe
+        The experiment.
+    budget
+        Training steps. The learning rate then falls to its end within them, and patch and batch are smaller.
+    patch_size, batch_size
+        Instead of the chosen ones.
+
+    Raises
+    ------
+    UsageError
+        ``budget`` is not positive, or as long as the paper's training.
+    """
+    if budget is None:
+        return RunSettings(
+            epochs=recipe.epochs,
+            iterations_per_epoch=ITERATIONS_PER_EPOCH,
+            validation_iterations=VALIDATION_ITERATIONS,
+            patch_size=patch_size or recipe.patch_size,
+            batch_size=batch_size or recipe.batch_size,
+            frozen_epochs=FROZEN_EPOCHS,
+            schedule="paper",
+        )
+    if not 0 < budget < recipe.steps:
+        raise UsageError(
+            f"a budget of {budget} training steps",
+            where="--budget",
+            cure=f"give at least 1 and fewer than the {recipe.steps} of the paper, or leave it out",
+        )
+    epochs = min(SHORT_EPOCHS, budget)
+    iterations = budget // epochs
+    height, width = (_divided(side) for side in recipe.patch_size)
+    return RunSettings(
+        epochs=epochs,
+        iterations_per_epoch=iterations,
+        validation_iterations=max(1, iterations * VALIDATION_ITERATIONS // ITERATIONS_PER_EPOCH),
+        patch_size=patch_size or (height, width),
+        batch_size=batch_size or max(MIN_BATCH, recipe.batch_size // BATCH_DIVISOR),
+        frozen_epochs=round(FROZEN_EPOCHS * epochs / recipe.epochs),
+        schedule="annealed",
+    )
+
+
+def deviations(recipe: PaperRecipe, settings: RunSettings) -> list[str]:
+    """Return what is not as in the paper."""
+    paper, ours = choose_settings(recipe).as_dict(), settings.as_dict()
+    lines = [
+        f"{name.replace('_', ' ')}: {_shown(ours[name])}, in the paper {_shown(paper[name])}"
+        for name in paper
+        if ours[name] != paper[name]
+    ]
+    if settings.steps != recipe.steps:
+        part = settings.steps / recipe.steps
+        lines.append(f"training steps: {settings.steps} of {recipe.steps}, {part:.2%}")
+    return lines
+
+
+def _divided(side: int) -> int:
+    """Return a side of the smaller patch: a multiple of the networks' stride."""
+    return max(STRIDE, round(side / PATCH_DIVISOR / STRIDE) * STRIDE)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return " x ".join(map(str, value))
+    return {"paper": "cosine made for 1000 epochs", "annealed": "cosine to its end"}.get(value, str(value))

@@ -1,0 +1,1 @@
+"""Checking, planning and preprocessing a data set."""

@@ -1,0 +1,140 @@
+"""The planner: patch and batch size by the rule that the paper's plans were made with."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
+from nnunetv2.paths import nnUNet_preprocessed
+from nnunetv2.utilities.json_export import recursive_fix_for_json_export
+
+from swin_umamba.files import write_json
+from swin_umamba.interrupt import default_termination
+from swin_umamba.models.network import STRIDE
+from swin_umamba.nnunet.environment import PLANS_NAME
+from swin_umamba.nnunet.training.options import check_patch_size
+
+# The planner of nnU-Net up to 2.3.0 shrank the 2D patch until the estimated memory for a batch of 12 fitted,
+# newer ones until it fits for a batch of 2, which gives far larger patches on large images. Telling the new
+# rule that its reference was measured for a batch of 2 makes it the old one.
+SHRINKING_BATCH_SIZE = 2
+UNLIMITED = 1e18
+
+logger = logging.getLogger(__name__)
+
+
+def _configurations(path: Path) -> dict[str, Any]:
+    """Return the configurations of a plans file; none if it is not there or damaged."""
+    if not path.is_file():
+        return {}
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8"))["configurations"])
+    except (ValueError, KeyError, TypeError) as error:
+        logger.warning("%s is damaged and is replaced: %s", path, error)
+        return {}
+
+
+class SwinUMambaPlanner(ExperimentPlanner):
+    """Plans the 2D configuration with the patch and batch sizes of the paper.
+
+    The patch size is rounded up to multiples of 32, which only concerns images below 128 pixels. Everything
+    else (spacing, resampling, normalization) is nnU-Net's own.
+
+    Parameters
+    ----------
+    dataset_name_or_id
+        The data set; its fingerprint must exist.
+    patch_size
+        (height, width) in pixels instead of the planned one.
+    batch_size
+        Instead of the planned one.
+    plans_name
+        Name of the plans file.
+    **kwargs
+        Passed on to nnU-Net's planner.
+
+    Raises
+    ------
+    UsageError
+        If ``patch_size`` is no multiple of 32.
+    """
+
+    # nnU-Net sets these in its constructor, without types.
+    UNet_reference_val_2d: float
+    UNet_reference_val_corresp_bs_2d: int
+
+    def __init__(
+        self,
+        dataset_name_or_id: str | int,
+        *,
+        patch_size: tuple[int, int] | None = None,
+        batch_size: int | None = None,
+        plans_name: str = PLANS_NAME,
+        **kwargs: Any,
+    ) -> None:
+        with default_termination():  # nnU-Net lists the cases in a pool of forked processes
+            super().__init__(dataset_name_or_id, plans_name=plans_name, **kwargs)
+        if patch_size is not None:
+            check_patch_size(patch_size)
+        self.requested_patch_size = patch_size
+        self.requested_batch_size = batch_size
+        # The number limits the batch size, and a wrong one in dataset.json is common.
+        self.dataset_json["numTraining"] = len(self.dataset)
+
+    def get_plans_for_configuration(
+        self,
+        spacing: np.ndarray,
+        median_shape: np.ndarray,
+        data_identifier: str,
+        approximate_n_voxels_dataset: float,
+        _cache: dict[str, float],
+    ) -> dict[str, Any]:
+        """Return the plan of one configuration; of a 3D one, dropped later, only what the caller reads."""
+        if len(spacing) == 3:
+            return {"patch_size": median_shape, "spacing": spacing}
+        reference = self.UNet_reference_val_2d * self.UNet_vram_target_GB / self.UNet_reference_val_corresp_GB
+        reference_batch_size = self.UNet_reference_val_corresp_bs_2d
+        plan = self._plan_with_old_rule(
+            spacing, median_shape, data_identifier, approximate_n_voxels_dataset, _cache
+        )
+        planned = plan["patch_size"]
+        estimate = _cache[f"{planned}_{plan['architecture']['arch_kwargs']['strides']}"]
+        patch_size = self.requested_patch_size or [int(-(-side // STRIDE) * STRIDE) for side in planned]
+        # Memory is proportional to the area, so the estimate for the planned patch gives that for any other.
+        estimate *= float(np.prod(patch_size, dtype=np.float64) / np.prod(planned, dtype=np.float64))
+        plan["patch_size"] = list(patch_size)
+        plan["median_image_size_in_voxels"] = median_shape
+        plan["batch_size"] = self.requested_batch_size or self._batch_size(
+            round(reference / estimate * reference_batch_size), patch_size, approximate_n_voxels_dataset
+        )
+        return plan
+
+    def save_plans(self, plans: dict[str, Any]) -> None:
+        """Write the plans with the 2D configuration, and those that the user has added to earlier plans."""
+        recursive_fix_for_json_export(plans)
+        path = Path(nnUNet_preprocessed) / self.dataset_name / f"{self.plans_identifier}.json"
+        plans["configurations"] = _configurations(path) | {"2d": plans["configurations"]["2d"]}
+        write_json(path, plans)
+
+    def _plan_with_old_rule(
+        self, spacing: np.ndarray, median_shape: np.ndarray, *rest: Any
+    ) -> dict[str, Any]:
+        kept = self.UNet_reference_val_corresp_bs_2d, self.UNet_reference_val_2d
+        self.UNet_reference_val_corresp_bs_2d = SHRINKING_BATCH_SIZE
+        if self.requested_patch_size is not None:
+            # nnU-Net clips the patch to the median shape: this makes it plan for exactly this patch.
+            median_shape = np.array(self.requested_patch_size)
+            self.UNet_reference_val_2d = UNLIMITED
+        try:
+            return super().get_plans_for_configuration(spacing, median_shape, *rest)
+        finally:
+            self.UNet_reference_val_corresp_bs_2d, self.UNet_reference_val_2d = kept
+
+    def _batch_size(self, fits_in_memory: int, patch_size: Any, voxels_in_dataset: float) -> int:
+        area = float(np.prod(patch_size, dtype=np.float64))
+        share_of_dataset = round(voxels_in_dataset * self.max_dataset_covered / area)
+        return int(max(min(fits_in_memory, share_of_dataset), self.UNet_min_batch_size))

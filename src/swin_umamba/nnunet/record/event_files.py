@@ -1,0 +1,116 @@
+"""What a training has measured as event files, which TensorBoard draws while the training runs."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from swin_umamba.errors import OutputError, UsageError
+from swin_umamba.nnunet.record.metrics_file import EpochMetrics
+
+logger = logging.getLogger(__name__)
+
+EVENTS_FOLDER = "tensorboard"
+
+TAGS = {
+    "train_loss": "loss/training",
+    "validation_loss": "loss/validation",
+    "pseudo_dice": "pseudo_dice/mean",
+    "ema_pseudo_dice": "pseudo_dice/moving_average",
+    "learning_rate": "learning_rate",
+    "seconds": "seconds",
+    "skipped_steps": "skipped_steps",
+}
+CLASS_TAG = "pseudo_dice_of_class/{}"
+
+
+class EventFiles:
+    """Writes the lines of ``metrics.jsonl`` as scalars; an epoch, counted from 1, is a step.
+
+    A failure to write, as on a full disk, is warned about once and ends the writing, not the training.
+
+    Parameters
+    ----------
+    folder
+        Where the event files go.
+    history
+        The epochs that the training goes on from. Curves of epochs beyond them, which a killed run has left,
+        are hidden. The epochs themselves are written if no earlier run has done so.
+
+    Raises
+    ------
+    UsageError
+        If the package is not installed.
+    OutputError
+        If nothing can be written to the folder.
+    """
+
+    def __init__(self, folder: Path, history: Sequence[EpochMetrics]) -> None:
+        require_tensorboard()
+        from torch.utils.tensorboard import SummaryWriter
+
+        has_events = any(folder.glob("events.out.tfevents.*"))
+        try:
+            self._writer: Any = SummaryWriter(str(folder), purge_step=len(history) + 1)
+        except OSError as error:
+            raise OutputError(
+                f"cannot write event files: {error.strerror or error}",
+                where=folder,
+                cure="check that the folder is writable and has free space, or train without --tensorboard",
+            ) from error
+        for line in [] if has_events else history:
+            self.add(line)
+
+    def add(self, line: EpochMetrics) -> None:
+        """Write the numbers of an epoch, so that they can be seen at once."""
+        if self._writer is None:
+            return
+        moment = datetime.fromisoformat(line["finished"]).timestamp()
+        try:
+            for tag, value in scalars(line):
+                self._writer.add_scalar(tag, value, line["epoch"], walltime=moment)
+            self._writer.flush()
+        except Exception as error:  # whatever its writing thread has died of
+            self._writer = None
+            logger.warning("no more event files for TensorBoard are written, as that failed: %s", error)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._writer is not None:
+            writer, self._writer = self._writer, None
+            try:
+                writer.close()
+            except Exception as error:
+                logger.warning("the event file for TensorBoard may lack its end: %s", error)
+
+
+def scalars(line: EpochMetrics) -> Iterator[tuple[str, float]]:
+    """Yield tags and values of a line; what has no number is left out."""
+    for name, tag in TAGS.items():
+        if line[name] is not None:
+            yield tag, line[name]
+    for name, value in line["pseudo_dice_per_class"].items():
+        if value is not None:
+            yield CLASS_TAG.format(name), value
+
+
+def require_tensorboard() -> None:
+    """Raise ``UsageError`` unless TensorBoard can be imported."""
+    try:
+        import torch.utils.tensorboard  # noqa: F401
+    except ImportError as error:
+        raise UsageError(
+            f"event files for TensorBoard need a package that is not there: {error}",
+            where="--tensorboard",
+            cure="pip install 'swin-umamba[tensorboard]', or go without (--no-tensorboard, "
+            "SWIN_UMAMBA_TENSORBOARD=0)",
+        ) from error
+
+
+def remove_event_files(folder: Path) -> None:
+    """Remove the event files of a training that is replaced."""
+    shutil.rmtree(folder, ignore_errors=True)

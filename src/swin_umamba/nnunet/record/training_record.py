@@ -1,0 +1,84 @@
+"""Everything that a training writes down about itself beside its checkpoints and nnU-Net's own log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from swin_umamba.files import write_json
+from swin_umamba.nnunet.record.event_files import EVENTS_FOLDER, EventFiles, remove_event_files
+from swin_umamba.nnunet.record.metrics_file import METRICS_FILE, MetricsFile
+from swin_umamba.nnunet.record.software_file import SOFTWARE_FILE, record_start
+from swin_umamba.nnunet.training.options import TrainingOptions
+
+OPTIONS_FILE = "training_options.json"
+
+
+class TrainingRecord:
+    """Options, software, and the measurements of each epoch; of several processes only the first keeps one.
+
+    Parameters
+    ----------
+    folder
+        The fold folder.
+    class_names
+        Of the foreground classes or regions, in the order of nnU-Net's logger.
+    """
+
+    def __init__(self, folder: Path, class_names: Sequence[str]) -> None:
+        self.folder = folder
+        self.metrics = MetricsFile(folder / METRICS_FILE, class_names)
+        self.events: EventFiles | None = None
+
+    def start(
+        self,
+        options: TrainingOptions,
+        log: Mapping[str, Sequence[Any]],
+        *,
+        fresh: bool,
+        skipped_steps: int,
+        device: torch.device,
+    ) -> None:
+        """Record that a training starts or goes on.
+
+        Parameters
+        ----------
+        options
+            What was chosen.
+        log
+            nnU-Net's history of the epochs before: name to one value for each.
+        fresh
+            Whether the training starts anew and replaces an earlier one.
+        skipped_steps
+            Number of steps skipped up to now.
+        device
+            What the training runs on.
+
+        Raises
+        ------
+        OutputError
+            If something cannot be written.
+        """
+        write_json(self.folder / OPTIONS_FILE, options.as_dict())
+        self.metrics.start(log, skipped_steps)
+        num_done = len(self.metrics.lines)
+        if num_done < options.epochs:
+            record_start(self.folder / SOFTWARE_FILE, first_epoch=num_done + 1, device=device, replace=fresh)
+        if fresh:
+            remove_event_files(self.folder / EVENTS_FOLDER)
+        if options.tensorboard:
+            self.events = EventFiles(self.folder / EVENTS_FOLDER, self.metrics.lines)
+
+    def add_epoch(self, log: Mapping[str, Sequence[Any]], skipped_steps: int) -> None:
+        """Record the last epoch of nnU-Net's history; a failure to write is warned about."""
+        line = self.metrics.add(log, skipped_steps)
+        if self.events is not None:
+            self.events.add(line)
+
+    def close(self) -> None:
+        """Close what is open."""
+        if self.events is not None:
+            self.events.close()

@@ -1,0 +1,69 @@
+"""The checkpoints that a training writes: when they are due, and the one of a training that is stopped."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from swin_umamba.interrupt import interrupts_ignored
+from swin_umamba.nnunet.resume.newest import existing_checkpoints
+from swin_umamba.weights.checkpoint import CALIBRATION_FILE, save_checkpoint
+
+LATEST = "checkpoint_latest.pth"
+MINUTES_BETWEEN_SAVES = 5
+
+
+class CheckpointFolder:
+    """Writes the checkpoints of a fold and keeps the state to go on from.
+
+    Parameters
+    ----------
+    folder
+        The fold folder.
+
+    Attributes
+    ----------
+    resume_point
+        State between two epochs that an interrupt saves: the epoch that it breaks off is trained again from
+        its beginning, so that a resumed run ends with the same weights as one that was left alone. None until
+        the training has started.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.resume_point: dict[str, Any] | None = None
+        self._last_save = monotonic()
+
+    def remove_earlier_run(self) -> None:
+        """Remove the checkpoints, the validation and the calibration of the run that is replaced.
+
+        A checkpoint that stays could look newer than those of the new run.
+        """
+        for path in existing_checkpoints(self.folder):
+            path.unlink()
+        (self.folder / CALIBRATION_FILE).unlink(missing_ok=True)
+        shutil.rmtree(self.folder / "validation", ignore_errors=True)
+
+    def write(self, name: str, checkpoint: dict[str, Any]) -> None:
+        """Write a checkpoint into the folder, atomically."""
+        save_checkpoint(self.folder / name, checkpoint)
+        self._last_save = monotonic()
+
+    def end_epoch(self, state: dict[str, Any], *, save_every: int) -> None:
+        """Take over the state after an epoch, and save it if that is due."""
+        self.resume_point = state
+        epochs_done = state["current_epoch"]
+        if epochs_done % save_every == 0:
+            self.write(f"checkpoint_{epochs_done - 1}.pth", state)
+        if monotonic() - self._last_save > MINUTES_BETWEEN_SAVES * 60:
+            self.write(LATEST, state)
+
+    def save_resume_point(self) -> int | None:
+        """Save the state after the last complete epoch and return its number; None if there is no state."""
+        if self.resume_point is None:
+            return None
+        with interrupts_ignored():
+            self.write(LATEST, self.resume_point)
+        return self.resume_point["current_epoch"]

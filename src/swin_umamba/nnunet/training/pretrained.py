@@ -1,0 +1,196 @@
+"""The weights that a training starts from: which file is meant, and what of it goes into the network."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from swin_umamba.errors import CheckpointError, TrainingError, UsageError
+from swin_umamba.nnunet.resume.newest import existing_checkpoints
+from swin_umamba.weights.checkpoint import load_checkpoint
+from swin_umamba.weights.convert import convert_imagenet_weights, find_state_dict
+from swin_umamba.weights.download import locate_weights
+from swin_umamba.weights.fine_tune import (
+    convert_segmentation_weights,
+    find_segmentation_weights,
+    is_segmentation_checkpoint,
+)
+from swin_umamba.weights.safetensors_file import load_metadata
+
+_BACKBONE = "backbone.pth"
+"""What ``swin-umamba pretrain`` writes beside the state that it goes on from."""
+_STOCK_LOADER = "load_pretrained_weights"
+# Where the code of nnUNetv2_train may live: imported, run with ``python -m``, or in a process spawned so.
+_STOCK_COMMANDS = ("nnunetv2.run.run_training", "__main__", "__mp_main__")
+
+
+def locate_pretrained(given: str | Path) -> Path:
+    """Return the file that a value of ``--pretrained`` means.
+
+    Parameters
+    ----------
+    given
+        A file, a model folder with one trained fold, a fold folder, the output folder of a pretraining, or
+        a name of the catalogue of ImageNet weights. Of a folder it is the backbone of the pretraining, the
+        final checkpoint, or the first there is of latest, best and the kept ones. What the catalogue names
+        is downloaded unless it is in the cache.
+
+    Raises
+    ------
+    TrainingError
+        If there is nothing at that path.
+    UsageError
+        If a model folder has several folds, or a name of the catalogue seems misspelt.
+    CheckpointError
+        If a folder holds no checkpoint, or the download fails.
+    """
+    path = locate_weights(given)
+    if path.is_dir():
+        return _checkpoint_in(path)
+    if path.is_file():
+        return path
+    raise TrainingError(
+        "the weights to start from: there is no such file or folder",
+        where=given,
+        cure="give --pretrained VMamba-Tiny's ImageNet checkpoint (a file, or a name that swin-umamba "
+        "weights list shows), a trained model (file or folder), or none for random weights; with "
+        "nnUNetv2_train set SWIN_UMAMBA_PRETRAINED to one of them",
+    )
+
+
+def load_pretrained(
+    network: nn.Module,
+    path: Path,
+    dataset_json: Mapping[str, Any],
+    *,
+    adapt_first_convolution: bool = False,
+) -> list[str]:
+    """Put the weights of a VMamba classifier, or of a trained model, into a network.
+
+    Parameters
+    ----------
+    network
+        One of the two networks, without wrappers.
+    path
+        The file.
+    dataset_json
+        Description of the new data set; heads of a trained model are only kept if their classes are the same.
+    adapt_first_convolution
+        Adapt that of a classifier, too, where the published code leaves it random; see
+        ``convert_imagenet_weights``. That of a trained model always is.
+
+    Returns
+    -------
+    list of str
+        What became of the tensors, for a log.
+
+    Raises
+    ------
+    CheckpointError
+        If the file cannot be read safely or holds anything that cannot be explained. The network is then
+        unchanged.
+    """
+    checkpoint = load_checkpoint(path)
+    target = network.state_dict()
+    if is_segmentation_checkpoint(checkpoint):
+        weights, report = convert_segmentation_weights(
+            find_segmentation_weights(checkpoint, path),
+            target,
+            path,
+            same_classes=_same_classes(_dataset_json_of(checkpoint, path), dataset_json),
+        )
+        kind, lines = "trained segmentation network", report.lines()
+    else:
+        weights, imagenet_report = convert_imagenet_weights(
+            find_state_dict(checkpoint, path),
+            target,
+            path,
+            adapt_first_convolution=adapt_first_convolution,
+        )
+        kind, lines = "VMamba classifier", imagenet_report.lines()
+    network.load_state_dict(weights, strict=False)
+    return [f"The network starts from {path} ({kind}): {lines[0]}", *lines[1:]]
+
+
+def take_over_stock_loading(network: nn.Module, load: Callable[[str], None]) -> None:
+    """Let ``nnUNetv2_train -pretrained_weights FILE`` go through ``load`` for this network.
+
+    nnU-Net's command calls a function of its own right after ``initialize``. That function unpickles the file
+    with everything it asks to run, knows only checkpoints of equal channels, and needs equal classes where
+    heads are not called ``seg_layers``. It offers no hook, so the name it is called by gets another meaning,
+    in the running command only; for any other network it still is nnU-Net's function.
+
+    Parameters
+    ----------
+    network
+        ``trainer.network``, with its wrappers.
+    load
+        Called with the path.
+    """
+    for name in _STOCK_COMMANDS:
+        command = sys.modules.get(name)
+        stock = getattr(command, _STOCK_LOADER, None)
+        if stock is None or not hasattr(command, "maybe_load_checkpoint"):
+            continue
+        setattr(command, _STOCK_LOADER, _Loader(network, load, getattr(stock, "stock", stock)))
+
+
+class _Loader:
+    """Stands in for nnU-Net's function of the same parameters."""
+
+    def __init__(self, network: nn.Module, load: Callable[[str], None], stock: Callable[..., None]) -> None:
+        self.network, self.load, self.stock = network, load, stock
+
+    def __call__(self, network: nn.Module, fname: str, verbose: bool = False) -> None:
+        if network is self.network:
+            self.load(fname)
+        else:
+            self.stock(network, fname, verbose)
+
+
+def _checkpoint_in(folder: Path) -> Path:
+    if (folder / _BACKBONE).is_file():
+        return folder / _BACKBONE
+    folds = [fold for fold in sorted(folder.glob("fold_*")) if existing_checkpoints(fold)]
+    if len(folds) > 1:
+        raise UsageError(
+            "the model has several folds, and a training starts from one",
+            where=folder,
+            cure="give one of its folders: " + ", ".join(fold.name for fold in folds),
+        )
+    checkpoints = existing_checkpoints(folds[0] if folds else folder)
+    if not checkpoints:
+        raise CheckpointError(
+            "the folder holds no checkpoint to start from",
+            where=folder,
+            cure="give a model folder TRAINER__PLANS__2d, a fold folder, the output folder of a pretraining, "
+            "or a checkpoint file",
+        )
+    return checkpoints[0]
+
+
+def _dataset_json_of(checkpoint: Mapping[str, Any], path: Path) -> Any:
+    """Return the description of the data set that a model was trained on, unchecked; None without one."""
+    if path.suffix == ".safetensors":
+        try:
+            return json.loads(load_metadata(path).get("dataset", "null"))
+        except ValueError:
+            return None
+    init_args = checkpoint.get("init_args")
+    return init_args.get("dataset_json") if isinstance(init_args, Mapping) else None
+
+
+def _same_classes(theirs: Any, ours: Mapping[str, Any]) -> bool | None:
+    """Return whether the heads mean the same by two descriptions; None if the first does not say."""
+    if not isinstance(theirs, Mapping) or not isinstance(theirs.get("labels"), Mapping):
+        return None
+    return _classes(theirs) == _classes(ours)
+
+
+def _classes(dataset_json: Mapping[str, Any]) -> tuple[Any, Any]:
+    return dict(dataset_json["labels"]), dataset_json.get("regions_class_order")

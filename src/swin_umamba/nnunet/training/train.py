@@ -1,0 +1,220 @@
+"""The second step of a user's work with nnU-Net: train a network and validate it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from swin_umamba.errors import DataError, TrainingError
+from swin_umamba.files import check_output_folder
+from swin_umamba.nnunet.environment import PLANS_NAME, Dataset
+from swin_umamba.nnunet.stdout import stdout_to_log
+from swin_umamba.nnunet.training.options import TrainingOptions
+
+if TYPE_CHECKING:
+    from swin_umamba.nnunet.training.robust_trainer import RobustTrainer
+
+logger = logging.getLogger(__name__)
+
+NUM_FOLDS = 5
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What ``train`` has written.
+
+    Attributes
+    ----------
+    fold_folder
+        Checkpoints, log and validation of the fold; its parent is the model folder.
+    epochs
+        Number of epochs trained altogether.
+    validation_dice
+        Mean foreground Dice of the validation cases; NaN if no case has foreground or the validation was
+        skipped.
+    skipped_steps
+        Steps left out because loss or gradients were not finite.
+    """
+
+    fold_folder: Path
+    epochs: int
+    validation_dice: float
+    skipped_steps: int
+
+
+def train(
+    dataset: Dataset,
+    *,
+    plans_name: str = PLANS_NAME,
+    continue_training: bool = False,
+    trainer_class: type[RobustTrainer] | None = None,
+    **options: Any,
+) -> TrainResult:
+    """Train one fold and validate it.
+
+    Parameters
+    ----------
+    dataset
+        From ``find_dataset``; must have been planned.
+    plans_name
+        Name of the plans file.
+    continue_training
+        Go on from the newest checkpoint that can be loaded, with the options of the first run.
+    trainer_class
+        A trainer that has no public name; by default the one that the option ``trainer`` names.
+    **options
+        Fields of ``TrainingOptions``. When a run goes on, they may only contradict the stored ones where
+        that makes no other experiment of it.
+
+    Raises
+    ------
+    UsageError
+        If an option is impossible or contradicts the run that is to go on.
+    TrainingError
+        If the data are not planned, there is a training of the fold already, or training fails. If it fails
+        before the first step, no file or folder is left behind.
+    OutputError
+        If the results folder cannot be written to.
+    KeyboardInterrupt
+        After Ctrl-C or SIGTERM (then as ``Terminated``), when the state has been saved.
+    """
+    given = TrainingOptions(**options)
+    if given.tensorboard:
+        from swin_umamba.nnunet.record.event_files import require_tensorboard
+
+        require_tensorboard()
+    dataset.folders.export()
+    plans, description = _read_planned(dataset, plans_name)
+    check_output_folder(dataset.folders.results)
+    with stdout_to_log(), _no_traces_of_failed_starts(dataset.folders.results) as started:
+        trainer = _make_trainer(plans, description, given, trainer_class)
+        started.append(trainer)
+        _check_fold(dataset, trainer, given.fold)
+        fold_folder = Path(trainer.output_folder)
+        if continue_training:
+            _continue(trainer, fold_folder, options)
+        else:
+            trainer.configure(given)
+        if trainer.current_epoch < trainer.num_epochs:
+            logger.info(
+                "training %s, fold %s, on %s: %s",
+                type(trainer).__name__,
+                given.fold,
+                trainer.device,
+                fold_folder,
+            )
+            trainer.run_training()
+        else:
+            logger.info("all %d epochs are trained already; validating", trainer.num_epochs)
+        if not trainer.options.skip_validation:
+            trainer.perform_actual_validation(trainer.options.npz)
+    return TrainResult(
+        fold_folder=fold_folder,
+        epochs=trainer.current_epoch,
+        validation_dice=float("nan") if trainer.options.skip_validation else _validation_dice(fold_folder),
+        skipped_steps=trainer.guard.skipped,
+    )
+
+
+def _validation_dice(fold_folder: Path) -> float:
+    summary = json.loads((fold_folder / "validation" / "summary.json").read_text(encoding="utf-8"))
+    return float(summary["foreground_mean"]["Dice"])
+
+
+@contextlib.contextmanager
+def _no_traces_of_failed_starts(results: Path) -> Iterator[list[RobustTrainer]]:
+    """Remove the log and the folders that a trainer has made if it fails before it trains.
+
+    nnU-Net's trainers make them when they are constructed. Yields a list for the trainer.
+    """
+    existed = results.exists()
+    trainers: list[RobustTrainer] = []
+    try:
+        yield trainers
+    except BaseException:
+        for trainer in trainers:
+            if not trainer.has_trained:
+                Path(trainer.log_file).unlink(missing_ok=True)
+                _remove_empty_folders(Path(trainer.output_folder), results, include_top=not existed)
+        raise
+
+
+def _remove_empty_folders(folder: Path, top: Path, *, include_top: bool) -> None:
+    """Remove ``folder`` and its parents up to ``top`` as long as they are empty."""
+    with contextlib.suppress(OSError):
+        while folder != top:
+            folder.rmdir()
+            folder = folder.parent
+        if include_top:
+            top.rmdir()
+
+
+def _read_planned(dataset: Dataset, plans_name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    folder = dataset.preprocessed_folder
+    plans_file = folder / f"{plans_name}.json"
+    cure = f"run: swin-umamba plan {dataset.name}"
+    if not plans_file.is_file() or not (folder / "dataset.json").is_file():
+        raise TrainingError("the data set has not been planned", where=plans_file, cure=cure)
+    try:
+        plans = json.loads(plans_file.read_text(encoding="utf-8"))
+        description = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+        identifier = plans["configurations"]["2d"]["data_identifier"]
+    except (ValueError, KeyError) as error:
+        raise DataError(f"the plans are damaged: {error}", where=plans_file, cure=cure) from error
+    if not (folder / identifier).is_dir():
+        raise TrainingError("the data set has not been preprocessed", where=folder / identifier, cure=cure)
+    return plans, description
+
+
+def _make_trainer(
+    plans: dict[str, Any],
+    description: dict[str, Any],
+    options: TrainingOptions,
+    trainer_class: type[RobustTrainer] | None,
+) -> RobustTrainer:
+    from swin_umamba.nnunet.trainers import find_trainer
+    from swin_umamba.ops.backend import resolve_device
+
+    device = resolve_device(options.device)
+    return (trainer_class or find_trainer(options.trainer))(
+        plans, options.configuration, options.fold, description, device
+    )
+
+
+def _check_fold(dataset: Dataset, trainer: RobustTrainer, fold: int | str) -> None:
+    if fold == "all" or (dataset.preprocessed_folder / "splits_final.json").is_file():
+        return
+    from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
+
+    folder = trainer.preprocessed_dataset_folder
+    num_cases = len(infer_dataset_class(folder).get_identifiers(folder))
+    if num_cases < NUM_FOLDS:
+        raise TrainingError(
+            f"{num_cases} training cases are too few for {NUM_FOLDS} folds",
+            where=folder,
+            cure="give --fold all, which trains and validates on all cases, or add cases",
+        )
+
+
+def _continue(trainer: RobustTrainer, fold_folder: Path, given: dict[str, Any]) -> None:
+    from swin_umamba.nnunet.resume.newest import newest_checkpoint
+    from swin_umamba.nnunet.resume.training_state import stored_options
+
+    checkpoint = newest_checkpoint(fold_folder)
+    if checkpoint is None:
+        raise TrainingError(
+            "there is no checkpoint to go on from",
+            where=fold_folder,
+            cure="start without --continue, or check trainer, fold and folders",
+        )
+    stored = stored_options(checkpoint) or trainer.options
+    # The fold folder is the one of this trainer, configuration and fold; all else must agree or may change.
+    options = replace(stored, trainer=type(trainer).__name__, fold=trainer.fold).continued_with(given)
+    trainer.configure(options)
+    trainer.load_checkpoint(checkpoint)
+    logger.info("going on after epoch %d of %d", trainer.current_epoch, trainer.num_epochs)

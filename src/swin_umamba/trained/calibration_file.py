@@ -1,0 +1,135 @@
+"""``calibration.json`` beside a checkpoint: what makes its confidence believable, and where that is from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from swin_umamba.errors import CheckpointError
+from swin_umamba.files import write_json
+from swin_umamba.weights.checkpoint import CALIBRATION_FILE
+
+logger = logging.getLogger(__name__)
+
+FORMAT = "swin-umamba-calibration-1"
+LARGEST_FILE = 16 * 2**20
+
+
+@dataclass(frozen=True)
+class FoldCalibration:
+    """The calibration of the weights of one fold.
+
+    Attributes
+    ----------
+    temperature
+        What the logits are to be divided by.
+    quality_exponent
+        The power of the members' agreement that estimates the Dice; None if too few cases could tell.
+
+    Raises
+    ------
+    ValueError
+        If a value is not a positive number.
+    """
+
+    temperature: float
+    quality_exponent: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            optional = name == "quality_exponent" and value is None
+            if not optional and (type(value) is not float or not math.isfinite(value) or value <= 0):
+                raise ValueError(f"its {name} is {value!r:.40}")
+
+
+def write_calibration(
+    checkpoint: Path,
+    parameters: Mapping[str, Tensor],
+    calibration: FoldCalibration,
+    details: Mapping[str, Any],
+) -> Path:
+    """Write the calibration of a checkpoint's weights into its folder, atomically, and return the file.
+
+    Parameters
+    ----------
+    checkpoint
+        The checkpoint file.
+    parameters
+        Its state dict. Its hash is stored, since a calibration of other weights would be worse than none.
+    calibration
+        What was found.
+    details
+        Whatever else is to be remembered, as JSON can hold it.
+    """
+    path = checkpoint.parent / CALIBRATION_FILE
+    head = {"format": FORMAT, "weights_sha256": weights_hash(parameters), "checkpoint": checkpoint.name}
+    write_json(path, {**head, **asdict(calibration), **details})
+    return path
+
+
+def calibration_of_weights(checkpoint: Path, parameters: Mapping[str, Tensor]) -> FoldCalibration | None:
+    """Return the calibration of a checkpoint's weights, None if they were not calibrated.
+
+    A calibration that is damaged or of other weights counts as none, with a warning: labels do not need it.
+    """
+    path = checkpoint.parent / CALIBRATION_FILE
+    if not path.is_file():
+        return None
+    try:
+        calibration, content = read_calibration(path)
+    except CheckpointError as error:
+        logger.warning("%s", error)
+        return None
+    if content["weights_sha256"] != weights_hash(parameters):
+        logger.warning(
+            "%s was made for other weights than those of %s and is not used; run swin-umamba calibrate again",
+            path,
+            checkpoint.name,
+        )
+        return None
+    return calibration
+
+
+def read_calibration(path: Path) -> tuple[FoldCalibration, dict[str, Any]]:
+    """Return the calibration that a file holds, and all of its content.
+
+    Raises
+    ------
+    CheckpointError
+        If it cannot be read or is no such file.
+    """
+    try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise ValueError(f"it has {path.stat().st_size} bytes")
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            raise ValueError(f"it is not of the format {FORMAT}")
+        calibration = FoldCalibration(content["temperature"], content["quality_exponent"])
+        if not isinstance(content.get("weights_sha256"), str):
+            raise ValueError("it does not say which weights it is for")
+    except (OSError, ValueError, KeyError, RecursionError) as error:
+        raise CheckpointError(
+            f"the calibration cannot be read: {error}",
+            where=path,
+            cure="delete the file, or write it anew with swin-umamba calibrate",
+        ) from error
+    return calibration, content
+
+
+def weights_hash(parameters: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 over names, dtypes, shapes and bytes of a state dict, as hexadecimal."""
+    digest = hashlib.sha256()
+    for key in sorted(parameters):
+        tensor = parameters[key].detach().cpu().contiguous()
+        digest.update(f"{len(key)} {key} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,44 @@
+"""Plans of a trained model in the form that the installed nnU-Net writes itself."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+from swin_umamba.errors import CheckpointError
+from swin_umamba.trained.model import TrainedModel
+from swin_umamba.trained.network import find_architecture
+from swin_umamba.trained.plans_check import check_plans
+
+
+def current_plans(model: TrainedModel) -> dict[str, Any]:
+    """Return the model's plans with its own configuration alone, which names its true network.
+
+    nnU-Net before 2.4 described a U-Net by flat entries (``UNet_class_name``, ``conv_kernel_sizes`` ...),
+    whatever the trainer built. The installed one has an ``architecture`` entry, from which anybody can build
+    the network without the trainer. Inherited entries are written out.
+
+    Raises
+    ------
+    CheckpointError
+        If entries are missing or of a wrong type, or name what plans must not name (see ``check_plans``).
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # nnU-Net announces that it reads an old format
+            manager = PlansManager(model.plans).get_configuration(model.configuration)
+        configuration = dict(manager.configuration)
+        configuration.pop("inherits_from", None)
+        check_plans(model.plans, configuration, model.path)
+        configuration["architecture"] = dict(
+            find_architecture(model.trainer_name, configuration["architecture"], model.parameters[0])
+        )
+    except (AttributeError, KeyError, RecursionError, RuntimeError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"plans.json is incomplete or damaged ({type(error).__name__}: {error})",
+            where=model.path,
+            cure="copy it anew from where the model was trained",
+        ) from error
+    return {**model.plans, "configurations": {model.configuration: configuration}}

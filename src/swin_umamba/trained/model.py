@@ -1,0 +1,252 @@
+"""Read a trained model: an nnU-Net model folder, one of its folds, or a single checkpoint file."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from torch import Tensor
+
+from swin_umamba.errors import CheckpointError
+from swin_umamba.trained.calibration_file import FoldCalibration, calibration_of_weights
+from swin_umamba.weights.checkpoint import load_checkpoint
+
+logger = logging.getLogger(__name__)
+
+LARGEST_JSON = 64 * 2**20
+"""Bytes. Plans of a data set with thousands of channels stay far below."""
+FINAL_CHECKPOINT = "checkpoint_final.pth"
+# What stands in for a missing final checkpoint, best choice first.
+SUBSTITUTES = ("checkpoint_best.pth", "checkpoint_latest.pth")
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """What prediction needs of a trained model.
+
+    Parameters
+    ----------
+    path
+        Where it was read from.
+    checkpoints
+        The checkpoint files, one per fold.
+    plans, dataset_json
+        nnU-Net's descriptions of preprocessing, network and labels.
+    configuration
+        Name of the configuration within the plans, for example ``"2d"``.
+    trainer_name
+        Name of the trainer class.
+    mirror_axes
+        Spatial axes that the training mirrored along, so that prediction may too.
+    parameters
+        State dicts of the network, one per fold, on the CPU.
+    calibrations
+        Of each fold (see ``calibrate``), None for one that was not calibrated; empty if none was.
+    """
+
+    path: Path
+    checkpoints: tuple[Path, ...]
+    plans: dict[str, Any]
+    dataset_json: dict[str, Any]
+    configuration: str
+    trainer_name: str
+    mirror_axes: tuple[int, ...]
+    parameters: tuple[dict[str, Tensor], ...]
+    calibrations: tuple[FoldCalibration | None, ...] = ()
+
+    @property
+    def temperature(self) -> float | None:
+        """What the mean logits of all folds are divided by to be calibrated; None if a fold's is not known.
+
+        It is the geometric mean of the folds': no case is new to all of them, so that the ensemble cannot be
+        calibrated by itself.
+        """
+        known = [each.temperature for each in self.calibrations if each is not None]
+        if not known or len(known) < len(self.parameters):
+            return None
+        return math.exp(fmean(map(math.log, known)))
+
+    @property
+    def quality_exponent(self) -> float | None:
+        """The power of the members' agreement that estimates the Dice; None if it is not known.
+
+        It is of the mirrored images of one fold. Several folds disagree otherwise, and no case is new to all.
+        """
+        only = self.calibrations[0] if len(self.calibrations) == 1 else None
+        return None if only is None else only.quality_exponent
+
+
+def load_trained_model(
+    path: str | Path, *, folds: Sequence[int | str] | None = None, checkpoint: str = FINAL_CHECKPOINT
+) -> TrainedModel:
+    """Read a trained model without running anything that its files contain.
+
+    Parameters
+    ----------
+    path
+        A model folder (``TRAINER__PLANS__CONFIGURATION`` with ``plans.json``, ``dataset.json`` and
+        ``fold_*``), a fold folder in one, or a checkpoint file. A checkpoint file outside a model folder is
+        enough by itself: it carries its plans and data set description.
+    folds
+        Folds to average, numbers or ``"all"``; by default all numbered folds found, else ``fold_all``.
+    checkpoint
+        File name within each fold. If the default is missing, the best or latest checkpoint stands in for it.
+
+    Raises
+    ------
+    CheckpointError
+        If a file is missing, damaged, unsafe to load or not from nnU-Net.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise CheckpointError("the model does not exist", where=path, cure="check the path")
+    files, description_folder = find_checkpoints(path, folds, checkpoint)
+    contents = [_read_nnunet_checkpoint(file) for file in files]
+    _check_folds_belong_together(files, contents)
+    init_args = contents[0]["init_args"]
+    if description_folder is not None:
+        plans = _read_json(description_folder / "plans.json")
+        dataset_json = _read_json(description_folder / "dataset.json")
+    else:
+        plans, dataset_json = init_args.get("plans"), init_args.get("dataset_json")
+        if not isinstance(plans, dict) or not isinstance(dataset_json, dict):
+            raise CheckpointError(
+                "the checkpoint file carries no plans and data set description",
+                where=files[0],
+                cure="keep it in its model folder, beside plans.json and dataset.json",
+            )
+    weights = tuple(content["network_weights"] for content in contents)
+    return TrainedModel(
+        path=path,
+        checkpoints=tuple(files),
+        plans=plans,
+        dataset_json=dataset_json,
+        configuration=str(init_args.get("configuration")),
+        trainer_name=str(contents[0]["trainer_name"]),
+        mirror_axes=tuple(contents[0].get("inference_allowed_mirroring_axes") or ()),
+        parameters=weights,
+        calibrations=tuple(map(calibration_of_weights, files, weights)),
+    )
+
+
+def find_checkpoints(
+    path: Path, folds: Sequence[int | str] | None, checkpoint: str
+) -> tuple[list[Path], Path | None]:
+    """Return the checkpoint files and the folder of plans.json and dataset.json, if there is one.
+
+    Raises
+    ------
+    CheckpointError
+        If the folder is no model folder, or a fold or checkpoint is missing.
+    """
+    if path.is_file():
+        folder = path.resolve().parent.parent
+        return [path], folder if is_model_folder(folder) else None
+    if path.name.startswith("fold_") and is_model_folder(path.resolve().parent):
+        folds = [path.resolve().name.removeprefix("fold_")]
+        path = path.resolve().parent
+    if not is_model_folder(path):
+        raise CheckpointError(
+            "this is no nnU-Net model folder: plans.json or dataset.json is missing",
+            where=path,
+            cure="give the folder named TRAINER__PLANS__CONFIGURATION, or a single checkpoint file",
+        )
+    available = sorted(folder.name for folder in path.glob("fold_*") if folder.is_dir())
+    chosen = [f"fold_{fold}" for fold in folds] if folds is not None else default_folds(available)
+    missing = [name for name in chosen if name not in available]
+    if missing or not chosen:
+        raise CheckpointError(
+            f"the model has no {' and no '.join(missing or ['fold folder'])}",
+            where=path,
+            cure=f"choose among: {', '.join(available)}" if available else "train a fold first",
+        )
+    return _choose_files(path, chosen, checkpoint, every=folds is not None), path
+
+
+def _choose_files(path: Path, fold_names: list[str], checkpoint: str, *, every: bool) -> list[Path]:
+    """Return the same checkpoint of each fold; of folds nobody asked for by name, those that have it."""
+    names = [checkpoint, *(SUBSTITUTES if checkpoint == FINAL_CHECKPOINT else ())]
+    for name in names:
+        files = [path / fold / name for fold in fold_names if (path / fold / name).is_file()]
+        if not files or (every and len(files) < len(fold_names)):
+            continue
+        if name != checkpoint:
+            logger.warning("%s is missing in %s: using %s instead", checkpoint, path, name)
+        if len(files) < len(fold_names):
+            used = ", ".join(file.parent.name for file in files)
+            logger.warning("only some folds of %s have %s; using %s", path, name, used)
+        return files
+    there = sorted({file.name for fold in fold_names for file in (path / fold).glob("*.pth")})
+    raise CheckpointError(
+        f"{checkpoint} is missing in {', '.join(fold_names)}",
+        where=path,
+        cure=f"name one of the checkpoints that are there: {', '.join(there)}"
+        if there
+        else "finish the training",
+    )
+
+
+def default_folds(available: list[str]) -> list[str]:
+    """Return the numbered folds; ``fold_all`` has seen their validation cases and only stands in for them."""
+    return [name for name in available if name != "fold_all"] or available
+
+
+def is_model_folder(folder: Path) -> bool:
+    return (folder / "plans.json").is_file() and (folder / "dataset.json").is_file()
+
+
+def _read_nnunet_checkpoint(path: Path) -> dict[str, Any]:
+    content = load_checkpoint(path)
+    expected = {"network_weights": dict, "trainer_name": str, "init_args": dict}
+    missing = [key for key, kind in expected.items() if not isinstance(content.get(key), kind)]
+    if missing:
+        raise CheckpointError(
+            f"this is no checkpoint of an nnU-Net training: it has no {', '.join(missing)}",
+            where=path,
+            cure="give a checkpoint that a training wrote; bare weights cannot predict by themselves",
+        )
+    weights, axes = content["network_weights"], content.get("inference_allowed_mirroring_axes")
+    if not all(isinstance(key, str) and isinstance(value, Tensor) for key, value in weights.items()):
+        raise CheckpointError(
+            "its network_weights are no state dict: not every entry is a tensor with a name",
+            where=path,
+            cure="copy the checkpoint anew from where the model was trained",
+        )
+    if not isinstance(axes, (tuple, list, type(None))):
+        raise CheckpointError(
+            f"its inference_allowed_mirroring_axes are {axes!r} and no list",
+            where=path,
+            cure="copy the checkpoint anew from where the model was trained",
+        )
+    return content
+
+
+def _check_folds_belong_together(files: list[Path], contents: list[dict[str, Any]]) -> None:
+    kinds = [(content["trainer_name"], content["init_args"].get("configuration")) for content in contents]
+    for file, kind in zip(files, kinds, strict=True):
+        if kind != kinds[0]:
+            raise CheckpointError(
+                f"the folds are not of one model: {kinds[0]} and {kind}",
+                where=file,
+                cure="choose folds that belong together, or copy the model anew",
+            )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > LARGEST_JSON:
+            raise ValueError(f"it has {path.stat().st_size} bytes, far more than any plans")
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(
+            f"cannot read the file: {error}", where=path, cure="copy it anew from where the model was trained"
+        ) from error
+    if not isinstance(content, dict):
+        raise CheckpointError("the file holds no JSON object", where=path, cure="copy it anew")
+    return content

@@ -1,0 +1,206 @@
+"""What the plans and the data set description of a trained model say, as prediction needs it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
+from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from torch import Tensor
+
+from swin_umamba.data.image_io import MAX_VOXELS
+from swin_umamba.errors import CheckpointError, DataError, SwinUMambaError
+from swin_umamba.evaluation.classes import IGNORE_NAME, in_output_order
+from swin_umamba.trained.model import TrainedModel
+from swin_umamba.trained.plans_check import check_plans
+from swin_umamba.trained.volume import FLAT_SPACING_FACTOR, Volume
+
+
+class ModelPlans:
+    """Preprocessing, labels and channels of a trained model.
+
+    Parameters
+    ----------
+    model
+        The trained model.
+
+    Attributes
+    ----------
+    configuration
+        nnU-Net's view of the model's configuration.
+    patch_size
+        Of the network, in pixels.
+    channel_names
+        Names of the channels that the model takes, in order.
+    labels
+        Name of each label, with its number or, for a region, the numbers that it unites.
+    classes
+        Name of each foreground class or region, with the label numbers that make it up, in the order of the
+        network's outputs.
+    label_values
+        The value of each class in label maps. With regions the n-th entry of ``regions_class_order`` marks
+        the n-th region, outside the regions that come after it.
+    ignore
+        The label of pixels that nobody annotated; None if there is none.
+    has_regions
+        Whether classes are regions, which may overlap.
+    num_classes
+        Number of the network's outputs.
+
+    Raises
+    ------
+    CheckpointError
+        If the plans or the description are incomplete, inconsistent or not supported.
+    """
+
+    def __init__(self, model: TrainedModel) -> None:
+        self.model = model
+        try:
+            self._read()
+        except SwinUMambaError:
+            raise
+        except Exception as error:
+            # nnU-Net reads the JSON files without checks: what is missing in them shows as any kind of error.
+            raise CheckpointError(
+                "plans.json or dataset.json is incomplete or does not fit this nnU-Net "
+                f"({type(error).__name__}: {error})",
+                where=model.path,
+                cure="check that both files are those that the model was trained with",
+            ) from error
+
+    def mirror_axes(self) -> tuple[int, ...]:
+        """Return the axes of the patch that the training mirrored along.
+
+        Raises
+        ------
+        CheckpointError
+            If there are no such axes in the patch.
+        """
+        axes = self.model.mirror_axes
+        if not all(isinstance(axis, int) and 0 <= axis < len(self.patch_size) for axis in axes):
+            raise CheckpointError(
+                f"the checkpoint allows mirroring along axes {axes} of a {len(self.patch_size)}D patch",
+                where=self.model.path,
+                cure="switch mirroring off, or check that plans and checkpoint belong together",
+            )
+        return axes
+
+    def preprocess(self, volume: Volume, max_voxels: int = MAX_VOXELS) -> tuple[np.ndarray, dict[str, Any]]:
+        """Crop, resample and normalize; return ``(channels, Z, Y, X)`` and what undoes it for the labels.
+
+        Raises
+        ------
+        DataError
+            Resampled, the image would have more than ``max_voxels`` in all channels, or none; or its values
+            are so large that normalizing them overflows.
+        """
+        properties: dict[str, Any] = {"spacing": list(volume.spacing or self.own_spacing(volume.flat))}
+        self._check_resampled(volume, properties["spacing"], max_voxels)
+        preprocessor = self.configuration.preprocessor_class(verbose=False)
+        data, _, properties = preprocessor.run_case_npy(
+            volume.data, None, properties, self._manager, self.configuration, self.model.dataset_json
+        )
+        if not np.isfinite(data).all():
+            raise DataError(
+                f"normalizing the image overflows: its values reach {np.abs(volume.data).max():.3g}",
+                where=None if volume.source is None else volume.source.path,
+                cure="look for voxels that are far too large, and correct them",
+            )
+        return data, properties
+
+    def _check_resampled(self, volume: Volume, spacing: list[float], max_voxels: int) -> None:
+        """Refuse an image whose spacing would make it huge or nothing, before memory is taken for it."""
+        axes = self._manager.transpose_forward
+        wanted = [float(value) for value in self.configuration.spacing]
+        if len(wanted) == 2:  # slices stay as they are
+            wanted = [spacing[axes[0]], *wanted]
+        old = volume.data.shape[1:]
+        # Floats, as a header can ask for more than integers of NumPy hold.
+        shape = [old[axis] * spacing[axis] / new for axis, new in zip(axes, wanted, strict=True)]
+        voxels = len(volume.data) * math.prod(shape)
+        vanishes = min(shape) <= 0.5
+        if voxels <= max_voxels and not vanishes:
+            return
+        size = "no voxel along an axis" if vanishes else f"{voxels:.3g} voxels; the limit is {max_voxels}"
+        own = " x ".join(f"{each:g}" for each in spacing)
+        raise DataError(
+            f"at the spacing that the model works at, the image would have {size}",
+            where=None if volume.source is None else volume.source.path,
+            cure=f"check the spacing of the image, {own} mm, or crop it",
+        )
+
+    def own_spacing(self, flat: bool) -> list[float]:
+        """Return the spacing that the network works at, in the order of the image's axes."""
+        spacing = [float(value) for value in self.configuration.spacing]
+        if len(spacing) == 2:
+            across = max(spacing) * FLAT_SPACING_FACTOR
+            if not flat:
+                across = float(self._manager.original_median_spacing_after_transp[0])
+            spacing = [across, *spacing]
+        return [spacing[axis] for axis in self._manager.transpose_backward]
+
+    def to_labels(
+        self, logits: Tensor, properties: dict[str, Any], probabilities: bool
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the labels on the grid of the image, and the probabilities if they are wanted."""
+        result = convert_predicted_logits_to_segmentation_with_correct_shape(
+            logits,
+            self._manager,
+            self.configuration,
+            self._label_manager,
+            properties,
+            return_probabilities=probabilities,
+            num_threads_torch=torch.get_num_threads(),
+        )
+        return result if probabilities else (result, None)
+
+    def _label_values(self) -> dict[str, int]:
+        if self.has_regions:
+            order = [int(value) for value in self.model.dataset_json["regions_class_order"]]
+            return dict(zip(self.classes, order, strict=True))
+        return {name: values[0] for name, values in self.classes.items()}
+
+    def _read(self) -> None:
+        model = self.model
+        self._manager = PlansManager(model.plans)
+        self.configuration = self._manager.get_configuration(model.configuration)
+        check_plans(model.plans, self.configuration.configuration, model.path)
+        self.patch_size = tuple(int(size) for size in self.configuration.patch_size)
+        if sorted(self._manager.transpose_forward) != [0, 1, 2]:
+            raise ValueError(f"transpose_forward is {self._manager.transpose_forward}")
+        self._label_manager = self._manager.get_label_manager(model.dataset_json)
+        self.has_regions = bool(self._label_manager.has_regions)
+        self.num_classes = int(self._label_manager.num_segmentation_heads)
+        self.labels: dict[str, Any] = dict(model.dataset_json["labels"])
+        self.classes = _foreground(self.labels)
+        self.label_values = self._label_values()
+        self.ignore = self._label_manager.ignore_label
+        names = model.dataset_json.get("channel_names") or model.dataset_json["modality"]
+        self.channel_names = [str(name) for _, name in sorted(names.items(), key=lambda item: int(item[0]))]
+        inputs = determine_num_input_channels(self._manager, self.configuration, model.dataset_json)
+        if inputs != len(self.channel_names):
+            raise CheckpointError(
+                f"{model.configuration} is the second stage of a cascade, which is not supported",
+                where=model.path,
+                cure="predict with nnU-Net's own command, or with another configuration",
+            )
+        if str(model.plans["image_reader_writer"]).endswith("WithReorient"):
+            raise CheckpointError(
+                f"the model was trained on reoriented images ({model.plans['image_reader_writer']}), "
+                "which is not supported",
+                where=model.path,
+                cure="predict with nnU-Net's own command",
+            )
+
+
+def _foreground(labels: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    values = {
+        name: tuple(int(each) for each in (value if isinstance(value, list | tuple) else [value]))
+        for name, value in labels.items()
+        if name != IGNORE_NAME
+    }
+    return in_output_order({name: value for name, value in values.items() if set(value) != {0}})

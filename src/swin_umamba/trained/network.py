@@ -1,0 +1,141 @@
+"""Build the network of a trained model and fill it with its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
+from torch import Tensor, nn
+
+from swin_umamba.errors import CheckpointError, UsageError
+from swin_umamba.modules.mamba import Mamba
+from swin_umamba.modules.ss2d import SS2D
+from swin_umamba.nnunet.architecture import (
+    NetworkClass,
+    PlannedSwinUMamba,
+    PlannedSwinUMambaD,
+    architecture_entry,
+)
+from swin_umamba.trained.model import TrainedModel
+from swin_umamba.trained.model_plans import ModelPlans
+from swin_umamba.trainer_names import SWIN_UMAMBA, SWIN_UMAMBA_D, SWIN_UMAMBA_D_SCRATCH, SWIN_UMAMBA_SCRATCH
+
+# The trainers of the published code and the networks they trained.
+PUBLISHED_TRAINERS: dict[str, NetworkClass] = {
+    SWIN_UMAMBA: PlannedSwinUMamba,
+    SWIN_UMAMBA_SCRATCH: PlannedSwinUMamba,
+    SWIN_UMAMBA_D: PlannedSwinUMambaD,
+    SWIN_UMAMBA_D_SCRATCH: PlannedSwinUMambaD,
+}
+# The first version of the published code (before March 2024) had no such block; its models are still about.
+ABSENT_FROM_FIRST_VERSION = "decoder6."
+PLAIN_NAME = architecture_entry(PlannedSwinUMamba, {})["network_class_name"]
+KEYS_SHOWN = 5
+
+
+def find_architecture(
+    trainer_name: str, planned: Mapping[str, Any], parameters: Mapping[str, Tensor]
+) -> Mapping[str, Any]:
+    """Return the ``architecture`` entry of plans that describes the network of a trained model.
+
+    It is the one that the plans have, with two exceptions. Plans of the published code name a plain U-Net
+    although the trainer trained a Swin-UMamba: there the trainer's name decides. And a SwinUMamba of the
+    first published version does not differ in plans and trainer: it is recognised by what its weights lack.
+
+    Parameters
+    ----------
+    trainer_name
+        Name of the trainer class.
+    planned
+        The entry in the plans.
+    parameters
+        The state dict of the network.
+    """
+    if trainer_name in PUBLISHED_TRAINERS and not planned["network_class_name"].startswith("swin_umamba."):
+        planned = architecture_entry(PUBLISHED_TRAINERS[trainer_name], {})
+    if planned["network_class_name"] == PLAIN_NAME and not any(
+        key.startswith(ABSENT_FROM_FIRST_VERSION) for key in parameters
+    ):
+        planned = {**planned, "arch_kwargs": {**planned["arch_kwargs"], "use_last_stage": False}}
+    return planned
+
+
+def check_model(model: TrainedModel) -> ModelPlans:
+    """Return the plans of a trained model after checking all that prediction needs of it.
+
+    Raises
+    ------
+    CheckpointError
+        If the model is incomplete, inconsistent or names code that it must not.
+    """
+    plans = ModelPlans(model)
+    plans.mirror_axes()
+    build_network(plans)
+    return plans
+
+
+def build_network(plans: ModelPlans) -> nn.Module:
+    """Return the network of a trained model on the CPU, without deep supervision, in eval mode.
+
+    Parameters
+    ----------
+    plans
+        Of the model.
+
+    Raises
+    ------
+    CheckpointError
+        If the network cannot be built, or the weights of a fold do not fit it.
+    """
+    model = plans.model
+    planned = plans.configuration.configuration["architecture"]
+    architecture = find_architecture(model.trainer_name, planned, model.parameters[0])
+    try:
+        network = get_network_from_plans(
+            architecture["network_class_name"],
+            architecture["arch_kwargs"],
+            architecture["_kw_requires_import"],
+            len(plans.channel_names),
+            plans.num_classes,
+            allow_init=False,
+            deep_supervision=False,
+        )
+    except (TypeError, ValueError, KeyError, RuntimeError, UsageError) as error:
+        raise CheckpointError(
+            f"the network cannot be built from the plans ({type(error).__name__}: {error})",
+            where=model.path,
+            cure="check that plans.json and the checkpoint come from the same training",
+        ) from error
+    for parameters in model.parameters:
+        _check_parameters(network, parameters, model)
+    network.load_state_dict(model.parameters[0])
+    return network.eval()
+
+
+def set_scan_backend(network: nn.Module, backend: str) -> None:
+    """Make every scan of the network run on ``backend``; a network without scans stays as it is."""
+    for module in network.modules():
+        if isinstance(module, SS2D | Mamba):
+            module.backend = backend
+
+
+def _check_parameters(network: nn.Module, parameters: Mapping[str, Tensor], model: TrainedModel) -> None:
+    """Raise ``CheckpointError`` naming the tensors that are missing, left over or of another shape."""
+    own = network.state_dict()
+    problems = [f"{key} is missing" for key in own if key not in parameters]
+    problems += [f"{key} is unknown" for key in parameters if key not in own]
+    problems += [
+        f"{key} has shape {tuple(parameters[key].shape)} and not {tuple(own[key].shape)}"
+        for key in own
+        if key in parameters and parameters[key].shape != own[key].shape
+    ]
+    if problems:
+        shown = "; ".join(problems[:KEYS_SHOWN])
+        more = f"; and {len(problems) - KEYS_SHOWN} more" if len(problems) > KEYS_SHOWN else ""
+        raise CheckpointError(
+            f"the weights do not fit {type(network).__name__}, the network of trainer {model.trainer_name}: "
+            f"{shown}{more}",
+            where=model.path,
+            cure="check that plans.json and the checkpoint come from the same training",
+        )

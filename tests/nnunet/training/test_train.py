@@ -1,0 +1,213 @@
+"""Train, validate, stop and go on, on six tiny pictures."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image as PILImage
+
+from equal_states import TIMES, assert_equal_states
+from swin_umamba.errors import CheckpointError, DataError, OutputError, TrainingError, UsageError
+from swin_umamba.interrupt import Terminated
+from swin_umamba.nnunet.environment import Dataset
+from swin_umamba.nnunet.training.robust_trainer import RobustTrainer
+from swin_umamba.nnunet.training.train import TrainResult, train
+from swin_umamba.weights.checkpoint import load_checkpoint
+
+SHORT = {
+    "epochs": 2,
+    "iterations_per_epoch": 2,
+    "validation_iterations": 1,
+    "pretrained": "none",
+    "device": "cpu",
+    "workers": 0,
+    "seed": 5,
+}
+
+pytestmark = pytest.mark.usefixtures("tiny_trainers")
+
+
+def train_shortly(dataset: Dataset, **options: Any) -> TrainResult:
+    return train(dataset, **(SHORT | options))
+
+
+def train_and_stop(dataset: Dataset, epoch: int, signal_number: int, **options: Any) -> None:
+    """Train, and send this process a signal in the first training step of an epoch."""
+    original = RobustTrainer.train_step
+
+    def train_step(self: RobustTrainer, batch: dict[str, Any]) -> dict[str, np.ndarray]:
+        if self.current_epoch == epoch:
+            os.kill(os.getpid(), signal_number)
+        return original(self, batch)
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(RobustTrainer, "train_step", train_step)
+        train_shortly(dataset, **options)
+
+
+def test_train_names_a_file_in_the_place_of_a_folder(planned_dataset: Dataset) -> None:
+    planned_dataset.folders.results.write_text("mine")
+    with pytest.raises(OutputError, match="a file, not a folder"):
+        train_shortly(planned_dataset)
+    assert planned_dataset.folders.results.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"continue_training": True}, {"trainer": "nnUNetTrainerSwinUMambaD", "pretrained": "nowhere.pth"}],
+)
+def test_a_failed_start_of_training_leaves_nothing(planned_dataset: Dataset, options: dict[str, Any]) -> None:
+    with pytest.raises(TrainingError):
+        train_shortly(planned_dataset, **options)
+    assert not planned_dataset.folders.results.exists()
+    planned_dataset.folders.results.mkdir()
+    with pytest.raises(TrainingError):
+        train_shortly(planned_dataset, **options)
+    assert list(planned_dataset.folders.results.iterdir()) == []
+
+
+def test_training_and_validation_write_a_complete_model(planned_dataset: Dataset) -> None:
+    result = train_shortly(planned_dataset, save_every=1, npz=True)
+    fold = result.fold_folder
+    assert fold == planned_dataset.folders.results.joinpath(
+        "Dataset901_Squares", "nnUNetTrainerSwinUMamba__SwinUMambaPlans__2d", "fold_0"
+    )
+    assert result.epochs == 2
+    assert 0 <= result.validation_dice <= 1
+    assert result.skipped_steps == 0
+    names = {path.name for path in fold.glob("*.pth")}
+    assert names == {f"checkpoint_{name}.pth" for name in ("best", "final", "0", "1")}
+    first = load_checkpoint(fold / "checkpoint_0.pth")
+    assert first["current_epoch"] == 1
+    assert {len(values) for values in first["logging"].values()} == {1}, "written after the epoch was closed"
+    final = load_checkpoint(fold / "checkpoint_final.pth")
+    assert final["current_epoch"] == 2
+    assert final["trainer_name"] == "nnUNetTrainerSwinUMamba"
+    assert final["inference_allowed_mirroring_axes"] == (0, 1)
+    assert all(torch.isfinite(value).all() for value in final["network_weights"].values())
+    assert json.loads((fold / "training_options.json").read_text())["seed"] == 5
+    keys = json.loads((planned_dataset.preprocessed_folder / "splits_final.json").read_text())[0]["val"]
+    for key in keys:
+        assert np.array(PILImage.open(fold / "validation" / f"{key}.png")).shape == (64, 64)
+        with np.load(fold / "validation" / f"{key}.npz") as file:
+            assert file["probabilities"].shape == (3, 1, 64, 64)
+            assert np.allclose(file["probabilities"].sum(axis=0), 1, atol=1e-3)
+    summary = json.loads((fold / "validation" / "summary.json").read_text())
+    assert len(summary["metric_per_case"]) == len(keys)
+    assert summary["mean"].keys() == {"1", "2"}
+
+
+def test_stopping_and_going_on_equals_not_stopping(planned_dataset: Dataset) -> None:
+    straight = train_shortly(planned_dataset, epochs=3).fold_folder
+    expected = load_checkpoint(straight / "checkpoint_final.pth")
+    with pytest.raises(Terminated):
+        train_and_stop(planned_dataset, 1, signal.SIGTERM, epochs=3, overwrite=True)
+    assert load_checkpoint(straight / "checkpoint_latest.pth")["current_epoch"] == 1
+    train(planned_dataset, continue_training=True)
+    resumed = load_checkpoint(straight / "checkpoint_final.pth")
+    for checkpoint in (expected, resumed):
+        checkpoint["swin_umamba"]["options"].pop("overwrite")
+    assert_equal_states(resumed, expected, leave_out=TIMES)
+    assert not (straight / "checkpoint_latest.pth").exists()
+
+
+def test_ctrl_c_in_the_first_epoch_leaves_something_to_go_on_from(planned_dataset: Dataset) -> None:
+    # A shell starts background jobs, and so perhaps these tests, with Ctrl-C switched off.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train_and_stop(planned_dataset, 0, signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert train(planned_dataset, continue_training=True, epochs=1).epochs == 1
+
+
+def test_a_torn_latest_checkpoint_is_skipped(
+    planned_dataset: Dataset, caplog: pytest.LogCaptureFixture
+) -> None:
+    fold = train_shortly(planned_dataset).fold_folder
+    (fold / "checkpoint_final.pth").unlink()
+    (fold / "checkpoint_latest.pth").write_bytes(b"torn")
+    best = load_checkpoint(fold / "checkpoint_best.pth")["current_epoch"]
+    with caplog.at_level(logging.INFO):
+        assert train(planned_dataset, continue_training=True, epochs=3).epochs == 3
+    assert "checkpoint_latest.pth cannot be loaded and is skipped" in caplog.text
+    assert f"going on after epoch {best} of" in caplog.text
+    assert f", fold {fold.name.removeprefix('fold_')}, on cpu: {fold}" in caplog.text
+    (fold / "checkpoint_final.pth").write_bytes(b"")
+    (fold / "checkpoint_best.pth").write_bytes(b"")
+    with pytest.raises(CheckpointError, match="none of the checkpoints"):
+        train(planned_dataset, continue_training=True)
+
+
+def test_a_trained_fold_is_neither_replaced_nor_changed_by_accident(planned_dataset: Dataset) -> None:
+    fold = train_shortly(planned_dataset, epochs=1).fold_folder
+    before = (fold / "checkpoint_final.pth").read_bytes()
+    with pytest.raises(TrainingError, match="a training of this fold already"):
+        train_shortly(planned_dataset, epochs=1)
+    with pytest.raises(UsageError, match="seed is 6 but the run was started with 5"):
+        train(planned_dataset, continue_training=True, seed=6)
+    assert (fold / "checkpoint_final.pth").read_bytes() == before
+    (fold / "checkpoint_777.pth").write_bytes(before)
+    train_shortly(planned_dataset, epochs=1, overwrite=True, seed=6)
+    assert not (fold / "checkpoint_777.pth").exists(), "a checkpoint of the replaced run could be resumed"
+
+
+def test_a_finished_run_is_only_validated_again(
+    planned_dataset: Dataset, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = train_shortly(planned_dataset, epochs=1)
+    with caplog.at_level(logging.INFO):
+        again = train(planned_dataset, continue_training=True)
+    assert again == first
+    assert "all 1 epochs are trained already" in caplog.text
+
+
+def test_the_validation_can_be_skipped_and_made_up_for(planned_dataset: Dataset) -> None:
+    skipped = train_shortly(planned_dataset, epochs=1, skip_validation=True)
+    assert np.isnan(skipped.validation_dice)
+    assert (skipped.fold_folder / "checkpoint_final.pth").is_file()
+    assert not (skipped.fold_folder / "validation").exists()
+    validated = train(planned_dataset, continue_training=True, skip_validation=False)
+    assert 0 <= validated.validation_dice <= 1
+
+
+def test_going_on_from_nothing_is_an_error(planned_dataset: Dataset) -> None:
+    with pytest.raises(TrainingError, match="no checkpoint to go on from"):
+        train_shortly(planned_dataset, continue_training=True)
+
+
+def test_training_without_a_plan_says_what_to_run(raw_dataset: Dataset, planned_dataset: Dataset) -> None:
+    (planned_dataset.preprocessed_folder / "SwinUMambaPlans_2d").rename(planned_dataset.folders.raw / "gone")
+    with pytest.raises(TrainingError, match="swin-umamba plan Dataset901_Squares"):
+        train_shortly(planned_dataset)
+    (planned_dataset.preprocessed_folder / "SwinUMambaPlans.json").write_text("{}")
+    with pytest.raises(DataError, match="plans are damaged"):
+        train_shortly(planned_dataset)
+
+
+def test_too_few_cases_for_folds(planned_dataset: Dataset) -> None:
+    folder = planned_dataset.preprocessed_folder / "SwinUMambaPlans_2d"
+    for number in (0, 1):
+        for path in folder.glob(f"case{number}*"):
+            path.unlink()
+    with pytest.raises(TrainingError, match="4 training cases are too few"):
+        train_shortly(planned_dataset)
+    assert train_shortly(planned_dataset, fold="all", epochs=1).fold_folder.name == "fold_all"
+
+
+def test_an_unknown_trainer_brings_the_close_ones(planned_dataset: Dataset) -> None:
+    with pytest.raises(UsageError, match="did you mean nnUNetTrainerSwinUMambaD"):
+        train_shortly(planned_dataset, trainer="nnUNetTrainerSwinUmambaD")
+
+
+def test_stock_output_stays_off_stdout(planned_dataset: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
+    train_shortly(planned_dataset, epochs=1)
+    assert capsys.readouterr().out == ""

@@ -1,0 +1,65 @@
+"""SIGTERM as an exception, and signals that wait for nobody."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import pytest
+
+from swin_umamba.interrupt import (
+    Terminated,
+    default_termination,
+    interrupts_ignored,
+    terminate_as_interrupt,
+)
+
+
+def test_sigterm_becomes_an_exception_in_the_block() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Terminated), terminate_as_interrupt():
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert issubclass(Terminated, KeyboardInterrupt)
+
+
+def test_signals_are_ignored_while_saving() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with interrupts_ignored():
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_other_threads_leave_signals_alone() -> None:
+    seen = []
+
+    def work() -> None:
+        with terminate_as_interrupt(), interrupts_ignored():
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    before = signal.getsignal(signal.SIGTERM)
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [before]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX processes")
+def test_a_forked_child_just_ends() -> None:
+    with terminate_as_interrupt():
+        child = os.fork()
+        if child == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+            os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.WTERMSIG(status) == signal.SIGTERM
+
+
+def test_default_termination_suspends_the_handler() -> None:
+    with terminate_as_interrupt():
+        handler = signal.getsignal(signal.SIGTERM)
+        with default_termination():
+            assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        assert signal.getsignal(signal.SIGTERM) is handler

@@ -1,0 +1,7 @@
+"""Fixtures of the tests of trained models."""
+
+from __future__ import annotations
+
+from trained.model_folder import make_model, make_model_at
+
+__all__ = ["make_model", "make_model_at"]
