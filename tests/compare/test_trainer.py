@@ -97,6 +97,7 @@ def test_budget_of_seconds_is_met(planned_dataset: Dataset, steps: list[tuple[fl
 
 def test_plans_of_no_comparison_are_refused(planned_dataset: Dataset) -> None:
     with pytest.raises(UsageError, match="trains for comparisons only"):
+        train(planned_dataset, trainer_class=nnUNetTrainerComparison, fold="all", device="cpu")
 
 
 def test_peak_memory_only_grows() -> None:
