@@ -1,0 +1,246 @@
+"""PNG: every chunk is checked here, and the decoders get those that make pixels, and no others."""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from swin_umamba.data.image import DEFLATE_MAX_RATIO
+from swin_umamba.data.orientation import exif_orientation, oriented, refuse_turned_elsewhere, xmp_orientation
+from swin_umamba.data.picture_checks import (
+    check_pixels,
+    damaged,
+    drop_alpha,
+    not_supported,
+    refuse_transparent,
+)
+from swin_umamba.errors import DataError
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGBA = 0, 2, 3, 4, 6
+# Values of a pixel, and the depths there are, for each colour type.
+_VALUES = {_GREY: 1, _RGB: 3, _PALETTE: 1, _GREY_ALPHA: 2, _RGBA: 4}
+_DEPTHS = {_GREY: (1, 2, 4, 8, 16), _PALETTE: (1, 2, 4, 8)}
+_DEEP = (8, 16)
+_ANIMATED = b"fdAT"
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+_XMP = b"XML:com.adobe.xmp"
+# How EXIF was stored before PNG had a place for it, by ImageMagick above all.
+_OLD_EXIF = b"Raw profile type exif"
+_HEXADECIMAL = re.compile(rb"(?:[0-9a-fA-F]{2})+")
+_MAX_TEXT = 2**20
+# Chunks that no program lets change the pixels, nor refuses to open the file for.
+_HARMLESS = {b"IHDR", b"IDAT", b"IEND", b"pHYs", b"tIME", b"sRGB", b"gAMA", b"cHRM", b"sBIT", b"bKGD"}
+_COPIED = {(8, _GREY), (16, _GREY), (8, _RGB)}
+
+
+@dataclass
+class _Png:
+    """What a file holds."""
+
+    kinds: set[bytes] = field(default_factory=set)
+    bodies: dict[bytes, bytes] = field(default_factory=dict)  # of the chunks whose bodies matter here
+    texts: list[tuple[bytes, bytes]] = field(default_factory=list)  # keyword and text
+    pixels: list[memoryview] = field(default_factory=list)  # whole chunks
+
+    @property
+    def depth(self) -> int:
+        """Bits of a value."""
+        return self.bodies[b"IHDR"][8]
+
+    @property
+    def colour_type(self) -> int:
+        """What the values of a pixel are."""
+        return self.bodies[b"IHDR"][9]
+
+
+def read_png(path: Path, content: bytes, *, indexed: bool, limit: int) -> np.ndarray:
+    """Read a PNG file.
+
+    Parameters
+    ----------
+    path
+        The file, for messages.
+    content
+        Its bytes.
+    indexed
+        Return the indices of a palette picture, and do not ask whether a single colour is transparent.
+    limit
+        Pictures of more pixels are refused.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(channels, y, x)``, 1 or 3 channels of uint8 or uint16, turned as EXIF says.
+
+    Raises
+    ------
+    DataError
+        The file is damaged, an animation, transparent, too large, or no PNG picture.
+    """
+    png = _take_apart(path, content)
+    _check_header(path, png, len(content), limit)
+    if _ANIMATED in png.kinds:
+        raise DataError(
+            "the picture is an animation, which is not supported",
+            where=path,
+            cure="save its frames as separate files",
+        )
+    data = _decoded(path, png)
+    if png.colour_type == _PALETTE:
+        data = data if indexed else _colours(path, png, data[0])
+    elif png.colour_type in (_GREY_ALPHA, _RGBA):
+        data = drop_alpha(path, data)
+    elif b"tRNS" in png.bodies and not indexed:
+        _check_transparent_colour(path, png, data)
+    return oriented(data, _orientation(path, png))
+
+
+def stands_alone(path: Path) -> bool:
+    """Tell whether any program sees the pixels of a PNG file that can be read as they are read here.
+
+    It does not if the pixels are of a kind that programs read in different ways (palettes, alpha, few bits,
+    colours of 16 bits), or something else in the file turns them or makes some transparent.
+    """
+    png = _take_apart(path, path.read_bytes())
+    return png.kinds <= _HARMLESS and (png.depth, png.colour_type) in _COPIED
+
+
+def _take_apart(path: Path, content: bytes) -> _Png:
+    """Verify the checksum of every chunk and sort them."""
+    if not content.startswith(_SIGNATURE):
+        raise DataError(
+            "the file is not a PNG picture", where=path, cure="convert it to PNG, or copy it again"
+        )
+    png = _Png()
+    view = memoryview(content)
+    position = len(_SIGNATURE)
+    while b"IEND" not in png.kinds:
+        end = position + 12 + int.from_bytes(view[position : position + 4], "big")
+        if end > len(content):
+            raise damaged(path, f"the picture is cut off at byte {len(content)} of at least {end}")
+        kind = bytes(view[position + 4 : position + 8])
+        body = view[position + 8 : end - 4]
+        if zlib.crc32(view[position + 4 : end - 4]) != int.from_bytes(view[end - 4 : end], "big"):
+            raise damaged(path, f"the checksum of chunk {kind!r} at byte {position} is wrong")
+        if kind == b"IDAT":
+            png.pixels.append(view[position:end])
+        elif kind in _TEXTS:
+            png.texts.append(_text(kind, bytes(body)))
+        elif kind in (b"IHDR", b"PLTE", b"tRNS", b"eXIf"):
+            png.bodies.setdefault(kind, bytes(body))
+        elif kind[:1].isupper() and kind != b"IEND":
+            # Apple's own variant, which starts with CgBI, is the best known.
+            raise not_supported(path, f"PNG pictures that need the chunk {kind!r}")
+        png.kinds.add(kind)
+        position = end
+    return png
+
+
+def _check_header(path: Path, png: _Png, file_bytes: int, limit: int) -> None:
+    """Refuse what is no picture, and what the file cannot hold, before memory is taken for it."""
+    header = png.bodies.get(b"IHDR", b"")
+    if len(header) != 13:
+        raise damaged(path, "the picture has no header")
+    width, height, depth, colour_type, *methods = struct.unpack(">IIBBBBB", header)
+    if colour_type not in _VALUES or depth not in _DEPTHS.get(colour_type, _DEEP):
+        raise damaged(path, f"PNG has no pixels of {depth} bits and colour type {colour_type}")
+    if methods[:2] != [0, 0] or methods[2] > 1:
+        raise not_supported(path, f"PNG pictures of the methods {methods}")
+    if not width or not height or not png.pixels:
+        raise damaged(path, "the picture has no pixels")
+    check_pixels(path, width * height, limit)
+    claimed = height * (width * depth * _VALUES[colour_type] // 8)
+    if claimed > DEFLATE_MAX_RATIO * file_bytes:
+        raise damaged(path, f"the header describes {claimed} bytes of pixels, which the file does not hold")
+    if colour_type == _PALETTE:
+        palette = png.bodies.get(b"PLTE", b"")
+        if not palette or len(palette) % 3 or len(palette) > 3 * 256:
+            raise damaged(path, f"the palette has {len(palette)} bytes")
+
+
+def _decoded(path: Path, png: _Png) -> np.ndarray:
+    """Return the values as stored, ``(channels, y, x)``, indices of palette pictures."""
+    needed = (b"IHDR", b"PLTE") if png.colour_type == _PALETTE else (b"IHDR",)
+    first = [_chunk(kind, png.bodies[kind]) for kind in needed]
+    content = b"".join([_SIGNATURE, *first, *png.pixels, _chunk(b"IEND", b"")])
+    try:
+        if png.depth == 16 and png.colour_type != _GREY:
+            # Pillow would give 8 bits.
+            from imagecodecs import png_decode
+
+            data = png_decode(content)
+        else:
+            from PIL import Image as PillowImage
+
+            with PillowImage.open(io.BytesIO(content), formats=["PNG"]) as picture:
+                data = np.asarray(picture)
+    except Exception as error:
+        # The decoders let many kinds of error through on damaged bytes (struct, value, syntax).
+        raise damaged(path, f"the picture is damaged: {error}") from error
+    if png.colour_type == _GREY and png.depth in (2, 4):
+        # Pillow stretches them over 0 to 255, which would turn class 1 into class 85 or 17.
+        data = data // (255 // (2**png.depth - 1))
+    data = data.astype(np.uint16 if png.depth == 16 else np.uint8, copy=False)
+    return data[None] if data.ndim == 2 else data.transpose(2, 0, 1)
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def _colours(path: Path, png: _Png, indices: np.ndarray) -> np.ndarray:
+    palette = np.frombuffer(png.bodies[b"PLTE"], np.uint8).reshape(-1, 3)
+    if indices.max() >= len(palette):
+        raise damaged(path, f"the picture uses colour {indices.max()}, but its palette has {len(palette)}")
+    opaque = np.full(len(palette), True)
+    alphas = np.frombuffer(png.bodies.get(b"tRNS", b""), np.uint8)[: len(palette)]
+    opaque[: len(alphas)] = alphas == 255
+    refuse_transparent(path, int(np.count_nonzero(~opaque[indices])))
+    return palette.T[:, indices]
+
+
+def _check_transparent_colour(path: Path, png: _Png, data: np.ndarray) -> None:
+    """Refuse a picture that uses the grey value or the colour that it declares transparent."""
+    if len(png.bodies[b"tRNS"]) != 2 * len(data):
+        raise damaged(path, f"the transparent colour has {len(png.bodies[b'tRNS'])} bytes")
+    key = np.frombuffer(png.bodies[b"tRNS"], ">u2") & (2**png.depth - 1)
+    refuse_transparent(path, int(np.count_nonzero((data == key[:, None, None]).all(axis=0))))
+
+
+def _orientation(path: Path, png: _Png) -> int:
+    if b"eXIf" in png.bodies:
+        found = exif_orientation(png.bodies[b"eXIf"], path)
+        if found is not None:
+            return found
+    for keyword, text in png.texts:
+        if keyword == _XMP:
+            refuse_turned_elsewhere(xmp_orientation(text), "its XMP metadata", path)
+        elif keyword == _OLD_EXIF:
+            # A line with the name, one with the length, then hexadecimal numbers.
+            digits = b"".join(text.split()[2:])
+            exif = bytes.fromhex(digits.decode("ascii", "replace")) if _HEXADECIMAL.fullmatch(digits) else b""
+            refuse_turned_elsewhere(exif_orientation(exif, path), "the notes of ImageMagick in it", path)
+    return 1
+
+
+def _text(kind: bytes, body: bytes) -> tuple[bytes, bytes]:
+    """Return the keyword and the text of a chunk; an empty text if it cannot be unpacked."""
+    keyword, _, text = body.partition(b"\0")
+    packed = kind == b"zTXt"
+    if kind == b"iTXt":
+        packed, text = text[:1] == b"\1", text[2:].partition(b"\0")[2].partition(b"\0")[2]
+    elif packed:
+        text = text[1:]
+    if not packed or keyword not in (_XMP, _OLD_EXIF):
+        return keyword, text
+    try:
+        return keyword, zlib.decompressobj().decompress(text, _MAX_TEXT)
+    except zlib.error:
+        return keyword, b""
