@@ -110,17 +110,26 @@ class Outcomes:
         )
 
     def table(self) -> str:
-        """Return the table of features, values and outcomes, in Markdown."""
-        seen: dict[tuple[str, str], set[str]] = {}
+        """Return the table of features, values and outcomes, in Markdown.
+
+        A value with which no file was read is refused. Any other value is read, with the addition that it is
+        refused with some others only if there is a refused file in which no value is one that is refused.
+        """
+        outcomes: dict[tuple[str, Any], str] = {}
         for combination, outcome in self.files:
-            for feature, value in combination.items():
-                seen.setdefault((feature, str(value)), set()).add(outcome)
-        lines = [f"| {self.name} | value | outcome |", "| --- | --- | --- |"]
-        for (feature, value), outcomes in seen.items():
-            text = "read, or refused with other features" if len(outcomes) > 1 else next(iter(outcomes))
-            lines.append(f"| {feature} | {value} | {text} |")
-        head, rest = lines[:2], sorted(lines[2:])
-        return "\n".join([*head, *rest])
+            for each in combination.items():
+                outcomes[each] = "read" if outcome == "read" else outcomes.get(each, "refused")
+        for combination, outcome in self.files:
+            if outcome == "refused" and all(outcomes[each] != "refused" for each in combination.items()):
+                outcomes.update(dict.fromkeys(combination.items(), "read, or refused with other features"))
+        grouped: dict[tuple[str, str], list[Any]] = {}
+        for (feature, value), outcome in outcomes.items():
+            grouped.setdefault((feature, outcome), []).append(value)
+        lines = [f"| {self.name} | values | outcome |", "| --- | --- | --- |"]
+        for (feature, outcome), values in sorted(grouped.items()):
+            values.sort(key=lambda value: (isinstance(value, str), value))
+            lines.append(f"| {feature} | {', '.join(map(str, values))} | {outcome} |")
+        return "\n".join(lines)
 
     def compare_with_document(self) -> None:
         """Fail if the table in ``docs/formats.md`` is not this one; with ``REWRITE`` set, write it."""

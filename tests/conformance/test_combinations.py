@@ -33,10 +33,24 @@ def test_a_table_tells_values_that_are_read_from_those_that_are_refused() -> Non
     outcomes.add({"bits": 8, "alpha": "no"}, "read")
     outcomes.add({"bits": 16, "alpha": "yes"}, "refused")
     outcomes.add({"bits": 8, "alpha": "yes"}, "refused")
+    outcomes.add({"bits": 4, "alpha": "no"}, "read")
     assert outcomes.table().splitlines()[2:] == [
         "| alpha | no | read |",
         "| alpha | yes | refused |",
+        "| bits | 4, 8 | read |",
         "| bits | 16 | refused |",
-        "| bits | 8 | read, or refused with other features |",
     ]
-    assert "3 files" in outcomes.summary(set())
+    assert "4 files" in outcomes.summary(set())
+
+
+def test_values_that_are_refused_only_together_are_told_from_those_always_refused() -> None:
+    outcomes = Outcomes("Made up")
+    for bits, colours in ((8, "grey"), (8, "RGB"), (12, "grey")):
+        outcomes.add({"bits": bits, "colours": colours}, "read")
+    outcomes.add({"bits": 12, "colours": "RGB"}, "refused")
+    assert outcomes.table().splitlines()[2:] == [
+        "| bits | 8 | read |",
+        "| bits | 12 | read, or refused with other features |",
+        "| colours | grey | read |",
+        "| colours | RGB | read, or refused with other features |",
+    ]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import random
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
+from PIL import Image as PillowImage
 
 from conformance import picture_files as files
 from conformance.combinations import Combination, Outcomes, covering_combinations, possible_pairs
@@ -53,13 +56,17 @@ PNG_FEATURES = {
     "filters": ("none", "all in turn"),
     "orientation": ORIENTATIONS,
     "transparency": ("none", "of a colour that does not occur", "of some pixels"),
-    "other chunks": ("none", "colour profile", "gamma, Display P3", "text, size of a pixel"),
+    "other chunks": ("none", "colour profile", "gamma and Display P3", "text and size of a pixel"),
 }
 OTHER_CHUNKS: dict[str, Sequence[files.Chunk]] = {
     "none": (),
     "colour profile": ((b"iCCP", b"mine\0\0" + b"no profile"),),
-    "gamma, Display P3": ((b"gAMA", b"\0\1\x86\xa0"), (b"cICP", bytes([12, 13, 0, 1])), (b"sBIT", b"\1" * 4)),
-    "text, size of a pixel": ((b"tEXt", b"Title\0" + b"x" * 3000), (b"pHYs", b"\0\0\x0b\x13" * 2 + b"\1")),
+    "gamma and Display P3": (
+        (b"gAMA", b"\0\1\x86\xa0"),
+        (b"cICP", bytes([12, 13, 0, 1])),
+        (b"sBIT", b"\1" * 4),
+    ),
+    "text and size of a pixel": ((b"tEXt", b"Title\0" + b"x" * 3000), (b"pHYs", b"\0\0\x0b\x13" * 2 + b"\1")),
 }
 
 
@@ -223,16 +230,16 @@ def make_jpeg(combination: Combination) -> Made:
 MASKS = {
     "5-6-5": (16, (0xF800, 0x07E0, 0x001F, 0)),
     "4-4-4": (16, (0x0F00, 0x00F0, 0x000F, 0)),
-    "1-5-5-5, opaque": (16, (0x7C00, 0x03E0, 0x001F, 0x8000)),
-    "8-8-8, red first": (32, (0xFF, 0xFF00, 0xFF0000, 0)),
-    "8-8-8-8, opaque": (32, (0xFF0000, 0xFF00, 0xFF, 0xFF000000)),
-    "8-8-8-8, transparent": (32, (0xFF0000, 0xFF00, 0xFF, 0xFF000000)),
+    "1-5-5-5 opaque": (16, (0x7C00, 0x03E0, 0x001F, 0x8000)),
+    "8-8-8 red first": (32, (0xFF, 0xFF00, 0xFF0000, 0)),
+    "8-8-8-8 opaque": (32, (0xFF0000, 0xFF00, 0xFF, 0xFF000000)),
+    "8-8-8-8 transparent": (32, (0xFF0000, 0xFF00, 0xFF, 0xFF000000)),
     "10-10-10": (32, (0x3FF00000, 0xFFC00, 0x3FF, 0)),
 }
 BMP_FEATURES = {
     "header": ("12 bytes", "40 bytes", "52 bytes", "56 bytes", "64 bytes", "108 bytes", "124 bytes"),
     "bits": (1, 2, 4, 8, 16, 24, 32),
-    "palette": ("no", "grey ramp", "colours", "black and white, of two"),
+    "palette": ("no", "grey ramp", "colours", "two: black and white"),
     "pixels": ("plain", "runs", "runs and literals", "runs with gaps", "as a PNG file", *MASKS),
     "rows": ("from below", "from above"),
     "before the pixels": ("nothing", "7 bytes"),
@@ -244,7 +251,7 @@ def bmp_exists(combination: Combination) -> bool:
     if (combination["palette"] == "no") != (bits > 8):
         return False
     if header == 12 and (
-        pixels != "plain" or combination["rows"] == "from above" or combination["palette"].startswith("black")
+        pixels != "plain" or combination["rows"] == "from above" or combination["palette"].startswith("two")
     ):
         return False
     if pixels.startswith("runs") and bits not in (4, 8):
@@ -281,7 +288,7 @@ def make_bmp(combination: Combination) -> Made:
         content = files.bmp_rows(values, bits, top_down=top_down)
         compression = 6 if masks[3] and header == 40 else 3
         masks = masks if masks[3] or header >= 56 else masks[:3]
-        why = {"8-8-8-8, transparent": "transparent", "10-10-10": "mask"}.get(pixels, "")
+        why = {"8-8-8-8 transparent": "transparent", "10-10-10": "mask"}.get(pixels, "")
         why = "header of 64" if header == 64 else why
     else:
         masks = {16: (0x7C00, 0x3E0, 0x1F), 24: (0xFF0000, 0xFF00, 0xFF), 32: (0xFF0000, 0xFF00, 0xFF)}[bits]
@@ -314,7 +321,7 @@ def indexed_bmp(
 ) -> tuple[np.ndarray, list[tuple[int, int, int]], np.ndarray]:
     """Return indices, the palette, and what is seen, grey or colours."""
     bits, kind = combination["bits"], combination["palette"]
-    count = 2 if kind.startswith("black") else 2**bits
+    count = 2 if kind.startswith("two") else 2**bits
     # Few values a row, so that there are runs.
     values = np.repeat(generator.integers(0, count, (height, width)), 3, axis=1)[:, :width]
     if kind == "colours":
@@ -407,3 +414,48 @@ def test_thousands_of_files(
     outcomes = outcomes_of(name, tmp_path, 3000)
     record_property("summary", outcomes.summary(possible_pairs(*FORMATS[name][:2])))
     assert not outcomes.differences, "\n".join(outcomes.differences[:20])
+
+
+def second_reader(name: str, content: bytes) -> np.ndarray:
+    """Return ``(channels, y, x)`` as another library sees a file, as it is stored."""
+    if name == "BMP":
+        with PillowImage.open(io.BytesIO(content)) as picture:
+            data = np.asarray(picture.convert("RGB") if picture.mode in ("P", "RGBA") else picture)
+    else:
+        data = (imagecodecs.png_decode if name == "PNG" else imagecodecs.jpeg8_decode)(content)
+    return data[None] if data.ndim == 2 else data.transpose(2, 0, 1)
+
+
+# What the second reader sees as well; libpng stretches few bits.
+CONFIRMED: dict[str, dict[str, Sequence[Any]]] = {
+    "PNG": {"pixels": [each for each in PNG_PIXELS if "grey" not in each or "8" in each or "16" in each]},
+    "JPEG": {
+        "process": ("baseline", "extended", "progressive"),
+        "bits": (8,),
+        "colours": [each for each in JPEG_COLOURS if "K" not in each and each != "two channels"],
+    },
+    "BMP": {
+        "bits": (1, 4, 8, 16, 24, 32),
+        "palette": ("no", "colours"),
+        "pixels": ("plain", "runs", "runs and literals", "5-6-5"),
+        "header": ("12 bytes", "40 bytes", "56 bytes", "108 bytes", "124 bytes"),
+        "before the pixels": ("nothing",),
+    },
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_second_reader_sees_what_the_files_were_made_of(name: str) -> None:
+    """The expected arrays are not wrong in the same way as the reader."""
+    features, exists, make = FORMATS[name]
+    confirmed = 0
+    features = {**features, "orientation": ("not said",), **CONFIRMED[name]}
+    for combination in covering_combinations(features, exists, at_least=60):
+        content, _, (image, _, _) = make(combination)
+        if image is not None:
+            data = second_reader(name, content)[: len(image)]
+            assert data.shape == image.shape, combination
+            slack = int(str(combination.get("colours")).startswith("YCbCr"))
+            assert np.abs(data.astype(int) - image).max() <= slack, combination
+            confirmed += 1
+    assert confirmed >= 30
