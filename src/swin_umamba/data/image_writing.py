@@ -22,8 +22,9 @@ def write_image(path: str | Path, image: Image) -> None:
     ----------
     path
         Where to; the suffix chooses the format. NIfTI holds one channel and the geometry, PNG one channel of
-        uint8 or uint16 or three of uint8, TIFF one channel. Half-precision numbers become float32, and
-        integers of 64 bits are stored with 32.
+        uint8 or uint16 or three of uint8, TIFF one channel or colours of uint8 or uint16. Half-precision
+        numbers become float32, and integers of 64 bits are stored with 32. What is written is what nnU-Net's
+        readers see: they would see 8 of the 16 bits of colours in PNG.
 
     Raises
     ------
@@ -43,6 +44,10 @@ def write_image(path: str | Path, image: Image) -> None:
         content = nifti_bytes(data[0], image, compress=suffix == ".nii.gz")
     elif suffix in TIFF_SUFFIXES and single:
         content = tiff_bytes(data[0])
+    elif (
+        suffix in TIFF_SUFFIXES and data.ndim == 3 and len(data) == 3 and data.dtype in (np.uint8, np.uint16)
+    ):
+        content = tiff_bytes(np.ascontiguousarray(data.transpose(1, 2, 0)), rgb=True)
     elif suffix == ".png" and data.ndim == 3 and single and data.dtype in (np.uint8, np.uint16):
         content = picture_bytes(data[0], suffix)
     elif suffix == ".png" and data.ndim == 3 and len(data) == 3 and data.dtype == np.uint8:

@@ -147,8 +147,9 @@ def _channels_first(path: Path, data: np.ndarray, axes: str, *, has_alpha: bool)
     return drop_alpha(path, data) if has_alpha and data.shape[0] == 4 else data
 
 
-def tiff_bytes(labels: np.ndarray) -> bytes:
-    """Return a grey TIFF file with ``labels`` (y, x) or (z, y, x), one page a slice."""
+def tiff_bytes(data: np.ndarray, *, rgb: bool = False) -> bytes:
+    """Return a TIFF file with grey (y, x) or (z, y, x), one page a slice, or with colours (y, x, 3)."""
     buffer = io.BytesIO()
-    tifffile.imwrite(buffer, labels, photometric="minisblack", compression="zlib", metadata=None)
+    photometric = "rgb" if rgb else "minisblack"
+    tifffile.imwrite(buffer, data, photometric=photometric, compression="zlib", metadata=None)
     return buffer.getvalue()

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn, Protocol, TypeVar
 
 from swin_umamba.data.image_io import Image, write_image
+from swin_umamba.data.png import stands_alone
 from swin_umamba.errors import DataError, OutputError
 from swin_umamba.files import atomic_folder, atomic_write, check_output_folder, write_json
 from swin_umamba.progress import progress
@@ -25,8 +26,6 @@ logger = logging.getLogger(__name__)
 Split = Literal["Tr", "Ts"]
 REPORT_NAME = "conversion.json"
 PROBLEMS_SHOWN = 20
-# Byte 25 of a PNG file is the kind of its pixels, byte 24 their depth: grey of 8 or 16 bits, or RGB of 8.
-_PLAIN_PNG = {(8, 0), (16, 0), (8, 2)}
 
 
 class SourceCase(Protocol):
@@ -195,12 +194,9 @@ def copy_file(source: Path, path: Path) -> None:
 
 
 def store_picture(image: Image, path: Path) -> None:
-    """Write a picture as PNG; the bytes are copied if its file is a plain one already."""
-    if image.path.suffix.lower() == ".png":
-        with image.path.open("rb") as file:
-            head = file.read(26)
-        if (head[24], head[25]) in _PLAIN_PNG:
-            return copy_file(image.path, path)
+    """Write a picture as PNG; the bytes are copied if nnU-Net's reader sees them as ours does."""
+    if image.path.suffix.lower() == ".png" and stands_alone(image.path):
+        return copy_file(image.path, path)
     return write_image(path, image)
 
 

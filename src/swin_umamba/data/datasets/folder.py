@@ -75,7 +75,8 @@ def convert_folder(
 ) -> Conversion:
     """Make a data set from a folder of images and a folder of masks.
 
-    Pictures (PNG, BMP, JPEG, TIFF; grey or RGB) become PNG, or TIFF if PNG cannot hold their values; volumes
+    Pictures (PNG, BMP, JPEG, TIFF; grey or RGB) become PNG, or TIFF if nnU-Net's reader would not see their
+    values in PNG (fractions, negative numbers, colours of 16 bits); they are stored as they are seen; volumes
     (NIfTI, TIFF of several pages, DICOM series) become NIfTI.
 
     Parameters
@@ -182,7 +183,7 @@ def _choose_format(looks: Sequence[_Look]) -> _Format:
         )
     counts = Counter(look.num_channels for look in looks)
     colours = counts.keys() <= {1, 3} and all(
-        look.files == 1 and look.dtype == np.uint8 for look in looks if look.num_channels == 3
+        look.files == 1 and look.dtype in (np.uint8, np.uint16) for look in looks if look.num_channels == 3
     )
     if len(counts) > 1 and not (colours and 2 in by_ndim):
         rarest = min(counts, key=lambda channels: counts[channels])
@@ -196,6 +197,7 @@ def _choose_format(looks: Sequence[_Look]) -> _Format:
     if 3 in by_ndim or any(look.has_geometry for look in looks):
         return _Format(".nii.gz", num_channels, as_rgb=False)
     as_rgb = colours and num_channels == 3
+    # nnU-Net's reader sees 8 of the 16 bits of colours in PNG.
     small = (np.uint8,) if as_rgb else (np.uint8, np.uint16)
     return _Format(".png" if all(look.dtype in small for look in looks) else ".tif", num_channels, as_rgb)
 
@@ -221,11 +223,11 @@ def _write_case(
     labels = table.apply(mask)
     place = folder / f"images{case.split}"
     paths = [place / f"{case.name}_{number:04d}{stored.ending}" for number in range(stored.num_channels)]
-    if stored.as_rgb and stored.ending == ".png":
-        if image.num_channels == 1:
-            write_image(paths[0], image.with_data(np.repeat(image.data, 3, axis=0)))
-        else:
+    if stored.as_rgb:
+        if image.num_channels == 3 and stored.ending == ".png":
             store_picture(image, paths[0])
+        else:
+            write_image(paths[0], image.with_data(np.repeat(image.data, 3 // image.num_channels, axis=0)))
     else:
         data = np.repeat(image.data, stored.num_channels // image.num_channels, axis=0)
         for path, channel in zip(paths, data, strict=True):
