@@ -1,16 +1,11 @@
-"""Which files are images, and of which format, told by their names."""
+"""Which files of a folder are images, told by their names."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from swin_umamba.data.pictures import FORMAT_OF_SUFFIX
+from swin_umamba.data.formats import image_suffix, image_suffixes, is_image_name
 from swin_umamba.errors import DataError
-
-NIFTI_SUFFIXES = (".nii.gz", ".nii")
-TIFF_SUFFIXES = (".tiff", ".tif")
-LOSSY_SUFFIXES = (".jpeg", ".jpg")
-IMAGE_SUFFIXES = (*NIFTI_SUFFIXES, *TIFF_SUFFIXES, *FORMAT_OF_SUFFIX)
 
 
 def list_images(path: str | Path) -> list[Path]:
@@ -32,34 +27,15 @@ def list_images(path: str | Path) -> list[Path]:
     images = sorted(
         file
         for file in path.iterdir()
-        if not file.name.startswith(".") and file.name.lower().endswith(IMAGE_SUFFIXES) and file.is_file()
+        if not file.name.startswith(".") and is_image_name(file) and file.is_file()
     )
     if not images:
         raise DataError(
             "the folder holds no images",
             where=path,
-            cure=f"put images there: {', '.join(sorted(IMAGE_SUFFIXES))}",
+            cure=f"put images there: {', '.join(sorted(image_suffixes()))}",
         )
     return images
-
-
-def image_suffix(path: str | Path) -> str:
-    """Return the suffix of an image file in lower case (``.nii.gz`` counts as one).
-
-    Raises
-    ------
-    DataError
-        It is not the suffix of a format that can be read.
-    """
-    name = Path(path).name.lower()
-    for suffix in IMAGE_SUFFIXES:
-        if name.endswith(suffix):
-            return suffix
-    raise DataError(
-        "the format of this file is not known",
-        where=path,
-        cure=f"convert it to one of {', '.join(IMAGE_SUFFIXES)}",
-    )
 
 
 def image_stem(path: str | Path) -> str:

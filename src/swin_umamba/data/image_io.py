@@ -1,31 +1,26 @@
-"""The only reader and writer of images: NIfTI, PNG, TIFF, BMP, JPEG, and folders of DICOM series.
+"""The only reader and writer of images: files of the ``formats``, and folders of DICOM series.
 
 Whatever a file holds, reading ends in an :class:`Image` that is what the file says, or in a
 :class:`~swin_umamba.errors.DataError` that names the file, what is wrong with it and the cure.
 
-Everything else takes its images from here. Behind it, ``image_files`` tells formats by the names of files,
-and ``image_reading`` and ``image_writing`` choose among the modules that know one format each.
+Everything else takes its images from here. Behind it, ``formats`` has a record of each format, told by the
+names of files, with the module that knows it.
 """
 
+from swin_umamba.data.formats import image_suffix, image_suffixes, is_image_name
 from swin_umamba.data.image import MAX_VOXELS, Image, check_same_grid
-from swin_umamba.data.image_files import (
-    IMAGE_SUFFIXES,
-    TIFF_SUFFIXES,
-    image_stem,
-    image_suffix,
-    list_images,
-)
+from swin_umamba.data.image_files import image_stem, list_images
 from swin_umamba.data.image_reading import read_case, read_image, read_labels
 from swin_umamba.data.image_writing import write_image, write_labels, write_probabilities
 
 __all__ = [
-    "IMAGE_SUFFIXES",
     "MAX_VOXELS",
-    "TIFF_SUFFIXES",
     "Image",
     "check_same_grid",
     "image_stem",
     "image_suffix",
+    "image_suffixes",
+    "is_image_name",
     "list_images",
     "read_case",
     "read_image",

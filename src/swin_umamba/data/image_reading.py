@@ -9,11 +9,8 @@ from typing import Literal
 
 import numpy as np
 
+from swin_umamba.data.formats import format_of, is_image_name
 from swin_umamba.data.image import MAX_VOXELS, Image, check_same_grid
-from swin_umamba.data.image_files import LOSSY_SUFFIXES, NIFTI_SUFFIXES, TIFF_SUFFIXES, image_suffix
-from swin_umamba.data.nifti import read_nifti
-from swin_umamba.data.pictures import read_picture
-from swin_umamba.data.tiff import read_tiff
 from swin_umamba.errors import DataError, UsageError
 
 logger = logging.getLogger(__name__)
@@ -31,8 +28,7 @@ def read_image(
     Parameters
     ----------
     path
-        A ``.nii``, ``.nii.gz``, ``.png``, ``.tif``, ``.tiff``, ``.bmp``, ``.jpg`` or ``.jpeg`` file, or a
-        folder with one DICOM series.
+        A file of one of the ``formats``, or a folder with one DICOM series.
     nonfinite
         What to do about NaN and infinite voxels: refuse the image, or set them to zero with a warning.
     indexed
@@ -72,9 +68,9 @@ def read_labels(path: str | Path) -> Image:
         As for :func:`read_image`, and for several channels, fractions, negative values and JPEG.
     """
     path = Path(path)
-    if path.name.lower().endswith(LOSSY_SUFFIXES):
+    if is_image_name(path) and not (known := format_of(path)).holds_labels:
         raise DataError(
-            "JPEG changes pixel values and cannot hold labels", where=path, cure="save them as PNG"
+            f"{known.name} changes pixel values and cannot hold labels", where=path, cure="save them as PNG"
         )
     image = _read(path, indexed=True)
     if image.num_channels != 1:
@@ -134,26 +130,22 @@ def read_case(
 
 
 def _read(path: Path, *, indexed: bool, max_voxels: int = MAX_VOXELS) -> Image:
-    is_folder = path.is_dir()
-    suffix = "" if is_folder else image_suffix(path)
-    if not is_folder and not path.is_file():
+    known = None if path.is_dir() else format_of(path)
+    if known is not None and not path.is_file():
         raise DataError(
             "this is not a file" if path.exists() else "there is no such file",
             where=path,
             cure="check the path",
         )
     try:
-        if is_folder:
+        if known is None:
             # SimpleITK takes a second to import, and nothing else needs it.
             from swin_umamba.data.dicom import read_dicom_series
 
             return read_dicom_series(path)
         if path.stat().st_size == 0:
             raise DataError("the file is empty", where=path, cure="copy or download the file again")
-        if suffix in NIFTI_SUFFIXES:
-            return read_nifti(path, max_voxels=max_voxels)
-        reader = read_tiff if suffix in TIFF_SUFFIXES else read_picture
-        return Image.without_geometry(reader(path, indexed=indexed, max_voxels=max_voxels), path)
+        return known.read(path, indexed=indexed, max_voxels=max_voxels)
     except OSError as error:
         raise DataError(
             f"the file cannot be read: {error.strerror or error}",

@@ -6,11 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from swin_umamba.data.formats import format_of, image_suffix
 from swin_umamba.data.image import Image
-from swin_umamba.data.image_files import LOSSY_SUFFIXES, NIFTI_SUFFIXES, TIFF_SUFFIXES, image_suffix
-from swin_umamba.data.nifti import nifti_bytes
-from swin_umamba.data.pictures import picture_bytes
-from swin_umamba.data.tiff import tiff_bytes
 from swin_umamba.errors import DataError
 from swin_umamba.files import atomic_write
 
@@ -39,20 +36,9 @@ def write_image(path: str | Path, image: Image) -> None:
         data = data.astype(np.float32)
     elif data.dtype.kind in "iu" and data.itemsize == 8 and np.abs(data).max() <= np.iinfo(np.int32).max:
         data = data.astype(np.int32)  # NIfTI readers do not take 64
-    single = image.num_channels == 1
-    if suffix in NIFTI_SUFFIXES and single:
-        content = nifti_bytes(data[0], image, compress=suffix == ".nii.gz")
-    elif suffix in TIFF_SUFFIXES and single:
-        content = tiff_bytes(data[0])
-    elif (
-        suffix in TIFF_SUFFIXES and data.ndim == 3 and len(data) == 3 and data.dtype in (np.uint8, np.uint16)
-    ):
-        content = tiff_bytes(np.ascontiguousarray(data.transpose(1, 2, 0)), rgb=True)
-    elif suffix == ".png" and data.ndim == 3 and single and data.dtype in (np.uint8, np.uint16):
-        content = picture_bytes(data[0], suffix)
-    elif suffix == ".png" and data.ndim == 3 and len(data) == 3 and data.dtype == np.uint8:
-        content = picture_bytes(np.ascontiguousarray(data.transpose(1, 2, 0)), suffix)
-    else:
+    encode = format_of(path).encode
+    content = None if encode is None else encode(data, image, suffix)
+    if content is None:
         raise DataError(
             f"a {suffix} file cannot hold an image of shape {data.shape} and type {data.dtype}",
             where=path,
@@ -89,18 +75,14 @@ def write_labels(path: str | Path, labels: np.ndarray, like: Image) -> None:
             where=like.path,
         )
     labels = _smallest_dtype(labels, path)
-    if suffix in NIFTI_SUFFIXES:
-        content = nifti_bytes(labels, like, compress=suffix == ".nii.gz")
-    elif suffix in TIFF_SUFFIXES:
-        content = tiff_bytes(labels)
-    elif suffix in LOSSY_SUFFIXES or labels.ndim != 2 or labels.itemsize > (1 if suffix == ".bmp" else 2):
+    known = format_of(path)
+    content = known.encode(labels[None], like, suffix) if known.holds_labels and known.encode else None
+    if content is None:
         raise DataError(
             f"a {suffix} file cannot hold labels of shape {labels.shape} up to {labels.max()}",
             where=path,
             cure="write .png or .tif for a picture, .nii.gz or .tif for a volume",
         )
-    else:
-        content = picture_bytes(labels, suffix)
     with atomic_write(path) as temporary:
         temporary.write_bytes(content)
 

@@ -29,7 +29,7 @@ _DAMAGED = "copy or download the file again; it is damaged"
 _MAGIC = {Nifti1Header: (348, 344, b"n+1\x00"), Nifti2Header: (540, 4, b"n+2\x00\r\n\x1a\n")}
 
 
-def read_nifti(path: Path, *, max_voxels: int = MAX_VOXELS) -> Image:
+def read_nifti(path: Path, *, indexed: bool = False, max_voxels: int = MAX_VOXELS) -> Image:
     """Read a single-file NIfTI-1 or NIfTI-2 image.
 
     The size that the header claims is compared with the size of the file before memory is taken, compressed
@@ -39,6 +39,8 @@ def read_nifti(path: Path, *, max_voxels: int = MAX_VOXELS) -> Image:
     ----------
     path
         The file.
+    indexed
+        The file is a label map, which changes nothing here.
     max_voxels
         Images of more voxels, all channels together, are refused before memory is taken for them.
 
@@ -258,12 +260,14 @@ def _scaled(path: Path, header: Nifti1Header, raw: np.ndarray) -> np.ndarray:
         return (raw.astype(np.float64) * slope + intercept).astype(np.float32)
 
 
-def nifti_bytes(labels: np.ndarray, like: Image, *, compress: bool) -> bytes:
-    """Return a NIfTI file with ``labels`` (z, y, x or y, x) on the grid of ``like``.
+def encode_nifti(data: np.ndarray, like: Image, suffix: str) -> bytes | None:
+    """Return a NIfTI file with one channel ``(1, z, y, x)`` or ``(1, y, x)`` on the grid of ``like``.
 
     The orientation fields of the header (pixdim, qform, sform and their codes) are those of ``like``.
     """
-    array = labels.transpose()
+    if len(data) != 1:
+        return None
+    array = data[0].transpose()
     if like.header is None:
         image = Nifti1Image(array, _affine(like))
     else:
@@ -277,7 +281,7 @@ def nifti_bytes(labels: np.ndarray, like: Image, *, compress: bool) -> bytes:
         image = image_class(array, None, header=header)
     content = image.to_bytes()
     # A fixed time stamp: the same labels give the same bytes.
-    return gzip.compress(content, compresslevel=6, mtime=0) if compress else content
+    return gzip.compress(content, compresslevel=6, mtime=0) if suffix == ".nii.gz" else content
 
 
 def _affine(image: Image) -> np.ndarray:

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from swin_umamba.data.bmp import read_bmp
+from swin_umamba.data.image import Image
 from swin_umamba.data.jpeg import read_jpeg
 from swin_umamba.data.picture_checks import MAX_PIXELS, check_pixels, drop_alpha, read_content
 from swin_umamba.data.png import read_png
 
-__all__ = ["FORMAT_OF_SUFFIX", "MAX_PIXELS", "check_pixels", "drop_alpha", "picture_bytes", "read_picture"]
+__all__ = ["FORMAT_OF_SUFFIX", "MAX_PIXELS", "check_pixels", "drop_alpha", "encode_picture", "read_picture"]
 
 FORMAT_OF_SUFFIX = {".png": "PNG", ".bmp": "BMP", ".jpg": "JPEG", ".jpeg": "JPEG"}
 
@@ -53,10 +54,14 @@ def read_picture(path: Path, *, indexed: bool, max_voxels: int = MAX_PIXELS) -> 
     return read_jpeg(path, content, limit=limit)
 
 
-def picture_bytes(picture: np.ndarray, suffix: str) -> bytes:
-    """Return a PNG or BMP file with ``picture``: grey ``(y, x)`` or colours ``(y, x, 3)``."""
+def encode_picture(data: np.ndarray, like: Image, suffix: str) -> bytes | None:
+    """Return a PNG or BMP file with one channel of uint8 or (PNG) uint16, or three of uint8."""
     from PIL import Image as PillowImage
 
+    integers = (np.uint8,) if suffix == ".bmp" or len(data) == 3 else (np.uint8, np.uint16)
+    if data.ndim != 3 or len(data) not in (1, 3) or data.dtype not in integers:
+        return None
     buffer = io.BytesIO()
-    PillowImage.fromarray(picture).save(buffer, format=FORMAT_OF_SUFFIX[suffix])
+    pixels = data[0] if len(data) == 1 else np.ascontiguousarray(data.transpose(1, 2, 0))
+    PillowImage.fromarray(pixels).save(buffer, format=FORMAT_OF_SUFFIX[suffix])
     return buffer.getvalue()

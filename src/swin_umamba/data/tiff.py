@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from swin_umamba.data.image import DEFLATE_MAX_RATIO, MAX_VOXELS
+from swin_umamba.data.image import DEFLATE_MAX_RATIO, MAX_VOXELS, Image
 from swin_umamba.data.pictures import check_pixels, drop_alpha
 from swin_umamba.errors import DataError
 
@@ -147,9 +147,13 @@ def _channels_first(path: Path, data: np.ndarray, axes: str, *, has_alpha: bool)
     return drop_alpha(path, data) if has_alpha and data.shape[0] == 4 else data
 
 
-def tiff_bytes(data: np.ndarray, *, rgb: bool = False) -> bytes:
-    """Return a TIFF file with grey (y, x) or (z, y, x), one page a slice, or with colours (y, x, 3)."""
+def encode_tiff(data: np.ndarray, like: Image, suffix: str) -> bytes | None:
+    """Return a TIFF file: one channel, a page a slice, or a picture of three of uint8 or uint16 as RGB."""
+    coloured = data.ndim == 3 and len(data) == 3 and data.dtype in (np.uint8, np.uint16)
+    if len(data) != 1 and not coloured:
+        return None
     buffer = io.BytesIO()
-    photometric = "rgb" if rgb else "minisblack"
-    tifffile.imwrite(buffer, data, photometric=photometric, compression="zlib", metadata=None)
+    pixels = np.ascontiguousarray(data.transpose(1, 2, 0)) if coloured else data[0]
+    photometric = "rgb" if coloured else "minisblack"
+    tifffile.imwrite(buffer, pixels, photometric=photometric, compression="zlib", metadata=None)
     return buffer.getvalue()

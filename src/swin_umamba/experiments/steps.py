@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from swin_umamba.data.image_io import image_stem, list_images
+from swin_umamba.data.image_io import image_stem, is_image_name, list_images
 from swin_umamba.errors import DataError, SwinUMambaError
 from swin_umamba.evaluation.evaluate_protocol import evaluate_protocol
 from swin_umamba.evaluation.protocols import PROTOCOLS
@@ -214,8 +214,8 @@ def _is_predicted(experiment: Experiment) -> bool:
         return False
     ending = PROTOCOLS[experiment.recipe.name]().reference_ending
     wanted = {image_stem(path).removesuffix(ending) for path in list_images(experiment.references)}
-    there = {path.name for path in experiment.result_folder("predictions").iterdir()}
-    return all(any(f"{name}{suffix}" in there for suffix in (".png", ".nii.gz")) for name in wanted)
+    files = experiment.result_folder("predictions").iterdir()
+    return wanted <= {image_stem(path) for path in files if is_image_name(path)}
 
 
 def _predict(experiment: Experiment) -> None:

@@ -8,13 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from swin_umamba.data.image_io import IMAGE_SUFFIXES, image_stem, image_suffix, list_images, read_image
+from swin_umamba.data.formats import label_suffix
+from swin_umamba.data.image_io import image_stem, image_suffix, is_image_name, list_images, read_image
 from swin_umamba.errors import DataError, UsageError
 
 CHANNEL_NUMBER = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
-NIFTI_SUFFIXES = (".nii.gz", ".nii")
-TIFF_SUFFIXES = (".tif", ".tiff")
-LOSSLESS_PICTURE_SUFFIXES = (".png", ".bmp", *TIFF_SUFFIXES)
 
 
 @dataclass(frozen=True)
@@ -75,8 +73,8 @@ def find_cases(inputs: str | Path | Sequence[str | Path], num_channels: int) -> 
 def output_paths(cases: Sequence[Case], output: str | Path, file_ending: str) -> list[Path]:
     """Return where each case's labels go.
 
-    The ending is the model's own where it suits the input; otherwise labels of NIfTI images become
-    ``.nii.gz``, of TIFF ``.tif``, of all other pictures ``.png``.
+    The ending is the model's own where it suits the input, otherwise that of the input's format; see
+    ``data.formats.label_suffix``.
 
     Parameters
     ----------
@@ -93,7 +91,7 @@ def output_paths(cases: Sequence[Case], output: str | Path, file_ending: str) ->
         If two cases would get the same file, or results would lie among the inputs or replace one.
     """
     output = Path(output)
-    if output.name.lower().endswith(IMAGE_SUFFIXES) and not output.is_dir():
+    if is_image_name(output) and not output.is_dir():
         if len(cases) > 1:
             raise UsageError(
                 f"{len(cases)} cases cannot go into one file", where=output, cure="give a folder"
@@ -106,7 +104,7 @@ def output_paths(cases: Sequence[Case], output: str | Path, file_ending: str) ->
             cure="give another output folder",
         )
     else:
-        paths = [output / f"{case.name}{_ending(case.files[0], file_ending)}" for case in cases]
+        paths = [output / f"{case.name}{label_suffix(case.files[0], file_ending)}" for case in cases]
     sources = {file.resolve(): file for case in cases for file in case.files}
     taken: dict[str, Case] = {}
     for case, path in zip(cases, paths, strict=True):
@@ -137,12 +135,3 @@ def _are_channels(files: dict[int, Path], num_channels: int) -> bool:
         except DataError:
             continue  # a damaged file is reported when its turn comes
     return True
-
-
-def _ending(source: Path, file_ending: str) -> str:
-    suffix = image_suffix(source)
-    if suffix in NIFTI_SUFFIXES:
-        return file_ending if file_ending in NIFTI_SUFFIXES else ".nii.gz"
-    if file_ending in LOSSLESS_PICTURE_SUFFIXES:
-        return file_ending
-    return ".tif" if suffix in TIFF_SUFFIXES else ".png"

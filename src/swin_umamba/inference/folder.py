@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from swin_umamba.data.formats import number_suffix
 from swin_umamba.data.image_io import (
     Image,
     image_stem,
-    image_suffix,
     read_case,
     read_labels,
     write_image,
@@ -22,7 +22,7 @@ from swin_umamba.data.image_io import (
 from swin_umamba.errors import OutputError, SwinUMambaError
 from swin_umamba.files import check_output_folder
 from swin_umamba.inference.case_result import CaseResult, Outputs, summary_of
-from swin_umamba.inference.cases import NIFTI_SUFFIXES, Case, find_cases, output_paths
+from swin_umamba.inference.cases import Case, find_cases, output_paths
 from swin_umamba.inference.records import PredictionRecords
 from swin_umamba.progress import progress
 from swin_umamba.report.preview import write_preview
@@ -150,8 +150,7 @@ def _predict_case(predictor: Predictor, case: Case, path: Path, outputs: Outputs
 
 def entropy_path(labels: Path) -> Path:
     """Return where the entropy of the prediction with the label map ``labels`` is written."""
-    suffix = image_suffix(labels)
-    return labels.parent / ENTROPY / f"{image_stem(labels)}{suffix if suffix in NIFTI_SUFFIXES else '.tif'}"
+    return labels.parent / ENTROPY / f"{image_stem(labels)}{number_suffix(labels)}"
 
 
 def _write(prediction: Prediction, image: Image, path: Path) -> Mapping[str, Any] | None:

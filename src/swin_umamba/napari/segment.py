@@ -195,12 +195,11 @@ def label_colours(values: Sequence[int]) -> dict[int | None, tuple[float, float,
 
 def counts_pixels(predictor: Predictor) -> bool:
     """Tell whether the model was trained on pictures without a pixel size, which count as 1 mm."""
-    from swin_umamba.data.image_io import TIFF_SUFFIXES
-    from swin_umamba.data.pictures import FORMAT_OF_SUFFIX
+    from swin_umamba.data.formats import format_with_suffix
 
-    ending = str(predictor.model.dataset_json.get("file_ending", "")).lower()
+    known = format_with_suffix(str(predictor.model.dataset_json.get("file_ending", "")).lower())
     spacing = predictor.plans.configuration.spacing
-    return ending in (*TIFF_SUFFIXES, *FORMAT_OF_SUFFIX) and all(value == 1 for value in spacing[-2:])
+    return known is not None and not known.has_geometry and all(value == 1 for value in spacing[-2:])
 
 
 def _check_ratio(spacing: Sequence[float], own: Sequence[float], name: str) -> None:

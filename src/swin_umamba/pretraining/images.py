@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from swin_umamba.data.image_io import IMAGE_SUFFIXES, read_image
+from swin_umamba.data.image_io import image_suffixes, is_image_name, read_image
 from swin_umamba.errors import DataError, SwinUMambaError
 from swin_umamba.pretraining.augmentation import to_input, training_crop, validation_crop
 
@@ -171,7 +171,7 @@ def _by_class(folder: Path) -> dict[str, list[Path]]:
         name: sorted(
             path
             for path in (folder / name).rglob("*")
-            if path.name.lower().endswith(IMAGE_SUFFIXES) and path.name[0] != "." and path.is_file()
+            if is_image_name(path) and path.name[0] != "." and path.is_file()
         )
         for name in names
     }
@@ -179,7 +179,7 @@ def _by_class(folder: Path) -> dict[str, list[Path]]:
         raise DataError(
             f"these class folders hold no images: {', '.join(empty)}",
             where=folder,
-            cure=f"put images there ({', '.join(sorted(IMAGE_SUFFIXES))}), or remove the folders",
+            cure=f"put images there ({', '.join(sorted(image_suffixes()))}), or remove the folders",
         )
     return files
 

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from swin_umamba import __version__
-from swin_umamba.data.image_io import IMAGE_SUFFIXES
+from swin_umamba.data.image_io import image_suffixes
 from swin_umamba.interrupt import interrupts_ignored
 from swin_umamba.serve.jobs import Job, JobQueue
 from swin_umamba.serve.limits import Limits
@@ -92,7 +92,7 @@ class Service:
                 for each in self.segmenter.classes
             ],
             confidence=self.segmenter.confidence,
-            formats=list(IMAGE_SUFFIXES),
+            formats=list(image_suffixes()),
             limits=ServerLimits(
                 upload_bytes=limits.upload_bytes,
                 voxels=limits.voxels,

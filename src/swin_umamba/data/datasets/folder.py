@@ -20,12 +20,11 @@ from swin_umamba.data.datasets.conversion import (
 )
 from swin_umamba.data.datasets.folder_classes import ClassSurvey, ClassTable, Mask, read_mask
 from swin_umamba.data.datasets.folder_pairs import Pair, find_pairs
+from swin_umamba.data.formats import format_of, is_image_name
 from swin_umamba.data.image_io import Image, check_same_grid, read_case, write_image, write_labels
-from swin_umamba.data.pictures import FORMAT_OF_SUFFIX
 from swin_umamba.errors import DataError, GeometryError, UsageError
 from swin_umamba.progress import progress
 
-_PLAIN_SUFFIXES = (*FORMAT_OF_SUFFIX, ".tif", ".tiff")
 _RGB = ("R", "G", "B")
 
 
@@ -158,7 +157,7 @@ def _read_pair(pair: Pair, threshold: int | None) -> tuple[Image, Mask]:
 
 
 def _has_geometry(image: Image) -> bool:
-    return not image.path.name.lower().endswith(_PLAIN_SUFFIXES)
+    return not is_image_name(image.path) or format_of(image.path).has_geometry  # else a DICOM series
 
 
 def _look(pair: Pair, image: Image) -> _Look:

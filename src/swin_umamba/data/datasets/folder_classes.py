@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from swin_umamba.data.image_io import Image, image_suffix, read_image
+from swin_umamba.data.formats import format_of
+from swin_umamba.data.image_io import Image, read_image
 from swin_umamba.errors import DataError, UsageError
 
 # More values than this are no classes but instances, or blurred edges.
 MAX_CLASSES = 64
 IGNORE_NAME = "ignore"
 _GREY = 0x010101
-_LOSSY = (".jpg", ".jpeg")
 _VALUES_SHOWN = 12
 
 
@@ -87,9 +87,9 @@ def read_mask(path: Path, threshold: int | None) -> Mask:
     DataError
         It cannot be read, or holds values that are no classes.
     """
-    if threshold is None and not path.is_dir() and image_suffix(path) in _LOSSY:
+    if threshold is None and not path.is_dir() and not (known := format_of(path)).holds_labels:
         raise DataError(
-            "JPEG changes pixel values, so that they are no classes",
+            f"{known.name} changes pixel values, so that they are no classes",
             where=path,
             cure="give the masks as PNG, or a --threshold if there is one class",
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from swin_umamba.data.datasets.conversion import LeftOut
 from swin_umamba.data.dicom import is_dicom_folder
-from swin_umamba.data.image_io import IMAGE_SUFFIXES, image_stem
+from swin_umamba.data.image_io import image_stem, is_image_name
 from swin_umamba.errors import DataError
 
 _MASK_WORD = "masks?|seg|segs|segmentations?|labels?|labelmap|gt|groundtruth|ground_truth|annotations?"
@@ -100,7 +100,7 @@ def _items(folder: Path) -> tuple[list[_Item], list[LeftOut]]:
                 items.append(_Item(relative.as_posix(), (path,)))
         elif path.parent in series:
             continue
-        elif path.name.lower().endswith(IMAGE_SUFFIXES):
+        elif is_image_name(path):
             items.append(_Item((relative.parent / image_stem(path)).as_posix(), (path,)))
         else:
             left_out.append(LeftOut(str(path), "not an image of a known format"))

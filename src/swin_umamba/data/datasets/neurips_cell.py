@@ -16,8 +16,8 @@ import numpy as np
 
 from swin_umamba.data.datasets.conversion import Conversion, LeftOut, Split, write_dataset
 from swin_umamba.data.image_io import (
-    IMAGE_SUFFIXES,
     image_stem,
+    is_image_name,
     list_images,
     read_image,
     read_labels,
@@ -139,7 +139,7 @@ def _find(
         else {}
     )
     for path in sorted((place / "images").iterdir()):
-        if path.name.startswith(".") or not path.name.lower().endswith(IMAGE_SUFFIXES):
+        if path.name.startswith(".") or not is_image_name(path):
             left_out.append(LeftOut(str(path), "not an image of a known format"))
             continue
         label = labels.pop(image_stem(path), None)

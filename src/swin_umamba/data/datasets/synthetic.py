@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from swin_umamba.data.image_io import Image, write_labels
-from swin_umamba.data.pictures import picture_bytes
+from swin_umamba.data.image_io import Image, write_image, write_labels
 from swin_umamba.errors import UsageError
-from swin_umamba.files import atomic_write, write_json
+from swin_umamba.files import write_json
 
 # Background and nucleus colours (RGB, 0 to 1): haematoxylin and eosin, haematoxylin alone, and fluorescence.
 _STAINS = (
@@ -81,9 +80,8 @@ def make_nuclei(
         picture = _draw_picture(picture_seed, size)
         case = f"test_{number:03d}"
         _write_case(folder, "Ts", case, picture)
-        instances_path = folder / "instancesTs" / f"{case}.png"
-        with atomic_write(instances_path) as temporary:
-            temporary.write_bytes(picture_bytes(picture.instances, ".png"))
+        instances = Image.without_geometry(picture.instances[None], folder)
+        write_image(folder / "instancesTs" / f"{case}.png", instances)
     write_json(
         folder / "dataset.json",
         {
@@ -99,10 +97,8 @@ def make_nuclei(
 
 
 def _write_case(folder: Path, split: str, case: str, picture: _Picture) -> None:
-    image_path = folder / f"images{split}" / f"{case}_0000.png"
-    with atomic_write(image_path) as temporary:
-        temporary.write_bytes(picture_bytes(picture.rgb, ".png"))
-    image = Image.without_geometry(picture.rgb.transpose(2, 0, 1), image_path)
+    image = Image.without_geometry(picture.rgb.transpose(2, 0, 1), folder)
+    write_image(folder / f"images{split}" / f"{case}_0000.png", image)
     write_labels(folder / f"labels{split}" / f"{case}.png", (picture.instances > 0).astype(np.uint8), image)
 
 

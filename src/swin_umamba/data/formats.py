@@ -1,0 +1,178 @@
+"""The formats of images and label maps: one record each, and nothing else in the package lists suffixes.
+
+To add a format, write a module that reads and encodes it and put its record into ``FORMATS`` (or hand it to
+``register_format`` from outside the package). Every command then takes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from swin_umamba.data.image import Image
+from swin_umamba.data.nifti import encode_nifti, read_nifti
+from swin_umamba.data.pictures import encode_picture, read_picture
+from swin_umamba.data.tiff import encode_tiff, read_tiff
+from swin_umamba.errors import DataError
+
+
+class Reader(Protocol):
+    """Reads a file; refuses what it cannot read exactly with a ``DataError`` that says why."""
+
+    def __call__(self, path: Path, *, indexed: bool, max_voxels: int) -> Image:
+        """Return the image.
+
+        Parameters
+        ----------
+        path
+            An existing file that is not empty.
+        indexed
+            The file is a label map: a palette gives its indices and not its colours.
+        max_voxels
+            Files that claim more voxels are refused before memory is taken for them.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Format:
+    """What the package knows of a format.
+
+    Attributes
+    ----------
+    name
+        As users know it.
+    suffixes
+        In lower case, with the dot; a longer one that ends in another comes first.
+    read
+        See ``Reader``.
+    encode
+        Returns the content of a file for voxels ``(channels, y, x)`` or ``(channels, z, y, x)`` on the grid
+        of an image, under one of the suffixes: ``encode(data, like, suffix)``. None in place of the content
+        if the format cannot hold such voxels; None in place of the function if it is only read.
+    holds_labels
+        Whether a file keeps every value as it is, so that it can be a label map.
+    has_geometry
+        Whether a file says where its voxels lie in the world.
+    label_suffix
+        What label maps of images of this format are written as if the model's own ending does not suit.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    read: Reader
+    encode: Callable[[np.ndarray, Image, str], bytes | None] | None
+    holds_labels: bool
+    has_geometry: bool
+    label_suffix: str
+
+
+def _without_geometry(read: Callable[..., np.ndarray]) -> Reader:
+    """Return a reader of images from one of bare arrays."""
+
+    def reader(path: Path, *, indexed: bool, max_voxels: int) -> Image:
+        return Image.without_geometry(read(path, indexed=indexed, max_voxels=max_voxels), path)
+
+    return reader
+
+
+FORMATS: list[Format] = [
+    Format("NIfTI", (".nii.gz", ".nii"), read_nifti, encode_nifti, True, True, ".nii.gz"),
+    Format("TIFF", (".tiff", ".tif"), _without_geometry(read_tiff), encode_tiff, True, False, ".tif"),
+    Format("PNG", (".png",), _without_geometry(read_picture), encode_picture, True, False, ".png"),
+    Format("BMP", (".bmp",), _without_geometry(read_picture), encode_picture, True, False, ".png"),
+    Format("JPEG", (".jpeg", ".jpg"), _without_geometry(read_picture), None, False, False, ".png"),
+]
+
+
+def register_format(record: Format) -> None:
+    """Add a format.
+
+    Raises
+    ------
+    ValueError
+        If one of its suffixes belongs to a format already.
+    """
+    taken = set(record.suffixes) & set(image_suffixes())
+    if taken:
+        raise ValueError(f"{', '.join(sorted(taken))}: there is a format with this suffix already")
+    FORMATS.append(record)
+
+
+def image_suffixes() -> tuple[str, ...]:
+    """Return the suffixes of all formats that can be read."""
+    return tuple(suffix for record in FORMATS for suffix in record.suffixes)
+
+
+def is_image_name(path: str | Path) -> bool:
+    """Return whether a file's name has the suffix of a format that can be read."""
+    return Path(path).name.lower().endswith(image_suffixes())
+
+
+def image_suffix(path: str | Path) -> str:
+    """Return the suffix of an image file in lower case (``.nii.gz`` counts as one).
+
+    Raises
+    ------
+    DataError
+        It is not the suffix of a format that can be read.
+    """
+    return _find(path)[1]
+
+
+def format_of(path: str | Path) -> Format:
+    """Return the format of an image file, told by its suffix.
+
+    Raises
+    ------
+    DataError
+        It is not the suffix of a format that can be read.
+    """
+    return _find(path)[0]
+
+
+def format_with_suffix(suffix: str) -> Format | None:
+    """Return the format that a suffix (in lower case, with the dot) belongs to; None if there is none."""
+    return next((record for record in FORMATS if suffix in record.suffixes), None)
+
+
+def label_suffix(image: str | Path, preferred: str) -> str:
+    """Return what the label map of an image file should end in.
+
+    Parameters
+    ----------
+    image
+        The image file.
+    preferred
+        Suffix to take if it can hold labels and as much geometry as the image has; ``""`` for none.
+    """
+    source, wanted = format_of(image), format_with_suffix(preferred)
+    suits = (
+        wanted is not None
+        and wanted.holds_labels
+        and wanted.encode is not None
+        and wanted.has_geometry == source.has_geometry
+    )
+    return preferred if suits else source.label_suffix
+
+
+def number_suffix(labels: str | Path) -> str:
+    """Return what an image of floating-point numbers beside a label map should end in."""
+    return image_suffix(labels) if format_of(labels).has_geometry else ".tif"
+
+
+def _find(path: str | Path) -> tuple[Format, str]:
+    name = Path(path).name.lower()
+    for record in FORMATS:
+        for suffix in record.suffixes:
+            if name.endswith(suffix):
+                return record, suffix
+    raise DataError(
+        "the format of this file is not known",
+        where=path,
+        cure=f"convert it to one of {', '.join(image_suffixes())}",
+    )
