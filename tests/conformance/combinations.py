@@ -67,8 +67,8 @@ def covering_combinations(
     while missing:
         # A few candidates that have a missing pair, the best of them: nearly as few files as with all.
         wanted = min(missing, key=repr)
-        candidates = [each for each in everything if wanted <= set(each.items())][:_TRIES]
-        best = max(candidates, key=lambda each: len(missing.intersection(pairs(each))))
+        having = (each for each in everything if all(each[name] == value for name, value in wanted))
+        best = max(itertools.islice(having, _TRIES), key=lambda each: len(missing.intersection(pairs(each))))
         chosen.append(best)
         missing.difference_update(pairs(best))
     rest = [each for each in everything if each not in chosen]

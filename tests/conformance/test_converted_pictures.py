@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from_dataset_json
 
-from conformance import picture_files as files
+from conformance import png_files as files
 from conformance.combinations import covering_combinations
+from conformance.exif import as_seen, exif
 from conformance.test_pictures import FORMATS
 from swin_umamba.data.datasets.folder import convert_folder
 from swin_umamba.data.image_io import read_case, read_labels
@@ -29,8 +30,8 @@ def mask_file(seen: np.ndarray, generator: np.random.Generator) -> bytes:
     """Return a label map (y, x) of zeros and ones as a PNG file of some kind, turned by EXIF."""
     orientation = int(generator.integers(1, 9))
     back = {6: 8, 8: 6}.get(orientation, orientation)
-    stored = files.seen(seen, back)[..., None]
-    chunks = [(b"eXIf", files.exif(orientation)), (b"PLTE", bytes([0, 0, 0, 255, 0, 0]))]
+    stored = as_seen(seen, back)[..., None]
+    chunks = [(b"eXIf", exif(orientation)), (b"PLTE", bytes([0, 0, 0, 255, 0, 0]))]
     if generator.integers(2):
         return files.png_file(stored, 1, files.PALETTE, before=[*chunks, (b"tRNS", b"\0")])
     return files.png_file(stored, 8, files.GREY, before=chunks[:1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,8 @@ from swin_umamba.data.orientation import (
 from swin_umamba.data.picture_checks import check_pixels, damaged, not_supported
 from swin_umamba.errors import DataError
 
+logger = logging.getLogger(__name__)
+
 _START, _END, _SCAN = 0xD8, 0xD9, 0xDA
 _JFIF, _EXIF_OR_XMP, _ADOBE = 0xE0, 0xE1, 0xEE
 _APPLICATION = range(0xE0, 0xF0)
@@ -29,6 +32,7 @@ _FRAME_KINDS = {0xC3: "lossless", 0xC9: "arithmetic", 0xCA: "arithmetic", 0xCB: 
 _HIERARCHICAL = 0xDE
 # Within compressed pixels FF is followed by 0, a restart marker or another FF; anything else ends them.
 _AFTER_PIXELS = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+_MARKER = re.compile(rb"\xff[\x01-\xfe]")
 _EXIF = b"Exif\0"
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 # Progressive pictures have about ten. Each costs the time of the whole picture.
@@ -92,11 +96,12 @@ def _take_apart(path: Path, content: bytes) -> _Jpeg:
     jpeg = _Jpeg(pixels=[b"\xff\xd8"])
     position = 2
     while True:
-        start = position
-        while content[position : position + 2] == b"\xff\xff":
-            position += 1
-        if content[position : position + 1] not in (b"\xff", b""):
-            raise damaged(path, f"byte {position} should begin a segment of the picture")
+        found = _MARKER.search(content, position)
+        start = found.start() if found else len(content)
+        if skipped := content[position:start].strip(b"\xff"):
+            # As every decoder does: some programs count their segments wrongly.
+            logger.warning("%s: skipped %d bytes at %d, of no segment", path, len(skipped), position)
+        position = start
         if len(content) < position + 4 and content[position : position + 2] != b"\xff\xd9":
             raise damaged(path, f"the picture is cut off at byte {len(content)}, before its end marker")
         marker = content[position + 1]
@@ -109,6 +114,8 @@ def _take_apart(path: Path, content: bytes) -> _Jpeg:
             jpeg.scans += 1
             found = _AFTER_PIXELS.search(content, end)
             end = found.start() if found else len(content)
+        elif marker == _START:
+            raise damaged(path, f"a second picture begins within the first, at byte {position}")
         elif marker in _FRAMES and not jpeg.frame:
             jpeg.frame, jpeg.frame_kind = body, marker
         elif marker in _FRAMES or marker == _HIERARCHICAL:

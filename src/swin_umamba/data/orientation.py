@@ -14,8 +14,8 @@ from swin_umamba.errors import DataError
 logger = logging.getLogger(__name__)
 
 ORIENTATION_TAG = 274
-_BYTE, _SHORT, _LONG = 1, 3, 4
-_VALUE = {_BYTE: "B", _SHORT: "H", _LONG: "L"}
+# The types of numbers that a field of four bytes holds: bytes, shorts and longs, without and with a sign.
+_VALUE = {1: "B", 3: "H", 4: "L", 6: "b", 8: "h", 9: "l"}
 # "as an attribute" or <as>an element</as>, in whatever namespace prefix XMP was written.
 _IN_XMP = re.compile(rb":Orientation\s*(?:=\s*[\"']|>)\s*(\d+)")
 
@@ -70,9 +70,16 @@ def exif_orientation(exif: bytes, path: Path) -> int | None:
             tag, kind, number = struct.unpack_from(f"{order}HHL", exif, entry)
             if tag == ORIENTATION_TAG:
                 (value,) = struct.unpack_from(order + _VALUE.get(kind, "L"), exif, entry + 8)
-                if kind in _VALUE and number == 1 and value <= 8:
+                if kind in _VALUE and number == 1 and 0 <= value <= 8:
                     return value or None
-                logger.warning("%s: EXIF names the impossible orientation %d; it is ignored", path, value)
+                logger.warning(
+                    "%s: EXIF names no orientation but %d numbers of type %d, the first %d; the picture is "
+                    "taken as it is stored",
+                    path,
+                    number,
+                    kind,
+                    value,
+                )
                 return None
     except struct.error:
         logger.warning("%s: the EXIF data are cut off; the picture is taken as it is stored", path)
