@@ -92,7 +92,7 @@ def test_time_is_refused(tmp_path: Path, axes: str) -> None:
         imagej=True,
         metadata={"axes": axes},
     )
-    with pytest.raises(DataError, match="axes"):
+    with pytest.raises(DataError, match="2 points in time"):
         read_image(tmp_path / "a.tif")
 
 
@@ -100,14 +100,17 @@ def test_images_of_different_shapes(tmp_path: Path) -> None:
     with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
         writer.write(np.zeros((5, 5), np.uint8))
         writer.write(np.zeros((6, 5), np.uint8))
-    with pytest.raises(DataError, match="2 images of different shapes"):
+    with pytest.raises(
+        DataError, match=r"images of different shapes or kinds: page 1 is 5 x 5 .* page 2 6 x 5"
+    ):
         read_image(tmp_path / "a.tif")
 
 
-def test_inverted_grey_is_refused(tmp_path: Path, volume: np.ndarray) -> None:
+def test_grey_in_which_0_is_white(tmp_path: Path, volume: np.ndarray) -> None:
     tifffile.imwrite(tmp_path / "a.tif", volume[0], photometric="miniswhite")
-    with pytest.raises(DataError, match="not supported"):
-        read_image(tmp_path / "a.tif")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif").data[0], 65535 - volume[0])
+    with pytest.raises(DataError, match="label maps in which 0 is white"):
+        read_labels(tmp_path / "a.tif")
 
 
 def test_complex_values_are_refused(tmp_path: Path) -> None:
@@ -169,7 +172,7 @@ def test_compressed_pixels_that_cannot_become_so_many(
     with tifffile.TiffFile(tmp_path / "a.tif", mode="r+b") as tiff:
         for name in ("ImageWidth", "ImageLength", "RowsPerStrip"):
             tiff.pages[0].tags[name].overwrite(10_000)
-    with pytest.raises(DataError, match="pixels of page 1 are missing"):
+    with pytest.raises(DataError, match=r"page 1 .* pixels are missing"):
         read_image(tmp_path / "a.tif")
 
 

@@ -82,7 +82,7 @@ def _without_geometry(read: Callable[..., np.ndarray]) -> Reader:
 
 FORMATS: list[Format] = [
     Format("NIfTI", (".nii.gz", ".nii"), read_nifti, encode_nifti, True, True, ".nii.gz"),
-    Format("TIFF", (".tiff", ".tif"), _without_geometry(read_tiff), encode_tiff, True, False, ".tif"),
+    Format("TIFF", (".tiff", ".tif"), read_tiff, encode_tiff, True, False, ".tif"),
     Format("PNG", (".png",), _without_geometry(read_picture), encode_picture, True, False, ".png"),
     Format("BMP", (".bmp",), _without_geometry(read_picture), encode_picture, True, False, ".png"),
     Format("JPEG", (".jpeg", ".jpg"), _without_geometry(read_picture), None, False, False, ".png"),

@@ -1,150 +1,216 @@
-"""TIFF files through tifffile: pictures, and volumes of several pages."""
+"""TIFF files: pictures, and volumes of several pages.
+
+What their pixels mean, how large they are, and what is refused is in ``docs/formats.md``. The pages are read
+here and not by tifffile, which fills missing pixels with zeros, opens other files that a file names, and
+takes memory for what tags claim before a caller can look at them.
+"""
 
 from __future__ import annotations
 
 import io
-import logging
+import json
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import tifffile
 
-from swin_umamba.data.image import DEFLATE_MAX_RATIO, MAX_VOXELS, Image
-from swin_umamba.data.pictures import check_pixels, drop_alpha
+from swin_umamba.data.image import MAX_VOXELS, Image
+from swin_umamba.data.orientation import ORIENTATION_TAG, oriented
+from swin_umamba.data.picture_checks import check_pixels
+from swin_umamba.data.tiff_colours import refuse_inverting_table, to_channels
+from swin_umamba.data.tiff_imagej import ImageJ
+from swin_umamba.data.tiff_layout import PALETTE, Layout, layout_of
+from swin_umamba.data.tiff_ome import Ome
+from swin_umamba.data.tiff_pixel_size import read_spacing_file, size_by_tags
+from swin_umamba.data.tiff_pixels import read_samples
+from swin_umamba.data.tiff_tags import Page, read_pages
 from swin_umamba.errors import DataError
 
-# Pages are the slices of a volume whatever tifffile calls their axis; time and position are not.
-_SLICE_AXES = "ZQI"
-_MINISBLACK, _RGB, _PALETTE, _YCBCR = 1, 2, 3, 6
-# How many bytes one stored byte can become, where that is bounded: uncompressed, LZW (strings of up to 4096
-# bytes in 12 bits), deflate under both of its numbers, and PackBits.
-_MAX_RATIO = {1: 1, 5: 2731, 8: DEFLATE_MAX_RATIO, 32946: DEFLATE_MAX_RATIO, 32773: 64}
-_DAMAGED = "copy or download the file again; it is damaged"
+_REDUCED, _MASK = 1, 4
+# Tags of programs that keep more than pages in them: planes without a page, scales of values, other axes.
+_PROGRAMS = {33628: "MetaMorph", 33629: "MetaMorph", 34361: "Olympus FluoView", 34412: "Zeiss LSM"} | {
+    33445: "Molecular Dynamics GEL",
+    43314: "NIH Image",
+    65420: "Hamamatsu NDPI",
+}
+_ONE_IMAGE = "save one picture or volume a file, without axes of time or position"
 
 
-def read_tiff(path: Path, *, indexed: bool, max_voxels: int = MAX_VOXELS) -> np.ndarray:
+def read_tiff(path: Path, *, indexed: bool, max_voxels: int = MAX_VOXELS) -> Image:
     """Read a TIFF file.
 
     Parameters
     ----------
     path
-        A file with one page, or with several of one shape (a volume).
+        A file with one page, or with several of one kind: the slices of a volume, or slices and channels as
+        OME-XML, ImageJ or tifffile say. Reduced copies of pages are not read.
     indexed
-        Return the indices of a palette picture (a label map) and not its colours.
+        The image is a label map: return the indices of a palette and not its colours.
     max_voxels
         Files of more values are refused before memory is taken for them.
 
     Returns
     -------
-    numpy.ndarray
-        ``(channels, y, x)`` or ``(channels, z, y, x)`` in the dtype of the file. An opaque alpha channel is
-        dropped.
+    Image
+        ``(channels, y, x)`` or ``(channels, z, y, x)`` in the type of the file, turned upright. Its spacing
+        is known if nnU-Net's spacing file, OME-XML, ImageJ's description or tags say it.
 
     Raises
     ------
     DataError
         The file is damaged, too large, or holds something other than one picture or volume.
     """
-    try:
-        with _logged_errors() as errors, tifffile.TiffFile(path) as tiff:
-            page, axes = _check_layout(path, tiff, max_voxels)
-            data = tiff.series[0].asarray()
-            photometric = int(page.photometric)
-            colormap = page.colormap
-    except DataError:
-        raise
-    except Exception as error:
-        # tifffile and its decoders let many kinds of error through on damaged bytes (struct, value, index).
-        raise DataError(
-            f"the TIFF file is damaged or of an unknown kind: {error}", where=path, cure=_DAMAGED
-        ) from error
-    if errors:
-        raise DataError(f"the TIFF file is damaged: {errors[0]}", where=path, cure=_DAMAGED)
-    data = data.astype(data.dtype.newbyteorder("="), copy=False)
-    if data.dtype == bool:
-        data = data.astype(np.uint8)
-    if photometric == _PALETTE and not indexed:
-        # 16-bit colours of which writers fill the upper byte.
-        data, axes = (colormap >> 8).astype(np.uint8)[:, data], "C" + axes
-    return _channels_first(path, data, axes, has_alpha=photometric == _RGB)
+    with path.open("rb") as file:
+        pages = read_pages(path, file)
+        whole = _full_pages(pages)
+        first, layout = whole[0], layout_of(whole[0])
+        ome = Ome.of(pages[0])
+        imagej = None if ome else ImageJ.of(pages[0])
+        if ome:
+            stack = ome.stack(pages, layout)
+        else:
+            stack = imagej.stack(whole) if imagej else _plain_stack(whole, layout)
+        _check_size(path, layout, stack, max_voxels)
+        data = _read_stack(pages, stack, imagej, indexed=indexed)
+        if stack.shape[1] == 1:
+            data = data[:, 0]
+        image = Image.without_geometry(data, path)
+        flat = data.ndim == 3
+        spacing: tuple[float, ...] | None = None if flat else read_spacing_file(path, of_labels=indexed)
+        if spacing is None and (ome or imagej):
+            spacing = (ome or imagej).pixel_size(data.ndim - 1)  # type: ignore[union-attr]
+        elif spacing is None and flat:
+            spacing = size_by_tags(first)
+        if spacing is not None:
+            image = replace(image, spacing=spacing, has_spacing=True)
+        return _upright(image, _orientation(first))
 
 
-def _check_layout(path: Path, tiff: tifffile.TiffFile, max_voxels: int) -> tuple[tifffile.TiffPage, str]:
-    """Check sizes against the file before anything is decoded; return the first page and the axes."""
-    if len(tiff.series) != 1:
-        raise DataError(
-            f"the file holds {len(tiff.series)} images of different shapes",
-            where=path,
-            cure="save each image as a file of its own",
+def _full_pages(pages: Sequence[Page]) -> list[Page]:
+    """Return the pages without thumbnails and the smaller levels of pyramids."""
+    kinds = [page.number_of(254, {2: _REDUCED}.get(page.number_of(255, 0), 0)) for page in pages]
+    if any(kind & _MASK for kind in kinds):
+        raise pages[0].unsupported("files with transparency masks are", "save the image without a mask")
+    whole = [page for page, kind in zip(pages, kinds, strict=True) if not kind & _REDUCED]
+    if not whole:
+        raise pages[0].unsupported(
+            "files of which all pages are reduced copies (raw photographs, for example) are",
+            "save the image in full size as a plain TIFF",
         )
-    series = tiff.series[0]
-    page = series.keyframe
-    if math.prod(series.shape) == 0:
-        raise DataError(f"the file claims the impossible shape {series.shape}", where=path, cure=_DAMAGED)
-    if math.prod(series.shape) > max_voxels:
+    return whole
+
+
+def _plain_stack(pages: Sequence[Page], layout: Layout) -> np.ndarray:
+    """Return the numbers of the pages of each channel and slice, ``(channels, slices)``.
+
+    Pages are slices; tifffile's description may give them other axes.
+    """
+    first = pages[0]
+    program = next((name for tag, name in _PROGRAMS.items() if tag in first), None)
+    if program is None and len(pages) > 1 and any(text.startswith("SI.") for text in first.texts(305)):
+        program = "ScanImage"
+    if program:
+        raise first.unsupported(f"files of {program} are", "export the image as OME-TIFF or as plain pages")
+    numbers = np.array([page.number for page in pages])
+    axes = _axes_of_tifffile(first, layout)
+    count = math.prod(size for _, size in axes)
+    if count == 1:
+        return numbers[None]
+    names = "".join(name for name, _ in axes)
+    if count != len(pages) or names not in ("Z", "C", "CZ", "ZC"):
+        shape = " x ".join(f"{size} {name}" for name, size in axes)
+        raise first.unsupported(f"files of {len(pages)} pages with the axes {shape} are", _ONE_IMAGE)
+    numbers = numbers.reshape([size for _, size in axes])
+    if len(names) == 1:
+        return numbers[None] if names == "Z" else numbers[:, None]
+    return numbers if names == "CZ" else numbers.T
+
+
+def _axes_of_tifffile(page: Page, layout: Layout) -> list[tuple[str, int]]:
+    """Return the name and length of each axis that pages stand for; unnamed ones and lists are slices."""
+    text = next((text for text in page.texts(270) if text.startswith('{"shape":')), "{}")
+    try:
+        described = json.loads(text)
+    except (ValueError, RecursionError):
+        return []
+    shape, names = described.get("shape"), described.get("axes")
+    if not isinstance(shape, list) or not all(type(size) is int and size > 0 for size in shape):
+        return []
+    total, pages = math.prod(shape), math.prod(shape) // layout.values
+    if pages <= 1 or total % layout.values:
+        return []  # one page, or the description is that of another image
+    if not isinstance(names, str) or len(names) != len(shape):
+        names = "Z" * len(shape)
+    axes, rest = [], pages
+    for name, size in zip(names, shape, strict=True):
+        if rest == 1:
+            break
+        if size > 1:
+            axes.append(("Z" if name in "ZQI" else name, size))
+        rest //= size
+    return axes
+
+
+def _check_size(path: Path, layout: Layout, stack: np.ndarray, max_voxels: int) -> None:
+    values = stack.size * layout.values * (3 if layout.photometric == PALETTE else 1)
+    if values > max_voxels:
         raise DataError(
-            f"the file claims {math.prod(series.shape)} values; the limit is {max_voxels}",
+            f"the file claims {values} values; the limit is {max_voxels}",
             where=path,
             cure="crop the image or cut it into tiles; if it is not that large, the file is damaged",
         )
-    check_pixels(path, page.imagewidth * page.imagelength)
-    if int(page.photometric) not in (_MINISBLACK, _RGB, _PALETTE, _YCBCR) or page.dtype.kind not in "biuf":
-        raise DataError(
-            f"TIFF images of kind {page.photometric!s} with values of type {page.dtype} are not supported",
-            where=path,
-            cure="convert the image to RGB or grey (black is 0)",
-        )
-    file_bytes = tiff.filehandle.size
-    ratio = _MAX_RATIO.get(int(page.compression))
-    for number, each in enumerate(series.pages):
-        segments = list(zip(each.dataoffsets, each.databytecounts, strict=True))
-        stored = sum(each.databytecounts)
-        # Missing or short segments would be filled with zeros without a word.
-        if (
-            len(segments) < math.prod(page.chunked)
-            or any(count < 1 or offset + count > file_bytes for offset, count in segments)
-            or (ratio is not None and 8 * stored * ratio < math.prod(page.shape) * page.bitspersample)
-        ):
-            raise DataError(f"pixels of page {number + 1} are missing", where=path, cure=_DAMAGED)
-    return page, series.axes
+    check_pixels(path, layout.width * layout.length)
 
 
-@contextmanager
-def _logged_errors() -> Iterator[list[str]]:
-    """Collect what tifffile only logs, such as a chain of pages that breaks off and leaves fewer pages."""
-    errors: list[str] = []
-    handler = logging.Handler(logging.ERROR)
-    handler.emit = lambda record: errors.append(record.getMessage())  # type: ignore[method-assign]
-    log = logging.getLogger("tifffile")
-    propagate = log.propagate
-    log.addHandler(handler)
-    log.propagate = False
-    try:
-        yield errors
-    finally:
-        log.propagate = propagate
-        log.removeHandler(handler)
+def _read_stack(
+    pages: Sequence[Page], stack: np.ndarray, imagej: ImageJ | None, *, indexed: bool
+) -> np.ndarray:
+    """Return the pages as ``(channels, slices, y, x)``."""
+    first = pages[stack.flat[0]]
+    kind = layout_of(first).kind
+    data = None
+    for (channel, number), index in np.ndenumerate(stack):
+        page = pages[index]
+        layout = layout_of(page)
+        if layout.kind != kind or _orientation(page) != _orientation(first):
+            raise DataError(
+                f"the file holds images of different shapes or kinds: page {first.number + 1} is {kind}, "
+                f"page {page.number + 1} {layout.kind}",
+                where=page.path,
+                cure="save each image as a file of its own",
+            )
+        values = read_samples(page, layout)
+        if imagej:
+            refuse_inverting_table(page, layout)
+            values = imagej.calibrated(values, indexed=indexed)
+        # A lookup table of ImageJ's is for the screen; the data are the values.
+        values = to_channels(page, layout, values, indexed=indexed or imagej is not None)
+        if len(values) > 1 and len(stack) > 1:
+            raise page.unsupported(
+                f"files with {len(values)} values a pixel in each of {len(stack)} channels are",
+                "save one channel a page",
+            )
+        if data is None:
+            data = np.empty((len(values) * len(stack), *stack.shape[1:], *values.shape[1:]), values.dtype)
+        data[channel if len(stack) > 1 else slice(None), number] = values[0] if len(stack) > 1 else values
+    assert data is not None
+    return data
 
 
-def _channels_first(path: Path, data: np.ndarray, axes: str, *, has_alpha: bool) -> np.ndarray:
-    for letter in [letter for letter in axes if letter not in "YX"]:
-        position = axes.index(letter)
-        if data.shape[position] == 1:
-            data, axes = data.squeeze(position), axes.replace(letter, "")
-    slices = [letter for letter in axes if letter in _SLICE_AXES]
-    channels = [letter for letter in axes if letter in "SC"]
-    if len(slices) > 1 or len(channels) > 1 or len(axes) != 2 + len(slices) + len(channels):
-        raise DataError(
-            f"the file holds an image of shape {data.shape} with the axes {axes}, no picture or volume",
-            where=path,
-            cure="save one picture or volume a file, without axes of time or position",
-        )
-    order = [axes.index(letter) for letter in [*channels, *slices, "Y", "X"]]
-    data = data.transpose(order) if channels else data.transpose(order)[None]
-    return drop_alpha(path, data) if has_alpha and data.shape[0] == 4 else data
+def _orientation(page: Page) -> int:
+    """Return tag 274; values that mean nothing count as 1, as in libtiff."""
+    stored = page.number_of(ORIENTATION_TAG, 1)
+    return stored if 1 <= stored <= 8 else 1
+
+
+def _upright(image: Image, orientation: int) -> Image:
+    spacing = image.spacing
+    if orientation >= 5:
+        spacing = (*spacing[:-2], spacing[-1], spacing[-2])
+    return replace(image.with_data(oriented(image.data, orientation)), spacing=spacing)
 
 
 def encode_tiff(data: np.ndarray, like: Image, suffix: str) -> bytes | None:

@@ -1,0 +1,86 @@
+"""Strips and tiles of TIFF files that are JPEG streams (TIFF Technical Note 2)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from swin_umamba.data.tiff_layout import RECOMPRESS
+from swin_umamba.data.tiff_tags import Page
+
+_STANDALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a length
+_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+_HUFFMAN = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive
+_JFIF, _ADOBE = 0xE0, 0xEE
+_RGB = "RGB"
+
+
+def decode_jpeg(
+    page: Page, stream: bytes, tables: bytes, shape: tuple[int, int, int], kind: str
+) -> np.ndarray:
+    """Return the pixels of a strip or tile, ``(rows, columns, samples)`` of uint8.
+
+    Parameters
+    ----------
+    page
+        For messages.
+    stream, tables
+        The strip or tile, and tag 347 with the tables that streams of a page share.
+    shape
+        What the tags promise. A last strip may have fewer rows.
+    kind
+        ``grey``, ``RGB`` or ``YCbCr``, as tag 262 says. YCbCr becomes RGB.
+
+    Raises
+    ------
+    DataError
+        The stream is damaged, of another shape than the tags say, or of a kind of JPEG that is not read.
+    """
+    import imagecodecs
+
+    rows = _check_frame(page, stream, shape, kind)
+    # The tag decides what the components are, as in libtiff; a decoder alone would guess by their markers.
+    spaces = {"grey": (None, None), _RGB: (_RGB, _RGB), "YCbCr": ("YCBCR", _RGB)}[kind]
+    pixels = imagecodecs.jpeg8_decode(
+        stream, tables=tables or None, colorspace=spaces[0], outcolorspace=spaces[1]
+    )
+    if pixels.dtype != np.uint8 or pixels.size != rows * shape[1] * shape[2]:
+        raise page.damaged(f"a JPEG stream holds pixels of shape {pixels.shape}")
+    return pixels.reshape(rows, *shape[1:])
+
+
+def _check_frame(page: Page, stream: bytes, shape: tuple[int, int, int], kind: str) -> int:
+    """Compare the stream with the tags before a decoder takes memory for it; return its rows."""
+    position = 2
+    markers_say = None
+    while stream[:2] == b"\xff\xd8":
+        while stream[position : position + 2] == b"\xff\xff":
+            position += 1
+        marker = stream[position + 1] if stream[position : position + 1] == b"\xff" else 0
+        body = stream[
+            position + 4 : position + 2 + int.from_bytes(stream[position + 2 : position + 4], "big")
+        ]
+        if marker in _FRAMES:
+            break
+        if len(stream) < position + 4 or marker in (0, 0xD9, 0xDA):
+            raise page.damaged("a JPEG stream has no frame")
+        if marker == _JFIF and body.startswith(b"JFIF"):
+            markers_say = markers_say or "YCbCr"
+        if marker == _ADOBE and body.startswith(b"Adobe") and len(body) >= 12:
+            markers_say = {0: _RGB, 1: "YCbCr"}.get(body[11], "YCCK")
+        position += 2 if marker in _STANDALONE else 4 + len(body)
+    else:
+        raise page.damaged("a strip or tile is no JPEG stream")
+    bits, height, width, samples = body[0], body[1:3], body[3:5], body[5] if len(body) > 5 else 0
+    rows, columns = int.from_bytes(height, "big"), int.from_bytes(width, "big")
+    if marker not in _HUFFMAN or bits != 8:
+        raise page.unsupported(f"files with JPEG of {bits} bits and process {marker - 0xC0} are", RECOMPRESS)
+    if kind != "grey" and markers_say not in (None, kind):
+        raise page.unsupported(
+            f"files with JPEG colours called {kind} by a tag and {markers_say} inside are", RECOMPRESS
+        )
+    if columns != shape[1] or samples != shape[2] or not 0 < rows <= shape[0]:
+        raise page.damaged(
+            f"a JPEG stream holds {rows} x {columns} pixels of {samples} samples, the tags say "
+            f"{shape[0]} x {shape[1]} of {shape[2]}"
+        )
+    return rows

@@ -1,0 +1,154 @@
+"""The pixels of one page of a TIFF file: strips and tiles, decompressed and put together.
+
+Sources: TIFF 6.0 (Adobe, 1992); TIFF Technical Notes 1 to 3 (Adobe) for floating-point predictors and JPEG.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+
+from swin_umamba.data.image import DEFLATE_MAX_RATIO
+from swin_umamba.data.tiff_jpeg import decode_jpeg
+from swin_umamba.data.tiff_layout import (
+    DEFLATE,
+    FLOATING_POINT,
+    HORIZONTAL,
+    JPEG,
+    LZW,
+    MAX_RATIO,
+    NONE,
+    OLD_DEFLATE,
+    PACKBITS,
+    PACKED_BITS,
+    RECOMPRESS,
+    RGB,
+    YCBCR,
+    ZSTD,
+    Layout,
+)
+from swin_umamba.data.tiff_tags import Page
+
+_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
+
+def _check_segments(page: Page, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
+    """Return the offsets and lengths of all strips or tiles, which must be there and can hold the pixels.
+
+    Raises
+    ------
+    DataError
+        Pixels are missing, or so few bytes cannot become so many pixels.
+    """
+    planes, rows, columns = layout.grid
+    count = planes * rows * columns
+    needed = np.repeat([layout.rows_of(row) * layout.row_bytes for row in range(rows)], columns)
+    needed = np.tile(needed, planes)
+    offsets = page.array(324 if 324 in page else 273, most=count)
+    lengths = page.array(325 if 325 in page else 279, most=count)
+    if not len(lengths) and layout.compression == NONE:
+        lengths = needed
+    if len(offsets) != count or len(lengths) != count or "f" in (offsets.dtype.kind, lengths.dtype.kind):
+        raise page.damaged(f"pixels are missing: it lists {len(offsets)} of {count} tiles or strips")
+    size = page.file.seek(0, 2)
+    # As Python numbers, offsets of 64 bits cannot overflow in a sum.
+    for start, length, least in zip(offsets.tolist(), lengths.tolist(), needed.tolist(), strict=True):
+        if start < 8 or length < 1 or start + length > size:
+            raise page.damaged(f"pixels are missing: a tile or strip lies at byte {start} of {size}")
+        if length > 8 * layout.tile[0] * layout.row_bytes + 2**16 and layout.compression != NONE:
+            raise page.damaged(f"a tile or strip of {least} bytes claims {length} compressed ones")
+        if least > length * MAX_RATIO[layout.compression]:
+            if layout.compression in (JPEG, ZSTD):
+                raise page.unsupported(
+                    f"files compressed more than {DEFLATE_MAX_RATIO} times by Zstandard or JPEG are",
+                    RECOMPRESS,
+                )
+            raise page.damaged(f"pixels are missing: {length} bytes stand for {least}")
+    return offsets, lengths
+
+
+def read_samples(page: Page, layout: Layout) -> np.ndarray:
+    """Return the stored values of a page, ``(samples, y, x)`` in the type of the layout.
+
+    Raises
+    ------
+    DataError
+        The pixels are damaged.
+    """
+    offsets, lengths = _check_segments(page, layout)
+    out = np.empty((layout.samples, layout.length, layout.width), layout.dtype)
+    tables = page.content(347) if layout.compression == JPEG else b""
+    _, rows, columns = layout.grid
+    height, width = layout.tile
+    for index, (start, length) in enumerate(zip(offsets.tolist(), lengths.tolist(), strict=True)):
+        plane, row, column = index // (rows * columns), index // columns % rows, index % columns
+        page.file.seek(start)
+        whole = height * layout.row_bytes
+        stored = page.file.read(min(length, whole) if layout.compression == NONE else length)
+        try:
+            tile = _decoded(page, layout, stored, tables, layout.rows_of(row))
+        except (RuntimeError, ValueError, zlib.error) as error:  # imagecodecs' errors are RuntimeErrors
+            raise page.damaged(f"tile or strip {index + 1} cannot be decompressed: {error}") from error
+        part = out[plane : plane + layout.tile_samples, row * height :, column * width :]
+        part[:, :height, :width] = tile.transpose(2, 0, 1)[:, : part.shape[1], : part.shape[2]]
+    return out
+
+
+def _decoded(page: Page, layout: Layout, stored: bytes, tables: bytes, rows: int) -> np.ndarray:
+    """Return a strip or tile, ``(rows, columns, samples)``; a strip may have more rows than it needs."""
+    shape = layout.tile[0], layout.tile[1], layout.tile_samples
+    if layout.compression == JPEG:
+        kind = (
+            "grey" if layout.tile_samples == 1 else {RGB: "RGB", YCBCR: "YCbCr"}.get(layout.photometric, "")
+        )
+        pixels = decode_jpeg(page, stored, tables, shape, kind)
+        if len(pixels) < rows:
+            raise page.damaged(f"a strip or tile holds {len(pixels)} rows of {rows}")
+        return pixels
+    if layout.reversed_bits:
+        stored = stored.translate(_REVERSED)
+    plain = _decompressed(layout.compression, stored, shape[0] * layout.row_bytes)
+    if len(plain) < rows * layout.row_bytes:
+        raise page.damaged(
+            f"pixels are missing: a strip or tile holds {len(plain)} bytes of {rows * layout.row_bytes}"
+        )
+    plain = plain[: rows * layout.row_bytes]
+    shape = rows, *shape[1:]
+    if layout.predictor == FLOATING_POINT:
+        return _add_up_bytes(plain, layout.dtype, shape)
+    if layout.bits in PACKED_BITS:
+        from imagecodecs import packints_decode
+
+        return packints_decode(plain, layout.dtype, layout.bits, runlen=shape[1] * shape[2]).reshape(shape)
+    values = np.frombuffer(plain, layout.dtype.newbyteorder(page.order)).astype(layout.dtype).reshape(shape)
+    if layout.predictor == HORIZONTAL:
+        whole_numbers = values.view(f"u{layout.dtype.itemsize}")
+        np.cumsum(whole_numbers, axis=1, dtype=whole_numbers.dtype, out=whole_numbers)
+    return values
+
+
+def _decompressed(compression: int, stored: bytes, most: int) -> bytes:
+    """Return the bytes of a strip or tile, no more than ``most``."""
+    if compression == NONE:
+        return stored
+    if compression in (DEFLATE, OLD_DEFLATE):
+        # One byte more than wanted makes the decoder come to the end, where the checksum is.
+        return zlib.decompressobj().decompress(stored, most + 1)
+    import imagecodecs
+
+    decode = {
+        LZW: imagecodecs.lzw_decode,
+        PACKBITS: imagecodecs.packbits_decode,
+        ZSTD: imagecodecs.zstd_decode,
+    }
+    return bytes(decode[compression](stored, out=most))
+
+
+def _add_up_bytes(plain: bytes, dtype: np.dtype, shape: tuple[int, int, int]) -> np.ndarray:
+    """Undo the predictor of floating-point numbers: differences of bytes, of which the highest come first."""
+    rows, columns, samples = shape
+    differences = np.frombuffer(plain, np.uint8).reshape(rows, columns * dtype.itemsize, samples)
+    added = np.cumsum(differences, axis=1, dtype=np.uint8).reshape(rows, dtype.itemsize, columns * samples)
+    numbers = np.ascontiguousarray(added.transpose(0, 2, 1)).view(dtype.newbyteorder(">"))
+    return numbers.reshape(shape).astype(dtype)

@@ -1,0 +1,228 @@
+"""The pages of a TIFF file and their tags, read with every claim checked against the file.
+
+Sources: TIFF 6.0 (Adobe, 1992), section 2, and the BigTIFF design (libtiff).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import numpy as np
+
+from swin_umamba.errors import DataError
+
+DAMAGED = "copy or download the file again; it is damaged"
+# Far above what images of MAX_VOXELS have, and far below what makes reading the tags alone take minutes.
+MAX_PAGES = 2**16
+MAX_TAGS = 2**21
+MAX_TAGS_OF_A_PAGE = 2**12
+# A palette of 16 bits has so many values; only tables of strips and tiles have more.
+MAX_VALUES = 3 * 2**16
+# Scanners of whole slides write megabytes of text.
+MAX_TEXT = 2**26
+
+_TEXT, _UNDEFINED = 2, 7
+_RATIONALS = {5: "u4", 10: "i4"}
+_NUMBERS = {1: "u1", 3: "u2", 4: "u4", 6: "i1", 8: "i2", 9: "i4", 11: "f4", 12: "f8", 13: "u4"} | {
+    16: "u8",
+    17: "i8",
+    18: "u8",
+}
+_SIZES = {_TEXT: 1, _UNDEFINED: 1, **dict.fromkeys(_RATIONALS, 8)} | {
+    kind: np.dtype(name).itemsize for kind, name in _NUMBERS.items()
+}
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One tag: the type and number of its values, and where they lie in the file."""
+
+    kind: int
+    count: int
+    offset: int
+
+
+@dataclass(frozen=True)
+class Page:
+    """One image file directory (IFD).
+
+    Attributes
+    ----------
+    path, file
+        The file and its open handle.
+    number
+        Position in the chain of pages, from 0.
+    order
+        Byte order of the file for NumPy and struct: ``<`` or ``>``.
+    entries
+        Tag to entries; a tag may stand more than once.
+    """
+
+    path: Path
+    file: BinaryIO
+    number: int
+    order: Literal["<", ">"]
+    entries: Mapping[int, list[_Entry]]
+
+    def __contains__(self, tag: int) -> bool:
+        return tag in self.entries
+
+    def array(self, tag: int, most: int = MAX_VALUES) -> np.ndarray:
+        """Return the values of a tag as numbers, rationals as fractions in float64; empty if it is missing.
+
+        Raises
+        ------
+        DataError
+            The values lie outside the file, are no numbers, or are more than ``most``.
+        """
+        if tag not in self.entries:
+            return np.zeros(0, np.int64)
+        entry = self.entries[tag][0]
+        if entry.count > most:
+            raise self.damaged(f"tag {tag} has {entry.count} values, at most {most} make sense")
+        stored = self._stored(tag, entry)
+        if entry.kind in _RATIONALS:
+            pairs = np.frombuffer(stored, self.order + _RATIONALS[entry.kind]).reshape(-1, 2).astype(float)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                return pairs[:, 0] / pairs[:, 1]
+        if entry.kind not in _NUMBERS:
+            raise self.damaged(f"tag {tag} holds no numbers")
+        values = np.frombuffer(stored, self.order + _NUMBERS[entry.kind])
+        return values.astype(values.dtype.newbyteorder("="))
+
+    def number_of(self, tag: int, default: int) -> int:
+        """Return the one whole number that a tag holds (the first of several), or the default."""
+        values = self.array(tag)
+        if not len(values):
+            return default
+        if values.dtype.kind == "f":
+            raise self.damaged(f"tag {tag} holds no whole number")
+        return int(values[0])
+
+    def texts(self, tag: int) -> list[str]:
+        """Return the texts of a tag, one for each time that it stands there."""
+        found = [entry for entry in self.entries.get(tag, []) if entry.kind in (1, _TEXT, _UNDEFINED)]
+        if any(entry.count > MAX_TEXT for entry in found):
+            raise self.damaged(f"tag {tag} holds a text of more than {MAX_TEXT} bytes")
+        stored = [self._stored(tag, entry).rstrip(b"\0") for entry in found]
+        try:
+            return [text.decode("utf-8") for text in stored]
+        except UnicodeDecodeError:
+            return [text.decode("latin-1") for text in stored]
+
+    def content(self, tag: int) -> bytes:
+        """Return the bytes of a tag, such as the tables of JPEG; empty if it is missing."""
+        if tag not in self.entries:
+            return b""
+        entry = self.entries[tag][0]
+        if entry.count > MAX_TEXT or _SIZES[entry.kind] != 1:
+            raise self.damaged(f"tag {tag} holds no bytes")
+        return self._stored(tag, entry)
+
+    def damaged(self, what: str) -> DataError:
+        """Return the error for a claim that cannot be true."""
+        return DataError(f"page {self.number + 1} of the TIFF file: {what}", where=self.path, cure=DAMAGED)
+
+    def unsupported(self, what: str, cure: str) -> DataError:
+        """Return the error for what a TIFF file may hold but this package does not read."""
+        return DataError(f"TIFF {what} not supported", where=self.path, cure=cure)
+
+    def _stored(self, tag: int, entry: _Entry) -> bytes:
+        self.file.seek(entry.offset)
+        # The chain was checked: the values lie inside the file, so that no more is asked for than it has.
+        stored = self.file.read(entry.count * _SIZES[entry.kind])
+        if len(stored) != entry.count * _SIZES[entry.kind]:
+            raise self.damaged(f"the values of tag {tag} are cut off")
+        return stored
+
+
+def read_pages(path: Path, file: BinaryIO) -> list[Page]:
+    """Return the pages of a file, in the order of their chain; no pixel and no value of a tag is read.
+
+    Raises
+    ------
+    DataError
+        The file is no TIFF file, its chain of pages is broken or runs in a circle, or tags lie outside it.
+    """
+    size = file.seek(0, 2)
+    file.seek(0)
+    head = file.read(16)
+    orders: dict[bytes, Literal["<", ">"]] = {b"II": "<", b"MM": ">"}
+    order = orders.get(head[:2])
+    version = int.from_bytes(head[2:4], "little" if order == "<" else "big")
+    if order is None or version not in (42, 43):
+        raise DataError(
+            "this is no TIFF file, whatever its name says",
+            where=path,
+            cure="give the file the ending of its format, or convert it to TIFF",
+        )
+    big = version == 43
+    if len(head) < (16 if big else 8):
+        raise DataError("the TIFF file ends within its first bytes", where=path, cure=DAMAGED)
+    if big and struct.unpack_from(order + "HH", head, 4) != (8, 0):
+        raise DataError("the head of the BigTIFF file is damaged", where=path, cure=DAMAGED)
+    offset = struct.unpack_from(order + ("Q" if big else "I"), head, 8 if big else 4)[0]
+    pages: list[Page] = []
+    visited: set[int] = set()
+    tags = 0
+    while offset:
+        what = _refusal(offset, size, visited, tags)
+        if what:
+            raise DataError(
+                f"the TIFF file is damaged: after page {len(pages)} {what}", where=path, cure=DAMAGED
+            )
+        visited.add(offset)
+        entries, offset = _read_directory(path, file, len(pages), order, big, offset, size)
+        tags += sum(map(len, entries.values()))
+        pages.append(Page(path, file, len(pages), order, entries))
+    if not pages:
+        raise DataError("the TIFF file has no pages", where=path, cure=DAMAGED)
+    return pages
+
+
+def _refusal(offset: int, size: int, visited: set[int], tags: int) -> str:
+    """Say why the next page cannot be read; nothing if it can."""
+    if offset in visited:
+        return "the chain of pages runs in a circle"
+    if offset + 2 > size:
+        return f"the chain of pages leads to byte {offset} of {size}"
+    if len(visited) >= MAX_PAGES or tags > MAX_TAGS:
+        return f"there are still more pages; more than {MAX_PAGES} are not read"
+    return ""
+
+
+def _read_directory(
+    path: Path, file: BinaryIO, number: int, order: Literal["<", ">"], big: bool, offset: int, size: int
+) -> tuple[dict[int, list[_Entry]], int]:
+    """Return the entries of the directory at ``offset`` and the offset of the next one."""
+    page = Page(path, file, number, order, {})
+    # A value that fits into the room of its offset stands there itself.
+    count_format, entry_format, offset_format, width, room = (
+        ("Q", "HHQ", "Q", 20, 8) if big else ("H", "HHI", "I", 12, 4)
+    )
+    file.seek(offset)
+    head = file.read(struct.calcsize(order + count_format))
+    if len(head) < struct.calcsize(order + count_format):
+        raise page.damaged("its list of tags is cut off")
+    count = struct.unpack(order + count_format, head)[0]
+    if not 0 < count <= MAX_TAGS_OF_A_PAGE:
+        raise page.damaged(f"it claims {count} tags")
+    listed = file.read(count * width + room)
+    if len(listed) < count * width + room:
+        raise page.damaged("its list of tags is cut off")
+    entries: dict[int, list[_Entry]] = {}
+    for start in range(0, count * width, width):
+        tag, kind, values = struct.unpack_from(order + entry_format, listed, start)
+        if kind not in _SIZES or not values:
+            continue  # as the standard asks of a reader that does not know a type
+        place = offset + len(head) + start + width - room
+        if values * _SIZES[kind] > room:
+            place = struct.unpack_from(order + offset_format, listed, start + width - room)[0]
+        if place + values * _SIZES[kind] > size:
+            raise page.damaged(f"the {values} values of tag {tag} lie outside the file")
+        entries.setdefault(tag, []).append(_Entry(kind, values, place))
+    return entries, struct.unpack_from(order + offset_format, listed, count * width)[0]
