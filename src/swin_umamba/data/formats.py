@@ -17,6 +17,7 @@ from swin_umamba.data.image import Image
 from swin_umamba.data.nifti import encode_nifti, read_nifti
 from swin_umamba.data.pictures import encode_picture, read_picture
 from swin_umamba.data.tiff import encode_tiff, read_tiff
+from swin_umamba.data.tiff_pixel_size import write_spacing_file
 from swin_umamba.errors import DataError
 
 
@@ -35,6 +36,14 @@ class Reader(Protocol):
         max_voxels
             Files that claim more voxels are refused before memory is taken for them.
         """
+        ...
+
+
+class WriteBeside(Protocol):
+    """Writes a second file that says what a file of a format cannot say itself."""
+
+    def __call__(self, path: Path, like: Image, *, of_labels: bool) -> None:
+        """Write it beside ``path``, an image or label map on the grid of ``like``, if there is something to say."""
         ...
 
 
@@ -60,6 +69,8 @@ class Format:
         Whether a file says where its voxels lie in the world.
     label_suffix
         What label maps of images of this format are written as if the model's own ending does not suit.
+    write_beside
+        See ``WriteBeside``; None if a file says everything itself.
     """
 
     name: str
@@ -69,6 +80,7 @@ class Format:
     holds_labels: bool
     has_geometry: bool
     label_suffix: str
+    write_beside: WriteBeside | None = None
 
 
 def _without_geometry(read: Callable[..., np.ndarray]) -> Reader:
@@ -82,7 +94,7 @@ def _without_geometry(read: Callable[..., np.ndarray]) -> Reader:
 
 FORMATS: list[Format] = [
     Format("NIfTI", (".nii.gz", ".nii"), read_nifti, encode_nifti, True, True, ".nii.gz"),
-    Format("TIFF", (".tiff", ".tif"), read_tiff, encode_tiff, True, False, ".tif"),
+    Format("TIFF", (".tiff", ".tif"), read_tiff, encode_tiff, True, False, ".tif", write_spacing_file),
     Format("PNG", (".png",), _without_geometry(read_picture), encode_picture, True, False, ".png"),
     Format("BMP", (".bmp",), _without_geometry(read_picture), encode_picture, True, False, ".png"),
     Format("JPEG", (".jpeg", ".jpg"), _without_geometry(read_picture), None, False, False, ".png"),

@@ -13,7 +13,7 @@ from swin_umamba.files import atomic_write
 
 
 def write_image(path: str | Path, image: Image) -> None:
-    """Write an image, atomically.
+    """Write an image, atomically; beside a TIFF volume also its spacing.
 
     Parameters
     ----------
@@ -44,12 +44,11 @@ def write_image(path: str | Path, image: Image) -> None:
             where=path,
             cure="write each channel to a file of its own",
         )
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(content)
+    _put(path, content, image, of_labels=False)
 
 
 def write_labels(path: str | Path, labels: np.ndarray, like: Image) -> None:
-    """Write a label map on the grid of ``like``, atomically.
+    """Write a label map on the grid of ``like``, atomically; beside a TIFF volume also its spacing.
 
     Parameters
     ----------
@@ -83,8 +82,7 @@ def write_labels(path: str | Path, labels: np.ndarray, like: Image) -> None:
             where=path,
             cure="write .png or .tif for a picture, .nii.gz or .tif for a volume",
         )
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(content)
+    _put(path, content, like, of_labels=True)
 
 
 def write_probabilities(path: str | Path, probabilities: np.ndarray) -> None:
@@ -94,6 +92,14 @@ def write_probabilities(path: str | Path, probabilities: np.ndarray) -> None:
     """
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, probabilities=probabilities)
+
+
+def _put(path: Path, content: bytes, like: Image, *, of_labels: bool) -> None:
+    write_beside = format_of(path).write_beside
+    if write_beside:
+        write_beside(path, like, of_labels=of_labels)
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def _smallest_dtype(labels: np.ndarray, path: Path) -> np.ndarray:

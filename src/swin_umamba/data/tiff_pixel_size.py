@@ -11,6 +11,7 @@ import math
 import re
 from pathlib import Path
 
+from swin_umamba.data.image import Image
 from swin_umamba.data.tiff_tags import Page
 from swin_umamba.errors import DataError
 from swin_umamba.files import write_json
@@ -109,6 +110,7 @@ def read_spacing_file(path: Path, *, of_labels: bool) -> tuple[float, float, flo
     return float(spacing[0]), float(spacing[1]), float(spacing[2])
 
 
-def write_spacing_file(path: Path, spacing: tuple[float, ...], *, of_labels: bool) -> None:
-    """Write nnU-Net's spacing file beside a TIFF volume."""
-    write_json(spacing_file(path, of_labels=of_labels), {"spacing": list(spacing)})
+def write_spacing_file(path: Path, like: Image, *, of_labels: bool) -> None:
+    """Write nnU-Net's spacing file beside a TIFF volume on the grid of ``like``, if its spacing is known."""
+    if like.has_spacing and len(like.spatial_shape) == 3:
+        write_json(spacing_file(path, of_labels=of_labels), {"spacing": list(like.spacing)})

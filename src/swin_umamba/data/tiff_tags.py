@@ -125,7 +125,9 @@ class Page:
 
     def damaged(self, what: str) -> DataError:
         """Return the error for a claim that cannot be true."""
-        return DataError(f"page {self.number + 1} of the TIFF file: {what}", where=self.path, cure=DAMAGED)
+        return DataError(
+            f"page {self.number + 1} of the TIFF file is damaged: {what}", where=self.path, cure=DAMAGED
+        )
 
     def unsupported(self, what: str, cure: str) -> DataError:
         """Return the error for what a TIFF file may hold but this package does not read."""
@@ -162,9 +164,9 @@ def read_pages(path: Path, file: BinaryIO) -> list[Page]:
         )
     big = version == 43
     if len(head) < (16 if big else 8):
-        raise DataError("the TIFF file ends within its first bytes", where=path, cure=DAMAGED)
+        raise DataError("the TIFF file is damaged: it ends within its first bytes", where=path, cure=DAMAGED)
     if big and struct.unpack_from(order + "HH", head, 4) != (8, 0):
-        raise DataError("the head of the BigTIFF file is damaged", where=path, cure=DAMAGED)
+        raise DataError("the first bytes of the BigTIFF file are damaged", where=path, cure=DAMAGED)
     offset = struct.unpack_from(order + ("Q" if big else "I"), head, 8 if big else 4)[0]
     pages: list[Page] = []
     visited: set[int] = set()
@@ -180,7 +182,7 @@ def read_pages(path: Path, file: BinaryIO) -> list[Page]:
         tags += sum(map(len, entries.values()))
         pages.append(Page(path, file, len(pages), order, entries))
     if not pages:
-        raise DataError("the TIFF file has no pages", where=path, cure=DAMAGED)
+        raise DataError("the TIFF file is damaged: it has no pages", where=path, cure=DAMAGED)
     return pages
 
 

@@ -42,7 +42,7 @@ class ClassStatistics:
     pixels
         Number of pixels or voxels.
     size
-        Volume in mm3 of a volume, area in mm2 of a flat image; pixels of a format that knows no spacing.
+        Volume in mm3 of a volume, area in mm2 of a flat image; pixels if their size is not known.
     components
         Number of connected parts; pixels are neighbours across faces, edges and corners.
     intensities
@@ -138,7 +138,7 @@ def _in_order(values: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...
 
 def _unit(labels: Image) -> str:
     flat = len(labels.spatial_shape) == 2
-    if labels.header is None:  # the format holds no spacing in mm
+    if not labels.has_spacing:
         return "pixels" if flat else "voxels"
     return "mm2" if flat else "mm3"
 

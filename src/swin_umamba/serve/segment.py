@@ -131,7 +131,7 @@ class Segmenter:
             labels_file=labels_file,
             download_name=download_name(upload.names[0], image_suffix(labels_file)),
             shape=image.spatial_shape,
-            spacing=None if image.header is None else image.spacing,
+            spacing=image.spacing if image.has_spacing else None,
             views=views,
             shares=class_shares(prediction.labels, self.classes, image),
             start=informative_slice(image.data if image.data.ndim == 4 else image.data[:, None], labels),
