@@ -43,7 +43,7 @@ class WriteBeside(Protocol):
     """Writes a second file that says what a file of a format cannot say itself."""
 
     def __call__(self, path: Path, like: Image, *, of_labels: bool) -> None:
-        """Write it beside ``path``, an image or label map on the grid of ``like``, if there is something to say."""
+        """Write it beside ``path``, an image or label map on the grid of ``like``, if there is any need."""
         ...
 
 
