@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from swin_umamba.data.dicom import read_dicom
 from swin_umamba.data.formats import format_of, is_image_name
 from swin_umamba.data.image import MAX_VOXELS, Image, check_same_grid
 from swin_umamba.errors import DataError, UsageError
@@ -34,7 +35,7 @@ def read_image(
     indexed
         Of a palette picture, return the indices and not the colours.
     max_voxels
-        Files of more voxels are refused, before memory is taken for them; DICOM is limited by its own reader.
+        Images of more voxels are refused, before memory is taken for them.
 
     Raises
     ------
@@ -139,10 +140,7 @@ def _read(path: Path, *, indexed: bool, max_voxels: int = MAX_VOXELS) -> Image:
         )
     try:
         if known is None:
-            # SimpleITK takes a second to import, and nothing else needs it.
-            from swin_umamba.data.dicom import read_dicom_series
-
-            return read_dicom_series(path)
+            return read_dicom(path, indexed=indexed, max_voxels=max_voxels)
         if path.stat().st_size == 0:
             raise DataError("the file is empty", where=path, cure="copy or download the file again")
         return known.read(path, indexed=indexed, max_voxels=max_voxels)

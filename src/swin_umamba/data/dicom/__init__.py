@@ -1,0 +1,79 @@
+"""DICOM: a file, or a folder with the files of a series, read into one image.
+
+Only pydicom's parser and the decoders of imagecodecs see the bytes. Parts: ``files`` (which files of a folder
+count), ``elements`` (the encoding), ``planes`` (what a header says about one image), ``series`` (which images
+belong together), ``volume`` (the grid that they make up), ``pixels`` (the values), which asks ``codestreams``
+(compression) and ``colours``.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from swin_umamba.data.dicom.files import is_dicom_folder
+from swin_umamba.data.dicom.pixels import read_values
+from swin_umamba.data.dicom.series import planes_of_file, planes_of_folder
+from swin_umamba.data.dicom.volume import arrange
+from swin_umamba.data.image import MAX_VOXELS, Image
+from swin_umamba.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+__all__ = ["is_dicom_folder", "read_dicom"]
+
+
+def read_dicom(
+    path: Path, *, indexed: bool = False, max_voxels: int = MAX_VOXELS, series: str | None = None
+) -> Image:
+    """Read a DICOM file, or one series of a folder and its subfolders.
+
+    Parameters
+    ----------
+    path
+        A file with one image or, as enhanced objects have them, many; or a folder.
+    indexed
+        Of palette pictures, return the indices and not the colours.
+    max_voxels
+        Images of more voxels, all channels together, are refused before memory is taken for them.
+    series
+        UID or number of the series; needed for folders with more than one.
+
+    Returns
+    -------
+    Image
+        ``(channels, z, y, x)`` with slices along the normal of their plane, or ``(channels, y, x)`` of a
+        single image. Values are rescaled, slice by slice: Hounsfield units in CT, Bq/ml in PET whose
+        ``Units`` are BQML. Positions are NIfTI's, with x and y the other way round than in DICOM.
+
+    Raises
+    ------
+    DataError
+        The images make up no volume, a file is damaged, or something is not supported.
+    """
+    path = Path(path)
+    planes = planes_of_folder(path, series) if path.is_dir() else planes_of_file(path.resolve())
+    first = planes[0].storage
+    voxels = len(planes) * first.rows * first.columns * (1 if first.photometric.startswith("MONO") else 3)
+    if voxels > max_voxels:
+        raise DataError(
+            f"the image has {voxels} voxels; the limit is {max_voxels}",
+            where=path,
+            cure="crop or resample the image; if it is not that large, a file is damaged",
+        )
+    grid = arrange(planes, path)
+    units = planes[0].series.units
+    if planes[0].series.modality == "PT" and units != "BQML":
+        logger.warning("%s: the values of this PET are in %s, not in Bq/ml", path, units or "unknown units")
+    data = read_values(grid.planes, indexed=indexed)
+    return Image(
+        data=np.ascontiguousarray(data if len(planes) > 1 else data[:, 0]),
+        spacing=grid.spacing,
+        origin=grid.origin,
+        direction=grid.direction,
+        path=path,
+        has_spacing=grid.has_spacing,
+        has_orientation=grid.has_orientation,
+    )

@@ -1,0 +1,327 @@
+"""The elements of a DICOM file, parsed by pydicom and checked as they are asked for."""
+
+from __future__ import annotations
+
+import io
+import math
+import struct
+import zlib
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from swin_umamba.data.dicom.files import open_regular
+from swin_umamba.data.image import DEFLATE_MAX_RATIO
+from swin_umamba.errors import DataError
+
+IMPLICIT_LITTLE = "1.2.840.10008.1.2"
+EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
+EXPLICIT_BIG = "1.2.840.10008.1.2.2"
+DEFLATED = "1.2.840.10008.1.2.1.99"
+_SYNTAX = 0x00020010
+# Pixels, floating-point pixels, and these with double precision.
+PIXELS, FLOAT_PIXELS, DOUBLE_PIXELS = 0x7FE00010, 0x7FE00008, 0x7FE00009
+_PIXEL_ELEMENTS = (PIXELS, FLOAT_PIXELS, DOUBLE_PIXELS)
+UNDEFINED_LENGTH = 0xFFFFFFFF
+DAMAGED = "copy or export the file again; it is damaged"
+# Inflating is stopped here: no more than a frame of the largest size that a header can describe.
+_MOST_INFLATED = 2**31
+
+
+@dataclass(frozen=True)
+class PixelElement:
+    """Where the pixels are.
+
+    Attributes
+    ----------
+    tag
+        Which kind of pixels.
+    kind
+        The value representation, ``OB`` or ``OW``; empty where the file does not say.
+    offset
+        Where they begin, counted from the beginning of the file (or of what it inflates to).
+    length
+        In bytes, or ``UNDEFINED_LENGTH`` of encapsulated pixels.
+    """
+
+    tag: int
+    kind: str
+    offset: int
+    length: int
+
+
+class Elements:
+    """Elements of a data set or of an item of a sequence.
+
+    Parameters
+    ----------
+    elements
+        From tag to pydicom's element, as it was read.
+    path
+        The file, for messages.
+    """
+
+    def __init__(self, elements: Mapping[int, Any], path: Path) -> None:
+        self._elements = elements
+        self._items: dict[int, list[Elements]] = {}
+        self.path = path
+
+    def __contains__(self, tag: int) -> bool:
+        """Return whether there is such an element, an empty one included."""
+        return tag in self._elements
+
+    def content(self, tag: int) -> bytes:
+        """Return the bytes of a value; none if there is no such element.
+
+        Raises
+        ------
+        DataError
+            The file ends before the value does.
+        """
+        element = self._elements.get(tag)
+        if element is None:
+            return b""
+        value = element.value
+        if value is None:
+            return b""
+        if not isinstance(value, bytes):
+            raise self.damaged(f"element {name_of(tag)} is not what it should be")
+        if element.length not in (len(value), UNDEFINED_LENGTH):
+            raise self.damaged(f"the file ends within element {name_of(tag)}")
+        return value
+
+    def text(self, tag: int) -> str:
+        """Return a text without padding; empty if there is none."""
+        content = self.content(tag)
+        try:
+            text = content.decode()
+        except UnicodeDecodeError:
+            text = content.decode("latin-1")
+        return text.strip(" \0")
+
+    def numbers(self, tag: int, count: int) -> tuple[float, ...] | None:
+        """Return a text of so many finite numbers; None if it is empty or missing."""
+        text = self.text(tag)
+        if not text:
+            return None
+        try:
+            values = tuple(float(each) for each in text.split("\\"))
+        except ValueError:
+            values = ()
+        if len(values) != count or not all(map(math.isfinite, values)):
+            raise self.damaged(f"element {name_of(tag)} holds {text[:60]!r}, which is not {count} numbers")
+        return values
+
+    def whole(self, tag: int, default: int | None = None) -> int:
+        """Return one whole number from 0, binary or as text.
+
+        Raises
+        ------
+        DataError
+            There is none, or it is no such number, and no default was given.
+        """
+        element, content = self._elements.get(tag), self.content(tag)
+        if element is None or not content:
+            if default is None:
+                raise self.damaged(f"element {name_of(tag)} is missing or empty")
+            return default
+        if element.VR in ("IS", "DS") or (element.VR in (None, "UN") and tag == 0x00280008):
+            text = self.text(tag)
+            if text.isascii() and text.isdigit():
+                return int(text[:20])
+        elif len(content) == (4 if element.VR == "UL" else 2):
+            return int.from_bytes(content, "little" if element.is_little_endian else "big")
+        raise self.damaged(f"element {name_of(tag)} does not hold one whole number: {content[:20]!r}")
+
+    def words(self, tag: int) -> list[int]:
+        """Return the binary 16-bit numbers of an element, as unsigned ones."""
+        content = self.content(tag)
+        order = "<" if not content or self._elements[tag].is_little_endian else ">"
+        if len(content) % 2:
+            raise self.damaged(f"element {name_of(tag)} does not hold 16-bit numbers")
+        return list(struct.unpack(f"{order}{len(content) // 2}H", content))
+
+    def items(self, tag: int) -> list[Elements]:
+        """Return the items of a sequence; none if there is no such element."""
+        element = self._elements.get(tag)
+        if element is None:
+            return []
+        if tag not in self._items:
+            with _damage_reported(self.path):
+                from pydicom.dataelem import RawDataElement, convert_raw_data_element
+
+                if isinstance(element, RawDataElement):
+                    self.content(tag)  # complete?
+                    element = convert_raw_data_element(element._replace(VR="SQ"))
+                self._items[tag] = [Elements(item._dict, self.path) for item in element.value]
+        return self._items[tag]
+
+    def shown(self, tag: int) -> str:
+        """Return a value of any kind as text, for messages."""
+        with _damage_reported(self.path):
+            from pydicom.dataelem import convert_raw_data_element
+
+            return str(convert_raw_data_element(self._elements[tag]).value)[:60]
+
+    def damaged(self, what: str) -> DataError:
+        """Return the error for a header that cannot be trusted."""
+        return DataError(f"the DICOM header is damaged: {what}", where=self.path, cure=DAMAGED)
+
+
+def name_of(tag: int) -> str:
+    """Return what the standard calls an element, for messages."""
+    from pydicom.datadict import keyword_for_tag
+
+    return keyword_for_tag(tag) or f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """What was read of a file.
+
+    Attributes
+    ----------
+    elements
+        Those that were asked for.
+    syntax
+        UID of the transfer syntax: how the pixels are stored.
+    little_endian
+        The byte order.
+    pixels
+        The element of the pixels; None in an object without.
+    """
+
+    elements: Elements
+    syntax: str
+    little_endian: bool
+    pixels: PixelElement | None
+
+
+def read_data_set(path: Path, tags: Collection[int]) -> DataSet:
+    """Read some elements of a DICOM file, up to where its pixels begin.
+
+    Parameters
+    ----------
+    path
+        The file.
+    tags
+        The elements of the topmost level that are wanted; sequences come with all that is in them.
+
+    Raises
+    ------
+    DataError
+        The file is damaged, or ends too early.
+    """
+    with _opened(path) as (source, syntax):
+        start = _look_ahead(source)
+        implicit = not (start[4:6].isalpha() and start[4:6].isupper())
+        little = syntax != EXPLICIT_BIG if syntax else start[:2] != b"\x00\x08"
+        if not syntax:
+            syntax = EXPLICIT_BIG if not little else IMPLICIT_LITTLE if implicit else EXPLICIT_LITTLE
+        found: list[PixelElement] = []
+
+        def stop(tag: int, kind: str | None, length: int) -> bool:
+            if tag in _PIXEL_ELEMENTS:
+                found.append(PixelElement(int(tag), kind or "", source.tell(), length))
+            return bool(found)
+
+        elements = _parse(source, implicit, little, stop, tags)
+        if source.tell() > source.size:
+            raise DataError("the file ends within its header", where=path, cure=DAMAGED)
+        for pixels in found:
+            if pixels.length != UNDEFINED_LENGTH and pixels.length > source.size - pixels.offset:
+                raise DataError("pixels are missing at the end of the file", where=path, cure=DAMAGED)
+    return DataSet(Elements(elements, path), syntax, little, found[0] if found else None)
+
+
+@contextmanager
+def pixel_source(path: Path, element: PixelElement) -> Iterator[Source]:
+    """Open a file where its pixels begin."""
+    with _opened(path) as (source, _):
+        source.seek(element.offset)
+        yield source
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Source, str]]:
+    """Open a file at the beginning of its data set; the transfer syntax is empty where it does not say."""
+    with open_regular(path) as file, _damage_reported(path):
+        source = Source(file)
+        syntax = _read_meta(source)
+        yield (_inflated(path, source) if syntax == DEFLATED else source), syntax
+
+
+class Source(io.RawIOBase):
+    """A file that never allocates more for a read than it has: lengths in headers are only claims."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.size = file.seek(0, io.SEEK_END)
+        file.seek(0)
+
+    def read(self, size: int | None = -1) -> bytes:
+        left = max(0, self.size - self._file.tell())
+        return self._file.read(left if size is None or size < 0 else min(size, left))
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+
+def _parse(source: Source, implicit: bool, little: bool, stop: Any, tags: Collection[int]) -> dict[int, Any]:
+    from pydicom.filereader import data_element_generator
+
+    generator = data_element_generator(
+        source,  # type: ignore[arg-type]
+        implicit,
+        little,
+        stop_when=stop,
+        specific_tags=list(tags),
+    )
+    return {int(element.tag): element for element in generator}
+
+
+def _read_meta(source: Source) -> str:
+    """Return the UID of the transfer syntax, empty if there is none, and go to the data set behind."""
+    head = source.read(132)
+    if head[128:] != b"DICM":
+        source.seek(0)
+    if _look_ahead(source)[:2] != b"\x02\x00":
+        return ""
+    meta = _parse(source, False, True, lambda tag, kind, length: tag >> 16 != 2, [_SYNTAX])
+    return Elements(meta, Path()).text(_SYNTAX)
+
+
+def _look_ahead(source: Source) -> bytes:
+    start = source.tell()
+    head = source.read(6)
+    source.seek(start)
+    return head
+
+
+def _inflated(path: Path, source: Source) -> Source:
+    packed = source.read()
+    most = min(len(packed) * DEFLATE_MAX_RATIO, _MOST_INFLATED)
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    content = inflater.decompress(packed, most)
+    if not inflater.eof:
+        raise DataError("the compressed data set is cut short or too large", where=path, cure=DAMAGED)
+    return Source(io.BytesIO(content))
+
+
+@contextmanager
+def _damage_reported(path: Path) -> Iterator[None]:
+    """Turn whatever a parser raises about a strange file into one error."""
+    try:
+        yield
+    except (DataError, MemoryError):
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's, not the parser's
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"the DICOM header is damaged: {reason}", where=path, cure=DAMAGED) from error

@@ -1,0 +1,134 @@
+"""Which files of a folder are DICOM, and opening them: regular files of that folder, no links out of it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from swin_umamba.errors import DataError
+
+MAX_FILES = 100_000
+
+# A DICOM file has this word after 128 free bytes.
+_MAGIC, _MAGIC_OFFSET = b"DICM", 128
+# Files of old exports lack both and begin with an element of group 2 or 8, in either byte order.
+_FIRST_GROUPS = {b"\x02\x00": "little", b"\x08\x00": "little", b"\x00\x08": "big"}
+_LARGEST_FIRST_ELEMENT = 0x20
+_LONGEST_FIRST_VALUE = 1024
+# A file of this name must be one; of any other name it may be a viewer, a picture or a note.
+_DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+_NOT_LOOKED_AT = ("__MACOSX",)
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file for reading that is neither a link nor a device, a pipe or a socket.
+
+    Raises
+    ------
+    DataError
+        It is one of these.
+    OSError
+        It cannot be opened.
+    """
+    flags = os.O_RDONLY
+    for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"):  # which of them exist depends on the system
+        flags |= getattr(os, name, 0)
+    file = os.fdopen(os.open(path, flags), "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise DataError("this is not a regular file", where=path, cure="remove it from the folder")
+    return file
+
+
+def is_dicom(path: Path) -> bool:
+    """Return whether the first bytes of a regular file are those of a DICOM file."""
+    with open_regular(path) as file:
+        head = file.read(_MAGIC_OFFSET + len(_MAGIC))
+    return head[_MAGIC_OFFSET:] == _MAGIC or _begins_with_element(head)
+
+
+def is_dicom_folder(folder: Path) -> bool:
+    """Return whether a folder holds DICOM files directly."""
+    if not folder.is_dir():
+        return False
+    return any(
+        not path.name.startswith(".") and not path.is_symlink() and path.is_file() and is_dicom(path)
+        for path in folder.iterdir()
+    )
+
+
+def dicom_files(folder: Path) -> list[Path]:
+    """Return the DICOM files in a folder and its subfolders, sorted by path.
+
+    Hidden files, devices, pipes and sockets are passed over. A DICOMDIR is a DICOM file, too; what it refers
+    to is not looked at.
+
+    Raises
+    ------
+    DataError
+        A link leads out of the folder, a file that is named like a DICOM file is none, or there are too many
+        files.
+    """
+    files: set[Path] = set()
+    for path in _regular_files(folder.resolve()):
+        files.add(path)
+        if len(files) > MAX_FILES:
+            raise DataError(
+                f"there are more than {MAX_FILES} files in this folder",
+                where=folder,
+                cure="give a smaller one",
+            )
+    found = []
+    for path in sorted(files):
+        if is_dicom(path):
+            found.append(path)
+        elif path.name.lower().endswith(_DICOM_SUFFIXES):
+            raise DataError(
+                "the file is named like a DICOM file and does not begin like one",
+                where=path,
+                cure="copy it again, or remove it",
+            )
+    return found
+
+
+def _regular_files(root: Path) -> Iterator[Path]:
+    for folder, subfolders, names in os.walk(root):
+        subfolders[:] = [name for name in subfolders if not _is_hidden(name)]
+        for name in [*subfolders, *names]:
+            path = Path(folder, name)
+            if _is_hidden(name):
+                continue
+            if path.is_symlink():
+                path = _target(root, path)
+            if stat.S_ISREG(path.lstat().st_mode):
+                yield path
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name in _NOT_LOOKED_AT
+
+
+def _target(root: Path, link: Path) -> Path:
+    """Return what a link refers to if that is in the folder, too."""
+    target = link.resolve()
+    if not target.is_relative_to(root):
+        raise DataError(
+            "this link leads out of the folder", where=link, cure="put the files themselves there"
+        )
+    if not target.exists():
+        raise DataError("this link leads nowhere", where=link, cure="remove it, or copy the file again")
+    return target
+
+
+def _begins_with_element(head: bytes) -> bool:
+    order = _FIRST_GROUPS.get(head[:2])
+    if order is None or len(head) < 8:
+        return False
+    number = int.from_bytes(head[2:4], order)  # type: ignore[arg-type]
+    if number > _LARGEST_FIRST_ELEMENT:
+        return False
+    explicit = head[4:6].isalpha() and head[4:6].isupper()
+    return explicit or (order == "little" and int.from_bytes(head[4:8], "little") < _LONGEST_FIRST_VALUE)

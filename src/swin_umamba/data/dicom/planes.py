@@ -1,0 +1,328 @@
+"""What a DICOM file says about each of its images: where it lies, how it is stored, what its values mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from swin_umamba.data.dicom.elements import DAMAGED, DataSet, Elements, PixelElement, name_of, read_data_set
+from swin_umamba.errors import DataError
+
+_SOP_CLASS = 0x00080016
+_MODALITY, _UNITS, _DESCRIPTION = 0x00080060, 0x00541001, 0x0008103E
+_PATIENT_NAME, _PATIENT_ID, _PATIENT_BIRTH = 0x00100010, 0x00100020, 0x00100030
+_SERIES_UID, _SERIES_NUMBER, _FRAME_OF_REFERENCE = 0x0020000E, 0x00200011, 0x00200052
+_POSITION, _ORIENTATION, _SPACING, _DETECTOR_SPACING = 0x00200032, 0x00200037, 0x00280030, 0x00181164
+_SAMPLES, _PHOTOMETRIC, _PLANAR, _FRAMES = 0x00280002, 0x00280004, 0x00280006, 0x00280008
+_ROWS, _COLUMNS, _ASPECT = 0x00280010, 0x00280011, 0x00280034
+_ALLOCATED, _STORED, _HIGH, _SIGNED = 0x00280100, 0x00280101, 0x00280102, 0x00280103
+_INTERCEPT, _SLOPE, _MODALITY_LUT = 0x00281052, 0x00281053, 0x00283000
+_TILED = 0x00480006
+# OverlayBitPosition of each overlay: the bit beside the pixels that holds it.
+_OVERLAY_BITS = tuple(0x60000102 + (group << 16) for group in range(0, 0x20, 2))
+_SHARED_GROUPS, _FRAME_GROUPS = 0x52009229, 0x52009230
+_PLANE_POSITION, _PLANE_ORIENTATION, _PIXEL_MEASURES, _TRANSFORMATION = (
+    0x00209113,
+    0x00209116,
+    0x00289110,
+    0x00289145,
+)
+# What tells the volumes of one series from each other: for messages only.
+_DISTINGUISHING = (
+    0x00080008,  # ImageType
+    0x00180081,  # EchoTime
+    0x00180082,  # InversionTime
+    0x00180086,  # EchoNumbers
+    0x00181060,  # TriggerTime
+    0x00181210,  # ConvolutionKernel
+    0x00200012,  # AcquisitionNumber
+    0x00200100,  # TemporalPositionIdentifier
+    0x00189087,  # DiffusionBValue
+    0x00541300,  # FrameReferenceTime
+)
+_FRAME_TRAITS = (
+    (0x00189114, (0x00189082,)),  # MREchoSequence, EffectiveEchoTime
+    (0x00189117, (0x00189087,)),  # MRDiffusionSequence, DiffusionBValue
+    (0x00209111, (0x00209128, 0x00209056)),  # FrameContentSequence, TemporalPositionIndex, StackID
+)
+_WANTED = (
+    *(_SOP_CLASS, _MODALITY, _UNITS, _DESCRIPTION, _PATIENT_NAME, _PATIENT_ID, _PATIENT_BIRTH),
+    *(_SERIES_UID, _SERIES_NUMBER, _FRAME_OF_REFERENCE, _POSITION, _ORIENTATION, _SPACING, _DETECTOR_SPACING),
+    *(
+        _SAMPLES,
+        _PHOTOMETRIC,
+        _PLANAR,
+        _FRAMES,
+        _ROWS,
+        _COLUMNS,
+        _ASPECT,
+        _ALLOCATED,
+        _STORED,
+        _HIGH,
+        _SIGNED,
+    ),
+    *_OVERLAY_BITS,
+    *(_INTERCEPT, _SLOPE, _MODALITY_LUT, _TILED, _SHARED_GROUPS, _FRAME_GROUPS, *_DISTINGUISHING),
+)
+# Objects with pixels whose numbers mean something else than an image's, or that do not lie side by side.
+_NO_IMAGES = {
+    "1.2.840.10008.5.1.4.1.1.66.4": "segmentation",
+    "1.2.840.10008.5.1.4.1.1.66.7": "label map segmentation",
+    "1.2.840.10008.5.1.4.1.1.481.2": "radiotherapy dose",
+    "1.2.840.10008.5.1.4.1.1.77.1.6": "tiled whole-slide image",
+}
+_UNIT_LENGTH_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Series:
+    """Which series an image belongs to, and whose it is. The patient is compared and never shown."""
+
+    uid: str
+    number: str
+    modality: str
+    units: str
+    description: str
+    patient: tuple[str, ...] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How the pixels of a file are stored; most names are the standard's.
+
+    ``has_overlay`` says that some bits beside the pixels hold overlays.
+    """
+
+    syntax: str
+    little_endian: bool
+    element: PixelElement
+    rows: int
+    columns: int
+    samples: int
+    planar: bool
+    frames: int
+    photometric: str
+    allocated: int
+    stored: int
+    high_bit: int
+    signed: bool
+    has_overlay: bool
+
+
+@dataclass(frozen=True)
+class Plane:
+    """One image of one file.
+
+    Attributes
+    ----------
+    path, frame
+        Where it is; frames count from 0.
+    series, storage
+        What it has in common with others.
+    slope, intercept
+        A stored number times ``slope`` plus ``intercept`` is the value; None if the header has none.
+    position
+        Of the centre of the first pixel, in mm (x to the left, y to the back, z up); None if it is not known.
+    orientation
+        Unit vectors ``(2, 3)`` along a row and along a column; None if they are not known.
+    spacing
+        Distance of rows and of columns in mm; None if it is not known.
+    frame_of_reference
+        Positions of equal UIDs can be compared.
+    traits
+        What may tell it from other images at the same place.
+    """
+
+    path: Path
+    frame: int
+    series: Series
+    storage: Storage
+    slope: float | None
+    intercept: float | None
+    position: tuple[float, ...] | None
+    orientation: tuple[tuple[float, ...], ...] | None
+    spacing: tuple[float, ...] | None
+    frame_of_reference: str
+    traits: tuple[tuple[str, str], ...]
+
+    @property
+    def name(self) -> str:
+        """The file, and the frame of several, for messages."""
+        frames = self.storage.frames
+        return self.path.name if frames == 1 else f"frame {self.frame + 1} of {self.path.name}"
+
+
+def read_planes(path: Path) -> list[Plane] | str:
+    """Return the images of a DICOM file; of an object that is no image, what it is.
+
+    Raises
+    ------
+    DataError
+        The header is damaged, or holds something that is not supported.
+    """
+    data_set = read_data_set(path, _WANTED)
+    elements = data_set.elements
+    sop_class = elements.text(_SOP_CLASS)
+    if sop_class in _NO_IMAGES:
+        return _NO_IMAGES[sop_class]
+    if data_set.pixels is None:
+        name = _class_name(sop_class)
+        if name.endswith("Image Storage") or _ROWS in elements:
+            raise DataError("the DICOM file holds no pixels", where=path, cure=DAMAGED)
+        return name
+    if _TILED in elements:
+        return "tiled whole-slide image"
+    return _planes(path, data_set, data_set.pixels)
+
+
+def _class_name(sop_class: str) -> str:
+    from pydicom.uid import UID_dictionary
+
+    known = UID_dictionary.get(sop_class)
+    return known[0] if known else "object without pixels"
+
+
+def _planes(path: Path, data_set: DataSet, pixels: PixelElement) -> list[Plane]:
+    elements = data_set.elements
+    series = Series(
+        uid=elements.text(_SERIES_UID),
+        number=elements.text(_SERIES_NUMBER),
+        modality=elements.text(_MODALITY),
+        units=elements.text(_UNITS),
+        description=elements.text(_DESCRIPTION),
+        patient=tuple(elements.text(tag) for tag in (_PATIENT_ID, _PATIENT_NAME, _PATIENT_BIRTH)),
+    )
+    storage = _storage(data_set, pixels)
+    shared = elements.items(_SHARED_GROUPS)[:1]
+    frames = elements.items(_FRAME_GROUPS)
+    if frames and len(frames) != storage.frames:
+        raise elements.damaged(f"it describes {len(frames)} frames, and the file has {storage.frames}")
+    if elements.items(_MODALITY_LUT):
+        raise DataError(
+            "a lookup table of values (Modality LUT Sequence) is not supported",
+            where=path,
+            cure="export the image with a rescale slope and intercept, or as NIfTI",
+        )
+    several = storage.frames > 1
+    planes = []
+    for number in range(storage.frames):
+        groups = [*frames[number : number + 1], *shared]
+        position, orientation, spacing, transformation = (
+            _macro(groups, tag, elements)
+            for tag in (_PLANE_POSITION, _PLANE_ORIENTATION, _PIXEL_MEASURES, _TRANSFORMATION)
+        )
+        # The one position at the top of a file of several frames cannot be that of each.
+        lacks_place = several and position is elements
+        slope, intercept = _rescale(transformation)
+        planes.append(
+            Plane(
+                path=path,
+                frame=number,
+                series=series,
+                storage=storage,
+                slope=slope,
+                intercept=intercept,
+                position=None if lacks_place else position.numbers(_POSITION, 3),
+                orientation=_orientation(orientation),
+                spacing=_spacing(spacing),
+                frame_of_reference=elements.text(_FRAME_OF_REFERENCE),
+                traits=_traits(elements, groups),
+            )
+        )
+    return planes
+
+
+def _storage(data_set: DataSet, pixels: PixelElement) -> Storage:
+    elements = data_set.elements
+    frames = elements.whole(_FRAMES, 1)
+    rows, columns = elements.whole(_ROWS), elements.whole(_COLUMNS)
+    samples = elements.whole(_SAMPLES, 1)
+    allocated = elements.whole(_ALLOCATED)
+    stored = elements.whole(_STORED, allocated)
+    high = elements.whole(_HIGH, stored - 1)
+    if 0 in (frames, rows, columns, samples) or not 0 < stored <= high + 1 <= allocated:
+        raise elements.damaged(
+            f"{frames} frames of {rows} x {columns} pixels of {samples} samples, {stored} of {allocated} "
+            f"bits up to bit {high}"
+        )
+    return Storage(
+        syntax=data_set.syntax,
+        little_endian=data_set.little_endian,
+        element=pixels,
+        rows=rows,
+        columns=columns,
+        samples=samples,
+        planar=elements.whole(_PLANAR, 0) == 1,
+        frames=frames,
+        photometric=elements.text(_PHOTOMETRIC),
+        allocated=allocated,
+        stored=stored,
+        high_bit=high,
+        signed=elements.whole(_SIGNED, 0) == 1,
+        has_overlay=any(elements.whole(tag, 0) for tag in _OVERLAY_BITS),
+    )
+
+
+def _macro(groups: Sequence[Elements], tag: int, elements: Elements) -> Elements:
+    """Return what describes a frame: its own group, that of all frames, or the topmost level."""
+    for group in groups:
+        for item in group.items(tag)[:1]:
+            return item
+    return elements
+
+
+def _rescale(elements: Elements) -> tuple[float | None, float | None]:
+    slope, intercept = elements.numbers(_SLOPE, 1), elements.numbers(_INTERCEPT, 1)
+    if slope is None and intercept is None:
+        return None, None
+    if slope is None or intercept is None or slope[0] == 0:
+        # Readers differ here: some take 1 and 0 for what is missing, some ignore what is there.
+        raise DataError(
+            f"the values cannot be rescaled: slope {None if slope is None else slope[0]}, "
+            f"intercept {None if intercept is None else intercept[0]}",
+            where=elements.path,
+            cure="export the image again with both rescale slope and intercept",
+        )
+    return slope[0], intercept[0]
+
+
+def _orientation(elements: Elements) -> tuple[tuple[float, ...], ...] | None:
+    numbers = elements.numbers(_ORIENTATION, 6)
+    if numbers is None:
+        return None
+    axes = np.array(numbers).reshape(2, 3)
+    lengths = np.linalg.norm(axes, axis=1)
+    if np.abs(lengths - 1).max() > _UNIT_LENGTH_TOLERANCE or abs(axes[0] @ axes[1]) > _UNIT_LENGTH_TOLERANCE:
+        raise elements.damaged(
+            f"rows and columns run along {numbers}, not along two perpendicular unit vectors"
+        )
+    return tuple(tuple(axis.tolist()) for axis in axes / lengths[:, None])
+
+
+def _spacing(elements: Elements) -> tuple[float, ...] | None:
+    for tag in (_SPACING, _DETECTOR_SPACING):
+        spacing = elements.numbers(tag, 2)
+        if spacing is not None and spacing != (0, 0):  # zeros stand for what is not known
+            if min(spacing) <= 0:
+                raise elements.damaged(f"{name_of(tag)} is {spacing}")
+            return spacing
+    aspect = elements.numbers(_ASPECT, 2)
+    if aspect is not None and aspect[0] != aspect[1]:
+        raise DataError(
+            f"pixels of unknown size that are not square (aspect ratio {aspect[0]:g} to {aspect[1]:g}) are "
+            "not supported",
+            where=elements.path,
+            cure="export the image with its pixel spacing, or resample it to square pixels",
+        )
+    return None
+
+
+def _traits(elements: Elements, groups: Sequence[Elements]) -> tuple[tuple[str, str], ...]:
+    """Return what may tell an image from others at the same place, wherever a frame keeps it."""
+    sources: list[tuple[Elements, Sequence[int]]] = [(elements, _DISTINGUISHING)]
+    for group in groups:
+        sources += [(item, tags) for sequence, tags in _FRAME_TRAITS for item in group.items(sequence)[:1]]
+    return tuple((name_of(tag), each.shown(tag)) for each, tags in sources for tag in tags if tag in each)

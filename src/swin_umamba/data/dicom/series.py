@@ -1,0 +1,121 @@
+"""The images of a folder, sorted into series, and the choice of one of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from swin_umamba.data.dicom.files import dicom_files
+from swin_umamba.data.dicom.planes import Plane, read_planes
+from swin_umamba.errors import DataError
+
+# So many series are listed in an error; the rest is counted.
+LISTED = 20
+
+
+def planes_of_file(path: Path) -> list[Plane]:
+    """Return the images of one DICOM file.
+
+    Raises
+    ------
+    DataError
+        The file is damaged, or holds no image.
+    """
+    planes = read_planes(path)
+    if isinstance(planes, str):
+        raise DataError(
+            f"this DICOM file is no image: {planes}", where=path, cure="give the file of an image"
+        )
+    return planes
+
+
+def planes_of_folder(folder: Path, series: str | None) -> list[Plane]:
+    """Return the images of one series in a folder and its subfolders, in no particular order.
+
+    Parameters
+    ----------
+    folder
+        As it comes from a disc or an archive: what is no image is passed over.
+    series
+        UID or number of a series; None for the only one.
+
+    Raises
+    ------
+    DataError
+        There is no image, no such series, more than one, or it has files of several patients.
+    """
+    found: dict[str, list[Plane]] = {}
+    others: Counter[str] = Counter()
+    for path in dicom_files(folder):
+        planes = read_planes(path)
+        if isinstance(planes, str):
+            others[planes] += 1
+        else:
+            found.setdefault(planes[0].series.uid, []).extend(planes)
+    if not found:
+        kinds = ", ".join(f"{count} x {kind}" for kind, count in others.items())
+        raise DataError(
+            f"the folder holds no DICOM images, only {kinds}"
+            if kinds
+            else "this is not a file, nor a folder with DICOM images",
+            where=folder,
+            cure="give an image file, or a folder with the files of a DICOM series",
+        )
+    planes = found[_choose(folder, found, series)]
+    if len({plane.series.patient for plane in planes}) > 1:
+        raise DataError(
+            "files of one series belong to several patients", where=folder, cure="export the series again"
+        )
+    return planes
+
+
+def _choose(folder: Path, found: Mapping[str, Sequence[Plane]], wanted: str | None) -> str:
+    """Return the UID of the wanted series."""
+    if wanted is None:
+        chosen = list(found)
+    else:
+        chosen = [uid for uid in found if uid == wanted.strip()] or [
+            uid for uid, planes in found.items() if _is_number(planes[0].series.number, wanted)
+        ]
+    if len(chosen) == 1:
+        return chosen[0]
+    patients = len({plane.series.patient for planes in found.values() for plane in planes})
+    whose = f" of {patients} patients" if patients > 1 else ""
+    if wanted is None:
+        what = f"the folder holds {len(found)} DICOM series{whose}"
+    elif chosen:
+        what = f"{len(chosen)} DICOM series have the number {wanted}; the folder holds {len(found)}{whose}"
+    else:
+        what = f"there is no DICOM series {wanted!r} among the {len(found)}{whose} in the folder"
+    raise DataError(
+        "\n".join([f"{what}:", *_listed(found)]),
+        where=folder,
+        cure="choose one with --series UID or --series NUMBER (series= in Python), give a folder with one "
+        "series, or give single files",
+    )
+
+
+def _is_number(number: str, wanted: str) -> bool:
+    try:
+        return int(number) == int(wanted)
+    except ValueError:
+        return False
+
+
+def _listed(found: Mapping[str, Sequence[Plane]]) -> list[str]:
+    patients: dict[tuple[str, ...], int] = {}
+    for planes in found.values():
+        patients.setdefault(planes[0].series.patient, len(patients) + 1)
+    lines = []
+    for uid, planes in list(found.items())[:LISTED]:
+        series = planes[0].series
+        count = f"{len(planes)} image{'s' if len(planes) > 1 else ''}"
+        who = f", patient {patients[series.patient]}" if len(patients) > 1 else ""
+        words = f" {series.description!r}" if series.description else ""
+        lines.append(
+            f"  - number {series.number or 'unknown'}: {series.modality}{words}, {count}{who}, UID {uid}"
+        )
+    if len(found) > LISTED:
+        lines.append(f"  - and {len(found) - LISTED} more")
+    return lines

@@ -1,0 +1,219 @@
+"""The grid that images of one series make up, or why they make up none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from swin_umamba.data.dicom.planes import Plane
+from swin_umamba.errors import DataError
+
+# Distances between slices may differ by this part of the usual one, for rounded positions.
+DISTANCE_TOLERANCE = 0.02
+# All along the volume, slices may be shifted within their plane by this part of a pixel.
+SHIFT_TOLERANCE = 0.25
+ORIENTATION_TOLERANCE = 1e-4
+SPACING_TOLERANCE = 1e-4
+# Positions below this distance (mm) are one place.
+_SAME_PLACE = 1e-3
+_NAMED_PLACES = 5
+# DICOM points x to the left and y to the back, NIfTI to the right and to the front.
+_TO_RAS = np.array((-1.0, -1.0, 1.0))
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Planes in the order of the slices, and where their pixels lie.
+
+    Attributes
+    ----------
+    planes
+        Along the normal of their plane, which completes rows and columns to a right-handed system.
+    spacing, origin, direction
+        As those of :class:`~swin_umamba.data.image.Image`; two axes for a single plane.
+    has_spacing, has_orientation
+        Whether they are known, or stand-ins.
+    """
+
+    planes: tuple[Plane, ...]
+    spacing: tuple[float, ...]
+    origin: tuple[float, ...]
+    direction: tuple[tuple[float, ...], ...]
+    has_spacing: bool = True
+    has_orientation: bool = True
+
+
+def arrange(planes: Sequence[Plane], where: Path) -> Grid:
+    """Return the grid that the images of one series make up.
+
+    Slices are ordered by their positions, never by numbers or names.
+
+    Raises
+    ------
+    DataError
+        They differ in size, kind or orientation; their positions are missing, doubled, uneven or sheared.
+    """
+    if len(planes) == 1:
+        return _single(planes[0])
+    for attribute, words in _ALIKE:
+        _check_alike(planes, where, attribute, words)
+    unplaced = [plane for plane in planes if plane.position is None or plane.orientation is None]
+    if unplaced:
+        raise DataError(
+            f"the positions of {len(unplaced)} of {len(planes)} images are not known (such as "
+            f"{unplaced[0].name}): they are a film or single pictures, or were exported without positions",
+            where=where,
+            cure="export the series with the positions of its slices, or each picture as a file of its own",
+        )
+    _check_close(planes, where, lambda plane: plane.orientation, ORIENTATION_TOLERANCE, "orientations")
+    if any(plane.spacing is None for plane in planes):
+        raise DataError("slices have no pixel spacing", where=where, cure="export the series with it")
+    axes, spacing = planes[0].orientation, planes[0].spacing
+    assert axes is not None
+    assert spacing is not None
+    _check_close(
+        planes, where, lambda plane: plane.spacing, SPACING_TOLERANCE * min(spacing), "pixel spacings"
+    )
+    normal = np.cross(axes[0], axes[1])
+    normal /= np.linalg.norm(normal)
+    heights = np.array([plane.position for plane in planes]) @ normal
+    order = np.argsort(heights, kind="stable")
+    ordered = tuple(planes[index] for index in order)
+    step = _check_places(ordered, heights[order], normal, where)
+    return Grid(
+        planes=ordered,
+        spacing=(step, *spacing),
+        origin=_ras(ordered[0].position),
+        direction=(_ras(normal), _ras(axes[1]), _ras(axes[0])),
+    )
+
+
+def _single(plane: Plane) -> Grid:
+    placed = plane.position is not None and plane.orientation is not None
+    # Stand-ins: the axes of an axial slice at the origin.
+    position = plane.position if placed else (0.0, 0.0, 0.0)
+    orientation = plane.orientation if placed else ((-1.0, 0.0, 0.0), (0.0, -1.0, 0.0))
+    assert position is not None
+    assert orientation is not None
+    return Grid(
+        planes=(plane,),
+        spacing=plane.spacing or (1.0, 1.0),
+        origin=_ras(position),
+        direction=(_ras(orientation[1]), _ras(orientation[0])),
+        has_spacing=plane.spacing is not None,
+        has_orientation=placed,
+    )
+
+
+def _ras(vector: Any) -> tuple[float, ...]:
+    return tuple((np.asarray(vector) * _TO_RAS + 0.0).tolist())  # + 0.0: no negative zeros
+
+
+# What the images of a volume have in common.
+_ALIKE: tuple[tuple[Callable[[Plane], Any], str], ...] = (
+    (lambda plane: (plane.storage.rows, plane.storage.columns), "sizes (rows, columns)"),
+    (lambda plane: (plane.storage.samples, plane.storage.photometric), "kinds of pixels"),
+    (lambda plane: plane.series.modality, "modalities"),
+    (lambda plane: plane.series.units, "units"),
+    (lambda plane: plane.frame_of_reference, "frames of reference"),
+)
+
+
+def _check_alike(planes: Sequence[Plane], where: Path, attribute: Callable[[Plane], Any], words: str) -> None:
+    first: dict[Any, Plane] = {}
+    for plane in planes:
+        first.setdefault(attribute(plane), plane)
+    if len(first) > 1:
+        (one, plane), (other, another) = list(first.items())[:2]
+        raise DataError(
+            f"the images of the series have several {words}: {one} ({plane.name}) and {other} "
+            f"({another.name})",
+            where=where,
+            cure="export the volume alone, or put its files into a folder of their own",
+        )
+
+
+def _check_close(
+    planes: Sequence[Plane], where: Path, attribute: Callable[[Plane], Any], tolerance: float, words: str
+) -> None:
+    values = np.array([attribute(plane) for plane in planes])
+    differences = np.abs(values - values[0]).reshape(len(planes), -1).max(axis=1)
+    if differences.max() > tolerance:
+        other = int(differences.argmax())
+        raise DataError(
+            f"the images of the series have several {words}: {_short(values[0])} ({planes[0].name}) and "
+            f"{_short(values[other])} ({planes[other].name})",
+            where=where,
+            cure="export the volume alone, or put its files into a folder of their own",
+        )
+
+
+def _check_places(planes: Sequence[Plane], heights: np.ndarray, normal: np.ndarray, where: Path) -> float:
+    """Refuse planes that are not evenly spaced along their normal; return their distance in mm."""
+    steps = np.diff(heights)
+    doubled = np.flatnonzero(steps < _SAME_PLACE)
+    if len(doubled):
+        raise _doubled(planes, heights, doubled, where)
+    usual = float(np.sort(steps)[(len(steps) - 1) // 2])  # of two, the smaller: the other lacks a slice
+    uneven = np.flatnonzero(np.abs(steps - usual) > DISTANCE_TOLERANCE * usual)
+    if len(uneven):
+        index = int(uneven[np.abs(steps[uneven] - usual).argmax()])
+        before, after = planes[index], planes[index + 1]
+        raise DataError(
+            f"the slices are not evenly spaced: {steps[index]:.4g} mm between {before.name} at "
+            f"{_short(before.position)} and {after.name} at {_short(after.position)}, mostly {usual:.4g} mm "
+            f"({len(uneven)} of {len(steps)} distances differ)",
+            where=where,
+            cure="copy the missing slices, or resample the volume to even distances",
+        )
+    step = float(heights[-1] - heights[0]) / len(steps)
+    positions = np.array([plane.position for plane in planes])
+    places = positions[0] + np.arange(len(planes))[:, None] * step * normal
+    sideways = np.linalg.norm(
+        (positions - places) - ((positions - places) @ normal)[:, None] * normal, axis=1
+    )
+    spacing = planes[0].spacing
+    assert spacing is not None
+    if sideways.max() > SHIFT_TOLERANCE * min(spacing):
+        worst = int(sideways.argmax())
+        tilt = np.degrees(np.arctan2(sideways[-1], heights[-1] - heights[0]))
+        raise DataError(
+            f"the slices are shifted against each other by up to {sideways[worst]:.4g} mm: {planes[0].name} "
+            f"lies at {_short(planes[0].position)}, {planes[worst].name} at {_short(planes[worst].position)}"
+            + (f" (a gantry tilted by {tilt:.3g} degrees)" if tilt > 0.1 else ""),
+            where=where,
+            cure="resample the volume to a straight grid",
+        )
+    return step
+
+
+def _doubled(planes: Sequence[Plane], heights: np.ndarray, doubled: np.ndarray, where: Path) -> DataError:
+    """Return the error for several images at one place, with the places and what tells the images apart."""
+    places = [planes[int(index)].position for index in doubled]
+    shown = ", ".join(_short(place) for place in places[:_NAMED_PLACES])
+    more = f" and at {len(places) - _NAMED_PLACES} more places" if len(places) > _NAMED_PLACES else ""
+    values: dict[str, list[str]] = {}
+    for plane in planes:
+        for name, value in plane.traits:
+            if value not in values.setdefault(name, []):
+                values[name].append(value)
+    reasons = [f"{name} {' / '.join(each[:_NAMED_PLACES])}" for name, each in values.items() if len(each) > 1]
+    one, other = planes[int(doubled[0])], planes[int(doubled[0]) + 1]
+    count = int(np.count_nonzero(np.diff(heights) >= _SAME_PLACE)) + 1
+    return DataError(
+        f"{len(planes)} images lie at {count} place{'s' if count > 1 else ''}, so the series holds more "
+        f"than one volume; doubled at {shown}{more} ({one.name} and {other.name}); "
+        + (
+            f"they differ in {'; '.join(reasons)}" if reasons else "nothing in their headers tells them apart"
+        ),
+        where=where,
+        cure="export one volume (phase, echo, b-value) alone, or put its files into a folder of their own",
+    )
+
+
+def _short(values: Any) -> str:
+    return "(" + ", ".join(f"{value:.6g}" for value in np.ravel(values)) + ")"
