@@ -15,7 +15,9 @@ _SOP_CLASS = 0x00080016
 _MODALITY, _UNITS, _DESCRIPTION = 0x00080060, 0x00541001, 0x0008103E
 _PATIENT_NAME, _PATIENT_ID, _PATIENT_BIRTH = 0x00100010, 0x00100020, 0x00100030
 _SERIES_UID, _SERIES_NUMBER, _FRAME_OF_REFERENCE = 0x0020000E, 0x00200011, 0x00200052
-_POSITION, _ORIENTATION, _SPACING, _DETECTOR_SPACING = 0x00200032, 0x00200037, 0x00280030, 0x00181164
+_POSITION, _ORIENTATION = 0x00200032, 0x00200037
+# Pixel spacing, or that of the detector, or that of a scanned film: the first that is there counts.
+_SPACINGS = (0x00280030, 0x00181164, 0x00182010)
 _SAMPLES, _PHOTOMETRIC, _PLANAR, _FRAMES = 0x00280002, 0x00280004, 0x00280006, 0x00280008
 _ROWS, _COLUMNS, _ASPECT = 0x00280010, 0x00280011, 0x00280034
 _ALLOCATED, _STORED, _HIGH, _SIGNED = 0x00280100, 0x00280101, 0x00280102, 0x00280103
@@ -50,7 +52,7 @@ _FRAME_TRAITS = (
 )
 _WANTED = (
     *(_SOP_CLASS, _MODALITY, _UNITS, _DESCRIPTION, _PATIENT_NAME, _PATIENT_ID, _PATIENT_BIRTH),
-    *(_SERIES_UID, _SERIES_NUMBER, _FRAME_OF_REFERENCE, _POSITION, _ORIENTATION, _SPACING, _DETECTOR_SPACING),
+    *(_SERIES_UID, _SERIES_NUMBER, _FRAME_OF_REFERENCE, _POSITION, _ORIENTATION, *_SPACINGS),
     *(
         _SAMPLES,
         _PHOTOMETRIC,
@@ -303,7 +305,7 @@ def _orientation(elements: Elements) -> tuple[tuple[float, ...], ...] | None:
 
 
 def _spacing(elements: Elements) -> tuple[float, ...] | None:
-    for tag in (_SPACING, _DETECTOR_SPACING):
+    for tag in _SPACINGS:
         spacing = elements.numbers(tag, 2)
         if spacing is not None and spacing != (0, 0):  # zeros stand for what is not known
             if min(spacing) <= 0:
