@@ -1,9 +1,8 @@
-"""NIfTI files (``.nii``, ``.nii.gz``): read from checked bytes, written with the header of another image."""
+"""NIfTI files (``.nii``, ``.nii.gz``): read from checked bytes, written on the grid of another image."""
 
 from __future__ import annotations
 
 import gzip
-import logging
 import math
 import struct
 import zlib
@@ -11,22 +10,38 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from nibabel import Nifti1Header, Nifti1Image, Nifti2Header, Nifti2Image
-from nibabel.spatialimages import HeaderDataError
+from nibabel import Nifti1Header, Nifti2Header
 
 from swin_umamba.data.image import DEFLATE_MAX_RATIO, MAX_VOXELS, Image
+from swin_umamba.data.nifti_geometry import header_like, with_geometry
 from swin_umamba.errors import DataError
-
-logger = logging.getLogger(__name__)
 
 GZIP_MAGIC = b"\x1f\x8b"
 CHUNK_BYTES = 4 * 2**20
-# Where pixdim and the matrix contradict each other by more than rounding, neither can be trusted.
-SPACING_AGREEMENT = 1e-2
+# A slope is stored as float32, so that a label of 1 can come out as 1.0000000149.
+LABEL_ROUNDING = 2.0**-22
 
 _DAMAGED = "copy or download the file again; it is damaged"
+_SMALLEST_HEADER = 348
 # Size of each header, and where it holds which magic bytes ("ni1" and "ni2" are headers of file pairs).
 _MAGIC = {Nifti1Header: (348, 344, b"n+1\x00"), Nifti2Header: (540, 4, b"n+2\x00\r\n\x1a\n")}
+_CODES = {
+    np.dtype(name): code
+    for name, code in (
+        *(("u1", 2), ("i1", 256), ("i2", 4), ("u2", 512), ("i4", 8), ("u4", 768), ("i8", 1024), ("u8", 1280)),
+        *(("f4", 16), ("f8", 64)),
+    )
+}
+_DTYPES = {code: dtype for dtype, code in _CODES.items()}
+_UNSUPPORTED = {
+    1: "1 bit",
+    32: "complex numbers",
+    128: "RGB colours",
+    1536: "128-bit floating point",
+    1792: "complex numbers",
+    2048: "complex numbers",
+    2304: "RGBA colours",
+}
 
 
 def read_nifti(path: Path, *, indexed: bool = False, max_voxels: int = MAX_VOXELS) -> Image:
@@ -40,15 +55,17 @@ def read_nifti(path: Path, *, indexed: bool = False, max_voxels: int = MAX_VOXEL
     path
         The file.
     indexed
-        The file is a label map, which changes nothing here.
+        The file is a label map: values that the intensity scaling makes whole but for the rounding of its
+        slope are whole.
     max_voxels
         Images of more voxels, all channels together, are refused before memory is taken for them.
 
     Returns
     -------
     Image
-        Axes (channels, z, y, x) or (channels, y, x); a fourth or fifth NIfTI axis becomes the channels.
-        Scaled files (``scl_slope``) give float32, others their own dtype.
+        Axes (channels, z, y, x) or (channels, y, x); a fourth or later NIfTI axis becomes the channels, in
+        the order of the file. Voxels keep their dtype; with an intensity scaling (``scl_slope``) they become
+        float32, or float64 where float32 does not hold all values of that dtype.
 
     Raises
     ------
@@ -67,56 +84,62 @@ def read_nifti(path: Path, *, indexed: bool = False, max_voxels: int = MAX_VOXEL
                 cure=f"let its name end in {suffix} if it is NIfTI, or copy it again",
             )
         if not is_gzip:
-            return _read_stream(path, file, file_bytes, max_voxels)
+            return _read_stream(path, file, file_bytes, indexed=indexed, max_voxels=max_voxels)
         try:
             with gzip.GzipFile(fileobj=file) as stream:
-                return _read_stream(path, stream, file_bytes * DEFLATE_MAX_RATIO, max_voxels)
+                most_bytes = file_bytes * DEFLATE_MAX_RATIO
+                return _read_stream(path, stream, most_bytes, indexed=indexed, max_voxels=max_voxels)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise DataError(f"the compressed data is damaged: {error}", where=path, cure=_DAMAGED) from error
 
 
-def _read_stream(path: Path, stream: BinaryIO | gzip.GzipFile, most_bytes: int, max_voxels: int) -> Image:
+def _read_stream(
+    path: Path, stream: BinaryIO | gzip.GzipFile, most_bytes: int, *, indexed: bool, max_voxels: int
+) -> Image:
     header = _read_header(path, stream)
     dims = _dimensions(path, header, max_voxels)
     dtype = _voxel_dtype(path, header)
-    offset = _data_offset(path, header)
-    spacing, origin, direction = _geometry(path, header, ndim=min(len(dims), 3))
-    size = offset + math.prod(dims) * dtype.itemsize
+    scaling = _scaling(path, header)
+    start = _data_offset(path, header)
+    size = start + math.prod(dims) * dtype.itemsize
     if size > most_bytes:
         raise DataError(
             f"the header describes {size} bytes (shape {dims}, {dtype.name}), which the file does not hold",
             where=path,
             cure=_DAMAGED,
         )
-    content = _read_exactly(path, stream, size - header["sizeof_hdr"].item())
-    start = offset - header["sizeof_hdr"].item()
-    raw = np.frombuffer(content, dtype=dtype, offset=start).reshape(dims[::-1])
-    data = _scaled(path, header, raw.astype(dtype.newbyteorder("="), copy=False))
     spatial = dims[:3][::-1]
-    return Image(
-        data=np.ascontiguousarray(data.reshape(-1, *spatial)),
-        spacing=spacing,
-        origin=origin,
-        direction=direction,
-        path=path,
-        header=header,
-    )
+    # The place in the world is checked before anything large is read.
+    with_geometry(np.broadcast_to(np.uint8(0), (1, *spatial)), path, header)
+    header_bytes = header["sizeof_hdr"].item()
+    content = _read_exactly(path, stream, size - header_bytes)
+    raw = np.frombuffer(content, dtype=dtype, offset=start - header_bytes).reshape(-1, *spatial)
+    data = _scaled(raw.astype(dtype.newbyteorder("="), copy=False), scaling, indexed=indexed)
+    return with_geometry(data, path, header)
 
 
 def _read_header(path: Path, stream: BinaryIO | gzip.GzipFile) -> Nifti1Header:
-    block = stream.read(348)
+    block = stream.read(_SMALLEST_HEADER)
     for header_class, (size, position, magic) in _MAGIC.items():
         for endianness in "<>":
-            if block[:4] == struct.pack(f"{endianness}i", size) and len(block) == 348:
+            if block[:4] == struct.pack(f"{endianness}i", size) and len(block) == _SMALLEST_HEADER:
                 block += stream.read(size - len(block))
                 if len(block) < size:
                     break
-                if block[position : position + len(magic)] == magic:
+                found = block[position : position + len(magic)]
+                if found == magic:
                     return header_class(block, endianness=endianness, check=False)
+                if found[:2] == b"ni" or size == _SMALLEST_HEADER:
+                    kind = "half of a .hdr/.img pair" if found[:2] == b"ni" else "in Analyze format"
+                    raise DataError(
+                        f"the file is {kind}, which is not supported; only single-file NIfTI images are",
+                        where=path,
+                        cure="convert it to .nii.gz, and check left and right in a viewer",
+                    )
     raise DataError(
         "the file does not begin with the header of a single-file NIfTI image",
         where=path,
-        cure="convert the image to .nii.gz (a .hdr/.img pair too); if it was one before, copy it again",
+        cure="convert the image to .nii.gz; if it was one before, copy it again",
     )
 
 
@@ -124,6 +147,10 @@ def _dimensions(path: Path, header: Nifti1Header, max_voxels: int) -> tuple[int,
     """Return (x, y[, z][, channels]) after checking the ``dim`` field."""
     count = header["dim"][0].item()
     dims = tuple(header["dim"][1:].tolist()[: max(count, 0)])
+    if count == 1:
+        raise DataError(
+            "images of one axis are not supported", where=path, cure="give an image with two or three axes"
+        )
     if not 2 <= count <= 7 or min(dims) < 1:
         raise DataError(f"the header holds the impossible shape {dims}", where=path, cure=_DAMAGED)
     channels = [size for size in dims[3:] if size > 1]
@@ -143,18 +170,16 @@ def _dimensions(path: Path, header: Nifti1Header, max_voxels: int) -> tuple[int,
 
 
 def _voxel_dtype(path: Path, header: Nifti1Header) -> np.dtype:
-    try:
-        dtype = header.get_data_dtype()
-    except (HeaderDataError, KeyError) as error:
+    code = header["datatype"].item()
+    if code in _UNSUPPORTED:
         raise DataError(
-            f"unknown voxel type {header['datatype'].item()}", where=path, cure=_DAMAGED
-        ) from error
-    if dtype.kind not in "iuf" or dtype.itemsize > 8:
-        raise DataError(
-            f"voxels of type {header['datatype'].item()} ({dtype}) are not supported",
+            f"voxels of type {code} ({_UNSUPPORTED[code]}) are not supported",
             where=path,
             cure="save the image with real integer or floating-point voxels, colours as separate channels",
         )
+    if code not in _DTYPES:
+        raise DataError(f"unknown voxel type {code}", where=path, cure=_DAMAGED)
+    dtype = _DTYPES[code].newbyteorder(header.endianness)
     if header["bitpix"].item() != dtype.itemsize * 8:
         raise DataError(
             f"the header contradicts itself: {header['bitpix'].item()} bits for a voxel of type {dtype.name}",
@@ -176,60 +201,6 @@ def _data_offset(path: Path, header: Nifti1Header) -> int:
     return int(offset)
 
 
-def _geometry(
-    path: Path, header: Nifti1Header, ndim: int
-) -> tuple[tuple[float, ...], tuple[float, ...], tuple[tuple[float, ...], ...]]:
-    """Return spacing, origin and direction in array order (z, y, x)."""
-    spacing = header["pixdim"][1 : ndim + 1].astype(float)
-    if not (np.isfinite(spacing).all() and (spacing > 0).all()):
-        raise DataError(
-            f"the spacing must be positive, and is {tuple(spacing.tolist())} mm",
-            where=path,
-            cure="correct pixdim in the header, or copy the file again",
-        )
-    codes = header["qform_code"].item(), header["sform_code"].item()
-    if not all(code in range(6) for code in codes):
-        raise DataError(f"the orientation codes {codes} do not exist", where=path, cure=_DAMAGED)
-    completed = header.copy()
-    if completed["pixdim"][0] not in (-1, 1):
-        completed["pixdim"][0] = 1  # the handedness that the standard assumes for other values
-    if ndim == 2:
-        completed["pixdim"][3] = 1  # a picture has no third spacing, but the quaternion form multiplies by it
-    try:
-        with np.errstate(all="ignore"):
-            affine = np.asarray(completed.get_best_affine(), dtype=float)
-    except (ValueError, HeaderDataError) as error:
-        raise DataError(
-            f"the orientation in the header is invalid: {error}", where=path, cure=_DAMAGED
-        ) from error
-    if not np.isfinite(affine).all():
-        raise DataError("the affine matrix holds NaN or infinity", where=path, cure=_DAMAGED)
-    axes = affine[:3, :ndim]
-    lengths = np.linalg.norm(axes, axis=0)
-    if not (lengths > 0).all() or np.linalg.matrix_rank(axes / lengths, tol=1e-4) < ndim:
-        raise DataError(
-            "the affine matrix is singular: two axes of the image have the same direction, or one has none",
-            where=path,
-            cure="correct sform or qform in the header",
-        )
-    if not np.allclose(lengths, spacing, rtol=SPACING_AGREEMENT, atol=0):
-        raise DataError(
-            f"the header contradicts itself: spacing {tuple(spacing.tolist())} mm, "
-            f"but its affine matrix has {tuple(lengths.round(6).tolist())}",
-            where=path,
-            cure="correct pixdim or the affine matrix in the header",
-        )
-    _warn_of_units(path, header)
-    direction = tuple(tuple(axis.tolist()) for axis in (axes / lengths).T[::-1])
-    return tuple(spacing[::-1].tolist()), tuple(affine[:3, 3].tolist()), direction
-
-
-def _warn_of_units(path: Path, header: Nifti1Header) -> None:
-    unit = {1: "metres", 3: "micrometres"}.get(header["xyzt_units"].item() & 0b111)
-    if unit is not None:
-        logger.warning("%s: the header gives lengths in %s; they are taken as millimetres", path, unit)
-
-
 def _read_exactly(path: Path, stream: BinaryIO | gzip.GzipFile, size: int) -> bytearray:
     """Read ``size`` bytes and the end of the stream, whose checksum gzip verifies only there."""
     content = bytearray()
@@ -247,46 +218,56 @@ def _read_exactly(path: Path, stream: BinaryIO | gzip.GzipFile, size: int) -> by
     return content
 
 
-def _scaled(path: Path, header: Nifti1Header, raw: np.ndarray) -> np.ndarray:
-    if np.isinf(header["scl_slope"]):
-        raise DataError("the intensity scaling is infinite", where=path, cure=_DAMAGED)
-    try:
-        slope, intercept = header.get_slope_inter()
-    except HeaderDataError as error:
-        raise DataError(f"the intensity scaling is invalid: {error}", where=path, cure=_DAMAGED) from error
-    if slope is None or (slope == 1 and intercept == 0):
-        return raw
-    with np.errstate(all="ignore"):  # an overflow becomes infinity, which the caller refuses
-        return (raw.astype(np.float64) * slope + intercept).astype(np.float32)
-
-
-def encode_nifti(data: np.ndarray, like: Image, suffix: str) -> bytes | None:
-    """Return a NIfTI file with one channel ``(1, z, y, x)`` or ``(1, y, x)`` on the grid of ``like``.
-
-    The orientation fields of the header (pixdim, qform, sform and their codes) are those of ``like``.
-    """
-    if len(data) != 1:
+def _scaling(path: Path, header: Nifti1Header) -> tuple[float, float] | None:
+    """Return slope and intercept; None if the voxels are values as they are."""
+    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
+    if slope == 0 or math.isnan(slope):
+        if intercept != 0 and math.isfinite(intercept):
+            raise DataError(
+                f"the header has an intercept of {intercept:g}, but no slope (scl_slope {slope:g}): "
+                "programs differ in whether they add it",
+                where=path,
+                cure="set scl_slope to 1 if the intercept counts, or scl_inter to 0",
+            )
         return None
-    array = data[0].transpose()
-    if like.header is None:
-        image = Nifti1Image(array, _affine(like))
-    else:
-        header = like.header.copy()
-        header.set_data_dtype(array.dtype)
-        header.set_data_shape(array.shape)
-        header.set_slope_inter(1, 0)
-        header["cal_min"] = header["cal_max"] = 0
-        image_class = Nifti2Image if isinstance(header, Nifti2Header) else Nifti1Image
-        # Without an affine, nibabel leaves both orientation forms of the header as they are.
-        image = image_class(array, None, header=header)
-    content = image.to_bytes()
+    if not (math.isfinite(slope) and math.isfinite(intercept)):
+        raise DataError(
+            f"the intensity scaling is invalid: slope {slope:g}, intercept {intercept:g}",
+            where=path,
+            cure="correct scl_slope and scl_inter in the header, or copy the file again",
+        )
+    return None if (slope, intercept) == (1, 0) else (slope, intercept)
+
+
+def _scaled(raw: np.ndarray, scaling: tuple[float, float] | None, *, indexed: bool) -> np.ndarray:
+    if scaling is None:
+        return raw
+    slope, intercept = scaling
+    with np.errstate(all="ignore"):  # an overflow becomes infinity, which the caller refuses
+        values = raw.astype(np.float64) * slope + intercept
+        if indexed:
+            whole = np.rint(values)
+            return np.where(np.abs(values - whole) <= LABEL_ROUNDING * np.abs(whole), whole, values)
+        return values.astype(np.result_type(raw.dtype, np.float32), copy=False)
+
+
+def nifti_content(data: np.ndarray, like: Image, suffix: str) -> bytes:
+    """Return a NIfTI file with ``data`` (1, z, y, x or 1, y, x) on the grid of ``like``.
+
+    The orientation fields of its header (pixdim, qform, sform and their codes, unit) are those of ``like`` if
+    that came from NIfTI; everything else that its header held stays behind.
+
+    Raises
+    ------
+    DataError
+        There is more than one channel, or NIfTI has no such voxels.
+    """
+    dtype = np.dtype(np.uint8) if data.dtype == bool else data.dtype.newbyteorder("=")
+    if len(data) != 1 or dtype not in _CODES:
+        raise DataError(
+            f"a {suffix} file cannot hold an image of shape {data.shape} and type {data.dtype}",
+            cure="write each channel to a file of its own",
+        )
+    content = header_like(like, dtype).binaryblock + bytes(4) + np.ascontiguousarray(data, dtype).tobytes()
     # A fixed time stamp: the same labels give the same bytes.
     return gzip.compress(content, compresslevel=6, mtime=0) if suffix == ".nii.gz" else content
-
-
-def _affine(image: Image) -> np.ndarray:
-    affine = np.eye(4)
-    for column, (axis, length) in enumerate(zip(image.direction[::-1], image.spacing[::-1], strict=True)):
-        affine[:3, column] = np.asarray(axis) * length
-    affine[:3, 3] = image.origin
-    return affine
