@@ -28,7 +28,7 @@ from swin_umamba.errors import DataError
 from trained.model_folder import make_model_folder
 
 NUM_MUTATIONS = 2000
-OBLIQUE = np.array([[0.0, -1.4, 0.1, 10], [0.8, 0.0, 0.0, -20], [0.0, 0.05, 5.0, 30], [0, 0, 0, 1]])
+OBLIQUE = np.array([[0, -1.12, 3, 10], [0.8, 0, 0, -20], [0, 0.84, 4, 30], [0, 0, 0, 1]])
 MOST_BYTES = 20e6
 
 

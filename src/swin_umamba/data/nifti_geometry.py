@@ -30,8 +30,8 @@ LARGEST_NIFTI1_SIZE = 32767
 # All that says where the voxels are. Nothing else of a source goes into the files made from it: free texts
 # (descrip, aux_file, intent_name, db_name) and extensions hold names of people and of files.
 _PLACEMENT = (
-    *("xyzt_units", "qform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y"),
-    *("qoffset_z", "sform_code", "srow_x", "srow_y", "srow_z"),
+    *("qform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
+    *("sform_code", "srow_x", "srow_y", "srow_z"),
 )
 _QFORM, _SFORM = "qform", "sform"
 
@@ -206,6 +206,7 @@ def header_like(image: Image, dtype: np.dtype) -> Nifti1Header:
         for name in _PLACEMENT:
             header[name] = source[name]
         header["pixdim"][:4] = source["pixdim"][:4]
+        header["xyzt_units"] = source["xyzt_units"].item() & UNIT_MASK
         return header
     header["pixdim"][1 : len(shape) + 1] = image.spacing[::-1]
     if image.has_spacing:
