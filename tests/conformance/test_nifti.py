@@ -213,8 +213,11 @@ def make_place(combination: Combination) -> Made:
     orientation = combination["orientation"]
     name = "i2" if generator.integers(2) else "i4"
     voxels = random_voxels(generator, name, AXES[combination["axes"]])
+    # As float32 holds it; near half a turn, that is too little for SimpleITK, which computes with it.
     quaternion = generator.normal(size=4) * ((1, 0, 0, 1) if flat else 1)
-    quaternion /= np.linalg.norm(quaternion) * np.sign(quaternion[0])
+    quaternion[0] = 0.3 + abs(quaternion[0])
+    quaternion = (quaternion / np.linalg.norm(quaternion)).astype(np.float32).astype(float)
+    quaternion[0] = np.sqrt(1 - (quaternion[1:] ** 2).sum())
     lengths = generator.uniform(0.3, 5, 3).astype(np.float32).astype(float)
     origin = generator.uniform(-200, 200, 3).astype(np.float32).astype(float)
     axes = rotation(quaternion) * lengths

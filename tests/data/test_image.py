@@ -77,3 +77,17 @@ def test_what_one_image_does_not_know_is_no_difference(volume: Image) -> None:
     with pytest.raises(GeometryError, match="spacing") as caught:
         check_same_grid(volume, sized)
     assert "origin" not in caught.value.what
+
+
+def test_the_size_of_a_pixel_is_the_determinant_of_its_axes(volume: Image) -> None:
+    assert volume.pixel_size == 5.0 * 0.7 * 0.7
+    c, s = np.cos(0.3), np.sin(0.3)
+    skewed = replace(volume, direction=((0.0, s, c), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)))
+    assert skewed.pixel_size == pytest.approx(5.0 * 0.7 * 0.7 * c, rel=1e-12)
+    turned = replace(volume, direction=((0.0, 0.0, -1.0), (s, c, 0.0), (c, -s, 0.0)))
+    assert turned.pixel_size == pytest.approx(5.0 * 0.7 * 0.7, rel=1e-12)
+    flat = replace(
+        volume, data=np.zeros((1, 5, 6)), spacing=(2.0, 3.0), direction=((0.0, s, c), (1.0, 0.0, 0.0))
+    )
+    assert flat.pixel_size == pytest.approx(6.0, rel=1e-12)
+    assert Image.without_geometry(np.zeros((1, 5, 6)), Path("a.png")).pixel_size == 1

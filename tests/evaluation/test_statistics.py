@@ -46,6 +46,26 @@ def test_volume_in_cubic_millimetres(tmp_path: Path) -> None:
     assert statistics.classes[0].intensities == ()
 
 
+def test_volume_of_voxels_in_micrometres(tmp_path: Path) -> None:
+    image = nibabel.Nifti1Image(np.ones((3, 4, 5), np.uint8), np.diag([-5.0, -5.0, 20.0, 1.0]))
+    image.header.set_xyzt_units("micron")
+    nibabel.save(image, tmp_path / "a.nii.gz")
+    statistics = label_statistics(read_labels(tmp_path / "a.nii.gz"))
+    assert statistics.unit == "mm3"
+    assert statistics.classes[0].size == pytest.approx(60 * 0.005 * 0.005 * 0.02, rel=1e-6)
+
+
+def test_volume_of_skewed_voxels() -> None:
+    image = Image(
+        data=np.ones((1, 2, 3, 4), np.uint8),
+        spacing=(5.0, 2.0, 1.0),
+        origin=(0.0, 0.0, 0.0),
+        direction=((0.0, 0.6, 0.8), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)),
+        path=Path("tilted"),
+    )
+    assert label_statistics(image).classes[0].size == pytest.approx(24 * 10 * 0.8, rel=1e-12)
+
+
 def test_declared_classes_and_the_file(labels: Image, tmp_path: Path) -> None:
     classes = LabelClasses({"all": (1, 3), "=absent": (2,)})
     image = Image.without_geometry(np.ones((1, 5, 6), np.uint8), Path("image.png"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,6 +76,16 @@ class Image:
     def spatial_shape(self) -> tuple[int, ...]:
         """Shape without the channels: ``(y, x)`` or ``(z, y, x)``."""
         return self.data.shape[1:]
+
+    @property
+    def pixel_size(self) -> float:
+        """Volume of a voxel in mm3, or area of a pixel of a flat image in mm2; 1 if no size is known.
+
+        That of the parallelepiped that the axes span, which is less than the product of the spacing where
+        they do not stand at right angles.
+        """
+        axes = np.asarray(self.direction)
+        return math.prod(self.spacing) * math.sqrt(np.linalg.det(axes @ axes.T))
 
     def with_data(self, data: np.ndarray) -> Image:
         """Return the image with other voxels on the same grid."""

@@ -44,7 +44,7 @@ _UNSUPPORTED = {
 }
 
 
-def read_nifti(path: Path, *, indexed: bool = False, max_voxels: int = MAX_VOXELS) -> Image:
+def read_nifti(path: Path, *, indexed: bool, max_voxels: int = MAX_VOXELS) -> Image:
     """Read a single-file NIfTI-1 or NIfTI-2 image.
 
     The size that the header claims is compared with the size of the file before memory is taken, compressed
@@ -251,23 +251,16 @@ def _scaled(raw: np.ndarray, scaling: tuple[float, float] | None, *, indexed: bo
         return values.astype(np.result_type(raw.dtype, np.float32), copy=False)
 
 
-def nifti_content(data: np.ndarray, like: Image, suffix: str) -> bytes:
-    """Return a NIfTI file with ``data`` (1, z, y, x or 1, y, x) on the grid of ``like``.
+def encode_nifti(data: np.ndarray, like: Image, suffix: str) -> bytes | None:
+    """Return a NIfTI file with one channel ``(1, z, y, x)`` or ``(1, y, x)`` on the grid of ``like``.
 
     The orientation fields of its header (pixdim, qform, sform and their codes, unit) are those of ``like`` if
-    that came from NIfTI; everything else that its header held stays behind.
-
-    Raises
-    ------
-    DataError
-        There is more than one channel, or NIfTI has no such voxels.
+    that came from NIfTI; everything else that its header held stays behind. None for several channels and for
+    voxels that NIfTI does not have.
     """
     dtype = np.dtype(np.uint8) if data.dtype == bool else data.dtype.newbyteorder("=")
     if len(data) != 1 or dtype not in _CODES:
-        raise DataError(
-            f"a {suffix} file cannot hold an image of shape {data.shape} and type {data.dtype}",
-            cure="write each channel to a file of its own",
-        )
+        return None
     content = header_like(like, dtype).binaryblock + bytes(4) + np.ascontiguousarray(data, dtype).tobytes()
     # A fixed time stamp: the same labels give the same bytes.
     return gzip.compress(content, compresslevel=6, mtime=0) if suffix == ".nii.gz" else content

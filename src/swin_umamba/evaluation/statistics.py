@@ -121,12 +121,11 @@ def label_statistics(
         check_same_grid(labels, image)
     data = labels.data[0]
     measured = classes or LabelClasses.from_values(label_values(data))
-    pixel_size = math.prod(labels.spacing)
     return LabelStatistics(
         unit=_unit(labels),
         channels=0 if image is None else image.num_channels,
         classes=tuple(
-            _class_statistics(name, values, data, pixel_size, image)
+            _class_statistics(name, values, data, labels.pixel_size, image)
             for name, values in _in_order(measured.values).items()
         ),
     )

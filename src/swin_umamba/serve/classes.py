@@ -62,8 +62,8 @@ def class_shares(labels: np.ndarray, classes: Sequence[ShownClass], image: Image
     """Measure each class in a label map (integers, any shape) of ``image``."""
     counts = np.bincount(labels.ravel(), minlength=1 + max(max(each.members) for each in classes))
     voxel = None
-    if image.header is not None and labels.ndim == 3:
-        voxel = float(np.prod(image.spacing)) / CUBIC_MM_PER_ML
+    if image.has_spacing and labels.ndim == 3:
+        voxel = image.pixel_size / CUBIC_MM_PER_ML
     shares = []
     for each in classes:
         voxels = int(counts[list(each.members)].sum())
