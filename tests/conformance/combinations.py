@@ -61,18 +61,22 @@ def covering_combinations(
         for values in itertools.product(*features.values())
         if exists(each := dict(zip(names, values, strict=True)))
     ]
-    missing = {pair for each in everything for pair in pairs(each)}
+    # In order, as that of a set differs from one process to the next.
+    missing = dict.fromkeys(pair for each in everything for pair in pairs(each))
     chosen: list[Combination] = []
     generator.shuffle(everything)
     while missing:
         # A few candidates that have a missing pair, the best of them: nearly as few files as with all.
-        wanted = min(missing, key=repr)
+        wanted = next(iter(missing))
         having = (each for each in everything if all(each[name] == value for name, value in wanted))
-        best = max(itertools.islice(having, _TRIES), key=lambda each: len(missing.intersection(pairs(each))))
+        best = max(
+            itertools.islice(having, _TRIES), key=lambda each: sum(pair in missing for pair in pairs(each))
+        )
         chosen.append(best)
-        missing.difference_update(pairs(best))
-    rest = [each for each in everything if each not in chosen]
-    return chosen + rest[: max(0, at_least - len(chosen))]
+        for pair in pairs(best):
+            missing.pop(pair, None)
+    rest = (each for each in everything if each not in chosen)
+    return chosen + list(itertools.islice(rest, max(0, at_least - len(chosen))))
 
 
 @dataclass
