@@ -6,7 +6,6 @@ import json
 import math
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,10 @@ import pytest
 from nnunetv2.imageio.natural_image_reader_writer import NaturalImage2DIO
 from PIL import Image as PILImage
 
+from swin_umamba.nnunet.checked_reader import CheckedReader
 from swin_umamba.nnunet.training.validation import summarize
+
+KEYS = [f"case{number}" for number in range(3)]
 
 
 @pytest.fixture
@@ -29,23 +31,23 @@ def predictions(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def stub_trainer(root: Path, **labels: Any) -> Any:
-    """Return what ``summarize`` reads of a trainer."""
-    manager = {"has_regions": False, "foreground_labels": [1, 2, 3], "foreground_regions": None}
-    return SimpleNamespace(
-        label_manager=SimpleNamespace(**(manager | {"ignore_label": None} | labels)),
-        dataset_json={"file_ending": ".png"},
-        plans_manager=SimpleNamespace(image_reader_writer_class=NaturalImage2DIO),
-        preprocessed_dataset_folder_base=str(root),
+def summary_of(root: Path, regions: list[Any], ignore_label: int | None = None) -> dict[str, Any]:
+    """Write the summary of the three cases."""
+    return summarize(
+        root / "validation",
+        root / "gt_segmentations",
+        KEYS,
+        reader=CheckedReader(NaturalImage2DIO),
+        ending=".png",
+        regions=regions,
+        ignore_label=ignore_label,
     )
 
 
 def test_summary(predictions: Path) -> None:
-    keys = [f"case{number}" for number in range(3)]
-    trainer = stub_trainer(predictions, foreground_labels=[1, 2])
-    summary = summarize(trainer, keys, predictions / "validation")
+    summary = summary_of(predictions, [1, 2])
     dice = []
-    for key in keys:
+    for key in KEYS:
         reference, prediction = (
             np.array(PILImage.open(predictions / folder / f"{key}.png")) == 2
             for folder in ("gt_segmentations", "validation")
@@ -62,20 +64,13 @@ def test_summary(predictions: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "labels",
-    [
-        {},
-        {"ignore_label": 2, "foreground_labels": [1]},
-        {"has_regions": True, "foreground_regions": [(1, 2), 2]},
-    ],
-)
-def test_summary_equals_that_of_nnunet(predictions: Path, labels: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("regions", "ignore_label"), [([1, 2, 3], None), ([1], 2), ([(1, 2), 2], None)])
+def test_summary_equals_that_of_nnunet(
+    predictions: Path, regions: list[Any], ignore_label: int | None
+) -> None:
     from nnunetv2.evaluation.evaluate_predictions import compute_metrics_on_folder
 
-    trainer = stub_trainer(predictions, **labels)
-    manager = trainer.label_manager
-    summarize(trainer, [f"case{number}" for number in range(3)], predictions / "validation")
+    summary_of(predictions, regions, ignore_label)
     ours = (predictions / "validation" / "summary.json").read_text()
     shutil.move(predictions / "validation" / "summary.json", predictions / "ours.json")
     compute_metrics_on_folder(
@@ -84,8 +79,8 @@ def test_summary_equals_that_of_nnunet(predictions: Path, labels: dict[str, Any]
         str(predictions / "stock.json"),
         NaturalImage2DIO(),
         ".png",
-        manager.foreground_regions if manager.has_regions else manager.foreground_labels,
-        manager.ignore_label,
+        regions,
+        ignore_label,
         num_processes=1,
     )
     stock = (predictions / "stock.json").read_text()

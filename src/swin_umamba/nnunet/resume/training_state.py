@@ -3,85 +3,95 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from copy import deepcopy
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
-from swin_umamba.errors import CheckpointError
 from swin_umamba.nnunet.training.options import TrainingOptions
-
-if TYPE_CHECKING:
-    from swin_umamba.nnunet.training.robust_trainer import RobustTrainer
 
 OWN_ENTRY = "swin_umamba"
 """Key of what a checkpoint holds beyond nnU-Net's own entries."""
 
 
-def training_state(trainer: RobustTrainer, next_epoch: int) -> dict[str, Any]:
-    """Return nnU-Net's checkpoint entries and ours. Tensors are those of the trainer, not copies.
+@dataclass(frozen=True)
+class OwnState:
+    """What a checkpoint holds beyond nnU-Net's own entries.
 
-    Parameters
+    Attributes
     ----------
-    trainer
-        An initialized trainer.
-    next_epoch
-        The first epoch that is still to be trained.
+    batches_drawn
+        Number of batches drawn for training and for validation.
+    random_state
+        See ``random_state``; None if the checkpoint has none.
+    skipped_steps
+        Number of steps skipped up to now.
     """
-    scaler = trainer.grad_scaler
+
+    batches_drawn: list[int]
+    random_state: dict[str, Any] | None
+    skipped_steps: int
+
+
+def weights_state(
+    network: nn.Module, optimizer: torch.optim.Optimizer, grad_scaler: torch.amp.GradScaler | None
+) -> dict[str, Any]:
+    """Return nnU-Net's entries of a checkpoint for what is trained. Tensors are not copied."""
     return {
-        "network_weights": trainer.bare_network().state_dict(),
-        "optimizer_state": trainer.optimizer.state_dict(),
-        "grad_scaler_state": None if scaler is None else scaler.state_dict(),
-        "logging": trainer.logger.get_checkpoint(),
-        "_best_ema": trainer._best_ema,
-        "current_epoch": next_epoch,
-        "init_args": trainer.my_init_kwargs,
-        "trainer_name": type(trainer).__name__,
-        "inference_allowed_mirroring_axes": trainer.inference_allowed_mirroring_axes,
-        OWN_ENTRY: {
-            "options": trainer.options.as_dict(),
-            "random_state": random_state(),
-            "batches_drawn": list(trainer.batches_drawn),
-            "skipped_steps": trainer.guard.skipped,
-        },
+        "network_weights": network.state_dict(),
+        "optimizer_state": optimizer.state_dict(),
+        "grad_scaler_state": None if grad_scaler is None else grad_scaler.state_dict(),
     }
 
 
-def restore_training_state(trainer: RobustTrainer, checkpoint: dict[str, Any]) -> None:
-    """Give an initialized trainer the state that a checkpoint holds.
-
-    The random generators are only remembered as ``trainer.resumed_random_state``: what happens until
-    training starts must not use them up.
+def restore_weights(
+    checkpoint: dict[str, Any],
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    grad_scaler: torch.amp.GradScaler | None,
+) -> None:
+    """Load what ``weights_state`` has returned.
 
     Raises
     ------
-    CheckpointError
+    RuntimeError, ValueError, KeyError
         If the checkpoint is of another network or incomplete.
     """
-    try:
-        trainer.bare_network().load_state_dict(checkpoint["network_weights"])
-        trainer.optimizer.load_state_dict(checkpoint["optimizer_state"])
-        if trainer.grad_scaler is not None and checkpoint["grad_scaler_state"] is not None:
-            trainer.grad_scaler.load_state_dict(checkpoint["grad_scaler_state"])
-        trainer.current_epoch = checkpoint["current_epoch"]
-        trainer.logger.load_checkpoint(deepcopy(checkpoint["logging"]))
-        trainer._best_ema = checkpoint["_best_ema"]
-        trainer.inference_allowed_mirroring_axes = checkpoint["inference_allowed_mirroring_axes"]
-    except (RuntimeError, ValueError, KeyError) as error:
-        raise CheckpointError(
-            f"the checkpoint does not fit this training: {str(error).splitlines()[-1].strip()}",
-            where=trainer.output_folder,
-            cure="continue with the trainer, plans and options of the first run",
-        ) from error
+    network.load_state_dict(checkpoint["network_weights"])
+    optimizer.load_state_dict(checkpoint["optimizer_state"])
+    if grad_scaler is not None and checkpoint["grad_scaler_state"] is not None:
+        grad_scaler.load_state_dict(checkpoint["grad_scaler_state"])
+
+
+def own_state(options: TrainingOptions, batches_drawn: Sequence[int], skipped_steps: int) -> dict[str, Any]:
+    """Return our entry of a checkpoint, with the present state of the random generators."""
+    return {
+        OWN_ENTRY: {
+            "options": options.as_dict(),
+            "random_state": random_state(),
+            "batches_drawn": list(batches_drawn),
+            "skipped_steps": skipped_steps,
+        }
+    }
+
+
+def stored_own_state(checkpoint: dict[str, Any], steps_per_epoch: Sequence[int]) -> OwnState:
+    """Return our entry of a checkpoint; of one that nnU-Net's own trainer wrote, what follows from the rest.
+
+    Parameters
+    ----------
+    checkpoint
+        Its content.
+    steps_per_epoch
+        Number of batches for training and for validation in each epoch.
+    """
     own = checkpoint.get(OWN_ENTRY, {})
-    per_epoch = (trainer.num_iterations_per_epoch, trainer.num_val_iterations_per_epoch)
-    trainer.batches_drawn = own.get("batches_drawn", [trainer.current_epoch * number for number in per_epoch])
-    trainer.resumed_random_state = own.get("random_state")
-    trainer.guard.skipped = own.get("skipped_steps", 0)
+    drawn = [checkpoint["current_epoch"] * number for number in steps_per_epoch]
+    return OwnState(own.get("batches_drawn", drawn), own.get("random_state"), own.get("skipped_steps", 0))
 
 
 def stored_options(checkpoint: dict[str, Any]) -> TrainingOptions | None:

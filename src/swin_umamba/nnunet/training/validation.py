@@ -7,8 +7,10 @@ the predictions. The files are the same: one prediction per case and ``summary.j
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,95 +18,143 @@ from nnunetv2.evaluation.evaluate_predictions import compute_metrics, save_summa
 from nnunetv2.inference.export_prediction import export_prediction_from_logits
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.utilities.json_export import recursive_fix_for_json_export
-from torch import distributed
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
+from torch import nn
 
-from swin_umamba.errors import TrainingError
 from swin_umamba.files import atomic_write
 from swin_umamba.nnunet.checked_reader import CheckedReader
 from swin_umamba.progress import progress
-
-if TYPE_CHECKING:
-    from swin_umamba.nnunet.training.robust_trainer import RobustTrainer
 
 CASES_BETWEEN_BARRIERS = 20
 """NCCL gives up on a process that waits too long for the others."""
 
 
-def validate(trainer: RobustTrainer, save_probabilities: bool) -> dict[str, Any] | None:
-    """Predict the validation cases of a fold, write them and their scores.
+@dataclass(frozen=True)
+class FoldValidation:
+    """Predicts the validation cases of a fold and scores them.
+
+    Attributes
+    ----------
+    plans, configuration
+        nnU-Net's views of the plans and of one of their configurations.
+    dataset_json
+        Content of ``dataset.json``.
+    trainer_name
+        Name of the trainer class.
+    mirror_axes
+        Axes that the training mirrored along.
+    device
+        Where the network is.
+    open_cases
+        Returns nnU-Net's data set of the preprocessed cases with the given names.
+    references
+        Folder of the true label maps.
+    folder
+        Where label maps, probabilities and ``summary.json`` go.
+    save_probabilities
+        Whether to write the probabilities, too.
+    """
+
+    plans: PlansManager
+    configuration: ConfigurationManager
+    dataset_json: dict[str, Any]
+    trainer_name: str
+    mirror_axes: tuple[int, ...] | None
+    device: torch.device
+    open_cases: Callable[[list[str]], Any]
+    references: Path
+    folder: Path
+    save_probabilities: bool = False
+
+    def predict(self, network: nn.Module, keys: list[str], *, rank: int, distributed: bool) -> None:
+        """Predict the preprocessed cases ``keys`` with sliding window and mirroring; write the label maps.
+
+        Parameters
+        ----------
+        network
+            In evaluation mode, without deep supervision.
+        keys
+            Names of the cases of all processes.
+        rank, distributed
+            Of this process, and whether there are others that do their share.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        predictor = nnUNetPredictor(
+            perform_everything_on_device=self.device.type == "cuda", device=self.device, allow_tqdm=False
+        )
+        predictor.manual_initialization(
+            network,
+            self.plans,
+            self.configuration,
+            None,
+            self.dataset_json,
+            self.trainer_name,
+            self.mirror_axes,
+        )
+        world_size = torch.distributed.get_world_size() if distributed else 1
+        mine = keys[rank::world_size] if distributed else keys
+        cases = self.open_cases(mine)
+        for number, key in enumerate(progress(mine, "validating", total=len(mine)), start=1):
+            data, _, _, properties = cases.load_case(key)
+            logits = predictor.predict_sliding_window_return_logits(torch.from_numpy(np.array(data[:])))
+            export_prediction_from_logits(
+                logits.cpu(),
+                properties,
+                self.configuration,
+                self.plans,
+                self.dataset_json,
+                str(self.folder / key),
+                self.save_probabilities,
+                num_threads_torch=torch.get_num_threads(),
+            )
+            # Every process has at least this many cases, so that none waits for a barrier that never comes.
+            if distributed and number % CASES_BETWEEN_BARRIERS == 0 and number <= len(keys) // world_size:
+                torch.distributed.barrier()
+        if distributed:
+            torch.distributed.barrier()
+
+    def summarize(self, keys: list[str]) -> dict[str, Any]:
+        """Compare the predictions with the references; write and return what nnU-Net's summary holds."""
+        labels = self.plans.get_label_manager(self.dataset_json)
+        return summarize(
+            self.folder,
+            self.references,
+            keys,
+            reader=CheckedReader(self.plans.image_reader_writer_class),
+            ending=self.dataset_json["file_ending"],
+            regions=labels.foreground_regions if labels.has_regions else labels.foreground_labels,
+            ignore_label=labels.ignore_label,
+        )
+
+
+def summarize(
+    folder: Path,
+    references: Path,
+    keys: list[str],
+    *,
+    reader: CheckedReader,
+    ending: str,
+    regions: Sequence[Any],
+    ignore_label: int | None,
+) -> dict[str, Any]:
+    """Score the label maps of a folder and write ``summary.json`` into it, as nnU-Net does.
 
     Parameters
     ----------
-    trainer
-        A trained, initialized trainer; its network must be in evaluation mode without deep supervision.
-    save_probabilities
-        Also write the probabilities.
-
-    Returns
-    -------
-    dict or None
-        The content of ``summary.json``; None in all but the first process of a distributed training.
+    folder, references
+        Folders of the predicted and of the true label maps.
+    keys
+        Names of the cases.
+    reader, ending
+        Reads the files, which are called ``{key}{ending}``.
+    regions
+        Label values, or tuples of those that make a region.
+    ignore_label
+        Value of pixels that nobody annotated; None if there is none.
     """
-    folder = Path(trainer.output_folder) / "validation"
-    folder.mkdir(parents=True, exist_ok=True)
-    _, keys = trainer.do_split()
-    if not keys:
-        raise TrainingError("the fold has no validation cases", where=trainer.output_folder)
-    predict_cases(trainer, sorted(keys), folder, save_probabilities)
-    if trainer.is_ddp:
-        distributed.barrier()
-    return summarize(trainer, sorted(keys), folder) if trainer.local_rank == 0 else None
-
-
-def predict_cases(trainer: RobustTrainer, keys: list[str], folder: Path, save_probabilities: bool) -> None:
-    """Predict the preprocessed cases ``keys`` with sliding window and mirroring, and write the label maps."""
-    predictor = nnUNetPredictor(
-        perform_everything_on_device=trainer.device.type == "cuda", device=trainer.device, allow_tqdm=False
-    )
-    predictor.manual_initialization(
-        trainer.network,
-        trainer.plans_manager,
-        trainer.configuration_manager,
-        None,
-        trainer.dataset_json,
-        type(trainer).__name__,
-        trainer.inference_allowed_mirroring_axes,
-    )
-    world_size = distributed.get_world_size() if trainer.is_ddp else 1
-    mine = keys[trainer.local_rank :: world_size] if trainer.is_ddp else keys
-    cases = trainer.dataset_class(trainer.preprocessed_dataset_folder, mine)
-    for number, key in enumerate(progress(mine, "validating", total=len(mine)), start=1):
-        data, _, _, properties = cases.load_case(key)
-        logits = predictor.predict_sliding_window_return_logits(torch.from_numpy(np.array(data[:])))
-        export_prediction_from_logits(
-            logits.cpu(),
-            properties,
-            trainer.configuration_manager,
-            trainer.plans_manager,
-            trainer.dataset_json,
-            str(folder / key),
-            save_probabilities,
-            num_threads_torch=torch.get_num_threads(),
-        )
-        # Every process has at least this many cases, so that none waits for a barrier that never comes.
-        if trainer.is_ddp and number % CASES_BETWEEN_BARRIERS == 0 and number <= len(keys) // world_size:
-            distributed.barrier()
-
-
-def summarize(trainer: RobustTrainer, keys: list[str], folder: Path) -> dict[str, Any]:
-    """Compare the predictions with the labels and write ``summary.json`` as nnU-Net does."""
-    labels = trainer.label_manager
-    regions = labels.foreground_regions if labels.has_regions else labels.foreground_labels
-    ending = trainer.dataset_json["file_ending"]
-    reader = CheckedReader(trainer.plans_manager.image_reader_writer_class)
-    truth = Path(trainer.preprocessed_dataset_folder_base) / "gt_segmentations"
     cases = [
         compute_metrics(
-            str(truth / f"{key}{ending}"),
-            str(folder / f"{key}{ending}"),
-            reader,
-            regions,
-            labels.ignore_label,
+            str(references / f"{key}{ending}"), str(folder / f"{key}{ending}"), reader, regions, ignore_label
         )
         for key in keys
     ]

@@ -1,0 +1,223 @@
+"""nnU-Net's trainer with options that are stored, and checkpoints that a run goes on from exactly.
+
+Checkpoints are written atomically and read without running code from them, hold the state of all random
+generators, and an interrupted run saves the state between two epochs.
+"""
+
+from __future__ import annotations
+
+import os
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from torch import nn
+from torch._dynamo import OptimizedModule
+from torch.nn.parallel import DistributedDataParallel
+
+from swin_umamba.errors import CheckpointError, TrainingError
+from swin_umamba.nnunet.record.event_files import require_tensorboard
+from swin_umamba.nnunet.resume.checkpoints import CheckpointFolder
+from swin_umamba.nnunet.resume.newest import existing_checkpoints, newest_checkpoint
+from swin_umamba.nnunet.resume.training_state import (
+    copied_to_cpu,
+    own_state,
+    restore_weights,
+    seed_everything,
+    stored_options,
+    stored_own_state,
+    weights_state,
+)
+from swin_umamba.nnunet.training.optimizer_step import StepGuard
+from swin_umamba.nnunet.training.options import TrainingOptions, options_from_environment
+from swin_umamba.ops.precision import training_precision
+from swin_umamba.weights.checkpoint import load_checkpoint
+
+
+class ResumableTrainer(nnUNetTrainer):
+    """What a run is made with and goes on from; ``RobustTrainer`` adds the loop.
+
+    Parameters
+    ----------
+    plans, configuration, fold, dataset_json, device
+        As nnU-Net gives them. Options that nnU-Net's command lacks are read from ``SWIN_UMAMBA_...``
+        variables; ``configure`` replaces them.
+    """
+
+    # nnU-Net sets these in its constructor, without types.
+    network: nn.Module
+    _best_ema: float | None
+
+    def __init__(
+        self,
+        plans: dict[str, Any],
+        configuration: str,
+        fold: int | str,
+        dataset_json: dict[str, Any],
+        device: torch.device = torch.device("cuda"),  # noqa: B008  nnU-Net's own default
+    ) -> None:
+        options = TrainingOptions(**options_from_environment())
+        _require_packages(options)  # before nnU-Net makes its folder and its log
+        plans = deepcopy(plans)
+        self.continues = bool(plans.setdefault("continue_training", False))
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        if not self.is_ddp:
+            self.device = device  # nnU-Net would turn cuda:1 into cuda:0
+        self.starts_fresh = True
+        self.has_trained = False
+        self.guard = StepGuard()
+        self.resumed_random_state: dict[str, Any] | None = None
+        self.batches_drawn = [0, 0]  # for training, for validation
+        folder = Path(self.output_folder)
+        self.checkpoints = CheckpointFolder(folder)
+        self.configure(options)
+
+    def configure(self, options: TrainingOptions) -> None:
+        """Set the options; only before ``initialize``."""
+        _require_packages(options)
+        self.options = options
+        self.precision = training_precision(options.precision, self.device)
+        if self.precision != "float16":
+            self.grad_scaler = None  # only the range of float16 is too small for gradients
+        self.num_epochs = options.epochs
+        self.num_iterations_per_epoch = options.iterations_per_epoch
+        self.num_val_iterations_per_epoch = options.validation_iterations
+        if options.learning_rate is not None:
+            self.initial_lr = options.learning_rate
+        # One is saved beside the model, the other is read during training.
+        saved = self.plans_manager.plans["configurations"][self.configuration_name]
+        for configuration in (saved, self.configuration_manager.configuration):
+            if options.batch_size is not None:
+                configuration["batch_size"] = options.batch_size
+            if options.patch_size is not None:
+                configuration["patch_size"] = list(options.patch_size)
+
+    def initialize(self) -> None:
+        """Build network, optimizer and loss; seeded if asked for."""
+        if self.starts_fresh:
+            self.refuse_to_overwrite()
+            if self.options.seed is not None:
+                seed_everything(self.options.seed)
+        super().initialize()
+
+    def refuse_to_overwrite(self) -> None:
+        """Raise ``TrainingError`` if the fold folder holds checkpoints that nobody allowed to replace."""
+        if existing_checkpoints(Path(self.output_folder)) and not self.options.overwrite:
+            raise TrainingError(
+                "there is a training of this fold already",
+                where=self.output_folder,
+                cure="go on with --continue (nnUNetv2_train: --c), or replace it with --overwrite "
+                "(nnUNetv2_train: SWIN_UMAMBA_OVERWRITE=1)",
+            )
+
+    def bare_network(self) -> Any:
+        """Return the network without the wrappers of distributed training and compilation."""
+        network = self.network
+        if isinstance(network, DistributedDataParallel):
+            network = network.module
+        return network._orig_mod if isinstance(network, OptimizedModule) else network
+
+    def _do_i_compile(self) -> bool:
+        # Stock compiles by default; here only where it was asked for.
+        return "nnUNet_compile" in os.environ and super()._do_i_compile()
+
+    def state(self, next_epoch: int) -> dict[str, Any]:
+        """Return what a checkpoint holds if ``next_epoch`` is the first one that is still to be trained.
+
+        Tensors are those of the trainer, not copies.
+        """
+        nnunets_own = {
+            "logging": self.logger.get_checkpoint(),
+            "_best_ema": self._best_ema,
+            "current_epoch": next_epoch,
+            "init_args": self.my_init_kwargs,
+            "trainer_name": type(self).__name__,
+            "inference_allowed_mirroring_axes": self.inference_allowed_mirroring_axes,
+        }
+        return {
+            **weights_state(self.bare_network(), self.optimizer, self.grad_scaler),
+            **nnunets_own,
+            **own_state(self.options, self.batches_drawn, self.guard.skipped),
+        }
+
+    def restore(self, checkpoint: dict[str, Any]) -> None:
+        """Take over the state that a checkpoint holds; the trainer must be initialized.
+
+        The random generators are only remembered: what happens until training starts must not use them up.
+
+        Raises
+        ------
+        CheckpointError
+            If the checkpoint is of another network or incomplete.
+        """
+        steps = (self.num_iterations_per_epoch, self.num_val_iterations_per_epoch)
+        try:
+            restore_weights(checkpoint, self.bare_network(), self.optimizer, self.grad_scaler)
+            self.current_epoch = checkpoint["current_epoch"]
+            self.logger.load_checkpoint(deepcopy(checkpoint["logging"]))
+            self._best_ema = checkpoint["_best_ema"]
+            self.inference_allowed_mirroring_axes = checkpoint["inference_allowed_mirroring_axes"]
+            own = stored_own_state(checkpoint, steps)
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise CheckpointError(
+                f"the checkpoint does not fit this training: {str(error).splitlines()[-1].strip()}",
+                where=self.output_folder,
+                cure="continue with the trainer, plans and options of the first run",
+            ) from error
+        self.batches_drawn = own.batches_drawn
+        self.resumed_random_state = own.random_state
+        self.guard.skipped = own.skipped_steps
+
+    def snapshot(self) -> dict[str, Any] | None:
+        """Return a copy in main memory of the state between two epochs; None if this process saves none."""
+        if self.local_rank != 0 or self.disable_checkpointing:
+            return None
+        return copied_to_cpu(self.state(next_epoch=self.current_epoch))
+
+    def save_resume_point(self) -> None:
+        """Save the state at the end of the last complete epoch as the latest checkpoint."""
+        epochs = self.checkpoints.save_resume_point()
+        if epochs is not None:
+            self.print_to_log_file(
+                f"Stopped. Saved the state after {epochs} epochs; "
+                "go on with --continue (nnUNetv2_train: --c)."
+            )
+
+    def save_checkpoint(self, filename: str) -> None:
+        """Save during an epoch's end, which nnU-Net does before it counts the epoch."""
+        if self.local_rank == 0 and not self.disable_checkpointing:
+            state = self.state(next_epoch=self.current_epoch + 1)
+            self.checkpoints.write(Path(filename).name, state)
+
+    def load_checkpoint(self, filename_or_checkpoint: str | dict[str, Any]) -> None:
+        """Restore a run from a checkpoint file or its content.
+
+        When nnU-Net's command continues a run, it names a file by its own rule; then the newest loadable
+        checkpoint of the folder is taken instead.
+
+        Raises
+        ------
+        CheckpointError
+            If the checkpoint cannot be loaded or is of another network.
+        """
+        self.starts_fresh = False
+        if isinstance(filename_or_checkpoint, dict):
+            checkpoint = filename_or_checkpoint
+        else:
+            newest = None
+            if self.continues and not self.has_trained:
+                newest = newest_checkpoint(Path(self.output_folder))
+            checkpoint = newest or load_checkpoint(filename_or_checkpoint)
+            stored = stored_options(checkpoint)
+            if stored is not None and not self.was_initialized:
+                self.configure(stored.continued_with(options_from_environment()))
+        if not self.was_initialized:
+            self.initialize()
+        self.restore(checkpoint)
+
+
+def _require_packages(options: TrainingOptions) -> None:
+    if options.tensorboard:
+        require_tensorboard()
