@@ -17,7 +17,8 @@ from swin_umamba.evaluation.evaluate import evaluate_folders
 from swin_umamba.report.contents import PredictedCase
 from swin_umamba.report.html import report_html
 from swin_umamba.summary.cases import shown_slices
-from swin_umamba.summary.collect import Sources, collect_report
+from swin_umamba.summary.collect import collect_report
+from swin_umamba.summary.places import Sources
 from swin_umamba.weights.checkpoint import save_checkpoint
 
 LABELS = {"background": 0, "liver": 1, "spleen": 2}

@@ -184,7 +184,8 @@ def _evaluate(raw: Path, output: Path) -> Evaluation:
 
 def _report(model: Path, raw: Path, output: Path) -> None:
     from swin_umamba.report.html import report_html
-    from swin_umamba.summary.collect import Sources, collect_report
+    from swin_umamba.summary.collect import collect_report
+    from swin_umamba.summary.places import Sources
 
     sources = Sources(
         metrics=output / METRICS,

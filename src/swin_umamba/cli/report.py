@@ -45,7 +45,8 @@ def run(args: argparse.Namespace) -> int:
 
     check_output_folder(args.output.absolute().parent)
     from swin_umamba.report.html import report_html
-    from swin_umamba.summary.collect import Sources, collect_report
+    from swin_umamba.summary.collect import collect_report
+    from swin_umamba.summary.places import Sources
 
     sources = Sources(args.metrics, args.predictions, args.references, args.images, args.dataset_json)
     report = collect_report(args.folder, sources)

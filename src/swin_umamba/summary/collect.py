@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from swin_umamba import __version__
-from swin_umamba.data.image_io import list_images
 from swin_umamba.errors import DataError, UsageError
 from swin_umamba.evaluation.classes import LabelClasses, in_output_order
 from swin_umamba.evaluation.evaluate import evaluate_folders
-from swin_umamba.nnunet.environment import Folders
 from swin_umamba.report.contents import (
     CalibrationSummary,
     CasePictures,
@@ -27,12 +26,22 @@ from swin_umamba.summary.cases import (
     MAX_CONFUSION_CASES,
     MAX_SLICES,
     VOLUME_SIDE,
+    CaseFiles,
     case_pictures,
     chosen_cases,
     confusion_matrix,
     find_files,
 )
 from swin_umamba.summary.confidence import calibration_of, predicted_cases
+from swin_umamba.summary.places import (
+    Gaps,
+    Places,
+    Sources,
+    description_of_evaluation,
+    places_of_evaluation,
+    places_of_training,
+    read_classes,
+)
 from swin_umamba.summary.scores import (
     joined,
     read_json,
@@ -56,24 +65,23 @@ BOUNDS = (
 
 
 @dataclass(frozen=True)
-class Sources:
-    """Where the parts of a report are, as far as somebody said so; None is to be looked for.
+class _Training:
+    """What the folds of a model have left behind."""
 
-    Attributes
-    ----------
-    metrics
-        ``metrics.json`` of an evaluation.
-    predictions, references, images
-        Folders.
-    dataset_json
-        The class names.
-    """
+    facts: tuple[Facts, ...] = ()
+    curves: tuple[TrainingCurves, ...] = ()
+    calibrations: tuple[CalibrationSummary, ...] = ()
 
-    metrics: Path | None = None
-    predictions: Path | None = None
-    references: Path | None = None
-    images: Path | None = None
-    dataset_json: Path | None = None
+
+@dataclass(frozen=True)
+class _Results:
+    """Scores, and the files of the cases that they are of."""
+
+    places: Places
+    scores: Scores | None = None
+    classes: LabelClasses | None = None
+    num_channels: int = 1
+    predicted: tuple[PredictedCase, ...] = ()
 
 
 def collect_report(path: str | Path, sources: Sources | None = None) -> Report:
@@ -99,238 +107,200 @@ def collect_report(path: str | Path, sources: Sources | None = None) -> Report:
     path = Path(path)
     if not path.is_dir():
         raise UsageError("there is no such folder", where=path, cure="give a model, fold or result folder")
-    given = sources or Sources()
-    is_fold = path.resolve().name.startswith("fold_") and is_model_folder(path.resolve().parent)
-    collector = _Collector(given)
-    if is_fold or is_model_folder(path):
-        collector.read_model(path.resolve().parent if is_fold else path.resolve(), path if is_fold else None)
+    given, gaps, path = sources or Sources(), Gaps(), path.resolve()
+    is_fold = path.name.startswith("fold_") and is_model_folder(path.parent)
+    model = path.parent if is_fold else path
+    training = None
+    if is_model_folder(model):
+        training, results = _read_model(model, path if is_fold else None, given, gaps)
     else:
-        collector.read_evaluation(path)
-    return collector.report(path.resolve())
+        results = _read_evaluation(path, given, gaps)
+    return _report(path, training, results, gaps)
 
 
-class _Collector:
-    """Puts together the parts of a report."""
+def _read_model(model: Path, fold: Path | None, given: Sources, gaps: Gaps) -> tuple[_Training, _Results]:
+    """Read the folds of a model folder, or one of them."""
+    classes, num_channels = read_classes(given.dataset_json or model / "dataset.json", gaps)
+    facts = [*data_facts(model, gaps.missing)]
+    available = sorted(each.name for each in model.glob("fold_*") if each.is_dir())
+    folds = [fold] if fold is not None else [model / name for name in default_folds(available)]
+    curves, calibrations = [], []
+    for each in folds:
+        record = read_fold(each, list(in_output_order(classes.values)) if classes else [])
+        curves += [] if record.curves is None else [record.curves]
+        facts += record.facts
+        gaps.failures += record.failures
+        gaps.missing += record.missing
+        if (calibration := calibration_of(each, gaps.missing)) is not None:
+            calibrations.append(calibration)
+    scores = None if given.metrics is None else _read_metrics(given.metrics, gaps)
+    if given.predictions is not None:
+        places = Places((given.predictions,), given.references, given.images)
+    elif given.metrics is not None:
+        places = Places((), given.references, given.images)
+    else:
+        scores, validations = _read_validations(folds, classes, gaps)
+        places = places_of_training(model, validations, given)
+    predicted = _read_records(given.predictions, gaps)
+    results = _Results(places, scores, classes, num_channels, predicted)
+    return _Training(tuple(facts), tuple(curves), tuple(calibrations)), results
 
-    def __init__(self, given: Sources) -> None:
-        self.given = given
-        self.facts: list[Facts] = []
-        self.curves: list[TrainingCurves] = []
-        self.calibrations: list[CalibrationSummary] = []
-        self.predicted: tuple[PredictedCase, ...] = ()
-        self.failures: list[tuple[str, str]] = []
-        self.missing: list[str] = []
-        self.scores: Scores | None = None
-        self.classes: LabelClasses | None = None
-        self.predictions = [given.predictions] if given.predictions is not None else []
-        self.references, self.images = given.references, given.images
-        self.num_channels = 1
-        self.is_training = False
 
-    def read_model(self, model: Path, fold: Path | None) -> None:
-        """Read the folds of a model folder, or one of them."""
-        self.is_training = True
-        self.read_classes(self.given.dataset_json or model / "dataset.json")
-        self.facts += data_facts(model, self.missing)
-        available = sorted(each.name for each in model.glob("fold_*") if each.is_dir())
-        folds = [fold.resolve()] if fold is not None else [model / name for name in default_folds(available)]
-        for each in folds:
-            record = read_fold(each, list(in_output_order(self.classes.values)) if self.classes else [])
-            self.curves += [] if record.curves is None else [record.curves]
-            self.facts += record.facts
-            self.failures += record.failures
-            self.missing += record.missing
-            if (calibration := calibration_of(each, self.missing)) is not None:
-                self.calibrations.append(calibration)
-        if self.given.metrics is not None:
-            self.read_metrics(self.given.metrics)
-        self.read_records()
-        if self.given.metrics is None and not self.predictions:
-            self.read_validation(folds)
-            self.find_raw(model)
-
-    def read_validation(self, folds: list[Path]) -> None:
-        """Read the validations of folds."""
-        names: dict[str, str] = {}
-        for name, values in (self.classes.values if self.classes else {}).items():
-            names[str(values[0]) if len(values) == 1 else str(values)] = name
-        parts = []
-        for fold in folds:
-            summary = fold / "validation" / "summary.json"
-            if not summary.is_file():
-                self.missing.append(f"{fold.name}: the validation, as it was skipped or is not finished")
-                continue
-            try:
-                parts.append(scores_of_validation(read_json(summary), names, where=summary))
-                self.predictions.append(fold / "validation")
-            except DataError as error:
-                self.missing.append(f"{fold.name}: the validation ({error.what})")
-        if parts:
-            try:
-                self.scores = joined(parts)
-            except DataError as error:
-                self.missing.append(f"the scores of all folds together ({error.what})")
-
-    def find_raw(self, model: Path) -> None:
-        """Look for the raw images and labels of the model's data set where nnU-Net keeps them."""
-        for folders in Folders.of_model(model):
-            raw = folders.raw / model.parent.name
-            if raw.is_dir():
-                self.references = self.references or _if_folder(raw / "labelsTr")
-                self.images = self.images or _if_folder(raw / "imagesTr")
-
-    def read_evaluation(self, folder: Path) -> None:
-        """Read a folder of results."""
-        if not self.predictions:
-            found = _if_folder(folder / "predictions") or (folder if _holds_images(folder) else None)
-            self.predictions = [] if found is None else [found]
-        names = ("references", "labels", "labelsTs", "labelsTr")
-        self.references = self.references or next(filter(None, (_if_folder(folder / n) for n in names)), None)
-        beside = [folder, *self.predictions]
-        if self.references is not None:
-            beside.append(self.references.resolve().parent)
-        described = [self.given.dataset_json, *(each / "dataset.json" for each in beside)]
-        for each in described:
-            if each is not None and (each == self.given.dataset_json or each.is_file()):
-                self.read_classes(each)
-                break
-        if self.images is None:
-            self.images = next(
-                filter(None, (_if_folder(folder / n) for n in ("images", "imagesTs", "imagesTr"))), None
-            )
-        if self.images is None and self.references is not None:
-            sibling = self.references.resolve()
-            self.images = _if_folder(sibling.with_name(sibling.name.replace("labels", "images")))
-        self.read_records()
-        metrics = self.given.metrics or folder / "metrics.json"
-        if metrics.is_file():
-            self.read_metrics(metrics)
-        elif self.predictions and self.references is not None:
-            self.evaluate()
-        elif not self.predictions:
-            raise UsageError(
-                "the folder holds neither a training, nor metrics.json, nor label maps",
-                where=folder,
-                cure="give a model folder, a fold folder, or what evaluate -o has written",
-            )
-        else:
-            self.missing.append("scores: give the folder of true label maps with --references")
-
-    def read_records(self) -> None:
-        """Read what predict recorded in the folder of predictions."""
-        if self.predictions:
-            self.predicted, failed = predicted_cases(self.predictions[0], self.missing)
-            self.failures += [(name, f"not predicted: {why}") for name, why in failed]
-
-    def evaluate(self) -> None:
-        """Score the predictions, as nobody has written scores."""
-        assert self.references is not None
-        result = evaluate_folders(self.predictions[0], self.references, classes=self.classes, missing="worst")
-        read = scores_of_evaluation(result.to_dict(), where=self.predictions[0])
-        self.scores, self.failures = read.scores, [*self.failures, *read.failures]
-
-    def read_metrics(self, path: Path) -> None:
-        """Read the scores of an evaluation."""
+def _read_validations(
+    folds: Sequence[Path], classes: LabelClasses | None, gaps: Gaps
+) -> tuple[Scores | None, list[Path]]:
+    """Return the scores of the validations of folds, and the folders that hold them."""
+    names: dict[str, str] = {}
+    for name, values in (classes.values if classes else {}).items():
+        names[str(values[0]) if len(values) == 1 else str(values)] = name
+    parts, folders = [], []
+    for fold in folds:
+        summary = fold / "validation" / "summary.json"
+        if not summary.is_file():
+            gaps.missing.append(f"{fold.name}: the validation, as it was skipped or is not finished")
+            continue
         try:
-            read = scores_of_evaluation(read_json(path), where=path)
-            self.scores, self.failures = read.scores, [*self.failures, *read.failures]
+            parts.append(scores_of_validation(read_json(summary), names, where=summary))
+            folders.append(fold / "validation")
         except DataError as error:
-            self.missing.append(f"scores: {path.name}: {error.what}")
-
-    def read_classes(self, path: Path) -> None:
-        """Read the class names, and how many channels an image has."""
-        try:
-            self.classes = LabelClasses.from_dataset_json(path)
-            self.num_channels = max(1, len(dict(read_json(path).get("channel_names", {"0": ""}))))
-        except (DataError, TypeError, ValueError) as error:
-            what = error.what if isinstance(error, DataError) else "its channel_names are damaged"
-            self.missing.append(f"the class names: {path.name}: {what}")
-
-    def label_values(self) -> dict[str, int]:
-        """Return the label value of each class that is one value; class names that are numbers are values."""
-        if self.classes is not None:
-            return {name: values[0] for name, values in self.classes.values.items() if len(values) == 1}
-        names = self.scores.class_names if self.scores is not None else ()
-        return {name: int(name) for name in names if name.isdecimal() and int(name) > 0}
-
-    def pictures(self) -> tuple[list[CasePictures], dict[str, int]]:
-        """Read the files of the cases to look at, and add the confusion matrix."""
-        files = None
-        try:
-            parts = [
-                find_files(each, self.references, self.images, self.num_channels) for each in self.predictions
-            ]
-            merged = {name: path for part in parts for name, path in part.predictions.items()}
-            entropies = {name: path for part in parts for name, path in part.entropies.items()}
-            if parts:
-                files = replace(parts[0], predictions=merged, entropies=entropies)
-        except DataError as error:
-            self.missing.append(f"pictures: {error.what} ({error.where})")
-        if files is None:
-            return [], {}
-        pictures = []
-        for name, rank, score in chosen_cases(self.scores, files):
-            try:
-                pictures.append(case_pictures(name, rank, score, files))
-            except DataError as error:
-                self.missing.append(f"pictures of case {name}: {error.what}")
-        self.confusion = confusion_matrix(
-            files, {value: name for name, value in self.label_values().items()}, self.failures
-        )
-        values = {
-            int(value)
-            for case in pictures
-            for each in case.slices
-            for labels in (each.truth, each.prediction)
-            if labels is not None
-            for value in set(labels.ravel().tolist())
-            if value > 0
-        }
-        return pictures, {f"label {value}": value for value in sorted(values)}
-
-    def report(self, path: Path) -> Report:
-        """Return the report of all that was read."""
-        self.confusion = None
-        pictures, found = self.pictures()
-        classes = self.label_values()
-        classes |= {name: value for name, value in found.items() if value not in classes.values()}
-        for what, there, cure in (
-            ("training facts and curves", self.is_training, "give a model folder for them"),
-            ("scores", self.scores is not None, "validate the fold, or evaluate with -o and give --metrics"),
-            ("predictions", self.predictions, "give their folder with --predictions"),
-            ("true label maps", self.references, "give their folder with --references"),
-            ("images", self.images, "give their folder with --images"),
-            ("the confusion matrix", self.confusion, "it needs predictions, true label maps and class names"),
-        ):
-            if not there:
-                self.missing.append(f"{what}: {cure}")
-        parts = (
-            path.parts[-3 if path.name.startswith("fold_") else -2 :] if self.is_training else path.parts[-1:]
-        )
-        return Report(
-            title=f"Report on {', '.join(parts)}",
-            subtitle=f"Made by swin-umamba {__version__} on {datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
-            classes=classes,
-            facts=(*self.facts, software_now()),
-            curves=tuple(self.curves),
-            scores=self.scores,
-            summary=() if self.scores is None else summarize(self.scores),
-            cases=tuple(pictures),
-            confusion=self.confusion,
-            calibrations=tuple(self.calibrations),
-            predicted=self.predicted,
-            failures=tuple(self.failures),
-            missing=tuple(dict.fromkeys(self.missing)),
-            notes=BOUNDS,
-        )
-
-
-def _if_folder(path: Path) -> Path | None:
-    return path if path.is_dir() else None
-
-
-def _holds_images(folder: Path) -> bool:
+            gaps.missing.append(f"{fold.name}: the validation ({error.what})")
     try:
-        return bool(list_images(folder))
-    except DataError:
-        return False
+        return joined(parts) if parts else None, folders
+    except DataError as error:
+        gaps.missing.append(f"the scores of all folds together ({error.what})")
+        return None, folders
+
+
+def _read_evaluation(folder: Path, given: Sources, gaps: Gaps) -> _Results:
+    """Read a folder of results; score the predictions in it if nobody has written scores.
+
+    Raises
+    ------
+    UsageError
+        There is nothing to report in it.
+    """
+    places = places_of_evaluation(folder, given)
+    predictions = places.predictions[0] if places.predictions else None
+    description = description_of_evaluation(folder, places, given)
+    classes, num_channels = (None, 1) if description is None else read_classes(description, gaps)
+    predicted = _read_records(predictions, gaps)
+    metrics, scores = given.metrics or folder / "metrics.json", None
+    if metrics.is_file():
+        scores = _read_metrics(metrics, gaps)
+    elif predictions is None:
+        raise UsageError(
+            "the folder holds neither a training, nor metrics.json, nor label maps",
+            where=folder,
+            cure="give a model folder, a fold folder, or what evaluate -o has written",
+        )
+    elif places.references is None:
+        gaps.missing.append("scores: give the folder of true label maps with --references")
+    else:
+        result = evaluate_folders(predictions, places.references, classes=classes, missing="worst")
+        read = scores_of_evaluation(result.to_dict(), where=predictions)
+        scores = read.scores
+        gaps.failures += read.failures
+    return _Results(places, scores, classes, num_channels, predicted)
+
+
+def _read_records(predictions: Path | None, gaps: Gaps) -> tuple[PredictedCase, ...]:
+    """Return what predict recorded in a folder of predictions."""
+    if predictions is None:
+        return ()
+    predicted, failed = predicted_cases(predictions, gaps.missing)
+    gaps.failures += [(name, f"not predicted: {why}") for name, why in failed]
+    return predicted
+
+
+def _read_metrics(path: Path, gaps: Gaps) -> Scores | None:
+    """Return the scores that an evaluation has written."""
+    try:
+        read = scores_of_evaluation(read_json(path), where=path)
+    except DataError as error:
+        gaps.missing.append(f"scores: {path.name}: {error.what}")
+        return None
+    gaps.failures += read.failures
+    return read.scores
+
+
+def _label_values(results: _Results) -> dict[str, int]:
+    """Return the label value of each class that is one value; class names that are numbers are values."""
+    if results.classes is not None:
+        return {name: values[0] for name, values in results.classes.values.items() if len(values) == 1}
+    names = results.scores.class_names if results.scores is not None else ()
+    return {name: int(name) for name in names if name.isdecimal() and int(name) > 0}
+
+
+def _find_files(results: _Results, gaps: Gaps) -> CaseFiles | None:
+    """Return the files of all cases; None if there are no predictions or a folder cannot be read."""
+    places = results.places
+    try:
+        parts = [
+            find_files(each, places.references, places.images, results.num_channels)
+            for each in places.predictions
+        ]
+    except DataError as error:
+        gaps.missing.append(f"pictures: {error.what} ({error.where})")
+        return None
+    if not parts:
+        return None
+    merged = {name: path for part in parts for name, path in part.predictions.items()}
+    entropies = {name: path for part in parts for name, path in part.entropies.items()}
+    return replace(parts[0], predictions=merged, entropies=entropies)
+
+
+def _pictures(scores: Scores | None, files: CaseFiles, gaps: Gaps) -> list[CasePictures]:
+    """Return the pictures of the cases to look at."""
+    pictures = []
+    for name, rank, score in chosen_cases(scores, files):
+        try:
+            pictures.append(case_pictures(name, rank, score, files))
+        except DataError as error:
+            gaps.missing.append(f"pictures of case {name}: {error.what}")
+    return pictures
+
+
+def _drawn_values(pictures: Sequence[CasePictures]) -> list[int]:
+    """Return the label values that are in pictures."""
+    maps = (labels for case in pictures for each in case.slices for labels in (each.truth, each.prediction))
+    found = {int(value) for labels in maps if labels is not None for value in set(labels.ravel().tolist())}
+    return sorted(value for value in found if value > 0)
+
+
+def _report(path: Path, training: _Training | None, results: _Results, gaps: Gaps) -> Report:
+    """Return the report of all that was read."""
+    classes = _label_values(results)
+    files = _find_files(results, gaps)
+    pictures = [] if files is None else _pictures(results.scores, files, gaps)
+    names = {value: name for name, value in classes.items()}
+    confusion = None if files is None else confusion_matrix(files, names, gaps.failures)
+    classes |= {f"label {value}": value for value in _drawn_values(pictures) if value not in names}
+    places = results.places
+    for what, there, cure in (
+        ("training facts and curves", training, "give a model folder for them"),
+        ("scores", results.scores is not None, "validate the fold, or evaluate with -o and give --metrics"),
+        ("predictions", places.predictions, "give their folder with --predictions"),
+        ("true label maps", places.references, "give their folder with --references"),
+        ("images", places.images, "give their folder with --images"),
+        ("the confusion matrix", confusion, "it needs predictions, true label maps and class names"),
+    ):
+        if not there:
+            gaps.missing.append(f"{what}: {cure}")
+    of_training = training or _Training()
+    depth = 1 if training is None else 3 if path.name.startswith("fold_") else 2
+    return Report(
+        title=f"Report on {', '.join(path.parts[-depth:])}",
+        subtitle=f"Made by swin-umamba {__version__} on {datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
+        classes=classes,
+        facts=(*of_training.facts, software_now()),
+        curves=of_training.curves,
+        scores=results.scores,
+        summary=() if results.scores is None else summarize(results.scores),
+        cases=tuple(pictures),
+        confusion=confusion,
+        calibrations=of_training.calibrations,
+        predicted=results.predicted,
+        failures=tuple(gaps.failures),
+        missing=tuple(dict.fromkeys(gaps.missing)),
+        notes=BOUNDS,
+    )
