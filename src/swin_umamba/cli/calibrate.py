@@ -9,13 +9,16 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from swin_umamba.cli.options import add_checkpoint_options, add_device_option, parse_folds
+from swin_umamba.cli.options import add_options, given_options
 from swin_umamba.errors import UsageError, printable
+from swin_umamba.inference.options import FINAL_CHECKPOINT, ModelOptions
 
 if TYPE_CHECKING:
     from swin_umamba.inference.calibrate import CalibrationResult
 
 HELP = "let predict --confidence say what can be believed, from the validation cases of a trained model"
+
+OPTIONS = ("folds", "checkpoint", "mirroring", "device", "backend")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="model folder (TRAINER__PLANS__CONFIGURATION), or fold",
     )
-    add_checkpoint_options(parser, purpose="calibrate")
+    add_options(parser, ModelOptions, OPTIONS)
     for name, what in (
         ("images", "images of cases that the model was not trained on"),
         ("references", "the true label maps of those"),
@@ -38,28 +41,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             metavar="DIR",
             help=f"{what} (default: the fold's validation cases)",
         )
-    parser.add_argument(
-        "--no-mirroring", action="store_true", help="calibrate for predictions without mirroring"
-    )
-    add_device_option(parser)
-    parser.add_argument("--backend", metavar="NAME", help="scan backend (default: the best for the device)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Calibrate fold by fold; 1 if a case could not be used."""
-    folds = parse_folds(args.fold)
     from swin_umamba.inference.calibrate import calibrate
     from swin_umamba.inference.predictor import Predictor
     from swin_umamba.trained.model import find_checkpoints
 
     if not args.model.exists():
         raise UsageError("there is no such model", where=args.model, cure="check the path")
-    files, _ = find_checkpoints(args.model, folds, args.checkpoint)
+    options = given_options(args, ModelOptions)
+    folds, checkpoint = options.pop("folds", None), options.pop("checkpoint", FINAL_CHECKPOINT)
+    files, _ = find_checkpoints(args.model, folds, checkpoint)
     results = {}
     for file in files:
-        predictor = Predictor.from_folder(
-            file, device=args.device, mirroring=not args.no_mirroring, backend=args.backend
-        )
+        predictor = Predictor.from_folder(file, **options)
         result = calibrate(predictor, images=args.images, references=args.references)
         results[file.parent.name] = result
         if not args.json:

@@ -7,8 +7,9 @@ import json
 import shlex
 from pathlib import Path
 
-from swin_umamba.cli.options import add_checkpoint_options, parse_folds
+from swin_umamba.cli.options import add_options, given_options
 from swin_umamba.errors import OutputError
+from swin_umamba.inference.options import ModelOptions
 
 HELP = "pack a trained model into one file that predict runs"
 
@@ -25,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="safetensors",
         help="safetensors (default): weights of all folds, plans, labels, a model card and a hash",
     )
-    add_checkpoint_options(parser, purpose="pack")
+    add_options(parser, ModelOptions, ("folds", "checkpoint"))
     parser.add_argument(
         "--overwrite",
         "--force",
@@ -37,7 +38,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Export, and say what was written."""
-    folds = parse_folds(args.fold)
     if args.output.exists() and not args.force:
         raise OutputError(
             "there is a file already; it was not touched",
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         )
     from swin_umamba.trained.export_model import export_model
 
-    model, sha256 = export_model(args.model, args.output, folds=folds, checkpoint=args.checkpoint)
+    model, sha256 = export_model(args.model, args.output, **given_options(args, ModelOptions))
     size = args.output.stat().st_size
     if args.json:
         summary = {

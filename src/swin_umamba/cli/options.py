@@ -1,10 +1,12 @@
-"""Options that several verbs share."""
+"""Flags that several verbs share, and flags out of declared options."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Collection, Sequence
+from typing import Any, Literal, get_args, get_origin
 
-from swin_umamba.errors import UsageError
+from swin_umamba.options import Option, declared_options
 
 
 def add_common_options(parser: argparse.ArgumentParser, *, default: object = False) -> None:
@@ -16,42 +18,65 @@ def add_common_options(parser: argparse.ArgumentParser, *, default: object = Fal
         parser.add_argument(name, action="store_true", default=default, help=meaning)
 
 
-def add_checkpoint_options(parser: argparse.ArgumentParser, *, purpose: str) -> None:
-    """Add which folds and which of their checkpoints to take; ``purpose`` is what is done with the folds."""
-    parser.add_argument(
-        "--fold", nargs="+", metavar="N", help=f"folds to {purpose} (default: all that were trained)"
-    )
-    parser.add_argument(
-        "--checkpoint",
-        default="checkpoint_final.pth",
-        metavar="NAME",
-        help="file in each fold (default: %(default)s)",
-    )
+def add_options(
+    parser: argparse.ArgumentParser, options_class: type, names: Collection[str] | None = None
+) -> None:
+    """Add the flags of declared options.
+
+    What is not given is not in the parsed arguments either, so that it can be told from a default.
+
+    Parameters
+    ----------
+    parser
+        Gets the flags.
+    options_class
+        A dataclass of options.
+    names
+        Those to add; all by default.
+    """
+    for option in declared_options(options_class):
+        if option.flags and (names is None or option.name in names):
+            parser.add_argument(
+                *option.flags[:1] if option.type is bool else option.flags,
+                dest=option.name,
+                default=argparse.SUPPRESS,
+                help=_help(option),
+                **_kind(option),
+            )
 
 
-def add_device_option(parser: argparse.ArgumentParser) -> None:
-    """Add where the network runs."""
-    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N or mps")
+def given_options(args: argparse.Namespace, *options_classes: type) -> dict[str, Any]:
+    """Return the declared options that were given, by their names."""
+    names = [option.name for each in options_classes for option in declared_options(each)]
+    return {name: getattr(args, name) for name in names if hasattr(args, name)}
 
 
-def add_prediction_options(parser: argparse.ArgumentParser) -> None:
-    """Add what trades time for quality."""
-    parser.add_argument(
-        "--no-mirroring", action="store_true", help="no mean over mirrored images: four times faster in 2D"
-    )
-    parser.add_argument(
-        "--precision",
-        default="float32",
-        choices=("float32", "bfloat16", "float16"),
-        help="of matrix products and convolutions (default: float32, the same numbers on every device)",
-    )
+def _kind(option: Option) -> dict[str, Any]:
+    """Return what ``add_argument`` needs for the type of an option."""
+    if option.type is bool:
+        if len(option.flags) == 2:
+            return {"action": argparse.BooleanOptionalAction}
+        return {"action": "store_false" if option.default is True else "store_true"}
+    kind: dict[str, Any] = {"type": option.parse or option.type}
+    origin, members = get_origin(option.type), get_args(option.type)
+    if origin in (tuple, Sequence):
+        kind = {"type": option.parse or members[0], "action": _Tuple}
+        kind["nargs"] = len(members) if origin is tuple else "+"
+    if origin is Literal or option.choices:
+        return {"choices": option.choices or members}
+    return {**kind, "metavar": option.metavar}
 
 
-def parse_folds(given: list[str] | None) -> list[int | str] | None:
-    """Return fold numbers and ``"all"``; raise ``UsageError`` for anything else."""
-    if given is None:
-        return None
-    wrong = [fold for fold in given if fold != "all" and not fold.isdecimal()]
-    if wrong:
-        raise UsageError(f"there is no fold {wrong[0]!r}", where="--fold", cure="give numbers, or all")
-    return [fold if fold == "all" else int(fold) for fold in given]
+class _Tuple(argparse.Action):
+    """Stores several values as a tuple."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
+        """Store the values."""
+        setattr(namespace, self.dest, tuple(values))
+
+
+def _help(option: Option) -> str:
+    text = option.help.replace("%", "%%")
+    if "default" in text or option.type is bool or option.default is None:
+        return text
+    return f"{text} (default: {option.default})"

@@ -10,13 +10,9 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from swin_umamba.cli.options import (
-    add_checkpoint_options,
-    add_device_option,
-    add_prediction_options,
-    parse_folds,
-)
+from swin_umamba.cli.options import add_options, given_options
 from swin_umamba.errors import printable
+from swin_umamba.inference.options import FolderOptions, ModelOptions
 
 if TYPE_CHECKING:
     from swin_umamba.inference.case_result import CaseResult
@@ -50,59 +46,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="folder for the label maps; for a single case also a file name",
     )
-    add_checkpoint_options(parser, purpose="average")
-    parser.add_argument("--probabilities", action="store_true", help="write class probabilities as .npz, too")
-    parser.add_argument(
-        "--confidence",
-        action="store_true",
-        help="estimate the quality of each case, and write the entropy of its pixels as entropy/CASE, too",
-    )
-    parser.add_argument(
-        "--preview", action="store_true", help="draw each result over its image, as previews/CASE.png, too"
-    )
-    add_prediction_options(parser)
-    parser.add_argument(
-        "--step-size", type=float, default=0.5, help="distance of tiles in patch sizes (default: 0.5)"
-    )
-    add_device_option(parser)
-    parser.add_argument("--backend", metavar="NAME", help="scan backend (default: the best for the device)")
-    parser.add_argument(
-        "--nonfinite",
-        default="refuse",
-        choices=("refuse", "zero"),
-        help="what to do about NaN and infinite voxels (default: refuse the image)",
-    )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace existing results; else they are kept"
-    )
+    add_options(parser, ModelOptions)
+    add_options(parser, FolderOptions)
 
 
 def run(args: argparse.Namespace) -> int:
     """Predict, print a summary, name what failed; 1 if a case failed."""
-    folds = parse_folds(args.fold)
     from swin_umamba.inference.predictor import Predictor
 
-    predictor = Predictor.from_folder(
-        args.model,
-        folds=folds,
-        checkpoint=args.checkpoint,
-        device=args.device,
-        mirroring=not args.no_mirroring,
-        step_size=args.step_size,
-        backend=args.backend,
-        precision=args.precision,
-    )
-    if args.confidence:
+    options = FolderOptions(**given_options(args, FolderOptions))
+    predictor = Predictor.from_folder(args.model, **given_options(args, ModelOptions))
+    if options.confidence:
         _tell_limits(predictor)
-    results = predictor.predict_folder(
-        args.input[0] if len(args.input) == 1 else args.input,
-        args.output,
-        probabilities=args.probabilities,
-        confidence=args.confidence,
-        preview=args.preview,
-        overwrite=args.overwrite,
-        nonfinite=args.nonfinite,
-    )
+    inputs = args.input[0] if len(args.input) == 1 else args.input
+    results = predictor.predict_folder(inputs, args.output, **vars(options))
     failures = [result for result in results if result.error is not None]
     if args.json:
         print(json.dumps(_summary(predictor, results, args.output), indent=2))

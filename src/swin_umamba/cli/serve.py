@@ -8,13 +8,9 @@ import json
 import webbrowser
 from pathlib import Path
 
-from swin_umamba.cli.options import (
-    add_checkpoint_options,
-    add_device_option,
-    add_prediction_options,
-    parse_folds,
-)
+from swin_umamba.cli.options import add_options, given_options
 from swin_umamba.errors import UsageError
+from swin_umamba.inference.options import ModelOptions
 
 HELP = "a web page and HTTP API on this machine that segment images with a trained model"
 
@@ -43,9 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--port", type=int, default=8000, help="port to listen at, 0 for a free one (default: %(default)s)"
     )
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
-    add_checkpoint_options(parser, purpose="average")
-    add_device_option(parser)
-    add_prediction_options(parser)
+    add_options(parser, ModelOptions)
     parser.add_argument(
         "--confidence", action="store_true", help="show an estimate of the quality, and the uncertainty"
     )
@@ -75,7 +69,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Load the model, print the address, and serve until Ctrl-C or SIGTERM."""
     check_installed()
-    folds = parse_folds(args.fold)
     from swin_umamba.inference.predictor import Predictor
     from swin_umamba.serve.limits import Limits
     from swin_umamba.serve.server import address_of, make_server, open_socket
@@ -83,14 +76,7 @@ def run(args: argparse.Namespace) -> int:
 
     # Before the model is loaded: a port that is taken should not cost that time.
     with open_socket(args.host, args.port) as listener:
-        predictor = Predictor.from_folder(
-            args.model,
-            folds=folds,
-            checkpoint=args.checkpoint,
-            device=args.device,
-            mirroring=not args.no_mirroring,
-            precision=args.precision,
-        )
+        predictor = Predictor.from_folder(args.model, **given_options(args, ModelOptions))
         limits = Limits(
             upload_bytes=args.max_upload * MIB,
             voxels=args.max_voxels,

@@ -8,7 +8,8 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from swin_umamba.cli.options import parse_folds
+from swin_umamba.cli.options import add_options, given_options
+from swin_umamba.inference.options import ModelOptions
 
 if TYPE_CHECKING:
     from swin_umamba.trained.import_model import ImportedModel
@@ -31,9 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="new model folder (default: its place below nnUNet_results if that is set, else MODEL_imported)",
     )
-    parser.add_argument(
-        "--fold", nargs="+", metavar="N", help="folds to take (default: all that were trained)"
-    )
+    add_options(parser, ModelOptions, ("folds",))
     parser.add_argument(
         "--checkpoint", metavar="NAME", help="file in each fold (default: the one of the published results)"
     )
@@ -51,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Import, and say what was taken, checked and written."""
-    folds = parse_folds(args.fold)
+    folds = given_options(args, ModelOptions).get("folds")
     if args.model.is_file() and args.model.suffix.lower() != ".zip":
         return _import_weights(args)
     from swin_umamba.trained.import_model import import_model

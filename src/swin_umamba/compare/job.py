@@ -100,12 +100,11 @@ def run_in_process(job: Job) -> RunResult:
 def run_job(job: Job) -> RunResult:
     """Train, predict and score; write ``result.json`` last, so that it is there only if all is done."""
     from swin_umamba.compare.trainer import COST_FILE, nnUNetTrainerComparison
-    from swin_umamba.nnunet.training.train import train
+    from swin_umamba.nnunet.training.options import TrainRequest
+    from swin_umamba.nnunet.training.train import train_with
 
-    trained = train(
-        job.dataset,
+    request = TrainRequest(
         plans_name=job.network,
-        trainer_class=nnUNetTrainerComparison,
         fold=job.fold,
         epochs=job.epochs,
         validation_iterations=1,
@@ -116,6 +115,7 @@ def run_job(job: Job) -> RunResult:
         skip_validation=True,
         overwrite=True,
     )
+    trained = train_with(nnUNetTrainerComparison, job.dataset, request)
     cost = json.loads((trained.fold_folder / COST_FILE).read_text(encoding="utf-8"))
     start = time.perf_counter()
     predictions = _predict(job, trained.fold_folder.parent)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -13,10 +12,10 @@ from swin_umamba.data.dicom import read_dicom
 from swin_umamba.data.formats import format_of, is_image_name
 from swin_umamba.data.image import MAX_VOXELS, Image, check_same_grid
 from swin_umamba.errors import DataError, UsageError
+from swin_umamba.options import Nonfinite
 
 logger = logging.getLogger(__name__)
 
-Nonfinite = Literal["refuse", "zero"]
 # So many wrong label values are named in an error; the rest is counted.
 NAMED_VALUES = 5
 

@@ -1,4 +1,4 @@
-"""What is written for each case of a folder, and what became of it."""
+"""What became of a case of a folder."""
 
 from __future__ import annotations
 
@@ -11,17 +11,6 @@ from swin_umamba.errors import SwinUMambaError
 
 if TYPE_CHECKING:
     from swin_umamba.confidence.estimate import Confidence
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """What to write for each case besides its label map, and when; see :func:`predict_folder`."""
-
-    probabilities: bool = False
-    confidence: bool = False
-    preview: bool = False
-    overwrite: bool = False
-    nonfinite: Literal["refuse", "zero"] = "refuse"
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,9 @@ from swin_umamba.data.image_io import (
 )
 from swin_umamba.errors import OutputError, SwinUMambaError
 from swin_umamba.files import check_output_folder
-from swin_umamba.inference.case_result import CaseResult, Outputs, summary_of
+from swin_umamba.inference.case_result import CaseResult, summary_of
 from swin_umamba.inference.cases import Case, find_cases, output_paths
+from swin_umamba.inference.options import FolderOptions
 from swin_umamba.inference.records import PredictionRecords
 from swin_umamba.progress import progress
 from swin_umamba.report.preview import write_preview
@@ -41,12 +42,7 @@ def predict_folder(
     predictor: Predictor,
     inputs: str | Path | Sequence[str | Path],
     output: str | Path,
-    *,
-    probabilities: bool = False,
-    confidence: bool = False,
-    preview: bool = False,
-    overwrite: bool = False,
-    nonfinite: Literal["refuse", "zero"] = "refuse",
+    options: FolderOptions,
 ) -> list[CaseResult]:
     """Segment all images of a folder and write their label maps.
 
@@ -60,17 +56,8 @@ def predict_folder(
         A folder, a file or several files; see ``find_cases`` for how files make cases.
     output
         Folder for the label maps; for a single case also a file name. See ``output_paths``.
-    probabilities
-        Write ``CASE.npz`` beside each label map, with the array ``probabilities``.
-    confidence
-        Estimate the quality of each case, and write the entropy of its pixels (float32, from 0 for certain
-        to 1) as ``entropy/CASE``: NIfTI beside NIfTI, else TIFF.
-    preview
-        Draw each label map over its image, as ``previews/CASE.png`` beside it.
-    overwrite
-        Predict cases anew whose results exist; they are kept by default.
-    nonfinite
-        Fail the cases with NaN or infinite voxels, or take those voxels for zero.
+    options
+        What else to write.
 
     Returns
     -------
@@ -89,12 +76,11 @@ def predict_folder(
     cases = find_cases(inputs, len(predictor.channel_names))
     paths = output_paths(cases, output, str(predictor.model.dataset_json.get("file_ending", "")))
     check_output_folder(paths[0].parent)
-    outputs = Outputs(probabilities, confidence, preview, overwrite, nonfinite)
     # A single file may lie anywhere; nobody expects a second one beside it.
     records = PredictionRecords(paths[0].parent) if paths[0].parent == Path(output) else None
     results = []
     for case, path in progress(list(zip(cases, paths, strict=True)), "predicting", total=len(cases)):
-        result = _predict_case(predictor, case, path, outputs)
+        result = _predict_case(predictor, case, path, options)
         if records is not None:
             if result.status == "kept":
                 result = replace(result, confidence=records.confidence_of(case.name))
@@ -104,33 +90,33 @@ def predict_folder(
     return results
 
 
-def _predict_case(predictor: Predictor, case: Case, path: Path, outputs: Outputs) -> CaseResult:
+def _predict_case(predictor: Predictor, case: Case, path: Path, options: FolderOptions) -> CaseResult:
     wanted = {
         path: True,
-        path.parent / f"{image_stem(path)}.npz": outputs.probabilities,
-        entropy_path(path): outputs.confidence,
+        path.parent / f"{image_stem(path)}.npz": options.probabilities,
+        entropy_path(path): options.confidence,
     }
     preview_path = path.parent / PREVIEWS / f"{image_stem(path)}.png"
-    keep = not outputs.overwrite and all(file.exists() for file, needed in wanted.items() if needed)
-    if keep and (preview_path.exists() or not outputs.preview):
+    keep = not options.overwrite and all(file.exists() for file, needed in wanted.items() if needed)
+    if keep and (preview_path.exists() or not options.preview):
         return CaseResult(case.name, case.files, path, "kept")
     start = time.perf_counter()
     confidence = None
     try:
         if keep:
-            image = read_case(case.files, nonfinite=outputs.nonfinite)
+            image = read_case(case.files, nonfinite=options.nonfinite)
             labels = read_labels(path).data[0]
         else:
             prediction = predictor.predict(
                 case.files,
-                probabilities=outputs.probabilities,
-                confidence=outputs.confidence,
-                nonfinite=outputs.nonfinite,
+                probabilities=options.probabilities,
+                confidence=options.confidence,
+                nonfinite=options.nonfinite,
             )
             assert prediction.image is not None
             image, labels = prediction.image, prediction.labels
             confidence = _write(prediction, image, path)
-        if outputs.preview:
+        if options.preview:
             write_preview(preview_path, image.data, labels, spacing=image.spacing)
     except OutputError:
         raise

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -21,9 +20,11 @@ from swin_umamba.errors import CheckpointError, UsageError
 from swin_umamba.inference.case_result import CaseResult
 from swin_umamba.inference.folder import predict_folder
 from swin_umamba.inference.inputs import as_volume
+from swin_umamba.inference.options import FolderOptions, ModelOptions, PredictorOptions
 from swin_umamba.inference.sliding_window import SlidingWindow
 from swin_umamba.ops.backend import choose_backend, resolve_device
 from swin_umamba.ops.precision import check_precision
+from swin_umamba.options import Nonfinite, options_as_keywords
 from swin_umamba.trained.model import FINAL_CHECKPOINT, TrainedModel, load_trained_model
 from swin_umamba.trained.model_file import MODEL_FILE_SUFFIX, read_model_file
 from swin_umamba.trained.model_plans import ModelPlans
@@ -66,18 +67,8 @@ class Predictor:
     ----------
     model
         The trained model.
-    device
-        ``auto`` (CUDA, else MPS, else the CPU), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-    mirroring
-        Average over mirrored images, if the training mirrored too: four times slower (eight in 3D) and often
-        a little better. The published results of Swin-UMamba were made without.
-    step_size
-        Distance of neighbouring tiles as a part of the patch size.
-    backend
-        Backend of the scans; None for the best one for the device.
-    precision
-        ``float32``, or ``bfloat16`` or ``float16`` for matrix products and convolutions where the device has
-        them: faster, with slightly other numbers.
+    **options
+        Fields of ``PredictorOptions``.
 
     Attributes
     ----------
@@ -102,63 +93,39 @@ class Predictor:
         If the device or backend is missing here.
     """
 
-    def __init__(
-        self,
-        model: TrainedModel,
-        *,
-        device: str = "auto",
-        mirroring: bool = True,
-        step_size: float = 0.5,
-        backend: str | None = None,
-        precision: str = "float32",
-    ) -> None:
-        if not 0 < step_size <= 1:
-            raise UsageError(f"step size {step_size}", cure="give a number above 0 and up to 1")
+    @options_as_keywords(PredictorOptions)
+    def __init__(self, model: TrainedModel, options: PredictorOptions) -> None:
         self.model = model
-        self.device = resolve_device(device)
-        check_precision(precision, self.device)
-        backend = choose_backend(self.device, torch.float32, backend)
+        self.device = resolve_device(options.device)
+        check_precision(options.precision, self.device)
+        backend = choose_backend(self.device, torch.float32, options.backend)
         self.plans = plans = ModelPlans(model)
         self.channel_names, self.labels = plans.channel_names, plans.labels
         self.has_regions = plans.has_regions
-        self.mirroring = bool(mirroring and plans.mirror_axes())
+        self.mirroring = bool(options.mirroring and plans.mirror_axes())
         self._window = SlidingWindow(
             patch_size=plans.patch_size,
             num_classes=plans.num_classes,
-            step_size=step_size,
+            step_size=options.step_size,
             mirror_axes=plans.mirror_axes() if self.mirroring else (),
             tiles_per_batch=max(1, PIXELS_PER_BATCH // math.prod(plans.patch_size)),
             device=self.device,
-            precision=precision,
+            precision=options.precision,
         )
         self._network = build_network(plans).to(self.device)
         set_scan_backend(self._network, backend)
 
     @classmethod
-    def from_folder(
-        cls,
-        path: str | Path,
-        *,
-        folds: Sequence[int | str] | None = None,
-        checkpoint: str = FINAL_CHECKPOINT,
-        device: str = "auto",
-        mirroring: bool = True,
-        step_size: float = 0.5,
-        backend: str | None = None,
-        precision: str = "float32",
-    ) -> Predictor:
+    @options_as_keywords(ModelOptions)
+    def from_folder(cls, path: str | Path, options: ModelOptions) -> Predictor:
         """Return a predictor for a model folder, a fold folder, a checkpoint file or an exported file.
 
         Parameters
         ----------
         path
             See ``load_trained_model`` and, for ``.safetensors``, ``read_model_file``.
-        folds
-            Folds whose logits are averaged; all that were trained by default.
-        checkpoint
-            Name of the checkpoint file in each fold.
-        device, mirroring, step_size, backend, precision
-            As for the class.
+        **options
+            Fields of ``ModelOptions``.
 
         Raises
         ------
@@ -168,23 +135,16 @@ class Predictor:
             If a checkpoint of an exported file is named.
         """
         if Path(path).suffix == MODEL_FILE_SUFFIX:
-            if checkpoint != FINAL_CHECKPOINT:
+            if options.checkpoint != FINAL_CHECKPOINT:
                 raise UsageError(
                     "an exported model has no named checkpoints",
                     where=path,
                     cure="leave the name of the checkpoint out",
                 )
-            model = read_model_file(path, folds=folds)
+            model = read_model_file(path, folds=options.folds)
         else:
-            model = load_trained_model(path, folds=folds, checkpoint=checkpoint)
-        return cls(
-            model,
-            device=device,
-            mirroring=mirroring,
-            step_size=step_size,
-            backend=backend,
-            precision=precision,
-        )
+            model = load_trained_model(path, folds=options.folds, checkpoint=options.checkpoint)
+        return cls(model, **vars(options.for_predictor()))
 
     @torch.inference_mode()
     def predict(
@@ -194,7 +154,7 @@ class Predictor:
         spacing: Sequence[float] | None = None,
         probabilities: bool = False,
         confidence: bool = False,
-        nonfinite: Literal["refuse", "zero"] = "refuse",
+        nonfinite: Nonfinite = "refuse",
         on_progress: Callable[[float], None] | None = None,
         max_voxels: int = MAX_VOXELS,
     ) -> Prediction:
@@ -245,28 +205,15 @@ class Predictor:
             )
         return Prediction(labels, classes if probabilities else None, volume.source, sureness)
 
+    @options_as_keywords(FolderOptions)
     def predict_folder(
-        self,
-        inputs: str | Path | Sequence[str | Path],
-        output: str | Path,
-        *,
-        probabilities: bool = False,
-        confidence: bool = False,
-        preview: bool = False,
-        overwrite: bool = False,
-        nonfinite: Literal["refuse", "zero"] = "refuse",
+        self, inputs: str | Path | Sequence[str | Path], output: str | Path, options: FolderOptions
     ) -> list[CaseResult]:
-        """Segment all images of a folder and write their labels; see ``inference.folder.predict_folder``."""
-        return predict_folder(
-            self,
-            inputs,
-            output,
-            probabilities=probabilities,
-            confidence=confidence,
-            preview=preview,
-            overwrite=overwrite,
-            nonfinite=nonfinite,
-        )
+        """Segment all images of a folder and write their labels; see ``inference.folder.predict_folder``.
+
+        The options are the fields of ``FolderOptions``.
+        """
+        return predict_folder(self, inputs, output, options)
 
     def _logits(
         self,

@@ -7,8 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 
 from swin_umamba.errors import UsageError
-
-PRECISIONS = ("float32", "bfloat16", "float16")
+from swin_umamba.options import PRECISIONS
 
 
 def check_precision(precision: str, device: torch.device) -> None:

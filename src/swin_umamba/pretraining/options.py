@@ -2,64 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 from swin_umamba.errors import UsageError
-from swin_umamba.options import continue_options
+from swin_umamba.options import Options, option
 
 REFERENCE_BATCH = 1024
 REFERENCE_LEARNING_RATE = 1e-3
 EPOCHS_PER_WARMUP_EPOCH = 15
 STRIDE = 32
 
-CHANGEABLE_FIELDS = ("workers", "device")
-"""What may differ when a run goes on."""
-
 
 @dataclass(frozen=True)
-class PretrainOptions:
+class PretrainOptions(Options):
     """Everything that can be chosen; the defaults are the recipe of VMamba-Tiny, which is that of Swin.
-
-    Attributes
-    ----------
-    in_channels
-        1 for grey images, 3 for colour.
-    image_size
-        Edge of the crops in pixels, a multiple of 32.
-    epochs
-        Number of epochs.
-    warmup_epochs
-        Epochs over which the learning rate grows linearly; None takes a 15th of all (20 of 300).
-    batch_size
-        Images per process and forward pass.
-    accumulate
-        Forward passes per optimizer step.
-    learning_rate
-        The maximum; None takes 1e-3 for each 1024 images that one step sees.
-    weight_decay
-        Of matrices and kernels; biases, norms and the parameters of the state space are not decayed.
-    drop_path_rate
-        Stochastic-depth rate of the last block.
-    label_smoothing
-        Share of a target that is spread over all classes.
-    mixup, cutmix
-        Beta parameters, see ``mix``; 0 switches a method off.
-    ema_decay
-        Decay of the moving average of the weights, which is what is validated and written; 0 switches it off.
-    smallest_crop, colour_jitter
-        See ``training_crop``.
-    validation_fraction
-        Part of each class held out if there is no folder ``val``.
-    seed
-        Of weights, order and augmentation.
-    workers
-        Loader processes of each process.
-    device
-        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-    mixed_precision
-        Run in half precision on CUDA.
 
     References
     ----------
@@ -67,42 +23,52 @@ class PretrainOptions:
     section 5.1.
     """
 
-    in_channels: int = 3
-    image_size: int = 224
-    epochs: int = 300
-    warmup_epochs: int | None = None
-    batch_size: int = 128
-    accumulate: int = 1
-    learning_rate: float | None = None
-    weight_decay: float = 0.05
-    drop_path_rate: float = 0.1
-    label_smoothing: float = 0.1
-    mixup: float = 0.8
-    cutmix: float = 1.0
-    ema_decay: float = 0.9999
-    smallest_crop: float = 0.08
-    colour_jitter: float = 0.4
-    validation_fraction: float = 0.1
-    seed: int = 0
-    workers: int = 4
-    device: str = "auto"
-    mixed_precision: bool = True
+    in_channels: int = option(3, "3 for colour, 1 for grey", metavar="N")
+    image_size: int = option(224, "edge of the crops in pixels, a multiple of 32", metavar="N")
+    epochs: int = option(300, "number of epochs", metavar="N")
+    warmup_epochs: int | None = option(
+        None, "epochs over which the learning rate grows linearly (default: a 15th of all)", metavar="N"
+    )
+    batch_size: int = option(128, "images per process and forward pass", metavar="N")
+    accumulate: int = option(1, "forward passes per optimizer step", metavar="N")
+    learning_rate: float | None = option(
+        None, "maximal learning rate (default: 1e-3 for each 1024 images that one step sees)", metavar="LR"
+    )
+    weight_decay: float = option(
+        0.05,
+        "weight decay of matrices and kernels; biases, norms and the state space's parameters have none",
+        metavar="X",
+    )
+    drop_path_rate: float = option(0.1, "stochastic-depth rate of the last block", metavar="P")
+    label_smoothing: float = option(0.1, "share of a target that is spread over all classes", metavar="X")
+    mixup: float = option(0.8, "beta parameter of mixup; 0 for none", metavar="ALPHA")
+    cutmix: float = option(1.0, "beta parameter of cutmix; 0 for none", metavar="ALPHA")
+    ema_decay: float = option(
+        0.9999,
+        "decay of the moving average of the weights, which is what is validated and written; 0 for none",
+        metavar="X",
+    )
+    smallest_crop: float = option(0.08, "smallest part of the image's area that a crop has", metavar="X")
+    colour_jitter: float = option(0.4, "strength of the colour jitter; 0 for none", metavar="X")
+    validation_fraction: float = option(
+        0.1, "part of each class that is held out if there is no folder val", metavar="X"
+    )
+    seed: int = option(0, "seed of weights, order and augmentation", metavar="N")
+    workers: int = option(4, "processes that read images, for each process", metavar="N", may_change=True)
+    device: str = option("auto", "auto, cpu, cuda, cuda:N or mps", metavar="NAME", may_change=True)
+    mixed_precision: bool = option(
+        True, "run in single precision on CUDA, too", flags=("--no-mixed-precision",)
+    )
 
     def __post_init__(self) -> None:
-        for name in ("in_channels", "epochs", "batch_size", "accumulate"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} is {getattr(self, name)}", cure="give a whole number of at least 1")
-        for name in ("warmup_epochs", "workers", "seed", "weight_decay", "mixup", "cutmix"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value < float("inf"):
-                raise UsageError(f"{name} is {value}", cure="give 0 or more")
-        for name in ("drop_path_rate", "label_smoothing", "ema_decay", "colour_jitter"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UsageError(f"{name} is {getattr(self, name)}", cure="give a number from 0 to below 1")
-        for name in ("learning_rate", "validation_fraction"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < 1:
-                raise UsageError(f"{name} is {value}", cure="give a number between 0 and 1")
+        counts = ("in_channels", "epochs", "batch_size", "accumulate")
+        self._check_numbers(counts, lambda value: value >= 1, "give a whole number of at least 1")
+        amounts = ("warmup_epochs", "workers", "seed", "weight_decay", "mixup", "cutmix")
+        self._check_numbers(amounts, lambda value: 0 <= value < float("inf"), "give 0 or more")
+        rates = ("drop_path_rate", "label_smoothing", "ema_decay", "colour_jitter")
+        self._check_numbers(rates, lambda value: 0 <= value < 1, "give a number from 0 to below 1")
+        parts = ("learning_rate", "validation_fraction")
+        self._check_numbers(parts, lambda value: 0 < value < 1, "give a number between 0 and 1")
         if not 0 < self.smallest_crop <= 1:
             raise UsageError(
                 f"smallest_crop is {self.smallest_crop}", cure="give a part of the area, up to 1"
@@ -126,23 +92,3 @@ class PretrainOptions:
         if self.learning_rate is not None:
             return self.learning_rate
         return REFERENCE_LEARNING_RATE * self.batch_size * self.accumulate * num_processes / REFERENCE_BATCH
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the options as plain values."""
-        return asdict(self)
-
-    @classmethod
-    def from_stored(cls, stored: Mapping[str, Any]) -> PretrainOptions:
-        """Return the options that ``as_dict`` has stored, ignoring fields of other versions."""
-        known = {field.name for field in fields(cls)}
-        return cls(**{name: value for name, value in stored.items() if name in known})
-
-    def continued_with(self, given: Mapping[str, Any]) -> PretrainOptions:
-        """Return these stored options with those of ``given`` that may change when a run goes on.
-
-        Raises
-        ------
-        UsageError
-            If ``given`` contradicts a stored option that may not change.
-        """
-        return continue_options(self, given, CHANGEABLE_FIELDS)

@@ -5,156 +5,171 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from swin_umamba.errors import UsageError, similar_names
-from swin_umamba.ops.precision import PRECISIONS
-from swin_umamba.options import continue_options
+from swin_umamba.nnunet.environment import PLANS_NAME
+from swin_umamba.options import PRECISIONS, Option, Options, declared_options, option
+from swin_umamba.trainer_names import SWIN_UMAMBA, TRAINER_NAMES
 
 logger = logging.getLogger(__name__)
 
 ENVIRONMENT_PREFIX = "SWIN_UMAMBA_"
 
-ENVIRONMENT_FIELDS = (
-    "pretrained",
-    "adapt_first_convolution",
-    "epochs",
-    "iterations_per_epoch",
-    "validation_iterations",
-    "learning_rate",
-    "encoder_learning_rate",
-    "frozen_epochs",
-    "schedule",
-    "precision",
-    "seed",
-    "deterministic",
-    "save_every",
-    "overwrite",
-    "tensorboard",
-)
-"""What nnU-Net's own command has no switch for; it takes them as SWIN_UMAMBA_EPOCHS=100 and so on."""
-
 OTHER_VARIABLES = ("BACKEND", "CACHE", "OFFLINE")
 """What else begins with the prefix: not of a training, read where it is used."""
-
-CHANGEABLE_FIELDS = (
-    "epochs",
-    "workers",
-    "device",
-    "save_every",
-    "npz",
-    "skip_validation",
-    "overwrite",
-    "tensorboard",
-)
-"""What may differ when a run goes on; anything else would make it another experiment."""
 
 SCHEDULES = ("paper", "annealed")
 
 
+def parse_fold(text: str) -> int | str:
+    """Return the number of a fold, or ``"all"``.
+
+    Raises
+    ------
+    UsageError
+        If it is neither.
+    """
+    if text == "all":
+        return text
+    if not text.isdecimal():
+        raise UsageError(f"there is no fold {text!r}", where="--fold", cure="give numbers, or all")
+    return int(text)
+
+
 @dataclass(frozen=True)
-class TrainingOptions:
+class TrainingOptions(Options):
     """Everything that a user can choose for a training run; the defaults are the recipe of the paper.
 
-    Attributes
-    ----------
-    trainer
-        Class name of the trainer.
-    configuration
-        Configuration of the plans; the networks are 2D.
-    fold
-        0 to 4, or ``"all"``: train and validate on every case.
-    epochs
-        Number of epochs. The results of the paper are from epoch 100 (AbdomenMR), 250 (Endoscopy) and 350
-        (Microscopy) of a schedule made for 1000.
-    iterations_per_epoch, validation_iterations
-        Batches per epoch.
-    learning_rate
-        At the start of the schedule; None keeps the trainer's own (1e-4 for Swin-UMamba).
-    encoder_learning_rate
-        The same for the encoder without its patch embedding, that is for what can be frozen; None gives it
-        the learning rate of the rest, in one parameter group.
-    batch_size, patch_size
-        Replace those of the plans. The patch is (height, width) in pixels.
-    frozen_epochs
-        Epochs with a frozen encoder; None keeps the trainer's own (10 with pretrained weights, otherwise 0).
-    pretrained
-        What the network starts from: an ImageNet checkpoint of VMamba-Tiny (a file or a name of the
-        catalogue), a trained model (a file or a folder), or ``"none"``.
-    adapt_first_convolution
-        For images with another number of channels than ImageNet's: make the first convolution of
-        Swin-UMamba-dagger from the ImageNet one instead of leaving it random, as the published code does.
-    schedule
-        ``"paper"``: the cosine reaches its end at epoch 1000, however many are trained;
-        ``"annealed"``: at the last epoch.
-    precision
-        ``"float32"``, ``"bfloat16"`` or ``"float16"`` for matrix products and convolutions; None takes
-        nnU-Net's choice, float16 on CUDA and float32 elsewhere.
-    seed
-        Seed of weights, sampling and augmentation. Equal seeds give equal batches, whatever ``workers`` is.
-    deterministic
-        Use only operators that give equal bits for equal inputs, so that a run with a seed can be repeated
-        exactly on the CPU, interrupted or not, with as many threads. Needs a seed.
-    workers
-        Processes that augment data; 0 does it in the training process, None takes nnU-Net's choice.
-    device
-        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-    save_every
-        Epochs between two kept checkpoints ``checkpoint_{epoch}.pth``.
-    overwrite
-        Start anew in a folder that holds checkpoints.
-    npz
-        Save the probabilities of the final validation, which ensembling needs.
-    skip_validation
-        End with the last epoch, without predicting the validation cases. With ``fold="all"`` these are the
-        training cases.
-    tensorboard
-        Write event files for TensorBoard; needs the extra ``tensorboard``.
+    One table for the keywords of ``train``, the flags of ``swin-umamba train``, the ``SWIN_UMAMBA_...``
+    variables of nnU-Net's own command, and ``docs/options.md``.
     """
 
-    trainer: str = "nnUNetTrainerSwinUMamba"
-    configuration: str = "2d"
-    fold: int | str = 0
-    epochs: int = 1000
-    iterations_per_epoch: int = 250
-    validation_iterations: int = 50
-    learning_rate: float | None = None
-    encoder_learning_rate: float | None = None
-    batch_size: int | None = None
-    patch_size: tuple[int, int] | None = None
-    frozen_epochs: int | None = None
-    pretrained: str | None = None
-    adapt_first_convolution: bool = False
-    schedule: str = "paper"
-    precision: str | None = None
-    seed: int | None = None
-    deterministic: bool = False
-    workers: int | None = None
-    device: str = "auto"
-    save_every: int = 50
-    overwrite: bool = False
-    npz: bool = False
-    skip_validation: bool = False
-    tensorboard: bool = False
+    trainer: str = option(SWIN_UMAMBA, f"one of {', '.join(TRAINER_NAMES)}", metavar="NAME")
+    configuration: str = option("2d", "configuration of the plans; the networks are 2D", flags=())
+    fold: int | str = option(
+        0, "0 to 4, or all: train and validate on every case", metavar="N", parse=parse_fold
+    )
+    epochs: int = option(
+        1000,
+        "number of epochs; the paper's results are from epoch 100 (AbdomenMR), 250 (Endoscopy) and 350 "
+        "(Microscopy) of a schedule made for 1000",
+        metavar="N",
+        in_environment=True,
+        may_change=True,
+    )
+    iterations_per_epoch: int = option(
+        250,
+        "training steps per epoch",
+        flags=("--iterations", "--iterations-per-epoch"),
+        metavar="N",
+        in_environment=True,
+    )
+    validation_iterations: int = option(
+        50, "batches for the pseudo-Dice of an epoch", metavar="N", in_environment=True
+    )
+    learning_rate: float | None = option(
+        None,
+        "learning rate at the start (default: the trainer's own, 1e-4 for Swin-UMamba)",
+        metavar="LR",
+        in_environment=True,
+    )
+    encoder_learning_rate: float | None = option(
+        None,
+        "learning rate of the encoder without its patch embedding, that is of what can be frozen, for "
+        "fine-tuning (default: that of the rest, in one parameter group)",
+        metavar="LR",
+        in_environment=True,
+    )
+    batch_size: int | None = option(None, "patches per step (default: as planned)", metavar="N")
+    patch_size: tuple[int, int] | None = option(
+        None, "height and width of a patch in pixels (default: as planned)", metavar=("HEIGHT", "WIDTH")
+    )
+    frozen_epochs: int | None = option(
+        None,
+        "epochs with a frozen encoder (default: 10, without pretrained weights 0)",
+        flags=("--freeze-encoder-epochs", "--frozen-epochs"),
+        metavar="N",
+        in_environment=True,
+    )
+    pretrained: str | None = option(
+        None,
+        "what the network starts from: VMamba-Tiny's ImageNet checkpoint (file, or name as weights list has "
+        "it), a trained model (file or folder; its channels and classes may be others), or none",
+        metavar="START",
+        in_environment=True,
+    )
+    adapt_first_convolution: bool = option(
+        False,
+        "make the dagger's first convolution from the ImageNet one for other than 3 channels, too; the "
+        "published code leaves it random",
+        in_environment=True,
+    )
+    schedule: str = option(
+        "paper",
+        "paper: the cosine ends at epoch 1000 however many are trained; annealed: at the last",
+        choices=SCHEDULES,
+        in_environment=True,
+    )
+    seed: int | None = option(
+        None,
+        "seed of weights, sampling and augmentation, whatever workers is",
+        metavar="N",
+        in_environment=True,
+    )
+    deterministic: bool = option(
+        False,
+        "with a seed: use only operators that give equal bits for equal inputs, so that a run on the CPU can "
+        "be repeated exactly, interrupted or not, with as many threads",
+        in_environment=True,
+    )
+    workers: int | None = option(
+        None,
+        "processes for augmentation; 0 does it in the training process (default: nnU-Net's choice)",
+        metavar="N",
+        may_change=True,
+    )
+    precision: str | None = option(
+        None,
+        "precision of matrix products and convolutions (default: float16 on CUDA, else float32; on CPUs that "
+        "have it bfloat16 is faster)",
+        choices=PRECISIONS,
+        in_environment=True,
+    )
+    device: str = option("auto", "auto, cpu, cuda, cuda:N or mps", metavar="NAME", may_change=True)
+    save_every: int = option(
+        50, "keep a checkpoint every N epochs", metavar="N", in_environment=True, may_change=True
+    )
+    overwrite: bool = option(
+        False, "replace an earlier run of the fold", in_environment=True, may_change=True
+    )
+    npz: bool = option(
+        False, "save the probabilities of the final validation, for ensembling", may_change=True
+    )
+    skip_validation: bool = option(
+        False,
+        "end with the last epoch; with fold all the validation would predict the training cases",
+        may_change=True,
+    )
+    tensorboard: bool = option(
+        False,
+        "write event files for TensorBoard into the folder tensorboard of the fold; "
+        "needs pip install 'swin-umamba[tensorboard]'",
+        flags=("--tensorboard", "--no-tensorboard"),
+        in_environment=True,
+        may_change=True,
+    )
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "iterations_per_epoch", "validation_iterations", "save_every", "batch_size"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"{name} is {value}", cure="give a whole number of at least 1")
-        for name in ("frozen_epochs", "workers", "seed"):
-            value = getattr(self, name)
-            if value is not None and value < 0:
-                raise UsageError(f"{name} is {value}", cure="give 0 or more")
-        if self.seed is not None and self.seed >= 2**32:
-            raise UsageError(f"seed is {self.seed}", cure="give a number below 2**32")
+        counts = ("epochs", "iterations_per_epoch", "validation_iterations", "save_every", "batch_size")
+        self._check_numbers(counts, lambda value: value >= 1, "give a whole number of at least 1")
+        self._check_numbers(("frozen_epochs", "workers", "seed"), lambda value: value >= 0, "give 0 or more")
+        self._check_numbers(("seed",), lambda value: value < 2**32, "give a number below 2**32")
+        rates = ("learning_rate", "encoder_learning_rate")
+        self._check_numbers(rates, lambda value: 0 < value < 1, "give a number between 0 and 1")
         if self.deterministic and self.seed is None:
             raise UsageError("deterministic training needs a seed", cure="give one: --seed 1")
-        for name in ("learning_rate", "encoder_learning_rate"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < 1:
-                raise UsageError(f"{name} is {value}", cure="give a number between 0 and 1")
         if self.schedule not in SCHEDULES:
             raise UsageError(
                 f"unknown schedule {self.schedule!r}", cure="give one of: " + ", ".join(SCHEDULES)
@@ -177,30 +192,24 @@ class TrainingOptions:
                 cure="leave it out, or give --pretrained",
             )
 
-    @classmethod
-    def from_stored(cls, stored: Mapping[str, Any]) -> TrainingOptions:
-        """Return the options that ``as_dict`` has stored, ignoring fields of other versions."""
-        known = {field.name for field in fields(cls)}
-        values = {name: value for name, value in stored.items() if name in known}
-        if values.get("patch_size") is not None:
-            values["patch_size"] = tuple(values["patch_size"])
-        return cls(**values)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the options as plain values that JSON and a safe checkpoint can hold."""
-        values = asdict(self)
-        values["patch_size"] = None if self.patch_size is None else list(self.patch_size)
-        return values
+@dataclass(frozen=True)
+class TrainRequest(TrainingOptions):
+    """What ``train`` can be asked for: the options of a run, and how it starts."""
 
-    def continued_with(self, given: Mapping[str, Any]) -> TrainingOptions:
-        """Return these stored options with those of ``given`` that may change when a run goes on.
+    plans_name: str = option(PLANS_NAME, "name of the plans file", flags=())
+    continue_training: bool = option(
+        False, "go on from the newest checkpoint with the options of the first run", flags=("--continue",)
+    )
 
-        Raises
-        ------
-        UsageError
-            If ``given`` contradicts a stored option that may not change.
-        """
-        return continue_options(self, given, CHANGEABLE_FIELDS)
+    def for_the_run(self) -> TrainingOptions:
+        """Return the options of the run alone."""
+        return TrainingOptions.from_stored(self.as_dict())
+
+    def given_for_the_run(self) -> dict[str, Any]:
+        """Return those options of the run that were given."""
+        names = [each.name for each in declared_options(TrainingOptions)]
+        return {name: value for name, value in self.given.items() if name in names}
 
 
 def options_from_environment(environment: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -209,9 +218,21 @@ def options_from_environment(environment: Mapping[str, str] | None = None) -> di
     Warns of variables with this prefix that nothing reads: the run would be another than the one meant.
     """
     environment = os.environ if environment is None else environment
-    _warn_of_unknown(environment)
-    texts = {name: environment.get(ENVIRONMENT_PREFIX + name.upper()) for name in ENVIRONMENT_FIELDS}
-    return {name: _parse(name, text) for name, text in texts.items() if text}
+    options = {
+        f"{ENVIRONMENT_PREFIX}{each.name.upper()}": each
+        for each in declared_options(TrainingOptions)
+        if each.in_environment
+    }
+    others = [f"{ENVIRONMENT_PREFIX}{name}" for name in OTHER_VARIABLES]
+    for variable in sorted(environment):
+        if variable.startswith(ENVIRONMENT_PREFIX) and variable not in (*options, *others):
+            meant = similar_names(variable, options)
+            logger.warning("%s is no option and is ignored%s", variable, f"; {meant}" if meant else "")
+    return {
+        option.name: _from_variable(variable, option, text)
+        for variable, option in options.items()
+        if (text := environment.get(variable))
+    }
 
 
 def check_patch_size(patch_size: tuple[int, int]) -> None:
@@ -223,26 +244,10 @@ def check_patch_size(patch_size: tuple[int, int]) -> None:
         )
 
 
-def _warn_of_unknown(environment: Mapping[str, str]) -> None:
-    known = [name.upper() for name in ENVIRONMENT_FIELDS]
-    for variable in sorted(environment):
-        name = variable.removeprefix(ENVIRONMENT_PREFIX)
-        if name == variable or name in known or name in OTHER_VARIABLES:
-            continue
-        meant = similar_names(variable, [f"{ENVIRONMENT_PREFIX}{each}" for each in known])
-        logger.warning("%s is no option and is ignored%s", variable, f"; {meant}" if meant else "")
-
-
-def _parse(name: str, text: str) -> Any:
-    if name in ("pretrained", "schedule", "precision"):
-        return text
-    if name in ("overwrite", "adapt_first_convolution", "deterministic", "tensorboard"):
-        return text.lower() in ("1", "true", "yes")
+def _from_variable(variable: str, option: Option, text: str) -> Any:
     try:
-        return float(text) if name.endswith("learning_rate") else int(text)
+        return option.from_text(text)
     except ValueError as error:
         raise UsageError(
-            f"{text!r} is no number",
-            where=ENVIRONMENT_PREFIX + name.upper(),
-            cure="give a number or unset it",
+            f"{text!r} is no number", where=variable, cure="give a number or unset it"
         ) from error

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from swin_umamba.errors import DataError, TrainingError
 from swin_umamba.files import check_output_folder
-from swin_umamba.nnunet.environment import PLANS_NAME, Dataset
+from swin_umamba.nnunet.environment import Dataset
 from swin_umamba.nnunet.stdout import stdout_to_log
-from swin_umamba.nnunet.training.options import TrainingOptions
+from swin_umamba.nnunet.training.options import TrainingOptions, TrainRequest
+from swin_umamba.options import options_as_keywords
 
 if TYPE_CHECKING:
     from swin_umamba.nnunet.training.robust_trainer import RobustTrainer
@@ -47,29 +48,17 @@ class TrainResult:
     skipped_steps: int
 
 
-def train(
-    dataset: Dataset,
-    *,
-    plans_name: str = PLANS_NAME,
-    continue_training: bool = False,
-    trainer_class: type[RobustTrainer] | None = None,
-    **options: Any,
-) -> TrainResult:
+@options_as_keywords(TrainRequest)
+def train(dataset: Dataset, request: TrainRequest) -> TrainResult:
     """Train one fold and validate it.
 
     Parameters
     ----------
     dataset
         From ``find_dataset``; must have been planned.
-    plans_name
-        Name of the plans file.
-    continue_training
-        Go on from the newest checkpoint that can be loaded, with the options of the first run.
-    trainer_class
-        A trainer that has no public name; by default the one that the option ``trainer`` names.
-    **options
-        Fields of ``TrainingOptions``. When a run goes on, they may only contradict the stored ones where
-        that makes no other experiment of it.
+    **request
+        Fields of ``TrainRequest``. When a run goes on, they may only contradict the stored ones where that
+        makes no other experiment of it.
 
     Raises
     ------
@@ -83,21 +72,28 @@ def train(
     KeyboardInterrupt
         After Ctrl-C or SIGTERM (then as ``Terminated``), when the state has been saved.
     """
-    given = TrainingOptions(**options)
+    return train_with(None, dataset, request)
+
+
+def train_with(
+    trainer_class: type[RobustTrainer] | None, dataset: Dataset, request: TrainRequest
+) -> TrainResult:
+    """Train as ``train`` does, with a trainer that has no public name; None takes the named one."""
+    given = request.for_the_run()
     if given.tensorboard:
         from swin_umamba.nnunet.record.event_files import require_tensorboard
 
         require_tensorboard()
     dataset.folders.export()
-    plans, description = _read_planned(dataset, plans_name)
+    plans, description = _read_planned(dataset, request.plans_name)
     check_output_folder(dataset.folders.results)
     with stdout_to_log(), _no_traces_of_failed_starts(dataset.folders.results) as started:
         trainer = _make_trainer(plans, description, given, trainer_class)
         started.append(trainer)
         _check_fold(dataset, trainer, given.fold)
         fold_folder = Path(trainer.output_folder)
-        if continue_training:
-            _continue(trainer, fold_folder, options)
+        if request.continue_training:
+            _continue(trainer, fold_folder, request.given_for_the_run())
         else:
             trainer.configure(given)
         if trainer.current_epoch < trainer.num_epochs:

@@ -1,0 +1,74 @@
+"""The options of a prediction: of the model, of the network's passes, and of the results of a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from swin_umamba.errors import UsageError
+from swin_umamba.nnunet.training.options import parse_fold
+from swin_umamba.options import PRECISIONS, Nonfinite, Options, option
+
+FINAL_CHECKPOINT = "checkpoint_final.pth"
+
+
+@dataclass(frozen=True)
+class PredictorOptions(Options):
+    """How a model is run."""
+
+    device: str = option("auto", "auto (CUDA, else MPS, else CPU), cpu, cuda, cuda:N or mps", metavar="NAME")
+    mirroring: bool = option(
+        True,
+        "no mean over mirrored images: four times faster in 2D; the published results of Swin-UMamba were "
+        "made so",
+        flags=("--no-mirroring",),
+    )
+    step_size: float = option(0.5, "distance of neighbouring tiles as a part of the patch size", metavar="X")
+    backend: str | None = option(None, "scan backend (default: the best for the device)", metavar="NAME")
+    precision: str = option(
+        "float32",
+        "precision of matrix products and convolutions; float32 gives the same numbers on every device",
+        choices=PRECISIONS,
+    )
+
+    def __post_init__(self) -> None:
+        if not 0 < self.step_size <= 1:
+            raise UsageError(f"step size {self.step_size}", cure="give a number above 0 and up to 1")
+
+
+@dataclass(frozen=True)
+class ModelOptions(PredictorOptions):
+    """Which weights of a trained model are run, and how."""
+
+    folds: Sequence[int | str] | None = option(
+        None,
+        "folds to take, whose logits are averaged where there are several (default: all that were trained)",
+        flags=("--fold",),
+        metavar="N",
+        parse=parse_fold,
+    )
+    checkpoint: str = option(FINAL_CHECKPOINT, "file in each fold", metavar="NAME")
+
+    def for_predictor(self) -> PredictorOptions:
+        """Return how the model is run alone."""
+        return PredictorOptions.from_stored(self.as_dict())
+
+
+@dataclass(frozen=True)
+class FolderOptions(Options):
+    """What to write for each case of a folder besides its label map, and when."""
+
+    probabilities: bool = option(
+        False, "write the class probabilities, too, as CASE.npz with the array 'probabilities'"
+    )
+    confidence: bool = option(
+        False,
+        "estimate the quality of each case, and write the entropy of its pixels (0 for certain, 1 for all "
+        "classes alike) as entropy/CASE, too",
+    )
+    preview: bool = option(False, "draw each result over its image, as previews/CASE.png, too")
+    overwrite: bool = option(False, "replace existing results; else they are kept")
+    nonfinite: Nonfinite = option(
+        "refuse",
+        "what to do about NaN and infinite voxels: refuse the image, or take them for zero",
+    )
