@@ -72,14 +72,15 @@ def unknown_name(
         The option or file that holds the name.
     """
     names = list(known)
-    cure = f"{similar_names(name, names)} known: {', '.join(names) or 'none'}".strip()
+    close = similar_names(name, names)
+    hint = f"did you mean {' or '.join(close)}? " if close else ""
+    cure = f"{hint}known: {', '.join(names) or 'none'}"
     return UsageError(f"there is no {kind} {name!r}", where=where, cure=cure)
 
 
-def similar_names(name: str, known: Iterable[str]) -> str:
-    """Return the question whether one of the ``known`` names was meant; empty if none is close."""
-    close = get_close_matches(name, list(known), cutoff=0.5)
-    return f"did you mean {' or '.join(close)}?" if close else ""
+def similar_names(name: str, known: Iterable[str]) -> list[str]:
+    """Return those of the ``known`` names that may have been meant, the closest first."""
+    return get_close_matches(name, list(known), cutoff=0.5)
 
 
 def _rebuild(

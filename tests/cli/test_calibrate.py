@@ -72,7 +72,7 @@ def test_every_fold_by_itself(
 ) -> None:
     assert verb.run(arguments(tmp_path)) == 1  # a case was left out
     assert calls["loaded"] == ["fold_0", "fold_2"]
-    assert calls["options"] == {"device": "auto", "mirroring": True, "backend": None}
+    assert calls["options"] == {}
     assert calls["cases"] == {"images": None, "references": None}
     assert capsys.readouterr().out.splitlines()[:7] == [
         "fold_0: temperature 1.500, exponent of the agreement 1.250",

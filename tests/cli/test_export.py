@@ -37,12 +37,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def test_defaults(calls: dict[str, Any], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     output = tmp_path / "a model.safetensors"
     assert export.run(arguments(output)) == 0
-    assert calls == {
-        "source": Path("model"),
-        "output": output,
-        "folds": None,
-        "checkpoint": "checkpoint_final.pth",
-    }
+    assert calls == {"source": Path("model"), "output": output}
     assert capsys.readouterr().out.splitlines() == [
         "packed model/fold_0/checkpoint_final.pth",
         f"written: {output} (1.5 MB, content sha256 c0ffee)",
@@ -55,7 +50,7 @@ def test_options_and_json(calls: dict[str, Any], capsys: pytest.CaptureFixture[s
     output.touch()
     options = "--format safetensors --fold 0 all --checkpoint x.pth --overwrite --json"
     assert export.run(arguments(output, *options.split())) == 0
-    assert (calls["folds"], calls["checkpoint"]) == ([0, "all"], "x.pth")
+    assert (calls["folds"], calls["checkpoint"]) == ((0, "all"), "x.pth")
     assert json.loads(capsys.readouterr().out) == {
         "output": str(output),
         "bytes": 1_500_000,

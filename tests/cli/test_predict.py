@@ -12,6 +12,7 @@ import pytest
 from swin_umamba.cli import predict
 from swin_umamba.errors import CheckpointError, DataError, UsageError
 from swin_umamba.inference.case_result import CaseResult
+from swin_umamba.inference.options import FolderOptions, ModelOptions
 from swin_umamba.inference.predictor import Predictor
 
 OUT = Path("out")
@@ -52,7 +53,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
                 parameters=({},),
                 temperature=calls.get("temperature"),
             ),
-            mirroring=options["mirroring"],
+            mirroring=options.get("mirroring", True),
             device="cpu",
             labels={"background": 0, "cell": 1},
         )
@@ -64,14 +65,15 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def test_defaults(calls: dict[str, Any]) -> None:
     assert predict.run(arguments()) == 0
     assert (calls["model"], calls["inputs"], calls["output"]) == (Path("model"), Path("images"), OUT)
-    assert calls["predict"] == {
+    assert (calls["predict"], calls["load"]) == ({}, {})
+    assert vars(FolderOptions()) == {
         "probabilities": False,
         "confidence": False,
         "preview": False,
         "overwrite": False,
         "nonfinite": "refuse",
     }
-    assert calls["load"] == {
+    assert vars(ModelOptions()) == {
         "folds": None,
         "checkpoint": "checkpoint_final.pth",
         "device": "auto",
@@ -91,16 +93,14 @@ def test_options(calls: dict[str, Any]) -> None:
         "confidence": True,
         "preview": True,
         "overwrite": True,
-        "nonfinite": "refuse",
     }
     assert calls["load"] == {
-        "folds": [0, "all"],
+        "folds": (0, "all"),
         "checkpoint": "x.pth",
         "device": "cpu",
         "mirroring": False,
         "step_size": 0.7,
         "backend": "chunked",
-        "precision": "float32",
     }
 
 

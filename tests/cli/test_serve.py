@@ -61,13 +61,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def test_defaults(calls: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     assert serve.run(arguments()) == 0
-    assert calls["load"] == {
-        "folds": None,
-        "checkpoint": "checkpoint_final.pth",
-        "device": "auto",
-        "mirroring": True,
-        "precision": "float32",
-    }
+    assert calls["load"] == {}
     assert calls["limits"].upload_bytes == 256 * 2**20
     assert calls["limits"].voxels == 2**27
     assert calls["limits"].idle_seconds == 1800
@@ -84,7 +78,7 @@ def test_options(calls: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> N
     )
     assert serve.run(arguments(*options.split())) == 0
     assert calls["load"] == {
-        "folds": [1, "all"],
+        "folds": (1, "all"),
         "checkpoint": "x.pth",
         "device": "cuda",
         "mirroring": False,

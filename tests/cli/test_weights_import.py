@@ -74,7 +74,7 @@ def test_options_and_json(calls: dict[str, Any], capsys: pytest.CaptureFixture[s
     assert calls == {
         "source": Path("published"),
         "output": Path("there"),
-        "folds": [0, "all"],
+        "folds": (0, "all"),
         "checkpoint": "x.pth",
         "force": True,
     }

@@ -22,7 +22,8 @@ from swin_umamba.compare.trainer import (
 from swin_umamba.errors import UsageError
 from swin_umamba.nnunet.architecture import PlannedSwinUMamba, PlannedSwinUMambaD, architecture_entry
 from swin_umamba.nnunet.environment import PLANS_NAME, Dataset
-from swin_umamba.nnunet.training.train import train
+from swin_umamba.nnunet.training.options import TrainRequest
+from swin_umamba.nnunet.training.train import train_with
 
 TINY = {"depths": [1, 1, 1, 1], "features_per_stage": [8, 16, 24, 32], "d_state": 2}
 
@@ -37,10 +38,8 @@ def train_tiny(dataset: Dataset, network_class: Any, budget: Budget, name: str) 
     }
     plans[PLANS_ENTRY] = Terms(Recipe(learning_rate=1e-3), budget, True).as_dict()
     (dataset.preprocessed_folder / f"{name}.json").write_text(json.dumps(plans))
-    trained = train(
-        dataset,
+    request = TrainRequest(
         plans_name=name,
-        trainer_class=nnUNetTrainerComparison,
         fold="all",
         epochs=budget.epochs,
         validation_iterations=1,
@@ -49,6 +48,7 @@ def train_tiny(dataset: Dataset, network_class: Any, budget: Budget, name: str) 
         device="cpu",
         skip_validation=True,
     )
+    trained = train_with(nnUNetTrainerComparison, dataset, request)
     lines = (trained.fold_folder / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == list(range(1, budget.epochs + 1))
     assert (trained.fold_folder / "software.json").is_file()
@@ -97,7 +97,7 @@ def test_budget_of_seconds_is_met(planned_dataset: Dataset, steps: list[tuple[fl
 
 def test_plans_of_no_comparison_are_refused(planned_dataset: Dataset) -> None:
     with pytest.raises(UsageError, match="trains for comparisons only"):
-        train(planned_dataset, trainer_class=nnUNetTrainerComparison, fold="all", device="cpu")
+        train_with(nnUNetTrainerComparison, planned_dataset, TrainRequest(fold="all", device="cpu"))
 
 
 def test_peak_memory_only_grows() -> None:

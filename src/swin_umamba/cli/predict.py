@@ -54,12 +54,12 @@ def run(args: argparse.Namespace) -> int:
     """Predict, print a summary, name what failed; 1 if a case failed."""
     from swin_umamba.inference.predictor import Predictor
 
-    options = FolderOptions(**given_options(args, FolderOptions))
+    options = given_options(args, FolderOptions)
     predictor = Predictor.from_folder(args.model, **given_options(args, ModelOptions))
-    if options.confidence:
+    if options.get("confidence"):
         _tell_limits(predictor)
     inputs = args.input[0] if len(args.input) == 1 else args.input
-    results = predictor.predict_folder(inputs, args.output, **vars(options))
+    results = predictor.predict_folder(inputs, args.output, **options)
     failures = [result for result in results if result.error is not None]
     if args.json:
         print(json.dumps(_summary(predictor, results, args.output), indent=2))

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from swin_umamba.cli.options import add_options, given_options
-from swin_umamba.pretraining.options import PretrainOptions
+from swin_umamba.pretraining.options import PretrainOptions, StartOptions
 
 HELP = "train a VMamba-Tiny backbone on folders of labelled pictures, for train --pretrained"
 
@@ -25,13 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="train/CLASS/... and val/CLASS/..., or CLASS/... alone, of which a part is held out",
     )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="for backbone.pth")
-    parser.add_argument(
-        "--continue",
-        dest="continue_training",
-        action="store_true",
-        help="go on from the last complete epoch with the options of the first run",
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier run")
+    add_options(parser, StartOptions)
     add_options(parser, PretrainOptions)
     parser.epilog = (
         "several GPUs: torchrun --nproc-per-node N -m swin_umamba.cli.main pretrain ...; several hosts: the "
@@ -46,9 +40,7 @@ def run(args: argparse.Namespace) -> int:
     result = pretrain(
         args.data,
         args.output,
-        continue_training=args.continue_training,
-        overwrite=args.overwrite,
-        **given_options(args, PretrainOptions),
+        **given_options(args, PretrainOptions, StartOptions),
     )
     if os.environ.get("RANK", "0") != "0":
         return 0

@@ -92,3 +92,15 @@ class PretrainOptions(Options):
         if self.learning_rate is not None:
             return self.learning_rate
         return REFERENCE_LEARNING_RATE * self.batch_size * self.accumulate * num_processes / REFERENCE_BATCH
+
+
+@dataclass(frozen=True)
+class StartOptions(Options):
+    """How a run starts; not stored with it."""
+
+    continue_training: bool = option(
+        False,
+        "go on from the last complete epoch with the options of the first run",
+        flags=("--continue",),
+    )
+    overwrite: bool = option(False, "replace an earlier run")

@@ -226,8 +226,10 @@ def options_from_environment(environment: Mapping[str, str] | None = None) -> di
     others = [f"{ENVIRONMENT_PREFIX}{name}" for name in OTHER_VARIABLES]
     for variable in sorted(environment):
         if variable.startswith(ENVIRONMENT_PREFIX) and variable not in (*options, *others):
-            meant = similar_names(variable, options)
-            logger.warning("%s is no option and is ignored%s", variable, f"; {meant}" if meant else "")
+            names = [each.name.upper() for each in options.values()]
+            close = similar_names(variable.removeprefix(ENVIRONMENT_PREFIX), names)
+            meant = f"; did you mean {ENVIRONMENT_PREFIX}{close[0]}?" if close else ""
+            logger.warning("%s is no option and is ignored%s", variable, meant)
     return {
         option.name: _from_variable(variable, option, text)
         for variable, option in options.items()
