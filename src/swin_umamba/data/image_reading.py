@@ -85,7 +85,7 @@ def read_labels(path: str | Path) -> Image:
     )
     wrong |= data < 0
     if data.dtype.kind == "f":
-        wrong |= data > np.iinfo(np.int32).max
+        wrong |= data > np.float64(np.iinfo(np.int32).max)  # beyond half precision
     if wrong.any():
         values = np.unique(data[wrong])
         named = ", ".join(str(value.item()) for value in values[:NAMED_VALUES])

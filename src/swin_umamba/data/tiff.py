@@ -67,8 +67,8 @@ def read_tiff(path: Path, *, indexed: bool, max_voxels: int = MAX_VOXELS) -> Ima
         pages = read_pages(path, file)
         whole = _full_pages(pages)
         first, layout = whole[0], layout_of(whole[0])
-        ome = Ome.of(pages[0])
-        imagej = None if ome else ImageJ.of(pages[0])
+        ome = Ome.of(pages[0]) or Ome.of(first)
+        imagej = None if ome else ImageJ.of(first)
         if ome:
             stack = ome.stack(pages, layout)
         else:

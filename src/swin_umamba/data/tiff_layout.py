@@ -210,7 +210,7 @@ def _check_coding(page: Page, layout: Layout) -> None:
         compression in (NONE, PACKBITS, JPEG)
         or predictor not in (HORIZONTAL, FLOATING_POINT)
         or layout.bits in PACKED_BITS
-        or (predictor == FLOATING_POINT) != (layout.dtype.kind == "f")
+        or (predictor == FLOATING_POINT and layout.dtype.kind != "f")
     ):
         raise page.unsupported(
             f"files with predictor {predictor}, compression {compression} and values of type {layout.dtype} "

@@ -103,7 +103,10 @@ class Ome:
         for element in elements or [ElementTree.Element("TiffData")]:
             first, step = 0, 1
             for axis in order[2:]:
-                first += step * self._count(element, f"First{axis}", 0)
+                place = self._count(element, f"First{axis}", 0)
+                if place >= size[axis]:
+                    raise self._contradiction(f"First{axis}={place} of {size[axis]}")
+                first += step * place
                 step *= size[axis]
             page = self._count(element, "IFD", 0)
             several = count - first if "IFD" not in element.attrib else 1

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, NamedTuple
 
 import numpy as np
 
@@ -37,8 +37,7 @@ _SIZES = {_TEXT: 1, _UNDEFINED: 1, **dict.fromkeys(_RATIONALS, 8)} | {
 }
 
 
-@dataclass(frozen=True)
-class _Entry:
+class _Entry(NamedTuple):
     """One tag: the type and number of its values, and where they lie in the file."""
 
     kind: int
@@ -178,9 +177,9 @@ def read_pages(path: Path, file: BinaryIO) -> list[Page]:
                 f"the TIFF file is damaged: after page {len(pages)} {what}", where=path, cure=DAMAGED
             )
         visited.add(offset)
-        entries, offset = _read_directory(path, file, len(pages), order, big, offset, size)
-        tags += sum(map(len, entries.values()))
-        pages.append(Page(path, file, len(pages), order, entries))
+        page, count, offset = _read_directory(path, file, len(pages), order, big, offset, size)
+        tags += count
+        pages.append(page)
     if not pages:
         raise DataError("the TIFF file is damaged: it has no pages", where=path, cure=DAMAGED)
     return pages
@@ -199,12 +198,12 @@ def _refusal(offset: int, size: int, visited: set[int], tags: int) -> str:
 
 def _read_directory(
     path: Path, file: BinaryIO, number: int, order: Literal["<", ">"], big: bool, offset: int, size: int
-) -> tuple[dict[int, list[_Entry]], int]:
-    """Return the entries of the directory at ``offset`` and the offset of the next one."""
+) -> tuple[Page, int, int]:
+    """Return the page whose directory lies at ``offset``, the number of its tags, and the next offset."""
     page = Page(path, file, number, order, {})
     # A value that fits into the room of its offset stands there itself.
     count_format, entry_format, offset_format, width, room = (
-        ("Q", "HHQ", "Q", 20, 8) if big else ("H", "HHI", "I", 12, 4)
+        ("Q", "HHQQ", "Q", 20, 8) if big else ("H", "HHII", "I", 12, 4)
     )
     file.seek(offset)
     head = file.read(struct.calcsize(order + count_format))
@@ -216,15 +215,15 @@ def _read_directory(
     listed = file.read(count * width + room)
     if len(listed) < count * width + room:
         raise page.damaged("its list of tags is cut off")
+    following = struct.unpack_from(order + offset_format, listed, count * width)[0]
     entries: dict[int, list[_Entry]] = {}
-    for start in range(0, count * width, width):
-        tag, kind, values = struct.unpack_from(order + entry_format, listed, start)
-        if kind not in _SIZES or not values:
-            continue  # as the standard asks of a reader that does not know a type
-        place = offset + len(head) + start + width - room
-        if values * _SIZES[kind] > room:
-            place = struct.unpack_from(order + offset_format, listed, start + width - room)[0]
-        if place + values * _SIZES[kind] > size:
+    place = offset + len(head) + width - room
+    for tag, kind, values, where in struct.iter_unpack(order + entry_format, listed[: count * width]):
+        length = values * _SIZES.get(kind, 0)  # readers shall skip types that they do not know
+        start = where if length > room else place
+        place += width
+        if start + length > size:
             raise page.damaged(f"the {values} values of tag {tag} lie outside the file")
-        entries.setdefault(tag, []).append(_Entry(kind, values, place))
-    return entries, struct.unpack_from(order + offset_format, listed, count * width)[0]
+        if length:
+            entries.setdefault(tag, []).append(_Entry(kind, values, start))
+    return Page(path, file, number, order, entries), count, following
