@@ -18,6 +18,7 @@ FLOOR_OF = {
     "files": 0,
     "interrupt": 0,
     "options": 0,
+    "paper": 0,
     "progress": 0,
     "software": 0,
     "torch_settings": 0,

@@ -14,8 +14,8 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "options.md"
 HEAD = """\
 # Options
 
-Each option is declared once, in the class that a heading names. The keyword of the Python function has the name
-of the option. Where nnU-Net's own command trains, `{prefix}NAME` sets the options that have a variable.
+Each option is declared once, in the class that a heading names. A keyword of Python has the option's name.
+Where nnU-Net's own command trains, `{prefix}NAME` sets the options that have a variable.
 A run that is continued keeps its options; those marked may be changed.
 """
 SECTIONS = {

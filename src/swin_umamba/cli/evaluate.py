@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from swin_umamba.errors import UsageError
 from swin_umamba.files import check_output_folder
+from swin_umamba.paper import EXPERIMENTS
 
 if TYPE_CHECKING:
     from swin_umamba.evaluation.classes import LabelClasses
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from swin_umamba.evaluation.results import Evaluation
 
 HELP = "score predicted label maps: Dice, NSD and HD95 for each case and class, or by a protocol of the paper"
-PROTOCOL_NAMES = ("abdomen-mr", "endoscopy", "microscopy")
+PROTOCOL_NAMES = tuple(each.name for each in EXPERIMENTS)
 
 MEAN_OF_CLASSES = "mean of classes"
 METRIC_NAMES = {

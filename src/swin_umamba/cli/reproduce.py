@@ -8,13 +8,14 @@ import sys
 from pathlib import Path
 
 from swin_umamba.cli.convert import add_test_options
+from swin_umamba.paper import EXPERIMENTS
 from swin_umamba.trainer_names import TRAINER_NAMES
 
 HELP = "run one of the paper's experiments: convert, plan, train, predict, evaluate, report"
 
 AFTER_INTERRUPT = "go on with the same command: finished steps are not repeated"
 
-RECIPE_NAMES = ("abdomen-mr", "endoscopy", "microscopy")
+RECIPE_NAMES = tuple(each.name for each in EXPERIMENTS)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

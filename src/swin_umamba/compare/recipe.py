@@ -11,7 +11,14 @@ import torch
 from torch import nn
 
 from swin_umamba.errors import UsageError
-from swin_umamba.nnunet.training.schedule import FINAL_LEARNING_RATE
+from swin_umamba.paper import (
+    ADAM_EPS,
+    FINAL_LEARNING_RATE,
+    FROZEN_EPOCHS,
+    LEARNING_RATE,
+    SCHEDULE_EPOCHS,
+    WEIGHT_DECAY,
+)
 
 OPTIMIZERS = ("adamw", "adam", "sgd")
 SCHEDULES = ("cosine", "poly")
@@ -40,11 +47,11 @@ class Recipe:
     """
 
     optimizer: str = "adamw"
-    learning_rate: float = 1e-4
-    weight_decay: float = 5e-2
+    learning_rate: float = LEARNING_RATE
+    weight_decay: float = WEIGHT_DECAY
     schedule: str = "cosine"
     exponent: float = 1.0
-    eps: float = 1e-5
+    eps: float = ADAM_EPS
     frozen_share: float = 0.0
 
     def __post_init__(self) -> None:
@@ -91,9 +98,8 @@ class Recipe:
         )
 
 
-# What each network was published with; schedules are stretched or squeezed to the budget. The encoder of
-# Swin-UMamba was frozen for 10 of the 1000 epochs of its schedule.
-SWIN_UMAMBA = Recipe(frozen_share=0.01)
+# What each network was published with; schedules are stretched or squeezed to the budget.
+SWIN_UMAMBA = Recipe(frozen_share=FROZEN_EPOCHS / SCHEDULE_EPOCHS)
 NNUNET = Recipe("sgd", 1e-2, 3e-5, "poly", 0.9)
 SEGRESNET = Recipe("adam", 1e-4, 1e-5, "poly", 0.9)
 UNETR_RECIPE = Recipe("adamw", 1e-4, 1e-2, "poly", 1.0)

@@ -6,11 +6,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from swin_umamba.errors import UsageError
-from swin_umamba.experiments.base import (
+from swin_umamba.paper import (
     FROZEN_EPOCHS,
     ITERATIONS_PER_EPOCH,
+    SCHEDULE_EPOCHS,
     VALIDATION_ITERATIONS,
-    PaperRecipe,
+    PaperExperiment,
 )
 
 # A shortened run has so many epochs, each side of the patch and the batch divided by these.
@@ -52,7 +53,7 @@ class RunSettings:
 
 
 def choose_settings(
-    recipe: PaperRecipe,
+    recipe: PaperExperiment,
     *,
     budget: int | None = None,
     patch_size: tuple[int, int] | None = None,
@@ -104,7 +105,7 @@ def choose_settings(
     )
 
 
-def deviations(recipe: PaperRecipe, settings: RunSettings) -> list[str]:
+def deviations(recipe: PaperExperiment, settings: RunSettings) -> list[str]:
     """Return what is not as in the paper."""
     paper, ours = choose_settings(recipe).as_dict(), settings.as_dict()
     lines = [
@@ -126,4 +127,7 @@ def _divided(side: int) -> int:
 def _shown(value: Any) -> str:
     if isinstance(value, list):
         return " x ".join(map(str, value))
-    return {"paper": "cosine made for 1000 epochs", "annealed": "cosine to its end"}.get(value, str(value))
+    return {
+        "paper": f"cosine made for {SCHEDULE_EPOCHS} epochs",
+        "annealed": "cosine to its end",
+    }.get(value, str(value))

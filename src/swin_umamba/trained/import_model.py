@@ -13,6 +13,7 @@ from typing import Any
 
 from swin_umamba.errors import CheckpointError, OutputError, UsageError
 from swin_umamba.files import atomic_folder, write_text
+from swin_umamba.paper import EXPERIMENTS
 from swin_umamba.trained.archive import unpacked_model
 from swin_umamba.trained.current_plans import current_plans
 from swin_umamba.trained.model import (
@@ -28,11 +29,7 @@ from swin_umamba.weights.checkpoint import save_checkpoint
 
 # The published results were made with these, although the trainings went on (section 4 of arXiv 2402.03302
 # and the published prediction scripts).
-PUBLISHED_CHECKPOINTS = {
-    "Dataset702_AbdomenMR": "checkpoint_99.pth",
-    "Dataset703_NeurIPSCell": "checkpoint_349.pth",
-    "Dataset704_Endovis17": "checkpoint_249.pth",
-}
+PUBLISHED_CHECKPOINTS = {each.dataset_name: each.checkpoint for each in EXPERIMENTS}
 NUMBERED_CHECKPOINT = re.compile(r"checkpoint_(\d+)\.pth")
 NAME = re.compile(r"\w[\w.-]*", re.ASCII)
 

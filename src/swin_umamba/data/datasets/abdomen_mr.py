@@ -21,8 +21,9 @@ import numpy as np
 from swin_umamba.data.datasets.conversion import Conversion, LeftOut, Split, copy_file, write_dataset
 from swin_umamba.data.image_io import check_same_grid, read_image, read_labels, write_image, write_labels
 from swin_umamba.errors import DataError, UsageError
+from swin_umamba.paper import ABDOMEN_MR
 
-DATASET_NAME = "Dataset702_AbdomenMR"
+DATASET_NAME = ABDOMEN_MR.dataset_name
 ORGANS = (
     "liver",
     "right kidney",

@@ -19,8 +19,9 @@ import numpy as np
 from swin_umamba.data.datasets.conversion import Conversion, LeftOut, Split, store_picture, write_dataset
 from swin_umamba.data.image_io import check_same_grid, read_image, read_labels, write_labels
 from swin_umamba.errors import DataError
+from swin_umamba.paper import ENDOSCOPY
 
-DATASET_NAME = "Dataset704_Endovis17"
+DATASET_NAME = ENDOSCOPY.dataset_name
 INSTRUMENTS = (
     "bipolar forceps",
     "prograsp forceps",

@@ -26,8 +26,9 @@ from swin_umamba.data.image_io import (
 )
 from swin_umamba.data.instance_labels import instances_to_classes
 from swin_umamba.errors import DataError
+from swin_umamba.paper import MICROSCOPY
 
-DATASET_NAME = "Dataset703_NeurIPSCell"
+DATASET_NAME = MICROSCOPY.dataset_name
 DESCRIPTION: dict[str, Any] = {
     "channel_names": {"0": "R", "1": "G", "2": "B"},
     "labels": {"background": 0, "interior": 1, "boundary": 2},

@@ -11,6 +11,14 @@ from typing import Any
 from swin_umamba.errors import UsageError, similar_names
 from swin_umamba.nnunet.environment import PLANS_NAME
 from swin_umamba.options import PRECISIONS, Option, Options, declared_options, option
+from swin_umamba.paper import (
+    EXPERIMENTS,
+    FROZEN_EPOCHS,
+    ITERATIONS_PER_EPOCH,
+    LEARNING_RATE,
+    SCHEDULE_EPOCHS,
+    VALIDATION_ITERATIONS,
+)
 from swin_umamba.trainer_names import SWIN_UMAMBA, TRAINER_NAMES
 
 logger = logging.getLogger(__name__)
@@ -52,26 +60,27 @@ class TrainingOptions(Options):
         0, "0 to 4, or all: train and validate on every case", metavar="N", parse=parse_fold
     )
     epochs: int = option(
-        1000,
-        "number of epochs; the paper's results are from epoch 100 (AbdomenMR), 250 (Endoscopy) and 350 "
-        "(Microscopy) of a schedule made for 1000",
+        SCHEDULE_EPOCHS,
+        "number of epochs; the paper's results are from epoch "
+        f"{', '.join(f'{each.epochs} ({each.name})' for each in EXPERIMENTS)} of a schedule made for "
+        f"{SCHEDULE_EPOCHS}",
         metavar="N",
         in_environment=True,
         may_change=True,
     )
     iterations_per_epoch: int = option(
-        250,
+        ITERATIONS_PER_EPOCH,
         "training steps per epoch",
         flags=("--iterations", "--iterations-per-epoch"),
         metavar="N",
         in_environment=True,
     )
     validation_iterations: int = option(
-        50, "batches for the pseudo-Dice of an epoch", metavar="N", in_environment=True
+        VALIDATION_ITERATIONS, "batches for the pseudo-Dice of an epoch", metavar="N", in_environment=True
     )
     learning_rate: float | None = option(
         None,
-        "learning rate at the start (default: the trainer's own, 1e-4 for Swin-UMamba)",
+        f"learning rate at the start (default: the trainer's own, {LEARNING_RATE:g} for Swin-UMamba)",
         metavar="LR",
         in_environment=True,
     )
@@ -88,7 +97,7 @@ class TrainingOptions(Options):
     )
     frozen_epochs: int | None = option(
         None,
-        "epochs with a frozen encoder (default: 10, without pretrained weights 0)",
+        f"epochs with a frozen encoder (default: {FROZEN_EPOCHS}, without pretrained weights 0)",
         flags=("--freeze-encoder-epochs", "--frozen-epochs"),
         metavar="N",
         in_environment=True,
@@ -108,7 +117,7 @@ class TrainingOptions(Options):
     )
     schedule: str = option(
         "paper",
-        "paper: the cosine ends at epoch 1000 however many are trained; annealed: at the last",
+        f"paper: the cosine ends at epoch {SCHEDULE_EPOCHS} however many are trained; annealed: at the last",
         choices=SCHEDULES,
         in_environment=True,
     )

@@ -6,8 +6,7 @@ import math
 
 from torch.optim import Optimizer
 
-PAPER_EPOCHS = 1000
-FINAL_LEARNING_RATE = 1e-6
+from swin_umamba.paper import FINAL_LEARNING_RATE, SCHEDULE_EPOCHS
 
 
 class CosineSchedule:
@@ -25,7 +24,7 @@ class CosineSchedule:
         Epoch at which the end is reached.
     """
 
-    def __init__(self, optimizer: Optimizer, period: int = PAPER_EPOCHS) -> None:
+    def __init__(self, optimizer: Optimizer, period: int = SCHEDULE_EPOCHS) -> None:
         self.optimizer = optimizer
         self.initial_learning_rates = [float(group["lr"]) for group in optimizer.param_groups]
         self.period = period

@@ -18,14 +18,11 @@ from swin_umamba.models.network import STRIDE
 from swin_umamba.nnunet.architecture import NetworkClass, architecture_entry
 from swin_umamba.nnunet.training.pretrained import load_pretrained, locate_pretrained, take_over_stock_loading
 from swin_umamba.nnunet.training.robust_trainer import RobustTrainer
-from swin_umamba.nnunet.training.schedule import PAPER_EPOCHS, CosineSchedule
+from swin_umamba.nnunet.training.schedule import CosineSchedule
+from swin_umamba.paper import ADAM_EPS, FROZEN_EPOCHS, LEARNING_RATE, SCHEDULE_EPOCHS, WEIGHT_DECAY
 
 logger = logging.getLogger(__name__)
 
-LEARNING_RATE = 1e-4
-WEIGHT_DECAY = 5e-2
-ADAM_EPS = 1e-5
-FROZEN_EPOCHS = 10
 NO_WEIGHTS = "none"
 
 
@@ -186,7 +183,7 @@ class SwinUMambaTrainer(RobustTrainer):
         optimizer = torch.optim.AdamW(
             groups, lr=self.initial_lr, weight_decay=self.weight_decay, eps=ADAM_EPS
         )
-        period = PAPER_EPOCHS if self.options.schedule == "paper" else self.num_epochs
+        period = SCHEDULE_EPOCHS if self.options.schedule == "paper" else self.num_epochs
         return optimizer, CosineSchedule(optimizer, period)
 
     def _get_deep_supervision_scales(self) -> list[list[float]] | None:
