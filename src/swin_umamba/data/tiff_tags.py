@@ -41,7 +41,7 @@ class _Entry(NamedTuple):
     """One tag: the type and number of its values, and where they lie in the file."""
 
     kind: int
-    count: int
+    values: int
     offset: int
 
 
@@ -81,8 +81,8 @@ class Page:
         if tag not in self.entries:
             return np.zeros(0, np.int64)
         entry = self.entries[tag][0]
-        if entry.count > most:
-            raise self.damaged(f"tag {tag} has {entry.count} values, at most {most} make sense")
+        if entry.values > most:
+            raise self.damaged(f"tag {tag} has {entry.values} values, at most {most} make sense")
         stored = self._stored(tag, entry)
         if entry.kind in _RATIONALS:
             pairs = np.frombuffer(stored, self.order + _RATIONALS[entry.kind]).reshape(-1, 2).astype(float)
@@ -105,7 +105,7 @@ class Page:
     def texts(self, tag: int) -> list[str]:
         """Return the texts of a tag, one for each time that it stands there."""
         found = [entry for entry in self.entries.get(tag, []) if entry.kind in (1, _TEXT, _UNDEFINED)]
-        if any(entry.count > MAX_TEXT for entry in found):
+        if any(entry.values > MAX_TEXT for entry in found):
             raise self.damaged(f"tag {tag} holds a text of more than {MAX_TEXT} bytes")
         stored = [self._stored(tag, entry).rstrip(b"\0") for entry in found]
         try:
@@ -118,7 +118,7 @@ class Page:
         if tag not in self.entries:
             return b""
         entry = self.entries[tag][0]
-        if entry.count > MAX_TEXT or _SIZES[entry.kind] != 1:
+        if entry.values > MAX_TEXT or _SIZES[entry.kind] != 1:
             raise self.damaged(f"tag {tag} holds no bytes")
         return self._stored(tag, entry)
 
@@ -135,8 +135,8 @@ class Page:
     def _stored(self, tag: int, entry: _Entry) -> bytes:
         self.file.seek(entry.offset)
         # The chain was checked: the values lie inside the file, so that no more is asked for than it has.
-        stored = self.file.read(entry.count * _SIZES[entry.kind])
-        if len(stored) != entry.count * _SIZES[entry.kind]:
+        stored = self.file.read(entry.values * _SIZES[entry.kind])
+        if len(stored) != entry.values * _SIZES[entry.kind]:
             raise self.damaged(f"the values of tag {tag} are cut off")
         return stored
 
