@@ -1,0 +1,298 @@
+"""MetaImage files (``.mha``, ``.mhd``), the format of ITK: read from checked bytes, and written.
+
+Written after the format's description (https://itk.org/Wiki/MetaIO/Documentation) and what ITK makes of it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from swin_umamba.data.image import MAX_VOXELS, Image
+from swin_umamba.data.raw_voxels import (
+    check_grid,
+    check_sizes,
+    damaged,
+    file_numbers,
+    header_line,
+    integers,
+    not_supported,
+    numbers,
+    stored_bytes,
+    unpack_raw,
+    unpack_text,
+    unpack_zlib,
+)
+from swin_umamba.errors import DataError
+
+METAIMAGE_SUFFIXES = (".mha", ".mhd")
+
+_TYPES = {
+    "MET_CHAR": "i1",
+    "MET_UCHAR": "u1",
+    "MET_SHORT": "i2",
+    "MET_USHORT": "u2",
+    "MET_INT": "i4",
+    "MET_UINT": "u4",
+    "MET_LONG_LONG": "i8",
+    "MET_ULONG_LONG": "u8",
+    "MET_FLOAT": "f4",
+    "MET_DOUBLE": "f8",
+    "MET_LONG": "i4",
+    "MET_ULONG": "u4",
+}
+# How many millimetres a unit has; "?" is what MetaIO writes if nobody said.
+_UNITS = {"mm": 1.0, "um": 1e-3, "cm": 10.0, "?": 1.0}
+_FIELD = re.compile(r"\s*(?P<key>[^=:]*[^=:\s])\s*[=:]\s*(?P<value>.*?)\s*", re.DOTALL)
+_TRUTH = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
+# NIfTI's world (to the right, anterior, superior) from ITK's (to the left, posterior, superior), and back.
+_LPS = np.array((-1.0, -1.0, 1.0))
+
+
+@dataclass(frozen=True)
+class _Header:
+    """Fields by their names in lower case, and the files that hold the voxels (None: the same file)."""
+
+    path: Path
+    fields: dict[str, str]
+    files: list[str] | None
+    sizes: list[int]
+
+    def text(self, *keys: str) -> str | None:
+        """Return the value of a field that has several names, None if it is not there."""
+        found = {value for key in keys if (value := self.fields.get(key.lower())) is not None}
+        if len(found) > 1:
+            raise damaged(self.path, f"the header contradicts itself about {keys[0]}: {sorted(found)}")
+        return found.pop() if found else None
+
+    def truth(self, *keys: str, default: bool) -> bool:
+        text = self.text(*keys)
+        if text is not None and text.lower() not in _TRUTH:
+            raise damaged(self.path, f"{keys[0]} must be True or False, and is {text[:80]!r}")
+        return default if text is None else _TRUTH[text.lower()]
+
+    def floats(self, count: int, *keys: str) -> list[float] | None:
+        text = self.text(*keys)
+        return None if text is None else numbers(self.path, keys[0], text, count)
+
+
+def read_metaimage(path: Path, *, indexed: bool = False, max_voxels: int = MAX_VOXELS) -> Image:
+    """Read a MetaImage of two or three axes, or of three and one of channels.
+
+    Parameters
+    ----------
+    path
+        The ``.mha`` file, or the ``.mhd`` header with its data in the same folder.
+    indexed
+        Makes no difference: MetaImages have no palettes.
+    max_voxels
+        Images of more values, all channels together, are refused before memory is taken for them.
+
+    Returns
+    -------
+    Image
+        Axes (channels, z, y, x) or (channels, y, x) in the dtype of the file. ``ElementNumberOfChannels``
+        and a fourth axis become the channels.
+
+    Raises
+    ------
+    DataError
+        The file is damaged, no MetaImage, or of a kind that is not supported.
+    """
+    with path.open("rb") as file:
+        header = _read_header(path, file)
+        channels = integers(path, "ElementNumberOfChannels", header.text("ElementNumberOfChannels") or "1", 1)
+        sizes = [*channels, *header.sizes]
+        check_sizes(path, sizes, max_voxels)
+        if channels[0] > 1 and header.sizes[3:] not in ([], [1]):
+            raise not_supported(path, f"the image has {channels[0]} channels and {header.sizes[3]} volumes")
+        dtype = _voxel_type(header)
+        image = _grid(header)
+        content = _read_voxels(header, file, math.prod(sizes) * dtype.itemsize, dtype)
+    data = np.frombuffer(content, dtype).astype(dtype.newbyteorder("="), copy=False).reshape(sizes[::-1])
+    data = np.moveaxis(data, -1, 0).reshape(-1, *header.sizes[:3][::-1])
+    return image.with_data(data)
+
+
+def _read_header(path: Path, file: BinaryIO) -> _Header:
+    fields: dict[str, str] = {}
+    while "elementdatafile" not in fields:
+        line = header_line(path, file)
+        match = _FIELD.fullmatch(line or "")
+        if line is None or not (match or fields):
+            raise DataError(
+                "the file has no header of a MetaImage that ends in ElementDataFile",
+                where=path,
+                cure="copy or download the file again; if it is of another format, name it so",
+            )
+        if match is None:
+            continue  # the second line of a comment
+        key, value = match["key"].lower(), match["value"]
+        if fields.setdefault(key, value) != value:
+            raise damaged(path, f"the header contradicts itself about {key}: {fields[key]!r} and {value!r}")
+    if fields.get("objecttype", "Image") != "Image":
+        raise not_supported(path, f"the file holds a {fields['objecttype']} and no image")
+    (axes,) = integers(path, "NDims", fields.get("ndims", ""), 1)
+    if not 2 <= axes <= 4:
+        raise not_supported(path, f"the image has {axes} axes")
+    sizes = integers(path, "DimSize", fields.get("dimsize", ""), axes)
+    return _Header(path, fields, _data_files(path, file, fields["elementdatafile"], sizes), sizes)
+
+
+def _data_files(path: Path, file: BinaryIO, value: str, sizes: list[int]) -> list[str] | None:
+    words = value.split()
+    if value.lower() == "local":
+        return None
+    if words and words[0].lower() == "list":
+        (axes,) = integers(path, "ElementDataFile", " ".join(words[1:]).lower().rstrip("d") or "-1", 1)
+        names: list[str] = []
+        while len(names) < math.prod(sizes[axes:]):
+            name = header_line(path, file)
+            if name is None:
+                raise damaged(path, f"the list of files ends after {len(names)} of {math.prod(sizes[axes:])}")
+            names.append(name.strip())
+        return names
+    if "%" in value:
+        words += ["1", str(sizes[-1]), "1"][len(words) - 1 :]
+        return file_numbers(path, words, sizes[-1])
+    return [value]
+
+
+def _voxel_type(header: _Header) -> np.dtype:
+    name = (header.text("ElementType") or "").removesuffix("_ARRAY")
+    if name not in _TYPES:
+        raise not_supported(header.path, f"the voxels are of type {name or 'unknown'}")
+    scale = (
+        header.floats(1, "ElementToIntensityFunctionSlope"),
+        header.floats(1, "ElementToIntensityFunctionOffset"),
+    )
+    if scale[0] not in (None, [1]) or scale[1] not in (None, [0]):
+        raise not_supported(
+            header.path,
+            f"the voxels are to be scaled by {scale[0]} and {scale[1]}, as some programs do not do",
+        )
+    is_big = header.truth("BinaryDataByteOrderMSB", "ElementByteOrderMSB", default=False)
+    return np.dtype(_TYPES[name]).newbyteorder(">" if is_big else "<")
+
+
+def _grid(header: _Header) -> Image:
+    """Return an image without voxels that lies where the header says."""
+    axes, path = len(header.sizes), header.path
+    ndim = min(axes, 3)
+    spacing = header.floats(axes, "ElementSpacing") or header.floats(axes, "ElementSize")
+    origin = header.floats(axes, "Offset", "Position", "Origin")
+    numbers_of_matrix = header.floats(axes * axes, "TransformMatrix", "Rotation", "Orientation")
+    unit = _UNITS.get((header.text("DistanceUnits") or "?").lower())
+    if unit is None:
+        raise not_supported(path, f"lengths are given in {header.text('DistanceUnits')!r}")
+    matrix = np.array(numbers_of_matrix or np.eye(axes)).reshape(axes, axes)
+    if matrix[3:, :3].any() or matrix[:3, 3:].any():
+        raise not_supported(path, "the axis of channels or time has a direction in space")
+    # Each row is the direction of one axis, the fastest first.
+    direction = np.zeros((ndim, 3))
+    direction[:, :ndim] = matrix[:ndim, :ndim]
+    place = np.zeros(3)
+    place[:ndim] = np.array(origin or np.zeros(axes))[:ndim]
+    lengths = [unit * length for length in (spacing or [1.0] * axes)[:ndim]]
+    check_grid(path, lengths, direction)
+    return Image(
+        data=np.empty(0),
+        spacing=tuple(lengths[::-1]),
+        origin=tuple((place * unit * _LPS + 0.0).tolist()),
+        direction=tuple(tuple(axis) for axis in (direction * _LPS + 0.0)[::-1].tolist()),
+        path=path,
+        has_spacing=spacing is not None,
+        has_orientation=not (origin is None and numbers_of_matrix is None),
+    )
+
+
+def _read_voxels(header: _Header, file: BinaryIO, size: int, dtype: np.dtype) -> bytearray:
+    (skip,) = integers(header.path, "HeaderSize", header.text("HeaderSize") or "0", 1)
+    compressed = header.truth("CompressedData", default=False)
+    is_text = not header.truth("BinaryData", default=True)
+    if is_text and compressed:
+        raise not_supported(header.path, "the voxels are stored as compressed text")
+    if compressed and (header.files is not None and len(header.files) > 1):
+        raise not_supported(header.path, "the voxels are compressed in several files")
+    stored = header.text("CompressedDataSize") if compressed else None
+    after_header = file.tell()
+
+    def unpack(path: Path, data: BinaryIO, wanted: int) -> bytearray:
+        file_bytes = os.fstat(data.fileno()).st_size
+        if skip == -1 and not (compressed or is_text):
+            data.seek(max(file_bytes - wanted, after_header if data is file else 0))
+        elif skip < 0 or (data is file and 0 < skip < after_header):
+            raise not_supported(header.path, f"HeaderSize is {skip}")
+        elif skip > 0:
+            data.seek(skip)
+        if stored is not None and [file_bytes - data.tell()] != integers(
+            path, "CompressedDataSize", stored, 1
+        ):
+            raise damaged(path, f"{file_bytes - data.tell()} bytes follow the header, which says {stored}")
+        if is_text:
+            return unpack_text(dtype)(path, data, wanted)
+        return unpack_zlib(path, data, wanted) if compressed else unpack_raw(path, data, wanted)
+
+    return stored_bytes(header.path, file, header.files, size, unpack)
+
+
+def metaimage_content(data: np.ndarray, like: Image, suffix: str) -> bytes:
+    """Return a MetaImage file, header and compressed voxels in one, whatever its suffix.
+
+    Parameters
+    ----------
+    data
+        ``(1, y, x)`` or ``(1, z, y, x)``.
+    like
+        For its grid; what it does not know of that is left out.
+    suffix
+        Makes no difference: an ``.mhd`` may hold its data too.
+
+    Raises
+    ------
+    DataError
+        There are several channels, voxels of a type that the format does not have, or a flat image that does
+        not lie in the plane of x and y.
+    """
+    dtype = data.dtype.newbyteorder("<")
+    name = next((key for key, each in _TYPES.items() if np.dtype(each) == data.dtype), None)
+    if len(data) != 1 or name is None:
+        raise DataError(
+            f"a MetaImage cannot hold an image of shape {data.shape} and type {data.dtype}",
+            where=like.path,
+            cure="write each channel to a file of its own",
+        )
+    sizes = data.shape[:0:-1]
+    ndim = len(sizes)
+    direction = np.array(like.direction)[::-1] * _LPS + 0.0
+    origin = np.array(like.origin) * _LPS + 0.0
+    fields: dict[str, object] = {"ObjectType": "Image", "NDims": ndim, "BinaryData": True}
+    fields |= {"BinaryDataByteOrderMSB": False, "CompressedData": True}
+    content = zlib.compress(data.astype(dtype, copy=False).tobytes(), 6)
+    fields["CompressedDataSize"] = len(content)
+    if like.has_orientation or origin.any() or not np.array_equal(np.abs(direction), np.eye(3)[:ndim]):
+        if like.has_orientation and (direction[:, ndim:].any() or origin[ndim:].any()):
+            raise DataError(
+                f"a flat MetaImage has no place in the third dimension, as this image has ({like.origin} mm)",
+                where=like.path,
+                cure="write it as .nii.gz or .nrrd",
+            )
+        fields["TransformMatrix"] = _text(direction[:, :ndim].ravel())
+        fields["Offset"] = _text(origin[:ndim])
+        fields["CenterOfRotation"] = _text(np.zeros(ndim))
+    if like.has_spacing:
+        fields["ElementSpacing"] = _text(np.array(like.spacing)[::-1])
+    fields |= {"DimSize": " ".join(map(str, sizes)), "ElementType": name, "ElementDataFile": "LOCAL"}
+    return "".join(f"{key} = {value}\n" for key, value in fields.items()).encode("ascii") + content
+
+
+def _text(values: np.ndarray) -> str:
+    """Return numbers with all of their digits."""
+    return " ".join(repr(value) for value in values.tolist())

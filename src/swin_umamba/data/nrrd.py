@@ -1,0 +1,268 @@
+"""NRRD files (``.nrrd``, ``.nhdr``), and segmentations of 3D Slicer in them (``.seg.nrrd``)."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from swin_umamba.data.image import MAX_VOXELS, Image
+from swin_umamba.data.nrrd_header import LPS, TYPE_OF_CODE, NrrdHeader, read_nrrd_header
+from swin_umamba.data.picture_checks import drop_alpha
+from swin_umamba.data.raw_voxels import (
+    MAX_HEADER_BYTES,
+    Unpack,
+    check_grid,
+    check_sizes,
+    damaged,
+    not_supported,
+    stored_bytes,
+    unpack_bzip2,
+    unpack_gzip,
+    unpack_hex,
+    unpack_raw,
+    unpack_text,
+)
+from swin_umamba.data.segments import merge_layers, read_segments, segment_keys
+from swin_umamba.errors import DataError
+
+NRRD_SUFFIXES = (".seg.nrrd", ".nrrd", ".nhdr")
+
+_COMPRESSED: dict[str, Unpack] = {
+    "gzip": unpack_gzip,
+    "gz": unpack_gzip,
+    "bzip2": unpack_bzip2,
+    "bz2": unpack_bzip2,
+}
+_TEXTS = ("txt", "text", "ascii")
+_SPATIAL_KINDS = ("domain", "space", "???", "none")
+# Axes of colours that are no RGB, of complex numbers and of matrices are not among them.
+_CHANNEL_KINDS = (
+    *(
+        "list",
+        "vector",
+        "point",
+        "covariant-vector",
+        "normal",
+        "time",
+        "scalar",
+        "stub",
+        "2-vector",
+        "3-vector",
+    ),
+    *("4-vector", "3-gradient", "3-normal", "3-color", "rgb-color", "4-color", "rgba-color"),
+)
+
+
+@dataclass(frozen=True)
+class _Axes:
+    """Which axes of a file, counted from the fastest, are those of space, and which are not."""
+
+    spatial: list[int]
+    others: list[int]
+    vectors: np.ndarray | None
+
+
+def read_nrrd(path: Path, *, indexed: bool = False, max_voxels: int = MAX_VOXELS) -> Image:
+    """Read an NRRD image of two or three axes of space, and perhaps one of channels.
+
+    Parameters
+    ----------
+    path
+        The file, or the ``.nhdr`` header with its data in the same folder.
+    indexed
+        Return the label map of a segmentation of 3D Slicer: the values of all its layers in one channel.
+    max_voxels
+        Images of more values, all channels together, are refused before memory is taken for them.
+
+    Returns
+    -------
+    Image
+        Axes (channels, z, y, x) or (channels, y, x) in the dtype of the file. An axis that is not one of
+        space becomes the channels, wherever it is; an opaque alpha channel (``RGBA-color``) is dropped.
+
+    Raises
+    ------
+    DataError
+        The file is damaged, no NRRD, or of a kind that is not supported; or segments of a label map overlap.
+    """
+    with path.open("rb") as file:
+        header = read_nrrd_header(path, file)
+        check_sizes(path, header.sizes, max_voxels)
+        axes = _axes(header)
+        image = _grid(header, axes)
+        dtype = header.voxel_type()
+        size = math.prod(header.sizes) * dtype.itemsize
+        content = stored_bytes(path, file, header.files, size, _unpack(header, dtype))
+    data = np.frombuffer(content, dtype).astype(dtype.newbyteorder("="), copy=False)
+    in_order = [*axes.others, *axes.spatial[::-1]]
+    data = data.reshape(header.sizes[::-1]).transpose([len(header.sizes) - 1 - axis for axis in in_order])
+    data = data.reshape(-1, *(header.sizes[axis] for axis in axes.spatial[::-1]))
+    if "rgba-color" in header.words("kinds", "???") and len(data) == 4:
+        data = drop_alpha(path, data)
+    segments = read_segments(path, header.keys, len(data))
+    if indexed and segments:
+        data = merge_layers(path, data, segments)
+    return image.with_data(data)
+
+
+def _axes(header: NrrdHeader) -> _Axes:
+    path, kinds = header.path, header.words("kinds", "???")
+    everything = range(len(kinds))
+    vectors = None
+    if "spacedirections" in header.fields:
+        vectors = header.vectors("spacedirections", len(kinds), header.space()[1])
+        in_time = vectors[:, 3] != 0
+        if (in_time & (vectors[:, :3] != 0).any(axis=1) & np.isfinite(vectors[:, 0])).any():
+            raise not_supported(path, "an axis has a direction in space and time")
+        spatial = np.flatnonzero(~in_time & np.isfinite(vectors[:, 0])).tolist()
+    else:
+        spatial = [axis for axis in everything if kinds[axis] in _SPATIAL_KINDS]
+        if len(spatial) == 4:
+            spatial.pop()  # the slowest of four axes is time or channels, as ITK has it
+    others = [axis for axis in everything if axis not in spatial]
+    for axis in everything:
+        if axis in spatial and kinds[axis] not in _SPATIAL_KINDS:
+            raise damaged(path, f"an axis of the kind {kinds[axis][:80]} has a direction in space")
+        if kinds[axis] not in (*_SPATIAL_KINDS, *_CHANNEL_KINDS):
+            raise not_supported(path, f"an axis is of the kind {kinds[axis][:80]}")
+    if len(spatial) not in (2, 3) or sum(header.sizes[axis] > 1 for axis in others) > 1:
+        raise not_supported(path, f"the axes of sizes {header.sizes} are of the kinds {' '.join(kinds)}")
+    return _Axes(spatial, others, vectors)
+
+
+def _grid(header: NrrdHeader, axes: _Axes) -> Image:
+    """Return an image without voxels that lies where the header says."""
+    path, ndim = header.path, len(axes.spatial)
+    lengths = header.lengths("spacings")
+    spacings = np.array([lengths[axis] for axis in axes.spatial])
+    units = np.array(header.millimetres("units", len(header.sizes)))[axes.spatial]
+    signs, origin, known = None, np.zeros(3), False
+    if axes.vectors is not None:
+        if np.isfinite(spacings).any() or (units != 1).any():
+            raise damaged(
+                path, "the header gives axes a direction in space and a spacing or unit of their own"
+            )
+        signs, dimension = header.space()
+        units = np.append(header.millimetres("spaceunits", dimension), 1.0)[:3]
+        steps = axes.vectors[axes.spatial, :3] * units
+        if "spaceorigin" in header.fields:
+            place = header.vectors("spaceorigin", 1, dimension)[0, :3]
+            known = signs is not None and bool(np.isfinite(place).all())
+            origin = np.nan_to_num(place) * units
+        spacings = np.array([math.hypot(*step) for step in steps])
+        direction = steps / np.where(spacings > 0, spacings, 1)[:, None]
+        has_spacing = True
+    else:
+        direction, has_spacing = np.eye(3)[:ndim], bool(np.isfinite(spacings).all())
+        spacings = spacings * units if has_spacing else np.ones(ndim)
+        origin[:ndim] = _scalar_origin(header, axes) * (units if has_spacing else 1)
+    if np.isnan(units).any():
+        raise not_supported(path, "the header gives positions in units that are no lengths")
+    check_grid(path, spacings.tolist(), direction)
+    world = np.array(signs or LPS)
+    return Image(
+        data=np.empty(0),
+        spacing=tuple(spacings[::-1].tolist()),
+        origin=tuple((origin * world + 0.0).tolist()),
+        direction=tuple(tuple(axis) for axis in (direction * world + 0.0)[::-1].tolist()),
+        path=path,
+        has_spacing=has_spacing,
+        has_orientation=known,
+    )
+
+
+def _scalar_origin(header: NrrdHeader, axes: _Axes) -> np.ndarray:
+    """Return where ITK sees the first voxel of an image without a space: no more than a stand-in."""
+    lengths, starts = header.lengths("spacings"), header.lengths("axismins")
+    centers = header.words("centerings" if "centerings" in header.fields else "centers", "cell")
+    origin = [starts[axis] + (0 if centers[axis] == "node" else lengths[axis] / 2) for axis in axes.spatial]
+    return np.array(origin) if np.isfinite(origin).all() else np.zeros(len(origin))
+
+
+def _unpack(header: NrrdHeader, dtype: np.dtype) -> Unpack:
+    encoding = header.fields.get("encoding", "").lower()
+    lines, skip = header.integer("lineskip"), header.integer("byteskip")
+    plain = {"raw": unpack_raw, "hex": unpack_hex, **dict.fromkeys(_TEXTS, unpack_text(dtype))}
+    if encoding not in (*plain, *_COMPRESSED):
+        raise not_supported(header.path, f"the encoding is {encoding[:80]!r}")
+    if lines < 0 or not (0 <= skip <= MAX_HEADER_BYTES or (skip == -1 and encoding == "raw")):
+        raise not_supported(header.path, f"{lines} lines and {skip} bytes are to be skipped")
+
+    def unpack(path: Path, file: BinaryIO, size: int) -> bytearray:
+        for _ in range(lines):
+            if not file.readline(MAX_HEADER_BYTES).endswith(b"\n"):
+                raise damaged(path, f"there are no {lines} lines to be skipped")
+        if encoding in _COMPRESSED:  # bytes are counted in what was compressed
+            return _COMPRESSED[encoding](path, file, skip + size)[skip:]
+        if skip == -1:
+            file.seek(max(os.fstat(file.fileno()).st_size - size, file.tell()))
+        else:
+            file.seek(skip, os.SEEK_CUR)
+        return plain[encoding](path, file, size)
+
+    return unpack
+
+
+def nrrd_content(data: np.ndarray, like: Image, suffix: str) -> bytes:
+    """Return an NRRD file, header and compressed voxels in one.
+
+    Parameters
+    ----------
+    data
+        ``(1, y, x)`` or ``(1, z, y, x)``.
+    like
+        For its grid; what it does not know of that is left out.
+    suffix
+        With ``.seg.nrrd``, each value but 0 becomes a segment of 3D Slicer.
+
+    Raises
+    ------
+    DataError
+        There are several channels, or voxels of a type that the format does not have.
+    """
+    code = data.dtype.str[1:]
+    if len(data) != 1 or code not in TYPE_OF_CODE:
+        raise DataError(
+            f"an NRRD file cannot hold an image of shape {data.shape} and type {data.dtype}",
+            where=like.path,
+            cure="write each channel to a file of its own",
+        )
+    sizes = data.shape[:0:-1]
+    lines = ["NRRD0005", f"type: {TYPE_OF_CODE[code]}", f"dimension: {len(sizes)}"]
+    lines += [f"sizes: {' '.join(map(str, sizes))}", f"kinds:{' domain' * len(sizes)}", *_place(like)]
+    lines += ["endian: little", "encoding: gzip"]
+    if suffix == ".seg.nrrd":
+        lines += [f"{key}:={value}" for key, value in segment_keys(data[0]).items()]
+    content = data.astype(data.dtype.newbyteorder("<"), copy=False).tobytes()
+    # A fixed time stamp: the same labels give the same bytes.
+    return "\n".join([*lines, "", ""]).encode() + gzip.compress(content, compresslevel=6, mtime=0)
+
+
+def _place(image: Image) -> list[str]:
+    """Return the lines that say where an image lies, as far as it is known."""
+    spacing = np.array(image.spacing)[::-1]
+    direction = np.array(image.direction)[::-1] * LPS + 0.0
+    origin = np.array(image.origin) * LPS + 0.0
+    ndim = len(spacing)
+    if not (image.has_orientation or origin.any()) and np.array_equal(np.abs(direction), np.eye(3)[:ndim]):
+        return [f"spacings: {' '.join(map(repr, spacing.tolist()))}"] if image.has_spacing else []
+    # ITK reads flat images only in a flat space, which has no name.
+    dimension = 2 if ndim == 2 and not (direction[:, 2:].any() or origin[2]) else 3
+    space = image.has_orientation and dimension == 3
+    steps = (direction * spacing[:, None])[:, :dimension]
+    return [
+        "space: left-posterior-superior" if space else f"space dimension: {dimension}",
+        f"space directions: {' '.join(map(_vector, steps))}",
+        f"space origin: {_vector(origin[:dimension])}",
+    ]
+
+
+def _vector(values: np.ndarray) -> str:
+    """Return a vector with all of its digits."""
+    return f"({','.join(map(repr, values.tolist()))})"

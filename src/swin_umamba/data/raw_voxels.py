@@ -1,0 +1,301 @@
+"""What MetaImage and NRRD share: a header of text, and numbers behind it or in files beside it."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import math
+import os
+import stat
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Protocol, TypeVar
+
+import numpy as np
+
+from swin_umamba.data.image import DEFLATE_MAX_RATIO
+from swin_umamba.errors import DataError
+
+CHUNK_BYTES = 4 * 2**20
+# Segmentations of hundreds of segments and diffusion series of thousands of gradients stay far below this.
+MAX_HEADER_BYTES = 2**24
+# Lengths in a header that contradicts itself by more than rounding cannot be trusted.
+_UNIT_TOLERANCE = 1e-3
+_MOST_SKEWED = 1e-4
+# A number of text is at most so long, with the space behind it: "-2.2250738585072014e-308, ".
+_TEXT_BYTES = 32
+_DAMAGED = "copy or download the file again; it is damaged"
+
+_Number = TypeVar("_Number", int, float)
+Unpack = Callable[[Path, BinaryIO, int], bytearray]
+"""Takes a path for messages, a file that is open at the first stored byte, and how many bytes it holds."""
+
+
+class Stream(Protocol):
+    """Anything that bytes are read from."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return at most ``size`` bytes, none at the end."""
+
+
+def damaged(path: Path, what: str) -> DataError:
+    """Return the error for a file that contradicts itself."""
+    return DataError(what, where=path, cure=_DAMAGED)
+
+
+def not_supported(path: Path, what: str) -> DataError:
+    """Return the error for a file that may be valid, but of a kind that is not read."""
+    return DataError(f"{what}, which is not supported", where=path, cure="convert the image to .nii.gz")
+
+
+def header_line(path: Path, file: BinaryIO) -> str | None:
+    """Return the next line of a header without its end, None where the file ends.
+
+    Raises
+    ------
+    DataError
+        The header is longer than any that was written on purpose.
+    """
+    line = file.readline(MAX_HEADER_BYTES)
+    if file.tell() > MAX_HEADER_BYTES:
+        raise damaged(path, f"the header does not end within {MAX_HEADER_BYTES} bytes")
+    return line.decode("utf-8", "replace").rstrip("\r\n") if line else None
+
+
+def numbers(path: Path, key: str, text: str, count: int) -> list[float]:
+    """Return the finite numbers that a field of the header holds, which must be so many."""
+    values = _parsed(text, float)
+    if len(values) != count or not all(map(math.isfinite, values)):
+        raise damaged(path, f"{key} must be {count} numbers, and is {text[:80]!r}")
+    return values
+
+
+def integers(path: Path, key: str, text: str, count: int) -> list[int]:
+    """Return the integers that a field of the header holds, which must be so many."""
+    values = _parsed(text, int)
+    if len(values) != count:
+        raise damaged(path, f"{key} must be {count} whole numbers, and is {text[:80]!r}")
+    return values
+
+
+def _parsed(text: str, kind: Callable[[str], _Number]) -> list[_Number]:
+    try:
+        return [] if "_" in text else [kind(word) for word in text.split()]  # Python's own 1_000
+    except ValueError:
+        return []
+
+
+def check_sizes(path: Path, sizes: Sequence[int], max_voxels: int) -> None:
+    """Refuse axes of no length, and more values than may be read."""
+    if min(sizes) < 1:
+        raise damaged(path, f"the header holds the impossible size {tuple(sizes)}")
+    if math.prod(sizes) > max_voxels:
+        raise DataError(
+            f"the header describes {math.prod(sizes)} values; the limit is {max_voxels}",
+            where=path,
+            cure="crop or resample the image; if it is not that large, the file is damaged",
+        )
+
+
+def check_grid(path: Path, spacing: Sequence[float], axes: np.ndarray) -> None:
+    """Refuse a spacing that is not positive, and axes that are no unit vectors or do not span a space."""
+    if not all(math.isfinite(each) and each > 0 for each in spacing):
+        raise DataError(
+            f"the spacing must be positive, and is {tuple(spacing)}", where=path, cure="correct the header"
+        )
+    lengths = np.linalg.norm(axes, axis=1)
+    if not np.allclose(lengths, 1, rtol=0, atol=_UNIT_TOLERANCE):
+        raise DataError(
+            f"the directions of the axes have the lengths {tuple(lengths.round(6).tolist())} and not 1",
+            where=path,
+            cure="correct the header",
+        )
+    if np.linalg.matrix_rank(axes, tol=_MOST_SKEWED) < len(axes):
+        raise DataError(
+            "two axes of the image have the same direction", where=path, cure="correct the header"
+        )
+
+
+@contextmanager
+def open_beside(header: Path, name: str) -> Iterator[BinaryIO]:
+    """Open the file in which a header says that its voxels are.
+
+    Only an ordinary file in the folder of the header is opened, and no link that leads out of it: a header
+    must not show its reader what else lies on the disk.
+
+    Raises
+    ------
+    DataError
+        It is somewhere else, missing, or no ordinary file.
+    """
+    if name in ("", ".", "..") or "\0" in name or "\\" in name or Path(name).name != name:
+        raise DataError(
+            f"the header says that its voxels are in {name!r}, and only files in its own folder are read",
+            where=header,
+            cure="put the data into the folder of the header, and name it there without a folder",
+        )
+    folder = header.parent.resolve()
+    path = (folder / name).resolve()
+    if path.parent != folder:
+        raise DataError(
+            f"the voxels of this header are in {name!r}, a link that leads out of its folder",
+            where=header,
+            cure="put the data itself into the folder of the header",
+        )
+    # Without O_NONBLOCK, opening a pipe waits for somebody to write to it.
+    flags = os.O_RDONLY | sum(getattr(os, flag, 0) for flag in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
+    try:
+        descriptor = os.open(path, flags)
+    except FileNotFoundError as error:
+        raise DataError(
+            f"the file with the voxels, {name}, is missing",
+            where=header,
+            cure="copy it into the folder of the header",
+        ) from error
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise DataError(
+                f"{name}, which should hold the voxels, is no file", where=header, cure="check the header"
+            )
+        yield file
+
+
+def file_numbers(path: Path, words: Sequence[str], most: int) -> list[str]:
+    """Return the names that a pattern such as ``slice_%03d.raw 1 20 1`` stands for, at most so many."""
+    pattern, first, last, step = words[0], *integers(path, "the pattern of files", " ".join(words[1:]), 3)
+    before, percent, rest = pattern.partition("%")
+    width, letter, after = rest.partition("d")
+    if not (percent and letter and "%" not in after and (width == "" or width.isdecimal()) and step):
+        raise not_supported(path, f"the voxels are in files named by the pattern {' '.join(words)!r}")
+    found = range(first, last + (1 if step > 0 else -1), step)
+    if not 1 <= len(found) <= most or min(found) < 0 or int(width or 0) > 20:
+        raise damaged(path, f"the pattern {' '.join(words)!r} does not stand for the files of {most} slices")
+    return [f"{before}{number:{width}d}{after}" for number in found]
+
+
+def stored_bytes(
+    header: Path, attached: BinaryIO, names: Sequence[str] | None, size: int, unpack: Unpack
+) -> bytearray:
+    """Return ``size`` bytes of voxels: from behind the header, or of equal parts from the files beside it."""
+    if names is None:
+        return unpack(header, attached, size)
+    if size % len(names):
+        raise damaged(header, f"{size} bytes of voxels cannot lie in {len(names)} files of one size")
+    content = bytearray()
+    for name in names:
+        with open_beside(header, name) as file:
+            content += unpack(header.parent / name, file, size // len(names))
+    return content
+
+
+def read_exactly(path: Path, stream: Stream, size: int) -> bytearray:
+    """Return ``size`` bytes, after which the stream must end; that is where gzip checks its sum.
+
+    Memory is taken as the bytes come, not as they are promised.
+    """
+    content = bytearray()
+    while len(content) < size:
+        chunk = stream.read(min(CHUNK_BYTES, size - len(content)))
+        if not chunk:
+            raise damaged(path, f"the file holds {len(content)} bytes of voxels and should hold {size}")
+        content += chunk
+    if stream.read(1):
+        raise damaged(path, f"the file holds more than the {size} bytes of voxels that its header describes")
+    return content
+
+
+def unpack_raw(path: Path, file: BinaryIO, size: int) -> bytearray:
+    """Return the bytes as they are stored."""
+    return read_exactly(path, file, size)
+
+
+def unpack_zlib(path: Path, file: BinaryIO, size: int) -> bytearray:
+    """Return bytes that were compressed with zlib (or gzip); their checksum is verified."""
+    _check_deflated(path, file, size)
+    return _decompressed(path, _ZlibStream(file), size)
+
+
+def unpack_gzip(path: Path, file: BinaryIO, size: int) -> bytearray:
+    """Return bytes that were compressed with gzip; their checksum is verified."""
+    _check_deflated(path, file, size)
+    return _decompressed(path, gzip.GzipFile(fileobj=file), size)
+
+
+def unpack_bzip2(path: Path, file: BinaryIO, size: int) -> bytearray:
+    """Return bytes that were compressed with bzip2; their checksum is verified."""
+    return _decompressed(path, bz2.BZ2File(file), size)
+
+
+def unpack_hex(path: Path, file: BinaryIO, size: int) -> bytearray:
+    """Return bytes that are stored as two hexadecimal digits each."""
+    try:
+        content = bytes.fromhex(_read_text(path, file, size, per_value=4))
+    except ValueError as error:
+        raise damaged(path, f"the voxels are no hexadecimal digits: {error}") from error
+    return read_exactly(path, io.BytesIO(content), size)
+
+
+def unpack_text(dtype: np.dtype) -> Unpack:
+    """Return what reads numbers of ``dtype`` that are stored as text."""
+
+    def unpack(path: Path, file: BinaryIO, size: int) -> bytearray:
+        count = size // dtype.itemsize
+        words = _read_text(path, file, count, per_value=_TEXT_BYTES).replace(",", " ").split()
+        if len(words) != count:
+            raise damaged(path, f"the file holds {len(words)} numbers and should hold {count}")
+        try:
+            if dtype.kind == "f":
+                return bytearray(np.array([float(word) for word in words], dtype).tobytes())
+            values = [int(word) for word in words]
+        except ValueError as error:
+            raise damaged(path, f"the voxels are no numbers of type {dtype.name}: {error}") from error
+        limits = np.iinfo(dtype)
+        if min(values) < limits.min or max(values) > limits.max:
+            raise damaged(path, f"voxels from {min(values)} to {max(values)} are no numbers of {dtype.name}")
+        return bytearray(np.array(values, dtype).tobytes())
+
+    return unpack
+
+
+def _read_text(path: Path, file: BinaryIO, count: int, per_value: int) -> str:
+    content = file.read(count * per_value + CHUNK_BYTES)
+    if file.read(1):
+        raise damaged(path, f"the file holds more text than {count} numbers need")
+    return content.decode("latin-1")
+
+
+def _check_deflated(path: Path, file: BinaryIO, size: int) -> None:
+    left = os.fstat(file.fileno()).st_size - file.tell()
+    if left * DEFLATE_MAX_RATIO < size:
+        raise damaged(path, f"{left} compressed bytes cannot hold the {size} that the header describes")
+
+
+def _decompressed(path: Path, stream: Stream, size: int) -> bytearray:
+    try:
+        return read_exactly(path, stream, size)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise damaged(path, f"the compressed voxels are damaged: {error}") from error
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise damaged(path, f"the compressed voxels are damaged: {error}") from error
+
+
+class _ZlibStream:
+    """What a zlib stream holds; bytes behind its end count as more of it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.inflater = zlib.decompressobj(zlib.MAX_WBITS | 32)
+
+    def read(self, size: int) -> bytes:
+        while not self.inflater.eof:
+            block = self.inflater.unconsumed_tail or self.file.read(2**16)
+            if not block:
+                raise EOFError("they end too early")
+            if data := self.inflater.decompress(block, size):
+                return data
+        return self.inflater.unused_data or self.file.read(size)

@@ -1,0 +1,145 @@
+"""The segments of 3D Slicer's ``.seg.nrrd`` files: which number, in which layer, has which name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from swin_umamba.errors import DataError
+
+_KEY = re.compile(r"Segment(\d{1,6})_(LabelValue|Layer|Name)")
+_CURE = "open it in 3D Slicer, correct the segments, and export them as a binary label map (.nrrd or .nii.gz)"
+_NAMED_VALUES = 5
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One segment.
+
+    Attributes
+    ----------
+    value
+        The number that its voxels have (``LabelValue``); it is not its position among the segments.
+    layer
+        Which of the overlapping label maps of the file it is in.
+    name
+        As people call it.
+    """
+
+    value: int
+    layer: int
+    name: str
+
+
+def read_segments(path: Path, keys: Mapping[str, str], num_layers: int) -> tuple[Segment, ...]:
+    """Return the segments that the keys of an NRRD header describe; none for other files.
+
+    Files of Slicer before 4.11 name neither values nor layers: a segment is 1 in a layer of its own there.
+
+    Raises
+    ------
+    DataError
+        A value or layer is impossible, or two segments have the same value.
+    """
+    found: dict[int, dict[str, str]] = {}
+    for key, text in keys.items():
+        if match := _KEY.fullmatch(key):
+            found.setdefault(int(match[1]), {})[match[2]] = text
+    segments = []
+    for number, parts in sorted(found.items()):
+        value = parts.get("LabelValue", "1").strip()
+        layer = parts.get("Layer", str(number) if num_layers > 1 else "0").strip()
+        if not (re.fullmatch("[0-9]{1,9}", value) and re.fullmatch("[0-9]{1,9}", layer)):
+            raise DataError(
+                f"segment {number} has the label value {value!r} and the layer {layer!r}",
+                where=path,
+                cure=_CURE,
+            )
+        segments.append(Segment(int(value), int(layer), parts.get("Name", f"segment {number}")))
+        if int(value) == 0 or int(layer) >= num_layers:
+            raise DataError(
+                f"segment {segments[-1].name!r} has the label value {value} in layer {layer} of {num_layers}",
+                where=path,
+                cure=_CURE,
+            )
+    return tuple(segments)
+
+
+def merge_layers(path: Path, layers: np.ndarray, segments: Sequence[Segment]) -> np.ndarray:
+    """Return one label map of all layers.
+
+    Parameters
+    ----------
+    path
+        The file, for messages.
+    layers
+        ``(layers, ...)``.
+    segments
+        What their values mean.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(1, ...)``; the label values of the file as they are.
+
+    Raises
+    ------
+    DataError
+        Segments overlap or share a value, so that one map cannot tell them apart; or voxels have a value of
+        no segment.
+    """
+    names: dict[int, str] = {}
+    for segment in segments:
+        if segment.value in names:
+            raise DataError(
+                f"the segments {names[segment.value]!r} and {segment.name!r} have the same label value "
+                f"{segment.value}",
+                where=path,
+                cure=_CURE,
+            )
+        names[segment.value] = segment.name
+    merged = np.zeros_like(layers[0])
+    for number, layer in enumerate(layers):
+        known = [0, *(segment.value for segment in segments if segment.layer == number)]
+        unknown = np.setdiff1d(layer, known)
+        if unknown.size:
+            raise DataError(
+                f"voxels have values that belong to no segment: {unknown[:_NAMED_VALUES].tolist()}"
+                + ("" if len(layers) == 1 else f" in layer {number}"),
+                where=path,
+                cure=_CURE,
+            )
+        overlapping = (merged != 0) & (layer != 0)
+        if overlapping.any():
+            first = tuple(np.argwhere(overlapping)[0])
+            raise DataError(
+                f"segments overlap in {np.count_nonzero(overlapping)} voxels (first "
+                f"{names[int(merged[first])]!r} and {names[int(layer[first])]!r}); a label map has one class "
+                "a voxel",
+                where=path,
+                cure=_CURE,
+            )
+        merged = np.maximum(merged, layer)
+    return merged[None]
+
+
+def segment_keys(labels: np.ndarray) -> dict[str, str]:
+    """Return the keys with which Slicer shows the classes of a label map (y, x) or (z, y, x) as segments."""
+    keys: dict[str, str] = {}
+    extent = " ".join(
+        f"0 {size - 1}" for size in (labels.shape if labels.ndim == 3 else (1, *labels.shape))[::-1]
+    )
+    for number, value in enumerate(value for value in np.unique(labels).tolist() if value):
+        start = f"Segment{number}_"
+        keys |= {
+            f"{start}ID": f"Segment_{value}",
+            f"{start}Name": f"label {value}",
+            f"{start}Extent": extent,
+            f"{start}LabelValue": str(value),
+            f"{start}Layer": "0",
+        }
+    return keys
