@@ -14,7 +14,9 @@ from typing import Protocol
 import numpy as np
 
 from swin_umamba.data.image import Image
+from swin_umamba.data.metaimage import encode_metaimage, read_metaimage
 from swin_umamba.data.nifti import encode_nifti, read_nifti
+from swin_umamba.data.nrrd import encode_nrrd, read_nrrd
 from swin_umamba.data.pictures import encode_picture, read_picture
 from swin_umamba.data.tiff import encode_tiff, read_tiff
 from swin_umamba.data.tiff_pixel_size import write_spacing_file
@@ -94,6 +96,8 @@ def _without_geometry(read: Callable[..., np.ndarray]) -> Reader:
 
 FORMATS: list[Format] = [
     Format("NIfTI", (".nii.gz", ".nii"), read_nifti, encode_nifti, True, True, ".nii.gz"),
+    Format("MetaImage", (".mha", ".mhd"), read_metaimage, encode_metaimage, True, True, ".mha"),
+    Format("NRRD", (".seg.nrrd", ".nrrd", ".nhdr"), read_nrrd, encode_nrrd, True, True, ".nrrd"),
     Format("TIFF", (".tiff", ".tif"), read_tiff, encode_tiff, True, False, ".tif", write_spacing_file),
     Format("PNG", (".png",), _without_geometry(read_picture), encode_picture, True, False, ".png"),
     Format("BMP", (".bmp",), _without_geometry(read_picture), encode_picture, True, False, ".png"),

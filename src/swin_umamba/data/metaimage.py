@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from swin_umamba.data.image import MAX_VOXELS, Image
+from swin_umamba.data.image import Image
 from swin_umamba.data.raw_voxels import (
     check_grid,
     check_sizes,
@@ -31,8 +31,6 @@ from swin_umamba.data.raw_voxels import (
     unpack_zlib,
 )
 from swin_umamba.errors import DataError
-
-METAIMAGE_SUFFIXES = (".mha", ".mhd")
 
 _TYPES = {
     "MET_CHAR": "i1",
@@ -83,7 +81,7 @@ class _Header:
         return None if text is None else numbers(self.path, keys[0], text, count)
 
 
-def read_metaimage(path: Path, *, indexed: bool = False, max_voxels: int = MAX_VOXELS) -> Image:
+def read_metaimage(path: Path, *, indexed: bool, max_voxels: int) -> Image:
     """Read a MetaImage of two or three axes, or of three and one of channels.
 
     Parameters
@@ -243,13 +241,13 @@ def _read_voxels(header: _Header, file: BinaryIO, size: int, dtype: np.dtype) ->
     return stored_bytes(header.path, file, header.files, size, unpack)
 
 
-def metaimage_content(data: np.ndarray, like: Image, suffix: str) -> bytes:
-    """Return a MetaImage file, header and compressed voxels in one, whatever its suffix.
+def encode_metaimage(data: np.ndarray, like: Image, suffix: str) -> bytes | None:
+    """Return a MetaImage file, header and compressed voxels in one; None if it cannot hold the voxels.
 
     Parameters
     ----------
     data
-        ``(1, y, x)`` or ``(1, z, y, x)``.
+        ``(1, y, x)`` or ``(1, z, y, x)``. nnU-Net would not see channels of one file as channels.
     like
         For its grid; what it does not know of that is left out.
     suffix
@@ -258,17 +256,12 @@ def metaimage_content(data: np.ndarray, like: Image, suffix: str) -> bytes:
     Raises
     ------
     DataError
-        There are several channels, voxels of a type that the format does not have, or a flat image that does
-        not lie in the plane of x and y.
+        A flat image does not lie in the plane of x and y, the only one that the format has for such images.
     """
     dtype = data.dtype.newbyteorder("<")
     name = next((key for key, each in _TYPES.items() if np.dtype(each) == data.dtype), None)
     if len(data) != 1 or name is None:
-        raise DataError(
-            f"a MetaImage cannot hold an image of shape {data.shape} and type {data.dtype}",
-            where=like.path,
-            cure="write each channel to a file of its own",
-        )
+        return None
     sizes = data.shape[:0:-1]
     ndim = len(sizes)
     direction = np.array(like.direction)[::-1] * _LPS + 0.0

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from swin_umamba.data.image import MAX_VOXELS, Image
+from swin_umamba.data.image import Image
 from swin_umamba.data.nrrd_header import LPS, TYPE_OF_CODE, NrrdHeader, read_nrrd_header
 from swin_umamba.data.picture_checks import drop_alpha
 from swin_umamba.data.raw_voxels import (
@@ -29,9 +29,6 @@ from swin_umamba.data.raw_voxels import (
     unpack_text,
 )
 from swin_umamba.data.segments import merge_layers, read_segments, segment_keys
-from swin_umamba.errors import DataError
-
-NRRD_SUFFIXES = (".seg.nrrd", ".nrrd", ".nhdr")
 
 _COMPRESSED: dict[str, Unpack] = {
     "gzip": unpack_gzip,
@@ -68,7 +65,7 @@ class _Axes:
     vectors: np.ndarray | None
 
 
-def read_nrrd(path: Path, *, indexed: bool = False, max_voxels: int = MAX_VOXELS) -> Image:
+def read_nrrd(path: Path, *, indexed: bool, max_voxels: int) -> Image:
     """Read an NRRD image of two or three axes of space, and perhaps one of channels.
 
     Parameters
@@ -209,30 +206,21 @@ def _unpack(header: NrrdHeader, dtype: np.dtype) -> Unpack:
     return unpack
 
 
-def nrrd_content(data: np.ndarray, like: Image, suffix: str) -> bytes:
-    """Return an NRRD file, header and compressed voxels in one.
+def encode_nrrd(data: np.ndarray, like: Image, suffix: str) -> bytes | None:
+    """Return an NRRD file, header and compressed voxels in one; None if it cannot hold the voxels.
 
     Parameters
     ----------
     data
-        ``(1, y, x)`` or ``(1, z, y, x)``.
+        ``(1, y, x)`` or ``(1, z, y, x)``. nnU-Net would not see channels of one file as channels.
     like
         For its grid; what it does not know of that is left out.
     suffix
         With ``.seg.nrrd``, each value but 0 becomes a segment of 3D Slicer.
-
-    Raises
-    ------
-    DataError
-        There are several channels, or voxels of a type that the format does not have.
     """
     code = data.dtype.str[1:]
     if len(data) != 1 or code not in TYPE_OF_CODE:
-        raise DataError(
-            f"an NRRD file cannot hold an image of shape {data.shape} and type {data.dtype}",
-            where=like.path,
-            cure="write each channel to a file of its own",
-        )
+        return None
     sizes = data.shape[:0:-1]
     lines = ["NRRD0005", f"type: {TYPE_OF_CODE[code]}", f"dimension: {len(sizes)}"]
     lines += [f"sizes: {' '.join(map(str, sizes))}", f"kinds:{' domain' * len(sizes)}", *_place(like)]
