@@ -1,4 +1,4 @@
-"""Thousands of damaged NIfTI, PNG and TIFF files: a ``DataError`` or a consistent image, soon, in bounds."""
+"""Thousands of damaged images of five formats: a ``DataError`` or a consistent image, soon, in bounds."""
 
 from __future__ import annotations
 
@@ -49,6 +49,22 @@ def nifti(dtype: type, image_class: type = nibabel.Nifti1Image) -> bytes:
     return image_class(values, np.diag([1.5, 1.0, 4.0, 1.0])).to_bytes()
 
 
+VOXELS = np.random.default_rng(0).integers(0, 200, (3, 5, 7), np.uint16).tobytes()
+
+
+def metaimage(**fields: str) -> bytes:
+    shape = {"NDims": "3", "DimSize": "7 5 3", "ElementType": "MET_USHORT", "ElementSpacing": "1 2 3"}
+    place = {"TransformMatrix": "0 1 0 1 0 0 0 0 1", "Offset": "1 2 3", "ElementDataFile": "LOCAL"}
+    header = "".join(f"{key} = {value}\n" for key, value in {**shape, **fields, **place}.items())
+    return header.encode() + (zlib.compress(VOXELS) if fields else VOXELS)
+
+
+def nrrd(encoding: str, encode: Callable[[bytes], bytes]) -> bytes:
+    header = f"type: ushort\ndimension: 3\nsizes: 7 5 3\nendian: little\nencoding: {encoding}\nspace: RAS\n"
+    place = "space directions: (0,1,0) (2,0,0) (0,0,3)\nspace origin: (1,2,3)\nSegment0_LabelValue:=1\n\n"
+    return f"NRRD0004\n{header}{place}".encode() + encode(VOXELS)
+
+
 def with_right_checksums(content: bytes) -> bytes:
     """Return a PNG file whose chunks have the checksums of their content, as far as they can be found."""
     fixed, position = bytearray(content), 8
@@ -76,6 +92,11 @@ SOURCES: list[tuple[str, bytes, Callable[[bytes], bytes]]] = [
     (".nii", nifti(np.uint8, nibabel.Nifti2Image), unchanged),
     (".nii.gz", nifti(np.float64), compressed),
     (".nii.gz", compressed(nifti(np.int16)), unchanged),
+    (".mha", metaimage(), unchanged),
+    (".mha", metaimage(CompressedData="True"), unchanged),
+    (".nrrd", nrrd("raw", bytes), unchanged),
+    (".nrrd", nrrd("gzip", compressed), unchanged),
+    (".nrrd", nrrd("hex", lambda content: content.hex().encode()), unchanged),
     (".png", png("RGB"), unchanged),
     *((".png", png(mode), with_right_checksums) for mode in ("RGB", "L", "P", "1", "RGBA")),
     (".tif", tiff(), unchanged),

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +19,11 @@ from swin_umamba.data.raw_voxels import (
     check_grid,
     check_sizes,
     damaged,
-    file_numbers,
     header_line,
     integers,
+    listed_files,
     not_supported,
+    numbered_files,
     numbers,
     stored_bytes,
     unpack_raw,
@@ -48,7 +48,6 @@ _TYPES = {
 }
 # How many millimetres a unit has; "?" is what MetaIO writes if nobody said.
 _UNITS = {"mm": 1.0, "um": 1e-3, "cm": 10.0, "?": 1.0}
-_FIELD = re.compile(r"\s*(?P<key>[^=:]*[^=:\s])\s*[=:]\s*(?P<value>.*?)\s*", re.DOTALL)
 _TRUTH = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 # NIfTI's world (to the right, anterior, superior) from ITK's (to the left, posterior, superior), and back.
 _LPS = np.array((-1.0, -1.0, 1.0))
@@ -123,16 +122,15 @@ def _read_header(path: Path, file: BinaryIO) -> _Header:
     fields: dict[str, str] = {}
     while "elementdatafile" not in fields:
         line = header_line(path, file)
-        match = _FIELD.fullmatch(line or "")
-        if line is None or not (match or fields):
+        key, separator, value = _split(line or "")
+        if line is None or not (key or fields):
             raise DataError(
                 "the file has no header of a MetaImage that ends in ElementDataFile",
                 where=path,
                 cure="copy or download the file again; if it is of another format, name it so",
             )
-        if match is None:
+        if not separator:
             continue  # the second line of a comment
-        key, value = match["key"].lower(), match["value"]
         if fields.setdefault(key, value) != value:
             raise damaged(path, f"the header contradicts itself about {key}: {fields[key]!r} and {value!r}")
     if fields.get("objecttype", "Image") != "Image":
@@ -144,22 +142,22 @@ def _read_header(path: Path, file: BinaryIO) -> _Header:
     return _Header(path, fields, _data_files(path, file, fields["elementdatafile"], sizes), sizes)
 
 
+def _split(line: str) -> tuple[str, str, str]:
+    """Return the key in lower case, the sign behind it, and the value."""
+    sign = min("=:", key=lambda each: line.find(each) % (len(line) + 1))
+    key, separator, value = line.partition(sign)
+    return (key.strip().lower() if separator else ""), separator, value.strip()
+
+
 def _data_files(path: Path, file: BinaryIO, value: str, sizes: list[int]) -> list[str] | None:
     words = value.split()
     if value.lower() == "local":
         return None
     if words and words[0].lower() == "list":
-        (axes,) = integers(path, "ElementDataFile", " ".join(words[1:]).lower().rstrip("d") or "-1", 1)
-        names: list[str] = []
-        while len(names) < math.prod(sizes[axes:]):
-            name = header_line(path, file)
-            if name is None:
-                raise damaged(path, f"the list of files ends after {len(names)} of {math.prod(sizes[axes:])}")
-            names.append(name.strip())
-        return names
+        return listed_files(path, file)
     if "%" in value:
         words += ["1", str(sizes[-1]), "1"][len(words) - 1 :]
-        return file_numbers(path, words, sizes[-1])
+        return numbered_files(path, words)
     return [value]
 
 
@@ -198,7 +196,7 @@ def _grid(header: _Header) -> Image:
     direction[:, :ndim] = matrix[:ndim, :ndim]
     place = np.zeros(3)
     place[:ndim] = np.array(origin or np.zeros(axes))[:ndim]
-    lengths = [unit * length for length in (spacing or [1.0] * axes)[:ndim]]
+    lengths = [unit * length for length in spacing[:ndim]] if spacing else [1.0] * ndim
     check_grid(path, lengths, direction)
     return Image(
         data=np.empty(0),
@@ -217,9 +215,8 @@ def _read_voxels(header: _Header, file: BinaryIO, size: int, dtype: np.dtype) ->
     is_text = not header.truth("BinaryData", default=True)
     if is_text and compressed:
         raise not_supported(header.path, "the voxels are stored as compressed text")
-    if compressed and (header.files is not None and len(header.files) > 1):
-        raise not_supported(header.path, "the voxels are compressed in several files")
-    stored = header.text("CompressedDataSize") if compressed else None
+    is_one = header.files is None or len(header.files) == 1
+    stored = header.text("CompressedDataSize") if compressed and is_one else None
     after_header = file.tell()
 
     def unpack(path: Path, data: BinaryIO, wanted: int) -> bytearray:

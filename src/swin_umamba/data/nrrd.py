@@ -219,13 +219,16 @@ def encode_nrrd(data: np.ndarray, like: Image, suffix: str) -> bytes | None:
         With ``.seg.nrrd``, each value but 0 becomes a segment of 3D Slicer.
     """
     code = data.dtype.str[1:]
+    is_segmentation = suffix == ".seg.nrrd"
     if len(data) != 1 or code not in TYPE_OF_CODE:
+        return None
+    if is_segmentation and (code[0] == "f" or data.min() < 0):
         return None
     sizes = data.shape[:0:-1]
     lines = ["NRRD0005", f"type: {TYPE_OF_CODE[code]}", f"dimension: {len(sizes)}"]
     lines += [f"sizes: {' '.join(map(str, sizes))}", f"kinds:{' domain' * len(sizes)}", *_place(like)]
     lines += ["endian: little", "encoding: gzip"]
-    if suffix == ".seg.nrrd":
+    if is_segmentation:
         lines += [f"{key}:={value}" for key, value in segment_keys(data[0]).items()]
     content = data.astype(data.dtype.newbyteorder("<"), copy=False).tobytes()
     # A fixed time stamp: the same labels give the same bytes.

@@ -13,7 +13,14 @@ from typing import BinaryIO
 
 import numpy as np
 
-from swin_umamba.data.raw_voxels import damaged, file_numbers, header_line, integers, not_supported
+from swin_umamba.data.raw_voxels import (
+    damaged,
+    header_line,
+    integers,
+    listed_files,
+    not_supported,
+    numbered_files,
+)
 from swin_umamba.errors import DataError
 
 _MAGIC = re.compile(r"NRRD000[1-5]")
@@ -212,14 +219,11 @@ def read_nrrd_header(path: Path, file: BinaryIO) -> NrrdHeader:
     if not 2 <= dimension <= 5:
         raise not_supported(path, f"the image has {dimension} axes")
     sizes = integers(path, "sizes", fields.get("sizes", ""), dimension)
-    files = _data_files(path, file, fields["datafile"], math.prod(sizes)) if "datafile" in fields else None
+    files = _data_files(path, file, fields["datafile"]) if "datafile" in fields else None
     return NrrdHeader(path, fields, keys, files, sizes)
 
 
-def _data_files(path: Path, file: BinaryIO, value: str, most: int) -> list[str]:
+def _data_files(path: Path, file: BinaryIO, value: str) -> list[str]:
     if value.startswith("LIST"):
-        names = []
-        while name := header_line(path, file):
-            names.append(name.strip())
-        return names or [""]
-    return file_numbers(path, value.split()[:4], most) if "%" in value else [value]
+        return listed_files(path, file)
+    return numbered_files(path, value.split()[:4]) if "%" in value else [value]

@@ -22,6 +22,7 @@ from swin_umamba.errors import DataError
 CHUNK_BYTES = 4 * 2**20
 # Segmentations of hundreds of segments and diffusion series of thousands of gradients stay far below this.
 MAX_HEADER_BYTES = 2**24
+MAX_FILES = 2**16
 # Lengths in a header that contradicts itself by more than rounding cannot be trusted.
 _UNIT_TOLERANCE = 1e-3
 _MOST_SKEWED = 1e-4
@@ -67,7 +68,7 @@ def header_line(path: Path, file: BinaryIO) -> str | None:
 
 def numbers(path: Path, key: str, text: str, count: int) -> list[float]:
     """Return the finite numbers that a field of the header holds, which must be so many."""
-    values = _parsed(text, float)
+    values = _parsed(text.split(), float)
     if len(values) != count or not all(map(math.isfinite, values)):
         raise damaged(path, f"{key} must be {count} numbers, and is {text[:80]!r}")
     return values
@@ -75,15 +76,15 @@ def numbers(path: Path, key: str, text: str, count: int) -> list[float]:
 
 def integers(path: Path, key: str, text: str, count: int) -> list[int]:
     """Return the integers that a field of the header holds, which must be so many."""
-    values = _parsed(text, int)
+    values = _parsed(text.split(), int)
     if len(values) != count:
         raise damaged(path, f"{key} must be {count} whole numbers, and is {text[:80]!r}")
     return values
 
 
-def _parsed(text: str, kind: Callable[[str], _Number]) -> list[_Number]:
+def _parsed(words: Sequence[str], kind: Callable[[str], _Number]) -> list[_Number]:
     try:
-        return [] if "_" in text else [kind(word) for word in text.split()]  # Python's own 1_000
+        return [kind(word) for word in words if "_" not in word]  # Python's own 1_000
     except ValueError:
         return []
 
@@ -163,17 +164,29 @@ def open_beside(header: Path, name: str) -> Iterator[BinaryIO]:
         yield file
 
 
-def file_numbers(path: Path, words: Sequence[str], most: int) -> list[str]:
-    """Return the names that a pattern such as ``slice_%03d.raw 1 20 1`` stands for, at most so many."""
+def numbered_files(path: Path, words: Sequence[str]) -> list[str]:
+    """Return the names that a pattern such as ``slice_%03d.raw 1 20 1`` stands for."""
     pattern, first, last, step = words[0], *integers(path, "the pattern of files", " ".join(words[1:]), 3)
     before, percent, rest = pattern.partition("%")
     width, letter, after = rest.partition("d")
     if not (percent and letter and "%" not in after and (width == "" or width.isdecimal()) and step):
         raise not_supported(path, f"the voxels are in files named by the pattern {' '.join(words)!r}")
     found = range(first, last + (1 if step > 0 else -1), step)
-    if not 1 <= len(found) <= most or min(found) < 0 or int(width or 0) > 20:
-        raise damaged(path, f"the pattern {' '.join(words)!r} does not stand for the files of {most} slices")
+    if not 1 <= len(found) <= MAX_FILES or min(found) < 0 or int(width or 0) > 20:
+        raise not_supported(path, f"the voxels are in files named by the pattern {' '.join(words)!r}")
     return [f"{before}{number:{width}d}{after}" for number in found]
+
+
+def listed_files(path: Path, file: BinaryIO) -> list[str]:
+    """Return the names in the lines that follow, to the end of the file or an empty line."""
+    names: list[str] = []
+    while name := (header_line(path, file) or "").strip():
+        names.append(name)
+        if len(names) > MAX_FILES:
+            raise not_supported(path, f"the voxels are in more than {MAX_FILES} files")
+    if not names:
+        raise damaged(path, "the header announces a list of files, and there is none")
+    return names
 
 
 def stored_bytes(
@@ -246,29 +259,29 @@ def unpack_text(dtype: np.dtype) -> Unpack:
         words = _read_text(path, file, count, per_value=_TEXT_BYTES).replace(",", " ").split()
         if len(words) != count:
             raise damaged(path, f"the file holds {len(words)} numbers and should hold {count}")
-        try:
-            if dtype.kind == "f":
-                return bytearray(np.array([float(word) for word in words], dtype).tobytes())
-            values = [int(word) for word in words]
-        except ValueError as error:
-            raise damaged(path, f"the voxels are no numbers of type {dtype.name}: {error}") from error
-        limits = np.iinfo(dtype)
-        if min(values) < limits.min or max(values) > limits.max:
-            raise damaged(path, f"voxels from {min(values)} to {max(values)} are no numbers of {dtype.name}")
+        kind: type = float if dtype.kind == "f" else int
+        values = _parsed(words, kind)
+        limits = None if kind is float else np.iinfo(dtype)
+        if len(values) != count or (limits and not limits.min <= min(values) <= max(values) <= limits.max):
+            raise damaged(path, f"the voxels are no numbers of type {dtype.name}")
         return bytearray(np.array(values, dtype).tobytes())
 
     return unpack
 
 
 def _read_text(path: Path, file: BinaryIO, count: int, per_value: int) -> str:
-    content = file.read(count * per_value + CHUNK_BYTES)
-    if file.read(1):
+    left = _bytes_left(file)
+    if left > count * per_value + CHUNK_BYTES:
         raise damaged(path, f"the file holds more text than {count} numbers need")
-    return content.decode("latin-1")
+    return file.read(left).decode("latin-1")
+
+
+def _bytes_left(file: BinaryIO) -> int:
+    return os.fstat(file.fileno()).st_size - file.tell()
 
 
 def _check_deflated(path: Path, file: BinaryIO, size: int) -> None:
-    left = os.fstat(file.fileno()).st_size - file.tell()
+    left = _bytes_left(file)
     if left * DEFLATE_MAX_RATIO < size:
         raise damaged(path, f"{left} compressed bytes cannot hold the {size} that the header describes")
 

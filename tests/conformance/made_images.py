@@ -1,0 +1,84 @@
+"""Images made by a test, with what must be read from them, and the comparison with what was read."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from conformance.combinations import Combination, Outcomes
+from swin_umamba.data.image_io import read_image
+from swin_umamba.errors import DataError
+
+TO_RAS = np.array((-1.0, -1.0, 1.0))
+"""From ITK's world to NIfTI's."""
+
+
+@dataclass
+class Made:
+    """A file and what must be read from it.
+
+    Attributes
+    ----------
+    path, data
+        The file; ``(channels, y, x)`` or ``(channels, z, y, x)``.
+    spacing
+        In mm, of x, y and z; None if the file does not say it.
+    direction, origin
+        In NIfTI's world; a row for each of x, y and z.
+    has_orientation
+        Whether the file says how it lies there.
+    unit
+        The millimetres in one unit of the file.
+    refused
+        Reasons to refuse it; none if it must be read.
+    """
+
+    path: Path
+    data: np.ndarray
+    spacing: np.ndarray | None
+    direction: np.ndarray
+    origin: np.ndarray
+    has_orientation: bool
+    unit: float
+    refused: list[str]
+
+
+def generator_of(wanted: Combination) -> np.random.Generator:
+    """Return random numbers that depend on nothing but the combination."""
+    return np.random.default_rng(random.Random(repr(sorted(wanted.items(), key=str))).getrandbits(32))
+
+
+def axes_of(generator: np.random.Generator, count: int) -> np.ndarray:
+    """Return unit vectors as rows that span so many dimensions, in any direction."""
+    rows, triangle = np.linalg.qr(generator.normal(size=(count, count)))
+    return rows * np.sign(np.diag(triangle))
+
+
+def compare(made: Made, wanted: Combination, outcomes: Outcomes) -> None:
+    """Read a file and note what became of it."""
+    try:
+        image = read_image(made.path)
+    except DataError as error:
+        if not any(why in str(error) for why in made.refused):
+            outcomes.differences.append(f"{wanted}: {error}")
+        outcomes.add(wanted, "refused")
+        return
+    problems = ["read, and should be refused"] if made.refused else []
+    if image.data.dtype != made.data.dtype.newbyteorder("=") or not np.array_equal(image.data, made.data):
+        problems.append("voxels")
+    expected = np.ones(len(image.spacing)) if made.spacing is None else made.spacing
+    if image.has_spacing != (made.spacing is not None):
+        problems.append(f"has_spacing is {image.has_spacing}")
+    if not np.allclose(image.spacing[::-1], expected, rtol=1e-15, atol=0):
+        problems.append(f"spacing {image.spacing}, not {expected[::-1]}")
+    if image.has_orientation != made.has_orientation:
+        problems.append(f"has_orientation is {image.has_orientation}")
+    if not np.allclose(image.direction[::-1], made.direction, rtol=0, atol=1e-15):
+        problems.append(f"direction {image.direction}, not {made.direction[::-1]}")
+    if not np.allclose(image.origin, made.origin, rtol=1e-15, atol=0):
+        problems.append(f"origin {image.origin}, not {made.origin}")
+    outcomes.add(wanted, "read")
+    outcomes.differences += [f"{wanted}: {each}" for each in problems]
