@@ -41,7 +41,7 @@ ALIASES = {  # types of the same size, so that each name occurs
 }
 REFUSED = {
     "MET_STRING": "of type MET_",
-    "two axes of one direction": "have the same direction",
+    "two axes of one direction": "sheared images are not supported",
     "negative ElementSpacing": "the spacing must be positive",
 }
 UNITS = {"mm": 1.0, "um": 1e-3, "cm": 10.0, "?": 1.0}

@@ -49,7 +49,7 @@ SHORT = {"left-posterior-superior": "LPS", "right-anterior-superior": "RAS", "le
 REFUSED = {
     "block": "of type 'block'",
     "complex": "of the kind complex",
-    "two axes of one direction": "have the same direction",
+    "two axes of one direction": "sheared images are not supported",
 }
 UNITS = {"mm": 1.0, "um": 1e-3, "microns": 1e-3, "cm": 10.0, "": 1.0}
 CHANNEL_KINDS = ("list", "vector", "RGB-color", "3-color", "time", "covariant-vector", "point")

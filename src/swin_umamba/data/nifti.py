@@ -14,10 +14,10 @@ from nibabel import Nifti1Header, Nifti2Header
 
 from swin_umamba.data.image import DEFLATE_MAX_RATIO, MAX_VOXELS, Image
 from swin_umamba.data.nifti_geometry import header_like, with_geometry
+from swin_umamba.data.raw_voxels import read_exactly
 from swin_umamba.errors import DataError
 
 GZIP_MAGIC = b"\x1f\x8b"
-CHUNK_BYTES = 4 * 2**20
 # A slope is stored as float32, so that a label of 1 can come out as 1.0000000149.
 LABEL_ROUNDING = 2.0**-22
 
@@ -112,7 +112,7 @@ def _read_stream(
     # The place in the world is checked before anything large is read.
     with_geometry(np.broadcast_to(np.uint8(0), (1, *spatial)), path, header)
     header_bytes = header["sizeof_hdr"].item()
-    content = _read_exactly(path, stream, size - header_bytes)
+    content = read_exactly(path, stream, size - header_bytes)
     raw = np.frombuffer(content, dtype=dtype, offset=start - header_bytes).reshape(-1, *spatial)
     data = _scaled(raw.astype(dtype.newbyteorder("="), copy=False), scaling, indexed=indexed)
     return with_geometry(data, path, header)
@@ -199,23 +199,6 @@ def _data_offset(path: Path, header: Nifti1Header) -> int:
     if not math.isfinite(offset) or offset != int(offset) or not smallest <= offset < 2**31:
         raise DataError(f"the header places the voxels at byte {offset}", where=path, cure=_DAMAGED)
     return int(offset)
-
-
-def _read_exactly(path: Path, stream: BinaryIO | gzip.GzipFile, size: int) -> bytearray:
-    """Read ``size`` bytes and the end of the stream, whose checksum gzip verifies only there."""
-    content = bytearray()
-    while len(content) < size:
-        chunk = stream.read(min(CHUNK_BYTES, size - len(content)))
-        if not chunk:
-            raise DataError(
-                f"the file holds {len(content)} bytes after its header and should hold {size}",
-                where=path,
-                cure=_DAMAGED,
-            )
-        content += chunk
-    if stream.read(1):
-        raise DataError("the file holds more data than its header describes", where=path, cure=_DAMAGED)
-    return content
 
 
 def _scaling(path: Path, header: Nifti1Header) -> tuple[float, float] | None:

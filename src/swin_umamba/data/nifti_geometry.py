@@ -77,7 +77,7 @@ def with_geometry(data: np.ndarray, path: Path, header: Nifti1Header) -> Image:
     if len(forms) == 2:
         _check_agreement(path, header, forms[_SFORM], forms[_QFORM], ndim)
     elif _SFORM in forms:
-        _check_angles(path, forms[_SFORM][:, :ndim])
+        check_angles(path, forms[_SFORM][:, :ndim])
     form = forms[_SFORM] if _SFORM in forms else forms[_QFORM]
     lengths = np.linalg.norm(form[:, :ndim], axis=0)
     # Where both say the same, the plain number of pixdim, which nnU-Net takes, too.
@@ -175,7 +175,8 @@ def _check_agreement(
         )
 
 
-def _check_angles(path: Path, axes: np.ndarray) -> None:
+def check_angles(path: Path, axes: np.ndarray) -> None:
+    """Refuse directions of axes, as columns, that are not at right angles."""
     units = axes / np.linalg.norm(axes, axis=0)
     cosine = float(np.abs(units.T @ units - np.eye(units.shape[1])).max())
     if cosine > SHEAR_TOLERANCE:

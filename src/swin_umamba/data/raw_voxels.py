@@ -1,4 +1,4 @@
-"""What MetaImage and NRRD share: a header of text, and numbers behind it or in files beside it."""
+"""What MetaImage and NRRD share: a header of text, and voxels behind it or in files beside it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from typing import BinaryIO, Protocol, TypeVar
 import numpy as np
 
 from swin_umamba.data.image import DEFLATE_MAX_RATIO
+from swin_umamba.data.nifti_geometry import check_angles
 from swin_umamba.errors import DataError
 
 CHUNK_BYTES = 4 * 2**20
@@ -25,7 +26,6 @@ MAX_HEADER_BYTES = 2**24
 MAX_FILES = 2**16
 # Lengths in a header that contradicts itself by more than rounding cannot be trusted.
 _UNIT_TOLERANCE = 1e-3
-_MOST_SKEWED = 1e-4
 # A number of text is at most so long, with the space behind it: "-2.2250738585072014e-308, ".
 _TEXT_BYTES = 32
 _DAMAGED = "copy or download the file again; it is damaged"
@@ -102,7 +102,7 @@ def check_sizes(path: Path, sizes: Sequence[int], max_voxels: int) -> None:
 
 
 def check_grid(path: Path, spacing: Sequence[float], axes: np.ndarray) -> None:
-    """Refuse a spacing that is not positive, and axes that are no unit vectors or do not span a space."""
+    """Refuse a spacing that is not positive, and axes that are no unit vectors at right angles."""
     if not all(math.isfinite(each) and each > 0 for each in spacing):
         raise DataError(
             f"the spacing must be positive, and is {tuple(spacing)}", where=path, cure="correct the header"
@@ -114,10 +114,7 @@ def check_grid(path: Path, spacing: Sequence[float], axes: np.ndarray) -> None:
             where=path,
             cure="correct the header",
         )
-    if np.linalg.matrix_rank(axes, tol=_MOST_SKEWED) < len(axes):
-        raise DataError(
-            "two axes of the image have the same direction", where=path, cure="correct the header"
-        )
+    check_angles(path, axes.T)
 
 
 @contextmanager
@@ -213,10 +210,10 @@ def read_exactly(path: Path, stream: Stream, size: int) -> bytearray:
     while len(content) < size:
         chunk = stream.read(min(CHUNK_BYTES, size - len(content)))
         if not chunk:
-            raise damaged(path, f"the file holds {len(content)} bytes of voxels and should hold {size}")
+            raise damaged(path, f"the file holds {len(content)} bytes of data and should hold {size}")
         content += chunk
     if stream.read(1):
-        raise damaged(path, f"the file holds more than the {size} bytes of voxels that its header describes")
+        raise damaged(path, "the file holds more data than its header describes")
     return content
 
 
