@@ -1,10 +1,15 @@
-"""The floors of the house: a room imports only from floors below it, and cheap imports stay cheap."""
+"""The rules of the house: who may import whom, how long files and functions are, whose names are whose."""
 
 from __future__ import annotations
 
 import ast
+import io
 import subprocess
 import sys
+import tokenize
+from collections import defaultdict
+from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -43,7 +48,32 @@ FLOOR_OF = {
     "summary": 9,
     "cli": 10,
 }
-MODULES = sorted(path for path in SOURCE.rglob("*.py") if path.parent != SOURCE)
+FILES = sorted(SOURCE.rglob("*.py"))
+LARGEST_FILE = 350
+LARGEST_FUNCTION = 60
+# Class names that two files share, and why they may.
+SHARED_NAMES = {
+    "SwinUMamba": "models/hub.py: the same network with the methods of the Hub, imported instead of it",
+    "SwinUMambaD": "models/hub.py: the same network with the methods of the Hub, imported instead of it",
+}
+NOT_CODE = {
+    tokenize.COMMENT,
+    tokenize.NL,
+    tokenize.NEWLINE,
+    tokenize.INDENT,
+    tokenize.DEDENT,
+    tokenize.ENDMARKER,
+}
+
+
+def place(path: Path) -> str:
+    """Return the path of a file within the package."""
+    return path.relative_to(SOURCE).as_posix()
+
+
+def home_of(path: Path) -> str:
+    """Return the room of a file; a file of the top folder is a room by itself."""
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
 
 
 def room_of(dotted: str) -> str | None:
@@ -52,57 +82,128 @@ def room_of(dotted: str) -> str | None:
     return parts[1] if len(parts) > 1 and parts[0] == "swin_umamba" else None
 
 
-def imported_modules(path: Path) -> set[str]:
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def imported_modules(path: Path) -> frozenset[str]:
     """Return the dotted names that a file imports, inside functions too."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            assert node.level == 0, f"{path}: relative import"
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{place(path)}: relative import"
+            assert node.module is not None
             names.add(node.module)
             names.update(f"{node.module}.{alias.name}" for alias in node.names)
-    return names
+    return frozenset(names)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_a_room_imports_only_from_floors_below(path: Path) -> None:
-    room = path.relative_to(SOURCE).parts[0].removesuffix(".py")
-    for name in imported_modules(path):
-        target = room_of(name)
-        if target in FLOOR_OF and target != room:
-            assert FLOOR_OF[target] < FLOOR_OF[room], f"{room} must not import {name}"
+def importers_of(packages: set[str], *, but: tuple[str, ...] = ()) -> list[str]:
+    """Return the files that import one of some packages, but for those whose place begins with ``but``."""
+    return [
+        place(path)
+        for path in FILES
+        if not place(path).startswith(but)
+        and packages & {name.partition(".")[0] for name in imported_modules(path)}
+    ]
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_no_file_needs_what_a_laptop_lacks(path: Path) -> None:
-    roots = {name.split(".")[0] for name in imported_modules(path)}
+def code_lines(path: Path) -> set[int]:
+    """Return the numbers of the lines that hold more than a comment."""
+    numbers: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(path.read_text(encoding="utf-8")).readline):
+        if token.type not in NOT_CODE:
+            numbers.update(range(token.start[0], token.end[0] + 1))
+    return numbers
+
+
+def refuse(violations: list[str]) -> None:
+    """Fail and name every violation, not only the first."""
+    assert not violations, "\n".join(["", *violations])
+
+
+def test_each_room_has_a_floor() -> None:
+    assert {home_of(path) for path in FILES} - {"__init__"} == set(FLOOR_OF)
+
+
+def test_a_room_imports_only_from_floors_below() -> None:
+    refuse(
+        [
+            f"{place(path)} must not import {name}"
+            for path in FILES
+            for name in sorted(imported_modules(path))
+            if (home := home_of(path)) in FLOOR_OF
+            and (target := room_of(name)) in FLOOR_OF
+            and target != home
+            and FLOOR_OF[target] >= FLOOR_OF[home] > 0
+        ]
+    )
+
+
+def test_the_top_folder_needs_nothing_but_itself() -> None:
+    top = {home_of(path): path for path in FILES if path.parent == SOURCE and path.name != "__init__.py"}
+    rooms = {
+        name: {room_of(each) for each in imported_modules(path)} & set(FLOOR_OF) for name, path in top.items()
+    }
+    refuse(
+        [f"{name}.py must not import {used - set(top)}" for name, used in rooms.items() if used - set(top)]
+    )
+    assert len(list(TopologicalSorter(rooms).static_order())) == len(top)  # it raises where there is a circle
+    refuse([name for name in importers_of({"torch", "numpy", "nnunetv2"}) if "/" not in name])
+
+
+def test_no_file_needs_what_a_laptop_lacks() -> None:
     # Networks that are MONAI's are built by MONAI; tests/baselines checks that only building them needs it.
-    optional = {"monai"} if path.name == "monai_networks.py" else set()
-    assert not roots & {"timm", "torchvision", "monai", "causal_conv1d"} - optional
+    assert importers_of({"monai"}) == ["baselines/monai_networks.py"]
+    refuse(importers_of({"timm", "torchvision", "causal_conv1d"}))
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_only_the_widget_knows_the_viewer(path: Path) -> None:
-    roots = {name.split(".")[0] for name in imported_modules(path)}
-    if path.relative_to(SOURCE).as_posix() not in ("napari/form.py", "napari/widget.py"):
-        assert not roots & {"napari", "qtpy", "magicgui", "superqt"}
+def test_only_the_widget_knows_the_viewer() -> None:
+    widget = ("napari/form.py", "napari/widget.py")
+    refuse(importers_of({"napari", "qtpy", "magicgui", "superqt"}, but=widget))
 
 
 def test_safetensors_files_have_one_place() -> None:
-    users = [
-        path
-        for path in MODULES
-        if any(each.split(".")[0] == "safetensors" for each in imported_modules(path))
-    ]
-    assert users == [SOURCE / "weights/safetensors_file.py"]
+    assert importers_of({"safetensors"}) == ["weights/safetensors_file.py"]
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_only_the_server_knows_the_web(path: Path) -> None:
-    roots = {name.split(".")[0] for name in imported_modules(path)}
-    if path.relative_to(SOURCE).parts[0] != "serve":
-        assert not roots & {"fastapi", "starlette", "uvicorn", "pydantic", "python_multipart"}
+def test_only_the_server_knows_the_web() -> None:
+    web = {"fastapi", "starlette", "uvicorn", "pydantic", "python_multipart"}
+    refuse(importers_of(web, but=("serve/",)))
+
+
+def test_files_fit_in_the_head() -> None:
+    lengths = {place(path): len(path.read_text(encoding="utf-8").splitlines()) for path in FILES}
+    refuse([f"{name} has {length} lines" for name, length in lengths.items() if length > LARGEST_FILE])
+
+
+def test_functions_fit_in_the_head() -> None:
+    too_long = []
+    for path in FILES:
+        numbers = code_lines(path)
+        for node in ast.walk(tree_of(path)):
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            body = node.body[1:] if ast.get_docstring(node, clean=False) is not None else node.body
+            lines = {number for each in body for number in range(each.lineno, (each.end_lineno or 0) + 1)}
+            if len(lines & numbers) > LARGEST_FUNCTION:
+                too_long.append(f"{place(path)}: {node.name} has {len(lines & numbers)} lines of code")
+    refuse(too_long)
+
+
+def test_no_two_public_classes_share_a_name() -> None:
+    homes = defaultdict(list)
+    for path in FILES:
+        for node in tree_of(path).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes[node.name].append(place(path))
+    shared = {name: paths for name, paths in homes.items() if len(paths) > 1}
+    refuse([f"{name} is in {paths}" for name, paths in shared.items() if name not in SHARED_NAMES])
+    refuse([f"{name} is an exception that nothing needs" for name in SHARED_NAMES if name not in shared])
 
 
 def test_importing_the_package_is_cheap() -> None:

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from swin_umamba.baselines.nnformer import (
     CrossAttentionBlock,
-    DecoderLevel,
+    CrossAttentionDecoderLevel,
     Downsampling,
     NNFormer,
     Stem,
@@ -99,7 +99,9 @@ def test_every_second_block_is_shifted_and_depth_is_dropped_more_and_more() -> N
     assert [block.shift for block in encoder] == [0, 3] * 4
     rates = [block.drop_path.drop_prob for block in encoder]
     assert rates == pytest.approx([0.2 * number / 7 for number in range(8)])
-    decoder = [level.block for level in network.decoder_levels if isinstance(level, DecoderLevel)]
+    decoder = [
+        level.block for level in network.decoder_levels if isinstance(level, CrossAttentionDecoderLevel)
+    ]
     assert [(block.shift, block.drop_path.drop_prob) for block in decoder] == [(3, 0.0)] * 3
 
 

@@ -12,7 +12,7 @@ import pytest
 from swin_umamba.baselines.umamba import UMambaBot
 from swin_umamba.compare.budget import Budget
 from swin_umamba.compare.comparison import Settings, compare
-from swin_umamba.compare.job import Job, run_job
+from swin_umamba.compare.job import TrainingJob, run_job
 from swin_umamba.compare.networks import NETWORKS, ComparedNetwork
 from swin_umamba.compare.recipe import NNUNET, SWIN_UMAMBA, Recipe
 from swin_umamba.compare.results import RunResult
@@ -52,7 +52,7 @@ def plain_training(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan_step, "DEFAULT_WORKERS", 1)
 
 
-def refuse(job: Job) -> RunResult:
+def refuse(job: TrainingJob) -> RunResult:
     raise AssertionError(f"{job.network}, seed {job.seed}, was to be trained")
 
 
@@ -82,7 +82,7 @@ def test_trains_tests_and_resumes(tmp_path: Path) -> None:
     assert go(seeds=[0], run=refuse).to_dict() == table.to_dict()
     trained = []
 
-    def note(job: Job) -> RunResult:
+    def note(job: TrainingJob) -> RunResult:
         trained.append((job.network, job.seed))
         return RunResult(job.network, job.seed, *_canned(output, job.network))
 

@@ -137,7 +137,7 @@ class Downsampling(nn.Module):
         return _channels_last(self.conv, self.norm(F.gelu(x)))
 
 
-class DecoderLevel(nn.Module):
+class CrossAttentionDecoderLevel(nn.Module):
     """Upsample, attend to the skip, attend in shifted windows.
 
     Parameters
@@ -230,7 +230,8 @@ class NNFormer(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for dim in dims)
         self.downsamplings = nn.ModuleList(Downsampling(dim) for dim in dims[:-1])
         self.decoder_levels = nn.ModuleList(
-            DecoderLevel(dims[level], num_heads[level], window_size) for level in reversed(range(LEVELS - 1))
+            CrossAttentionDecoderLevel(dims[level], num_heads[level], window_size)
+            for level in reversed(range(LEVELS - 1))
         )
         self.heads = nn.ModuleList(
             nn.ConvTranspose2d(dim, num_classes, PATCH_SIZE, stride=PATCH_SIZE) for dim in reversed(dims[:-1])

@@ -80,7 +80,7 @@ class MambaLayer(nn.Module):
         return tokens.transpose(1, 2).reshape(x.shape)
 
 
-class DecoderLevel(nn.Module):
+class ResidualDecoderLevel(nn.Module):
     """Up-sample, append the skip, two residual blocks."""
 
     def __init__(self, below: int, channels: int, stride: Pair) -> None:
@@ -152,7 +152,7 @@ class UMamba(nn.Module):
             for stage, channels in enumerate(features)
         )
         self.decoder_levels = nn.ModuleList(
-            DecoderLevel(features[stage + 1], features[stage], steps[stage + 1])
+            ResidualDecoderLevel(features[stage + 1], features[stage], steps[stage + 1])
             for stage in reversed(range(last))
         )
         self.heads = nn.ModuleList(

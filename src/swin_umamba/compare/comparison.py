@@ -12,7 +12,7 @@ from typing import Any
 
 from swin_umamba.compare.budget import Budget
 from swin_umamba.compare.complexity import Complexity, measure_complexity
-from swin_umamba.compare.job import RESULT_FILE, Job, run_in_process
+from swin_umamba.compare.job import RESULT_FILE, TrainingJob, run_in_process
 from swin_umamba.compare.networks import ComparedNetwork, build_from_entry, require_packages
 from swin_umamba.compare.recipe import Recipe
 from swin_umamba.compare.results import RunResult
@@ -84,7 +84,7 @@ def compare(
     settings: Settings,
     *,
     baseline: str | None = None,
-    run: Callable[[Job], RunResult] = run_in_process,
+    run: Callable[[TrainingJob], RunResult] = run_in_process,
 ) -> Table:
     """Train and test networks, and write ``comparison.json``, ``.csv`` and ``.md``.
 
@@ -240,7 +240,7 @@ def _result(
     network: ComparedNetwork,
     seed: int,
     settings: Settings,
-    run: Callable[[Job], RunResult],
+    run: Callable[[TrainingJob], RunResult],
 ) -> RunResult:
     """Return the result of a training, done now unless it was before."""
     folder = output / "runs" / network.name / f"seed_{seed}"
@@ -252,7 +252,7 @@ def _result(
     own_folders = Folders(dataset.folders.raw, dataset.folders.preprocessed, folder)
     images = dataset.raw_folder / ("imagesTs" if settings.fold == "all" else "imagesTr")
     return run(
-        Job(
+        TrainingJob(
             network=network.name,
             seed=seed,
             dataset=Dataset(dataset.name, own_folders),

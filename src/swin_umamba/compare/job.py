@@ -27,7 +27,7 @@ RESULT_FILE = "result.json"
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainingJob:
     """What one process has to do.
 
     Attributes
@@ -73,7 +73,7 @@ class Job:
     device: str
 
 
-def run_in_process(job: Job) -> RunResult:
+def run_in_process(job: TrainingJob) -> RunResult:
     """Do a job in a process of its own, so that its peak memory is its own.
 
     Raises
@@ -97,7 +97,7 @@ def run_in_process(job: Job) -> RunResult:
             ) from error
 
 
-def run_job(job: Job) -> RunResult:
+def run_job(job: TrainingJob) -> RunResult:
     """Train, predict and score; write ``result.json`` last, so that it is there only if all is done."""
     from swin_umamba.compare.trainer import COST_FILE, nnUNetTrainerComparison
     from swin_umamba.nnunet.training.options import TrainRequest
@@ -125,7 +125,7 @@ def run_job(job: Job) -> RunResult:
     return result
 
 
-def _predict(job: Job, model: Path) -> dict[str, Path]:
+def _predict(job: TrainingJob, model: Path) -> dict[str, Path]:
     """Predict the test cases without mirroring, as in the paper; return the label map of each."""
     from swin_umamba.inference.cases import find_cases
     from swin_umamba.inference.predictor import Predictor
@@ -143,12 +143,12 @@ def _predict(job: Job, model: Path) -> dict[str, Path]:
     return {outcome.case: outcome.output for outcome in outcomes}
 
 
-def _held_out_cases(job: Job) -> set[str]:
+def _held_out_cases(job: TrainingJob) -> set[str]:
     path = job.dataset.preprocessed_folder / "splits_final.json"
     return set(json.loads(path.read_text(encoding="utf-8"))[job.fold]["val"])
 
 
-def _score(job: Job, predictions: Mapping[str, Path]) -> dict[str, Any]:
+def _score(job: TrainingJob, predictions: Mapping[str, Path]) -> dict[str, Any]:
     """Return the scores of every test case, in the corrected form of the protocol if there is one."""
     from swin_umamba.evaluation import evaluate, evaluate_protocol
     from swin_umamba.evaluation.protocols import PROTOCOLS

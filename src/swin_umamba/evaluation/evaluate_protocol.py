@@ -12,7 +12,7 @@ from swin_umamba.data.image_io import Image, check_same_grid, read_labels
 from swin_umamba.errors import DataError, UsageError
 from swin_umamba.evaluation.cases import CaseFiles, Missing, check_declared, evaluate_cases, pair_up
 from swin_umamba.evaluation.protocol_results import FormScores, ProtocolEvaluation
-from swin_umamba.evaluation.protocols import FORMS, CaseResult, Form, PaperProtocol
+from swin_umamba.evaluation.protocols import FORMS, Form, PaperProtocol, ProtocolScores
 from swin_umamba.evaluation.results import CaseFailure
 
 
@@ -79,7 +79,7 @@ def evaluate_protocol(
 
 def evaluate_case(
     files: CaseFiles, protocol: PaperProtocol, forms: Sequence[Form]
-) -> Mapping[Form, CaseResult]:
+) -> Mapping[Form, ProtocolScores]:
     """Score one case in each form; without a prediction only corrected, as if nothing was predicted.
 
     Raises
@@ -117,7 +117,7 @@ def _read(path: Path, protocol: PaperProtocol, values: frozenset[int] | None) ->
 
 def _outcome(
     files: CaseFiles, protocol: PaperProtocol, forms: Sequence[Form]
-) -> Mapping[Form, CaseResult] | CaseFailure:
+) -> Mapping[Form, ProtocolScores] | CaseFailure:
     try:
         return evaluate_case(files, protocol, forms)
     except DataError as error:

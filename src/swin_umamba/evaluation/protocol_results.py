@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from swin_umamba.evaluation.protocols import CaseResult, Form, Rule
+from swin_umamba.evaluation.protocols import Form, ProtocolScores, Rule
 from swin_umamba.evaluation.results import CaseFailure, mean, none_for_nan, write_results
 
 
@@ -27,7 +27,7 @@ class FormScores:
 
     metrics: tuple[str, ...]
     class_names: tuple[str, ...]
-    cases: Mapping[str, CaseResult]
+    cases: Mapping[str, ProtocolScores]
 
     def values(self, class_name: str, metric: str) -> list[float]:
         """Return the scores of the cases where the class is applicable."""

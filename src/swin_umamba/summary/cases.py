@@ -35,7 +35,7 @@ MAX_LABELS = 50
 
 
 @dataclass(frozen=True)
-class CaseFiles:
+class FilesByCase:
     """Files by case name."""
 
     predictions: Mapping[str, Path] = field(default_factory=dict)
@@ -46,12 +46,12 @@ class CaseFiles:
 
 def find_files(
     predictions: Path | None, references: Path | None, images: Path | None, num_channels: int
-) -> CaseFiles:
+) -> FilesByCase:
     """Return the files of folders, of which any may be None."""
     entropies = {}
     if predictions is not None and (predictions / ENTROPY).is_dir():
         entropies = {image_stem(path): path for path in list_images(predictions / ENTROPY)}
-    return CaseFiles(
+    return FilesByCase(
         {} if predictions is None else {image_stem(path): path for path in list_images(predictions)},
         {} if references is None else {image_stem(path): path for path in list_images(references)},
         {} if images is None else {case.name: case.files for case in find_cases(images, num_channels)},
@@ -59,7 +59,7 @@ def find_files(
     )
 
 
-def chosen_cases(scores: Scores | None, files: CaseFiles) -> list[tuple[str, str, str]]:
+def chosen_cases(scores: Scores | None, files: FilesByCase) -> list[tuple[str, str, str]]:
     """Return (case, rank, score) of the worst, median and best cases by their mean of the first metric.
 
     Without scores these are the first cases, of the rank ``case``.
@@ -82,7 +82,7 @@ def chosen_cases(scores: Scores | None, files: CaseFiles) -> list[tuple[str, str
     return [(case, ranks[case], f"{scores.metrics[0]} {means[case]:.4f}") for case in order if case in ranks]
 
 
-def case_pictures(name: str, rank: str, score: str, files: CaseFiles) -> CasePictures:
+def case_pictures(name: str, rank: str, score: str, files: FilesByCase) -> CasePictures:
     """Read a case and make its pictures smaller where they are large.
 
     Raises
@@ -135,7 +135,7 @@ def shown_slices(maps: Sequence[np.ndarray], depth: int) -> list[int]:
 
 
 def confusion_matrix(
-    files: CaseFiles, names: Mapping[int, str], failures: list[tuple[str, str]]
+    files: FilesByCase, names: Mapping[int, str], failures: list[tuple[str, str]]
 ) -> Confusion | None:
     """Count the pixels of true by predicted classes; cases that cannot be read go to ``failures``.
 

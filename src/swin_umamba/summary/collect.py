@@ -26,7 +26,7 @@ from swin_umamba.summary.cases import (
     MAX_CONFUSION_CASES,
     MAX_SLICES,
     VOLUME_SIDE,
-    CaseFiles,
+    FilesByCase,
     case_pictures,
     chosen_cases,
     confusion_matrix,
@@ -231,7 +231,7 @@ def _label_values(results: _Results) -> dict[str, int]:
     return {name: int(name) for name in names if name.isdecimal() and int(name) > 0}
 
 
-def _find_files(results: _Results, gaps: Gaps) -> CaseFiles | None:
+def _find_files(results: _Results, gaps: Gaps) -> FilesByCase | None:
     """Return the files of all cases; None if there are no predictions or a folder cannot be read."""
     places = results.places
     try:
@@ -249,7 +249,7 @@ def _find_files(results: _Results, gaps: Gaps) -> CaseFiles | None:
     return replace(parts[0], predictions=merged, entropies=entropies)
 
 
-def _pictures(scores: Scores | None, files: CaseFiles, gaps: Gaps) -> list[CasePictures]:
+def _pictures(scores: Scores | None, files: FilesByCase, gaps: Gaps) -> list[CasePictures]:
     """Return the pictures of the cases to look at."""
     pictures = []
     for name, rank, score in chosen_cases(scores, files):

@@ -8,7 +8,7 @@ Both take label maps ``(y, x)`` or ``(z, y, x)`` on one grid, and the spacing of
 from collections.abc import Mapping
 
 from swin_umamba.evaluation.protocols.abdomen_mr import AbdomenMR
-from swin_umamba.evaluation.protocols.base import FORMS, CaseResult, Form, PaperProtocol, Rule
+from swin_umamba.evaluation.protocols.base import FORMS, Form, PaperProtocol, ProtocolScores, Rule
 from swin_umamba.evaluation.protocols.endoscopy import Endoscopy
 from swin_umamba.evaluation.protocols.microscopy import Microscopy
 
@@ -16,11 +16,11 @@ __all__ = [
     "FORMS",
     "PROTOCOLS",
     "AbdomenMR",
-    "CaseResult",
     "Endoscopy",
     "Form",
     "Microscopy",
     "PaperProtocol",
+    "ProtocolScores",
     "Rule",
 ]
 

@@ -15,8 +15,8 @@ from swin_umamba.evaluation.evaluate import score_class
 from swin_umamba.evaluation.metrics import dice
 from swin_umamba.evaluation.protocols.base import (
     COMMON_RULES,
-    CaseResult,
     Form,
+    ProtocolScores,
     Rule,
     published_digits,
     published_nsd,
@@ -114,7 +114,7 @@ class AbdomenMR:
 
     def as_published(
         self, prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float]
-    ) -> CaseResult:
+    ) -> ProtocolScores:
         scores: dict[str, dict[str, float]] = {}
         remarks = []
         for organ, value in self.values.items():
@@ -132,18 +132,18 @@ class AbdomenMR:
             # The published arrays have the axes x, y, z; in this order sums are rounded as there.
             nsd = published_nsd(found.T, there.T, spacing[::-1], ORGAN_TOLERANCES[organ])
             scores[organ] = {"dice": published_digits(dice(found, there)), "nsd": published_digits(nsd)}
-        return CaseResult(scores, tuple(remarks))
+        return ProtocolScores(scores, tuple(remarks))
 
     def corrected(
         self, prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float]
-    ) -> CaseResult:
+    ) -> ProtocolScores:
         scores = {}
         for organ, value in self.values.items():
             found, there = prediction == value, reference == value
             if organ in TUBULAR_ORGANS and there.any():
                 _keep_labelled_slices(found, there, with_last=True)
             scores[organ] = vars(score_class(found, there, spacing, ORGAN_TOLERANCES[organ]))
-        return CaseResult(scores)
+        return ProtocolScores(scores)
 
 
 def _without_gland(organ: str) -> str:

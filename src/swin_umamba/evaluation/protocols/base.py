@@ -28,7 +28,7 @@ COMMON_RULES = (
 
 
 @dataclass(frozen=True)
-class CaseResult:
+class ProtocolScores:
     """Scores of one case: class to metric to value (NaN: not applicable), and remarks for the report."""
 
     scores: Mapping[str, Mapping[str, float]]
@@ -72,12 +72,12 @@ class PaperProtocol(Protocol):
 
     def as_published(
         self, prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float]
-    ) -> CaseResult:
+    ) -> ProtocolScores:
         """Score one case as the published scripts do."""
 
     def corrected(
         self, prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float]
-    ) -> CaseResult:
+    ) -> ProtocolScores:
         """Score one case without their flaws."""
 
 

@@ -14,8 +14,8 @@ from swin_umamba.evaluation.evaluate import score_class
 from swin_umamba.evaluation.metrics import dice
 from swin_umamba.evaluation.protocols.base import (
     COMMON_RULES,
-    CaseResult,
     Form,
+    ProtocolScores,
     Rule,
     published_digits,
     published_nsd,
@@ -57,11 +57,11 @@ class Endoscopy:
 
     def as_published(
         self, prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float]
-    ) -> CaseResult:
+    ) -> ProtocolScores:
         values = sorted({*label_values(prediction)[1:], *label_values(reference)[1:]})
         if not values:
             remark = "no instruments in both label maps: the published scripts stop here"
-            return CaseResult({self.class_names[0]: {"dice": math.nan, "nsd": math.nan}}, (remark,))
+            return ProtocolScores({self.class_names[0]: {"dice": math.nan, "nsd": math.nan}}, (remark,))
         masks = [(prediction == value, reference == value) for value in values]
         dices = [dice(found, there) for found, there in masks]
         nsds = [
@@ -69,17 +69,17 @@ class Endoscopy:
             for found, there in masks
         ]
         means = {name: published_digits(np.mean(each)) for name, each in (("dice", dices), ("nsd", nsds))}
-        return CaseResult({self.class_names[0]: means})
+        return ProtocolScores({self.class_names[0]: means})
 
     def corrected(
         self, prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float]
-    ) -> CaseResult:
+    ) -> ProtocolScores:
         values = sorted({*label_values(prediction), *label_values(reference)} - {0})
         scores = [
             score_class(prediction == value, reference == value, spacing, TOLERANCE) for value in values
         ]
         means = {metric: _mean(scores, metric) for metric in METRICS}
-        return CaseResult({self.class_names[0]: means})
+        return ProtocolScores({self.class_names[0]: means})
 
 
 def _mean(scores: Sequence[ClassScore], metric: str) -> float:

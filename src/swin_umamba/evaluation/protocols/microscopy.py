@@ -15,7 +15,7 @@ from swin_umamba.evaluation.instances import (
     remove_border_instances,
     score_instances,
 )
-from swin_umamba.evaluation.protocols.base import COMMON_RULES, CaseResult, Form, Rule, published_digits
+from swin_umamba.evaluation.protocols.base import COMMON_RULES, Form, ProtocolScores, Rule, published_digits
 
 IOU_THRESHOLD = 0.5
 # Pictures from this size on are published tile by tile.
@@ -61,7 +61,7 @@ class Microscopy:
 
     def as_published(
         self, prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float]
-    ) -> CaseResult:
+    ) -> ProtocolScores:
         matches = num_prediction = num_reference = 0
         for found, there in _published_tiles(interior_components(prediction)[0], reference):
             overlap = measure_overlap(remove_border_instances(found), remove_border_instances(there))
@@ -72,16 +72,16 @@ class Microscopy:
         recall = matches / num_reference if matches else 0.0
         f1 = 2 * (precision * recall) / (precision + recall) if matches else 0.0
         scores = {"f1": f1, "precision": precision, "recall": recall}
-        return CaseResult(
+        return ProtocolScores(
             {self.class_names[0]: {name: published_digits(score) for name, score in scores.items()}}
         )
 
     def corrected(
         self, prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float]
-    ) -> CaseResult:
+    ) -> ProtocolScores:
         found = remove_border_instances(classes_to_instances(prediction, outer_rim=self.outer_rim))
         scores = score_instances(found, remove_border_instances(reference))
-        return CaseResult({self.class_names[0]: vars(scores)})
+        return ProtocolScores({self.class_names[0]: vars(scores)})
 
 
 def _published_tiles(

@@ -22,7 +22,7 @@ MAX_PROBLEMS_SHOWN = 20
 
 
 @dataclass(frozen=True)
-class Case:
+class TrainingCase:
     """A training case: its name, its image files in channel order, and its label file."""
 
     name: str
@@ -30,7 +30,7 @@ class Case:
     label: Path
 
 
-def check_dataset(dataset: Dataset, nonfinite: Literal["refuse", "zero"] = "refuse") -> list[Case]:
+def check_dataset(dataset: Dataset, nonfinite: Literal["refuse", "zero"] = "refuse") -> list[TrainingCase]:
     """Open every training image and label of a raw data set and report all that is wrong at once.
 
     Checked are: file names, missing labels, that files can be read, number of channels, finite values, that
@@ -46,7 +46,7 @@ def check_dataset(dataset: Dataset, nonfinite: Literal["refuse", "zero"] = "refu
 
     Returns
     -------
-    list of Case
+    list of TrainingCase
         The training cases, sorted by name.
 
     Raises
@@ -79,7 +79,7 @@ def check_dataset(dataset: Dataset, nonfinite: Literal["refuse", "zero"] = "refu
     return cases
 
 
-def list_cases(dataset: Dataset, description: Mapping[str, Any]) -> tuple[list[Case], list[str]]:
+def list_cases(dataset: Dataset, description: Mapping[str, Any]) -> tuple[list[TrainingCase], list[str]]:
     """Return the training cases of a data set and what is wrong with its file names.
 
     Raises
@@ -110,7 +110,8 @@ def list_cases(dataset: Dataset, description: Mapping[str, Any]) -> tuple[list[C
         )
     label_folder = dataset.raw_folder / "labelsTr"
     cases = [
-        Case(name, tuple(paths), label_folder / f"{name}{ending}") for name, paths in sorted(images.items())
+        TrainingCase(name, tuple(paths), label_folder / f"{name}{ending}")
+        for name, paths in sorted(images.items())
     ]
     known = {case.label.name for case in cases}
     for path in sorted(label_folder.glob(f"*{ending}")):
@@ -127,16 +128,16 @@ def declared_labels(description: Mapping[str, Any]) -> set[int]:
     return values
 
 
-def _cases_listed_in(listing: Mapping[str, Any], folder: Path) -> tuple[list[Case], list[str]]:
+def _cases_listed_in(listing: Mapping[str, Any], folder: Path) -> tuple[list[TrainingCase], list[str]]:
     cases = [
-        Case(name, tuple(folder / image for image in entry["images"]), folder / entry["label"])
+        TrainingCase(name, tuple(folder / image for image in entry["images"]), folder / entry["label"])
         for name, entry in sorted(listing.items())
     ]
     return cases, []
 
 
 def _problems_of(
-    case: Case, labels: set[int], num_channels: int, nonfinite: Literal["refuse", "zero"]
+    case: TrainingCase, labels: set[int], num_channels: int, nonfinite: Literal["refuse", "zero"]
 ) -> Iterator[str]:
     image = label = None
     try:

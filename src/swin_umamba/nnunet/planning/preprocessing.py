@@ -22,7 +22,7 @@ from swin_umamba.errors import DataError, OutputError
 from swin_umamba.files import atomic_write, write_json
 from swin_umamba.nnunet.checked_reader import CheckedPlans, NonFinite, checked
 from swin_umamba.nnunet.environment import Dataset
-from swin_umamba.nnunet.planning.integrity import Case
+from swin_umamba.nnunet.planning.integrity import TrainingCase
 from swin_umamba.progress import progress
 
 # So many foreground voxels of the data set are drawn for the intensity statistics. nnU-Net draws ten times as
@@ -31,7 +31,7 @@ FOREGROUND_SAMPLES = 10_000_000
 
 
 def extract_fingerprint(
-    dataset: Dataset, cases: Sequence[Case], workers: int, nonfinite: NonFinite = "refuse"
+    dataset: Dataset, cases: Sequence[TrainingCase], workers: int, nonfinite: NonFinite = "refuse"
 ) -> None:
     """Write ``dataset_fingerprint.json``: the shapes, spacings and foreground intensities of all cases.
 
@@ -71,7 +71,7 @@ def extract_fingerprint(
 
 def preprocess(
     dataset: Dataset,
-    cases: Sequence[Case],
+    cases: Sequence[TrainingCase],
     plans_name: str,
     workers: int,
     nonfinite: NonFinite = "refuse",
@@ -141,7 +141,7 @@ def _statistics(intensities: np.ndarray, dataset: Dataset) -> dict[str, float]:
 
 def _each_case(
     function: Callable[..., Any],
-    cases: Sequence[Case],
+    cases: Sequence[TrainingCase],
     tasks: Sequence[tuple[Any, ...]],
     workers: int,
     description: str,
