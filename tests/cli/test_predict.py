@@ -72,6 +72,7 @@ def test_defaults(calls: dict[str, Any]) -> None:
         "preview": False,
         "overwrite": False,
         "nonfinite": "refuse",
+        "series": None,
     }
     assert vars(ModelOptions()) == {
         "folds": None,

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from conformance.dicom_files import write_series
+from conformance.dicom_kinds import stack
 from swin_umamba.data.image_io import image_stem, image_suffix, list_images
 from swin_umamba.errors import DataError
 
@@ -33,4 +35,17 @@ def test_suffix_and_stem() -> None:
     assert image_suffix("x/case.1.NII.GZ") == ".nii.gz"
     assert image_stem("x/case.1.NII.GZ") == "case.1"
     with pytest.raises(DataError, match="format"):
-        image_suffix("case.dcm")
+        image_suffix("case.mnc")
+
+
+def test_folders_of_dicom_files_are_images(tmp_path: Path) -> None:
+    write_series(tmp_path / "patients" / "one", stack())
+    write_series(tmp_path / "patients" / "two" / "DICOM" / "S1", stack())
+    (tmp_path / "patients" / "notes").mkdir()
+    (tmp_path / "patients" / "notes" / "a.png").touch()
+    (tmp_path / "patients" / "three.nii.gz").touch()
+    names = [path.name for path in list_images(tmp_path / "patients")]
+    assert names == ["one", "three.nii.gz", "two"]
+    assert list_images(tmp_path / "patients" / "one") == [tmp_path / "patients" / "one"]
+    assert image_stem(tmp_path / "patients" / "one") == "one"
+    assert image_stem(tmp_path / "patients" / "one" / "004.dcm") == "004"

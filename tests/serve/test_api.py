@@ -18,6 +18,7 @@ import pytest
 from PIL import Image as PillowImage
 from starlette.testclient import TestClient
 
+from conformance.dicom_files import Slice, write_series
 from serve.client_files import nifti, png, tiff
 from serve.serving import PICTURE, Listening, client_of, finished
 from swin_umamba.data.image_io import read_labels
@@ -280,3 +281,21 @@ def test_the_api_is_described(client: TestClient) -> None:
     assert "HTTPValidationError" not in schema["components"]["schemas"]
     assert schema["components"]["schemas"]["JobStatus"]["example"]["state"] == "running"
     assert schema["components"]["schemas"]["ErrorAnswer"]["example"]["error"]["where"] == "photo.png"
+
+
+def test_the_files_of_a_dicom_series_are_one_image(
+    client: TestClient, predictor: Predictor, tmp_path: Path
+) -> None:
+    numbers = np.random.default_rng(1).integers(0, 500, (3, 20, 24))
+    slices = [Slice(image, (0, 0, 2.5 * index)) for index, image in enumerate(numbers)]
+    paths = write_series(tmp_path / "scan", slices)
+    answer = client.post("/api/predict", files=[("file", (path.name, path.read_bytes())) for path in paths])
+    assert answer.status_code == 200
+    expected = predictor.predict(tmp_path / "scan").labels
+    np.testing.assert_array_equal(mask_of(answer, tmp_path), expected)
+    several = [("file", (path.name, path.read_bytes())) for path in paths] + [("file", ("a.png", PICTURE))]
+    answer = client.post("/api/predict", files=several)
+    assert answer.status_code == 400
+    assert "more than 1 files" in answer.json()["error"]["what"]
+    answer = client.post("/api/predict", files=several[:1] * 2)
+    assert "nothing in their headers tells them apart" in answer.json()["error"]["what"]

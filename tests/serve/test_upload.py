@@ -129,7 +129,7 @@ def test_bodies_that_are_no_form(kind: str, service: Service, client: TestClient
     [
         ("a.txt", b"hello", "format of this file is not known"),
         ("noending", b"hello", "format of this file is not known"),
-        ("a.dcm", b"DICM", "format of this file is not known"),
+        ("a.dcm", b"DICM", "does not begin like a DICOM file"),
         ("a.png", b"", "empty"),
         ("a.png", b"not a picture", "not a PNG"),
         ("a.png", png(np.zeros((9, 9), np.uint8))[:-30], "cut off"),

@@ -8,8 +8,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from swin_umamba.cli.options import add_common_options
+from swin_umamba.cli.options import add_common_options, add_options
 from swin_umamba.errors import UsageError
+from swin_umamba.inference.options import FolderOptions
 
 if TYPE_CHECKING:
     from swin_umamba.data.datasets.conversion import Conversion
@@ -107,6 +108,7 @@ def _add_folder_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="such as CT, which nnU-Net normalizes in its own way",
     )
+    add_options(parser, FolderOptions, ("series",))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -135,6 +137,7 @@ def _convert(args: argparse.Namespace) -> Conversion:
             background=args.background,
             threshold=args.threshold,
             channels=args.channels,
+            series=getattr(args, "series", None),
             skip_damaged=args.skip_damaged,
         )
     if args.source_kind == "abdomen-mr":

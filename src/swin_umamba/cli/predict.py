@@ -37,7 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="model folder (TRAINER__PLANS__CONFIGURATION), fold folder, checkpoint file, or file of export",
     )
     parser.add_argument(
-        "-i", "--input", type=Path, nargs="+", required=True, help="folder of images, or image files"
+        "-i",
+        "--input",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="folder of images, image files or DICOM folders",
     )
     parser.add_argument(
         "-o",

@@ -6,12 +6,16 @@ import argparse
 import json
 from pathlib import Path
 
+from swin_umamba.cli.options import add_options
+from swin_umamba.inference.options import FolderOptions
+
 HELP = "draw a label map over its image as a PNG; of a volume, the slice that shows most"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this verb."""
-    parser.add_argument("image", type=Path, help="image file")
+    parser.add_argument("image", type=Path, help="image file, or DICOM folder")
+    add_options(parser, FolderOptions, ("series",))
     parser.add_argument("mask", type=Path, nargs="?", help="label map on the same grid")
     parser.add_argument(
         "-o",
@@ -39,8 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
     output = args.output
     if output is None:
-        name = args.image.name if args.image.is_dir() else image_stem(args.image)
-        output = Path(f"{name}_preview.png")
+        output = Path(f"{image_stem(args.image)}_preview.png")
     if output.suffix.lower() != ".png":
         raise UsageError("the picture is a PNG file", where=output, cure="give a name that ends in .png")
     if output.exists() and not args.overwrite:
@@ -49,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         )
     if any(path is not None and path.resolve() == output.resolve() for path in (args.image, args.mask)):
         raise UsageError("the picture would replace an input", where=output, cure="give another name")
-    image = read_image(args.image)
+    image = read_image(args.image, series=getattr(args, "series", None))
     labels = None if args.mask is None else read_labels(args.mask)
     if labels is not None:
         check_same_grid(image, labels)

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from swin_umamba.cli.evaluate import aligned
+from swin_umamba.cli.options import add_options
+from swin_umamba.inference.options import FolderOptions
 
 if TYPE_CHECKING:
     from swin_umamba.evaluation.statistics import LabelStatistics
@@ -27,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     classes.add_argument(
         "--labels", nargs="+", metavar="LABEL", help="classes to measure, such as 1 2 or liver=1 kidneys=2,3"
     )
+    add_options(parser, FolderOptions, ("series",))
     parser.add_argument("-o", "--output", type=Path, metavar="CSV", help="write the table here, too")
 
 
@@ -42,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     elif args.labels:
         classes = LabelClasses.from_arguments(args.labels)
     labels = read_labels(args.mask)
-    image = None if args.image is None else read_image(args.image)
+    image = None if args.image is None else read_image(args.image, series=getattr(args, "series", None))
     statistics = label_statistics(labels, image, classes)
     if args.output is not None:
         statistics.write_csv(args.output)

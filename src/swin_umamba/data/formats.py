@@ -13,6 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
+from swin_umamba.data.dicom import read_dicom
 from swin_umamba.data.image import Image
 from swin_umamba.data.metaimage import encode_metaimage, read_metaimage
 from swin_umamba.data.nifti import encode_nifti, read_nifti
@@ -94,6 +95,8 @@ def _without_geometry(read: Callable[..., np.ndarray]) -> Reader:
     return reader
 
 
+# A folder is of this format, too.
+DICOM = Format("DICOM", (".dcm",), read_dicom, None, True, True, ".nii.gz")
 FORMATS: list[Format] = [
     Format("NIfTI", (".nii.gz", ".nii"), read_nifti, encode_nifti, True, True, ".nii.gz"),
     Format("MetaImage", (".mha", ".mhd"), read_metaimage, encode_metaimage, True, True, ".mha"),
@@ -102,6 +105,7 @@ FORMATS: list[Format] = [
     Format("PNG", (".png",), _without_geometry(read_picture), encode_picture, True, False, ".png"),
     Format("BMP", (".bmp",), _without_geometry(read_picture), encode_picture, True, False, ".png"),
     Format("JPEG", (".jpeg", ".jpg"), _without_geometry(read_picture), None, False, False, ".png"),
+    DICOM,
 ]
 
 
@@ -141,14 +145,14 @@ def image_suffix(path: str | Path) -> str:
 
 
 def format_of(path: str | Path) -> Format:
-    """Return the format of an image file, told by its suffix.
+    """Return the format of an image file, told by its suffix; a folder is one of DICOM files.
 
     Raises
     ------
     DataError
         It is not the suffix of a format that can be read.
     """
-    return _find(path)[0]
+    return DICOM if Path(path).is_dir() else _find(path)[0]
 
 
 def format_with_suffix(suffix: str) -> Format | None:

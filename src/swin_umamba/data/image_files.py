@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from swin_umamba.data.dicom import holds_dicom, is_dicom_folder
 from swin_umamba.data.formats import image_suffix, image_suffixes, is_image_name
 from swin_umamba.errors import DataError
 
 
 def list_images(path: str | Path) -> list[Path]:
-    """Return the image files of a folder sorted by name, or the one file that ``path`` is.
+    """Return the image files of a folder sorted by name, or the one image that ``path`` is.
 
-    Hidden files, subfolders and files of other formats are skipped.
+    A folder with DICOM files is one image, and so is a subfolder with DICOM files in it or below. Hidden
+    files, other subfolders and files of other formats are skipped.
 
     Raises
     ------
@@ -24,10 +26,12 @@ def list_images(path: str | Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise DataError("there is no such file or folder", where=path, cure="check the path")
+    if is_dicom_folder(path):
+        return [path]
     images = sorted(
         file
         for file in path.iterdir()
-        if not file.name.startswith(".") and is_image_name(file) and file.is_file()
+        if not file.name.startswith(".") and ((file.is_file() and is_image_name(file)) or holds_dicom(file))
     )
     if not images:
         raise DataError(
@@ -39,5 +43,8 @@ def list_images(path: str | Path) -> list[Path]:
 
 
 def image_stem(path: str | Path) -> str:
-    """Return the name of an image file without folder and suffix."""
-    return Path(path).name[: -len(image_suffix(path))]
+    """Return the name of an image file without folder and suffix; of a folder of DICOM files, its name."""
+    path = Path(path)
+    if not is_image_name(path) and path.is_dir():
+        return path.resolve().name
+    return path.name[: -len(image_suffix(path))]

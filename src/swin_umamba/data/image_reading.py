@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from swin_umamba.data.dicom import read_dicom
-from swin_umamba.data.formats import format_of, is_image_name
+from swin_umamba.data.formats import DICOM, format_of, is_image_name
 from swin_umamba.data.image import MAX_VOXELS, Image, check_same_grid
 from swin_umamba.errors import DataError, UsageError
 from swin_umamba.options import Nonfinite
@@ -21,27 +21,34 @@ NAMED_VALUES = 5
 
 
 def read_image(
-    path: str | Path, *, nonfinite: Nonfinite = "refuse", indexed: bool = False, max_voxels: int = MAX_VOXELS
+    path: str | Path,
+    *,
+    nonfinite: Nonfinite = "refuse",
+    indexed: bool = False,
+    max_voxels: int = MAX_VOXELS,
+    series: str | None = None,
 ) -> Image:
     """Read an image.
 
     Parameters
     ----------
     path
-        A file of one of the ``formats``, or a folder with one DICOM series.
+        A file of one of the ``formats``, or a folder with a DICOM series.
     nonfinite
         What to do about NaN and infinite voxels: refuse the image, or set them to zero with a warning.
     indexed
         Of a palette picture, return the indices and not the colours.
     max_voxels
         Images of more voxels are refused, before memory is taken for them.
+    series
+        UID or number of the DICOM series to read, needed for a folder with several; no matter elsewhere.
 
     Raises
     ------
     DataError
         The file is missing, damaged, not what its name says, too large, or holds NaN or infinity.
     """
-    image = _read(Path(path), indexed=indexed, max_voxels=max_voxels)
+    image = _read(Path(path), indexed=indexed, max_voxels=max_voxels, series=series)
     finite = np.isfinite(image.data) if image.data.dtype.kind == "f" else np.True_
     if finite.all():
         return image
@@ -99,7 +106,11 @@ def read_labels(path: str | Path) -> Image:
 
 
 def read_case(
-    channel_paths: Sequence[str | Path], *, nonfinite: Nonfinite = "refuse", max_voxels: int = MAX_VOXELS
+    channel_paths: Sequence[str | Path],
+    *,
+    nonfinite: Nonfinite = "refuse",
+    max_voxels: int = MAX_VOXELS,
+    series: str | None = None,
 ) -> Image:
     """Read the image of one case: one file, or one single-channel file per channel on a common grid.
 
@@ -114,7 +125,9 @@ def read_case(
     """
     if not channel_paths:
         raise UsageError("a case needs at least one image file")
-    images = [read_image(path, nonfinite=nonfinite, max_voxels=max_voxels) for path in channel_paths]
+    images = [
+        read_image(path, nonfinite=nonfinite, max_voxels=max_voxels, series=series) for path in channel_paths
+    ]
     first = images[0]
     if len(images) == 1:
         return first
@@ -129,17 +142,17 @@ def read_case(
     return first.with_data(np.concatenate([image.data for image in images]))
 
 
-def _read(path: Path, *, indexed: bool, max_voxels: int = MAX_VOXELS) -> Image:
-    known = None if path.is_dir() else format_of(path)
-    if known is not None and not path.is_file():
+def _read(path: Path, *, indexed: bool, max_voxels: int = MAX_VOXELS, series: str | None = None) -> Image:
+    known, is_folder = format_of(path), path.is_dir()
+    if not is_folder and not path.is_file():
         raise DataError(
             "this is not a file" if path.exists() else "there is no such file",
             where=path,
             cure="check the path",
         )
     try:
-        if known is None:
-            return read_dicom(path, indexed=indexed, max_voxels=max_voxels)
+        if known is DICOM:
+            return read_dicom(path, indexed=indexed, max_voxels=max_voxels, series=series)
         if path.stat().st_size == 0:
             raise DataError("the file is empty", where=path, cure="copy or download the file again")
         return known.read(path, indexed=indexed, max_voxels=max_voxels)

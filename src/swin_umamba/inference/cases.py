@@ -17,7 +17,7 @@ CHANNEL_NUMBER = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
 
 @dataclass(frozen=True)
 class Case:
-    """The image files of one case.
+    """The images of one case: files, or folders of DICOM files.
 
     Attributes
     ----------
@@ -36,7 +36,8 @@ def find_cases(inputs: str | Path | Sequence[str | Path], num_channels: int) -> 
 
     ``CASE_0000``, ``CASE_0001`` ... are the channels of one case, as nnU-Net names them, if they count from 0
     and the model takes that many. Where the first file has all channels by itself, as with colour pictures,
-    the numbers are part of the names (frames of a video). Without such a number a file is a case.
+    the numbers are part of the names (frames of a video). Without such a number a file is a case. A folder
+    with DICOM files counts as one file.
 
     Parameters
     ----------
@@ -61,7 +62,8 @@ def find_cases(inputs: str | Path | Sequence[str | Path], num_channels: int) -> 
         if match is None:
             cases.append(Case(image_stem(file), (file,)))
         else:
-            groups[file.parent, match["case"], image_suffix(file)][int(match["channel"])] = file
+            suffix = "" if file.is_dir() else image_suffix(file)
+            groups[file.parent, match["case"], suffix][int(match["channel"])] = file
     for (_, name, _), channels in groups.items():
         if _are_channels(channels, num_channels):
             cases.append(Case(name, tuple(channels[number] for number in sorted(channels))))
@@ -97,7 +99,7 @@ def output_paths(cases: Sequence[Case], output: str | Path, file_ending: str) ->
                 f"{len(cases)} cases cannot go into one file", where=output, cure="give a folder"
             )
         paths = [output]
-    elif any(file.resolve().parent == output.resolve() for case in cases for file in case.files):
+    elif any(output.resolve() in (file.resolve(), file.resolve().parent) for file in _files(cases)):
         raise UsageError(
             "the results would lie among the inputs, and be inputs the next time",
             where=output,
@@ -105,7 +107,7 @@ def output_paths(cases: Sequence[Case], output: str | Path, file_ending: str) ->
         )
     else:
         paths = [output / f"{case.name}{label_suffix(case.files[0], file_ending)}" for case in cases]
-    sources = {file.resolve(): file for case in cases for file in case.files}
+    sources = {file.resolve() for file in _files(cases)}
     taken: dict[str, Case] = {}
     for case, path in zip(cases, paths, strict=True):
         # Compared without regard to case, because file systems of Windows and macOS do.
@@ -121,6 +123,10 @@ def output_paths(cases: Sequence[Case], output: str | Path, file_ending: str) ->
                 "the result would replace an input", where=path, cure="give another output folder"
             )
     return paths
+
+
+def _files(cases: Sequence[Case]) -> list[Path]:
+    return [file for case in cases for file in case.files]
 
 
 def _are_channels(files: dict[int, Path], num_channels: int) -> bool:

@@ -104,7 +104,7 @@ def _predict_case(predictor: Predictor, case: Case, path: Path, options: FolderO
     confidence = None
     try:
         if keep:
-            image = read_case(case.files, nonfinite=options.nonfinite)
+            image = read_case(case.files, nonfinite=options.nonfinite, series=options.series)
             labels = read_labels(path).data[0]
         else:
             prediction = predictor.predict(
@@ -112,6 +112,7 @@ def _predict_case(predictor: Predictor, case: Case, path: Path, options: FolderO
                 probabilities=options.probabilities,
                 confidence=options.confidence,
                 nonfinite=options.nonfinite,
+                series=options.series,
             )
             assert prediction.image is not None
             image, labels = prediction.image, prediction.labels

@@ -18,6 +18,7 @@ def as_volume(
     spacing: Sequence[float] | None,
     channel_names: Sequence[str],
     nonfinite: Literal["refuse", "zero"] = "refuse",
+    series: str | None = None,
 ) -> Volume:
     """Read or reshape an image for a model that takes the channels ``channel_names``.
 
@@ -32,6 +33,8 @@ def as_volume(
         Names of the model's channels, in order.
     nonfinite
         Refuse NaN and infinite values, or take them for zero.
+    series
+        UID or number of the series to take from a DICOM folder with several.
 
     Raises
     ------
@@ -44,7 +47,8 @@ def as_volume(
         source, where = None, None
         data = _channels_first(image, channel_names, nonfinite)
     else:
-        source = read_case([image] if isinstance(image, (str, Path)) else list(image), nonfinite=nonfinite)
+        paths = [image] if isinstance(image, (str, Path)) else list(image)
+        source = read_case(paths, nonfinite=nonfinite, series=series)
         data, where = source.data, source.path
         spacing = source.spacing if spacing is None else spacing
     if data.shape[0] != len(channel_names):

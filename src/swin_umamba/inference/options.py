@@ -72,3 +72,8 @@ class FolderOptions(Options):
         "refuse",
         "what to do about NaN and infinite voxels: refuse the image, or take them for zero",
     )
+    series: str | None = option(
+        None,
+        "series to take from DICOM folders with several (without it, an error lists them)",
+        metavar="UID|NUMBER",
+    )

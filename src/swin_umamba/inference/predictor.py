@@ -157,13 +157,15 @@ class Predictor:
         nonfinite: Nonfinite = "refuse",
         on_progress: Callable[[float], None] | None = None,
         max_voxels: int = MAX_VOXELS,
+        series: str | None = None,
     ) -> Prediction:
         """Segment one image.
 
         Parameters
         ----------
         image
-            A file, a list of single-channel files in the order of ``channel_names``, or an array: (Y, X),
+            A file or a folder of DICOM files, a list of these with one channel each in the order of
+            ``channel_names``, or an array: (Y, X),
             (C, Y, X), (C, Z, Y, X), or (Y, X, C) where the first axis cannot be the channels.
         spacing
             Distance of neighbouring pixels along (Y, X) or (Z, Y, X) in mm. By default what the file says;
@@ -179,6 +181,8 @@ class Predictor:
             raises ends the prediction.
         max_voxels
             Largest image at the spacing that the model works at, all channels together.
+        series
+            UID or number of the series to take from a DICOM folder with several.
 
         Raises
         ------
@@ -186,7 +190,7 @@ class Predictor:
             If the image cannot be read, holds NaN or infinity, or has the wrong channels, or if its spacing
             would make it larger than ``max_voxels``.
         """
-        volume = as_volume(image, spacing, self.channel_names, nonfinite)
+        volume = as_volume(image, spacing, self.channel_names, nonfinite, series)
         data, properties = self.plans.preprocess(volume, max_voxels)
         members = MemberDecisions(independent=self.has_regions) if confidence else None
         logits = self._logits(torch.from_numpy(data), members, on_progress)

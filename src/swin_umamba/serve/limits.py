@@ -7,6 +7,8 @@ from dataclasses import dataclass
 MIB = 2**20
 # What a multipart body holds besides its files: boundaries, and names of a few kilobytes.
 FORM_OVERHEAD = 2**16
+# Files of one DICOM series.
+MOST_SLICES = 4096
 
 
 @dataclass(frozen=True)

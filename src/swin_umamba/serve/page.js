@@ -3,7 +3,8 @@
 function refusal(files, channels, formats, largest) {
   const wrong = files.find((file) => !formats.some((ending) => file.name.toLowerCase().endsWith(ending)));
   if (wrong) { return { what: "the format of this file is not known", where: wrong.name, cure: "convert it to one of " + formats.join(", ") }; }
-  if (files.length !== 1 && files.length !== channels) {
+  const series = files.every((file) => file.name.toLowerCase().endsWith(".dcm"));
+  if (files.length !== 1 && files.length !== channels && !series) {
     return { what: files.length + " files were chosen, but one image is segmented at a time", where: null, cure: channels > 1 ? "choose one file with all channels, or " + channels + " files, one for each channel" : "choose one file" };
   }
   if (files.reduce((sum, file) => sum + file.size, 0) > largest) {

@@ -141,9 +141,9 @@ class Segmenter:
 
     def _read(self, upload: Upload) -> Image:
         channels = self.predictor.channel_names
-        if len(upload.files) not in (1, len(channels)):
-            raise wrong_channels(len(upload.files), channels, upload.files[0])
-        image = read_case(upload.files, max_voxels=self._max_voxels)
+        if len(upload.images) not in (1, len(channels)):
+            raise wrong_channels(len(upload.images), channels, upload.files[0])
+        image = read_case(upload.images, max_voxels=self._max_voxels)
         if image.num_channels != len(channels):
             raise wrong_channels(image.num_channels, channels, image.path)
         if image.data.size > self._max_voxels:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -16,9 +16,10 @@ from python_multipart.multipart import parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
+from swin_umamba.data.formats import DICOM, format_of
 from swin_umamba.data.image_io import image_suffix
 from swin_umamba.errors import DataError, printable
-from swin_umamba.serve.limits import FORM_OVERHEAD, MIB, Limits
+from swin_umamba.serve.limits import FORM_OVERHEAD, MIB, MOST_SLICES, Limits
 from swin_umamba.serve.problems import Busy, MalformedRequest, SlowRequest, TooLarge
 from swin_umamba.serve.storage import PrivateFolder
 
@@ -49,6 +50,11 @@ class Upload:
     files: tuple[Path, ...]
     names: tuple[str, ...]
 
+    @property
+    def images(self) -> tuple[Path, ...]:
+        """The files, or the folder if they are the files of one DICOM series."""
+        return (self.folder,) if len(self.files) > 1 and _are_series(self.files) else self.files
+
 
 async def receive(request: Request, storage: PrivateFolder, limits: Limits, max_files: int) -> Upload:
     """Write the files of a request to a new folder.
@@ -62,7 +68,7 @@ async def receive(request: Request, storage: PrivateFolder, limits: Limits, max_
     limits
         Of size and speed.
     max_files
-        How many files a request may have.
+        How many files a request may have; DICOM files of one series may be more.
 
     Raises
     ------
@@ -83,6 +89,10 @@ async def receive(request: Request, storage: PrivateFolder, limits: Limits, max_
         storage.remove(folder)
         raise
     return Upload(folder, tuple(form.files), tuple(form.names))
+
+
+def _are_series(files: Sequence[Path]) -> bool:
+    return all(format_of(file) is DICOM for file in files)
 
 
 def shown_name(name: str) -> str:
@@ -207,11 +217,6 @@ class _Form:
             raise MalformedRequest("the form has a field that is not a file", cure=_CURE)
         if not options[b"filename"]:
             raise MalformedRequest("there is no file in the upload", cure=_CURE)
-        if len(self.files) == self._max_files:
-            raise MalformedRequest(
-                f"there are more than {self._max_files} files in the upload",
-                cure="send one image: one file, or as many files as the model has channels",
-            )
         name = shown_name(options[b"filename"].decode("utf-8", "replace"))
         try:
             suffix = image_suffix(name)
@@ -219,6 +224,13 @@ class _Form:
             raise DataError(error.what, where=name, cure=error.cure) from None
         # Its number, and an ending out of a fixed list: nothing of the client's name gets into a path.
         path = self.folder / f"{len(self.files)}{suffix}"
+        most = MOST_SLICES if _are_series([*self.files, path]) else self._max_files
+        if len(self.files) >= most:
+            raise MalformedRequest(
+                f"there are more than {most} files in the upload",
+                cure="send one image: one file, as many files as the model has channels, or the files of one "
+                "DICOM series",
+            )
         self._file = path.open("xb")
         self.files.append(path)
         self.names.append(name)

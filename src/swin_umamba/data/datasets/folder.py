@@ -20,7 +20,7 @@ from swin_umamba.data.datasets.conversion import (
 )
 from swin_umamba.data.datasets.folder_classes import ClassSurvey, ClassTable, Mask, read_mask
 from swin_umamba.data.datasets.folder_pairs import Pair, find_pairs
-from swin_umamba.data.formats import format_of, is_image_name
+from swin_umamba.data.formats import format_of
 from swin_umamba.data.image_io import Image, check_same_grid, read_case, write_image, write_labels
 from swin_umamba.errors import DataError, GeometryError, UsageError
 from swin_umamba.progress import progress
@@ -71,6 +71,7 @@ def convert_folder(
     threshold: int | None = None,
     channels: Sequence[str] = (),
     skip_damaged: bool = False,
+    series: str | None = None,
 ) -> Conversion:
     """Make a data set from a folder of images and a folder of masks.
 
@@ -92,6 +93,8 @@ def convert_folder(
         Names of the channels. nnU-Net normalizes a channel ``CT`` in its own way.
     skip_damaged
         See :func:`write_dataset`.
+    series
+        UID or number of the series to take from DICOM folders with several.
 
     Raises
     ------
@@ -107,7 +110,7 @@ def convert_folder(
     problems: list[LeftOut] = []
     for pair in progress(pairs, "looking at the images", total=len(pairs)):
         try:
-            image, mask = _read_pair(pair, threshold)
+            image, mask = _read_pair(pair, threshold, series)
         except DataError as error:
             problems.append(LeftOut(error.where or pair.name, error.what))
         else:
@@ -129,7 +132,7 @@ def convert_folder(
     return write_dataset(
         folder,
         usable,
-        partial(_write_case, table=table, stored=stored, threshold=threshold),
+        partial(_write_case, table=table, stored=stored, threshold=threshold, series=series),
         {
             "channel_names": {str(number): name for number, name in enumerate(names)},
             "labels": dict(table.labels),
@@ -142,8 +145,8 @@ def convert_folder(
     )
 
 
-def _read_pair(pair: Pair, threshold: int | None) -> tuple[Image, Mask]:
-    image = read_case(pair.images)
+def _read_pair(pair: Pair, threshold: int | None, series: str | None) -> tuple[Image, Mask]:
+    image = read_case(pair.images, series=series)
     mask = read_mask(pair.mask, threshold)
     if _has_geometry(image) and _has_geometry(mask.image):
         check_same_grid(image, mask.image)
@@ -157,7 +160,7 @@ def _read_pair(pair: Pair, threshold: int | None) -> tuple[Image, Mask]:
 
 
 def _has_geometry(image: Image) -> bool:
-    return not is_image_name(image.path) or format_of(image.path).has_geometry  # else a DICOM series
+    return format_of(image.path).has_geometry
 
 
 def _look(pair: Pair, image: Image) -> _Look:
@@ -216,9 +219,15 @@ def _channel_names(given: Sequence[str], stored: _Format) -> Sequence[str]:
 
 
 def _write_case(
-    case: _Case, folder: Path, *, table: ClassTable, stored: _Format, threshold: int | None
+    case: _Case,
+    folder: Path,
+    *,
+    table: ClassTable,
+    stored: _Format,
+    threshold: int | None,
+    series: str | None,
 ) -> list[str]:
-    image, mask = _read_pair(case.pair, threshold)
+    image, mask = _read_pair(case.pair, threshold, series)
     labels = table.apply(mask)
     place = folder / f"images{case.split}"
     paths = [place / f"{case.name}_{number:04d}{stored.ending}" for number in range(stored.num_channels)]

@@ -50,7 +50,8 @@ def find_pairs(images: Path, masks: Path) -> tuple[list[Pair], list[LeftOut]]:
     Names are compared from the strictest way to the laxest: the path below the folder as it is; without words
     such as ``_mask``, ``label_`` or ``_img``; then the same for the bare name. What fits several files is not
     guessed. Images that are left over and end in ``_0000``, ``_0001`` and so on are taken for the channels of
-    one image. The two folders may be the same one: masks are then the files that are named like masks.
+    one image. Of nested folders around DICOM files, the one that has a mask is the image. The two folders may
+    be the same one: masks are then the files that are named like masks.
 
     Raises
     ------
@@ -69,6 +70,7 @@ def find_pairs(images: Path, masks: Path) -> tuple[list[Pair], list[LeftOut]]:
     mask_paths = {item.paths[0].resolve() for item in mask_items}
     image_items = [item for item in image_items if item.paths[0].resolve() not in mask_paths]
     found, image_items, mask_items = _match(image_items, mask_items)
+    image_items, mask_items = _unrelated(image_items, found), _unrelated(mask_items, found)
     channels, single = _channel_groups(image_items)
     more, rest, mask_items = _match(channels, mask_items)
     unpaired = [*single, *(_Item(item.stem, (path,)) for item in rest for path in item.paths)]
@@ -86,7 +88,7 @@ def find_pairs(images: Path, masks: Path) -> tuple[list[Pair], list[LeftOut]]:
 
 
 def _items(folder: Path) -> tuple[list[_Item], list[LeftOut]]:
-    """Return every image file and DICOM folder below a folder, and what is neither."""
+    """Return every image file and DICOM folder below a folder, folders around these, and what is neither."""
     items: list[_Item] = []
     left_out: list[LeftOut] = []
     series: set[Path] = set()
@@ -95,16 +97,31 @@ def _items(folder: Path) -> tuple[list[_Item], list[LeftOut]]:
         if any(part.startswith(".") or part == "__MACOSX" for part in relative.parts):
             continue
         if path.is_dir():
-            if is_dicom_folder(path):
+            if not series.intersection(path.parents) and is_dicom_folder(path):
                 series.add(path)
                 items.append(_Item(relative.as_posix(), (path,)))
-        elif path.parent in series:
+        elif series.intersection(path.parents):
             continue
         elif is_image_name(path):
             items.append(_Item((relative.parent / image_stem(path)).as_posix(), (path,)))
         else:
             left_out.append(LeftOut(str(path), "not an image of a known format"))
+    around = {parent for path in series for parent in path.parents if folder in parent.parents}
+    items += [_Item(path.relative_to(folder).as_posix(), (path,)) for path in sorted(around)]
     return items, left_out
+
+
+def _unrelated(items: Sequence[_Item], pairs: Sequence[tuple[_Item, _Item]]) -> list[_Item]:
+    """Drop folders in and around those that have found their partner; of the others, keep the innermost."""
+    taken = {path for pair in pairs for item in pair for path in item.paths}
+    around = {parent for path in taken for parent in path.parents}
+    kept = [
+        item
+        for item in items
+        if not taken.intersection(item.paths[0].parents) and item.paths[0] not in around
+    ]
+    around = {parent for item in kept for path in item.paths for parent in path.parents}
+    return [item for item in kept if item.paths[0] not in around]
 
 
 def _match(

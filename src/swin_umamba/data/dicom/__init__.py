@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from swin_umamba.data.dicom.files import is_dicom_folder
+from swin_umamba.data.dicom.files import holds_dicom, is_dicom_folder
 from swin_umamba.data.dicom.pixels import read_values
 from swin_umamba.data.dicom.series import planes_of_file, planes_of_folder
 from swin_umamba.data.dicom.volume import arrange
@@ -22,7 +22,7 @@ from swin_umamba.errors import DataError
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["is_dicom_folder", "read_dicom"]
+__all__ = ["holds_dicom", "is_dicom_folder", "read_dicom"]
 
 
 def read_dicom(

@@ -6,7 +6,7 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from swin_umamba.errors import DataError
 
@@ -15,8 +15,13 @@ MAX_FILES = 100_000
 # A DICOM file has this word after 128 free bytes.
 _MAGIC, _MAGIC_OFFSET = b"DICM", 128
 # Files of old exports lack both and begin with an element of group 2 or 8, in either byte order.
-_FIRST_GROUPS = {b"\x02\x00": "little", b"\x08\x00": "little", b"\x00\x08": "big"}
-_LARGEST_FIRST_ELEMENT = 0x20
+_FIRST_GROUPS: dict[bytes, Literal["little", "big"]] = {
+    b"\x02\x00": "little",
+    b"\x08\x00": "little",
+    b"\x00\x08": "big",
+}
+# Which elements, in practice: lengths and character sets, kind, date and time, class and UID.
+_FIRST_ELEMENTS = {0x00, 0x01, 0x02, 0x05, 0x08, 0x10, 0x12, 0x13, 0x16, 0x18, 0x20}
 _LONGEST_FIRST_VALUE = 1024
 # A file of this name must be one; of any other name it may be a viewer, a picture or a note.
 _DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
@@ -52,12 +57,23 @@ def is_dicom(path: Path) -> bool:
 
 def is_dicom_folder(folder: Path) -> bool:
     """Return whether a folder holds DICOM files directly."""
-    if not folder.is_dir():
+    return folder.is_dir() and any(map(_looks_like_dicom, folder.iterdir()))
+
+
+def holds_dicom(folder: Path) -> bool:
+    """Return whether there are DICOM files in a folder or its subfolders."""
+    for each, subfolders, names in os.walk(folder):
+        subfolders[:] = [name for name in subfolders if not _is_hidden(name)]
+        if any(_looks_like_dicom(Path(each, name)) for name in names):
+            return True
+    return False
+
+
+def _looks_like_dicom(path: Path) -> bool:
+    try:
+        return not _is_hidden(path.name) and stat.S_ISREG(path.lstat().st_mode) and is_dicom(path)
+    except OSError:  # what cannot be read is reported when it must be
         return False
-    return any(
-        not path.name.startswith(".") and not path.is_symlink() and path.is_file() and is_dicom(path)
-        for path in folder.iterdir()
-    )
 
 
 def dicom_files(folder: Path) -> list[Path]:
@@ -127,8 +143,8 @@ def _begins_with_element(head: bytes) -> bool:
     order = _FIRST_GROUPS.get(head[:2])
     if order is None or len(head) < 8:
         return False
-    number = int.from_bytes(head[2:4], order)  # type: ignore[arg-type]
-    if number > _LARGEST_FIRST_ELEMENT:
+    if int.from_bytes(head[2:4], order) not in _FIRST_ELEMENTS:
         return False
     explicit = head[4:6].isalpha() and head[4:6].isupper()
-    return explicit or (order == "little" and int.from_bytes(head[4:8], "little") < _LONGEST_FIRST_VALUE)
+    length = int.from_bytes(head[4:8], "little")
+    return explicit or (order == "little" and length % 2 == 0 and 0 < length <= _LONGEST_FIRST_VALUE)

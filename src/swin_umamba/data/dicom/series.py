@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from swin_umamba.data.dicom.files import dicom_files
+from swin_umamba.data.dicom.files import dicom_files, is_dicom
 from swin_umamba.data.dicom.planes import Plane, read_planes
 from swin_umamba.errors import DataError
 
@@ -22,6 +22,8 @@ def planes_of_file(path: Path) -> list[Plane]:
     DataError
         The file is damaged, or holds no image.
     """
+    if not is_dicom(path):
+        raise DataError("the file does not begin like a DICOM file", where=path, cure="copy it again")
     planes = read_planes(path)
     if isinstance(planes, str):
         raise DataError(
