@@ -11,6 +11,7 @@ _STANDALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a length
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _HUFFMAN = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive
 _JFIF, _ADOBE = 0xE0, 0xEE
+_SCAN, _END = b"\xff\xda", b"\xff\xd9"
 _RGB = "RGB"
 
 
@@ -38,6 +39,9 @@ def decode_jpeg(
     import imagecodecs
 
     rows = _check_frame(page, stream, shape, kind)
+    # A decoder would fill what is cut off with grey. Within compressed pixels no 0xFF comes before an 0xD9.
+    if _END not in stream[stream.find(_SCAN) :]:
+        raise page.damaged("pixels are missing: a JPEG stream is cut off before its end marker")
     # The tag decides what the components are, as in libtiff; a decoder alone would guess by their markers.
     spaces = {"grey": (None, None), _RGB: (_RGB, _RGB), "YCbCr": ("YCBCR", _RGB)}[kind]
     pixels = imagecodecs.jpeg8_decode(
@@ -55,7 +59,8 @@ def _check_frame(page: Page, stream: bytes, shape: tuple[int, int, int], kind: s
     while stream[:2] == b"\xff\xd8":
         while stream[position : position + 2] == b"\xff\xff":
             position += 1
-        marker = stream[position + 1] if stream[position : position + 1] == b"\xff" else 0
+        marker = int.from_bytes(stream[position + 1 : position + 2], "big")
+        marker = marker if stream[position : position + 1] == b"\xff" else 0
         body = stream[
             position + 4 : position + 2 + int.from_bytes(stream[position + 2 : position + 4], "big")
         ]
