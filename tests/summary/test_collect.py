@@ -229,7 +229,8 @@ def test_a_volume_has_slices_and_its_shape(tmp_path: Path) -> None:
     indices = [each.index for each in case.slices]
     assert (len(indices), indices[0], indices[-1]) == (16, 5, 34)
     assert case.aspect == 2.0
-    assert case.note == "16 of 40 slices"
+    assert case.note == "16 of 40 axial slices"
+    assert case.edges == ("R", "L", "A", "P")
     assert case.slices[0].image.shape == (20, 10, 3)
 
 

@@ -185,6 +185,7 @@ def draw_preview(folder: Path) -> Path:
     from swin_umamba.data.image_io import read_case, read_labels
     from swin_umamba.nnunet.environment import Dataset, Folders
     from swin_umamba.nnunet.planning.integrity import list_cases
+    from swin_umamba.report.orientation import radiological_view
     from swin_umamba.report.sheet import SheetCase, comparison_sheet
 
     dataset = Dataset(folder.name, Folders(folder.parent, folder.parent, folder.parent))
@@ -192,7 +193,9 @@ def draw_preview(folder: Path) -> Path:
     cases, _ = list_cases(dataset, description)
     count = min(PREVIEW_CASES, len(cases))
     chosen = [cases[number * len(cases) // count] for number in range(count)]
-    rows = [
-        SheetCase(case.name, read_case(case.images).data, read_labels(case.label).data[0]) for case in chosen
-    ]
+    rows = []
+    for case in chosen:
+        image = read_case(case.images)
+        turn = radiological_view(image).turn
+        rows.append(SheetCase(case.name, turn(image.data), turn(read_labels(case.label).data[0])))
     return comparison_sheet(rows, folder / PREVIEW_NAME, classes=description["labels"])

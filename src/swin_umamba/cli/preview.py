@@ -9,7 +9,7 @@ from pathlib import Path
 from swin_umamba.cli.options import add_options
 from swin_umamba.inference.options import FolderOptions
 
-HELP = "draw a label map over its image as a PNG; of a volume, the slice that shows most"
+HELP = "draw a label map over its image as a PNG, turned as radiologists see it; of a volume, one slice"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +28,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--slice",
         type=int,
         metavar="N",
-        help="slice of a volume, from 0 (default: the one with the most labels, else the most contrast)",
+        help="slice of a volume, from 0, from inferior, posterior or left on (default: the one with the most "
+        "labels, else the most contrast)",
+    )
+    parser.add_argument(
+        "--plane",
+        choices=("axial", "coronal", "sagittal"),
+        help="of a volume (default: that of thick slices, else axial)",
     )
     parser.add_argument(
         "--overwrite", action="store_true", help="replace an existing picture; else that is an error"
@@ -58,9 +64,9 @@ def run(args: argparse.Namespace) -> int:
         check_same_grid(image, labels)
     write_preview(
         output,
-        image.data,
+        image,
         None if labels is None else labels.data[0],
-        spacing=image.spacing,
+        plane=args.plane,
         slice_index=args.slice,
     )
     print(json.dumps({"output": str(output)}) if args.json else f"wrote {output}")

@@ -118,7 +118,7 @@ def _predict_case(predictor: Predictor, case: Case, path: Path, options: FolderO
             image, labels = prediction.image, prediction.labels
             confidence = _write(prediction, image, path)
         if options.preview:
-            write_preview(preview_path, image.data, labels, spacing=image.spacing)
+            write_preview(preview_path, image, labels)
     except OutputError:
         raise
     except SwinUMambaError as error:

@@ -128,6 +128,8 @@ class CasePictures:
         Height of a pixel divided by its width.
     note
         What was left out or made smaller.
+    edges
+        What is at the left, right, top and bottom, as one letter each; empty where the image does not say.
     """
 
     name: str
@@ -136,6 +138,7 @@ class CasePictures:
     slices: tuple[Slice, ...]
     aspect: float = 1.0
     note: str = ""
+    edges: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as PillowImage
 
+from swin_umamba.data.image import Image
 from swin_umamba.errors import GeometryError, UsageError
 from swin_umamba.files import atomic_write
+from swin_umamba.report.marks import NO_ORIENTATION, draw_marks
+from swin_umamba.report.orientation import Plane, radiological_view
 from swin_umamba.report.overlay import fullest_slice, overlay, to_rgb
 
 LONGEST_SIDE = 1024
@@ -20,26 +23,30 @@ CONTOUR_WIDTH = 2
 
 def write_preview(
     path: str | Path,
-    image: np.ndarray,
+    image: Image,
     labels: np.ndarray | None = None,
     *,
-    spacing: Sequence[float] | None = None,
+    plane: Plane | None = None,
     slice_index: int | None = None,
 ) -> Path:
     """Draw a label map over its image and write the picture as PNG, atomically.
+
+    It is turned by ``orientation.radiological_view``, with letters at the edges and a scale bar, as far as
+    the image says how it lies and how large its pixels are.
 
     Parameters
     ----------
     path
         Where to write.
     image
-        ``(channels, y, x)`` or ``(channels, z, y, x)``; see ``overlay.to_rgb`` for its contrast.
+        The image; see ``overlay.to_rgb`` for its contrast.
     labels
         Integers of the image's spatial shape; None draws the image alone.
-    spacing
-        Of the spatial axes, so that pixels that are not square are not drawn square.
+    plane
+        Of a volume; by default the plane of thick slices, else axial.
     slice_index
-        Of a volume, along its first spatial axis; by default :func:`informative_slice`.
+        Of a volume, from inferior to superior, posterior to anterior, or left to right; without orientation
+        in the order of the file. By default :func:`informative_slice`.
 
     Returns
     -------
@@ -51,24 +58,33 @@ def write_preview(
     GeometryError
         The labels do not have the shape of the image.
     UsageError
-        ``slice_index`` is outside of the volume, or given for a flat image.
+        ``slice_index`` is outside of the volume, or given for a flat image; or a plane is given for a flat
+        image or for one without orientation.
     """
-    if labels is not None and labels.shape != image.shape[1:]:
+    if labels is not None and labels.shape != image.spatial_shape:
         raise GeometryError(
-            f"labels of shape {labels.shape} do not fit the image of shape {image.shape[1:]}",
+            f"labels of shape {labels.shape} do not fit the image of shape {image.spatial_shape}",
             cure="give the label map that belongs to this image",
         )
-    if image.ndim == 3 and slice_index is not None:
+    flat = len(image.spatial_shape) == 2
+    if flat and slice_index is not None:
         raise UsageError("a flat image has no slices", where="--slice", cure="leave it out")
-    if image.ndim == 4:
-        index = informative_slice(image, labels) if slice_index is None else slice_index
-        if not 0 <= index < image.shape[1]:
+    if plane is not None and (flat or not image.has_orientation):
+        why = "a flat image has one plane" if flat else "the image does not say how it lies in the world"
+        raise UsageError(why, where="--plane", cure="leave it out")
+    view = radiological_view(image, plane)
+    data, labels = view.turn(image.data), None if labels is None else view.turn(labels)
+    if not flat:
+        index = informative_slice(data, labels) if slice_index is None else slice_index
+        if not 0 <= index < data.shape[1]:
             raise UsageError(
-                f"there is no slice {index}", where="--slice", cure=f"give 0 to {image.shape[1] - 1}"
+                f"there is no slice {index}", where="--slice", cure=f"give 0 to {data.shape[1] - 1}"
             )
-        image, labels = image[:, index], None if labels is None else labels[index]
+        data, labels = data[:, index], None if labels is None else labels[index]
     path = Path(path)
-    picture = _drawn(image, labels, spacing)
+    picture = _drawn(data, labels, view.spacing)
+    mm_per_pixel = view.spacing[-1] * data.shape[-1] / picture.width if image.has_spacing else None
+    draw_marks(picture, view.edges, mm_per_pixel, note="" if flat or view.edges else NO_ORIENTATION)
     with atomic_write(path) as temporary:
         picture.save(temporary, format="PNG")
     return path

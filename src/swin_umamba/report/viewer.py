@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -60,6 +60,7 @@ def case_viewer(case: CasePictures, number: int, classes: Mapping[str, int]) -> 
         "note": "; ".join(notes),
         "start": max(range(len(slices)), key=lambda place: _labelled(slices[place])),
         "stripe": max(width, height) / 128,
+        "marks": _marks(case.edges, width, height * case.aspect),
         "slices": [
             {
                 "index": each.index,
@@ -80,6 +81,21 @@ def case_viewer(case: CasePictures, number: int, classes: Mapping[str, int]) -> 
             for kind, parts in layers.items()
         ],
     }
+
+
+def _marks(edges: Sequence[str], width: float, height: float) -> list[dict[str, Any]]:
+    """Return the letters at the edges of a picture, and where their middles are."""
+    size = max(width, height) / 18
+    places = (
+        (size * 0.6, height / 2),
+        (width - size * 0.6, height / 2),
+        (width / 2, size * 0.6),
+        (width / 2, height - size * 0.6),
+    )
+    return [
+        {"text": edge, "x": f"{x:.2f}", "y": f"{y:.2f}", "size": f"{size:.2f}"}
+        for edge, (x, y) in zip(edges, places, strict=False)
+    ]
 
 
 def _affordable(layers: dict[str, list[list[dict[str, Any]]]]) -> list[int]:

@@ -10,7 +10,6 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from swin_umamba.data.image_io import (
-    Image,
     check_same_grid,
     image_stem,
     list_images,
@@ -23,6 +22,8 @@ from swin_umamba.inference.cases import find_cases
 from swin_umamba.inference.folder import ENTROPY
 from swin_umamba.progress import progress
 from swin_umamba.report.contents import CasePictures, Confusion, Scores, Slice
+from swin_umamba.report.marks import NO_ORIENTATION
+from swin_umamba.report.orientation import radiological_view
 from swin_umamba.report.overlay import to_rgb
 
 # Bounds of a report that opens in a browser and goes through a mail.
@@ -93,35 +94,38 @@ def case_pictures(name: str, rank: str, score: str, files: FilesByCase) -> CaseP
     if name not in files.images:
         raise DataError("there is no image of this case", where=name, cure="give its folder with --images")
     image = read_case(files.images[name], nonfinite="zero")
+    view = radiological_view(image)
+    data = view.turn(image.data)
     maps: dict[str, np.ndarray] = {}
     for kind, paths in (("truth", files.references), ("prediction", files.predictions)):
         if name in paths:
             labels = read_labels(paths[name])
             check_same_grid(image, labels)
-            maps[kind] = labels.data[0]
+            maps[kind] = view.turn(labels.data[0])
     uncertainty = None
     if name in files.entropies:
         entropy = read_image(files.entropies[name], nonfinite="zero")
         check_same_grid(image, entropy)
-        uncertainty = np.clip(entropy.data[0], 0, 1)
+        uncertainty = np.clip(view.turn(entropy.data[0]), 0, 1)
     notes = []
     if (count := max((len(np.unique(labels)) for labels in maps.values()), default=0)) > MAX_LABELS:
         notes.append(f"{count - 1} labels, such as of single cells, are shown as one")
         maps = {kind: (labels > 0).astype(np.uint8) for kind, labels in maps.items()}
-    flat = len(image.spatial_shape) == 2
-    indices = [0] if flat else shown_slices(list(maps.values()), image.spatial_shape[0])
+    flat = data.ndim == 3
+    indices = [0] if flat else shown_slices(list(maps.values()), data.shape[1])
     side = FLAT_SIDE if flat else VOLUME_SIDE
-    scale = min(1.0, side / max(image.spatial_shape[-2:]))
-    size = tuple(max(1, round(extent * scale)) for extent in image.spatial_shape[-2:])
+    scale = min(1.0, side / max(data.shape[-2:]))
+    size = tuple(max(1, round(extent * scale)) for extent in data.shape[-2:])
     if scale < 1:
-        notes.append(f"shown at {scale:.0%} of {image.spatial_shape[-1]} × {image.spatial_shape[-2]} pixels")
-    if not flat and len(indices) < image.spatial_shape[0]:
-        notes.append(f"{len(indices)} of {image.spatial_shape[0]} slices")
+        notes.append(f"shown at {scale:.0%} of {data.shape[-1]} × {data.shape[-2]} pixels")
+    if not flat:
+        number = f"{len(indices)} of {data.shape[1]}" if len(indices) < data.shape[1] else "all"
+        notes.append(f"{number} {view.plane} slices" if view.plane else f"{number} slices, {NO_ORIENTATION}")
     pictures = [
-        _slice(image, maps, uncertainty, None if flat else index, (size[0], size[1])) for index in indices
+        _slice(data, maps, uncertainty, None if flat else index, (size[0], size[1])) for index in indices
     ]
-    aspect = image.spacing[-2] / image.spacing[-1]
-    return CasePictures(name, rank, score, tuple(pictures), aspect, "; ".join(notes))
+    aspect = view.spacing[-2] / view.spacing[-1]
+    return CasePictures(name, rank, score, tuple(pictures), aspect, "; ".join(notes), view.edges)
 
 
 def shown_slices(maps: Sequence[np.ndarray], depth: int) -> list[int]:
@@ -163,13 +167,13 @@ def confusion_matrix(
 
 
 def _slice(
-    image: Image,
+    image: np.ndarray,
     maps: Mapping[str, np.ndarray],
     uncertainty: np.ndarray | None,
     index: int | None,
     size: tuple[int, int],
 ) -> Slice:
-    data = image.data if index is None else image.data[:, index]
+    data = image if index is None else image[:, index]
     picture = PillowImage.fromarray(to_rgb(data)).resize(size[::-1], PillowImage.Resampling.LANCZOS)
     labels = {
         kind: np.asarray(
