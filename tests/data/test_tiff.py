@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from conformance.tiff_writer import ASCII, LONG, SHORT, Coding, Page, page_of, tiff_file
 from swin_umamba.data.image_io import read_image, read_labels, write_labels
 from swin_umamba.errors import DataError
 
@@ -188,3 +189,135 @@ def test_the_most_compressible_pictures_are_read(tmp_path: Path) -> None:
     for compression in ("zlib", "lzw", "packbits"):
         tifffile.imwrite(tmp_path / "a.tif", np.zeros((2000, 2000), np.uint8), compression=compression)
         assert not read_image(tmp_path / "a.tif").data.any()
+
+
+@pytest.mark.parametrize(
+    ("axes", "shape", "seen"),
+    [
+        ("ZYX", (3, 5, 6), (1, 3, 5, 6)),
+        ("QYX", (3, 5, 6), (1, 3, 5, 6)),
+        ("IYX", (3, 5, 6), (1, 3, 5, 6)),
+        (None, (3, 5, 6), (1, 3, 5, 6)),
+        ("CYX", (3, 5, 6), (3, 5, 6)),
+        ("CZYX", (2, 3, 5, 6), (2, 3, 5, 6)),
+        ("ZCYX", (3, 2, 5, 6), (2, 3, 5, 6)),
+        ("TCZYX", (1, 2, 3, 5, 6), (2, 3, 5, 6)),
+        ("TYX", (3, 5, 6), None),
+        ("RYX", (3, 5, 6), None),
+        ("TZYX", (2, 3, 5, 6), None),
+        (None, (2, 3, 5, 6), None),
+    ],
+)
+def test_axes_of_tifffile(
+    tmp_path: Path, axes: str | None, shape: tuple[int, ...], seen: tuple[int, ...] | None
+) -> None:
+    data = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    metadata = {"axes": axes} if axes else {}
+    tifffile.imwrite(tmp_path / "a.tif", data, photometric="minisblack", metadata=metadata)
+    if seen is None:
+        with pytest.raises(DataError, match=r"pages with the axes .* not supported"):
+            read_image(tmp_path / "a.tif")
+        return
+    expected = data.swapaxes(0, 1) if axes == "ZCYX" else data
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif").data, expected.reshape(seen))
+
+
+@pytest.mark.parametrize(
+    "text", ['{"shape": [9, 5, 7]}', '{"shape": "x"}', '{"shape": [2, 5', '{"shape": [0]}']
+)
+def test_descriptions_of_another_image_say_nothing(tmp_path: Path, text: str) -> None:
+    """Programs keep the description of the image that they have cropped."""
+    pages = [page_of(np.full((5, 6, 1), value, np.uint8), 1, Coding()) for value in range(3)]
+    pages[0].tags[270] = (ASCII, text)
+    (tmp_path / "a.tif").write_bytes(tiff_file(pages))
+    assert read_image(tmp_path / "a.tif").data[0, :, 0, 0].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("tag", "name"),
+    [
+        *((33628, "MetaMorph"), (33629, "MetaMorph"), (34361, "FluoView"), (34412, "LSM")),
+        *((33445, "GEL"), (43314, "NIH Image"), (65420, "NDPI")),
+    ],
+)
+def test_programs_with_planes_and_scales_in_tags_of_their_own(tmp_path: Path, tag: int, name: str) -> None:
+    page = page_of(np.zeros((5, 6, 1), np.uint8), 1, Coding())
+    page.tags[tag] = (LONG, [1, 2, 3])
+    (tmp_path / "a.tif").write_bytes(tiff_file([page]))
+    with pytest.raises(DataError, match=f"{name} are not supported"):
+        read_image(tmp_path / "a.tif")
+
+
+def test_pages_of_scanimage_may_be_channels(tmp_path: Path) -> None:
+    page = page_of(np.zeros((5, 6, 1), np.uint8), 1, Coding(), t305=(ASCII, "SI.LINE_FORMAT_VERSION = 1"))
+    (tmp_path / "a.tif").write_bytes(tiff_file([page, page]))
+    with pytest.raises(DataError, match="ScanImage are not supported"):
+        read_image(tmp_path / "a.tif")
+
+
+def test_reduced_pages(tmp_path: Path) -> None:
+    """Old and new tags; a page of a document; a mask; and a file of nothing but a thumbnail."""
+    large, small = (page_of(np.full((n, n, 1), n, np.uint8), 1, Coding()) for n in (9, 3))
+    path = tmp_path / "a.tif"
+    for tag, value in ((254, 1), (254, 3), (255, 2)):
+        small.tags = {**small.tags, tag: (LONG if tag == 254 else SHORT, value)}
+        path.write_bytes(tiff_file([small, large, small]))
+        assert read_image(path).data.shape == (1, 9, 9)
+        path.write_bytes(tiff_file([small]))
+        with pytest.raises(DataError, match=r"(?s)all pages are reduced copies.* not supported"):
+            read_image(path)
+        del small.tags[tag]
+    large.tags[254] = (LONG, 2)
+    path.write_bytes(tiff_file([large, large]))
+    assert read_image(path).data.shape == (1, 2, 9, 9)
+    large.tags[254] = (LONG, 4)
+    path.write_bytes(tiff_file([large, large]))
+    with pytest.raises(DataError, match="transparency masks are not supported"):
+        read_image(path)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        page_of(np.zeros((5, 7, 1), np.uint8), 1, Coding()),
+        page_of(np.zeros((5, 6, 1), np.uint16), 1, Coding(bits=16)),
+        page_of(np.zeros((5, 6, 1), np.uint8), 0, Coding()),
+        page_of(np.zeros((5, 6, 3), np.uint8), 2, Coding()),
+        page_of(np.zeros((5, 6, 1), np.uint8), 1, Coding(), t274=(SHORT, 3)),
+    ],
+)
+def test_pages_of_several_kinds(tmp_path: Path, other: Page) -> None:
+    page = page_of(np.zeros((5, 6, 1), np.uint8), 1, Coding())
+    (tmp_path / "a.tif").write_bytes(tiff_file([page, other]))
+    with pytest.raises(DataError, match="images of different shapes or kinds"):
+        read_image(tmp_path / "a.tif")
+
+
+def test_pages_of_several_codings_are_one_volume(tmp_path: Path) -> None:
+    planes = np.random.default_rng(0).integers(0, 256, (4, 40, 50, 1), np.uint8)
+    codings = [Coding(), Coding(compression="LZW", rows=7), Coding(compression="deflate", tile=(16, 16))]
+    pages = [
+        page_of(plane, 1, coding) for plane, coding in zip(planes, [*codings, Coding(rows=3)], strict=True)
+    ]
+    (tmp_path / "a.tif").write_bytes(tiff_file(pages))
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif").data[0], planes[..., 0])
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 65535])
+def test_orientations_that_are_not_defined_count_as_none(tmp_path: Path, orientation: int) -> None:
+    plane = np.arange(30, dtype=np.uint8).reshape(5, 6, 1)
+    (tmp_path / "a.tif").write_bytes(tiff_file([page_of(plane, 1, Coding(), t274=(SHORT, orientation))]))
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif").data[0], plane[..., 0])
+
+
+def test_more_values_than_are_allowed(tmp_path: Path) -> None:
+    plane = np.zeros((40, 50, 1), np.uint8)
+    path = tmp_path / "a.tif"
+    path.write_bytes(tiff_file([page_of(plane, 1, Coding())] * 5))
+    assert read_image(path, max_voxels=10_000).data.size == 10_000
+    with pytest.raises(DataError, match="claims 10000 values; the limit is 9999"):
+        read_image(path, max_voxels=9_999)
+    palette = {"t320": (SHORT, [0, 65535, 0] * 256)}
+    path.write_bytes(tiff_file([page_of(plane, 3, Coding(), **palette)]))
+    with pytest.raises(DataError, match="claims 6000 values"):  # as colours
+        read_image(path, max_voxels=5_999)

@@ -151,6 +151,12 @@ def test_other_compressions_are_not_called_damaged(tmp_path: Path, number: int, 
     assert "damaged" not in why
 
 
+def test_lzw_of_before_tiff_6_is_not_called_damaged(tmp_path: Path) -> None:
+    page = page_of(PIXELS, 1, Coding(compression="LZW"))
+    page.segments = [b"\0\x01" + page.segments[0]]
+    assert "before TIFF 6.0 are not supported" in refusal(tmp_path / "a.tif", page)
+
+
 def jpeg(width: int, height: int, mode: str = "L", **options: Any) -> bytes:
     buffer = io.BytesIO()
     PillowImage.new(mode, (width, height), 77).save(buffer, "JPEG", **options)

@@ -108,6 +108,8 @@ def _decoded(page: Page, layout: Layout, stored: bytes, tables: bytes, rows: int
         return pixels
     if layout.reversed_bits:
         stored = stored.translate(_REVERSED)
+    if layout.compression == LZW and stored[:1] == b"\0" and stored[1:2] and stored[1] % 2:
+        raise page.unsupported("files with LZW in the bit order of before TIFF 6.0 are", RECOMPRESS)
     plain = _decompressed(layout.compression, stored, shape[0] * layout.row_bytes)
     if len(plain) < rows * layout.row_bytes:
         raise page.damaged(
