@@ -34,6 +34,12 @@ def test_powershell_syntax() -> None:
     ]
 
 
+@pytest.mark.parametrize("quote", ["'", "\u2018", "\u2019", "\u201a", "\u201b"])
+def test_every_quotation_mark_that_powershell_knows_is_doubled(quote: str) -> None:
+    text = shell.as_powershell([shell.Variable("A", f"x{quote}; calc; {quote}")])
+    assert text == f"$env:A = 'x{quote}{quote}; calc; {quote}{quote}'\n"
+
+
 def test_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(shell, "torchvision_is_broken", lambda: True)
     monkeypatch.setenv("nnUNet_extTrainer", f"/mine{os.pathsep}{TRAINER_SHIM}")

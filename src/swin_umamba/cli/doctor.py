@@ -43,6 +43,8 @@ NNUNET_FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
 LARGEST_DIFFERENCE = 1e-5
 LOW_DISK_GIB = 5
 SECONDS_FOR_AN_IMPORT = 120
+# Without the current folder, where anything may be called torchvision.py.
+IMPORT = "import sys; sys.path[:] = filter(None, sys.path); import {}"
 
 
 @dataclass(frozen=True)
@@ -256,7 +258,7 @@ def check_torchvision() -> Iterator[Finding]:
         return
     # In a process of its own: half-imported, it would leave this one with half of its operators.
     done = subprocess.run(
-        [sys.executable, "-c", "import torchvision"],
+        [sys.executable, "-c", IMPORT.format("torchvision")],
         capture_output=True,
         text=True,
         timeout=SECONDS_FOR_AN_IMPORT,

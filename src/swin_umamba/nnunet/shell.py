@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import re
 import shlex
 from pathlib import Path
 from typing import NamedTuple
@@ -84,7 +85,8 @@ def as_powershell(variables: list[Variable]) -> str:
     lines = []
     for name, value, comment in variables:
         lines += [f"# {line}" for line in comment.splitlines()]
-        quoted = value.replace("'", "''")
+        # A quotation mark is doubled. PowerShell takes the typographic ones for the plain one.
+        quoted = re.sub("['\u2018-\u201b]", r"\g<0>\g<0>", value)
         lines.append(f"$env:{name} = '{quoted}'")
     return "\n".join(lines) + "\n"
 
