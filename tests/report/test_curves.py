@@ -12,7 +12,19 @@ import pytest
 from swin_umamba.report.curves import MAX_POINTS, Line, line_chart
 from swin_umamba.report.distributions import MAX_DOTS, MAX_GROUPS, Group, distribution_chart
 from swin_umamba.report.layers import data_uri, fill_path, outline_path, runs
-from swin_umamba.report.svg import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Scale, tick_step, tick_texts
+from swin_umamba.report.svg import (
+    BOTTOM,
+    HEIGHT,
+    LEFT,
+    PART,
+    POSITIVE,
+    RIGHT,
+    TOP,
+    WIDTH,
+    Scale,
+    tick_step,
+    tick_texts,
+)
 
 
 def points(chart: str) -> list[tuple[float, float]]:
@@ -104,3 +116,21 @@ def test_classes_without_number_do_not_make_a_chart_without_end() -> None:
     assert chart.count('class="box"') == MAX_GROUPS
     assert f"Dice, first {MAX_GROUPS} of 1000 classes" in chart
     assert "first" not in distribution_chart("Dice", groups[:MAX_GROUPS])
+
+
+@pytest.mark.parametrize(
+    ("values", "bounds", "ends"),
+    [
+        ([0.55, 0.97], PART, (0.5, 1.0)),
+        ([0.9, 1.0], PART, (0.9, 1.0)),
+        ([1.0, 1.0], PART, (0.4, 1.0)),
+        ([0.0, 0.0], PART, (0.0, 1.0)),
+        ([0.0, 0.0], POSITIVE, (0.0, 1.0)),
+        ([0.5, 1.2], PART, (0.4, 1.2)),  # a value that cannot be is shown all the same
+    ],
+)
+def test_an_axis_ends_where_the_quantity_does(
+    values: list[float], bounds: tuple[float, float], ends: tuple[float, float]
+) -> None:
+    scale = Scale.around(values, 0, 100, bounds)
+    assert (scale.low, scale.high) == pytest.approx(ends)

@@ -13,7 +13,9 @@ from swin_umamba.report.svg import (
     LEFT,
     RIGHT,
     TOP,
+    UNBOUNDED,
     WIDTH,
+    Bounds,
     Scale,
     colour_text,
     document,
@@ -51,7 +53,9 @@ class Line:
     dashed: bool = False
 
 
-def line_chart(title: str, lines: Sequence[Line], *, x_label: str = "epoch") -> str:
+def line_chart(
+    title: str, lines: Sequence[Line], *, x_label: str = "epoch", bounds: Bounds = UNBOUNDED
+) -> str:
     """Draw curves over epochs, counted from 1.
 
     Parameters
@@ -62,6 +66,8 @@ def line_chart(title: str, lines: Sequence[Line], *, x_label: str = "epoch") -> 
         At least one with a finite value, or the chart says that there is nothing.
     x_label
         Below the axis.
+    bounds
+        What the values can be.
 
     Returns
     -------
@@ -72,7 +78,7 @@ def line_chart(title: str, lines: Sequence[Line], *, x_label: str = "epoch") -> 
     if not finite:
         return document(title, "no numbers", [text(WIDTH / 2, HEIGHT / 2, f"{title}: no numbers")])
     epochs = max(len(line.values) for line in lines)
-    y = Scale.around(finite, HEIGHT - BOTTOM, TOP)
+    y = Scale.around(finite, HEIGHT - BOTTOM, TOP, bounds)
     x = Scale(1, max(epochs, 2), LEFT, WIDTH - RIGHT)
     ticks = [tick for tick in x.ticks() if tick == int(tick) and 1 <= tick <= epochs]
     if 1 not in ticks:

@@ -14,7 +14,9 @@ from swin_umamba.report.svg import (
     HEIGHT,
     LEFT,
     TOP,
+    UNBOUNDED,
     WIDTH,
+    Bounds,
     Scale,
     colour_text,
     document,
@@ -41,7 +43,7 @@ class Group:
     colour: Colour | None = None
 
 
-def distribution_chart(title: str, groups: Sequence[Group]) -> str:
+def distribution_chart(title: str, groups: Sequence[Group], bounds: Bounds = UNBOUNDED) -> str:
     """Draw a box (quartiles and median, whiskers to the extremes) and dots for each group.
 
     Parameters
@@ -50,6 +52,8 @@ def distribution_chart(title: str, groups: Sequence[Group]) -> str:
         Of the chart.
     groups
         From left to right.
+    bounds
+        What the values can be.
 
     Returns
     -------
@@ -62,7 +66,7 @@ def distribution_chart(title: str, groups: Sequence[Group]) -> str:
     everything = [value for values in finite.values() for value in values]
     if not everything:
         return document(title, "no numbers", [text(WIDTH / 2, HEIGHT / 2, f"{title}: no numbers")])
-    y = Scale.around(everything, HEIGHT - BOTTOM, TOP)
+    y = Scale.around(everything, HEIGHT - BOTTOM, TOP, bounds)
     room = (WIDTH - LEFT - MARGIN) / len(groups)
     longest = max(3, min(MAX_NAME, int(room / 7)))
     centres = [LEFT + room * (place + 0.5) for place in range(len(groups))]

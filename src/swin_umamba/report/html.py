@@ -19,7 +19,7 @@ from swin_umamba.report.curves import Line, line_chart
 from swin_umamba.report.distributions import Group, distribution_chart
 from swin_umamba.report.page import render_page
 from swin_umamba.report.palette import UNCERTAINTY, Colour, class_colour
-from swin_umamba.report.svg import colour_text
+from swin_umamba.report.svg import PART, POSITIVE, colour_text
 from swin_umamba.report.viewer import case_viewer
 
 # More curves than this cannot be told apart; the mean stays.
@@ -77,9 +77,9 @@ def _charts(curves: TrainingCurves, report: Report) -> list[Markup]:
             "Loss",
             [Line("training", curves.train_loss), Line("validation", curves.validation_loss, dashed=True)],
         ),
-        line_chart("Pseudo-Dice by class", dice),
-        line_chart("Learning rate", [Line("rate", curves.learning_rate)]),
-        line_chart("Time of an epoch in seconds", [Line("seconds", curves.seconds)]),
+        line_chart("Pseudo-Dice by class", dice, bounds=PART),
+        line_chart("Learning rate", [Line("rate", curves.learning_rate)], bounds=POSITIVE),
+        line_chart("Time of an epoch in seconds", [Line("seconds", curves.seconds)], bounds=POSITIVE),
     )
     return [Markup(chart) for chart in charts]
 
@@ -114,6 +114,8 @@ def _distributions(report: Report) -> list[Markup]:
                     Group(name, scores.values[:, column, layer].tolist(), _colour(report, name))
                     for column, name in enumerate(scores.class_names)
                 ],
+                # Distances have no end; all other scores are parts.
+                POSITIVE if metric.startswith("HD") else PART,
             )
         )
         for layer, metric in enumerate(scores.metrics)

@@ -13,6 +13,12 @@ MAX_TICKS = 6
 MIN_EXTENT = 1e-3
 
 
+Bounds = tuple[float, float]
+UNBOUNDED: Bounds = (-math.inf, math.inf)
+POSITIVE: Bounds = (0.0, math.inf)
+PART: Bounds = (0.0, 1.0)
+
+
 @dataclass(frozen=True)
 class Scale:
     """A linear map from values to positions."""
@@ -27,14 +33,20 @@ class Scale:
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
     @classmethod
-    def around(cls, values: list[float], start: float, end: float) -> Scale:
-        """Return a scale that holds all values, whose ends are ticks."""
+    def around(cls, values: list[float], start: float, end: float, bounds: Bounds = UNBOUNDED) -> Scale:
+        """Return a scale that holds all values, whose ends are ticks.
+
+        It stays within ``bounds``, what the quantity can be, unless a value does not.
+        """
         low, high = (min(values), max(values)) if values else (0.0, 1.0)
         if high - low <= 1e-9 * max(abs(low), abs(high), 1e-300):
             low, high = (low - abs(low) / 2, high + abs(high) / 2) if low else (-1.0, 1.0)
         low = min(low, high - MIN_EXTENT * max(abs(low), abs(high)))
         step = tick_step(high - low)
-        return cls(math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step, start, end)
+        first, last = math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
+        if values and bounds[0] <= min(values) and max(values) <= bounds[1]:
+            first, last = max(first, bounds[0]), min(last, bounds[1])
+        return cls(first, last, start, end)
 
     def ticks(self) -> list[float]:
         """Return round values from end to end."""
