@@ -89,7 +89,7 @@ def test_anisotropic_volume_equals_stock_nnunet(make_model: MakeModel, tmp_path:
 
 
 def test_transposed_plans_equal_stock_nnunet(make_model: MakeModel) -> None:
-    folder = make_model(spacing=(1.0, 1.0))
+    folder = make_model(spacing=(1.0, 1.0), file_ending=".nii.gz")
     plans = json.loads((folder / "plans.json").read_text())
     plans |= {"transpose_forward": [2, 0, 1], "transpose_backward": [1, 2, 0]}
     (folder / "plans.json").write_text(json.dumps(plans))
@@ -272,7 +272,7 @@ def test_progress_runs_through_all_folds(make_model: MakeModel) -> None:
 
 
 def test_probabilities_and_labels_agree(make_model: MakeModel) -> None:
-    prediction = predictor(make_model(spacing=(0.7, 0.7))).predict(
+    prediction = predictor(make_model(spacing=(0.7, 0.7), file_ending=".nii.gz")).predict(
         picture(40, 50), spacing=(1.0, 1.0), probabilities=True
     )
     assert prediction.probabilities.shape == (3, 40, 50)
@@ -322,7 +322,6 @@ def test_all_black_image(make_model: MakeModel) -> None:
     ("array", "message"),
     [
         (np.zeros((2, 40, 50)), "2 channels, but the model takes 3: red, green, blue"),
-        (np.zeros((40, 50)), "1 channel, but the model takes 3"),
         (np.zeros((4, 2, 40, 50)), "4 channels"),
         (np.zeros((3, 40, 50), complex), "complex128"),
         (np.zeros((3, 0, 50)), r"\(3, 0, 50\)"),
@@ -365,11 +364,11 @@ def test_a_spacing_that_makes_an_image_huge_or_nothing(
     make_model: MakeModel, spacing: tuple[float, ...], message: str
 ) -> None:
     with pytest.raises(DataError, match=message):
-        predictor(make_model()).predict(picture(32, 32), spacing=spacing, max_voxels=3000)
+        predictor(make_model(file_ending=".nii")).predict(picture(32, 32), spacing=spacing, max_voxels=3000)
 
 
 def test_the_limit_counts_voxels_at_the_spacing_of_the_model(make_model: MakeModel, tmp_path: Path) -> None:
-    tiny = predictor(make_model(channels=("a", "b")), mirroring=False)
+    tiny = predictor(make_model(channels=("a", "b"), file_ending=".nii"), mirroring=False)
     image = np.stack([picture(32, 40)] * 2)
     half = tiny.predict(image, spacing=(0.5, 0.5), max_voxels=2 * 16 * 20)
     assert half.labels.shape == (32, 40)
@@ -380,7 +379,7 @@ def test_the_limit_counts_voxels_at_the_spacing_of_the_model(make_model: MakeMod
 def test_a_damaged_spacing_names_the_file(make_model: MakeModel, tmp_path: Path) -> None:
     path = write_nifti(tmp_path / "case.nii", picture(1, 16, 16), (1.0, 1e6, 1e6))
     with pytest.raises(DataError, match="check the spacing of the image, 1 x 1e\\+06 x 1e\\+06 mm") as caught:
-        predictor(make_model()).predict(path)
+        predictor(make_model(file_ending=".nii.gz")).predict(path)
     assert caught.value.where == str(path)
 
 

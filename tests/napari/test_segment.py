@@ -76,7 +76,7 @@ def test_a_volume_is_resampled_by_its_scale_unless_the_model_counts_pixels(
     result = segment(predictor, [layer], model_name="M")
     resampled = predictor.predict(volume[None], spacing=(4, 0.5, 2)).labels
     own = predictor.predict(volume[None]).labels
-    assert (resampled != own).any()
+    assert (resampled != own).any() == (file_ending != ".png")
     if file_ending == ".png":
         assert result.spacing is None
         np.testing.assert_array_equal(result.labels.data, own)

@@ -207,6 +207,14 @@ def test_colours_stay_colours(start: Callable[..., Service], tmp_path: Path) -> 
     shown = np.asarray(PillowImage.open(io.BytesIO(base64.b64decode(data)))).astype(int)
     assert np.abs(shown[5, 5] - [200, 0, 0]).max() < 20
     assert np.abs(shown[5, 28] - [0, 0, 255]).max() < 20
+    # A grey picture is taken for the colours that convert would store.
+    grey = client.post("/api/predict", files={"file": ("grey.png", png(colours[..., 0]))})
+    same = client.post("/api/predict", files={"file": ("same.png", png(np.dstack([colours[..., 0]] * 3)))})
+    np.testing.assert_array_equal(mask_of(grey, tmp_path), mask_of(same, tmp_path))
+    job = finished(
+        client, client.post("/api/jobs", files={"file": ("grey.png", png(colours[..., 0]))}).json()
+    )
+    assert job["result"]["views"] == ["colours"]
 
 
 def test_confidence(start: Callable[..., Service], predictor: Predictor, picture: np.ndarray) -> None:

@@ -6,6 +6,7 @@ import gzip
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 from starlette.testclient import TestClient
@@ -202,12 +203,25 @@ def test_bombs_are_refused_before_they_are_unpacked(
 
 
 def test_a_spacing_counts_as_the_voxels_that_it_makes(
+    start: Callable[..., Service], predictor_of_two: Predictor, picture: np.ndarray
+) -> None:
+    client = client_of(start(predictor_of_two, Limits(voxels=10**6)))
+    content = nifti(picture[None].astype(np.float32), spacing=(1000.0, 1000.0, 1.0))
+    files = [("file", (f"{number}.nii.gz", content)) for number in range(2)]
+    refused(client.post("/api/predict", files=files), 422, "would have 3.84e+09 voxels; the limit is 1000000")
+
+
+def test_a_model_of_pictures_counts_pixels_whatever_the_millimetres(
     start: Callable[..., Service], predictor: Predictor, picture: np.ndarray
 ) -> None:
     client = client_of(start(predictor, Limits(voxels=10**6)))
-    content = nifti(picture[None].astype(np.float32), spacing=(1000.0, 1000.0, 1.0))
-    answer = client.post("/api/predict", files={"file": ("a.nii.gz", content)})
-    refused(answer, 422, "would have 1.92e+09 voxels; the limit is 1000000")
+    masks = []
+    for spacing in ((1.0, 1.0, 1.0), (1000.0, 1000.0, 1.0)):
+        content = nifti(picture[None].astype(np.float32), spacing=spacing)
+        answer = client.post("/api/predict", files={"file": ("a.nii.gz", content)})
+        masks.append(np.asarray(nibabel.Nifti1Image.from_bytes(gzip.decompress(answer.content)).dataobj))
+    np.testing.assert_array_equal(*masks)
+    assert masks[0].any()
 
 
 def test_all_channels_count(

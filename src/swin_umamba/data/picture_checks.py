@@ -54,7 +54,7 @@ def drop_alpha(path: Path, data: np.ndarray) -> np.ndarray:
     return data[:-1]
 
 
-def refuse_transparent(path: Path, pixels: int) -> None:
+def refuse_transparent(path: Path | None, pixels: int) -> None:
     """Refuse a picture of which so many pixels are transparent."""
     if pixels:
         raise DataError(

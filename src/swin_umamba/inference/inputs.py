@@ -8,13 +8,20 @@ from typing import Literal
 
 import numpy as np
 
-from swin_umamba.data.image_io import read_case
+from swin_umamba.data.image_io import Image, read_case
+from swin_umamba.data.picture_checks import refuse_transparent
 from swin_umamba.errors import DataError, UsageError
 from swin_umamba.trained.volume import FLAT_SPACING_FACTOR, Volume
 
+Given = np.ndarray | Image | str | Path | Sequence[str | Path]
+"""What can be segmented."""
+
+# What colour models call their channels; convert and the challenges' data sets name them R, G and B.
+_COLOUR_NAMES = (["r", "g", "b"], ["red", "green", "blue"], ["rgb_to_0_1"] * 3)
+
 
 def as_volume(
-    image: np.ndarray | str | Path | Sequence[str | Path],
+    image: Given,
     spacing: Sequence[float] | None,
     channel_names: Sequence[str],
     nonfinite: Literal["refuse", "zero"] = "refuse",
@@ -26,7 +33,8 @@ def as_volume(
     ----------
     image
         An array (Y, X), (C, Y, X), (C, Z, Y, X), or (Y, X, C) if only its last axis can be the channels; a
-        file; or one file per channel.
+        file; one file per channel; or an image that was read. See :func:`fit_channels`; an array (Y, X, 4) or
+        (Y, X, 2) of colours or grey may also have an alpha channel that is opaque everywhere.
     spacing
         Distance of neighbouring pixels along (Y, X) or (Z, Y, X); None for what the file says.
     channel_names
@@ -40,19 +48,24 @@ def as_volume(
     ------
     DataError
         If the image is damaged or not of a shape, dtype or number of channels that the model can take.
+    TypeError
+        If it is something else, such as a Pillow image, a tensor or a list of arrays.
     UsageError
         If ``spacing`` does not have one positive number per axis.
     """
+    source, where = None, None
     if isinstance(image, np.ndarray):
-        source, where = None, None
-        data = _channels_first(image, channel_names, nonfinite)
+        data = _channels_first(_plain(image), channel_names, nonfinite)
     else:
-        paths = [image] if isinstance(image, (str, Path)) else list(image)
-        source = read_case(paths, nonfinite=nonfinite, series=series)
+        source = (
+            image
+            if isinstance(image, Image)
+            else read_case(_files(image), nonfinite=nonfinite, series=series)
+        )
         data, where = source.data, source.path
-        spacing = source.spacing if spacing is None else spacing
-    if data.shape[0] != len(channel_names):
-        raise wrong_channels(data.shape[0], channel_names, where)
+        if spacing is None and source.has_spacing:
+            spacing = source.spacing
+    data = fit_channels(data, channel_names, where)
     flat = data.ndim == 3
     return Volume(
         data=data[:, None] if flat else data,
@@ -60,6 +73,49 @@ def as_volume(
         flat=flat,
         source=source,
     )
+
+
+def fit_channels(data: np.ndarray, channel_names: Sequence[str], where: Path | None) -> np.ndarray:
+    """Return an image ``(channels, ...)`` with the channels of a model.
+
+    A grey image is given to a model of colours as three equal channels, as ``convert`` stores grey images
+    among coloured ones.
+
+    Raises
+    ------
+    DataError
+        The model takes other channels.
+    """
+    if len(data) == 1 and _takes_colours(channel_names):
+        return np.repeat(data, len(channel_names), axis=0)
+    if len(data) != len(channel_names):
+        raise wrong_channels(len(data), channel_names, where)
+    return data
+
+
+def _takes_colours(channel_names: Sequence[str]) -> bool:
+    return [name.lower() for name in channel_names] in _COLOUR_NAMES
+
+
+def _files(image: object) -> list[str | Path]:
+    if isinstance(image, (str, Path)):
+        return [image]
+    if isinstance(image, Sequence) and all(isinstance(each, (str, Path)) for each in image):
+        return list(image)
+    kind = type(image)
+    inside = f" of {type(image[0]).__name__}" if isinstance(image, (list, tuple)) else ""
+    raise TypeError(
+        "an image is a path, a list of paths (one for each channel), or a NumPy array (Y, X), (C, Y, X), "
+        f"(Y, X, C) or (C, Z, Y, X), not {kind.__module__}.{kind.__qualname__}{inside}; "
+        "give numpy.asarray(IMAGE) of a tensor or of a Pillow image in mode L or RGB, and numpy.stack(LIST) "
+        "of a list of channels"
+    )
+
+
+def _plain(array: np.ndarray) -> np.ndarray:
+    if np.ma.is_masked(array):
+        raise DataError("pixels of the array are masked", cure="give array.filled(VALUE)")
+    return np.asarray(array)
 
 
 def wrong_channels(found: int, channel_names: Sequence[str], where: Path | None) -> DataError:
@@ -94,8 +150,11 @@ def _channels_first(
         array = np.where(np.isfinite(array), array, array.dtype.type(0))
     if array.ndim == 2:
         return array[None]
-    if array.ndim == 3 and array.shape[0] != channels and array.shape[-1] == channels:
-        return np.moveaxis(array, -1, 0)
+    if array.ndim == 3 and array.shape[0] != channels:
+        if array.shape[-1] == channels:
+            return np.moveaxis(array, -1, 0)
+        if array.shape[0] != 1 and (opaque := _without_alpha(array, channel_names)) is not None:
+            return np.moveaxis(opaque, -1, 0)
     if array.ndim == 3 and channels == 1 and array.shape[0] > 1:
         raise DataError(
             f"an image of shape {array.shape} could be a volume or have {array.shape[0]} channels, "
@@ -103,6 +162,21 @@ def _channels_first(
             cure="give a volume as (1, Z, Y, X): image[np.newaxis]",
         )
     return array
+
+
+def _without_alpha(array: np.ndarray, channel_names: Sequence[str]) -> np.ndarray | None:
+    """Return grey or colours (Y, X, C) without an alpha channel, opaque everywhere; None for other arrays."""
+    colours = _takes_colours(channel_names)
+    values = array.shape[-1]
+    if colours and values == 1:
+        return array
+    if array.dtype not in (np.uint8, np.uint16) or not (colours or len(channel_names) == 1):
+        return None
+    transparent = int(np.count_nonzero(array[..., -1] != np.iinfo(array.dtype).max))
+    if colours and values == 4:
+        refuse_transparent(None, transparent)
+    fits = values == 2 or (colours and values == 4)
+    return array[..., :-1] if fits and not transparent else None
 
 
 def _spacing_3d(spacing: Sequence[float], flat: bool) -> tuple[float, float, float]:

@@ -19,7 +19,7 @@ from swin_umamba.data.image_io import MAX_VOXELS, Image
 from swin_umamba.errors import CheckpointError, UsageError
 from swin_umamba.inference.case_result import CaseResult
 from swin_umamba.inference.folder import predict_folder
-from swin_umamba.inference.inputs import as_volume
+from swin_umamba.inference.inputs import Given, as_volume
 from swin_umamba.inference.options import FolderOptions, ModelOptions, PredictorOptions
 from swin_umamba.inference.sliding_window import SlidingWindow
 from swin_umamba.ops.backend import choose_backend, resolve_device
@@ -149,7 +149,7 @@ class Predictor:
     @torch.inference_mode()
     def predict(
         self,
-        image: np.ndarray | str | Path | Sequence[str | Path],
+        image: Given,
         *,
         spacing: Sequence[float] | None = None,
         probabilities: bool = False,
@@ -165,11 +165,13 @@ class Predictor:
         ----------
         image
             A file or a folder of DICOM files, a list of these with one channel each in the order of
-            ``channel_names``, or an array: (Y, X),
-            (C, Y, X), (C, Z, Y, X), or (Y, X, C) where the first axis cannot be the channels.
+            ``channel_names``, an image that was read, or an array: (Y, X), (C, Y, X), (C, Z, Y, X), or
+            (Y, X, C) where the first axis cannot be the channels. A model of colours takes grey images, too,
+            and arrays of colours or of grey may have an alpha channel that is opaque everywhere.
         spacing
             Distance of neighbouring pixels along (Y, X) or (Z, Y, X) in mm. By default what the file says;
-            for an array the spacing that the model works at, so that nothing is resampled.
+            for an array and for a file that does not say it, the spacing that the model works at, so that
+            nothing is resampled. A model that was trained on pictures counts pixels, whatever is said here.
         probabilities
             Return probabilities, too.
         confidence
@@ -189,6 +191,8 @@ class Predictor:
         DataError
             If the image cannot be read, holds NaN or infinity, or has the wrong channels, or if its spacing
             would make it larger than ``max_voxels``.
+        TypeError
+            If it is something else, such as a Pillow image, a tensor or a list of arrays.
         """
         volume = as_volume(image, spacing, self.channel_names, nonfinite, series)
         data, properties = self.plans.preprocess(volume, max_voxels)

@@ -148,7 +148,7 @@ def segment(
         If the layers do not fit the model, or their pixels are far larger or smaller than the model's.
     """
     image = layer_image(layers, predictor.channel_names, channel_axis=channel_axis)
-    spacing = image.spacing if use_scale and not counts_pixels(predictor) else None
+    spacing = image.spacing if use_scale and not predictor.plans.counts_pixels else None
     if spacing is not None:
         _check_ratio(spacing, predictor.plans.configuration.spacing, image.name)
     prediction = predictor.predict(
@@ -191,15 +191,6 @@ def label_colours(values: Sequence[int]) -> dict[int | None, tuple[float, float,
             red, green, blue = class_colour(value)
             colours[value] = (red / 255, green / 255, blue / 255, 1.0)
     return colours
-
-
-def counts_pixels(predictor: Predictor) -> bool:
-    """Tell whether the model was trained on pictures without a pixel size, which count as 1 mm."""
-    from swin_umamba.data.formats import format_with_suffix
-
-    known = format_with_suffix(str(predictor.model.dataset_json.get("file_ending", "")).lower())
-    spacing = predictor.plans.configuration.spacing
-    return known is not None and not known.has_geometry and all(value == 1 for value in spacing[-2:])
 
 
 def _check_ratio(spacing: Sequence[float], own: Sequence[float], name: str) -> None:

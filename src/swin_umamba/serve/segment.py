@@ -14,7 +14,7 @@ import numpy as np
 from swin_umamba.data.image_io import Image, image_stem, image_suffix, read_case, write_labels
 from swin_umamba.errors import DataError
 from swin_umamba.inference.cases import CHANNEL_NUMBER, Case, output_paths
-from swin_umamba.inference.inputs import wrong_channels
+from swin_umamba.inference.inputs import fit_channels, wrong_channels
 from swin_umamba.report.overlay import contrast_window, is_colour, to_rgb
 from swin_umamba.report.preview import informative_slice
 from swin_umamba.serve.classes import ClassShare, class_shares, shown_classes
@@ -144,8 +144,7 @@ class Segmenter:
         if len(upload.images) not in (1, len(channels)):
             raise wrong_channels(len(upload.images), channels, upload.files[0])
         image = read_case(upload.images, max_voxels=self._max_voxels)
-        if image.num_channels != len(channels):
-            raise wrong_channels(image.num_channels, channels, image.path)
+        image = image.with_data(fit_channels(image.data, channels, image.path))
         if image.data.size > self._max_voxels:
             raise DataError(
                 f"the image has {image.data.size} voxels in all channels; the limit is {self._max_voxels}",
@@ -155,11 +154,9 @@ class Segmenter:
         return image
 
     def _predict(self, image: Image, on_progress: Callable[[float], None]) -> Prediction:
-        # The array gives the same labels as the file, which is not read a second time.
         try:
             return self.predictor.predict(
-                image.data,
-                spacing=image.spacing,
+                image,
                 confidence=self.confidence,
                 on_progress=on_progress,
                 max_voxels=self._max_voxels,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import Any
 
@@ -12,12 +13,15 @@ from nnunetv2.utilities.label_handling.label_handling import determine_num_input
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from torch import Tensor
 
+from swin_umamba.data.formats import format_with_suffix
 from swin_umamba.data.image_io import MAX_VOXELS
 from swin_umamba.errors import CheckpointError, DataError, SwinUMambaError
 from swin_umamba.evaluation.classes import IGNORE_NAME, in_output_order
 from swin_umamba.trained.model import TrainedModel
 from swin_umamba.trained.plans_check import check_plans
 from swin_umamba.trained.volume import FLAT_SPACING_FACTOR, Volume
+
+logger = logging.getLogger(__name__)
 
 
 class ModelPlans:
@@ -59,6 +63,7 @@ class ModelPlans:
 
     def __init__(self, model: TrainedModel) -> None:
         self.model = model
+        self._said: set[str] = set()
         try:
             self._read()
         except SwinUMambaError:
@@ -98,7 +103,7 @@ class ModelPlans:
             Resampled, the image would have more than ``max_voxels`` in all channels, or none; or its values
             are so large that normalizing them overflows.
         """
-        properties: dict[str, Any] = {"spacing": list(volume.spacing or self.own_spacing(volume.flat))}
+        properties: dict[str, Any] = {"spacing": self.spacing_of(volume)}
         self._check_resampled(volume, properties["spacing"], max_voxels)
         preprocessor = self.configuration.preprocessor_class(verbose=False)
         data, _, properties = preprocessor.run_case_npy(
@@ -132,6 +137,49 @@ class ModelPlans:
             where=None if volume.source is None else volume.source.path,
             cure=f"check the spacing of the image, {own} mm, or crop it",
         )
+
+    @property
+    def counts_pixels(self) -> bool:
+        """Whether the training images did not say how large a pixel is, so that spacings are in pixels.
+
+        That is so for nnU-Net's reader of pictures, and for other formats that need not say it if nnU-Net's
+        stand-in of 1 is all that the plans know.
+        """
+        if self.model.plans["image_reader_writer"] == "NaturalImage2DIO":
+            return True
+        known = format_with_suffix(str(self.model.dataset_json.get("file_ending", "")).lower())
+        ones = all(value == 1 for value in self.configuration.spacing)
+        return known is not None and not known.has_geometry and ones
+
+    def spacing_of(self, volume: Volume) -> list[float]:
+        """Return the spacing that an image counts as having, and say what is assumed.
+
+        A model that counts pixels takes each pixel as one, whatever millimetres an image has. For a model
+        that counts millimetres, an image that does not say how large its pixels are has the model's own.
+        """
+        own = self.own_spacing(volume.flat)
+        if self.counts_pixels:
+            if volume.spacing is not None and list(volume.spacing[-2:]) != [1.0, 1.0]:
+                self._say_once(
+                    "the model was trained on pictures and counts pixels; sizes of pixels in mm are not used",
+                    volume,
+                )
+            return [own[0], 1.0, 1.0]
+        if volume.spacing is not None:
+            return list(volume.spacing)
+        if volume.source is not None:
+            size = " x ".join(f"{value:g}" for value in own[1:])
+            self._say_once(
+                f"the file does not say how large a pixel is; taken to be the model's own, {size} mm",
+                volume,
+            )
+        return own
+
+    def _say_once(self, what: str, volume: Volume) -> None:
+        if what not in self._said:
+            self._said.add(what)
+            where = "an array" if volume.source is None else volume.source.path
+            logger.warning("%s: %s (said once for all images)", where, what)
 
     def own_spacing(self, flat: bool) -> list[float]:
         """Return the spacing that the network works at, in the order of the image's axes."""
