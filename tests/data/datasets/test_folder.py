@@ -173,3 +173,42 @@ def test_masks_on_another_grid_and_a_wrong_number_of_channel_names(tmp_path: Pat
     nibabel.save(nibabel.Nifti1Image(mask((3, 8, 10)).T, np.eye(4)), tmp_path / "masks" / "b.nii.gz")
     with pytest.raises(DataError, match="different grids"):
         convert_folder(tmp_path / "images", tmp_path / "masks", tmp_path / "out")
+
+
+def test_sizes_of_pixels_are_kept_if_all_images_have_one(tmp_path: Path) -> None:
+    """TIFF pictures of a microscope become NIfTI with it; with one that has none, all count in pixels."""
+    resolution = {"resolution": (40000, 20000), "resolutionunit": "CENTIMETER"}
+    for name in "ab":
+        save(tmp_path / "masks" / f"{name}.png", mask())
+        (tmp_path / "images").mkdir(exist_ok=True)
+        rgb = np.stack([mask()] * 3, axis=-1)
+        tifffile.imwrite(tmp_path / "images" / f"{name}.tif", rgb, photometric="rgb", **resolution)
+    result = convert_folder(tmp_path / "images", tmp_path / "masks", tmp_path / "sized")
+    assert "sizes of pixels are kept, in NIfTI" in result.remarks
+    assert description(tmp_path / "sized")["file_ending"] == ".nii.gz"
+    assert description(tmp_path / "sized")["channel_names"] == {"0": "R", "1": "G", "2": "B"}
+    stored = nibabel.load(tmp_path / "sized" / "imagesTr" / "a_0002.nii.gz")
+    np.testing.assert_allclose(stored.header.get_zooms()[:2], (2.5e-4, 5e-4))
+    save(tmp_path / "images" / "b.png", np.stack([mask()] * 3, axis=-1))
+    (tmp_path / "images" / "b.tif").unlink()
+    result = convert_folder(tmp_path / "images", tmp_path / "masks", tmp_path / "mixed")
+    assert "1 of 2 pictures say how large a pixel is: not kept, pixels count" in result.remarks
+    assert description(tmp_path / "mixed")["file_ending"] == ".png"
+
+
+def test_volumes_with_and_without_size_do_not_belong_together(tmp_path: Path) -> None:
+    for name in "ab":
+        save(tmp_path / "masks" / f"{name}.tif", mask((5, 8, 10)))
+        save(tmp_path / "images" / f"{name}.tif", mask((5, 8, 10)))
+    result = convert_folder(tmp_path / "images", tmp_path / "masks", tmp_path / "plain")
+    assert "the size of a voxel is not known: it counts as 1 mm" in result.remarks
+    (tmp_path / "images" / "a.json").write_text('{"spacing": [5, 2, 3]}')
+    with pytest.raises(DataError, match=r"(?s)some images say how large a voxel is.*a\.tif and .*b\.tif"):
+        convert_folder(tmp_path / "images", tmp_path / "masks", tmp_path / "out")
+    (tmp_path / "images" / "b.json").write_text('{"spacing": [5, 2, 4]}')
+    convert_folder(tmp_path / "images", tmp_path / "masks", tmp_path / "sized")
+    zooms = nibabel.load(tmp_path / "sized" / "labelsTr" / "b.nii.gz").header.get_zooms()
+    np.testing.assert_allclose(zooms, (4, 2, 5))
+    (tmp_path / "masks" / "a.json").write_text('{"spacing": [5, 2, 2]}')
+    with pytest.raises(DataError, match="different grids"):
+        convert_folder(tmp_path / "images", tmp_path / "masks", tmp_path / "out")

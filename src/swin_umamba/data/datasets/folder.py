@@ -20,7 +20,6 @@ from swin_umamba.data.datasets.conversion import (
 )
 from swin_umamba.data.datasets.folder_classes import ClassSurvey, ClassTable, Mask, read_mask
 from swin_umamba.data.datasets.folder_pairs import Pair, find_pairs
-from swin_umamba.data.formats import format_of
 from swin_umamba.data.image_io import Image, check_same_grid, read_case, write_image, write_labels
 from swin_umamba.errors import DataError, GeometryError, UsageError
 from swin_umamba.progress import progress
@@ -46,7 +45,13 @@ class _Format:
 
     ending: str
     num_channels: int
-    as_rgb: bool  # three colours in one file
+    coloured: bool  # red, green and blue
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def as_rgb(self) -> bool:
+        """Three colours in one file."""
+        return self.coloured and self.ending != ".nii.gz"
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,8 @@ class _Look:
     num_channels: int
     files: int
     dtype: np.dtype
-    has_geometry: bool
+    has_spacing: bool
+    has_orientation: bool
 
 
 def convert_folder(
@@ -76,8 +82,9 @@ def convert_folder(
     """Make a data set from a folder of images and a folder of masks.
 
     Pictures (PNG, BMP, JPEG, TIFF; grey or RGB) become PNG, or TIFF if nnU-Net's reader would not see their
-    values in PNG (fractions, negative numbers, colours of 16 bits); they are stored as they are seen; volumes
-    (NIfTI, TIFF of several pages, DICOM series) become NIfTI.
+    values in PNG (fractions, negative numbers, colours of 16 bits); they are stored as they are seen. Volumes
+    (NIfTI, TIFF of several pages, DICOM series) become NIfTI, and so do pictures if all of them say how large
+    a pixel is (NIfTI, DICOM, TIFF of microscopes).
 
     Parameters
     ----------
@@ -126,7 +133,8 @@ def convert_folder(
     remarks = [
         "classes: " + ", ".join(f"{name}={number} in {found[name]}" for name, number in table.labels.items())
     ]
-    if stored.as_rgb and any(look.num_channels == 1 for look in looks):
+    remarks += stored.remarks
+    if stored.coloured and any(look.num_channels == 1 for look in looks):
         count = sum(look.num_channels == 1 for look in looks)
         remarks.append(f"{count} grey images among coloured ones: stored as RGB")
     return write_dataset(
@@ -148,19 +156,14 @@ def convert_folder(
 def _read_pair(pair: Pair, threshold: int | None, series: str | None) -> tuple[Image, Mask]:
     image = read_case(pair.images, series=series)
     mask = read_mask(pair.mask, threshold)
-    if _has_geometry(image) and _has_geometry(mask.image):
-        check_same_grid(image, mask.image)
-    elif image.spatial_shape != mask.codes.shape:
+    if image.spatial_shape != mask.codes.shape:
         raise GeometryError(
             f"the image has the shape {image.spatial_shape}, its mask {mask.codes.shape}",
             where=pair.mask,
             cure="use the mask of this image, in its size",
         )
+    check_same_grid(image, mask.image)
     return image, mask
-
-
-def _has_geometry(image: Image) -> bool:
-    return format_of(image.path).has_geometry
 
 
 def _look(pair: Pair, image: Image) -> _Look:
@@ -170,7 +173,8 @@ def _look(pair: Pair, image: Image) -> _Look:
         image.num_channels,
         len(pair.images),
         image.data.dtype,
-        _has_geometry(image),
+        image.has_spacing,
+        image.has_orientation,
     )
 
 
@@ -196,12 +200,38 @@ def _choose_format(looks: Sequence[_Look]) -> _Format:
             cure="convert them to the same number of channels, or as two data sets",
         )
     num_channels = max(counts)
-    if 3 in by_ndim or any(look.has_geometry for look in looks):
-        return _Format(".nii.gz", num_channels, as_rgb=False)
-    as_rgb = colours and num_channels == 3
+    coloured = colours and num_channels == 3
+    sized, remarks = _are_sized(looks)
+    if 3 in by_ndim or sized:
+        return _Format(".nii.gz", num_channels, coloured and 2 in by_ndim, remarks)
     # nnU-Net's reader sees 8 of the 16 bits of colours in PNG.
-    small = (np.uint8,) if as_rgb else (np.uint8, np.uint16)
-    return _Format(".png" if all(look.dtype in small for look in looks) else ".tif", num_channels, as_rgb)
+    small = (np.uint8,) if coloured else (np.uint8, np.uint16)
+    ending = ".png" if all(look.dtype in small for look in looks) else ".tif"
+    return _Format(ending, num_channels, coloured, remarks)
+
+
+def _are_sized(looks: Sequence[_Look]) -> tuple[bool, tuple[str, ...]]:
+    """Return whether the images say how large a pixel is, and what a user should know about that.
+
+    Only TIFF pictures may differ there, since some programs write a size and others none: all of them then
+    count in pixels, as pictures do.
+    """
+    with_size = next((look for look in looks if look.has_spacing), None)
+    without = next((look for look in looks if not look.has_spacing), None)
+    if without is None:
+        kept = () if any(look.has_orientation for look in looks) else ("sizes of pixels are kept, in NIfTI",)
+        return True, kept
+    if with_size is None:
+        volumes = looks[0].ndim == 3
+        return False, ("the size of a voxel is not known: it counts as 1 mm",) if volumes else ()
+    if looks[0].ndim == 3 or any(look.has_orientation for look in looks):
+        raise DataError(
+            "some images say how large a voxel is, others do not",
+            where=f"{with_size.path} and {without.path}",
+            cure="add the size (beside a TIFF volume CASE.json with its spacing), or make two data sets",
+        )
+    count = sum(look.has_spacing for look in looks)
+    return False, (f"{count} of {len(looks)} pictures say how large a pixel is: not kept, pixels count",)
 
 
 def _channel_names(given: Sequence[str], stored: _Format) -> Sequence[str]:
@@ -212,7 +242,7 @@ def _channel_names(given: Sequence[str], stored: _Format) -> Sequence[str]:
         )
     if given:
         return given
-    if stored.as_rgb:
+    if stored.coloured:
         return _RGB
     numbers = range(stored.num_channels)
     return ("image",) if stored.num_channels == 1 else [f"channel_{number}" for number in numbers]
