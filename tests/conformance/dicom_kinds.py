@@ -207,6 +207,12 @@ def _lut(folder: Path) -> None:
     write_series(folder, stack(more={0x00283000: ("SQ", [{0x00283006: ("US", 1)}])}))
 
 
+@kind("a mosaic", "mosaics, .* are not supported")
+def _mosaic(folder: Path) -> None:
+    more: Elements = {0x00080008: ("CS", "ORIGINAL\\PRIMARY\\M\\ND\\MOSAIC")}
+    write_series(folder, [Slice(VOLUME[0], more=more)], modality="MR")
+
+
 @kind("a slope without an intercept", "cannot be rescaled")
 def _half(folder: Path) -> None:
     write_series(folder, stack(more={0x00281053: ("DS", 2)}))

@@ -287,15 +287,14 @@ def test_warnings(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({0x00280010: ("US", 65535), 0x00280011: ("US", 65535)}, "voxels; the limit is"),
         ({0x00280010: ("US", 5000), 0x00280011: ("US", 5000)}, "pixels are missing"),
         ({0x00280010: ("US", 0)}, "0 x 6 pixels"),
         ({0x00280010: ("US", b"")}, "Rows is missing or empty"),
         ({0x00280010: ("US", b"\1\0\1")}, "Rows does not hold one whole number"),
         ({0x00280101: ("US", 17)}, "17 of 16 bits"),
-        ({0x00280100: ("US", 64), 0x00280101: ("US", 64), 0x00280102: ("US", 63)}, "64 bits are not"),
+        ({0x00280100: ("US", 12), 0x00280101: ("US", 12), 0x00280102: ("US", 11)}, "12 bits are not"),
         ({0x00280008: ("IS", "1A")}, "NumberOfFrames does not hold one whole number"),
-        ({0x00280008: ("IS", 9)}, "positions of 9 of 9 images"),
+        ({0x00280008: ("IS", 2**31 - 1)}, "pixels are missing: the header describes 206158430112 bytes"),
         ({0x00200032: ("DS", "1\\2")}, r"ImagePositionPatient holds '1\\\\2', which is not 3 numbers"),
         ({0x00200032: ("DS", "1\\2\\nan")}, "ImagePositionPatient"),
         ({0x00200037: ("DS", "1\\0\\0\\1\\0\\0")}, "not along two perpendicular unit vectors"),
@@ -349,6 +348,25 @@ def test_run_lengths_are_unpacked_to_the_size_of_the_frame_and_no_further(tmp_pa
     with pytest.raises(DataError, match="cannot be decoded"):
         read_dicom(path)
     assert codestreams.COMPRESSED  # the decoder was asked
+
+
+def test_the_number_of_items_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slices = stack()
+    path = tmp_path / "a"
+    path.write_bytes(file_bytes(enhanced(slices, Stored())))
+    assert np.array_equal(read_dicom(path, max_voxels=VOLUME.size).data[0], VOLUME)
+    with pytest.raises(DataError, match="210 voxels; the limit is 209"):
+        read_dicom(path, max_voxels=VOLUME.size - 1)
+    monkeypatch.setattr(elements, "_MOST_ITEMS", 8)
+    with pytest.raises(DataError, match="PerFrameFunctionalGroupsSequence has more than 8 items"):
+        read_dicom(path)
+    endless = struct.pack("<HH2sHI", 0x0008, 0x1140, b"SQ", 0, 0xFFFFFFFF)
+    endless += struct.pack("<HHI", 0xFFFE, 0xE000, 0) * 9 + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+    content = file_bytes(single(slices[0], Stored()))
+    place = content.index(struct.pack("<HH", 0x0010, 0x0010))
+    path.write_bytes(content[:place] + endless + content[place:])
+    with pytest.raises(DataError, match="the DICOM header is damaged"):
+        read_dicom(path)
 
 
 def test_inflating_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

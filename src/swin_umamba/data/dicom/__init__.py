@@ -1,7 +1,8 @@
 """DICOM: a file, or a folder with the files of a series, read into one image.
 
 Only pydicom's parser and the decoders of imagecodecs see the bytes. Parts: ``files`` (which files of a folder
-count), ``elements`` (the encoding), ``planes`` (what a header says about one image), ``series`` (which images
+count), ``elements`` (the encoding), ``storage`` and ``planes`` (what a header
+says about pixels and about one image), ``series`` (which images
 belong together), ``volume`` (the grid that they make up), ``pixels`` (the values), which asks ``codestreams``
 (compression) and ``colours``.
 """

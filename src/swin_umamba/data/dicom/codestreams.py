@@ -8,15 +8,12 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from swin_umamba.data.dicom.elements import DAMAGED
+from swin_umamba.data.dicom.storage import Storage
 from swin_umamba.errors import DataError
-
-if TYPE_CHECKING:
-    from swin_umamba.data.dicom.planes import Storage
 
 RLE = "1.2.840.10008.1.2.5"
 _JPEG = {

@@ -26,6 +26,9 @@ PIXELS, FLOAT_PIXELS, DOUBLE_PIXELS = 0x7FE00010, 0x7FE00008, 0x7FE00009
 _PIXEL_ELEMENTS = (PIXELS, FLOAT_PIXELS, DOUBLE_PIXELS)
 UNDEFINED_LENGTH = 0xFFFFFFFF
 DAMAGED = "copy or export the file again; it is damaged"
+# How an item of a sequence begins, in both byte orders.
+_ITEMS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
+_MOST_ITEMS = 500_000
 # Inflating is stopped here: no more than a frame of the largest size that a header can describe.
 _MOST_INFLATED = 2**31
 
@@ -44,12 +47,15 @@ class PixelElement:
         Where they begin, counted from the beginning of the file (or of what it inflates to).
     length
         In bytes, or ``UNDEFINED_LENGTH`` of encapsulated pixels.
+    available
+        Bytes from there to the end of the file.
     """
 
     tag: int
     kind: str
     offset: int
     length: int
+    available: int
 
 
 class Elements:
@@ -153,7 +159,8 @@ class Elements:
                 from pydicom.dataelem import RawDataElement, convert_raw_data_element
 
                 if isinstance(element, RawDataElement):
-                    self.content(tag)  # complete?
+                    if self.content(tag).count(_ITEMS[0]) + self.content(tag).count(_ITEMS[1]) > _MOST_ITEMS:
+                        raise self.damaged(f"{name_of(tag)} has more than {_MOST_ITEMS} items")
                     element = convert_raw_data_element(element._replace(VR="SQ"))
                 self._items[tag] = [Elements(item._dict, self.path) for item in element.value]
         return self._items[tag]
@@ -224,14 +231,15 @@ def read_data_set(path: Path, tags: Collection[int]) -> DataSet:
 
         def stop(tag: int, kind: str | None, length: int) -> bool:
             if tag in _PIXEL_ELEMENTS:
-                found.append(PixelElement(int(tag), kind or "", source.tell(), length))
+                place = source.tell()
+                found.append(PixelElement(int(tag), kind or "", place, length, source.size - place))
             return bool(found)
 
         elements = _parse(source, implicit, little, stop, tags)
         if source.tell() > source.size:
             raise DataError("the file ends within its header", where=path, cure=DAMAGED)
         for pixels in found:
-            if pixels.length != UNDEFINED_LENGTH and pixels.length > source.size - pixels.offset:
+            if pixels.length != UNDEFINED_LENGTH and pixels.length > pixels.available:
                 raise DataError("pixels are missing at the end of the file", where=path, cure=DAMAGED)
     return DataSet(Elements(elements, path), syntax, little, found[0] if found else None)
 
@@ -254,16 +262,25 @@ def _opened(path: Path) -> Iterator[tuple[Source, str]]:
 
 
 class Source(io.RawIOBase):
-    """A file that never allocates more for a read than it has: lengths in headers are only claims."""
+    """A file of which reads take no more memory than it has: lengths in headers are only claims.
+
+    An item of a sequence is 8 bytes here and a hundred times that in memory: their number is bounded, too.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
+        self._items = 0
         self.size = file.seek(0, io.SEEK_END)
         file.seek(0)
 
     def read(self, size: int | None = -1) -> bytes:
         left = max(0, self.size - self._file.tell())
-        return self._file.read(left if size is None or size < 0 else min(size, left))
+        content = self._file.read(left if size is None or size < 0 else min(size, left))
+        if size == 8 and content[:4] in _ITEMS:
+            self._items += 1
+            if self._items > _MOST_ITEMS:
+                raise ValueError(f"its sequences have more than {_MOST_ITEMS} items")
+        return content
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         return self._file.seek(offset, whence)

@@ -24,7 +24,8 @@ from swin_umamba.data.dicom.elements import (
     name_of,
     pixel_source,
 )
-from swin_umamba.data.dicom.planes import Plane, Storage
+from swin_umamba.data.dicom.planes import Plane
+from swin_umamba.data.dicom.storage import Storage
 from swin_umamba.errors import DataError
 
 logger = logging.getLogger(__name__)

@@ -8,23 +8,27 @@ from pathlib import Path
 
 import numpy as np
 
-from swin_umamba.data.dicom.elements import DAMAGED, DataSet, Elements, PixelElement, name_of, read_data_set
+from swin_umamba.data.dicom.elements import (
+    DAMAGED,
+    DataSet,
+    Elements,
+    PixelElement,
+    name_of,
+    read_data_set,
+)
+from swin_umamba.data.dicom.storage import STORAGE_TAGS, Storage, read_storage
 from swin_umamba.errors import DataError
 
-_SOP_CLASS = 0x00080016
+_SOP_CLASS, _IMAGE_TYPE = 0x00080016, 0x00080008
 _MODALITY, _UNITS, _DESCRIPTION = 0x00080060, 0x00541001, 0x0008103E
 _PATIENT_NAME, _PATIENT_ID, _PATIENT_BIRTH = 0x00100010, 0x00100020, 0x00100030
 _SERIES_UID, _SERIES_NUMBER, _FRAME_OF_REFERENCE = 0x0020000E, 0x00200011, 0x00200052
 _POSITION, _ORIENTATION = 0x00200032, 0x00200037
 # Pixel spacing, or that of the detector, or that of a scanned film: the first that is there counts.
 _SPACINGS = (0x00280030, 0x00181164, 0x00182010)
-_SAMPLES, _PHOTOMETRIC, _PLANAR, _FRAMES = 0x00280002, 0x00280004, 0x00280006, 0x00280008
-_ROWS, _COLUMNS, _ASPECT = 0x00280010, 0x00280011, 0x00280034
-_ALLOCATED, _STORED, _HIGH, _SIGNED = 0x00280100, 0x00280101, 0x00280102, 0x00280103
+_ROWS, _ASPECT = 0x00280010, 0x00280034
 _INTERCEPT, _SLOPE, _MODALITY_LUT = 0x00281052, 0x00281053, 0x00283000
 _TILED = 0x00480006
-# OverlayBitPosition of each overlay: the bit beside the pixels that holds it.
-_OVERLAY_BITS = tuple(0x60000102 + (group << 16) for group in range(0, 0x20, 2))
 _SHARED_GROUPS, _FRAME_GROUPS = 0x52009229, 0x52009230
 _PLANE_POSITION, _PLANE_ORIENTATION, _PIXEL_MEASURES, _TRANSFORMATION = (
     0x00209113,
@@ -34,7 +38,7 @@ _PLANE_POSITION, _PLANE_ORIENTATION, _PIXEL_MEASURES, _TRANSFORMATION = (
 )
 # What tells the volumes of one series from each other: for messages only.
 _DISTINGUISHING = (
-    0x00080008,  # ImageType
+    _IMAGE_TYPE,
     0x00180081,  # EchoTime
     0x00180082,  # InversionTime
     0x00180086,  # EchoNumbers
@@ -53,20 +57,8 @@ _FRAME_TRAITS = (
 _WANTED = (
     *(_SOP_CLASS, _MODALITY, _UNITS, _DESCRIPTION, _PATIENT_NAME, _PATIENT_ID, _PATIENT_BIRTH),
     *(_SERIES_UID, _SERIES_NUMBER, _FRAME_OF_REFERENCE, _POSITION, _ORIENTATION, *_SPACINGS),
-    *(
-        _SAMPLES,
-        _PHOTOMETRIC,
-        _PLANAR,
-        _FRAMES,
-        _ROWS,
-        _COLUMNS,
-        _ASPECT,
-        _ALLOCATED,
-        _STORED,
-        _HIGH,
-        _SIGNED,
-    ),
-    *_OVERLAY_BITS,
+    *STORAGE_TAGS,
+    _ASPECT,
     *(_INTERCEPT, _SLOPE, _MODALITY_LUT, _TILED, _SHARED_GROUPS, _FRAME_GROUPS, *_DISTINGUISHING),
 )
 # Objects with pixels whose numbers mean something else than an image's, or that do not lie side by side.
@@ -89,29 +81,6 @@ class Series:
     units: str
     description: str
     patient: tuple[str, ...] = field(repr=False)
-
-
-@dataclass(frozen=True)
-class Storage:
-    """How the pixels of a file are stored; most names are the standard's.
-
-    ``has_overlay`` says that some bits beside the pixels hold overlays.
-    """
-
-    syntax: str
-    little_endian: bool
-    element: PixelElement
-    rows: int
-    columns: int
-    samples: int
-    planar: bool
-    frames: int
-    photometric: str
-    allocated: int
-    stored: int
-    high_bit: int
-    signed: bool
-    has_overlay: bool
 
 
 @dataclass(frozen=True)
@@ -197,11 +166,17 @@ def _planes(path: Path, data_set: DataSet, pixels: PixelElement) -> list[Plane]:
         description=elements.text(_DESCRIPTION),
         patient=tuple(elements.text(tag) for tag in (_PATIENT_ID, _PATIENT_NAME, _PATIENT_BIRTH)),
     )
-    storage = _storage(data_set, pixels)
+    storage = read_storage(data_set, pixels)
     shared = elements.items(_SHARED_GROUPS)[:1]
     frames = elements.items(_FRAME_GROUPS)
     if frames and len(frames) != storage.frames:
         raise elements.damaged(f"it describes {len(frames)} frames, and the file has {storage.frames}")
+    if "MOSAIC" in elements.text(_IMAGE_TYPE).split("\\"):
+        raise DataError(
+            "mosaics, which hold the slices of a volume side by side, are not supported",
+            where=path,
+            cure="export a file for each slice, or convert the series to NIfTI",
+        )
     if elements.items(_MODALITY_LUT):
         raise DataError(
             "a lookup table of values (Modality LUT Sequence) is not supported",
@@ -235,37 +210,6 @@ def _planes(path: Path, data_set: DataSet, pixels: PixelElement) -> list[Plane]:
             )
         )
     return planes
-
-
-def _storage(data_set: DataSet, pixels: PixelElement) -> Storage:
-    elements = data_set.elements
-    frames = elements.whole(_FRAMES, 1)
-    rows, columns = elements.whole(_ROWS), elements.whole(_COLUMNS)
-    samples = elements.whole(_SAMPLES, 1)
-    allocated = elements.whole(_ALLOCATED)
-    stored = elements.whole(_STORED, allocated)
-    high = elements.whole(_HIGH, stored - 1)
-    if 0 in (frames, rows, columns, samples) or not 0 < stored <= high + 1 <= allocated:
-        raise elements.damaged(
-            f"{frames} frames of {rows} x {columns} pixels of {samples} samples, {stored} of {allocated} "
-            f"bits up to bit {high}"
-        )
-    return Storage(
-        syntax=data_set.syntax,
-        little_endian=data_set.little_endian,
-        element=pixels,
-        rows=rows,
-        columns=columns,
-        samples=samples,
-        planar=elements.whole(_PLANAR, 0) == 1,
-        frames=frames,
-        photometric=elements.text(_PHOTOMETRIC),
-        allocated=allocated,
-        stored=stored,
-        high_bit=high,
-        signed=elements.whole(_SIGNED, 0) == 1,
-        has_overlay=any(elements.whole(tag, 0) for tag in _OVERLAY_BITS),
-    )
 
 
 def _macro(groups: Sequence[Elements], tag: int, elements: Elements) -> Elements:
