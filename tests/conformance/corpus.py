@@ -1,4 +1,4 @@
-"""The same small volume and the same picture in every format, written by libraries that are not the reader's."""
+"""One small volume and one picture in every format, written by libraries that are not the reader's."""
 
 from __future__ import annotations
 
@@ -24,11 +24,15 @@ TO_RAS = np.array((-1.0, -1.0, 1.0))
 
 
 def _blocks(shape: tuple[int, ...], size: tuple[int, ...], seed: int) -> np.ndarray:
-    coarse = np.random.default_rng(seed).integers(0, 250, [n // step for n, step in zip(shape, size, strict=True)])
+    coarse = np.random.default_rng(seed).integers(
+        0, 250, [n // step for n, step in zip(shape, size, strict=True)]
+    )
     return np.kron(coarse, np.ones(size, np.int64))
 
 
-VOLUME = (_blocks((4, 40, 36), (1, 5, 6), 0) + np.random.default_rng(1).integers(0, 40, (4, 40, 36))).astype(np.int16)
+VOLUME = (_blocks((4, 40, 36), (1, 5, 6), 0) + np.random.default_rng(1).integers(0, 40, (4, 40, 36))).astype(
+    np.int16
+)
 PICTURE = _blocks((40, 48), (8, 8), 2).astype(np.uint8)
 """Of squares that JPEG keeps as they are."""
 VOLUME_LABELS = (VOLUME > 140).astype(np.uint8) + (VOLUME > 220)

@@ -66,6 +66,8 @@ def compare(made: Made, wanted: Combination, outcomes: Outcomes) -> None:
             outcomes.differences.append(f"{wanted}: {error}")
         outcomes.add(wanted, "refused")
         return
+    if not made.refused and made.spacing is not None and image.unit != made.unit:
+        outcomes.differences.append(f"{wanted}: unit {image.unit}, not {made.unit}")
     problems = ["read, and should be refused"] if made.refused else []
     if image.data.dtype != made.data.dtype.newbyteorder("=") or not np.array_equal(image.data, made.data):
         problems.append("voxels")

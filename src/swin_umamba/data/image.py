@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,6 +57,11 @@ class Image:
     has_orientation
         False if the file does not say how the image lies in the world; ``origin`` and ``direction`` are
         stand-ins then.
+    unit
+        The millimetres in the unit of the file, where other programs take every unit for a millimetre. What
+        is written for the image in such a format has the same unit, so that it lies on the image for them.
+    label_names
+        What a segmentation calls its values; None if the file does not say.
     """
 
     data: np.ndarray
@@ -66,6 +72,8 @@ class Image:
     header: Nifti1Header | None = field(default=None, repr=False)
     has_spacing: bool = True
     has_orientation: bool = True
+    unit: float = 1.0
+    label_names: Mapping[int, str] | None = None
 
     @property
     def num_channels(self) -> int:

@@ -12,10 +12,12 @@ from swin_umamba.data.image import MAX_VOXELS, Image, check_same_grid
 from swin_umamba.data.image_files import image_stem, list_images
 from swin_umamba.data.image_reading import read_case, read_image, read_labels
 from swin_umamba.data.image_writing import write_image, write_labels, write_probabilities
+from swin_umamba.data.segments import check_label_names
 
 __all__ = [
     "MAX_VOXELS",
     "Image",
+    "check_label_names",
     "check_same_grid",
     "image_stem",
     "image_suffix",

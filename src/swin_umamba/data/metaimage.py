@@ -206,6 +206,7 @@ def _grid(header: _Header) -> Image:
         path=path,
         has_spacing=spacing is not None,
         has_orientation=not (origin is None and numbers_of_matrix is None),
+        unit=unit,
     )
 
 
@@ -262,7 +263,8 @@ def encode_metaimage(data: np.ndarray, like: Image, suffix: str) -> bytes | None
     sizes = data.shape[:0:-1]
     ndim = len(sizes)
     direction = np.array(like.direction)[::-1] * _LPS + 0.0
-    origin = np.array(like.origin) * _LPS + 0.0
+    unit_name, unit = next((each for each in _UNITS.items() if each[1] == like.unit), ("mm", 1.0))
+    origin = np.array(like.origin) / unit * _LPS + 0.0
     fields: dict[str, object] = {"ObjectType": "Image", "NDims": ndim, "BinaryData": True}
     fields |= {"BinaryDataByteOrderMSB": False, "CompressedData": True}
     content = zlib.compress(data.astype(dtype, copy=False).tobytes(), 6)
@@ -278,7 +280,8 @@ def encode_metaimage(data: np.ndarray, like: Image, suffix: str) -> bytes | None
         fields["Offset"] = _text(origin[:ndim])
         fields["CenterOfRotation"] = _text(np.zeros(ndim))
     if like.has_spacing:
-        fields["ElementSpacing"] = _text(np.array(like.spacing)[::-1])
+        fields["ElementSpacing"] = _text(np.array(like.spacing)[::-1] / unit)
+        fields["DistanceUnits"] = unit_name
     fields |= {"DimSize": " ".join(map(str, sizes)), "ElementType": name, "ElementDataFile": "LOCAL"}
     return "".join(f"{key} = {value}\n" for key, value in fields.items()).encode("ascii") + content
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import gzip
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
 from swin_umamba.data.image import Image
-from swin_umamba.data.nrrd_header import LPS, TYPE_OF_CODE, NrrdHeader, read_nrrd_header
+from swin_umamba.data.nrrd_header import LPS, TYPE_OF_CODE, UNITS, NrrdHeader, read_nrrd_header
 from swin_umamba.data.picture_checks import drop_alpha
 from swin_umamba.data.raw_voxels import (
     MAX_HEADER_BYTES,
@@ -105,7 +105,8 @@ def read_nrrd(path: Path, *, indexed: bool, max_voxels: int) -> Image:
     segments = read_segments(path, header.keys, len(data))
     if indexed and segments:
         data = merge_layers(path, data, segments)
-    return image.with_data(data)
+    names = {segment.value: segment.name for segment in segments} or None
+    return replace(image, data=np.ascontiguousarray(data), label_names=names)
 
 
 def _axes(header: NrrdHeader) -> _Axes:
@@ -139,7 +140,7 @@ def _grid(header: NrrdHeader, axes: _Axes) -> Image:
     lengths = header.lengths("spacings")
     spacings = np.array([lengths[axis] for axis in axes.spatial])
     units = np.array(header.millimetres("units", len(header.sizes)))[axes.spatial]
-    signs, origin, known = None, np.zeros(3), False
+    signs, origin, known, unit = None, np.zeros(3), False, 1.0
     if axes.vectors is not None:
         if np.isfinite(spacings).any() or (units != 1).any():
             raise damaged(
@@ -147,6 +148,7 @@ def _grid(header: NrrdHeader, axes: _Axes) -> Image:
             )
         signs, dimension = header.space()
         units = np.append(header.millimetres("spaceunits", dimension), 1.0)[:3]
+        unit = float(units[0])
         steps = axes.vectors[axes.spatial, :3] * units
         if "spaceorigin" in header.fields:
             place = header.vectors("spaceorigin", 1, dimension)[0, :3]
@@ -157,6 +159,7 @@ def _grid(header: NrrdHeader, axes: _Axes) -> Image:
         has_spacing = True
     else:
         direction, has_spacing = np.eye(3)[:ndim], bool(np.isfinite(spacings).all())
+        unit = float(units[0])
         spacings = spacings * units if has_spacing else np.ones(ndim)
         origin[:ndim] = _scalar_origin(header, axes) * (units if has_spacing else 1)
     if np.isnan(units).any():
@@ -171,6 +174,7 @@ def _grid(header: NrrdHeader, axes: _Axes) -> Image:
         path=path,
         has_spacing=has_spacing,
         has_orientation=known,
+        unit=unit,
     )
 
 
@@ -237,18 +241,25 @@ def encode_nrrd(data: np.ndarray, like: Image, suffix: str) -> bytes | None:
 
 def _place(image: Image) -> list[str]:
     """Return the lines that say where an image lies, as far as it is known."""
-    spacing = np.array(image.spacing)[::-1]
+    name, unit = next((each for each in UNITS.items() if each[1] == image.unit), ("mm", 1.0))
+    quoted = f'"{name}"'
+    spacing = np.array(image.spacing)[::-1] / unit
     direction = np.array(image.direction)[::-1] * LPS + 0.0
-    origin = np.array(image.origin) * LPS + 0.0
+    origin = np.array(image.origin) / unit * LPS + 0.0
     ndim = len(spacing)
     if not (image.has_orientation or origin.any()) and np.array_equal(np.abs(direction), np.eye(3)[:ndim]):
-        return [f"spacings: {' '.join(map(repr, spacing.tolist()))}"] if image.has_spacing else []
+        lengths = [
+            f"spacings: {' '.join(map(repr, spacing.tolist()))}",
+            f"units: {' '.join([quoted] * ndim)}",
+        ]
+        return lengths if image.has_spacing else []
     # ITK reads flat images only in a flat space, which has no name.
     dimension = 2 if ndim == 2 and not (direction[:, 2:].any() or origin[2]) else 3
     space = image.has_orientation and dimension == 3
     steps = (direction * spacing[:, None])[:, :dimension]
     return [
         "space: left-posterior-superior" if space else f"space dimension: {dimension}",
+        f"space units: {' '.join([quoted] * dimension)}",
         f"space directions: {' '.join(map(_vector, steps))}",
         f"space origin: {_vector(origin[:dimension])}",
     ]

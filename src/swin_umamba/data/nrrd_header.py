@@ -53,8 +53,8 @@ _SPACES = {
     for time in ("", ending)
 }
 # How many millimetres a unit has. The format has no default; all programs take millimetres.
-_UNITS = {
-    **dict.fromkeys(("", "???", "mm", "millimeter", "millimeters", "millimetre", "millimetres"), 1.0),
+UNITS = {
+    **dict.fromkeys(("mm", "", "???", "millimeter", "millimeters", "millimetre", "millimetres"), 1.0),
     **dict.fromkeys(("um", "\N{MICRO SIGN}m", "\N{GREEK SMALL LETTER MU}m", "micron", "microns"), 1e-3),
     **dict.fromkeys(("micrometer", "micrometers", "micrometre", "micrometres"), 1e-3),
     "nm": 1e-6,
@@ -130,7 +130,7 @@ class NrrdHeader:
         names = re.findall(r'"([^"]*)"', self.fields.get(field, '""' * count))
         if len(names) != count:
             raise damaged(self.path, f"{field} has {len(names)} entries and should have {count}")
-        return [_UNITS.get(name.strip().lower(), math.nan) for name in names]
+        return [UNITS.get(name.strip().lower(), math.nan) for name in names]
 
     def space(self) -> tuple[tuple[float, ...] | None, int]:
         """Return the signs that lead to NIfTI's world, None if that is not known, and the dimensions."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from swin_umamba.data.image import Image
 from swin_umamba.errors import DataError
 
 _KEY = re.compile(r"Segment(\d{1,6})_(LabelValue|Layer|Name)")
@@ -125,6 +126,59 @@ def merge_layers(path: Path, layers: np.ndarray, segments: Sequence[Segment]) ->
             )
         merged = np.maximum(merged, layer)
     return merged[None]
+
+
+class SegmentNames:
+    """What the segmentations of a data set call their values."""
+
+    def __init__(self) -> None:
+        # By value and name without regard to case: the name, and the first file that has both.
+        self._found: dict[tuple[int, str], tuple[str, Path]] = {}
+
+    def add(self, labels: Image) -> None:
+        """Note the names of a label map, if it has any."""
+        for value, name in (labels.label_names or {}).items():
+            self._found.setdefault((value, name.strip().casefold()), (name.strip(), labels.path))
+
+    def agreed(self) -> dict[int, str]:
+        """Return the name of each value.
+
+        Raises
+        ------
+        DataError
+            Two files call a value by different names, or give a name different values.
+        """
+        values: dict[int, tuple[int, str, Path]] = {}
+        names: dict[str, tuple[int, str, Path]] = {}
+        for (value, key), (name, path) in self._found.items():
+            this = (value, name, path)
+            for number, other, where in (values.setdefault(value, this), names.setdefault(key, this)):
+                if (number, other.casefold()) != (value, key):
+                    raise DataError(
+                        f"{name!r} has the value {value} in this file, and {other!r} {number} in {where.name}",
+                        where=path,
+                        cure="export the segmentations with the same values for all cases; if their names mean "
+                        "nothing, give --classes",
+                    )
+        return {value: name for value, name, _ in values.values() if name.casefold() != "background"}
+
+    def check(self, classes: Mapping[str, Sequence[int]]) -> None:
+        """Refuse a file that has one of these classes, by name, under another value."""
+        known = {name.strip().casefold(): values for name, values in classes.items()}
+        for (value, key), (name, path) in self._found.items():
+            if value not in known.get(key, [value]):
+                raise DataError(
+                    f"{name!r} has the value {value} in this file, not {' or '.join(map(str, known[key]))}",
+                    where=path,
+                    cure="give the classes the same values in all files",
+                )
+
+
+def check_label_names(labels: Image, classes: Mapping[str, Sequence[int]]) -> None:
+    """Refuse a label map that has one of these classes, by name, under another value."""
+    names = SegmentNames()
+    names.add(labels)
+    names.check(classes)
 
 
 def segment_keys(labels: np.ndarray) -> dict[str, str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from swin_umamba.data.image_io import check_same_grid, read_labels
+from swin_umamba.data.image_io import check_label_names, check_same_grid, read_labels
 from swin_umamba.errors import DataError, UsageError
 from swin_umamba.evaluation.cases import (
     CaseFiles,
@@ -97,18 +97,17 @@ def evaluate_case(
     """
     truth = read_labels(reference)
     true_labels = truth.data[0]
-    if prediction is None:
-        labels = np.zeros_like(true_labels)
-    else:
-        predicted = read_labels(prediction)
-        check_same_grid(predicted, truth)
-        labels = predicted.data[0]
+    predicted = truth if prediction is None else read_labels(prediction)
+    check_same_grid(predicted, truth)
+    labels = np.zeros_like(true_labels) if prediction is None else predicted.data[0]
     if classes is None:
         scored = LabelClasses.from_values([*label_values(labels), *label_values(true_labels)])
     else:
         scored = classes
         check_declared(true_labels, classes.declared, reference)
         check_declared(labels, classes.declared, prediction or reference)
+        for image in (truth, predicted):
+            check_label_names(image, classes.values)
     if scored.ignore is not None:
         annotated = true_labels != scored.ignore
         labels, true_labels = labels * annotated, true_labels * annotated

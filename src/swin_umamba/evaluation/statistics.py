@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from swin_umamba.data.image_io import Image, check_same_grid
+from swin_umamba.data.image_io import Image, check_label_names, check_same_grid
 from swin_umamba.evaluation.cases import label_values
 from swin_umamba.evaluation.classes import LabelClasses
 from swin_umamba.files import write_text
@@ -120,6 +120,8 @@ def label_statistics(
     if image is not None:
         check_same_grid(labels, image)
     data = labels.data[0]
+    if classes is not None:
+        check_label_names(labels, classes.values)
     measured = classes or LabelClasses.from_values(label_values(data))
     return LabelStatistics(
         unit=_unit(labels),

@@ -12,6 +12,7 @@ import numpy as np
 
 from swin_umamba.data.formats import format_of
 from swin_umamba.data.image_io import Image, read_image
+from swin_umamba.data.segments import SegmentNames
 from swin_umamba.errors import DataError, UsageError
 
 # More values than this are no classes but instances, or blurred edges.
@@ -114,12 +115,14 @@ class ClassSurvey:
     def __init__(self) -> None:
         self._grey: Counter[int] = Counter()
         self._colour: Counter[int] = Counter()
+        self._names = SegmentNames()
 
     def add(self, mask: Mask) -> None:
         """Count a mask's codes, one a mask."""
         counts = self._colour if mask.coloured else self._grey
         if len(counts) <= MAX_CLASSES:
             counts.update(np.unique(mask.codes).tolist())
+        self._names.add(mask.image)
 
     def masks_with(self, table: ClassTable) -> dict[str, int]:
         """Return for each class the number of masks that hold it (of a class of several codes, at most)."""
@@ -151,6 +154,7 @@ class ClassSurvey:
         outside = {_code(text, coloured) for text in background} or {0}
         if classes:
             groups = _given(classes, coloured, outside)
+            self._names.check(groups)
         else:
             if len(counts) > MAX_CLASSES:
                 raise DataError(
@@ -159,7 +163,7 @@ class ClassSurvey:
                     cure="for soft or blurred masks of one class give a --threshold; maps with a number for "
                     "each object have no classes",
                 )
-            groups = _automatic(sorted(counts.keys() - outside), coloured)
+            groups = _automatic(sorted(counts.keys() - outside), coloured, self._names.agreed())
         known = outside | {code for group in groups.values() for code in group}
         unknown = sorted(counts.keys() - known)
         if unknown:
@@ -195,10 +199,10 @@ def shown(codes: Sequence[int], coloured: bool) -> str:
     return ", ".join(texts) + (", ..." if len(codes) > _VALUES_SHOWN else "")
 
 
-def _automatic(codes: Sequence[int], coloured: bool) -> dict[str, list[int]]:
-    if len(codes) == 1:
+def _automatic(codes: Sequence[int], coloured: bool, names: Mapping[int, str]) -> dict[str, list[int]]:
+    if len(codes) == 1 and codes[0] not in names:
         return {"foreground": list(codes)}
-    return {f"colour_{code:06x}" if coloured else f"value_{code}": [code] for code in codes}
+    return {names.get(code, f"colour_{code:06x}" if coloured else f"value_{code}"): [code] for code in codes}
 
 
 def _given(classes: Sequence[str], coloured: bool, outside: set[int]) -> dict[str, list[int]]:
