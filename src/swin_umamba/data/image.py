@@ -95,6 +95,12 @@ class Image:
         axes = np.asarray(self.direction)
         return math.prod(self.spacing) * math.sqrt(np.linalg.det(axes @ axes.T))
 
+    @property
+    def is_placed(self) -> bool:
+        """Whether origin and direction say anything, though it may be in a world without right and left."""
+        straight = np.array_equal(np.abs(self.direction), _PLAIN_DIRECTION[-len(self.direction) :])
+        return self.has_orientation or any(self.origin) or not straight
+
     def with_data(self, data: np.ndarray) -> Image:
         """Return the image with other voxels on the same grid."""
         return replace(self, data=np.ascontiguousarray(data))

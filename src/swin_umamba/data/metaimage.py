@@ -269,7 +269,7 @@ def encode_metaimage(data: np.ndarray, like: Image, suffix: str) -> bytes | None
     fields |= {"BinaryDataByteOrderMSB": False, "CompressedData": True}
     content = zlib.compress(data.astype(dtype, copy=False).tobytes(), 6)
     fields["CompressedDataSize"] = len(content)
-    if like.has_orientation or origin.any() or not np.array_equal(np.abs(direction), np.eye(3)[:ndim]):
+    if like.is_placed:
         if like.has_orientation and (direction[:, ndim:].any() or origin[ndim:].any()):
             raise DataError(
                 f"a flat MetaImage has no place in the third dimension, as this image has ({like.origin} mm)",

@@ -212,10 +212,10 @@ def header_like(image: Image, dtype: np.dtype) -> Nifti1Header:
     header["pixdim"][1 : len(shape) + 1] = image.spacing[::-1]
     if image.has_spacing:
         header["xyzt_units"] = 2
-    if image.has_orientation:
-        affine = _affine(image)
-        header.set_sform(affine, code="scanner")
-        header.set_qform(affine, code="scanner")
+    if image.is_placed:
+        affine, code = _affine(image), "scanner" if image.has_orientation else "aligned"
+        header.set_sform(affine, code=code)
+        header.set_qform(affine, code=code)
         header["pixdim"][1 : len(shape) + 1] = image.spacing[::-1]
     return header
 

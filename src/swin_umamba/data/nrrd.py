@@ -247,7 +247,7 @@ def _place(image: Image) -> list[str]:
     direction = np.array(image.direction)[::-1] * LPS + 0.0
     origin = np.array(image.origin) / unit * LPS + 0.0
     ndim = len(spacing)
-    if not (image.has_orientation or origin.any()) and np.array_equal(np.abs(direction), np.eye(3)[:ndim]):
+    if not image.is_placed:
         lengths = [
             f"spacings: {' '.join(map(repr, spacing.tolist()))}",
             f"units: {' '.join([quoted] * ndim)}",

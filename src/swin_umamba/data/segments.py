@@ -155,10 +155,10 @@ class SegmentNames:
             for number, other, where in (values.setdefault(value, this), names.setdefault(key, this)):
                 if (number, other.casefold()) != (value, key):
                     raise DataError(
-                        f"{name!r} has the value {value} in this file, and {other!r} {number} in {where.name}",
+                        f"{name!r} has the value {value} here, and {other!r} {number} in {where.name}",
                         where=path,
-                        cure="export the segmentations with the same values for all cases; if their names mean "
-                        "nothing, give --classes",
+                        cure="export the segmentations with the same values for all cases; if their names "
+                        "mean nothing, give --classes",
                     )
         return {value: name for value, name, _ in values.values() if name.casefold() != "background"}
 
