@@ -18,7 +18,7 @@ from PIL import Image as PILImage
 
 from swin_umamba.data import image_io
 from swin_umamba.errors import DataError
-from swin_umamba.nnunet.checked_reader import CheckedPlans, CheckedReader, checked
+from swin_umamba.nnunet.checked_reader import CheckedPlans, CheckedReader, checked, stock_reader
 
 AFFINE = np.array([[-0.8, 0, 0, 10], [0, 1.4, 0, -20], [0, 0, 5.0, 30], [0, 0, 0, 1]])
 
@@ -115,3 +115,58 @@ def test_worker_processes_get_the_same_reader() -> None:
         assert (type(reader), type(reader.stock), reader.nonfinite) == (CheckedReader, NibabelIO, "zero")
     copy = pickle.loads(pickle.dumps(plans))
     assert copy.image_reader_writer_class().nonfinite == "zero"
+
+
+def test_another_spacing_than_nnunet_takes_is_refused(tmp_path: Path) -> None:
+    """SimpleITK converts the unit of a header, and nibabel does not."""
+    image = nibabel.Nifti1Image(np.ones((5, 6, 7), np.int16), AFFINE)
+    image.header.set_xyzt_units("micron")
+    path = str(tmp_path / "a.nii.gz")
+    nibabel.save(image, path)
+    assert CheckedReader(SimpleITKIO).read_images([path])[1]["spacing"] == pytest.approx(
+        (0.005, 0.0014, 0.0008)
+    )
+    for stock in (NibabelIO, NibabelIOWithReorient):
+        with pytest.raises(
+            DataError, match=r"spacing is .*0\.005.* mm, but nnU-Net's reader Nib.* takes .*5"
+        ):
+            CheckedReader(stock).read_images([path])
+
+
+def test_volumes_of_tiff_files_have_the_spacing_of_the_file_beside_them(tmp_path: Path) -> None:
+    path = str(save(tmp_path / "a_0000.tif"))
+    assert CheckedReader(Tiff3DIO).read_images([path])[1]["spacing"] == (1, 1, 1)
+    (tmp_path / "a.json").write_text('{"spacing": [3, 0.5, 0.5]}')
+    assert CheckedReader(Tiff3DIO).read_images([path])[1]["spacing"] == [3, 0.5, 0.5]
+    tifffile.imwrite(
+        tmp_path / "b_0000.ome.tif",
+        np.ones((5, 6, 7), np.uint8),
+        metadata={"axes": "ZYX", "PhysicalSizeX": 0.25, "PhysicalSizeY": 0.25, "PhysicalSizeZ": 2.0},
+    )
+    with pytest.raises(DataError, match=r"0\.002 x 0\.00025 x 0\.00025 mm, but .* Tiff3DIO takes 1 x 1 x 1"):
+        CheckedReader(Tiff3DIO).read_images([str(tmp_path / "b_0000.ome.tif")])
+
+
+def test_pictures_are_counted_in_pixels(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.ones((6, 7), np.uint8), resolution=(4, 4), metadata={"unit": "um"}, imagej=True)
+    assert image_io.read_image(path).spacing == pytest.approx((0.00025, 0.00025))
+    assert CheckedReader(NaturalImage2DIO).read_images([str(path)])[1]["spacing"] == (999, 1, 1)
+
+
+def test_what_nnunet_cannot_read_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "a.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(np.ones((5, 6), np.int16), AFFINE), path)
+    with pytest.raises(DataError, match="NibabelIO cannot read it: only 3d images"):
+        CheckedReader(NibabelIO).read_images([str(path)])
+    with pytest.raises(DataError, match=r"no reader for this file .*'\.jpg'") as caught:
+        stock_reader({"file_ending": ".jpg"}, tmp_path / "a.jpg")
+    assert "convert" in str(caught.value.cure)
+
+
+def test_the_reader_is_that_which_can_read(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """SimpleITK reads no NIfTI-2, so nnU-Net takes nibabel; what it prints of that is not shown."""
+    path = tmp_path / "a.nii.gz"
+    nibabel.save(nibabel.Nifti2Image(np.ones((5, 6, 7), np.int16), AFFINE), path)
+    assert stock_reader({"file_ending": ".nii.gz"}, path) is NibabelIO
+    assert "Traceback" not in capfd.readouterr().err

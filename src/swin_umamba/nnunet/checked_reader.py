@@ -6,18 +6,47 @@ Wherever this package calls nnU-Net's computations, it hands them the reader of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import io
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
+from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from_dataset_json
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from swin_umamba.data.image_io import read_case, read_labels
+from swin_umamba.data.image import SPACING_RELATIVE_TOLERANCE
+from swin_umamba.data.image_io import Image, read_case, read_labels
 from swin_umamba.errors import DataError
+from swin_umamba.nnunet.stdout import stdout_to_log
 
 NonFinite = Literal["refuse", "zero"]
+
+# What nnU-Net's reader of pictures says of every picture: a model that is trained on them counts pixels.
+PICTURE_SPACING = (999, 1, 1)
+
+
+def stock_reader(description: Mapping[str, Any], example: str | Path) -> type[BaseReaderWriter]:
+    """Return nnU-Net's reader for a data set: that which it names, or the first that can read ``example``.
+
+    Raises
+    ------
+    DataError
+        nnU-Net has none.
+    """
+    try:
+        # It prints the whole traceback of each reader that cannot.
+        with contextlib.redirect_stderr(io.StringIO()):
+            return determine_reader_writer_from_dataset_json(dict(description), str(example), verbose=False)
+    except RuntimeError as error:
+        raise DataError(
+            f"nnU-Net has no reader for this file, of a data set of {description['file_ending']!r} files",
+            where=example,
+            cure="convert the data set, for example to .nii.gz, .png or .tif: see swin-umamba convert --help",
+        ) from error
 
 
 class CheckedReader(BaseReaderWriter):
@@ -43,11 +72,30 @@ class CheckedReader(BaseReaderWriter):
         Raises
         ------
         DataError
-            A file is damaged, holds NaN or infinity, or nnU-Net's reader sees another shape.
+            A file is damaged, holds NaN or infinity, or nnU-Net's reader sees another shape or spacing.
         """
-        image = read_case(list(image_fnames), nonfinite=self.nonfinite)
-        data, properties = self.stock.read_images(image_fnames)
-        return self._checked(image.data, data, image_fnames[0]), properties
+        return self.compared(read_case(list(image_fnames), nonfinite=self.nonfinite), image_fnames)
+
+    def compared(self, image: Image, files: Sequence[str | Path]) -> tuple[np.ndarray, dict[str, Any]]:
+        """Return what ``read_images`` does for an image that has been read from ``files``.
+
+        Raises
+        ------
+        DataError
+            nnU-Net's reader cannot read the files, or sees another shape or spacing.
+        """
+        try:
+            with stdout_to_log():
+                data, properties = self.stock.read_images([str(path) for path in files])
+        except (RuntimeError, AssertionError, ValueError, KeyError, IndexError, TypeError) as error:
+            raise DataError(
+                f"nnU-Net's reader {self._name} cannot read it: {error}",
+                where=files[0],
+                cure="convert it to .nii.gz or .png",
+            ) from error
+        voxels = self._checked(image.data, data, files[0])
+        self._check_spacing(image, properties["spacing"], files[0])
+        return voxels, properties
 
     def read_seg(self, seg_fname: str) -> tuple[np.ndarray, dict[str, Any]]:
         """Return a label map as float32 ``(1, z, y, x)`` and nnU-Net's properties of it.
@@ -65,7 +113,7 @@ class CheckedReader(BaseReaderWriter):
         """Write a label map as nnU-Net does."""
         self.stock.write_seg(seg, output_fname, properties)
 
-    def _checked(self, ours: np.ndarray, theirs: np.ndarray, path: str) -> np.ndarray:
+    def _checked(self, ours: np.ndarray, theirs: np.ndarray, path: str | Path) -> np.ndarray:
         if self.reorients:
             finite = np.isfinite(theirs)
             return np.where(finite, theirs, np.float32(0)).astype(np.float32, copy=False)
@@ -74,11 +122,36 @@ class CheckedReader(BaseReaderWriter):
         if ours.shape[1:] != theirs.shape[1:]:
             raise DataError(
                 f"the file holds an image of shape {ours.shape[1:]}, but nnU-Net's reader "
-                f"{type(self.stock).__name__} sees {theirs.shape[1:]}",
+                f"{self._name} sees {theirs.shape[1:]}",
                 where=path,
                 cure="convert it to .nii.gz or .png",
             )
         return ours.astype(np.float32)
+
+    def _check_spacing(self, image: Image, theirs: Sequence[float], path: str | Path) -> None:
+        """Refuse a file of which plans would take another spacing than prediction does."""
+        if tuple(theirs) == PICTURE_SPACING:
+            return
+        ours = image.spacing
+        seen = [float(value) for value in theirs][-len(ours) :]
+        if self.reorients:
+            ours, seen = tuple(sorted(ours)), sorted(seen)
+        if not np.allclose(ours, seen, rtol=SPACING_RELATIVE_TOLERANCE, atol=0):
+            known = "mm" if image.has_spacing else "(not known)"
+            raise DataError(
+                f"the file's spacing is {_listed(ours)} {known}, but nnU-Net's reader {self._name} takes "
+                f"{_listed(seen)}",
+                where=path,
+                cure="store it as .nii.gz with lengths in mm; for TIFF, put nnU-Net's spacing file beside it",
+            )
+
+    @property
+    def _name(self) -> str:
+        return type(self.stock).__name__
+
+
+def _listed(spacing: Sequence[float]) -> str:
+    return " x ".join(f"{value:.6g}" for value in spacing)
 
 
 def checked(stock: type[BaseReaderWriter], nonfinite: NonFinite = "refuse") -> Callable[[], CheckedReader]:

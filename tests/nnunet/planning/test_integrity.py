@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image as PILImage
 
+from conformance.nifti_files import nifti_file
 from swin_umamba.errors import DataError
 from swin_umamba.nnunet.environment import Dataset
 from swin_umamba.nnunet.planning.integrity import check_dataset, declared_labels
@@ -75,6 +76,20 @@ def test_cases_may_be_listed_in_the_description(raw_dataset: Dataset, tmp_path: 
     )
     (case,) = check_dataset(raw_dataset)
     assert (case.name, case.label.name) == ("one", "case1.png")
+
+
+def test_another_spacing_than_nnunet_takes_is_a_problem(raw_dataset: Dataset) -> None:
+    """Nibabel, which nnU-Net reads .nii files by, takes micrometres for millimetres."""
+    edit_description(raw_dataset, file_ending=".nii", channel_names={"0": "CT"})
+    for number, unit in enumerate((0, 2, 3)):
+        for folder, name in (("imagesTr", f"{number}_0000.nii"), ("labelsTr", f"{number}.nii")):
+            content = nifti_file(np.ones((4, 5, 6), np.uint8), pixdim=(1, 2, 2, 5), xyzt_units=unit)
+            (raw_dataset.raw_folder / folder / name).write_bytes(content)
+    with pytest.raises(DataError, match=r"1 problem\(s\)") as caught:
+        check_dataset(raw_dataset)
+    image = raw_dataset.raw_folder / "imagesTr" / "2_0000.nii"
+    assert f"{image}: the file's spacing is 0.005 x 0.002 x 0.002 mm" in str(caught.value)
+    assert "NibabelIO takes 5 x 2 x 2" in str(caught.value)
 
 
 def test_regions_and_the_ignore_label_are_declared() -> None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from swin_umamba.data.image_io import Image, check_same_grid, read_case, read_labels
 from swin_umamba.errors import DataError, SwinUMambaError
+from swin_umamba.nnunet.checked_reader import CheckedReader, stock_reader
 from swin_umamba.nnunet.environment import Dataset
 from swin_umamba.progress import progress
 
@@ -34,8 +35,9 @@ def check_dataset(dataset: Dataset, nonfinite: Literal["refuse", "zero"] = "refu
     """Open every training image and label of a raw data set and report all that is wrong at once.
 
     Checked are: file names, missing labels, that files can be read, number of channels, finite values, that
-    image and label lie on one grid, and that each label value is declared in ``dataset.json``. A wrong
-    ``numTraining`` is only warned about, as nothing here relies on it.
+    image and label lie on one grid, that nnU-Net's own reader sees the same shape and spacing, and that each
+    label value is declared in ``dataset.json``. A wrong ``numTraining`` is only warned about, as nothing here
+    relies on it.
 
     Parameters
     ----------
@@ -56,10 +58,9 @@ def check_dataset(dataset: Dataset, nonfinite: Literal["refuse", "zero"] = "refu
     """
     description = dataset.description()
     cases, problems = list_cases(dataset, description)
-    labels = declared_labels(description)
-    num_channels = len(description["channel_names"])
+    check = _CaseCheck(description, nonfinite)
     for case in progress(cases, "checking the data", total=len(cases)):
-        problems.extend(_problems_of(case, labels, num_channels, nonfinite))
+        problems.extend(check.problems_of(case))
     if problems:
         shown = problems[:MAX_PROBLEMS_SHOWN]
         if len(problems) > len(shown):
@@ -136,30 +137,42 @@ def _cases_listed_in(listing: Mapping[str, Any], folder: Path) -> tuple[list[Tra
     return cases, []
 
 
-def _problems_of(
-    case: TrainingCase, labels: set[int], num_channels: int, nonfinite: Literal["refuse", "zero"]
-) -> Iterator[str]:
-    image = label = None
-    try:
-        image = read_case(case.images, nonfinite=nonfinite)
-    except SwinUMambaError as error:
-        yield _one_line(error, case.images[0])
-    if not case.label.is_file():
-        yield f"{case.label}: the label of this case is missing"
-    else:
+class _CaseCheck:
+    """The check of single cases of a data set."""
+
+    def __init__(self, description: Mapping[str, Any], nonfinite: Literal["refuse", "zero"]) -> None:
+        self.description = description
+        self.nonfinite = nonfinite
+        self.labels = declared_labels(description)
+        self.num_channels = len(description["channel_names"])
+        self.reader: CheckedReader | None = None
+
+    def problems_of(self, case: TrainingCase) -> Iterator[str]:
+        image = label = None
         try:
-            label = read_labels(case.label)
+            image = read_case(case.images, nonfinite=self.nonfinite)
+            # Which reader nnU-Net takes depends on a file, which should be a good one.
+            self.reader = self.reader or CheckedReader(stock_reader(self.description, case.images[0]))
+            self.reader.compared(image, case.images)
         except SwinUMambaError as error:
-            yield _one_line(error, case.label)
-    if image is not None and image.num_channels != num_channels:
-        yield f"{case.images[0]}: {image.num_channels} channel(s), but dataset.json names {num_channels}"
-    if label is not None:
-        yield from _undeclared_values(label, case.label, labels)
-    if image is not None and label is not None:
-        try:
-            check_same_grid(image, label)
-        except SwinUMambaError as error:
-            yield _one_line(error, case.label)
+            yield _one_line(error, case.images[0])
+        if not case.label.is_file():
+            yield f"{case.label}: the label of this case is missing"
+        else:
+            try:
+                label = read_labels(case.label)
+            except SwinUMambaError as error:
+                yield _one_line(error, case.label)
+        if image is not None and image.num_channels != self.num_channels:
+            wanted = self.num_channels
+            yield f"{case.images[0]}: {image.num_channels} channel(s), but dataset.json names {wanted}"
+        if label is not None:
+            yield from _undeclared_values(label, case.label, self.labels)
+        if image is not None and label is not None:
+            try:
+                check_same_grid(image, label)
+            except SwinUMambaError as error:
+                yield _one_line(error, case.label)
 
 
 def _undeclared_values(label: Image, path: Path, declared: set[int]) -> Iterator[str]:

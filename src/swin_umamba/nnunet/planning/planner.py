@@ -16,6 +16,7 @@ from swin_umamba.files import write_json
 from swin_umamba.interrupt import default_termination
 from swin_umamba.models.network import STRIDE
 from swin_umamba.nnunet.environment import PLANS_NAME
+from swin_umamba.nnunet.plane import check_plane
 from swin_umamba.nnunet.training.options import check_patch_size
 
 # The planner of nnU-Net up to 2.3.0 shrank the 2D patch until the estimated memory for a batch of 12 fitted,
@@ -112,6 +113,27 @@ class SwinUMambaPlanner(ExperimentPlanner):
             round(reference / estimate * reference_batch_size), patch_size, approximate_n_voxels_dataset
         )
         return plan
+
+    def determine_transpose(self) -> tuple[list[int], list[int]]:
+        """Return which axes of an image become slices and plane of the network, and the way back.
+
+        Slices are cut across the axis of the largest spacing, as nnU-Net does. Images that are all one voxel
+        thick along an axis are cut across that one, however thick the voxel is said to be: the network sees
+        pictures, not lines.
+
+        Raises
+        ------
+        DataError
+            Some of the images would be lines in that plane.
+        """
+        forward, _ = super().determine_transpose()
+        shapes = np.array(self.dataset_fingerprint["shapes_after_crop"])
+        flat = np.flatnonzero((shapes == 1).all(axis=0))
+        first = int(flat[0] if len(flat) == 1 else forward[0])
+        order = [first, *(axis for axis in range(3) if axis != first)]
+        for name, shape in zip(sorted(self.dataset), shapes.tolist(), strict=False):
+            check_plane(shape, order, f"case {name} of {self.dataset_name}")
+        return order, [int(axis) for axis in np.argsort(order)]
 
     def save_plans(self, plans: dict[str, Any]) -> None:
         """Write the plans with the 2D configuration, and those that the user has added to earlier plans."""

@@ -16,11 +16,10 @@ from typing import Any
 
 import numpy as np
 from nnunetv2.experiment_planning.dataset_fingerprint.fingerprint_extractor import DatasetFingerprintExtractor
-from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from_dataset_json
 
 from swin_umamba.errors import DataError, OutputError
 from swin_umamba.files import atomic_write, write_json
-from swin_umamba.nnunet.checked_reader import CheckedPlans, NonFinite, checked
+from swin_umamba.nnunet.checked_reader import CheckedPlans, NonFinite, checked, stock_reader
 from swin_umamba.nnunet.environment import Dataset
 from swin_umamba.nnunet.planning.integrity import TrainingCase
 from swin_umamba.progress import progress
@@ -47,8 +46,7 @@ def extract_fingerprint(
         What to do about NaN and infinite voxels.
     """
     description = dataset.description()
-    stock = determine_reader_writer_from_dataset_json(description, str(cases[0].images[0]), verbose=False)
-    reader = checked(stock, nonfinite)
+    reader = checked(stock_reader(description, cases[0].images[0]), nonfinite)
     samples = FOREGROUND_SAMPLES // len(cases)
     tasks = [([str(path) for path in case.images], str(case.label), reader, samples) for case in cases]
     results = list(

@@ -1,0 +1,38 @@
+"""Which plane of a volume a 2D network sees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from swin_umamba.errors import DataError
+
+AXES = ("z", "y", "x")
+
+
+def check_plane(shape: Sequence[int], transpose: Sequence[int], where: str | Path | None) -> None:
+    """Refuse a volume whose slices are lines for a 2D network.
+
+    Parameters
+    ----------
+    shape
+        Along z, y and x.
+    transpose
+        The axes in the network's order: first that across which slices are cut, then those of its plane.
+    where
+        The file or case, for the error.
+
+    Raises
+    ------
+    DataError
+        There are several slices, and they are one voxel wide along an axis of the plane.
+    """
+    across, *plane = transpose
+    thin = [AXES[axis] for axis in plane if shape[axis] == 1]
+    if thin and shape[across] > 1:
+        raise DataError(
+            f"the image, of shape {tuple(map(int, shape))}, is one voxel thick along {' and '.join(thin)}: "
+            f"the network, which sees slices across {AXES[across]}, would see lines",
+            where=where,
+            cure=f"reorder its axes so that the thin one is {AXES[across]}, or store it as a picture of two axes",
+        )
