@@ -383,6 +383,24 @@ def test_a_damaged_spacing_names_the_file(make_model: MakeModel, tmp_path: Path)
     assert caught.value.where == str(path)
 
 
+def test_images_that_are_lines_for_the_network_are_refused(make_model: MakeModel, tmp_path: Path) -> None:
+    folder = make_model(file_ending=".nii.gz")
+    tiny, volume = predictor(folder), picture(3, 20, 30)
+    for shape, thin in (((20, 1, 30), "y"), ((20, 30, 1), "x")):
+        path = write_nifti(tmp_path / "a.nii", volume[0, :20].reshape(shape), (1.0, 1.0, 1.0))
+        with pytest.raises(DataError, match=f"one voxel thick along {thin}.*slices across z") as caught:
+            tiny.predict(path)
+        assert caught.value.where == str(path)
+    flat = write_nifti(tmp_path / "a.nii", volume[:1], (1.0, 1.0, 1.0))
+    assert tiny.predict(flat).labels.shape == (1, 20, 30)
+    assert tiny.predict(volume[:1, :1]).labels.shape == (1, 30)
+    plans = json.loads((folder / "plans.json").read_text())
+    plans |= {"transpose_forward": [1, 0, 2], "transpose_backward": [1, 0, 2]}
+    (folder / "plans.json").write_text(json.dumps(plans))
+    across_y = predictor(folder).predict(volume[0, :20].reshape(1, 20, 1, 30)).labels
+    np.testing.assert_array_equal(across_y[:, 0], tiny.predict(volume[0, :20]).labels)
+
+
 def test_options_out_of_range(make_model: MakeModel) -> None:
     folder = make_model()
     for options in ({"step_size": 0.0}, {"step_size": 1.5}, {"backend": "nativ"}):

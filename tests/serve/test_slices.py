@@ -125,7 +125,7 @@ def test_uncertainty_is_a_layer(tmp_path: Path) -> None:
 
 def test_a_volume_in_millilitres(tmp_path: Path) -> None:
     labels = np.full((2, 3, 4), 2, np.uint8)
-    image = SimpleNamespace(header=object(), spacing=(5.0, 2.0, 1.0))
+    image = SimpleNamespace(has_spacing=True, pixel_size=10.0)
     share = class_shares(labels, CLASSES, image)[1]  # type: ignore[arg-type]
     assert (share.voxels, share.percent) == (24, 100)
     assert share.millilitres == pytest.approx(0.24)

@@ -17,6 +17,7 @@ from swin_umamba.data.formats import format_with_suffix
 from swin_umamba.data.image_io import MAX_VOXELS
 from swin_umamba.errors import CheckpointError, DataError, SwinUMambaError
 from swin_umamba.evaluation.classes import IGNORE_NAME, in_output_order
+from swin_umamba.nnunet.plane import check_plane
 from swin_umamba.trained.model import TrainedModel
 from swin_umamba.trained.plans_check import check_plans
 from swin_umamba.trained.volume import FLAT_SPACING_FACTOR, Volume
@@ -100,10 +101,13 @@ class ModelPlans:
         Raises
         ------
         DataError
-            Resampled, the image would have more than ``max_voxels`` in all channels, or none; or its values
-            are so large that normalizing them overflows.
+            Resampled, the image would have more than ``max_voxels`` in all channels, or none; its values are
+            so large that normalizing them overflows; or a network of slices would see lines.
         """
         properties: dict[str, Any] = {"spacing": self.spacing_of(volume)}
+        if len(self.configuration.spacing) == 2:
+            where = None if volume.source is None else volume.source.path
+            check_plane(volume.data.shape[1:], self._manager.transpose_forward, where)
         self._check_resampled(volume, properties["spacing"], max_voxels)
         preprocessor = self.configuration.preprocessor_class(verbose=False)
         data, _, properties = preprocessor.run_case_npy(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image as PILImage
 
-from swin_umamba.errors import UsageError
+from swin_umamba.errors import DataError, UsageError
 from swin_umamba.files import write_json
 from swin_umamba.nnunet.planning.planner import SwinUMambaPlanner
 
@@ -35,6 +35,7 @@ def plan_2d(
     num_cases: int,
     num_channels: int = 3,
     num_labels: int = 3,
+    spacing: tuple[float, float, float] = (999.0, 1.0, 1.0),
     **options: Any,
 ) -> dict[str, Any]:
     """Return the 2D plan for a data set of which only numbers exist."""
@@ -53,7 +54,7 @@ def plan_2d(
     # The planner opens the first image to see which reader can.
     PILImage.fromarray(np.zeros((8, 8), np.uint8)).save(root / "raw" / name / "case0_0000.png")
     fingerprint = {
-        "spacings": [[999.0, 1.0, 1.0]] * 3,
+        "spacings": [list(spacing)] * 3,
         "shapes_after_crop": [list(shape)] * 3,
         "median_relative_size_after_cropping": 1.0,
         "foreground_intensity_properties_per_channel": {},
@@ -101,6 +102,35 @@ def test_a_requested_batch_size_is_kept(tmp_path: Path, monkeypatch: pytest.Monk
     plan = plan_2d(tmp_path, monkeypatch, (1, 512, 640), 100, batch_size=3)
     assert plan["batch_size"] == 3
     assert plan["patch_size"] == [512, 512]
+
+
+@pytest.mark.parametrize("shape", [(1, 512, 640), (512, 1, 640), (512, 640, 1)])
+@pytest.mark.parametrize("spacing", [(5.0, 1.0, 1.0), (1.0, 5.0, 1.0), (1.0, 1.0, 5.0), (1.0, 1.0, 1.0)])
+def test_flat_images_are_seen_in_their_plane(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    shape: tuple[int, int, int],
+    spacing: tuple[float, float, float],
+) -> None:
+    plan = plan_2d(tmp_path, monkeypatch, shape, 100, spacing=spacing)
+    assert list(plan["median_image_size_in_voxels"]) == [512, 640]
+    (path,) = (tmp_path / "preprocessed").glob("*/SwinUMambaPlans.json")
+    order = json.loads(path.read_text())["transpose_forward"]
+    assert order == [shape.index(1), *(axis for axis in range(3) if shape[axis] != 1)]
+    assert list(plan["spacing"]) == [spacing[axis] for axis in order[1:]]
+
+
+def test_volumes_that_are_lines_among_others_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan_2d(tmp_path, monkeypatch, (40, 512, 640), 3)
+    (path,) = (tmp_path / "preprocessed").glob("*/dataset_fingerprint.json")
+    fingerprint = json.loads(path.read_text())
+    fingerprint["shapes_after_crop"][1] = [40, 1, 640]
+    path.write_text(json.dumps(fingerprint))
+    with pytest.raises(DataError, match="one voxel thick along y") as caught:
+        SwinUMambaPlanner(path.parent.name).plan_experiment()
+    assert "case1 of Dataset902_Numbers" in str(caught.value)
 
 
 @pytest.mark.parametrize("patch_size", [(100, 128), (0, 32), (32,)])
