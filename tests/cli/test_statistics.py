@@ -49,3 +49,9 @@ def test_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
             {"name": "cell", "values": [1], "pixels": 4, "size": 4.0, "components": 1, "intensities": []}
         ],
     }
+
+
+def test_small_volumes_are_not_rounded_to_nothing() -> None:
+    assert [statistics._text(cell) for cell in (0.00024, 0.5, 0.0, -0.0004, 1.0, float("nan"))] == [
+        *("0.00024", "0.5", "0.00", "-0.0004", "1.00", "-"),
+    ]

@@ -61,5 +61,8 @@ def table(statistics: LabelStatistics) -> str:
 
 def _text(cell: str | int | float) -> str:
     if isinstance(cell, float):
-        return "-" if cell != cell else f"{cell:.2f}"
+        if cell != cell:
+            return "-"
+        # Two decimals would make nothing of a volume of micrometres.
+        return f"{cell:.3g}" if 0 < abs(cell) < 1 else f"{cell:.2f}"
     return str(cell)
