@@ -27,6 +27,18 @@ def png_chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">L", len(body)) + kind + body + struct.pack(">L", zlib.crc32(kind + body))
 
 
+def with_right_checksums(content: bytes | bytearray) -> bytes:
+    """Return a file with the checksums that the chunks should have, as far as they follow each other."""
+    result, position = bytearray(content), 8
+    while position + 12 <= len(result):
+        end = position + 8 + int.from_bytes(result[position : position + 4], "big")
+        if end + 4 > len(result):
+            break
+        result[end : end + 4] = struct.pack(">L", zlib.crc32(result[position + 4 : end]))
+        position = end + 4
+    return bytes(result)
+
+
 def png_file(
     values: np.ndarray,
     depth: int,

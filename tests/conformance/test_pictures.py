@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from conformance.bmp_files import BMP_FEATURES, bmp_exists, make_bmp
 from conformance.combinations import Combination, Outcomes, covering_combinations, possible_pairs
 from conformance.jpeg_files import JPEG_COLOURS, JPEG_FEATURES, jpeg_exists, make_jpeg
 from conformance.picture import Made
-from conformance.png_files import PNG_FEATURES, PNG_PIXELS, make_png, png_exists
+from conformance.png_files import PNG_FEATURES, PNG_PIXELS, make_png, png_exists, with_right_checksums
 from swin_umamba.data.image_io import read_image, read_labels
 from swin_umamba.errors import DataError
 
@@ -128,3 +129,30 @@ def test_a_second_reader_sees_what_the_files_were_made_of(name: str) -> None:
             assert np.abs(data.astype(int) - image).max() <= slack, combination
             confirmed += 1
     assert confirmed >= 30
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_mutated_files_end_in_a_picture_or_a_data_error(tmp_path: Path, name: str) -> None:
+    features, exists, make = FORMATS[name]
+    few = {**features, "orientation": ("not said", 6)}
+    few = {feature: values for feature, values in few.items() if feature in features}
+    made = [make(each)[:2] for each in covering_combinations(few, exists)]
+    generator = random.Random(0)
+    ends = set()
+    for number in range(400):
+        content, suffix = made[number % len(made)]
+        mutated = bytearray(content)
+        for _ in range(generator.randrange(1, 4)):
+            # Headers are where most can go wrong.
+            end = len(mutated) if generator.randrange(2) else min(120, len(mutated))
+            mutated[generator.randrange(end)] = generator.choice((0, 1, 128, 255, generator.randrange(256)))
+        path = tmp_path / f"a{suffix}"
+        path.write_bytes(with_right_checksums(mutated) if name == "PNG" else mutated)
+        try:
+            image = read_image(path)
+            assert image.data.dtype in (np.uint8, np.uint16)
+            assert image.num_channels in (1, 3)
+            ends.add("read")
+        except DataError as error:
+            ends.add("refused" if error.where == str(path) else "refused without its name")
+    assert ends == {"read", "refused"}

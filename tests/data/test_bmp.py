@@ -47,6 +47,10 @@ def test_a_bmp_palette_of_its_own_numbers_is_grey(tmp_path: Path, bits: int) -> 
         ({"height": 3}, "cut off"),
         ({"width": 2**30, "height": 2**30}, "the limit is"),
         ({"bits": 32, "compression": 3, "masks": (0xF0F, 0xF0, 0xF000), "width": 1, "height": 1}, "0xf0f"),
+        (
+            {"bits": 16, "compression": 3, "masks": (0x1F0000, 0x7E0, 0x1F), "width": 1, "height": 1},
+            "0x1f0000",
+        ),
         ({"bits": 32, "compression": 3, "masks": (0, 0, 0), "width": 1, "height": 1}, "mask 0x0"),
     ],
 )

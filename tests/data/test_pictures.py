@@ -91,26 +91,6 @@ def test_every_truncation_is_refused(tmp_path: Path, rgb: np.ndarray, suffix: st
         assert caught.value.where == str(path)
 
 
-@pytest.mark.parametrize("suffix", [".bmp", ".jpg"])
-def test_mutations_end_in_a_picture_or_a_data_error(tmp_path: Path, rgb: np.ndarray, suffix: str) -> None:
-    content = save(tmp_path / f"a{suffix}", rgb).read_bytes()
-    rng = np.random.default_rng(0)
-    path = tmp_path / f"mutated{suffix}"
-    refused = 0
-    for _ in range(300):
-        mutated = bytearray(content)
-        for _ in range(3):
-            mutated[int(rng.integers(0, len(mutated)))] = rng.integers(0, 256)
-        path.write_bytes(mutated)
-        try:
-            image = read_image(path)
-            assert image.data.dtype in (np.uint8, np.uint16)
-            assert image.num_channels in (1, 3)
-        except DataError:
-            refused += 1
-    assert refused > 0
-
-
 @pytest.mark.parametrize(("suffix", "other"), [(".png", ".jpg"), (".jpg", ".png"), (".bmp", ".png")])
 def test_wrong_suffix(tmp_path: Path, rgb: np.ndarray, suffix: str, other: str) -> None:
     save(tmp_path / f"a{other}", rgb).rename(tmp_path / f"a{suffix}")

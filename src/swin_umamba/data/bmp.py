@@ -158,7 +158,7 @@ def _colours(path: Path, bmp: _Bmp) -> np.ndarray:
     for mask in masks:
         shift = (mask & -mask).bit_length() - 1
         largest = mask >> max(shift, 0)
-        if not 0 < largest < 256 or largest & (largest + 1):
+        if not 0 < largest < 256 or largest & (largest + 1) or mask >> bmp.bits:
             raise not_supported(path, f"BMP pictures with the colour mask {mask:#x}")
         # Few bits are stretched over 0 to 255, rounded down.
         values = (stored & mask) >> shift
