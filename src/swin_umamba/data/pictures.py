@@ -10,10 +10,8 @@ import numpy as np
 from swin_umamba.data.bmp import read_bmp
 from swin_umamba.data.image import Image
 from swin_umamba.data.jpeg import read_jpeg
-from swin_umamba.data.picture_checks import MAX_PIXELS, check_pixels, drop_alpha, read_content
+from swin_umamba.data.picture_checks import MAX_PIXELS, read_content
 from swin_umamba.data.png import read_png
-
-__all__ = ["FORMAT_OF_SUFFIX", "MAX_PIXELS", "check_pixels", "drop_alpha", "encode_picture", "read_picture"]
 
 FORMAT_OF_SUFFIX = {".png": "PNG", ".bmp": "BMP", ".jpg": "JPEG", ".jpeg": "JPEG"}
 
