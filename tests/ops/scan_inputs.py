@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
+
+from swin_umamba.ops.reference import selective_scan_reference, ss2d_scan_reference
+from swin_umamba.ops.selective_scan import selective_scan
+from swin_umamba.ops.ss2d_scan import ss2d_scan
 
 
 def sequence_inputs(
@@ -63,3 +70,59 @@ def relative_error(value: Tensor, expected: Tensor) -> float:
         return float("inf")
     value, expected = value.detach().double(), expected.detach().double()
     return float((value - expected).abs().amax() / expected.abs().amax().clamp_min(1e-30))
+
+
+def errors_against_reference(
+    backend: str | None,
+    inputs: Mapping[str, Tensor],
+    *,
+    device: torch.device | str = "cpu",
+    dtypes: Mapping[str, torch.dtype] | None = None,
+    delta_softplus: bool = True,
+) -> dict[str, float]:
+    """Relative errors of the outputs and of all gradients of one backend, under the name of each.
+
+    The operator is the one that ``inputs`` belong to: `sequence_inputs`, without some of the options if
+    wanted, or `image_inputs`. Tensors are float32 unless ``dtypes`` says otherwise. The reference gets the
+    same numbers in float64.
+    """
+    dtypes = dtypes or {}
+    given = {
+        name: tensor.detach().to(device, dtypes.get(name, torch.float32)).requires_grad_()
+        for name, tensor in inputs.items()
+    }
+    exact = {name: tensor.detach().cpu().double().requires_grad_() for name, tensor in given.items()}
+    if "u" in inputs:
+        options = {"delta_softplus": delta_softplus, "return_last_state": True}
+        outputs = selective_scan(**given, **options, backend=backend)
+        expected = selective_scan_reference(**exact, **options)
+    else:
+        outputs, expected = (ss2d_scan(**given, backend=backend),), (ss2d_scan_reference(**exact),)
+    cotangents = [torch.randn_like(output) for output in outputs]
+    gradients = torch.autograd.grad(outputs, list(given.values()), cotangents, allow_unused=True)
+    truth = torch.autograd.grad(
+        expected,
+        list(exact.values()),
+        [cotangent.cpu().double() for cotangent in cotangents],
+        allow_unused=True,
+    )
+    errors = {}
+    for name, tensor, gradient, value in zip(given, given.values(), gradients, truth, strict=True):
+        assert (gradient is None) == (value is None), name
+        if gradient is not None:
+            assert gradient.dtype == tensor.dtype, name
+            errors[f"gradient of {name}"] = relative_error(gradient.cpu(), value)
+    for name, output, value in zip(("output", "last state"), outputs, expected, strict=False):
+        errors[name] = relative_error(output.cpu(), value)
+    return errors
+
+
+@contextmanager
+def threads(number: int) -> Iterator[None]:
+    """Let PyTorch, and the native backend with it, use so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -7,7 +7,6 @@ with a last chunk of a few steps, a last channel block that is not full, and mor
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,9 @@ import torch
 from torch import Tensor
 
 import swin_umamba.ops
-from ops.scan_inputs import detached, image_inputs, relative_error, sequence_inputs
+from ops.scan_inputs import detached, errors_against_reference, image_inputs, sequence_inputs
 from swin_umamba.errors import BackendError
-from swin_umamba.ops.selective_scan import _selective_scan, _selective_scan_backward, selective_scan
+from swin_umamba.ops.selective_scan import _selective_scan, _selective_scan_backward
 from swin_umamba.ops.ss2d_scan import _ss2d_scan, _ss2d_scan_backward, ss2d_scan
 
 pytest.importorskip("triton", reason="Triton is not installed")
@@ -41,26 +40,9 @@ def on_device(inputs: Inputs, dtypes: dict[str, torch.dtype] | None = None) -> I
     }
 
 
-def compare(
-    scan: Callable[..., Any], inputs: Inputs, dtypes: dict[str, torch.dtype] | None = None
-) -> dict[str, float]:
+def compare(inputs: Inputs, dtypes: dict[str, torch.dtype] | None = None, **options: Any) -> dict[str, float]:
     """Relative errors of the outputs and all gradients against the reference in float64."""
-    given = on_device(inputs, dtypes)
-    exact = {name: tensor.detach().cpu().double().requires_grad_() for name, tensor in given.items()}
-    results = {}
-    weights: list[Tensor] = []
-    for backend, tensors in (("reference", exact), ("triton", given)):
-        outputs = scan(**tensors, backend=backend)
-        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-        weights = weights or [torch.randn(output.shape).to(given["A"].dtype) for output in outputs]
-        cotangents = [weight.to(output) for weight, output in zip(weights, outputs, strict=True)]
-        gradients = torch.autograd.grad(outputs, list(tensors.values()), cotangents)
-        names = [f"output {i}" for i in range(len(outputs))] + [f"gradient of {name}" for name in tensors]
-        results[backend] = dict(zip(names, [*outputs, *gradients], strict=True))
-    return {
-        name: relative_error(value.cpu(), results["reference"][name])
-        for name, value in results["triton"].items()
-    }
+    return errors_against_reference("triton", inputs, device=DEVICE, dtypes=dtypes, **options)
 
 
 def check(errors: dict[str, float], tolerance: float = FLOAT32_TOLERANCE) -> None:
@@ -82,7 +64,7 @@ IMAGES = {
 @pytest.mark.parametrize("case", IMAGES)
 def test_images_agree_with_the_reference(case: str) -> None:
     height, width, options = IMAGES[case]
-    check(compare(ss2d_scan, image_inputs(height, width, **options)))
+    check(compare(image_inputs(height, width, **options)))
 
 
 SEQUENCES = {
@@ -98,11 +80,7 @@ SEQUENCES = {
 @pytest.mark.parametrize("case", SEQUENCES)
 def test_sequences_agree_with_the_reference(case: str) -> None:
     length, options = SEQUENCES[case]
-
-    def scan(**tensors: Any) -> Any:
-        return selective_scan(**tensors, delta_softplus=True, return_last_state=True)
-
-    check(compare(scan, sequence_inputs(length, **options)))
+    check(compare(sequence_inputs(length, **options)))
 
 
 @pytest.mark.parametrize("absent", [("D",), ("delta_bias",), ("z",), ("D", "z", "delta_bias")], ids=str)
@@ -110,15 +88,15 @@ def test_sequences_without_an_option(absent: tuple[str, ...]) -> None:
     inputs = {name: tensor for name, tensor in sequence_inputs(19, batch=1).items() if name not in absent}
     if "delta_bias" in inputs:
         inputs["delta_bias"].data.abs_()  # a step size must not be negative
-    check(compare(selective_scan, inputs))
+    check(compare(inputs, delta_softplus=False))
 
 
 @pytest.mark.parametrize("dtype", list(HALF_TOLERANCE), ids=str)
 def test_images_in_half_precision(dtype: torch.dtype) -> None:
     """The kernels read half precision; only what they return is rounded to it."""
     halves = {"x": dtype, "x_dbl": dtype}
-    errors = compare(ss2d_scan, image_inputs(5, 5, d_state=3), halves)
-    rounded = {name: error for name, error in errors.items() if name.split()[-1] in ("0", "x", "x_dbl")}
+    errors = compare(image_inputs(5, 5, d_state=3), halves)
+    rounded = {name: error for name, error in errors.items() if name.split()[-1] in ("output", "x", "x_dbl")}
     check(rounded, HALF_TOLERANCE[dtype])
 
 
@@ -146,7 +124,7 @@ def test_hard_decays_in_images(rate: float, dtype: torch.dtype) -> None:
     inputs = image_inputs(5, 8, batch=1, d_state=2, dt_rank=1)
     inputs["x_dbl"].data[..., 0].mul_(30)
     inputs["A"].data.fill_(-rate)
-    errors = compare(ss2d_scan, inputs, {"x": dtype, "x_dbl": dtype})
+    errors = compare(inputs, {"x": dtype, "x_dbl": dtype})
     check(errors, FLOAT32_TOLERANCE if dtype == torch.float32 else HALF_TOLERANCE[dtype])
 
 
@@ -155,7 +133,7 @@ def test_hard_decays_in_sequences() -> None:
     inputs["A"].data.copy_(-torch.tensor([1e-3, 16.0, 1e4]).expand(6, 3))
     inputs["delta"].data.copy_(torch.logspace(-6, 1.7, 40)[torch.randperm(40)].expand(1, 6, 40))
     del inputs["delta_bias"]
-    check(compare(selective_scan, inputs))
+    check(compare(inputs, delta_softplus=False))
 
 
 def test_tiny_steps_keep_their_digits() -> None:
@@ -163,7 +141,7 @@ def test_tiny_steps_keep_their_digits() -> None:
     inputs = image_inputs(4, 5, batch=1)
     inputs["dt_projs_bias"].data.fill_(-15.0)
     inputs["D"].data.zero_()
-    check(compare(ss2d_scan, inputs))
+    check(compare(inputs))
 
 
 def test_strided_and_expanded_tensors() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ops.scan_inputs import relative_error, sequence_inputs
+from ops.scan_inputs import relative_error, sequence_inputs, threads
 from swin_umamba.ops.native.selective_scan import (
     selective_scan_backward,
     selective_scan_forward,
@@ -112,14 +112,10 @@ def test_hard_decays_stay_finite_and_exact() -> None:
 def test_thread_count_does_not_change_a_bit() -> None:
     inputs = make(70, 2, 200, 3, 1)
     grad_y, grad_last = torch.randn(2, 200, 70), torch.randn(2, 200, 3)
-    before = torch.get_num_threads()
     results = []
-    try:
-        for threads in (1, 2, 3):
-            torch.set_num_threads(threads)
+    for number in (1, 2, 3):
+        with threads(number):
             results.append(run(inputs, True, grad_y, grad_last))
-    finally:
-        torch.set_num_threads(before)
     for result in results[1:]:
         for value, expected in zip(result, results[0], strict=True):
             assert torch.equal(value, expected)

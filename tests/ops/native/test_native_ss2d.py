@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ops.scan_inputs import detached, image_inputs, relative_error
+from ops.scan_inputs import detached, image_inputs, relative_error, threads
 from swin_umamba.ops.native.ss2d_scan import (
     ss2d_scan_backward,
     ss2d_scan_forward,
@@ -142,14 +142,10 @@ def test_nan_with_low_bits_in_the_rates_is_not_lost() -> None:
 def test_thread_count_does_not_change_a_bit(shape: tuple[int, ...]) -> None:
     inputs = make(*shape)
     grad_y = torch.randn_like(inputs[0])
-    before = torch.get_num_threads()
     results = []
-    try:
-        for threads in (1, 2, 3):
-            torch.set_num_threads(threads)
+    for number in (1, 2, 3):
+        with threads(number):
             results.append(run(inputs, grad_y))
-    finally:
-        torch.set_num_threads(before)
     for result in results[1:]:
         for value, expected in zip(result, results[0], strict=True):
             assert torch.equal(value, expected)

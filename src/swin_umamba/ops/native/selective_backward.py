@@ -66,6 +66,9 @@ def selective_backward(  # type: ignore[no-untyped-def]
             gather_channel_values(channel, lanes, A, rates)
             gather_channel_values(channel, lanes, D, skip)
             gather_channel_values(channel, lanes, delta_bias, bias)
+            if lanes < LANES:  # the sums over channels must not see what the block before left there
+                clear(sequences, sequences.size)
+                clear(tiles.delta, CHUNK * LANES)
             gather_sequence(batch, channel, lanes, first_step, steps, u, tiles.u)
             gather_sequence(batch, channel, lanes, first_step, steps, delta, tiles.delta)
             gather_sequence(batch, channel, lanes, first_step, steps, grad_y, tiles.grad_y)

@@ -77,8 +77,7 @@ def selective_scan_backward(
     assert states.shape == selective_scan_states_shape(batch, dim, length, d_state)
     if grad_last_state is None:
         grad_last_state = torch.zeros(batch, dim, d_state)
-    affordable = int(_PARTIAL_ACTIVATIONS * dim / (groups * 2 * d_state))
-    channels = _channels_of_items(dim, groups, parts=max(1, min(affordable, _MOST_PARTS)))
+    channels = _backward_items(dim, groups, d_state)
 
     grad_u, grad_delta = torch.empty_like(u), torch.empty_like(delta)
     grad_B, grad_C = torch.zeros_like(B), torch.zeros_like(C)
@@ -108,6 +107,12 @@ def selective_scan_backward(
         None if D is None else sum_in_order(grad_D)[:, 0],
         None if delta_bias is None else sum_in_order(grad_bias)[:, 0],
     )
+
+
+def _backward_items(dim: int, groups: int, d_state: int) -> list[tuple[int, int, int, int]]:
+    """Work items of the backward: fixed by the shapes alone, as are the sums."""
+    affordable = int(_PARTIAL_ACTIVATIONS * dim / (groups * 2 * d_state))
+    return _channels_of_items(dim, groups, parts=max(1, min(affordable, _MOST_PARTS)))
 
 
 def _channels_of_items(dim: int, groups: int, parts: int) -> list[tuple[int, int, int, int]]:
