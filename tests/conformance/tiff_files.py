@@ -119,6 +119,8 @@ def make_coding(features: Combination) -> Made:
     predictor = ("none", None, "horizontal", "floating point").index(features["predictor"]) or 1
     compression = features["compression"]
     channels = 1 if features["channels"] == "one" else 3
+    if features["pixels in"] == "tiles":
+        length, width = length + 20, width + 40  # several rows and columns of tiles
     chunks = {"strips": {"rows": 2}, "tiles": {"tile": (16, 32)}}.get(features["pixels in"], {})
     coding = Coding(
         bits=bits,

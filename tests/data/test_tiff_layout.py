@@ -60,6 +60,15 @@ def test_kinds_that_are_not_read(tmp_path: Path, page: Page, why: str) -> None:
     assert "damaged" not in found
 
 
+def test_a_compression_that_leaves_out_other_tags_is_named(tmp_path: Path) -> None:
+    """Old-style JPEG without the number of samples, as old cameras and scanners have it."""
+    page = page_with(1, 6, t259=(SHORT, 6))
+    del page.tags[277], page.tags[258]
+    found = refusal(tmp_path / "a.tif", page)
+    assert "compression old-style JPEG are not supported" in found
+    assert "damaged" not in found
+
+
 def test_what_the_values_mean_is_not_guessed(tmp_path: Path) -> None:
     page = page_with()
     del page.tags[262]

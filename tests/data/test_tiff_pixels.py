@@ -85,6 +85,22 @@ def test_strips_of_unlimited_rows_and_without_lengths(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_image(tmp_path / "a.tif").data[0], PIXELS[..., 0])
 
 
+def test_lengths_of_plain_strips_that_are_too_large(tmp_path: Path) -> None:
+    """Strips at the very end of the file, of which too many bytes are claimed."""
+    page = page_of(PIXELS, 1, Coding())
+    content = tiff_file([page])
+    place = content.index((279).to_bytes(2, "little") + b"\4\0") + 8
+    at = content.index((273).to_bytes(2, "little") + b"\4\0") + 8
+    changed = bytearray(content + PIXELS.tobytes())
+    changed[place : place + 4] = (8000).to_bytes(4, "little")
+    changed[at : at + 4] = len(content).to_bytes(4, "little")
+    (tmp_path / "a.tif").write_bytes(changed)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif").data[0], PIXELS[..., 0])
+    (tmp_path / "a.tif").write_bytes(changed[:-1])
+    with pytest.raises(DataError, match="pixels are missing"):
+        read_image(tmp_path / "a.tif")
+
+
 def claim(page: Page, **tags: int) -> Page:
     return Page(
         {**page.tags, **{int(tag[1:]): (LONG, value) for tag, value in tags.items()}},

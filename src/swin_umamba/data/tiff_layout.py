@@ -142,6 +142,10 @@ def layout_of(page: Page) -> Layout:
         raise page.unsupported(
             "files that do not say what their values mean (tag 262) are", "save it with another program"
         )
+    compression = page.number_of(259, NONE)
+    if compression not in MAX_RATIO:  # first, since some of them leave out other tags
+        name = _OTHER_COMPRESSIONS.get(compression, f"number {compression}")
+        raise page.unsupported(f"files with compression {name} are", RECOMPRESS)
     bits, dtype = _type_of(page, samples)
     photometric = page.number_of(262, 0)
     tiled = 322 in page
@@ -154,7 +158,7 @@ def layout_of(page: Page) -> Layout:
         photometric=photometric,
         extra=_extra_samples(page, photometric, samples),
         planar=page.number_of(284, 1) == 2 and samples > 1,
-        compression=page.number_of(259, NONE),
+        compression=compression,
         predictor=page.number_of(317, 1),
         reversed_bits=page.number_of(266, 1) == 2,
         tiled=tiled,
@@ -203,9 +207,6 @@ def _extra_samples(page: Page, photometric: int, samples: int) -> tuple[int, ...
 def _check_coding(page: Page, layout: Layout) -> None:
     """Refuse combinations that are not read, or that readers of TIFF files read differently."""
     compression, predictor = layout.compression, layout.predictor
-    if compression not in MAX_RATIO:
-        name = _OTHER_COMPRESSIONS.get(compression, f"number {compression}")
-        raise page.unsupported(f"files with compression {name} are", RECOMPRESS)
     if predictor != 1 and (
         compression in (NONE, PACKBITS, JPEG)
         or predictor not in (HORIZONTAL, FLOATING_POINT)

@@ -54,7 +54,9 @@ def _check_segments(page: Page, layout: Layout) -> tuple[np.ndarray, np.ndarray]
     size = page.file.seek(0, 2)
     # As Python numbers, offsets of 64 bits cannot overflow in a sum.
     for start, length, least in zip(offsets.tolist(), lengths.tolist(), needed.tolist(), strict=True):
-        if start < 8 or length < 1 or start + length > size:
+        # Lengths of plain strips are sometimes too large; their pixels alone count.
+        end = start + (min(length, least) if layout.compression == NONE else length)
+        if start < 8 or length < 1 or end > size:
             raise page.damaged(f"pixels are missing: a tile or strip lies at byte {start} of {size}")
         if length > 8 * layout.tile[0] * layout.row_bytes + 2**16 and layout.compression != NONE:
             raise page.damaged(f"a tile or strip of {least} bytes claims {length} compressed ones")
