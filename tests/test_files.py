@@ -4,29 +4,32 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import json
 import os
 import stat
 import subprocess
 import sys
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
-from swin_umamba import files
-from swin_umamba.errors import OutputError
+from swin_umamba.errors import CheckpointError, DataError, OutputError
 from swin_umamba.files import (
-    SECONDS_UNTIL_STALE,
+    BLOCK,
     append_line,
     atomic_folder,
     atomic_write,
     cache_folder,
     check_output_folder,
+    copy_file,
     file_sha256,
     write_json,
     write_text,
 )
+from swin_umamba.temporary_files import temporary_file
 
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX permissions and signals")
 
@@ -45,7 +48,9 @@ def test_write_and_replace(tmp_path: Path) -> None:
 
 def test_temporary_file_is_beside_and_has_the_full_suffix(tmp_path: Path) -> None:
     with atomic_write(tmp_path / "a.nii.gz") as temporary:
-        assert temporary.parent == tmp_path
+        beside = [temporary.parent.resolve(), *temporary.parent.resolve().parents]
+        assert tmp_path in beside[:2]
+        assert temporary.stat().st_dev == tmp_path.stat().st_dev
         assert temporary.name.endswith(".nii.gz")
         assert temporary.name.startswith(".")
         assert not (tmp_path / "a.nii.gz").exists()
@@ -140,59 +145,6 @@ def test_a_failed_write_leaves_no_folder(tmp_path: Path) -> None:
     with pytest.raises(OutputError), atomic_write(tmp_path / "new" / "deep" / "a.txt"):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert names(tmp_path) == []
-
-
-def test_what_a_dead_writer_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
-    # Its name could be that of a temporary file of ba.txt, too.
-    others = [".writing-abcd1234ba.txt", "a.txt.old"]
-    for name in (".writing-abcd1234a.txt", *others):
-        (tmp_path / name).write_text("half")
-        os.utime(tmp_path / name, (0, 0))
-    with atomic_write(tmp_path / "a.txt"):
-        alive = set(names(tmp_path)) - {".writing-abcd1234a.txt", *others}
-        files._temporary_files.cache_clear()  # as in another process
-        write_text(tmp_path / "a.txt", "new")
-        assert names(tmp_path) == sorted({*others, *alive, "a.txt"})
-        assert len(alive) == 1
-    assert names(tmp_path) == sorted({*others, "a.txt"})
-
-
-@posix
-@pytest.mark.parametrize(
-    ("age", "stays"), [(SECONDS_UNTIL_STALE - 60, True), (SECONDS_UNTIL_STALE + 1, False)]
-)
-def test_where_files_cannot_be_locked_age_decides(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, age: int, stays: bool
-) -> None:
-    def unsupported(*_: object) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr(files.fcntl, "flock", unsupported)
-    leftover = tmp_path / ".writing-abcd1234a.txt"
-    leftover.write_text("half")
-    os.utime(leftover, (time.time() - age,) * 2)
-    write_text(tmp_path / "a.txt", "new")
-    assert leftover.exists() == stays
-
-
-@posix
-def test_a_writer_whose_file_is_taken_for_a_leftover_makes_another(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Between making the file and locking it, the file looks like a dead writer's."""
-    lock, made = files._lock, []
-
-    def lock_too_late(descriptor: int, *, wait: bool) -> bool:
-        made.extend(path for path in tmp_path.iterdir())
-        if len(made) == 1:
-            made[0].unlink()
-        return lock(descriptor, wait=wait)
-
-    monkeypatch.setattr(files, "_lock", lock_too_late)
-    write_text(tmp_path / "a.txt", "new")
-    assert len(made) == 2
-    assert names(tmp_path) == ["a.txt"]
-    assert (tmp_path / "a.txt").read_text() == "new"
 
 
 def test_an_output_folder_is_checked_before_the_work(tmp_path: Path) -> None:
@@ -306,3 +258,233 @@ def test_a_line_on_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path) -> None
     )
     assert "OutputError: cannot append to the file: only 4 of 16 bytes could be written" in done.stderr
     assert path.read_text() == "first\n"
+
+
+@posix
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o644, 0o755, 0o666, 0o444])
+def test_a_replaced_file_hands_on_its_permissions(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    path.chmod(mode)
+    with atomic_write(path) as temporary:
+        assert stat.S_IMODE(temporary.stat().st_mode) == 0o600
+        temporary.write_text("new")
+    assert path.read_text() == "new"
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+    assert names(path.parent) == ["a.txt"]
+
+
+@posix
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root gives files to others")
+@pytest.mark.parametrize(("mode", "expected"), [(0o600, 0o600), (0o666, 0o644), (0o640, 0o640)])
+def test_what_others_opened_to_all_is_not_for_our_content(tmp_path: Path, mode: int, expected: int) -> None:
+    path = tmp_path / "a.txt"
+    path.touch()
+    path.chmod(mode)
+    os.chown(path, 4242, 4243)
+    write_text(path, "new")
+    assert stat.S_IMODE(path.stat().st_mode) == expected & ~umask()
+    assert (path.stat().st_uid, path.stat().st_gid) == (0, 4243)
+
+
+def umask() -> int:
+    """Return the umask of this process."""
+    mask = os.umask(0o777)
+    os.umask(mask)
+    return mask
+
+
+@posix
+def test_a_group_that_cannot_be_given_the_file_gets_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.txt"
+    path.touch()
+    path.chmod(0o664)
+    before = os.stat_result([*path.stat()[:5], path.stat().st_gid + 1, *path.stat()[6:]])
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "fchown", refuse)
+    with temporary_file(path, before) as temporary:
+        temporary.settle(before)
+        assert stat.S_IMODE(temporary.path.stat().st_mode) == 0o604
+
+
+@posix
+@pytest.mark.parametrize(("existing", "expected"), [(False, 0o640), (True, 0o604)])
+def test_permissions_if_the_writer_replaces_the_file_itself(
+    tmp_path: Path, existing: bool, expected: int
+) -> None:
+    """As safetensors does."""
+    path = tmp_path / "a.txt"
+    if existing:
+        path.touch()
+        path.chmod(expected)
+    mask = os.umask(0o027)
+    try:
+        with atomic_write(path) as temporary:
+            other = temporary.with_name("other")
+            other.touch(0o600)
+            os.replace(other, temporary)
+    finally:
+        os.umask(mask)
+    assert stat.S_IMODE(path.stat().st_mode) == expected
+
+
+@posix
+def test_the_umask_is_never_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For it is the whole process's: files that other threads make meanwhile would be open to all."""
+    monkeypatch.delattr(os, "umask")
+    for _ in range(2):
+        write_text(tmp_path / "a.txt", "x")
+        append_line(tmp_path / "a.jsonl", "x")
+        with atomic_folder(tmp_path / "model"):
+            pass
+
+
+@posix
+def test_a_link_to_a_file_is_followed_and_stays(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    for path, place in (
+        (tmp_path / "a.txt", "disk/a.txt"),
+        (tmp_path / "new.txt", tmp_path / "disk/new.txt"),
+    ):
+        path.symlink_to(place)
+        for text in ("first", "second"):
+            write_text(path, text)
+            assert path.is_symlink()
+            assert (tmp_path / "disk" / path.name).read_text() == text
+        append_line(path, " line")
+        assert path.read_text() == "second line\n"
+    assert names(tmp_path) == ["a.txt", "disk", "new.txt"]
+    assert names(tmp_path / "disk") == ["a.txt", "new.txt"]
+
+
+@posix
+def test_a_link_to_a_folder_is_followed_and_stays(tmp_path: Path) -> None:
+    (tmp_path / "disk/model").mkdir(parents=True)
+    (tmp_path / "disk/model/old.txt").touch()
+    (tmp_path / "model").symlink_to("disk/model")
+    with atomic_folder(tmp_path / "model") as temporary:
+        (temporary / "new.txt").touch()
+    assert (tmp_path / "model").is_symlink()
+    assert names(tmp_path / "disk/model") == ["new.txt"]
+    assert names(tmp_path) == ["disk", "model"]
+    assert names(tmp_path / "disk") == ["model"]
+
+
+@posix
+def test_pipes_and_devices_are_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "null").symlink_to(os.devnull)
+    for name in ("pipe", "null"):
+        for write in (write_text, append_line):
+            with pytest.raises(OutputError):
+                write(tmp_path / name, "x")
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+    assert stat.S_ISCHR(Path(os.devnull).stat().st_mode)
+    assert names(tmp_path) == ["null", "pipe"]
+
+
+def test_a_file_is_not_replaced_by_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OutputError, match="no folder"), atomic_folder(tmp_path / "file"):
+        pass
+    assert (tmp_path / "file").read_text() == "mine"
+    assert names(tmp_path) == ["file"]
+
+
+@posix
+@pytest.mark.parametrize(("old", "expected"), [(None, 0o750), (0o700, 0o700), (0o777, 0o777), (0o555, 0o755)])
+def test_permissions_of_a_folder(tmp_path: Path, old: int | None, expected: int) -> None:
+    """Those of the old one, which its owner may always write to; else what the umask leaves."""
+    path = tmp_path / "model"
+    if old is not None:
+        path.mkdir()
+        path.chmod(old)
+    mask = os.umask(0o027)
+    try:
+        with atomic_folder(path) as temporary:
+            assert stat.S_IMODE(temporary.parent.stat().st_mode) == 0o700
+    finally:
+        os.umask(mask)
+    assert stat.S_IMODE(path.stat().st_mode) == expected
+
+
+def other_error(code: int, *names: Path | None) -> OSError:
+    first, second = (*names, None, None)[:2]
+    return OSError(
+        code, os.strerror(code), *([str(first)] if first else []), *([None, str(second)] if second else [])
+    )
+
+
+def test_an_error_about_another_file_is_not_one_about_the_output(tmp_path: Path) -> None:
+    """A block fails with each kind of error; ``TEMPORARY`` stands for what it writes."""
+    source, temporary_path = tmp_path / "source", Path("TEMPORARY")
+    cases = [
+        (errno.ENOENT, (source,), True),
+        (errno.EACCES, (source,), True),
+        (errno.EIO, (source, temporary_path), True),  # as when a file is copied
+        (errno.ENOSPC, (source, temporary_path), False),
+        (errno.EDQUOT, (source, temporary_path), False),
+        (errno.EACCES, (temporary_path,), False),
+        (errno.EIO, (temporary_path, source), False),
+        (errno.ENOSPC, (), False),
+        (errno.EIO, (), False),
+    ]
+
+    def write(manager: AbstractContextManager[Path], code: int, about: tuple[Path, ...]) -> None:
+        with manager as temporary:
+            raise other_error(code, *(temporary if each == temporary_path else each for each in about))
+
+    for replacement in (atomic_write, atomic_folder):
+        for code, about, stays in cases:
+            path = tmp_path / "new" / "result"
+            with pytest.raises(OSError if stays else OutputError) as caught:
+                write(replacement(path), code, about)
+            if stays:
+                assert caught.value.filename == str(source)
+            else:
+                assert caught.value.where == str(path)
+            assert names(tmp_path) == []
+
+
+def test_a_file_is_copied(tmp_path: Path) -> None:
+    content = bytes(range(256)) * 5000  # more than one block
+    (tmp_path / "source").write_bytes(content)
+    copy_file(tmp_path / "source", tmp_path / "new" / "copy")
+    assert (tmp_path / "new/copy").read_bytes() == content
+
+
+def test_a_source_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "copy").write_text("old")
+    sources = [tmp_path / "missing", tmp_path / "folder"]
+    if os.name != "nt":
+        os.mkfifo(tmp_path / "pipe")
+        sources.append(tmp_path / "pipe")
+    for source in sources:
+        with pytest.raises(CheckpointError, match="cannot be read") as caught:
+            copy_file(source, tmp_path / "copy", error=CheckpointError, cure="fetch it again")
+        assert (caught.value.where, caught.value.cure) == (str(source), "fetch it again")
+    assert (tmp_path / "copy").read_text() == "old"
+    with pytest.raises(OutputError) as output:
+        copy_file(tmp_path / "copy", tmp_path / "copy" / "copy")
+    assert output.value.where == str(tmp_path / "copy" / "copy")
+
+
+@posix
+def test_a_source_that_fails_in_the_middle_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Damaged(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if self.tell():
+                raise OSError(errno.EIO, "Input/output error")
+            return super().read(size)
+
+    monkeypatch.setattr("swin_umamba.files.open_to_read", lambda _: Damaged(bytes(BLOCK + 1)))
+    with pytest.raises(DataError, match="Input/output error") as caught:
+        copy_file(tmp_path / "source", tmp_path / "copy")
+    assert caught.value.where == str(tmp_path / "source")
+    assert names(tmp_path) == []

@@ -26,6 +26,7 @@ FLOOR_OF = {
     "paper": 0,
     "progress": 0,
     "software": 0,
+    "temporary_files": 0,
     "torch_settings": 0,
     "trainer_names": 0,
     "ops": 1,

@@ -7,34 +7,41 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
-import time
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from functools import cache
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from swin_umamba.errors import OutputError
+from swin_umamba.errors import DataError, OutputError, SwinUMambaError
+from swin_umamba.temporary_files import (
+    Temporary,
+    final_place,
+    new_name,
+    open_regular,
+    private_folder,
+    temporary_file,
+)
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
-PREFIX = ".writing-"
-# Where files cannot be locked, a writer that has not touched its temporary file for so long counts as dead.
-SECONDS_UNTIL_STALE = 600
+BLOCK = 2**20
+_CHECK_THE_PLACE = "check that the folder exists, is writable and has free space; nothing was changed"
+_DISK_IS_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that replaces it when the block ends without an error.
 
-    The temporary file lies in the same folder (so that the replacement is one rename), keeps the full
+    The temporary file lies in the same file system (so that the replacement is one rename), keeps the full
     suffix of ``path`` (writers choose their format by it) and is synced to disk before the rename. If the
     block raises, it and the folders made for it are removed and ``path`` stays as it was. What a killed
     writer of the same file has left behind is removed, too.
+
+    A file that is replaced hands on its permissions; a new one gets those that the umask leaves. A link is
+    followed, and stays. Where the system can, the path goes through a descriptor: it leads to the temporary
+    file whatever others do in that folder, and is of use to this process and its forks alone.
 
     Parameters
     ----------
@@ -49,52 +56,28 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     Raises
     ------
     OutputError
-        If the folder cannot be made or written to, or the disk is full.
+        If the folder cannot be made or written to, or the disk is full. An ``OSError`` of the block about
+        another file is raised as it is.
     """
-    path = Path(path)
-    temporary: Path | None = None
-    lock = None
-    replaced = False
-    made = [folder for folder in path.parents if not folder.exists()]
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(path)
-        temporary, lock = _make_temporary(path)
-        yield temporary
-        put_in_place(temporary, path)
-        replaced = True
-    except OSError as error:
-        raise OutputError(
-            f"cannot write the file: {error.strerror or error}",
-            where=path,
-            cure="check that the folder exists, is writable and has free space; nothing was changed",
-        ) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-        if lock is not None:
-            os.close(lock)
-        if not replaced:
-            with suppress(OSError):  # another writer may have put something there
-                for folder in made:
-                    folder.rmdir()
-
-
-def put_in_place(temporary: Path, path: Path) -> None:
-    """Let a finished file of the same folder become ``path`` in one step, synced to disk before and after."""
-    _sync(temporary)
-    # mkstemp makes files private; a result gets the permissions that any new file would get.
-    temporary.chmod(0o666 & ~_current_umask())
-    os.replace(temporary, path)
-    _sync(path.parent)
+    with _replacement("file", path) as target, ExitStack() as stack:
+        if target.before is not None and not stat.S_ISREG(target.before.st_mode):
+            raise OSError(errno.EINVAL, "what is there is no file")
+        temporary = stack.enter_context(temporary_file(target.place, target.before))
+        target.written = temporary.path
+        yield temporary.path
+        target.written = None
+        temporary.settle(target.before)
+        os.replace(temporary.path, target.place)
+        _sync_folder(target.place.parent)
 
 
 @contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary folder beside ``path`` that becomes ``path`` when the block ends without an error.
+    """Yield a temporary folder that becomes ``path`` when the block ends without an error.
 
     A folder that was at ``path`` is removed after the new one has taken its place. If the block raises, the
-    temporary folder is removed and ``path`` stays as it was.
+    temporary folder is removed and ``path`` stays as it was. For permissions, links and the path see
+    ``atomic_write``.
 
     Parameters
     ----------
@@ -109,37 +92,94 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     Raises
     ------
     OutputError
-        If the folder cannot be made or moved to its place.
+        If the folder cannot be made or moved to its place. An ``OSError`` of the block about a file elsewhere
+        is raised as it is.
     """
-    path = Path(path)
-    made = [folder for folder in path.parents if not folder.exists()]
-    temporary, old = None, None
+    with _replacement("folder", path) as target, ExitStack() as stack:
+        place, before = target.place, target.before
+        if before is not None and not stat.S_ISDIR(before.st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, "what is there is no folder")
+        new = stack.enter_context(private_folder(place.parent, place.name)) / place.name
+        stack.callback(shutil.rmtree, new, ignore_errors=True)
+        new.mkdir()
+        temporary = Temporary(new, new.lstat())
+        target.written = new
+        yield new
+        target.written = None
+        temporary.settle(before)
+        if before is not None:  # a folder with content cannot be replaced in one step
+            old = new_name(place.parent, f"{place.name}.old")
+            stack.callback(_put_back_or_remove, old, place)
+            os.replace(place, old)
+        os.replace(new, place)
+        _sync_folder(place.parent)
+
+
+def put_in_place(temporary: Path, path: Path) -> None:
+    """Let a finished file of the same folder become ``path`` in one step, synced to disk before and after."""
+    descriptor = open_regular(temporary, os.O_RDWR)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=PREFIX, suffix=path.name, dir=path.parent))
-        yield temporary
-        temporary.chmod(0o777 & ~_current_umask())
-        if path.exists():  # a folder with content cannot be replaced in one step
-            old = temporary.with_name(f"{temporary.name}.old")
-            os.replace(path, old)
-        os.replace(temporary, path)
-        _sync(path.parent)
-    except OSError as error:
-        raise OutputError(
-            f"cannot write the folder: {error.strerror or error}",
-            where=path,
-            cure="check that the place exists, is writable and has free space; nothing was changed",
-        ) from error
+        os.fsync(descriptor)
     finally:
-        if old is not None and not path.exists():
-            os.replace(old, path)
-        for leftover in (temporary, old):
-            if leftover is not None:
-                shutil.rmtree(leftover, ignore_errors=True)
-        if not path.exists():
-            with suppress(OSError):  # another writer may have put something there
-                for folder in made:
-                    folder.rmdir()
+        os.close(descriptor)
+    os.replace(temporary, path)
+    _sync_folder(path.parent)
+
+
+def copy_file(
+    source: str | Path,
+    path: str | Path,
+    *,
+    error: type[SwinUMambaError] = DataError,
+    cure: str = "check that the file is there and may be read",
+) -> None:
+    """Copy the bytes of a file, atomically; the copy is a new file with permissions of its own.
+
+    Parameters
+    ----------
+    source, path
+        From where to where.
+    error
+        What to raise if the source cannot be read.
+    cure
+        What can be done about that.
+
+    Raises
+    ------
+    OutputError
+        If the copy cannot be written.
+    """
+
+    with ExitStack() as stack:
+
+        @contextmanager
+        def reading() -> Iterator[None]:
+            try:
+                yield
+            except OSError as reason:
+                what = f"the file cannot be read: {reason.strerror or reason}"
+                raise error(what, where=source, cure=cure) from reason
+
+        with reading():
+            content = stack.enter_context(open_to_read(source))
+        with atomic_write(path) as temporary, temporary.open("wb") as copy:
+            while True:
+                with reading():
+                    block = content.read(BLOCK)
+                if not block:
+                    break
+                copy.write(block)
+
+
+def open_to_read(path: str | Path) -> BinaryIO:
+    """Open a file to read its bytes.
+
+    Raises
+    ------
+    OSError
+        If it cannot be opened, or is a pipe or a device, which might never end.
+    """
+    return open(path, "rb", opener=partial(open_regular, follow=True))
 
 
 def cache_folder() -> Path:
@@ -203,7 +243,7 @@ def append_line(path: str | Path, line: str) -> None:
     Parameters
     ----------
     path
-        The file; its folder must exist.
+        The file; its folder must exist. A link is followed.
     line
         Without a line break.
 
@@ -215,7 +255,7 @@ def append_line(path: str | Path, line: str) -> None:
     assert "\n" not in line
     content = f"{line}\n".encode()
     try:
-        with open(path, "ab", buffering=0) as file:
+        with open(final_place(Path(path)), "ab", buffering=0, opener=open_regular) as file:
             before = os.fstat(file.fileno()).st_size
             try:
                 if (written := file.write(content)) != len(content):
@@ -227,95 +267,68 @@ def append_line(path: str | Path, line: str) -> None:
                 raise
     except OSError as error:
         raise OutputError(
-            f"cannot append to the file: {error.strerror or error}",
-            where=path,
-            cure="check that the folder exists, is writable and has free space; nothing was changed",
+            f"cannot append to the file: {error.strerror or error}", where=path, cure=_CHECK_THE_PLACE
         ) from error
 
 
-def _make_temporary(path: Path) -> tuple[Path, int | None]:
-    """Make an empty temporary file for ``path``; also return the descriptor that locks it, if the system can.
+@dataclass
+class _Target:
+    """What is to be replaced: where links lead to, what is there, and what a block is writing instead."""
 
-    The system gives the lock up when the writer ends, however it ends: that tells a dead writer's file from a
-    living one's.
-    """
-    while True:
-        descriptor, name = tempfile.mkstemp(prefix=PREFIX, suffix=path.name, dir=path.parent)
-        if not _lock(descriptor, wait=True):
-            os.close(descriptor)
-            return Path(name), None
-        if os.fstat(descriptor).st_nlink:
-            return Path(name), descriptor
-        os.close(descriptor)  # another writer has taken it for a leftover just before it was locked
+    place: Path
+    before: os.stat_result | None = None
+    written: Path | None = None
 
 
-def _lock(descriptor: int, *, wait: bool) -> bool:
-    """Lock an open file; return whether files can be locked there.
-
-    Raises
-    ------
-    BlockingIOError
-        If somebody else has locked it, and ``wait`` is false.
-    """
-    if fcntl is None:
-        return False
+@contextmanager
+def _replacement(kind: str, path: str | Path) -> Iterator[_Target]:
+    """Find out what is to be replaced, make the folders for it, and say what fails; remove them then."""
+    target = _Target(Path(path))
+    made: list[Path] = []
+    done = False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise
-    except OSError:  # some network file systems
-        return False
-    return True
-
-
-def _remove_leftovers(path: Path) -> None:
-    """Remove temporary files of ``path`` that no living writer can have."""
-    for leftover in _temporary_files(path.parent):
-        # The name in between is mkstemp's: without comparing the length, "a.txt" would match "ba.txt".
-        if leftover.name[len(PREFIX) + 8 :] == path.name:
-            with suppress(OSError):
-                _remove_if_dead(leftover)
-
-
-def _remove_if_dead(leftover: Path) -> None:
-    """Remove a temporary file if nobody has locked it; where files cannot be locked, if it is old."""
-    is_old = time.time() - leftover.stat().st_mtime > SECONDS_UNTIL_STALE
-    descriptor = os.open(leftover, os.O_RDWR)
-    try:
-        dead = _lock(descriptor, wait=False) or is_old
-        if dead and fcntl is not None:
-            leftover.unlink()  # while it is locked, so that a writer that has just made it notices
+        target.place = final_place(target.place)
+        with suppress(FileNotFoundError):
+            target.before = target.place.lstat()
+        made = [folder for folder in target.place.parents if not folder.exists()]
+        target.place.parent.mkdir(parents=True, exist_ok=True)
+        yield target
+        done = True
+    except OSError as error:
+        if target.written is not None and not _concerns(error, target.written):
+            raise
+        raise OutputError(
+            f"cannot write the {kind}: {error.strerror or error}", where=path, cure=_CHECK_THE_PLACE
+        ) from error
     finally:
-        os.close(descriptor)
-    if dead and fcntl is None:
-        leftover.unlink()  # Windows removes no open file
+        if not done:
+            with suppress(OSError):  # another writer may have put something there
+                for folder in made:
+                    folder.rmdir()
 
 
-@cache
-def _temporary_files(folder: Path) -> tuple[Path, ...]:
-    """Return the temporary files that were there before this process wrote to ``folder``.
+def _concerns(error: OSError, written: Path) -> bool:
+    """Return whether an error of a block is about what it writes: it says so, or does not say about what."""
+    first, second = (
+        None if name is None or isinstance(name, int) else os.fsdecode(name).startswith(str(written))
+        for name in (error.filename, error.filename2)
+    )
+    # Copying names the source first, whichever of the two failed; only writing meets a full disk.
+    return first is not False or (second is True and error.errno in _DISK_IS_FULL)
 
-    Kept, as listing a folder anew for each file would take quadratic time.
-    """
-    with suppress(OSError), os.scandir(folder) as entries:
-        return tuple(folder / entry.name for entry in entries if entry.name.startswith(PREFIX))
-    return ()
+
+def _put_back_or_remove(old: Path, place: Path) -> None:
+    if not place.exists() and old.exists():
+        os.replace(old, place)
+    else:
+        shutil.rmtree(old, ignore_errors=True)
 
 
-def _sync(path: Path) -> None:
-    if path.is_dir() and os.name == "nt":
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":
         return  # Windows cannot open a folder for syncing
-    # Windows syncs a file only through a descriptor that may write, the others a folder only through one that
-    # may not.
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _current_umask() -> int:
-    # The umask can only be read by setting it.
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask

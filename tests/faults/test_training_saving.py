@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from swin_umamba.files import PREFIX
+from swin_umamba.temporary_files import PREFIX
 from swin_umamba.weights.checkpoint import load_checkpoint
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals and limits")

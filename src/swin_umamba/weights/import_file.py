@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from swin_umamba.errors import CheckpointError, UsageError
-from swin_umamba.files import atomic_write, file_sha256
+from swin_umamba.files import copy_file, file_sha256
 from swin_umamba.weights.catalog import CATALOG, WeightsRecord, find_record
 from swin_umamba.weights.checkpoint import load_checkpoint
 from swin_umamba.weights.convert import find_state_dict
@@ -53,8 +52,7 @@ def import_weights(source: str | Path, name: str | None = None) -> tuple[Weights
         )
     path = weights_path(record)
     if not path.exists():
-        with atomic_write(path) as temporary:
-            shutil.copyfile(source, temporary)
+        copy_file(source, path, error=CheckpointError)
     return record, fetch_weights(record)
 
 

@@ -14,6 +14,7 @@ import requests
 
 from swin_umamba.errors import CheckpointError, OutputError
 from swin_umamba.progress import byte_progress
+from swin_umamba.temporary_files import open_regular
 from swin_umamba.weights.file_kind import describe_stranger
 
 MAX_BYTES = 4 * 2**30
@@ -67,7 +68,7 @@ def transfer(url: str, partial: Path, *, size: int | None, cure: str) -> None:
             blocks = chain([first], blocks)
         if total is not None and (total > limit or size not in (None, total)):
             raise _wrong_size(f"{total:,}", size, url, cure)
-        with partial.open("ab" if start else "wb") as file:
+        with open(partial, "ab" if start else "wb", opener=open_regular) as file:
             for block in byte_progress(blocks, partial.name, total=total or size, start=start):
                 start += file.write(block)
                 if start > limit:

@@ -18,9 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from swin_umamba.data.datasets.conversion import Conversion, LeftOut, Split, copy_file, write_dataset
+from swin_umamba.data.datasets.conversion import Conversion, LeftOut, Split, write_dataset
 from swin_umamba.data.image_io import check_same_grid, read_image, read_labels, write_image, write_labels
 from swin_umamba.errors import DataError, UsageError
+from swin_umamba.files import copy_file
 from swin_umamba.paper import ABDOMEN_MR
 
 DATASET_NAME = ABDOMEN_MR.dataset_name

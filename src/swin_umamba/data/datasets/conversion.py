@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing import Any, Literal, NoReturn, Protocol, TypeVar
 from swin_umamba.data.image_io import Image, write_image
 from swin_umamba.data.png import stands_alone
 from swin_umamba.errors import DataError, OutputError
-from swin_umamba.files import atomic_folder, atomic_write, check_output_folder, write_json
+from swin_umamba.files import atomic_folder, check_output_folder, copy_file, write_json
 from swin_umamba.progress import progress
 
 logger = logging.getLogger(__name__)
@@ -185,12 +184,6 @@ def write_dataset(
         write_json(temporary / REPORT_NAME, result.to_dict())
         _refuse_existing(folder)  # somebody may have made it while we worked
     return result
-
-
-def copy_file(source: Path, path: Path) -> None:
-    """Copy the bytes of a file, atomically."""
-    with atomic_write(path) as temporary:
-        shutil.copyfile(source, temporary)
 
 
 def store_picture(image: Image, path: Path) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from nnunetv2.experiment_planning.dataset_fingerprint.fingerprint_extractor import DatasetFingerprintExtractor
 
 from swin_umamba.errors import DataError, OutputError
-from swin_umamba.files import atomic_write, write_json
+from swin_umamba.files import copy_file, write_json
 from swin_umamba.nnunet.checked_reader import CheckedPlans, NonFinite, checked, stock_reader
 from swin_umamba.nnunet.environment import Dataset
 from swin_umamba.nnunet.planning.integrity import TrainingCase
@@ -113,8 +113,7 @@ def preprocess(
     for case in cases:
         # The validation at the end of the training compares with these, wherever the raw data are by then.
         copy = dataset.preprocessed_folder / "gt_segmentations" / f"{case.name}{description['file_ending']}"
-        with atomic_write(copy) as temporary:
-            shutil.copyfile(case.label, temporary)
+        copy_file(case.label, copy)
     return folder
 
 

@@ -1,0 +1,331 @@
+"""Temporary files and folders beside their final place, in whose stead nobody else can put something.
+
+Who may write to a folder can replace every name in it by a link, also while we write to that name. So a
+temporary file lies in a private folder, and is reached through that folder's descriptor, which leads to it
+whatever the name has become. Where the system has no such paths (``/proc/self/fd``), a private folder that
+was replaced is noticed after the writing only.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import stat
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+if sys.platform != "win32":
+    import fcntl
+
+PREFIX = ".writing-"
+RANDOM_DIGITS = 8
+# Where files cannot be locked, a writer that has not touched its temporary file for so long counts as dead.
+SECONDS_UNTIL_STALE = 600
+MOST_LINKS = 40
+_DESCRIPTORS = Path("/proc/self/fd")
+
+
+@dataclass(frozen=True)
+class Temporary:
+    """A temporary file or folder.
+
+    Parameters
+    ----------
+    path
+        Where to write.
+    made
+        What it was when it had just been made: its permissions are what the system gives to anything new.
+    """
+
+    path: Path
+    made: os.stat_result
+
+    def settle(self, before: os.stat_result | None) -> None:
+        """Give what was written its permissions and sync it to disk.
+
+        Parameters
+        ----------
+        before
+            What it is going to replace, and whose permissions stay; None if it is new.
+
+        Raises
+        ------
+        PermissionError
+            If another user has put something else in its place. That stays as it is.
+        """
+        is_folder = stat.S_ISDIR(self.made.st_mode)
+        if sys.platform == "win32" and is_folder:
+            return  # Windows cannot open a folder for syncing
+        # Windows syncs a file only through a descriptor that may write.
+        descriptor = open_regular(self.path, os.O_RDONLY if is_folder else os.O_RDWR)
+        try:
+            if sys.platform != "win32":
+                status = os.fstat(descriptor)
+                self._refuse_another(status)
+                self._set_permissions(descriptor, status, before)
+                # Writers may replace the file themselves, so that it need not be the one that was made.
+                if not os.path.samestat(status, self.path.lstat()):
+                    raise _replaced_by_another(self.path)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _refuse_another(self, status: os.stat_result) -> None:
+        is_folder = stat.S_ISDIR(self.made.st_mode)
+        same_kind = stat.S_IFMT(status.st_mode) == stat.S_IFMT(self.made.st_mode)
+        # A second name would be that of a file that was there before.
+        if not same_kind or status.st_uid != self.made.st_uid or (status.st_nlink > 1 and not is_folder):
+            raise _replaced_by_another(self.path)
+
+    def _set_permissions(
+        self, descriptor: int, status: os.stat_result, before: os.stat_result | None
+    ) -> None:
+        if sys.platform == "win32":
+            return
+        wanted = stat.S_IMODE(self.made.st_mode)
+        if before is not None:
+            is_folder = stat.S_ISDIR(self.made.st_mode)
+            old = stat.S_IMODE(before.st_mode) & (0o2777 if is_folder else 0o777)
+            # What another user has opened to all was not for our content.
+            wanted = old if before.st_uid == self.made.st_uid else old & wanted
+            if before.st_gid != status.st_gid:
+                try:
+                    os.fchown(descriptor, -1, before.st_gid)
+                except OSError:  # what one group was allowed is not for another
+                    wanted &= ~stat.S_IRWXG
+            if is_folder:
+                wanted |= stat.S_IRWXU
+        if wanted != stat.S_IMODE(status.st_mode):
+            os.fchmod(descriptor, wanted)
+
+
+@contextmanager
+def temporary_file(path: Path, before: os.stat_result | None) -> Iterator[Temporary]:
+    """Yield an empty file beside ``path``; remove it at the end if it is still there.
+
+    Parameters
+    ----------
+    path
+        What the file is to become; its name ends in the same way. What dead writers of it left is removed.
+    before
+        What is there now. Of ours, nobody else can read the new file before it is complete.
+    """
+    _remove_leftovers(path)
+    mode = 0o666
+    if before is not None:
+        is_own = before.st_uid == _own_number()
+        mode = 0o600 if is_own else 0o600 | stat.S_IMODE(before.st_mode) & mode
+    with ExitStack() as stack:
+        folder = path.parent
+        if sys.platform != "win32":  # there, what is in a private folder would stay private
+            folder = stack.enter_context(private_folder(folder, path.name))
+        temporary, descriptor = _make_file(folder, path.name, mode)
+        stack.callback(temporary.unlink, missing_ok=True)
+        try:
+            made = os.fstat(descriptor)
+        finally:
+            # An open file keeps its lock, and Windows from renaming it.
+            if sys.platform == "win32":
+                os.close(descriptor)
+            else:
+                stack.callback(os.close, descriptor)
+        yield Temporary(temporary, made)
+
+
+@contextmanager
+def private_folder(parent: Path, name: str) -> Iterator[Path]:
+    """Make a folder that only we may look into, yield a path to it, and remove it at the end if it is empty.
+
+    Raises
+    ------
+    PermissionError
+        If another user has put a folder in its place.
+    """
+    made = new_name(parent, name)
+    made.mkdir(0o777 if sys.platform == "win32" else 0o700)
+    try:
+        if sys.platform == "win32":  # permissions are no bits, and links are the administrator's
+            yield made
+        else:
+            descriptor = os.open(made, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                place = _DESCRIPTORS / str(descriptor)
+                place = place if place.is_dir() else made
+                _take_possession(place, descriptor)
+                yield place
+            finally:
+                os.close(descriptor)
+    finally:
+        with suppress(OSError):
+            made.rmdir()
+
+
+def final_place(path: Path) -> Path:
+    """Return where a path leads to: what is written goes there, and a link stays a link.
+
+    Raises
+    ------
+    OSError
+        If the links go round in a circle, or somebody else has put one there: following that would let him
+        choose a file of ours to be overwritten.
+    """
+    for _ in range(MOST_LINKS):
+        if not path.is_symlink():
+            return path
+        if path.lstat().st_uid not in (0, _own_number()):
+            raise PermissionError(errno.EPERM, "it is a link that another user has put there", str(path))
+        path = path.parent / os.readlink(path)
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+
+
+def open_regular(path: str | Path, flags: int, mode: int = 0o666, *, follow: bool = False) -> int:
+    """Open a file or folder as ``os.open`` does, but nothing that would wait for somebody.
+
+    Parameters
+    ----------
+    path, flags, mode
+        As for ``os.open``.
+    follow
+        Whether the path may be a link.
+
+    Raises
+    ------
+    OSError
+        If it cannot be opened, or is a link that may not be followed, a pipe or a device.
+    """
+    flags |= getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(path, flags if follow else flags | getattr(os, "O_NOFOLLOW", 0), mode)
+    kind = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is a pipe or a device", str(path))
+    return descriptor
+
+
+def new_name(folder: Path, name: str) -> Path:
+    """Return a path for a temporary file or folder, such as nothing has."""
+    return folder / f"{PREFIX}{secrets.token_hex(RANDOM_DIGITS // 2)}{name}"
+
+
+def _own_number() -> int:
+    if sys.platform == "win32":
+        return 0
+    return os.geteuid()
+
+
+def _replaced_by_another(path: Path) -> PermissionError:
+    return PermissionError(errno.EPERM, "another user has replaced it while it was written", str(path))
+
+
+def _make_file(folder: Path, name: str, mode: int) -> tuple[Path, int]:
+    """Make an empty temporary file; also return its descriptor, which locks it if the system can.
+
+    The system gives the lock up when the writer ends, however it ends: that tells a dead writer's file from a
+    living one's.
+    """
+    while True:
+        path = new_name(folder, name)
+        try:
+            descriptor = open_regular(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
+        except FileExistsError:
+            continue
+        if not _lock(descriptor, wait=True) or os.fstat(descriptor).st_nlink:
+            return path, descriptor
+        os.close(descriptor)  # another writer has taken it for a leftover just before it was locked
+
+
+def _take_possession(place: Path, descriptor: int) -> None:
+    """Check that a folder is the one that was just made, and let nobody else in."""
+    if sys.platform == "win32":
+        return
+    status = os.fstat(descriptor)
+    if status.st_uid != _own_number():  # another's, or on a file system that gives us another number
+        probe, file = _make_file(place, "", 0o600)
+        owner = os.fstat(file).st_uid
+        os.close(file)
+        probe.unlink()
+        if status.st_uid != owner:
+            raise _replaced_by_another(place)
+    if os.listdir(descriptor):
+        raise _replaced_by_another(place)
+    if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        with suppress(OSError):  # a file system without permissions
+            os.fchmod(descriptor, stat.S_IMODE(status.st_mode) & ~0o077)
+
+
+def _lock(descriptor: int, *, wait: bool) -> bool:
+    """Lock an open file; return whether files can be locked there.
+
+    Raises
+    ------
+    BlockingIOError
+        If somebody else has locked it, and ``wait`` is false.
+    """
+    if sys.platform != "win32":
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            raise
+        except OSError:  # some network file systems
+            pass
+    return False
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove temporary files of ``path`` that no living writer can have."""
+    for leftover in _temporary_files(path.parent):
+        if _is_temporary_of(leftover, path.name):
+            with suppress(OSError):
+                if leftover.is_dir() and not leftover.is_symlink():
+                    _remove_private_folder(leftover, path.name)
+                else:
+                    _remove_if_dead(leftover)
+
+
+def _is_temporary_of(leftover: Path, name: str) -> bool:
+    # The name in between is random: without comparing the length, "a.txt" would match "ba.txt".
+    return leftover.name.startswith(PREFIX) and leftover.name[len(PREFIX) + RANDOM_DIGITS :] == name
+
+
+def _remove_private_folder(folder: Path, name: str) -> None:
+    """Remove a private folder with a dead writer's file; no other file, nor a folder that is being made."""
+    files = [each for each in folder.iterdir() if _is_temporary_of(each, name)]
+    for each in files:
+        _remove_if_dead(each)
+    if files or _is_old(folder.lstat()):
+        folder.rmdir()
+
+
+def _remove_if_dead(leftover: Path) -> None:
+    """Remove a temporary file if nobody has locked it; where files cannot be locked, if it is old."""
+    descriptor = open_regular(leftover, os.O_RDWR)
+    try:
+        dead = _lock(descriptor, wait=False) or _is_old(os.fstat(descriptor))
+        if dead and sys.platform != "win32":
+            leftover.unlink()  # while it is locked, so that a writer that has just made it notices
+    finally:
+        os.close(descriptor)
+    if dead and sys.platform == "win32":
+        leftover.unlink()  # Windows removes no open file
+
+
+def _is_old(status: os.stat_result) -> bool:
+    return time.time() - status.st_mtime > SECONDS_UNTIL_STALE
+
+
+@cache
+def _temporary_files(folder: Path) -> tuple[Path, ...]:
+    """Return the temporary files that were there before this process wrote to ``folder``.
+
+    Kept, as listing a folder anew for each file would take quadratic time.
+    """
+    with suppress(OSError), os.scandir(folder) as entries:
+        return tuple(folder / entry.name for entry in entries if entry.name.startswith(PREFIX))
+    return ()
