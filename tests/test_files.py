@@ -307,7 +307,7 @@ def test_a_group_that_cannot_be_given_the_file_gets_nothing(
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(os, "fchown", refuse)
-    with temporary_file(path, before) as temporary:
+    with temporary_file(path, before, private=True) as temporary:
         temporary.settle(before)
         assert stat.S_IMODE(temporary.path.stat().st_mode) == 0o604
 

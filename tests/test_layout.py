@@ -22,6 +22,7 @@ FLOOR_OF = {
     "errors": 0,
     "files": 0,
     "interrupt": 0,
+    "opening": 0,
     "options": 0,
     "paper": 0,
     "progress": 0,

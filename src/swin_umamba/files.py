@@ -11,19 +11,12 @@ import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from swin_umamba.errors import DataError, OutputError, SwinUMambaError
-from swin_umamba.temporary_files import (
-    Temporary,
-    final_place,
-    new_name,
-    open_regular,
-    private_folder,
-    temporary_file,
-)
+from swin_umamba.opening import final_place, open_regular, open_to_read
+from swin_umamba.temporary_files import Temporary, new_name, private_folder, temporary_file
 
 BLOCK = 2**20
 _CHECK_THE_PLACE = "check that the folder exists, is writable and has free space; nothing was changed"
@@ -32,12 +25,13 @@ _DISK_IS_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` that replaces it when the block ends without an error.
+    """Yield a temporary path that replaces ``path`` when the block ends without an error.
 
-    The temporary file lies in the same file system (so that the replacement is one rename), keeps the full
-    suffix of ``path`` (writers choose their format by it) and is synced to disk before the rename. If the
-    block raises, it and the folders made for it are removed and ``path`` stays as it was. What a killed
-    writer of the same file has left behind is removed, too.
+    For what writes to a path; whoever can write to an open file takes ``atomic_open``. The temporary file
+    lies in the same file system (so that the replacement is one rename), keeps the full suffix of ``path``
+    (writers choose their format by it) and is synced to disk before the rename. If the block raises, it and
+    the folders made for it are removed and ``path`` stays as it was. What a killed writer of the same file
+    has left behind is removed, too.
 
     A file that is replaced hands on its permissions; a new one gets those that the umask leaves. A link is
     followed, and stays. Where the system can, the path goes through a descriptor: it leads to the temporary
@@ -59,16 +53,33 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         If the folder cannot be made or written to, or the disk is full. An ``OSError`` of the block about
         another file is raised as it is.
     """
-    with _replacement("file", path) as target, ExitStack() as stack:
-        if target.before is not None and not stat.S_ISREG(target.before.st_mode):
-            raise OSError(errno.EINVAL, "what is there is no file")
-        temporary = stack.enter_context(temporary_file(target.place, target.before))
-        target.written = temporary.path
+    with _new_file(path, private=True) as temporary:
         yield temporary.path
-        target.written = None
-        temporary.settle(target.before)
-        os.replace(temporary.path, target.place)
-        _sync_folder(target.place.parent)
+
+
+@contextmanager
+def atomic_open(path: str | Path) -> Iterator[BinaryIO]:
+    """Yield a file, open for writing bytes, that replaces ``path`` when the block ends without an error.
+
+    All else is as for ``atomic_write``.
+
+    Parameters
+    ----------
+    path
+        Final place of the file. Missing parent folders are made.
+
+    Yields
+    ------
+    BinaryIO
+        What the block has to write to.
+
+    Raises
+    ------
+    OutputError
+        As ``atomic_write`` does.
+    """
+    with _new_file(path, private=False) as temporary, temporary.open() as file:
+        yield file
 
 
 @contextmanager
@@ -162,24 +173,13 @@ def copy_file(
 
         with reading():
             content = stack.enter_context(open_to_read(source))
-        with atomic_write(path) as temporary, temporary.open("wb") as copy:
+        with atomic_open(path) as copy:
             while True:
                 with reading():
                     block = content.read(BLOCK)
                 if not block:
                     break
                 copy.write(block)
-
-
-def open_to_read(path: str | Path) -> BinaryIO:
-    """Open a file to read its bytes.
-
-    Raises
-    ------
-    OSError
-        If it cannot be opened, or is a pipe or a device, which might never end.
-    """
-    return open(path, "rb", opener=partial(open_regular, follow=True))
 
 
 def cache_folder() -> Path:
@@ -197,8 +197,8 @@ def cache_folder() -> Path:
 def file_sha256(path: str | Path) -> str:
     """Return the SHA-256 of a file's content as hexadecimal."""
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(2**20):
+    with open_to_read(path) as file:
+        while block := file.read(BLOCK):
             digest.update(block)
     return digest.hexdigest()
 
@@ -226,8 +226,13 @@ def check_output_folder(folder: str | Path) -> None:
 
 def write_text(path: str | Path, text: str) -> None:
     """Write ``text`` as UTF-8, atomically."""
-    with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write a whole file, atomically."""
+    with atomic_open(path) as file:
+        file.write(content)
 
 
 def write_json(path: str | Path, data: Any) -> None:
@@ -305,6 +310,20 @@ def _replacement(kind: str, path: str | Path) -> Iterator[_Target]:
             with suppress(OSError):  # another writer may have put something there
                 for folder in made:
                     folder.rmdir()
+
+
+@contextmanager
+def _new_file(path: str | Path, *, private: bool) -> Iterator[Temporary]:
+    with _replacement("file", path) as target, ExitStack() as stack:
+        if target.before is not None and not stat.S_ISREG(target.before.st_mode):
+            raise OSError(errno.EINVAL, "what is there is no file")
+        temporary = stack.enter_context(temporary_file(target.place, target.before, private=private))
+        target.written = temporary.path
+        yield temporary
+        target.written = None
+        temporary.settle(target.before)
+        os.replace(temporary.path, target.place)
+        _sync_folder(target.place.parent)
 
 
 def _concerns(error: OSError, written: Path) -> bool:

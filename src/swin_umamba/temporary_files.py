@@ -1,9 +1,9 @@
 """Temporary files and folders beside their final place, in whose stead nobody else can put something.
 
-Who may write to a folder can replace every name in it by a link, also while we write to that name. So a
-temporary file lies in a private folder, and is reached through that folder's descriptor, which leads to it
-whatever the name has become. Where the system has no such paths (``/proc/self/fd``), a private folder that
-was replaced is noticed after the writing only.
+Who may write to a folder can replace every name in it by a link, also while we write to that name. What we
+write to an open file stays ours. For what writes to a path, the file lies in a private folder and is reached
+through that folder's descriptor, which leads to it whatever the name has become. Where the system has no such
+paths (``/proc/self/fd``), a private folder that was replaced is noticed after the writing only.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import BinaryIO
+
+from swin_umamba.opening import open_regular, own_number
 
 if sys.platform != "win32":
     import fcntl
@@ -27,7 +30,6 @@ PREFIX = ".writing-"
 RANDOM_DIGITS = 8
 # Where files cannot be locked, a writer that has not touched its temporary file for so long counts as dead.
 SECONDS_UNTIL_STALE = 600
-MOST_LINKS = 40
 _DESCRIPTORS = Path("/proc/self/fd")
 
 
@@ -41,10 +43,21 @@ class Temporary:
         Where to write.
     made
         What it was when it had just been made: its permissions are what the system gives to anything new.
+    private
+        Whether nobody else can replace it, so that it is ours also if the writer has replaced it.
     """
 
     path: Path
     made: os.stat_result
+    private: bool = True
+
+    def open(self) -> BinaryIO:
+        """Open the file that was made for writing."""
+        file = open(self.path, "r+b", opener=open_regular)  # noqa: SIM115 - the caller closes it
+        if sys.platform != "win32" and not os.path.samestat(os.fstat(file.fileno()), self.made):
+            file.close()
+            raise _replaced_by_another(self.path)
+        return file
 
     def settle(self, before: os.stat_result | None) -> None:
         """Give what was written its permissions and sync it to disk.
@@ -69,7 +82,6 @@ class Temporary:
                 status = os.fstat(descriptor)
                 self._refuse_another(status)
                 self._set_permissions(descriptor, status, before)
-                # Writers may replace the file themselves, so that it need not be the one that was made.
                 if not os.path.samestat(status, self.path.lstat()):
                     raise _replaced_by_another(self.path)
             os.fsync(descriptor)
@@ -80,7 +92,8 @@ class Temporary:
         is_folder = stat.S_ISDIR(self.made.st_mode)
         same_kind = stat.S_IFMT(status.st_mode) == stat.S_IFMT(self.made.st_mode)
         # A second name would be that of a file that was there before.
-        if not same_kind or status.st_uid != self.made.st_uid or (status.st_nlink > 1 and not is_folder):
+        ours = same_kind and status.st_uid == self.made.st_uid and (status.st_nlink == 1 or is_folder)
+        if not ours or not (self.private or os.path.samestat(status, self.made)):
             raise _replaced_by_another(self.path)
 
     def _set_permissions(
@@ -106,7 +119,7 @@ class Temporary:
 
 
 @contextmanager
-def temporary_file(path: Path, before: os.stat_result | None) -> Iterator[Temporary]:
+def temporary_file(path: Path, before: os.stat_result | None, *, private: bool) -> Iterator[Temporary]:
     """Yield an empty file beside ``path``; remove it at the end if it is still there.
 
     Parameters
@@ -115,15 +128,17 @@ def temporary_file(path: Path, before: os.stat_result | None) -> Iterator[Tempor
         What the file is to become; its name ends in the same way. What dead writers of it left is removed.
     before
         What is there now. Of ours, nobody else can read the new file before it is complete.
+    private
+        Whether it is to lie in a private folder, for writing to its path.
     """
     _remove_leftovers(path)
     mode = 0o666
     if before is not None:
-        is_own = before.st_uid == _own_number()
+        is_own = before.st_uid == own_number()
         mode = 0o600 if is_own else 0o600 | stat.S_IMODE(before.st_mode) & mode
     with ExitStack() as stack:
         folder = path.parent
-        if sys.platform != "win32":  # there, what is in a private folder would stay private
+        if private and sys.platform != "win32":  # there, what is in a private folder would stay private
             folder = stack.enter_context(private_folder(folder, path.name))
         temporary, descriptor = _make_file(folder, path.name, mode)
         stack.callback(temporary.unlink, missing_ok=True)
@@ -135,7 +150,7 @@ def temporary_file(path: Path, before: os.stat_result | None) -> Iterator[Tempor
                 os.close(descriptor)
             else:
                 stack.callback(os.close, descriptor)
-        yield Temporary(temporary, made)
+        yield Temporary(temporary, made, private)
 
 
 @contextmanager
@@ -166,57 +181,9 @@ def private_folder(parent: Path, name: str) -> Iterator[Path]:
             made.rmdir()
 
 
-def final_place(path: Path) -> Path:
-    """Return where a path leads to: what is written goes there, and a link stays a link.
-
-    Raises
-    ------
-    OSError
-        If the links go round in a circle, or somebody else has put one there: following that would let him
-        choose a file of ours to be overwritten.
-    """
-    for _ in range(MOST_LINKS):
-        if not path.is_symlink():
-            return path
-        if path.lstat().st_uid not in (0, _own_number()):
-            raise PermissionError(errno.EPERM, "it is a link that another user has put there", str(path))
-        path = path.parent / os.readlink(path)
-    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
-
-
-def open_regular(path: str | Path, flags: int, mode: int = 0o666, *, follow: bool = False) -> int:
-    """Open a file or folder as ``os.open`` does, but nothing that would wait for somebody.
-
-    Parameters
-    ----------
-    path, flags, mode
-        As for ``os.open``.
-    follow
-        Whether the path may be a link.
-
-    Raises
-    ------
-    OSError
-        If it cannot be opened, or is a link that may not be followed, a pipe or a device.
-    """
-    flags |= getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    descriptor = os.open(path, flags if follow else flags | getattr(os, "O_NOFOLLOW", 0), mode)
-    kind = os.fstat(descriptor).st_mode
-    if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "it is a pipe or a device", str(path))
-    return descriptor
-
-
 def new_name(folder: Path, name: str) -> Path:
     """Return a path for a temporary file or folder, such as nothing has."""
     return folder / f"{PREFIX}{secrets.token_hex(RANDOM_DIGITS // 2)}{name}"
-
-
-def _own_number() -> int:
-    if sys.platform == "win32":
-        return 0
-    return os.geteuid()
 
 
 def _replaced_by_another(path: Path) -> PermissionError:
@@ -245,7 +212,7 @@ def _take_possession(place: Path, descriptor: int) -> None:
     if sys.platform == "win32":
         return
     status = os.fstat(descriptor)
-    if status.st_uid != _own_number():  # another's, or on a file system that gives us another number
+    if status.st_uid != own_number():  # another's, or on a file system that gives us another number
         probe, file = _make_file(place, "", 0o600)
         owner = os.fstat(file).st_uid
         os.close(file)

@@ -9,7 +9,7 @@ import numpy as np
 from swin_umamba.data.formats import format_of, image_suffix
 from swin_umamba.data.image import Image
 from swin_umamba.errors import DataError
-from swin_umamba.files import atomic_write
+from swin_umamba.files import atomic_open, write_bytes
 
 
 def write_image(path: str | Path, image: Image) -> None:
@@ -90,7 +90,7 @@ def write_probabilities(path: str | Path, probabilities: np.ndarray) -> None:
 
     The array is called ``probabilities``, as nnU-Net calls it.
     """
-    with atomic_write(path) as temporary, temporary.open("wb") as file:
+    with atomic_open(path) as file:
         np.savez_compressed(file, probabilities=probabilities)
 
 
@@ -98,8 +98,7 @@ def _put(path: Path, content: bytes, like: Image, *, of_labels: bool) -> None:
     write_beside = format_of(path).write_beside
     if write_beside:
         write_beside(path, like, of_labels=of_labels)
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(content)
+    write_bytes(path, content)
 
 
 def _smallest_dtype(labels: np.ndarray, path: Path) -> np.ndarray:

@@ -10,7 +10,7 @@ from PIL import Image as PillowImage
 
 from swin_umamba.data.image import Image
 from swin_umamba.errors import GeometryError, UsageError
-from swin_umamba.files import atomic_write
+from swin_umamba.files import atomic_open
 from swin_umamba.report.marks import NO_ORIENTATION, draw_marks
 from swin_umamba.report.orientation import Plane, radiological_view
 from swin_umamba.report.overlay import fullest_slice, overlay, to_rgb
@@ -85,8 +85,8 @@ def write_preview(
     picture = _drawn(data, labels, view.spacing)
     mm_per_pixel = view.spacing[-1] * data.shape[-1] / picture.width if image.has_spacing else None
     draw_marks(picture, view.edges, mm_per_pixel, note="" if flat or view.edges else NO_ORIENTATION)
-    with atomic_write(path) as temporary:
-        picture.save(temporary, format="PNG")
+    with atomic_open(path) as file:
+        picture.save(file, format="PNG")
     return path
 
 

@@ -11,7 +11,7 @@ from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
 from swin_umamba.errors import GeometryError, UsageError
-from swin_umamba.files import atomic_write
+from swin_umamba.files import atomic_open
 from swin_umamba.report.overlay import fullest_slice, overlay, to_rgb
 from swin_umamba.report.palette import class_colour
 
@@ -97,8 +97,8 @@ def comparison_sheet(cases: Sequence[SheetCase], path: str | Path, *, classes: M
         _draw_legend_line(draw, line, top, font)
         top += CAPTION
     path = Path(path)
-    with atomic_write(path) as temporary:
-        sheet.save(temporary, format="PNG")
+    with atomic_open(path) as file:
+        sheet.save(file, format="PNG")
     return path
 
 

@@ -13,8 +13,8 @@ from urllib.parse import urljoin, urlsplit
 import requests
 
 from swin_umamba.errors import CheckpointError, OutputError
+from swin_umamba.opening import open_regular
 from swin_umamba.progress import byte_progress
-from swin_umamba.temporary_files import open_regular
 from swin_umamba.weights.file_kind import describe_stranger
 
 MAX_BYTES = 4 * 2**30
