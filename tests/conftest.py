@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -12,11 +14,22 @@ import pytest
 # Set before torch is imported: test processes run side by side, and one thread each is fastest then.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import torch
 
-# Set before anything imports Triton, as parts of torch do: without a GPU its kernels run in the interpreter.
-if not torch.cuda.is_available():
-    os.environ.setdefault("TRITON_INTERPRET", "1")
+def _runs_tests() -> bool:
+    """Return whether this process runs tests: that of ``pytest -n NUMBER`` only hands them to its workers."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("-n", "--numprocesses", default="0")
+    return "PYTEST_XDIST_WORKER" in os.environ or parser.parse_known_args()[0].numprocesses == "0"
+
+
+# Before anything imports Triton, as parts of torch do: without a GPU its kernels run in the interpreter.
+if _runs_tests():
+    import torch
+
+    if not torch.cuda.is_available():
+        os.environ.setdefault("TRITON_INTERPRET", "1")
+    # Whatever is imported stays until the end: no garbage among it is worth a search.
+    gc.disable()
 # A developer's own nnU-Net folders must neither be used nor written to by a test.
 for _variable in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results", "nnUNet_extTrainer"):
     os.environ.pop(_variable, None)
@@ -24,7 +37,26 @@ for _variable in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results", "nnUNet
 # Helpers are imported from here, such as nnunet.planned_data.
 sys.path.insert(0, str(Path(__file__).parent))
 
+# Some fixtures are for all: a fixture of the whole session that each folder imported would be made in each.
+from nnunet.planned_data import (  # noqa: E402
+    planned_dataset,
+    planned_folder,
+    raw_dataset,
+    tiny_trainers,
+    trained,
+)
 from own_environment import own_environment  # noqa: E402
+
+__all__ = ["planned_dataset", "planned_folder", "raw_dataset", "tiny_trainers", "trained"]
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported out of all later searches for garbage; let plans draw fewer intensities."""
+    planning = sys.modules.get("swin_umamba.nnunet.planning.preprocessing")
+    if planning is not None:
+        planning.FOREGROUND_SAMPLES = 100_000  # type: ignore[attr-defined]  # ten million take seconds
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)
@@ -36,6 +68,8 @@ def _own_environment() -> Iterator[None]:
 @pytest.fixture
 def nan_in_fresh_memory() -> Iterator[None]:
     """Let every uninitialised tensor hold NaN, so that a value that is never written shows."""
+    import torch
+
     assert torch.utils.deterministic.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True)
     assert torch.empty(8).isnan().all()
@@ -46,6 +80,7 @@ def nan_in_fresh_memory() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _fixed_seed() -> None:
     import numpy as np
+    import torch
 
     np.random.seed(0)  # noqa: NPY002 - third-party code draws from the global generator
     torch.manual_seed(0)

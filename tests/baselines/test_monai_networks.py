@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 
 import pytest
 import torch
 
-from swin_umamba.baselines import monai_networks
 from swin_umamba.baselines.monai_networks import UNETR, MonaiNetwork, SegResNet, SwinUNETR
 from swin_umamba.errors import DataError, UsageError
 
@@ -53,9 +51,3 @@ def test_absence_of_monai_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "monai.networks", None)
     with pytest.raises(UsageError, match=r"swin-umamba\[compare\]"):
         SegResNet(1, 2, patch_size=[64, 64])
-
-
-def test_monai_is_imported_on_demand() -> None:
-    code = f"import sys, {monai_networks.__name__}; print('monai' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"

@@ -42,7 +42,7 @@ def test_extras_that_are_missing_are_no_fault(monkeypatch: pytest.MonkeyPatch) -
 def test_extras_are_those_of_the_package() -> None:
     extras = importlib.metadata.metadata("swin-umamba").get_all("Provides-Extra")
     assert extras is not None
-    assert set(doctor.EXTRAS) == set(extras) - {"test"}
+    assert set(doctor.EXTRAS) == set(extras) - {"test", "test-all"}
 
 
 def test_processors() -> None:

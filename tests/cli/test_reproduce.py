@@ -58,24 +58,29 @@ def test_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 @pytest.mark.skipif(os.name == "nt", reason="the scripts are for bash")
 @pytest.mark.parametrize("script", sorted(SCRIPT_OF))
-def test_the_scripts_print_the_steps(script: str, tmp_path: Path) -> None:
+def test_the_scripts_print_the_steps(
+    script: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     subprocess.run(["bash", "-n", SCRIPTS / script], check=True)
     assert os.access(SCRIPTS / script, os.X_OK)
     command = tmp_path / "bin" / "swin-umamba"
     command.parent.mkdir()
-    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m swin_umamba.cli.main "$@"\n')
+    command.write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n")  # what it is asked to do, one word a line
     command.chmod(0o755)
     environment = {**os.environ, "PATH": f"{command.parent}{os.pathsep}{os.environ['PATH']}"}
-    done = subprocess.run(
-        ["bash", SCRIPTS / script, SCRATCH, "--data", "here", "--dry-run"],
+    asked = subprocess.run(
+        ["bash", SCRIPTS / script, SCRATCH, "--data", "the data", "--dry-run"],
         env=environment,
-        cwd=tmp_path,
         capture_output=True,
         text=True,
         check=True,
-    )
-    assert SCRIPT_OF[script] in done.stdout
-    assert SCRATCH in done.stdout
+    ).stdout.splitlines()
+    assert asked[-3:] == ["--data", "the data", "--dry-run"]
+    monkeypatch.chdir(tmp_path)
+    assert main(asked) == 0
+    printed = capsys.readouterr().out
+    assert SCRIPT_OF[script] in printed
+    assert SCRATCH in printed
     without = subprocess.run(["bash", SCRIPTS / script], env=environment, capture_output=True, text=True)
     assert without.returncode != 0
     assert "MODEL_NAME" in without.stderr

@@ -15,15 +15,9 @@ from swin_umamba.modules.ss2d import SS2D
 
 PAPER_INPUTS = ((1, 14, (320, 320)), (3, 8, (384, 640)), (3, 3, (512, 512)))
 
-# Millions of parameters and GMACs of the paper's tables at these three inputs.
-PAPER = {
-    "swin_umamba": ((60, 60, 60), (68.0, 163.6, 174.4)),
-    "swin_umamba_d": ((28, 28, 27), (18.9, 45.3, 48.2)),
-}
-PAPER_TOLERANCE = 0.02
-
-# Exact numbers of parameters at these three inputs; those of U-Mamba round to the paper's 63, 63, 86 and
-# 67, 67, 92 million, those of nnU-Net, SegResNet, UNETR and SwinUNETR to 33, 33, 46; 6; 87, 88, 88; 25.
+# Exact numbers of parameters at these three inputs. Ours are within two per cent of the paper's 60 and 28, 28
+# and 27 million; those of U-Mamba round to its 63, 63, 86 and 67, 67, 92, those of nnU-Net, SegResNet, UNETR
+# and SwinUNETR to 33, 33, 46; 6; 87, 88, 88; 25.
 PARAMETERS = {
     "swin_umamba": (59_889_368, 59_890_688, 59_887_068),
     "swin_umamba_d": (27_497_720, 27_496_160, 27_492_300),
@@ -35,37 +29,35 @@ PARAMETERS = {
     "swin_unetr": (25_138_568, 25_139_618, 25_139_373),
 }
 
-# GMACs at 1x320x320; the paper's count of U-Mamba_Enc is 49.9, which leaves a part of the layers out.
-GMACS = {"nnunet": 23.3, "umamba_bot": 45.7, "segresnet": 24.5, "unetr": 42.1, "swin_unetr": 27.9}
-GMACS_TOLERANCE = 0.01
-
-
-@pytest.mark.parametrize("name", PAPER)
-@pytest.mark.parametrize("case", range(3))
-def test_ours_match_the_paper(name: str, case: int) -> None:
-    channels, classes, size = PAPER_INPUTS[case]
-    found = measure_complexity(NETWORKS[name].build, channels, classes, size)
-    millions, giga = PAPER[name]
-    assert found.parameters / 1e6 == pytest.approx(millions[case], rel=PAPER_TOLERANCE)
-    assert found.macs / 1e9 == pytest.approx(giga[case], rel=PAPER_TOLERANCE)
+# The paper's GMACs of ours at these three inputs, and of others at the first one. Its count of U-Mamba_Enc is
+# 49.9, which leaves a part of the layers out.
+GMACS = {
+    "swin_umamba": (68.0, 163.6, 174.4),
+    "swin_umamba_d": (18.9, 45.3, 48.2),
+    "nnunet": (23.3,),
+    "umamba_bot": (45.7,),
+    "segresnet": (24.5,),
+    "unetr": (42.1,),
+    "swin_unetr": (27.9,),
+}
+OUR_TOLERANCE, GMACS_TOLERANCE = 0.02, 0.01
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
 @pytest.mark.parametrize("case", range(3))
-def test_parameters(name: str, case: int) -> None:
+def test_sizes_are_those_of_the_paper(name: str, case: int) -> None:
     if NETWORKS[name].needs_monai:
         pytest.importorskip("monai")
     channels, classes, size = PAPER_INPUTS[case]
-    network = NETWORKS[name].build(channels, classes, size, device="meta")
-    assert sum(parameter.numel() for parameter in network.parameters()) == PARAMETERS[name][case]
-
-
-@pytest.mark.parametrize("name", GMACS)
-def test_macs_of_the_other_networks(name: str) -> None:
-    if NETWORKS[name].needs_monai:
-        pytest.importorskip("monai")
-    found = measure_complexity(NETWORKS[name].build, 1, 14, (320, 320))
-    assert found.macs / 1e9 == pytest.approx(GMACS[name], rel=GMACS_TOLERANCE)
+    known = GMACS.get(name, ())
+    if case < len(known):
+        found = measure_complexity(NETWORKS[name].build, channels, classes, size)
+        tolerance = OUR_TOLERANCE if name.startswith("swin_umamba") else GMACS_TOLERANCE
+        assert found.macs / 1e9 == pytest.approx(known[case], rel=tolerance)
+        assert found.parameters == PARAMETERS[name][case]
+    else:
+        network = NETWORKS[name].build(channels, classes, size, device="meta")
+        assert sum(parameter.numel() for parameter in network.parameters()) == PARAMETERS[name][case]
 
 
 def test_scan_of_a_sequence_by_hand() -> None:

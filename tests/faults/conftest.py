@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 
 from faults.fault_files import Command, Outcome
-from nnunet.planned_data import planned_dataset, planned_folder, tiny_trainers
 from weights.file_server import cache, server
 
-__all__ = ["cache", "planned_dataset", "planned_folder", "server", "tiny_trainers"]
+__all__ = ["cache", "server"]
 
 
 @pytest.fixture

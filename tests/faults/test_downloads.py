@@ -125,6 +125,11 @@ fetch_weights(replace(record, url=url, file_name=name, size=int(size), sha256=sh
 """
 
 
+def waiting(logs: list[Path]) -> list[int]:
+    """Return which of the processes say that another one downloads."""
+    return [number for number, log in enumerate(logs) if "Waiting for another process" in log.read_text()]
+
+
 def wait_for(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + 120
     while not condition():
@@ -132,34 +137,32 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("kill", [True, False])
-def test_row_19_two_processes_at_once(server: FileServer, cache: Path, tmp_path: Path, kill: bool) -> None:
-    """One downloads, the other waits; if the first is killed, the other goes on where it stopped."""
+def test_row_19_processes_at_once(server: FileServer, cache: Path, tmp_path: Path) -> None:
+    """One downloads and is killed; of two that wait, one goes on where it stopped, one is served."""
     arguments = [server.address("half"), NAME, str(len(CONTENT)), SHA256]
-    logs = [tmp_path / "log0", tmp_path / "log1"]
+    logs = [tmp_path / f"log{number}" for number in range(3)]
     processes = []
     for log in logs:
         with log.open("wb") as file:
             processes.append(subprocess.Popen([sys.executable, "-c", FETCH, *arguments], stderr=file))
     try:
-        wait_for(lambda: any("Waiting for another process" in log.read_text() for log in logs))
+        wait_for(lambda: len(waiting(logs)) == 2)
         partial = cache / f".partial-{NAME}"
         wait_for(lambda: partial.exists() and partial.stat().st_size > 0)
         assert files(cache) == {partial.name}
-        if kill:
-            first = 1 if "Waiting" in logs[0].read_text() else 0
-            processes[first].send_signal(signal.SIGKILL)
-            processes[first].wait()
-            kept = partial.stat().st_size
-            wait_for(lambda: len(server.requests) == 2)
-            assert server.requests[1] == ("half", f"bytes={kept}-")
+        (first,) = {0, 1, 2} - set(waiting(logs))
+        processes[first].send_signal(signal.SIGKILL)
+        processes[first].wait()
+        kept = partial.stat().st_size
+        wait_for(lambda: len(server.requests) == 2)
+        assert server.requests[1] == ("half", f"bytes={kept}-")
         server.release.set()
         codes = sorted(process.wait(120) for process in processes)
     finally:
         for process in processes:
             process.kill()
             process.wait()
-    assert codes == ([-signal.SIGKILL, 0] if kill else [0, 0])
-    assert len(server.requests) == (2 if kill else 1)
+    assert codes == [-signal.SIGKILL, 0, 0]
+    assert len(server.requests) == 2
     assert files(cache) == {NAME}
     assert (cache / NAME).read_bytes() == CONTENT

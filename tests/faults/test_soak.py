@@ -63,10 +63,6 @@ def _state() -> tuple[int, int, list[int], int]:
     return resident_bytes(), threading.active_count(), children(os.getpid()), handles
 
 
-def test_memory_stays_flat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    predict_often(tmp_path, monkeypatch, 60)
-
-
 @pytest.mark.slow
 def test_memory_stays_flat_over_300_predictions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     predict_often(tmp_path, monkeypatch, 300)

@@ -49,6 +49,13 @@ def usual(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [row for row in rows if not row["constants"].get("WIDE") and "chunks" not in row["constants"]]
 
 
+def test_kernels_compile(tmp_path: Path) -> None:
+    rows = compile_kernels(tmp_path, "--one-of-each")
+    assert len(rows) == len({row["kernel"] for row in rows}) == 7
+    check_resources(usual(rows))
+
+
+@pytest.mark.slow
 def test_kernels_compile_within_the_registers(tmp_path: Path) -> None:
     rows = compile_kernels(tmp_path)
     assert len({row["kernel"] for row in rows}) == 7

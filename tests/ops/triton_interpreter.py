@@ -50,9 +50,15 @@ def _flip(tensor: Any, axis: int) -> Any:
     )
 
 
+def _call(function: Any, *arguments: Any, **options: Any) -> Any:
+    """Call a function of a kernel; the interpreter prepares Triton's language anew for each call of one."""
+    return function.rewrite()(*arguments, **options)
+
+
 @pytest.fixture
 def fast_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replace what takes the interpreter most of its time, but not what it computes."""
     monkeypatch.setattr(interpreter.ScanOps, "generic_scan", _scan_by_doubling)
     if DEVICE.type == "cpu":
+        monkeypatch.setattr(interpreter.InterpretedFunction, "__call__", _call)
         monkeypatch.setattr(tl, "flip", _flip)

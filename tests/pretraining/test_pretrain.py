@@ -152,25 +152,20 @@ def test_a_payload_in_the_checkpoint_does_not_run(textures: Path, tmp_path: Path
         pretrain(textures, tmp_path, continue_training=True)
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
+def test_a_damaged_state_is_refused(textures: Path, tmp_path: Path, recipe: dict[str, Any]) -> None:
+    options = recipe | {"epochs": 1}
+    pretrain(textures, tmp_path, **options)
+    state = load_checkpoint(tmp_path / CHECKPOINT)[STATE]
+    for damage in (
         {"optimizer": 5},
         {"epoch": float("inf")},
         {"epoch": -1},
         {"epoch": 10**30},
         {"best_top1": float("nan")},
-    ],
-)
-def test_a_damaged_state_is_refused(
-    textures: Path, tmp_path: Path, recipe: dict[str, Any], damage: dict[str, Any]
-) -> None:
-    options = recipe | {"epochs": 1}
-    pretrain(textures, tmp_path, **options)
-    state = load_checkpoint(tmp_path / CHECKPOINT)[STATE]
-    save_checkpoint(tmp_path / CHECKPOINT, {STATE: state | damage})
-    with pytest.raises(CheckpointError, match="does not fit this run"):
-        pretrain(textures, tmp_path, continue_training=True, **options)
+    ):
+        save_checkpoint(tmp_path / CHECKPOINT, {STATE: state | damage})
+        with pytest.raises(CheckpointError, match="does not fit this run"):
+            pretrain(textures, tmp_path, continue_training=True, **options)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -215,8 +210,6 @@ def test_it_trains_in_half_precision_on_cuda(textures: Path, tmp_path: Path, rec
     ("name", "in_channels", "loaded", "missing"),
     [
         ("swin_umamba", 1, 205, 52),
-        ("swin_umamba", 3, 205, 52),
-        ("swin_umamba_d", 1, 208, 104),
         ("swin_umamba_d", 3, 208, 104),
     ],
 )

@@ -141,16 +141,16 @@ def test_a_patch_that_is_no_multiple_of_32_is_refused(
         plan_2d(tmp_path, monkeypatch, (1, 512, 640), 100, patch_size=patch_size)
 
 
-@pytest.mark.parametrize("damaged", ["{", "{}", "[]", '{"configurations": 1}'])
 def test_damaged_plans_are_replaced_and_added_configurations_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan_2d(tmp_path, monkeypatch, (1, 512, 640), 100)
+    plan_2d(tmp_path, monkeypatch, (1, 64, 64), 5)
     (path,) = (tmp_path / "preprocessed").glob("*/SwinUMambaPlans.json")
     good = path.read_text()
-    path.write_text(damaged)
-    SwinUMambaPlanner(path.parent.name).plan_experiment()
-    assert path.read_text() == good
+    for damaged in ("{", "{}", "[]", '{"configurations": 1}'):
+        path.write_text(damaged)
+        SwinUMambaPlanner(path.parent.name).plan_experiment()
+        assert path.read_text() == good
     plans = json.loads(good)
     own = {"inherits_from": "2d", "batch_size": 3}
     path.write_text(json.dumps(plans | {"configurations": plans["configurations"] | {"own": own}}))
