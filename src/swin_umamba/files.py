@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 from swin_umamba.errors import DataError, OutputError, SwinUMambaError
 from swin_umamba.opening import final_place, open_regular, open_to_read
-from swin_umamba.temporary_files import Temporary, new_name, private_folder, temporary_file
+from swin_umamba.temporary_files import Temporary, new_name, private_folder, sync_folder, temporary_file
 
 BLOCK = 2**20
 _CHECK_THE_PLACE = "check that the folder exists, is writable and has free space; nothing was changed"
@@ -123,7 +123,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
             stack.callback(_put_back_or_remove, old, place)
             os.replace(place, old)
         os.replace(new, place)
-        _sync_folder(place.parent)
+        sync_folder(place.parent)
 
 
 def put_in_place(temporary: Path, path: Path) -> None:
@@ -134,7 +134,7 @@ def put_in_place(temporary: Path, path: Path) -> None:
     finally:
         os.close(descriptor)
     os.replace(temporary, path)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def copy_file(
@@ -323,7 +323,7 @@ def _new_file(path: str | Path, *, private: bool) -> Iterator[Temporary]:
         target.written = None
         temporary.settle(target.before)
         os.replace(temporary.path, target.place)
-        _sync_folder(target.place.parent)
+        sync_folder(target.place.parent)
 
 
 def _concerns(error: OSError, written: Path) -> bool:
@@ -341,13 +341,3 @@ def _put_back_or_remove(old: Path, place: Path) -> None:
         os.replace(old, place)
     else:
         shutil.rmtree(old, ignore_errors=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":
-        return  # Windows cannot open a folder for syncing
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -195,15 +195,15 @@ def test_environment_overrides_the_automatic_choice_only(monkeypatch: pytest.Mon
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, "")
     assert choose_backend(CPU, torch.float64) == "chunked"
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, "fast")
-    with pytest.raises(UsageError, match="unknown scan backend 'fast'") as caught:
+    with pytest.raises(UsageError, match="no scan backend 'fast'") as caught:
         choose_backend(CPU, torch.float32)
     assert caught.value.where == ENVIRONMENT_VARIABLE
 
 
 def test_mistyped_backend_names_the_close_one() -> None:
-    with pytest.raises(UsageError, match="unknown scan backend 'chunk'") as caught:
+    with pytest.raises(UsageError, match="no scan backend 'chunk'") as caught:
         choose_backend(CPU, torch.float32, "chunk")
-    assert "did you mean 'chunked'" in str(caught.value.cure)
+    assert "did you mean chunked" in str(caught.value.cure)
 
 
 @pytest.mark.parametrize(("device", "dtype"), [(CPU, torch.float64), (CUDA, torch.float32)])

@@ -16,6 +16,7 @@ import uvicorn
 from starlette.testclient import TestClient
 
 from serve.client_files import png
+from swin_umamba.data.image import Image
 from swin_umamba.inference.predictor import Predictor
 from swin_umamba.serve.api import create_app
 from swin_umamba.serve.server import make_server, open_socket
@@ -58,8 +59,8 @@ class Gate:
         self.open = threading.Event()
         self._predict = predictor.predict
 
-    def __call__(self, image: np.ndarray, *, on_progress: Callable[[float], None], **options: Any) -> Any:
-        self.started.append(float(image.flat[0]))
+    def __call__(self, image: Image, *, on_progress: Callable[[float], None], **options: Any) -> Any:
+        self.started.append(float(image.data.flat[0]))
         while not self.open.wait(0.01):
             on_progress(0.25)
         return self._predict(image, on_progress=on_progress, **options)
