@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from swin_umamba.ops.backend import without_autocast
 from swin_umamba.ops.selective_scan import selective_scan
 
 EXPANSION = 2
@@ -70,8 +71,8 @@ class Mamba(nn.Module):
         u = F.silu(self.conv1d(u)[..., :length])
         parameters = self.x_proj(u.transpose(1, 2))
         dt, B, C = parameters.split([self.dt_rank, self.d_state, self.d_state], dim=-1)
-        # The bias is added inside the scan, in its precision.
-        delta = F.linear(dt, self.dt_proj.weight)
+        with without_autocast(x.device):  # half precision would round the bias, and with it the step sizes
+            delta = self.dt_proj(dt.to(self.D.dtype))
         dtype = torch.promote_types(x.dtype, torch.float32)
         y = selective_scan(
             u.to(dtype),
@@ -81,7 +82,6 @@ class Mamba(nn.Module):
             C.transpose(1, 2),
             self.D,
             z,
-            self.dt_proj.bias,
             delta_softplus=True,
             backend=self.backend,
         )

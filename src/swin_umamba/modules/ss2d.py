@@ -79,10 +79,8 @@ class SS2D(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, height, width, d_model) to the same shape."""
-        # Two products in place of one whose halves would have to be copied apart.
-        weight, gate_weight = self.in_proj.weight.chunk(2)
-        z = F.linear(x, gate_weight)
-        x = F.silu(self.conv2d(F.linear(x, weight).permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
+        x, z = self.in_proj(x).chunk(2, dim=-1)
+        x = F.silu(self.conv2d(x.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
         y = self.out_norm(self._scan(x).to(self.out_norm.weight.dtype))
         return self.out_proj(y * F.silu(z))
 

@@ -14,6 +14,7 @@ from types import ModuleType
 import torch
 
 from swin_umamba.errors import BackendError, UsageError, unknown_name
+from swin_umamba.ops.derivatives import reference_is_needed
 
 logger = logging.getLogger(__name__)
 
@@ -141,6 +142,12 @@ def choose_backend(device: torch.device, dtype: torch.dtype, requested: str | No
         ``SWIN_UMAMBA_BACKEND`` names, else for float32 ``native`` on a CPU with numba and ``triton`` on a
         CUDA device with Triton, else ``chunked``. ``mamba_ssm`` is never chosen automatically.
 
+    Returns
+    -------
+    str
+        A name of ``BACKENDS``. Whatever is requested, it is ``reference`` in forward-mode differentiation and
+        under the transforms of ``torch.func`` that differentiate: no other backend has those derivatives.
+
     Raises
     ------
     UsageError
@@ -148,7 +155,14 @@ def choose_backend(device: torch.device, dtype: torch.dtype, requested: str | No
     BackendError
         If the backend is missing here or does not compute this dtype on this device.
     """
-    return _constant_backend_of_graph(device, dtype, requested)
+    name = _constant_backend_of_graph(device, dtype, requested)
+    if name == "reference" or not reference_is_needed():
+        return name
+    if not torch.compiler.is_compiling():
+        _warn_once(
+            f"forward mode and torch.func: scans run on the reference, which is slow, and not on {name!r}"
+        )
+    return "reference"
 
 
 # Dynamo cannot trace imports and the environment: the answer is a constant of the compiled graph. PyTorch 2.4

@@ -16,6 +16,7 @@ from torch import Tensor
 from swin_umamba.errors import UsageError
 from swin_umamba.ops.backend import choose_backend, compute_dtype, load_backend, without_autocast
 from swin_umamba.ops.checks import require_dimensions, require_floating_on_one_device, require_shape
+from swin_umamba.ops.derivatives import refuse_forward_mode, refuse_second_derivative
 from swin_umamba.ops.mamba_ssm import selective_scan_mamba
 from swin_umamba.ops.reference import selective_scan_reference
 
@@ -71,6 +72,11 @@ def selective_scan(
         If a shape, dtype or device does not fit.
     BackendError
         If the backend asked for is missing or does not fit the tensors.
+
+    Notes
+    -----
+    Gradients are those of reverse mode, once. Second derivatives are refused; forward mode and the transforms
+    of ``torch.func`` that differentiate run on the slow reference (see ``swin_umamba.ops.derivatives``).
 
     References
     ----------
@@ -155,6 +161,7 @@ def _selective_scan(
     delta_softplus: bool,
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
+    refuse_forward_mode("selective_scan")
     if u.numel() == 0:
         y = torch.zeros_like(u, memory_format=torch.contiguous_format)
         return y, u.new_zeros(*u.shape[:2], A.shape[1]), _new_states(u, A, backend)
@@ -200,6 +207,7 @@ def _selective_scan_backward(
     delta_softplus: bool,
     backend: str,
 ) -> tuple[Tensor, ...]:
+    refuse_forward_mode("selective_scan_backward")
     inputs = _contiguous(u, delta, A, B, C, D, delta_bias)
     if u.numel() == 0:
         gradients = [None if tensor is None else torch.zeros_like(tensor) for tensor in inputs]
@@ -259,3 +267,4 @@ def _differentiate(
 
 
 _selective_scan.register_autograd(_differentiate, setup_context=_save_for_backward)
+_selective_scan_backward.register_autograd(refuse_second_derivative)

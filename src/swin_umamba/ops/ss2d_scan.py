@@ -13,6 +13,11 @@ from torch import Tensor
 
 from swin_umamba.ops.backend import choose_backend, compute_dtype, load_backend, without_autocast
 from swin_umamba.ops.checks import require_dimensions, require_floating_on_one_device, require_shape
+from swin_umamba.ops.derivatives import (
+    gradient_may_be_asked_for,
+    refuse_forward_mode,
+    refuse_second_derivative,
+)
 from swin_umamba.ops.mamba_ssm import ss2d_scan_mamba
 from swin_umamba.ops.reference import ss2d_scan_reference
 
@@ -68,6 +73,11 @@ def ss2d_scan(
     BackendError
         If the backend asked for is missing or does not fit the tensors.
 
+    Notes
+    -----
+    Gradients are those of reverse mode, once. Second derivatives are refused; forward mode and the transforms
+    of ``torch.func`` that differentiate run on the slow reference (see ``swin_umamba.ops.derivatives``).
+
     References
     ----------
     Liu et al., "VMamba: Visual State Space Model", 2024, section 4.2 (2D selective scan).
@@ -94,8 +104,7 @@ def ss2d_scan(
         with without_autocast(x.device):
             y = (ss2d_scan_reference if backend == "reference" else ss2d_scan_mamba)(*tensors)
     else:
-        save_states = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-        y, _ = _ss2d_scan(*tensors, save_states, backend)
+        y, _ = _ss2d_scan(*tensors, gradient_may_be_asked_for(tensors), backend)
     return y.to(x.dtype)
 
 
@@ -136,6 +145,7 @@ def _ss2d_scan(
     save_states: bool,
     backend: str,
 ) -> tuple[Tensor, Tensor]:
+    refuse_forward_mode("ss2d_scan")
     if x.numel() == 0:
         y = torch.zeros_like(x, memory_format=torch.contiguous_format)
         return y, _new_states(x, A, save_states, backend)
@@ -176,6 +186,7 @@ def _ss2d_scan_backward(
     D: Tensor,
     backend: str,
 ) -> tuple[Tensor, ...]:
+    refuse_forward_mode("ss2d_scan_backward")
     inputs = [tensor.contiguous() for tensor in (x, x_dbl, dt_projs_weight, dt_projs_bias, A, D)]
     if x.numel() == 0:
         return tuple(torch.zeros_like(tensor) for tensor in inputs)
@@ -213,3 +224,4 @@ def _differentiate(ctx: Any, grad_y: Tensor | None, grad_states: Tensor | None) 
 
 
 _ss2d_scan.register_autograd(_differentiate, setup_context=_save_for_backward)
+_ss2d_scan_backward.register_autograd(refuse_second_derivative)

@@ -1,0 +1,57 @@
+"""Which derivatives the registered operators have, and what happens where others are asked for.
+
+The hand-written backwards are differentiated once, in reverse mode. PyTorch would let the tangents of forward
+mode pass a registered operator as zeros, and knows no operator of this kind under ``torch.func.grad``; hence
+both run on the reference, which is made of differentiable operations. Second derivatives are refused: when
+they are asked for, the backend has long been chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NoReturn
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from swin_umamba.errors import BackendError
+
+_CURE = 'use backend="reference", or set SWIN_UMAMBA_BACKEND=reference; it is slow'
+
+
+def reference_is_needed() -> bool:
+    """Whether a level of forward mode, or a transform of ``torch.func`` that differentiates, is open."""
+    if forward_ad._current_level >= 0:
+        return True
+    if torch.compiler.is_compiling():
+        return False  # the compiler applies the transforms itself
+    derivatives = (torch._C._functorch.TransformType.Grad, torch._C._functorch.TransformType.Jvp)
+    transforms = torch._C._functorch.get_interpreter_stack() or ()
+    return any(transform.key() in derivatives for transform in transforms)
+
+
+def gradient_may_be_asked_for(tensors: Iterable[Tensor]) -> bool:
+    """Whether autograd records what is computed from the tensors."""
+    if not torch.is_grad_enabled():
+        return False
+    # A tensor inside torch.func.vmap does not tell whether the one that it is a part of requires gradients.
+    return any(tensor.requires_grad for tensor in tensors) or torch._C._are_functorch_transforms_active()
+
+
+def refuse_forward_mode(operator: str) -> None:
+    """Raise BackendError if a registered operator runs in forward mode: it would drop the tangents.
+
+    A scan comes here where the backend was chosen before: when gradients carry tangents through its backward.
+    """
+    if forward_ad._current_level >= 0:
+        raise BackendError("the fast scans have no derivative in forward mode", where=operator, cure=_CURE)
+
+
+def refuse_second_derivative(ctx: object, *gradients: Tensor | None) -> NoReturn:
+    """Raise BackendError: the backward of the backward of a scan."""
+    raise BackendError(
+        "the fast scans can be differentiated once only",
+        where="second derivative (create_graph=True, hessian, double backward)",
+        cure=_CURE,
+    )
