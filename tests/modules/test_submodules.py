@@ -38,13 +38,16 @@ def layer_and_inputs(name: str) -> tuple[nn.Module, list[Tensor]]:
 
 
 def names_of(layer: nn.Module, *kinds: type[nn.Module]) -> list[str]:
-    """The submodules of these kinds, or those that have parameters of their own."""
+    """The submodules of these kinds, or those whose outputs are linear in their parameters."""
     return [
         name
         for name, module in layer.named_modules()
-        if name
-        and (isinstance(module, kinds) if kinds else any(True for _ in module.parameters(recurse=False)))
+        if name and (isinstance(module, kinds) if kinds else _is_linear(module))
     ]
+
+
+def _is_linear(module: nn.Module) -> bool:
+    return any(True for _ in module.parameters(recurse=False)) and not any(True for _ in module.children())
 
 
 def assert_equal(value: Tensor, expected: Tensor) -> None:
