@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 import time
@@ -84,10 +85,14 @@ def test_a_dead_writers_private_folder_is_removed_and_no_other(tmp_path: Path) -
         (tmp_path / f".writing-abcd1234{name}" / f".writing-1234abcd{name}").write_text("half")
     being_made = tmp_path / ".writing-abcd5678a.txt"
     being_made.mkdir()
+    (tmp_path / ".writing-dead5678a.txt").mkdir()  # its writer was killed before it had a file, or after
     foreign = tmp_path / ".writing-efgh5678a.txt"  # as atomic_folder makes for a folder called a.txt
     (foreign / "a.txt").mkdir(parents=True)
     os.utime(foreign, (0, 0))
+    descriptor = os.open(being_made, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)  # as its living writer does
     write_text(tmp_path / "a.txt", "new")
+    os.close(descriptor)
     assert names(tmp_path) == sorted([".writing-abcd1234ba.txt", being_made.name, foreign.name, "a.txt"])
     assert names(foreign) == ["a.txt"]
 

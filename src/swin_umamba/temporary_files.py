@@ -162,13 +162,22 @@ def private_folder(parent: Path, name: str) -> Iterator[Path]:
     PermissionError
         If another user has put a folder in its place.
     """
-    made = new_name(parent, name)
-    made.mkdir(0o777 if sys.platform == "win32" else 0o700)
+    descriptor = -1
+    while descriptor < 0:
+        made = new_name(parent, name)
+        made.mkdir(0o777 if sys.platform == "win32" else 0o700)
+        if sys.platform == "win32":
+            break
+        with suppress(FileNotFoundError):  # another writer has taken it for a leftover before it was locked
+            descriptor = os.open(made, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            _lock(descriptor, wait=True)
+            if not os.fstat(descriptor).st_nlink:
+                os.close(descriptor)
+                descriptor = -1
     try:
         if sys.platform == "win32":  # permissions are no bits, and links are the administrator's
             yield made
         else:
-            descriptor = os.open(made, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
                 place = _DESCRIPTORS / str(descriptor)
                 place = place if place.is_dir() else made
@@ -262,12 +271,20 @@ def _is_temporary_of(leftover: Path, name: str) -> bool:
 
 
 def _remove_private_folder(folder: Path, name: str) -> None:
-    """Remove a private folder with a dead writer's file; no other file, nor a folder that is being made."""
+    """Remove a dead writer's private folder and its file in it; no other file, nor a living writer's."""
     files = [each for each in folder.iterdir() if _is_temporary_of(each, name)]
     for each in files:
         _remove_if_dead(each)
-    if files or _is_old(folder.lstat()):
-        folder.rmdir()
+    if sys.platform == "win32":
+        if files or _is_old(folder.lstat()):
+            folder.rmdir()
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        if files or _lock(descriptor, wait=False) or _is_old(os.fstat(descriptor)):
+            folder.rmdir()  # while it is locked, so that a writer that has just made it notices
+    finally:
+        os.close(descriptor)
 
 
 def _remove_if_dead(leftover: Path) -> None:
