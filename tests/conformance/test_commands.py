@@ -288,3 +288,22 @@ def test_label_maps_lie_on_their_images(
         expected = (axes * spacing[:, None] * corpus.TO_RAS).T
         np.testing.assert_allclose(matrix[:3, :3], expected, atol=1e-4)
         np.testing.assert_allclose(matrix[:3, 3], origin * corpus.TO_RAS, atol=1e-4)
+
+
+def test_plan_holds_segmentations_to_the_names_of_the_data_set(tmp_path: Path, run: Run) -> None:
+    """Values are no positions: what 3D Slicer calls "b" must be the class "b"."""
+    raw = tmp_path / "nnUNet_raw" / "Dataset908_Named"
+    for folder in ("imagesTr", "labelsTr"):
+        (raw / folder).mkdir(parents=True)
+    corpus.VOLUMES[".nrrd"](raw / "imagesTr" / "case_0000.nrrd", corpus.VOLUME)
+    corpus.VOLUMES[".nrrd"](raw / "labelsTr" / "case.nrrd", corpus.VOLUME_LABELS)
+    labels = sitk.ReadImage(str(raw / "labelsTr" / "case.nrrd"))
+    for number, (value, name) in enumerate(((1, "B"), (2, "a"))):
+        labels.SetMetaData(f"Segment{number}_LabelValue", str(value))
+        labels.SetMetaData(f"Segment{number}_Name", name)
+    sitk.WriteImage(labels, str(raw / "labelsTr" / "case.nrrd"))
+    description = {"channel_names": {"0": "a"}, "labels": {"background": 0, "a": 1, "b": 2}, "numTraining": 1}
+    (raw / "dataset.json").write_text(json.dumps({**description, "file_ending": ".nrrd"}))
+    code, _, errors = run("plan", "908", "--root", tmp_path, "--workers", "0")
+    assert code == 1
+    assert "'B' has the value 1 in this file, not 2" in errors

@@ -147,7 +147,7 @@ def make(folder: Path, number: int, wanted: Combination) -> Made:
     name = {"gzip": pick("gzip", "gz"), "bzip2": pick("bzip2", "bz2"), "text": pick("text", "ascii", "txt")}
     lines.append(f"encoding: {name.get(encoding, encoding)}")
     lines += pick([], ["# a comment: nothing"], ["key:=value: with colons", "content: an image"])
-    skip = pick(0, 0, 3, -1) if encoding == "raw" else pick(0, 0, 3)
+    skip = pick(0, 0, 3, -1) if encoding in ("raw", "gzip", "bzip2") else pick(0, 0, 3)
     first_lines = pick(b"", b"", b"one\nand two\n")
     lines += [f"{pick('line skip', 'lineskip')}: 2"] if first_lines else []
     lines += [f"{pick('byte skip', 'byteskip')}: {skip}"] if skip else []

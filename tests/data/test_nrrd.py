@@ -68,7 +68,7 @@ def save(path: Path, content: bytes = VOXELS.tobytes(), *lines: str, **fields: s
         ({"line skip": "99"}, "skipped"),
         ({"byte skip": "-2"}, "skipped"),
         ({"byte skip": "1"}, "holds 23 bytes"),
-        ({"encoding": "gzip", "byte skip": "-1"}, "skipped"),
+        ({"encoding": "hex", "byte skip": "-1"}, "skipped"),
         ({"encoding": "gzip"}, "compressed voxels are damaged"),
         ({"encoding": "bzip2"}, "compressed voxels are damaged"),
         ({"encoding": "hex"}, "hexadecimal"),

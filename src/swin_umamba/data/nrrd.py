@@ -30,7 +30,7 @@ from swin_umamba.data.raw_voxels import (
 )
 from swin_umamba.data.segments import merge_layers, read_segments, segment_keys
 
-_COMPRESSED: dict[str, Unpack] = {
+_COMPRESSED = {
     "gzip": unpack_gzip,
     "gz": unpack_gzip,
     "bzip2": unpack_bzip2,
@@ -105,8 +105,8 @@ def read_nrrd(path: Path, *, indexed: bool, max_voxels: int) -> Image:
     segments = read_segments(path, header.keys, len(data))
     if indexed and segments:
         data = merge_layers(path, data, segments)
-    names = {segment.value: segment.name for segment in segments} or None
-    return replace(image, data=np.ascontiguousarray(data), label_names=names)
+    names = {segment.value: segment.name for segment in segments if segment.is_named}
+    return replace(image, data=np.ascontiguousarray(data), label_names=names or None)
 
 
 def _axes(header: NrrdHeader) -> _Axes:
@@ -192,7 +192,8 @@ def _unpack(header: NrrdHeader, dtype: np.dtype) -> Unpack:
     plain = {"raw": unpack_raw, "hex": unpack_hex, **dict.fromkeys(_TEXTS, unpack_text(dtype))}
     if encoding not in (*plain, *_COMPRESSED):
         raise not_supported(header.path, f"the encoding is {encoding[:80]!r}")
-    if lines < 0 or not (0 <= skip <= MAX_HEADER_BYTES or (skip == -1 and encoding == "raw")):
+    smallest = -1 if encoding in ("raw", *_COMPRESSED) else 0
+    if lines < 0 or not smallest <= skip <= MAX_HEADER_BYTES:
         raise not_supported(header.path, f"{lines} lines and {skip} bytes are to be skipped")
 
     def unpack(path: Path, file: BinaryIO, size: int) -> bytearray:
@@ -200,7 +201,7 @@ def _unpack(header: NrrdHeader, dtype: np.dtype) -> Unpack:
             if not file.readline(MAX_HEADER_BYTES).endswith(b"\n"):
                 raise damaged(path, f"there are no {lines} lines to be skipped")
         if encoding in _COMPRESSED:  # bytes are counted in what was compressed
-            return _COMPRESSED[encoding](path, file, skip + size)[skip:]
+            return _COMPRESSED[encoding](path, file, size, skip)
         if skip == -1:
             file.seek(max(os.fstat(file.fileno()).st_size - size, file.tell()))
         else:

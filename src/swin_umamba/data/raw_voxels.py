@@ -201,19 +201,24 @@ def stored_bytes(
     return content
 
 
-def read_exactly(path: Path, stream: Stream, size: int) -> bytearray:
+def read_exactly(path: Path, stream: Stream, size: int, skip: int = 0) -> bytearray:
     """Return ``size`` bytes, after which the stream must end; that is where gzip checks its sum.
 
-    Memory is taken as the bytes come, not as they are promised.
+    Memory is taken as the bytes come, not as they are promised. ``skip`` bytes before them are left out; -1
+    stands for as many as there are, up to the longest header.
     """
+    first = skip if skip >= 0 else MAX_HEADER_BYTES
     content = bytearray()
-    while len(content) < size:
-        chunk = stream.read(min(CHUNK_BYTES, size - len(content)))
+    while len(content) < size + first:
+        chunk = stream.read(min(CHUNK_BYTES, size + first - len(content)))
         if not chunk:
-            raise damaged(path, f"the file holds {len(content)} bytes of data and should hold {size}")
+            break
         content += chunk
+    if len(content) < (wanted := size + max(skip, 0)):
+        raise damaged(path, f"the file holds {len(content)} bytes of data and should hold {wanted}")
     if stream.read(1):
         raise damaged(path, "the file holds more data than its header describes")
+    del content[: len(content) - size]
     return content
 
 
@@ -228,15 +233,15 @@ def unpack_zlib(path: Path, file: BinaryIO, size: int) -> bytearray:
     return _decompressed(path, _ZlibStream(file), size)
 
 
-def unpack_gzip(path: Path, file: BinaryIO, size: int) -> bytearray:
+def unpack_gzip(path: Path, file: BinaryIO, size: int, skip: int = 0) -> bytearray:
     """Return bytes that were compressed with gzip; their checksum is verified."""
     _check_deflated(path, file, size)
-    return _decompressed(path, gzip.GzipFile(fileobj=file), size)
+    return _decompressed(path, gzip.GzipFile(fileobj=file), size, skip)
 
 
-def unpack_bzip2(path: Path, file: BinaryIO, size: int) -> bytearray:
+def unpack_bzip2(path: Path, file: BinaryIO, size: int, skip: int = 0) -> bytearray:
     """Return bytes that were compressed with bzip2; their checksum is verified."""
-    return _decompressed(path, bz2.BZ2File(file), size)
+    return _decompressed(path, bz2.BZ2File(file), size, skip)
 
 
 def unpack_hex(path: Path, file: BinaryIO, size: int) -> bytearray:
@@ -283,9 +288,9 @@ def _check_deflated(path: Path, file: BinaryIO, size: int) -> None:
         raise damaged(path, f"{left} compressed bytes cannot hold the {size} that the header describes")
 
 
-def _decompressed(path: Path, stream: Stream, size: int) -> bytearray:
+def _decompressed(path: Path, stream: Stream, size: int, skip: int = 0) -> bytearray:
     try:
-        return read_exactly(path, stream, size)
+        return read_exactly(path, stream, size, skip)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise damaged(path, f"the compressed voxels are damaged: {error}") from error
     except OSError as error:

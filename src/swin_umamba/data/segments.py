@@ -29,11 +29,14 @@ class Segment:
         Which of the overlapping label maps of the file it is in.
     name
         As people call it.
+    is_named
+        Whether the file says so; else the name is made of its position.
     """
 
     value: int
     layer: int
     name: str
+    is_named: bool
 
 
 def read_segments(path: Path, keys: Mapping[str, str], num_layers: int) -> tuple[Segment, ...]:
@@ -60,7 +63,8 @@ def read_segments(path: Path, keys: Mapping[str, str], num_layers: int) -> tuple
                 where=path,
                 cure=_CURE,
             )
-        segments.append(Segment(int(value), int(layer), parts.get("Name", f"segment {number}")))
+        name = parts.get("Name", "").strip()
+        segments.append(Segment(int(value), int(layer), name or f"segment {number}", bool(name)))
         if int(value) == 0 or int(layer) >= num_layers:
             raise DataError(
                 f"segment {segments[-1].name!r} has the label value {value} in layer {layer} of {num_layers}",

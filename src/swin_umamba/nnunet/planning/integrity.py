@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from swin_umamba.data.image_io import Image, check_same_grid, read_case, read_labels
+from swin_umamba.data.image_io import Image, check_label_names, check_same_grid, read_case, read_labels
 from swin_umamba.errors import DataError, SwinUMambaError
 from swin_umamba.nnunet.checked_reader import CheckedReader, stock_reader
 from swin_umamba.nnunet.environment import Dataset
@@ -144,6 +144,10 @@ class _CaseCheck:
         self.description = description
         self.nonfinite = nonfinite
         self.labels = declared_labels(description)
+        self.classes = {
+            name: value if isinstance(value, list) else [value]
+            for name, value in description["labels"].items()
+        }
         self.num_channels = len(description["channel_names"])
         self.reader: CheckedReader | None = None
 
@@ -161,6 +165,7 @@ class _CaseCheck:
         else:
             try:
                 label = read_labels(case.label)
+                check_label_names(label, self.classes)
             except SwinUMambaError as error:
                 yield _one_line(error, case.label)
         if image is not None and image.num_channels != self.num_channels:
