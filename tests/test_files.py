@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import io
-import json
 import os
 import stat
 import subprocess
@@ -26,7 +25,6 @@ from swin_umamba.files import (
     check_output_folder,
     copy_file,
     file_sha256,
-    write_json,
     write_text,
 )
 from swin_umamba.temporary_files import temporary_file
@@ -110,16 +108,6 @@ def test_permissions_follow_the_umask(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o640
-
-
-def test_json(tmp_path: Path) -> None:
-    path = tmp_path / "a.json"
-    write_json(path, {"b": [1, None], "a": "ü"})
-    assert json.loads(path.read_text(encoding="utf-8")) == {"b": [1, None], "a": "ü"}
-    with pytest.raises(ValueError):
-        write_json(path, {"x": float("nan")})
-    assert json.loads(path.read_text(encoding="utf-8"))["b"] == [1, None]
-    assert names(tmp_path) == ["a.json"]
 
 
 @posix

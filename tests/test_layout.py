@@ -20,6 +20,7 @@ FLOOR_OF = {
     "errors": 0,
     "files": 0,
     "interrupt": 0,
+    "json_files": 0,
     "opening": 0,
     "options": 0,
     "paper": 0,
@@ -169,6 +170,24 @@ def test_only_the_widget_knows_the_viewer() -> None:
 
 def test_safetensors_files_have_one_place() -> None:
     assert importers_of({"safetensors"}) == ["weights/safetensors_file.py"]
+
+
+def test_json_is_parsed_in_one_place() -> None:
+    """Whatever reads JSON gets its limits from there, and so do names of the module that are renamed."""
+    parsers = {"load", "loads", "JSONDecoder", "decoder", "scanner"}
+    found = set()
+    for path in FILES:
+        modules: set[str] = set()
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, ast.Import):
+                modules |= {each.asname or each.name for each in node.names if each.name == "json"}
+            elif isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "json":
+                found |= {place(path) for each in node.names if each.name in {*parsers, "*"}}
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                found |= {place(path)} if node.value.id in modules and node.attr in parsers else set()
+    assert found == {"json_files.py"}
+    refuse(importers_of({"orjson", "simplejson", "ujson", "rapidjson", "msgspec"}))
 
 
 def test_only_the_server_knows_the_web() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
 import shutil
 import stat
@@ -12,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from swin_umamba.errors import DataError, OutputError, SwinUMambaError
 from swin_umamba.opening import final_place, open_regular, open_to_read
@@ -233,11 +232,6 @@ def write_bytes(path: str | Path, content: bytes) -> None:
     """Write a whole file, atomically."""
     with atomic_open(path) as file:
         file.write(content)
-
-
-def write_json(path: str | Path, data: Any) -> None:
-    """Write ``data`` as indented JSON, atomically. NaN is not JSON and raises ``ValueError``."""
-    write_text(path, json.dumps(data, indent=2, allow_nan=False) + "\n")
 
 
 def append_line(path: str | Path, line: str) -> None:

@@ -25,7 +25,7 @@ REGIONS = {"background": 0, "whole": [1, 2], "core": 2, "ignore": 3}
     [
         (None, "no dataset.json"),
         ("{", "no valid JSON"),
-        ("[]", "must hold an object"),
+        ("[]", "no JSON object"),
         (json.dumps({"labels": {"background": 0}}), "lacks channel_names, numTraining, file_ending"),
     ],
 )

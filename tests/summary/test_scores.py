@@ -13,7 +13,7 @@ from swin_umamba.summary.scores import (
     joined,
     mean_interval,
     mean_over_classes,
-    read_json,
+    read_results,
     scores_of_evaluation,
     scores_of_validation,
     summarize,
@@ -101,7 +101,7 @@ def test_other_content_is_refused(content: dict[str, object]) -> None:
 def test_damaged_files(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(DataError):
-        read_json(tmp_path / "a.json")
+        read_results(tmp_path / "a.json")
 
 
 def test_means_over_classes_leave_out_what_is_not_applicable() -> None:

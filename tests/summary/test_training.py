@@ -234,7 +234,7 @@ def test_a_training_of_an_older_version(fold: Path) -> None:
 
 def test_numbers_without_end_and_lists_in_lists(fold: Path) -> None:
     model = fold.parent
-    lists = f"{'[' * 900}{']' * 900}"
+    lists = f"{'[' * 90}{']' * 90}"
     (fold / "training_options.json").write_text(f'{{"seed": 1, "epochs": {WANTED}, "x": {lists}}}')
     assert ("x", "…") in read(fold).facts[0].rows
     fingerprint = {"shapes_after_crop": [[math.inf]], "spacings": [[1.0]]}

@@ -74,7 +74,7 @@ def with_values(text: str) -> str:
         (with_values('{"temperature": -1.0, "quality_exponent": null}'), "temperature is -1.0"),
         (with_values('{"temperature": 1.0, "quality_exponent": 0.0}'), "quality_exponent is 0.0"),
         (with_values('{"temperature": 1.0, "quality_exponent": null}'), "which weights"),
-        ("[" * 100_000, "recursion"),
+        ("[" * 100_000, "levels deep"),
     ],
 )
 def test_damaged_files(tmp_path: Path, content: str, reason: str, caplog: pytest.LogCaptureFixture) -> None:

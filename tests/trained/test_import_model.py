@@ -242,8 +242,8 @@ def reshape_a_tensor(weights: dict[str, Any]) -> None:
     ("damage", "message"),
     [
         (lambda folder: (folder / "plans.json").unlink(), r"no nnU-Net model folder"),
-        (lambda folder: (folder / "plans.json").write_text("{"), r"cannot read(.|\n)*plans\.json"),
-        (lambda folder: (folder / "plans.json").write_text("[" * 10**5), r"cannot read(.|\n)*plans\.json"),
+        (lambda folder: (folder / "plans.json").write_text("{"), r"cannot be read(.|\n)*plans\.json"),
+        (lambda folder: (folder / "plans.json").write_text("[" * 10**5), r"cannot be read(.|\n)*plans\.json"),
         (lambda folder: (folder / "plans.json").write_text("[]"), r"no JSON object"),
         (lambda folder: (folder / "dataset.json").write_text("{}"), r"labels"),
         (

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from swin_umamba.errors import SwinUMambaError, UsageError
-from swin_umamba.files import write_json, write_text
+from swin_umamba.files import write_text
+from swin_umamba.json_files import write_json
 
 if TYPE_CHECKING:
     from swin_umamba.evaluation.results import Evaluation

@@ -19,7 +19,8 @@ from swin_umamba.compare.results import RunResult
 from swin_umamba.compare.table import Table, make_table
 from swin_umamba.compare.trainer import PLANS_ENTRY, Terms
 from swin_umamba.errors import UsageError
-from swin_umamba.files import check_output_folder, write_json, write_text
+from swin_umamba.files import check_output_folder, write_text
+from swin_umamba.json_files import parse_json, read_json, write_json
 from swin_umamba.nnunet.environment import PLANS_NAME, Dataset, Folders, find_dataset
 
 logger = logging.getLogger(__name__)
@@ -73,7 +74,7 @@ class Settings:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        return json.loads(json.dumps(asdict(self)))
+        return parse_json(json.dumps(asdict(self)), dict, where="settings")
 
 
 def compare(
@@ -186,7 +187,7 @@ def _check_settings(path: Path, raw: Dataset, settings: Settings) -> None:
     """Store the settings; refuse to go on with others."""
     new = {"data": str(raw.raw_folder), **settings.as_dict()}
     if path.is_file():
-        old = json.loads(path.read_text(encoding="utf-8"))
+        old = read_json(path, dict, error=UsageError, cure="give another output folder")
         different = [name for name in new if new[name] != old.get(name)]
         if different:
             raise UsageError(
@@ -207,7 +208,7 @@ def _planned(dataset: Dataset, marker: Path, settings: Settings) -> dict[str, An
         plan(dataset, patch_size=settings.patch_size, batch_size=settings.batch_size)
         write_json(marker, {"dataset": dataset.name})
     path = dataset.preprocessed_folder / f"{PLANS_NAME}.json"
-    return json.loads(path.read_text(encoding="utf-8"))
+    return read_json(path, dict, cure="compare again, in an empty folder", nan=True)
 
 
 def _prepare(

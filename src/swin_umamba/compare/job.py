@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import multiprocessing
 import time
@@ -18,7 +17,9 @@ from swin_umamba.data.image_io import image_stem, list_images
 from swin_umamba.errors import DataError, TrainingError
 from swin_umamba.evaluation.cases import CaseFiles
 from swin_umamba.evaluation.classes import LabelClasses
+from swin_umamba.json_files import read_json
 from swin_umamba.nnunet.environment import Dataset
+from swin_umamba.nnunet.splits import SPLITS_FILE, validation_cases
 from swin_umamba.progress import progress
 
 logger = logging.getLogger(__name__)
@@ -116,7 +117,7 @@ def run_job(job: TrainingJob) -> RunResult:
         overwrite=True,
     )
     trained = train_with(nnUNetTrainerComparison, job.dataset, request)
-    cost = json.loads((trained.fold_folder / COST_FILE).read_text(encoding="utf-8"))
+    cost = read_json(trained.fold_folder / COST_FILE, dict, cure="compare again, in an empty folder")
     start = time.perf_counter()
     predictions = _predict(job, trained.fold_folder.parent)
     cost["prediction_seconds"] = time.perf_counter() - start
@@ -143,9 +144,9 @@ def _predict(job: TrainingJob, model: Path) -> dict[str, Path]:
     return {outcome.case: outcome.output for outcome in outcomes}
 
 
-def _held_out_cases(job: TrainingJob) -> set[str]:
-    path = job.dataset.preprocessed_folder / "splits_final.json"
-    return set(json.loads(path.read_text(encoding="utf-8"))[job.fold]["val"])
+def _held_out_cases(job: TrainingJob) -> frozenset[str]:
+    path = job.dataset.preprocessed_folder / SPLITS_FILE
+    return validation_cases(path, int(job.fold), cure="compare again, in an empty folder")
 
 
 def _score(job: TrainingJob, predictions: Mapping[str, Path]) -> dict[str, Any]:

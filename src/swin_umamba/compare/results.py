@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from swin_umamba.errors import DataError
-from swin_umamba.files import write_json
+from swin_umamba.json_files import LARGEST_RESULTS, read_json, write_json
 
 # Case to class to metric to value; None where the class is not applicable.
 Scores = Mapping[str, Mapping[str, Mapping[str, float | None]]]
@@ -52,14 +51,13 @@ class RunResult:
         DataError
             If the file is damaged.
         """
+        cure = "delete the file; the training is then repeated"
+        stored = read_json(path, dict, cure=cure, largest=LARGEST_RESULTS)
         try:
-            return cls(**json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, TypeError) as error:
-            raise DataError(
-                f"the result of a training cannot be read: {error}",
-                where=path,
-                cure="delete the file; the training is then repeated",
-            ) from error
+            return cls(**stored)
+        except TypeError as error:
+            what = f"the result of a training cannot be read: {error}"
+            raise DataError(what, where=path, cure=cure) from error
 
 
 def plain_scores(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:

@@ -17,7 +17,7 @@ import torch
 from swin_umamba.compare.budget import Budget
 from swin_umamba.compare.recipe import Recipe
 from swin_umamba.errors import UsageError
-from swin_umamba.files import write_json
+from swin_umamba.json_files import write_json
 from swin_umamba.nnunet.training.pretrained import load_pretrained, locate_pretrained
 from swin_umamba.nnunet.training.robust_trainer import RobustTrainer
 

@@ -8,7 +8,6 @@ takes memory for what tags claim before a caller can look at them.
 from __future__ import annotations
 
 import io
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -28,6 +27,7 @@ from swin_umamba.data.tiff_pixel_size import read_spacing_file, size_by_tags
 from swin_umamba.data.tiff_pixels import read_samples
 from swin_umamba.data.tiff_tags import Page, read_pages
 from swin_umamba.errors import DataError
+from swin_umamba.json_files import parse_json
 
 _REDUCED, _MASK = 1, 4
 # Tags of programs that keep more than pages in them: planes without a page, scales of values, other axes.
@@ -133,8 +133,8 @@ def _axes_of_tifffile(page: Page, layout: Layout) -> list[tuple[str, int]]:
     """Return the name and length of each axis that pages stand for; unnamed ones and lists are slices."""
     text = next((text for text in page.texts(270) if text.startswith('{"shape":')), "{}")
     try:
-        described = json.loads(text)
-    except (ValueError, RecursionError):
+        described = parse_json(text, dict, where=page.path)
+    except DataError:
         return []
     shape, names = described.get("shape"), described.get("axes")
     if not isinstance(shape, list) or not all(type(size) is int and size > 0 for size in shape):

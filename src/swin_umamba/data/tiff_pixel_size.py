@@ -5,7 +5,6 @@ OME-XML and ImageJ's description have modules of their own, which take units fro
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import re
@@ -14,7 +13,7 @@ from pathlib import Path
 from swin_umamba.data.image import Image
 from swin_umamba.data.tiff_tags import Page
 from swin_umamba.errors import DataError
-from swin_umamba.files import write_json
+from swin_umamba.json_files import read_json, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -85,14 +84,8 @@ def read_spacing_file(path: Path, *, of_labels: bool) -> tuple[float, float, flo
     place = spacing_file(path, of_labels=of_labels)
     if not place.is_file() or place.stat().st_size > _MAX_SPACING_FILE:
         return None
-    try:
-        content = json.loads(place.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise DataError(
-            f"the file beside {path.name} is no JSON: {error}",
-            where=place,
-            cure='write {"spacing": [z, y, x]} in mm into it, or move it away',
-        ) from error
+    cure = 'write {"spacing": [z, y, x]} in mm into it, or move it away'
+    content = read_json(place, object, cure=cure, largest=_MAX_SPACING_FILE, nan=True)
     if not isinstance(content, dict) or "spacing" not in content:
         logger.debug("%s says nothing of the spacing of %s", place, path.name)
         return None

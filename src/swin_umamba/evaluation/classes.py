@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from swin_umamba.errors import DataError, UsageError
+from swin_umamba.json_files import read_json
 
 # nnU-Net's name for voxels that nobody annotated: they are neither right nor wrong.
 IGNORE_NAME = "ignore"
@@ -83,19 +83,12 @@ class LabelClasses:
             The file is missing, not JSON, or has no valid ``labels``.
         """
         path = Path(path)
-        try:
-            labels = json.loads(path.read_text(encoding="utf-8"))["labels"]
-            return cls.from_mapping(dict(labels), where=path)
-        except OSError as error:
-            raise DataError(
-                f"the file cannot be read: {error.strerror}", where=path, cure="check the path"
-            ) from error
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise DataError(
-                "the file is not the dataset.json of an nnU-Net data set",
-                where=path,
-                cure='it needs an entry such as "labels": {"background": 0, "nucleus": 1}',
-            ) from error
+        cure = 'it needs an entry such as "labels": {"background": 0, "nucleus": 1}'
+        another = f"if it is not the dataset.json of an nnU-Net data set, give that one; {cure}"
+        labels = read_json(path, dict, cure=another, nan=True).get("labels")
+        if not isinstance(labels, dict):
+            raise DataError("the file is not the dataset.json of an nnU-Net data set", where=path, cure=cure)
+        return cls.from_mapping(labels, where=path)
 
     @classmethod
     def from_arguments(cls, arguments: Sequence[str]) -> LabelClasses:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from swin_umamba.files import write_json, write_text
+from swin_umamba.files import write_text
+from swin_umamba.json_files import write_json
 
 
 @dataclass(frozen=True)

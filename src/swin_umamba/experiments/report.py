@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from swin_umamba import __version__
 from swin_umamba.data.datasets.conversion import REPORT_NAME, Conversion
+from swin_umamba.errors import DataError
 from swin_umamba.experiments.settings import deviations
 from swin_umamba.experiments.steps import Experiment, needed_weights
-from swin_umamba.files import write_json, write_text
+from swin_umamba.files import write_text
+from swin_umamba.json_files import LARGEST_RESULTS, read_json, write_json
 
 PUBLISHED, CORRECTED = "as-published", "corrected"
 NOT_THE_PAPERS = "This is not the experiment of the paper."
@@ -42,11 +43,9 @@ def write_report(experiment: Experiment, seconds: Mapping[str, float]) -> tuple[
 
 def _collect(experiment: Experiment, seconds: Mapping[str, float]) -> dict[str, Any]:
     metrics_file = experiment.result_folder("evaluation") / "metrics.json"
-    metrics = json.loads(metrics_file.read_text(encoding="utf-8"))
     raw = experiment.dataset.raw_folder
     conversion = Conversion.of_folder(raw) if (raw / REPORT_NAME).is_file() else None
     paper = experiment.recipe.published_results.get(experiment.trainer, {})
-    published, corrected = (metrics["forms"][form] for form in (PUBLISHED, CORRECTED))
     return {
         "recipe": experiment.recipe.name,
         "trainer": experiment.trainer,
@@ -56,23 +55,7 @@ def _collect(experiment: Experiment, seconds: Mapping[str, float]) -> dict[str, 
         "seed": experiment.seed,
         "deviations_from_the_paper": deviations(experiment.recipe, experiment.settings),
         "data": None if conversion is None else conversion.to_dict(),
-        "test_cases": len(corrected["cases"]),
-        "results": {
-            name: {
-                "paper": paper.get(name),
-                PUBLISHED: published["mean"].get(name),
-                CORRECTED: corrected["mean"][name],
-            }
-            for name in corrected["mean"]
-        },
-        "classes": {
-            name: {
-                form: {metric: values["mean"] for metric, values in scores["classes"][name].items()}
-                for form, scores in ((PUBLISHED, published), (CORRECTED, corrected))
-            }
-            for name in corrected["classes"]
-        },
-        "rules": metrics["rules"],
+        **_scores(metrics_file, paper),
         "seconds_in_this_session": {name: round(value, 1) for name, value in seconds.items()},
         "files": {
             "model": str(experiment.model_folder),
@@ -80,6 +63,35 @@ def _collect(experiment: Experiment, seconds: Mapping[str, float]) -> dict[str, 
             "metrics": str(metrics_file),
         },
     }
+
+
+def _scores(metrics_file: Path, paper: Mapping[str, float]) -> dict[str, Any]:
+    """Return what an evaluation by both forms of a protocol found, beside the numbers of the paper."""
+    cure = "delete the file and run the same command again"
+    metrics = read_json(metrics_file, dict, largest=LARGEST_RESULTS, cure=cure)
+    try:
+        published, corrected = (metrics["forms"][form] for form in (PUBLISHED, CORRECTED))
+        return {
+            "test_cases": len(corrected["cases"]),
+            "results": {
+                name: {
+                    "paper": paper.get(name),
+                    PUBLISHED: published["mean"].get(name),
+                    CORRECTED: corrected["mean"][name],
+                }
+                for name in corrected["mean"]
+            },
+            "classes": {
+                name: {
+                    form: {metric: values["mean"] for metric, values in scores["classes"][name].items()}
+                    for form, scores in ((PUBLISHED, published), (CORRECTED, corrected))
+                }
+                for name in corrected["classes"]
+            },
+            "rules": metrics["rules"],
+        }
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError("these are no scores of the protocol", where=metrics_file, cure=cure) from error
 
 
 def _markdown(report: Mapping[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +12,8 @@ from swin_umamba.experiments import abdomen_mr, endoscopy, microscopy
 from swin_umamba.experiments.report import write_report
 from swin_umamba.experiments.settings import deviations
 from swin_umamba.experiments.steps import STEPS, Experiment, needed_weights
-from swin_umamba.files import check_output_folder, write_json
+from swin_umamba.files import check_output_folder
+from swin_umamba.json_files import read_json, write_json
 
 RECIPES = {module.RECIPE.name: module.RECIPE for module in (abdomen_mr, endoscopy, microscopy)}
 SETTINGS_NAME = "reproduce.json"
@@ -114,12 +114,7 @@ def _check_root(experiment: Experiment) -> None:
                 cure="give another --output",
             )
         return None
-    try:
-        before = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise UsageError(
-            "the settings of the run are damaged", where=path, cure="give another --output"
-        ) from error
+    before = read_json(path, dict, error=UsageError, cure="give another --output")
     now = _settings(experiment)
     changed = [name for name in now if before.get(name) != now[name]]
     if changed:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,6 +15,7 @@ from swin_umamba.evaluation.protocols import PROTOCOLS
 from swin_umamba.experiments.base import PaperRecipe
 from swin_umamba.experiments.settings import RunSettings
 from swin_umamba.files import file_sha256
+from swin_umamba.json_files import read_json
 from swin_umamba.nnunet.environment import PLANS_NAME, Dataset, Folders
 from swin_umamba.trainer_names import SWIN_UMAMBA, SWIN_UMAMBA_D
 
@@ -64,10 +64,7 @@ class Experiment:
         path = self.data / "dataset.json"
         if self.data.name != self.recipe.dataset_name or not path.is_file():
             return False
-        try:
-            labels = json.loads(path.read_text(encoding="utf-8")).get("labels")
-        except (ValueError, AttributeError) as error:
-            raise DataError("dataset.json cannot be read", where=path, cure="copy it again") from error
+        labels = read_json(path, dict, cure="copy it again", nan=True).get("labels")
         # The challenges' own files name classes by other words; only the numbers decide what is trained.
         return isinstance(labels, dict) and _numbered(labels) == _numbered(self.recipe.description["labels"])
 
@@ -147,13 +144,16 @@ def _is_planned(experiment: Experiment) -> bool:
     plans_file = folder / f"{PLANS_NAME}.json"
     if not plans_file.is_file() or not (folder / "dataset.json").is_file():
         return False
-    configuration = json.loads(plans_file.read_text(encoding="utf-8"))["configurations"]["2d"]
     settings = experiment.settings
-    return (
-        tuple(configuration["patch_size"]) == settings.patch_size
-        and configuration["batch_size"] == settings.batch_size
-        and (folder / configuration["data_identifier"]).is_dir()
-    )
+    try:
+        configuration = read_json(plans_file, dict, nan=True)["configurations"]["2d"]
+        return (
+            tuple(configuration["patch_size"]) == settings.patch_size
+            and configuration["batch_size"] == settings.batch_size
+            and (folder / configuration["data_identifier"]).is_dir()
+        )
+    except (DataError, KeyError, TypeError):  # damaged: planning replaces them
+        return False
 
 
 def _plan(experiment: Experiment) -> None:

@@ -7,7 +7,6 @@ way one exponent brings the agreement of mirrored images to the true Dice of the
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Sequence
@@ -39,6 +38,7 @@ from swin_umamba.files import check_output_folder
 from swin_umamba.inference.cases import Case, find_cases
 from swin_umamba.inference.predictor import Prediction, Predictor
 from swin_umamba.nnunet.environment import Folders
+from swin_umamba.nnunet.splits import SPLITS_FILE, validation_cases
 from swin_umamba.progress import progress
 from swin_umamba.trained.calibration_file import FoldCalibration, write_calibration
 from swin_umamba.trained.model_file import MODEL_FILE_SUFFIX
@@ -170,16 +170,11 @@ def _validation_cases(checkpoint: Path) -> tuple[Path, Path, frozenset[str]]:
     model = fold.parent
     for folders in Folders.of_model(model):
         raw = folders.raw / model.parent.name
-        splits = folders.preprocessed / model.parent.name / "splits_final.json"
+        splits = folders.preprocessed / model.parent.name / SPLITS_FILE
         if not (splits.is_file() and (raw / "imagesTr").is_dir() and (raw / "labelsTr").is_dir()):
             continue
-        try:
-            names = json.loads(splits.read_text(encoding="utf-8"))[int(number)]["val"]
-            return raw / "imagesTr", raw / "labelsTr", frozenset(map(str, names))
-        except (OSError, ValueError, LookupError, TypeError) as error:
-            raise UsageError(
-                f"the splits name no validation cases of {fold.name}", where=splits, cure=cure
-            ) from error
+        names = validation_cases(splits, int(number), error=UsageError, cure=cure)
+        return raw / "imagesTr", raw / "labelsTr", names
     raise UsageError(
         "the raw data set and splits_final.json of this model are not there",
         where=model,

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 from swin_umamba import __version__
 from swin_umamba.errors import OutputError
 from swin_umamba.files import append_line, write_text
+from swin_umamba.json_files import LARGEST_RESULTS, read_json_lines
 
 if TYPE_CHECKING:
     from swin_umamba.inference.case_result import CaseResult
     from swin_umamba.inference.predictor import Predictor
 
 RECORDS_FILE = "predictions.jsonl"
-LARGEST_FILE = 256 * 2**20
+LARGEST_FILE = LARGEST_RESULTS
 _NUMBERS = ("quality", "mean_entropy", "num_members", "temperature", "quality_exponent")
 
 
@@ -109,22 +110,7 @@ def _read_lines(folder: Path) -> dict[str, tuple[Mapping[str, Any], str]]:
     path = folder / RECORDS_FILE
     if not path.is_file():
         return {}
-    try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise OSError(f"it has {path.stat().st_size} bytes")
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError as error:
-        raise OutputError(
-            f"the record of earlier predictions cannot be read: {error}",
-            where=path,
-            cure="delete it, or check its permissions",
-        ) from error
-    records: dict[str, tuple[Mapping[str, Any], str]] = {}
-    for line in lines:
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(record, dict) and isinstance(record.get("case"), str):
-            records[record["case"]] = record, line
-    return records
+    lines = read_json_lines(
+        path, error=OutputError, cure="delete it, or check its permissions", largest=LARGEST_FILE
+    )
+    return {record["case"]: (record, line) for line, record in lines if isinstance(record.get("case"), str)}

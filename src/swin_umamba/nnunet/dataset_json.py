@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from swin_umamba.errors import DataError
+from swin_umamba.json_files import read_json
 
 REQUIRED_KEYS = ("channel_names", "labels", "numTraining", "file_ending")
 
@@ -26,14 +26,7 @@ def read_dataset_json(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise DataError("the data set has no dataset.json", where=path, cure=f"write one: {FORMAT_CURE}")
-    try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(
-            f"dataset.json is no valid JSON: {error}", where=path, cure="correct the file"
-        ) from error
-    if not isinstance(description, dict):
-        raise DataError("dataset.json must hold an object", where=path, cure=FORMAT_CURE)
+    description = read_json(path, dict, cure=f"correct the file: {FORMAT_CURE}", nan=True)
     if "channel_names" not in description and "modality" in description:
         description["channel_names"] = description["modality"]
     missing = [key for key in REQUIRED_KEYS if key not in description]

@@ -44,7 +44,7 @@ from swin_umamba.summary.places import (
 )
 from swin_umamba.summary.scores import (
     joined,
-    read_json,
+    read_results,
     scores_of_evaluation,
     scores_of_validation,
     summarize,
@@ -160,7 +160,7 @@ def _read_validations(
             gaps.missing.append(f"{fold.name}: the validation, as it was skipped or is not finished")
             continue
         try:
-            parts.append(scores_of_validation(read_json(summary), names, where=summary))
+            parts.append(scores_of_validation(read_results(summary), names, where=summary))
             folders.append(fold / "validation")
         except DataError as error:
             gaps.missing.append(f"{fold.name}: the validation ({error.what})")
@@ -215,7 +215,7 @@ def _read_records(predictions: Path | None, gaps: Gaps) -> tuple[PredictedCase, 
 def _read_metrics(path: Path, gaps: Gaps) -> Scores | None:
     """Return the scores that an evaluation has written."""
     try:
-        read = scores_of_evaluation(read_json(path), where=path)
+        read = scores_of_evaluation(read_results(path), where=path)
     except DataError as error:
         gaps.missing.append(f"scores: {path.name}: {error.what}")
         return None

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from swin_umamba.errors import DataError
+from swin_umamba.json_files import LARGEST_RESULTS, parse_json, read_text
 from swin_umamba.report.contents import TrainingCurves
-from swin_umamba.summary.scores import LARGEST_JSON
 
 
 def curves_of_log(log: Mapping[str, Any], name: str, class_names: Sequence[str]) -> TrainingCurves:
@@ -62,20 +61,16 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     DataError
         If the file cannot be read or is damaged.
     """
+    cure = "going on with the training writes it anew"
+    *texts, _ = read_text(path, cure=cure, largest=LARGEST_RESULTS).split("\n")
+    lines = [parse_json(text, dict, where=path, cure=cure) for text in texts]
     try:
-        if path.stat().st_size > LARGEST_JSON:
-            raise ValueError(f"it has {path.stat().st_size} bytes")
-        *texts, _ = path.read_text(encoding="utf-8").split("\n")
-        lines = [json.loads(text) for text in texts]
         if [line["epoch"] for line in lines] != list(range(1, len(lines) + 1)):
             raise ValueError("epochs are missing or double")
         curves_of_metrics(lines, "")  # every number is there
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise DataError(
-            f"the file cannot be read: {type(error).__name__}: {error}",
-            where=path,
-            cure="going on with the training writes it anew",
-        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        what = f"the file cannot be read: {type(error).__name__}: {error}"
+        raise DataError(what, where=path, cure=cure) from error
     return lines
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from swin_umamba.data.image_io import list_images
 from swin_umamba.errors import DataError
 from swin_umamba.evaluation.classes import LabelClasses
+from swin_umamba.json_files import read_json
 from swin_umamba.nnunet.environment import Folders
-from swin_umamba.summary.scores import read_json
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def read_classes(path: Path, gaps: Gaps) -> tuple[LabelClasses | None, int]:
     classes = None
     try:
         classes = LabelClasses.from_dataset_json(path)
-        return classes, max(1, len(dict(read_json(path).get("channel_names", {"0": ""}))))
+        return classes, max(1, len(dict(read_json(path, dict, nan=True).get("channel_names", {"0": ""}))))
     except (DataError, TypeError, ValueError) as error:
         what = error.what if isinstance(error, DataError) else "its channel_names are damaged"
         gaps.missing.append(f"the class names: {path.name}: {what}")

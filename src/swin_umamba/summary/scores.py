@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from swin_umamba.errors import DataError
+from swin_umamba.json_files import LARGEST_RESULTS, read_json
 from swin_umamba.report.contents import Scores, SummaryRow
 
 METRIC_NAMES = {"dice": "Dice", "nsd": "NSD", "hd95": "HD95", "f1": "F1 (IoU 0.5)"}
@@ -18,7 +18,6 @@ PREFERRED_FORM = "corrected"
 REPLICATES = 2000
 BATCH = 100
 LEVEL = 0.95
-LARGEST_JSON = 256 * 2**20
 MEAN_OF_CLASSES = "mean of classes"
 
 
@@ -30,23 +29,15 @@ class ScoresFile:
     failures: tuple[tuple[str, str], ...]
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
+def read_results(path: Path) -> dict[str, Any]:
+    """Read a file of scores, ours or nnU-Net's, which holds NaN.
 
     Raises
     ------
     DataError
         The file cannot be read, is far too large or holds something else.
     """
-    try:
-        if path.stat().st_size > LARGEST_JSON:
-            raise ValueError(f"it has {path.stat().st_size} bytes")
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"the file cannot be read: {error}", where=path, cure="write it anew") from error
-    if not isinstance(content, dict):
-        raise DataError("the file holds no JSON object", where=path, cure="write it anew")
-    return content
+    return read_json(path, dict, largest=LARGEST_RESULTS, nan=True)
 
 
 def scores_of_evaluation(content: Mapping[str, Any], *, where: Path) -> ScoresFile:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from swin_umamba.errors import DataError, SwinUMambaError
+from swin_umamba.json_files import LARGEST_RESULTS, read_json
 from swin_umamba.nnunet.record.metrics_file import METRICS_FILE
 from swin_umamba.report.contents import Facts, TrainingCurves
 from swin_umamba.summary.curves import curves_of_log, curves_of_metrics, read_metrics
-from swin_umamba.summary.scores import read_json
 from swin_umamba.summary.software import software_of_training
 from swin_umamba.weights.checkpoint import load_checkpoint
 
@@ -48,7 +48,7 @@ def read_fold(folder: Path, class_names: Sequence[str]) -> FoldRecord:
     failures: list[tuple[str, str]] = []
     options: dict[str, Any] = {}
     try:
-        options = read_json(folder / "training_options.json")
+        options = read_json(folder / "training_options.json", dict)
     except DataError as error:
         missing.append(f"{folder.name}: the options of the training, training_options.json ({error.what})")
     curves = _curves(folder, options, class_names, missing, failures)
@@ -73,7 +73,7 @@ def data_facts(model_folder: Path, missing: list[str]) -> tuple[Facts, ...]:
     """Return tables of the data set and the plans; what is not there goes to ``missing``."""
     facts = []
     try:
-        description = read_json(model_folder / "dataset.json")
+        description = read_json(model_folder / "dataset.json", dict, nan=True)
         rows = [
             ("data set", model_folder.resolve().parent.name),
             ("training cases", _text(description.get("numTraining", "not stated"))),
@@ -85,7 +85,7 @@ def data_facts(model_folder: Path, missing: list[str]) -> tuple[Facts, ...]:
     except (DataError, KeyError, TypeError, ValueError, AttributeError):
         missing.append("the description of the data, as dataset.json is missing or damaged")
     try:
-        plans = read_json(model_folder / "plans.json")
+        plans = read_json(model_folder / "plans.json", dict, nan=True)
         name = model_folder.resolve().name.split("__")[-1]
         configuration = plans["configurations"][name]
         architecture = configuration.get("architecture", {}).get("network_class_name", "not stated")
@@ -195,7 +195,7 @@ def _skipped(steps: Any, fold: str) -> list[tuple[str, str]]:
 def _fingerprint(model_folder: Path, missing: list[str]) -> list[tuple[str, str]]:
     path = model_folder / "dataset_fingerprint.json"
     try:
-        content = read_json(path)
+        content = read_json(path, dict, largest=LARGEST_RESULTS, nan=True)
         shapes = [tuple(map(int, shape)) for shape in content["shapes_after_crop"]]
         spacings = [tuple(map(float, spacing)) for spacing in content["spacings"]]
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -212,7 +212,7 @@ def _fingerprint(model_folder: Path, missing: list[str]) -> list[tuple[str, str]
 
 def _software_of_nnunet(folder: Path, missing: list[str]) -> list[Facts]:
     try:
-        debug = read_json(folder / "debug.json")
+        debug = read_json(folder / "debug.json", dict, nan=True)
     except DataError:
         missing.append(f"{folder.name}: the software of the training, as debug.json is missing or damaged")
         return []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import math
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor
 
 from swin_umamba.errors import CheckpointError
-from swin_umamba.files import write_json
+from swin_umamba.json_files import read_json, write_json
 from swin_umamba.weights.checkpoint import CALIBRATION_FILE
 
 logger = logging.getLogger(__name__)
@@ -107,21 +106,16 @@ def read_calibration(path: Path) -> tuple[FoldCalibration, dict[str, Any]]:
     CheckpointError
         If it cannot be read or is no such file.
     """
+    cure = "delete the file, or write it anew with swin-umamba calibrate"
+    content = read_json(path, object, error=CheckpointError, cure=cure, largest=LARGEST_FILE, nan=True)
     try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise ValueError(f"it has {path.stat().st_size} bytes")
-        content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise ValueError(f"it is not of the format {FORMAT}")
         calibration = FoldCalibration(content["temperature"], content["quality_exponent"])
         if not isinstance(content.get("weights_sha256"), str):
             raise ValueError("it does not say which weights it is for")
-    except (OSError, ValueError, KeyError, RecursionError) as error:
-        raise CheckpointError(
-            f"the calibration cannot be read: {error}",
-            where=path,
-            cure="delete the file, or write it anew with swin-umamba calibrate",
-        ) from error
+    except (ValueError, KeyError) as error:
+        raise CheckpointError(f"the calibration cannot be read: {error}", where=path, cure=cure) from error
     return calibration, content
 
 

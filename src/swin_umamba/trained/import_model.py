@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from swin_umamba.errors import CheckpointError, OutputError, UsageError
+from swin_umamba.errors import CheckpointError, DataError, OutputError, UsageError
 from swin_umamba.files import atomic_folder, write_text
+from swin_umamba.json_files import read_json
 from swin_umamba.paper import EXPERIMENTS
 from swin_umamba.trained.archive import unpacked_model
 from swin_umamba.trained.current_plans import current_plans
@@ -177,9 +178,8 @@ def _best_checkpoint(folder: Path, there: set[str]) -> tuple[str, str]:
 def _dataset_name(folder: Path) -> str:
     """Return the name in plans.json; "" if it cannot be read, which reading the model reports."""
     try:
-        plans = json.loads((folder / "plans.json").read_text(encoding="utf-8"))
-        return str(plans["dataset_name"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return str(read_json(folder / "plans.json", dict, nan=True)["dataset_name"])
+    except (DataError, KeyError):
         return ""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Sequence
@@ -14,13 +13,12 @@ from typing import Any
 from torch import Tensor
 
 from swin_umamba.errors import CheckpointError
+from swin_umamba.json_files import read_json
 from swin_umamba.trained.calibration_file import FoldCalibration, calibration_of_weights
 from swin_umamba.weights.checkpoint import load_checkpoint
 
 logger = logging.getLogger(__name__)
 
-LARGEST_JSON = 64 * 2**20
-"""Bytes. Plans of a data set with thousands of channels stay far below."""
 FINAL_CHECKPOINT = "checkpoint_final.pth"
 # What stands in for a missing final checkpoint, best choice first.
 SUBSTITUTES = ("checkpoint_best.pth", "checkpoint_latest.pth")
@@ -111,8 +109,8 @@ def load_trained_model(
     _check_folds_belong_together(files, contents)
     init_args = contents[0]["init_args"]
     if description_folder is not None:
-        plans = _read_json(description_folder / "plans.json")
-        dataset_json = _read_json(description_folder / "dataset.json")
+        plans = _described(description_folder / "plans.json")
+        dataset_json = _described(description_folder / "dataset.json")
     else:
         plans, dataset_json = init_args.get("plans"), init_args.get("dataset_json")
         if not isinstance(plans, dict) or not isinstance(dataset_json, dict):
@@ -238,15 +236,6 @@ def _check_folds_belong_together(files: list[Path], contents: list[dict[str, Any
             )
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > LARGEST_JSON:
-            raise ValueError(f"it has {path.stat().st_size} bytes, far more than any plans")
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(
-            f"cannot read the file: {error}", where=path, cure="copy it anew from where the model was trained"
-        ) from error
-    if not isinstance(content, dict):
-        raise CheckpointError("the file holds no JSON object", where=path, cure="copy it anew")
-    return content
+def _described(path: Path) -> dict[str, Any]:
+    cure = "copy it anew from where the model was trained"
+    return read_json(path, dict, error=CheckpointError, cure=cure, nan=True)

@@ -29,6 +29,7 @@ import torch
 from torch import Tensor
 
 from swin_umamba.errors import CheckpointError
+from swin_umamba.json_files import parse_json
 from swin_umamba.trained.calibration_file import FoldCalibration
 from swin_umamba.trained.model import TrainedModel
 from swin_umamba.weights.safetensors_file import load_metadata, load_safetensors, save_safetensors
@@ -166,7 +167,15 @@ def _to_model(
     folds: Sequence[int | str] | None,
 ) -> TrainedModel:
     plans, dataset_json, inference = (
-        _parse(metadata[key], key, path) for key in ("plans", "dataset", "inference")
+        parse_json(
+            metadata[key],
+            dict,
+            where=f"{path}: {key!r}",
+            error=CheckpointError,
+            cure="export the model again",
+            nan=True,
+        )
+        for key in ("plans", "dataset", "inference")
     )
     names = inference.get("folds")
     _require(isinstance(names, list) and bool(names), "folds", path)
@@ -215,16 +224,6 @@ def _calibrations(
         except (TypeError, ValueError):
             _require(False, "calibrations", path)
     return result
-
-
-def _parse(text: str, key: str, path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError):
-        content = None
-    _require(isinstance(content, dict), key, path)
-    assert isinstance(content, dict)
-    return content
 
 
 def _require(condition: bool, what: str, path: Path) -> None:

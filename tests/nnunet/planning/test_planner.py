@@ -11,7 +11,7 @@ import pytest
 from PIL import Image as PILImage
 
 from swin_umamba.errors import DataError, UsageError
-from swin_umamba.files import write_json
+from swin_umamba.json_files import write_json
 from swin_umamba.nnunet.planning.planner import SwinUMambaPlanner
 
 SHAPES_AND_EXPECTATIONS = [

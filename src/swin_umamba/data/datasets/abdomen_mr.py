@@ -9,7 +9,6 @@ no part of AMOS.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from swin_umamba.data.datasets.conversion import Conversion, LeftOut, Split, wri
 from swin_umamba.data.image_io import check_same_grid, read_image, read_labels, write_image, write_labels
 from swin_umamba.errors import DataError, UsageError
 from swin_umamba.files import copy_file
+from swin_umamba.json_files import read_json
 from swin_umamba.paper import ABDOMEN_MR
 
 DATASET_NAME = ABDOMEN_MR.dataset_name
@@ -194,15 +194,15 @@ def _organ_values(root: Path, *, default: bool) -> tuple[dict[int, int], list[st
 
 def _stored_names(path: Path) -> dict[int, str]:
     """Return value to organ from a dataset.json, which maps either way."""
+    cure = "copy the file again"
+    stored = read_json(path, dict, cure=cure, nan=True)
     try:
-        labels = json.loads(path.read_text(encoding="utf-8"))["labels"]
+        labels = stored["labels"]
         pairs = [(key, value) if str(key).isdecimal() else (value, key) for key, value in labels.items()]
         names = {int(value): str(name).lower().replace("_", " ").strip() for value, name in pairs}
         wrong = not all(0 <= value < 256 for value in names)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(
-            "the labels in dataset.json cannot be read", where=path, cure="copy the file again"
-        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError("the labels in dataset.json cannot be read", where=path, cure=cure) from error
     if wrong:
         raise DataError("the labels in dataset.json are not numbers from 0 to 255", where=path)
     return {value: _OTHER_NAMES.get(name, name) for value, name in names.items() if name != "background"}

@@ -6,7 +6,6 @@ folder appears when all is done; until then, and after an error, there is nothin
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,7 +16,8 @@ from typing import Any, Literal, NoReturn, Protocol, TypeVar
 from swin_umamba.data.image_io import Image, write_image
 from swin_umamba.data.png import stands_alone
 from swin_umamba.errors import DataError, OutputError
-from swin_umamba.files import atomic_folder, check_output_folder, copy_file, write_json
+from swin_umamba.files import atomic_folder, check_output_folder, copy_file
+from swin_umamba.json_files import LARGEST_RESULTS, read_json, write_json
 from swin_umamba.progress import progress
 
 logger = logging.getLogger(__name__)
@@ -88,16 +88,27 @@ class Conversion:
 
     @classmethod
     def of_folder(cls, folder: Path) -> Conversion:
-        """Return what ``conversion.json`` in a converted data set says."""
-        stored = json.loads((folder / REPORT_NAME).read_text(encoding="utf-8"))
-        return cls(
-            folder,
-            num_training=stored["num_training"],
-            num_test=stored["num_test"],
-            left_out=tuple(LeftOut(**each) for each in stored["left_out"]),
-            damaged=tuple(LeftOut(**each) for each in stored["damaged"]),
-            remarks=tuple(stored["remarks"]),
-        )
+        """Return what ``conversion.json`` in a converted data set says.
+
+        Raises
+        ------
+        DataError
+            It cannot be read, or is another file.
+        """
+        path, cure = folder / REPORT_NAME, "convert the data again, or delete the file"
+        stored = read_json(path, dict, cure=cure, largest=LARGEST_RESULTS)
+        try:
+            return cls(
+                folder,
+                num_training=stored["num_training"],
+                num_test=stored["num_test"],
+                left_out=tuple(LeftOut(**each) for each in stored["left_out"]),
+                damaged=tuple(LeftOut(**each) for each in stored["damaged"]),
+                remarks=tuple(stored["remarks"]),
+            )
+        except (KeyError, TypeError) as error:
+            what = f"this is no report of a conversion: {error}"
+            raise DataError(what, where=path, cure=cure) from error
 
     def text(self) -> str:
         """Return the report for people: one line a reason, with the number of files and the first of them."""

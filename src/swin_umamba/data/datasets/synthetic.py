@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from swin_umamba.data.image_io import Image, write_image, write_labels
 from swin_umamba.errors import UsageError
-from swin_umamba.files import write_json
+from swin_umamba.json_files import write_json
 
 # Background and nucleus colours (RGB, 0 to 1): haematoxylin and eosin, haematoxylin alone, and fluorescence.
 _STAINS = (

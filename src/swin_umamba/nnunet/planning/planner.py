@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,9 @@ from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner
 from nnunetv2.paths import nnUNet_preprocessed
 from nnunetv2.utilities.json_export import recursive_fix_for_json_export
 
-from swin_umamba.files import write_json
+from swin_umamba.errors import DataError
 from swin_umamba.interrupt import default_termination
+from swin_umamba.json_files import read_json, write_json
 from swin_umamba.models.network import STRIDE
 from swin_umamba.nnunet.environment import PLANS_NAME
 from swin_umamba.nnunet.plane import check_plane
@@ -33,9 +33,9 @@ def _configurations(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8"))["configurations"])
-    except (ValueError, KeyError, TypeError) as error:
-        logger.warning("%s is damaged and is replaced: %s", path, error)
+        return dict(read_json(path, dict, nan=True)["configurations"])
+    except (DataError, ValueError, KeyError, TypeError) as error:
+        logger.warning("%s is damaged and is replaced: %s", path, getattr(error, "what", error))
         return {}
 
 

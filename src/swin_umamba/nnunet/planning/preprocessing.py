@@ -18,7 +18,8 @@ import numpy as np
 from nnunetv2.experiment_planning.dataset_fingerprint.fingerprint_extractor import DatasetFingerprintExtractor
 
 from swin_umamba.errors import DataError, OutputError
-from swin_umamba.files import copy_file, write_json
+from swin_umamba.files import copy_file
+from swin_umamba.json_files import write_json
 from swin_umamba.nnunet.checked_reader import CheckedPlans, NonFinite, checked, stock_reader
 from swin_umamba.nnunet.environment import Dataset
 from swin_umamba.nnunet.planning.integrity import TrainingCase

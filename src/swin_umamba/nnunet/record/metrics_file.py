@@ -14,8 +14,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from swin_umamba.errors import OutputError
+from swin_umamba.errors import DataError, OutputError
 from swin_umamba.files import append_line, write_text
+from swin_umamba.json_files import read_json_lines
 
 if TYPE_CHECKING:
     from nnunetv2.utilities.label_handling.label_handling import LabelManager
@@ -151,19 +152,11 @@ def _as_json(line: EpochMetrics) -> str:
 def _readable_lines(path: Path) -> list[EpochMetrics]:
     """Return the lines of an old file that are whole and say how many steps were skipped, and when."""
     try:
-        texts = path.read_bytes().splitlines()
-    except OSError:
+        lines = read_json_lines(path)
+    except DataError:
         return []
-    lines = []
-    for text in texts:
-        try:
-            line = json.loads(text)
-        except (ValueError, RecursionError):
-            continue
-        if (
-            isinstance(line, dict)
-            and isinstance(line.get("finished"), str)
-            and isinstance(line.get("skipped_steps"), int)
-        ):
-            lines.append(line)
-    return lines
+    return [
+        line
+        for _, line in lines
+        if isinstance(line.get("finished"), str) and isinstance(line.get("skipped_steps"), int)
+    ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import platform
@@ -12,7 +11,8 @@ from typing import Any
 
 import torch
 
-from swin_umamba.files import write_json
+from swin_umamba.errors import DataError
+from swin_umamba.json_files import read_json, write_json
 from swin_umamba.software import processor_name, software_versions, source_state
 
 logger = logging.getLogger(__name__)
@@ -64,11 +64,11 @@ def this_start(first_epoch: int, device: torch.device) -> dict[str, Any]:
 
 
 def _earlier_starts(path: Path) -> list[Any]:
-    try:
-        return list(json.loads(path.read_text(encoding="utf-8"))["starts"])
-    except FileNotFoundError:  # of a version that did not record it
+    if not path.exists():  # of a version that did not record it
         return []
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    try:
+        return list(read_json(path, dict)["starts"])
+    except (DataError, KeyError, TypeError):
         aside = path.with_name(f"{path.name}.damaged")
         logger.warning("%s is damaged; it is now %s, and a new file is begun", path, aside.name)
         os.replace(path, aside)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from swin_umamba.files import write_json
+from swin_umamba.json_files import write_json
 from swin_umamba.nnunet.record.event_files import EVENTS_FOLDER, EventFiles, remove_event_files
 from swin_umamba.nnunet.record.metrics_file import METRICS_FILE, MetricsFile
 from swin_umamba.nnunet.record.software_file import SOFTWARE_FILE, record_start

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from swin_umamba.errors import CheckpointError, TrainingError, UsageError
+from swin_umamba.errors import CheckpointError, DataError, TrainingError, UsageError
+from swin_umamba.json_files import parse_json
 from swin_umamba.nnunet.resume.newest import existing_checkpoints
 from swin_umamba.weights.checkpoint import load_checkpoint
 from swin_umamba.weights.convert import convert_imagenet_weights, find_state_dict
@@ -177,10 +178,9 @@ def _checkpoint_in(folder: Path) -> Path:
 def _dataset_json_of(checkpoint: Mapping[str, Any], path: Path) -> Any:
     """Return the description of the data set that a model was trained on, unchecked; None without one."""
     if path.suffix == ".safetensors":
-        try:
-            return json.loads(load_metadata(path).get("dataset", "null"))
-        except ValueError:
-            return None
+        with suppress(DataError):
+            return parse_json(load_metadata(path).get("dataset", "null"), object, where=path, nan=True)
+        return None
     init_args = checkpoint.get("init_args")
     return init_args.get("dataset_json") if isinstance(init_args, Mapping) else None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -12,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from swin_umamba.errors import DataError, TrainingError
 from swin_umamba.files import check_output_folder
+from swin_umamba.json_files import LARGEST_RESULTS, read_json
 from swin_umamba.nnunet.environment import Dataset
+from swin_umamba.nnunet.splits import SPLITS_FILE
 from swin_umamba.nnunet.stdout import stdout_to_log
 from swin_umamba.nnunet.training.options import TrainingOptions, TrainRequest
 from swin_umamba.options import options_as_keywords
@@ -118,8 +119,13 @@ def train_with(
 
 
 def _validation_dice(fold_folder: Path) -> float:
-    summary = json.loads((fold_folder / "validation" / "summary.json").read_text(encoding="utf-8"))
-    return float(summary["foreground_mean"]["Dice"])
+    path = fold_folder / "validation" / "summary.json"
+    cure = "validate the fold anew with --continue"
+    summary = read_json(path, dict, largest=LARGEST_RESULTS, cure=cure, nan=True)
+    try:
+        return float(summary["foreground_mean"]["Dice"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError("this is no summary of a validation", where=path, cure=cure) from error
 
 
 @contextlib.contextmanager
@@ -156,11 +162,11 @@ def _read_planned(dataset: Dataset, plans_name: str) -> tuple[dict[str, Any], di
     cure = f"run: swin-umamba plan {dataset.name}"
     if not plans_file.is_file() or not (folder / "dataset.json").is_file():
         raise TrainingError("the data set has not been planned", where=plans_file, cure=cure)
+    plans = read_json(plans_file, dict, cure=cure, nan=True)
+    description = read_json(folder / "dataset.json", dict, cure=cure, nan=True)
     try:
-        plans = json.loads(plans_file.read_text(encoding="utf-8"))
-        description = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
-        identifier = plans["configurations"]["2d"]["data_identifier"]
-    except (ValueError, KeyError) as error:
+        identifier = str(plans["configurations"]["2d"]["data_identifier"])
+    except (KeyError, TypeError) as error:
         raise DataError(f"the plans are damaged: {error}", where=plans_file, cure=cure) from error
     if not (folder / identifier).is_dir():
         raise TrainingError("the data set has not been preprocessed", where=folder / identifier, cure=cure)
@@ -183,7 +189,7 @@ def _make_trainer(
 
 
 def _check_fold(dataset: Dataset, trainer: RobustTrainer, fold: int | str) -> None:
-    if fold == "all" or (dataset.preprocessed_folder / "splits_final.json").is_file():
+    if fold == "all" or (dataset.preprocessed_folder / SPLITS_FILE).is_file():
         return
     from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 

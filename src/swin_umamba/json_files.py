@@ -1,0 +1,207 @@
+"""Reading and writing JSON: one parser with limits for files, their lines, and text inside of other files."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from swin_umamba.errors import DataError, SwinUMambaError
+from swin_umamba.files import write_text
+from swin_umamba.opening import open_to_read
+
+LARGEST_JSON = 64 * 2**20
+"""Bytes. Plans of a data set with thousands of channels stay far below."""
+LARGEST_RESULTS = 256 * 2**20
+"""Bytes of files with a value for each case and class."""
+DEEPEST = 100
+"""Levels of lists and objects within each other. What works through them would fail at a thousand or so."""
+
+_Kind = TypeVar("_Kind")
+_NAMES = {dict: "object", list: "list"}
+
+
+def read_json(
+    path: str | Path,
+    kind: type[_Kind],
+    *,
+    error: type[SwinUMambaError] = DataError,
+    cure: str = "write it anew",
+    largest: int = LARGEST_JSON,
+    nan: bool = False,
+) -> _Kind:
+    """Read a JSON file.
+
+    Parameters
+    ----------
+    path
+        The file: UTF-8, with or without a byte order mark.
+    kind
+        What it has to hold: ``dict``, ``list``, or ``object`` for anything.
+    error, cure
+        What to raise if that fails, and what can be done about it.
+    largest
+        Bytes.
+    nan
+        Whether numbers may be NaN or infinite, which is no JSON; nnU-Net writes them.
+
+    Raises
+    ------
+    SwinUMambaError
+        Of the class ``error``: the file is missing, too large, no JSON, of another kind, too deep, or says
+        something twice.
+    """
+    text = read_text(path, error=error, cure=cure, largest=largest)
+    return parse_json(text, kind, where=path, error=error, cure=cure, nan=nan)
+
+
+def read_text(
+    path: str | Path,
+    *,
+    error: type[SwinUMambaError] = DataError,
+    cure: str = "write it anew",
+    largest: int = LARGEST_JSON,
+    damaged: str = "strict",
+) -> str:
+    """Read a text file; the parameters are those of ``read_json``.
+
+    Parameters
+    ----------
+    path, error, cure, largest
+        As for ``read_json``.
+    damaged
+        What becomes of bytes that are not UTF-8: ``strict`` refuses them, ``replace`` replaces them.
+    """
+    try:
+        with open_to_read(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            content = file.read(largest + 1)
+        if len(content) > largest:
+            raise ValueError(f"it has {max(size, len(content)):,} bytes, {largest:,} are the most")
+        return content.decode("utf-8-sig", errors=damaged)
+    except (OSError, ValueError) as reason:
+        raise error(f"the file cannot be read: {_said(reason)}", where=path, cure=cure) from reason
+
+
+def parse_json(
+    text: str | bytes,
+    kind: type[_Kind],
+    *,
+    where: str | Path,
+    error: type[SwinUMambaError] = DataError,
+    cure: str = "write it anew",
+    nan: bool = False,
+) -> _Kind:
+    """Return what a JSON text means.
+
+    Parameters
+    ----------
+    text
+        Of a size that its reader has limited.
+    where
+        Where it stands, for the error.
+    kind, error, cure, nan
+        As for ``read_json``.
+
+    Raises
+    ------
+    SwinUMambaError
+        Of the class ``error``: the text is no JSON, of another kind, says something twice, or is too deep.
+    """
+    try:
+        if isinstance(text, bytes):
+            text = text.decode("utf-8-sig")
+        content = json.loads(
+            text,
+            object_pairs_hook=_without_doubles,
+            parse_constant=None if nan else _refuse_constant,
+            parse_float=None if nan else _finite,
+        )
+        _check_depth(content)
+        if not isinstance(content, kind):
+            raise ValueError(f"it holds no JSON {_NAMES.get(kind, kind.__name__)}")
+        return content
+    except (ValueError, RecursionError) as reason:
+        raise error(f"the file cannot be read: {_said(reason)}", where=where, cure=cure) from reason
+
+
+def read_json_lines(
+    path: str | Path,
+    *,
+    error: type[SwinUMambaError] = DataError,
+    cure: str = "delete it",
+    largest: int = LARGEST_RESULTS,
+) -> list[tuple[str, dict[str, Any]]]:
+    """Read a file with a JSON object on each line, of which a killed writer may have left a part.
+
+    Returns
+    -------
+    list of (str, dict)
+        Each line and its object. Lines that are damaged are left out.
+
+    Raises
+    ------
+    SwinUMambaError
+        Of the class ``error``: the file is missing or far too large.
+    """
+    text = read_text(path, error=error, cure=cure, largest=largest, damaged="replace")
+    lines = []
+    for line in text.split("\n"):
+        with suppress(DataError):
+            lines.append((line, parse_json(line, dict, where=path)))
+    return lines
+
+
+def write_json(path: str | Path, data: Any) -> None:
+    """Write ``data`` as indented JSON, atomically. NaN is not JSON and raises ``ValueError``."""
+    write_text(path, json.dumps(data, indent=2, allow_nan=False) + "\n")
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):  # other readers take the first, or the last
+        double = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise ValueError(f"the key {double[:80]!r} is there twice")
+    return content
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number in JSON")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(f"the number {digits[:80]} is too large")
+    return number
+
+
+def _check_depth(content: Any) -> None:
+    level: list[Any] = [content]
+    for _ in range(DEEPEST):
+        level = [
+            child
+            for each in level
+            if isinstance(each, dict | list)
+            for child in (each.values() if isinstance(each, dict) else each)
+            if isinstance(child, dict | list)
+        ]
+        if not level:
+            return
+    raise RecursionError
+
+
+def _said(reason: Exception) -> str:
+    if isinstance(reason, json.JSONDecodeError):
+        return f"it is no valid JSON: {reason}"
+    if isinstance(reason, UnicodeDecodeError):
+        return f"it is not UTF-8: {reason.reason} at byte {reason.start}"
+    if isinstance(reason, OSError):
+        return reason.strerror or str(reason)
+    if isinstance(reason, RecursionError):
+        return f"it is nested more than {DEEPEST} levels deep"
+    return str(reason)
