@@ -135,8 +135,11 @@ def read_json_lines(
     error: type[SwinUMambaError] = DataError,
     cure: str = "delete it",
     largest: int = LARGEST_RESULTS,
+    nan: bool = False,
 ) -> list[tuple[str, dict[str, Any]]]:
     """Read a file with a JSON object on each line, of which a killed writer may have left a part.
+
+    The parameters are those of ``read_json``.
 
     Returns
     -------
@@ -152,7 +155,7 @@ def read_json_lines(
     lines = []
     for line in text.split("\n"):
         with suppress(DataError):
-            lines.append((line, parse_json(line, dict, where=path)))
+            lines.append((line, parse_json(line, dict, where=path, nan=nan)))
     return lines
 
 

@@ -110,7 +110,6 @@ def _read_lines(folder: Path) -> dict[str, tuple[Mapping[str, Any], str]]:
     path = folder / RECORDS_FILE
     if not path.is_file():
         return {}
-    lines = read_json_lines(
-        path, error=OutputError, cure="delete it, or check its permissions", largest=LARGEST_FILE
-    )
+    cure = "delete it, or check its permissions"
+    lines = read_json_lines(path, error=OutputError, cure=cure, largest=LARGEST_FILE, nan=True)
     return {record["case"]: (record, line) for line, record in lines if isinstance(record.get("case"), str)}
