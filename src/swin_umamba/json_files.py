@@ -22,7 +22,7 @@ DEEPEST = 100
 """Levels of lists and objects within each other. What works through them would fail at a thousand or so."""
 
 _Kind = TypeVar("_Kind")
-_NAMES = {dict: "object", list: "list"}
+_NAMES: dict[type, str] = {dict: "object", list: "list"}
 
 
 def read_json(
@@ -123,7 +123,7 @@ def parse_json(
         )
         _check_depth(content)
         if not isinstance(content, kind):
-            raise ValueError(f"it holds no JSON {_NAMES.get(kind, kind.__name__)}")
+            raise ValueError(f"it holds no JSON {_NAMES[kind]}")
         return content
     except (ValueError, RecursionError) as reason:
         raise error(f"the file cannot be read: {_said(reason)}", where=where, cure=cure) from reason
