@@ -66,6 +66,11 @@ def final_place(path: Path) -> Path:
     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
 
 
+def others_can_read(descriptor: int) -> bool:
+    """Return whether users besides the owner may read an open file; False where there are no modes."""
+    return sys.platform != "win32" and bool(os.fstat(descriptor).st_mode & 0o077)
+
+
 def own_number() -> int:
     """Return the number of the user that this process acts for; 0 where users have none."""
     if sys.platform == "win32":

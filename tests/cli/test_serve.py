@@ -24,8 +24,9 @@ def arguments(*given: str) -> argparse.Namespace:
 class Stub:
     """Stands in for the service and the server."""
 
-    def __init__(self, calls: dict[str, Any]) -> None:
+    def __init__(self, calls: dict[str, Any], folder: Path | None = None) -> None:
         self.calls = calls
+        self.storage = SimpleNamespace(path=folder)
 
     def __enter__(self) -> Stub:
         return self
@@ -38,7 +39,7 @@ class Stub:
 
 
 @pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Replace what the verb calls; return what it was called with."""
     from swin_umamba.serve import server, service
 
@@ -50,11 +51,15 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     def make_service(predictor: object, limits: object, *, confidence: bool) -> Stub:
         calls.update(limits=limits, confidence=confidence)
+        return Stub(calls, tmp_path)
+
+    def make_server(service: object, host: str, token: str | None) -> Stub:
+        calls.update(token=token)
         return Stub(calls)
 
     monkeypatch.setattr(Predictor, "from_folder", from_folder)
     monkeypatch.setattr(service, "Service", make_service)
-    monkeypatch.setattr(server, "make_server", lambda service, host: Stub(calls))
+    monkeypatch.setattr(server, "make_server", make_server)
     monkeypatch.setattr(webbrowser, "open", lambda address: calls.update(opened=address))
     return calls
 
@@ -67,14 +72,49 @@ def test_defaults(calls: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> 
     assert calls["limits"].idle_seconds == 1800
     assert calls["confidence"] is False
     assert "opened" not in calls
+    assert calls["limits"].job_seconds == 3600
     assert calls["closed"]
-    assert capsys.readouterr().out.startswith(f"serving at http://127.0.0.1:{calls['port']}/ on cpu")
+    token = calls["token"]
+    assert len(token) >= 43
+    address = f"http://127.0.0.1:{calls['port']}/?token={token}"
+    assert capsys.readouterr().out.startswith(f"serving at {address} on cpu")
 
 
-def test_options(calls: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_start_has_another_token(calls: dict[str, Any]) -> None:
+    tokens = set()
+    for _ in range(3):
+        serve.run(arguments())
+        tokens.add(calls["token"])
+    assert len(tokens) == 3
+
+
+def test_without_a_token(
+    calls: dict[str, Any], capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    serve.run(arguments("--no-token"))
+    assert calls["token"] is None
+    assert "token=" not in capsys.readouterr().out
+    assert "no token is asked for: every user of this machine can use the model" in caplog.text
+    with pytest.raises(SystemExit):
+        arguments("--no-token", "--token-file", "file")
+
+
+def test_a_token_from_a_file_is_not_printed(
+    calls: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "token").write_text("0123456789abcdef\n")
+    (tmp_path / "token").chmod(0o600)
+    serve.run(arguments("--token-file", str(tmp_path / "token"), "--open"))
+    assert calls["token"] == "0123456789abcdef"
+    assert "0123456789abcdef" not in capsys.readouterr().out
+    assert "0123456789abcdef" not in calls["opened"]
+    assert "0123456789abcdef" in (tmp_path / "open.html").read_text()
+
+
+def test_options(calls: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = (
         "--fold 1 all --checkpoint x.pth --device cuda --no-mirroring --precision bfloat16 --confidence "
-        "--max-upload 5 --max-voxels 1000 --keep-minutes 2 --open --json"
+        "--max-upload 5 --max-voxels 1000 --keep-minutes 2 --job-minutes 3 --open --json"
     )
     assert serve.run(arguments(*options.split())) == 0
     assert calls["load"] == {
@@ -87,12 +127,16 @@ def test_options(calls: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> N
     assert calls["limits"].upload_bytes == 5 * 2**20
     assert calls["limits"].voxels == 1000
     assert calls["limits"].idle_seconds == 120
+    assert calls["limits"].job_seconds == 180
     assert calls["confidence"] is True
-    assert calls["opened"] == f"http://127.0.0.1:{calls['port']}/"
-    assert capsys.readouterr().out == f'{{"address": "{calls["opened"]}", "device": "cpu"}}\n'
+    address = f"http://127.0.0.1:{calls['port']}/?token={calls['token']}"
+    assert capsys.readouterr().out == f'{{"address": "{address}", "device": "cpu"}}\n'
+    # Other users can read the arguments of the browser.
+    assert calls["opened"] == (tmp_path / "open.html").as_uri()
+    assert f'url={address}"' in (tmp_path / "open.html").read_text()
 
 
-@pytest.mark.parametrize("option", ["--max-upload", "--max-voxels", "--keep-minutes"])
+@pytest.mark.parametrize("option", ["--max-upload", "--max-voxels", "--keep-minutes", "--job-minutes"])
 @pytest.mark.parametrize("value", ["0", "-1", "many"])
 def test_limits_are_above_zero(option: str, value: str) -> None:
     with pytest.raises(SystemExit):

@@ -28,8 +28,8 @@ PART = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\
 END = b"\r\n--b--\r\n"
 
 
-def client_of(service: Service, host: str = "127.0.0.1") -> TestClient:
-    return TestClient(create_app(service, host=host), base_url=BASE)
+def client_of(service: Service, host: str = "127.0.0.1", token: str | None = None) -> TestClient:
+    return TestClient(create_app(service, host=host, token=token), base_url=BASE)
 
 
 def finished(client: TestClient, job: dict[str, Any]) -> dict[str, Any]:
@@ -73,13 +73,15 @@ class Listening:
         self.service = service
         self.server = server
         self.port = port
+        self.headers: dict[str, str] = {}
 
     def connect(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
 
     def predict(self, body: bytes = PART + PICTURE + END) -> int:
         connection = self.connect()
-        connection.request("POST", "/api/predict", body, {"content-type": "multipart/form-data; boundary=b"})
+        headers = {"content-type": "multipart/form-data; boundary=b", **self.headers}
+        connection.request("POST", "/api/predict", body, headers)
         answer = connection.getresponse()
         answer.read()
         return answer.status
@@ -105,7 +107,7 @@ class Listening:
 def listening_at(service: Service) -> Iterator[Listening]:
     """Let a service listen at a free port while the block lasts."""
     with open_socket("127.0.0.1", 0) as listener:
-        server = make_server(service, "127.0.0.1")
+        server = make_server(service, "127.0.0.1", token=None)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:

@@ -72,7 +72,7 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    bench = Bench(tmp_path, Limits(queue=3, kept=2, idle_seconds=60))
+    bench = Bench(tmp_path, Limits(queue=3, kept=2, idle_seconds=60, share=1))
     with bench.storage, bench.queue:
         yield bench
     assert list(tmp_path.iterdir()) == []
@@ -196,7 +196,7 @@ def test_nothing_stays_of_a_job_that_failed(failure: Exception, bench: Bench) ->
     bench.failure = failure
     job = bench.run("a")
     assert bench.folders() == 0
-    bench.storage.reserve(job.upload.folder, 10**6)  # all of the space
+    bench.storage.reserve(bench.storage.new(), 10**6)  # all of the space
     assert bench.queue.get(job.id).error is not None
 
 
@@ -233,7 +233,7 @@ def images(number: int) -> dict[str, tuple[str, bytes]]:
 def test_positions_progress_and_a_full_queue(
     start: Callable[..., Service], predictor: Predictor, gate: Gate
 ) -> None:
-    client = client_of(start(predictor, Limits(queue=3)))
+    client = client_of(start(predictor, Limits(queue=3, share=1)))
     ids = [client.post("/api/jobs", files=images(number)).json()["id"] for number in range(3)]
     assert eventually(lambda: client.get(f"/api/jobs/{ids[0]}").json()["progress"] == 0.25)
     states = [client.get(f"/api/jobs/{each}").json() for each in ids]
@@ -254,7 +254,8 @@ def test_positions_progress_and_a_full_queue(
     assert gate.started == [0.0, 1.0]
 
 
-def test_uploads_at_the_same_time_do_not_mix(service: Service, predictor: Predictor) -> None:
+def test_uploads_at_the_same_time_do_not_mix(start: Callable[..., Service], predictor: Predictor) -> None:
+    service = start(predictor, Limits(share=1))
     rng = np.random.default_rng(3)
     pictures = [rng.integers(0, 255, (24, 24 + 2 * number), dtype=np.uint8) for number in range(6)]
     expected = [predictor.predict(each).labels for each in pictures]

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -166,7 +166,7 @@ def test_other_hosts_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     with open_socket("127.0.0.1", 0), caplog.at_level("WARNING"):
         assert caplog.text == ""
         open_socket("0.0.0.0", 0).close()
-    assert "there is no password" in caplog.text
+    assert "nothing is encrypted" in caplog.text
 
 
 def test_a_signal_does_not_wait_for_predictions(listening: Listening, gate: Gate) -> None:
@@ -215,9 +215,12 @@ def test_a_signal_ends_it_and_deletes_everything(
         address = urlsplit(json.loads(process.stdout.readline())["address"])
         assert address.port is not None
         listening = Listening(None, None, address.port)  # type: ignore[arg-type]
+        assert listening.predict() == 401
+        (token,) = parse_qs(address.query)["token"]
+        listening.headers["authorization"] = f"Bearer {token}"
         assert listening.predict() == 200
         connection = listening.connect()
-        headers = {"content-type": "multipart/form-data; boundary=b"}
+        headers = {"content-type": "multipart/form-data; boundary=b", **listening.headers}
         connection.request("POST", "/api/jobs", PART + PICTURE + END, headers)
         assert json.load(connection.getresponse())["id"]
         (folder,) = (tmp_path / "tmp").iterdir()
@@ -231,4 +234,5 @@ def test_a_signal_ends_it_and_deletes_everything(
     assert "Traceback" not in errors
     assert "all uploads and results are deleted" in errors
     assert "/api/jobs" not in output + errors
+    assert token not in output + errors  # it was printed once
     assert "error" not in errors  # this is how a server ends

@@ -258,7 +258,7 @@ def test_large_uploads(start: Callable[..., Service], predictor: Predictor) -> N
 def test_uploads_share_a_space(
     start: Callable[..., Service], predictor: Predictor, picture: np.ndarray
 ) -> None:
-    service = start(predictor, Limits(upload_bytes=MIB, uploads_at_once=1))
+    service = start(predictor, Limits(upload_bytes=MIB, uploads_at_once=1, share=1))
     client = client_of(service)
     other = service.storage.new()
     service.storage.reserve(other, MIB - 100)

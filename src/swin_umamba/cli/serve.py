@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import logging
 import webbrowser
 from pathlib import Path
 
 from swin_umamba.cli.options import add_options, given_options
 from swin_umamba.errors import UsageError
 from swin_umamba.inference.options import ModelOptions
+
+logger = logging.getLogger(__name__)
 
 HELP = "a web page and HTTP API on this machine that segment images with a trained model"
 
@@ -33,10 +36,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--host",
         default="127.0.0.1",
-        help="address to listen at (default: %(default)s, this machine alone); there is no password",
+        help="address to listen at (default: %(default)s, this machine alone); nothing is encrypted",
     )
     parser.add_argument(
         "--port", type=int, default=8000, help="port to listen at, 0 for a free one (default: %(default)s)"
+    )
+    token = parser.add_mutually_exclusive_group()
+    token.add_argument(
+        "--token-file",
+        type=Path,
+        metavar="FILE",
+        help="file with the token that requests must know (default: a new one, in the printed address)",
+    )
+    token.add_argument(
+        "--no-token",
+        action="store_true",
+        help="answer everybody who reaches the port: on this machine, all of its users",
     )
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
     add_options(parser, ModelOptions)
@@ -64,6 +79,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="delete results that nobody has asked for in so long (default: %(default)s)",
     )
+    parser.add_argument(
+        "--job-minutes",
+        type=_positive,
+        default=60,
+        metavar="N",
+        help="give up a prediction that takes longer (default: %(default)s)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -71,26 +93,31 @@ def run(args: argparse.Namespace) -> int:
     check_installed()
     from swin_umamba.inference.predictor import Predictor
     from swin_umamba.serve.limits import Limits
+    from swin_umamba.serve.page import entrance_file
     from swin_umamba.serve.server import address_of, make_server, open_socket
     from swin_umamba.serve.service import Service
 
     # Before the model is loaded: a port that is taken should not cost that time.
+    token = _token(args)
     with open_socket(args.host, args.port) as listener:
         predictor = Predictor.from_folder(args.model, **given_options(args, ModelOptions))
         limits = Limits(
             upload_bytes=args.max_upload * MIB,
             voxels=args.max_voxels,
             idle_seconds=args.keep_minutes * 60,
+            job_seconds=args.job_minutes * 60,
         )
         with Service(predictor, limits, confidence=args.confidence) as service:
-            address = address_of(listener, args.host)
+            # A token from a file is not written elsewhere.
+            address = address_of(listener, args.host, None if args.token_file else token)
             if args.json:
                 print(json.dumps({"address": address, "device": str(predictor.device)}), flush=True)
             else:
                 print(f"serving at {address} on {predictor.device}; Ctrl-C ends it", flush=True)
             if args.open:
-                webbrowser.open(address)
-            make_server(service, args.host).run(sockets=[listener])
+                # Other users see the arguments of processes, so a browser is given a file that leads there.
+                webbrowser.open(entrance_file(service.storage.path, address_of(listener, args.host, token)))
+            make_server(service, args.host, token).run(sockets=[listener])
     return 0
 
 
@@ -105,6 +132,15 @@ def check_installed() -> None:
             where="swin-umamba serve",
             cure="pip install 'swin-umamba[serve]'",
         )
+
+
+def _token(args: argparse.Namespace) -> str | None:
+    from swin_umamba.serve.access import new_token, read_token
+
+    if args.no_token:
+        logger.warning("no token is asked for: every user of this machine can use the model")
+        return None
+    return new_token() if args.token_file is None else read_token(args.token_file)
 
 
 def _positive(text: str) -> int:

@@ -28,7 +28,7 @@ def render_page(package: str, name: str, **values: Any) -> str:
     package
         The room that the template lies in.
     name
-        Its file name. It has one ``<script>`` and one ``<style>``; the lines ``// include FILE`` and
+        Its file name. It has one ``<style>`` and at most one ``<script>``; the lines ``// include FILE`` and
         ``/* include FILE */`` in them stand for files of the same room, or of ``swin_umamba.report``.
     """
     rooms = (files(package), files("swin_umamba.report"))
@@ -39,7 +39,7 @@ def render_page(package: str, name: str, **values: Any) -> str:
         return found.read_text(encoding="utf-8").rstrip("\n")
 
     template = _INCLUDE.sub(included, (rooms[0] / name).read_text(encoding="utf-8"))
-    parts = {part: inline_part(template, part) for part in _PARTS}
+    parts = {part: inline_part(template, part) for part in _PARTS if _PARTS[part].search(template)}
     for part, text in parts.items():
         template = template.replace(text, f"{{{{ {part} }}}}")
     environment = Environment(
@@ -48,7 +48,7 @@ def render_page(package: str, name: str, **values: Any) -> str:
     page = environment.from_string(template).render(
         **values,
         **{part: Markup(text) for part, text in parts.items()},
-        script_hash=source_hash(parts["script"]),
+        script_hash=source_hash(parts.get("script", "")),
     )
     # Half a character, as in a file name that is not UTF-8, cannot be written.
     return page.encode(errors="replace").decode()

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 
 from swin_umamba import __version__
 from swin_umamba.errors import SwinUMambaError
+from swin_umamba.serve.access import Access
 from swin_umamba.serve.guard import Guard, error_response
 from swin_umamba.serve.jobs import Job
 from swin_umamba.serve.page import page_html, page_policy
@@ -23,7 +24,7 @@ from swin_umamba.serve.schema import ErrorAnswer, Health, JobStatus, ModelInfo, 
 from swin_umamba.serve.segment import Result
 from swin_umamba.serve.service import Service
 from swin_umamba.serve.slices import slice_picture
-from swin_umamba.serve.upload import FIELD, receive
+from swin_umamba.serve.upload import FIELD, client_of, receive
 
 SECONDS_BETWEEN_LOOKS = 0.5
 # Each takes several bytes for every pixel of the slice, which may be a whole slide.
@@ -65,11 +66,11 @@ def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": ErrorAnswer} for status in statuses}
 
 
-router = APIRouter(prefix="/api", responses=_errors(403, 421, 422))
+router = APIRouter(prefix="/api", responses=_errors(401, 403, 421, 422, 429))
 _UPLOAD_ERRORS = _errors(400, 408, 413, 503)
 
 
-def create_app(service: Service, *, host: str) -> Guard:
+def create_app(service: Service, *, host: str, token: str | None) -> Guard:
     """Return the ASGI application.
 
     Parameters
@@ -78,6 +79,8 @@ def create_app(service: Service, *, host: str) -> Guard:
         What it serves; running.
     host
         The name or address that it listens at.
+    token
+        What requests must know; None to answer all.
     """
     # The interactive pages of FastAPI load scripts from elsewhere; the page describes the API instead.
     app = FastAPI(
@@ -101,7 +104,7 @@ def create_app(service: Service, *, host: str) -> Guard:
     app.add_exception_handler(SwinUMambaError, _own_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _invalid)
-    return Guard(app, host)
+    return Guard(Access(app, token), host)
 
 
 @router.get("/health")
@@ -211,7 +214,7 @@ def _service(request: Request) -> Service:
 
 async def _upload(request: Request) -> Job[Result]:
     service = _service(request)
-    service.queue.check_place()  # before megabytes are sent for nothing
+    service.queue.check_place(client_of(request))  # before megabytes are sent for nothing
     channels = len(service.segmenter.predictor.channel_names)
     upload = await receive(request, service.storage, service.limits, channels)
     return service.queue.add(upload)

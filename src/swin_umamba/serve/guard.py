@@ -18,7 +18,14 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from swin_umamba.errors import SwinUMambaError
-from swin_umamba.serve.problems import ForeignHost, ForeignRequest, headers_of, status_of, unexpected
+from swin_umamba.serve.problems import (
+    ForeignHost,
+    ForeignRequest,
+    RequestError,
+    headers_of,
+    status_of,
+    unexpected,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +91,8 @@ class Guard:
             return
         try:
             await self.app(scope, receive, send_with_headers)
+        except RequestError as error:
+            await error_response(error)(scope, receive, send_with_headers)
         except Exception as error:
             # The text of an error can hold what was in the image.
             logger.error("a request failed with %s (--debug shows where)", type(error).__name__)
@@ -100,7 +109,7 @@ class Guard:
                 "the address of this request is not the server's",
                 cure="use the address that swin-umamba serve has printed, or start it with --host",
             )
-        if scope["path"].startswith("/api/") and _is_foreign(headers, hosts[0]):
+        if scope["path"].startswith(("/api/", "/login")) and _is_foreign(headers, hosts[0]):
             return ForeignRequest("the request comes from another site", cure="use the server's own page")
         return None
 

@@ -6,6 +6,7 @@ import logging
 import secrets
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
@@ -15,7 +16,7 @@ from typing import Generic, Literal, TypeVar
 
 from swin_umamba.errors import SwinUMambaError
 from swin_umamba.serve.limits import Limits
-from swin_umamba.serve.problems import Busy, UnknownJob, unexpected, with_client_names
+from swin_umamba.serve.problems import Busy, TooLong, UnknownJob, unexpected, with_client_names
 from swin_umamba.serve.storage import PrivateFolder
 from swin_umamba.serve.upload import Upload
 
@@ -63,6 +64,11 @@ class Job(Generic[Outcome]):
     finished: Future[None] = field(default_factory=Future)
     removed: bool = False
     used: float = 0.0
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether it waits or runs."""
+        return self.state in ("queued", "running")
 
 
 Work = Callable[[Upload, Callable[[float], None]], Outcome]
@@ -128,10 +134,12 @@ class JobQueue(Generic[Outcome]):
                 _finish(job)
             self._changed.notify_all()
 
-    def check_place(self) -> None:
-        """Raise ``Busy`` if no job can be added now."""
+    def check_place(self, client: str = "") -> None:
+        """Raise ``Busy`` if no job of a client can be added now."""
         with self._changed:
-            waiting = sum(job.state in ("queued", "running") for job in self._jobs.values())
+            jobs = list(self._jobs.values())
+        waiting = sum(job.unfinished for job in jobs)
+        own = sum(job.unfinished and job.upload.client == client for job in jobs)
         if self._stopping.is_set():
             raise Busy("the server is about to end")
         if waiting >= self._limits.queue:
@@ -139,13 +147,17 @@ class JobQueue(Generic[Outcome]):
                 f"{waiting} images are waiting already, and the server takes no more",
                 cure="try again in a moment",
             )
+        if own >= self._limits.queue * self._limits.share:
+            raise Busy(f"{own} of your images are waiting already", cure="wait for their results")
+        if len({job.upload.client for job in jobs} | {client}) > self._limits.clients:
+            raise Busy("the server keeps results for as many people as it can", cure="try again in a while")
 
     def add(self, upload: Upload) -> Job[Outcome]:
         """Put an upload into the queue; it is deleted if there is no place."""
         job: Job[Outcome] = Job(upload, used=self._clock())
         try:
             with self._changed:
-                self.check_place()
+                self.check_place(upload.client)
                 self._jobs[job.id] = job
                 self._changed.notify_all()
         except Busy:
@@ -177,14 +189,15 @@ class JobQueue(Generic[Outcome]):
         _finish(job)
 
     def expire(self) -> None:
-        """Remove finished jobs that nobody has asked for in a while, and those above the number kept."""
+        """Remove finished jobs that nobody has asked for in a while, and those above a client's number."""
         with self._changed:
-            done = [job for job in self._jobs.values() if job.state in ("done", "failed")]
-            done.sort(key=lambda job: job.used)
+            done = [job for job in self._jobs.values() if not job.unfinished]
+            done.sort(key=lambda job: job.used, reverse=True)
             oldest = self._clock() - self._limits.idle_seconds
-            surplus = max(0, len(done) - self._limits.kept)
-            for number, job in enumerate(done):
-                if number < surplus or job.used < oldest:
+            kept: Counter[str] = Counter()
+            for job in done:
+                kept[job.upload.client] += 1
+                if kept[job.upload.client] > self._limits.kept or job.used < oldest:
                     job.removed = True
                     self._forget(job)
 
@@ -212,9 +225,16 @@ class JobQueue(Generic[Outcome]):
             self._run(job)
 
     def _run(self, job: Job[Outcome]) -> None:
+        end = self._clock() + self._limits.job_seconds
+
         def report(part: float) -> None:
             if job.removed:
                 raise Cancelled
+            if self._clock() > end:
+                raise TooLong(
+                    f"the prediction took longer than {self._limits.job_seconds / 60:g} minutes",
+                    cure="crop the image, or start the server with a larger --job-minutes",
+                )
             job.progress = part
 
         upload, error = job.upload, None

@@ -24,22 +24,34 @@ class Limits:
     queue
         Jobs that wait or run.
     kept
-        Finished jobs; the one that nobody has asked for longest makes place.
+        Finished jobs of one client; the one that it has not asked for longest makes place.
+    clients
+        Clients with finished jobs: nobody's results make place for another's.
     idle_seconds
         After so long without a request for it, a finished job is deleted.
     silence_seconds
         After so long without a byte, an upload is given up.
     slowest_upload
-        Bytes per second: a slower upload is given up, once ``silence_seconds`` have passed.
+        Bytes per second over the whole upload: a slower one is given up, after ``silence_seconds``.
+    upload_seconds
+        After so long, an upload that has not ended is given up.
+    job_seconds
+        After so long, a prediction is given up.
     uploads_at_once
         Uploads of full size that may lie on the disk together, those of waiting jobs included.
+    share
+        What one client may take of the places in the queue and of the room for uploads.
     """
 
     upload_bytes: int = 256 * MIB
     voxels: int = 2**27
     queue: int = 8
     kept: int = 16
+    clients: int = 16
     idle_seconds: float = 1800.0
     silence_seconds: float = 20.0
     slowest_upload: float = 16 * 1024
+    upload_seconds: float = 1800.0
+    job_seconds: float = 3600.0
     uploads_at_once: int = 4
+    share: float = 0.5

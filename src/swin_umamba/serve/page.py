@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from html import escape
+from pathlib import Path
+
 from swin_umamba.report.page import inline_part, render_page, source_hash
 from swin_umamba.report.palette import UNCERTAINTY
 from swin_umamba.report.svg import colour_text
@@ -18,6 +21,40 @@ def page_html(model: ModelInfo) -> str:
         field=FIELD,
         uncertainty_colours=[colour_text(colour) for colour in UNCERTAINTY],
     )
+
+
+def login_html(*, wrong: bool = False) -> str:
+    """Return the page that asks for the token; it has no script."""
+    return render_page("swin_umamba.serve", "login.html", wrong=wrong, entered=False)
+
+
+def entrance_html() -> str:
+    """Return the page that leads on to ``/`` from within the site.
+
+    A browser that follows a redirect from elsewhere, such as a link in a mail, sends no ``SameSite=Strict``
+    cookie with it.
+    """
+    return render_page("swin_umamba.serve", "login.html", wrong=False, entered=True)
+
+
+def entrance_policy(html: str) -> str:
+    """Return the content security policy of these two: their own style, and a form that is sent here."""
+    return (
+        f"default-src 'none'; style-src '{source_hash(inline_part(html, 'style'))}'; img-src data:; "
+        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    )
+
+
+def entrance_file(folder: Path, address: str) -> str:
+    """Write a page into a private folder that leads to an address; return the address of that page."""
+    path = folder / "open.html"
+    link = escape(address)
+    path.write_text(
+        f'<!DOCTYPE html><title>swin-umamba</title><meta http-equiv="refresh" content="0; url={link}">'
+        f'<p><a href="{link}">Open the page.</a></p>',
+        encoding="utf-8",
+    )
+    return path.as_uri()
 
 
 def page_policy(html: str) -> str:

@@ -28,6 +28,18 @@ class ForeignRequest(RequestError):
     status = 403
 
 
+class Unauthorized(RequestError):
+    """The request does not know the server's token."""
+
+    status = 401
+
+
+class TooManyTries(RequestError):
+    """Many requests with wrong tokens have come."""
+
+    status = 429
+
+
 class UnknownJob(RequestError):
     """There is no such job, or no longer."""
 
@@ -70,6 +82,12 @@ class TooLarge(RequestError):
     status = 413
 
 
+class TooLong(RequestError):
+    """The prediction takes longer than the server allows."""
+
+    status = 503
+
+
 class ForeignHost(RequestError):
     """The request was sent to a name that this server does not have."""
 
@@ -91,7 +109,9 @@ def status_of(error: SwinUMambaError) -> int:
 
 def headers_of(error: SwinUMambaError) -> dict[str, str]:
     """Return the HTTP headers that belong to an error."""
-    return {"Retry-After": str(RETRY_SECONDS)} if isinstance(error, Busy) else {}
+    if isinstance(error, Unauthorized):
+        return {"WWW-Authenticate": "Bearer"}
+    return {"Retry-After": str(RETRY_SECONDS)} if isinstance(error, (Busy, TooManyTries)) else {}
 
 
 def unexpected(error: Exception) -> SwinUMambaError:

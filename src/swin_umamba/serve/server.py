@@ -7,11 +7,13 @@ import errno
 import logging
 import socket
 from types import FrameType
+from urllib.parse import urlencode
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from swin_umamba.errors import UsageError
+from swin_umamba.serve.access import FIELD
 from swin_umamba.serve.api import create_app
 from swin_umamba.serve.guard import is_loopback
 from swin_umamba.serve.service import Service
@@ -32,7 +34,7 @@ def open_socket(host: str, port: int) -> socket.socket:
     Parameters
     ----------
     host
-        A name or address. Anything but loopback is warned of: there is no password.
+        A name or address. Anything but loopback is warned of: nothing is encrypted.
     port
         0 for any free one.
 
@@ -47,7 +49,7 @@ def open_socket(host: str, port: int) -> socket.socket:
         )
     if not is_loopback(host):
         logger.warning(
-            "listening at %s: everybody who reaches this address can use the model, there is no password",
+            "listening at %s, where other machines reach it: nothing is encrypted, the token is not, either",
             host,
         )
     try:
@@ -64,13 +66,14 @@ def open_socket(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def address_of(listener: socket.socket, host: str) -> str:
-    """Return the address to type into a browser."""
+def address_of(listener: socket.socket, host: str, token: str | None = None) -> str:
+    """Return the address to open in a browser, which a token that stands in it logs in."""
     port = listener.getsockname()[1]
-    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+    query = "" if token is None else f"?{urlencode({FIELD: token})}"
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/{query}"
 
 
-def make_server(service: Service, host: str) -> uvicorn.Server:
+def make_server(service: Service, host: str, token: str | None) -> uvicorn.Server:
     """Return a server; ``run(sockets=[listener])`` serves until SIGINT or SIGTERM.
 
     The signal is raised again when the server has ended.
@@ -81,9 +84,11 @@ def make_server(service: Service, host: str) -> uvicorn.Server:
         What to serve; running.
     host
         What the socket was opened for, see :func:`open_socket`.
+    token
+        What requests must know; None to answer all.
     """
     config = uvicorn.Config(
-        create_app(service, host=host),
+        create_app(service, host=host, token=token),
         http=_ImpatientProtocol,
         log_config=None,
         log_level=logging.WARNING,

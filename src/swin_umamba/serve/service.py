@@ -63,7 +63,7 @@ class Service:
         with ExitStack() as stack:
             # Uploads may lie there several at a time, each with the little that its form adds.
             space = self.limits.uploads_at_once * self.limits.upload_bytes
-            self.storage = stack.enter_context(PrivateFolder(space))
+            self.storage = stack.enter_context(PrivateFolder(space, self.limits.share))
             self.queue: JobQueue[Result] = stack.enter_context(
                 JobQueue(self.segmenter, self.storage, self.limits)
             )

@@ -20,6 +20,8 @@ class PrivateFolder:
     ----------
     upload_bytes
         What all uploads together may take; :meth:`reserve` refuses more.
+    share
+        The part of it that the uploads of one client may take.
 
     Attributes
     ----------
@@ -27,10 +29,12 @@ class PrivateFolder:
         The folder.
     """
 
-    def __init__(self, upload_bytes: int) -> None:
+    def __init__(self, upload_bytes: int, share: float = 1.0) -> None:
         self._lock = threading.Lock()
         self._free = upload_bytes
+        self._most_of_client = int(upload_bytes * share)
         self._reserved: dict[Path, int] = {}
+        self._clients: dict[Path, str] = {}
         self.path = Path(tempfile.mkdtemp(prefix=PREFIX)).resolve()  # mode 0700
 
     def __enter__(self) -> PrivateFolder:
@@ -43,9 +47,11 @@ class PrivateFolder:
         """Delete all of it."""
         shutil.rmtree(self.path, ignore_errors=True)
 
-    def new(self) -> Path:
-        """Return a new empty folder in it; its name says nothing."""
-        return Path(tempfile.mkdtemp(dir=self.path))
+    def new(self, client: str = "") -> Path:
+        """Return a new empty folder in it for a client; its name says nothing."""
+        folder = Path(tempfile.mkdtemp(dir=self.path))
+        self._clients[folder] = client
+        return folder
 
     def reserve(self, folder: Path, size: int) -> None:
         """Count ``size`` bytes of uploads for a folder of :meth:`new`.
@@ -53,9 +59,13 @@ class PrivateFolder:
         Raises
         ------
         Busy
-            If all uploads together would be larger than allowed.
+            If all uploads together would be larger than allowed, or those of the folder's client.
         """
         with self._lock:
+            client = self._clients[folder]
+            taken = sum(each for place, each in self._reserved.items() if self._clients[place] == client)
+            if size > self._most_of_client - taken:
+                raise Busy("your other uploads take all your space", cure="wait for their results")
             if size > self._free:
                 raise Busy("other uploads take all the space that there is", cure="try again in a moment")
             self._free -= size
@@ -70,3 +80,4 @@ class PrivateFolder:
         """Delete a folder of :meth:`new`."""
         shutil.rmtree(folder, ignore_errors=True)
         self.release(folder)
+        self._clients.pop(folder, None)

@@ -44,11 +44,14 @@ class Upload:
         The files, named by their number and the ending of their format.
     names
         What the client calls them, safe to show; never used as a path.
+    client
+        Who has sent them.
     """
 
     folder: Path
     files: tuple[Path, ...]
     names: tuple[str, ...]
+    client: str = ""
 
     @property
     def images(self) -> tuple[Path, ...]:
@@ -80,7 +83,8 @@ async def receive(request: Request, storage: PrivateFolder, limits: Limits, max_
         A limit is exceeded; what is left of the body is not read.
     """
     _check_declared_size(request, limits)
-    folder = storage.new()
+    client = client_of(request)
+    folder = storage.new(client)
     form = _Form(folder, max_files)
     try:
         await _fill(form, request, storage, limits)
@@ -88,7 +92,14 @@ async def receive(request: Request, storage: PrivateFolder, limits: Limits, max_
         form.close()
         storage.remove(folder)
         raise
-    return Upload(folder, tuple(form.files), tuple(form.names))
+    return Upload(folder, tuple(form.files), tuple(form.names), client)
+
+
+def client_of(request: Request) -> str:
+    """Return whose request it is, as :class:`~swin_umamba.serve.access.Access` has found out."""
+    client = request.state.client
+    assert isinstance(client, str)
+    return client
 
 
 def _are_series(files: Sequence[Path]) -> bool:
@@ -157,7 +168,8 @@ async def _chunks(request: Request, limits: Limits) -> AsyncIterator[bytes]:
         if received > limits.upload_bytes + FORM_OVERHEAD:
             raise _too_large(limits)
         seconds = time.monotonic() - start
-        if seconds > limits.silence_seconds and received < seconds * limits.slowest_upload:
+        late = seconds > limits.upload_seconds
+        if late or (seconds > limits.silence_seconds and received < seconds * limits.slowest_upload):
             raise SlowRequest("the upload is too slow", cure="send it again over a faster connection")
         yield chunk
 

@@ -1,0 +1,189 @@
+"""Who may use the server: whoever knows its token.
+
+Every user of a machine can reach each of its ports, so that listening at loopback keeps out other machines
+only. A person opens the address with the token, or types the token into the page that asks for it, and gets
+a cookie; a program sends ``Authorization: Bearer TOKEN``. ``/api/health`` answers everybody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+from http.cookies import CookieError, SimpleCookie
+from pathlib import Path
+from urllib.parse import parse_qsl
+
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from swin_umamba.errors import UsageError
+from swin_umamba.opening import open_to_read, others_can_read
+from swin_umamba.serve.page import entrance_html, entrance_policy, login_html
+from swin_umamba.serve.problems import TooManyTries, Unauthorized
+
+OPEN_PATHS = ("/api/health",)
+LOGIN = "/login"
+FIELD = "token"
+SHORTEST_TOKEN = 16
+LONGEST_TOKEN = 1024
+# Sessions that are open at most; the oldest is ended.
+MOST_SESSIONS = 256
+# A wrong token is answered after so long, and while so many wait, no token is looked at.
+SECONDS_FOR_A_FAILURE = 1.0
+FAILURES_AT_ONCE = 8
+
+_CURE = "open the address that swin-umamba serve has printed, or send Authorization: Bearer TOKEN"
+
+
+def new_token() -> str:
+    """Return a token that nobody can guess."""
+    return secrets.token_urlsafe(32)
+
+
+def read_token(path: Path) -> str:
+    """Return the token that a file holds: one line, of 16 or more visible ASCII characters.
+
+    Raises
+    ------
+    UsageError
+        It cannot be read, is no token, or (on POSIX) other users can read it.
+    """
+    try:
+        with open_to_read(path) as file:
+            if others_can_read(file.fileno()):
+                raise UsageError(
+                    "other users can read the file of the token", where=str(path), cure=f"chmod 600 {path}"
+                )
+            text = file.read(LONGEST_TOKEN + 2)
+    except OSError as error:
+        raise UsageError(
+            f"cannot read the token: {error.strerror}", where=str(path), cure="check --token-file"
+        ) from error
+    token = text.rstrip(b"\r\n")
+    if not SHORTEST_TOKEN <= len(token) <= LONGEST_TOKEN or not all(0x21 <= byte <= 0x7E for byte in token):
+        raise UsageError(
+            f"the file is no line of {SHORTEST_TOKEN} to {LONGEST_TOKEN} visible ASCII characters",
+            where=str(path),
+            cure="python -c 'import secrets; print(secrets.token_urlsafe(32))' makes one",
+        )
+    return token.decode("ascii")
+
+
+class Access:
+    """Lets requests through that know the token; each is told its client as ``request.state.client``.
+
+    A client is a browser that has logged in, or the address that programs come from. What one client may take
+    is bounded by it.
+
+    Parameters
+    ----------
+    app
+        What the permitted requests go to.
+    token
+        None to permit all of them.
+    """
+
+    def __init__(self, app: ASGIApp, token: str | None) -> None:
+        self.app = app
+        self._digest = None if token is None else _digest(token)
+        # Cookies are sent to every port of a host, so that two servers would overwrite each other's.
+        self._cookie = f"swin-umamba-{secrets.token_hex(4)}"
+        self._sessions: dict[bytes, str] = {}
+        self._failing = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
+            await self.app(scope, receive, send)
+            return
+        answer = await self._answer(scope, receive)
+        await (self.app if answer is None else answer)(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Response | None:
+        """Return the answer to a request that is not let through."""
+        given = _field(scope["query_string"].decode("latin-1"))
+        if self._digest is not None and scope["method"] == "POST" and scope["path"] == LOGIN:
+            return await self._log_in(await _posted(Request(scope, receive)), RedirectResponse("/", 303))
+        if self._digest is not None and scope["path"] == "/" and given:
+            return await self._log_in(given, _page(entrance_html()))
+        client = await self._client(scope)
+        if client is not None:
+            scope.setdefault("state", {})["client"] = client
+            return None
+        if scope["path"] == "/":
+            return _page(login_html(), 401)
+        raise Unauthorized("the server wants its token", cure=_CURE)
+
+    async def _client(self, scope: Scope) -> str | None:
+        address = "address " + (scope["client"] or ("unknown",))[0]
+        if self._digest is None:
+            return address
+        headers = Headers(scope=scope)
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            if await self._is_right(given.strip()):
+                return address
+            raise Unauthorized("this is not the server's token", cure=_CURE)
+        return self._sessions.get(_digest(_cookie(headers, self._cookie)))
+
+    async def _log_in(self, given: str, answer: Response) -> Response:
+        if not await self._is_right(given):
+            return _page(login_html(wrong=True), 401)
+        while len(self._sessions) >= MOST_SESSIONS:
+            del self._sessions[next(iter(self._sessions))]
+        session = new_token()
+        # Sessions are found by their digest: how long that takes says nothing of the others.
+        self._sessions[_digest(session)] = f"session {secrets.token_hex(8)}"
+        answer.set_cookie(self._cookie, session, httponly=True, samesite="strict")
+        return answer
+
+    async def _is_right(self, given: str) -> bool:
+        if self._failing >= FAILURES_AT_ONCE:
+            raise TooManyTries("too many wrong tokens were sent", cure="try again in a moment")
+        assert self._digest is not None
+        if secrets.compare_digest(_digest(given), self._digest):
+            return True
+        self._failing += 1
+        try:
+            await asyncio.sleep(SECONDS_FOR_A_FAILURE)
+        finally:
+            self._failing -= 1
+        return False
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
+
+
+def _cookie(headers: Headers, name: str) -> str:
+    try:
+        cookies = SimpleCookie(headers.get("cookie", ""))
+    except CookieError:
+        return ""
+    return cookies[name].value if name in cookies else ""
+
+
+async def _posted(request: Request) -> str:
+    """Return the token in a posted form; an empty text if there is none."""
+    body = b""
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > 4 * LONGEST_TOKEN:
+                return ""
+    except ClientDisconnect:
+        return ""
+    return _field(body.decode("latin-1"))
+
+
+def _field(form: str) -> str:
+    """Return the token in a form or query; an empty text if there is none."""
+    return next((value.strip() for name, value in parse_qsl(form) if name == FIELD), "")
+
+
+def _page(html: str, status: int = 200) -> HTMLResponse:
+    headers = {"Content-Security-Policy": entrance_policy(html)}
+    return HTMLResponse(html, status, headers)
