@@ -17,13 +17,30 @@ def write(folder: Path, name: str, epoch: int) -> Path:
     return folder / name
 
 
-def test_the_longest_trained_wins_whatever_its_name(tmp_path: Path) -> None:
-    for name, epoch in (("final", 10), ("latest", 13), ("best", 12)):
+@pytest.mark.parametrize("longest", ["final", "latest", "best", "99"])
+def test_the_longest_trained_wins_whatever_its_name(tmp_path: Path, longest: str) -> None:
+    epochs = {"final": 50, "latest": 50, "best": 40, "9": 10, "49": 50, longest: 100}
+    for name, epoch in epochs.items():
         write(tmp_path, f"checkpoint_{name}.pth", epoch)
-    write(tmp_path, "checkpoint_99.pth", 100)
     checkpoint = newest_checkpoint(tmp_path)
     assert checkpoint is not None
-    assert checkpoint["current_epoch"] == 13
+    assert checkpoint["current_epoch"] == 100
+
+
+def test_a_kept_checkpoint_counts_by_its_content_not_its_name(tmp_path: Path) -> None:
+    write(tmp_path, "checkpoint_latest.pth", 13)
+    write(tmp_path, "checkpoint_99.pth", 5)  # renamed by somebody
+    write(tmp_path, "checkpoint_13.pth", 14)
+    checkpoint = newest_checkpoint(tmp_path)
+    assert checkpoint is not None
+    assert checkpoint["current_epoch"] == 14
+
+
+def test_older_kept_checkpoints_are_not_loaded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(tmp_path, "checkpoint_latest.pth", 13)
+    (tmp_path / "checkpoint_12.pth").write_bytes(b"torn")
+    assert newest_checkpoint(tmp_path) is not None
+    assert not caplog.text
 
 
 def test_torn_files_are_warned_about_and_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

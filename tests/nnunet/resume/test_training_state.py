@@ -6,8 +6,13 @@ import random
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
+from torch import nn
 
+from nnunet.tiny_training import DAGGER, make_trainer
+from swin_umamba.errors import CheckpointError
+from swin_umamba.nnunet.environment import Dataset
 from swin_umamba.nnunet.resume.training_state import (
     copied_to_cpu,
     random_state,
@@ -48,3 +53,24 @@ def test_copies_share_nothing() -> None:
     assert copy["log"][0] == [1.0]
     assert copy["log"][1][1] == "text"
     assert copy["scaler"] is None
+
+
+@pytest.mark.usefixtures("tiny_trainers")
+def test_a_run_goes_on_with_its_loss_alone(planned_dataset: Dataset) -> None:
+    trainer = make_trainer(planned_dataset, DAGGER, pretrained="none")
+    trainer.initialize()
+    state = trainer.state(next_epoch=3)
+    trainer.loss.loss.dc = torch.compile(trainer.loss.loss.dc, backend="eager")  # is the same loss
+    trainer.restore(state)
+    assert trainer.current_epoch == 3
+    parts = trainer.loss.loss
+    trainer.loss.loss = nn.BCEWithLogitsLoss()
+    with pytest.raises(
+        CheckpointError, match=r"DC_and_CE_loss of .*, and this one is .* of BCEWithLogitsLoss"
+    ):
+        trainer.restore(state)
+    trainer.loss = parts.__call__  # a loss need not be a module
+    with pytest.raises(CheckpointError, match="this one is method"):
+        trainer.restore(state)
+    del state["swin_umamba"]["loss"]  # of an earlier version
+    trainer.restore(state)

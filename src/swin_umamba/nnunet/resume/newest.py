@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,9 @@ RESUMABLE = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.p
 
 
 def newest_checkpoint(folder: Path) -> dict[str, Any] | None:
-    """Return the content of the checkpoint of a fold folder that has trained longest.
+    """Return the content of the checkpoint of a fold folder that has trained longest, whatever its name.
 
-    Files that cannot be loaded are warned about and skipped. The kept ``checkpoint_{epoch}.pth`` are only
-    looked at if none of final, latest and best can be loaded.
+    Files that cannot be loaded are warned about and skipped.
 
     Returns
     -------
@@ -32,16 +32,15 @@ def newest_checkpoint(folder: Path) -> dict[str, Any] | None:
     """
     paths = existing_checkpoints(folder)
     reasons: dict[str, str] = {}
-    main = [path for path in paths if path.name in RESUMABLE]
     newest = None
-    for path in main:
+    for path in paths:
+        if newest is not None and _last_epoch(path, default=math.inf) < newest["current_epoch"]:
+            continue  # the name says that it is older: not worth loading
         checkpoint = _load_or_warn(path, reasons)
         if checkpoint is not None and (
             newest is None or checkpoint["current_epoch"] > newest["current_epoch"]
         ):
             newest = checkpoint
-    for path in [] if newest is not None else [path for path in paths if path not in main]:
-        newest = newest or _load_or_warn(path, reasons)
     if newest is None and paths:
         raise CheckpointError(
             "none of the checkpoints can be loaded: "
@@ -55,12 +54,14 @@ def newest_checkpoint(folder: Path) -> dict[str, Any] | None:
 def existing_checkpoints(folder: Path) -> list[Path]:
     """Return the checkpoints of a fold folder: final, latest, best, then the kept ones from the last on."""
     main = [folder / name for name in RESUMABLE if (folder / name).is_file()]
-    kept = {
-        int(path.stem.removeprefix("checkpoint_")): path
-        for path in folder.glob("checkpoint_*.pth")
-        if path.stem.removeprefix("checkpoint_").isdigit()
-    }
-    return main + [kept[epoch] for epoch in sorted(kept, reverse=True)]
+    kept = [path for path in folder.glob("checkpoint_*.pth") if _last_epoch(path) >= 0]
+    return main + sorted(kept, key=_last_epoch, reverse=True)
+
+
+def _last_epoch(path: Path, default: float = -1) -> float:
+    """Return the last epoch of a kept checkpoint, counted from 0, as its name gives it."""
+    number = path.stem.removeprefix("checkpoint_")
+    return int(number) if number.isdecimal() else default
 
 
 def _load_or_warn(path: Path, reasons: dict[str, str]) -> dict[str, Any] | None:

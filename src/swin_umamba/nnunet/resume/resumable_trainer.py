@@ -139,7 +139,7 @@ class ResumableTrainer(nnUNetTrainer):
         return {
             **weights_state(self.bare_network(), self.optimizer, self.grad_scaler),
             **nnunets_own,
-            **own_state(self.options, self.batches_drawn, self.guard.skipped),
+            **own_state(self.options, self.loss, self.batches_drawn, self.guard.skipped),
         }
 
     def restore(self, checkpoint: dict[str, Any]) -> None:
@@ -150,7 +150,7 @@ class ResumableTrainer(nnUNetTrainer):
         Raises
         ------
         CheckpointError
-            If the checkpoint is of another network or incomplete.
+            If the checkpoint is of another network or loss, or incomplete.
         """
         steps = (self.num_iterations_per_epoch, self.num_val_iterations_per_epoch)
         try:
@@ -159,7 +159,7 @@ class ResumableTrainer(nnUNetTrainer):
             self.logger.load_checkpoint(deepcopy(checkpoint["logging"]))
             self._best_ema = checkpoint["_best_ema"]
             self.inference_allowed_mirroring_axes = checkpoint["inference_allowed_mirroring_axes"]
-            own = stored_own_state(checkpoint, steps)
+            own = stored_own_state(checkpoint, steps, self.loss)
         except (RuntimeError, ValueError, KeyError) as error:
             raise CheckpointError(
                 f"the checkpoint does not fit this training: {str(error).splitlines()[-1].strip()}",

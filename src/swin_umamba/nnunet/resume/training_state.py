@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch._dynamo import OptimizedModule
 
 from swin_umamba.nnunet.training.options import TrainingOptions
 
@@ -67,11 +68,14 @@ def restore_weights(
         grad_scaler.load_state_dict(checkpoint["grad_scaler_state"])
 
 
-def own_state(options: TrainingOptions, batches_drawn: Sequence[int], skipped_steps: int) -> dict[str, Any]:
+def own_state(
+    options: TrainingOptions, loss: Any, batches_drawn: Sequence[int], skipped_steps: int
+) -> dict[str, Any]:
     """Return our entry of a checkpoint, with the present state of the random generators."""
     return {
         OWN_ENTRY: {
             "options": options.as_dict(),
+            "loss": _parts_of_loss(loss),
             "random_state": random_state(),
             "batches_drawn": list(batches_drawn),
             "skipped_steps": skipped_steps,
@@ -79,7 +83,7 @@ def own_state(options: TrainingOptions, batches_drawn: Sequence[int], skipped_st
     }
 
 
-def stored_own_state(checkpoint: dict[str, Any], steps_per_epoch: Sequence[int]) -> OwnState:
+def stored_own_state(checkpoint: dict[str, Any], steps_per_epoch: Sequence[int], loss: Any) -> OwnState:
     """Return our entry of a checkpoint; of one that nnU-Net's own trainer wrote, what follows from the rest.
 
     Parameters
@@ -88,10 +92,26 @@ def stored_own_state(checkpoint: dict[str, Any], steps_per_epoch: Sequence[int])
         Its content.
     steps_per_epoch
         Number of batches for training and for validation in each epoch.
+    loss
+        That the run is to go on with.
+
+    Raises
+    ------
+    ValueError
+        If the run was started with a loss of other classes.
     """
     own = checkpoint.get(OWN_ENTRY, {})
+    before, now = (" of ".join(parts) for parts in (own.get("loss", ()), _parts_of_loss(loss)))
+    if before and before != now:
+        raise ValueError(f"the run was started with the loss {before}, and this one is {now}")
     drawn = [checkpoint["current_epoch"] * number for number in steps_per_epoch]
     return OwnState(own.get("batches_drawn", drawn), own.get("random_state"), own.get("skipped_steps", 0))
+
+
+def _parts_of_loss(loss: Any) -> list[str]:
+    """Return the names of the classes that a loss consists of, whether it is compiled or not."""
+    parts = loss.modules() if isinstance(loss, nn.Module) else [loss]
+    return [type(each).__name__ for each in parts if not isinstance(each, OptimizedModule)]
 
 
 def stored_options(checkpoint: dict[str, Any]) -> TrainingOptions | None:
