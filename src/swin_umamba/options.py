@@ -67,6 +67,8 @@ class Option:
         Whether a variable sets it where there is no command line of ours.
     may_change
         Whether a run that goes on may take another value; with any other option it would be another run.
+    ours_only
+        Whether only the trainers of Swin-UMamba heed it; nnU-Net's own trainer then refuses it.
     """
 
     name: str
@@ -79,6 +81,7 @@ class Option:
     parse: Callable[[str], Any] | None = None
     in_environment: bool = False
     may_change: bool = False
+    ours_only: bool = False
 
     def from_text(self, text: str) -> Any:
         """Return the value that a text stands for; raise ``ValueError`` if it stands for none."""

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from nnunet.tiny_training import make_trainer
+from swin_umamba import nnunet
 from swin_umamba.errors import UsageError
+from swin_umamba.nnunet.environment import Dataset
 from swin_umamba.nnunet.training.options import TrainingOptions, options_from_environment
+from swin_umamba.options import declared_options
 
 
 @pytest.mark.parametrize(
@@ -82,3 +88,20 @@ def test_misspelt_variables_are_named(caplog: pytest.LogCaptureFixture) -> None:
         "SWIN_UMAMBA_ITERATIONS is no option and is ignored; did you mean SWIN_UMAMBA_ITERATIONS_PER_EPOCH?",
         "SWIN_UMAMBA_XYZ is no option and is ignored",
     ]
+
+
+def test_what_only_our_trainers_heed_is_marked() -> None:
+    # nnU-Net's own trainer refuses what is marked, and would ignore the rest of this file's without a word.
+    files = {path: path.read_text(encoding="utf-8") for path in Path(nnunet.__file__).parent.rglob("*.py")}
+    read = {path.name: set(re.findall(r"options\.(\w+)", text)) for path, text in files.items()}
+    ours = read.pop("swin_umamba_trainer.py")
+    marked = {each.name for each in declared_options(TrainingOptions) if each.ours_only}
+    # nnU-Net's own schedule always ends with the last epoch.
+    assert marked == ours - set().union(*read.values()) - {"schedule"}
+
+
+def test_nnunets_own_trainer_refuses_what_it_would_ignore(planned_dataset: Dataset) -> None:
+    given = {"pretrained": "a.pth", "adapt_first_convolution": True, "frozen_epochs": 1}
+    trainer = make_trainer(planned_dataset, "nnUNetTrainer", encoder_learning_rate=1e-5, **given)
+    with pytest.raises(UsageError, match="does not know encoder_learning_rate and frozen_epochs and pret"):
+        trainer.initialize()

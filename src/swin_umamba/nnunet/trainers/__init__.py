@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from swin_umamba.errors import UsageError, unknown_name
 from swin_umamba.nnunet.architecture import PlannedSwinUMamba, PlannedSwinUMambaD
+from swin_umamba.nnunet.training.options import TrainingOptions
 from swin_umamba.nnunet.training.robust_trainer import RobustTrainer
 from swin_umamba.nnunet.training.swin_umamba_trainer import NO_WEIGHTS, SwinUMambaTrainer
+from swin_umamba.options import declared_options
 
 __all__ = [
     "nnUNetTrainerSwinUMamba",
@@ -58,9 +60,9 @@ class nnUNetTrainer(RobustTrainer):
             If an option was given that only the trainers of Swin-UMamba know.
         """
         given = [
-            name
-            for name in ("pretrained", "adapt_first_convolution", "frozen_epochs", "encoder_learning_rate")
-            if getattr(self.options, name) not in (None, False, NO_WEIGHTS)
+            each.name
+            for each in declared_options(TrainingOptions)
+            if each.ours_only and getattr(self.options, each.name) not in (each.default, False, NO_WEIGHTS)
         ]
         if given:
             raise UsageError(

@@ -90,6 +90,7 @@ class TrainingOptions(Options):
         "fine-tuning (default: that of the rest, in one parameter group)",
         metavar="LR",
         in_environment=True,
+        ours_only=True,
     )
     batch_size: int | None = option(None, "patches per step (default: as planned)", metavar="N")
     patch_size: tuple[int, int] | None = option(
@@ -101,6 +102,7 @@ class TrainingOptions(Options):
         flags=("--freeze-encoder-epochs", "--frozen-epochs"),
         metavar="N",
         in_environment=True,
+        ours_only=True,
     )
     pretrained: str | None = option(
         None,
@@ -108,12 +110,14 @@ class TrainingOptions(Options):
         "it), a trained model (file or folder; its channels and classes may be others), or none",
         metavar="START",
         in_environment=True,
+        ours_only=True,
     )
     adapt_first_convolution: bool = option(
         False,
         "make the dagger's first convolution from the ImageNet one for other than 3 channels, too; the "
         "published code leaves it random",
         in_environment=True,
+        ours_only=True,
     )
     schedule: str = option(
         "paper",
