@@ -21,6 +21,7 @@ FLOOR_OF = {
     "files": 0,
     "interrupt": 0,
     "json_files": 0,
+    "metric_table": 0,
     "opening": 0,
     "options": 0,
     "paper": 0,

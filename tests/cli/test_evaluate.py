@@ -39,7 +39,7 @@ def test_table_and_files(folders: Path, capsys: pytest.CaptureFixture[str]) -> N
     options = ("--dataset-json", str(folders / "dataset.json"), "-o", str(folders / "scores"))
     assert run(folders, *options, "--tolerance", "0.5") == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert lines[0] == ["class", "Dice", "NSD", "0.5", "HD95", "cases", "not", "applicable"]
+    assert lines[0] == ["class", "Dice", "NSD", "HD95", "mm", "cases", "not", "applicable"]
     assert lines[1][:2] == ["liver", "0.8000"]
     assert lines[2] == ["spleen", "1.0000", "1.0000", "0.00", "1", "0"]
     assert lines[3] == ["tumour", "-", "-", "-", "0", "1"]

@@ -14,6 +14,7 @@ from swin_umamba.compare.complexity import Complexity
 from swin_umamba.compare.results import RunResult, plain_scores, score_array
 from swin_umamba.compare.table import Table, describe_difference, make_table
 from swin_umamba.errors import DataError, UsageError
+from swin_umamba.metric_table import METRICS
 
 MEBIBYTE = 2**20
 
@@ -87,13 +88,13 @@ def test_json_and_csv_hold_the_same() -> None:
     ("interval", "metric", "words"),
     [
         (Interval(0.02, 0.01, 0.03), "dice", "better: +0.0200 [+0.0100, +0.0300]"),
-        (Interval(0.02, 0.01, 0.03), "hd95", "worse: +0.0200 [+0.0100, +0.0300]"),
+        (Interval(0.02, 0.01, 0.03), "hd95", "worse: +0.02 [+0.01, +0.03]"),
         (Interval(0.02, -0.01, 0.05), "dice", "no difference [-0.0100, +0.0500]"),
         (None, "dice", "too few cases to tell"),
     ],
 )
 def test_differences_in_words(interval: Interval | None, metric: str, words: str) -> None:
-    assert describe_difference(interval, metric, 4) == words
+    assert describe_difference(interval, METRICS[metric]) == words
 
 
 def test_refuses_what_cannot_be_compared() -> None:

@@ -84,7 +84,7 @@ def test_scores_and_statistics_of_a_class_under_another_value(tmp_path: Path) ->
     evaluation = evaluate_folders(tmp_path / "found", tmp_path / "truth", classes=wrong)
     assert "'cyst' has the value 1 in this file, not 2" in evaluation.failures[0].error
     evaluation = evaluate_folders(tmp_path / "found", tmp_path / "truth", classes=right)
-    assert evaluation.cases[0].classes["Liver"].dice == 1.0
+    assert evaluation.cases[0].classes["Liver"]["dice"] == 1.0
     labels = read_labels(path)
     with pytest.raises(DataError, match="not 2"):
         label_statistics(labels, None, wrong)

@@ -10,7 +10,7 @@ import torch
 from monai.metrics import DiceMetric, HausdorffDistanceMetric, SurfaceDiceMetric
 from scipy import ndimage
 
-from swin_umamba.evaluation.metrics import dice, hausdorff_95, surface_dice, surface_distances
+from swin_umamba.evaluation.metrics import MaskPair, dice, surface_distances
 
 # MONAI computes in float32.
 TOLERANCE = 1e-6
@@ -44,7 +44,7 @@ def test_dice_and_nsd(shape: tuple[int, ...]) -> None:
         assert dice(*masks) == pytest.approx(theirs, abs=TOLERANCE)
         metric = SurfaceDiceMetric(class_thresholds=[tolerance], include_background=False, use_subvoxels=True)
         theirs = metric(*tensors, spacing=spacing).item()
-        assert surface_dice(*masks, spacing, tolerance) == pytest.approx(theirs, abs=TOLERANCE)
+        assert MaskPair(*masks, spacing, tolerance).nsd() == pytest.approx(theirs, abs=TOLERANCE)
 
 
 @pytest.mark.filterwarnings("ignore::Warning")
@@ -58,7 +58,7 @@ def test_hausdorff_distance_of_shifted_boxes(shape: tuple[int, ...]) -> None:
         second[(slice(2 + shift, shape[0] - 5 + shift), *inside[1:])] = True
         metric = HausdorffDistanceMetric(include_background=False, percentile=95)
         theirs = metric(one_hot(first), one_hot(second), spacing=spacing).item()
-        assert hausdorff_95(first, second, spacing) == pytest.approx(theirs, abs=1e-5)
+        assert MaskPair(first, second, spacing).hd95() == pytest.approx(theirs, abs=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore::Warning")
@@ -83,7 +83,7 @@ def test_balls_one_inside_the_other() -> None:
     distance = np.sqrt(sum(axis**2 for axis in axes))
     outer, inner = distance < 20, distance < 15
     voxel = math.hypot(*spacing)
-    assert hausdorff_95(inner, outer, spacing) == pytest.approx(5, abs=voxel)
-    assert surface_dice(inner, outer, spacing, 5 + voxel) == 1
-    assert surface_dice(inner, outer, spacing, 5 - voxel) == 0
+    assert MaskPair(inner, outer, spacing).hd95() == pytest.approx(5, abs=voxel)
+    assert MaskPair(inner, outer, spacing, 5 + voxel).nsd() == 1
+    assert MaskPair(inner, outer, spacing, 5 - voxel).nsd() == 0
     assert dice(inner, outer) == pytest.approx(2 * 15**3 / (15**3 + 20**3), abs=0.01)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from swin_umamba.errors import GeometryError, UsageError
-from swin_umamba.evaluation.metrics import dice, hausdorff_95, image_diagonal, surface_dice
+from swin_umamba.evaluation.metrics import MaskPair, dice, image_diagonal
 from swin_umamba.evaluation.surface import element_areas
 
 BOXES = [((20, 24), (2.0, 0.7)), ((14, 16, 12), (5.0, 0.7, 1.1))]
@@ -71,15 +71,15 @@ def test_shifted_boxes(shape: tuple[int, ...], spacing: tuple[float, ...], shift
     prediction = box(shape, (2 + shift, *(2,) * (len(shape) - 1)), size)
     distance = shift * spacing[0]
     assert dice(prediction, reference) == pytest.approx((size[0] - shift) / size[0])
-    assert hausdorff_95(prediction, reference, spacing) == pytest.approx(distance)
-    assert surface_dice(prediction, reference, spacing, distance) == pytest.approx(1)
+    assert MaskPair(prediction, reference, spacing).hd95() == pytest.approx(distance)
+    assert MaskPair(prediction, reference, spacing, distance).nsd() == pytest.approx(1)
     if shift:
         # Without tolerance the sides that overlap are left, with the edges of one end of each box.
         ring, edges, face = box_surface(size, spacing)
         shared = (size[0] - shift) * ring + edges
         total = (size[0] - 1) * ring + 2 * (edges + face)
-        assert surface_dice(prediction, reference, spacing, 0.0) == pytest.approx(shared / total)
-        below = surface_dice(prediction, reference, spacing, distance * 0.999)
+        assert MaskPair(prediction, reference, spacing, 0.0).nsd() == pytest.approx(shared / total)
+        below = MaskPair(prediction, reference, spacing, distance * 0.999).nsd()
         assert shared / total - 1e-9 <= below < 1
 
 
@@ -94,19 +94,19 @@ def test_random_masks_against_brute_force(shape: tuple[int, ...]) -> None:
         assert dice(prediction, reference) == 2 * overlap / (prediction.sum() + reference.sum())
         for tolerance in (0.0, 0.5, 1.5, 4.0):
             nsd, hd95 = oracle(prediction, reference, spacing, tolerance)
-            assert surface_dice(prediction, reference, spacing, tolerance) == pytest.approx(nsd, abs=1e-9)
-            assert hausdorff_95(prediction, reference, spacing) == pytest.approx(hd95)
+            assert MaskPair(prediction, reference, spacing, tolerance).nsd() == pytest.approx(nsd, abs=1e-9)
+            assert MaskPair(prediction, reference, spacing).hd95() == pytest.approx(hd95)
 
 
 def test_place_in_the_image_does_not_matter() -> None:
     rng = np.random.default_rng(1)
     prediction, reference = rng.random((2, 6, 7, 8)) < 0.4
     scores = (
-        surface_dice(prediction, reference, (3, 1, 2), 1.5),
-        hausdorff_95(prediction, reference, (3, 1, 2)),
+        MaskPair(prediction, reference, (3, 1, 2), 1.5).nsd(),
+        MaskPair(prediction, reference, (3, 1, 2)).hd95(),
     )
     moved = [np.pad(mask, ((0, 9), (5, 0), (3, 3))) for mask in (prediction, reference)]
-    assert (surface_dice(*moved, (3, 1, 2), 1.5), hausdorff_95(*moved, (3, 1, 2))) == scores
+    assert (MaskPair(*moved, (3, 1, 2), 1.5).nsd(), MaskPair(*moved, (3, 1, 2)).hd95()) == scores
 
 
 def test_swapping_the_masks_changes_nothing() -> None:
@@ -114,8 +114,8 @@ def test_swapping_the_masks_changes_nothing() -> None:
     prediction, reference = rng.random((2, 12, 13)) < 0.4
     for metric in (
         dice,
-        lambda p, r: surface_dice(p, r, (1, 2), 1.0),
-        lambda p, r: hausdorff_95(p, r, (1, 2)),
+        lambda p, r: MaskPair(p, r, (1, 2), 1.0).nsd(),
+        lambda p, r: MaskPair(p, r, (1, 2)).hd95(),
     ):
         assert metric(prediction, reference) == pytest.approx(metric(reference, prediction))
 
@@ -123,15 +123,15 @@ def test_swapping_the_masks_changes_nothing() -> None:
 def test_spacing_decides_what_is_close() -> None:
     reference = box((20, 20), (5, 5), (8, 8))
     prediction = box((20, 20), (7, 5), (8, 8))
-    assert surface_dice(prediction, reference, (1.0, 1.0), 2.0) == pytest.approx(1)
-    assert surface_dice(prediction, reference, (2.0, 1.0), 2.0) < 0.8
-    assert surface_dice(prediction, reference, (1.0, 2.0), 2.0) == pytest.approx(1)
+    assert MaskPair(prediction, reference, (1.0, 1.0), 2.0).nsd() == pytest.approx(1)
+    assert MaskPair(prediction, reference, (2.0, 1.0), 2.0).nsd() < 0.8
+    assert MaskPair(prediction, reference, (1.0, 2.0), 2.0).nsd() == pytest.approx(1)
 
 
 def test_tolerance_includes_float32_spacing() -> None:
     spacing = (float(np.float32(1.1)), 1.0)  # 1.10000002...
     prediction, reference = box((9, 9), (3, 2), (4, 4)), box((9, 9), (2, 2), (4, 4))
-    assert surface_dice(prediction, reference, spacing, 1.1) == pytest.approx(1)
+    assert MaskPair(prediction, reference, spacing, 1.1).nsd() == pytest.approx(1)
 
 
 @pytest.mark.parametrize("shape", [(6, 8), (4, 5, 6)])
@@ -140,20 +140,24 @@ def test_empty_masks(shape: tuple[int, ...]) -> None:
     spacing = (2.0, 1.5, 1.0)[: len(shape)]
     diagonal = math.sqrt(sum((size * length) ** 2 for size, length in zip(shape, spacing, strict=True)))
     assert math.isnan(dice(empty, empty))
-    assert math.isnan(surface_dice(empty, empty, spacing, 2.0))
-    assert math.isnan(hausdorff_95(empty, empty, spacing))
+    assert math.isnan(MaskPair(empty, empty, spacing, 2.0).nsd())
+    assert math.isnan(MaskPair(empty, empty, spacing).hd95())
     for prediction, reference in ((empty, full), (full, empty)):
         assert dice(prediction, reference) == 0
-        assert surface_dice(prediction, reference, spacing, 1e9) == 0
-        assert hausdorff_95(prediction, reference, spacing) == pytest.approx(diagonal)
+        assert MaskPair(prediction, reference, spacing, 1e9).nsd() == 0
+        assert MaskPair(prediction, reference, spacing).hd95() == pytest.approx(diagonal)
     assert image_diagonal(shape, spacing) == pytest.approx(diagonal)
-    assert dice(full, full) == surface_dice(full, full, spacing, 0.0) == 1
-    assert hausdorff_95(full, full, spacing) == 0
+    assert dice(full, full) == MaskPair(full, full, spacing, 0.0).nsd() == 1
+    assert MaskPair(full, full, spacing).hd95() == 0
 
 
 def test_shapes_that_would_broadcast_are_refused() -> None:
     wide, narrow = np.ones((4, 4), bool), np.ones((4, 1), bool)
-    for metric in (dice, lambda p, r: surface_dice(p, r, (1, 1), 1), lambda p, r: hausdorff_95(p, r, (1, 1))):
+    for metric in (
+        dice,
+        lambda p, r: MaskPair(p, r, (1, 1), 1).nsd(),
+        lambda p, r: MaskPair(p, r, (1, 1)).hd95(),
+    ):
         with pytest.raises(GeometryError, match=r"\(4, 4\).*\(4, 1\)"):
             metric(wide, narrow)
 
@@ -163,9 +167,9 @@ def test_wrong_arguments() -> None:
     with pytest.raises(UsageError, match="boolean"):
         dice(mask.astype(int), mask)
     with pytest.raises(UsageError, match="spacing"):
-        surface_dice(mask, mask, (1, 1, 1), 1.0)
+        MaskPair(mask, mask, (1, 1, 1), 1.0).nsd()
     with pytest.raises(UsageError, match="spacing"):
-        surface_dice(mask, mask, (1, 0), 1.0)
+        MaskPair(mask, mask, (1, 0), 1.0).nsd()
     for tolerance in (-1.0, math.nan):
         with pytest.raises(UsageError, match="tolerance"):
-            surface_dice(mask, mask, (1, 1), tolerance)
+            MaskPair(mask, mask, (1, 1), tolerance).nsd()

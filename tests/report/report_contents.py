@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from swin_umamba.metric_table import METRICS
 from swin_umamba.report.contents import (
     CalibrationSummary,
     CasePictures,
@@ -53,7 +54,7 @@ def make_report() -> Report:
                 (0.1, 0.15, 0.3),
             ),
         ),
-        scores=Scores("Evaluation", ("Dice",), ("liver", HOSTILE), ("a", "b"), values, ("A note.",)),
+        scores=Scores("Evaluation", (METRICS["dice"],), ("liver", HOSTILE), ("a", "b"), values, ("A note.",)),
         summary=(
             SummaryRow("liver", 2, (0.625,), ((0.5, 0.75),)),
             SummaryRow(HOSTILE, 1, (1.0,), (None,)),

@@ -34,7 +34,7 @@ METRICS = {
 
 def test_an_evaluation() -> None:
     read = scores_of_evaluation(METRICS, where=HERE)
-    assert read.scores.metrics == ("Dice", "HD95")
+    assert [metric.title for metric in read.scores.metrics] == ["Dice", "HD95"]
     assert read.scores.cases == ("a", "b")
     np.testing.assert_array_equal(read.scores.values[:, :, 0], [[0.5, math.nan], [0.7, 1.0]])
     assert read.failures == (("c", "damaged"), ("a", "it has no prediction; scored as if empty"))

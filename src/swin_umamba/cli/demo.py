@@ -173,7 +173,7 @@ def _evaluate(raw: Path, output: Path) -> Evaluation:
             image=read_image(images[case.case]).data,
             truth=read_labels(raw / "labelsTs" / f"{case.case}.png").data[0],
             prediction=read_labels(output / "predictions" / f"{case.case}.png").data[0],
-            dice={name: score.dice for name, score in case.classes.items()},
+            dice={name: score["dice"] for name, score in case.classes.items()},
         )
         for case in evaluation.cases
     ]

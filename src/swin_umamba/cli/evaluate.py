@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from swin_umamba.errors import UsageError
 from swin_umamba.files import check_output_folder
+from swin_umamba.metric_table import METRICS, metrics_of
 from swin_umamba.paper import EXPERIMENTS
 
 if TYPE_CHECKING:
@@ -23,18 +24,6 @@ HELP = "score predicted label maps: Dice, NSD and HD95 for each case and class, 
 PROTOCOL_NAMES = tuple(each.name for each in EXPERIMENTS)
 
 MEAN_OF_CLASSES = "mean of classes"
-METRIC_NAMES = {
-    "dice": "Dice",
-    "nsd": "NSD",
-    "hd95": "HD95 mm",
-    "f1": "F1 (IoU 0.5)",
-    "precision": "precision",
-    "recall": "recall",
-    "f1_50_95": "F1 (IoU 0.5:0.95)",
-    "pq": "PQ",
-    "aji": "AJI",
-}
-
 logger = logging.getLogger(__name__)
 
 
@@ -173,26 +162,18 @@ def table(evaluation: Evaluation | ProtocolEvaluation) -> str:
 
 
 def _class_table(evaluation: Evaluation) -> str:
+    metrics = [METRICS[key] for key in metrics_of("masks")]
     rows: list[tuple[str, ...]] = [
-        ("class", "Dice", f"NSD {evaluation.tolerance:g}", "HD95", "cases", "not applicable")
+        ("class", *(metric.heading for metric in metrics), "cases", "not applicable")
     ]
     for name in evaluation.class_names:
         summary = evaluation.summary(name)
-        rows.append(
-            (
-                name,
-                _number(summary.dice, 4),
-                _number(summary.nsd, 4),
-                _number(summary.hd95, 2),
-                str(summary.cases),
-                str(summary.not_applicable),
-            )
-        )
-    means = [
-        _number(evaluation.mean(metric), digits) for metric, digits in (("dice", 4), ("nsd", 4), ("hd95", 2))
-    ]
+        means = (_number(summary[metric.key], metric.digits) for metric in metrics)
+        rows.append((name, *means, str(summary["cases"]), str(summary["not_applicable"])))
+    means = (_number(evaluation.mean(metric.key), metric.digits) for metric in metrics)
     rows.append((MEAN_OF_CLASSES, *means, "", ""))
-    lines = [*aligned(rows), "HD95 and the NSD's tolerance are in mm, of pictures in pixels"]
+    tolerance = f"NSD: within {evaluation.tolerance:g} mm; of pictures, mm are pixels"
+    lines = [*aligned(rows), tolerance]
     missing = sum(case.missing for case in evaluation.cases)
     if missing:
         lines.append(f"{missing} cases have no prediction and count as empty")
@@ -218,7 +199,7 @@ def _protocol_table(evaluation: ProtocolEvaluation) -> str:
                 for _, scores in forms
             ]
             rows.append(
-                (METRIC_NAMES[metric], name, *(_number(value, 4) for value in values), *_change(values))
+                (METRICS[metric].heading, name, *(_number(value, 4) for value in values), *_change(values))
             )
     if len(forms[0][1].class_names) == 1:
         rows = [row for row in rows if row[1] != MEAN_OF_CLASSES]

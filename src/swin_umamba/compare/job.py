@@ -162,7 +162,7 @@ def _score(job: TrainingJob, predictions: Mapping[str, Path]) -> dict[str, Any]:
     for case, path in progress(sorted(predictions.items()), "scoring"):
         if job.protocol is None:
             found = evaluate.evaluate_case(case, path, references[case], classes, job.tolerance)
-            scores[case] = plain_scores({name: vars(score) for name, score in found.classes.items()})
+            scores[case] = plain_scores(found.classes)
         else:
             files = CaseFiles(case, path, references[case])
             forms = evaluate_protocol.evaluate_case(files, PROTOCOLS[job.protocol](), ("corrected",))

@@ -14,9 +14,8 @@ from swin_umamba.compare.bootstrap import Interval, mean_score, paired_interval
 from swin_umamba.compare.complexity import Complexity
 from swin_umamba.compare.results import RunResult, score_array
 from swin_umamba.errors import UsageError
+from swin_umamba.metric_table import METRICS, Metric
 
-METRIC_TITLES = {"dice": "Dice", "nsd": "NSD", "hd95": "HD95"}
-LOWER_IS_BETTER = ("hd95",)
 NO_DIFFERENCE = "no difference"
 MEBIBYTE = 2**20
 
@@ -107,7 +106,7 @@ class Table:
         """Return the table as people read it, with its caption."""
         header = ["network", "parameters", "GMACs"]
         for metric in self.metrics:
-            title = METRIC_TITLES.get(metric, metric)
+            title = METRICS[metric].title
             header += [title, f"{title} against {self.baseline}"]
         header += ["s per step", "steps", "peak MiB"]
         lines = [header, ["---", *["---:"] * (len(header) - 1)]]
@@ -118,25 +117,25 @@ class Table:
     def _cells(self, row: Row) -> list[str]:
         cells = [row.title, f"{row.parameters / 1e6:.1f}M", f"{row.macs / 1e9:.2f}"]
         for metric in self.metrics:
-            digits = 2 if metric in LOWER_IS_BETTER else 4
             score = row.scores[metric]
-            cells.append("-" if math.isnan(score) else f"{score:.{digits}f}")
+            cells.append("-" if math.isnan(score) else f"{score:.{METRICS[metric].digits}f}")
             if row.name == self.baseline:
                 cells.append("baseline")
             else:
-                cells.append(describe_difference(row.differences[metric], metric, digits))
+                cells.append(describe_difference(row.differences[metric], METRICS[metric]))
         memory = "-" if row.memory_bytes is None else f"{row.memory_bytes / MEBIBYTE:.0f}"
         return [*cells, f"{row.step_seconds:.3f}", f"{row.steps:.0f}", memory]
 
 
-def describe_difference(interval: Interval | None, metric: str, digits: int) -> str:
+def describe_difference(interval: Interval | None, metric: Metric) -> str:
     """Return ``better: +0.0213 [+0.0102, +0.0330]``, ``worse: ...``, or that there is no difference."""
     if interval is None:
         return "too few cases to tell"
+    digits = metric.digits
     ends = f"[{interval.low:+.{digits}f}, {interval.high:+.{digits}f}]"
     if interval.holds_zero:
         return f"{NO_DIFFERENCE} {ends}"
-    better = (interval.difference > 0) != (metric in LOWER_IS_BETTER)
+    better = (interval.difference > 0) != metric.lower_is_better
     return f"{'better' if better else 'worse'}: {interval.difference:+.{digits}f} {ends}"
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
@@ -19,8 +20,9 @@ from swin_umamba.evaluation.cases import (
     pair_up,
 )
 from swin_umamba.evaluation.classes import LabelClasses
-from swin_umamba.evaluation.metrics import dice, image_diagonal, surface_distances
-from swin_umamba.evaluation.results import NOT_APPLICABLE, CaseFailure, CaseScores, ClassScore, Evaluation
+from swin_umamba.evaluation.metrics import MaskPair
+from swin_umamba.evaluation.results import CaseFailure, CaseScores, Evaluation
+from swin_umamba.metric_table import metrics_of
 
 DEFAULT_TOLERANCE = 2.0
 
@@ -112,25 +114,10 @@ def evaluate_case(
         annotated = true_labels != scored.ignore
         labels, true_labels = labels * annotated, true_labels * annotated
     scores = {
-        name: score_class(_mask(labels, values), _mask(true_labels, values), truth.spacing, tolerance)
+        name: MaskPair(_mask(labels, values), _mask(true_labels, values), truth.spacing, tolerance).scores()
         for name, values in scored.values.items()
     }
     return CaseScores(case, scores, missing=prediction is None)
-
-
-def score_class(
-    prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float], tolerance: float
-) -> ClassScore:
-    """Return all scores of two boolean masks on one grid."""
-    found, there = bool(prediction.any()), bool(reference.any())
-    if not found and not there:
-        return NOT_APPLICABLE
-    if not (found and there):
-        return ClassScore(dice=0.0, nsd=0.0, hd95=image_diagonal(reference.shape, spacing))
-    distances = surface_distances(prediction, reference, spacing)
-    return ClassScore(
-        dice=dice(prediction, reference), nsd=distances.within(tolerance), hd95=distances.hausdorff_95()
-    )
 
 
 def _outcome(files: CaseFiles, classes: LabelClasses | None, tolerance: float) -> CaseScores | CaseFailure:
@@ -149,5 +136,6 @@ def _found_names(cases: Iterable[CaseScores]) -> tuple[str, ...]:
 
 
 def _with_classes(case: CaseScores, names: tuple[str, ...]) -> CaseScores:
-    scores = {name: case.classes.get(name, NOT_APPLICABLE) for name in names}
+    not_applicable = dict.fromkeys(metrics_of("masks"), math.nan)
+    scores = {name: case.classes.get(name, not_applicable) for name in names}
     return CaseScores(case.case, scores, case.missing)

@@ -10,7 +10,8 @@ instances in exactly one of the two give 0 for every score.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy import sparse
@@ -18,6 +19,7 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from swin_umamba.data.instance_labels import consecutive_labels
 from swin_umamba.errors import GeometryError, UsageError
+from swin_umamba.metric_table import metrics_of
 
 # 0.5 to 0.95 in steps of 0.05, each the float nearest to its decimal.
 IOU_THRESHOLDS = tuple(percent / 100 for percent in range(50, 100, 5))
@@ -28,6 +30,8 @@ BORDER_WIDTH = 2
 @dataclass(frozen=True)
 class Overlap:
     """Which instances of two maps overlap, and by how much.
+
+    There is a method for each metric of instances that ``metric_table`` names; one of the maps must have any.
 
     Attributes
     ----------
@@ -65,37 +69,56 @@ class Overlap:
         """Number of instances in the prediction."""
         return len(self.prediction_sizes)
 
+    @cached_property
+    def matches(self) -> list[int]:
+        """Number of matches at each of the IoU thresholds."""
+        return [count_matches(self, threshold) for threshold in IOU_THRESHOLDS]
 
-@dataclass(frozen=True)
-class InstanceScores:
-    """Scores of one image, 0 (worst) to 1; NaN where neither map has an instance.
+    def precision(self) -> float:
+        """Return the part of the predicted instances that match with an IoU of at least 0.5."""
+        return self.matches[0] / max(self.num_prediction, 1)
 
-    Attributes
-    ----------
-    f1, precision, recall
-        Of instances that match with an IoU of at least 0.5.
-    f1_50_95
-        Mean of the F1 at IoU thresholds from 0.5 to 0.95 in steps of 0.05.
-    pq
-        Panoptic quality, see :func:`panoptic_quality`.
-    aji
-        Aggregated Jaccard index, see :func:`aggregated_jaccard`.
-    """
+    def recall(self) -> float:
+        """Return the part of the reference instances that match with an IoU of at least 0.5."""
+        return self.matches[0] / max(self.num_reference, 1)
 
-    f1: float
-    precision: float
-    recall: float
-    f1_50_95: float
-    pq: float
-    aji: float
+    def f1(self) -> float:
+        """Return ``2 TP / (2 TP + FP + FN)`` of matches with an IoU of at least 0.5."""
+        return 2 * self.matches[0] / (self.num_reference + self.num_prediction)
 
-    def to_dict(self) -> dict[str, float]:
-        """Return the scores by name."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+    def f1_50_95(self) -> float:
+        """Return the mean of the F1 at the IoU thresholds from 0.5 to 0.95."""
+        total = self.num_reference + self.num_prediction
+        return math.fsum(2 * found / total for found in self.matches) / len(self.matches)
+
+    def pq(self) -> float:
+        """Return the panoptic quality of one class: sum of IoU over matches / (TP + FP / 2 + FN / 2).
+
+        A match is a pair with an IoU above 0.5 (not equal: that makes it unique). Kirillov et al., "Panoptic
+        segmentation", CVPR 2019, equation 1.
+        """
+        ious = self.ious
+        return float(2 * ious[ious > 0.5].sum() / (self.num_reference + self.num_prediction))
+
+    def aji(self) -> float:
+        """Return the aggregated Jaccard index: shared pixels over covered pixels of the whole image.
+
+        Each reference instance goes with the prediction of the highest IoU, which may serve several;
+        predictions that serve none add their pixels to the union. Kumar et al., IEEE TMI 36(7), 2017,
+        algorithm 1.
+        """
+        rows, columns = self.pairs
+        # By reference, the best first, and the lower number where two are equally good.
+        order = np.lexsort((columns, -self.ious, rows))
+        best = order[np.unique(rows[order], return_index=True)[1]]
+        shared = self.intersections[best].sum()
+        unmatched_reference = np.delete(self.reference_sizes, rows[best]).sum()
+        unused_prediction = np.delete(self.prediction_sizes, columns[best]).sum()
+        return float(shared / (self.unions[best].sum() + unmatched_reference + unused_prediction))
 
 
-def score_instances(prediction: np.ndarray, reference: np.ndarray) -> InstanceScores:
-    """Return all scores of a predicted instance map.
+def score_instances(prediction: np.ndarray, reference: np.ndarray) -> dict[str, float]:
+    """Return every metric of instances by its key, 0 (worst) to 1; NaN where neither map has an instance.
 
     Parameters
     ----------
@@ -110,17 +133,10 @@ def score_instances(prediction: np.ndarray, reference: np.ndarray) -> InstanceSc
         The arrays hold no integers, or negative ones.
     """
     overlap = measure_overlap(prediction, reference)
-    counts = (overlap.num_reference, overlap.num_prediction)
-    matches = [count_matches(overlap, threshold) for threshold in IOU_THRESHOLDS]
-    f1s = [f1_score(found, *counts) for found in matches]
-    return InstanceScores(
-        f1=f1s[0],
-        precision=_share(matches[0], counts[1], counts),
-        recall=_share(matches[0], counts[0], counts),
-        f1_50_95=math.fsum(f1s) / len(f1s),
-        pq=panoptic_quality(overlap),
-        aji=aggregated_jaccard(overlap),
-    )
+    keys = metrics_of("instances")
+    if overlap.num_reference + overlap.num_prediction == 0:
+        return dict.fromkeys(keys, math.nan)
+    return {key: getattr(overlap, key)() for key in keys}
 
 
 def measure_overlap(prediction: np.ndarray, reference: np.ndarray) -> Overlap:
@@ -161,42 +177,6 @@ def count_matches(overlap: Overlap, threshold: float) -> int:
     return int(np.count_nonzero(maximum_bipartite_matching(candidates) >= 0))
 
 
-def f1_score(matches: int, num_reference: int, num_prediction: int) -> float:
-    """Return ``2 TP / (2 TP + FP + FN)``; NaN without any instance."""
-    total = num_reference + num_prediction
-    return 2 * matches / total if total else math.nan
-
-
-def panoptic_quality(overlap: Overlap) -> float:
-    """Return the panoptic quality of one class: sum of IoU over matches / (TP + FP / 2 + FN / 2).
-
-    A match is a pair with an IoU above 0.5 (not equal: that makes it unique). Kirillov et al., "Panoptic
-    segmentation", CVPR 2019, equation 1. NaN without any instance.
-    """
-    total = overlap.num_reference + overlap.num_prediction
-    ious = overlap.ious
-    return float(2 * ious[ious > 0.5].sum() / total) if total else math.nan
-
-
-def aggregated_jaccard(overlap: Overlap) -> float:
-    """Return the aggregated Jaccard index: shared pixels over covered pixels of the whole image.
-
-    Each reference instance goes with the prediction of the highest IoU, which may serve several; predictions
-    that serve none add their pixels to the union. Kumar et al., IEEE TMI 36(7), 2017, algorithm 1. NaN
-    without any instance.
-    """
-    if overlap.num_reference + overlap.num_prediction == 0:
-        return math.nan
-    rows, columns = overlap.pairs
-    # By reference, the best first, and the lower number where two are equally good.
-    order = np.lexsort((columns, -overlap.ious, rows))
-    best = order[np.unique(rows[order], return_index=True)[1]]
-    shared = overlap.intersections[best].sum()
-    unmatched_reference = np.delete(overlap.reference_sizes, rows[best]).sum()
-    unused_prediction = np.delete(overlap.prediction_sizes, columns[best]).sum()
-    return float(shared / (overlap.unions[best].sum() + unmatched_reference + unused_prediction))
-
-
 def remove_border_instances(instances: np.ndarray, *, width: int = BORDER_WIDTH) -> np.ndarray:
     """Return a 2D instance map without the instances that touch the outermost ``width`` pixels."""
     height, extent = instances.shape
@@ -206,9 +186,3 @@ def remove_border_instances(instances: np.ndarray, *, width: int = BORDER_WIDTH)
     keep = np.ones(count + 1, bool)
     keep[numbers[frame]] = False
     return instances * keep[numbers]
-
-
-def _share(matches: int, of: int, counts: tuple[int, int]) -> float:
-    if not any(counts):
-        return math.nan
-    return matches / of if of else 0.0

@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.spatial import cKDTree
 
 from swin_umamba.errors import GeometryError, UsageError
 from swin_umamba.evaluation.surface import element_areas, neighbour_codes
+from swin_umamba.metric_table import metrics_of
 
 # Spacings are float32 in most headers: a surface at the tolerance counts although 1.1 reads 1.10000002.
 TOLERANCE_SLACK = 1e-6
@@ -95,44 +97,64 @@ def surface_distances(
     )
 
 
-def surface_dice(
-    prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float], tolerance: float
-) -> float:
-    """Return the normalized surface distance (NSD): the part of both surfaces closer than a tolerance.
+@dataclass(frozen=True)
+class MaskPair:
+    """A mask and its reference, with a method for each metric of masks that ``metric_table`` names.
 
-    Parameters
+    Attributes
     ----------
     prediction, reference
         Boolean, ``(y, x)`` or ``(z, y, x)``, one shape.
     spacing
         Voxel spacing in mm, in the order of the axes.
     tolerance
-        In mm, not negative; a distance equal to it counts as close.
-
-    Returns
-    -------
-    float
-        0 to 1; 0 if exactly one mask is empty, NaN if both are.
+        Of the NSD, in mm, not negative; a distance equal to it counts as close.
     """
-    _check_shapes(prediction, reference, spacing)
-    if not (math.isfinite(tolerance) and tolerance >= 0):
-        raise UsageError(f"the surface tolerance must be a number from 0, not {tolerance}")
-    if not (prediction.any() and reference.any()):
-        return 0.0 if prediction.any() or reference.any() else math.nan
-    return surface_distances(prediction, reference, spacing).within(tolerance)
 
+    prediction: np.ndarray
+    reference: np.ndarray
+    spacing: Sequence[float]
+    tolerance: float = 0.0
 
-def hausdorff_95(prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float]) -> float:
-    """Return the 95th percentile Hausdorff distance in mm.
+    def __post_init__(self) -> None:
+        _check_shapes(self.prediction, self.reference, self.spacing)
+        if not (math.isfinite(self.tolerance) and self.tolerance >= 0):
+            raise UsageError(f"the surface tolerance must be a number from 0, not {self.tolerance}")
 
-    It is the diagonal of the image if exactly one mask is empty, and NaN if both are.
-    """
-    _check_shapes(prediction, reference, spacing)
-    if not (prediction.any() and reference.any()):
-        if not (prediction.any() or reference.any()):
-            return math.nan
-        return image_diagonal(reference.shape, spacing)
-    return surface_distances(prediction, reference, spacing).hausdorff_95()
+    @cached_property
+    def there(self) -> tuple[bool, bool]:
+        """Whether the prediction and the reference are not empty."""
+        return bool(self.prediction.any()), bool(self.reference.any())
+
+    @cached_property
+    def distances(self) -> SurfaceDistances | None:
+        """None if a mask is empty."""
+        return surface_distances(self.prediction, self.reference, self.spacing) if all(self.there) else None
+
+    def scores(self) -> dict[str, float]:
+        """Return every metric of masks by its key; NaN if both masks are empty."""
+        keys = metrics_of("masks")
+        return (
+            {key: getattr(self, key)() for key in keys} if any(self.there) else dict.fromkeys(keys, math.nan)
+        )
+
+    def dice(self) -> float:
+        """Return the Dice coefficient."""
+        return dice(self.prediction, self.reference)
+
+    def nsd(self) -> float:
+        """Return the normalized surface distance: the part of both surfaces closer than the tolerance."""
+        return self._worst(0.0) if self.distances is None else self.distances.within(self.tolerance)
+
+    def hd95(self) -> float:
+        """Return the 95th percentile Hausdorff distance in mm."""
+        if self.distances is None:
+            return self._worst(image_diagonal(self.reference.shape, self.spacing))
+        return self.distances.hausdorff_95()
+
+    def _worst(self, score: float) -> float:
+        """Return what the score is where a mask is empty."""
+        return score if any(self.there) else math.nan
 
 
 def image_diagonal(shape: Sequence[int], spacing: Sequence[float]) -> float:

@@ -6,46 +6,24 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from swin_umamba.files import write_text
 from swin_umamba.json_files import write_json
-
-
-@dataclass(frozen=True)
-class ClassScore:
-    """Scores of one class in one case; NaN where the class is in neither label map (not applicable).
-
-    Attributes
-    ----------
-    dice, nsd
-        0 (worst) to 1.
-    hd95
-        In mm; the diagonal of the image where only one of the two label maps has the class.
-    """
-
-    dice: float
-    nsd: float
-    hd95: float
-
-    @property
-    def applicable(self) -> bool:
-        """Whether the class is in the prediction or the reference."""
-        return not math.isnan(self.dice)
-
-
-NOT_APPLICABLE = ClassScore(math.nan, math.nan, math.nan)
-METRICS = tuple(field.name for field in fields(ClassScore))
+from swin_umamba.metric_table import metrics_of
 
 
 @dataclass(frozen=True)
 class CaseScores:
-    """Scores of one case; ``missing`` if there was no prediction and it was scored as if empty."""
+    """Scores of one case; ``missing`` if there was no prediction and it was scored as if empty.
+
+    Class to metric to value; NaN (not applicable) where neither label map has the class.
+    """
 
     case: str
-    classes: Mapping[str, ClassScore]
+    classes: Mapping[str, Mapping[str, float]]
     missing: bool = False
 
 
@@ -55,17 +33,6 @@ class CaseFailure:
 
     case: str
     error: str
-
-
-@dataclass(frozen=True)
-class ClassSummary:
-    """Means of one class over the cases where it is applicable; None if there is no such case."""
-
-    dice: float | None
-    nsd: float | None
-    hd95: float | None
-    cases: int
-    not_applicable: int
 
 
 @dataclass(frozen=True)
@@ -92,28 +59,31 @@ class Evaluation:
     failures: tuple[CaseFailure, ...]
     extra: tuple[str, ...]
 
-    def summary(self, class_name: str) -> ClassSummary:
-        """Return the means of one class over its applicable cases."""
+    def summary(self, class_name: str) -> dict[str, Any]:
+        """Return the mean of each metric (None without a case), ``cases`` and ``not_applicable``."""
         scores = [case.classes[class_name] for case in self.cases]
-        applicable = [score for score in scores if score.applicable]
-        means = {metric: mean(getattr(score, metric) for score in applicable) for metric in METRICS}
-        return ClassSummary(**means, cases=len(applicable), not_applicable=len(scores) - len(applicable))
+        applicable = [score for score in scores if not all(map(math.isnan, score.values()))]
+        means = {
+            metric: mean(score[metric] for score in applicable if not math.isnan(score[metric]))
+            for metric in metrics_of("masks")
+        }
+        return {**means, "cases": len(applicable), "not_applicable": len(scores) - len(applicable)}
 
     def mean(self, metric: str) -> float | None:
         """Return the mean over classes of the mean over cases; None if no class is applicable anywhere."""
-        means = (getattr(self.summary(name), metric) for name in self.class_names)
+        means = (self.summary(name)[metric] for name in self.class_names)
         return mean(value for value in means if value is not None)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain data for JSON; what is not applicable is None."""
         return {
             "tolerance_mm": self.tolerance,
-            "mean": {metric: self.mean(metric) for metric in METRICS},
-            "classes": {name: vars(self.summary(name)) for name in self.class_names},
+            "mean": {metric: self.mean(metric) for metric in metrics_of("masks")},
+            "classes": {name: self.summary(name) for name in self.class_names},
             "cases": {
                 case.case: {
-                    name: {metric: none_for_nan(getattr(score, metric)) for metric in METRICS}
-                    for name, score in case.classes.items()
+                    name: {metric: none_for_nan(value) for metric, value in scores.items()}
+                    for name, scores in case.classes.items()
                 }
                 for case in self.cases
             },
@@ -124,12 +94,13 @@ class Evaluation:
 
     def write(self, folder: str | Path) -> tuple[Path, Path]:
         """Write ``metrics.json`` (everything) and ``metrics.csv`` (a row per case and class)."""
+        metrics = metrics_of("masks")
         rows = (
-            [case.case, name, *(getattr(score, metric) for metric in METRICS)]
+            [case.case, name, *(scores[metric] for metric in metrics)]
             for case in self.cases
-            for name, score in case.classes.items()
+            for name, scores in case.classes.items()
         )
-        return write_results(folder, self.to_dict(), ["case", "class", *METRICS], rows)
+        return write_results(folder, self.to_dict(), ["case", "class", *metrics], rows)
 
 
 def write_results(

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from swin_umamba.metric_table import Metric
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -50,7 +52,7 @@ class Scores:
     heading
         What was scored.
     metrics
-        Names, the first is the one that cases are ranked by.
+        The first is the one that cases are ranked by.
     class_names, cases
         Names.
     values
@@ -60,7 +62,7 @@ class Scores:
     """
 
     heading: str
-    metrics: tuple[str, ...]
+    metrics: tuple[Metric, ...]
     class_names: tuple[str, ...]
     cases: tuple[str, ...]
     values: np.ndarray

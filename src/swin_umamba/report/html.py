@@ -19,7 +19,7 @@ from swin_umamba.report.curves import Line, line_chart
 from swin_umamba.report.distributions import Group, distribution_chart
 from swin_umamba.report.page import render_page
 from swin_umamba.report.palette import UNCERTAINTY, Colour, class_colour
-from swin_umamba.report.svg import PART, POSITIVE, colour_text
+from swin_umamba.report.svg import PART, POSITIVE, UNBOUNDED, colour_text
 from swin_umamba.report.viewer import case_viewer
 
 # More curves than this cannot be told apart; the mean stays.
@@ -27,8 +27,6 @@ MAX_CURVES = 13
 NEAR_STRUCTURES = "where structures have a probability of 1 % or more"
 # Cases that the table of the least sure ones lists.
 MAX_UNSURE_CASES = 12
-# Metrics from 0 to 1, larger is better, so that an estimate of quality can be compared with them.
-UNIT_METRICS = ("Dice", "NSD", "IoU", "F1 (IoU 0.5)")
 
 
 def report_html(report: Report) -> str:
@@ -99,7 +97,11 @@ def _summary(report: Report) -> dict[str, Any] | None:
         }
         for row in report.summary
     ]
-    return {"heading": report.scores.heading, "metrics": report.scores.metrics, "rows": rows}
+    return {
+        "heading": report.scores.heading,
+        "metrics": [each.title for each in report.scores.metrics],
+        "rows": rows,
+    }
 
 
 def _distributions(report: Report) -> list[Markup]:
@@ -109,13 +111,12 @@ def _distributions(report: Report) -> list[Markup]:
     return [
         Markup(
             distribution_chart(
-                f"{metric} of each case",
+                f"{metric.title} of each case",
                 [
                     Group(name, scores.values[:, column, layer].tolist(), _colour(report, name))
                     for column, name in enumerate(scores.class_names)
                 ],
-                # Distances have no end; all other scores are parts.
-                POSITIVE if metric.startswith("HD") else PART,
+                PART if not metric.unit else POSITIVE if metric.lower_is_better else UNBOUNDED,
             )
         )
         for layer, metric in enumerate(scores.metrics)
@@ -149,7 +150,7 @@ def _predicted(report: Report) -> dict[str, Any] | None:
         for each in rated
         if each.quality is not None and each.name in truth
     }
-    metric = report.scores.metrics[0] if report.scores is not None and report.scores.metrics else ""
+    metric = report.scores.metrics[0] if report.scores is not None and report.scores.metrics else None
     return {
         "times": f"{len(seconds)} cases in {sum(seconds):.1f} s; fastest {min(seconds):.2f} s, "
         f"slowest {max(seconds):.2f} s"
@@ -164,8 +165,11 @@ def _predicted(report: Report) -> dict[str, Any] | None:
             for each in rated[:MAX_UNSURE_CASES]
         ],
         "num_rated": len(rated),
-        "chart": Markup(quality_chart(f"Estimated quality and {metric}", pairs, true_name=f"true {metric}"))
-        if pairs and metric in UNIT_METRICS
+        # Estimates of quality go from 0 to 1, too.
+        "chart": Markup(
+            quality_chart(f"Estimated quality and {metric.title}", pairs, true_name=f"true {metric.title}")
+        )
+        if pairs and metric is not None and not metric.unit
         else None,
     }
 

@@ -69,8 +69,8 @@ def chosen_cases(scores: Scores | None, files: FilesByCase) -> list[tuple[str, s
         names = sorted(files.predictions or files.references)
         return [(name, "case", "") for name in names[: 3 * CASES_OF_A_RANK]]
     means = scores.case_means()
-    descending = scores.metrics[0].startswith("HD95")
-    order = sorted(means, key=lambda case: (-means[case] if descending else means[case], case))
+    metric = scores.metrics[0]
+    order = sorted(means, key=lambda case: (-means[case] if metric.lower_is_better else means[case], case))
     middle = max(0, (len(order) - CASES_OF_A_RANK) // 2)
     ranks: dict[str, str] = {}
     for rank, part in (
@@ -80,7 +80,7 @@ def chosen_cases(scores: Scores | None, files: FilesByCase) -> list[tuple[str, s
     ):
         for case in part:
             ranks.setdefault(case, rank)
-    return [(case, ranks[case], f"{scores.metrics[0]} {means[case]:.4f}") for case in order if case in ranks]
+    return [(case, ranks[case], f"{metric.title} {means[case]:.4f}") for case in order if case in ranks]
 
 
 def case_pictures(name: str, rank: str, score: str, files: FilesByCase) -> CasePictures:

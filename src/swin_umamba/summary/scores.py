@@ -11,9 +11,9 @@ import numpy as np
 
 from swin_umamba.errors import DataError
 from swin_umamba.json_files import LARGEST_RESULTS, read_json
+from swin_umamba.metric_table import METRICS, Metric
 from swin_umamba.report.contents import Scores, SummaryRow
 
-METRIC_NAMES = {"dice": "Dice", "nsd": "NSD", "hd95": "HD95", "f1": "F1 (IoU 0.5)"}
 PREFERRED_FORM = "corrected"
 REPLICATES = 2000
 BATCH = 100
@@ -59,7 +59,7 @@ def scores_of_evaluation(content: Mapping[str, Any], *, where: Path) -> ScoresFi
         elif "tolerance_mm" in content:
             tolerance = float(content["tolerance_mm"])
             notes.append(f"HD95 and the NSD's tolerance of {tolerance:g} are in mm; in pixels for pictures.")
-        scores = _scores(heading, part["cases"], METRIC_NAMES, list(part["classes"]), tuple(notes))
+        scores = _scores(heading, part["cases"], list(part["classes"]), tuple(notes))
         missing = [(str(case), "it has no prediction; scored as if empty") for case in content["missing"]]
         failed = [(str(case), str(why)) for case, why in dict(content["failed"]).items()]
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, StopIteration) as error:
@@ -86,12 +86,13 @@ def scores_of_validation(content: Mapping[str, Any], names: Mapping[str, str], *
     try:
         cases = {
             Path(str(case["prediction_file"])).name.split(".")[0]: {
-                names.get(value, value): scores for value, scores in case["metrics"].items()
+                names.get(value, value): {"dice": scores["Dice"], "iou": scores["IoU"]}
+                for value, scores in case["metrics"].items()
             }
             for case in content["metric_per_case"]
         }
         classes = [names.get(value, value) for value in content["mean"]]
-        return _scores("Validation", cases, {"Dice": "Dice", "IoU": "IoU"}, classes, ())
+        return _scores("Validation", cases, classes, ())
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise DataError(
             "this is no summary of a validation", where=where, cure="validate the fold anew"
@@ -122,24 +123,24 @@ def joined(parts: Sequence[Scores]) -> Scores:
 def _scores(
     heading: str,
     cases: Mapping[str, Mapping[str, Mapping[str, Any]]],
-    metric_names: Mapping[str, str],
     classes: Sequence[str],
     notes: tuple[str, ...],
 ) -> Scores:
     if not all(isinstance(name, str) for name in classes):
         raise TypeError("a class has no name")
     found = {metric for scores in cases.values() for each in scores.values() for metric in each}
-    metrics = [metric for metric in metric_names if metric in found]
-    metrics += [] if metrics else sorted(found)
+    # Of a metric of another version of this package nobody knows the range.
+    metrics = [metric for key, metric in METRICS.items() if key in found]
+    metrics += [Metric(key, key, "files", unit="?") for key in sorted(found - METRICS.keys())]
     values = np.full((len(cases), len(classes), len(metrics)), np.nan)
     for row, scores in enumerate(cases.values()):
         for column, name in enumerate(classes):
             for layer, metric in enumerate(metrics):
-                value = scores.get(name, {}).get(metric)
+                value = scores.get(name, {}).get(metric.key)
                 values[row, column, layer] = np.nan if value is None else float(value)
     return Scores(
         heading,
-        tuple(metric_names.get(metric, metric) for metric in metrics),
+        tuple(metrics),
         tuple(classes),
         tuple(cases),
         values,

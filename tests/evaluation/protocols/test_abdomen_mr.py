@@ -9,7 +9,7 @@ import pytest
 
 from swin_umamba.errors import UsageError
 from swin_umamba.evaluation.classes import LabelClasses
-from swin_umamba.evaluation.metrics import hausdorff_95, image_diagonal, surface_dice
+from swin_umamba.evaluation.metrics import MaskPair, image_diagonal
 from swin_umamba.evaluation.protocols import AbdomenMR
 from swin_umamba.evaluation.protocols.abdomen_mr import ORGAN_TOLERANCES, TUBULAR_ORGANS
 
@@ -101,8 +101,8 @@ def test_scores_are_rounded_as_published() -> None:
     published = scores(LIVER, "as_published", prediction, reference)
     corrected = scores(LIVER, "corrected", prediction, reference)
     masks = prediction == 1, reference == 1
-    assert corrected["nsd"] == pytest.approx(surface_dice(*masks, SPACING, 5.0))
-    assert corrected["hd95"] == hausdorff_95(*masks, SPACING)
+    assert corrected["nsd"] == pytest.approx(MaskPair(*masks, SPACING, 5.0).nsd())
+    assert corrected["hd95"] == MaskPair(*masks, SPACING).hd95()
     for metric in ("dice", "nsd"):
         assert published[metric] == round(corrected[metric], 4) != corrected[metric]
 

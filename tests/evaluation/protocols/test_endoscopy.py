@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from swin_umamba.evaluation.metrics import surface_dice
+from swin_umamba.evaluation.metrics import MaskPair
 from swin_umamba.evaluation.protocols import Endoscopy
 
 
@@ -36,8 +36,8 @@ def test_nsd_of_the_area_as_published_and_of_the_outline_corrected() -> None:
     reference, prediction = picture((1, 10, 10)), picture((1, 10, 16))
     masks = prediction == 1, reference == 1
     published = scores("as_published", prediction, reference)["nsd"]
-    assert published == round(surface_dice(*(mask[..., None] for mask in masks), (1, 1, 1), 2.0), 4)
-    assert scores("corrected", prediction, reference)["nsd"] == surface_dice(*masks, (1, 1), 2.0)
+    assert published == round(MaskPair(*(mask[..., None] for mask in masks), (1, 1, 1), 2.0).nsd(), 4)
+    assert scores("corrected", prediction, reference)["nsd"] == MaskPair(*masks, (1, 1), 2.0).nsd()
     # Of the area all but a strip of 4 pixels in 12 is close; of the outline the upper and lower sides are.
     assert published == pytest.approx(2 / 3, abs=0.05)
     assert scores("corrected", prediction, reference)["hd95"] == 6

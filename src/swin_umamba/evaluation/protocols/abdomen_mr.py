@@ -11,8 +11,7 @@ import numpy as np
 
 from swin_umamba.errors import UsageError
 from swin_umamba.evaluation.classes import LabelClasses
-from swin_umamba.evaluation.evaluate import score_class
-from swin_umamba.evaluation.metrics import dice
+from swin_umamba.evaluation.metrics import MaskPair, dice
 from swin_umamba.evaluation.protocols.base import (
     COMMON_RULES,
     Form,
@@ -21,7 +20,7 @@ from swin_umamba.evaluation.protocols.base import (
     published_digits,
     published_nsd,
 )
-from swin_umamba.evaluation.results import METRICS
+from swin_umamba.metric_table import metrics_of
 
 # In the order of the paper's data set, where their values are 1 to 13; tolerances of the NSD in mm.
 ORGAN_TOLERANCES = {
@@ -61,7 +60,7 @@ class AbdomenMR:
     ndim = 3
     metrics: ClassVar[Mapping[Form, tuple[str, ...]]] = {
         "as-published": ("dice", "nsd"),
-        "corrected": METRICS,
+        "corrected": metrics_of("masks"),
     }
     reference_ending = ""
     rules = (
@@ -142,7 +141,7 @@ class AbdomenMR:
             found, there = prediction == value, reference == value
             if organ in TUBULAR_ORGANS and there.any():
                 _keep_labelled_slices(found, there, with_last=True)
-            scores[organ] = vars(score_class(found, there, spacing, ORGAN_TOLERANCES[organ]))
+            scores[organ] = MaskPair(found, there, spacing, ORGAN_TOLERANCES[organ]).scores()
         return ProtocolScores(scores)
 
 

@@ -10,8 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from swin_umamba.evaluation.cases import label_values
-from swin_umamba.evaluation.evaluate import score_class
-from swin_umamba.evaluation.metrics import dice
+from swin_umamba.evaluation.metrics import MaskPair, dice
 from swin_umamba.evaluation.protocols.base import (
     COMMON_RULES,
     Form,
@@ -20,7 +19,7 @@ from swin_umamba.evaluation.protocols.base import (
     published_digits,
     published_nsd,
 )
-from swin_umamba.evaluation.results import METRICS, ClassScore
+from swin_umamba.metric_table import metrics_of
 
 TOLERANCE = 2.0  # of the NSD, in pixels
 
@@ -33,7 +32,7 @@ class Endoscopy:
     ndim = 2
     metrics: ClassVar[Mapping[Form, tuple[str, ...]]] = {
         "as-published": ("dice", "nsd"),
-        "corrected": METRICS,
+        "corrected": metrics_of("masks"),
     }
     reference_ending = ""
     rules = (
@@ -76,12 +75,11 @@ class Endoscopy:
     ) -> ProtocolScores:
         values = sorted({*label_values(prediction), *label_values(reference)} - {0})
         scores = [
-            score_class(prediction == value, reference == value, spacing, TOLERANCE) for value in values
+            MaskPair(prediction == value, reference == value, spacing, TOLERANCE).scores() for value in values
         ]
-        means = {metric: _mean(scores, metric) for metric in METRICS}
+        means = {metric: _mean([score[metric] for score in scores]) for metric in metrics_of("masks")}
         return ProtocolScores({self.class_names[0]: means})
 
 
-def _mean(scores: Sequence[ClassScore], metric: str) -> float:
-    values = [getattr(score, metric) for score in scores]
+def _mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values) if values else math.nan

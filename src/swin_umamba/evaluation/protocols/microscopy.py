@@ -16,6 +16,7 @@ from swin_umamba.evaluation.instances import (
     score_instances,
 )
 from swin_umamba.evaluation.protocols.base import COMMON_RULES, Form, ProtocolScores, Rule, published_digits
+from swin_umamba.metric_table import metrics_of
 
 IOU_THRESHOLD = 0.5
 # Pictures from this size on are published tile by tile.
@@ -42,7 +43,7 @@ class Microscopy:
     ndim = 2
     metrics: ClassVar[Mapping[Form, tuple[str, ...]]] = {
         "as-published": ("f1", "precision", "recall"),
-        "corrected": ("f1", "precision", "recall", "f1_50_95", "pq", "aji"),
+        "corrected": metrics_of("instances"),
     }
     reference_ending = "_label"
     rules = (
@@ -81,7 +82,7 @@ class Microscopy:
     ) -> ProtocolScores:
         found = remove_border_instances(classes_to_instances(prediction, outer_rim=self.outer_rim))
         scores = score_instances(found, remove_border_instances(reference))
-        return ProtocolScores({self.class_names[0]: vars(scores)})
+        return ProtocolScores({self.class_names[0]: scores})
 
 
 def _published_tiles(
