@@ -8,7 +8,14 @@ from typing import Any
 
 import numpy as np
 
-MILLIMETRES = {"pixel": None, "second": None, "meter": 1000.0, "millimeter": 1.0, "micrometer": 0.001}
+MILLIMETRES = {
+    "pixel": None,
+    "second": None,
+    "meter": 1000.0,
+    "millimeter": 1.0,
+    "mm": 1.0,
+    "micrometer": 0.001,
+}
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,7 @@ class StandInLayer:
         self.shear = np.array(geometry.get("shear", np.zeros(ndim * (ndim - 1) // 2)), float)
         self.affine = SimpleNamespace(affine_matrix=np.eye(ndim + 1) if affine is None else np.array(affine))
         self.units = tuple(map(StandInUnit, units or ("pixel",) * ndim))
+        self.metadata = geometry.get("metadata", {})
         self.axis_labels = axis_labels or tuple(str(axis - ndim) for axis in range(ndim))
 
     def data_to_world(self, position: Any) -> Any:

@@ -41,6 +41,16 @@ def test_a_model_of_four_channels_takes_alpha() -> None:
     np.testing.assert_array_equal(image.data, np.moveaxis(data, -1, 0))
 
 
+@pytest.mark.parametrize("shape", [(5, 6), (4, 5, 6)])
+def test_a_model_of_colours_takes_grey_layers(shape: tuple[int, ...]) -> None:
+    data = numbers(*shape)
+    image = layer_image([StandInLayer(data)], RGB)
+    np.testing.assert_array_equal(image.data, np.stack([data] * 3))
+    assert image.repeats is None
+    with pytest.raises(DataError):
+        layer_image([StandInLayer(data)], ["T1", "T2", "FLAIR"])
+
+
 @pytest.mark.parametrize("shape", [(2, 5, 6), (2, 4, 5, 6)])
 def test_channels_on_the_first_axis_leave_the_geometry(shape: tuple[int, ...]) -> None:
     data, rest = numbers(*shape), len(shape) - 1

@@ -17,15 +17,16 @@ def test_the_manifest_is_valid_and_its_commands_exist() -> None:
     manifest = npe2.PluginManifest.from_file(MANIFEST)
     assert manifest.name == "swin-umamba"
     commands = manifest.contributions.commands or []
-    widgets = manifest.contributions.widgets or []
-    assert {widget.command for widget in widgets} == {command.id for command in commands} != set()
+    found = manifest.contributions
+    used = [*(found.widgets or []), *(found.readers or []), *(found.writers or [])]
+    assert {each.command for each in used} == {command.id for command in commands} != set()
     for command in commands:
         module, attribute = str(command.python_name).split(":")
         file = SOURCE.parent.joinpath(*module.split(".")).with_suffix(".py")
         defined = {
             node.name
             for node in ast.parse(file.read_text(encoding="utf-8")).body
-            if isinstance(node, ast.ClassDef)
+            if isinstance(node, (ast.ClassDef, ast.FunctionDef))
         }
         assert attribute in defined
 

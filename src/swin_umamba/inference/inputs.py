@@ -86,14 +86,15 @@ def fit_channels(data: np.ndarray, channel_names: Sequence[str], where: Path | N
     DataError
         The model takes other channels.
     """
-    if len(data) == 1 and _takes_colours(channel_names):
+    if len(data) == 1 and takes_colours(channel_names):
         return np.repeat(data, len(channel_names), axis=0)
     if len(data) != len(channel_names):
         raise wrong_channels(len(data), channel_names, where)
     return data
 
 
-def _takes_colours(channel_names: Sequence[str]) -> bool:
+def takes_colours(channel_names: Sequence[str]) -> bool:
+    """Return whether the channels of a model are red, green and blue, so that it takes grey images, too."""
     return [name.lower() for name in channel_names] in _COLOUR_NAMES
 
 
@@ -166,7 +167,7 @@ def _channels_first(
 
 def _without_alpha(array: np.ndarray, channel_names: Sequence[str]) -> np.ndarray | None:
     """Return grey or colours (Y, X, C) without an alpha channel, opaque everywhere; None for other arrays."""
-    colours = _takes_colours(channel_names)
+    colours = takes_colours(channel_names)
     values = array.shape[-1]
     if colours and values == 1:
         return array

@@ -12,9 +12,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from swin_umamba.errors import DataError, GeometryError, UsageError
+from swin_umamba.inference.inputs import takes_colours
 
 CHANNEL_LABELS = frozenset({"c", "ch", "channel", "channels"})
 TIME_LABELS = frozenset({"t", "time"})
+GRID_KEY = "swin_umamba_grid"
+"""Where the metadata of a layer hold the image without its voxels, on whose grid its labels are written."""
 
 # Neighbouring pixels are this exact, in digits: the norm of a column of numbers is not, in its last one.
 _SPACING_DIGITS = 12
@@ -39,6 +42,7 @@ class ImageLayer(Protocol):
     affine: Any
     units: Any
     axis_labels: Any
+    metadata: dict[str, Any]
 
     def data_to_world(self, position: Any) -> Any:
         """Return where an index lies in the viewer."""
@@ -58,6 +62,8 @@ class LayerImage:
         Distance of neighbouring pixels along (Y, X) or (Z, Y, X) in mm; None if the layer does not say.
     geometry
         What a layer of labels must be made with to lie on the image: ``scale`` and so on.
+    metadata
+        What a layer of labels must know to be written on the grid of the image: ``GRID_KEY`` or nothing.
     repeats
         Axis and number of times that labels are repeated along it, since the viewer aligns layers at their
         last axes: channels after the first axis keep their place. None if nothing is repeated.
@@ -67,6 +73,7 @@ class LayerImage:
     data: np.ndarray
     spacing: tuple[float, ...] | None
     geometry: dict[str, Any]
+    metadata: dict[str, Any]
     repeats: tuple[int, int] | None = None
 
     def on_layer(self, array: np.ndarray) -> np.ndarray:
@@ -92,7 +99,7 @@ def layer_image(
     channel_axis
         Axis of a single layer that holds the channels. By default colours of an RGB layer (alpha is left out
         for a model of three channels), an axis labelled ``c`` or ``channel``, or the only axis as long as the
-        model has channels.
+        model has channels. A model of colours takes a grey layer as three equal channels.
 
     Raises
     ------
@@ -121,7 +128,7 @@ def layer_image(
                 cure="choose layers of one image, or resample one to the grid of the other",
             )
     data = np.concatenate([image.data for image in images])
-    return LayerImage(first.name, data, first.spacing, first.geometry)
+    return LayerImage(first.name, data, first.spacing, first.geometry, first.metadata)
 
 
 def layer_spacing(layer: ImageLayer, axes: Sequence[int]) -> tuple[float, ...] | None:
@@ -156,6 +163,8 @@ def _image_of_one(layer: ImageLayer, channel_names: Sequence[str], chosen: int |
     data = array[None] if position is None else np.moveaxis(array, position, 0)
     if layer.rgb and len(data) == 4 and len(channel_names) == 3:
         data = data[:3]
+    if len(data) == 1 and takes_colours(channel_names):
+        data = np.repeat(data, len(channel_names), axis=0)
     if len(data) != len(channel_names):
         raise _wrong_channels(layer, len(data), channel_names)
     geometry = _geometry(layer)
@@ -164,6 +173,7 @@ def _image_of_one(layer: ImageLayer, channel_names: Sequence[str], chosen: int |
         data=data,
         spacing=layer_spacing(layer, spatial),
         geometry=_without_first_axis(geometry, layer) if axis == 0 else geometry,
+        metadata={key: value for key, value in layer.metadata.items() if key == GRID_KEY},
         repeats=(axis, finest.shape[axis]) if axis else None,
     )
 
@@ -185,9 +195,12 @@ def _channel_axis(
         return named[0]
     if len(channel_names) == 1:
         return 0 if len(shape) == 4 and shape[0] == 1 else None
-    if len(shape) == 2:
+    grey = takes_colours(channel_names)
+    if len(shape) == 2 and not grey:
         raise _wrong_channels(layer, 1, channel_names)
     fitting = [axis for axis, size in enumerate(shape) if size == len(channel_names)]
+    if len(shape) == 2 or (len(shape) == 3 and grey and not fitting):
+        return None
     if not fitting:
         raise DataError(
             f"no axis of the layer holds the model's {len(channel_names)} channels "

@@ -216,7 +216,7 @@ def _labels_layer(image: LayerImage, labels: np.ndarray, names: dict[int, str], 
         "colormap": label_colours(list(names)),
         # The viewer shows these beside the label under the mouse.
         "features": {"index": list(names), "class": list(names.values())},
-        "metadata": {RESULT_KEY: {"model": model, "classes": dict(names)}},
+        "metadata": {RESULT_KEY: {"model": model, "classes": dict(names)}, **image.metadata},
         **image.geometry,
     }
     return NewLayer(image.on_layer(labels), options)
