@@ -119,6 +119,17 @@ def _echoes(folder: Path) -> None:
     write_series(folder / "b", stack(more={0x00180081: ("DS", 20)}))
 
 
+@kind("several volumes in a series with one chosen", series="7:EchoTime=10:AcquisitionNumber=1")
+def _chosen_echo(folder: Path) -> None:
+    for echo in (10, 20):
+        for number in (1, 2):
+            more: Elements = {0x00180081: ("DS", echo), 0x00200012: ("IS", number)}
+            slices = stack(more=more)
+            if (echo, number) != (10, 1):
+                slices = [Slice(each.numbers + 1, each.position, more=each.more) for each in slices]
+            write_series(folder / f"{echo} {number}", slices)
+
+
 @kind("a tilted gantry", "tilted by 14 degrees")
 def _tilted(folder: Path) -> None:
     write_series(folder, stack(shift=0.5))

@@ -128,6 +128,80 @@ def test_doubled_slices(tmp_path: Path, volume: np.ndarray) -> None:
         read_image(tmp_path / "time")
 
 
+# Element, its type, one value for each of two volumes, and how the choice calls them.
+TRAITS = [
+    (0x00080008, "CS", ("ORIGINAL\\PRIMARY\\M", "ORIGINAL\\PRIMARY\\P"), "ImageType"),
+    (0x00080032, "TM", ("101500.5", "101630"), "AcquisitionTime"),
+    (0x00180024, "SH", ("ep_b0", "ep_b1000#1"), "SequenceName"),
+    (0x00180081, "DS", ("4.60", "9.2"), "EchoTime"),
+    (0x00180082, "DS", ("100", "200"), "InversionTime"),
+    (0x00180086, "IS", ("1", "2"), "EchoNumbers"),
+    (0x00181060, "DS", ("0", "87.5"), "TriggerTime"),
+    (0x00181210, "SH", ("B30f", "B70f"), "ConvolutionKernel"),
+    (0x00200012, "IS", ("1", "2"), "AcquisitionNumber"),
+    (0x00200100, "IS", ("1", "2"), "TemporalPositionIdentifier"),
+    (0x00189087, "FD", (0.0, 800.0), "DiffusionBValue"),
+    (0x00541300, "DS", ("0", "60000"), "FrameReferenceTime"),
+]
+FRAME_TRAITS = [
+    (0x00189114, 0x00189082, "FD", (4.6, 9.2), "EffectiveEchoTime"),
+    (0x00189117, 0x00189087, "FD", (0.0, 800.0), "DiffusionBValue"),
+    (0x00209111, 0x00209128, "UL", (1, 2), "TemporalPositionIndex"),
+    (0x00209111, 0x00209056, "SH", ("1", "2"), "StackID"),
+    (0x00189226, 0x00089007, "CS", ("ORIGINAL\\M", "ORIGINAL\\P"), "FrameType"),
+]
+
+
+def check_choices(path: Path, name: str, volumes: list[np.ndarray]) -> None:
+    """Choose each volume by what the refusal lists."""
+    with pytest.raises(DataError, match="10 images lie at 5 places") as refusal:
+        read_image(path)
+    lines = [line for line in refusal.value.what.splitlines() if line.startswith("  - ")]
+    assert "--series UID:NAME=VALUE" in (refusal.value.cure or "")
+    assert len(lines) == 2
+    for line, volume in zip(lines, volumes, strict=True):
+        choice = line.split("UID ")[1]
+        assert f":{name}=" in choice
+        for series in (choice, choice[choice.index(":") :]):
+            np.testing.assert_array_equal(read_image(path, series=series).data[0], volume)
+    with pytest.raises(DataError, match=f"no image of the series has '{name}=absent'"):
+        read_image(path, series=f":{name}=absent")
+
+
+@pytest.mark.parametrize(("tag", "kind", "values", "name"), TRAITS)
+def test_a_volume_of_a_series_is_chosen_by_what_tells_them_apart(
+    tmp_path: Path, tag: int, kind: str, values: tuple[object, object], name: str
+) -> None:
+    first = stack(more={tag: (kind, values[0])})
+    second = [Slice(each.numbers + 1, each.position, more={tag: (kind, values[1])}) for each in first]
+    write_slices(tmp_path / "1", first)
+    write_slices(tmp_path / "2", second)
+    check_choices(tmp_path, name, [VOLUME, VOLUME + 1])
+
+
+@pytest.mark.parametrize(("sequence", "tag", "kind", "values", "name"), FRAME_TRAITS)
+def test_a_volume_of_an_enhanced_object_is_chosen(
+    tmp_path: Path, sequence: int, tag: int, kind: str, values: tuple[object, object], name: str
+) -> None:
+    slices = [
+        Slice(each.numbers + index, each.position, more={sequence: ("SQ", [{tag: (kind, value)}])})
+        for each in stack()
+        for index, value in enumerate(values)
+    ]
+    (tmp_path / "1.dcm").write_bytes(file_bytes(enhanced(slices, Stored())))
+    check_choices(tmp_path / "1.dcm", name, [VOLUME, VOLUME + 1])
+
+
+def test_volumes_that_no_element_tells_apart_are_not_offered(tmp_path: Path) -> None:
+    """Of a diffusion series, one volume has no gradient and two have: two of one b-value."""
+    for number, value in enumerate((0.0, 800.0, 800.0)):
+        write_slices(tmp_path / str(number), stack(more={0x00189087: ("FD", value)}))
+    with pytest.raises(DataError, match=r"they differ in DiffusionBValue 0\.0 / 800\.0") as refusal:
+        read_image(tmp_path)
+    assert "export one volume" in (refusal.value.cure or "")
+    np.testing.assert_array_equal(read_image(tmp_path, series=":DiffusionBValue=0.0").data[0], VOLUME)
+
+
 def test_other_sizes_and_sheared_slices(tmp_path: Path, volume: np.ndarray) -> None:
     write_series(tmp_path / "sizes", volume)
     write_series(tmp_path / "sizes", volume[:1, :, :4])

@@ -301,9 +301,42 @@ def test_the_files_of_a_dicom_series_are_one_image(
     assert answer.status_code == 200
     expected = predictor.predict(tmp_path / "scan").labels
     np.testing.assert_array_equal(mask_of(answer, tmp_path), expected)
+    bare = [("file", (f"1.2.{number}", path.read_bytes())) for number, path in enumerate(paths)]
+    bare += [("file", ("README", b"notes"))]
+    answer = client.post("/api/predict", files=bare)
+    np.testing.assert_array_equal(mask_of(answer, tmp_path), expected)
+    assert "1.2.0_labels.nii.gz" in answer.headers["content-disposition"]
     several = [("file", (path.name, path.read_bytes())) for path in paths] + [("file", ("a.png", PICTURE))]
     answer = client.post("/api/predict", files=several)
     assert answer.status_code == 400
     assert "more than 1 files" in answer.json()["error"]["what"]
     answer = client.post("/api/predict", files=several[:1] * 2)
     assert "nothing in their headers tells them apart" in answer.json()["error"]["what"]
+
+
+def test_a_series_of_several_is_chosen(client: TestClient, predictor: Predictor, tmp_path: Path) -> None:
+    numbers = np.random.default_rng(1).integers(0, 500, (2, 3, 20, 24))
+    for number, volume in enumerate(numbers):
+        slices = [Slice(image, (0, 0, 2.5 * index)) for index, image in enumerate(volume)]
+        write_series(tmp_path / "scan" / str(number), slices, series=f"1.2.{number}")
+    paths = sorted((tmp_path / "scan").rglob("*.dcm"))
+    files = [("file", (path.name, path.read_bytes())) for path in paths]
+    error = client.post("/api/predict", files=files).json()["error"]
+    assert "2 DICOM series" in error["what"]
+    assert "UID 1.2.1" in error["what"]
+    for number in (0, 1):
+        answer = client.post(f"/api/predict?series=1.2.{number}", files=files)
+        expected = predictor.predict(tmp_path / "scan" / str(number)).labels
+        np.testing.assert_array_equal(mask_of(answer, tmp_path), expected)
+    answer = client.post("/api/jobs?series=1.2.9", files=files)
+    assert "no DICOM series '1.2.9'" in finished(client, answer.json())["error"]["what"]
+    assert client.post("/api/jobs?series=" + "1" * 501, files=files).status_code == 422
+
+
+def test_errors_name_dicom_files_as_the_client_does(client: TestClient, tmp_path: Path) -> None:
+    slices = [Slice(np.ones((20, 24)), (0, 0, height)) for height in (0, 2, 4, 8)]
+    paths = write_series(tmp_path / "scan", slices)
+    files = [("file", (f"slice {number}.dcm", path.read_bytes())) for number, path in enumerate(paths)]
+    error = client.post("/api/predict", files=files).json()["error"]
+    assert "between slice 2.dcm at (0, 0, 4) and slice 3.dcm at (0, 0, 8)" in error["what"]
+    assert "upload" not in str(error)

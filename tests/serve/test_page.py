@@ -64,7 +64,7 @@ def test_every_control_has_a_name(html: str) -> None:
         assert name in ids
     labelled = set(re.findall(r'for="([^"]+)"', html))
     ranges = re.findall(r'<input type="(?:range|file)" id="([^"]+)"', html)
-    assert len(ranges) == 3
+    assert len(ranges) == 4
     assert set(ranges) <= labelled
 
 
@@ -75,6 +75,9 @@ def test_functions(html: str) -> None:
         "refusal([{name: 'a.txt', size: 9}], 1, ['.nii.gz'], 9).where",
         "refusal([{name: 'a.png', size: 5}, {name: 'b.png', size: 5}], 2, ['.png'], 9).what",
         "refusal([{name: 'a.png', size: 1}, {name: 'b.png', size: 1}], 3, ['.png'], 9).cure",
+        "refusal([{name: 'a.IMA', size: 1}, {name: '1.2.840.1', size: 1}], 1, ['.png'], 9)",
+        "refusal([{name: 'DICOMDIR', size: 1}, {name: 'a.txt', size: 1}], 1, ['.png'], 9).where",
+        r"choices('2 series:\n  - number 1: CT, 3 images, UID 1.2:EchoTime=5\n  - and 3 more')",
         "stage({state: 'queued', position: 0})",
         "stage({state: 'queued', position: 2})",
         "stage({state: 'running', progress: 0.5, name: 'a'})",
@@ -92,6 +95,9 @@ def test_functions(html: str) -> None:
         "a.txt",
         "the upload would be larger than 0 MiB",
         "choose one file with all channels, or 3 files, one for each channel",
+        None,
+        "DICOMDIR",
+        [["1.2:EchoTime=5", "number 1: CT, 3 images"]],
         ["Waiting", "Your image is next", None],
         ["Waiting", "2 images are before yours in the queue", None],
         ["Segmenting", "a", 0.5],

@@ -41,7 +41,8 @@ def read_image(
     max_voxels
         Images of more voxels are refused, before memory is taken for them.
     series
-        UID or number of the DICOM series to read, needed for a folder with several; no matter elsewhere.
+        UID or number of the DICOM series to read, needed for a folder with several, or UID:NAME=VALUE for one
+        volume of a series; see ``read_dicom``. No matter elsewhere.
 
     Raises
     ------

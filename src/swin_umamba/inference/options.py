@@ -74,6 +74,7 @@ class FolderOptions(Options):
     )
     series: str | None = option(
         None,
-        "series to take from DICOM folders with several (without it, an error lists them)",
+        "series to take from DICOM folders with several, or UID:NAME=VALUE for one volume of a series "
+        "(without it, an error lists them)",
         metavar="UID|NUMBER",
     )

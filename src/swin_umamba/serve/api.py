@@ -48,7 +48,8 @@ _UPLOAD = {
                             "type": "array",
                             "minItems": 1,
                             "items": {"type": "string", "format": "binary"},
-                            "description": "one file, or one file for each channel in the model's order",
+                            "description": "one file, one file for each channel in the model's order, or the "
+                            "files of a DICOM folder",
                         }
                     },
                 }
@@ -60,6 +61,16 @@ _MASK: dict[str, Any] = {
     "description": "The label map, on the grid of the image.",
     "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
 }
+
+
+SeriesChoice = Annotated[
+    str | None,
+    Query(
+        max_length=500,
+        description="UID or number of the DICOM series to read if the files are of several, or "
+        "UID:NAME=VALUE for one volume of a series; without it, an error lists them",
+    ),
+]
 
 
 def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -120,9 +131,9 @@ def model(request: Request) -> ModelInfo:
 
 
 @router.post("/jobs", status_code=202, openapi_extra=_UPLOAD, responses=_UPLOAD_ERRORS)
-async def create_job(request: Request, response: Response) -> JobStatus:
+async def create_job(request: Request, response: Response, series: SeriesChoice = None) -> JobStatus:
     """Upload an image; it waits for its turn, and its status says when it is done."""
-    job = await _upload(request)
+    job = await _upload(request, series)
     response.headers["Location"] = f"/api/jobs/{job.id}"
     return _service(request).status(job)
 
@@ -189,10 +200,10 @@ def job_labels(request: Request, job_id: str) -> Response:
     openapi_extra=_UPLOAD,
     responses={200: _MASK, **_UPLOAD_ERRORS},
 )
-async def predict(request: Request) -> Response:
+async def predict(request: Request, series: SeriesChoice = None) -> Response:
     """Upload an image and get its label map in the same request; nothing is kept."""
     queue = _service(request).queue
-    job = await _upload(request)
+    job = await _upload(request, series)
     try:
         waiting = asyncio.wrap_future(job.finished)
         while not (await asyncio.wait({waiting}, timeout=SECONDS_BETWEEN_LOOKS))[0]:
@@ -212,11 +223,11 @@ def _service(request: Request) -> Service:
     return service
 
 
-async def _upload(request: Request) -> Job[Result]:
+async def _upload(request: Request, series: str | None) -> Job[Result]:
     service = _service(request)
     service.queue.check_place(client_of(request))  # before megabytes are sent for nothing
     channels = len(service.segmenter.predictor.channel_names)
-    upload = await receive(request, service.storage, service.limits, channels)
+    upload = await receive(request, service.storage, service.limits, channels, series)
     return service.queue.add(upload)
 
 

@@ -1,9 +1,9 @@
 // The page: choosing files, sending them, waiting, and then the viewer; an error brings back the beginning.
 // What a person should know of files before they are sent; the server checks everything again.
 function refusal(files, channels, formats, largest) {
-  const wrong = files.find((file) => !formats.some((ending) => file.name.toLowerCase().endsWith(ending)));
+  const series = areDicom(files);
+  const wrong = !series && files.find((file) => !formats.some((ending) => file.name.toLowerCase().endsWith(ending)));
   if (wrong) { return { what: "the format of this file is not known", where: wrong.name, cure: "convert it to one of " + formats.join(", ") }; }
-  const series = files.every((file) => file.name.toLowerCase().endsWith(".dcm"));
   if (files.length !== 1 && files.length !== channels && !series) {
     return { what: files.length + " files were chosen, but one image is segmented at a time", where: null, cure: channels > 1 ? "choose one file with all channels, or " + channels + " files, one for each channel" : "choose one file" };
   }
@@ -11,6 +11,14 @@ function refusal(files, channels, formats, largest) {
     return { what: "the upload would be larger than " + Math.round(largest / 1048576) + " MiB", where: files[0].name, cure: "crop the image or compress it (.nii.gz), or start the server with a larger --max-upload" };
   }
   return null;
+}
+// Whether the files may be those of a DICOM folder: many of them end in nothing, or in a part of a UID.
+function areDicom(files) {
+  return files.length > 0 && files.every((file) => /\.(dcm|dicom|ima)$/i.test(file.name) || !/\.[a-z]\w*$/i.test(file.name));
+}
+// The series or volumes that an error lists to choose from: [what to send, text].
+function choices(what) {
+  return Array.from(what.matchAll(/^ {2}- (.*), UID (.+)$/gm), (found) => [found[2], found[1]]);
 }
 // What the page says of a job: [title, text, part of the bar or null where nobody knows].
 function stage(status) {
@@ -61,10 +69,14 @@ function start() {
   }
   function fail(error) {
     begin();
-    const title = error.what.charAt(0).toUpperCase() + error.what.slice(1);
+    const offered = chosen.length ? choices(error.what) : [];
+    const what = offered.length ? error.what.split("\n")[0] : error.what;
+    const title = what.charAt(0).toUpperCase() + what.slice(1);
+    get("series").replaceChildren(...offered.map(([value, text]) => new Option(text + " (" + value + ")", value)));
+    show(get("series-form"), offered.length > 0);
     get("failed-what").textContent = title;
     get("failed-where").textContent = error.where || "";
-    get("failed-cure").textContent = error.cure ? "What to do: " + error.cure : "";
+    get("failed-cure").textContent = error.cure && !offered.length ? "What to do: " + error.cure : "";
     get("status").textContent = "";
     show(get("failed"), true);
     display("start", get("failed-what"));
@@ -82,11 +94,11 @@ function start() {
   // ---- choosing
   function choose(files) {
     chosen = Array.from(files).sort((a, b) => a.name < b.name ? -1 : 1);
-    get("files").value = "";
+    get("files").value = get("folder").value = "";
     if (!chosen.length) { return; }
     begin();
     const wrong = refusal(chosen, Number(channels), formats.split(" "), Number(uploadBytes));
-    if (wrong) { fail(wrong); } else if (chosen.length === 1) { send(chosen); } else { askOrder(); }
+    if (wrong) { fail(wrong); } else if (chosen.length === 1 || areDicom(chosen)) { send(chosen); } else { askOrder(); }
   }
   function askOrder() {
     selects.forEach((select, place) => select.replaceChildren(
@@ -110,13 +122,13 @@ function start() {
     get("work-text").textContent = text;
     if (part === null) { get("bar").removeAttribute("value"); } else { get("bar").value = part; }
   }
-  function send(files) {
+  function send(files, series) {
     const form = new FormData();
     files.forEach((file) => form.append(field, file, file.name));
     // fetch does not tell how much of an upload is done.
     const upload = new XMLHttpRequest();
     request = upload;
-    upload.open("POST", "/api/jobs");
+    upload.open("POST", "/api/jobs" + (series ? "?series=" + encodeURIComponent(series) : ""));
     upload.responseType = "json";
     upload.upload.addEventListener("progress", (event) => { if (event.lengthComputable) { get("bar").value = event.loaded / event.total; } });
     upload.addEventListener("load", () => {
@@ -129,7 +141,7 @@ function start() {
       request = null;
       fail({ what: "the connection ended before the upload was complete", where: files[0].name, cure: "try again; if it stays, the file is too large or swin-umamba serve has ended" });
     });
-    working("Uploading", files.map((file) => file.name).join(", "), 0);
+    working("Uploading", files.slice(0, 3).map((file) => file.name).join(", ") + (files.length > 3 ? " and " + (files.length - 3) + " more" : ""), 0);
     display("work", get("work-title"));
     upload.send(form);
   }
@@ -154,6 +166,8 @@ function start() {
   get("cancel").addEventListener("click", reset);
   all(".again").forEach((button) => button.addEventListener("click", reset));
   get("order").addEventListener("submit", sendInOrder);
+  get("series-form").addEventListener("submit", (event) => { event.preventDefault(); begin(); send(chosen, get("series").value); });
+  get("folder").addEventListener("change", (event) => choose(Array.from(event.target.files).filter((file) => !file.name.startsWith(".") && areDicom([file]))));
   get("files").addEventListener("change", (event) => choose(event.target.files));
   // Dropped anywhere, a file must not replace the page.
   ["dragover", "drop"].forEach((name) => document.addEventListener(name, (event) => {

@@ -141,6 +141,7 @@ def with_client_names(
         files, are left out.
     """
     own = {str(file): name for file, name in zip(files, names, strict=True)}
+    own |= {file.name: name for file, name in zip(files, names, strict=True)}
     where = None if error.where is None else _renamed(error.where, own)
     if where == error.where or (where is not None and str(private) in where):
         where = None

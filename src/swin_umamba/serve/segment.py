@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from swin_umamba.data.image_io import Image, image_stem, image_suffix, read_case, write_labels
+from swin_umamba.data.image_io import (
+    Image,
+    image_stem,
+    image_suffix,
+    is_image_name,
+    read_case,
+    write_labels,
+)
 from swin_umamba.errors import DataError
 from swin_umamba.inference.cases import CHANNEL_NUMBER, Case, output_paths
 from swin_umamba.inference.inputs import fit_channels, wrong_channels
@@ -120,7 +127,7 @@ class Segmenter:
         folder = upload.folder / RESULT
         folder.mkdir()
         ending = str(self.predictor.model.dataset_json.get("file_ending", ""))
-        (labels_file,) = output_paths([Case("labels", upload.files)], folder, ending)
+        (labels_file,) = output_paths([Case("labels", upload.images)], folder, ending)
         write_labels(labels_file, prediction.labels, like=image)
         views = self._save_views(folder, image)
         labels = _as_slices(prediction.labels)
@@ -143,7 +150,7 @@ class Segmenter:
         channels = self.predictor.channel_names
         if len(upload.images) not in (1, len(channels)):
             raise wrong_channels(len(upload.images), channels, upload.files[0])
-        image = read_case(upload.images, max_voxels=self._max_voxels)
+        image = read_case(upload.images, max_voxels=self._max_voxels, series=upload.series)
         image = image.with_data(fit_channels(image.data, channels, image.path))
         if image.data.size > self._max_voxels:
             raise DataError(
@@ -183,7 +190,7 @@ class Segmenter:
 
 def download_name(client_name: str, suffix: str) -> str:
     """Return ``NAME_labels.SUFFIX`` with only letters, digits, dots, dashes and underscores in it."""
-    stem = image_stem(client_name)
+    stem = image_stem(client_name) if is_image_name(client_name) else client_name
     match = CHANNEL_NUMBER.fullmatch(stem)
     safe = _UNSAFE.sub("_", stem if match is None else match["case"]).strip("._")[:LONGEST_STEM]
     return f"{safe or 'image'}_labels{suffix}"

@@ -16,9 +16,9 @@ from python_multipart.multipart import parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
-from swin_umamba.data.formats import DICOM, format_of
+from swin_umamba.data.dicom import is_dicom, may_be_dicom
 from swin_umamba.data.image_io import image_suffix
-from swin_umamba.errors import DataError, printable
+from swin_umamba.errors import printable
 from swin_umamba.serve.limits import FORM_OVERHEAD, MIB, MOST_SLICES, Limits
 from swin_umamba.serve.problems import Busy, MalformedRequest, SlowRequest, TooLarge
 from swin_umamba.serve.storage import PrivateFolder
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 FIELD = "file"
 LONGEST_NAME = 100
+_DICOM = ".dcm"
 _HEADER_BYTES = 8192
 _CURE = f"send multipart/form-data with one field {FIELD!r} for each file, as curl -F {FIELD}=@image.png does"
 
@@ -41,25 +42,31 @@ class Upload:
     folder
         Where they lie, and nothing else.
     files
-        The files, named by their number and the ending of their format.
+        The files, named by their number and the ending of their format; those without one may be DICOM.
     names
         What the client calls them, safe to show; never used as a path.
     client
         Who has sent them.
+    series
+        Which DICOM series of them to read; None for the only one.
     """
 
     folder: Path
     files: tuple[Path, ...]
     names: tuple[str, ...]
     client: str = ""
+    series: str | None = None
 
     @property
     def images(self) -> tuple[Path, ...]:
-        """The files, or the folder if they are the files of one DICOM series."""
-        return (self.folder,) if len(self.files) > 1 and _are_series(self.files) else self.files
+        """The files, or the folder if they are those of a DICOM folder."""
+        lone = len(self.files) == 1 and self.files[0].suffix
+        return (self.folder,) if not lone and _are_dicom(self.files) else self.files
 
 
-async def receive(request: Request, storage: PrivateFolder, limits: Limits, max_files: int) -> Upload:
+async def receive(
+    request: Request, storage: PrivateFolder, limits: Limits, max_files: int, series: str | None = None
+) -> Upload:
     """Write the files of a request to a new folder.
 
     Parameters
@@ -71,7 +78,9 @@ async def receive(request: Request, storage: PrivateFolder, limits: Limits, max_
     limits
         Of size and speed.
     max_files
-        How many files a request may have; DICOM files of one series may be more.
+        How many files a request may have; DICOM files may be more.
+    series
+        See ``Upload``.
 
     Raises
     ------
@@ -88,11 +97,13 @@ async def receive(request: Request, storage: PrivateFolder, limits: Limits, max_
     form = _Form(folder, max_files)
     try:
         await _fill(form, request, storage, limits)
+        if not any(path.suffix or is_dicom(path) for path in form.files):
+            image_suffix(form.names[0])  # raises: it is not known
     except BaseException:  # a refusal, or the end of the server
         form.close()
         storage.remove(folder)
         raise
-    return Upload(folder, tuple(form.files), tuple(form.names), client)
+    return Upload(folder, tuple(form.files), tuple(form.names), client, series)
 
 
 def client_of(request: Request) -> str:
@@ -102,8 +113,15 @@ def client_of(request: Request) -> str:
     return client
 
 
-def _are_series(files: Sequence[Path]) -> bool:
-    return all(format_of(file) is DICOM for file in files)
+def _are_dicom(files: Sequence[Path]) -> bool:
+    return all(file.suffix in (_DICOM, "") for file in files)
+
+
+def _suffix(name: str) -> str:
+    """Return the ending that a file is stored with, out of a fixed list."""
+    if may_be_dicom(name):
+        return _DICOM if Path(name).suffix[1:].isalpha() else ""
+    return image_suffix(name)
 
 
 def shown_name(name: str) -> str:
@@ -230,18 +248,13 @@ class _Form:
         if not options[b"filename"]:
             raise MalformedRequest("there is no file in the upload", cure=_CURE)
         name = shown_name(options[b"filename"].decode("utf-8", "replace"))
-        try:
-            suffix = image_suffix(name)
-        except DataError as error:
-            raise DataError(error.what, where=name, cure=error.cure) from None
         # Its number, and an ending out of a fixed list: nothing of the client's name gets into a path.
-        path = self.folder / f"{len(self.files)}{suffix}"
-        most = MOST_SLICES if _are_series([*self.files, path]) else self._max_files
+        path = self.folder / f"upload-{len(self.files):05}{_suffix(name)}"
+        most = MOST_SLICES if _are_dicom([*self.files, path]) else self._max_files
         if len(self.files) >= most:
             raise MalformedRequest(
                 f"there are more than {most} files in the upload",
-                cure="send one image: one file, as many files as the model has channels, or the files of one "
-                "DICOM series",
+                cure="send one image: one file, one for each of the model's channels, or DICOM files alone",
             )
         self._file = path.open("xb")
         self.files.append(path)

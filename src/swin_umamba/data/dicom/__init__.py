@@ -14,16 +14,16 @@ from pathlib import Path
 
 import numpy as np
 
-from swin_umamba.data.dicom.files import holds_dicom, is_dicom_folder
+from swin_umamba.data.dicom.files import holds_dicom, is_dicom, is_dicom_folder, may_be_dicom
 from swin_umamba.data.dicom.pixels import read_values
 from swin_umamba.data.dicom.series import planes_of_file, planes_of_folder
-from swin_umamba.data.dicom.volume import arrange
+from swin_umamba.data.dicom.volume import arrange, choose_volume
 from swin_umamba.data.image import MAX_VOXELS, Image
 from swin_umamba.errors import DataError
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["holds_dicom", "is_dicom_folder", "read_dicom"]
+__all__ = ["holds_dicom", "is_dicom", "is_dicom_folder", "may_be_dicom", "read_dicom"]
 
 
 def read_dicom(
@@ -40,7 +40,9 @@ def read_dicom(
     max_voxels
         Images of more voxels, all channels together, are refused before memory is taken for them.
     series
-        UID or number of the series; needed for folders with more than one.
+        UID or number of the series; needed for folders with more than one. Of a series with several volumes,
+        ``UID:NAME=VALUE`` takes the images whose element NAME is VALUE, as the error lists them; the UID or
+        number may be left out before the colon.
 
     Returns
     -------
@@ -55,7 +57,9 @@ def read_dicom(
         The images make up no volume, a file is damaged, or something is not supported.
     """
     path = Path(path)
-    planes = planes_of_folder(path, series) if path.is_dir() else planes_of_file(path.resolve())
+    chosen, *conditions = (series or "").split(":")
+    found = planes_of_folder(path, chosen or None) if path.is_dir() else planes_of_file(path.resolve())
+    planes = choose_volume(found, conditions, path)
     first = planes[0].storage
     voxels = len(planes) * first.rows * first.columns * (1 if first.photometric.startswith("MONO") else 3)
     if voxels > max_voxels:

@@ -6,7 +6,7 @@ import io
 import math
 import struct
 import zlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,7 +170,9 @@ class Elements:
         with _damage_reported(self.path):
             from pydicom.dataelem import convert_raw_data_element
 
-            return str(convert_raw_data_element(self._elements[tag]).value)[:60]
+            value = convert_raw_data_element(self._elements[tag]).value
+        parts = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+        return "\\".join(map(str, parts))[:60]
 
     def damaged(self, what: str) -> DataError:
         """Return the error for a header that cannot be trusted."""

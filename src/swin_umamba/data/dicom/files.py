@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,8 @@ _FIRST_ELEMENTS = {0x00, 0x01, 0x02, 0x05, 0x08, 0x10, 0x12, 0x13, 0x16, 0x18, 0
 _LONGEST_FIRST_VALUE = 1024
 # A file of this name must be one; of any other name it may be a viewer, a picture or a note.
 _DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+# Parts of UIDs are no endings.
+_ENDING = re.compile(r"\.[A-Za-z]\w*$")
 _NOT_LOOKED_AT = ("__MACOSX",)
 
 
@@ -58,6 +61,11 @@ def is_dicom(path: Path) -> bool:
 def is_dicom_folder(folder: Path) -> bool:
     """Return whether a folder holds DICOM files directly."""
     return folder.is_dir() and any(map(_looks_like_dicom, folder.iterdir()))
+
+
+def may_be_dicom(name: str) -> bool:
+    """Return whether a file of this name may be DICOM: it ends as such, or has no ending, as on discs."""
+    return name.lower().endswith(_DICOM_SUFFIXES) or _ENDING.search(name) is None
 
 
 def holds_dicom(folder: Path) -> bool:

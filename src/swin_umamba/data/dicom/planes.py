@@ -36,9 +36,10 @@ _PLANE_POSITION, _PLANE_ORIENTATION, _PIXEL_MEASURES, _TRANSFORMATION = (
     0x00289110,
     0x00289145,
 )
-# What tells the volumes of one series from each other: for messages only.
+# What tells the volumes of one series from each other.
 _DISTINGUISHING = (
     _IMAGE_TYPE,
+    0x00180024,  # SequenceName
     0x00180081,  # EchoTime
     0x00180082,  # InversionTime
     0x00180086,  # EchoNumbers
@@ -48,8 +49,11 @@ _DISTINGUISHING = (
     0x00200100,  # TemporalPositionIdentifier
     0x00189087,  # DiffusionBValue
     0x00541300,  # FrameReferenceTime
+    0x00080032,  # AcquisitionTime
 )
 _FRAME_TRAITS = (
+    (0x00189226, (0x00089007,)),  # MRImageFrameTypeSequence, FrameType
+    (0x00189329, (0x00089007,)),  # CTImageFrameTypeSequence, FrameType
     (0x00189114, (0x00189082,)),  # MREchoSequence, EffectiveEchoTime
     (0x00189117, (0x00189087,)),  # MRDiffusionSequence, DiffusionBValue
     (0x00209111, (0x00209128, 0x00209056)),  # FrameContentSequence, TemporalPositionIndex, StackID

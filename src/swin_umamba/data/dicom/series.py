@@ -93,8 +93,8 @@ def _choose(folder: Path, found: Mapping[str, Sequence[Plane]], wanted: str | No
     raise DataError(
         "\n".join([f"{what}:", *_listed(found)]),
         where=folder,
-        cure="choose one with --series UID or --series NUMBER (series= in Python), give a folder with one "
-        "series, or give single files",
+        cure="choose one with --series UID or --series NUMBER (series= in Python and over HTTP), give a "
+        "folder with one series, or give single files",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,29 @@ class Grid:
     direction: tuple[tuple[float, ...], ...]
     has_spacing: bool = True
     has_orientation: bool = True
+
+
+def choose_volume(planes: Sequence[Plane], conditions: Sequence[str], where: Path) -> Sequence[Plane]:
+    """Return the images that meet all conditions ``NAME=VALUE``.
+
+    Raises
+    ------
+    DataError
+        There is none.
+    """
+    for condition in conditions:
+        name, _, wanted = condition.partition("=")
+        values = [dict(plane.traits).get(name.strip(), "") for plane in planes]
+        chosen = [plane for plane, value in zip(planes, values, strict=True) if value == wanted.strip()]
+        if not chosen:
+            known = ", ".join(dict.fromkeys(value for value in values if value)) or "nothing of the kind"
+            raise DataError(
+                f"no image of the series has {condition!r}; what tells its images apart: {known}",
+                where=where,
+                cure="leave the condition out: the error then lists the volumes",
+            )
+        planes = chosen
+    return planes
 
 
 def arrange(planes: Sequence[Plane], where: Path) -> Grid:
@@ -203,16 +227,39 @@ def _doubled(planes: Sequence[Plane], heights: np.ndarray, doubled: np.ndarray, 
                 values[name].append(value)
     reasons = [f"{name} {' / '.join(each[:_NAMED_PLACES])}" for name, each in values.items() if len(each) > 1]
     one, other = planes[int(doubled[0])], planes[int(doubled[0]) + 1]
+    volumes = _volumes(planes, heights, [name for name, each in values.items() if len(each) > 1])
     count = int(np.count_nonzero(np.diff(heights) >= _SAME_PLACE)) + 1
     return DataError(
         f"{len(planes)} images lie at {count} place{'s' if count > 1 else ''}, so the series holds more "
         f"than one volume; doubled at {shown}{more} ({one.name} and {other.name}); "
-        + (
-            f"they differ in {'; '.join(reasons)}" if reasons else "nothing in their headers tells them apart"
-        ),
+        + (f"they differ in {'; '.join(reasons)}" if reasons else "nothing in their headers tells them apart")
+        + "".join(f"\n  - {volume}" for volume in volumes),
         where=where,
-        cure="export one volume (phase, echo, b-value) alone, or put its files into a folder of their own",
+        cure="choose one with --series UID:NAME=VALUE as listed (series= in Python and over HTTP)"
+        if volumes
+        else "export one volume (phase, echo, b-value) alone, or put its files into a folder of their own",
     )
+
+
+def _volumes(planes: Sequence[Plane], heights: np.ndarray, names: Sequence[str]) -> list[str]:
+    """Return the volumes of a series in words, if one element or two tell them apart."""
+    for chosen in (*combinations(names, 1), *combinations(names, 2)):
+        groups: dict[tuple[str, ...], list[float]] = {}
+        for plane, height in zip(planes, heights, strict=True):
+            traits = dict(plane.traits)
+            groups.setdefault(tuple(traits.get(name, "") for name in chosen), []).append(float(height))
+        # Each has the same places, each once; heights are sorted.
+        places = list(groups.values())
+        if len({len(each) for each in places}) == 1 and all(
+            np.allclose(each, places[0], rtol=0, atol=_SAME_PLACE) and (np.diff(each) > _SAME_PLACE).all()
+            for each in places
+        ):
+            return [
+                f"{len(each)} images, UID {planes[0].series.uid}"
+                + "".join(f":{name}={value}" for name, value in zip(chosen, values, strict=True))
+                for values, each in groups.items()
+            ]
+    return []
 
 
 def _short(values: Any) -> str:
