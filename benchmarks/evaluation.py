@@ -32,7 +32,8 @@ from swin_umamba.evaluation.evaluate import evaluate_folders
 from swin_umamba.evaluation.evaluate_protocol import evaluate_protocol
 from swin_umamba.evaluation.instances import count_matches, measure_overlap, score_instances
 from swin_umamba.evaluation.metrics import MaskPair, dice
-from swin_umamba.evaluation.protocols import AbdomenMR, Microscopy
+from swin_umamba.evaluation.protocols.abdomen_mr import AbdomenMR
+from swin_umamba.evaluation.protocols.microscopy import Microscopy
 
 PICTURES, PICTURE_SIDE, CELLS = 100, 512, 200
 VOLUME_SHAPE, VOLUME_SPACING = (100, 320, 320), (3.0, 1.2, 1.2)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +14,8 @@ from PIL import Image as PillowImage
 
 from swin_umamba.cli import convert
 from swin_umamba.cli.main import main
+from swin_umamba.data.datasets import DATASETS, AbdomenMROptions, ChallengeDataset
+from swin_umamba.errors import DataError
 
 
 @pytest.fixture
@@ -76,3 +80,27 @@ def test_a_challenge(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 def test_names_from_folders() -> None:
     assert convert.own_name(Path("/data/kvasir-seg_v2")) == "Dataset801_KvasirSegV2"
     assert convert.own_name(Path("/")) == "Dataset801_Own"
+
+
+def test_a_challenge_that_is_not_the_papers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def convert_made_up(source: Path, folder: Path, **options: object) -> None:
+        asked.append((source, folder, options))
+        raise DataError("no data")
+
+    module = SimpleNamespace(DATASET_NAME="Dataset321_MadeUp", convert_made_up=convert_made_up)
+    monkeypatch.setitem(sys.modules, "swin_umamba.data.datasets.made_up", module)
+    made_up = ChallengeDataset("made-up", "the folder", "made_up", AbdomenMROptions)
+    monkeypatch.setitem(DATASETS, "made-up", made_up)
+    arguments = ["convert", "made-up", str(tmp_path), "-o", str(tmp_path / "out"), "--validation-as-test"]
+    assert main(arguments) == 1
+    folder = tmp_path / "out" / "nnUNet_raw" / "Dataset321_MadeUp"
+    assert asked == [(tmp_path, folder, {"validation_as_test": True, "skip_damaged": False})]
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_each_challenge_has_its_converter(name: str, tmp_path: Path) -> None:
+    assert DATASETS[name].load("DESCRIPTION")["labels"]["background"] == 0
+    assert main(["convert", name, str(tmp_path / "nowhere"), "-o", str(tmp_path / "out")]) == 1
+    assert not (tmp_path / "out").exists()

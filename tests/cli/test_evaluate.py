@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from swin_umamba.cli import evaluate
+from swin_umamba.cli import compare, evaluate
 from swin_umamba.errors import DataError, OutputError, UsageError
+from swin_umamba.evaluation.protocols import PROTOCOLS
+from swin_umamba.evaluation.protocols.endoscopy import Endoscopy
 
 
 @pytest.fixture
@@ -106,10 +110,20 @@ def test_default_tolerance_is_that_of_the_function(folders: Path, capsys: pytest
     assert json.loads(capsys.readouterr().out)["tolerance_mm"] == DEFAULT_TOLERANCE == 2
 
 
-def test_protocol_names_are_those_of_the_protocols() -> None:
-    from swin_umamba.evaluation.protocols import PROTOCOLS
-
-    assert tuple(PROTOCOLS) == evaluate.PROTOCOL_NAMES
+def test_a_protocol_that_is_not_the_papers(
+    folders: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PROTOCOLS, "made-up", "MadeUp")
+    made_up = SimpleNamespace(MadeUp=type("MadeUp", (Endoscopy,), {"name": "made-up"}))
+    monkeypatch.setitem(sys.modules, "swin_umamba.evaluation.protocols.made_up", made_up)
+    assert run(folders, "--protocol", "made-up", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["protocol"] == "made-up"
+    for option in (("--outer-rim", "1"), ("--labels", "1")):
+        with pytest.raises(UsageError, match=r"boundary class|its own classes"):
+            run(folders, "--protocol", "made-up", *option)
+    parser = argparse.ArgumentParser()
+    compare.add_arguments(parser)
+    parser.parse_args(["--data", "d", "--networks", "n", "--budget", "1", "-o", "o", "--protocol", "made-up"])
 
 
 def test_protocol_shows_both_forms_where_they_differ(

@@ -12,7 +12,8 @@ import pytest
 
 from swin_umamba.data.datasets.neurips_cell import convert_neurips_cell
 from swin_umamba.errors import DataError, SwinUMambaError, UsageError
-from swin_umamba.experiments.run import RECIPES, dry_run, reproduce
+from swin_umamba.experiments.base import RECIPES
+from swin_umamba.experiments.run import dry_run, reproduce
 from swin_umamba.experiments.settings import choose_settings
 from swin_umamba.experiments.steps import Experiment
 

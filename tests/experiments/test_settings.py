@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from swin_umamba.errors import UsageError
-from swin_umamba.evaluation.protocols import PROTOCOLS
-from swin_umamba.experiments.run import RECIPES
+from swin_umamba.experiments.base import RECIPES
 from swin_umamba.experiments.settings import choose_settings, deviations
 
 
@@ -25,7 +24,7 @@ def test_the_papers_settings(name: str, epochs: int, patch: tuple[int, int], bat
     assert deviations(RECIPES[name], settings) == []
 
 
-@pytest.mark.parametrize("name", PROTOCOLS)
+@pytest.mark.parametrize("name", RECIPES)
 @pytest.mark.parametrize("budget", [1, 7, 10, 1000, 24_999])
 def test_shortened_settings_keep_to_the_budget(name: str, budget: int) -> None:
     recipe = RECIPES[name]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from swin_umamba.errors import UsageError
+from swin_umamba.evaluation.protocols import PROTOCOLS
 
 if TYPE_CHECKING:
     from swin_umamba.compare.recipe import Recipe
@@ -59,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--protocol",
-        choices=("abdomen-mr", "endoscopy", "microscopy"),
+        choices=PROTOCOLS,
         help="score by a protocol of the paper, corrected (default: Dice, NSD and HD95 of every class)",
     )
     parser.add_argument(

@@ -8,7 +8,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from swin_umamba.cli.options import add_common_options, add_options
+from swin_umamba.cli.options import add_common_options, add_options, given_options
+from swin_umamba.data.datasets import DATASETS
 from swin_umamba.errors import UsageError
 from swin_umamba.inference.options import FolderOptions
 
@@ -21,21 +22,14 @@ PREVIEW_NAME = "preview.png"
 PREVIEW_CASES = 6
 OWN_NUMBER = 801
 
-_CHALLENGES = {
-    "abdomen-mr": "AMOS 2022: the folder with imagesTr, labelsTr, imagesVa, labelsVa",
-    "endoscopy": "EndoVis 2017: a folder with instrument_dataset_N folders anywhere in it",
-    "microscopy": "NeurIPS 2022 cells: the folder with Training-labeled and Tuning",
-}
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add one verb for each source."""
     sources = parser.add_subparsers(dest="source_kind", required=True, metavar="SOURCE")
-    for name, meaning in _CHALLENGES.items():
-        source = sources.add_parser(name, help=meaning, description=meaning)
-        source.add_argument("source", type=Path, metavar="DIR", help=meaning)
-        if name == "abdomen-mr":
-            add_test_options(source)
+    for dataset in DATASETS.values():
+        source = sources.add_parser(dataset.name, help=dataset.meaning, description=dataset.meaning)
+        source.add_argument("source", type=Path, metavar="DIR", help=dataset.meaning)
+        add_options(source, dataset.options)
         _add_output(source)
         add_common_options(source, default=argparse.SUPPRESS)
     meaning = "your own images and masks: PNG, TIFF, JPEG, BMP, NIfTI, DICOM series; grey or RGB"
@@ -43,22 +37,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_folder_options(folder)
     _add_output(folder)
     add_common_options(folder, default=argparse.SUPPRESS)
-
-
-def add_test_options(parser: argparse.ArgumentParser) -> None:
-    """Add the choice of a test set for AMOS, which has none with labels."""
-    test = parser.add_mutually_exclusive_group()
-    test.add_argument(
-        "--test-data",
-        type=Path,
-        metavar="DIR",
-        help="folder with imagesTs, labelsTs and dataset.json: AMOS itself has no test labels",
-    )
-    test.add_argument(
-        "--validation-as-test",
-        action="store_true",
-        help="train on the 40 training scans and test on the 20 of validation: not the paper's split",
-    )
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
@@ -140,25 +118,13 @@ def _convert(args: argparse.Namespace) -> Conversion:
             series=getattr(args, "series", None),
             skip_damaged=args.skip_damaged,
         )
-    if args.source_kind == "abdomen-mr":
-        from swin_umamba.data.datasets.abdomen_mr import DATASET_NAME, convert_abdomen_mr
-
-        return convert_abdomen_mr(
-            args.source,
-            dataset_folder(args.output, DATASET_NAME),
-            test=args.test_data,
-            validation_as_test=args.validation_as_test,
-            skip_damaged=args.skip_damaged,
-        )
-    if args.source_kind == "endoscopy":
-        from swin_umamba.data.datasets import endovis17
-
-        folder = dataset_folder(args.output, endovis17.DATASET_NAME)
-        return endovis17.convert_endovis17(args.source, folder, skip_damaged=args.skip_damaged)
-    from swin_umamba.data.datasets import neurips_cell
-
-    folder = dataset_folder(args.output, neurips_cell.DATASET_NAME)
-    return neurips_cell.convert_neurips_cell(args.source, folder, skip_damaged=args.skip_damaged)
+    dataset = DATASETS[args.source_kind]
+    return dataset.convert(
+        args.source,
+        dataset_folder(args.output, dataset.load("DATASET_NAME")),
+        skip_damaged=args.skip_damaged,
+        **given_options(args, dataset.options),
+    )
 
 
 def dataset_folder(output: Path, name: str) -> Path:

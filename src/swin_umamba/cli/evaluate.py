@@ -10,18 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from swin_umamba.errors import UsageError
+from swin_umamba.evaluation.protocols import PROTOCOLS, find_protocol
 from swin_umamba.files import check_output_folder
 from swin_umamba.metric_table import METRICS, metrics_of
-from swin_umamba.paper import EXPERIMENTS
 
 if TYPE_CHECKING:
     from swin_umamba.evaluation.classes import LabelClasses
     from swin_umamba.evaluation.protocol_results import ProtocolEvaluation
-    from swin_umamba.evaluation.protocols import PaperProtocol
+    from swin_umamba.evaluation.protocols.base import PaperProtocol
     from swin_umamba.evaluation.results import Evaluation
 
 HELP = "score predicted label maps: Dice, NSD and HD95 for each case and class, or by a protocol of the paper"
-PROTOCOL_NAMES = tuple(each.name for each in EXPERIMENTS)
 
 MEAN_OF_CLASSES = "mean of classes"
 logger = logging.getLogger(__name__)
@@ -38,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--protocol",
-        choices=PROTOCOL_NAMES,
+        choices=PROTOCOLS,
         help="score as in one of the paper's experiments: its classes, metrics and tolerances",
     )
     parser.add_argument(
@@ -116,7 +115,7 @@ def _evaluate(args: argparse.Namespace) -> Evaluation:
 
 def _evaluate_protocol(args: argparse.Namespace) -> ProtocolEvaluation:
     from swin_umamba.evaluation.evaluate_protocol import evaluate_protocol
-    from swin_umamba.evaluation.protocols import FORMS
+    from swin_umamba.evaluation.protocols.base import FORMS
 
     return evaluate_protocol(
         args.predictions,
@@ -130,20 +129,19 @@ def _evaluate_protocol(args: argparse.Namespace) -> ProtocolEvaluation:
 
 def _protocol(args: argparse.Namespace) -> PaperProtocol:
     """Return the protocol, and refuse options that it would not heed."""
-    from swin_umamba.evaluation.protocols import PROTOCOLS, AbdomenMR, Microscopy
-
+    protocol = find_protocol(args.protocol)
     classes = _classes(args)
     if args.tolerance is not None:
         raise UsageError("a protocol has its own tolerances", where="--tolerance", cure="leave it out")
-    if args.outer_rim is not None and args.protocol != Microscopy.name:
+    if args.outer_rim is not None and not hasattr(protocol, "outer_rim"):
         raise UsageError("only cells have a boundary class", where="--outer-rim", cure="leave it out")
-    if classes is not None and args.protocol != AbdomenMR.name:
+    if classes is not None and not hasattr(protocol, "from_classes"):
         raise UsageError(
             f"the protocol {args.protocol} has its own classes", cure="leave out --labels and --dataset-json"
         )
     if classes is not None:
-        return AbdomenMR.from_classes(classes)
-    return PROTOCOLS[args.protocol]() if args.outer_rim is None else Microscopy(args.outer_rim)
+        return protocol.from_classes(classes)
+    return protocol() if args.outer_rim is None else protocol(outer_rim=args.outer_rim)
 
 
 def _classes(args: argparse.Namespace) -> LabelClasses | None:

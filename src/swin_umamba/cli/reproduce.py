@@ -7,7 +7,9 @@ import json
 import sys
 from pathlib import Path
 
-from swin_umamba.cli.convert import add_test_options
+from swin_umamba.cli.options import add_options, given_options
+from swin_umamba.data.datasets import DATASETS
+from swin_umamba.errors import UsageError
 from swin_umamba.paper import EXPERIMENTS
 from swin_umamba.trainer_names import TRAINER_NAMES
 
@@ -56,12 +58,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dry-run", action="store_true", help="print the steps and which are done; change nothing"
     )
-    add_test_options(parser)
+    for name in RECIPE_NAMES:
+        add_options(parser, DATASETS[name].options)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the recipe and print its report."""
-    from swin_umamba.experiments.run import RECIPES, dry_run, reproduce
+    from swin_umamba.experiments.base import RECIPES
+    from swin_umamba.experiments.run import dry_run, reproduce
     from swin_umamba.experiments.settings import choose_settings
     from swin_umamba.experiments.steps import Experiment
 
@@ -95,13 +99,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _convert_options(args: argparse.Namespace) -> dict[str, object]:
-    from swin_umamba.errors import UsageError
-
-    options: dict[str, object] = {"skip_damaged": args.skip_damaged}
-    if args.recipe == "abdomen-mr":
-        return {**options, "test": args.test_data, "validation_as_test": args.validation_as_test}
-    if args.test_data is not None or args.validation_as_test:
-        raise UsageError(
-            f"{args.recipe} has a test set of its own", cure="leave out --test-data and --validation-as-test"
-        )
-    return options
+    options = DATASETS[args.recipe].options
+    own = given_options(args, options)
+    others = given_options(args, *(DATASETS[name].options for name in RECIPE_NAMES)).keys() - own.keys()
+    if others:
+        raise UsageError(f"{args.recipe} does not know {' and '.join(sorted(others))}", cure="leave it out")
+    return {"skip_damaged": args.skip_damaged, **vars(options(**own))}

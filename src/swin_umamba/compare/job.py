@@ -152,9 +152,9 @@ def _held_out_cases(job: TrainingJob) -> frozenset[str]:
 def _score(job: TrainingJob, predictions: Mapping[str, Path]) -> dict[str, Any]:
     """Return the scores of every test case, in the corrected form of the protocol if there is one."""
     from swin_umamba.evaluation import evaluate, evaluate_protocol
-    from swin_umamba.evaluation.protocols import PROTOCOLS
+    from swin_umamba.evaluation.protocols import find_protocol
 
-    ending = "" if job.protocol is None else PROTOCOLS[job.protocol]().reference_ending
+    ending = "" if job.protocol is None else find_protocol(job.protocol)().reference_ending
     references = {image_stem(path).removesuffix(ending): path for path in list_images(job.references)}
     check_references(predictions.keys(), references, job.references)
     classes = LabelClasses.from_dataset_json(job.dataset.raw_folder / "dataset.json")
@@ -165,7 +165,7 @@ def _score(job: TrainingJob, predictions: Mapping[str, Path]) -> dict[str, Any]:
             scores[case] = plain_scores(found.classes)
         else:
             files = CaseFiles(case, path, references[case])
-            forms = evaluate_protocol.evaluate_case(files, PROTOCOLS[job.protocol](), ("corrected",))
+            forms = evaluate_protocol.evaluate_case(files, find_protocol(job.protocol)(), ("corrected",))
             scores[case] = plain_scores(forms["corrected"].scores)
     return scores
 

@@ -12,7 +12,7 @@ from swin_umamba.data.image_io import Image, check_same_grid, read_labels
 from swin_umamba.errors import DataError, UsageError
 from swin_umamba.evaluation.cases import CaseFiles, Missing, check_declared, evaluate_cases, pair_up
 from swin_umamba.evaluation.protocol_results import FormScores, ProtocolEvaluation
-from swin_umamba.evaluation.protocols import FORMS, Form, PaperProtocol, ProtocolScores
+from swin_umamba.evaluation.protocols.base import FORMS, Form, PaperProtocol, ProtocolScores
 from swin_umamba.evaluation.results import CaseFailure
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from swin_umamba.evaluation.protocols import Form, ProtocolScores, Rule
+from swin_umamba.evaluation.protocols.base import Form, ProtocolScores, Rule
 from swin_umamba.evaluation.results import CaseFailure, mean, none_for_nan, write_results
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from swin_umamba.data.datasets.conversion import Conversion
-from swin_umamba.paper import PaperExperiment
+from swin_umamba.data.datasets import DATASETS, ChallengeDataset
+from swin_umamba.paper import EXPERIMENTS, MICROSCOPY, PaperExperiment
 
 
 @dataclass(frozen=True)
@@ -16,15 +15,25 @@ class PaperRecipe(PaperExperiment):
 
     Attributes
     ----------
-    description
-        Its ``dataset.json`` without the number of cases.
-    convert
-        Makes the data set from the challenge's data: ``convert(source, folder, **options)``.
+    source
+        What its data set is made of.
     image_folders, reference_folders
         Where test images and their references may lie, in our data set or in the authors' download.
     """
 
-    description: Mapping[str, Any]
-    convert: Callable[..., Conversion]
+    source: ChallengeDataset
     image_folders: tuple[str, ...] = ("imagesTs",)
     reference_folders: tuple[str, ...] = ("labelsTs",)
+
+
+# The authors' download calls the test images and their instance maps otherwise.
+_FOLDERS: dict[str, Any] = {
+    MICROSCOPY.name: {
+        "image_folders": ("imagesTs", "imagesVal"),
+        "reference_folders": ("instancesTs", "labelsVal-instance-mask"),
+    }
+}
+RECIPES = {
+    paper.name: PaperRecipe(**vars(paper), source=DATASETS[paper.name], **_FOLDERS.get(paper.name, {}))
+    for paper in EXPERIMENTS
+}

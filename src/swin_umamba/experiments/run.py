@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from swin_umamba.errors import SwinUMambaError, UsageError
-from swin_umamba.experiments import abdomen_mr, endoscopy, microscopy
 from swin_umamba.experiments.report import write_report
 from swin_umamba.experiments.settings import deviations
 from swin_umamba.experiments.steps import STEPS, Experiment, needed_weights
 from swin_umamba.files import check_output_folder
 from swin_umamba.json_files import read_json, write_json
 
-RECIPES = {module.RECIPE.name: module.RECIPE for module in (abdomen_mr, endoscopy, microscopy)}
 SETTINGS_NAME = "reproduce.json"
 WIDTH = 72
 

@@ -11,7 +11,7 @@ from typing import Any
 from swin_umamba.data.image_io import image_stem, is_image_name, list_images
 from swin_umamba.errors import DataError, SwinUMambaError
 from swin_umamba.evaluation.evaluate_protocol import evaluate_protocol
-from swin_umamba.evaluation.protocols import PROTOCOLS
+from swin_umamba.evaluation.protocols import find_protocol
 from swin_umamba.experiments.base import PaperRecipe
 from swin_umamba.experiments.settings import RunSettings
 from swin_umamba.files import file_sha256
@@ -66,7 +66,8 @@ class Experiment:
             return False
         labels = read_json(path, dict, cure="copy it again", nan=True).get("labels")
         # The challenges' own files name classes by other words; only the numbers decide what is trained.
-        return isinstance(labels, dict) and _numbered(labels) == _numbered(self.recipe.description["labels"])
+        ours = self.recipe.source.load("DESCRIPTION")["labels"]
+        return isinstance(labels, dict) and _numbered(labels) == _numbered(ours)
 
     @property
     def dataset(self) -> Dataset:
@@ -133,7 +134,7 @@ def _is_converted(experiment: Experiment) -> bool:
 
 
 def _convert(experiment: Experiment) -> None:
-    experiment.recipe.convert(
+    experiment.recipe.source.convert(
         experiment.data, experiment.dataset.raw_folder, needs_test=True, **experiment.convert_options
     )
 
@@ -212,7 +213,7 @@ def _train(experiment: Experiment) -> None:
 def _is_predicted(experiment: Experiment) -> bool:
     if not _is_trained(experiment) or not experiment.result_folder("predictions").is_dir():
         return False
-    ending = PROTOCOLS[experiment.recipe.name]().reference_ending
+    ending = find_protocol(experiment.recipe.name)().reference_ending
     wanted = {image_stem(path).removesuffix(ending) for path in list_images(experiment.references)}
     files = experiment.result_folder("predictions").iterdir()
     return wanted <= {image_stem(path) for path in files if is_image_name(path)}
@@ -246,7 +247,7 @@ def _evaluate(experiment: Experiment) -> None:
     evaluation = evaluate_protocol(
         experiment.result_folder("predictions"),
         experiment.references,
-        PROTOCOLS[experiment.recipe.name](),
+        find_protocol(experiment.recipe.name)(),
         num_workers=max(1, experiment.workers or 1),
     )
     if evaluation.failures:

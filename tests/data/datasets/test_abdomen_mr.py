@@ -13,7 +13,7 @@ from swin_umamba.data.datasets.abdomen_mr import AMOS_ORGANS, DESCRIPTION, ORGAN
 from swin_umamba.data.datasets.conversion import Conversion
 from swin_umamba.data.image_io import read_image, read_labels
 from swin_umamba.errors import DataError, OutputError, UsageError
-from swin_umamba.evaluation.protocols import AbdomenMR
+from swin_umamba.evaluation.protocols.abdomen_mr import AbdomenMR
 
 AFFINE = np.diag([1.5, 1.5, 6.0, 1.0])
 # Misprint included: this is what the challenge's file says.

@@ -12,7 +12,7 @@ from PIL import Image as PillowImage
 from swin_umamba.data.datasets.endovis17 import DESCRIPTION, INSTRUMENTS, convert_endovis17
 from swin_umamba.data.image_io import read_image, read_labels
 from swin_umamba.errors import DataError
-from swin_umamba.evaluation.protocols import Endoscopy
+from swin_umamba.evaluation.protocols.endoscopy import Endoscopy
 
 SIZE = (6, 8)
 

@@ -10,8 +10,7 @@ import pytest
 from swin_umamba.errors import UsageError
 from swin_umamba.evaluation.classes import LabelClasses
 from swin_umamba.evaluation.metrics import MaskPair, image_diagonal
-from swin_umamba.evaluation.protocols import AbdomenMR
-from swin_umamba.evaluation.protocols.abdomen_mr import ORGAN_TOLERANCES, TUBULAR_ORGANS
+from swin_umamba.evaluation.protocols.abdomen_mr import ORGAN_TOLERANCES, TUBULAR_ORGANS, AbdomenMR
 
 SPACING = (3.0, 1.0, 1.0)
 # Facts of the published evaluation, in the order of the label values 1 to 13.

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from swin_umamba.evaluation.metrics import MaskPair
-from swin_umamba.evaluation.protocols import Endoscopy
+from swin_umamba.evaluation.protocols.endoscopy import Endoscopy
 
 
 def picture(*boxes: tuple[int, int, int]) -> np.ndarray:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from swin_umamba.data.instance_labels import instances_to_classes
-from swin_umamba.evaluation.protocols import Microscopy, microscopy
+from swin_umamba.evaluation.protocols import microscopy
+from swin_umamba.evaluation.protocols.microscopy import Microscopy
 
 
 def cells(side: int, pitch: int, size: int = 120, offset: int = 4) -> np.ndarray:

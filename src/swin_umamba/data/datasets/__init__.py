@@ -1,1 +1,83 @@
-"""Data sets: from a source's own layout to nnU-Net's raw layout."""
+"""Data sets: from a source's own layout to nnU-Net's raw layout.
+
+The table of the challenges is plain data, so that the command line needs nothing heavy for its help.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from swin_umamba.options import Options, option
+
+if TYPE_CHECKING:
+    from swin_umamba.data.datasets.conversion import Conversion
+
+
+@dataclass(frozen=True)
+class AbdomenMROptions(Options):
+    """The choice of a test set for AMOS, which has none with labels."""
+
+    test: Path | None = option(
+        None,
+        "folder with imagesTs, labelsTs and dataset.json: AMOS itself has no test labels",
+        flags=("--test-data",),
+        metavar="DIR",
+    )
+    validation_as_test: bool = option(
+        False, "train on the 40 training scans and test on the 20 of validation: not the paper's split"
+    )
+
+
+@dataclass(frozen=True)
+class ChallengeDataset:
+    """A data set that is made of what a challenge gives.
+
+    Attributes
+    ----------
+    name
+        On the command line.
+    meaning
+        What to give.
+    module
+        Of this package, with ``DATASET_NAME``, ``DESCRIPTION`` (its ``dataset.json`` without the number of
+        cases) and ``convert_MODULE(source, folder, *, skip_damaged, needs_test)``.
+    options
+        Further keywords of that function.
+    """
+
+    name: str
+    meaning: str
+    module: str
+    options: type[Options] = Options
+
+    def convert(self, source: Path, folder: Path, **options: Any) -> Conversion:
+        """Make the data set of ``source`` in ``folder``."""
+        return self.load(f"convert_{self.module}")(source, folder, **options)
+
+    def load(self, name: str) -> Any:
+        """Return what the module has under a name."""
+        return getattr(importlib.import_module(f"{__name__}.{self.module}"), name)
+
+
+DATASETS = {
+    dataset.name: dataset
+    for dataset in (
+        ChallengeDataset(
+            "abdomen-mr",
+            "AMOS 2022: the folder with imagesTr, labelsTr, imagesVa, labelsVa",
+            "abdomen_mr",
+            AbdomenMROptions,
+        ),
+        ChallengeDataset(
+            "endoscopy",
+            "EndoVis 2017: a folder with instrument_dataset_N folders anywhere in it",
+            "endovis17",
+        ),
+        ChallengeDataset(
+            "microscopy", "NeurIPS 2022 cells: the folder with Training-labeled and Tuning", "neurips_cell"
+        ),
+    )
+}

@@ -1,29 +1,19 @@
-"""The evaluations of the paper's three experiments, each as it was published and corrected.
+"""The evaluations of challenges, each as it was published and corrected.
 
 ``as_published`` gives the numbers that the published scripts give, flaws included, so that results can be set
 beside published ones. ``corrected`` does what those scripts set out to do. ``rules`` says where they differ.
 Both take label maps ``(y, x)`` or ``(z, y, x)`` on one grid, and the spacing of their axes in mm.
 """
 
-from collections.abc import Mapping
+from __future__ import annotations
 
-from swin_umamba.evaluation.protocols.abdomen_mr import AbdomenMR
-from swin_umamba.evaluation.protocols.base import FORMS, Form, PaperProtocol, ProtocolScores, Rule
-from swin_umamba.evaluation.protocols.endoscopy import Endoscopy
-from swin_umamba.evaluation.protocols.microscopy import Microscopy
+import importlib
+from typing import Any
 
-__all__ = [
-    "FORMS",
-    "PROTOCOLS",
-    "AbdomenMR",
-    "Endoscopy",
-    "Form",
-    "Microscopy",
-    "PaperProtocol",
-    "ProtocolScores",
-    "Rule",
-]
+PROTOCOLS = {"abdomen-mr": "AbdomenMR", "endoscopy": "Endoscopy", "microscopy": "Microscopy"}
+"""Name to class; its module has the name with an underscore. Plain data, so that help needs nothing heavy."""
 
-PROTOCOLS: Mapping[str, type[AbdomenMR] | type[Endoscopy] | type[Microscopy]] = {
-    protocol.name: protocol for protocol in (AbdomenMR, Endoscopy, Microscopy)
-}
+
+def find_protocol(name: str) -> Any:
+    """Return the class of a protocol; its objects are a ``PaperProtocol``."""
+    return getattr(importlib.import_module(f"{__name__}.{name.replace('-', '_')}"), PROTOCOLS[name])
