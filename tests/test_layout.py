@@ -17,6 +17,7 @@ import swin_umamba
 SOURCE = Path(swin_umamba.__file__).parent
 
 FLOOR_OF = {
+    "compiled_code": 0,
     "errors": 0,
     "files": 0,
     "interrupt": 0,

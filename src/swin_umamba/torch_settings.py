@@ -1,9 +1,12 @@
-"""Environment variables with which PyTorch runs these networks faster; it reads them while it is imported."""
+"""What is set before PyTorch is imported: what makes it faster, and what keeps out the code of others."""
 
 from __future__ import annotations
 
 import os
+import sys
 from typing import NamedTuple
+
+from swin_umamba.compiled_code import set_private_caches
 
 
 class Setting(NamedTuple):
@@ -37,3 +40,20 @@ def apply_settings() -> None:
     for setting in SETTINGS:
         if setting.unless not in os.environ:
             os.environ.setdefault(setting.name, setting.value)
+    set_private_caches()
+    _keep_children_off_the_current_folder()
+
+
+def _keep_children_off_the_current_folder() -> None:
+    """Let no worker process import what lies in the current folder, which may be a stranger's.
+
+    ``python -c``, by which ``multiprocessing`` and others start theirs, looks there first, even for modules
+    of the standard library.
+    """
+    os.environ["PYTHONSAFEPATH"] = "1"
+    if sys.version_info < (3, 11):  # which has no such variable; workers get their parent's path later
+        from multiprocessing import util
+
+        flags = vars(util)["_args_from_interpreter_flags"]
+        if "-I" not in flags():
+            vars(util)["_args_from_interpreter_flags"] = lambda: [*flags(), "-I"]

@@ -134,3 +134,18 @@ assert x.grad.isfinite().all()
     )
     assert finished.returncode == 0, finished.stderr
     assert finished.stderr.count("for this process only") == 6  # three kernels of either scan
+
+
+def test_what_others_could_have_written_is_not_loaded(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("SWIN_UMAMBA_CACHE", str(tmp_path / "own"))
+    run_fresh_kernel()
+    assert was_loaded(run_fresh_kernel())
+    cache.chmod(0o777)
+    assert not was_loaded(run_fresh_kernel())
+    assert "Other users can write to the cache of compiled code" in caplog.text
+    assert list((tmp_path / "own" / "compiled" / "numba").rglob("*.nbc"))
+    assert was_loaded(run_fresh_kernel())
+    (tmp_path / "own").chmod(0o777)  # there is no private place at all
+    assert not was_loaded(run_fresh_kernel())

@@ -5,13 +5,15 @@ from __future__ import annotations
 import functools
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numba
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
+from swin_umamba.compiled_code import is_private, private_folder, warn_of
 from swin_umamba.errors import BackendError
 
 logger = logging.getLogger(__name__)
@@ -21,8 +23,8 @@ def kernel(function: Callable[..., None]) -> Any:
     """Compile ``function`` at its first call, to run without the interpreter lock, and keep it on disk.
 
     The cache lies where Numba keeps its own: in ``NUMBA_CACHE_DIR``, else beside the source, else in the
-    user's cache folder. It can only save time: a folder that is missing, read-only, full or damaged means
-    compiling anew.
+    user's cache folder. What lies there is executed: if other users can write to it, a private folder is
+    taken. It can only save time: a folder that is missing, read-only, full or damaged means compiling anew.
 
     Raises
     ------
@@ -57,6 +59,16 @@ def _announce() -> None:
     logger.info("Compiling the CPU kernels: once per machine and version, about 10 seconds in all.")
 
 
+@contextmanager
+def _numba_cache_in(folder: Path) -> Iterator[None]:
+    before = numba.config.CACHE_DIR
+    numba.config.CACHE_DIR = str(folder)
+    try:
+        yield
+    finally:
+        numba.config.CACHE_DIR = before
+
+
 class _KernelCache(FunctionCache):
     """Numba's cache of one function, with two differences: it never fails, and never serves an old helper.
 
@@ -67,6 +79,13 @@ class _KernelCache(FunctionCache):
 
     def __init__(self, function: Callable[..., None]) -> None:
         super().__init__(function)
+        if not is_private(Path(self._cache_path)):
+            warn_of(Path(self._cache_path))
+            place = private_folder("numba")
+            if place is None:
+                raise RuntimeError("other users can write to every folder for compiled code")
+            with _numba_cache_in(place):
+                super().__init__(function)
         digest = _source_digest()
         self._cache_file = IndexDataCacheFile(
             self._cache_path, f"{self._impl.filename_base}-{digest}", digest

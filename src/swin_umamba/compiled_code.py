@@ -1,0 +1,107 @@
+"""Caches of compiled code: what lies there is executed, so nobody else may be able to put something there."""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+import sys
+from pathlib import Path
+
+from swin_umamba.files import cache_folder
+from swin_umamba.opening import own_number
+
+logger = logging.getLogger(__name__)
+
+# Caches of libraries that load code from wherever these variables say. Without the first, PyTorch takes a
+# folder of a guessable name in the common folder for temporary files, which anybody can make before us.
+VARIABLES = {"TORCHINDUCTOR_CACHE_DIR": "torchinductor", "TRITON_CACHE_DIR": "triton"}
+_ALWAYS_SET = ("TORCHINDUCTOR_CACHE_DIR",)
+
+
+def set_private_caches() -> None:
+    """Let PyTorch and Triton keep compiled code where only this user can write; before they are imported."""
+    for variable, name in VARIABLES.items():
+        given = os.environ.get(variable)
+        if (given or variable in _ALWAYS_SET) and not (given and is_private(Path(given))):
+            if given:
+                warn_of(Path(given))
+            os.environ[variable] = str(cache_folder() / "compiled" / name)
+
+
+def private_folder(name: str) -> Path | None:
+    """Return this user's folder for compiled code, made where it is missing; None if others can write to it.
+
+    Parameters
+    ----------
+    name
+        Of whose code it is.
+    """
+    folder = cache_folder() / "compiled" / name
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder if is_private(folder) else None
+
+
+def warn_of(folder: Path) -> None:
+    """Warn once of a cache that is not used."""
+    if str(folder) not in _warned:
+        _warned.add(str(folder))
+        logger.warning(
+            "Other users can write to the cache of compiled code in %s: it is not used, but one in %s",
+            folder,
+            cache_folder() / "compiled",
+        )
+
+
+def is_private(folder: Path) -> bool:
+    """Return whether nobody but this user and the administrator can put code into a folder.
+
+    The folder, the files in it and all folders above it belong to one of the two, and others cannot write to
+    them; a folder above may be a common one in which nobody can touch what belongs to others (mode 1777). A
+    folder that does not exist yet is judged by those above it.
+    """
+    if sys.platform == "win32":
+        return True
+    folder = Path(os.path.realpath(folder))
+    if not all(_is_closed(place, above=place != folder) for place in (folder, *folder.parents)):
+        return False
+    try:
+        entries = list(os.scandir(folder))
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return all(_is_closed(Path(entry.path)) for entry in entries)
+
+
+_warned: set[str] = set()
+
+
+def _is_closed(path: Path, *, above: bool = False) -> bool:
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    if above and status.st_mode & stat.S_ISVTX:
+        return True
+    if status.st_uid not in (0, own_number()):
+        return False
+    if stat.S_ISLNK(status.st_mode):  # its own mode means nothing
+        return True
+    return not status.st_mode & stat.S_IWOTH and (not status.st_mode & stat.S_IWGRP or _is_own_group(status))
+
+
+def _is_own_group(status: os.stat_result) -> bool:
+    """Return whether a group is the one that many systems make for each user alone."""
+    if sys.platform == "win32" or status.st_gid == 0:
+        return True
+    import grp
+    import pwd
+
+    try:
+        group, user = grp.getgrgid(status.st_gid), pwd.getpwuid(own_number())
+    except KeyError:
+        return False
+    return group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}
