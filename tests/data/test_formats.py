@@ -107,3 +107,9 @@ def test_commands_take_a_made_up_format(tmp_path: Path, capsys: pytest.CaptureFi
     capsys.readouterr()
     assert main([str(each) for each in evaluate]) == 0
     assert json.loads(capsys.readouterr().out)["classes"]["1"]["dice"] == 1.0
+
+
+@pytest.mark.parametrize("document", ["README.md", "SECURITY.md", "docs/serve.md", "docs/formats.md"])
+def test_documents_name_every_format(document: str) -> None:
+    text = (Path(__file__).parents[2] / document).read_text(encoding="utf-8")
+    assert [record.name for record in formats.FORMATS if record.name not in text] == []

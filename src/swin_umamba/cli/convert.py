@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add_options(source, dataset.options)
         _add_output(source)
         add_common_options(source, default=argparse.SUPPRESS)
-    meaning = "your own images and masks: PNG, TIFF, JPEG, BMP, NIfTI, DICOM series; grey or RGB"
+    meaning = "your own images and masks, of any format that predict takes; grey or RGB"
     folder = sources.add_parser("folder", help=meaning, description=meaning)
     _add_folder_options(folder)
     _add_output(folder)

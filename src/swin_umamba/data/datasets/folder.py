@@ -81,10 +81,9 @@ def convert_folder(
 ) -> Conversion:
     """Make a data set from a folder of images and a folder of masks.
 
-    Pictures (PNG, BMP, JPEG, TIFF; grey or RGB) become PNG, or TIFF if nnU-Net's reader would not see their
-    values in PNG (fractions, negative numbers, colours of 16 bits); they are stored as they are seen. Volumes
-    (NIfTI, TIFF of several pages, DICOM series) become NIfTI, and so do pictures if all of them say how large
-    a pixel is (NIfTI, DICOM, TIFF of microscopes).
+    Pictures (grey or RGB) become PNG, or TIFF if nnU-Net's reader would not see their values in PNG
+    (fractions, negative numbers, colours of 16 bits); they are stored as they are seen. Volumes become NIfTI,
+    and so do pictures if all of them say how large a pixel is, as those of scanners and microscopes do.
 
     Parameters
     ----------
