@@ -11,7 +11,9 @@ SWIN_UMAMBA_SCRATCH = "nnUNetTrainerSwinUMambaScratch"
 SWIN_UMAMBA_D_SCRATCH = "nnUNetTrainerSwinUMambaDScratch"
 NNUNET = "nnUNetTrainer"
 
-PUBLISHED_TRAINER_NAMES = (SWIN_UMAMBA, SWIN_UMAMBA_D, SWIN_UMAMBA_SCRATCH, SWIN_UMAMBA_D_SCRATCH)
+PRETRAINED_TRAINER_NAMES = (SWIN_UMAMBA, SWIN_UMAMBA_D)
+"""Those that need weights to start from."""
+PUBLISHED_TRAINER_NAMES = (*PRETRAINED_TRAINER_NAMES, SWIN_UMAMBA_SCRATCH, SWIN_UMAMBA_D_SCRATCH)
 """Those of the published code."""
 TRAINER_NAMES = (*PUBLISHED_TRAINER_NAMES, NNUNET)
 """All that ``train`` takes: the published ones, and nnU-Net's own for comparison."""

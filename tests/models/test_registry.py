@@ -11,18 +11,37 @@ import pytest
 import torch
 
 from models.tiny_network import TINY
+from swin_umamba.compare.networks import NETWORKS
 from swin_umamba.errors import CheckpointError, UsageError
 from swin_umamba.models.registry import create_model, list_models
 from swin_umamba.models.swin_umamba import SwinUMamba
 from swin_umamba.models.swin_umamba_d import SwinUMambaD
+from swin_umamba.nnunet.architecture import STRIDES, architecture_entry
+from swin_umamba.nnunet.trainers import TRAINERS
 from swin_umamba.weights import download
 from swin_umamba.weights.catalog import CATALOG
+from swin_umamba.weights.fine_tune import network_of
 
 
 def test_names_and_classes() -> None:
     assert list_models() == ["swin_umamba", "swin_umamba_d", "swin_umamba_v1"]
     assert type(create_model("swin_umamba", 1, 2, **TINY)) is SwinUMamba
     assert type(create_model("swin_umamba_d", 1, 2, **TINY)) is SwinUMambaD
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_a_network_has_a_place_in_every_list(name: str) -> None:
+    network = create_model(name, 1, 2, **TINY)
+    planned = [each for each in STRIDES if isinstance(network, each.__bases__)]
+    assert len(planned) == 1
+    entries = [each.entry((64, 64), (1.0, 1.0)) for each in NETWORKS.values()]
+    assert architecture_entry(planned[0], {}) in entries
+    assert any(getattr(each, "network_class", None) is planned[0] for each in TRAINERS.values())
+    assert network_of(network.state_dict()) == type(network).__name__
+    pytest.importorskip("huggingface_hub")
+    from swin_umamba.models import hub
+
+    assert issubclass(getattr(hub, type(network).__name__), type(network))
 
 
 @pytest.mark.parametrize("wrong", ["swinumamba", "swin_umamba_dd", "SwinUMamba"])

@@ -12,6 +12,7 @@ from swin_umamba.data.datasets import DATASETS
 from swin_umamba.errors import UsageError
 from swin_umamba.paper import EXPERIMENTS
 from swin_umamba.trainer_names import TRAINER_NAMES
+from swin_umamba.weights.catalog import DEFAULT_WEIGHTS
 
 HELP = "run one of the paper's experiments: convert, plan, train, predict, evaluate, report"
 
@@ -49,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--pretrained",
         metavar="START",
-        help="as for train (default: the ImageNet weights vmamba_tiny_v0cls where the trainer needs some)",
+        help=f"as for train (default: the ImageNet weights {DEFAULT_WEIGHTS} where the trainer needs some)",
     )
     parser.add_argument("--seed", type=int, metavar="N", help="as for train")
     parser.add_argument("--workers", type=int, metavar="N", help="as for train and plan")

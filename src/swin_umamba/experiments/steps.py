@@ -17,9 +17,9 @@ from swin_umamba.experiments.settings import RunSettings
 from swin_umamba.files import file_sha256
 from swin_umamba.json_files import read_json
 from swin_umamba.nnunet.environment import PLANS_NAME, Dataset, Folders
-from swin_umamba.trainer_names import SWIN_UMAMBA, SWIN_UMAMBA_D
+from swin_umamba.trainer_names import PRETRAINED_TRAINER_NAMES
+from swin_umamba.weights.catalog import DEFAULT_WEIGHTS
 
-DEFAULT_WEIGHTS = "vmamba_tiny_v0cls"
 FOLD = "all"
 HASH_DIGITS = 12
 
@@ -176,7 +176,7 @@ def _is_trained(experiment: Experiment) -> bool:
 
 def needed_weights(experiment: Experiment) -> str | None:
     """Return what the training has to start from, if anything."""
-    if experiment.pretrained is None and experiment.trainer in (SWIN_UMAMBA, SWIN_UMAMBA_D):
+    if experiment.pretrained is None and experiment.trainer in PRETRAINED_TRAINER_NAMES:
         return DEFAULT_WEIGHTS
     return experiment.pretrained
 

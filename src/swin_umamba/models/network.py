@@ -102,15 +102,18 @@ class SegmentationNetwork(nn.Module, ABC):
             ]
         return heads if self.deep_supervision else heads[0]
 
-    def freeze_encoder(self) -> None:
-        """Stop training the encoder, except its patch embedding.
+    def encoder_parameters(self) -> list[nn.Parameter]:
+        """Return what can be frozen or learn at a rate of its own: the encoder but for its patch embedding.
 
-        The patch embedding stays trainable because most images have another number of channels than the
-        three that ImageNet weights embed.
+        Most images have another number of channels than the three that ImageNet weights embed.
         """
-        for name, parameter in self.vssm_encoder.named_parameters():
-            if "patch_embed" not in name:
-                parameter.requires_grad = False
+        named = self.vssm_encoder.named_parameters()
+        return [parameter for name, parameter in named if not name.startswith("patch_embed.")]
+
+    def freeze_encoder(self) -> None:
+        """Stop training ``encoder_parameters``."""
+        for parameter in self.encoder_parameters():
+            parameter.requires_grad = False
 
     def unfreeze_encoder(self) -> None:
         """Train every parameter of the encoder."""

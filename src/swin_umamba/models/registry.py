@@ -1,4 +1,9 @@
-"""Networks by name."""
+"""Networks by name.
+
+A network has a place in other lists, too, where ``tests/models/test_registry.py`` looks for it:
+``nnunet/architecture.py`` (for plans), ``nnunet/trainers`` and ``trainer_names.py``, ``models/hub.py``,
+``weights/fine_tune.py`` (how its weights are recognised) and ``compare/networks.py`` (what ``models`` lists).
+"""
 
 from __future__ import annotations
 

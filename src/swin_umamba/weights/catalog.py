@@ -56,6 +56,8 @@ class WeightsRecord:
     note: str
 
 
+DEFAULT_WEIGHTS = "vmamba_tiny_v0cls"
+"""What trainings of the paper's recipe start from."""
 _ARCHITECTURE = "VMamba-Tiny of January 2024: depths 2, 2, 9, 2, widths 96 to 768, 22.9 M parameters"
 _LICENCE = (
     "MIT, as the code of VMamba; the images are ImageNet's, whose terms ask for non-commercial research"
@@ -66,7 +68,7 @@ CATALOG: Mapping[str, WeightsRecord] = {
     record.name: record
     for record in (
         WeightsRecord(
-            name="vmamba_tiny_v0cls",
+            name=DEFAULT_WEIGHTS,
             architecture=_ARCHITECTURE,
             file_name="vssmtiny_dp01_ckpt_epoch_292.pth",
             url="https://github.com/MzeroMiko/VMamba/releases/download/%23v0cls/vssmtiny_dp01_ckpt_epoch_292.pth",

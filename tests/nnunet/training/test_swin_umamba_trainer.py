@@ -19,7 +19,7 @@ from swin_umamba.nnunet.trainers import TRAINERS, find_trainer
 from swin_umamba.nnunet.training.options import TrainingOptions
 from swin_umamba.nnunet.training.robust_trainer import RobustTrainer
 from swin_umamba.nnunet.training.train import train
-from swin_umamba.trainer_names import TRAINER_NAMES
+from swin_umamba.trainer_names import PRETRAINED_TRAINER_NAMES, TRAINER_NAMES
 from swin_umamba.weights.checkpoint import save_checkpoint
 
 pytestmark = pytest.mark.usefixtures("tiny_trainers")
@@ -60,6 +60,8 @@ def test_the_trainers_have_the_published_names() -> None:
     ]
     assert tuple(TRAINERS) == TRAINER_NAMES
     assert sorted(TRAINER_NAMES) == ["nnUNetTrainer", *NAMES]
+    pretrained = [name for name, each in TRAINERS.items() if getattr(each, "starts_pretrained", False)]
+    assert tuple(pretrained) == PRETRAINED_TRAINER_NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)

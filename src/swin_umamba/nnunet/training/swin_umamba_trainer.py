@@ -30,7 +30,9 @@ class SwinUMambaTrainer(RobustTrainer):
     """AdamW, a cosine for 1000 epochs, and a pretrained encoder that is frozen at first.
 
     Deep supervision, loss, augmentation and sampling are nnU-Net's (section 3 and 4 of arXiv 2402.03302 and
-    the published code).
+    the published code). A subclass with another loss overrides nnU-Net's ``_build_loss``, one with other
+    augmentation ``get_training_transforms``, one with another optimizer ``configure_optimizers``; ``compare``
+    trains all networks with ``compare.trainer.nnUNetTrainerComparison`` instead.
 
     Attributes
     ----------
@@ -166,17 +168,12 @@ class SwinUMambaTrainer(RobustTrainer):
         """Return AdamW and the cosine schedule.
 
         All parameters are in one group, as in the published code, unless the encoder has a learning rate of
-        its own. Then the second group is what can be frozen: the encoder without its patch embedding, which
-        may be new.
+        its own. Then the second group is what can be frozen.
         """
         network = self.bare_network()
         groups: list[dict[str, Any]] = [{"params": list(network.parameters())}]
         if self.options.encoder_learning_rate is not None:
-            encoder = [
-                parameter
-                for name, parameter in network.vssm_encoder.named_parameters()
-                if not name.startswith("patch_embed.")
-            ]
+            encoder = network.encoder_parameters()
             in_encoder = {id(parameter) for parameter in encoder}
             rest = [parameter for parameter in network.parameters() if id(parameter) not in in_encoder]
             groups = [{"params": rest}, {"params": encoder, "lr": self.options.encoder_learning_rate}]
