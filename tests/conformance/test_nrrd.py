@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -191,9 +192,8 @@ def make(folder: Path, number: int, wanted: Combination) -> Made:
 
 def parse(path: Path, layout: str) -> np.ndarray:
     """Read the voxels ``(channels, [z,] y, x)`` of an NRRD file by other means than the package."""
-    content = path.read_bytes().replace(b"\r\n", b"\n", 20)
-    head, _, after = content.partition(b"\n\n")
-    lines = head.decode().strip().split("\n")
+    head, after, *_ = [*re.split(rb"\r?\n\r?\n", path.read_bytes(), maxsplit=1), b""]
+    lines = head.decode().splitlines()
     fields = dict(
         line.split(": ", 1) for line in lines if ": " in line and ":=" not in line and line[0] != "#"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from pathlib import Path
 
+import imagecodecs
 import nibabel
 import numpy as np
 import pytest
@@ -152,6 +153,37 @@ def test_pictures_are_counted_in_pixels(tmp_path: Path) -> None:
     tifffile.imwrite(path, np.ones((6, 7), np.uint8), resolution=(4, 4), metadata={"unit": "um"}, imagej=True)
     assert image_io.read_image(path).spacing == pytest.approx((0.00025, 0.00025))
     assert CheckedReader(NaturalImage2DIO).read_images([str(path)])[1]["spacing"] == (999, 1, 1)
+
+
+TURNED = PILImage.Exif()
+TURNED[274] = 3
+
+
+@pytest.mark.parametrize(
+    "kind", ["turned.png", "turned.tif", "white is 0.tif", "16 bits.png", "calibrated.tif"]
+)
+def test_pictures_that_nnunet_sees_otherwise_are_refused(tmp_path: Path, kind: str) -> None:
+    path, grey = tmp_path / f"a{Path(kind).suffix}", np.arange(42, dtype=np.uint8).reshape(6, 7)
+    stock: type[BaseReaderWriter] = NaturalImage2DIO
+    if kind == "turned.png":
+        PILImage.fromarray(grey).save(path, exif=TURNED)
+    elif kind == "turned.tif":
+        tifffile.imwrite(path, grey, extratags=[(274, 3, 1, 3, True)])
+    elif kind == "white is 0.tif":
+        tifffile.imwrite(path, grey, photometric="miniswhite")
+    elif kind == "16 bits.png":
+        path.write_bytes(imagecodecs.png_encode(np.stack([257 * grey.astype(np.uint16) + 3] * 3, -1)))
+    else:
+        calibration = {"axes": "ZYX", "cf": 0, "c0": -1000, "c1": 2}
+        tifffile.imwrite(path, np.stack([grey] * 3), imagej=True, metadata=calibration)
+        stock = Tiff3DIO
+    image_io.read_image(path)
+    with pytest.raises(DataError, match=r"pixels are not what nnU-Net's reader \w+ sees") as caught:
+        CheckedReader(stock).read_images([str(path)])
+    assert "convert" in str(caught.value.cure)
+    if kind.startswith("turned"):
+        with pytest.raises(DataError, match="pixels are not what"):
+            CheckedReader(stock).read_seg(str(path))
 
 
 def test_what_nnunet_cannot_read_is_said(tmp_path: Path) -> None:

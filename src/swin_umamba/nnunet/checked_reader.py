@@ -18,6 +18,7 @@ from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from_dataset_json
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+from swin_umamba.data.formats import format_of
 from swin_umamba.data.image import SPACING_RELATIVE_TOLERANCE
 from swin_umamba.data.image_io import Image, read_case, read_labels
 from swin_umamba.errors import DataError
@@ -72,7 +73,8 @@ class CheckedReader(BaseReaderWriter):
         Raises
         ------
         DataError
-            A file is damaged, holds NaN or infinity, or nnU-Net's reader sees another shape or spacing.
+            A file is damaged, holds NaN or infinity, or nnU-Net's reader sees another shape or spacing, or
+            other pixels in a picture.
         """
         return self.compared(read_case(list(image_fnames), nonfinite=self.nonfinite), image_fnames)
 
@@ -126,7 +128,24 @@ class CheckedReader(BaseReaderWriter):
                 where=path,
                 cure="convert it to .nii.gz or .png",
             )
-        return ours.astype(np.float32)
+        ours = ours.astype(np.float32)
+        if not format_of(path).has_geometry and len(theirs) - len(ours) in (
+            0,
+            1,
+        ):  # 1: an opaque alpha channel
+            self._check_pixels(ours, theirs[: len(ours)], path)
+        return ours
+
+    def _check_pixels(self, ours: np.ndarray, theirs: np.ndarray, path: str | Path) -> None:
+        """Refuse a picture that stock nnU-Net sees otherwise: turned by a tag, of 16 bits, white as 0."""
+        differ = np.isfinite(theirs) & (ours != theirs)
+        if differ.any():
+            raise DataError(
+                f"{np.count_nonzero(differ)} of {differ.size} pixels are not what nnU-Net's reader "
+                f"{self._name} sees: it knows no orientation, no colours of 16 bits, and no white that is 0",
+                where=path,
+                cure="make the data set with swin-umamba convert, which stores pictures as both see them",
+            )
 
     def _check_spacing(self, image: Image, theirs: Sequence[float], path: str | Path) -> None:
         """Refuse a file of which plans would take another spacing than prediction does."""
