@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -128,6 +129,11 @@ def by_tifffile(content: bytes) -> np.ndarray:
     return data[None] if data.ndim == 2 else data if page.planarconfig == 2 else data.transpose(2, 0, 1)
 
 
+def by_libtiff(content: bytes) -> np.ndarray:
+    """Return red, green and blue ``(3, y, x)``, which libtiff makes of anything."""
+    return imagecodecs.tiff_decode(content, index=0, asrgb=True)[..., :3].transpose(2, 0, 1)
+
+
 def by_pillow(content: bytes) -> np.ndarray:
     """Return ``(channels, y, x)``; it stretches few bits, and knows no unnamed channels."""
     with PillowImage.open(io.BytesIO(content)) as picture:
@@ -161,6 +167,14 @@ CONFIRMED: list[tuple[str, Callable[[bytes], np.ndarray], dict[str, Sequence[Any
         "TIFF colours",
         by_tifffile,
         {"colours": [each for each in COLOURS if each not in ("0 is white", "YCbCr")]},
+    ),
+    (
+        "TIFF colours",
+        by_libtiff,
+        {
+            "values": ("8 bits",),
+            "colours": ("grey", "RGB", "RGB and opaque alpha", "YCbCr"),
+        },
     ),
     (
         "TIFF colours",

@@ -130,6 +130,25 @@ def test_without_a_spacing_file_the_spacing_is_not_known(tmp_path: Path) -> None
     assert not read_image(tmp_path / "b_0000.tif").has_spacing
 
 
+def test_a_volume_without_spacing_does_not_keep_that_of_an_older_one(tmp_path: Path) -> None:
+    path, beside = tmp_path / "case.tif", tmp_path / "case.json"
+    unknown = Image.without_geometry(VOLUME[None], path)
+    known = replace(unknown, spacing=(3.0, 0.5, 0.25), has_spacing=True)
+    write_labels(path, VOLUME, known)
+    assert read_labels(path).spacing == (3, 0.5, 0.25)
+    write_labels(path, VOLUME, unknown)
+    assert not read_labels(path).has_spacing
+    assert not beside.exists()
+    beside.write_text('{"spacing": [9, 9, 9], "reader": "me"}')
+    write_labels(path, VOLUME, unknown)
+    assert json.loads(beside.read_text()) == {"reader": "me"}
+    beside.write_text('{"spacing": [9, 9, 9]}')
+    write_labels(
+        path, VOLUME[0], Image.without_geometry(VOLUME[None, 0], path)
+    )  # nnU-Net has none for pictures
+    assert beside.exists()
+
+
 @pytest.mark.parametrize(
     "content",
     [

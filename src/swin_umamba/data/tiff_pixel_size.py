@@ -5,17 +5,15 @@ OME-XML and ImageJ's description have modules of their own, which take units fro
 
 from __future__ import annotations
 
-import logging
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 from swin_umamba.data.image import Image
 from swin_umamba.data.tiff_tags import Page
 from swin_umamba.errors import DataError
 from swin_umamba.json_files import read_json, write_json
-
-logger = logging.getLogger(__name__)
 
 INCH, CENTIMETRE = 25.4, 10.0
 MILLIMETRES = {"pm": 1e-9, "Å": 1e-7, "nm": 1e-6, "µm": 1e-3, "mm": 1.0, "cm": CENTIMETRE} | {
@@ -82,12 +80,8 @@ def read_spacing_file(path: Path, *, of_labels: bool) -> tuple[float, float, flo
         There is a file, but its ``spacing`` is not three positive numbers.
     """
     place = spacing_file(path, of_labels=of_labels)
-    if not place.is_file() or place.stat().st_size > _MAX_SPACING_FILE:
-        return None
-    cure = 'write {"spacing": [z, y, x]} in mm into it, or move it away'
-    content = read_json(place, object, cure=cure, largest=_MAX_SPACING_FILE, nan=True)
-    if not isinstance(content, dict) or "spacing" not in content:
-        logger.debug("%s says nothing of the spacing of %s", place, path.name)
+    content = _spacing_content(place)
+    if "spacing" not in content:
         return None
     spacing = content["spacing"]
     if (
@@ -104,6 +98,28 @@ def read_spacing_file(path: Path, *, of_labels: bool) -> tuple[float, float, flo
 
 
 def write_spacing_file(path: Path, like: Image, *, of_labels: bool) -> None:
-    """Write nnU-Net's spacing file beside a TIFF volume on the grid of ``like``, if its spacing is known."""
-    if like.has_spacing and len(like.spatial_shape) == 3:
-        write_json(spacing_file(path, of_labels=of_labels), {"spacing": list(like.spacing)})
+    """Write nnU-Net's spacing file beside a TIFF volume on the grid of ``like``.
+
+    If its spacing is not known, that of an older volume of this name is taken away; whatever else the file
+    holds stays.
+    """
+    if len(like.spatial_shape) != 3:
+        return
+    place = spacing_file(path, of_labels=of_labels)
+    if like.has_spacing:
+        write_json(place, {"spacing": list(like.spacing)})
+    elif "spacing" in (content := _spacing_content(place)):
+        del content["spacing"]
+        if content:
+            write_json(place, content)
+        else:
+            place.unlink()
+
+
+def _spacing_content(place: Path) -> dict[str, Any]:
+    """Return what a file holds that may be nnU-Net's spacing file; nothing if it is none."""
+    if not place.is_file() or place.stat().st_size > _MAX_SPACING_FILE:
+        return {}
+    cure = 'write {"spacing": [z, y, x]} in mm into it, or move it away'
+    content = read_json(place, object, cure=cure, largest=_MAX_SPACING_FILE, nan=True)
+    return content if isinstance(content, dict) else {}

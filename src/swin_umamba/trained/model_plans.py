@@ -165,8 +165,7 @@ class ModelPlans:
         if self.counts_pixels:
             if volume.spacing is not None and list(volume.spacing[-2:]) != [1.0, 1.0]:
                 self._say_once(
-                    "the model was trained on pictures and counts pixels; sizes of pixels in mm are not used",
-                    volume,
+                    "the model was trained on pictures and counts pixels; sizes of pixels in mm are not used"
                 )
             return [own[0], 1.0, 1.0]
         if volume.spacing is not None:
@@ -174,16 +173,14 @@ class ModelPlans:
         if volume.source is not None:
             size = " x ".join(f"{value:g}" for value in own[1:])
             self._say_once(
-                f"the file does not say how large a pixel is; taken to be the model's own, {size} mm",
-                volume,
+                f"the file does not say how large a pixel is; taken to be the model's own, {size} mm"
             )
         return own
 
-    def _say_once(self, what: str, volume: Volume) -> None:
+    def _say_once(self, what: str) -> None:
         if what not in self._said:
             self._said.add(what)
-            where = "an array" if volume.source is None else volume.source.path
-            logger.warning("%s: %s (said once for all images)", where, what)
+            logger.warning("%s (said once for all images)", what)
 
     def own_spacing(self, flat: bool) -> list[float]:
         """Return the spacing that the network works at, in the order of the image's axes."""
