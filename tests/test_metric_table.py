@@ -10,8 +10,8 @@ import pytest
 from PIL import Image as PillowImage
 
 from swin_umamba.cli.evaluate import table
-from swin_umamba.compare.bootstrap import Interval
 from swin_umamba.compare.table import describe_difference
+from swin_umamba.evaluation.bootstrap import Interval
 from swin_umamba.evaluation.evaluate import evaluate_folders
 from swin_umamba.evaluation.instances import Overlap, score_instances
 from swin_umamba.evaluation.metrics import MaskPair

@@ -11,8 +11,6 @@ import pytest
 from swin_umamba.errors import DataError
 from swin_umamba.summary.scores import (
     joined,
-    mean_interval,
-    mean_over_classes,
     read_results,
     scores_of_evaluation,
     scores_of_validation,
@@ -102,18 +100,3 @@ def test_damaged_files(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(DataError):
         read_results(tmp_path / "a.json")
-
-
-def test_means_over_classes_leave_out_what_is_not_applicable() -> None:
-    values = np.array([[[1.0, math.nan], [0.0, math.nan]], [[1.0, 0.2], [math.nan, 0.4]]])
-    assert mean_over_classes(values) == pytest.approx([0.5, 0.65])
-    assert np.isnan(mean_over_classes(np.full((1, 2, 2), math.nan))).all()
-
-
-def test_the_interval_has_the_width_that_theory_gives() -> None:
-    values = np.random.default_rng(0).normal(0.8, 0.1, (400, 1))
-    low, high = mean_interval(values) or (0.0, 0.0)
-    assert (low + high) / 2 == pytest.approx(values.mean(), abs=1e-3)
-    assert high - low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)
-    assert mean_interval(values[:1]) is None
-    assert mean_interval(np.full((5, 2), math.nan)) is None

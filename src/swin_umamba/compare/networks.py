@@ -23,6 +23,7 @@ from swin_umamba.nnunet.architecture import (
     STRIDES,
     PlannedSwinUMamba,
     PlannedSwinUMambaD,
+    Strides,
     architecture_entry,
 )
 
@@ -105,38 +106,23 @@ def _own_entry(
     network_class: type[nn.Module], patch_size: Sequence[int], spacing: Sequence[float]
 ) -> dict[str, Any]:
     """Return an entry whose strides follow the patch."""
-    return {
-        "network_class_name": f"{network_class.__module__}.{network_class.__name__}",
-        "arch_kwargs": {"strides": unet_strides(patch_size, spacing)},
-        "_kw_requires_import": [],
-    }
+    return architecture_entry(network_class, {}, unet_strides(patch_size, spacing))
 
 
 def _monai_entry(
     network_class: type[nn.Module], patch_size: Sequence[int], spacing: Sequence[float]
 ) -> dict[str, Any]:
-    entry = _own_entry(network_class, patch_size, spacing)
-    entry["arch_kwargs"]["patch_size"] = [int(side) for side in patch_size]
-    return entry
+    sides = [int(side) for side in patch_size]
+    return architecture_entry(network_class, {"patch_size": sides}, unet_strides(patch_size, spacing))
 
 
-def _planned_entry(network_class: Any, patch_size: Sequence[int], spacing: Sequence[float]) -> dict[str, Any]:
-    return architecture_entry(network_class, {})
+def _fixed_entry(network_class: type[nn.Module], strides: Strides | None, *_: Any) -> dict[str, Any]:
+    return architecture_entry(network_class, {}, strides)
 
 
-def _twin_entry(patch_size: Sequence[int], spacing: Sequence[float]) -> dict[str, Any]:
-    entry = _own_entry(SwinUMambaDConv, patch_size, spacing)
-    entry["arch_kwargs"]["strides"] = [list(stride) for stride in STRIDES[PlannedSwinUMambaD]]
-    return entry
-
-
-def _nnformer_entry(patch_size: Sequence[int], spacing: Sequence[float]) -> dict[str, Any]:
-    entry = _own_entry(NNFormer, patch_size, spacing)
-    entry["arch_kwargs"]["strides"] = [list(stride) for stride in HEAD_STRIDES]
-    return entry
-
-
-_PLAIN, _DAGGER = partial(_planned_entry, PlannedSwinUMamba), partial(_planned_entry, PlannedSwinUMambaD)
+_PLAIN, _DAGGER = (partial(_fixed_entry, each, None) for each in (PlannedSwinUMamba, PlannedSwinUMambaD))
+_TWIN = partial(_fixed_entry, SwinUMambaDConv, STRIDES[PlannedSwinUMambaD])
+_NNFORMER = partial(_fixed_entry, NNFormer, HEAD_STRIDES)
 
 _NNFORMER_NOTE = (
     "the paper's 2D form (60 million parameters, 50.2 GFLOPs) is not known. This one is the public 3D "
@@ -155,13 +141,13 @@ NETWORKS: dict[str, ComparedNetwork] = {
             "swin_umamba_d_pretrained", "SwinUMambaD, pretrained", _DAGGER, SWIN_UMAMBA, pretrained=True
         ),
         ComparedNetwork(
-            "swin_umamba_d_conv", "SwinUMambaD, 7x7 convolution for the scan", _twin_entry, SWIN_UMAMBA
+            "swin_umamba_d_conv", "SwinUMambaD, 7x7 convolution for the scan", _TWIN, SWIN_UMAMBA
         ),
         ComparedNetwork("nnunet", "nnU-Net", plain_unet_entry, NNUNET),
         ComparedNetwork("nnunet_resenc", "nnU-Net ResEnc", residual_unet_entry, NNUNET),
         ComparedNetwork("umamba_bot", "U-Mamba_Bot", partial(_own_entry, UMambaBot), NNUNET),
         ComparedNetwork("umamba_enc", "U-Mamba_Enc", partial(_own_entry, UMambaEnc), NNUNET),
-        ComparedNetwork("nnformer", "nnFormer, 2D stand-in", _nnformer_entry, NNUNET, note=_NNFORMER_NOTE),
+        ComparedNetwork("nnformer", "nnFormer, 2D stand-in", _NNFORMER, NNUNET, note=_NNFORMER_NOTE),
         *(
             ComparedNetwork(
                 name,

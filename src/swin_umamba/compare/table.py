@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from swin_umamba.compare.bootstrap import Interval, mean_score, paired_interval
 from swin_umamba.compare.complexity import Complexity
 from swin_umamba.compare.results import RunResult, score_array
 from swin_umamba.errors import UsageError
+from swin_umamba.evaluation.bootstrap import Interval, mean_score, paired_interval
 from swin_umamba.metric_table import METRICS, Metric
 
 NO_DIFFERENCE = "no difference"

@@ -10,14 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from torch import nn
+
 from swin_umamba.models.swin_umamba import SwinUMamba
 from swin_umamba.models.swin_umamba_d import SwinUMambaD
 
 Strides = Sequence[Sequence[int]]
 
 
-class PlannedSwinUMamba(SwinUMamba):
-    """SwinUMamba, built from the arguments that nnU-Net calls a network with.
+class _Planned(nn.Module):
+    """A network that is built from the arguments that nnU-Net calls a network with.
 
     Parameters
     ----------
@@ -42,42 +44,41 @@ class PlannedSwinUMamba(SwinUMamba):
         super().__init__(input_channels, num_classes, deep_supervision=bool(deep_supervision), **kwargs)
 
 
-class PlannedSwinUMambaD(SwinUMambaD):
-    """SwinUMambaD, built from the arguments that nnU-Net calls a network with; see ``PlannedSwinUMamba``."""
+class PlannedSwinUMamba(_Planned, SwinUMamba):
+    """SwinUMamba for plans."""
 
-    def __init__(
-        self,
-        input_channels: int,
-        num_classes: int,
-        deep_supervision: bool | None = None,
-        strides: Strides | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(input_channels, num_classes, deep_supervision=bool(deep_supervision), **kwargs)
+
+class PlannedSwinUMambaD(_Planned, SwinUMambaD):
+    """SwinUMambaD for plans."""
 
 
 NetworkClass = type[PlannedSwinUMamba] | type[PlannedSwinUMambaD]
 
 # nnU-Net derives the size of each head from the strides: head i has 1 / (product of the strides 0..i) of the
 # input's size, and the last stage has no head. These strides give the scales of the two networks.
-STRIDES: Mapping[NetworkClass, Strides] = {
+STRIDES: Mapping[type[nn.Module], Strides] = {
     PlannedSwinUMamba: ((1, 1), (2, 2), (2, 2), (2, 2), (2, 2)),
     PlannedSwinUMambaD: ((1, 1), (4, 4), (2, 2), (2, 2), (2, 2)),
 }
 
 
-def architecture_entry(network_class: NetworkClass, network_kwargs: Mapping[str, Any]) -> dict[str, Any]:
+def architecture_entry(
+    network_class: type[nn.Module], network_kwargs: Mapping[str, Any], strides: Strides | None = None
+) -> dict[str, Any]:
     """Return the ``architecture`` entry of the plans for a network.
 
     Parameters
     ----------
     network_class
-        One of the two classes above.
+        Built from the arguments that nnU-Net calls a network with.
     network_kwargs
         Arguments that differ from the network's defaults; they must be JSON values.
+    strides
+        See ``STRIDES``; the classes there need none.
     """
+    strides = STRIDES[network_class] if strides is None else strides
     return {
         "network_class_name": f"{network_class.__module__}.{network_class.__name__}",
-        "arch_kwargs": {"strides": [list(stride) for stride in STRIDES[network_class]], **network_kwargs},
+        "arch_kwargs": {"strides": [list(stride) for stride in strides], **network_kwargs},
         "_kw_requires_import": [],
     }

@@ -10,14 +10,12 @@ from typing import Any
 import numpy as np
 
 from swin_umamba.errors import DataError
+from swin_umamba.evaluation.bootstrap import mean_interval, mean_score
 from swin_umamba.json_files import LARGEST_RESULTS, read_json
 from swin_umamba.metric_table import METRICS, Metric
 from swin_umamba.report.contents import Scores, SummaryRow
 
 PREFERRED_FORM = "corrected"
-REPLICATES = 2000
-BATCH = 100
-LEVEL = 0.95
 MEAN_OF_CLASSES = "mean of classes"
 
 
@@ -163,38 +161,6 @@ def _row(name: str, values: np.ndarray) -> SummaryRow:
     return SummaryRow(
         name,
         applicable,
-        tuple(float(mean_over_classes(values[None, :, :, layer])[0]) for layer in layers),
+        tuple(mean_score(values[None, :, :, layer]) for layer in layers),
         tuple(mean_interval(values[:, :, layer]) for layer in layers),
     )
-
-
-def mean_over_classes(values: np.ndarray) -> np.ndarray:
-    """Return the mean over classes of the mean over applicable cases of (samples, cases, classes)."""
-    there = ~np.isnan(values)
-    counts = there.sum(axis=1)
-    means = np.where(there, values, 0).sum(axis=1) / np.maximum(counts, 1)
-    classes = (counts > 0).sum(axis=1)
-    sums = np.where(counts > 0, means, 0).sum(axis=1)
-    return np.where(classes > 0, sums / np.maximum(classes, 1), np.nan)
-
-
-def mean_interval(values: np.ndarray) -> tuple[float, float] | None:
-    """Return the 95 % percentile interval of a bootstrap over cases; values are (cases, classes).
-
-    The classes of a case are drawn together. None for fewer than two cases in which any class is applicable.
-
-    References
-    ----------
-    Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
-    """
-    values = values[~np.isnan(values).all(axis=1)]
-    if len(values) < 2:
-        return None
-    random = np.random.default_rng(0)
-    means = [
-        mean_over_classes(values[random.integers(len(values), size=(BATCH, len(values)))])
-        for _ in range(REPLICATES // BATCH)
-    ]
-    # A sample may hold no case of any class that is applicable; it says nothing.
-    low, high = np.nanquantile(np.concatenate(means), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)

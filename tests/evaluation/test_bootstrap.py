@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from swin_umamba.compare.bootstrap import Interval, mean_score, paired_interval
 from swin_umamba.errors import UsageError
+from swin_umamba.evaluation.bootstrap import Interval, mean_interval, mean_score, paired_interval
 
 MONTE_CARLO_TOLERANCE = 0.05
 """Relative to the standard error: what 10,000 replicates scatter in a quantile."""
@@ -23,6 +23,7 @@ def test_means_leave_out_what_is_not_applicable() -> None:
     assert mean_score(both) == pytest.approx(((1.0 + 0.5 + 0.0) / 3 + (0.2 + 0.4) / 2) / 2)
     assert np.isnan(mean_score(np.full((1, 2, 1), nan)))
     assert mean_score(np.array([[[0.25, nan]]])) == 0.25
+    assert np.isnan(mean_score(np.zeros((1, 0, 3))))
 
 
 def test_agrees_with_the_normal_distribution() -> None:
@@ -83,3 +84,12 @@ def test_no_interval_without_enough_to_draw_from() -> None:
     assert paired_interval(scores(np.nan, np.nan), scores(np.nan, np.nan)) is None
     with pytest.raises(UsageError, match="cannot be paired"):
         paired_interval(scores(0.1, 0.2), scores(0.1, 0.2, 0.3))
+
+
+def test_the_interval_has_the_width_that_theory_gives() -> None:
+    values = np.random.default_rng(0).normal(0.8, 0.1, (400, 1))
+    low, high = mean_interval(values) or (0.0, 0.0)
+    assert (low + high) / 2 == pytest.approx(values.mean(), abs=1e-3)
+    assert high - low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)
+    assert mean_interval(values[:1]) is None
+    assert mean_interval(np.full((5, 2), np.nan)) is None

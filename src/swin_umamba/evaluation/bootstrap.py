@@ -1,4 +1,10 @@
-"""Intervals for the difference between two networks that were tested on the same cases."""
+"""Means over classes and cases, and bootstrap intervals of them and of the difference between two networks.
+
+References
+----------
+Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 8 (paired data) and 13 (percentile
+intervals).
+"""
 
 from __future__ import annotations
 
@@ -48,6 +54,24 @@ def mean_score(scores: np.ndarray) -> float:
     return float(_weighted_means(scores, np.ones((1, seeds)), np.ones((1, cases)))[0])
 
 
+def mean_interval(scores: np.ndarray) -> tuple[float, float] | None:
+    """Return the ends of the 95 % percentile interval of ``mean_score`` over cases.
+
+    The classes of a case are drawn together. None for fewer than two cases in which any class is applicable.
+
+    Parameters
+    ----------
+    scores
+        (cases, classes), NaN where a class is not applicable.
+    """
+    scores = scores[~np.isnan(scores).all(axis=1)]
+    cases = len(scores)
+    if cases < MIN_CASES:
+        return None
+    weights = np.random.default_rng(0).multinomial(cases, np.full(cases, 1 / cases), size=REPLICATES)
+    return _ends(_weighted_means(scores[None], np.ones((REPLICATES, 1)), weights))
+
+
 def paired_interval(
     first: np.ndarray, second: np.ndarray, *, replicates: int = REPLICATES, seed: int = 0
 ) -> Interval | None:
@@ -74,11 +98,6 @@ def paired_interval(
     ------
     UsageError
         If the two have different shapes.
-
-    References
-    ----------
-    Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 8 (paired data) and 13
-    (percentile intervals).
     """
     if first.shape != second.shape or first.ndim != 3:
         raise UsageError(
@@ -94,9 +113,13 @@ def paired_interval(
     case_weights = random.multinomial(cases, np.full(cases, 1 / cases), size=replicates)
     samples = _weighted_means(first, seed_weights, case_weights)
     samples -= _weighted_means(second, seed_weights, case_weights)
+    return Interval(difference, *_ends(samples))
+
+
+def _ends(samples: np.ndarray) -> tuple[float, float]:
     # A replicate may hold no case of any class that is applicable; it says nothing.
     low, high = np.nanquantile(samples, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(difference, float(low), float(high))
+    return float(low), float(high)
 
 
 def _weighted_means(scores: np.ndarray, seed_weights: np.ndarray, case_weights: np.ndarray) -> np.ndarray:
