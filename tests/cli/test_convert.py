@@ -99,6 +99,12 @@ def test_a_challenge_that_is_not_the_papers(tmp_path: Path, monkeypatch: pytest.
     assert asked == [(tmp_path, folder, {"validation_as_test": True, "skip_damaged": False})]
 
 
+def test_there_is_one_test_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    both = ("--test-data", str(tmp_path), "--validation-as-test")
+    assert main(["convert", "abdomen-mr", str(tmp_path), "-o", str(tmp_path / "out"), *both]) == 2
+    assert "two test sets" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", DATASETS)
 def test_each_challenge_has_its_converter(name: str, tmp_path: Path) -> None:
     assert DATASETS[name].load("DESCRIPTION")["labels"]["background"] == 0

@@ -49,7 +49,7 @@ class CheckpointFolder:
     def write(self, name: str, checkpoint: dict[str, Any]) -> None:
         """Write a checkpoint into the folder, atomically."""
         save_checkpoint(self.folder / name, checkpoint)
-        self._last_save = monotonic()
+        self._last_save = monotonic()  # under any name: a run goes on from the newest
 
     def end_epoch(self, state: dict[str, Any], *, save_every: int) -> None:
         """Take over the state after an epoch, and save it if that is due."""
