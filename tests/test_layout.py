@@ -18,6 +18,7 @@ SOURCE = Path(swin_umamba.__file__).parent
 
 FLOOR_OF = {
     "compiled_code": 0,
+    "csv_files": 0,
     "errors": 0,
     "files": 0,
     "interrupt": 0,

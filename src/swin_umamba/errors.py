@@ -35,7 +35,8 @@ class SwinUMambaError(Exception):
     def __str__(self) -> str:
         lines = [self.what]
         if self.where is not None:
-            lines.append(f"  where: {self.where}")
+            # A line break in the name of a file must not begin a line of its own.
+            lines.append("  where: " + self.where.replace("\n", "\N{REPLACEMENT CHARACTER}"))
         if self.cure is not None:
             lines.append(f"  what to do: {self.cure}")
         return printable("\n".join(lines))

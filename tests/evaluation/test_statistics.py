@@ -74,7 +74,7 @@ def test_declared_classes_and_the_file(labels: Image, tmp_path: Path) -> None:
         rows = list(csv.reader(file))
     assert rows[0] == ["class", "label", "pixels", "area_pixels", "components", "mean", "std", "min", "max"]
     assert rows[1] == ["all", "1+3", "7", "7.0", "3", "1.0", "0.0", "1.0", "1.0"]
-    assert rows[2] == ["=absent", "2", "0", "0.0", "0", "", "", "", ""]
+    assert rows[2] == ["'=absent", "2", "0", "0.0", "0", "", "", "", ""]
 
 
 def test_another_grid(labels: Image) -> None:

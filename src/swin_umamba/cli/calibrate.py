@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from swin_umamba.cli.options import add_options, given_options
+from swin_umamba.cli.output import say
 from swin_umamba.errors import UsageError, printable
 from swin_umamba.inference.options import FINAL_CHECKPOINT, ModelOptions
 
@@ -60,9 +61,9 @@ def run(args: argparse.Namespace) -> int:
         result = calibrate(predictor, images=args.images, references=args.references)
         results[file.parent.name] = result
         if not args.json:
-            print(_text(file.parent.name, result))
+            say(_text(file.parent.name, result))
     if args.json:
-        print(json.dumps({name: _summary(result) for name, result in results.items()}, indent=2))
+        say(json.dumps({name: _summary(result) for name, result in results.items()}, indent=2))
     return 1 if any(result.failures for result in results.values()) else 0
 
 

@@ -8,6 +8,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from swin_umamba.cli.output import say
 from swin_umamba.errors import UsageError
 from swin_umamba.evaluation.protocols import PROTOCOLS
 
@@ -97,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
     table = compare(args.data, networks, _seeds(args.seeds), args.output, settings, baseline=args.baseline)
     for name in TABLE_FILES:
         logger.info("wrote %s", args.output / name)
-    print(json.dumps(table.to_dict(), indent=2) if args.json else table.to_markdown(), end="")
+    say(json.dumps(table.to_dict(), indent=2) if args.json else table.to_markdown(), end="")
     return 0
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from swin_umamba.cli.options import add_common_options, add_options, given_options
+from swin_umamba.cli.output import say
 from swin_umamba.data.datasets import DATASETS
 from swin_umamba.errors import UsageError
 from swin_umamba.inference.options import FolderOptions
@@ -95,11 +96,11 @@ def run(args: argparse.Namespace) -> int:
     preview = draw_preview(conversion.folder)
     if args.json:
         result = {"folder": str(conversion.folder), "preview": str(preview), **conversion.to_dict()}
-        print(json.dumps(result, indent=2))
+        say(json.dumps(result, indent=2))
     else:
-        print(conversion.text())
-        print(f"data set: {conversion.folder}\npreview:  {preview}")
-        print(f"next:     swin-umamba plan {conversion.folder}")
+        say(conversion.text())
+        say(f"data set: {conversion.folder}\npreview:  {preview}")
+        say(f"next:     swin-umamba plan {conversion.folder}")
     return 0
 
 

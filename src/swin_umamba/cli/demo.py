@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from swin_umamba.cli.output import say
 from swin_umamba.errors import SwinUMambaError, UsageError
 from swin_umamba.files import write_text
 from swin_umamba.json_files import write_json
@@ -43,7 +44,7 @@ class _Steps:
     def announce(self, number: int, text: str) -> None:
         """Print a line on stderr; stdout is for the result."""
         seconds = time.monotonic() - self.started
-        print(f"[{number}/{self.total}] {seconds:4.0f} s  {text}", file=sys.stderr, flush=True)
+        say(f"[{number}/{self.total}] {seconds:4.0f} s  {text}", file=sys.stderr, flush=True)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -104,12 +105,12 @@ def run(args: argparse.Namespace) -> int:
         "model": str(model),
     }
     if args.json:
-        print(json.dumps(result, indent=2))
+        say(json.dumps(result, indent=2))
     else:
-        print(f"test Dice {dice:.4f} on {NUM_TEST} images it has not seen, after {result['seconds']:.0f} s")
-        print(f"picture:  {result['sheet']}\nreport:   {result['report']}")
-        print(f"metrics:  {result['metrics']}\nmodel:    {result['model']}")
-        print(f"next:     swin-umamba predict -m {result['model']} -i YOUR_IMAGES -o OUTPUT")
+        say(f"test Dice {dice:.4f} on {NUM_TEST} images it has not seen, after {result['seconds']:.0f} s")
+        say(f"picture:  {result['sheet']}\nreport:   {result['report']}")
+        say(f"metrics:  {result['metrics']}\nmodel:    {result['model']}")
+        say(f"next:     swin-umamba predict -m {result['model']} -i YOUR_IMAGES -o OUTPUT")
     return 0
 
 

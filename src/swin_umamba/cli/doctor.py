@@ -17,6 +17,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from swin_umamba.cli.output import say
+
 HELP = "check the installation: versions, devices, scan backends, folders, and a self-test"
 
 REQUIRED_PACKAGES = (
@@ -78,15 +80,15 @@ def run(args: argparse.Namespace) -> int:
     findings = list(examine())
     errors = sum(finding.status == "error" for finding in findings)
     if args.json:
-        print(json.dumps({"ok": not errors, "findings": [asdict(finding) for finding in findings]}, indent=2))
+        say(json.dumps({"ok": not errors, "findings": [asdict(finding) for finding in findings]}, indent=2))
         return 1 if errors else 0
     width = max(len(finding.name) for finding in findings)
     for finding in findings:
-        print(f"{finding.status:8}{finding.name:{width}}  {finding.detail}")
+        say(f"{finding.status:8}{finding.name:{width}}  {finding.detail}")
         if finding.cure is not None:
-            print(f"{'':8}{'':{width}}  what to do: {finding.cure}")
+            say(f"{'':8}{'':{width}}  what to do: {finding.cure}")
     warnings = sum(finding.status == "warning" for finding in findings)
-    print(f"\nerrors: {errors}, warnings: {warnings}")
+    say(f"\nerrors: {errors}, warnings: {warnings}")
     return 1 if errors else 0
 
 

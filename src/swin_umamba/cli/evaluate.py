@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from swin_umamba.cli.output import say
 from swin_umamba.errors import UsageError
 from swin_umamba.evaluation.protocols import PROTOCOLS, find_protocol
 from swin_umamba.files import check_output_folder
@@ -81,12 +82,12 @@ def run(args: argparse.Namespace) -> int:
         for path in evaluation.write(args.output):
             logger.info("wrote %s", path)
     if not args.json:
-        print(table(evaluation))
+        say(table(evaluation))
     for failure in evaluation.failures:
-        print(f"error: case {failure.case} could not be evaluated: {failure.error}", file=sys.stderr)
+        say(f"error: case {failure.case} could not be evaluated: {failure.error}", file=sys.stderr)
     if args.json:
         # Last, so that stdout holds either this or an error.
-        print(json.dumps(evaluation.to_dict(), indent=2))
+        say(json.dumps(evaluation.to_dict(), indent=2))
     return 1 if evaluation.failures else 0
 
 

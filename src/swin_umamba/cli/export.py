@@ -8,6 +8,7 @@ import shlex
 from pathlib import Path
 
 from swin_umamba.cli.options import add_options, given_options
+from swin_umamba.cli.output import say
 from swin_umamba.errors import OutputError
 from swin_umamba.inference.options import ModelOptions
 
@@ -55,9 +56,9 @@ def run(args: argparse.Namespace) -> int:
             "sha256": sha256,
             "checkpoints": [str(path) for path in model.checkpoints],
         }
-        print(json.dumps(summary, indent=2))
+        say(json.dumps(summary, indent=2))
     else:
-        print(f"packed {', '.join(str(path) for path in model.checkpoints)}")
-        print(f"written: {args.output} ({size / 1e6:.1f} MB, content sha256 {sha256})")
-        print(f"predict with it: swin-umamba predict -m {shlex.quote(str(args.output))} -i IMAGES -o LABELS")
+        say(f"packed {', '.join(str(path) for path in model.checkpoints)}")
+        say(f"written: {args.output} ({size / 1e6:.1f} MB, content sha256 {sha256})")
+        say(f"predict with it: swin-umamba predict -m {shlex.quote(str(args.output))} -i IMAGES -o LABELS")
     return 0

@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from swin_umamba import __version__
 from swin_umamba.cli.options import add_common_options
+from swin_umamba.cli.output import say
 from swin_umamba.errors import OutputError, SwinUMambaError, UsageError, printable
 from swin_umamba.interrupt import Terminated, terminate_as_interrupt
 from swin_umamba.torch_settings import apply_settings
@@ -84,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as interrupt:
         cure = getattr(verb, "AFTER_INTERRUPT", None)
         if getattr(verb, "ENDS_BY_INTERRUPT", False):
-            print(cure, file=sys.stderr)
+            say(cure, file=sys.stderr)
         else:
             report_error(SwinUMambaError("interrupted", cure=cure), as_json=args.json)
         return 143 if isinstance(interrupt, Terminated) else 130
@@ -118,8 +119,8 @@ class _PrintableFormatter(logging.Formatter):
     """Lets no name out of a file command the terminal, as errors do."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the text of a message without control characters."""
-        return printable(super().format(record))
+        """Return the text of a message; what follows a line break in it looks like no message of its own."""
+        return printable(super().format(record)).replace("\n", "\n  ")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -149,10 +150,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 def report_error(error: SwinUMambaError, *, as_json: bool) -> None:
     """Print an error as text on stderr, and as JSON on stdout where machines asked for it."""
-    print(f"error: {error}", file=sys.stderr)
+    say(f"error: {error}", file=sys.stderr)
     if as_json:
         message = {"what": error.what, "where": error.where, "what_to_do": error.cure}
-        print(json.dumps({"error": message}))
+        say(json.dumps({"error": message}))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
+from swin_umamba.cli.output import say
 from swin_umamba.errors import UsageError
 
 HELP = "list the networks, ours and those they are compared with, with parameters and MACs for an input size"
@@ -51,20 +52,20 @@ def run(args: argparse.Namespace) -> int:
         size = measure_complexity(network.build, args.in_channels, args.num_classes, tuple(args.size))
         rows.append({"name": network.name, "title": network.title, **vars(size)})
     if args.json:
-        print(json.dumps(rows, indent=2))
+        say(json.dumps(rows, indent=2))
         return 0
     height, width = args.size
-    print(f"input {args.in_channels} x {height} x {width}, {args.num_classes} classes")
+    say(f"input {args.in_channels} x {height} x {width}, {args.num_classes} classes")
     wide = max(len(str(row["name"])) for row in rows)
-    print(f"{'network':{wide}}  {'parameters':>11}  {'GMACs':>8}")
+    say(f"{'network':{wide}}  {'parameters':>11}  {'GMACs':>8}")
     for row in rows:
-        print(f"{row['name']:{wide}}  {row['parameters']:>11,}  {row['macs'] / 1e9:>8.2f}")
-    print(NOTE)
+        say(f"{row['name']:{wide}}  {row['parameters']:>11,}  {row['macs'] / 1e9:>8.2f}")
+    say(NOTE)
     for network in networks:
         if network.note:
-            print(f"{network.name}: {network.note}")
+            say(f"{network.name}: {network.note}")
     if missing:
-        print(note)
+        say(note)
     return 0
 
 

@@ -7,6 +7,8 @@ import json
 import shlex
 from functools import partial
 
+from swin_umamba.cli.output import say
+
 HELP = "check a raw data set, choose patch and batch size, preprocess it"
 
 
@@ -43,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     dataset = find_dataset(args.dataset, getattr(args, "root", None))
     result = plan(dataset, **given)
     if args.json:
-        print(
+        say(
             json.dumps(
                 {
                     "dataset": dataset.name,
@@ -57,8 +59,8 @@ def run(args: argparse.Namespace) -> int:
         )
     else:
         height, width = result.patch_size
-        print(f"{dataset.name}: {result.num_cases} cases, patch {height}x{width}, batch {result.batch_size}")
-        print(f"plans: {result.plans_file}")
+        say(f"{dataset.name}: {result.num_cases} cases, patch {height}x{width}, batch {result.batch_size}")
+        say(f"plans: {result.plans_file}")
         root = ["--root", args.root] if "root" in args else []
-        print(f"next:  {shlex.join(['swin-umamba', 'train', args.dataset, *root])}")
+        say(f"next:  {shlex.join(['swin-umamba', 'train', args.dataset, *root])}")
     return 0

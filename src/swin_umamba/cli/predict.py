@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from swin_umamba.cli.options import add_options, given_options
+from swin_umamba.cli.output import say
 from swin_umamba.errors import printable
 from swin_umamba.inference.options import FolderOptions, ModelOptions
 
@@ -67,11 +68,11 @@ def run(args: argparse.Namespace) -> int:
     results = predictor.predict_folder(inputs, args.output, **options)
     failures = [result for result in results if result.error is not None]
     if args.json:
-        print(json.dumps(_summary(predictor, results, args.output), indent=2))
+        say(json.dumps(_summary(predictor, results, args.output), indent=2))
     else:
-        print(_text(results, args.output))
+        say(_text(results, args.output))
     for failure in failures:
-        print(f"error: case {_one_line(failure.case)}: {failure.error}", file=sys.stderr)
+        say(f"error: case {_one_line(failure.case)}: {failure.error}", file=sys.stderr)
     return 1 if failures else 0
 
 

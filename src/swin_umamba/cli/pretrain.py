@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 from swin_umamba.cli.options import add_options, given_options
+from swin_umamba.cli.output import say
 from swin_umamba.pretraining.options import PretrainOptions, StartOptions
 
 HELP = "train a VMamba-Tiny backbone on folders of labelled pictures, for train --pretrained"
@@ -53,8 +54,8 @@ def run(args: argparse.Namespace) -> int:
             "last_top1": None if result.last is None else result.last.top1,
             "last_top5": None if result.last is None else result.last.top5,
         }
-        print(json.dumps(printed))
+        say(json.dumps(printed))
     else:
-        print(f"{result.epochs} epochs trained; best top-1 accuracy {100 * result.best_top1:.2f} %")
-        print(f"backbone: {result.backbone}")
+        say(f"{result.epochs} epochs trained; best top-1 accuracy {100 * result.best_top1:.2f} %")
+        say(f"backbone: {result.backbone}")
     return 0

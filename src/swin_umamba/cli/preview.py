@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from swin_umamba.cli.options import add_options
+from swin_umamba.cli.output import say
 from swin_umamba.inference.options import FolderOptions
 
 HELP = "draw a label map over its image as a PNG, turned as radiologists see it; of a volume, one slice"
@@ -69,5 +70,5 @@ def run(args: argparse.Namespace) -> int:
         plane=args.plane,
         slice_index=args.slice,
     )
-    print(json.dumps({"output": str(output)}) if args.json else f"wrote {output}")
+    say(json.dumps({"output": str(output)}) if args.json else f"wrote {output}")
     return 0

@@ -6,6 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
+from swin_umamba.cli.output import say
 from swin_umamba.errors import UsageError, printable
 
 HELP = "show a training or an evaluation in one HTML file: curves, scores, cases, what failed"
@@ -60,9 +61,9 @@ def run(args: argparse.Namespace) -> int:
             "failures": dict(report.failures),
             "missing": list(report.missing),
         }
-        print(json.dumps(result, indent=2))
+        say(json.dumps(result, indent=2))
     else:
-        print(f"wrote {args.output} ({len(page.encode()) / 2**20:.1f} MiB, {len(report.cases)} cases shown)")
+        say(f"wrote {args.output} ({len(page.encode()) / 2**20:.1f} MiB, {len(report.cases)} cases shown)")
         for each in report.missing:
-            print(printable(f"not in it: {each}"))
+            say(printable(f"not in it: {each}"))
     return 0

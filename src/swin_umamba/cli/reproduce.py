@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from swin_umamba.cli.options import add_options, given_options
+from swin_umamba.cli.output import say
 from swin_umamba.data.datasets import DATASETS
 from swin_umamba.errors import UsageError
 from swin_umamba.paper import EXPERIMENTS
@@ -88,14 +89,14 @@ def run(args: argparse.Namespace) -> int:
     )
     if args.dry_run:
         lines = list(dry_run(experiment))
-        print(json.dumps({"steps": lines}, indent=2) if args.json else "\n".join(lines))
+        say(json.dumps({"steps": lines}, indent=2) if args.json else "\n".join(lines))
         return 0
-    markdown, report = reproduce(experiment, lambda line: print(line, file=sys.stderr, flush=True))
+    markdown, report = reproduce(experiment, lambda line: say(line, file=sys.stderr, flush=True))
     if args.json:
-        print(report.read_text(encoding="utf-8"), end="")
+        say(report.read_text(encoding="utf-8"), end="")
     else:
-        print(markdown.read_text(encoding="utf-8"))
-        print(f"report: {markdown}\n        {report}")
+        say(markdown.read_text(encoding="utf-8"))
+        say(f"report: {markdown}\n        {report}")
     return 0
 
 

@@ -10,6 +10,7 @@ import webbrowser
 from pathlib import Path
 
 from swin_umamba.cli.options import add_options, given_options
+from swin_umamba.cli.output import say
 from swin_umamba.errors import UsageError
 from swin_umamba.inference.options import ModelOptions
 
@@ -111,9 +112,9 @@ def run(args: argparse.Namespace) -> int:
             # A token from a file is not written elsewhere.
             address = address_of(listener, args.host, None if args.token_file else token)
             if args.json:
-                print(json.dumps({"address": address, "device": str(predictor.device)}), flush=True)
+                say(json.dumps({"address": address, "device": str(predictor.device)}), flush=True)
             else:
-                print(f"serving at {address} on {predictor.device}; Ctrl-C ends it", flush=True)
+                say(f"serving at {address} on {predictor.device}; Ctrl-C ends it", flush=True)
             if args.open:
                 # Other users see the arguments of processes, so a browser is given a file that leads there.
                 webbrowser.open(entrance_file(service.storage.path, address_of(listener, args.host, token)))

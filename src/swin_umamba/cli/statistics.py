@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from swin_umamba.cli.evaluate import aligned
 from swin_umamba.cli.options import add_options
+from swin_umamba.cli.output import say
 from swin_umamba.inference.options import FolderOptions
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     if args.output is not None:
         statistics.write_csv(args.output)
         logger.info("wrote %s", args.output)
-    print(json.dumps(statistics.to_dict(), indent=2) if args.json else table(statistics))
+    say(json.dumps(statistics.to_dict(), indent=2) if args.json else table(statistics))
     return 0
 
 

@@ -7,6 +7,7 @@ import json
 import math
 
 from swin_umamba.cli.options import add_options, given_options
+from swin_umamba.cli.output import say
 from swin_umamba.nnunet.training.options import TrainRequest
 
 HELP = "train one fold through nnU-Net with the recipe of the paper, and validate it"
@@ -32,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     result = train(dataset, **given_options(args, TrainRequest))
     dice = None if math.isnan(result.validation_dice) else result.validation_dice
     if args.json:
-        print(
+        say(
             json.dumps(
                 {
                     "fold_folder": str(result.fold_folder),
@@ -44,6 +45,6 @@ def run(args: argparse.Namespace) -> int:
         )
     else:
         shown = "none" if dice is None else f"{dice:.4f}"
-        print(f"{result.epochs} epochs trained; mean validation Dice: {shown}")
-        print(f"model: {result.fold_folder.parent}")
+        say(f"{result.epochs} epochs trained; mean validation Dice: {shown}")
+        say(f"model: {result.fold_folder.parent}")
     return 0

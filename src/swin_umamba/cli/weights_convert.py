@@ -6,6 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
+from swin_umamba.cli.output import say
 from swin_umamba.errors import UsageError
 
 HELP = "write what a network takes of an ImageNet checkpoint as safetensors"
@@ -61,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
             "skipped": dict(report.skipped),
             "missing": list(report.missing),
         }
-        print(json.dumps(result, indent=2))
+        say(json.dumps(result, indent=2))
     else:
-        print("\n".join([*report.lines(), f"written: {args.output}"]))
+        say("\n".join([*report.lines(), f"written: {args.output}"]))
     return 0

@@ -6,6 +6,8 @@ import argparse
 import json
 import shlex
 
+from swin_umamba.cli.output import say
+
 HELP = "download public ImageNet weights into the cache, or check those that are there"
 
 
@@ -24,8 +26,8 @@ def run(args: argparse.Namespace) -> int:
     path = fetch_weights(record)
     result = {"name": record.name, "file": str(path), "sha256": file_sha256(path)}
     if args.json:
-        print(json.dumps(result, indent=2))
+        say(json.dumps(result, indent=2))
     else:
-        print(f"{record.name}: {path}\nSHA-256: {result['sha256']}")
-        print(f"train with it: swin-umamba train DATASET --pretrained {shlex.quote(str(path))}")
+        say(f"{record.name}: {path}\nSHA-256: {result['sha256']}")
+        say(f"train with it: swin-umamba train DATASET --pretrained {shlex.quote(str(path))}")
     return 0

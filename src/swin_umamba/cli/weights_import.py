@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from swin_umamba.cli.options import add_options, given_options
+from swin_umamba.cli.output import say
 from swin_umamba.inference.options import ModelOptions
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     imported = import_model(
         args.model, args.output, folds=folds, checkpoint=args.checkpoint, force=args.force
     )
-    print(json.dumps(_summary(imported), indent=2) if args.json else _text(imported))
+    say(json.dumps(_summary(imported), indent=2) if args.json else _text(imported))
     return 0
 
 
@@ -67,10 +68,10 @@ def _import_weights(args: argparse.Namespace) -> int:
 
     record, path = import_weights(args.model, args.name)
     if args.json:
-        print(json.dumps({"name": record.name, "path": str(path)}))
+        say(json.dumps({"name": record.name, "path": str(path)}))
     else:
-        print(f"these are {record.name}: copied to {path}")
-        print(f"train with them: swin-umamba train DATASET --pretrained {record.name}")
+        say(f"these are {record.name}: copied to {path}")
+        say(f"train with them: swin-umamba train DATASET --pretrained {record.name}")
     return 0
 
 

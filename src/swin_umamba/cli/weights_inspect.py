@@ -6,6 +6,8 @@ import argparse
 import json
 from pathlib import Path
 
+from swin_umamba.cli.output import say
+
 HELP = "say what a checkpoint is, without running anything of it, and which networks it fits"
 
 
@@ -30,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
         "facts": dict(inspection.facts),
         "fits": find_fits(inspection),
     }
-    print(json.dumps(result, indent=2) if args.json else _text(result))
+    say(json.dumps(result, indent=2) if args.json else _text(result))
     return 0
 
 

@@ -6,6 +6,8 @@ import argparse
 import json
 from dataclasses import asdict
 
+from swin_umamba.cli.output import say
+
 HELP = "list the public ImageNet weights, and which of them are in the cache"
 
 
@@ -22,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
     for record in CATALOG.values():
         path = weights_path(record)
         entries.append(asdict(record) | {"file": str(path), "in_cache": path.is_file()})
-    print(json.dumps(entries, indent=2) if args.json else "\n\n".join(_text(entry) for entry in entries))
+    say(json.dumps(entries, indent=2) if args.json else "\n\n".join(_text(entry) for entry in entries))
     return 0
 
 

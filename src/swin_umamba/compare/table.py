@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -12,6 +10,7 @@ from typing import Any
 
 from swin_umamba.compare.complexity import Complexity
 from swin_umamba.compare.results import RunResult, score_array
+from swin_umamba.csv_files import csv_text
 from swin_umamba.errors import UsageError
 from swin_umamba.evaluation.bootstrap import Interval, mean_score, paired_interval
 from swin_umamba.metric_table import METRICS, Metric
@@ -88,9 +87,7 @@ class Table:
         for metric in self.metrics:
             header += [metric, f"{metric}_difference", f"{metric}_low", f"{metric}_high"]
         header += ["step_seconds", "seconds", "steps", "memory_bytes"]
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(header)
+        rows: list[list[Any]] = [header]
         for row in self.rows:
             cells: list[Any] = [row.name, " ".join(map(str, row.seeds)), row.parameters, row.macs]
             for metric in self.metrics:
@@ -98,9 +95,9 @@ class Table:
                 ends: tuple[Any, ...] = ("", "", "")
                 if interval is not None:
                     ends = (interval.difference, interval.low, interval.high)
-                cells += [_none_for_nan(row.scores[metric]), *ends]
-            writer.writerow([*cells, row.step_seconds, row.seconds, row.steps, row.memory_bytes])
-        return text.getvalue()
+                cells += [row.scores[metric], *ends]
+            rows.append([*cells, row.step_seconds, row.seconds, row.steps, row.memory_bytes])
+        return csv_text(rows)
 
     def to_markdown(self) -> str:
         """Return the table as people read it, with its caption."""

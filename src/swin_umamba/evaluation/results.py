@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from swin_umamba.files import write_text
+from swin_umamba.csv_files import write_csv
 from swin_umamba.json_files import write_json
 from swin_umamba.metric_table import metrics_of
 
@@ -109,12 +107,7 @@ def write_results(
     """Write ``metrics.json`` with ``data`` and ``metrics.csv`` with a table; NaN is an empty cell there."""
     json_path, csv_path = Path(folder) / "metrics.json", Path(folder) / "metrics.csv"
     write_json(json_path, data)
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(header)
-    for row in rows:
-        writer.writerow(["" if isinstance(cell, float) and math.isnan(cell) else cell for cell in row])
-    write_text(csv_path, table.getvalue())
+    write_csv(csv_path, [header, *rows])
     return json_path, csv_path
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -13,10 +11,10 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
+from swin_umamba.csv_files import write_csv
 from swin_umamba.data.image_io import Image, check_label_names, check_same_grid
 from swin_umamba.evaluation.cases import label_values
 from swin_umamba.evaluation.classes import LabelClasses
-from swin_umamba.files import write_text
 
 
 @dataclass(frozen=True)
@@ -91,11 +89,7 @@ class LabelStatistics:
 
     def write_csv(self, path: str | Path) -> None:
         """Write the table, atomically; what is not applicable is an empty cell."""
-        table = io.StringIO()
-        writer = csv.writer(table, lineterminator="\n")
-        for row in self.rows():
-            writer.writerow(["" if isinstance(cell, float) and math.isnan(cell) else cell for cell in row])
-        write_text(path, table.getvalue())
+        write_csv(path, self.rows())
 
 
 def label_statistics(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
 
 from swin_umamba.report.contents import ReliabilityCurve
 from swin_umamba.report.palette import class_colour
@@ -19,6 +18,7 @@ from swin_umamba.report.svg import (
     document,
     frame,
     number,
+    shown,
     text,
 )
 
@@ -100,7 +100,7 @@ def _square(title: str, x_label: str, y_label: str, low: float = 0.0) -> tuple[S
 
 
 def _dot(x: float, y: float, colour: str, name: str = "") -> str:
-    title = f"<title>{escape(name)}</title>" if name else ""
+    title = f"<title>{shown(name)}</title>" if name else ""
     return f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="3.4" fill="{colour}">{title}</circle>'
 
 

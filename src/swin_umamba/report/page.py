@@ -11,6 +11,8 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from swin_umamba.errors import printable
+
 # A line that stands for a file, in a style or in a script.
 _INCLUDE = re.compile(r"^(?:/\* include (?P<style>\S+) \*/|// include (?P<script>\S+))$", re.MULTILINE)
 _PARTS = {name: re.compile(f"<{name}>(.*?)</{name}>", re.DOTALL) for name in ("script", "style")}
@@ -43,7 +45,7 @@ def render_page(package: str, name: str, **values: Any) -> str:
     for part, text in parts.items():
         template = template.replace(text, f"{{{{ {part} }}}}")
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_shown
     )
     page = environment.from_string(template).render(
         **values,
@@ -52,6 +54,11 @@ def render_page(package: str, name: str, **values: Any) -> str:
     )
     # Half a character, as in a file name that is not UTF-8, cannot be written.
     return page.encode(errors="replace").decode()
+
+
+def _shown(value: Any) -> Any:
+    """Replace what makes a name look like another: control, bidirectional and invisible characters."""
+    return printable(value) if type(value) is str else value
 
 
 def inline_part(page: str, part: str) -> str:

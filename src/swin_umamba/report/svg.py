@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from html import escape
 
+from swin_umamba.errors import printable
+
 WIDTH, HEIGHT = 520, 260
 LEFT, RIGHT, TOP, BOTTOM = 74, 96, 30, 42
 MAX_TICKS = 6
@@ -74,10 +76,15 @@ def tick_texts(ticks: list[float]) -> list[str]:
     return texts if len(set(texts)) == len(ticks) else [number(tick, 5) for tick in ticks]
 
 
+def shown(content: str) -> str:
+    """Return a text as markup, without what makes a name look like another."""
+    return escape(printable(content))
+
+
 def text(x: float, y: float, content: str, *, anchor: str = "middle", css: str = "") -> str:
     """Return a text element; the content is escaped."""
     attribute = f' class="{css}"' if css else ""
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{attribute}>{escape(content)}</text>'
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{attribute}>{shown(content)}</text>'
 
 
 def frame(
@@ -101,7 +108,7 @@ def document(title: str, description: str, parts: list[str]) -> str:
     """Return an SVG element that tells readers of its text what it shows."""
     return (
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-        f'aria-label="{escape(f"{title}. {description}")}">{"".join(parts)}</svg>'
+        f'aria-label="{shown(f"{title}. {description}")}">{"".join(parts)}</svg>'
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
+import shlex
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from urllib.parse import parse_qsl
@@ -55,7 +56,9 @@ def read_token(path: Path) -> str:
         with open_to_read(path) as file:
             if others_can_read(file.fileno()):
                 raise UsageError(
-                    "other users can read the file of the token", where=str(path), cure=f"chmod 600 {path}"
+                    "other users can read the file of the token",
+                    where=path,
+                    cure=f"chmod 600 {shlex.quote(str(path))}",
                 )
             text = file.read(LONGEST_TOKEN + 2)
     except OSError as error:

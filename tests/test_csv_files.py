@@ -1,0 +1,57 @@
+"""CSV that a spreadsheet opens: nothing in a name is calculated, and numbers stay numbers."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from pathlib import Path
+
+import pytest
+
+from swin_umamba.csv_files import csv_text, write_csv
+
+
+def read(text: str) -> list[list[str]]:
+    return list(csv.reader(io.StringIO(text, newline="")))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        '=cmd|"/c calc"!A1',
+        "+1",
+        "-2+3",
+        "@SUM(A1:A9)",
+        "\t=1",
+        "\n=1",
+        "  =1",
+        "＝1",
+        "＋1",
+        "－1",
+        "＠x",
+        '=HYPERLINK("http://evil.example","liver")',
+        "-",
+    ],
+)
+def test_a_text_is_never_a_formula(name: str) -> None:
+    assert read(csv_text([["case", name]])) == [["case", f"'{name}"]]
+
+
+@pytest.mark.parametrize("name", ["liver", "a-b", "a=b", "1e5", "", "'quoted'", 'two "words"', "a,b", "肝"])
+def test_other_texts_stay(name: str) -> None:
+    assert read(csv_text([["case", name]])) == [["case", name]]
+
+
+def test_a_carriage_return_before_a_formula() -> None:
+    assert csv_text([["\r=1"]]).startswith(("'", "\"'"))
+
+
+def test_numbers_stay_numbers() -> None:
+    text = csv_text([["a", "b", "c", "d", "e"], [-1, -0.5, math.nan, None, math.inf]])
+    assert text == "a,b,c,d,e\n-1,-0.5,,,inf\n"
+
+
+def test_the_file(tmp_path: Path) -> None:
+    write_csv(tmp_path / "table.csv", [["=1"], [0.1 + 0.2]])
+    assert (tmp_path / "table.csv").read_bytes() == b"'=1\n0.30000000000000004\n"
