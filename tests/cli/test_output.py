@@ -48,7 +48,7 @@ def test_errors_and_logs(name: str) -> None:
 
 @names
 def test_pages_and_charts(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "page.html").write_text("<style></style><p>{{ word }}</p>")
+    (tmp_path / "page.html").write_text("<style>p {}</style><p>{{ word }}</p>")
     monkeypatch.setattr("swin_umamba.report.page.files", lambda package: tmp_path)
     assert render_page("any", "page.html", word=name).isprintable()
     assert text(0, 0, name).isprintable()

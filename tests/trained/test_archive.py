@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import stat
+import sys
 import warnings
 import zipfile
+import zlib
 from pathlib import Path
 from random import Random
 
@@ -129,3 +131,21 @@ def test_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(OutputError, match="unpacking needs 3 bytes, and 1 are free"):  # noqa: SIM117
         with unpacked_model(write(tmp_path / "a.zip", *GOOD)):
             pytest.fail("it was unpacked")
+
+
+@pytest.mark.parametrize("second", ["../../evil.pth", "fold_0/checkpoint_final.pth", "plans.json"])
+def test_a_second_name_for_other_alphabets(second: str, tmp_path: Path) -> None:
+    """Python unpacks by the name in the extra field 0x7075 from 3.12 on, and by the first one before."""
+    first = "fold_1/checkpoint_final.pth"
+    info = zipfile.ZipInfo(first)
+    text = second.encode()
+    content = b"\x01" + zlib.crc32(first.encode()).to_bytes(4, "little") + text
+    info.extra = b"\x75\x70" + len(content).to_bytes(2, "little") + content
+    path = write(tmp_path / "a.zip", *GOOD, info)
+    if sys.version_info < (3, 12):
+        with unpacked_model(path) as folder:
+            assert set(names(folder)) == {"dataset.json", "fold_0/checkpoint_final.pth", first, "plans.json"}
+    else:
+        with pytest.raises(CheckpointError, match="has another name"), unpacked_model(path):
+            pytest.fail("it was unpacked")
+    assert not list(tmp_path.parent.glob("**/evil.pth"))

@@ -26,7 +26,9 @@ def file(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "downloaded by a browser.pth"
     torch.save({"model": vmamba_classifier((1, 1, 1, 1), (8, 16, 24, 32))}, path)
     records = dict(CATALOG)
-    records[HASHED] = replace(CATALOG[HASHED], sha256=file_sha256(path), size=path.stat().st_size)
+    for name, record in CATALOG.items():
+        records[name] = replace(record, depths=(1, 1, 1, 1), features_per_stage=(8, 16, 24, 32))
+    records[HASHED] = replace(records[HASHED], sha256=file_sha256(path), size=path.stat().st_size)
     for module in (download, import_file):
         monkeypatch.setattr(module, "CATALOG", records)
     monkeypatch.setattr("swin_umamba.weights.catalog.CATALOG", records)
@@ -43,9 +45,8 @@ def test_a_file_is_known_by_its_hash(file: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_a_file_of_unknown_hash_is_known_by_its_name_and_pinned(file: Path) -> None:
     named = file.with_name(CATALOG[SEEN_FIRST].file_name)
-    named.write_bytes(file.read_bytes())
-    torch.save({"model": {"head.weight": torch.ones(3)}}, file)
-    named.write_bytes(file.read_bytes())
+    tensors = vmamba_classifier((1, 1, 1, 1), (8, 16, 24, 32))
+    torch.save({"model": {name: value + 1 for name, value in tensors.items()}}, named)
     record, path = import_weights(named)
     assert record.name == SEEN_FIRST
     assert path.with_name(path.name + ".sha256").read_text().split() == [file_sha256(named), path.name]
@@ -70,3 +71,25 @@ def test_a_payload_stays_out(file: Path, tmp_path: Path) -> None:
         import_weights(file, SEEN_FIRST)
     assert not canary.exists()
     assert not weights_path(CATALOG[SEEN_FIRST]).exists()
+
+
+@pytest.mark.parametrize("change", ["one tensor", "a shape", "a missing one", "another size", "NaN"])
+def test_another_network_is_not_pinned(change: str, file: Path) -> None:
+    tensors = vmamba_classifier((1, 1, 1, 1), (8, 16, 24, 32))
+    name = "layers.0.blocks.0.self_attention.Ds"
+    if change == "one tensor":
+        tensors = {"patch_embed.proj.weight": torch.zeros(1)}
+    elif change == "a shape":
+        tensors[name] = torch.zeros(63)
+    elif change == "a missing one":
+        del tensors[name]
+    elif change == "another size":
+        tensors = vmamba_classifier((1, 1, 1, 1), (16, 32, 48, 64))
+    else:
+        tensors[name] = torch.full((64,), float("nan"))
+    torch.save({"model": tensors}, file)
+    with pytest.raises(CheckpointError):
+        import_weights(file, SEEN_FIRST)
+    path = weights_path(CATALOG[SEEN_FIRST])
+    assert not path.exists()
+    assert not path.with_name(path.name + ".sha256").exists()

@@ -71,6 +71,10 @@ def _import_weights(args: argparse.Namespace) -> int:
         say(json.dumps({"name": record.name, "path": str(path)}))
     else:
         say(f"these are {record.name}: copied to {path}")
+        if record.sha256 is None:
+            pin = path.with_name(path.name + ".sha256")
+            say(f"the catalogue has no hash of them: from now on, only this file is taken for {record.name}")
+            say(f"  to undo that: rm {shlex.quote(str(path))} {shlex.quote(str(pin))}")
         say(f"train with them: swin-umamba train DATASET --pretrained {record.name}")
     return 0
 

@@ -76,6 +76,8 @@ def _check_members(members: list[zipfile.ZipInfo], path: Path) -> None:
         # orig_filename is the name as stored; zipfile cuts filename at a NUL and normalises separators.
         name = member.orig_filename
         parts = name.rstrip("/").split("/")
+        if member.filename != name:  # a second one for other alphabets, which Python 3.12 unpacks by
+            raise _refusal(f"{name!r} has another name, {member.filename!r}", path)
         if any(part in ("", ".", "..") for part in parts) or re.search(r"[\\:\x00-\x1f]", name):
             raise _refusal(f"the path {name!r} leads out of the folder or is no plain path", path)
         if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):

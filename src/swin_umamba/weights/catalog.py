@@ -40,6 +40,8 @@ class WeightsRecord:
         Normalisation of those images, per channel, for values in [0, 1].
     note
         What else a user should know, above all how certain the above is.
+    depths, features_per_stage
+        Blocks and channels of each stage, which the shapes of its tensors must fit.
     """
 
     name: str
@@ -54,6 +56,8 @@ class WeightsRecord:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     note: str
+    depths: tuple[int, ...] = (2, 2, 9, 2)
+    features_per_stage: tuple[int, ...] = (96, 192, 384, 768)
 
 
 DEFAULT_WEIGHTS = "vmamba_tiny_v0cls"

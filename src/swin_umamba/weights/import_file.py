@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from swin_umamba.errors import CheckpointError, UsageError
 from swin_umamba.files import copy_file, file_sha256
 from swin_umamba.weights.catalog import CATALOG, WeightsRecord, find_record
 from swin_umamba.weights.checkpoint import load_checkpoint
-from swin_umamba.weights.convert import find_state_dict
+from swin_umamba.weights.convert import ENCODER, convert_imagenet_weights, find_state_dict
 from swin_umamba.weights.download import fetch_weights, known_sha256, weights_path
+from swin_umamba.weights.vmamba_shapes import encoder_shapes
 
 
 def import_weights(source: str | Path, name: str | None = None) -> tuple[WeightsRecord, Path]:
@@ -32,15 +35,15 @@ def import_weights(source: str | Path, name: str | None = None) -> tuple[Weights
     Raises
     ------
     CheckpointError
-        If the file is missing, damaged, unsafe to load, no ImageNet checkpoint, or has another hash than
-        these weights. Nothing is written.
+        If the file is missing, damaged, unsafe to load, no ImageNet checkpoint, or has another hash, other
+        names or other shapes than these weights. Nothing is written.
     UsageError
         If it cannot be told which weights these are.
     OutputError
         If the cache cannot be written.
     """
     source = Path(source)
-    find_state_dict(load_checkpoint(source), source)
+    tensors = find_state_dict(load_checkpoint(source), source)
     found = file_sha256(source)
     record = _recognised(source, found) if name is None else find_record(name)
     expected = known_sha256(record)
@@ -50,6 +53,9 @@ def import_weights(source: str | Path, name: str | None = None) -> tuple[Weights
             where=source,
             cure="fetch it again; a file of your own can be used by giving its path to --pretrained",
         )
+    shapes = encoder_shapes(record.depths, record.features_per_stage, record.in_channels)
+    expected_tensors = {ENCODER + name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+    convert_imagenet_weights(tensors, expected_tensors, source)
     path = weights_path(record)
     if not path.exists():
         copy_file(source, path, error=CheckpointError)
