@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from swin_umamba.errors import UsageError
 from swin_umamba.trained.current_plans import current_plans
@@ -12,6 +13,23 @@ from swin_umamba.trained.model import FINAL_CHECKPOINT, TrainedModel, load_train
 from swin_umamba.trained.model_card import model_card
 from swin_umamba.trained.model_file import MODEL_FILE_SUFFIX, fold_names, write_model_file
 from swin_umamba.trained.network import check_model
+
+# What prediction reads of the two files, besides our own evaluation and model card.
+DATASET_KEYS = ("channel_names", "modality", "labels", "regions_class_order", "file_ending", "numTraining")
+PLANS_KEYS = (
+    "configurations",
+    "dataset_name",
+    "experiment_planner_used",
+    "foreground_intensity_properties_by_modality",
+    "foreground_intensity_properties_per_channel",
+    "image_reader_writer",
+    "label_manager",
+    "original_median_shape_after_transp",
+    "original_median_spacing_after_transp",
+    "plans_name",
+    "transpose_backward",
+    "transpose_forward",
+)
 
 
 def export_model(
@@ -23,7 +41,9 @@ def export_model(
 ) -> tuple[TrainedModel, str]:
     """Write weights, plans, labels and a model card of a trained model to one ``.safetensors`` file.
 
-    The model is checked in full before anything is written: what cannot predict is not exported.
+    The model is checked in full before anything is written: what cannot predict is not exported. Neither is
+    anything of ``dataset.json`` and the plans that prediction does not need: nnU-Net allows names and paths
+    of the training cases there, and free texts.
 
     Parameters
     ----------
@@ -51,6 +71,14 @@ def export_model(
             f"{Path(output).name!r} does not end in {MODEL_FILE_SUFFIX}", where=output, cure="name it so"
         )
     model = load_trained_model(source, folds=folds, checkpoint=checkpoint)
-    model = replace(model, plans=current_plans(model))
+    model = replace(
+        model,
+        plans=_only(PLANS_KEYS, current_plans(model)),
+        dataset_json=_only(DATASET_KEYS, model.dataset_json),
+    )
     card = model_card(model, check_model(model).channel_names, fold_names(model))
     return model, write_model_file(model, card, output)
+
+
+def _only(keys: Iterable[str], entries: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: entries[key] for key in keys if key in entries}
