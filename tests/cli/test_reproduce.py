@@ -16,8 +16,8 @@ from swin_umamba.cli import reproduce
 from swin_umamba.cli.main import main
 from swin_umamba.data.datasets import DATASETS
 from swin_umamba.evaluation.protocols import PROTOCOLS
-from swin_umamba.experiments.base import RECIPES
 from swin_umamba.nnunet.trainers import TRAINERS
+from swin_umamba.paper import EXPERIMENTS
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 SCRIPT_OF = {
@@ -29,11 +29,10 @@ SCRATCH = "nnUNetTrainerSwinUMambaDScratch"
 
 
 def test_the_names_are_those_of_recipes_protocols_and_trainers() -> None:
-    assert tuple(RECIPES) == reproduce.RECIPE_NAMES
-    assert set(RECIPES) <= set(PROTOCOLS)
-    assert set(RECIPES) <= set(DATASETS)
+    assert set(EXPERIMENTS) <= set(PROTOCOLS)
+    assert set(EXPERIMENTS) <= set(DATASETS)
     assert set(reproduce.TRAINER_NAMES) <= set(TRAINERS)
-    for recipe in RECIPES.values():
+    for recipe in EXPERIMENTS.values():
         assert set(recipe.published_results) == set(reproduce.TRAINER_NAMES) - {"nnUNetTrainer"}
 
 

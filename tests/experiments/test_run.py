@@ -12,14 +12,14 @@ import pytest
 
 from swin_umamba.data.datasets.neurips_cell import convert_neurips_cell
 from swin_umamba.errors import DataError, SwinUMambaError, UsageError
-from swin_umamba.experiments.base import RECIPES
 from swin_umamba.experiments.run import dry_run, reproduce
 from swin_umamba.experiments.settings import choose_settings
 from swin_umamba.experiments.steps import Experiment
+from swin_umamba.paper import EXPERIMENTS
 
 Announce = Callable[[str], None]
 STEP_NAMES = ["convert", "plan", "train", "predict", "evaluate"]
-RECIPE = RECIPES["microscopy"]
+RECIPE = EXPERIMENTS["microscopy"]
 
 
 def experiment_of(challenge: Path, tmp_path: Path, **changes: Any) -> Experiment:

@@ -19,12 +19,10 @@ HELP = "run one of the paper's experiments: convert, plan, train, predict, evalu
 
 AFTER_INTERRUPT = "go on with the same command: finished steps are not repeated"
 
-RECIPE_NAMES = tuple(each.name for each in EXPERIMENTS)
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
-    parser.add_argument("recipe", choices=RECIPE_NAMES, help="the experiment")
+    parser.add_argument("recipe", choices=EXPERIMENTS, help="the experiment")
     parser.add_argument(
         "--data",
         type=Path,
@@ -60,18 +58,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dry-run", action="store_true", help="print the steps and which are done; change nothing"
     )
-    for name in RECIPE_NAMES:
+    for name in EXPERIMENTS:
         add_options(parser, DATASETS[name].options)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the recipe and print its report."""
-    from swin_umamba.experiments.base import RECIPES
     from swin_umamba.experiments.run import dry_run, reproduce
     from swin_umamba.experiments.settings import choose_settings
     from swin_umamba.experiments.steps import Experiment
 
-    recipe = RECIPES[args.recipe]
+    recipe = EXPERIMENTS[args.recipe]
     patch_size = None if args.patch_size is None else (args.patch_size[0], args.patch_size[1])
     experiment = Experiment(
         recipe=recipe,
@@ -103,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
 def _convert_options(args: argparse.Namespace) -> dict[str, object]:
     options = DATASETS[args.recipe].options
     own = given_options(args, options)
-    others = given_options(args, *(DATASETS[name].options for name in RECIPE_NAMES)).keys() - own.keys()
+    others = given_options(args, *(DATASETS[name].options for name in EXPERIMENTS)).keys() - own.keys()
     if others:
         raise UsageError(f"{args.recipe} does not know {' and '.join(sorted(others))}", cure="leave it out")
     return {"skip_damaged": args.skip_damaged, **vars(options(**own))}

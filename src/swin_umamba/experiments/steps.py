@@ -8,15 +8,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from swin_umamba.data.datasets import DATASETS, ChallengeDataset
 from swin_umamba.data.image_io import image_stem, is_image_name, list_images
 from swin_umamba.errors import DataError, SwinUMambaError
 from swin_umamba.evaluation.evaluate_protocol import evaluate_protocol
 from swin_umamba.evaluation.protocols import find_protocol
-from swin_umamba.experiments.base import PaperRecipe
 from swin_umamba.experiments.settings import RunSettings
 from swin_umamba.files import file_sha256
 from swin_umamba.json_files import read_json
 from swin_umamba.nnunet.environment import PLANS_NAME, Dataset, Folders
+from swin_umamba.paper import PaperExperiment
 from swin_umamba.trainer_names import PRETRAINED_TRAINER_NAMES
 from swin_umamba.weights.catalog import DEFAULT_WEIGHTS
 
@@ -47,7 +48,7 @@ class Experiment:
         As in ``TrainingOptions``.
     """
 
-    recipe: PaperRecipe
+    recipe: PaperExperiment
     settings: RunSettings
     data: Path
     root: Path
@@ -58,6 +59,11 @@ class Experiment:
     workers: int | None = None
     device: str = "auto"
 
+    @property
+    def source(self) -> ChallengeDataset:
+        """What the recipe's data set is made of."""
+        return DATASETS[self.recipe.name]
+
     @cached_property
     def is_converted(self) -> bool:
         """Whether ``data`` is the recipe's data set in nnU-Net's raw layout already."""
@@ -66,7 +72,7 @@ class Experiment:
             return False
         labels = read_json(path, dict, cure="copy it again", nan=True).get("labels")
         # The challenges' own files name classes by other words; only the numbers decide what is trained.
-        ours = self.recipe.source.load("DESCRIPTION")["labels"]
+        ours = self.source.load("DESCRIPTION")["labels"]
         return isinstance(labels, dict) and _numbered(labels) == _numbered(ours)
 
     @property
@@ -89,12 +95,12 @@ class Experiment:
     @property
     def test_images(self) -> Path:
         """The test images."""
-        return self._first_of(self.recipe.image_folders)
+        return self._first_of(self.source.image_folders)
 
     @property
     def references(self) -> Path:
         """The references of the test images."""
-        return self._first_of(self.recipe.reference_folders)
+        return self._first_of(self.source.reference_folders)
 
     def result_folder(self, kind: str) -> Path:
         """Return the folder of predictions or evaluation: each trained model has its own."""
@@ -134,7 +140,7 @@ def _is_converted(experiment: Experiment) -> bool:
 
 
 def _convert(experiment: Experiment) -> None:
-    experiment.recipe.source.convert(
+    experiment.source.convert(
         experiment.data, experiment.dataset.raw_folder, needs_test=True, **experiment.convert_options
     )
 

@@ -30,7 +30,7 @@ from swin_umamba.weights.checkpoint import save_checkpoint
 
 # The published results were made with these, although the trainings went on (section 4 of arXiv 2402.03302
 # and the published prediction scripts).
-PUBLISHED_CHECKPOINTS = {each.dataset_name: each.checkpoint for each in EXPERIMENTS}
+PUBLISHED_CHECKPOINTS = {each.dataset_name: each.checkpoint for each in EXPERIMENTS.values()}
 NUMBERED_CHECKPOINT = re.compile(r"checkpoint_(\d+)\.pth")
 NAME = re.compile(r"\w[\w.-]*", re.ASCII)
 

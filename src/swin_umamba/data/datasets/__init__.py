@@ -46,12 +46,16 @@ class ChallengeDataset:
         cases) and ``convert_MODULE(source, folder, *, skip_damaged, needs_test)``.
     options
         Further keywords of that function.
+    image_folders, reference_folders
+        Where test images and their references may lie, in our data set or somebody else's of the same name.
     """
 
     name: str
     meaning: str
     module: str
     options: type[Options] = Options
+    image_folders: tuple[str, ...] = ("imagesTs",)
+    reference_folders: tuple[str, ...] = ("labelsTs",)
 
     def convert(self, source: Path, folder: Path, **options: Any) -> Conversion:
         """Make the data set of ``source`` in ``folder``."""
@@ -77,7 +81,12 @@ DATASETS = {
             "endovis17",
         ),
         ChallengeDataset(
-            "microscopy", "NeurIPS 2022 cells: the folder with Training-labeled and Tuning", "neurips_cell"
+            "microscopy",
+            "NeurIPS 2022 cells: the folder with Training-labeled and Tuning",
+            "neurips_cell",
+            # The download of the paper's authors calls the test images and their instance maps otherwise.
+            image_folders=("imagesTs", "imagesVal"),
+            reference_folders=("instancesTs", "labelsVal-instance-mask"),
         ),
     )
 }

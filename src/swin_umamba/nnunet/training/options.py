@@ -62,8 +62,8 @@ class TrainingOptions(Options):
     epochs: int = option(
         SCHEDULE_EPOCHS,
         "number of epochs; the paper's results are from epoch "
-        f"{', '.join(f'{each.epochs} ({each.name})' for each in EXPERIMENTS)} of a schedule made for "
-        f"{SCHEDULE_EPOCHS}",
+        f"{', '.join(f'{each.epochs} ({name})' for name, each in EXPERIMENTS.items())} of a schedule made "
+        f"for {SCHEDULE_EPOCHS}",
         metavar="N",
         in_environment=True,
         may_change=True,
