@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -100,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         say(conversion.text())
         say(f"data set: {conversion.folder}\npreview:  {preview}")
-        say(f"next:     swin-umamba plan {conversion.folder}")
+        say(f"next:     swin-umamba plan {shlex.quote(str(conversion.folder))}")
     return 0
 
 

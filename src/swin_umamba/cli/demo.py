@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import shutil
 import sys
 import time
@@ -110,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
         say(f"test Dice {dice:.4f} on {NUM_TEST} images it has not seen, after {result['seconds']:.0f} s")
         say(f"picture:  {result['sheet']}\nreport:   {result['report']}")
         say(f"metrics:  {result['metrics']}\nmodel:    {result['model']}")
-        say(f"next:     swin-umamba predict -m {result['model']} -i YOUR_IMAGES -o OUTPUT")
+        say(f"next:     swin-umamba predict -m {shlex.quote(str(model))} -i YOUR_IMAGES -o OUTPUT")
     return 0
 
 
