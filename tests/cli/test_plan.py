@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from swin_umamba.cli.main import main
-from swin_umamba.nnunet.environment import Dataset
+from swin_umamba.cli.main import build_parser, main
+from swin_umamba.nnunet.environment import Dataset, find_dataset
 from swin_umamba.nnunet.planning import plan as plan_step
 from swin_umamba.nnunet.planning.plan import PlanResult
 
@@ -41,6 +42,24 @@ def test_what_was_given_is_passed_on(
     printed = capsys.readouterr().out
     assert "6 cases, patch 64x96, batch 4" in printed
     assert f"next:  {shlex.join(['swin-umamba', 'train', '3', '--root', str(tmp_path)])}\n" in printed
+
+
+def test_what_comes_next_can_be_run_as_it_is_printed(
+    calls: list[tuple[Dataset, dict[str, Any]]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    root = tmp_path / 'it\'s a "root"'
+    (root / "nnUNet_raw" / "Dataset004_My cells").mkdir(parents=True)
+    (root / "nnUNet_raw" / "Dataset004_My cells" / "dataset.json").touch()
+    for number in (4, 5):
+        monkeypatch.setattr(plan_step, "plan", lambda *_, n=number, **__: replace(RESULT, num_cases=n))
+        assert main(["plan", str(root / "nnUNet_raw" / "Dataset004_My cells"), "--root", str(root)]) == 0
+        line = capsys.readouterr().out.splitlines()[-1].removeprefix("next:")
+        args = build_parser().parse_args(shlex.split(line)[1:])
+        assert find_dataset(args.dataset, args.root).name == "Dataset004_My cells"
+        assert getattr(args, "fold", 0) == ("all" if number < 5 else 0)
 
 
 def test_json(

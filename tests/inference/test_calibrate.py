@@ -11,10 +11,13 @@ from scipy import special
 
 from swin_umamba.errors import DataError, OutputError, UsageError
 from swin_umamba.evaluation.metrics import dice
+from swin_umamba.fingerprint import fingerprint_of
 from swin_umamba.inference.calibrate import calibrate
 from swin_umamba.inference.predictor import Predictor
+from swin_umamba.nnunet.resume.training_state import OWN_ENTRY
 from swin_umamba.trained.calibration_file import read_calibration
 from swin_umamba.trained.export_model import export_model
+from swin_umamba.weights.checkpoint import load_checkpoint, save_checkpoint
 
 MakeModel = Callable[..., Path]
 NUM_CASES = 4
@@ -182,6 +185,14 @@ def test_splits_that_name_no_cases(model: Path, tmp_path: Path) -> None:
             calibrate(Predictor.from_folder(model, device="cpu"))
     splits.unlink()
     with pytest.raises(UsageError, match="are not there"):
+        calibrate(Predictor.from_folder(model, device="cpu"))
+
+
+def test_splits_of_after_the_training_are_refused(model: Path) -> None:
+    checkpoint = model / "fold_0" / "checkpoint_final.pth"
+    content = load_checkpoint(checkpoint)
+    save_checkpoint(checkpoint, {**content, OWN_ENTRY: {"cases": {"validation": fingerprint_of(["other"])}}})
+    with pytest.raises(UsageError, match="may have been trained on its validation cases"):
         calibrate(Predictor.from_folder(model, device="cpu"))
 
 

@@ -137,3 +137,12 @@ def test_one_case_may_name_its_file(tmp_path: Path) -> None:
     assert output_paths(cases[:1], tmp_path / "mask.tif", ".png") == [tmp_path / "mask.tif"]
     with pytest.raises(UsageError, match="2 cases cannot go into one file"):
         output_paths(cases, tmp_path / "mask.tif", ".png")
+
+
+def test_a_name_in_two_spellings_of_unicode_is_one_case(tmp_path: Path) -> None:
+    for number, name in enumerate(("M\u00fcller", "Mu\u0308ller")):
+        (tmp_path / f"{name}_{number:04d}.png").touch()
+    assert [(case.name, len(case.files)) for case in find_cases(tmp_path, 2)] == [("M\u00fcller", 2)]
+    (tmp_path / "M\u00fcller_0001.png").touch()
+    with pytest.raises(DataError, match="two spellings of Unicode"):
+        find_cases(tmp_path, 2)

@@ -102,22 +102,6 @@ def test_an_unwritable_output_stops_everything(one: Predictor, images: Path, tmp
         one.predict_folder(images, tmp_path / "out")
 
 
-def test_existing_results_are_kept(one: Predictor, images: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / "b.png").write_bytes(b"edited by hand")
-    statuses = [result.status for result in one.predict_folder(images, out)]
-    assert statuses == ["written", "kept", "written"]
-    assert (out / "b.png").read_bytes() == b"edited by hand"
-    # Probabilities that are missing make a case incomplete.
-    (out / "c.npz").touch()
-    statuses = [result.status for result in one.predict_folder(images, out, probabilities=True)]
-    assert statuses == ["written", "written", "kept"]
-    statuses = [result.status for result in one.predict_folder(images, out, overwrite=True)]
-    assert statuses == ["written"] * 3
-    assert read_labels(out / "b.png").data.shape == (1, 40, 50)
-
-
 def test_clashing_names_write_nothing(one: Predictor, images: Path, tmp_path: Path) -> None:
     PillowImage.open(images / "a.png").save(images / "a.bmp")
     with pytest.raises(UsageError, match="both be written"):
@@ -128,9 +112,9 @@ def test_clashing_names_write_nothing(one: Predictor, images: Path, tmp_path: Pa
 def test_probabilities_are_written(one: Predictor, images: Path, tmp_path: Path) -> None:
     one.predict_folder(images / "a.png", tmp_path / "out", probabilities=True)
     probabilities = np.load(tmp_path / "out/a.npz")["probabilities"]
-    assert probabilities.shape == (3, 40, 50)
+    assert probabilities.shape == (3, 1, 40, 50), "as nnU-Net writes them"
     np.testing.assert_allclose(probabilities.sum(0), 1, atol=1e-5)
-    assert np.array_equal(probabilities.argmax(0), read_labels(tmp_path / "out/a.png").data[0])
+    assert np.array_equal(probabilities.argmax(0), read_labels(tmp_path / "out/a.png").data)
 
 
 def test_previews_are_drawn_also_of_kept_results(one: Predictor, images: Path, tmp_path: Path) -> None:

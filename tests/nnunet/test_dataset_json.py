@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
 from swin_umamba.errors import DataError
 from swin_umamba.nnunet.dataset_json import read_dataset_json
@@ -51,6 +53,12 @@ def test_a_bad_file_is_refused(tmp_path: Path, text: str | None, message: str) -
         ({"labels": {"background": 0, "ignore": 1, "cell": 2}}, "ignore as the highest"),
         ({"labels": REGIONS}, "no regions_class_order"),
         ({"labels": REGIONS, "regions_class_order": [1]}, "no regions_class_order"),
+        ({"labels": REGIONS, "regions_class_order": [1, "2"]}, "no regions_class_order"),
+        ({"labels": REGIONS, "regions_class_order": [2, 1]}, r"order \[2, 1\].* label 1"),
+        ({"labels": {"background": 0, "cell": 1, "Ignore": 2}}, "'Ignore' .* a class like any other"),
+        ({"labels": {"background": 0, "cell": 1, "ignore": [2]}}, r"'ignore' in dataset.json is \[2\]"),
+        ({"labels": {"background": 0, "whole": [1, 2], "ignore": 2}}, "ignore as the highest"),
+        ({"labels": {"background": 0, "ignore": 1}}, "no class but the background"),
         ({"channel_names": ["R", "G", "B"]}, "channel_names in dataset.json"),
         ({"channel_names": {"0": "R", "2": "B"}}, "channel_names in dataset.json"),
         ({"channel_names": {}}, "channel_names in dataset.json"),
@@ -76,3 +84,31 @@ def test_the_older_name_of_the_channels_is_understood(tmp_path: Path) -> None:
     description = {key: value for key, value in GOOD.items() if key != "channel_names"}
     (tmp_path / "dataset.json").write_text(json.dumps(description | {"modality": {"0": "CT"}}))
     assert read_dataset_json(tmp_path / "dataset.json")["channel_names"] == {"0": "CT"}
+
+
+def test_orders_of_regions_are_refused_if_and_only_if_a_perfect_network_scores_less_than_1(
+    tmp_path: Path,
+) -> None:
+    """Against nnU-Net's own way from probabilities to labels, for random regions and orders."""
+    random = np.random.default_rng(4)
+    truth = np.arange(4)
+    outcomes = set()
+    for _ in range(300):
+        regions = [sorted(set(random.integers(1, 4, 3).tolist())) for _ in range(int(random.integers(1, 4)))]
+        order = random.integers(1, 4, len(regions)).tolist()
+        labels: dict[str, Any] = {"background": 0, **{f"r{k}": each for k, each in enumerate(regions)}}
+        if set().union(*regions) != {1, 2, 3} or not any(len(each) > 1 for each in regions):
+            continue
+        (tmp_path / "dataset.json").write_text(
+            json.dumps({**GOOD, "labels": labels, "regions_class_order": order})
+        )
+        perfect = np.array([np.isin(truth, each) for each in regions], np.float32)
+        written = LabelManager(labels, order).convert_probabilities_to_segmentation(perfect)
+        right = all(np.array_equal(np.isin(written, each), np.isin(truth, each)) for each in regions)
+        outcomes.add(right)
+        if right:
+            read_dataset_json(tmp_path / "dataset.json")
+        else:
+            with pytest.raises(DataError, match="cannot give back the label"):
+                read_dataset_json(tmp_path / "dataset.json")
+    assert outcomes == {True, False}

@@ -88,6 +88,13 @@ def _add_folder_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="such as CT, which nnU-Net normalizes in its own way",
     )
+    parser.add_argument(
+        "--max-left-out",
+        type=float,
+        default=0.5,
+        metavar="SHARE",
+        help="largest share of the images that may be left out, from 0 to 1 (default: 0.5); more is an error",
+    )
     add_options(parser, FolderOptions, ("series",))
 
 
@@ -119,6 +126,7 @@ def _convert(args: argparse.Namespace) -> Conversion:
             channels=args.channels,
             series=getattr(args, "series", None),
             skip_damaged=args.skip_damaged,
+            max_left_out=args.max_left_out,
         )
     dataset = DATASETS[args.source_kind]
     return dataset.convert(

@@ -16,6 +16,7 @@ from swin_umamba.cli.options import add_common_options
 from swin_umamba.cli.output import say
 from swin_umamba.errors import OutputError, SwinUMambaError, UsageError, printable
 from swin_umamba.interrupt import Terminated, terminate_as_interrupt
+from swin_umamba.memory import is_out_of_memory, out_of_memory
 from swin_umamba.torch_settings import apply_settings
 
 # Each verb is a module of this package with HELP, add_arguments(parser) and run(args) -> exit code.
@@ -26,6 +27,7 @@ VERBS = (
     "pretrain",
     "train",
     "calibrate",
+    "postprocess",
     "predict",
     "serve",
     "export",
@@ -101,6 +103,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _as_own_error(error: Exception, command: str) -> SwinUMambaError:
+    if is_out_of_memory(error):
+        cure = "end other programs, or give smaller images, fewer workers or another --device"
+        return out_of_memory(error, sizes="this", where=command, cure=cure)
     if isinstance(error, OSError):
         return OutputError(
             f"the system refused to open or write a file: {error}",

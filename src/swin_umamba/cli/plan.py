@@ -37,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the verb."""
     from swin_umamba.nnunet.environment import find_dataset
     from swin_umamba.nnunet.planning.plan import plan
+    from swin_umamba.nnunet.splits import NUM_FOLDS
 
     options = ("patch_size", "batch_size", "workers", "nonfinite")
     given = {name: getattr(args, name) for name in options if name in args}
@@ -62,5 +63,6 @@ def run(args: argparse.Namespace) -> int:
         say(f"{dataset.name}: {result.num_cases} cases, patch {height}x{width}, batch {result.batch_size}")
         say(f"plans: {result.plans_file}")
         root = ["--root", args.root] if "root" in args else []
-        say(f"next:  {shlex.join(['swin-umamba', 'train', args.dataset, *root])}")
+        fold = ["--fold", "all"] if result.num_cases < NUM_FOLDS else []  # too few for folds
+        say(f"next:  {shlex.join(['swin-umamba', 'train', args.dataset, *root, *fold])}")
     return 0

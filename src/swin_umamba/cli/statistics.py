@@ -5,25 +5,28 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from swin_umamba.cli.evaluate import aligned
 from swin_umamba.cli.options import add_options
 from swin_umamba.cli.output import say
+from swin_umamba.errors import UsageError
 from swin_umamba.inference.options import FolderOptions
 
 if TYPE_CHECKING:
+    from swin_umamba.evaluation.classes import LabelClasses
     from swin_umamba.evaluation.statistics import LabelStatistics
 
-HELP = "measure a label map: volume or area, components and intensities of each class"
+HELP = "measure label maps: volume or area, components and intensities of each class"
 
 logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this verb."""
-    parser.add_argument("mask", type=Path, help="label map")
+    parser.add_argument("mask", type=Path, help="label map, or a folder of them: one row a case and class")
     parser.add_argument("image", type=Path, nargs="?", help="image on the same grid, for the intensities")
     classes = parser.add_mutually_exclusive_group()
     classes.add_argument("--dataset-json", type=Path, help="dataset.json with the class names and values")
@@ -35,7 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure, write the file, print the table or JSON."""
+    """Measure, write the file, print the table or JSON; 1 if a label map of a folder cannot be read."""
+    from swin_umamba.data.dicom import is_dicom_folder
     from swin_umamba.data.image_io import read_image, read_labels
     from swin_umamba.evaluation.classes import LabelClasses
     from swin_umamba.evaluation.statistics import label_statistics
@@ -45,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
         classes = LabelClasses.from_dataset_json(args.dataset_json)
     elif args.labels:
         classes = LabelClasses.from_arguments(args.labels)
+    if args.mask.is_dir() and not is_dicom_folder(args.mask):
+        return _run_folder(args, classes)
     labels = read_labels(args.mask)
     image = None if args.image is None else read_image(args.image, series=getattr(args, "series", None))
     statistics = label_statistics(labels, image, classes)
@@ -55,12 +61,34 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _run_folder(args: argparse.Namespace, classes: LabelClasses | None) -> int:
+    from swin_umamba.evaluation.cohort import cohort_statistics
+
+    if args.image is not None:
+        raise UsageError(
+            "intensities are measured of one label map at a time", where=args.image, cure="give one label map"
+        )
+    cohort = cohort_statistics(args.mask, classes)
+    if args.output is not None:
+        cohort.write_csv(args.output)
+        logger.info("wrote %s", args.output)
+    for failure in cohort.failures:
+        say(f"error: case {failure.case} could not be measured: {failure.error}", file=sys.stderr)
+    if args.json:
+        say(json.dumps(cohort.to_dict(), indent=2))
+    else:
+        say("\n".join(aligned([tuple(map(_text, row)) for row in cohort.rows()])))
+    return 1 if cohort.failures else 0
+
+
 def table(statistics: LabelStatistics) -> str:
     """Return what is printed: one line for each class."""
     return "\n".join(aligned([tuple(map(_text, row)) for row in statistics.rows()]))
 
 
-def _text(cell: str | int | float) -> str:
+def _text(cell: str | int | float | None) -> str:
+    if cell is None:
+        return "-"
     if isinstance(cell, float):
         if cell != cell:
             return "-"

@@ -19,6 +19,7 @@ from swin_umamba.evaluation.cases import CaseFiles
 from swin_umamba.evaluation.classes import LabelClasses
 from swin_umamba.json_files import read_json
 from swin_umamba.nnunet.environment import Dataset
+from swin_umamba.nnunet.preprocessed import preprocessed_name
 from swin_umamba.nnunet.splits import SPLITS_FILE, validation_cases
 from swin_umamba.progress import progress
 
@@ -135,7 +136,7 @@ def _predict(job: TrainingJob, model: Path) -> dict[str, Path]:
     cases = find_cases(job.images, len(predictor.channel_names))
     if job.fold != "all":
         held_out = _held_out_cases(job)
-        cases = [case for case in cases if case.name in held_out]
+        cases = [case for case in cases if preprocessed_name(case.name) in held_out]
     files = [file for case in cases for file in case.files]
     outcomes = predictor.predict_folder(files, job.folder / "predictions", overwrite=True)
     for outcome in outcomes:

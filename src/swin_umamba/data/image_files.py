@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 from swin_umamba.data.dicom import holds_dicom, is_dicom_folder
@@ -43,8 +44,13 @@ def list_images(path: str | Path) -> list[Path]:
 
 
 def image_stem(path: str | Path) -> str:
-    """Return the name of an image file without folder and suffix; of a folder of DICOM files, its name."""
+    """Return the name of an image file without folder and suffix; of a folder of DICOM files, its name.
+
+    Letters with accents are composed (Unicode's NFC): file systems and programs store them in two ways, which
+    look alike, and names are compared.
+    """
     path = Path(path)
-    if not is_image_name(path) and path.is_dir():
-        return path.resolve().name
-    return path.name[: -len(image_suffix(path))]
+    is_folder = not is_image_name(path) and path.is_dir()
+    return unicodedata.normalize(
+        "NFC", path.resolve().name if is_folder else path.name[: -len(image_suffix(path))]
+    )

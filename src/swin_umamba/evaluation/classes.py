@@ -63,6 +63,12 @@ class LabelClasses:
                 )
             groups[name] = group
         ignore = groups.pop(IGNORE_NAME, None)
+        if ignore is not None and (len(ignore) > 1 or ignore[0] in {0}.union(*groups.values())):
+            raise DataError(
+                f"the label {IGNORE_NAME} needs one number that no class and not the background has",
+                where=where,
+                cure=f"it is {', '.join(map(str, ignore))}",
+            )
         foreground = {name: group for name, group in groups.items() if group != (0,)}
         if not foreground:
             raise DataError("there is no class besides the background", where=where)

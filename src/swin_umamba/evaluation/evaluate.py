@@ -20,6 +20,7 @@ from swin_umamba.evaluation.cases import (
     pair_up,
 )
 from swin_umamba.evaluation.classes import LabelClasses
+from swin_umamba.evaluation.instance_guard import refuse_instances
 from swin_umamba.evaluation.metrics import MaskPair
 from swin_umamba.evaluation.results import CaseFailure, CaseScores, Evaluation
 from swin_umamba.metric_table import metrics_of
@@ -65,13 +66,15 @@ def evaluate_folders(
         ``tolerance`` or ``num_workers`` is out of range.
     DataError
         A folder is empty, two files of a folder have the same name up to the suffix, or predictions are
-        missing (all of them are listed).
+        missing (all of them are listed); or no classes are named and the references hold instances.
     """
     if not (np.isfinite(tolerance) and tolerance >= 0) or num_workers < 1:
         raise UsageError(
             f"tolerance must be a number from 0 and num_workers from 1, not {tolerance} and {num_workers}"
         )
     files, extra = pair_up(predictions, references, missing=missing)
+    if classes is None:
+        refuse_instances([case.reference for case in files])
     work = partial(_outcome, classes=classes, tolerance=tolerance)
     outcomes = evaluate_cases(work, files, num_workers=num_workers)
     cases = [outcome for outcome in outcomes if isinstance(outcome, CaseScores)]

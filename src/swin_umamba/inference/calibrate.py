@@ -38,11 +38,14 @@ from swin_umamba.files import check_output_folder
 from swin_umamba.inference.cases import Case, find_cases
 from swin_umamba.inference.predictor import Prediction, Predictor
 from swin_umamba.nnunet.environment import Folders
+from swin_umamba.nnunet.preprocessed import preprocessed_name
+from swin_umamba.nnunet.resume.same_experiment import validates_on
 from swin_umamba.nnunet.splits import SPLITS_FILE, validation_cases
 from swin_umamba.progress import progress
 from swin_umamba.trained.calibration_file import FoldCalibration, write_calibration
 from swin_umamba.trained.model_file import MODEL_FILE_SUFFIX
 from swin_umamba.trained.model_plans import ModelPlans
+from swin_umamba.weights.checkpoint import load_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -174,6 +177,13 @@ def _validation_cases(checkpoint: Path) -> tuple[Path, Path, frozenset[str]]:
         if not (splits.is_file() and (raw / "imagesTr").is_dir() and (raw / "labelsTr").is_dir()):
             continue
         names = validation_cases(splits, int(number), error=UsageError, cure=cure)
+        if not validates_on(load_checkpoint(checkpoint), names):
+            raise UsageError(
+                f"the splits have changed since {fold.name} was trained: it may have been trained on its "
+                "validation cases of today",
+                where=splits,
+                cure=f"bring back the splits of the training, or {cure}",
+            )
         return raw / "imagesTr", raw / "labelsTr", names
     raise UsageError(
         "the raw data set and splits_final.json of this model are not there",
@@ -187,8 +197,12 @@ def _labelled(
 ) -> list[tuple[Case, Path]]:
     """Return the cases with their label maps; all that are wanted must have one."""
     files = {image_stem(path): path for path in list_images(references)}
-    chosen = [case for case in cases if case.name in files and (wanted is None or case.name in wanted)]
-    absent = sorted((wanted or frozenset()) - {case.name for case in chosen})
+    chosen = [
+        case
+        for case in cases
+        if case.name in files and (wanted is None or preprocessed_name(case.name) in wanted)
+    ]
+    absent = sorted((wanted or frozenset()) - {preprocessed_name(case.name) for case in chosen})
     if absent or not chosen:
         raise DataError(
             f"no image and label map of {', '.join(absent[:5]) or 'any case'}",

@@ -63,7 +63,13 @@ def find_cases(inputs: str | Path | Sequence[str | Path], num_channels: int) -> 
             cases.append(Case(image_stem(file), (file,)))
         else:
             suffix = "" if file.is_dir() else image_suffix(file)
-            groups[file.parent, match["case"], suffix][int(match["channel"])] = file
+            other = groups[file.parent, match["case"], suffix].setdefault(int(match["channel"]), file)
+            if other != file:
+                raise DataError(
+                    "two files have one name in two spellings of Unicode",
+                    where=f"{other} and {file}",
+                    cure="remove or rename one of them",
+                )
     for (_, name, _), channels in groups.items():
         if _are_channels(channels, num_channels):
             cases.append(Case(name, tuple(channels[number] for number in sorted(channels))))
@@ -111,7 +117,7 @@ def output_paths(cases: Sequence[Case], output: str | Path, file_ending: str) ->
     taken: dict[str, Case] = {}
     for case, path in zip(cases, paths, strict=True):
         # Compared without regard to case, because file systems of Windows and macOS do.
-        other = taken.setdefault(str(path).lower(), case)
+        other = taken.setdefault(str(path).casefold(), case)
         if other is not case:
             raise UsageError(
                 f"{other.files[0]} and {case.files[0]} would both be written to {path.name}",

@@ -5,24 +5,30 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from swin_umamba.data.formats import number_suffix
 from swin_umamba.data.image_io import (
     Image,
-    image_stem,
     read_case,
     read_labels,
     write_image,
     write_labels,
-    write_probabilities,
 )
 from swin_umamba.errors import OutputError, SwinUMambaError
 from swin_umamba.files import check_output_folder
 from swin_umamba.inference.case_result import CaseResult, summary_of
 from swin_umamba.inference.cases import Case, find_cases, output_paths
+from swin_umamba.inference.ensemble_files import describe_for_ensemble, write_for_ensemble
+from swin_umamba.inference.finished import (
+    entropy_path,
+    hashes_of,
+    is_finished,
+    made_from,
+    preview_path,
+    wanted_files,
+)
 from swin_umamba.inference.options import FolderOptions
 from swin_umamba.inference.records import PredictionRecords
 from swin_umamba.progress import progress
@@ -30,12 +36,9 @@ from swin_umamba.report.preview import write_preview
 
 if TYPE_CHECKING:
     from swin_umamba.inference.predictor import Prediction, Predictor
+    from swin_umamba.trained.model_plans import ModelPlans
 
 logger = logging.getLogger(__name__)
-
-# Folders of their own: pictures among the label maps would be taken for label maps.
-PREVIEWS = "previews"
-ENTROPY = "entropy"
 
 
 def predict_folder(
@@ -55,7 +58,8 @@ def predict_folder(
     inputs
         A folder, a file or several files; see ``find_cases`` for how files make cases.
     output
-        Folder for the label maps; for a single case also a file name. See ``output_paths``.
+        Folder for the label maps; for a single case also a file name. See ``output_paths``. Results that are
+        there are kept if they are finished, see ``inference.finished``.
     options
         What else to write.
 
@@ -80,71 +84,87 @@ def predict_folder(
     records = PredictionRecords(paths[0].parent) if paths[0].parent == Path(output) else None
     results = []
     for case, path in progress(list(zip(cases, paths, strict=True)), "predicting", total=len(cases)):
-        result = _predict_case(predictor, case, path, options)
-        if records is not None:
-            if result.status == "kept":
-                result = replace(result, confidence=records.confidence_of(case.name))
-            else:
-                records.add(result, predictor)
+        result = _Work(predictor, case, path, options, records).result()
+        if records is not None and result.status == "kept":
+            result = replace(result, confidence=records.confidence_of(case.name))
         results.append(result)
+    if records is not None:
+        records.tidy()
+        if options.probabilities:
+            describe_for_ensemble(paths[0], predictor.plans)
     return results
 
 
-def _predict_case(predictor: Predictor, case: Case, path: Path, options: FolderOptions) -> CaseResult:
-    wanted = {
-        path: True,
-        path.parent / f"{image_stem(path)}.npz": options.probabilities,
-        entropy_path(path): options.confidence,
-    }
-    preview_path = path.parent / PREVIEWS / f"{image_stem(path)}.png"
-    keep = not options.overwrite and all(file.exists() for file, needed in wanted.items() if needed)
-    if keep and (preview_path.exists() or not options.preview):
-        return CaseResult(case.name, case.files, path, "kept")
-    start = time.perf_counter()
-    confidence = None
-    try:
-        if keep:
-            image = read_case(case.files, nonfinite=options.nonfinite, series=options.series)
-            labels = read_labels(path).data[0]
-        else:
-            prediction = predictor.predict(
-                case.files,
-                probabilities=options.probabilities,
-                confidence=options.confidence,
-                nonfinite=options.nonfinite,
-                series=options.series,
+@dataclass(frozen=True)
+class _Work:
+    """A case to predict, with all that this needs."""
+
+    predictor: Predictor
+    case: Case
+    path: Path
+    options: FolderOptions
+    records: PredictionRecords | None
+
+    def result(self) -> CaseResult:
+        """Predict the case unless it is finished, record it, and return what became of it."""
+        start = time.perf_counter()
+        origin = made_from(self.predictor, self.case.files, self.options)
+        known = {} if self.records is None else self.records.of_case.get(self.case.name, {})
+        status: Literal["written", "kept", "failed"] = "failed"
+        confidence, failure = None, None
+        try:
+            status, confidence = self._keep_or_predict(known, origin)
+        except OutputError:
+            raise
+        except SwinUMambaError as error:
+            failure = error
+        except Exception as error:
+            logger.debug("case %s", self.case.name, exc_info=True)
+            failure = SwinUMambaError(
+                f"unexpected {type(error).__name__}: {error}",
+                where=self.case.files[0],
+                cure="look at it with --debug",
             )
-            assert prediction.image is not None
-            image, labels = prediction.image, prediction.labels
-            confidence = _write(prediction, image, path)
-        if options.preview:
-            write_preview(preview_path, image, labels)
-    except OutputError:
-        raise
-    except SwinUMambaError as error:
-        failure = error
-    except Exception as error:
-        logger.debug("case %s", case.name, exc_info=True)
-        failure = SwinUMambaError(
-            f"unexpected {type(error).__name__}: {error}", where=case.files[0], cure="look at it with --debug"
-        )
-    else:
-        status: Literal["written", "kept"] = "kept" if keep else "written"
         seconds = time.perf_counter() - start
-        return CaseResult(case.name, case.files, path, status, seconds, confidence=confidence)
-    return CaseResult(case.name, case.files, path, "failed", time.perf_counter() - start, failure)
+        result = CaseResult(self.case.name, self.case.files, self.path, status, seconds, failure, confidence)
+        if self.records is not None and status != "kept":
+            source, files = known.get("made_from"), known.get("files")  # what is there stays what it was
+            if status == "written":
+                source, files = origin, hashes_of(wanted_files(self.path, self.options))
+            self.records.add(result, self.predictor, source, files)
+        return result
+
+    def _keep_or_predict(
+        self, known: Mapping[str, Any], origin: Mapping[str, str] | None
+    ) -> tuple[Literal["written", "kept"], Mapping[str, Any] | None]:
+        options, files = self.options, self.case.files
+        drawing = preview_path(self.path)
+        if not options.overwrite and is_finished(known, origin, wanted_files(self.path, options)):
+            if options.preview and not drawing.exists():
+                image = read_case(files, nonfinite=options.nonfinite, series=options.series)
+                write_preview(drawing, image, read_labels(self.path).data[0])
+            return "kept", None
+        if self.records is not None:
+            self.records.begin(self.case.name, origin)
+        prediction = self.predictor.predict(
+            files,
+            probabilities=options.probabilities,
+            confidence=options.confidence,
+            nonfinite=options.nonfinite,
+            series=options.series,
+        )
+        assert prediction.image is not None
+        confidence = _write(prediction, prediction.image, self.path, self.predictor.plans)
+        if options.preview:
+            write_preview(drawing, prediction.image, prediction.labels)
+        return "written", confidence
 
 
-def entropy_path(labels: Path) -> Path:
-    """Return where the entropy of the prediction with the label map ``labels`` is written."""
-    return labels.parent / ENTROPY / f"{image_stem(labels)}{number_suffix(labels)}"
-
-
-def _write(prediction: Prediction, image: Image, path: Path) -> Mapping[str, Any] | None:
+def _write(prediction: Prediction, image: Image, path: Path, plans: ModelPlans) -> Mapping[str, Any] | None:
     """Write what a prediction holds, the label map last: a case with a label map is complete."""
-    if prediction.probabilities is not None:
-        write_probabilities(path.parent / f"{image_stem(path)}.npz", prediction.probabilities)
     if prediction.confidence is not None:
         write_image(entropy_path(path), image.with_data(prediction.confidence.entropy[None]))
+    if prediction.probabilities is not None:
+        write_for_ensemble(prediction.probabilities, prediction.labels, image, path, plans)
     write_labels(path, prediction.labels, like=image)
     return None if prediction.confidence is None else summary_of(prediction.confidence)

@@ -24,6 +24,12 @@ class PredictorOptions(Options):
         flags=("--no-mirroring",),
     )
     step_size: float = option(0.5, "distance of neighbouring tiles as a part of the patch size", metavar="X")
+    postprocessing: bool = option(
+        True,
+        "leave out the removal of components and filling of holes that the model was found to gain by, see "
+        "swin-umamba postprocess",
+        flags=("--no-postprocessing",),
+    )
     backend: str | None = option(None, "scan backend (default: the best for the device)", metavar="NAME")
     precision: str = option(
         "float32",

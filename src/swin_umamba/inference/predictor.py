@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import asdict, dataclass
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -16,19 +16,24 @@ from torch import Tensor
 from swin_umamba.confidence.estimate import Confidence, estimate_confidence
 from swin_umamba.confidence.members import MemberDecisions
 from swin_umamba.data.image_io import MAX_VOXELS, Image
-from swin_umamba.errors import CheckpointError, UsageError
+from swin_umamba.errors import CheckpointError, SwinUMambaError, UsageError
+from swin_umamba.evaluation.postprocessing import apply_steps
+from swin_umamba.fingerprint import fingerprint_of
 from swin_umamba.inference.case_result import CaseResult
 from swin_umamba.inference.folder import predict_folder
 from swin_umamba.inference.inputs import Given, as_volume
 from swin_umamba.inference.options import FolderOptions, ModelOptions, PredictorOptions
 from swin_umamba.inference.sliding_window import SlidingWindow
+from swin_umamba.memory import is_out_of_memory, out_of_memory
 from swin_umamba.ops.backend import choose_backend, resolve_device
 from swin_umamba.ops.precision import check_precision
 from swin_umamba.options import Nonfinite, options_as_keywords
+from swin_umamba.trained.calibration_file import weights_hash
 from swin_umamba.trained.model import FINAL_CHECKPOINT, TrainedModel, load_trained_model
 from swin_umamba.trained.model_file import MODEL_FILE_SUFFIX, read_model_file
 from swin_umamba.trained.model_plans import ModelPlans
 from swin_umamba.trained.network import build_network, set_scan_backend
+from swin_umamba.trained.volume import Volume
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +87,10 @@ class Predictor:
         True if classes may overlap: probabilities are then independent of each other.
     mirroring
         Whether the mean over mirrored images is taken.
+    postprocessing
+        Steps that label maps go through; probabilities and confidence stay the network's own.
+    settings
+        The options that results depend on.
 
     Raises
     ------
@@ -103,6 +112,13 @@ class Predictor:
         self.channel_names, self.labels = plans.channel_names, plans.labels
         self.has_regions = plans.has_regions
         self.mirroring = bool(options.mirroring and plans.mirror_axes())
+        self.postprocessing = model.postprocessing if options.postprocessing else ()
+        self.settings = {
+            "mirroring": self.mirroring,
+            "step_size": options.step_size,
+            "precision": options.precision,
+            "postprocessing": [asdict(step) for step in self.postprocessing],
+        }
         self._window = SlidingWindow(
             patch_size=plans.patch_size,
             num_classes=plans.num_classes,
@@ -145,6 +161,21 @@ class Predictor:
         else:
             model = load_trained_model(path, folds=options.folds, checkpoint=options.checkpoint)
         return cls(model, **vars(options.for_predictor()))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What tells this model from any other, wherever its files lie and whatever they are called."""
+        model = self.model
+        return fingerprint_of(
+            [
+                [weights_hash(each) for each in model.parameters],
+                self.plans.configuration.configuration,
+                {
+                    key: model.dataset_json.get(key)
+                    for key in ("labels", "regions_class_order", "file_ending")
+                },
+            ]
+        )
 
     @torch.inference_mode()
     def predict(
@@ -195,12 +226,13 @@ class Predictor:
             If it is something else, such as a Pillow image, a tensor or a list of arrays.
         """
         volume = as_volume(image, spacing, self.channel_names, nonfinite, series)
-        data, properties = self.plans.preprocess(volume, max_voxels)
         members = MemberDecisions(independent=self.has_regions) if confidence else None
-        logits = self._logits(torch.from_numpy(data), members, on_progress)
-        labels, classes = self.plans.to_labels(logits, properties, probabilities or confidence)
-        if volume.flat:
-            labels, classes = labels[0], None if classes is None else classes[:, 0]
+        try:
+            labels, classes = self._segment(volume, members, on_progress, max_voxels, probabilities)
+        except (MemoryError, RuntimeError) as error:
+            if is_out_of_memory(error):
+                raise self._out_of_memory(error, volume) from error
+            raise
         sureness = None
         if members is not None and classes is not None:
             sureness = estimate_confidence(
@@ -212,6 +244,35 @@ class Predictor:
                 quality_exponent=self.model.quality_exponent,
             )
         return Prediction(labels, classes if probabilities else None, volume.source, sureness)
+
+    def _segment(
+        self,
+        volume: Volume,
+        members: MemberDecisions | None,
+        on_progress: Callable[[float], None] | None,
+        max_voxels: int,
+        probabilities: bool,
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        data, properties = self.plans.preprocess(volume, max_voxels)
+        logits = self._logits(torch.from_numpy(data), members, on_progress)
+        labels, classes = self.plans.to_labels(logits, properties, probabilities or members is not None)
+        if volume.flat:
+            labels, classes = labels[0], None if classes is None else classes[:, 0]
+        if self.postprocessing:
+            spacing = self.plans.spacing_of(volume)
+            size = 1.0 if self.plans.counts_pixels else math.prod(spacing[1:] if volume.flat else spacing)
+            labels = apply_steps(labels, self.postprocessing, size)
+        return labels, classes
+
+    def _out_of_memory(self, error: BaseException, volume: Volume) -> SwinUMambaError:
+        size = " x ".join(map(str, volume.data.shape))
+        spacing = " x ".join(f"{value:g}" for value in self.plans.configuration.spacing)
+        return out_of_memory(
+            error,
+            sizes=f"an image of {size} voxels, {self.plans.num_classes} classes, resampled to {spacing}",
+            where=None if volume.source is None else str(volume.source.path),
+            cure="crop the image, check its spacing, or predict where there is more memory",
+        )
 
     @options_as_keywords(FolderOptions)
     def predict_folder(

@@ -1,7 +1,8 @@
 """``predictions.jsonl`` in a folder of predictions: what became of each case, its time, how sure it is.
 
 One JSON object a line, one line a case, appended when the case is done, so that an interrupted run keeps what
-it has. A case that is predicted again has a line again; the last one counts.
+it has. A case that is predicted again has a line again, and one when it is begun; the last one counts, and
+the others go when the run ends.
 """
 
 from __future__ import annotations
@@ -45,10 +46,8 @@ class PredictionRecords:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / RECORDS_FILE
-        lines = _read_lines(folder)
-        self.of_case = {case: record for case, (record, _) in lines.items()}
-        if self.path.exists():
-            write_text(self.path, "".join(f"{line}\n" for _, line in lines.values()))
+        self.of_case = read_records(folder)
+        self.tidy()
 
     def confidence_of(self, case: str) -> Mapping[str, Any] | None:
         """Return the confidence that an earlier run has recorded of a case; None if there is none to believe.
@@ -72,8 +71,32 @@ class PredictionRecords:
             "quality_calibrated": known.get("quality_calibrated") is True,
         }
 
-    def add(self, result: CaseResult, predictor: Predictor) -> None:
-        """Append what became of a case."""
+    def tidy(self) -> None:
+        """Leave the last line of each case."""
+        if self.path.exists():
+            lines = _read_lines(self.path.parent).values()
+            write_text(self.path, "".join(f"{line}\n" for _, line in lines))
+
+    def begin(self, case: str, made_from: Mapping[str, str] | None) -> None:
+        """Append that a case is begun: whatever is there when this is the last line is not finished."""
+        self._append({"case": case, "status": "started", "made_from": made_from})
+
+    def add(
+        self,
+        result: CaseResult,
+        predictor: Predictor,
+        made_from: Mapping[str, str] | None = None,
+        files: Mapping[str, str] | None = None,
+    ) -> None:
+        """Append what became of a case.
+
+        Parameters
+        ----------
+        result, predictor
+            What became of it, and the model.
+        made_from, files
+            Fingerprints of what it was made from and of what was written; see ``inference.finished``.
+        """
         error = result.error
         record = {
             "case": result.case,
@@ -87,11 +110,16 @@ class PredictionRecords:
             "model": str(predictor.model.path),
             "device": str(predictor.device),
             "swin_umamba": __version__,
+            "made_from": made_from,
+            "files": files,
         }
+        self._append(record)
+
+    def _append(self, record: dict[str, Any]) -> None:
         if not self.path.exists():
             write_text(self.path, "")  # makes the folder, too
         append_line(self.path, json.dumps(record, allow_nan=False))
-        self.of_case[result.case] = record
+        self.of_case[record["case"]] = record
 
 
 def read_records(folder: Path) -> dict[str, Mapping[str, Any]]:

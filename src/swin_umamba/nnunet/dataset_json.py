@@ -51,6 +51,12 @@ def _check_labels(description: dict[str, Any], path: Path) -> None:
             cure="correct the entry labels",
         )
     for name, value in labels.items():
+        if name != "ignore" and name.casefold() == "ignore":
+            raise DataError(
+                f"the label {name!r} in dataset.json would be a class like any other",
+                where=path,
+                cure='call it "ignore" if nobody annotated these pixels, or give the class another name',
+            )
         members = value if isinstance(value, list) and name != "ignore" else [value]
         if not members or not all(_is_number(each) for each in members):
             raise DataError(
@@ -73,16 +79,41 @@ def _check_labels(description: dict[str, Any], path: Path) -> None:
             where=path,
             cure="renumber the labels, there and in labelsTr",
         )
-    regions = [value for name, value in labels.items() if name != "ignore" and value not in (0, [0])]
-    order = description.get("regions_class_order")
-    if any(isinstance(value, list) and len(value) > 1 for value in regions) and not (
-        isinstance(order, list) and len(order) == len(regions)
-    ):
+    if len(values) < 2:
+        raise DataError("the labels in dataset.json name no class but the background", where=path)
+    regions = [
+        set(value if isinstance(value, list) else [value])
+        for name, value in labels.items()
+        if name != "ignore" and value not in (0, [0])
+    ]
+    if any(len(region) > 1 for region in regions):
+        _check_region_order(regions, description.get("regions_class_order"), path)
+
+
+def _check_region_order(regions: list[set[int]], order: Any, path: Path) -> None:
+    """Refuse an order of regions by which a perfect network would not be scored as perfect.
+
+    nnU-Net writes the labels of the order one after the other, each over the ones before, wherever the
+    network sees the region of the same place. What is written for a label has to be in the label's regions,
+    and in no others.
+    """
+    if not (isinstance(order, list) and len(order) == len(regions) and all(map(_is_number, order))):
         raise DataError(
             "dataset.json has regions, but no regions_class_order with one entry for each",
             where=path,
             cure="say which label each region gets, in the order of the regions; see nnU-Net's documentation",
         )
+    for label in sorted(set().union(*regions)):
+        inside = [label in region for region in regions]
+        written = next(value for value, there in zip(order[::-1], inside[::-1], strict=True) if there)
+        if [written in region for region in regions] != inside:
+            raise DataError(
+                f"regions_class_order {order} in dataset.json cannot give back the label {label}: where the "
+                f"network sees all regions of it, {written} is written, which is in other regions",
+                where=path,
+                cure="name larger regions before those inside them, and for each the label that is in no "
+                "later one",
+            )
 
 
 def _check_channels(channel_names: Any, path: Path) -> None:

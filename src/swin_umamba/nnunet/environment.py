@@ -19,6 +19,8 @@ DATASET_NAME = re.compile(r"Dataset(\d{3})_.+")
 
 OUTPUT_FOLDERS = ("preprocessed", "results")
 
+RAW_VARIABLE = "nnUNet_raw"
+
 
 @dataclass(frozen=True)
 class Folders:
@@ -120,6 +122,12 @@ class Dataset:
             If the file is missing, no JSON, or lacks an entry, or one is wrong.
         """
         return read_dataset_json(self.raw_folder / "dataset.json")
+
+
+def raw_folder(dataset_name: str) -> Path | None:
+    """Return where the environment says that a raw data set is; None if it does not say it."""
+    raw = os.environ.get(RAW_VARIABLE)
+    return None if raw is None else Path(raw) / dataset_name
 
 
 @contextmanager

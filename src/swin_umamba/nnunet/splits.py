@@ -1,13 +1,81 @@
-"""``splits_final.json``: which cases each fold of a data set is trained and validated on."""
+"""``splits_final.json``, kept in step with the cases that there are.
+
+nnU-Net makes the file once and never looks back: cases that are added later are in no fold, and names of
+removed ones end a training with a message about permissions.
+"""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-from swin_umamba.errors import DataError, SwinUMambaError
-from swin_umamba.json_files import read_json
+from swin_umamba.errors import DataError, SwinUMambaError, TrainingError
+from swin_umamba.json_files import read_json, write_json
+
+logger = logging.getLogger(__name__)
 
 SPLITS_FILE = "splits_final.json"
+NUM_FOLDS = 5
+NAMES_SHOWN = 10
+
+Splits = list[dict[str, list[str]]]
+
+
+def update_splits(path: Path, cases: Iterable[str]) -> bool:
+    """Make the splits that nnU-Net would, or check those that are there against the cases.
+
+    Splits that nnU-Net has made of other cases are made anew. Those that somebody else has made stay: of
+    cases in no fold a warning gives the number.
+
+    Parameters
+    ----------
+    path
+        The file.
+    cases
+        Names of all preprocessed cases.
+
+    Returns
+    -------
+    bool
+        Whether splits of other cases were replaced.
+
+    Raises
+    ------
+    TrainingError
+        If there are fewer cases than folds, or somebody's own splits name cases that are not there.
+    DataError
+        If the file is damaged.
+    """
+    known = sorted(cases)
+    if not path.exists():
+        write_json(path, _nnunets(known, path))
+        return False
+    splits = _read(path)
+    named = {name for split in splits for names in split.values() for name in names}
+    gone, unused = sorted(named.difference(known)), sorted(set(known) - named)
+    if not gone and not unused:
+        return False
+    if len(named) >= NUM_FOLDS and splits == _nnunets(sorted(named), path):
+        write_json(path, _nnunets(known, path))
+        logger.warning(
+            "%s was made of %d cases and is made anew of the %d that there are: %d added, %d removed",
+            path,
+            len(named),
+            len(known),
+            len(unused),
+            len(gone),
+        )
+        return True
+    if gone:
+        raise TrainingError(
+            f"the splits name {len(gone)} case(s) that the preprocessed data lack: {_listed(gone)}",
+            where=path,
+            cure="correct the file, or delete it to have one made; after a change of the raw data, plan anew",
+        )
+    logger.warning("%d of %d cases are in no fold of %s: %s", len(unused), len(known), path, _listed(unused))
+    return False
 
 
 def validation_cases(
@@ -30,3 +98,30 @@ def validation_cases(
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise error(f"the splits name no validation cases of fold_{fold}", where=path, cure=cure)
     return frozenset(names)
+
+
+def _nnunets(cases: list[str], path: Path) -> Splits:
+    if len(cases) < NUM_FOLDS:
+        raise TrainingError(
+            f"{len(cases)} training cases are too few for {NUM_FOLDS} folds",
+            where=path.parent,
+            cure="give --fold all, which trains and validates on all cases, or add cases",
+        )
+    from nnunetv2.utilities.crossval_split import generate_crossval_split
+
+    splits = generate_crossval_split(cases, seed=12345, n_splits=NUM_FOLDS)
+    return [{part: [str(name) for name in names] for part, names in split.items()} for split in splits]
+
+
+def _read(path: Path) -> Splits:
+    cure = 'it needs a list of {"train": [NAMES], "val": [NAMES]}; delete it to have one made'
+    splits: list[Any] = read_json(path, list, cure=cure)
+    try:
+        return [{part: list(map(str, split[part])) for part in ("train", "val")} for split in splits]
+    except (LookupError, TypeError) as error:
+        raise DataError("the splits are damaged", where=path, cure=cure) from error
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return ", ".join(names[:NAMES_SHOWN]) + more

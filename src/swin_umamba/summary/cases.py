@@ -19,7 +19,7 @@ from swin_umamba.data.image_io import (
 )
 from swin_umamba.errors import DataError
 from swin_umamba.inference.cases import find_cases
-from swin_umamba.inference.folder import ENTROPY
+from swin_umamba.inference.finished import ENTROPY
 from swin_umamba.progress import progress
 from swin_umamba.report.contents import CasePictures, Confusion, Scores, Slice
 from swin_umamba.report.marks import NO_ORIENTATION

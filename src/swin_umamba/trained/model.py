@@ -13,8 +13,10 @@ from typing import Any
 from torch import Tensor
 
 from swin_umamba.errors import CheckpointError
+from swin_umamba.evaluation.postprocessing import ComponentStep
 from swin_umamba.json_files import read_json
 from swin_umamba.trained.calibration_file import FoldCalibration, calibration_of_weights
+from swin_umamba.trained.postprocessing_file import postprocessing_of
 from swin_umamba.weights.checkpoint import load_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -46,6 +48,8 @@ class TrainedModel:
         State dicts of the network, one per fold, on the CPU.
     calibrations
         Of each fold (see ``calibrate``), None for one that was not calibrated; empty if none was.
+    postprocessing
+        Steps that helped on the validation cases of the folds (see ``postprocess``).
     """
 
     path: Path
@@ -57,6 +61,7 @@ class TrainedModel:
     mirror_axes: tuple[int, ...]
     parameters: tuple[dict[str, Tensor], ...]
     calibrations: tuple[FoldCalibration | None, ...] = ()
+    postprocessing: tuple[ComponentStep, ...] = ()
 
     @property
     def temperature(self) -> float | None:
@@ -130,6 +135,9 @@ def load_trained_model(
         mirror_axes=tuple(contents[0].get("inference_allowed_mirroring_axes") or ()),
         parameters=weights,
         calibrations=tuple(map(calibration_of_weights, files, weights)),
+        postprocessing=()
+        if description_folder is None
+        else postprocessing_of(description_folder, files, weights),
     )
 
 

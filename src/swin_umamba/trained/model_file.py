@@ -29,6 +29,7 @@ import torch
 from torch import Tensor
 
 from swin_umamba.errors import CheckpointError
+from swin_umamba.evaluation.postprocessing import ComponentStep, steps_from_json
 from swin_umamba.json_files import parse_json
 from swin_umamba.trained.calibration_file import FoldCalibration
 from swin_umamba.trained.model import TrainedModel
@@ -66,6 +67,8 @@ def write_model_file(model: TrainedModel, model_card: str, path: str | Path) -> 
         "folds": folds,
         "calibrations": [None if each is None else asdict(each) for each in model.calibrations],
     }
+    if model.postprocessing:
+        inference["postprocessing"] = [asdict(step) for step in model.postprocessing]
     metadata = {
         "format": FORMAT,
         "plans": json.dumps(model.plans),
@@ -208,7 +211,16 @@ def _to_model(
             for fold in chosen
         ),
         calibrations=tuple(calibrations[fold] for fold in chosen),
+        postprocessing=_postprocessing(inference, path),
     )
+
+
+def _postprocessing(inference: Mapping[str, Any], path: Path) -> tuple[ComponentStep, ...]:
+    try:
+        return steps_from_json(inference.get("postprocessing", []))
+    except ValueError:
+        _require(False, "postprocessing", path)
+        raise
 
 
 def _calibrations(

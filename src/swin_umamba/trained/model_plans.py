@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,15 @@ from swin_umamba.data.image_io import MAX_VOXELS
 from swin_umamba.errors import CheckpointError, DataError, SwinUMambaError
 from swin_umamba.evaluation.classes import IGNORE_NAME, in_output_order
 from swin_umamba.nnunet.plane import check_plane
+from swin_umamba.nnunet.stdout import stdout_to_log
 from swin_umamba.trained.model import TrainedModel
 from swin_umamba.trained.plans_check import check_plans
 from swin_umamba.trained.volume import FLAT_SPACING_FACTOR, Volume
 
 logger = logging.getLogger(__name__)
+
+PICTURE_READER = "NaturalImage2DIO"
+"""nnU-Net's reader of pictures."""
 
 
 class ModelPlans:
@@ -149,7 +154,7 @@ class ModelPlans:
         That is so for nnU-Net's reader of pictures, and for other formats that need not say it if nnU-Net's
         stand-in of 1 is all that the plans know.
         """
-        if self.model.plans["image_reader_writer"] == "NaturalImage2DIO":
+        if self.model.plans["image_reader_writer"] == PICTURE_READER:
             return True
         known = format_with_suffix(str(self.model.dataset_json.get("file_ending", "")).lower())
         ones = all(value == 1 for value in self.configuration.spacing)
@@ -163,6 +168,11 @@ class ModelPlans:
         """
         own = self.own_spacing(volume.flat)
         if self.counts_pixels:
+            if self.model.plans["image_reader_writer"] == PICTURE_READER and volume.data.shape[1] > 1:
+                self._say_once(
+                    "this is a volume, and the model was trained on pictures: each slice is segmented as one",
+                    volume,
+                )
             if volume.spacing is not None and list(volume.spacing[-2:]) != [1.0, 1.0]:
                 self._say_once(
                     "the model was trained on pictures and counts pixels; sizes of pixels in mm are not used"
@@ -206,6 +216,20 @@ class ModelPlans:
             num_threads_torch=torch.get_num_threads(),
         )
         return result if probabilities else (result, None)
+
+    def nnunets_properties(self, labels: Path) -> dict[str, Any] | None:
+        """Return what nnU-Net keeps of an image to write results on its grid; None if it cannot read the map.
+
+        Parameters
+        ----------
+        labels
+            A label map on the grid of the image.
+        """
+        reader = self._manager.image_reader_writer_class()
+        if not labels.name.lower().endswith(tuple(reader.supported_file_endings)):
+            return None
+        with stdout_to_log():
+            return dict(reader.read_seg(str(labels))[1])
 
     def _label_values(self) -> dict[str, int]:
         if self.has_regions:

@@ -150,8 +150,27 @@ def test_damaged_pairs_are_refused_or_skipped(tmp_path: Path) -> None:
     assert "b.png: the file is not a PNG picture" in str(caught.value)
     assert "the image has the shape (8, 10), its mask (8, 9)" in str(caught.value)
     assert not (tmp_path / "out").exists()
-    result = convert_folder(tmp_path / "images", tmp_path / "masks", tmp_path / "out", skip_damaged=True)
+    with pytest.raises(DataError, match="2 of 3 images would be left out"):
+        convert_folder(tmp_path / "images", tmp_path / "masks", tmp_path / "out", skip_damaged=True)
+    assert not (tmp_path / "out").exists()
+    result = convert_folder(
+        tmp_path / "images", tmp_path / "masks", tmp_path / "out", skip_damaged=True, max_left_out=0.7
+    )
     assert (result.num_training, len(result.damaged)) == (1, 2)
+
+
+@pytest.mark.parametrize("paired", range(1, 6))
+def test_a_data_set_of_the_smaller_part_of_the_images_is_refused(tmp_path: Path, paired: int) -> None:
+    for number in range(5):
+        save(tmp_path / "images" / f"{number}.png", mask())
+        save(tmp_path / "masks" / f"{number if number < paired else number + 5}.png", mask())
+    (tmp_path / "images" / "notes.txt").touch()  # is no image
+    given = (tmp_path / "images", tmp_path / "masks", tmp_path / "out")
+    if paired < 3:
+        with pytest.raises(DataError, match=f"{5 - paired} of 5 images would be left out: .* no mask"):
+            convert_folder(*given)
+        assert not (tmp_path / "out").exists()
+    assert convert_folder(*given, max_left_out=0.5 if paired >= 3 else 0.8).num_training == paired
 
 
 def test_images_that_do_not_belong_together(tmp_path: Path) -> None:

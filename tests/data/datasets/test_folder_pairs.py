@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unicodedata import normalize
 
 import pytest
 
@@ -92,3 +93,15 @@ def test_nothing_fits(tmp_path: Path) -> None:
     assert "x.png: there is no mask of this name" in str(caught.value)
     with pytest.raises(DataError, match="no such folder"):
         find_pairs(images, tmp_path / "c")
+
+
+def test_names_of_all_scripts_stay_apart(tmp_path: Path) -> None:
+    names = ("\u809d", "\u813e", "\u0e2a\u0e35", "\u0e2a\u0e34", "\u03b2 2", "M\u00fcller", "a", "A")
+    images = touch(
+        tmp_path / "images", *(f"{name}.png" for name in names), "Thumbs.db", "._a.png", ".DS_Store"
+    )
+    masks = touch(tmp_path / "masks", *(f"{normalize('NFD', name)}.png" for name in names))
+    pairs, left_out = find_pairs(images, masks)
+    assert sorted(pair.name for pair in pairs) == sorted(name.replace(" ", "_") for name in names)
+    assert all(normalize("NFC", pair.mask.name) == pair.images[0].name for pair in pairs)
+    assert left_out == []

@@ -55,6 +55,40 @@ def test_all_problems_are_reported_at_once(raw_dataset: Dataset) -> None:
     assert not raw_dataset.folders.preprocessed.exists()
 
 
+def rename(dataset: Dataset, old: str, image: str, label: str) -> None:
+    for folder, before, after in (("imagesTr", f"{old}_0000", f"{image}_0000"), ("labelsTr", old, label)):
+        (dataset.raw_folder / folder / f"{before}.png").rename(dataset.raw_folder / folder / f"{after}.png")
+
+
+def test_names_of_all_kinds_are_cases(raw_dataset: Dataset) -> None:
+    accents, decomposed = "M\u00fcller", "Mu\u0308ller"
+    names = ("\u809d \u814e", 'it\'s "a"', "\u0e2a\u0e35", "tumour_seg")
+    rename(raw_dataset, "case0", accents, decomposed)
+    for number, name in enumerate(names, start=1):
+        rename(raw_dataset, f"case{number}", name, name)
+    for folder, name in (
+        ("imagesTr", "._case5_0000.png"),
+        ("labelsTr", "._case5.png"),
+        ("imagesTr", ".DS_Store"),
+    ):
+        (raw_dataset.raw_folder / folder / name).write_bytes(b"left behind")
+    cases = {case.name: case for case in check_dataset(raw_dataset)}
+    assert cases.keys() == {accents, *names[:-1], "tumour_seg_", "case5"}
+    assert cases[accents].label.stem == decomposed
+    assert cases["tumour_seg_"].label.stem == "tumour_seg"
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("CASE1", "on Windows and macOS"), ("Mu\u0308ller", "the other spelling of Unicode")],
+)
+def test_names_that_are_one_elsewhere_are_problems(raw_dataset: Dataset, name: str, reason: str) -> None:
+    rename(raw_dataset, "case0", name, name)
+    rename(raw_dataset, "case2", "M\u00fcller", "M\u00fcller")
+    with pytest.raises(DataError, match=reason):
+        check_dataset(raw_dataset)
+
+
 def test_a_wrong_number_of_cases_is_only_warned_about(
     raw_dataset: Dataset, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -77,5 +77,8 @@ def test_plan_names_a_file_in_the_place_of_a_folder(raw_dataset: Dataset) -> Non
 
 def test_plan_again_replaces_read_only_files(planned_dataset: Dataset) -> None:
     (planned_dataset.preprocessed_folder / "dataset.json").chmod(0o444)
+    references = planned_dataset.preprocessed_folder / "gt_segmentations"
+    (references / "removed.png").write_bytes(b"of a case that was removed since")
     result = plan(planned_dataset, patch_size=(32, 64), batch_size=3, workers=0)
     assert (result.patch_size, result.batch_size, result.num_cases) == ((32, 64), 3, 6)
+    assert sorted(path.stem for path in references.iterdir()) == [f"case{number}" for number in range(6)]

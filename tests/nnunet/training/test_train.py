@@ -17,6 +17,7 @@ from equal_states import TIMES, assert_equal_states
 from swin_umamba.errors import CheckpointError, DataError, OutputError, TrainingError, UsageError
 from swin_umamba.interrupt import Terminated
 from swin_umamba.nnunet.environment import Dataset
+from swin_umamba.nnunet.resume.lock import LOCK_FILE, FoldLock
 from swin_umamba.nnunet.training.robust_trainer import RobustTrainer
 from swin_umamba.nnunet.training.train import TrainResult, train
 from swin_umamba.weights.checkpoint import load_checkpoint
@@ -158,6 +159,42 @@ def test_a_trained_fold_is_neither_replaced_nor_changed_by_accident(planned_data
     (fold / "checkpoint_777.pth").write_bytes(before)
     train_shortly(planned_dataset, epochs=1, overwrite=True, seed=6)
     assert not (fold / "checkpoint_777.pth").exists(), "a checkpoint of the replaced run could be resumed"
+
+
+def test_a_run_does_not_go_on_as_another_experiment(planned_dataset: Dataset) -> None:
+    fold = train_shortly(planned_dataset, epochs=1, skip_validation=True).fold_folder
+    before = (fold / "checkpoint_final.pth").read_bytes()
+    plans = planned_dataset.preprocessed_folder / "SwinUMambaPlans.json"
+    splits = planned_dataset.preprocessed_folder / "splits_final.json"
+    swapped = [{"train": each["val"], "val": each["train"]} for each in json.loads(splits.read_text())]
+    for path, text, reason in (
+        (plans, plans.read_text().replace('"batch_size": ', '"batch_size": 3'), "batch_size was"),
+        (splits, json.dumps(swapped), "the training cases and the validation cases of the fold are not"),
+    ):
+        good = path.read_text()
+        path.write_text(text)
+        with pytest.raises(TrainingError, match=reason):
+            train(planned_dataset, continue_training=True, epochs=2)
+        path.write_text(good)
+    assert (fold / "checkpoint_final.pth").read_bytes() == before
+    assert train(planned_dataset, continue_training=True, epochs=2).epochs == 2
+
+
+def test_a_fold_is_trained_by_one_process_at_a_time(
+    planned_dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fold = train_shortly(planned_dataset, epochs=1, skip_validation=True).fold_folder
+    before = sorted(fold.iterdir())
+    assert fold / LOCK_FILE not in before
+    with FoldLock(fold).held():
+        for options in ({"overwrite": True}, {"continue_training": True, "epochs": 2}):
+            with pytest.raises(TrainingError, match="another training of this fold is running"):
+                train_shortly(planned_dataset, **options)
+        assert sorted({*fold.iterdir()} - {fold / LOCK_FILE}) == before
+        assert train_shortly(planned_dataset, epochs=1, overwrite=True, force_unlock=True).epochs == 1
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="torchrun has started 2 processes"):
+        train_shortly(planned_dataset, overwrite=True)
 
 
 def test_a_finished_run_is_only_validated_again(

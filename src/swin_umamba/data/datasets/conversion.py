@@ -225,11 +225,15 @@ def _refuse_existing(folder: Path) -> None:
 
 
 def _check_names(cases: Sequence[SourceCase]) -> None:
-    counts = Counter((case.split, case.name) for case in cases)
-    twice = [name for (_, name), count in counts.items() if count > 1]
+    names: dict[tuple[Split, str], list[str]] = {}
+    for case in cases:  # what differs only by case is one file on Windows and macOS
+        names.setdefault((case.split, case.name.casefold()), []).append(case.name)
+    twice = [each for each in names.values() if len(each) > 1]
     if twice:
+        shown = "; ".join(" and ".join(each) for each in twice[:PROBLEMS_SHOWN])
         raise DataError(
-            f"{len(twice)} names belong to more than one case: {', '.join(twice[:PROBLEMS_SHOWN])}",
+            f"{len(twice)} names belong to more than one case, or do so on systems that take capitals for "
+            f"small letters: {shown}",
             cure="remove or rename the doubles",
         )
 

@@ -20,10 +20,18 @@ from swin_umamba.data.datasets.conversion import (
 )
 from swin_umamba.data.datasets.folder_classes import ClassSurvey, ClassTable, Mask, read_mask
 from swin_umamba.data.datasets.folder_pairs import Pair, find_pairs
-from swin_umamba.data.image_io import Image, check_same_grid, read_case, write_image, write_labels
+from swin_umamba.data.image_io import (
+    Image,
+    check_same_grid,
+    is_image_name,
+    read_case,
+    write_image,
+    write_labels,
+)
 from swin_umamba.errors import DataError, GeometryError, UsageError
 from swin_umamba.progress import progress
 
+MAX_LEFT_OUT = 0.5
 _RGB = ("R", "G", "B")
 
 
@@ -77,6 +85,7 @@ def convert_folder(
     threshold: int | None = None,
     channels: Sequence[str] = (),
     skip_damaged: bool = False,
+    max_left_out: float = MAX_LEFT_OUT,
     series: str | None = None,
 ) -> Conversion:
     """Make a data set from a folder of images and a folder of masks.
@@ -99,13 +108,15 @@ def convert_folder(
         Names of the channels. nnU-Net normalizes a channel ``CT`` in its own way.
     skip_damaged
         See :func:`write_dataset`.
+    max_left_out
+        Largest share of the images that may be left out, for lack of a mask or as damaged.
     series
         UID or number of the series to take from DICOM folders with several.
 
     Raises
     ------
     DataError, OutputError
-        See :func:`write_dataset`; also if the images are of different kinds.
+        See :func:`write_dataset`; also if the images are of different kinds or too many would be left out.
     UsageError
         Classes or channels do not fit the data.
     """
@@ -125,6 +136,7 @@ def convert_folder(
             usable.append(_Case(pair))
     if problems and not (usable and skip_damaged):
         refuse_damaged(problems)
+    _check_share(Path(images), left_out, problems, len(usable), max_left_out)
     table = survey.table(("foreground=1",) if threshold is not None and not classes else classes, background)
     stored = _choose_format(looks)
     names = _channel_names(channels, stored)
@@ -150,6 +162,27 @@ def convert_folder(
         remarks=remarks,
         skip_damaged=skip_damaged,
     )
+
+
+def _check_share(
+    images: Path, left_out: Sequence[LeftOut], problems: Sequence[LeftOut], usable: int, largest: float
+) -> None:
+    """Refuse to make a data set of the smaller part of the images: the names are probably not understood."""
+    alone = [each for each in left_out if _is_image_in(images, Path(each.path))]
+    lost, total = len(alone) + len(problems), len(alone) + len(problems) + usable
+    if lost > largest * total:
+        reasons = Counter(each.reason for each in (*alone, *problems)).most_common(3)
+        raise DataError(
+            f"{lost} of {total} images would be left out: "
+            + "; ".join(f"{count} x {reason}" for reason, count in reasons),
+            where=(*alone, *problems)[0].path,
+            cure="give images and masks the same names, or allow a larger share with --max-left-out "
+            f"(now {largest:g}); nothing was written",
+        )
+
+
+def _is_image_in(folder: Path, path: Path) -> bool:
+    return path.is_relative_to(folder) and (path.is_dir() or is_image_name(path))
 
 
 def _read_pair(pair: Pair, threshold: int | None, series: str | None) -> tuple[Image, Mask]:

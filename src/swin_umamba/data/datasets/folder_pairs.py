@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from unicodedata import category, normalize
 
 from swin_umamba.data.datasets.conversion import LeftOut
 from swin_umamba.data.dicom import is_dicom_folder
@@ -19,6 +20,7 @@ _IMAGE_WORD = "images?|img|imgs"
 _WORDS = re.compile(rf"(?:^|[ ._-]+)(?:{_MASK_WORD}|{_IMAGE_WORD})$|^(?:{_MASK_WORD}|{_IMAGE_WORD})[ ._-]+")
 _MASK_NAME = re.compile(rf"(?:^|[ ._-])(?:{_MASK_WORD})$|^(?:{_MASK_WORD})[ ._-]")
 _CHANNEL = re.compile(r"(.+)_(\d{4})")
+_CLUTTER = ("__macosx", "thumbs.db", "desktop.ini")
 
 
 @dataclass(frozen=True)
@@ -94,20 +96,22 @@ def _items(folder: Path) -> tuple[list[_Item], list[LeftOut]]:
     series: set[Path] = set()
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder)
-        if any(part.startswith(".") or part == "__MACOSX" for part in relative.parts):
+        if any(part.startswith(".") or part.casefold() in _CLUTTER for part in relative.parts):
             continue
         if path.is_dir():
             if not series.intersection(path.parents) and is_dicom_folder(path):
                 series.add(path)
-                items.append(_Item(relative.as_posix(), (path,)))
+                items.append(_Item(normalize("NFC", relative.as_posix()), (path,)))
         elif series.intersection(path.parents):
             continue
         elif is_image_name(path):
-            items.append(_Item((relative.parent / image_stem(path)).as_posix(), (path,)))
+            items.append(_Item(normalize("NFC", (relative.parent / image_stem(path)).as_posix()), (path,)))
         else:
             left_out.append(LeftOut(str(path), "not an image of a known format"))
     around = {parent for path in series for parent in path.parents if folder in parent.parents}
-    items += [_Item(path.relative_to(folder).as_posix(), (path,)) for path in sorted(around)]
+    items += [
+        _Item(normalize("NFC", path.relative_to(folder).as_posix()), (path,)) for path in sorted(around)
+    ]
     return items, left_out
 
 
@@ -139,7 +143,7 @@ def _match(
 
 
 def _unique(items: Sequence[_Item], key: Callable[[str], str]) -> dict[str, _Item]:
-    names = [key(item.stem.lower()) for item in items]
+    names = [key(item.stem) for item in items]
     counts = Counter(names)
     return {name: item for name, item in zip(names, items, strict=True) if name and counts[name] == 1}
 
@@ -163,7 +167,12 @@ def _plain_bare(stem: str) -> str:
     return _plain(_bare(stem))
 
 
-_KEYS: tuple[Callable[[str], str], ...] = (str, _plain, _bare, _plain_bare)
+def _in_any_case(key: Callable[[str], str]) -> Callable[[str], str]:
+    return lambda stem: key(stem.casefold())
+
+
+_AS_IT_IS: Callable[[str], str] = str
+_KEYS = (_AS_IT_IS, *map(_in_any_case, (_AS_IT_IS, _plain, _bare, _plain_bare)))
 
 
 def _channel_groups(items: Sequence[_Item]) -> tuple[list[_Item], list[_Item]]:
@@ -188,11 +197,13 @@ def _channel_groups(items: Sequence[_Item]) -> tuple[list[_Item], list[_Item]]:
 
 
 def _reason(item: _Item, others: Sequence[_Item], kind: str) -> str:
-    name = _plain_bare(item.stem.lower())
-    if any(_plain_bare(other.stem.lower()) == name for other in others):
+    name = _plain_bare(item.stem.casefold())
+    if any(_plain_bare(other.stem.casefold()) == name for other in others):
         return f"its name fits more than one {kind}, or more than one file like it"
     return f"there is no {kind} of this name"
 
 
 def _safe(stem: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_.-]+", "_", stem.replace("/", "_"))
+    """Return a name for files on any system: letters, marks and digits of all scripts stay."""
+    kept = (letter if letter in "_.-" or category(letter)[0] in "LMN" else "\0" for letter in stem)
+    return re.sub("\0+", "_", "".join(kept))

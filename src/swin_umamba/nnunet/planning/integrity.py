@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Mapping
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from swin_umamba.data.image_io import Image, check_label_names, check_same_grid,
 from swin_umamba.errors import DataError, SwinUMambaError
 from swin_umamba.nnunet.checked_reader import CheckedReader, stock_reader
 from swin_umamba.nnunet.environment import Dataset
+from swin_umamba.nnunet.preprocessed import preprocessed_name
 from swin_umamba.progress import progress
 
 logger = logging.getLogger(__name__)
@@ -93,13 +95,13 @@ def list_cases(dataset: Dataset, description: Mapping[str, Any]) -> tuple[list[T
     ending = description["file_ending"]
     pattern = re.compile(rf"(.+)_(\d{{4}}){re.escape(ending)}")
     images: dict[str, list[Path]] = {}
-    problems = []
+    problems: list[str] = []
     folder = dataset.raw_folder / "imagesTr"
-    for path in sorted(folder.glob(f"*{ending}")) if folder.is_dir() else ():
-        match = pattern.fullmatch(path.name)
+    for name, path in _files(folder, ending, problems).items():
+        match = pattern.fullmatch(name)
         if match is None:
             problems.append(
-                f"{path}: the name lacks the channel number, e.g. {path.name[: -len(ending)]}_0000{ending}"
+                f"{path}: the name lacks the channel number, e.g. {name[: -len(ending)]}_0000{ending}"
             )
         else:
             images.setdefault(match.group(1), []).append(path)
@@ -110,15 +112,40 @@ def list_cases(dataset: Dataset, description: Mapping[str, Any]) -> tuple[list[T
             cure='check the folder and the entry "file_ending" of dataset.json',
         )
     label_folder = dataset.raw_folder / "labelsTr"
+    labels = _files(label_folder, ending, problems)
     cases = [
-        TrainingCase(name, tuple(paths), label_folder / f"{name}{ending}")
+        TrainingCase(
+            preprocessed_name(name),
+            tuple(paths),
+            labels.pop(f"{name}{ending}", label_folder / f"{name}{ending}"),
+        )
         for name, paths in sorted(images.items())
     ]
-    known = {case.label.name for case in cases}
-    for path in sorted(label_folder.glob(f"*{ending}")):
-        if path.name not in known:
-            problems.append(f"{path}: a label without an image")
-    return cases, problems
+    problems += [f"{path}: a label without an image" for path in labels.values()]
+    return cases, problems + _same_names(cases)
+
+
+def _files(folder: Path, ending: str, problems: list[str]) -> dict[str, Path]:
+    """Return the files with an ending by their name in Unicode's NFC, without what systems leave behind."""
+    files: dict[str, Path] = {}
+    for path in sorted(folder.glob(f"*{ending}")):
+        if path.name.startswith("."):  # such as ._CASE of macOS
+            continue
+        other = files.setdefault(unicodedata.normalize("NFC", path.name), path)
+        if other != path:
+            problems.append(f"{path}: there is another file of this name in the other spelling of Unicode")
+    return files
+
+
+def _same_names(cases: Sequence[TrainingCase]) -> list[str]:
+    """Return a problem for each case whose name other systems would take for that of another."""
+    seen: dict[str, TrainingCase] = {}
+    pairs = [(case, seen.setdefault(case.name.casefold(), case)) for case in cases]
+    return [
+        f"{case.images[0]}: on Windows and macOS, {case.name} would have the files of {other.name}"
+        for case, other in pairs
+        if other is not case
+    ]
 
 
 def declared_labels(description: Mapping[str, Any]) -> set[int]:
@@ -131,10 +158,14 @@ def declared_labels(description: Mapping[str, Any]) -> set[int]:
 
 def _cases_listed_in(listing: Mapping[str, Any], folder: Path) -> tuple[list[TrainingCase], list[str]]:
     cases = [
-        TrainingCase(name, tuple(folder / image for image in entry["images"]), folder / entry["label"])
+        TrainingCase(
+            preprocessed_name(name),
+            tuple(folder / image for image in entry["images"]),
+            folder / entry["label"],
+        )
         for name, entry in sorted(listing.items())
     ]
-    return cases, []
+    return cases, _same_names(cases)
 
 
 class _CaseCheck:

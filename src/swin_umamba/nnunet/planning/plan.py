@@ -93,7 +93,7 @@ def plan(
         from swin_umamba.nnunet.planning.preprocessing import extract_fingerprint, preprocess
 
         extract_fingerprint(dataset, cases, workers, nonfinite)
-        plans = _make_plans(dataset, plans_name, patch_size, batch_size)
+        plans = _make_plans(dataset, [case.name for case in cases], plans_name, patch_size, batch_size)
 
         folder = preprocess(dataset, cases, plans_name, workers, nonfinite)
     configuration = plans["configurations"]["2d"]
@@ -108,13 +108,17 @@ def plan(
 
 
 def _make_plans(
-    dataset: Dataset, plans_name: str, patch_size: tuple[int, int] | None, batch_size: int | None
+    dataset: Dataset,
+    cases: list[str],
+    plans_name: str,
+    patch_size: tuple[int, int] | None,
+    batch_size: int | None,
 ) -> dict[str, Any]:
     from swin_umamba.nnunet.planning.planner import SwinUMambaPlanner
 
     # nnU-Net copies dataset.json with its permissions; a read-only one could not be overwritten.
     (dataset.preprocessed_folder / "dataset.json").unlink(missing_ok=True)
     planner = SwinUMambaPlanner(
-        dataset.name, patch_size=patch_size, batch_size=batch_size, plans_name=plans_name
+        dataset.name, cases=cases, patch_size=patch_size, batch_size=batch_size, plans_name=plans_name
     )
     return planner.plan_experiment()

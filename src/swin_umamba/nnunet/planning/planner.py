@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,8 @@ class SwinUMambaPlanner(ExperimentPlanner):
     ----------
     dataset_name_or_id
         The data set; its fingerprint must exist.
+    cases
+        Names of the cases of the fingerprint; by default what nnU-Net takes for cases.
     patch_size
         (height, width) in pixels instead of the planned one.
     batch_size
@@ -65,6 +68,7 @@ class SwinUMambaPlanner(ExperimentPlanner):
     """
 
     # nnU-Net sets these in its constructor, without types.
+    dataset: dict[str, Any]
     UNet_reference_val_2d: float
     UNet_reference_val_corresp_bs_2d: int
 
@@ -72,6 +76,7 @@ class SwinUMambaPlanner(ExperimentPlanner):
         self,
         dataset_name_or_id: str | int,
         *,
+        cases: Sequence[str] | None = None,
         patch_size: tuple[int, int] | None = None,
         batch_size: int | None = None,
         plans_name: str = PLANS_NAME,
@@ -83,8 +88,11 @@ class SwinUMambaPlanner(ExperimentPlanner):
             check_patch_size(patch_size)
         self.requested_patch_size = patch_size
         self.requested_batch_size = batch_size
+        # nnU-Net takes hidden files of other systems for cases, too.
+        self.dataset = {name: case for name, case in self.dataset.items() if not name.startswith(".")}
+        self.cases = sorted(self.dataset if cases is None else cases)
         # The number limits the batch size, and a wrong one in dataset.json is common.
-        self.dataset_json["numTraining"] = len(self.dataset)
+        self.dataset_json["numTraining"] = len(self.cases)
 
     def get_plans_for_configuration(
         self,
@@ -131,7 +139,7 @@ class SwinUMambaPlanner(ExperimentPlanner):
         flat = np.flatnonzero((shapes == 1).all(axis=0))
         first = int(flat[0] if len(flat) == 1 else forward[0])
         order = [first, *(axis for axis in range(3) if axis != first)]
-        for name, shape in zip(sorted(self.dataset), shapes.tolist(), strict=False):
+        for name, shape in zip(self.cases, shapes.tolist(), strict=False):
             check_plane(shape, order, f"case {name} of {self.dataset_name}")
         return order, [int(axis) for axis in np.argsort(order)]
 

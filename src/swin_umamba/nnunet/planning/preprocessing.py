@@ -18,11 +18,12 @@ import numpy as np
 from nnunetv2.experiment_planning.dataset_fingerprint.fingerprint_extractor import DatasetFingerprintExtractor
 
 from swin_umamba.errors import DataError, OutputError
-from swin_umamba.files import copy_file
+from swin_umamba.files import atomic_folder, copy_file
 from swin_umamba.json_files import write_json
 from swin_umamba.nnunet.checked_reader import CheckedPlans, NonFinite, checked, stock_reader
 from swin_umamba.nnunet.environment import Dataset
 from swin_umamba.nnunet.planning.integrity import TrainingCase
+from swin_umamba.nnunet.preprocessed import write_origin
 from swin_umamba.progress import progress
 
 # So many foreground voxels of the data set are drawn for the intensity statistics. nnU-Net draws ten times as
@@ -111,10 +112,12 @@ def preprocess(
         raise
     shutil.rmtree(folder, ignore_errors=True)
     unfinished.rename(folder)
-    for case in cases:
-        # The validation at the end of the training compares with these, wherever the raw data are by then.
-        copy = dataset.preprocessed_folder / "gt_segmentations" / f"{case.name}{description['file_ending']}"
-        copy_file(case.label, copy)
+    # The validation at the end of the training compares with these, wherever the raw data are by then.
+    with atomic_folder(dataset.preprocessed_folder / "gt_segmentations") as references:
+        for case in cases:
+            copy_file(case.label, references / f"{case.name}{description['file_ending']}")
+    files = {case.name: (*case.images, case.label) for case in cases}
+    write_origin(folder, plans_manager.plans, "2d", files, dataset.raw_folder)
     return folder
 
 

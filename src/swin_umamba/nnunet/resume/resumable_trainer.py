@@ -6,21 +6,28 @@ generators, and an interrupted run saves the state between two epochs.
 
 from __future__ import annotations
 
+import logging
 import os
+from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import torch
+from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import nn
 from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
 
-from swin_umamba.errors import CheckpointError, TrainingError
+from swin_umamba.errors import CheckpointError, TrainingError, UsageError
+from swin_umamba.nnunet.environment import raw_folder
+from swin_umamba.nnunet.preprocessed import check_origin
 from swin_umamba.nnunet.record.event_files import require_tensorboard
 from swin_umamba.nnunet.resume.checkpoints import CheckpointFolder
+from swin_umamba.nnunet.resume.lock import FoldLock
 from swin_umamba.nnunet.resume.newest import existing_checkpoints, newest_checkpoint
+from swin_umamba.nnunet.resume.same_experiment import check_cases, check_plans, fingerprints_of_cases
 from swin_umamba.nnunet.resume.training_state import (
     copied_to_cpu,
     own_state,
@@ -30,10 +37,13 @@ from swin_umamba.nnunet.resume.training_state import (
     stored_own_state,
     weights_state,
 )
+from swin_umamba.nnunet.splits import SPLITS_FILE, update_splits
 from swin_umamba.nnunet.training.optimizer_step import StepGuard
 from swin_umamba.nnunet.training.options import TrainingOptions, options_from_environment
 from swin_umamba.ops.precision import training_precision
 from swin_umamba.weights.checkpoint import load_checkpoint
+
+logger = logging.getLogger(__name__)
 
 
 class ResumableTrainer(nnUNetTrainer):
@@ -58,6 +68,7 @@ class ResumableTrainer(nnUNetTrainer):
         dataset_json: dict[str, Any],
         device: torch.device = torch.device("cuda"),  # noqa: B008  nnU-Net's own default
     ) -> None:
+        _refuse_torchrun()
         options = TrainingOptions(**options_from_environment())
         _require_packages(options)  # before nnU-Net makes its folder and its log
         plans = deepcopy(plans)
@@ -70,8 +81,10 @@ class ResumableTrainer(nnUNetTrainer):
         self.guard = StepGuard()
         self.resumed_random_state: dict[str, Any] | None = None
         self.batches_drawn = [0, 0]  # for training, for validation
+        self.cases: dict[str, str | None] = {}  # fingerprints of those of the fold
         folder = Path(self.output_folder)
         self.checkpoints = CheckpointFolder(folder)
+        self.lock = FoldLock(folder)
         self.configure(options)
 
     def configure(self, options: TrainingOptions) -> None:
@@ -139,7 +152,7 @@ class ResumableTrainer(nnUNetTrainer):
         return {
             **weights_state(self.bare_network(), self.optimizer, self.grad_scaler),
             **nnunets_own,
-            **own_state(self.options, self.loss, self.batches_drawn, self.guard.skipped),
+            **own_state(self.options, self.loss, self.batches_drawn, self.guard.skipped, self.cases),
         }
 
     def restore(self, checkpoint: dict[str, Any]) -> None:
@@ -169,6 +182,57 @@ class ResumableTrainer(nnUNetTrainer):
         self.batches_drawn = own.batches_drawn
         self.resumed_random_state = own.random_state
         self.guard.skipped = own.skipped_steps
+        self.cases = own.cases
+
+    def check_data(self) -> None:
+        """Compare the preprocessed data and the splits with what they were made from.
+
+        Raises
+        ------
+        TrainingError
+            If they belong to other plans, other raw files or other cases, or are too few for folds.
+        DataError
+            If the splits are damaged.
+        """
+        folder = Path(self.preprocessed_dataset_folder)
+        raw = raw_folder(self.plans_manager.dataset_name)
+        check_origin(folder, self.plans_manager.plans, self.configuration_name, raw)
+        if self.fold == "all":
+            return
+        cases = infer_dataset_class(str(folder)).get_identifiers(str(folder))
+        splits = Path(self.preprocessed_dataset_folder_base) / SPLITS_FILE
+        if update_splits(splits, cases):
+            others = Path(self.output_folder_base).glob("fold_[0-9]*/checkpoint_*.pth")
+            stale = {path.parent.name for path in others} - {Path(self.output_folder).name}
+            if stale:
+                logger.warning("trained with the earlier splits, train anew: %s", ", ".join(sorted(stale)))
+
+    def do_split(self) -> tuple[list[str], list[str]]:
+        """Return the names of the training and of the validation cases of the fold.
+
+        Raises
+        ------
+        TrainingError
+            As ``check_data`` does, and if a run that goes on was begun with other cases.
+        """
+        self.check_data()
+        train, validation = super().do_split()
+        cases = fingerprints_of_cases(train, validation, self.preprocessed_dataset_folder)
+        check_cases(self.cases, cases, self.output_folder)
+        self.cases = cases
+        return train, validation
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Return a context in which no other training may write the fold folder.
+
+        Raises
+        ------
+        TrainingError
+            On entering, if another training is running.
+        """
+        if self.local_rank != 0 or self.disable_checkpointing:
+            return nullcontext()
+        return self.lock.held(force=self.options.force_unlock)
 
     def snapshot(self) -> dict[str, Any] | None:
         """Return a copy in main memory of the state between two epochs; None if this process saves none."""
@@ -201,6 +265,8 @@ class ResumableTrainer(nnUNetTrainer):
         ------
         CheckpointError
             If the checkpoint cannot be loaded or is of another network.
+        TrainingError
+            If it was trained with other plans.
         """
         self.starts_fresh = False
         if isinstance(filename_or_checkpoint, dict):
@@ -213,6 +279,7 @@ class ResumableTrainer(nnUNetTrainer):
             stored = stored_options(checkpoint)
             if stored is not None and not self.was_initialized:
                 self.configure(stored.continued_with(options_from_environment()))
+        check_plans(checkpoint.get("init_args", {}), self.my_init_kwargs, self.output_folder)
         if not self.was_initialized:
             self.initialize()
         self.restore(checkpoint)
@@ -221,3 +288,16 @@ class ResumableTrainer(nnUNetTrainer):
 def _require_packages(options: TrainingOptions) -> None:
     if options.tensorboard:
         require_tensorboard()
+
+
+def _refuse_torchrun() -> None:
+    """Refuse to be one of several processes that would each train alone into the same folder."""
+    processes = os.environ.get("WORLD_SIZE", "1")
+    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+    if processes != "1" and not distributed:
+        raise UsageError(
+            f"torchrun has started {processes} processes, and each would train alone into the same folder",
+            where="WORLD_SIZE",
+            cure="start the command once, without torchrun; for several GPUs of one machine, "
+            "nnUNetv2_train DATASET 2d FOLD -num_gpus N, or one fold a GPU with --device cuda:N",
+        )

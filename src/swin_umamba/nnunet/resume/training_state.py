@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -31,11 +31,14 @@ class OwnState:
         See ``random_state``; None if the checkpoint has none.
     skipped_steps
         Number of steps skipped up to now.
+    cases
+        See ``fingerprints_of_cases``; empty if the checkpoint has none.
     """
 
     batches_drawn: list[int]
     random_state: dict[str, Any] | None
     skipped_steps: int
+    cases: dict[str, str | None]
 
 
 def weights_state(
@@ -69,7 +72,11 @@ def restore_weights(
 
 
 def own_state(
-    options: TrainingOptions, loss: Any, batches_drawn: Sequence[int], skipped_steps: int
+    options: TrainingOptions,
+    loss: Any,
+    batches_drawn: Sequence[int],
+    skipped_steps: int,
+    cases: Mapping[str, str | None],
 ) -> dict[str, Any]:
     """Return our entry of a checkpoint, with the present state of the random generators."""
     return {
@@ -79,6 +86,7 @@ def own_state(
             "random_state": random_state(),
             "batches_drawn": list(batches_drawn),
             "skipped_steps": skipped_steps,
+            "cases": dict(cases),
         }
     }
 
@@ -105,7 +113,12 @@ def stored_own_state(checkpoint: dict[str, Any], steps_per_epoch: Sequence[int],
     if before and before != now:
         raise ValueError(f"the run was started with the loss {before}, and this one is {now}")
     drawn = [checkpoint["current_epoch"] * number for number in steps_per_epoch]
-    return OwnState(own.get("batches_drawn", drawn), own.get("random_state"), own.get("skipped_steps", 0))
+    return OwnState(
+        own.get("batches_drawn", drawn),
+        own.get("random_state"),
+        own.get("skipped_steps", 0),
+        own.get("cases", {}),
+    )
 
 
 def _parts_of_loss(loss: Any) -> list[str]:

@@ -157,6 +157,12 @@ class TrainingOptions(Options):
     overwrite: bool = option(
         False, "replace an earlier run of the fold", in_environment=True, may_change=True
     )
+    force_unlock: bool = option(
+        False,
+        "train although another training holds the lock of the fold; only if there is none",
+        in_environment=True,
+        may_change=True,
+    )
     npz: bool = option(
         False, "save the probabilities of the final validation, for ensembling", may_change=True
     )

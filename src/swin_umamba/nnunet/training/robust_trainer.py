@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-from swin_umamba.errors import OutputError, TrainingError
+from swin_umamba.errors import OutputError, SwinUMambaError, TrainingError
 from swin_umamba.interrupt import terminate_as_interrupt
+from swin_umamba.memory import is_out_of_memory, out_of_memory
 from swin_umamba.nnunet.environment import environment_variable
 from swin_umamba.nnunet.record.metrics_file import names_of_classes
 from swin_umamba.nnunet.record.training_progress import TrainingProgress
@@ -102,7 +103,11 @@ class RobustTrainer(ResumableTrainer):
 
     def run_training(self) -> None:
         """Train all epochs that are left; save if anything stops it, Ctrl-C and SIGTERM among it."""
-        with terminate_as_interrupt(), deterministic_algorithms(self.options.deterministic, self.device):
+        with (
+            self.locked(),
+            terminate_as_interrupt(),
+            deterministic_algorithms(self.options.deterministic, self.device),
+        ):
             try:
                 self.on_train_start()
                 for _ in range(self.current_epoch, self.num_epochs):
@@ -113,10 +118,23 @@ class RobustTrainer(ResumableTrainer):
                     self.save_resume_point()
                 if death := worker_death(error, self.preprocessed_dataset_folder, self.ended_processes()):
                     raise death from error
+                if is_out_of_memory(error):
+                    raise self._out_of_memory(error) from error
                 raise
             finally:
                 self.close_data_loaders()
                 self.record.close()
+
+    def _out_of_memory(self, error: BaseException) -> SwinUMambaError:
+        configuration = self.configuration_manager
+        height, width = configuration.patch_size
+        return out_of_memory(
+            error,
+            sizes=f"training on {self.device}: batches of {configuration.batch_size} patches of "
+            f"{height} x {width} pixels",
+            where=self.output_folder,
+            cure="train anew with a smaller --batch-size or --patch-size, or with --precision bfloat16",
+        )
 
     def run_epoch(self) -> None:
         """Train and validate for one epoch, shown while it runs, through the steps of nnU-Net's trainers."""
@@ -217,6 +235,10 @@ class RobustTrainer(ResumableTrainer):
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
         """Predict the validation cases and write predictions and scores to the folder ``validation``."""
+        with self.locked():
+            self._validate(save_probabilities)
+
+    def _validate(self, save_probabilities: bool) -> None:
         _, keys = self.do_split()
         if not keys:
             raise TrainingError("the fold has no validation cases", where=self.output_folder)

@@ -13,7 +13,6 @@ from swin_umamba.errors import DataError, TrainingError
 from swin_umamba.files import check_output_folder
 from swin_umamba.json_files import LARGEST_RESULTS, read_json
 from swin_umamba.nnunet.environment import Dataset
-from swin_umamba.nnunet.splits import SPLITS_FILE
 from swin_umamba.nnunet.stdout import stdout_to_log
 from swin_umamba.nnunet.training.options import TrainingOptions, TrainRequest
 from swin_umamba.options import options_as_keywords
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from swin_umamba.nnunet.training.robust_trainer import RobustTrainer
 
 logger = logging.getLogger(__name__)
-
-NUM_FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -91,31 +88,38 @@ def train_with(
     with stdout_to_log(), _no_traces_of_failed_starts(dataset.folders.results) as started:
         trainer = _make_trainer(plans, description, given, trainer_class)
         started.append(trainer)
-        _check_fold(dataset, trainer, given.fold)
-        fold_folder = Path(trainer.output_folder)
-        if request.continue_training:
-            _continue(trainer, fold_folder, request.given_for_the_run())
-        else:
-            trainer.configure(given)
-        if trainer.current_epoch < trainer.num_epochs:
-            logger.info(
-                "training %s, fold %s, on %s: %s",
-                type(trainer).__name__,
-                given.fold,
-                trainer.device,
-                fold_folder,
-            )
-            trainer.run_training()
-        else:
-            logger.info("all %d epochs are trained already; validating", trainer.num_epochs)
-        if not trainer.options.skip_validation:
-            trainer.perform_actual_validation(trainer.options.npz)
+        trainer.options = replace(trainer.options, force_unlock=given.force_unlock)
+        with trainer.locked():
+            _train(trainer, request)
+    fold_folder = Path(trainer.output_folder)
     return TrainResult(
         fold_folder=fold_folder,
         epochs=trainer.current_epoch,
         validation_dice=float("nan") if trainer.options.skip_validation else _validation_dice(fold_folder),
         skipped_steps=trainer.guard.skipped,
     )
+
+
+def _train(trainer: RobustTrainer, request: TrainRequest) -> None:
+    trainer.check_data()
+    fold_folder = Path(trainer.output_folder)
+    if request.continue_training:
+        _continue(trainer, fold_folder, request.given_for_the_run())
+    else:
+        trainer.configure(request.for_the_run())
+    if trainer.current_epoch < trainer.num_epochs:
+        logger.info(
+            "training %s, fold %s, on %s: %s",
+            type(trainer).__name__,
+            trainer.fold,
+            trainer.device,
+            fold_folder,
+        )
+        trainer.run_training()
+    else:
+        logger.info("all %d epochs are trained already; validating", trainer.num_epochs)
+    if not trainer.options.skip_validation:
+        trainer.perform_actual_validation(trainer.options.npz)
 
 
 def _validation_dice(fold_folder: Path) -> float:
@@ -186,21 +190,6 @@ def _make_trainer(
     return (trainer_class or find_trainer(options.trainer))(
         plans, options.configuration, options.fold, description, device
     )
-
-
-def _check_fold(dataset: Dataset, trainer: RobustTrainer, fold: int | str) -> None:
-    if fold == "all" or (dataset.preprocessed_folder / SPLITS_FILE).is_file():
-        return
-    from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
-
-    folder = trainer.preprocessed_dataset_folder
-    num_cases = len(infer_dataset_class(folder).get_identifiers(folder))
-    if num_cases < NUM_FOLDS:
-        raise TrainingError(
-            f"{num_cases} training cases are too few for {NUM_FOLDS} folds",
-            where=folder,
-            cure="give --fold all, which trains and validates on all cases, or add cases",
-        )
 
 
 def _continue(trainer: RobustTrainer, fold_folder: Path, given: dict[str, Any]) -> None:

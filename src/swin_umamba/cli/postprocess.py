@@ -1,0 +1,68 @@
+"""``swin-umamba postprocess``: choose the post-processing of a trained model."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from swin_umamba.cli.output import say
+
+if TYPE_CHECKING:
+    from swin_umamba.evaluation.postprocessing import ComponentStep
+
+HELP = "choose which components predict removes and which holes it fills, from a model's validation cases"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this verb."""
+    parser.add_argument(
+        "-m", "--model", type=Path, required=True, help="model folder (TRAINER__PLANS__CONFIGURATION)"
+    )
+    parser.add_argument(
+        "--references",
+        type=Path,
+        metavar="DIR",
+        help="true label maps of the validation cases (default: gt_segmentations of the data set)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Choose, write, and say what each class gains."""
+    from swin_umamba.inference.postprocess import choose_postprocessing
+
+    result = choose_postprocessing(args.model, args.references)
+    chosen = result.chosen
+    if args.json:
+        content = {
+            "file": str(result.file),
+            "folds": list(result.folds),
+            "num_cases": result.num_cases,
+            "steps": [asdict(step) for step in chosen.steps],
+            **{
+                name: {each: None if value != value else value for each, value in scores.items()}
+                for name, scores in (("before", chosen.before), ("after", chosen.after))
+            },
+        }
+        say(json.dumps(content, indent=2))
+        return 0
+    say(f"{result.num_cases} validation cases of {', '.join(result.folds)}")
+    for step in chosen.steps:
+        say(f"  {_text(step)}")
+    if not chosen.steps:
+        say("  no step helps")
+    for name, value in chosen.before.items():
+        say(f"  Dice of {name}: {value:.4f} before, {chosen.after[name]:.4f} after")
+    say(f"written: {result.file}; predict uses it, without it with --no-postprocessing")
+    return 0
+
+
+def _text(step: ComponentStep) -> str:
+    labels = f"label{'s' if len(step.labels) > 1 else ''} {', '.join(map(str, step.labels))}"
+    if step.kind == "largest":
+        return f"{labels}: only the largest component"
+    if step.kind == "holes":
+        return f"{labels}: holes are filled"
+    return f"{labels}: no component below {step.size:g} (mm3, mm2 or pixels)"

@@ -1,0 +1,96 @@
+"""The statistics of all label maps of a folder: one row for each case and class, in one table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from swin_umamba.csv_files import write_csv
+from swin_umamba.data.image_io import image_stem, list_images, read_labels
+from swin_umamba.errors import DataError
+from swin_umamba.evaluation.classes import LabelClasses
+from swin_umamba.evaluation.results import CaseFailure
+from swin_umamba.evaluation.statistics import LabelStatistics, label_statistics
+from swin_umamba.progress import progress
+
+MM3_IN_ML = 1000
+HEADER = ("case", "class", "label", "count", "pixels", "area_mm2", "volume_ml")
+
+
+@dataclass(frozen=True)
+class CohortStatistics:
+    """What the label maps of a folder hold.
+
+    Attributes
+    ----------
+    cases
+        The statistics of each label map, by the name of the case.
+    failures
+        Cases that could not be read, and why.
+    """
+
+    cases: Mapping[str, LabelStatistics]
+    failures: tuple[CaseFailure, ...] = ()
+
+    def rows(self) -> list[list[str | int | float | None]]:
+        """Return the header and a row for each case and class; None where a size is not known.
+
+        ``count`` is the number of connected parts. A class of any of the maps has a row for each case.
+        """
+        labels = {each.name: each.values for statistics in self.cases.values() for each in statistics.classes}
+        rows: list[list[str | int | float | None]] = [list(HEADER)]
+        for case, statistics in self.cases.items():
+            found = {each.name: each for each in statistics.classes}
+            flat, volume = statistics.unit == "mm2", statistics.unit == "mm3"
+            for name, values in sorted(labels.items(), key=lambda item: item[1]):
+                pixels, count, size = 0, 0, 0.0
+                if name in found:
+                    pixels, count, size = found[name].pixels, found[name].components, found[name].size
+                sizes = (size if flat else None, size / MM3_IN_ML if volume else None)
+                rows.append([case, name, "+".join(map(str, values)), count, pixels, *sizes])
+        return rows
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain data for JSON."""
+        header, *rows = self.rows()
+        return {
+            "rows": [dict(zip(header, row, strict=True)) for row in rows],
+            "failures": [{"case": each.case, "error": each.error} for each in self.failures],
+        }
+
+    def write_csv(self, path: str | Path) -> None:
+        """Write the table, atomically; what is not known is an empty cell."""
+        write_csv(path, self.rows())
+
+
+def cohort_statistics(folder: str | Path, classes: LabelClasses | None = None) -> CohortStatistics:
+    """Measure every class of every label map of a folder.
+
+    Parameters
+    ----------
+    folder
+        With one label map for each case.
+    classes
+        What to measure; without it, every value above 0 in any of the maps is a class.
+
+    Raises
+    ------
+    DataError
+        If the folder holds no image, two of one name, or none that can be read.
+    """
+    cases: dict[str, LabelStatistics] = {}
+    failures = []
+    paths = list_images(folder)
+    for path in progress(paths, "measuring", total=len(paths)):
+        case = image_stem(path)
+        if case in cases:
+            raise DataError(f"two files are named for the case {case}", where=path, cure="remove one of them")
+        try:
+            cases[case] = label_statistics(read_labels(path), None, classes)
+        except DataError as error:
+            failures.append(CaseFailure(case, str(error)))
+    if not cases:
+        raise DataError("no label map can be read: " + failures[0].error, where=folder)
+    return CohortStatistics(cases, tuple(failures))

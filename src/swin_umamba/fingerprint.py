@@ -1,0 +1,36 @@
+"""What a derived thing was made from, as a short text: whoever uses it compares.
+
+A fingerprint says nothing about its source, so that files with it can be handed on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from swin_umamba.files import file_sha256
+
+
+def fingerprint_of(value: Any) -> str:
+    """Return the SHA-256 of plain data, however its dicts are ordered and whether lists are tuples."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def fingerprint_of_files(paths: Iterable[Path]) -> str:
+    """Return the fingerprint of the content of files and folders, in their order; names do not count.
+
+    Raises
+    ------
+    OSError
+        If a file cannot be read.
+    """
+    return fingerprint_of([_of_file(path) for path in paths])
+
+
+def _of_file(path: Path) -> Any:
+    if not path.is_dir():
+        return file_sha256(path)
+    return [file_sha256(file) for file in sorted(path.rglob("*")) if file.is_file()]

@@ -1,0 +1,167 @@
+"""Whether a result that is there already is the one that would be made now: whole, and of the same origin."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from swin_umamba.data.formats import number_suffix
+from swin_umamba.data.image_io import image_stem, read_image, read_labels
+from swin_umamba.data.tiff_pixel_size import spacing_file
+from swin_umamba.errors import DataError, SwinUMambaError
+from swin_umamba.files import file_sha256
+from swin_umamba.fingerprint import fingerprint_of, fingerprint_of_files
+
+if TYPE_CHECKING:
+    from swin_umamba.inference.options import FolderOptions
+    from swin_umamba.inference.predictor import Predictor
+
+logger = logging.getLogger(__name__)
+
+# Folders of their own: pictures among the label maps would be taken for label maps.
+PREVIEWS = "previews"
+ENTROPY = "entropy"
+
+_HEADERS = (".mhd", ".nhdr")
+"""Files that name another one with the voxels."""
+
+
+def entropy_path(labels: Path) -> Path:
+    """Return where the entropy of the prediction with the label map ``labels`` is written."""
+    return labels.parent / ENTROPY / f"{image_stem(labels)}{number_suffix(labels)}"
+
+
+def probabilities_path(labels: Path) -> Path:
+    """Return where the probabilities of the prediction with the label map ``labels`` are written."""
+    return labels.parent / f"{image_stem(labels)}.npz"
+
+
+def preview_path(labels: Path) -> Path:
+    """Return where the prediction with the label map ``labels`` is drawn."""
+    return labels.parent / PREVIEWS / f"{image_stem(labels)}.png"
+
+
+def wanted_files(labels: Path, options: FolderOptions) -> list[Path]:
+    """Return the label map and all else that a prediction writes, without what can be drawn from it."""
+    more = ((probabilities_path(labels), options.probabilities), (entropy_path(labels), options.confidence))
+    return [labels, *(path for path, wanted in more if wanted)]
+
+
+def made_from(predictor: Predictor, files: Sequence[Path], options: FolderOptions) -> dict[str, str] | None:
+    """Return fingerprints of what a result depends on: input, model, options.
+
+    Returns
+    -------
+    dict or None
+        None if an input cannot be read, as its prediction will say.
+    """
+    try:
+        content = [_input_fingerprint(path, options.series) for path in files]
+    except (OSError, SwinUMambaError):
+        return None
+    settings = predictor.settings | {"nonfinite": options.nonfinite, "series": options.series}
+    origin = {
+        "input": fingerprint_of(content),
+        "model": predictor.fingerprint,
+        "options": fingerprint_of(settings),
+    }
+    if options.confidence:  # labels and probabilities do not depend on it
+        model = predictor.model
+        origin["calibration"] = fingerprint_of([model.temperature, model.quality_exponent])
+    return origin
+
+
+def hashes_of(files: Sequence[Path]) -> dict[str, str]:
+    """Return the SHA-256 of each file by its path below the folder of the first, the label map."""
+    return {path.relative_to(files[0].parent).as_posix(): file_sha256(path) for path in files}
+
+
+def is_finished(record: Mapping[str, Any], origin: Mapping[str, str] | None, files: Sequence[Path]) -> bool:
+    """Return whether the files of a case are whole and what would be written now.
+
+    What nobody has touched since it was written is replaced if it is of another input, model or options, or
+    incomplete. So is a label map that cannot be read: a full disk or a crash left it. A label map that was
+    corrected by hand counts as finished if its origin is right.
+
+    Parameters
+    ----------
+    record
+        Of the case, from ``predictions.jsonl``; empty if there is none.
+    origin
+        See ``made_from``.
+    files
+        What is to be there, the label map first.
+
+    Raises
+    ------
+    DataError
+        If there is a readable label map that is not known to be of this origin, and that this program did not
+        write, or somebody has changed since: it is neither used nor replaced.
+    """
+    labels = files[0]
+    if not labels.exists():
+        return False
+    hashes = record.get("files")
+    hashes = hashes if isinstance(hashes, dict) else {}
+    other = _what_differs(record, origin)
+    own = _is_whole(labels, labels, hashes)
+    complete = all(_is_whole(path, labels, hashes) for path in files[1:])
+    if own and complete and not other:
+        return True
+    if not _can_be_read(labels):
+        logger.warning("%s is damaged and is made anew", labels)
+        return False
+    if own:
+        if other:
+            logger.warning("%s is of %s and is made anew", labels, other)
+        return False
+    if record.get("status") == "started":
+        return False
+    if hashes and complete and not other:
+        return True
+    if origin is None:  # the prediction fails, and says why
+        return False
+    what = "nobody recorded what it was made from"
+    if hashes:
+        what = f"it was changed since it was written, and {'is of ' + other if other else 'is incomplete'}"
+    raise DataError(
+        f"there is a result already, and it is not known to be of this input, model and options: {what}",
+        where=labels,
+        cure="replace it with --overwrite, give another output folder, or move it away",
+    )
+
+
+def _is_whole(path: Path, labels: Path, hashes: Mapping[str, Any]) -> bool:
+    known = hashes.get(path.relative_to(labels.parent).as_posix())
+    return known is not None and path.is_file() and file_sha256(path) == known
+
+
+def _can_be_read(labels: Path) -> bool:
+    try:
+        read_labels(labels)
+    except SwinUMambaError:
+        return False
+    return True
+
+
+def _what_differs(record: Mapping[str, Any], origin: Mapping[str, str] | None) -> str:
+    """Return what of the origin is another than recorded; nothing if all is the same."""
+    before = record.get("made_from")
+    if not isinstance(before, dict) or origin is None:
+        return "an unknown origin"
+    other = [name for name in origin if before.get(name) != origin[name]]
+    return f"another {' and '.join(other)}" if other else ""
+
+
+def _input_fingerprint(path: Path, series: str | None) -> str:
+    if path.suffix.lower() in _HEADERS:
+        image = read_image(path, series=series)
+        voxels = hashlib.sha256(np.ascontiguousarray(image.data).data).hexdigest()
+        return fingerprint_of([file_sha256(path), voxels])
+    beside = spacing_file(path, of_labels=False)
+    return fingerprint_of_files([path, beside] if not path.is_dir() and beside.is_file() else [path])

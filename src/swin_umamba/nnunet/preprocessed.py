@@ -1,0 +1,151 @@
+"""What preprocessed data were made from: plans and raw files, compared before they are trained on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from swin_umamba.errors import TrainingError
+from swin_umamba.files import file_sha256
+from swin_umamba.fingerprint import fingerprint_of
+from swin_umamba.json_files import LARGEST_RESULTS, read_json, write_json
+
+logger = logging.getLogger(__name__)
+
+NAMES_SHOWN = 10
+
+_OF_PLANS = ("transpose_forward", "image_reader_writer", "foreground_intensity_properties_per_channel")
+_OF_CONFIGURATION = (
+    "data_identifier",
+    "preprocessor_name",
+    "spacing",
+    "normalization_schemes",
+    "use_mask_for_norm",
+    "resampling_fn_data",
+    "resampling_fn_data_kwargs",
+    "resampling_fn_seg",
+    "resampling_fn_seg_kwargs",
+)
+
+
+def preprocessed_name(case: str) -> str:
+    """Return what a case is called in the preprocessed data, the splits and the validation.
+
+    nnU-Net stores the label of ``CASE`` as ``CASE_seg`` and takes a case of such a name for a label.
+    """
+    return f"{case}_" if case.endswith("_seg") else case
+
+
+def origin_file(folder: Path) -> Path:
+    """Return where the origin of preprocessed data is kept: beside them, as nnU-Net lists the folder."""
+    return folder.with_name(f"{folder.name}.made_from.json")
+
+
+def write_origin(
+    folder: Path,
+    plans: Mapping[str, Any],
+    configuration: str,
+    cases: Mapping[str, Sequence[Path]],
+    raw_folder: Path,
+) -> None:
+    """Write down what preprocessed data were made from.
+
+    Parameters
+    ----------
+    folder
+        The preprocessed data.
+    plans, configuration
+        Content of the plans, and the configuration in them.
+    cases, raw_folder
+        Image and label files of each case, and the data set that they are of.
+    """
+    files = {
+        name: {_place(path, raw_folder): _state(path) for path in paths} for name, paths in cases.items()
+    }
+    write_json(origin_file(folder), {"plans": _of_preprocessing(plans, configuration), "cases": files})
+
+
+def check_origin(folder: Path, plans: Mapping[str, Any], configuration: str, raw_folder: Path | None) -> None:
+    """Refuse preprocessed data that were made with other plans or of other raw files.
+
+    Data of nnU-Net's own command have no origin and are taken as they are. Raw files are only compared where
+    they still are: first size and time, then the content if these differ.
+
+    Raises
+    ------
+    TrainingError
+        If they do not belong to the plans, or raw files were changed or removed since.
+    """
+    origin = _read(folder)
+    if not origin:
+        return
+    cure = "preprocess them anew: swin-umamba plan"
+    if origin.get("plans") != _of_preprocessing(plans, configuration):
+        raise TrainingError(
+            "the preprocessed data were made with other plans than those that are there now",
+            where=folder,
+            cure=cure,
+        )
+    if raw_folder is None or not raw_folder.is_dir():
+        return
+    changed, removed = [], []
+    for name, files in origin["cases"].items():
+        paths = [raw_folder / path for path in files]
+        if not all(path.is_file() for path in paths):
+            removed.append(name)
+        elif any(_differs(path, state) for path, state in zip(paths, files.values(), strict=True)):
+            changed.append(name)
+    if len(removed) == len(origin["cases"]):  # the raw data have moved away
+        return
+    for what, names in (("changed", changed), ("removed", removed)):
+        if names:
+            shown = ", ".join(names[:NAMES_SHOWN]) + (" ..." if len(names) > NAMES_SHOWN else "")
+            raise TrainingError(
+                f"raw files of {len(names)} case(s) were {what} since the data were preprocessed: {shown}",
+                where=raw_folder,
+                cure=cure,
+            )
+
+
+def content_fingerprint(folder: Path, cases: Iterable[str]) -> str | None:
+    """Return the fingerprint of the raw content of cases; None if it is not known."""
+    files = _read(folder).get("cases", {})
+    wanted = sorted(cases)
+    if not all(name in files for name in wanted):
+        return None
+    return fingerprint_of([[state[2] for state in files[name].values()] for name in wanted])
+
+
+def _place(path: Path, folder: Path) -> str:
+    return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
+
+
+def _state(path: Path) -> list[Any]:
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns, file_sha256(path)]
+
+
+def _differs(path: Path, state: Sequence[Any]) -> bool:
+    size, time, content = state
+    status = path.stat()
+    if (status.st_size, status.st_mtime_ns) == (size, time):
+        return False
+    return status.st_size != size or file_sha256(path) != content
+
+
+def _of_preprocessing(plans: Mapping[str, Any], configuration: str) -> str:
+    own = plans["configurations"][configuration]
+    return fingerprint_of(
+        [[part.get(key) for key in keys] for part, keys in ((plans, _OF_PLANS), (own, _OF_CONFIGURATION))]
+    )
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    path = origin_file(folder)
+    if not path.exists():
+        return {}
+    cure = "preprocess anew what it belongs to: swin-umamba plan"
+    content = read_json(path, dict, error=TrainingError, cure=cure, largest=LARGEST_RESULTS)
+    return content if isinstance(content.get("cases"), dict) else {}

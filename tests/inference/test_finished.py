@@ -1,0 +1,119 @@
+"""Results that are there already: kept, made anew, or neither, by what they are and were made from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+
+from swin_umamba.data.image_io import read_labels
+from swin_umamba.inference.case_result import CaseResult
+from swin_umamba.inference.predictor import Predictor
+from swin_umamba.inference.records import RECORDS_FILE
+
+MakeModel = Callable[..., Path]
+
+
+def picture(path: Path, seed: int) -> None:
+    values = np.random.default_rng(seed).integers(0, 255, (40, 50), np.uint8)
+    PillowImage.fromarray(values).save(path)
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    (tmp_path / "images").mkdir()
+    picture(tmp_path / "images" / "a.png", 1)
+    return tmp_path / "images"
+
+
+@pytest.fixture
+def one(make_model: MakeModel) -> Predictor:
+    return Predictor.from_folder(make_model(), device="cpu", mirroring=False)
+
+
+Run = Callable[..., CaseResult]
+
+
+@pytest.fixture
+def run(one: Predictor, images: Path, tmp_path: Path) -> Run:
+    """Predict the one case again, perhaps with another predictor."""
+
+    def again(predictor: Predictor = one, **options: bool) -> CaseResult:
+        return predictor.predict_folder(images, tmp_path / "out", **options)[0]
+
+    assert again().status == "written"
+    return again
+
+
+def test_a_finished_result_is_kept_wherever_the_files_lie(
+    run: Run, one: Predictor, images: Path, tmp_path: Path
+) -> None:
+    assert run().status == "kept"
+    images.rename(tmp_path / "moved")
+    assert one.predict_folder(tmp_path / "moved", tmp_path / "out")[0].status == "kept"
+    assert len((tmp_path / "out" / RECORDS_FILE).read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize("length", [0, 1, 30, -1])
+def test_a_result_that_is_cut_off_is_made_anew(run: Run, tmp_path: Path, length: int) -> None:
+    labels = tmp_path / "out" / "a.png"
+    whole = labels.read_bytes()
+    labels.write_bytes(whole[:length])
+    assert run().status == "written"
+    assert labels.read_bytes() == whole
+    (tmp_path / "out" / RECORDS_FILE).unlink()
+    labels.write_bytes(whole[:length])
+    assert run().status == "written", "also where nothing is recorded"
+
+
+@pytest.mark.parametrize("option", ["probabilities", "confidence"])
+def test_all_files_must_be_whole(run: Run, tmp_path: Path, option: str) -> None:
+    wanted = {option: True}
+    assert [run(**wanted).status, run(**wanted).status, run().status] == ["written", "kept", "kept"]
+    file = tmp_path / "out" / ("a.npz" if option == "probabilities" else "entropy/a.tif")
+    file.write_bytes(file.read_bytes()[:-5])
+    assert run().status == "kept"
+    assert [run(**wanted).status, run(**wanted).status] == ["written", "kept"]
+
+
+def test_results_of_another_input_model_or_options_are_made_anew(
+    run: Run, images: Path, tmp_path: Path, make_model_at: MakeModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    picture(images / "a.png", 2)
+    assert [run().status, run().status] == ["written", "kept"]
+    assert "is of another input and is made anew" in caplog.text
+    folder = make_model_at(tmp_path / "other", folds=(0, 1))
+    for options, said in (({"mirroring": False}, "another model"), ({"mirroring": True}, "another options")):
+        other = Predictor.from_folder(folder, device="cpu", **options)
+        assert [run(other).status, run(other).status] == ["written", "kept"]
+        assert f"is of {said} and is made anew" in caplog.text
+
+
+def test_a_killed_run_leaves_nothing_that_counts(run: Run, tmp_path: Path) -> None:
+    records = tmp_path / "out" / RECORDS_FILE
+    record = json.loads(records.read_text())
+    records.write_text(json.dumps({**record, "status": "started", "files": None}) + "\n")
+    assert run().status == "written"
+
+
+def test_what_somebody_has_corrected_is_kept_and_never_replaced_unasked(
+    run: Run, images: Path, tmp_path: Path
+) -> None:
+    labels = tmp_path / "out" / "a.png"
+    corrected = 1 - np.minimum(read_labels(labels).data[0], 1)
+    PillowImage.fromarray(corrected.astype(np.uint8)).save(labels)
+    mine = labels.read_bytes()
+    assert run().status == "kept"
+    for spoil in (lambda: picture(images / "a.png", 3), (tmp_path / "out" / RECORDS_FILE).unlink):
+        spoil()
+        result = run()
+        assert result.status == "failed"
+        assert result.error is not None
+        assert "--overwrite" in str(result.error)
+        assert labels.read_bytes() == mine
+    assert run(overwrite=True).status == "written"
+    assert run().status == "kept"
