@@ -50,6 +50,9 @@ def test_pixels_are_counted_where_no_training_image_said_their_size(
         volume = as_volume(tmp_path / f"{size}.nii.gz", None, ("grey",))
         assert plans.spacing_of(volume)[1:] == pytest.approx([1.0, 1.0] if counts_pixels else [size] * 2)
     assert ("counts pixels" in caplog.text) == counts_pixels
+    assert "each slice" not in caplog.text
+    plans.spacing_of(as_volume(np.repeat(voxels.transpose(2, 0, 1)[None], 3, axis=1), None, ("grey",)))
+    assert ("each slice is segmented as one" in caplog.text) == (reader == "NaturalImage2DIO")
     caplog.clear()
     # A picture, an array, and an array with a size.
     PillowImage.fromarray(voxels[..., 0]).save(tmp_path / "a.png")

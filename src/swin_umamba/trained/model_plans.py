@@ -170,8 +170,7 @@ class ModelPlans:
         if self.counts_pixels:
             if self.model.plans["image_reader_writer"] == PICTURE_READER and volume.data.shape[1] > 1:
                 self._say_once(
-                    "this is a volume, and the model was trained on pictures: each slice is segmented as one",
-                    volume,
+                    "the model was trained on pictures: of volumes, each slice is segmented as one"
                 )
             if volume.spacing is not None and list(volume.spacing[-2:]) != [1.0, 1.0]:
                 self._say_once(
