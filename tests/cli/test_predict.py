@@ -80,6 +80,7 @@ def test_defaults(calls: dict[str, Any]) -> None:
         "device": "auto",
         "mirroring": True,
         "step_size": 0.5,
+        "postprocessing": True,
         "backend": None,
         "precision": "float32",
     }
@@ -87,7 +88,7 @@ def test_defaults(calls: dict[str, Any]) -> None:
 
 def test_options(calls: dict[str, Any]) -> None:
     options = "--fold 0 all --checkpoint x.pth --probabilities --no-mirroring --device cpu --backend chunked"
-    options += " --confidence --overwrite --preview --step-size 0.7"
+    options += " --confidence --overwrite --preview --step-size 0.7 --no-postprocessing"
     assert predict.run(arguments(*options.split())) == 0
     assert calls["predict"] == {
         "probabilities": True,
@@ -101,6 +102,7 @@ def test_options(calls: dict[str, Any]) -> None:
         "device": "cpu",
         "mirroring": False,
         "step_size": 0.7,
+        "postprocessing": False,
         "backend": "chunked",
     }
 
