@@ -19,6 +19,7 @@ from swin_umamba.errors import OutputError, SwinUMambaError, TrainingError
 from swin_umamba.interrupt import terminate_as_interrupt
 from swin_umamba.memory import is_out_of_memory, out_of_memory
 from swin_umamba.nnunet.environment import environment_variable
+from swin_umamba.nnunet.record.debug_file import DEBUG_FILE, forget_the_machine, named_places
 from swin_umamba.nnunet.record.metrics_file import names_of_classes
 from swin_umamba.nnunet.record.training_progress import TrainingProgress
 from swin_umamba.nnunet.record.training_record import TrainingRecord
@@ -168,9 +169,9 @@ class RobustTrainer(ResumableTrainer):
             self.progress.log_epoch(self.logger.get_checkpoint(), self.num_epochs)
 
     def print_to_log_file(self, *args: Any, **kwargs: Any) -> None:
-        """Write a line to nnU-Net's log and to stdout, above a progress bar."""
+        """Write a line to nnU-Net's log and to stdout, above a progress bar; folders get their names alone."""
         with bars_aside():
-            super().print_to_log_file(*args, **kwargs)
+            super().print_to_log_file(*(named_places(each, self._folders()) for each in args), **kwargs)
 
     def on_train_start(self) -> None:
         """Prepare everything; then, on resuming, set the random generators to where they were."""
@@ -189,6 +190,18 @@ class RobustTrainer(ResumableTrainer):
         if self.resumed_random_state is not None:
             restore_random_state(self.resumed_random_state)
         self.checkpoints.resume_point = self.snapshot()
+
+    def _save_debug_information(self) -> None:
+        """Write nnU-Net's ``debug.json``, without what tells of this machine and its user."""
+        super()._save_debug_information()
+        if self.local_rank == 0:
+            forget_the_machine(Path(self.output_folder) / DEBUG_FILE, self._folders())
+
+    def _folders(self) -> dict[str, Path]:
+        return {
+            "nnUNet_results": Path(self.output_folder_base).parents[1],
+            "nnUNet_preprocessed": Path(self.preprocessed_dataset_folder_base).parent,
+        }
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, np.ndarray]:
         """Take one optimizer step, or skip it if loss or gradients are not finite."""
