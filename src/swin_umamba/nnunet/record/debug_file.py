@@ -1,4 +1,4 @@
-"""``debug.json``: what nnU-Net writes of a trainer, without the name of the machine and where its folders lie."""
+"""``debug.json``: what nnU-Net writes of a trainer, without the machine and where its folders lie."""
 
 from __future__ import annotations
 

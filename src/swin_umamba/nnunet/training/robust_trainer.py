@@ -169,7 +169,7 @@ class RobustTrainer(ResumableTrainer):
             self.progress.log_epoch(self.logger.get_checkpoint(), self.num_epochs)
 
     def print_to_log_file(self, *args: Any, **kwargs: Any) -> None:
-        """Write a line to nnU-Net's log and to stdout, above a progress bar; folders get their names alone."""
+        """Write a line to nnU-Net's log and to stdout, above a progress bar; folders by name."""
         with bars_aside():
             super().print_to_log_file(*(named_places(each, self._folders()) for each in args), **kwargs)
 
