@@ -115,6 +115,7 @@ def test_a_result_is_measured(client: TestClient, predictor: Predictor, tmp_path
     result = job["result"]
     assert job["progress"] == 1
     assert (result["shape"], result["spacing"], result["slices"]) == ([3, 20, 24], [4.0, 0.5, 0.5], 3)
+    assert (result["width"], result["plane"], result["edges"]) == (24, "axial", ["R", "L", "A", "P"])
     assert result["start"] == int(np.argmax((labels > 0).sum(axis=(1, 2))))
     for each in result["classes"]:
         voxels = int((labels == each["value"]).sum())
@@ -136,10 +137,10 @@ def test_slices_show_picture_and_paths(client: TestClient, predictor: Predictor,
     assert kind == "data:image/webp;base64"
     shown = np.asarray(PillowImage.open(io.BytesIO(base64.b64decode(data))))[..., 0]
     low, high = np.percentile(VOLUME.astype(np.float64), (0.5, 99.5))
-    expected = np.clip((VOLUME[2] - low) / (high - low), 0, 1) * 255
+    expected = np.clip((VOLUME[2] - low) / (high - low), 0, 1)[::-1, ::-1] * 255  # as radiologists look
     assert np.abs(shown - expected).mean() < 12  # the contrast is the volume's, the picture's encoding lossy
     for layer in answer["layers"]:
-        mask = labels[2] == layer["value"]
+        mask = labels[2, ::-1, ::-1] == layer["value"]
         assert layer["fill"] == fill_path(mask)
         assert layer["outline"] == outline_path(mask)
     assert {layer["value"] for layer in answer["layers"]} == set(np.unique(labels[2]).tolist()) - {0}

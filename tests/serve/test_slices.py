@@ -15,6 +15,7 @@ from PIL import Image as PillowImage
 from swin_umamba.data.image import Image
 from swin_umamba.inference.predictor import Predictor
 from swin_umamba.report.layers import fill_path
+from swin_umamba.report.orientation import View
 from swin_umamba.serve import slices
 from swin_umamba.serve.classes import ShownClass, class_shares, shown_classes
 from swin_umamba.serve.segment import Quality, Result
@@ -34,6 +35,7 @@ def result_of(folder: Path, labels: np.ndarray, quality: Quality | None = None) 
         download_name="none",
         shape=labels.shape,
         spacing=None,
+        turned=View(tuple(range(labels.ndim)), (False,) * labels.ndim, (1.0,) * labels.ndim, None),
         views=("grey",),
         shares=(),
         start=0,

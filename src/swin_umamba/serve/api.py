@@ -174,12 +174,11 @@ async def job_slice(
             )
     except FileNotFoundError:  # deleted meanwhile
         raise UnknownJob from None
-    spacing = result.spacing or (1.0, 1.0)
     return SliceAnswer(
         index=index,
         width=picture.width,
         height=picture.height,
-        aspect=spacing[-2] / spacing[-1],
+        aspect=result.aspect,
         picture=picture.picture,
         layers=[
             SliceLayer(value=each.value, fill=each.fill, outline=each.outline) for each in picture.layers

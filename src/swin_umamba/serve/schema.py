@@ -95,9 +95,16 @@ class ResultClass(BaseModel):
 class JobResult(BaseModel):
     """A finished segmentation."""
 
-    shape: list[int] = Field(description="of the image, (y, x) or (z, y, x)")
+    shape: list[int] = Field(description="of the image as it is stored, (y, x) or (z, y, x)")
     spacing: list[float] | None = Field(description="in mm, in the same order")
-    slices: int
+    slices: int = Field(description="of the image as it is shown: in radiological convention")
+    width: int = Field(description="of a slice as it is shown, in pixels")
+    plane: Literal["axial", "coronal", "sagittal"] | None = Field(
+        description="what the slices show; null without orientation, which leaves the order of the file"
+    )
+    edges: list[str] = Field(
+        description="letters of the left, right, top and bottom of slices; empty without orientation"
+    )
     start: int = Field(description="the slice that shows most")
     views: list[str] = Field(description="what can be shown under the labels")
     classes: list[ResultClass]

@@ -22,6 +22,7 @@ from swin_umamba.data.image_io import (
 from swin_umamba.errors import DataError
 from swin_umamba.inference.cases import CHANNEL_NUMBER, Case, output_paths
 from swin_umamba.inference.inputs import fit_channels, wrong_channels
+from swin_umamba.report.orientation import View, radiological_view
 from swin_umamba.report.overlay import contrast_window, is_colour, to_rgb
 from swin_umamba.report.preview import informative_slice
 from swin_umamba.serve.classes import ClassShare, class_shares, shown_classes
@@ -55,14 +56,16 @@ class Result:
     Attributes
     ----------
     folder
-        Holds ``labels.npy`` (z, y, x), ``view_N.npy`` (z, y, x, 1 or 3; uint8) and, with a confidence,
-        ``uncertainty.npy`` (z, y, x; uint8, 255 for the most uncertain).
+        Holds ``labels.npy`` (slices, rows, columns), ``view_N.npy`` (the same and 1 or 3; uint8) and, with a
+        confidence, ``uncertainty.npy`` (uint8, 255 for the most uncertain), all turned to be looked at.
     labels_file
         The label map in the format that ``predict`` would write.
     download_name
         What a download of it is called: safe on every system.
     shape, spacing
-        Of the image, (y, x) or (z, y, x); spacing in mm, None for formats without one.
+        Of the image as it is stored, (y, x) or (z, y, x); spacing in mm, None for formats without one.
+    turned
+        How the image is turned to be looked at.
     views
         What can be shown under the labels: the colours, or each channel.
     shares
@@ -80,6 +83,7 @@ class Result:
     download_name: str
     shape: tuple[int, ...]
     spacing: tuple[float, ...] | None
+    turned: View
     views: tuple[str, ...]
     shares: tuple[ClassShare, ...]
     start: int
@@ -89,7 +93,17 @@ class Result:
     @property
     def num_slices(self) -> int:
         """How many slices there are; 1 for a picture."""
-        return self.shape[0] if len(self.shape) == 3 else 1
+        return self.shape[self.turned.axes[0]] if len(self.shape) == 3 else 1
+
+    @property
+    def width(self) -> int:
+        """Of a slice as it is shown, in pixels."""
+        return self.shape[self.turned.axes[-1]]
+
+    @property
+    def aspect(self) -> float:
+        """Height of a pixel of a slice divided by its width."""
+        return 1.0 if self.spacing is None else self.turned.spacing[-2] / self.turned.spacing[-1]
 
 
 class Segmenter:
@@ -129,19 +143,23 @@ class Segmenter:
         ending = str(self.predictor.model.dataset_json.get("file_ending", ""))
         (labels_file,) = output_paths([Case("labels", upload.images)], folder, ending)
         write_labels(labels_file, prediction.labels, like=image)
-        views = self._save_views(folder, image)
-        labels = _as_slices(prediction.labels)
+        turned = radiological_view(image)
+        data = turned.turn(image.data)
+        data = data if data.ndim == 4 else data[:, None]
+        views = self._save_views(folder, data)
+        labels = _as_slices(turned.turn(prediction.labels))
         np.save(folder / LABELS, labels)
-        quality = _save_confidence(folder, prediction)
+        quality = _save_confidence(folder, prediction, turned)
         return Result(
             folder=folder,
             labels_file=labels_file,
             download_name=download_name(upload.names[0], image_suffix(labels_file)),
             shape=image.spatial_shape,
             spacing=image.spacing if image.has_spacing else None,
+            turned=turned,
             views=views,
             shares=class_shares(prediction.labels, self.classes, image),
-            start=informative_slice(image.data if image.data.ndim == 4 else image.data[:, None], labels),
+            start=informative_slice(data, labels),
             seconds=time.perf_counter() - start,
             quality=quality,
         )
@@ -173,10 +191,9 @@ class Segmenter:
                 "the image does not fit into the server's memory", where=image.path, cure="crop it"
             ) from error
 
-    def _save_views(self, folder: Path, image: Image) -> tuple[str, ...]:
-        """Write each view of the image as uint8; return their names."""
-        data = image.data if image.data.ndim == 4 else image.data[:, None]
-        if is_colour(image.data):
+    def _save_views(self, folder: Path, data: np.ndarray) -> tuple[str, ...]:
+        """Write each view of an image (channels, slices, rows, columns) as uint8; return their names."""
+        if is_colour(data):
             np.save(folder / "view_0.npy", data.transpose(1, 2, 3, 0))
             return ("colours",)
         for number, channel in enumerate(data):
@@ -200,11 +217,11 @@ def _as_slices(array: np.ndarray) -> np.ndarray:
     return array[None] if array.ndim == 2 else array
 
 
-def _save_confidence(folder: Path, prediction: Prediction) -> Quality | None:
+def _save_confidence(folder: Path, prediction: Prediction, turned: View) -> Quality | None:
     confidence = prediction.confidence
     if confidence is None:
         return None
-    uncertainty = np.round(255 * np.clip(_as_slices(confidence.entropy), 0, 1)).astype(np.uint8)
+    uncertainty = np.round(255 * np.clip(_as_slices(turned.turn(confidence.entropy)), 0, 1)).astype(np.uint8)
     np.save(folder / UNCERTAINTY, uncertainty)
     return Quality(
         confidence.quality,

@@ -121,6 +121,9 @@ class Service:
             shape=list(result.shape),
             spacing=None if result.spacing is None else list(result.spacing),
             slices=result.num_slices,
+            width=result.width,
+            plane=result.turned.plane,
+            edges=list(result.turned.edges),
             start=result.start,
             views=list(result.views),
             classes=[

@@ -12,6 +12,8 @@ function keyAction(key, zoomed, slices) {
   if (zoomed && move) { return ["move", move]; }
   return step && slices > 1 ? ["step", step] : null;
 }
+// Where the letters of the patient's sides stand: [id, part of the box across, part of it down].
+const EDGES = [["edge-left", 0.03, 0.5], ["edge-right", 0.97, 0.5], ["edge-top", 0.5, 0.04], ["edge-bottom", 0.5, 0.96]];
 const SLICES_KEPT = 100;
 
 function makeViewer(ask, onError) {
@@ -57,7 +59,7 @@ function makeViewer(ask, onError) {
     Object.entries({ width: size[0], height: size[1], href }).forEach(([key, value]) => image.setAttribute(key, value));
   }
   function draw(slice) {
-    const before = size, width = result.shape[result.shape.length - 1];
+    const before = size, width = result.width;
     drawn = slice;
     size = [slice.width, slice.height * slice.aspect];
     place(get("image"), slice.picture);
@@ -94,6 +96,13 @@ function makeViewer(ask, onError) {
     box = keptInside(wanted, size[0], size[1]);
     picture.setAttribute("viewBox", box.join(" "));
     viewer.classList.toggle("zoomed", box[2] < size[0] || box[3] < size[1]);
+    const letter = 0.05 * Math.min(box[2], box[3]);
+    EDGES.forEach(([id, across, down], number) => {
+      const text = get(id);
+      text.textContent = result.edges[number] || "";
+      Object.entries({ x: box[0] + across * box[2], y: box[1] + down * box[3], "font-size": letter, "stroke-width": letter / 6 })
+        .forEach(([key, value]) => text.setAttribute(key, value));
+    });
   }
   const zoom = (factor, px, py) => setBox(zoomedBox(box, factor, px, py, size[0], size[1]));
   const move = (dx, dy) => setBox(movedBox(box, dx, dy, size[0], size[1]));
@@ -170,7 +179,7 @@ function makeViewer(ask, onError) {
     result = opened;
     const flat = result.shape.length === 2, volumes = result.slices > 1;
     fillTable(flat);
-    get("facts").textContent = listed(result.shape) + (flat ? " pixels" : " voxels") + (result.spacing ? ", " + listed(result.spacing) + " mm" : "") + "; segmented in " + result.seconds.toFixed(1) + " s";
+    get("facts").textContent = listed(result.shape) + (flat ? " pixels" : " voxels") + (result.spacing ? ", " + listed(result.spacing) + " mm" : "") + (result.plane ? ", " + result.plane : flat ? "" : ", no orientation in the file") + "; segmented in " + result.seconds.toFixed(1) + " s";
     show(get("quality"), result.quality !== null);
     if (result.quality !== null) { get("quality-figure").textContent = result.quality.toFixed(2); }
     show(get("uncalibrated"), result.calibrated === false);
