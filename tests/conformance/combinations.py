@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 Combination = dict[str, Any]
 Pair = frozenset[tuple[str, Any]]
 
@@ -29,9 +31,13 @@ def possible_pairs(
     features: Mapping[str, Sequence[Any]], exists: Callable[[Combination], bool] = lambda _: True
 ) -> set[Pair]:
     """Return the pairs that occur in any combination for which ``exists`` is true."""
-    names = list(features)
-    everything = (dict(zip(names, values, strict=True)) for values in itertools.product(*features.values()))
-    return {pair for each in everything if exists(each) for pair in pairs(each)}
+    _, _, tables = _enumerated(features, exists)
+    values = list(features.items())
+    return {
+        frozenset(((values[one][0], values[one][1][a]), (values[other][0], values[other][1][b])))
+        for (one, other), table in tables.items()
+        for a, b in np.argwhere(table)
+    }
 
 
 def covering_combinations(
@@ -54,29 +60,43 @@ def covering_combinations(
     seed
         Equal seeds give equal combinations.
     """
-    generator = random.Random(seed)
-    names = list(features)
-    everything = [
-        each
-        for values in itertools.product(*features.values())
-        if exists(each := dict(zip(names, values, strict=True)))
-    ]
-    # In order, as that of a set differs from one process to the next.
-    missing = dict.fromkeys(pair for each in everything for pair in pairs(each))
-    chosen: list[Combination] = []
-    generator.shuffle(everything)
-    while missing:
-        # A few candidates that have a missing pair, the best of them: nearly as few files as with all.
-        wanted = next(iter(missing))
-        having = (each for each in everything if all(each[name] == value for name, value in wanted))
-        best = max(
-            itertools.islice(having, _TRIES), key=lambda each: sum(pair in missing for pair in pairs(each))
-        )
-        chosen.append(best)
-        for pair in pairs(best):
-            missing.pop(pair, None)
-    rest = (each for each in everything if each not in chosen)
-    return chosen + list(itertools.islice(rest, max(0, at_least - len(chosen))))
+    everything, codes, missing = _enumerated(features, exists)
+    order = list(range(len(everything)))
+    random.Random(seed).shuffle(order)
+    codes = codes[order]
+    chosen: list[int] = []
+    for (one, other), table in missing.items():
+        for a, b in np.argwhere(table):
+            if table[a, b]:  # A few candidates that have the pair, the one with the most missing pairs.
+                rows = np.flatnonzero((codes[:, one] == a) & (codes[:, other] == b))[:_TRIES]
+                scores = sum(
+                    each[codes[rows, p], codes[rows, q]].astype(int) for (p, q), each in missing.items()
+                )
+                chosen.append(int(rows[np.argmax(scores)]))
+                for (p, q), each in missing.items():
+                    each[codes[chosen[-1], p], codes[chosen[-1], q]] = False
+    taken = set(chosen)
+    rest = (row for row in range(len(order)) if row not in taken)
+    rows = chosen + list(itertools.islice(rest, max(0, at_least - len(chosen))))
+    return [everything[order[row]] for row in rows]
+
+
+def _enumerated(
+    features: Mapping[str, Sequence[Any]], exists: Callable[[Combination], bool]
+) -> tuple[list[Combination], np.ndarray, dict[tuple[int, int], np.ndarray]]:
+    """Return all combinations, their values as numbers, and which pairs of numbers of two features occur."""
+    sizes = [len(values) for values in features.values()]
+    everything, rows = [], []
+    for row, values in zip(np.ndindex(*sizes), itertools.product(*features.values()), strict=True):
+        if exists(each := dict(zip(features, values, strict=True))):
+            everything.append(each)
+            rows.append(row)
+    codes = np.array(rows)
+    tables = {}
+    for one, other in itertools.combinations(range(len(sizes)), 2):
+        tables[one, other] = np.zeros((sizes[one], sizes[other]), bool)
+        tables[one, other][codes[:, one], codes[:, other]] = True
+    return everything, codes, tables
 
 
 @dataclass
