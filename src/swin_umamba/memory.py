@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from swin_umamba.errors import SwinUMambaError
 
@@ -20,7 +21,14 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and _WORDS.search(str(error)) is not None
 
 
-def out_of_memory(error: BaseException, *, sizes: str, where: str | None, cure: str) -> SwinUMambaError:
+def out_of_memory(
+    error: BaseException,
+    *,
+    sizes: str,
+    where: str | Path | None,
+    cure: str,
+    kind: type[SwinUMambaError] = SwinUMambaError,
+) -> SwinUMambaError:
     """Return the error for a lack of memory, with how much was asked for if that is known.
 
     Parameters
@@ -31,6 +39,8 @@ def out_of_memory(error: BaseException, *, sizes: str, where: str | None, cure: 
         What was worked on, and how large it is.
     where, cure
         As for every error.
+    kind
+        Class of the error.
     """
     match = _SIZES.search(str(error))
     asked = ""
@@ -38,4 +48,4 @@ def out_of_memory(error: BaseException, *, sizes: str, where: str | None, cure: 
         number, unit = match.groups()
         amount = f"{float(number) / _GIBIBYTE:.2f} GiB" if unit.lower() == "bytes" else f"{number} {unit}"
         asked = f", {amount} more were asked for"
-    return SwinUMambaError(f"there is not enough memory for {sizes}{asked}", where=where, cure=cure)
+    return kind(f"there is not enough memory for {sizes}{asked}", where=where, cure=cure)

@@ -461,3 +461,22 @@ def test_reading_does_not_change_the_file(make_model: MakeModel, tmp_path: Path)
     before = read_image(path).data
     prediction = predictor(make_model()).predict(path)
     assert np.array_equal(prediction.image.data, before)
+
+
+def test_a_lack_of_memory_names_the_image_and_its_size(
+    make_model: MakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 5368709120 bytes"
+
+    def no_memory(*_: object) -> None:
+        raise RuntimeError(asked)
+
+    one = predictor(make_model())
+    monkeypatch.setattr(one, "_logits", no_memory)
+    PillowImage.fromarray(np.zeros((20, 30), np.uint8)).save(tmp_path / "a.png")
+    with pytest.raises(DataError, match=r"memory for an image of 1 x 1 x 20 x 30 .* 5.00 GiB more") as caught:
+        one.predict(tmp_path / "a.png")
+    assert caught.value.where == str(tmp_path / "a.png")
+    asked = "another reason"
+    with pytest.raises(RuntimeError, match="another reason"):
+        one.predict(tmp_path / "a.png")

@@ -203,6 +203,8 @@ def test_a_volume_slice_by_slice(visit: Callable[..., Visit]) -> None:
     assert eventually(lambda: here.slice() == 2)
     assert here.box() == [0, 0, 24, 40]  # voxels are twice as high as wide
     assert page.inner_text("#unit") == "ml"
+    assert [page.text_content(f"#edge-{side}") for side in ("left", "right", "top", "bottom")] == list("RLAP")
+    assert ", axial;" in page.inner_text("#facts")
     assert here.messages == []
 
 

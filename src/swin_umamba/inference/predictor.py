@@ -16,7 +16,7 @@ from torch import Tensor
 from swin_umamba.confidence.estimate import Confidence, estimate_confidence
 from swin_umamba.confidence.members import MemberDecisions
 from swin_umamba.data.image_io import MAX_VOXELS, Image
-from swin_umamba.errors import CheckpointError, SwinUMambaError, UsageError
+from swin_umamba.errors import CheckpointError, DataError, SwinUMambaError, UsageError
 from swin_umamba.evaluation.postprocessing import apply_steps
 from swin_umamba.fingerprint import fingerprint_of
 from swin_umamba.inference.case_result import CaseResult
@@ -220,8 +220,8 @@ class Predictor:
         Raises
         ------
         DataError
-            If the image cannot be read, holds NaN or infinity, or has the wrong channels, or if its spacing
-            would make it larger than ``max_voxels``.
+            If the image cannot be read, holds NaN or infinity, has the wrong channels, does not fit into
+            memory, or if its spacing would make it larger than ``max_voxels``.
         TypeError
             If it is something else, such as a Pillow image, a tensor or a list of arrays.
         """
@@ -270,8 +270,9 @@ class Predictor:
         return out_of_memory(
             error,
             sizes=f"an image of {size} voxels, {self.plans.num_classes} classes, resampled to {spacing}",
-            where=None if volume.source is None else str(volume.source.path),
+            where=None if volume.source is None else volume.source.path,
             cure="crop the image, check its spacing, or predict where there is more memory",
+            kind=DataError,
         )
 
     @options_as_keywords(FolderOptions)

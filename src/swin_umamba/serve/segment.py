@@ -136,7 +136,12 @@ class Segmenter:
         start = time.perf_counter()
         image = self._read(upload)
         on_progress(0.0)  # an upload that was cancelled meanwhile ends here
-        prediction = self._predict(image, on_progress)
+        prediction = self.predictor.predict(
+            image,
+            confidence=self.confidence,
+            on_progress=on_progress,
+            max_voxels=self._max_voxels,
+        )
         on_progress(1.0)
         folder = upload.folder / RESULT
         folder.mkdir()
@@ -177,19 +182,6 @@ class Segmenter:
                 cure="crop the image, or start the server with a larger --max-voxels",
             )
         return image
-
-    def _predict(self, image: Image, on_progress: Callable[[float], None]) -> Prediction:
-        try:
-            return self.predictor.predict(
-                image,
-                confidence=self.confidence,
-                on_progress=on_progress,
-                max_voxels=self._max_voxels,
-            )
-        except MemoryError as error:
-            raise DataError(
-                "the image does not fit into the server's memory", where=image.path, cure="crop it"
-            ) from error
 
     def _save_views(self, folder: Path, data: np.ndarray) -> tuple[str, ...]:
         """Write each view of an image (channels, slices, rows, columns) as uint8; return their names."""

@@ -240,6 +240,15 @@ def test_too_few_cases_for_folds(planned_dataset: Dataset) -> None:
     assert train_shortly(planned_dataset, fold="all", epochs=1).fold_folder.name == "fold_all"
 
 
+def test_a_lack_of_memory_names_the_batch(planned_dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_memory(self: RobustTrainer, batch: dict[str, Any]) -> None:
+        torch.empty(2**45)
+
+    monkeypatch.setattr(RobustTrainer, "train_step", no_memory)
+    with pytest.raises(TrainingError, match=r"batches of 4 patches of 32 x 64 pixels, 131072.00 GiB more"):
+        train_shortly(planned_dataset, batch_size=4, patch_size=(32, 64))
+
+
 def test_an_unknown_trainer_brings_the_close_ones(planned_dataset: Dataset) -> None:
     with pytest.raises(UsageError, match="did you mean nnUNetTrainerSwinUMambaD"):
         train_shortly(planned_dataset, trainer="nnUNetTrainerSwinUmambaD")

@@ -135,6 +135,7 @@ class RobustTrainer(ResumableTrainer):
             f"{height} x {width} pixels",
             where=self.output_folder,
             cure="train anew with a smaller --batch-size or --patch-size, or with --precision bfloat16",
+            kind=TrainingError,
         )
 
     def run_epoch(self) -> None:
