@@ -86,15 +86,6 @@ class Format:
     write_beside: WriteBeside | None = None
 
 
-def _without_geometry(read: Callable[..., np.ndarray]) -> Reader:
-    """Return a reader of images from one of bare arrays."""
-
-    def reader(path: Path, *, indexed: bool, max_voxels: int) -> Image:
-        return Image.without_geometry(read(path, indexed=indexed, max_voxels=max_voxels), path)
-
-    return reader
-
-
 # A folder is of this format, too.
 DICOM = Format("DICOM", (".dcm",), read_dicom, None, True, True, ".nii.gz")
 FORMATS: list[Format] = [
@@ -102,9 +93,9 @@ FORMATS: list[Format] = [
     Format("MetaImage", (".mha", ".mhd"), read_metaimage, encode_metaimage, True, True, ".mha"),
     Format("NRRD", (".seg.nrrd", ".nrrd", ".nhdr"), read_nrrd, encode_nrrd, True, True, ".nrrd"),
     Format("TIFF", (".tiff", ".tif"), read_tiff, encode_tiff, True, False, ".tif", write_spacing_file),
-    Format("PNG", (".png",), _without_geometry(read_picture), encode_picture, True, False, ".png"),
-    Format("BMP", (".bmp",), _without_geometry(read_picture), encode_picture, True, False, ".png"),
-    Format("JPEG", (".jpeg", ".jpg"), _without_geometry(read_picture), None, False, False, ".png"),
+    Format("PNG", (".png",), read_picture, encode_picture, True, False, ".png"),
+    Format("BMP", (".bmp",), read_picture, encode_picture, True, False, ".png"),
+    Format("JPEG", (".jpeg", ".jpg"), read_picture, None, False, False, ".png"),
     DICOM,
 ]
 

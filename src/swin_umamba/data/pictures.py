@@ -16,7 +16,7 @@ from swin_umamba.data.png import read_png
 FORMAT_OF_SUFFIX = {".png": "PNG", ".bmp": "BMP", ".jpg": "JPEG", ".jpeg": "JPEG"}
 
 
-def read_picture(path: Path, *, indexed: bool, max_voxels: int = MAX_PIXELS) -> np.ndarray:
+def read_picture(path: Path, *, indexed: bool, max_voxels: int = MAX_PIXELS) -> Image:
     """Read a picture.
 
     Parameters
@@ -30,11 +30,11 @@ def read_picture(path: Path, *, indexed: bool, max_voxels: int = MAX_PIXELS) -> 
 
     Returns
     -------
-    numpy.ndarray
-        ``(channels, y, x)``, as the picture is meant to be seen: turned as EXIF says. 1 channel of grey
-        values as they are stored (a 2-bit grey picture gives 0 to 3, not 0 to 255), or 3 channels, red,
-        green and blue; uint8, of PNG also uint16. An alpha channel is dropped if it is opaque everywhere.
-        Colour profiles and gamma are not applied.
+    Image
+        Without geometry, ``(channels, y, x)``, as the picture is meant to be seen: turned as EXIF says. 1
+        channel of grey values as they are stored (a 2-bit grey picture gives 0 to 3, not 0 to 255), or 3
+        channels, red, green and blue; uint8, of PNG also uint16. An alpha channel is dropped if it is opaque
+        everywhere. Colour profiles and gamma are not applied.
 
     Raises
     ------
@@ -46,10 +46,12 @@ def read_picture(path: Path, *, indexed: bool, max_voxels: int = MAX_PIXELS) -> 
     content = read_content(path)
     expected = FORMAT_OF_SUFFIX[path.suffix.lower()]
     if expected == "PNG":
-        return read_png(path, content, indexed=indexed, limit=limit)
-    if expected == "BMP":
-        return read_bmp(path, content, indexed=indexed, limit=limit)
-    return read_jpeg(path, content, limit=limit)
+        data = read_png(path, content, indexed=indexed, limit=limit)
+    elif expected == "BMP":
+        data = read_bmp(path, content, indexed=indexed, limit=limit)
+    else:
+        data = read_jpeg(path, content, limit=limit)
+    return Image.without_geometry(data, path)
 
 
 def encode_picture(data: np.ndarray, like: Image, suffix: str) -> bytes | None:

@@ -61,9 +61,9 @@ def choose_volume(planes: Sequence[Plane], conditions: Sequence[str], where: Pat
         values = [dict(plane.traits).get(name.strip(), "") for plane in planes]
         chosen = [plane for plane, value in zip(planes, values, strict=True) if value == wanted.strip()]
         if not chosen:
-            known = ", ".join(dict.fromkeys(value for value in values if value)) or "nothing of the kind"
+            known = ", ".join(dict.fromkeys(value for value in values if value)) or "not said"
             raise DataError(
-                f"no image of the series has {condition!r}; what tells its images apart: {known}",
+                f"no image of the series has {condition!r}: {name or 'the element'} is {known}",
                 where=where,
                 cure="leave the condition out: the error then lists the volumes",
             )
