@@ -27,6 +27,18 @@ from typing import (
 )
 
 from swin_umamba.errors import UsageError
+from swin_umamba.schema import (
+    Provenance,
+    ValueRule,
+    either,
+    flag,
+    listed,
+    number,
+    one_of,
+    optional,
+    table,
+    whole,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -36,6 +48,12 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 Nonfinite = Literal["refuse", "zero"]
 """What to do about NaN and infinite voxels: refuse the image, or take them for zero."""
 _KEY, _GIVEN = "option", "_given"
+_OF_TYPE = {
+    bool: flag,
+    int: whole(),
+    float: number(),
+    str: ValueRule("a text", lambda value: type(value) is str),
+}
 
 P = ParamSpec("P")
 O_co = TypeVar("O_co", covariant=True)
@@ -89,6 +107,18 @@ class Option:
             return text.lower() in ("1", "true", "yes")
         return (self.parse or self.type)(text)
 
+    @property
+    def stored_as(self) -> ValueRule:
+        """What a stored value has to be; ranges are for the dataclass."""
+        kinds = get_args(self.type) or (self.type,)
+        if get_origin(self.type) is tuple:
+            rule = listed(_OF_TYPE[kinds[0]], (len(kinds),))
+        elif get_origin(self.type) is Literal:
+            rule = one_of(*kinds)
+        else:
+            rule = either(*(_OF_TYPE[kind] for kind in kinds))
+        return optional(rule) if self.default is None else rule
+
 
 def option(default: Any, help: str, **more: Any) -> Any:
     """Return the field of an option; ``more`` are further attributes of ``Option``."""
@@ -124,13 +154,26 @@ class Options:
 
     @classmethod
     def from_stored(cls, stored: Mapping[str, Any]) -> Self:
-        """Return the options that ``as_dict`` has stored, ignoring fields of other versions."""
+        """Return the options that ``as_dict`` has stored, ignoring fields of other versions.
+
+        Raises
+        ------
+        UsageError
+            If one has a value of another type, or that no option has.
+        """
         declared = {each.name: each for each in declared_options(cls)}
+        rule = table({}, {name: each.stored_as for name, each in declared.items()})
+        Provenance("the stored options of the run", "start anew", UsageError).check(stored, rule)
         values = {name: value for name, value in stored.items() if name in declared}
         for name, value in values.items():
             if get_origin(declared[name].type) is tuple and value is not None:
                 values[name] = tuple(value)
         return cls(**values)
+
+    @classmethod
+    def of(cls, options: Options) -> Self:
+        """Return those of other options that these have, too."""
+        return cls(**{each.name: getattr(options, each.name) for each in declared_options(cls)})
 
     def as_dict(self) -> dict[str, Any]:
         """Return the options as plain values that JSON and a safe checkpoint can hold."""

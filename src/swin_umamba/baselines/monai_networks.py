@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from swin_umamba.baselines.inputs import check_input
 from swin_umamba.errors import DataError, UsageError
@@ -72,8 +73,7 @@ class MonaiNetwork(nn.Module, ABC):
         self.input_channels = input_channels
         self.patch_size = tuple(patch_size)
         self.multiples: tuple[int, ...] = (self.multiple, self.multiple)
-        # MONAI reads values back from tensors while it builds, which a meta device does not have.
-        with torch.device("cpu"):
+        with _LinspaceOnCpu():
             self.network = self.build(input_channels, num_classes, kwargs)
 
     @abstractmethod
@@ -84,6 +84,16 @@ class MonaiNetwork(nn.Module, ABC):
         """Map (batch, input_channels, height, width) to logits (batch, num_classes, height, width)."""
         check_input(x, type(self).__name__, self.input_channels, self.multiples)
         return self.network(x)
+
+
+class _LinspaceOnCpu(TorchFunctionMode):
+    """MONAI reads the rates of dropped paths back while it builds, which a meta device does not have."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        more = {"device": "cpu"} if func is torch.linspace else {}
+        return func(*args, **{**(kwargs or {}), **more})
 
 
 class SegResNet(MonaiNetwork):

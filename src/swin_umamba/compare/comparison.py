@@ -22,6 +22,7 @@ from swin_umamba.errors import UsageError
 from swin_umamba.files import check_output_folder, write_text
 from swin_umamba.json_files import parse_json, read_json, write_json
 from swin_umamba.nnunet.environment import PLANS_NAME, Dataset, Folders, find_dataset
+from swin_umamba.nnunet.plans_table import read_plans
 
 logger = logging.getLogger(__name__)
 
@@ -208,7 +209,7 @@ def _planned(dataset: Dataset, marker: Path, settings: Settings) -> dict[str, An
         plan(dataset, patch_size=settings.patch_size, batch_size=settings.batch_size)
         write_json(marker, {"dataset": dataset.name})
     path = dataset.preprocessed_folder / f"{PLANS_NAME}.json"
-    return read_json(path, dict, cure="compare again, in an empty folder", nan=True)
+    return read_plans(path, "2d", cure="compare again, in an empty folder")
 
 
 def _prepare(

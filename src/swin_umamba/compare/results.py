@@ -12,9 +12,24 @@ import numpy as np
 
 from swin_umamba.errors import DataError
 from swin_umamba.json_files import LARGEST_RESULTS, read_json, write_json
+from swin_umamba.schema import Provenance, left_out, named, number, optional, table, text, whole
 
 # Case to class to metric to value; None where the class is not applicable.
 Scores = Mapping[str, Mapping[str, Mapping[str, float | None]]]
+
+_SECONDS = number(0)
+_RESULT = table(
+    {
+        "network": text(),
+        "seed": whole(0),
+        "cost": table(
+            {"seconds": _SECONDS, "median_step_seconds": _SECONDS, "steps": number(0)},
+            {"peak_memory_bytes": optional(whole(0))},
+        ),
+        "scores": named(named(named(optional(number())), 1), 1),
+    },
+    others=left_out,
+)
 
 
 @dataclass(frozen=True)
@@ -53,11 +68,8 @@ class RunResult:
         """
         cure = "delete the file; the training is then repeated"
         stored = read_json(path, dict, cure=cure, largest=LARGEST_RESULTS)
-        try:
-            return cls(**stored)
-        except TypeError as error:
-            what = f"the result of a training cannot be read: {error}"
-            raise DataError(what, where=path, cure=cure) from error
+        Provenance(path, cure, beginning="the result of a training cannot be read: ").check(stored, _RESULT)
+        return cls(**stored)
 
 
 def plain_scores(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:
@@ -81,9 +93,14 @@ def score_array(results: Sequence[RunResult], metric: str) -> np.ndarray:
     cases = sorted(results[0].scores)
     classes = sorted(results[0].scores[cases[0]])
     for result in results:
-        if sorted(result.scores) != cases or any(sorted(each) != classes for each in result.scores.values()):
+        scores = result.scores.values()
+        if (
+            sorted(result.scores) != cases
+            or any(sorted(each) != classes for each in scores)
+            or not all(metric in values for each in scores for values in each.values())
+        ):
             raise DataError(
-                f"{result.network}, seed {result.seed}, was scored on other cases or classes",
+                f"{result.network}, seed {result.seed}, was scored on other cases or classes, or otherwise",
                 cure="compare anew in an empty folder",
             )
     values = [

@@ -9,6 +9,7 @@ from typing import Any
 
 from swin_umamba.errors import DataError, UsageError
 from swin_umamba.json_files import read_json
+from swin_umamba.schema import shown
 
 # nnU-Net's name for voxels that nobody annotated: they are neither right nor wrong.
 IGNORE_NAME = "ignore"
@@ -58,8 +59,9 @@ class LabelClasses:
             group = tuple(value) if isinstance(value, (list, tuple)) else (value,)
             if not group or not all(type(each) is int and 0 <= each <= LARGEST_LABEL for each in group):
                 raise DataError(
-                    f"class {name!r} needs a whole number or a list of them, not {value!r}",
+                    f"class {name[:80]!r} needs a whole number or a list of them, not {shown(value)}",
                     where=where,
+                    cure="correct the entry labels",
                 )
             groups[name] = group
         ignore = groups.pop(IGNORE_NAME, None)
@@ -71,7 +73,9 @@ class LabelClasses:
             )
         foreground = {name: group for name, group in groups.items() if group != (0,)}
         if not foreground:
-            raise DataError("there is no class besides the background", where=where)
+            raise DataError(
+                "there is no class besides the background", where=where, cure="name the classes in labels"
+            )
         return cls(foreground, None if ignore is None else ignore[0])
 
     @classmethod

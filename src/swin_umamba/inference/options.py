@@ -57,7 +57,7 @@ class ModelOptions(PredictorOptions):
 
     def for_predictor(self) -> PredictorOptions:
         """Return how the model is run alone."""
-        return PredictorOptions.from_stored(self.as_dict())
+        return PredictorOptions.of(self)
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,7 @@ class Predictor:
             device=self.device,
             precision=options.precision,
         )
-        self._network = build_network(plans).to(self.device)
+        self._network = build_network(plans, self.device).to(self.device)
         set_scan_backend(self._network, backend)
 
     @classmethod

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from swin_umamba.errors import DataError
 from swin_umamba.json_files import read_json
+from swin_umamba.schema import LARGEST, Provenance, anything, named, shown
 
 REQUIRED_KEYS = ("channel_names", "labels", "numTraining", "file_ending")
 
@@ -32,103 +34,105 @@ def read_dataset_json(path: Path) -> dict[str, Any]:
     missing = [key for key in REQUIRED_KEYS if key not in description]
     if missing:
         raise DataError("dataset.json lacks " + ", ".join(missing), where=path, cure=FORMAT_CURE)
-    _check_labels(description, path)
-    _check_channels(description["channel_names"], path)
-    ending = description["file_ending"]
-    if not isinstance(ending, str) or not ending.startswith("."):
-        raise DataError(
-            f"file_ending in dataset.json is {ending!r}", where=path, cure='give an ending such as ".png"'
-        )
+    source = Provenance(path, f"correct the file: {FORMAT_CURE}")
+    check_description(description, source)
+    _check_meaning(description, source)
     return description
 
 
-def _check_labels(description: dict[str, Any], path: Path) -> None:
-    labels = description["labels"]
-    if not isinstance(labels, dict) or not _is_number(labels.get("background")) or labels["background"] != 0:
-        raise DataError(
-            'the labels in dataset.json must map names to numbers, with "background": 0',
-            where=path,
-            cure="correct the entry labels",
+def check_description(description: Mapping[str, Any], source: Provenance) -> None:
+    """Check every entry of a data set's or a model's ``dataset.json`` that anything relies on.
+
+    Raises
+    ------
+    SwinUMambaError
+        Names the entry and says what is wrong with it.
+    """
+    source.check(description, named(anything))
+    _check_labels(description, source)
+    channels: Any = description.get("channel_names") or description.get("modality")
+    numbers = [str(number) for number in range(len(channels))] if isinstance(channels, dict) else []
+    if not numbers or {*channels} != {*numbers} or not all(type(channels[each]) is str for each in numbers):
+        raise source.refusal(
+            f"channel_names in dataset.json is {shown(channels)}; number the channels from 0: "
+            '{"0": "T1", "1": "T2"}'
         )
+    ending = description.get("file_ending", ".")
+    if not isinstance(ending, str) or not ending.startswith("."):
+        raise source.refusal(f"file_ending in dataset.json is {shown(ending)}; give an ending such as .png")
+
+
+def _check_labels(description: Mapping[str, Any], source: Provenance) -> None:
+    labels = description.get("labels")
+    if not isinstance(labels, dict) or type(labels.get("background")) is not int or labels["background"] != 0:
+        raise source.refusal('the labels in dataset.json must map names to numbers, with "background": 0')
     for name, value in labels.items():
-        if name != "ignore" and name.casefold() == "ignore":
-            raise DataError(
-                f"the label {name!r} in dataset.json would be a class like any other",
-                where=path,
-                cure='call it "ignore" if nobody annotated these pixels, or give the class another name',
+        members = value if isinstance(value, list | tuple) and name != "ignore" else [value]
+        if not members or not all(type(each) is int and abs(each) <= LARGEST for each in members):
+            raise source.refusal(
+                f"the label {name[:80]!r} in dataset.json is {shown(value)}; give a whole number, "
+                "or a list of them for a region"
             )
-        members = value if isinstance(value, list) and name != "ignore" else [value]
-        if not members or not all(_is_number(each) for each in members):
-            raise DataError(
-                f"the label {name!r} in dataset.json is {value!r}",
-                where=path,
-                cure="give a whole number, or a list of them for a region",
-            )
-    values = {
-        each
-        for name, value in labels.items()
-        if name != "ignore"
-        for each in (value if isinstance(value, list) else [value])
-    }
+    values = {each for name, value in labels.items() if name != "ignore" for each in _members(value)}
     # The network has one output a label: a number beyond them would have none.
-    expected = set(range(len(values)))
-    if values != expected or labels.get("ignore", len(values)) != len(values):
-        raise DataError(
+    if values != set(range(len(values))) or labels.get("ignore", len(values)) != len(values):
+        found = ", ".join(f"{name}: {value}" for name, value in labels.items())
+        raise source.refusal(
             "the labels in dataset.json must count 0, 1, 2 ... without gaps, with ignore as the highest; "
-            f"they are {', '.join(f'{name}: {value}' for name, value in labels.items())}",
-            where=path,
-            cure="renumber the labels, there and in labelsTr",
+            f"they are {found[:500]}; renumber them, there and in labelsTr"
         )
-    if len(values) < 2:
-        raise DataError("the labels in dataset.json name no class but the background", where=path)
-    regions = [
-        set(value if isinstance(value, list) else [value])
-        for name, value in labels.items()
-        if name != "ignore" and value not in (0, [0])
-    ]
+    regions = _regions(labels)
+    order = description.get("regions_class_order")
+    if any(len(region) > 1 for region in regions) and not (
+        isinstance(order, list | tuple)
+        and len(order) == len(regions)
+        and all(type(each) is int and each in values for each in order)
+    ):
+        raise source.refusal(
+            "dataset.json has regions, but no regions_class_order with one entry for each: it says which "
+            "label each region gets, in the order of the regions; see nnU-Net's documentation"
+        )
+
+
+def _check_meaning(description: Mapping[str, Any], source: Provenance) -> None:
+    """Refuse labels by which a training would learn something else than is meant."""
+    labels = description["labels"]
+    for name in labels:
+        if name != "ignore" and name.casefold() == "ignore":
+            raise source.refusal(
+                f"the label {name!r} in dataset.json would be a class like any other: call it ignore if nobody "
+                "annotated these pixels, or give the class another name"
+            )
+    regions = _regions(labels)
+    if not regions:
+        raise source.refusal("the labels in dataset.json name no class but the background")
     if any(len(region) > 1 for region in regions):
-        _check_region_order(regions, description.get("regions_class_order"), path)
+        _check_region_order(regions, description["regions_class_order"], source)
 
 
-def _check_region_order(regions: list[set[int]], order: Any, path: Path) -> None:
+def _check_region_order(regions: list[set[int]], order: list[int], source: Provenance) -> None:
     """Refuse an order of regions by which a perfect network would not be scored as perfect.
 
     nnU-Net writes the labels of the order one after the other, each over the ones before, wherever the
     network sees the region of the same place. What is written for a label has to be in the label's regions,
     and in no others.
     """
-    if not (isinstance(order, list) and len(order) == len(regions) and all(map(_is_number, order))):
-        raise DataError(
-            "dataset.json has regions, but no regions_class_order with one entry for each",
-            where=path,
-            cure="say which label each region gets, in the order of the regions; see nnU-Net's documentation",
-        )
     for label in sorted(set().union(*regions)):
         inside = [label in region for region in regions]
         written = next(value for value, there in zip(order[::-1], inside[::-1], strict=True) if there)
         if [written in region for region in regions] != inside:
-            raise DataError(
+            raise source.refusal(
                 f"regions_class_order {order} in dataset.json cannot give back the label {label}: where the "
-                f"network sees all regions of it, {written} is written, which is in other regions",
-                where=path,
-                cure="name larger regions before those inside them, and for each the label that is in no "
-                "later one",
+                f"network sees all regions of it, {written} is written, which is in other regions; name larger "
+                "regions before those inside them, and for each the label that is in no later one"
             )
 
 
-def _check_channels(channel_names: Any, path: Path) -> None:
-    if (
-        not isinstance(channel_names, dict)
-        or not channel_names
-        or set(channel_names) != {str(number) for number in range(len(channel_names))}
-        or not all(isinstance(name, str) for name in channel_names.values())
-    ):
-        raise DataError(
-            f"channel_names in dataset.json is {channel_names!r}",
-            where=path,
-            cure='number the channels from 0: {"0": "T1", "1": "T2"}',
-        )
+def _regions(labels: Mapping[str, Any]) -> list[set[int]]:
+    """Return the values of each foreground class."""
+    groups = [set(_members(value)) for name, value in labels.items() if name != "ignore"]
+    return [group for group in groups if group != {0}]
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _members(value: Any) -> list[int]:
+    return list(value) if isinstance(value, list | tuple) else [value]

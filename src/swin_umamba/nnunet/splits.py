@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from swin_umamba.errors import DataError, SwinUMambaError, TrainingError
 from swin_umamba.json_files import read_json, write_json
+from swin_umamba.schema import Provenance, listed, table, text
 
 logger = logging.getLogger(__name__)
 
@@ -20,6 +20,8 @@ SPLITS_FILE = "splits_final.json"
 NUM_FOLDS = 5
 NAMES_SHOWN = 10
 
+SPLITS = listed(table({"train": listed(text()), "val": listed(text())}), range(1, 1001))
+"""What the file holds: the names of the cases of each fold."""
 Splits = list[dict[str, list[str]]]
 
 
@@ -94,10 +96,11 @@ def validation_cases(
     """
     without = f"without it there are no validation cases of fold_{fold}: {cure}"
     folds = read_json(path, list, error=error, cure=without)
-    names = folds[fold].get("val") if 0 <= fold < len(folds) and isinstance(folds[fold], dict) else None
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise error(f"the splits name no validation cases of fold_{fold}", where=path, cure=cure)
-    return frozenset(names)
+    source = Provenance(path, cure, error, f"the splits name no validation cases of fold_{fold}: ")
+    source.check(folds, SPLITS)
+    if not 0 <= fold < len(folds):
+        raise source.refusal(f"they have {len(folds)} folds")
+    return frozenset(folds[fold]["val"])
 
 
 def _nnunets(cases: list[str], path: Path) -> Splits:
@@ -115,11 +118,9 @@ def _nnunets(cases: list[str], path: Path) -> Splits:
 
 def _read(path: Path) -> Splits:
     cure = 'it needs a list of {"train": [NAMES], "val": [NAMES]}; delete it to have one made'
-    splits: list[Any] = read_json(path, list, cure=cure)
-    try:
-        return [{part: list(map(str, split[part])) for part in ("train", "val")} for split in splits]
-    except (LookupError, TypeError) as error:
-        raise DataError("the splits are damaged", where=path, cure=cure) from error
+    splits = read_json(path, list, cure=cure)
+    Provenance(path, cure, beginning="the splits are damaged: ").check(splits, SPLITS)
+    return [{part: split[part] for part in ("train", "val")} for split in splits]
 
 
 def _listed(names: list[str]) -> str:

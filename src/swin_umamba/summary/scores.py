@@ -57,7 +57,7 @@ def scores_of_evaluation(content: Mapping[str, Any], *, where: Path) -> ScoresFi
         elif "tolerance_mm" in content:
             tolerance = float(content["tolerance_mm"])
             notes.append(f"HD95 and the NSD's tolerance of {tolerance:g} are in mm; in pixels for pictures.")
-        scores = _scores(heading, part["cases"], list(part["classes"]), tuple(notes))
+        scores = _scores(heading, part["cases"], list(dict(part["classes"])), tuple(notes))
         missing = [(str(case), "it has no prediction; scored as if empty") for case in content["missing"]]
         failed = [(str(case), str(why)) for case, why in dict(content["failed"]).items()]
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, StopIteration) as error:
@@ -89,7 +89,7 @@ def scores_of_validation(content: Mapping[str, Any], names: Mapping[str, str], *
             }
             for case in content["metric_per_case"]
         }
-        classes = [names.get(value, value) for value in content["mean"]]
+        classes = [names.get(value, value) for value in dict(content["mean"])]
         return _scores("Validation", cases, classes, ())
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise DataError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 from collections.abc import Sequence
@@ -14,13 +15,17 @@ from torch import Tensor
 
 from swin_umamba.errors import CheckpointError
 from swin_umamba.evaluation.postprocessing import ComponentStep
-from swin_umamba.json_files import read_json
+from swin_umamba.json_files import parse_json, read_json
+from swin_umamba.nnunet.dataset_json import check_description
+from swin_umamba.nnunet.plans_table import check_plan_values
+from swin_umamba.schema import Provenance
 from swin_umamba.trained.calibration_file import FoldCalibration, calibration_of_weights
 from swin_umamba.trained.postprocessing_file import postprocessing_of
 from swin_umamba.weights.checkpoint import load_checkpoint
 
 logger = logging.getLogger(__name__)
 
+COPY_ANEW = "copy it anew from where the model was trained"
 FINAL_CHECKPOINT = "checkpoint_final.pth"
 # What stands in for a missing final checkpoint, best choice first.
 SUBSTITUTES = ("checkpoint_best.pth", "checkpoint_latest.pth")
@@ -124,13 +129,16 @@ def load_trained_model(
                 where=files[0],
                 cure="keep it in its model folder, beside plans.json and dataset.json",
             )
+        plans, dataset_json = (_as_read_from_json(each, files[0]) for each in (plans, dataset_json))
+    configuration = str(init_args.get("configuration"))
+    check_descriptions(plans, dataset_json, configuration, description_folder or files[0])
     weights = tuple(content["network_weights"] for content in contents)
     return TrainedModel(
         path=path,
         checkpoints=tuple(files),
         plans=plans,
         dataset_json=dataset_json,
-        configuration=str(init_args.get("configuration")),
+        configuration=configuration,
         trainer_name=str(contents[0]["trainer_name"]),
         mirror_axes=tuple(contents[0].get("inference_allowed_mirroring_axes") or ()),
         parameters=weights,
@@ -244,6 +252,31 @@ def _check_folds_belong_together(files: list[Path], contents: list[dict[str, Any
             )
 
 
+def check_descriptions(plans: Any, dataset_json: Any, configuration: str, where: Path) -> None:
+    """Check the values of what describes a model; names are for ``plans_check``.
+
+    Raises
+    ------
+    CheckpointError
+        Names the key whose value cannot be.
+    """
+    sources = (
+        Provenance(where, COPY_ANEW, CheckpointError, f"{name} is incomplete or damaged: ")
+        for name in ("plans.json", "dataset.json")
+    )
+    check_plan_values(plans, configuration, next(sources))
+    check_description(dataset_json, next(sources))
+
+
 def _described(path: Path) -> dict[str, Any]:
-    cure = "copy it anew from where the model was trained"
-    return read_json(path, dict, error=CheckpointError, cure=cure, nan=True)
+    return read_json(path, dict, error=CheckpointError, cure=COPY_ANEW, nan=True)
+
+
+def _as_read_from_json(description: Any, path: Path) -> dict[str, Any]:
+    """Return what a checkpoint holds of a JSON file: its lists may have become tuples, and keys numbers."""
+    try:
+        text = json.dumps(description)
+    except (TypeError, ValueError, RecursionError) as error:
+        what = f"the checkpoint's plans or data set description are no JSON: {error}"
+        raise CheckpointError(what, where=path, cure=COPY_ANEW) from error
+    return parse_json(text, dict, where=path, error=CheckpointError, cure=COPY_ANEW, nan=True)

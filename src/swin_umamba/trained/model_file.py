@@ -32,7 +32,7 @@ from swin_umamba.errors import CheckpointError
 from swin_umamba.evaluation.postprocessing import ComponentStep, steps_from_json
 from swin_umamba.json_files import parse_json
 from swin_umamba.trained.calibration_file import FoldCalibration
-from swin_umamba.trained.model import TrainedModel
+from swin_umamba.trained.model import TrainedModel, check_descriptions
 from swin_umamba.weights.safetensors_file import load_metadata, load_safetensors, save_safetensors
 
 MODEL_FILE_SUFFIX = ".safetensors"
@@ -186,6 +186,7 @@ def _to_model(
     _require(all(isinstance(name, str) and FOLD.fullmatch(name) for name in names), "folds", path)
     for key, kind in (("configuration", str), ("trainer_name", str), ("mirror_axes", list)):
         _require(isinstance(inference.get(key), kind), key, path)
+    check_descriptions(plans, dataset_json, inference["configuration"], path)
     # A tensor of no fold would be one that nobody checks.
     strays = [key for key in tensors if key.partition("/")[0] not in names]
     _require(not strays, f"tensor {strays[0] if strays else ''}", path)

@@ -92,7 +92,8 @@ class ModelPlans:
             If there are no such axes in the patch.
         """
         axes = self.model.mirror_axes
-        if not all(isinstance(axis, int) and 0 <= axis < len(self.patch_size) for axis in axes):
+        dimensions = range(len(self.patch_size))
+        if len({*axes}) < len(axes) or not all(type(axis) is int and axis in dimensions for axis in axes):
             raise CheckpointError(
                 f"the checkpoint allows mirroring along axes {axes} of a {len(self.patch_size)}D patch",
                 where=self.model.path,
@@ -242,8 +243,6 @@ class ModelPlans:
         self.configuration = self._manager.get_configuration(model.configuration)
         check_plans(model.plans, self.configuration.configuration, model.path)
         self.patch_size = tuple(int(size) for size in self.configuration.patch_size)
-        if sorted(self._manager.transpose_forward) != [0, 1, 2]:
-            raise ValueError(f"transpose_forward is {self._manager.transpose_forward}")
         self._label_manager = self._manager.get_label_manager(model.dataset_json)
         self.has_regions = bool(self._label_manager.has_regions)
         self.num_classes = int(self._label_manager.num_segmentation_heads)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from threading import get_ident
 from typing import Any
 
+import torch
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_module_registration_hook
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from swin_umamba.errors import CheckpointError, UsageError
+from swin_umamba.errors import CheckpointError
 from swin_umamba.modules.mamba import Mamba
 from swin_umamba.modules.ss2d import SS2D
 from swin_umamba.nnunet.architecture import (
@@ -17,6 +23,7 @@ from swin_umamba.nnunet.architecture import (
     PlannedSwinUMambaD,
     architecture_entry,
 )
+from swin_umamba.ops.free_memory import free_memory
 from swin_umamba.trained.model import TrainedModel
 from swin_umamba.trained.model_plans import ModelPlans
 from swin_umamba.trainer_names import SWIN_UMAMBA, SWIN_UMAMBA_D, SWIN_UMAMBA_D_SCRATCH, SWIN_UMAMBA_SCRATCH
@@ -32,6 +39,8 @@ PUBLISHED_TRAINERS: dict[str, NetworkClass] = {
 ABSENT_FROM_FIRST_VERSION = "decoder6."
 PLAIN_NAME = architecture_entry(PlannedSwinUMamba, {})["network_class_name"]
 KEYS_SHOWN = 5
+LAYERS_OF_NO_PARAMETERS = 1000
+"""Activations and containers of a small network."""
 
 
 def find_architecture(
@@ -75,42 +84,113 @@ def check_model(model: TrainedModel) -> ModelPlans:
     return plans
 
 
-def build_network(plans: ModelPlans) -> nn.Module:
+def build_network(plans: ModelPlans, device: torch.device | None = None) -> nn.Module:
     """Return the network of a trained model on the CPU, without deep supervision, in eval mode.
+
+    It is first built without memory and compared with the weights, so that plans of a few kilobytes cannot
+    ask for more than the weights take.
 
     Parameters
     ----------
     plans
         Of the model.
+    device
+        Where it is to run; given, its memory has to hold what a patch makes of it.
 
     Raises
     ------
     CheckpointError
-        If the network cannot be built, or the weights of a fold do not fit it.
+        If the network cannot be built, the weights of a fold do not fit it, it does not take patches of the
+        planned size, or these need more memory than there is.
     """
     model = plans.model
     planned = plans.configuration.configuration["architecture"]
     architecture = find_architecture(model.trainer_name, planned, model.parameters[0])
     try:
-        network = get_network_from_plans(
-            architecture["network_class_name"],
-            architecture["arch_kwargs"],
-            architecture["_kw_requires_import"],
-            len(plans.channel_names),
-            plans.num_classes,
-            allow_init=False,
-            deep_supervision=False,
-        )
-    except (TypeError, ValueError, KeyError, RuntimeError, UsageError) as error:
+        with torch.device("meta"), _no_more_layers_than(model.parameters[0], model.path):
+            outline = _built(architecture, plans)
+        for parameters in model.parameters:
+            _check_parameters(outline, parameters, model)
+        needed = _memory_of_a_patch(outline, plans)
+        network = _built(architecture, plans)
+    except CheckpointError:
+        raise
+    except Exception as error:
+        # Any kind of error: the plans call any network of the known packages with arguments of their own.
         raise CheckpointError(
             f"the network cannot be built from the plans ({type(error).__name__}: {error})",
             where=model.path,
             cure="check that plans.json and the checkpoint come from the same training",
         ) from error
-    for parameters in model.parameters:
-        _check_parameters(network, parameters, model)
+    free = None if device is None else free_memory(device)
+    if free is not None and needed > free:
+        raise CheckpointError(
+            f"a patch of {plans.patch_size} needs {needed / 2**30:.1f} GiB of memory or more, and "
+            f"{device} has {free / 2**30:.1f} GiB left",
+            where=model.path,
+            cure="use a machine with more memory, or check the patch_size in plans.json",
+        )
     network.load_state_dict(model.parameters[0])
     return network.eval()
+
+
+def _built(architecture: Mapping[str, Any], plans: ModelPlans) -> nn.Module:
+    return get_network_from_plans(
+        architecture["network_class_name"],
+        architecture["arch_kwargs"],
+        architecture["_kw_requires_import"],
+        len(plans.channel_names),
+        plans.num_classes,
+        allow_init=False,
+        deep_supervision=False,
+    )
+
+
+@contextmanager
+def _no_more_layers_than(parameters: Mapping[str, Tensor], where: Path) -> Iterator[None]:
+    """Refuse plans of millions of layers, each of which takes memory even if its parameters do not."""
+    most = LAYERS_OF_NO_PARAMETERS + 4 * len(parameters)
+    left = iter(range(most))
+    thread = get_ident()
+
+    def count(module: nn.Module, name: str, child: nn.Module | None) -> None:
+        if get_ident() == thread and next(left, None) is None:
+            raise CheckpointError(
+                f"the plans describe a network of more than {most} layers for {len(parameters)} weights",
+                where=where,
+                cure="check that plans.json and the checkpoint come from the same training",
+            )
+
+    hook = register_module_module_registration_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def _memory_of_a_patch(outline: nn.Module, plans: ModelPlans) -> int:
+    """Return the bytes of the largest array that a network makes of one patch, without making it."""
+    image = torch.empty((1, len(plans.channel_names), *plans.patch_size), device="meta")
+    with torch.no_grad(), _LargestOutput() as seen:
+        logits = outline.eval()(image)
+    if logits.shape != (1, plans.num_classes, *plans.patch_size):
+        raise ValueError(f"it makes {tuple(logits.shape)} of a patch of {plans.patch_size}")
+    return seen.size
+
+
+class _LargestOutput(TorchDispatchMode):
+    """Sees the size of the largest array that any operator returns, in bytes."""
+
+    size = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for each in result if isinstance(result, list | tuple) else (result,):
+            if isinstance(each, Tensor):
+                self.size = max(self.size, each.numel() * each.element_size())
+        return result
 
 
 def set_scan_backend(network: nn.Module, backend: str) -> None:

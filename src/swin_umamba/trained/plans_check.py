@@ -25,6 +25,7 @@ NETWORK_PACKAGES = (
     "dynamic_network_architectures.",
 )
 LAYER_PACKAGES = ("torch.nn.", "dynamic_network_architectures.building_blocks.")
+RESAMPLING = ("data", "new_shape", "current_spacing", "new_spacing")
 DOTTED_NAME = re.compile(r"[A-Za-z]\w*(\.[A-Za-z]\w*)+", re.ASCII)
 
 
@@ -64,6 +65,11 @@ def check_plans(plans: Mapping[str, Any], configuration: Mapping[str, Any], wher
         package = "nnunetv2.preprocessing.resampling."
         if not inspect.isfunction(found) or not found.__module__.startswith(package):
             raise _refusal(configuration[key], "is no resampling function of nnU-Net", where)
+        takes = inspect.signature(found).parameters
+        unknown = set(configuration[f"{key}_kwargs"]) - set(takes)
+        if tuple(takes)[: len(RESAMPLING)] != RESAMPLING or unknown:
+            why = "takes no " + ", ".join(sorted(unknown)) if unknown else "does not resample to a shape"
+            raise _refusal(configuration[key], why, where)
 
 
 def _check_dotted(name: object, packages: tuple[str, ...], where: Path) -> None:

@@ -18,6 +18,7 @@ import torch
 from swin_umamba.errors import CheckpointError, OutputError
 from swin_umamba.files import atomic_write
 from swin_umamba.weights.file_kind import describe_damage, globals_in_pickle
+from swin_umamba.weights.plain_data import plain_data
 from swin_umamba.weights.safetensors_file import load_safetensors
 
 CALIBRATION_FILE = "calibration.json"
@@ -30,7 +31,8 @@ def load_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") 
 
     Only tensors and plain values are restored: a file that asks for anything else is refused before any
     of it runs. NumPy scalars and yacs configurations, which nnU-Net and VMamba put beside their weights,
-    are rebuilt by this module without calling NumPy's or yacs' own unpickling functions.
+    are rebuilt by this module without calling NumPy's or yacs' own unpickling functions. What comes back is
+    plain (see ``plain_data``).
 
     Parameters
     ----------
@@ -67,6 +69,7 @@ def load_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") 
         raise CheckpointError(
             "the checkpoint may not be read", where=path, cure="check the file's permissions"
         ) from error
+    content = plain_data(content, path)
     if not isinstance(content, dict):
         raise CheckpointError(
             f"the file holds a {type(content).__name__}, not a dictionary",

@@ -19,6 +19,7 @@ from swin_umamba.errors import DataError, OutputError
 from swin_umamba.files import atomic_folder, check_output_folder, copy_file
 from swin_umamba.json_files import LARGEST_RESULTS, read_json, write_json
 from swin_umamba.progress import progress
+from swin_umamba.schema import Provenance, listed, table, text, whole
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +49,18 @@ class LeftOut:
 
     path: str
     reason: str
+
+
+_LEFT_OUT = listed(table({"path": text(), "reason": text()}))
+_REPORT = table(
+    {
+        "num_training": whole(0),
+        "num_test": whole(0),
+        "left_out": _LEFT_OUT,
+        "damaged": _LEFT_OUT,
+        "remarks": listed(text()),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -97,18 +110,13 @@ class Conversion:
         """
         path, cure = folder / REPORT_NAME, "convert the data again, or delete the file"
         stored = read_json(path, dict, cure=cure, largest=LARGEST_RESULTS)
-        try:
-            return cls(
-                folder,
-                num_training=stored["num_training"],
-                num_test=stored["num_test"],
-                left_out=tuple(LeftOut(**each) for each in stored["left_out"]),
-                damaged=tuple(LeftOut(**each) for each in stored["damaged"]),
-                remarks=tuple(stored["remarks"]),
-            )
-        except (KeyError, TypeError) as error:
-            what = f"this is no report of a conversion: {error}"
-            raise DataError(what, where=path, cure=cure) from error
+        Provenance(path, cure, beginning="this is no report of a conversion: ").check(stored, _REPORT)
+        left_out, damaged = (
+            tuple(LeftOut(each["path"], each["reason"]) for each in stored[name])
+            for name in ("left_out", "damaged")
+        )
+        counts = stored["num_training"], stored["num_test"]
+        return cls(folder, *counts, left_out, damaged, tuple(stored["remarks"]))
 
     def text(self) -> str:
         """Return the report for people: one line a reason, with the number of files and the first of them."""

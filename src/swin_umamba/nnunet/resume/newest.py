@@ -8,10 +8,26 @@ from pathlib import Path
 from typing import Any
 
 from swin_umamba.errors import CheckpointError
+from swin_umamba.nnunet.resume.training_state import OWN_ENTRY
+from swin_umamba.schema import Provenance, listed, optional, table, whole
 from swin_umamba.weights.checkpoint import load_checkpoint
 
 logger = logging.getLogger(__name__)
 
+_STATE = table(
+    {"current_epoch": whole(0), "network_weights": table({})},
+    {
+        OWN_ENTRY: table(
+            {"options": table({})},
+            {
+                "batches_drawn": listed(whole(0), (2,)),
+                "skipped_steps": whole(0),
+                "random_state": optional(table({})),
+            },
+        )
+    },
+)
+"""What is known of the content; tensors are compared when they are loaded."""
 RESUMABLE = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")
 
 
@@ -67,9 +83,9 @@ def _last_epoch(path: Path, default: float = -1) -> float:
 def _load_or_warn(path: Path, reasons: dict[str, str]) -> dict[str, Any] | None:
     try:
         checkpoint = load_checkpoint(path)
-        if "current_epoch" in checkpoint and "network_weights" in checkpoint:
-            return checkpoint
-        reason = "it is no checkpoint of a training"
+        source = Provenance(path, "", CheckpointError, "it is no checkpoint of a training: ")
+        source.check(checkpoint, _STATE)
+        return checkpoint
     except CheckpointError as error:
         reason = error.what
     logger.warning("%s cannot be loaded and is skipped: %s", path, reason)

@@ -173,7 +173,7 @@ class ResumableTrainer(nnUNetTrainer):
             self._best_ema = checkpoint["_best_ema"]
             self.inference_allowed_mirroring_axes = checkpoint["inference_allowed_mirroring_axes"]
             own = stored_own_state(checkpoint, steps, self.loss)
-        except (RuntimeError, ValueError, KeyError) as error:
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             raise CheckpointError(
                 f"the checkpoint does not fit this training: {str(error).splitlines()[-1].strip()}",
                 where=self.output_folder,

@@ -223,7 +223,7 @@ class TrainRequest(TrainingOptions):
 
     def for_the_run(self) -> TrainingOptions:
         """Return the options of the run alone."""
-        return TrainingOptions.from_stored(self.as_dict())
+        return TrainingOptions.of(self)
 
     def given_for_the_run(self) -> dict[str, Any]:
         """Return those options of the run that were given."""

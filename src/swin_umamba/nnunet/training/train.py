@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 from swin_umamba.errors import DataError, TrainingError
 from swin_umamba.files import check_output_folder
 from swin_umamba.json_files import LARGEST_RESULTS, read_json
+from swin_umamba.nnunet.dataset_json import check_description
 from swin_umamba.nnunet.environment import Dataset
+from swin_umamba.nnunet.plans_table import read_plans
 from swin_umamba.nnunet.stdout import stdout_to_log
 from swin_umamba.nnunet.training.options import TrainingOptions, TrainRequest
 from swin_umamba.options import options_as_keywords
+from swin_umamba.schema import Provenance
 
 if TYPE_CHECKING:
     from swin_umamba.nnunet.training.robust_trainer import RobustTrainer
@@ -166,12 +169,10 @@ def _read_planned(dataset: Dataset, plans_name: str) -> tuple[dict[str, Any], di
     cure = f"run: swin-umamba plan {dataset.name}"
     if not plans_file.is_file() or not (folder / "dataset.json").is_file():
         raise TrainingError("the data set has not been planned", where=plans_file, cure=cure)
-    plans = read_json(plans_file, dict, cure=cure, nan=True)
+    plans = read_plans(plans_file, "2d", cure)
     description = read_json(folder / "dataset.json", dict, cure=cure, nan=True)
-    try:
-        identifier = str(plans["configurations"]["2d"]["data_identifier"])
-    except (KeyError, TypeError) as error:
-        raise DataError(f"the plans are damaged: {error}", where=plans_file, cure=cure) from error
+    check_description(description, Provenance(folder / "dataset.json", cure))
+    identifier = plans["configurations"]["2d"]["data_identifier"]
     if not (folder / identifier).is_dir():
         raise TrainingError("the data set has not been preprocessed", where=folder / identifier, cure=cure)
     return plans, description
