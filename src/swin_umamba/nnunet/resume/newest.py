@@ -9,7 +9,7 @@ from typing import Any
 
 from swin_umamba.errors import CheckpointError
 from swin_umamba.nnunet.resume.training_state import OWN_ENTRY
-from swin_umamba.schema import Provenance, listed, optional, table, whole
+from swin_umamba.schema import Provenance, listed, optional, table, text, whole
 from swin_umamba.weights.checkpoint import load_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -21,6 +21,7 @@ _STATE = table(
             {"options": table({})},
             {
                 "batches_drawn": listed(whole(0), (2,)),
+                "loss": listed(text()),
                 "skipped_steps": whole(0),
                 "random_state": optional(table({})),
             },
