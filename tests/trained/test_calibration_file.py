@@ -44,6 +44,12 @@ def test_a_calibration_of_other_weights_is_not_used(tmp_path: Path, caplog: pyte
     assert "made for other weights" in caplog.text
 
 
+def test_nothing_is_hashed_that_the_file_does_not_hold(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "checkpoint_final.pth"
+    write_calibration(checkpoint, WEIGHTS, FoldCalibration(1.25), {})
+    assert calibration_of_weights(checkpoint, {**WEIGHTS, "a": torch.zeros(1).expand(10**12)}) is None
+
+
 def test_the_hash_knows_names_types_shapes_and_values() -> None:
     variants = [
         WEIGHTS,

@@ -100,8 +100,8 @@ def _check_meaning(description: Mapping[str, Any], source: Provenance) -> None:
     for name in labels:
         if name != "ignore" and name.casefold() == "ignore":
             raise source.refusal(
-                f"the label {name!r} in dataset.json would be a class like any other: call it ignore if nobody "
-                "annotated these pixels, or give the class another name"
+                f"the label {name!r} in dataset.json would be a class like any other: call it ignore if "
+                "nobody annotated these pixels, or give the class another name"
             )
     regions = _regions(labels)
     if not regions:
@@ -123,8 +123,8 @@ def _check_region_order(regions: list[set[int]], order: list[int], source: Prove
         if [written in region for region in regions] != inside:
             raise source.refusal(
                 f"regions_class_order {order} in dataset.json cannot give back the label {label}: where the "
-                f"network sees all regions of it, {written} is written, which is in other regions; name larger "
-                "regions before those inside them, and for each the label that is in no later one"
+                f"network sees all regions of it, {written} is written, which is in other regions; name "
+                "larger regions before those inside them, and for each the label that is in no later one"
             )
 
 
