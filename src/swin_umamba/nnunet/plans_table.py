@@ -146,7 +146,7 @@ def read_plans(path: Path, configuration: str, cure: str) -> dict[str, Any]:
     DataError
         The file cannot be read, or has a value that cannot be.
     """
-    source = Provenance(path, cure)
+    source = Provenance(path, cure, beginning="the plans are damaged: ")
     plans = read_json(path, dict, cure=cure, nan=True)
     check_plan_values(plans, configuration, source)
     key = f"configurations.{configuration}"
