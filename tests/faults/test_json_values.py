@@ -21,8 +21,10 @@ from swin_umamba.evaluation.classes import LabelClasses
 from swin_umamba.inference.predictor import Predictor
 from swin_umamba.inference.records import RECORDS_FILE, PredictionRecords
 from swin_umamba.json_files import read_json
+from swin_umamba.nnunet import preprocessed
 from swin_umamba.nnunet.dataset_json import read_dataset_json
 from swin_umamba.nnunet.plans_table import read_plans
+from swin_umamba.nnunet.preprocessed import check_origin, content_fingerprint
 from swin_umamba.nnunet.record.metrics_file import METRICS_FILE, MetricsFile
 from swin_umamba.nnunet.record.software_file import SOFTWARE_FILE, record_start
 from swin_umamba.nnunet.splits import SPLITS_FILE, validation_cases
@@ -31,10 +33,11 @@ from swin_umamba.summary.confidence import calibration_of, predicted_cases
 from swin_umamba.summary.places import Gaps, read_classes
 from swin_umamba.summary.scores import read_results, scores_of_evaluation, scores_of_validation, summarize
 from swin_umamba.summary.training import data_facts, read_fold
-from swin_umamba.trained.calibration_file import CALIBRATION_FILE, read_calibration
+from swin_umamba.trained.calibration_file import CALIBRATION_FILE, read_calibration, weights_hash
 from swin_umamba.trained.export_model import export_model
 from swin_umamba.trained.import_model import import_model
 from swin_umamba.trained.model_file import content_hash
+from swin_umamba.trained.postprocessing_file import FORMAT, POSTPROCESSING_FILE
 from swin_umamba.weights.checkpoint import load_checkpoint
 from swin_umamba.weights.safetensors_file import load_metadata, load_safetensors, save_safetensors
 from trained.model_folder import ARCHITECTURES, make_model_folder, make_plans
@@ -90,6 +93,22 @@ def checkpoint(tmp_path: Path) -> tuple[Any, Use]:
         return predict(path)
 
     return content, use
+
+
+def postprocessed(tmp_path: Path) -> tuple[Any, Use]:
+    """What is done to the predictions of a model."""
+    folder = model(tmp_path)
+    weights = load_checkpoint(folder / "fold_0/checkpoint_final.pth")["network_weights"]
+    steps = [
+        {"kind": "largest", "labels": [1], "size": None},
+        {"kind": "minimum", "labels": [1, 2], "size": 9.0},
+    ]
+
+    def use(document: Any) -> object:
+        (folder / POSTPROCESSING_FILE).write_text(json.dumps(document))
+        return predict(folder)
+
+    return {"format": FORMAT, "weights_sha256": {"fold_0": weights_hash(weights)}, "steps": steps}, use
 
 
 def exported(tmp_path: Path) -> tuple[Any, Use]:
@@ -175,6 +194,12 @@ def read_description(path: Path) -> object:
     read_classes(path, Gaps([], []))
     LabelClasses.from_dataset_json(path)
     return read_dataset_json(path)
+
+
+def read_origin(path: Path) -> object:
+    folder = path.with_name(path.name.removesuffix(".made_from.json"))
+    content_fingerprint(folder, ["a"])
+    return check_origin(folder, PLANS, "2d", path.parent)
 
 
 def read_prepared(path: Path) -> object:
@@ -267,17 +292,21 @@ RESULT = RunResult(
 )
 CONVERSION = Conversion(Path(), 3, 1, (LeftOut("a", "b"),), (LeftOut("a", "b"),), ("c",))
 PLANS = json.loads(json.dumps(make_plans(ARCHITECTURES["swin_umamba"], (64, 64), (1.0, 1.0), 2, "2d")))
+FILES_OF_CASE = {"labelsTr/a.nii.gz": [12, 1_700_000_000_000_000_000, "0" * 64], "b": [1, 2, "c"]}
+ORIGIN = {"plans": preprocessed._of_preprocessing(PLANS, "2d"), "cases": {"a": FILES_OF_CASE}}
 OPTIONS = TrainingOptions(patch_size=(64, 64), seed=1, learning_rate=0.1, precision="float32").as_dict()
 MODELS: dict[str, Prepare] = {
     "plans.json": described("plans.json"),
     "dataset.json of a model": described("dataset.json", labels=REGIONS, regions_class_order=(1, 2)),
     "checkpoint": checkpoint,
+    "post-processing": postprocessed,
     "exported model": exported,
     "old plans": imported,
 }
 FILES: dict[str, Prepare] = {
     "dataset.json": plain_file("dataset.json", DESCRIPTION, read_description),
     "prepared plans": plain_file("plans.json", PLANS, read_prepared),
+    "origin": plain_file("nnUNetPlans_2d.made_from.json", ORIGIN, read_origin),
     "options": plain_file("training_options.json", OPTIONS, read_options),
     "splits": plain_file(
         SPLITS_FILE, 5 * [{"train": ["a", "b"], "val": ["c"]}], partial(validation_cases, fold=1, cure="plan")

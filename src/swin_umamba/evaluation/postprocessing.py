@@ -243,5 +243,5 @@ def steps_from_json(stored: Any) -> tuple[ComponentStep, ...]:
             )
             for each in stored
         )
-    except (TypeError, LookupError) as error:
+    except (TypeError, LookupError, OverflowError) as error:
         raise ValueError(f"these are no steps of a post-processing: {stored!r:.80}") from error

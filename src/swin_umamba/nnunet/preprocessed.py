@@ -11,6 +11,7 @@ from swin_umamba.errors import TrainingError
 from swin_umamba.files import file_sha256
 from swin_umamba.fingerprint import fingerprint_of
 from swin_umamba.json_files import LARGEST_RESULTS, read_json, write_json
+from swin_umamba.schema import Provenance, either, listed, named, table, text, whole
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +29,9 @@ _OF_CONFIGURATION = (
     "resampling_fn_seg",
     "resampling_fn_seg_kwargs",
 )
+
+_ORIGIN = table({}, {"plans": text(), "cases": named(named(listed(either(whole(), text()), (3,))))})
+"""Of each raw file of each case its size, time and SHA-256."""
 
 
 def preprocessed_name(case: str) -> str:
@@ -148,4 +152,5 @@ def _read(folder: Path) -> dict[str, Any]:
         return {}
     cure = "preprocess anew what it belongs to: swin-umamba plan"
     content = read_json(path, dict, error=TrainingError, cure=cure, largest=LARGEST_RESULTS)
-    return content if isinstance(content.get("cases"), dict) else {}
+    Provenance(path, cure, TrainingError).check(content, _ORIGIN)
+    return content if "cases" in content else {}
