@@ -14,8 +14,8 @@ from typing import Any
 
 from swin_umamba.errors import DataError, SwinUMambaError
 
-LARGEST = 2**53
-"""Whole numbers beyond are others as floating-point numbers."""
+LARGEST = 2**63 - 1
+"""Whole numbers beyond are in no file of ours, and fit no array."""
 _MISSING = object()
 _Parts = Iterator[tuple[str, Any, "ValueRule"]]
 
@@ -181,8 +181,9 @@ def table(
     rules = {**required, **(may_have or {})}
 
     def parts(value: Any) -> _Parts:
-        for name in required.keys() - value.keys():
-            yield f".{name}", _MISSING, required[name]
+        for name in required:
+            if name not in value:
+                yield f".{name}", _MISSING, required[name]
         for name, each in value.items():
             if rule := rules.get(name, others):
                 yield f".{name[:80]}", each, rule
