@@ -146,6 +146,8 @@ TRAITS = [
 FRAME_TRAITS = [
     (0x00189114, 0x00189082, "FD", (4.6, 9.2), "EffectiveEchoTime"),
     (0x00189117, 0x00189087, "FD", (0.0, 800.0), "DiffusionBValue"),
+    (0x00189118, 0x00209153, "FD", (0.0, 87.5), "NominalCardiacTriggerDelayTime"),
+    (0x00209310, 0x0020930D, "FD", (0.0, 2.5), "TemporalPositionTimeOffset"),
     (0x00209111, 0x00209128, "UL", (1, 2), "TemporalPositionIndex"),
     (0x00209111, 0x00209056, "SH", ("1", "2"), "StackID"),
     (0x00189226, 0x00089007, "CS", ("ORIGINAL\\M", "ORIGINAL\\P"), "FrameType"),

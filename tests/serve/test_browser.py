@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from conformance.dicom_files import Slice, write_series
 from serve.client_files import nifti, png
 from serve.serving import Gate, Listening, eventually
 from swin_umamba.data.image_io import read_labels
@@ -180,6 +181,32 @@ def test_from_upload_to_mask(
     page.click("#result .again")
     assert page.is_visible("#drop")
     assert eventually(here.is_deleted)
+    assert here.messages == []
+
+
+def test_a_series_of_a_dicom_folder_is_chosen(visit: Callable[..., Visit], tmp_path: Path) -> None:
+    """Two series whose files have no ending, beside a program; one of them is sent again."""
+    numbers = np.random.default_rng(1).integers(0, 500, (2, 3, 20, 24))
+    for number, volume in enumerate(numbers):
+        slices = [Slice(image, (0, 0, 2.5 * index)) for index, image in enumerate(volume)]
+        for path in write_series(tmp_path / "disc" / str(number), slices, series=f"1.2.{number}"):
+            path.rename(path.with_suffix(""))
+    (tmp_path / "disc" / "viewer.exe").write_bytes(b"MZ")
+    here = visit()
+    page = here.page
+    page.set_input_files("#folder", tmp_path / "disc")
+    page.wait_for_selector("#series-form:not([hidden])")
+    assert page.inner_text("#failed-what") == "The folder holds 2 DICOM series:"
+    options = page.locator("#series option").all_inner_texts()
+    assert sorted(text.rsplit("(", 1)[1] for text in options) == ["1.2.0)", "1.2.1)"]
+    page.select_option("#series", "1.2.1")
+    page.click("#series-form button")
+    page.wait_for_selector("#image[href]")
+    assert page.inner_text("#slice-text").endswith("of 3")
+    assert not page.is_visible("#series-form")
+    page.click("#result .again")
+    assert here.failure(("a.txt", b"x"))[0] == "The format of this file is not known"
+    assert not page.is_visible("#series-form")
     assert here.messages == []
 
 

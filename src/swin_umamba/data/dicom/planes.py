@@ -56,6 +56,8 @@ _FRAME_TRAITS = (
     (0x00189329, (0x00089007,)),  # CTImageFrameTypeSequence, FrameType
     (0x00189114, (0x00189082,)),  # MREchoSequence, EffectiveEchoTime
     (0x00189117, (0x00189087,)),  # MRDiffusionSequence, DiffusionBValue
+    (0x00189118, (0x00209153,)),  # CardiacSynchronizationSequence, NominalCardiacTriggerDelayTime
+    (0x00209310, (0x0020930D,)),  # TemporalPositionSequence, TemporalPositionTimeOffset
     (0x00209111, (0x00209128, 0x00209056)),  # FrameContentSequence, TemporalPositionIndex, StackID
 )
 _WANTED = (
