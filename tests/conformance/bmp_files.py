@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import struct
 from collections.abc import Sequence
 
@@ -31,7 +30,7 @@ def bmp_file(
     Parameters
     ----------
     pixels
-        As stored; see :func:`bmp_rows` and :func:`bmp_runs`.
+        As stored; see :func:`bmp_rows`.
     width, height
         Of the picture; a negative height for rows from the top.
     bits, compression, header, planes
@@ -85,45 +84,6 @@ def bmp_rows(values: np.ndarray, bits: int, *, top_down: bool = False) -> bytes:
     return b"".join(rows)
 
 
-def bmp_runs(values: np.ndarray, bits: int, *, literal: bool = False, short: bool = False) -> bytes:
-    """Return indices ``(y, x)`` run-length coded.
-
-    Parameters
-    ----------
-    values
-        The picture, first row on top.
-    bits
-        4 or 8.
-    literal
-        Store as literals what can be (stretches of at least three pixels).
-    short
-        Leave out zeros at the ends of rows.
-    """
-    result = bytearray()
-    for row in values[::-1].tolist():
-        while short and row and row[-1] == 0:
-            row.pop()
-        at = 0
-        while at < len(row):
-            if literal and len(row) - at >= 3:
-                part = row[at : at + 255]
-                if bits == 4:
-                    line = bytes(a << 4 | b for a, b in zip(part[::2], [*part[1::2], 0], strict=False))
-                else:
-                    line = bytes(part)
-                result += bytes([0, len(part)]) + line + bytes(len(line) % 2)
-            else:
-                # Runs of four bits repeat two values in turn.
-                pattern = row[at : at + (1 if bits == 8 else 2)]
-                both = zip(row[at : at + 255], itertools.cycle(pattern), strict=False)
-                part = [value for value, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], both)]
-                code = pattern[0] if bits == 8 else pattern[0] << 4 | pattern[-1]
-                result += bytes([len(part), code])
-            at += len(part)
-        result += b"\0\0"
-    return bytes(result + b"\0\1")
-
-
 MASKS = {
     "5-6-5": (16, (0xF800, 0x07E0, 0x001F, 0)),
     "4-4-4": (16, (0x0F00, 0x00F0, 0x000F, 0)),
@@ -137,7 +97,7 @@ BMP_FEATURES = {
     "header": ("12 bytes", "40 bytes", "52 bytes", "56 bytes", "64 bytes", "108 bytes", "124 bytes"),
     "bits": (1, 2, 4, 8, 16, 24, 32),
     "palette": ("no", "grey ramp", "colours", "two: black and white"),
-    "pixels": ("plain", "runs", "runs and literals", "runs with gaps", "as a PNG file", *MASKS),
+    "pixels": ("plain", "runs", "as a PNG file", *MASKS),
     "rows": ("from below", "from above"),
     "before the pixels": ("nothing", "7 bytes"),
 }
@@ -151,7 +111,7 @@ def bmp_exists(combination: Combination) -> bool:
         pixels != "plain" or combination["rows"] == "from above" or combination["palette"].startswith("two")
     ):
         return False
-    if pixels.startswith("runs") and bits not in (4, 8):
+    if pixels == "runs" and bits not in (4, 8):
         return False
     if pixels == "as a PNG file" and bits != 24:
         return False
@@ -172,13 +132,8 @@ def make_bmp(combination: Combination) -> Made:
         values, palette, image = indexed_bmp(combination, generator, height, width)
         labels = values[None]
         content = bmp_rows(values, bits, top_down=top_down)
-        if pixels.startswith("runs"):
-            compression = {8: 1, 4: 2}[bits]
-            short = pixels == "runs with gaps"
-            content = bmp_runs(values, bits, literal=pixels == "runs and literals", short=short)
-            if short and not values[:, -1].all():
-                why = "leave out pixels"
-            why = "compression" if top_down else why
+        if pixels == "runs":
+            compression, why = {8: 1, 4: 2}[bits], "compression"
     elif pixels in MASKS:
         masks = MASKS[pixels][1]
         values, image = masked_bmp(masks, generator, height, width, opaque="transparent" not in pixels)
@@ -219,8 +174,7 @@ def indexed_bmp(
     """Return indices, the palette, and what is seen, grey or colours."""
     bits, kind = combination["bits"], combination["palette"]
     count = 2 if kind.startswith("two") else 2**bits
-    # Few values a row, so that there are runs.
-    values = np.repeat(generator.integers(0, count, (height, width)), 3, axis=1)[:, :width]
+    values = generator.integers(0, count, (height, width))
     if kind == "colours":
         palette = generator.integers(0, 256, (count, 3))
     else:

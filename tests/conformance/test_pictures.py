@@ -107,7 +107,7 @@ CONFIRMED: dict[str, dict[str, Sequence[Any]]] = {
     "BMP": {
         "bits": (1, 4, 8, 16, 24, 32),
         "palette": ("no", "colours"),
-        "pixels": ("plain", "runs", "runs and literals", "5-6-5"),
+        "pixels": ("plain", "5-6-5"),
         "header": ("12 bytes", "40 bytes", "56 bytes", "108 bytes", "124 bytes"),
         "before the pixels": ("nothing",),
     },

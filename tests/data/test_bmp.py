@@ -1,4 +1,4 @@
-"""BMP: palettes, masks, run lengths, and headers that are not read."""
+"""BMP: palettes, masks, and headers that are not read."""
 
 from __future__ import annotations
 
@@ -58,27 +58,6 @@ def test_bmp_headers_that_are_not_read(tmp_path: Path, change: dict[str, int], w
     options = {"width": 3, "height": 2, "bits": 24, **change}
     content = bmp_files.bmp_file(bmp_files.bmp_rows(GREY[..., 0], 24), **options)
     assert why in refusal(tmp_path / "a.bmp", content)
-
-
-@pytest.mark.parametrize(
-    ("code", "why"),
-    [
-        (b"\3\1\0\0\3\2", ""),  # the end of the picture may be missing
-        (b"\0\3\1\1\1\0\0\0\3\2\0\1", ""),
-        (b"\3\1\0\2\1\0\2\2\0\1", "leave out pixels"),
-        (b"\3\1\0\1", "leave out pixels"),
-        (b"\4\1", "too many pixels"),
-        (b"\3\1\0\0\0\3\1", "cut off"),
-    ],
-)
-def test_run_lengths(tmp_path: Path, code: bytes, why: str) -> None:
-    palette = np.arange(12).reshape(4, 3).tolist()
-    content = bmp_files.bmp_file(code, 3, 2, 8, compression=1, palette=palette)
-    if why:
-        assert why in refusal(tmp_path / "a.bmp", content)
-    else:
-        (tmp_path / "a.bmp").write_bytes(content)
-        assert read_labels(tmp_path / "a.bmp").data.tolist() == [[[2, 2, 2], [1, 1, 1]]]
 
 
 def test_an_array_of_os2_bitmaps_is_no_bmp_picture(tmp_path: Path) -> None:

@@ -15,14 +15,10 @@ _FILE_HEADER = 14
 _CORE_HEADER = 12
 _HEADERS = (_CORE_HEADER, 40, 52, 56, 64, 108, 124)
 _OS2_HEADER = 64
-_PLAIN, _RLE8, _RLE4, _MASKS, _MASKS_WITH_ALPHA = 0, 1, 2, 3, 6
-_RLE_BITS = {_RLE8: 8, _RLE4: 4}
+_PLAIN, _MASKS, _MASKS_WITH_ALPHA = 0, 3, 6
 # Red, green, blue, alpha where the file names no masks.
 _DEFAULT_MASKS = {16: (0x7C00, 0x3E0, 0x1F, 0), 32: (0xFF0000, 0xFF00, 0xFF, 0)}
 _DEPTHS = {_PLAIN: (1, 2, 4, 8, 16, 24, 32), _MASKS: (16, 32), _MASKS_WITH_ALPHA: (16, 32)}
-_END_OF_LINE, _END_OF_PICTURE, _JUMP = 0, 1, 2
-# Two bytes of run-length code make at most so many pixels.
-_LONGEST_RUN = 255
 
 
 @dataclass(frozen=True)
@@ -33,7 +29,6 @@ class _Bmp:
     height: int
     top_down: bool
     bits: int
-    compression: int
     masks: tuple[int, ...]
     palette: np.ndarray  # (colours, 3), uint8: red, green, blue
     pixels: memoryview
@@ -68,7 +63,7 @@ def read_bmp(path: Path, content: bytes, *, indexed: bool, limit: int) -> np.nda
     if bmp.bits > 8:
         data = _colours(path, bmp)
     else:
-        indices = (_run_lengths if bmp.compression in _RLE_BITS else _indices)(path, bmp)
+        indices = _indices(path, bmp)
         if not indexed and indices.max() >= len(bmp.palette):
             raise damaged(path, f"colour {indices.max()} is used, but the palette has {len(bmp.palette)}")
         data = indices[None] if indexed or _is_grey_ramp(bmp) else bmp.palette.T[:, indices]
@@ -105,7 +100,7 @@ def _headers(path: Path, content: bytes, limit: int) -> _Bmp:
             path, f"the header describes {width} x {height} pixels in {planes} planes from byte {start} on"
         )
     known = () if size == _OS2_HEADER and compression >= _MASKS else _DEPTHS.get(compression, ())
-    if bits not in known and (_RLE_BITS.get(compression) != bits or top_down):
+    if bits not in known:
         raise not_supported(
             path, f"BMP pictures of {bits} bits with compression {compression} and a header of {size} bytes"
         )
@@ -116,9 +111,7 @@ def _headers(path: Path, content: bytes, limit: int) -> _Bmp:
         table = np.frombuffer(content, np.uint8, stored * entry, end).reshape(-1, entry)
     else:
         table = np.empty((0, 3), np.uint8)
-    return _Bmp(
-        width, height, top_down, bits, compression, masks, table[:, 2::-1], memoryview(content)[start:]
-    )
+    return _Bmp(width, height, top_down, bits, masks, table[:, 2::-1], memoryview(content)[start:])
 
 
 def _is_grey_ramp(bmp: _Bmp) -> bool:
@@ -165,41 +158,3 @@ def _colours(path: Path, bmp: _Bmp) -> np.ndarray:
         channels.append((values.astype(np.uint32) * 255 // largest).astype(np.uint8))
     data = np.stack(channels)
     return drop_alpha(path, data) if len(masks) == 4 else data
-
-
-def _run_lengths(path: Path, bmp: _Bmp) -> np.ndarray:
-    """Return the indices of a run-length coded picture, of which every pixel must be given."""
-    if bmp.width * bmp.height > _LONGEST_RUN * len(bmp.pixels) // 2:
-        raise damaged(path, f"{len(bmp.pixels)} bytes cannot hold {bmp.width} x {bmp.height} pixels")
-    picture = np.zeros((bmp.height, bmp.width), np.uint8)
-    given = np.zeros(bmp.height, np.int64)  # pixels of each row
-    code, half = bmp.pixels, bmp.compression == _RLE4
-    position = x = y = 0
-    while position + 2 <= len(code) and y < bmp.height:
-        count, value = code[position], code[position + 1]
-        position += 2
-        if count:
-            pair = [value >> 4, value & 15] if half else [value, value]
-            run = np.tile(np.array(pair, np.uint8), 128)[:count]
-        elif value == _END_OF_PICTURE:
-            break
-        elif value == _END_OF_LINE:
-            x, y = 0, y + 1
-            continue
-        elif value == _JUMP:
-            break  # pixels that are jumped over are not given
-        else:
-            size = (value + 1) // 2 if half else value
-            run = np.frombuffer(code[position : position + size], np.uint8)
-            run = (np.stack([run >> 4, run & 15], axis=1).ravel() if half else run)[:value]
-            position += size + size % 2
-            count = value
-        if x + count > bmp.width or len(run) < count:
-            raise damaged(path, f"row {y + 1} from below has too many pixels, or is cut off")
-        picture[y, x : x + count] = run
-        x += count
-        given[y] = x
-    missing = int(picture.size - given.sum())
-    if missing:
-        raise not_supported(path, f"run-length coded pictures that leave out pixels ({missing} here)")
-    return picture
