@@ -15,8 +15,13 @@ import pytest
 import torch
 
 from faults.hostile_values import mutations, outcomes
+from swin_umamba.compare.budget import Budget
+from swin_umamba.compare.recipe import Recipe
 from swin_umamba.compare.results import RunResult, score_array
+from swin_umamba.compare.trainer import PLANS_ENTRY, Terms
 from swin_umamba.data.datasets.conversion import REPORT_NAME, Conversion, LeftOut
+from swin_umamba.data.tiff_pixel_size import read_spacing_file
+from swin_umamba.errors import CheckpointError
 from swin_umamba.evaluation.classes import LabelClasses
 from swin_umamba.inference.predictor import Predictor
 from swin_umamba.inference.records import RECORDS_FILE, PredictionRecords
@@ -27,6 +32,8 @@ from swin_umamba.nnunet.plans_table import read_plans
 from swin_umamba.nnunet.preprocessed import check_origin, content_fingerprint
 from swin_umamba.nnunet.record.metrics_file import METRICS_FILE, MetricsFile
 from swin_umamba.nnunet.record.software_file import SOFTWARE_FILE, record_start
+from swin_umamba.nnunet.resume.newest import newest_checkpoint
+from swin_umamba.nnunet.resume.training_state import OWN_ENTRY, stored_options, stored_own_state
 from swin_umamba.nnunet.splits import SPLITS_FILE, validation_cases
 from swin_umamba.nnunet.training.options import TrainingOptions
 from swin_umamba.summary.confidence import calibration_of, predicted_cases
@@ -215,6 +222,42 @@ def read_conversion(path: Path) -> object:
     return Conversion.of_folder(path.parent).text()
 
 
+def read_terms(path: Path) -> object:
+    return Terms.from_plans({PLANS_ENTRY: read_json(path, object)})
+
+
+def read_facts(path: Path) -> object:
+    return data_facts(path.parent, []), read_fold(path.parent, ["liver"])
+
+
+def read_tiff_spacing(path: Path) -> object:
+    return read_spacing_file(path.with_name("a_0000.tif"), of_labels=False)
+
+
+def resumed(tmp_path: Path) -> tuple[Any, Use]:
+    """What a training goes on from, beside tensors."""
+    weights = {"a": torch.zeros(2)}
+    own = {
+        "options": OPTIONS,
+        "batches_drawn": [3, 4],
+        "skipped_steps": 1,
+        "random_state": None,
+        "loss": ["L1Loss"],
+    }
+
+    def use(document: Any) -> object:
+        whole = {**document, "network_weights": weights} if isinstance(document, dict) else document
+        torch.save(whole, tmp_path / "checkpoint_latest.pth")
+        newest = newest_checkpoint(tmp_path)
+        assert newest is not None
+        try:
+            return stored_options(newest), stored_own_state(newest, (2, 2), torch.nn.L1Loss())
+        except ValueError as error:  # as the trainer does
+            raise CheckpointError(str(error), cure="continue with the loss of the first run") from error
+
+    return {"current_epoch": 2, OWN_ENTRY: own}, use
+
+
 def read_evaluation(path: Path) -> object:
     return summarize(scores_of_evaluation(read_results(path), where=path).scores)
 
@@ -302,6 +345,7 @@ MODELS: dict[str, Prepare] = {
     "post-processing": postprocessed,
     "exported model": exported,
     "old plans": imported,
+    "state of a training": resumed,
 }
 FILES: dict[str, Prepare] = {
     "dataset.json": plain_file("dataset.json", DESCRIPTION, read_description),
@@ -320,11 +364,19 @@ FILES: dict[str, Prepare] = {
     "evaluation": plain_file("metrics.json", METRICS, read_evaluation),
     "validation": plain_file("summary.json", SUMMARY, read_validation),
     "comparison": plain_file("result.json", asdict(RESULT), read_comparison),
+    "comparison's terms": plain_file("terms.json", Terms(Recipe(), Budget(5), True).as_dict(), read_terms),
+    "fingerprint": plain_file(
+        "dataset_fingerprint.json",
+        {"shapes_after_crop": [[1, 5, 6]], "spacings": [[1.0, 2.0, 3.0]]},
+        read_facts,
+    ),
+    "debug.json": plain_file("debug.json", {"torch_version": "2", "device": "cpu"}, read_facts),
+    "spacing of a TIFF volume": plain_file("a.json", {"spacing": [3.0, 1, 1]}, read_tiff_spacing),
     "conversion": plain_file(REPORT_NAME, CONVERSION.to_dict(), read_conversion),
 }
 
 
-BELIEVED = ("predictions", "metrics", "software")
+BELIEVED = ("predictions", "metrics", "software", "fingerprint", "debug.json")
 """Records, of which each reader takes what is whole: nothing in them ends a command."""
 
 

@@ -20,11 +20,29 @@ from swin_umamba.errors import UsageError
 from swin_umamba.json_files import write_json
 from swin_umamba.nnunet.training.pretrained import load_pretrained, locate_pretrained
 from swin_umamba.nnunet.training.robust_trainer import RobustTrainer
+from swin_umamba.schema import Provenance, flag, left_out, number, optional, table, text, whole
 
 logger = logging.getLogger(__name__)
 
 PLANS_ENTRY = "swin_umamba_comparison"
 COST_FILE = "training_cost.json"
+_TERMS = table(
+    {
+        "recipe": table(
+            {},
+            {
+                **dict.fromkeys(("optimizer", "schedule"), text()),
+                **dict.fromkeys(("learning_rate", "weight_decay", "exponent", "eps"), number(0)),
+                "frozen_share": number(0, 1),
+            },
+            left_out,
+        ),
+        "budget": table(
+            {}, {"iterations": optional(whole(1)), "seconds": optional(number(above=0))}, left_out
+        ),
+        "supervises_deeply": flag,
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -68,6 +86,9 @@ class Terms:
                 "nnUNetTrainerComparison trains for comparisons only, and these plans belong to none",
                 cure="run swin-umamba compare, or choose another trainer",
             )
+        Provenance("the plans of a comparison", "compare anew in an empty folder", UsageError).check(
+            stored, _TERMS, PLANS_ENTRY
+        )
         return cls(
             Recipe.from_stored(stored["recipe"]), Budget(**stored["budget"]), stored["supervises_deeply"]
         )

@@ -14,6 +14,7 @@ from swin_umamba.data.image import Image
 from swin_umamba.data.tiff_tags import Page
 from swin_umamba.errors import DataError
 from swin_umamba.json_files import read_json, write_json
+from swin_umamba.schema import number
 
 INCH, CENTIMETRE = 25.4, 10.0
 MILLIMETRES = {"pm": 1e-9, "Å": 1e-7, "nm": 1e-6, "µm": 1e-3, "mm": 1.0, "cm": CENTIMETRE} | {
@@ -87,7 +88,7 @@ def read_spacing_file(path: Path, *, of_labels: bool) -> tuple[float, float, flo
     if (
         not isinstance(spacing, list)
         or len(spacing) != 3
-        or not all(type(each) in (int, float) and plausible(each) for each in spacing)
+        or not all(number().holds(each) and plausible(each) for each in spacing)
     ):
         raise DataError(
             f"the spacing of {path.name} must be three positive numbers, not {str(spacing)[:100]}",
