@@ -18,7 +18,7 @@ from swin_umamba.evaluation.postprocessing import ComponentStep
 from swin_umamba.json_files import parse_json, read_json
 from swin_umamba.nnunet.dataset_json import check_description
 from swin_umamba.nnunet.plans_table import check_plan_values
-from swin_umamba.schema import Provenance
+from swin_umamba.schema import Provenance, shown
 from swin_umamba.trained.calibration_file import FoldCalibration, calibration_of_weights
 from swin_umamba.trained.postprocessing_file import postprocessing_of
 from swin_umamba.weights.checkpoint import load_checkpoint
@@ -234,7 +234,7 @@ def _read_nnunet_checkpoint(path: Path) -> dict[str, Any]:
         )
     if not isinstance(axes, (tuple, list, type(None))):
         raise CheckpointError(
-            f"its inference_allowed_mirroring_axes are {axes!r} and no list",
+            f"its inference_allowed_mirroring_axes are {shown(axes)} and no list",
             where=path,
             cure="copy the checkpoint anew from where the model was trained",
         )

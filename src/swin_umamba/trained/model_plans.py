@@ -20,6 +20,7 @@ from swin_umamba.errors import CheckpointError, DataError, SwinUMambaError
 from swin_umamba.evaluation.classes import IGNORE_NAME, in_output_order
 from swin_umamba.nnunet.plane import check_plane
 from swin_umamba.nnunet.stdout import stdout_to_log
+from swin_umamba.schema import shown
 from swin_umamba.trained.model import TrainedModel
 from swin_umamba.trained.plans_check import check_plans
 from swin_umamba.trained.volume import FLAT_SPACING_FACTOR, Volume
@@ -93,9 +94,10 @@ class ModelPlans:
         """
         axes = self.model.mirror_axes
         dimensions = range(len(self.patch_size))
-        if len({*axes}) < len(axes) or not all(type(axis) is int and axis in dimensions for axis in axes):
+        known = {axis for axis in axes if type(axis) is int and axis in dimensions}
+        if len(known) < len(axes):
             raise CheckpointError(
-                f"the checkpoint allows mirroring along axes {axes} of a {len(self.patch_size)}D patch",
+                f"the checkpoint allows mirroring along axes {shown(axes)} of a {len(self.patch_size)}D patch",
                 where=self.model.path,
                 cure="switch mirroring off, or check that plans and checkpoint belong together",
             )
