@@ -97,7 +97,7 @@ class ModelPlans:
         known = {axis for axis in axes if type(axis) is int and axis in dimensions}
         if len(known) < len(axes):
             raise CheckpointError(
-                f"the checkpoint allows mirroring along axes {shown(axes)} of a {len(self.patch_size)}D patch",
+                f"the checkpoint allows mirroring along axes {shown(axes)} of a {len(dimensions)}D patch",
                 where=self.model.path,
                 cure="switch mirroring off, or check that plans and checkpoint belong together",
             )
