@@ -391,12 +391,12 @@ def check(name: str, folder: Path, number: int | None) -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_models(tmp_path: Path, name: str) -> None:
-    check(name, tmp_path, 24)
+    check(name, tmp_path, 20)
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_files(tmp_path: Path, name: str) -> None:
-    check(name, tmp_path, 24)
+    check(name, tmp_path, 20)
 
 
 @pytest.mark.slow
