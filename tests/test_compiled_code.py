@@ -70,6 +70,42 @@ def test_what_belongs_to_somebody_else(
     assert is_private(folder)
 
 
+def test_who_owns_a_common_folder_can_rename_what_lies_in_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.parent.chmod(0o1777)
+    owned_by(os.geteuid() + 1234, folder.parent, monkeypatch)
+    assert not is_private(folder)
+
+
+def test_a_folder_that_is_missing_is_made_before_others_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SWIN_UMAMBA_CACHE", str(tmp_path / "own"))
+    (tmp_path / "common").mkdir()
+    (tmp_path / "common").chmod(0o1777)
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "common" / "triton"))
+    set_private_caches()
+    assert stat.S_IMODE((tmp_path / "common" / "triton").stat().st_mode) == 0o700
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own").chmod(0o777)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    set_private_caches()
+    assert is_private(Path(os.environ["TORCHINDUCTOR_CACHE_DIR"]))
+
+
+def test_a_user_without_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(compiled_code, "cache_folder", nowhere)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    set_private_caches()
+    assert Path(os.environ["TORCHINDUCTOR_CACHE_DIR"]).parent == tmp_path
+
+
 def test_a_link_leads_to_what_counts(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(folder)
     assert is_private(tmp_path / "link")

@@ -7,6 +7,7 @@ import io
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from swin_umamba.csv_files import csv_text, write_csv
@@ -24,7 +25,9 @@ def read(text: str) -> list[list[str]]:
         "-2+3",
         "@SUM(A1:A9)",
         "\t=1",
-        "\n=1",
+        "\u00a0=1",
+        "\ufeff=1",
+        "\u200b=1",
         "  =1",
         "＝1",
         "＋1",
@@ -43,12 +46,12 @@ def test_other_texts_stay(name: str) -> None:
     assert read(csv_text([["case", name]])) == [["case", name]]
 
 
-def test_a_carriage_return_before_a_formula() -> None:
-    assert csv_text([["\r=1"]]).startswith(("'", "\"'"))
+def test_line_breaks_and_half_characters() -> None:
+    assert csv_text([["a\r=1", "\n=1", "a\r\nb", "a\udc80"]]) == "a =1,' =1,a b,a?\n"
 
 
 def test_numbers_stay_numbers() -> None:
-    text = csv_text([["a", "b", "c", "d", "e"], [-1, -0.5, math.nan, None, math.inf]])
+    text = csv_text([["a", "b", "c", "d", "e"], [-1, -0.5, np.float32("nan"), None, math.inf]])
     assert text == "a,b,c,d,e\n-1,-0.5,,,inf\n"
 
 

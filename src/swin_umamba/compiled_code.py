@@ -6,6 +6,7 @@ import logging
 import os
 import stat
 import sys
+import tempfile
 from pathlib import Path
 
 from swin_umamba.files import cache_folder
@@ -23,10 +24,15 @@ def set_private_caches() -> None:
     """Let PyTorch and Triton keep compiled code where only this user can write; before they are imported."""
     for variable, name in VARIABLES.items():
         given = os.environ.get(variable)
-        if (given or variable in _ALWAYS_SET) and not (given and is_private(Path(given))):
-            if given:
-                warn_of(Path(given))
-            os.environ[variable] = str(cache_folder() / "compiled" / name)
+        if given:
+            place = _made(Path(given))
+            if place is not None and is_private(place):
+                os.environ[variable] = str(place)  # a link in it could be turned later
+                continue
+            warn_of(Path(given))
+        if given or variable in _ALWAYS_SET:
+            # Without a place of its own, what is compiled is kept for this process alone.
+            os.environ[variable] = str(private_folder(name) or tempfile.mkdtemp(prefix="swin-umamba-"))
 
 
 def private_folder(name: str) -> Path | None:
@@ -37,9 +43,11 @@ def private_folder(name: str) -> Path | None:
     name
         Of whose code it is.
     """
-    folder = cache_folder() / "compiled" / name
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return folder if is_private(folder) else None
+    try:
+        folder = _made(cache_folder() / "compiled" / name)
+    except RuntimeError:  # a user without a home
+        return None
+    return folder if folder is not None and is_private(folder) else None
 
 
 def warn_of(folder: Path) -> None:
@@ -74,6 +82,18 @@ def is_private(folder: Path) -> bool:
     return all(_is_closed(Path(entry.path)) for entry in entries)
 
 
+def _made(folder: Path) -> Path | None:
+    """Return a folder without links, made for this user with all above it; None if it cannot be made."""
+    folder = Path(os.path.realpath(folder))
+    try:
+        for place in (*reversed(folder.parents), folder):
+            if not place.is_dir():
+                place.mkdir(mode=0o700, exist_ok=True)
+    except OSError:
+        return None
+    return folder
+
+
 _warned: set[str] = set()
 
 
@@ -84,13 +104,23 @@ def _is_closed(path: Path, *, above: bool = False) -> bool:
         return True
     except OSError:
         return False
-    if above and status.st_mode & stat.S_ISVTX:
-        return True
     if status.st_uid not in (0, own_number()):
         return False
+    if above and status.st_mode & stat.S_ISVTX:
+        return True
     if stat.S_ISLNK(status.st_mode):  # its own mode means nothing
         return True
-    return not status.st_mode & stat.S_IWOTH and (not status.st_mode & stat.S_IWGRP or _is_own_group(status))
+    if not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return True
+    # Rights of single users (ACL) look like the group's.
+    return not status.st_mode & stat.S_IWOTH and _is_own_group(status) and not _has_acl(path)
+
+
+def _has_acl(path: Path) -> bool:
+    try:
+        return sys.platform == "linux" and "system.posix_acl_access" in os.listxattr(path)
+    except OSError:
+        return False
 
 
 def _is_own_group(status: os.stat_result) -> bool:

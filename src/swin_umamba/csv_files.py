@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-import math
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,8 +40,11 @@ def write_csv(path: str | Path, rows: Iterable[Sequence[Any]]) -> None:
 
 
 def _cell(value: object) -> object:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if value is None or value != value:
         return ""
-    if isinstance(value, str) and value.lstrip(" ").startswith(_FORMULA):
-        return f"'{value}"
-    return value
+    if not isinstance(value, str):
+        return value
+    # A line break or a half character (of a name that is not UTF-8) is of no use in a cell.
+    text = re.sub(r"[\r\n]+", " ", value).encode("utf-8", "replace").decode()
+    shown = "".join(letter for letter in text if letter.isprintable()).strip()
+    return f"'{text}" if shown.startswith(_FORMULA) or text.startswith(_FORMULA) else text

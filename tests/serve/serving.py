@@ -104,10 +104,10 @@ class Listening:
 
 
 @contextmanager
-def listening_at(service: Service) -> Iterator[Listening]:
+def listening_at(service: Service, token: str | None = None) -> Iterator[Listening]:
     """Let a service listen at a free port while the block lasts."""
     with open_socket("127.0.0.1", 0) as listener:
-        server = make_server(service, "127.0.0.1", token=None)
+        server = make_server(service, "127.0.0.1", token)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
 
-from serve.serving import PICTURE, Gate, client_of, eventually, finished
+from serve.serving import PICTURE, Gate, client_of, eventually, finished, listening_at
 from swin_umamba.errors import UsageError
 from swin_umamba.inference.predictor import Predictor
 from swin_umamba.serve import access
@@ -158,15 +160,48 @@ def test_wrong_tokens_are_answered_late(guarded: TestClient, monkeypatch: pytest
         assert time.monotonic() - start >= 0.2
 
 
-def test_while_many_wrong_ones_wait_none_is_looked_at(
+def test_the_right_token_does_not_wait_for_wrong_ones(
     guarded: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    guarded.get("/", params={"token": TOKEN})
-    monkeypatch.setattr(access, "FAILURES_AT_ONCE", 0)
-    answer = guarded.get("/api/model", headers=BEARER)
-    assert answer.status_code == 429
-    assert int(answer.headers["retry-after"]) > 0
-    assert guarded.get("/api/model").status_code == 200  # who is logged in goes on
+    monkeypatch.setattr(access, "SECONDS_FOR_A_FAILURE", 3.0)
+    wrong = {"authorization": "Bearer wrong"}
+    with ThreadPoolExecutor(9) as pool:
+        waiting = [pool.submit(guarded.get, "/api/model", headers=wrong) for _ in range(8)]
+        start = time.monotonic()
+        assert guarded.get("/api/model", headers=BEARER).status_code == 200
+        assert time.monotonic() - start < 2
+        assert {each.result().status_code for each in waiting} == {401}
+
+
+def test_a_form_that_never_ends_is_given_up(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access, "SECONDS_FOR_A_FORM", 0.2)
+    with (
+        listening_at(service, token=TOKEN) as listening,
+        socket.create_connection(("127.0.0.1", listening.port), timeout=10) as client,
+    ):
+        client.sendall(b"POST /login HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 4000\r\n\r\nt")
+        assert client.recv(4096).startswith(b"HTTP/1.1 408")
+
+
+@pytest.mark.parametrize(
+    "other", ['a={"x":1}', "a=x y", "csrftoken", "path=/x", "a=b; c", 'a="', "swin-umamba-0=1"]
+)
+def test_cookies_of_other_servers_come_along(other: str, guarded: TestClient) -> None:
+    own = browser_of(guarded)["cookie"]
+    for cookie in (f"{other}; {own}", f"{own}; {other}"):
+        assert guarded.get("/api/model", headers={"cookie": cookie}).status_code == 200
+
+
+def test_pictures_of_another_site_try_no_token(guarded: TestClient) -> None:
+    picture = {"sec-fetch-site": "cross-site", "sec-fetch-dest": "image"}
+    assert guarded.get("/", params={"token": TOKEN}, headers=picture).status_code == 403
+    link = {"sec-fetch-site": "cross-site", "sec-fetch-dest": "document"}
+    assert guarded.get("/", params={"token": TOKEN}, headers=link).status_code == 200
+
+
+def test_browsers_may_send_the_form(guarded: TestClient) -> None:
+    """Under no-referrer they would send it from the origin "null"."""
+    assert guarded.get("/").headers["referrer-policy"] == "same-origin"
 
 
 def test_the_two_pages_have_no_script_and_their_style() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from conformance.dicom_files import Slice, write_series
 from serve.client_files import nifti, png
-from serve.serving import Gate, Listening, eventually
+from serve.serving import Gate, Listening, eventually, listening_at
 from swin_umamba.data.image_io import read_labels
 from swin_umamba.inference.predictor import Predictor
 from swin_umamba.serve.limits import MIB, Limits
@@ -375,3 +375,32 @@ def test_a_file_can_be_dropped_anywhere(visit: Callable[..., Visit], picture: np
     here.page.wait_for_selector("#image[href]")
     assert here.page.inner_text("#result-title") == "dropped.png"
     assert here.messages == []
+
+
+def test_a_person_types_the_token(browser: Any, start: Callable[..., Service], predictor: Predictor) -> None:
+    token = "correct-horse-battery-staple"
+    with listening_at(start(predictor), token) as listening:
+        page = browser.new_context().new_page()
+        page.set_default_timeout(SECONDS)
+        page.goto(f"http://127.0.0.1:{listening.port}/")
+        page.fill("#token", "a wrong token, as long")
+        page.click("button")
+        page.wait_for_selector("text=That is not the token.")
+        page.fill("#token", token)
+        page.click("button")
+        page.wait_for_selector("#files", state="attached")
+        assert page.url == f"http://127.0.0.1:{listening.port}/"
+        page.context.close()
+
+
+def test_the_printed_address_logs_in(
+    browser: Any, start: Callable[..., Service], predictor: Predictor
+) -> None:
+    token = "correct-horse-battery-staple"
+    with listening_at(start(predictor), token) as listening:
+        page = browser.new_context().new_page()
+        page.set_default_timeout(SECONDS)
+        page.goto(f"http://127.0.0.1:{listening.port}/?token={token}")
+        page.wait_for_selector("#files", state="attached")
+        assert page.url == f"http://127.0.0.1:{listening.port}/"
+        page.context.close()

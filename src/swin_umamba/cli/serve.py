@@ -6,6 +6,7 @@ import argparse
 import importlib.util
 import json
 import logging
+import threading
 import webbrowser
 from pathlib import Path
 
@@ -107,6 +108,8 @@ def run(args: argparse.Namespace) -> int:
             voxels=args.max_voxels,
             idle_seconds=args.keep_minutes * 60,
             job_seconds=args.job_minutes * 60,
+            # Without a token, all browsers of a machine, or behind a proxy, look like one client.
+            share=1.0 if token is None else Limits.share,
         )
         with Service(predictor, limits, confidence=args.confidence) as service:
             # A token from a file is not written elsewhere.
@@ -117,7 +120,9 @@ def run(args: argparse.Namespace) -> int:
                 say(f"serving at {address} on {predictor.device}; Ctrl-C ends it", flush=True)
             if args.open:
                 # Other users see the arguments of processes, so a browser is given a file that leads there.
-                webbrowser.open(entrance_file(service.storage.path, address_of(listener, args.host, token)))
+                # A token that is used again after this start stays out of the browser's history.
+                target = address if args.token_file else entrance_file(service.storage.path, address)
+                threading.Thread(target=webbrowser.open, args=(target,), daemon=True).start()
             make_server(service, args.host, token).run(sockets=[listener])
     return 0
 
@@ -139,7 +144,7 @@ def _token(args: argparse.Namespace) -> str | None:
     from swin_umamba.serve.access import new_token, read_token
 
     if args.no_token:
-        logger.warning("no token is asked for: every user of this machine can use the model")
+        logger.warning("no token is asked for: everybody who reaches the port can use the model")
         return None
     return new_token() if args.token_file is None else read_token(args.token_file)
 

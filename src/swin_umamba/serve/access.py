@@ -11,19 +11,18 @@ import asyncio
 import hashlib
 import secrets
 import shlex
-from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from urllib.parse import parse_qsl
 
 from starlette.datastructures import Headers
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect, Request, cookie_parser
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from swin_umamba.errors import UsageError
 from swin_umamba.opening import open_to_read, others_can_read
 from swin_umamba.serve.page import entrance_html, entrance_policy, login_html
-from swin_umamba.serve.problems import TooManyTries, Unauthorized
+from swin_umamba.serve.problems import SlowRequest, Unauthorized
 
 OPEN_PATHS = ("/api/health",)
 LOGIN = "/login"
@@ -32,9 +31,9 @@ SHORTEST_TOKEN = 16
 LONGEST_TOKEN = 1024
 # Sessions that are open at most; the oldest is ended.
 MOST_SESSIONS = 256
-# A wrong token is answered after so long, and while so many wait, no token is looked at.
+# A wrong token is answered after so long; a right one at once, however many wrong ones wait.
 SECONDS_FOR_A_FAILURE = 1.0
-FAILURES_AT_ONCE = 8
+SECONDS_FOR_A_FORM = 5.0
 
 _CURE = "open the address that swin-umamba serve has printed, or send Authorization: Bearer TOKEN"
 
@@ -95,7 +94,6 @@ class Access:
         # Cookies are sent to every port of a host, so that two servers would overwrite each other's.
         self._cookie = f"swin-umamba-{secrets.token_hex(4)}"
         self._sessions: dict[bytes, str] = {}
-        self._failing = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -109,7 +107,11 @@ class Access:
         """Return the answer to a request that is not let through."""
         given = _field(scope["query_string"].decode("latin-1"))
         if self._digest is not None and scope["method"] == "POST" and scope["path"] == LOGIN:
-            return await self._log_in(await _posted(Request(scope, receive)), RedirectResponse("/", 303))
+            try:
+                posted = await asyncio.wait_for(_posted(Request(scope, receive)), SECONDS_FOR_A_FORM)
+            except asyncio.TimeoutError as error:
+                raise SlowRequest("the form does not go on", cure="send it again") from error
+            return await self._log_in(posted, RedirectResponse("/", 303))
         if self._digest is not None and scope["path"] == "/" and given:
             return await self._log_in(given, _page(entrance_html()))
         client = await self._client(scope)
@@ -130,7 +132,9 @@ class Access:
             if await self._is_right(given.strip()):
                 return address
             raise Unauthorized("this is not the server's token", cure=_CURE)
-        return self._sessions.get(_digest(_cookie(headers, self._cookie)))
+        # Those of all other servers of this host come along, in any form.
+        cookies = cookie_parser("; ".join(headers.getlist("cookie")))
+        return self._sessions.get(_digest(cookies.get(self._cookie, "")))
 
     async def _log_in(self, given: str, answer: Response) -> Response:
         if not await self._is_right(given):
@@ -144,29 +148,15 @@ class Access:
         return answer
 
     async def _is_right(self, given: str) -> bool:
-        if self._failing >= FAILURES_AT_ONCE:
-            raise TooManyTries("too many wrong tokens were sent", cure="try again in a moment")
         assert self._digest is not None
         if secrets.compare_digest(_digest(given), self._digest):
             return True
-        self._failing += 1
-        try:
-            await asyncio.sleep(SECONDS_FOR_A_FAILURE)
-        finally:
-            self._failing -= 1
+        await asyncio.sleep(SECONDS_FOR_A_FAILURE)
         return False
 
 
 def _digest(text: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
-
-
-def _cookie(headers: Headers, name: str) -> str:
-    try:
-        cookies = SimpleCookie(headers.get("cookie", ""))
-    except CookieError:
-        return ""
-    return cookies[name].value if name in cookies else ""
 
 
 async def _posted(request: Request) -> str:
@@ -188,5 +178,6 @@ def _field(form: str) -> str:
 
 
 def _page(html: str, status: int = 200) -> HTMLResponse:
-    headers = {"Content-Security-Policy": entrance_policy(html)}
+    # Without a referrer, browsers send forms from no origin, as if they were another site's.
+    headers = {"Content-Security-Policy": entrance_policy(html), "Referrer-Policy": "same-origin"}
     return HTMLResponse(html, status, headers)

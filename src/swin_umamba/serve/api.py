@@ -77,7 +77,7 @@ def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": ErrorAnswer} for status in statuses}
 
 
-router = APIRouter(prefix="/api", responses=_errors(401, 403, 421, 422, 429))
+router = APIRouter(prefix="/api", responses=_errors(401, 403, 421, 422))
 _UPLOAD_ERRORS = _errors(400, 408, 413, 503)
 
 

@@ -109,7 +109,9 @@ class Guard:
                 "the address of this request is not the server's",
                 cure="use the address that swin-umamba serve has printed, or start it with --host",
             )
-        if scope["path"].startswith(("/api/", "/login")) and _is_foreign(headers, hosts[0]):
+        # Another site's link may open a page; its pictures and frames may ask for nothing.
+        opens = headers.get("sec-fetch-dest", "document") == "document"
+        if (scope["path"].startswith(("/api/", "/login")) or not opens) and _is_foreign(headers, hosts[0]):
             return ForeignRequest("the request comes from another site", cure="use the server's own page")
         return None
 

@@ -149,7 +149,10 @@ class JobQueue(Generic[Outcome]):
             )
         if own >= self._limits.queue * self._limits.share:
             raise Busy(f"{own} of your images are waiting already", cure="wait for their results")
-        if len({job.upload.client for job in jobs} | {client}) > self._limits.clients:
+        if (
+            len({job.upload.client for job in jobs if job.state != "failed"} | {client})
+            > self._limits.clients
+        ):
             raise Busy("the server keeps results for as many people as it can", cure="try again in a while")
 
     def add(self, upload: Upload) -> Job[Outcome]:

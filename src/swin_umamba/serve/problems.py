@@ -34,12 +34,6 @@ class Unauthorized(RequestError):
     status = 401
 
 
-class TooManyTries(RequestError):
-    """Many requests with wrong tokens have come."""
-
-    status = 429
-
-
 class UnknownJob(RequestError):
     """There is no such job, or no longer."""
 
@@ -85,7 +79,7 @@ class TooLarge(RequestError):
 class TooLong(RequestError):
     """The prediction takes longer than the server allows."""
 
-    status = 503
+    status = 422
 
 
 class ForeignHost(RequestError):
@@ -111,7 +105,7 @@ def headers_of(error: SwinUMambaError) -> dict[str, str]:
     """Return the HTTP headers that belong to an error."""
     if isinstance(error, Unauthorized):
         return {"WWW-Authenticate": "Bearer"}
-    return {"Retry-After": str(RETRY_SECONDS)} if isinstance(error, (Busy, TooManyTries)) else {}
+    return {"Retry-After": str(RETRY_SECONDS)} if isinstance(error, Busy) else {}
 
 
 def unexpected(error: Exception) -> SwinUMambaError:

@@ -82,6 +82,8 @@ def _check_members(members: list[zipfile.ZipInfo], path: Path) -> None:
             raise _refusal(f"the path {name!r} leads out of the folder or is no plain path", path)
         if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise _refusal(f"{name!r} is a link or device", path)
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise _refusal(f"{name!r} is compressed in an unusual way", path)
         if member.flag_bits & 1:
             raise _refusal(f"{name!r} is encrypted", path)
         if name.casefold() in seen:

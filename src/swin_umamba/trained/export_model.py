@@ -31,6 +31,28 @@ PLANS_KEYS = (
     "transpose_forward",
 )
 
+CONFIGURATION_KEYS = (
+    "architecture",
+    "batch_dice",
+    "batch_size",
+    "data_identifier",
+    "median_image_size_in_voxels",
+    "next_stage",
+    "normalization_schemes",
+    "patch_size",
+    "preprocessor_name",
+    "previous_stage",
+    "resampling_fn_data",
+    "resampling_fn_data_kwargs",
+    "resampling_fn_probabilities",
+    "resampling_fn_probabilities_kwargs",
+    "resampling_fn_seg",
+    "resampling_fn_seg_kwargs",
+    "spacing",
+    "use_mask_for_norm",
+)
+ARCHITECTURE_KEYS = ("network_class_name", "arch_kwargs", "_kw_requires_import")
+
 
 def export_model(
     source: str | Path,
@@ -73,11 +95,18 @@ def export_model(
     model = load_trained_model(source, folds=folds, checkpoint=checkpoint)
     model = replace(
         model,
-        plans=_only(PLANS_KEYS, current_plans(model)),
+        plans=_plans_of(model),
         dataset_json=_only(DATASET_KEYS, model.dataset_json),
     )
     card = model_card(model, check_model(model).channel_names, fold_names(model))
     return model, write_model_file(model, card, output)
+
+
+def _plans_of(model: TrainedModel) -> dict[str, Any]:
+    plans = _only(PLANS_KEYS, current_plans(model))
+    configuration = _only(CONFIGURATION_KEYS, plans["configurations"][model.configuration])
+    configuration["architecture"] = _only(ARCHITECTURE_KEYS, configuration["architecture"])
+    return {**plans, "configurations": {model.configuration: configuration}}
 
 
 def _only(keys: Iterable[str], entries: Mapping[str, Any]) -> dict[str, Any]:

@@ -57,6 +57,12 @@ def import_weights(source: str | Path, name: str | None = None) -> tuple[Weights
     expected_tensors = {ENCODER + name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
     convert_imagenet_weights(tensors, expected_tensors, source)
     path = weights_path(record)
+    if path.exists() and file_sha256(path) != found:
+        raise CheckpointError(
+            f"another file is kept as {record.name} already",
+            where=path,
+            cure=f"remove it if {source} is the right one",
+        )
     if not path.exists():
         copy_file(source, path, error=CheckpointError)
     return record, fetch_weights(record)

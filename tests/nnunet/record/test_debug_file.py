@@ -7,7 +7,7 @@ import socket
 import zipfile
 from pathlib import Path
 
-from swin_umamba.nnunet.record.debug_file import forget_the_machine
+from swin_umamba.nnunet.record.debug_file import forget_the_machine, named_places
 
 
 def test_folders_get_their_names(tmp_path: Path) -> None:
@@ -17,6 +17,20 @@ def test_folders_get_their_names(tmp_path: Path) -> None:
     )
     forget_the_machine(path, {"nnUNet_results": tmp_path / "results"})
     assert json.loads(path.read_text()) == {"output_folder": "nnUNet_results/a/fold_0", "lr": "0.1"}
+
+
+def test_places_are_replaced_whole() -> None:
+    folders = {
+        "P": Path("/data/nnUNet"),
+        "R": Path("/data/nnUNet_results"),
+        "other": Path("/"),
+        "dot": Path("."),
+    }
+    text = "/data/nnUNet_results/D1 /data//nnUNet/x.json /data/nnUNet2 /data/nnUNet: a.b"
+    assert (
+        named_places(text, {name: Path(each) for name, each in folders.items()})
+        == "R/D1 P/x.json /data/nnUNet2 P: a.b"
+    )
 
 
 def test_a_trained_model_tells_nothing_of_the_machine(trained: dict[str, Path]) -> None:

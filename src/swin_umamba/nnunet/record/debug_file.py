@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -37,6 +38,14 @@ def forget_the_machine(path: Path, folders: Mapping[str, Path]) -> None:
 def named_places(value: object, folders: Mapping[str, Path]) -> str:
     """Return a value as text with the names of folders in place of their paths."""
     text = str(value)
-    for name, folder in folders.items():
-        text = text.replace(str(folder), name)
+    places = {
+        str(place): name
+        for name, folder in folders.items()
+        for place in (folder, folder.absolute(), folder.resolve())
+        if place.is_absolute() and place.name
+    }
+    for place in sorted(places, key=len, reverse=True):
+        # nnU-Net joins paths as texts, which may double a slash.
+        pattern = re.escape(place).replace("/", "/+")
+        text = re.sub(rf"{pattern}(?![\w.-])", places[place].replace("\\", r"\\"), text)
     return text

@@ -86,6 +86,9 @@ class _KernelCache(FunctionCache):
                 raise RuntimeError("other users can write to every folder for compiled code")
             with _numba_cache_in(place):
                 super().__init__(function)
+            # Where it cannot write there, Numba takes the next folder of its list.
+            if not Path(self._cache_path).is_relative_to(place) or not is_private(Path(self._cache_path)):
+                raise RuntimeError(f"no kernel can be kept in {place}")
         digest = _source_digest()
         self._cache_file = IndexDataCacheFile(
             self._cache_path, f"{self._impl.filename_base}-{digest}", digest
