@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
 from nnunetv2.paths import nnUNet_preprocessed
 from nnunetv2.utilities.json_export import recursive_fix_for_json_export
@@ -121,6 +122,12 @@ class SwinUMambaPlanner(ExperimentPlanner):
             round(reference / estimate * reference_batch_size), patch_size, approximate_n_voxels_dataset
         )
         return plan
+
+    @staticmethod
+    def static_estimate_VRAM_usage(*args: Any, **kwargs: Any) -> float:
+        """Estimate as nnU-Net does, but draw no weights for networks that are only asked for their shapes."""
+        with torch.device("meta"):
+            return ExperimentPlanner.static_estimate_VRAM_usage(*args, **kwargs)
 
     def determine_transpose(self) -> tuple[list[int], list[int]]:
         """Return which axes of an image become slices and plane of the network, and the way back.
