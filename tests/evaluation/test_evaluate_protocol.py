@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import multiprocessing
 from pathlib import Path
 
 import nibabel
@@ -12,6 +13,7 @@ import pytest
 import tifffile
 from PIL import Image as PillowImage
 
+import forked
 from swin_umamba.data.instance_labels import instances_to_classes
 from swin_umamba.errors import DataError, UsageError
 from swin_umamba.evaluation.evaluate_protocol import evaluate_protocol
@@ -91,8 +93,9 @@ def test_failed_cases_are_named(pictures: Path) -> None:
     assert all(list(scores.cases) == ["a"] for scores in result.forms.values())
 
 
-def test_volumes(tmp_path: Path) -> None:
+def test_volumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Means over organs of means over cases, with what is not applicable left out and counted."""
+    monkeypatch.setattr(multiprocessing, "get_context", lambda method: forked.CONTEXT)
     liver = np.zeros((6, 10, 12), np.uint8)
     liver[1:5, 2:8, 2:8] = 1
     both = liver.copy()

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
+import forked
 from faults.fault_files import Command, Outcome
 from weights.file_server import cache, server
 
 __all__ = ["cache", "server"]
+
+
+@pytest.fixture(autouse=True)
+def _no_process_outlives_its_test() -> Iterator[None]:
+    yield
+    forked.end_all()
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import shutil
 import signal
 import ssl
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +16,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from faults.processes import fetch
+from forked import Forked
 from swin_umamba.errors import CheckpointError
 from swin_umamba.weights.catalog import CATALOG, WeightsRecord
 from swin_umamba.weights.download import fetch_weights
@@ -113,21 +114,9 @@ def test_row_18_a_server_with_a_self_signed_certificate(
     assert (cache / NAME).read_bytes() == CONTENT
 
 
-FETCH = """
-import logging, sys
-from dataclasses import replace
-from swin_umamba.weights.catalog import CATALOG
-from swin_umamba.weights.download import fetch_weights
-logging.basicConfig(level=logging.INFO)
-url, name, size, sha256 = sys.argv[1:]
-record = CATALOG["vmamba_tiny_v0cls"]
-fetch_weights(replace(record, url=url, file_name=name, size=int(size), sha256=sha256))
-"""
-
-
-def waiting(logs: list[Path]) -> list[int]:
+def waiting(processes: list[Forked]) -> list[Forked]:
     """Return which of the processes say that another one downloads."""
-    return [number for number, log in enumerate(logs) if "Waiting for another process" in log.read_text()]
+    return [process for process in processes if "Waiting for another process" in process.errors()]
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -139,20 +128,14 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 def test_row_19_processes_at_once(server: FileServer, cache: Path, tmp_path: Path) -> None:
     """One downloads and is killed; of two that wait, one goes on where it stopped, one is served."""
-    arguments = [server.address("half"), NAME, str(len(CONTENT)), SHA256]
-    logs = [tmp_path / f"log{number}" for number in range(3)]
-    processes = []
-    for log in logs:
-        with log.open("wb") as file:
-            processes.append(subprocess.Popen([sys.executable, "-c", FETCH, *arguments], stderr=file))
+    processes = [Forked(fetch, record(server.address("half"))) for _ in range(3)]
     try:
-        wait_for(lambda: len(waiting(logs)) == 2)
+        wait_for(lambda: len(waiting(processes)) == 2)
         partial = cache / f".partial-{NAME}"
         wait_for(lambda: partial.exists() and partial.stat().st_size > 0)
         assert files(cache) == {partial.name}
-        (first,) = {0, 1, 2} - set(waiting(logs))
-        processes[first].send_signal(signal.SIGKILL)
-        processes[first].wait()
+        (first,) = (process for process in processes if process not in waiting(processes))
+        first.kill()
         kept = partial.stat().st_size
         wait_for(lambda: len(server.requests) == 2)
         assert server.requests[1] == ("half", f"bytes={kept}-")
@@ -161,7 +144,6 @@ def test_row_19_processes_at_once(server: FileServer, cache: Path, tmp_path: Pat
     finally:
         for process in processes:
             process.kill()
-            process.wait()
     assert codes == [-signal.SIGKILL, 0, 0]
     assert len(server.requests) == 2
     assert files(cache) == {NAME}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -11,41 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from faults.processes import NUMBERS, save_on_a_full_disk, save_on_and_on
+from forked import Forked
 from swin_umamba.temporary_files import PREFIX
 from swin_umamba.weights.checkpoint import load_checkpoint
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals and limits")
 
-NUMBERS = 1_000_000  # 4 MB
 NAME = "checkpoint_latest.pth"
-
-# Saves checkpoint after checkpoint and says which ones are complete.
-SAVE_ON_AND_ON = f"""
-import itertools, sys, torch
-from swin_umamba.weights.checkpoint import save_checkpoint
-first = int(sys.argv[2])
-for n in itertools.count(first):
-    save_checkpoint(sys.argv[1], {{"epoch": n, "weights": torch.full(({NUMBERS},), float(n))}})
-    print(n, flush=True)
-"""
-
-SAVE_ON_A_FULL_DISK = f"""
-import resource, sys, torch
-from swin_umamba.errors import OutputError
-from swin_umamba.weights.checkpoint import save_checkpoint
-from swin_umamba.weights.safetensors_file import save_safetensors
-limit = int(sys.argv[2])
-weights = torch.ones({NUMBERS})
-resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-try:
-    if sys.argv[1].endswith(".safetensors"):
-        save_safetensors(sys.argv[1], {{"weights": weights}}, {{}})
-    else:
-        save_checkpoint(sys.argv[1], {{"weights": weights}})
-except OutputError as error:
-    print(error)
-    sys.exit(1)
-"""
 
 
 def kill_while_saving(path: Path, kills: int) -> None:
@@ -53,32 +27,26 @@ def kill_while_saving(path: Path, kills: int) -> None:
     moments = random.Random(12)
     newest = 0
     for _ in range(kills):
-        with subprocess.Popen(
-            [sys.executable, "-c", SAVE_ON_AND_ON, str(path), str(newest)], stdout=subprocess.PIPE, text=True
-        ) as writer:
-            assert writer.stdout is not None
-            newest = int(writer.stdout.readline())
-            # The leftover of the one killed before is gone since this one's first save.
-            leftovers = [each for each in path.parent.iterdir() if each.name.startswith(PREFIX)]
-            assert len(leftovers) <= 1, leftovers
-            time.sleep(moments.uniform(0, 0.05))
-            writer.kill()
-            newest = max([newest, *(int(line) for line in writer.stdout)])
+        writer = Forked(save_on_and_on, path, newest)
+        writer.first_line()
+        # The leftover of the one killed before is gone since this one's first save.
+        leftovers = [each for each in path.parent.iterdir() if each.name.startswith(PREFIX)]
+        assert len(leftovers) <= 1, leftovers
+        time.sleep(moments.uniform(0, 0.05))
+        writer.kill()
+        newest = max(int(line) for line in writer.output().splitlines())
         checkpoint = load_checkpoint(path)
         # The rename may have happened without there being time to say so.
         assert checkpoint["epoch"] in (newest, newest + 1)
         assert (checkpoint["weights"] == float(checkpoint["epoch"])).all()
         newest = checkpoint["epoch"]
     # The next save cleans up.
-    with subprocess.Popen(
-        [sys.executable, "-c", SAVE_ON_AND_ON, str(path), str(newest)], stdout=subprocess.PIPE, text=True
-    ) as writer:
-        assert writer.stdout is not None
-        writer.stdout.readline()
-        os.kill(writer.pid, 19)  # SIGSTOP: it may be in its next save
-        leftovers = [each.name for each in path.parent.iterdir() if each.name.startswith(PREFIX)]
-        assert len(leftovers) <= 1
-        writer.kill()
+    writer = Forked(save_on_and_on, path, newest)
+    writer.first_line()
+    writer.send_signal(signal.SIGSTOP)  # it may be in its next save
+    leftovers = [each.name for each in path.parent.iterdir() if each.name.startswith(PREFIX)]
+    assert len(leftovers) <= 1
+    writer.kill()
 
 
 def test_row_12_killed_while_saving(tmp_path: Path) -> None:
@@ -116,15 +84,11 @@ def test_row_13_disk_full_during_an_overwrite(tmp_path: Path, name: str, part: f
     path = tmp_path / name
     path.write_bytes(b"the old file")
     limit = int(part * 4 * NUMBERS)
-    saving = subprocess.run(
-        [sys.executable, "-c", SAVE_ON_A_FULL_DISK, str(path), str(limit)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert saving.returncode == 1, saving.stderr
-    assert "cannot write" in saving.stdout
-    assert str(path) in saving.stdout
-    assert "free space; nothing was changed" in saving.stdout
+    saving = Forked(save_on_a_full_disk, path, limit)
+    said, complained = saving.communicate()
+    assert saving.returncode == 1, complained
+    assert "cannot write" in said
+    assert str(path) in said
+    assert "free space; nothing was changed" in said
     assert path.read_bytes() == b"the old file"
     assert [each.name for each in tmp_path.iterdir()] == [name]

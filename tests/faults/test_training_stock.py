@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,7 @@ class Command:
 
     def __init__(self, dataset: Dataset, shim: Path) -> None:
         shim.mkdir()
+        self.started: list[subprocess.Popen[str]] = []
         (shim / "tiny_trainers.py").write_text(TINY_TRAINER)
         folders = dataset.folders
         self.root = folders.results.parent
@@ -60,13 +62,15 @@ class Command:
     def start(self, *arguments: str, epochs: int) -> subprocess.Popen[str]:
         code = "from nnunetv2.run.run_training import run_training_entry; run_training_entry()"
         given = (DATASET_NAME, "2d", "0", "-tr", TRAINER, "-p", "SwinUMambaPlans", "-device", "cpu")
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-c", code, *given, *arguments],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
             env=self.environment | {"SWIN_UMAMBA_EPOCHS": str(epochs)},
         )
+        self.started.append(process)
+        return process
 
     def run(self, *arguments: str, epochs: int) -> tuple[int, str]:
         process = self.start(*arguments, epochs=epochs)
@@ -75,8 +79,11 @@ class Command:
 
 
 @pytest.fixture
-def command(planned_dataset: Dataset, tmp_path: Path) -> Command:
-    return Command(planned_dataset, tmp_path / "shim")
+def command(planned_dataset: Dataset, tmp_path: Path) -> Iterator[Command]:
+    command = Command(planned_dataset, tmp_path / "shim")
+    yield command
+    for process in command.started:
+        process.kill()
 
 
 def test_rows_12_14_and_15_through_the_stock_command(command: Command, tmp_path: Path) -> None:

@@ -1,16 +1,15 @@
-"""Short trainings of a tiny network in processes of their own, so that a test can kill them.
-
-As a program: ``training_process.py ROOT ARGUMENTS``, which runs ``swin-umamba ARGUMENTS`` with tiny networks.
-"""
+"""Short trainings of a tiny network in processes of their own, so that a test can kill them."""
 
 from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
+
+from forked import Forked
 
 TESTS = Path(__file__).parents[1]
 DATASET_NAME = "Dataset901_Squares"
@@ -23,16 +22,11 @@ def fold_folder(root: Path) -> Path:
     return root / "nnUNet_results" / DATASET_NAME / f"{TRAINER}__SwinUMambaPlans__2d" / "fold_0"
 
 
-def start_training(root: Path, *arguments: str, threads: int = 1) -> subprocess.Popen[str]:
+def start_training(root: Path, *arguments: str, threads: int = 1) -> Forked:
     """Start ``swin-umamba train`` of fold 0."""
-    given = ("train", DATASET_NAME, "--root", str(root), "--trainer", TRAINER, *arguments)
-    return subprocess.Popen(
-        [sys.executable, __file__, *given],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": str(threads), "SWIN_UMAMBA_BACKEND": "chunked"},
-    )
+    given = ["train", DATASET_NAME, "--root", str(root), "--trainer", TRAINER, *arguments]
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "SWIN_UMAMBA_BACKEND": "chunked"}
+    return Forked(_train, given, environment=environment)
 
 
 def train(root: Path, *arguments: str, threads: int = 1) -> tuple[int, str]:
@@ -42,7 +36,7 @@ def train(root: Path, *arguments: str, threads: int = 1) -> tuple[int, str]:
     return process.returncode, said
 
 
-def wait_for_epoch(process: subprocess.Popen[str], root: Path, epoch: int) -> None:
+def wait_for_epoch(process: Forked | subprocess.Popen[str], root: Path, epoch: int) -> None:
     """Wait until the training has closed ``epoch`` epochs and is in the next one."""
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
@@ -67,25 +61,17 @@ def children(process: int) -> list[int]:
     return found
 
 
-def shrink_trainers() -> None:
-    """Give the trainers a tiny network, and let them draw no curves, which takes longer than an epoch."""
-    sys.path.insert(0, str(TESTS))
+def _train(arguments: list[str]) -> int:
+    """Run ``swin-umamba`` in its own process, with tiny networks, and without curves, which take a second."""
     from nnunetv2.training.logging.nnunet_logger import MetaLogger
 
     from nnunet.tiny_training import SIZES
-    from swin_umamba.nnunet import trainers
-
-    MetaLogger.plot_progress_png = lambda self, output_folder: None
-    for name in trainers.__all__:
-        trainers.TRAINERS[name] = type(name, (getattr(trainers, name),), {"network_kwargs": SIZES})
-
-
-if __name__ == "__main__":
-    import signal
-
     from swin_umamba.cli.main import main
+    from swin_umamba.nnunet import trainers
 
     # A shell starts background jobs, and so perhaps these tests, with Ctrl-C switched off.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    shrink_trainers()
-    sys.exit(main())
+    MetaLogger.plot_progress_png = lambda self, output_folder: None
+    for name in trainers.__all__:
+        trainers.TRAINERS[name] = type(name, (getattr(trainers, name),), {"network_kwargs": SIZES})
+    return main(arguments)

@@ -19,6 +19,10 @@ from swin_umamba.ops.native import threads
 from swin_umamba.ops.native.ss2d_scan import ss2d_scan_backward, ss2d_scan_forward
 from swin_umamba.ops.native.threads import run_items, sum_in_order
 
+needs_fork = pytest.mark.skipif(
+    "fork" not in multiprocessing.get_all_start_methods(), reason="no fork on this system"
+)
+
 
 @pytest.fixture
 def three_threads() -> Iterator[None]:
@@ -89,7 +93,7 @@ def test_calls_from_several_threads_at_once() -> None:
     assert torch.equal(scan_once(), expected)
 
 
-@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork on this system")
+@needs_fork
 @pytest.mark.usefixtures("three_threads")
 def test_forked_child_starts_its_own_threads() -> None:
     expected = scan_once()  # the pool of this process exists now
@@ -110,10 +114,10 @@ def test_forked_child_starts_its_own_threads() -> None:
         process.join()
 
 
-@pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
+@pytest.mark.parametrize(
+    "method", [pytest.param("fork", marks=needs_fork), pytest.param("spawn", marks=pytest.mark.slow)]
+)
 def test_data_loader_workers(method: str) -> None:
-    if method == "forkserver":
-        pytest.skip("starts its workers as spawn does")
     expected = scan_once()
     loader = DataLoader(Scans(), batch_size=None, num_workers=1, multiprocessing_context=method, timeout=60)
     scans = list(loader)
