@@ -8,6 +8,8 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import gettempdir
+from typing import Any
 
 import pytest
 
@@ -50,13 +52,49 @@ from own_environment import own_environment  # noqa: E402
 __all__ = ["planned_dataset", "planned_folder", "raw_dataset", "tiny_trainers", "trained"]
 
 
+def _compile_each_kernel_once() -> None:
+    """Let the processes that run tests side by side wait for a kernel that another one of them compiles."""
+    from filelock import FileLock
+
+    from swin_umamba.ops.native.compile import _KernelCache
+
+    load, save = _KernelCache.load_overload, _KernelCache.save_overload
+
+    def load_or_wait(self: Any, *arguments: Any) -> Any:
+        if (compiled := load(self, *arguments)) is None:
+            self.lock = FileLock(Path(gettempdir(), f"kernels-{os.environ['PYTEST_XDIST_TESTRUNUID']}.lock"))
+            self.lock.acquire(timeout=600)
+            if (compiled := load(self, *arguments)) is not None:
+                self.lock.release()
+        return compiled
+
+    def save_and_let_others_go_on(self: Any, *arguments: Any) -> None:
+        try:
+            save(self, *arguments)
+        finally:
+            self.lock.release()
+
+    _KernelCache.load_overload = load_or_wait  # type: ignore[method-assign]
+    _KernelCache.save_overload = save_and_let_others_go_on  # type: ignore[method-assign]
+
+
 def pytest_collection_finish() -> None:
     """Leave what was imported out of all later searches for garbage; let plans draw fewer intensities."""
     planning = sys.modules.get("swin_umamba.nnunet.planning.preprocessing")
     if planning is not None:
         planning.FOREGROUND_SAMPLES = 100_000  # type: ignore[attr-defined]  # ten million take seconds
+    if "swin_umamba.ops.native.compile" in sys.modules and "PYTEST_XDIST_WORKER" in os.environ:
+        _compile_each_kernel_once()
     gc.freeze()
     gc.enable()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_waiting_for_the_disk() -> Iterator[None]:
+    """Thousands of small files are written, and nobody minds if a power failure takes them."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(os, "fsync", lambda _: None)
+        yield
 
 
 @pytest.fixture(autouse=True)
