@@ -1,6 +1,6 @@
 """Both scans on every backend, over swept sizes, options, dtypes and threads: outputs and all gradients.
 
-The default run draws a few dozen cases for each backend, always the same ones; ``-m slow`` draws thousands.
+The default run draws a few dozen cases for each backend, always the same ones; ``-m slow`` draws many.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ class Sweep:
 
 
 SWEEPS = {
-    "native": Sweep(SINGLE, 70, 70, 20, few=15, many=2000),
-    "chunked": Sweep((torch.float64, *SINGLE), 40, 70, 20, few=10, many=1000),
-    "triton": Sweep(SINGLE, 35, 18, 3, few=2, many=200, device=DEVICE),
+    "native": Sweep(SINGLE, 70, 70, 20, few=15, many=1000),
+    "chunked": Sweep((torch.float64, *SINGLE), 40, 70, 20, few=10, many=500),
+    "triton": Sweep(SINGLE, 35, 18, 3, few=2, many=50, device=DEVICE),
 }
 EXTENTS = ["few", pytest.param("many", marks=pytest.mark.slow)]
 
@@ -162,7 +162,14 @@ def test_images_of_any_size(backend: str, extent: str) -> None:
 
 @pytest.mark.skipif(not importlib.util.find_spec("triton"), reason="Triton is not installed")
 @pytest.mark.usefixtures("fast_interpreter")
-@pytest.mark.parametrize("extent", EXTENTS)
-@pytest.mark.parametrize(("cases", "make"), [(sequences, sequence_inputs), (images, image_inputs)])
+@pytest.mark.parametrize(
+    ("cases", "make", "extent"),
+    [
+        (sequences, sequence_inputs, "few"),
+        pytest.param(sequences, sequence_inputs, "many", marks=pytest.mark.slow),
+        # The interpreter takes seconds for an image; the edges of images are in `test_triton`.
+        pytest.param(images, image_inputs, "many", marks=pytest.mark.slow),
+    ],
+)
 def test_triton_of_any_size(cases: Callable[..., Any], make: Callable[..., Any], extent: str) -> None:
     run("triton", extent, cases, make)

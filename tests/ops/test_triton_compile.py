@@ -19,6 +19,7 @@ pytest.importorskip("triton", reason="Triton is not installed")
 # For compute capability 9.0. Those of the image kernel are all outside of its loops over the states: it keeps
 # six tiles through them.
 MOST_SPILLED_BYTES = {"ss2d_gradients_kernel": 160, "chain_kernel": 16}
+QUICK = ["ss2d_outputs_kernel", "chain_kernel"]
 MOST_SHARED_BYTES = 48 * 1024  # what every GPU gives without asking
 
 
@@ -50,8 +51,8 @@ def usual(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def test_kernels_compile(tmp_path: Path) -> None:
-    rows = compile_kernels(tmp_path, "--one-of-each")
-    assert len(rows) == len({row["kernel"] for row in rows}) == 7
+    rows = compile_kernels(tmp_path, "--first-of", *QUICK)
+    assert [row["kernel"] for row in rows] == QUICK
     check_resources(usual(rows))
 
 

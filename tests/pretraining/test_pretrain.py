@@ -24,6 +24,7 @@ from swin_umamba.weights.checkpoint import load_checkpoint, save_checkpoint
 from swin_umamba.weights.convert import load_imagenet_weights
 
 
+@pytest.mark.slow
 def test_it_learns_textures(textures: Path, tmp_path: Path, recipe: dict[str, Any]) -> None:
     recipe |= {"mixup": 0.0, "cutmix": 0.0, "smallest_crop": 0.5, "colour_jitter": 0.2, "ema_decay": 0.9}
     recipe |= {"epochs": 30}

@@ -52,7 +52,8 @@ def every_orientation(patient: np.ndarray) -> Iterator[Image]:
     return (stored(patient, axes, signs) for axes, signs in ORIENTATIONS)
 
 
-@pytest.mark.parametrize("plane", [*PLANES, None])
+# Without being told, it is the axial plane; `test_what_is_where` has all three, without drawing them.
+@pytest.mark.parametrize("plane", [*(pytest.param(plane, marks=pytest.mark.slow) for plane in PLANES), None])
 def test_48_orientations_give_one_picture(patient: np.ndarray, plane: Plane | None, tmp_path: Path) -> None:
     pictures = set()
     for image in every_orientation(patient):

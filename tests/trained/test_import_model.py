@@ -142,6 +142,16 @@ def test_stock_nnunet_builds_the_network_from_the_plans(published: Any, tmp_path
     assert shapes == {key: value.shape for key, value in weights.items()}
 
 
+def with_checkpoints(dagger: Path, folder: Path, names: tuple[str, ...]) -> Path:
+    """Make a model folder with the one checkpoint under several names."""
+    (folder / "fold_all").mkdir(parents=True)
+    for name in names:
+        os.link(dagger / "fold_all/checkpoint_99.pth", folder / f"fold_all/checkpoint_{name}.pth")
+    (folder / "plans.json").write_text(json.dumps(OLD_PLANS))
+    (folder / "dataset.json").write_text(json.dumps(DATASET_JSON))
+    return folder
+
+
 @pytest.mark.parametrize(
     ("there", "dataset", "taken", "reason"),
     [
@@ -157,19 +167,19 @@ def test_stock_nnunet_builds_the_network_from_the_plans(published: Any, tmp_path
 def test_which_checkpoint_is_taken(
     dagger: Path, tmp_path: Path, there: tuple[str, ...], dataset: str, taken: str, reason: str
 ) -> None:
-    folder = tmp_path / "model"
-    (folder / "fold_all").mkdir(parents=True)
-    for name in there:
-        os.link(dagger / "fold_all/checkpoint_99.pth", folder / f"fold_all/checkpoint_{name}.pth")
+    folder = with_checkpoints(dagger, tmp_path / "model", there)
     (folder / "plans.json").write_text(json.dumps(OLD_PLANS | {"dataset_name": dataset}))
-    (folder / "dataset.json").write_text(json.dumps(DATASET_JSON))
     imported = import_model(folder, tmp_path / "out")
     assert imported.checkpoint == f"checkpoint_{taken}.pth"
     assert reason in imported.reason
     assert set(imported.others) == {f"checkpoint_{name}.pth" for name in there if name != taken}
 
-    asked = import_model(folder, tmp_path / "other", checkpoint=f"checkpoint_{there[-1]}.pth")
-    assert (asked.checkpoint, asked.reason) == (f"checkpoint_{there[-1]}.pth", "you asked for it")
+
+@pytest.mark.parametrize("name", ["final", "best"])
+def test_a_checkpoint_that_was_asked_for_is_taken(dagger: Path, tmp_path: Path, name: str) -> None:
+    folder = with_checkpoints(dagger, tmp_path / "model", ("final", "best"))
+    asked = import_model(folder, tmp_path / "out", checkpoint=f"checkpoint_{name}.pth")
+    assert (asked.checkpoint, asked.reason) == (f"checkpoint_{name}.pth", "you asked for it")
 
 
 def test_where_it_goes_by_default(dagger: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
