@@ -46,7 +46,9 @@ class PredictionRecords:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / RECORDS_FILE
-        self.of_case = read_records(folder)
+        lines = _read_lines(folder)
+        self.of_case = {case: record for case, (record, _) in lines.items()}
+        self._lines = {case: line for case, (_, line) in lines.items()}
         self.tidy()
 
     def confidence_of(self, case: str) -> Mapping[str, Any] | None:
@@ -74,8 +76,7 @@ class PredictionRecords:
     def tidy(self) -> None:
         """Leave the last line of each case."""
         if self.path.exists():
-            lines = _read_lines(self.path.parent).values()
-            write_text(self.path, "".join(f"{line}\n" for _, line in lines))
+            write_text(self.path, "".join(f"{line}\n" for line in self._lines.values()))
 
     def begin(self, case: str, made_from: Mapping[str, str] | None) -> None:
         """Append that a case is begun: whatever is there when this is the last line is not finished."""
@@ -118,8 +119,9 @@ class PredictionRecords:
     def _append(self, record: dict[str, Any]) -> None:
         if not self.path.exists():
             write_text(self.path, "")  # makes the folder, too
-        append_line(self.path, json.dumps(record, allow_nan=False))
-        self.of_case[record["case"]] = record
+        case, line = record["case"], json.dumps(record, allow_nan=False)
+        append_line(self.path, line)
+        self.of_case[case], self._lines[case] = record, line
 
 
 def read_records(folder: Path) -> dict[str, Mapping[str, Any]]:
