@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import signal
+from datetime import datetime, tzinfo
 from typing import Any
 
 import numpy as np
@@ -180,12 +181,22 @@ def test_a_run_does_not_go_on_as_another_experiment(planned_dataset: Dataset) ->
     assert train(planned_dataset, continue_training=True, epochs=2).epochs == 2
 
 
+class SameSecond(datetime):
+    """A clock that stands still: logs are called by the second in which a trainer was made."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> SameSecond:
+        return cls(2026, 1, 1, tzinfo=tz)
+
+
 def test_a_fold_is_trained_by_one_process_at_a_time(
     planned_dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("nnunetv2.training.nnUNetTrainer.nnUNetTrainer.datetime", SameSecond)
     fold = train_shortly(planned_dataset, epochs=1, skip_validation=True).fold_folder
     before = sorted(fold.iterdir())
     assert fold / LOCK_FILE not in before
+    assert len([path for path in before if path.name.startswith("training_log_")]) == 1
     with FoldLock(fold).held():
         for options in ({"overwrite": True}, {"continue_training": True, "epochs": 2}):
             with pytest.raises(TrainingError, match="another training of this fold is running"):

@@ -139,16 +139,19 @@ def _validation_dice(fold_folder: Path) -> float:
 def _no_traces_of_failed_starts(results: Path) -> Iterator[list[RobustTrainer]]:
     """Remove the log and the folders that a trainer has made if it fails before it trains.
 
-    nnU-Net's trainers make them when they are constructed. Yields a list for the trainer.
+    nnU-Net's trainers make them when they are constructed. Yields a list for the trainer. A log is called by
+    the second of its start, so that it may be that of another training, which goes on.
     """
     existed = results.exists()
+    earlier = set(results.glob("*/*/fold_*/training_log_*"))
     trainers: list[RobustTrainer] = []
     try:
         yield trainers
     except BaseException:
         for trainer in trainers:
             if not trainer.has_trained:
-                Path(trainer.log_file).unlink(missing_ok=True)
+                if (log := Path(trainer.log_file)) not in earlier:
+                    log.unlink(missing_ok=True)
                 _remove_empty_folders(Path(trainer.output_folder), results, include_top=not existed)
         raise
 
