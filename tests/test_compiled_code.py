@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -99,11 +101,17 @@ def test_a_user_without_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     def nowhere() -> Path:
         raise RuntimeError("Could not determine home directory.")
 
+    at_exit: list[Callable[[], None]] = []
+    monkeypatch.setattr("atexit.register", lambda *call, **options: at_exit.append(partial(*call, **options)))
     monkeypatch.setattr(compiled_code, "cache_folder", nowhere)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
     set_private_caches()
-    assert Path(os.environ["TORCHINDUCTOR_CACHE_DIR"]).parent == tmp_path
+    (folder,) = tmp_path.iterdir()
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(folder)
+    (remove,) = at_exit
+    remove()
+    assert not folder.exists()  # every command makes one
 
 
 def test_a_link_leads_to_what_counts(folder: Path, tmp_path: Path) -> None:

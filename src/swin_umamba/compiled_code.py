@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
+import shutil
 import stat
 import sys
 import tempfile
@@ -31,8 +33,7 @@ def set_private_caches() -> None:
                 continue
             warn_of(Path(given))
         if given or variable in _ALWAYS_SET:
-            # Without a place of its own, what is compiled is kept for this process alone.
-            os.environ[variable] = str(private_folder(name) or tempfile.mkdtemp(prefix="swin-umamba-"))
+            os.environ[variable] = str(private_folder(name) or _of_this_process())
 
 
 def private_folder(name: str) -> Path | None:
@@ -91,6 +92,13 @@ def _made(folder: Path) -> Path | None:
                 place.mkdir(mode=0o700, exist_ok=True)
     except OSError:
         return None
+    return folder
+
+
+def _of_this_process() -> Path:
+    """Return a new folder that is removed when the process ends."""
+    folder = Path(tempfile.mkdtemp(prefix="swin-umamba-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
 
