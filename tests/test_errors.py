@@ -17,6 +17,7 @@ from swin_umamba.errors import (
     SwinUMambaError,
     TrainingError,
     UsageError,
+    in_short,
 )
 
 ALL = (
@@ -65,3 +66,10 @@ def test_a_stranger_cannot_write_to_the_terminal() -> None:
     expected = f"unknown tensor {gone}[2J{gone}{gone}1m\n  where: a{gone}.pth\n  what to do: get\nanother"
     assert str(error) == expected
     assert str(CheckpointError("Zähler × 3 → 医学")) == "Zähler × 3 → 医学"
+
+
+def test_long_lists_are_cut() -> None:
+    assert in_short([]) == ""
+    assert in_short(list("abcde")) == "a, b, c, d, e"
+    assert in_short(list("abcdefg")) == "a, b, c, d, e and 2 more"
+    assert in_short(["a", "b", "c"], 2) == "a, b and 1 more"

@@ -13,6 +13,7 @@ from swin_umamba.compare.results import RunResult, score_array
 from swin_umamba.csv_files import csv_text
 from swin_umamba.errors import UsageError
 from swin_umamba.evaluation.bootstrap import Interval, mean_score, paired_interval
+from swin_umamba.evaluation.results import none_for_nan
 from swin_umamba.metric_table import METRICS, Metric
 
 NO_DIFFERENCE = "no difference"
@@ -57,7 +58,7 @@ class Row:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         values = asdict(self)
-        values["scores"] = {metric: _none_for_nan(value) for metric, value in self.scores.items()}
+        values["scores"] = {metric: none_for_nan(value) for metric, value in self.scores.items()}
         for metric, interval in self.differences.items():
             if interval is not None:
                 values["differences"][metric]["no_difference"] = interval.holds_zero
@@ -212,7 +213,3 @@ def _row(
         steps=statistics.fmean(run.cost["steps"] for run in runs),
         memory_bytes=None if None in peaks else max(peaks),
     )
-
-
-def _none_for_nan(value: float) -> float | None:
-    return None if math.isnan(value) else value

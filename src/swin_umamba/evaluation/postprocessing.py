@@ -14,6 +14,8 @@ from typing import Any, Literal
 import numpy as np
 from scipy import ndimage
 
+from swin_umamba.evaluation.metrics import dice
+
 Kind = Literal["largest", "minimum", "holes"]
 KINDS = ("largest", "minimum", "holes")
 PARTS_OF_SMALLEST = (0.1, 0.5, 1.0)
@@ -192,23 +194,22 @@ def _scores(
 
     ``smallest`` is given the size of the smallest component of each class in the references.
     """
-    dice: list[dict[str, list[float]]] = [{name: [] for name in classes} for _ in candidates]
+    of_candidates: list[dict[str, list[float]]] = [{name: [] for name in classes} for _ in candidates]
     for case in cases():
         counted = np.ones(case.reference.shape, bool) if ignore is None else case.reference != ignore
         truth = {name: np.isin(case.reference, values) & counted for name, values in classes.items()}
         if smallest is not None:
             for name, mask in truth.items():
                 smallest[name] = min(smallest[name], _smallest_component(mask) * case.pixel_size)
-        for steps, lists in zip(candidates, dice, strict=True):
+        for steps, lists in zip(candidates, of_candidates, strict=True):
             labels = apply_steps(case.prediction, steps, case.pixel_size)
             for name, values in classes.items():
-                found = np.isin(labels, values) & counted
-                total = np.count_nonzero(found) + np.count_nonzero(truth[name])
-                if total:
-                    lists[name].append(2 * np.count_nonzero(found & truth[name]) / total)
+                score = dice(np.isin(labels, values) & counted, truth[name])
+                if not np.isnan(score):
+                    lists[name].append(score)
     return [
         {name: float(np.mean(values)) if values else np.nan for name, values in lists.items()}
-        for lists in dice
+        for lists in of_candidates
     ]
 
 

@@ -8,7 +8,6 @@ way one exponent brings the agreement of mirrored images to the true Dice of the
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -34,6 +33,7 @@ from swin_umamba.data.image_io import check_same_grid, image_stem, list_images, 
 from swin_umamba.errors import DataError, UsageError
 from swin_umamba.evaluation.cases import check_declared
 from swin_umamba.evaluation.metrics import dice
+from swin_umamba.evaluation.results import none_for_nan
 from swin_umamba.files import check_output_folder
 from swin_umamba.inference.cases import Case, find_cases
 from swin_umamba.inference.predictor import Prediction, Predictor
@@ -230,7 +230,9 @@ def _agreement(name: str, prediction: Prediction, truth: np.ndarray, plans: Mode
     }
     assert prediction.confidence is not None
     return CaseAgreement(
-        name, prediction.confidence.class_agreement, {each: _or_none(score) for each, score in scores.items()}
+        name,
+        prediction.confidence.class_agreement,
+        {each: none_for_nan(score) for each, score in scores.items()},
     )
 
 
@@ -251,12 +253,8 @@ def _draw(
 
 def _as_json(curve: Reliability) -> dict[str, Any]:
     return {
-        "expected_calibration_error": _or_none(curve.expected_calibration_error),
+        "expected_calibration_error": none_for_nan(curve.expected_calibration_error),
         "counts": curve.counts.tolist(),
-        "confidence": [_or_none(value) for value in curve.confidence.tolist()],
-        "accuracy": [_or_none(value) for value in curve.accuracy.tolist()],
+        "confidence": [none_for_nan(value) for value in curve.confidence.tolist()],
+        "accuracy": [none_for_nan(value) for value in curve.accuracy.tolist()],
     }
-
-
-def _or_none(value: float) -> float | None:
-    return None if math.isnan(value) else value

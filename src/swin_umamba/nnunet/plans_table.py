@@ -70,13 +70,11 @@ ARGUMENT = ValueRule(
 )
 """Of a network, whose own code knows what it means; no memory is taken before the weights have its shapes."""
 _STRIDE = either(whole(1, 64), listed(whole(1, 64), _AXES))
-NETWORK = table(
-    {
-        "network_class_name": text(),
-        "arch_kwargs": table({}, {"strides": listed(_STRIDE, range(1, _LONGEST))}, ARGUMENT),
-        "_kw_requires_import": listed(text(), range(_LONGEST)),
-    }
-)
+NETWORK = {
+    "network_class_name": text(),
+    "arch_kwargs": table({}, {"strides": listed(_STRIDE, range(1, _LONGEST))}, ARGUMENT),
+    "_kw_requires_import": listed(text(), range(_LONGEST)),
+}
 FLAT_NETWORK = {  # before nnU-Net 2.4
     "UNet_class_name": text(),
     "UNet_base_num_features": whole(1, LARGEST_SIDE),
@@ -119,23 +117,21 @@ _PROPERTIES = (
     "foreground_intensity_properties_per_channel",
     "foreground_intensity_properties_by_modality",  # nnU-Net's older name
 )
-PLANS = table(
-    {
-        "image_reader_writer": text(),
-        "transpose_forward": listed(whole(0, 2), (3,)),
-        "transpose_backward": listed(whole(0, 2), (3,)),
-        "original_median_spacing_after_transp": listed(_LENGTH_IN_MM, (3,)),
-        "configurations": named(table({}, {"inherits_from": text()}), 1),
-    },
-    {
-        "dataset_name": text(),
-        "plans_name": text(),
-        "label_manager": text(),
-        "experiment_planner_used": text(),
-        "original_median_shape_after_transp": listed(number(above=0, most=1e9), (3,)),
-        **dict.fromkeys(_PROPERTIES, named(named(anything))),
-    },
-)
+PLANS = {
+    "image_reader_writer": text(),
+    "transpose_forward": listed(whole(0, 2), (3,)),
+    "transpose_backward": listed(whole(0, 2), (3,)),
+    "original_median_spacing_after_transp": listed(_LENGTH_IN_MM, (3,)),
+    "configurations": named(table({}, {"inherits_from": text()}), 1),
+}
+PLANS_MAY_HAVE = {
+    "dataset_name": text(),
+    "plans_name": text(),
+    "label_manager": text(),
+    "experiment_planner_used": text(),
+    "original_median_shape_after_transp": listed(number(above=0, most=1e9), (3,)),
+    **dict.fromkeys(_PROPERTIES, named(named(anything))),
+}
 
 
 def read_plans(path: Path, configuration: str, cure: str) -> dict[str, Any]:
@@ -173,10 +169,10 @@ def check_plan_values(plans: Any, configuration: str, source: Provenance) -> Non
     SwinUMambaError
         Names the key, its value and what it has to be.
     """
-    source.check(plans, PLANS)
+    source.check(plans, table(PLANS, PLANS_MAY_HAVE))
     used = _with_what_it_inherits(plans["configurations"], configuration, source)
     key = f"configurations.{configuration}"
-    network = {"architecture": NETWORK} if "architecture" in used else FLAT_NETWORK
+    network = {"architecture": table(NETWORK)} if "architecture" in used else FLAT_NETWORK
     source.check(used, table({**CONFIGURATION, **network}, MAY_HAVE), key)
     sides, channels = used["patch_size"], len(used["normalization_schemes"])
     if math.prod(sides) > MOST_VOXELS:

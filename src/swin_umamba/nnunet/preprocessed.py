@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from swin_umamba.errors import TrainingError
+from swin_umamba.errors import TrainingError, in_short
 from swin_umamba.files import file_sha256
 from swin_umamba.fingerprint import fingerprint_of
 from swin_umamba.json_files import LARGEST_RESULTS, read_json, write_json
@@ -17,7 +17,8 @@ logger = logging.getLogger(__name__)
 
 NAMES_SHOWN = 10
 
-_OF_PLANS = ("transpose_forward", "image_reader_writer", "foreground_intensity_properties_per_channel")
+OF_PLANS = ("transpose_forward", "image_reader_writer", "foreground_intensity_properties_per_channel")
+"""Entries beside the configuration that preprocessed data, and so a training, depend on."""
 _OF_CONFIGURATION = (
     "data_identifier",
     "preprocessor_name",
@@ -105,7 +106,7 @@ def check_origin(folder: Path, plans: Mapping[str, Any], configuration: str, raw
         return
     for what, names in (("changed", changed), ("removed", removed)):
         if names:
-            shown = ", ".join(names[:NAMES_SHOWN]) + (" ..." if len(names) > NAMES_SHOWN else "")
+            shown = in_short(names, NAMES_SHOWN)
             raise TrainingError(
                 f"raw files of {len(names)} case(s) were {what} since the data were preprocessed: {shown}",
                 where=raw_folder,
@@ -142,7 +143,7 @@ def _differs(path: Path, state: Sequence[Any]) -> bool:
 def _of_preprocessing(plans: Mapping[str, Any], configuration: str) -> str:
     own = plans["configurations"][configuration]
     return fingerprint_of(
-        [[part.get(key) for key in keys] for part, keys in ((plans, _OF_PLANS), (own, _OF_CONFIGURATION))]
+        [[part.get(key) for key in keys] for part, keys in ((plans, OF_PLANS), (own, _OF_CONFIGURATION))]
     )
 
 

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterable
 from pathlib import Path
 
-from swin_umamba.errors import DataError, SwinUMambaError, TrainingError
+from swin_umamba.errors import DataError, SwinUMambaError, TrainingError, in_short
 from swin_umamba.json_files import read_json, write_json
 from swin_umamba.schema import Provenance, listed, table, text
 
@@ -71,12 +71,19 @@ def update_splits(path: Path, cases: Iterable[str]) -> bool:
         )
         return True
     if gone:
+        names = in_short(gone, NAMES_SHOWN)
         raise TrainingError(
-            f"the splits name {len(gone)} case(s) that the preprocessed data lack: {_listed(gone)}",
+            f"the splits name {len(gone)} case(s) that the preprocessed data lack: {names}",
             where=path,
             cure="correct the file, or delete it to have one made; after a change of the raw data, plan anew",
         )
-    logger.warning("%d of %d cases are in no fold of %s: %s", len(unused), len(known), path, _listed(unused))
+    logger.warning(
+        "%d of %d cases are in no fold of %s: %s",
+        len(unused),
+        len(known),
+        path,
+        in_short(unused, NAMES_SHOWN),
+    )
     return False
 
 
@@ -121,8 +128,3 @@ def _read(path: Path) -> Splits:
     splits = read_json(path, list, cure=cure)
     Provenance(path, cure, beginning="the splits are damaged: ").check(splits, SPLITS)
     return [{part: split[part] for part in ("train", "val")} for split in splits]
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-    return ", ".join(names[:NAMES_SHOWN]) + more

@@ -8,50 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from swin_umamba.errors import UsageError
+from swin_umamba.nnunet.plans_table import CONFIGURATION, MAY_HAVE, NETWORK, PLANS, PLANS_MAY_HAVE
 from swin_umamba.trained.current_plans import current_plans
 from swin_umamba.trained.model import FINAL_CHECKPOINT, TrainedModel, load_trained_model
 from swin_umamba.trained.model_card import model_card
 from swin_umamba.trained.model_file import MODEL_FILE_SUFFIX, fold_names, write_model_file
 from swin_umamba.trained.network import check_model
 
-# What prediction reads of the two files, besides our own evaluation and model card.
+# What prediction and the model card read of the file; of plans it is what ``plans_table`` knows.
 DATASET_KEYS = ("channel_names", "modality", "labels", "regions_class_order", "file_ending", "numTraining")
-PLANS_KEYS = (
-    "configurations",
-    "dataset_name",
-    "experiment_planner_used",
-    "foreground_intensity_properties_by_modality",
-    "foreground_intensity_properties_per_channel",
-    "image_reader_writer",
-    "label_manager",
-    "original_median_shape_after_transp",
-    "original_median_spacing_after_transp",
-    "plans_name",
-    "transpose_backward",
-    "transpose_forward",
-)
-
-CONFIGURATION_KEYS = (
-    "architecture",
-    "batch_dice",
-    "batch_size",
-    "data_identifier",
-    "median_image_size_in_voxels",
-    "next_stage",
-    "normalization_schemes",
-    "patch_size",
-    "preprocessor_name",
-    "previous_stage",
-    "resampling_fn_data",
-    "resampling_fn_data_kwargs",
-    "resampling_fn_probabilities",
-    "resampling_fn_probabilities_kwargs",
-    "resampling_fn_seg",
-    "resampling_fn_seg_kwargs",
-    "spacing",
-    "use_mask_for_norm",
-)
-ARCHITECTURE_KEYS = ("network_class_name", "arch_kwargs", "_kw_requires_import")
 
 
 def export_model(
@@ -103,9 +68,10 @@ def export_model(
 
 
 def _plans_of(model: TrainedModel) -> dict[str, Any]:
-    plans = _only(PLANS_KEYS, current_plans(model))
-    configuration = _only(CONFIGURATION_KEYS, plans["configurations"][model.configuration])
-    configuration["architecture"] = _only(ARCHITECTURE_KEYS, configuration["architecture"])
+    plans = _only(sorted({**PLANS, **PLANS_MAY_HAVE}), current_plans(model))
+    known = {"architecture", *CONFIGURATION, *MAY_HAVE}
+    configuration = _only(sorted(known), plans["configurations"][model.configuration])
+    configuration["architecture"] = _only(NETWORK, configuration["architecture"])
     return {**plans, "configurations": {model.configuration: configuration}}
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from swin_umamba.errors import CheckpointError
 from swin_umamba.evaluation.postprocessing import ComponentStep, Postprocessing, steps_from_json
+from swin_umamba.evaluation.results import none_for_nan
 from swin_umamba.json_files import read_json, write_json
 from swin_umamba.trained.calibration_file import weights_hash
 
@@ -50,8 +51,8 @@ def write_postprocessing(
         "weights_sha256": {fold: weights_hash(parameters) for fold, parameters in weights.items()},
         "steps": [asdict(step) for step in chosen.steps],
         "dice": {
-            "before": {name: _or_none(value) for name, value in chosen.before.items()},
-            "after": {name: _or_none(value) for name, value in chosen.after.items()},
+            "before": {name: none_for_nan(value) for name, value in chosen.before.items()},
+            "after": {name: none_for_nan(value) for name, value in chosen.after.items()},
         },
         **details,
     }
@@ -98,7 +99,3 @@ def postprocessing_of(
             )
             return ()
     return steps
-
-
-def _or_none(value: float) -> float | None:
-    return None if value != value else value

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from swin_umamba.errors import CheckpointError
+from swin_umamba.errors import CheckpointError, in_short
 from swin_umamba.weights.checkpoint import load_checkpoint
 from swin_umamba.weights.fine_tune import adapt_input_channels
 
@@ -51,7 +51,6 @@ _GET_THE_RIGHT_FILE = (
     "use the first-generation VMamba-Tiny classifier: vssmtiny_dp01_ckpt_epoch_292.pth, "
     "also known as vmamba_tiny_e292.pth"
 )
-_SHOWN_KEYS = 5
 
 
 @dataclass(frozen=True)
@@ -149,7 +148,7 @@ def find_state_dict(checkpoint: Mapping[str, Any], path: str | Path) -> dict[str
     strangers = [str(key) for key, value in state_dict.items() if not isinstance(value, Tensor)]
     if strangers:
         raise CheckpointError(
-            f"the file is no state dict; these entries are not tensors: {_list(strangers)}",
+            f"the file is no state dict; these entries are not tensors: {in_short(strangers)}",
             where=path,
             cure=_GET_THE_RIGHT_FILE,
         )
@@ -242,7 +241,9 @@ def _refuse(names: Sequence[str], problem: str, path: str | Path) -> None:
     """Raise ``CheckpointError`` if any tensor has the problem, a sentence with a place for their number."""
     if names:
         raise CheckpointError(
-            f"{problem.format(len(names))}: {_list(names)}", where=path, cure=_GET_THE_RIGHT_FILE
+            f"{problem.format(len(names))}: {in_short(names)}",
+            where=path,
+            cure=_GET_THE_RIGHT_FILE,
         )
 
 
@@ -258,7 +259,7 @@ def _to_first_spelling(
     newer = [key for key in source if _NEWER_ARCHITECTURE.search(key)]
     if newer:
         raise CheckpointError(
-            f"the file is of a newer VMamba architecture, which the encoder is not: {_list(newer)}",
+            f"the file is of a newer VMamba architecture, which the encoder is not: {in_short(newer)}",
             where=path,
             cure=_GET_THE_RIGHT_FILE,
         )
@@ -315,8 +316,3 @@ def _part(part: str, count: int) -> str:
     in_encoder = part.startswith(ENCODER)
     why = "nothing in the file fits it" if in_encoder else "new, as the classifier has none"
     return f"{part} ({count} tensor{'s' if count > 1 else ''}): {why}"
-
-
-def _list(keys: Sequence[str]) -> str:
-    shown = ", ".join(keys[:_SHOWN_KEYS])
-    return shown if len(keys) <= _SHOWN_KEYS else f"{shown} and {len(keys) - _SHOWN_KEYS} more"

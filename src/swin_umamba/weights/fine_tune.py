@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from swin_umamba.errors import CheckpointError
+from swin_umamba.errors import CheckpointError, in_short
 
 # The convolutions that see the image itself, of Swin-UMamba and of Swin-UMamba-dagger.
 _FIRST_CONVOLUTION = re.compile(
@@ -27,7 +27,6 @@ _SHORTCUT = "encoder1.layer.conv3.conv.weight"
 _HEAD = re.compile(r"(out_layers\.\d+\.conv\.conv|decoder\.seg_layers\.\d+)\.(weight|bias)")
 _SIGNATURES = {"SwinUMamba": "stem.0.weight", "SwinUMambaD": "decoder.expand_layers.0.expand.weight"}
 _LAST_BLOCK_OF_SWIN_UMAMBA = "decoder6."
-_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ def find_segmentation_weights(checkpoint: Mapping[str, Any], path: str | Path) -
     ]
     if strangers:
         raise CheckpointError(
-            f"these entries are no floating-point tensors: {_list(strangers)}",
+            f"these entries are no floating-point tensors: {in_short(strangers)}",
             where=path,
             cure="give a checkpoint of a training, or a file that holds its state dict alone",
         )
@@ -115,14 +114,14 @@ def find_segmentation_weights(checkpoint: Mapping[str, Any], path: str | Path) -
     ]
     if virtual:
         raise CheckpointError(
-            f"{len(virtual)} tensors claim more values than the file holds: {_list(virtual)}",
+            f"{len(virtual)} tensors claim more values than the file holds: {in_short(virtual)}",
             where=path,
             cure="do not trust the file; get it again from its source",
         )
     spoilt = [name for name, value in weights.items() if not torch.isfinite(value).all()]
     if spoilt:
         raise CheckpointError(
-            f"{len(spoilt)} tensors hold NaN or infinity: {_list(spoilt)}",
+            f"{len(spoilt)} tensors hold NaN or infinity: {in_short(spoilt)}",
             where=path,
             cure="give an earlier checkpoint of that training",
         )
@@ -188,7 +187,7 @@ def convert_segmentation_weights(
             misfits.append(f"{name} {tuple(theirs.shape)}, expected {tuple(ours.shape)}")
     if misfits:
         raise CheckpointError(
-            f"{len(misfits)} tensors do not fit the network: {_list(misfits)}",
+            f"{len(misfits)} tensors do not fit the network: {in_short(misfits)}",
             where=path,
             cure=_cure(source, target),
         )
@@ -257,8 +256,3 @@ def _cure(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> str:
             "give a checkpoint of the later one"
         )
     return "give a checkpoint of the same network with the same depths and numbers of features"
-
-
-def _list(names: list[str]) -> str:
-    shown = ", ".join(names[:_SHOWN])
-    return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"

@@ -8,11 +8,10 @@ from typing import Any
 
 from swin_umamba.errors import TrainingError
 from swin_umamba.fingerprint import fingerprint_of
-from swin_umamba.nnunet.preprocessed import content_fingerprint
+from swin_umamba.nnunet.preprocessed import OF_PLANS, content_fingerprint
 from swin_umamba.nnunet.resume.training_state import OWN_ENTRY
 
 _CURE = "train anew with --overwrite, or bring back what the first run had"
-_OF_PLANS = ("transpose_forward", "image_reader_writer", "foreground_intensity_properties_per_channel")
 _OF_DATASET = ("labels", "regions_class_order", "channel_names")
 _LONGEST_VALUE = 60
 _TRAINED_ON = {"train": "the training cases", "validation": "the validation cases", "content": "their files"}
@@ -94,7 +93,7 @@ def _described(arguments: Mapping[str, Any]) -> dict[str, Any]:
     configuration = plans.get("configurations", {}).get(arguments.get("configuration"), {})
     return {
         **configuration,
-        **{key: plans[key] for key in _OF_PLANS if key in plans},
+        **{key: plans[key] for key in OF_PLANS if key in plans},
         **{key: description[key] for key in _OF_DATASET if key in description},
     }
 
