@@ -89,7 +89,7 @@ def test_a_folder_that_is_missing_is_made_before_others_can(
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "common" / "triton"))
     set_private_caches()
     assert stat.S_IMODE((tmp_path / "common" / "triton").stat().st_mode) == 0o700
-    (tmp_path / "own").mkdir()
+    (tmp_path / "own").mkdir(exist_ok=True)  # made before where no cache of PyTorch was named
     (tmp_path / "own").chmod(0o777)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
