@@ -62,7 +62,8 @@ def _compile_each_kernel_once() -> None:
 
     def load_or_wait(self: Any, *arguments: Any) -> Any:
         if (compiled := load(self, *arguments)) is None:
-            self.lock = FileLock(Path(gettempdir(), f"kernels-{os.environ['PYTEST_XDIST_TESTRUNUID']}.lock"))
+            name = f"kernel-{os.environ['PYTEST_XDIST_TESTRUNUID']}-{self._impl.filename_base}.lock"
+            self.lock = FileLock(Path(gettempdir(), name))
             self.lock.acquire(timeout=600)
             if (compiled := load(self, *arguments)) is not None:
                 self.lock.release()

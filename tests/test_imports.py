@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 VIEWER = {"napari", "qtpy", "magicgui"}
 # In the order in which one process imports them: what a part may bring along is no fault of the next one.
 STEPS: list[tuple[str, set[str]]] = [
@@ -22,17 +24,21 @@ STEPS: list[tuple[str, set[str]]] = [
     ("import swin_umamba.nnunet.trainers", {"monai", "tensorboard"}),
     ("import swin_umamba.nnunet.training.train", {"monai", "tensorboard"}),
 ]
+QUICK = 4  # the others import PyTorch
 
 
-def test_a_part_brings_along_no_more_than_it_needs() -> None:
+@pytest.mark.parametrize(
+    "steps", [pytest.param(STEPS, marks=pytest.mark.slow, id="all"), pytest.param(STEPS[:QUICK], id="quick")]
+)
+def test_a_part_brings_along_no_more_than_it_needs(steps: list[tuple[str, set[str]]]) -> None:
     code = (
         "import json, sys\n"
         "for step, unwanted in json.loads(sys.argv[1]):\n"
         "    exec(step)\n"
         "    print('step', json.dumps([step, *sorted(set(unwanted) & set(sys.modules))]))\n"
     )
-    steps = json.dumps([(step, sorted(unwanted)) for step, unwanted in STEPS])
-    done = subprocess.run([sys.executable, "-c", code, steps], capture_output=True, text=True, check=False)
+    given = json.dumps([(step, sorted(unwanted)) for step, unwanted in steps])
+    done = subprocess.run([sys.executable, "-c", code, given], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = [json.loads(line[5:]) for line in done.stdout.splitlines() if line.startswith("step ")]
-    assert found == [[step] for step, _ in STEPS]
+    assert found == [[step] for step, _ in steps]

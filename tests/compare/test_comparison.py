@@ -56,6 +56,7 @@ def refuse(job: TrainingJob) -> RunResult:
     raise AssertionError(f"{job.network}, seed {job.seed}, was to be trained")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("plain_training")
 def test_trains_tests_and_resumes(tmp_path: Path) -> None:
     data = make_nuclei(tmp_path / "raw" / "Dataset905_Tiny", num_training=4, num_test=2, size=64, seed=0)

@@ -73,6 +73,7 @@ def test_row_25_the_faults_are_there(tmp_path: Path) -> None:
     assert python(tmp_path / "home", "-c", write).returncode != 0
 
 
+@pytest.mark.slow
 def test_row_25_networks_and_trainers_work_on_a_bare_machine(tmp_path: Path) -> None:
     done = python(tmp_path, "-c", USE)
     assert done.returncode == 0, done.stderr

@@ -68,9 +68,10 @@ def test_row_14_torn_latest_beside_a_good_best(
     assert [path.name for path in fold.glob("*.pth")] == [latest.name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("workers", "threads"),
-    [(("0", "0"), 1), pytest.param(("2", "0"), 2, marks=pytest.mark.slow)],
+    [(("0", "0"), 1), (("2", "0"), 2)],
 )
 def test_row_16_four_epochs_equal_two_and_two(
     planned_folder: Path, tmp_path: Path, workers: tuple[str, str], threads: int

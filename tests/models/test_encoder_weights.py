@@ -31,7 +31,7 @@ def fits_of(path: Path) -> dict[str, str]:
     return find_fits(inspect_checkpoint(path))
 
 
-@pytest.mark.parametrize("spelling", [dict, in_new_spelling])
+@pytest.mark.parametrize("spelling", [dict, pytest.param(in_new_spelling, marks=pytest.mark.slow)])
 def test_fits_of_the_public_checkpoint(tmp_path: Path, spelling: type) -> None:
     torch.save({"model": spelling(vmamba_classifier(**FULL))}, tmp_path / "imagenet.pth")
     fits = fits_of(tmp_path / "imagenet.pth")

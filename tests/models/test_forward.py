@@ -125,14 +125,7 @@ def test_bfloat16_autocast_trains(name: str, network: nn.Module) -> None:
     assert all(parameter.grad.isfinite().all() for parameter in used_parameters(name, network).values())
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "swin_umamba_d",
-        pytest.param("swin_umamba", marks=pytest.mark.slow),
-        pytest.param("swin_umamba_v1", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
 def test_export_gives_the_same_numbers(network: nn.Module) -> None:
     image = torch.randn(1, IN_CHANNELS, 32, 40)
     exported = torch.export.export(network, (image,)).module()

@@ -55,6 +55,7 @@ def test_checkpointing_changes_neither_outputs_nor_gradients() -> None:
         assert torch.equal(plain, checkpointed)
 
 
+@pytest.mark.slow
 def test_block_compiles_to_one_graph() -> None:
     torch.manual_seed(0)
     block = VSSBlock(8, d_state=4)

@@ -64,7 +64,7 @@ def detached(tensors: dict[str, Tensor]) -> list[Tensor]:
 
 
 def relative_error(value: Tensor, expected: Tensor, unit: Tensor | None = None) -> float:
-    """Largest deviation, by default in units of the largest expected number; infinite if not all is finite."""
+    """Largest deviation, by default in units of the largest number expected; infinite if any is."""
     assert value.shape == expected.shape
     if not value.isfinite().all():
         return float("inf")

@@ -65,18 +65,18 @@ def test_gpu_chunks_are_whole_blocks() -> None:
     assert blocked_scan.chunk_length(torch.device("cpu"), 10**6) == 10**6
 
 
-@pytest.mark.parametrize("chunk", [4096, 256])
+@pytest.mark.parametrize("chunk", [1024, 256])
 @pytest.mark.parametrize("rates", [range(1, 17), [10_000] * 16])
 def test_hard_decays_stay_finite_and_exact(
     rates: list[int], chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(blocked_scan, "chunk_length", lambda device, length: min(length, chunk))
-    u, delta, A, B, C = random_inputs(4096, batch=1, dim=2, d_state=16)
+    u, delta, A, B, C = random_inputs(1024, batch=1, dim=2, d_state=16)
     delta[:, ::3] = 50 * delta[:, ::3]
     delta[:, 1::3] = 1e-3 * delta[:, 1::3]
     A = -torch.tensor(rates, dtype=torch.float64).expand(2, 16)
     single = [tensor.float() for tensor in (u, delta, A, B, C)]
-    grad_y, grad_state = torch.randn(1, 4096, 2), torch.randn(1, 16, 2)
+    grad_y, grad_state = torch.randn(1, 1024, 2), torch.randn(1, 16, 2)
     double = [tensor.double() for tensor in single]
     expected = reference(double, grad_y.double(), grad_state.double())
     for value, exact in zip(blocked(single, grad_y, grad_state), expected, strict=True):

@@ -188,7 +188,11 @@ def test_the_slow_way_is_announced_once(caplog: pytest.LogCaptureFixture) -> Non
 
 
 @pytest.mark.parametrize(
-    ("name", "operator"), [("jvp", "selective_scan"), ("gradient outside of vmap", "ss2d_scan")]
+    ("name", "operator"),
+    [
+        ("jvp", "selective_scan"),
+        pytest.param("gradient outside of vmap", "ss2d_scan", marks=pytest.mark.slow),
+    ],
 )
 def test_compiled_derivatives(name: str, operator: str) -> None:
     scan, reference, x = scan_of_input(operator, "chunked")

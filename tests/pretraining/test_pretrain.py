@@ -210,7 +210,7 @@ def test_it_trains_in_half_precision_on_cuda(textures: Path, tmp_path: Path, rec
 @pytest.mark.parametrize(
     ("name", "in_channels", "loaded", "missing"),
     [
-        ("swin_umamba", 1, 205, 52),
+        pytest.param("swin_umamba", 1, 205, 52, marks=pytest.mark.slow),
         ("swin_umamba_d", 3, 208, 104),
     ],
 )

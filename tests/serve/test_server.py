@@ -181,10 +181,8 @@ def test_a_signal_does_not_wait_for_predictions(listening: Listening, gate: Gate
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-@pytest.mark.parametrize(
-    ("number", "code"),
-    [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_ends_it_and_deletes_everything(
     number: signal.Signals, code: int, predictor: Predictor, tmp_path: Path
 ) -> None:

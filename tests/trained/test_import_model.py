@@ -165,8 +165,15 @@ def with_checkpoints(dagger: Path, folder: Path, names: tuple[str, ...]) -> Path
     ],
 )
 def test_which_checkpoint_is_taken(
-    dagger: Path, tmp_path: Path, there: tuple[str, ...], dataset: str, taken: str, reason: str
+    dagger: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    there: tuple[str, ...],
+    dataset: str,
+    taken: str,
+    reason: str,
 ) -> None:
+    monkeypatch.setattr("swin_umamba.trained.import_model.check_model", lambda model: None)
     folder = with_checkpoints(dagger, tmp_path / "model", there)
     (folder / "plans.json").write_text(json.dumps(OLD_PLANS | {"dataset_name": dataset}))
     imported = import_model(folder, tmp_path / "out")

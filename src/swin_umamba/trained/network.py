@@ -80,7 +80,7 @@ def check_model(model: TrainedModel) -> ModelPlans:
     """
     plans = ModelPlans(model)
     plans.mirror_axes()
-    build_network(plans)
+    _check_outline(plans)
     return plans
 
 
@@ -104,15 +104,35 @@ def build_network(plans: ModelPlans, device: torch.device | None = None) -> nn.M
         planned size, or these need more memory than there is.
     """
     model = plans.model
-    planned = plans.configuration.configuration["architecture"]
-    architecture = find_architecture(model.trainer_name, planned, model.parameters[0])
+    needed = _check_outline(plans)
+    free = None if device is None else free_memory(device)
+    if free is not None and needed > free:
+        raise CheckpointError(
+            f"a patch of {plans.patch_size} needs {needed / 2**30:.1f} GiB of memory or more, and "
+            f"{device} has {free / 2**30:.1f} GiB left",
+            where=model.path,
+            cure="use a machine with more memory, or check the patch_size in plans.json",
+        )
+    network = _built(plans)
+    network.load_state_dict(model.parameters[0])
+    return network.eval()
+
+
+def _check_outline(plans: ModelPlans) -> int:
+    """Build the network without memory, and compare it with all weights and the planned patch.
+
+    Returns
+    -------
+    int
+        Bytes of the largest array that it makes of one patch.
+    """
+    model = plans.model
     try:
         with torch.device("meta"), _no_more_layers_than(model.parameters[0], model.path):
-            outline = _built(architecture, plans)
+            outline = _built(plans)
         for parameters in model.parameters:
             _check_parameters(outline, parameters, model)
-        needed = _memory_of_a_patch(outline, plans)
-        network = _built(architecture, plans)
+        return _memory_of_a_patch(outline, plans)
     except CheckpointError:
         raise
     except Exception as error:
@@ -122,19 +142,11 @@ def build_network(plans: ModelPlans, device: torch.device | None = None) -> nn.M
             where=model.path,
             cure="check that plans.json and the checkpoint come from the same training",
         ) from error
-    free = None if device is None else free_memory(device)
-    if free is not None and needed > free:
-        raise CheckpointError(
-            f"a patch of {plans.patch_size} needs {needed / 2**30:.1f} GiB of memory or more, and "
-            f"{device} has {free / 2**30:.1f} GiB left",
-            where=model.path,
-            cure="use a machine with more memory, or check the patch_size in plans.json",
-        )
-    network.load_state_dict(model.parameters[0])
-    return network.eval()
 
 
-def _built(architecture: Mapping[str, Any], plans: ModelPlans) -> nn.Module:
+def _built(plans: ModelPlans) -> nn.Module:
+    planned = plans.configuration.configuration["architecture"]
+    architecture = find_architecture(plans.model.trainer_name, planned, plans.model.parameters[0])
     return get_network_from_plans(
         architecture["network_class_name"],
         architecture["arch_kwargs"],

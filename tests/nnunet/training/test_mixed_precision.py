@@ -65,9 +65,8 @@ def train(dtype: torch.dtype) -> tuple[StepGuard, list[float], nn.Module, list[T
     return guard, losses, network, before
 
 
-@pytest.mark.parametrize(
-    "dtype", [pytest.param(torch.bfloat16, marks=pytest.mark.slow), torch.float16], ids=str
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_fifty_steps_on_extreme_images(dtype: torch.dtype) -> None:
     guard, losses, network, before = train(dtype)
     assert all(math.isfinite(loss) for loss in losses), losses
