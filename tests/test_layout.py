@@ -20,6 +20,7 @@ FLOOR_OF = {
     "compiled_code": 0,
     "csv_files": 0,
     "errors": 0,
+    "extensions": 0,
     "files": 0,
     "fingerprint": 0,
     "interrupt": 0,

@@ -77,6 +77,7 @@ def test_defaults(calls: dict[str, Any]) -> None:
     assert vars(ModelOptions()) == {
         "folds": None,
         "checkpoint": "checkpoint_final.pth",
+        "trainer": None,
         "device": "auto",
         "mirroring": True,
         "step_size": 0.5,

@@ -15,6 +15,7 @@ from swin_umamba import __version__
 from swin_umamba.cli.options import add_common_options
 from swin_umamba.cli.output import say
 from swin_umamba.errors import OutputError, SwinUMambaError, UsageError, printable
+from swin_umamba.extensions import load_extensions
 from swin_umamba.interrupt import Terminated, terminate_as_interrupt
 from swin_umamba.memory import is_out_of_memory, out_of_memory
 from swin_umamba.torch_settings import apply_settings
@@ -66,6 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     apply_settings()
     try:
+        load_extensions()
         args = build_parser().parse_args(argv)
     except UsageError as error:
         report_error(error, as_json="--json" in argv)

@@ -54,6 +54,12 @@ class ModelOptions(PredictorOptions):
         parse=parse_fold,
     )
     checkpoint: str = option(FINAL_CHECKPOINT, "file in each fold", metavar="NAME")
+    trainer: str | None = option(
+        None,
+        "your own trainer that the model was trained with, as for train: its file is loaded for the backbone "
+        "that it registers, which a model never does by itself",
+        metavar="NAME",
+    )
 
     def for_predictor(self) -> PredictorOptions:
         """Return how the model is run alone."""

@@ -25,6 +25,7 @@ from swin_umamba.inference.inputs import Given, as_volume
 from swin_umamba.inference.options import FolderOptions, ModelOptions, PredictorOptions
 from swin_umamba.inference.sliding_window import SlidingWindow
 from swin_umamba.memory import is_out_of_memory, out_of_memory
+from swin_umamba.nnunet.trainers import find_trainer
 from swin_umamba.ops.backend import choose_backend, resolve_device
 from swin_umamba.ops.precision import check_precision
 from swin_umamba.options import Nonfinite, options_as_keywords
@@ -148,8 +149,9 @@ class Predictor:
         CheckpointError
             If the model is missing, incomplete, damaged or not safe to load.
         UsageError
-            If a checkpoint of an exported file is named.
+            If a checkpoint of an exported file is named, or a trainer that cannot be loaded or is another.
         """
+        trainer = None if options.trainer is None else find_trainer(options.trainer).__name__
         if Path(path).suffix == MODEL_FILE_SUFFIX:
             if options.checkpoint != FINAL_CHECKPOINT:
                 raise UsageError(
@@ -160,6 +162,12 @@ class Predictor:
             model = read_model_file(path, folds=options.folds)
         else:
             model = load_trained_model(path, folds=options.folds, checkpoint=options.checkpoint)
+        if trainer not in (None, model.trainer_name):
+            raise UsageError(
+                f"the model was trained with {model.trainer_name} and not with {trainer}",
+                where=path,
+                cure="name the trainer of the model, or leave --trainer out",
+            )
         return cls(model, **vars(options.for_predictor()))
 
     @cached_property

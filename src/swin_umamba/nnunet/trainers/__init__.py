@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
+from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
+
 from swin_umamba.errors import UsageError, unknown_name
+from swin_umamba.extensions import load_class
 from swin_umamba.nnunet.architecture import PlannedSwinUMamba, PlannedSwinUMambaD
 from swin_umamba.nnunet.training.options import TrainingOptions
 from swin_umamba.nnunet.training.robust_trainer import RobustTrainer
 from swin_umamba.nnunet.training.swin_umamba_trainer import NO_WEIGHTS, SwinUMambaTrainer
 from swin_umamba.options import declared_options
+
+EXTERNAL_TRAINERS = "nnUNet_extTrainer"
+"""nnU-Net's variable: folders of trainers of the user's own."""
 
 __all__ = [
     "nnUNetTrainerSwinUMamba",
@@ -84,17 +93,61 @@ TRAINERS: dict[str, type[RobustTrainer]] = {
 }
 
 
-def find_trainer(name: str) -> type[RobustTrainer]:
-    """Return a trainer class by name.
+def find_trainer(given: str) -> type[RobustTrainer]:
+    """Return the trainer class that a user names.
 
     nnU-Net's own search imports every module of its training tree, and with them packages that may be broken
-    on this machine; this one imports nothing.
+    on this machine; this one imports only what the user names.
+
+    Parameters
+    ----------
+    given
+        One of ``TRAINERS``; ``package.module:Class`` or ``folder/file.py:Class``; or the name of a class in a
+        folder that ``nnUNet_extTrainer`` names.
 
     Raises
     ------
     UsageError
-        If there is no trainer of that name.
+        If there is no such trainer, it is not a subclass of ours, or it has the name of one of ours.
     """
-    if name not in TRAINERS:
-        raise unknown_name("trainer", name, TRAINERS)
-    return TRAINERS[name]
+    if given in TRAINERS:
+        return TRAINERS[given]
+    found = load_class(given, "--trainer") if ":" in given else find_external_trainer(given)
+    if found is None:
+        raise unknown_name("trainer", given, TRAINERS, where="--trainer")
+    if issubclass(found, RobustTrainer) and TRAINERS.get(found.__name__, found) is found:
+        return found
+    raise UsageError(
+        f"{given} is not a subclass of one of our trainers, or has the same name as one",
+        where="--trainer",
+        cure="derive it from a class of swin_umamba.nnunet.trainers, and give it a name of its own",
+    )
+
+
+def find_external_trainer(name: str) -> type | None:
+    """Return the class of that name in the folders of ``nnUNet_extTrainer``; None if there is none.
+
+    Parameters
+    ----------
+    name
+        Of a class. It only chooses among what lies in folders that the user has named, so that it may also
+        come from the file of a model.
+
+    Raises
+    ------
+    UsageError
+        If a module in such a folder cannot be imported.
+    """
+    for folder in os.environ.get(EXTERNAL_TRAINERS, "").split(os.pathsep):
+        if name.isidentifier() and folder.strip() and Path(folder).is_dir():
+            try:
+                found = recursive_find_python_class(folder, name, None)
+            except Exception as error:  # whatever the user's code raises
+                raise UsageError(
+                    f"a module there cannot be imported ({type(error).__name__}: {error})",
+                    where=f"{EXTERNAL_TRAINERS}={folder}",
+                    cure="mend it, or take the folder out of the variable",
+                ) from error
+            if isinstance(found, type):
+                return found
+    return None

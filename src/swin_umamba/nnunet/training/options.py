@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 ENVIRONMENT_PREFIX = "SWIN_UMAMBA_"
 
-OTHER_VARIABLES = ("BACKEND", "CACHE", "OFFLINE")
+OTHER_VARIABLES = ("BACKEND", "CACHE", "EXTENSIONS", "OFFLINE")
 """What else begins with the prefix: not of a training, read where it is used."""
 
 SCHEDULES = ("paper", "annealed")
@@ -54,7 +54,12 @@ class TrainingOptions(Options):
     variables of nnU-Net's own command, and ``docs/options.md``.
     """
 
-    trainer: str = option(SWIN_UMAMBA, f"one of {', '.join(TRAINER_NAMES)}", metavar="NAME")
+    trainer: str = option(
+        SWIN_UMAMBA,
+        f"one of {', '.join(TRAINER_NAMES)}; or one of your own: package.module:Class, folder/file.py:Class, "
+        "or the name of a class in a folder of nnUNet_extTrainer",
+        metavar="NAME",
+    )
     configuration: str = option("2d", "configuration of the plans; the networks are 2D", flags=())
     fold: int | str = option(
         0, "0 to 4, or all: train and validate on every case", metavar="N", parse=parse_fold

@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from torch import nn
 
 from swin_umamba.errors import OutputError, SwinUMambaError, TrainingError
 from swin_umamba.interrupt import terminate_as_interrupt
@@ -61,15 +63,41 @@ class RobustTrainer(ResumableTrainer):
     def get_dataloaders(self) -> tuple[BatchStream, ...]:
         """Return the training and the validation batches, made by the chosen number of processes."""
         with environment_variable("nnUNet_n_proc_DA", 0):
-            in_this_process = super().get_dataloaders()
+            loaders = [augmenter.data_loader for augmenter in super().get_dataloaders()]
+        loaders[0].transforms = self.training_transforms(loaders[0].transforms)
         return batch_streams(
-            [augmenter.data_loader for augmenter in in_this_process],
+            loaders,
             seed=self.options.seed,
             rank=self.local_rank,
             first=self.batches_drawn,
             workers=self.options.workers,
             pin_memory=self.device.type == "cuda",
         )
+
+    def training_transforms(self, transforms: ComposeTransforms) -> ComposeTransforms:
+        """Return what training patches go through: a hook for subclasses.
+
+        Parameters
+        ----------
+        transforms
+            nnU-Net's augmentations, whose list ``transforms.transforms`` may be changed. Each takes and
+            returns ``image`` (channels, height, width) and ``segmentation``; the last ones turn labels into
+            the targets of the loss. They must be picklable and draw from the global generators of Python,
+            NumPy or PyTorch, which are seeded for each batch.
+        """
+        return transforms
+
+    def build_loss(self) -> nn.Module:
+        """Return the loss: a hook for subclasses.
+
+        It takes logits (batch, classes, height, width) and labels (batch, 1, height, width). With deep
+        supervision it takes lists of both, finest first; then nnU-Net's ``DeepSupervisionWrapper`` around a
+        loss of one pair gives each resolution its weight.
+        """
+        return super()._build_loss()
+
+    def _build_loss(self) -> nn.Module:
+        return self.build_loss()
 
     @staticmethod
     def get_training_transforms(*args: Any, **kwargs: Any) -> Any:

@@ -30,9 +30,9 @@ class SwinUMambaTrainer(RobustTrainer):
     """AdamW, a cosine for 1000 epochs, and a pretrained encoder that is frozen at first.
 
     Deep supervision, loss, augmentation and sampling are nnU-Net's (section 3 and 4 of arXiv 2402.03302 and
-    the published code). A subclass with another loss overrides nnU-Net's ``_build_loss``, one with other
-    augmentation ``get_training_transforms``, one with another optimizer ``configure_optimizers``; ``compare``
-    trains all networks with ``compare.trainer.nnUNetTrainerComparison`` instead.
+    the published code). A subclass overrides ``build_loss``, ``training_transforms`` or
+    ``configure_optimizers`` (``docs/extending.md``); ``compare`` trains all networks with
+    ``compare.trainer.nnUNetTrainerComparison`` instead.
 
     Attributes
     ----------
@@ -165,7 +165,10 @@ class SwinUMambaTrainer(RobustTrainer):
             )
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, CosineSchedule]:
-        """Return AdamW and the cosine schedule.
+        """Return AdamW and the cosine schedule: a hook for subclasses.
+
+        Any optimizer of PyTorch will do, with any schedule that has ``step(epoch)``, called at the beginning
+        of each epoch. ``bare_network()`` has the parameters, frozen ones included.
 
         All parameters are in one group, as in the published code, unless the encoder has a learning rate of
         its own. Then the second group is what can be frozen.

@@ -109,7 +109,7 @@ def _train(trainer: RobustTrainer, request: TrainRequest) -> None:
     if request.continue_training:
         _continue(trainer, fold_folder, request.given_for_the_run())
     else:
-        trainer.configure(request.for_the_run())
+        trainer.configure(replace(request.for_the_run(), trainer=type(trainer).__name__))
     if trainer.current_epoch < trainer.num_epochs:
         logger.info(
             "training %s, fold %s, on %s: %s",
@@ -209,6 +209,7 @@ def _continue(trainer: RobustTrainer, fold_folder: Path, given: dict[str, Any]) 
         )
     stored = stored_options(checkpoint) or trainer.options
     # The fold folder is the one of this trainer, configuration and fold; all else must agree or may change.
+    given = {name: value for name, value in given.items() if name != "trainer"}
     options = replace(stored, trainer=type(trainer).__name__, fold=trainer.fold).continued_with(given)
     trainer.configure(options)
     trainer.load_checkpoint(checkpoint)

@@ -1,0 +1,121 @@
+"""Code of the user's own: loaded only because the user names it, by file or by module.
+
+No file of a model, of weights or of data ever names what is loaded here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from swin_umamba.errors import UsageError
+
+VARIABLE = "SWIN_UMAMBA_EXTENSIONS"
+"""Files and modules that every command loads first, separated like the folders of ``PATH``."""
+
+
+def load_extensions() -> None:
+    """Load what ``SWIN_UMAMBA_EXTENSIONS`` names.
+
+    Raises
+    ------
+    UsageError
+        If something cannot be loaded.
+    """
+    for given in os.environ.get(VARIABLE, "").split(os.pathsep):
+        if given.strip():
+            load_module(given.strip(), VARIABLE)
+
+
+def load_class(given: str, where: str) -> type:
+    """Return the class that ``package.module:Class`` or ``folder/file.py:Class`` names.
+
+    Parameters
+    ----------
+    given
+        What the user has given.
+    where
+        The option that it was given to, for messages.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be loaded or is not a class.
+    """
+    module_name, _, name = given.rpartition(":")
+    module = load_module(module_name, where)
+    found = getattr(module, name, None)
+    if not isinstance(found, type):
+        raise UsageError(
+            f"{module_name} has no class {name!r}",
+            where=where,
+            cure="give package.module:Class or folder/file.py:Class",
+        )
+    return found
+
+
+def load_module(given: str, where: str) -> ModuleType:
+    """Import a module by its name, or by the path of its file, and return it.
+
+    The folder of the file, or the current folder if the module lies there, is appended to ``sys.path``, so
+    that the module finds its neighbours, also in the processes that load data. It never hides what is
+    installed.
+
+    Parameters
+    ----------
+    given, where
+        As for ``load_class``.
+
+    Raises
+    ------
+    UsageError
+        If there is no such module, its name is taken, or importing it fails.
+    """
+    name, folder = given, Path.cwd()
+    if given.endswith(".py"):
+        path = Path(given).expanduser().resolve()
+        if not path.is_file():
+            raise UsageError("there is no such file", where=path, cure=f"check the path in {where}")
+        name, folder = path.stem, path.parent
+        _check_free(name, path)
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise UsageError(
+            f"{name!r} cannot be the name of a module",
+            where=where,
+            cure="use letters, digits and underscores",
+        )
+    if not _is_found(name) and str(folder) not in sys.path:
+        sys.path.append(str(folder))
+        importlib.invalidate_caches()
+    try:
+        return importlib.import_module(name)
+    except Exception as error:  # whatever the user's code raises
+        raise UsageError(
+            f"{given} cannot be imported ({type(error).__name__}: {error})",
+            where=where,
+            cure="check the name, and that the module can be imported in Python",
+        ) from error
+
+
+def _is_found(name: str) -> bool:
+    """Return whether a module, or the package that it lies in, is loaded or can be found."""
+    top = name.partition(".")[0]
+    return top in sys.modules or importlib.util.find_spec(top) is not None
+
+
+def _check_free(name: str, path: Path) -> None:
+    """Refuse a file whose name is that of another module: one of the two would hide the other."""
+    loaded = sys.modules.get(name)
+    if loaded is not None:
+        taken_by = getattr(loaded, "__file__", None) or "Python itself"
+    else:
+        spec = importlib.util.find_spec(name) if name.isidentifier() else None
+        taken_by = None if spec is None else spec.origin or "another package"
+    if taken_by is not None and Path(taken_by).resolve() != path:
+        raise UsageError(
+            f"{path.name} has the name of another module, {taken_by}", where=path, cure="rename the file"
+        )
