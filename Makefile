@@ -15,8 +15,8 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	$(PYTEST)
 
-# What takes long or a browser.
-test-all: $(INSTALLED_ALL)
+# And what takes long or a browser.
+test-all: test $(INSTALLED_ALL)
 	command -v chromium > /dev/null || (apt-get update -qq && apt-get install -qq --no-install-recommends chromium)
 	$(PYTEST) -m "slow or browser or docs"
 
