@@ -143,7 +143,8 @@ class Options:
     @property
     def given(self) -> Mapping[str, Any]:
         """The fields that the caller of ``from_keywords`` named, with their values."""
-        return self.__dict__.get(_GIVEN, {})
+        given: Mapping[str, Any] = self.__dict__.get(_GIVEN, {})
+        return given
 
     @classmethod
     def from_keywords(cls, **given: Any) -> Self:

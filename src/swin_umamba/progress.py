@@ -43,7 +43,7 @@ def byte_progress(
 
 
 @contextmanager
-def passing_bar(description: str, *, total: int, unit: str, shown: bool = True) -> Iterator[tqdm]:
+def passing_bar(description: str, *, total: int, unit: str, shown: bool = True) -> Iterator[tqdm[Any]]:
     """Yield a progress bar that is there at once and leaves the terminal as it was.
 
     Log messages in the block appear above the bar. Silent when stderr is no terminal, or if not ``shown``.
@@ -63,5 +63,5 @@ def bars_aside() -> Iterator[None]:
         yield
 
 
-def _bar(items: Iterable[Any] | None = None, *, shown: bool = True, **options: Any) -> tqdm:
+def _bar(items: Iterable[Any] | None = None, *, shown: bool = True, **options: Any) -> tqdm[Any]:
     return tqdm(items, disable=not (shown and sys.stderr.isatty()), dynamic_ncols=True, **options)

@@ -43,7 +43,8 @@ class ConvMixer(nn.Module):
         """Map (batch, height, width, d_model) to the same shape."""
         x, z = self.in_proj(x).chunk(2, dim=-1)
         x = self.mixer(F.silu(self.conv2d(x.permute(0, 3, 1, 2)))).permute(0, 2, 3, 1)
-        return self.out_proj(self.out_norm(x) * F.silu(z))
+        y: Tensor = self.out_proj(self.out_norm(x) * F.silu(z))
+        return y
 
 
 class SwinUMambaDConv(SwinUMambaD):

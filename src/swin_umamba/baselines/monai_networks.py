@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -18,7 +17,7 @@ from swin_umamba.baselines.inputs import check_input
 from swin_umamba.errors import DataError, UsageError
 
 
-def monai_networks() -> ModuleType:
+def monai_networks() -> Any:
     """Import MONAI's networks.
 
     Raises
@@ -83,7 +82,8 @@ class MonaiNetwork(nn.Module, ABC):
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, input_channels, height, width) to logits (batch, num_classes, height, width)."""
         check_input(x, type(self).__name__, self.input_channels, self.multiples)
-        return self.network(x)
+        logits: Tensor = self.network(x)
+        return logits
 
 
 class _LinspaceOnCpu(TorchFunctionMode):
@@ -104,9 +104,10 @@ class SegResNet(MonaiNetwork):
     def build(self, in_channels: int, out_channels: int, kwargs: dict[str, Any]) -> nn.Module:
         """Return MONAI's SegResNet with 32 filters at full resolution."""
         arguments = {"init_filters": 32, "blocks_down": (1, 2, 2, 4), "blocks_up": (1, 1, 1), **kwargs}
-        return monai_networks().SegResNet(
+        network: nn.Module = monai_networks().SegResNet(
             spatial_dims=2, in_channels=in_channels, out_channels=out_channels, **arguments
         )
+        return network
 
 
 class UNETR(MonaiNetwork):
@@ -122,7 +123,7 @@ class UNETR(MonaiNetwork):
                 cure=f"give sides that are multiples of {self.multiple}",
             )
         arguments = {"feature_size": 16, "hidden_size": 768, "mlp_dim": 3072, "num_heads": 12, **kwargs}
-        network = monai_networks().UNETR(
+        network: Any = monai_networks().UNETR(
             spatial_dims=2,
             in_channels=in_channels,
             out_channels=out_channels,
@@ -133,7 +134,8 @@ class UNETR(MonaiNetwork):
         for block in network.vit.blocks:
             if hasattr(block, "norm_cross_attn") and not block.with_cross_attention:
                 block.norm_cross_attn = nn.Identity()
-        return network
+        built: nn.Module = network
+        return built
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, input_channels, *patch_size) to logits (batch, num_classes, *patch_size)."""
@@ -144,7 +146,8 @@ class UNETR(MonaiNetwork):
                 f"not of {x.shape[-2]}x{x.shape[-1]}",
                 cure="predict tile by tile, with tiles of the patch size",
             )
-        return self.network(x)
+        logits: Tensor = self.network(x)
+        return logits
 
 
 class SwinUNETR(MonaiNetwork):
@@ -155,6 +158,7 @@ class SwinUNETR(MonaiNetwork):
     def build(self, in_channels: int, out_channels: int, kwargs: dict[str, Any]) -> nn.Module:
         """Return MONAI's SwinUNETR with 48 features and windows of 7."""
         arguments = {"feature_size": 48, "depths": (2, 2, 2, 2), "num_heads": (3, 6, 12, 24), **kwargs}
-        return monai_networks().SwinUNETR(
+        network: nn.Module = monai_networks().SwinUNETR(
             spatial_dims=2, in_channels=in_channels, out_channels=out_channels, **arguments
         )
+        return network

@@ -62,7 +62,8 @@ class TransformerBlock(nn.Module):
         """Map (batch, height, width, dim) to the same shape."""
         attended = apply_to_windows(self.attention, [self.norm1(x)], self.window_size, self.shift)
         x = x + self.drop_path(attended)
-        return x + self.drop_path(self.mlp(self.norm2(x)))
+        y: Tensor = x + self.drop_path(self.mlp(self.norm2(x)))
+        return y
 
 
 class CrossAttentionBlock(nn.Module):
@@ -91,7 +92,8 @@ class CrossAttentionBlock(nn.Module):
         """Map two tensors (batch, height, width, dim) to one of the same shape."""
         maps = [self.norm1(upsampled), self.norm1(skip)]
         x = skip + upsampled + apply_to_windows(self.attention, maps, self.window_size, shift=0)
-        return x + self.mlp(self.norm2(x))
+        y: Tensor = x + self.mlp(self.norm2(x))
+        return y
 
 
 class Stem(nn.Module):
@@ -158,7 +160,8 @@ class CrossAttentionDecoderLevel(nn.Module):
         x = _channels_last(self.up, self.norm(x))
         # Where the skip's side is odd, upsampling overshoots by one.
         x = x[:, : skip.shape[1], : skip.shape[2]]
-        return self.block(self.cross_block(x, skip))
+        y: Tensor = self.block(self.cross_block(x, skip))
+        return y
 
 
 class NNFormer(nn.Module):
@@ -258,7 +261,8 @@ class NNFormer(nn.Module):
 
 
 def _channels_last(conv: nn.Module, x: Tensor) -> Tensor:
-    return conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+    y: Tensor = conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+    return y
 
 
 def _mlp(dim: int) -> nn.Sequential:

@@ -63,7 +63,8 @@ class PooledResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, in_channels, h, w) to (batch, out_channels, h / stride, w / stride)."""
-        return self.act(self.norm2(self.conv2(self.conv1(x))) + self.shortcut(x))
+        y: Tensor = self.act(self.norm2(self.conv2(self.conv1(x))) + self.shortcut(x))
+        return y
 
 
 class MambaLayer(nn.Module):
@@ -77,7 +78,8 @@ class MambaLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, channels, h, w) to the same shape."""
         tokens = self.mamba(self.norm(x.flatten(2).transpose(1, 2)))
-        return tokens.transpose(1, 2).reshape(x.shape)
+        y: Tensor = tokens.transpose(1, 2).reshape(x.shape)
+        return y
 
 
 class ResidualDecoderLevel(nn.Module):
@@ -90,7 +92,8 @@ class ResidualDecoderLevel(nn.Module):
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         """Map the level below, and the skip of this one, to the shape of the skip."""
-        return self.blocks(torch.cat([self.up(x), skip], dim=1))
+        y: Tensor = self.blocks(torch.cat([self.up(x), skip], dim=1))
+        return y
 
 
 class UMamba(nn.Module):

@@ -22,7 +22,8 @@ def merge_windows(windows: Tensor, window_size: int, height: int, width: int) ->
     """Undo ``partition_windows`` of a map of that height and width."""
     rows, columns = height // window_size, width // window_size
     x = windows.unflatten(1, (window_size, window_size)).unflatten(0, (-1, rows, columns))
-    return x.transpose(2, 3).flatten(3, 4).flatten(1, 2)
+    y: Tensor = x.transpose(2, 3).flatten(3, 4).flatten(1, 2)
+    return y
 
 
 def apply_to_windows(
@@ -110,7 +111,8 @@ class WindowAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (windows, pixels, dim) to the same shape."""
         query, key, value = self.qkv(x).chunk(3, dim=-1)
-        return self.proj(_attend(query, key, value, self.position_bias()))
+        y: Tensor = self.proj(_attend(query, key, value, self.position_bias()))
+        return y
 
 
 class WindowCrossAttention(nn.Module):
@@ -131,7 +133,8 @@ class WindowCrossAttention(nn.Module):
     def forward(self, query: Tensor, other: Tensor) -> Tensor:
         """Map two tensors (windows, pixels, dim) to one of the same shape."""
         key, value = self.kv(other).chunk(2, dim=-1)
-        return self.proj(_attend(query, key, value, self.position_bias()))
+        y: Tensor = self.proj(_attend(query, key, value, self.position_bias()))
+        return y
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import json
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from swin_umamba.cli.output import say
 from swin_umamba.errors import UsageError
@@ -130,7 +130,7 @@ def _evaluate_protocol(args: argparse.Namespace) -> ProtocolEvaluation:
 
 def _protocol(args: argparse.Namespace) -> PaperProtocol:
     """Return the protocol, and refuse options that it would not heed."""
-    protocol = find_protocol(args.protocol)
+    protocol: Any = find_protocol(args.protocol)
     classes = _classes(args)
     if args.tolerance is not None:
         raise UsageError("a protocol has its own tolerances", where="--tolerance", cure="leave it out")
@@ -140,9 +140,12 @@ def _protocol(args: argparse.Namespace) -> PaperProtocol:
         raise UsageError(
             f"the protocol {args.protocol} has its own classes", cure="leave out --labels and --dataset-json"
         )
+    chosen: PaperProtocol
     if classes is not None:
-        return protocol.from_classes(classes)
-    return protocol() if args.outer_rim is None else protocol(outer_rim=args.outer_rim)
+        chosen = protocol.from_classes(classes)
+    else:
+        chosen = protocol() if args.outer_rim is None else protocol(outer_rim=args.outer_rim)
+    return chosen
 
 
 def _classes(args: argparse.Namespace) -> LabelClasses | None:

@@ -80,7 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     verb = importlib.import_module(f"swin_umamba.cli.{args.verb}")
     try:
         with terminate_as_interrupt():
-            return verb.run(args)
+            code: int = verb.run(args)
+            return code
     except SwinUMambaError as error:
         if args.debug:
             raise

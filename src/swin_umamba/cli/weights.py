@@ -31,4 +31,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run one action and return its exit code."""
-    return importlib.import_module(f"swin_umamba.cli.weights_{args.action}").run(args)
+    code: int = importlib.import_module(f"swin_umamba.cli.weights_{args.action}").run(args)
+    return code

@@ -106,7 +106,8 @@ def count_macs(network: nn.Module, image: torch.Tensor) -> int:
     }
     with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=mapping) as counter:
         network(image)
-    return counter.get_total_flops() // FLOPS_PER_MAC
+    macs: int = counter.get_total_flops() // FLOPS_PER_MAC
+    return macs
 
 
 def _ss2d_scan_flops(x: Shape, x_dbl: Shape, weight: Shape, bias: Shape, A: Shape, *_: Any, **__: Any) -> int:

@@ -90,7 +90,7 @@ def build_from_entry(
 ) -> nn.Module:
     """Return the network that an ``architecture`` entry of plans describes, with random weights."""
     with torch.device(device):
-        network = get_network_from_plans(
+        network: nn.Module = get_network_from_plans(
             entry["network_class_name"],
             entry["arch_kwargs"],
             entry["_kw_requires_import"],

@@ -83,7 +83,8 @@ class Recipe:
     def learning_rate_at(self, done: float) -> float:
         """Return the learning rate when the part ``done`` (0 to 1) of the training is done."""
         if self.schedule == "poly":
-            return self.learning_rate * (1 - done) ** self.exponent
+            rate: float = self.learning_rate * (1 - done) ** self.exponent
+            return rate
         last = min(FINAL_LEARNING_RATE, self.learning_rate)
         return last + (self.learning_rate - last) / 2 * (1 + math.cos(math.pi * done))
 

@@ -104,9 +104,11 @@ def tempered(probabilities: np.ndarray, temperature: float, *, independent: bool
     if independent:
         others = np.log(np.maximum(1 - probabilities, SMALLEST)) / np.float32(temperature)
         # Probabilities below 1e-38 would overflow here; they stay near zero all the same.
-        return (1 / (1 + np.exp(np.minimum(others - logarithms, 80)))).astype(np.float32)
-    powers = np.exp(logarithms - logarithms.max(axis=0))
-    return (powers / powers.sum(axis=0)).astype(np.float32)
+        scaled: np.ndarray = 1 / (1 + np.exp(np.minimum(others - logarithms, 80)))
+    else:
+        powers = np.exp(logarithms - logarithms.max(axis=0))
+        scaled = powers / powers.sum(axis=0)
+    return scaled.astype(np.float32)
 
 
 def fit_temperature(probabilities: np.ndarray, truth: np.ndarray, *, independent: bool) -> float:
@@ -187,7 +189,8 @@ def entropy(probabilities: np.ndarray, temperature: float = 1.0, *, independent:
 
 
 def _surprise(probabilities: np.ndarray) -> np.ndarray:
-    return -probabilities * np.log(np.maximum(probabilities, SMALLEST))
+    scaled: np.ndarray = -probabilities * np.log(np.maximum(probabilities, SMALLEST))
+    return scaled
 
 
 def _pieces(size: int) -> Iterator[slice]:

@@ -144,7 +144,9 @@ def _indices(path: Path, bmp: _Bmp) -> np.ndarray:
 def _colours(path: Path, bmp: _Bmp) -> np.ndarray:
     rows = _rows(path, bmp)
     if bmp.bits == 24:
-        return rows[:, : 3 * bmp.width].reshape(bmp.height, bmp.width, 3)[..., ::-1].transpose(2, 0, 1)
+        pixels = rows[:, : 3 * bmp.width].reshape(bmp.height, bmp.width, 3)
+        blue_green_red: np.ndarray = pixels.transpose(2, 0, 1)
+        return blue_green_red[::-1]
     stored = rows.view(f"<u{bmp.bits // 8}")[:, : bmp.width]
     masks = bmp.masks if bmp.masks[3] else bmp.masks[:3]
     channels = []

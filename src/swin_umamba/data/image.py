@@ -78,7 +78,8 @@ class Image:
     @property
     def num_channels(self) -> int:
         """Number of channels."""
-        return self.data.shape[0]
+        num_channels: int = self.data.shape[0]
+        return num_channels
 
     @property
     def spatial_shape(self) -> tuple[int, ...]:

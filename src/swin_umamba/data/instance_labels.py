@@ -49,7 +49,7 @@ def instances_to_classes(instances: np.ndarray, *, min_interior_size: int = MIN_
     components, _ = ndimage.label(interior, cross)
     large = np.bincount(components.ravel()) >= min_interior_size
     large[0] = False
-    classes = large[components].astype(np.uint8) * np.uint8(INTERIOR)
+    classes: np.ndarray = large[components].astype(np.uint8) * np.uint8(INTERIOR)
     classes[boundary] = BOUNDARY
     return classes
 
@@ -179,7 +179,8 @@ def _grow(markers: np.ndarray, cells: np.ndarray) -> np.ndarray:
 
 
 def _everywhere(ndim: int) -> np.ndarray:
-    return ndimage.generate_binary_structure(ndim, ndim)
+    structure: np.ndarray = ndimage.generate_binary_structure(ndim, ndim)
+    return structure
 
 
 def _check(labels: np.ndarray) -> None:

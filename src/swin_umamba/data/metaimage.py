@@ -10,7 +10,7 @@ import os
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -175,7 +175,8 @@ def _voxel_type(header: _Header) -> np.dtype:
             f"the voxels are to be scaled by {scale[0]} and {scale[1]}, as some programs do not do",
         )
     is_big = header.truth("BinaryDataByteOrderMSB", "ElementByteOrderMSB", default=False)
-    return np.dtype(_TYPES[name]).newbyteorder(">" if is_big else "<")
+    dtype: np.dtype[Any] = np.dtype(_TYPES[name]).newbyteorder(">" if is_big else "<")
+    return dtype
 
 
 def _grid(header: _Header) -> Image:

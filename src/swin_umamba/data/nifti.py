@@ -7,7 +7,7 @@ import math
 import struct
 import zlib
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from nibabel import Nifti1Header, Nifti2Header
@@ -111,7 +111,7 @@ def _read_stream(
     spatial = dims[:3][::-1]
     # The place in the world is checked before anything large is read.
     with_geometry(np.broadcast_to(np.uint8(0), (1, *spatial)), path, header)
-    header_bytes = header["sizeof_hdr"].item()
+    header_bytes = int(header["sizeof_hdr"])
     content = read_exactly(path, stream, size - header_bytes)
     raw = np.frombuffer(content, dtype=dtype, offset=start - header_bytes).reshape(-1, *spatial)
     data = _scaled(raw.astype(dtype.newbyteorder("="), copy=False), scaling, indexed=indexed)
@@ -179,7 +179,7 @@ def _voxel_dtype(path: Path, header: Nifti1Header) -> np.dtype:
         )
     if code not in _DTYPES:
         raise DataError(f"unknown voxel type {code}", where=path, cure=_DAMAGED)
-    dtype = _DTYPES[code].newbyteorder(header.endianness)
+    dtype: np.dtype[Any] = _DTYPES[code].newbyteorder(header.endianness)
     if header["bitpix"].item() != dtype.itemsize * 8:
         raise DataError(
             f"the header contradicts itself: {header['bitpix'].item()} bits for a voxel of type {dtype.name}",
@@ -191,7 +191,7 @@ def _voxel_dtype(path: Path, header: Nifti1Header) -> np.dtype:
 
 def _data_offset(path: Path, header: Nifti1Header) -> int:
     offset = float(header["vox_offset"])
-    header_bytes = header["sizeof_hdr"].item()
+    header_bytes = int(header["sizeof_hdr"])
     # The standard wants 4 further bytes, and 0 is a known habit that means exactly that.
     smallest = header_bytes + 4
     if offset == 0:

@@ -179,7 +179,8 @@ class NrrdHeader:
         is_text = self.fields.get("encoding", "").lower() in ("txt", "text", "ascii")
         if endian not in ("little", "big") and code[1] != "1" and not is_text:
             raise damaged(self.path, f"endian must be little or big, and is {endian!r}")
-        return np.dtype(code).newbyteorder("<" if endian == "little" else ">" if endian == "big" else "=")
+        order = "<" if endian == "little" else ">" if endian == "big" else "="
+        return np.dtype(f"{order}{code}")
 
 
 def read_nrrd_header(path: Path, file: BinaryIO) -> NrrdHeader:

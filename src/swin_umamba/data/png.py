@@ -203,7 +203,8 @@ def _colours(path: Path, png: _Png, indices: np.ndarray) -> np.ndarray:
     alphas = np.frombuffer(png.bodies.get(b"tRNS", b""), np.uint8)[: len(palette)]
     opaque[: len(alphas)] = alphas == 255
     refuse_transparent(path, int(np.count_nonzero(~opaque[indices])))
-    return palette.T[:, indices]
+    colours: np.ndarray = palette.T[:, indices]
+    return colours
 
 
 def _check_transparent_colour(path: Path, png: _Png, data: np.ndarray) -> None:

@@ -129,7 +129,8 @@ def merge_layers(path: Path, layers: np.ndarray, segments: Sequence[Segment]) ->
                 cure=_CURE,
             )
         merged = np.maximum(merged, layer)
-    return merged[None]
+    channel: np.ndarray = merged[None]
+    return channel
 
 
 class SegmentNames:

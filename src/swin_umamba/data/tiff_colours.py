@@ -105,4 +105,5 @@ def _rgb_of_ycbcr(page: Page, data: np.ndarray) -> np.ndarray:
     reds = luma + (2 - 2 * red) * chroma[1]
     blues = luma + (2 - 2 * blue) * chroma[0]
     greens = (luma - red * reds - blue * blues) / green
-    return np.clip(np.rint(np.stack([reds, greens, blues])), 0, 255).astype(np.uint8)
+    colours: np.ndarray = np.clip(np.rint(np.stack([reds, greens, blues])), 0, 255).astype(np.uint8)
+    return colours

@@ -74,7 +74,8 @@ class ImageJ:
                 _SAVE_AGAIN,
             )
         # The channels of a slice follow each other.
-        return np.array([page.number for page in pages]).reshape(slices, channels).T
+        values: np.ndarray = np.array([page.number for page in pages]).reshape(slices, channels).T
+        return values
 
     def pixel_size(self, ndim: int) -> tuple[float, ...] | None:
         """Return the size of a pixel along (z,) y and x in mm; None if it is not known.
@@ -111,7 +112,8 @@ class ImageJ:
                 "remove it with Analyze > Calibrate > None, and save it as TIFF again",
             )
         if b == 1 and a.is_integer() and abs(a) < 2**31 and data.itemsize <= 2:
-            return data.astype(np.int32) + np.int32(a)
+            values: np.ndarray = data.astype(np.int32) + np.int32(a)
+            return values
         return (a + b * data.astype(np.float64)).astype(np.float32)
 
     def _count(self, key: str) -> int:

@@ -155,4 +155,5 @@ def _add_up_bytes(plain: bytes, dtype: np.dtype, shape: tuple[int, int, int]) ->
     differences = np.frombuffer(plain, np.uint8).reshape(rows, columns * dtype.itemsize, samples)
     added = np.cumsum(differences, axis=1, dtype=np.uint8).reshape(rows, dtype.itemsize, columns * samples)
     numbers = np.ascontiguousarray(added.transpose(0, 2, 1)).view(dtype.newbyteorder(">"))
-    return numbers.reshape(shape).astype(dtype)
+    values: np.ndarray = numbers.reshape(shape).astype(dtype)
+    return values

@@ -87,7 +87,8 @@ class Page:
         if entry.kind in _RATIONALS:
             pairs = np.frombuffer(stored, self.order + _RATIONALS[entry.kind]).reshape(-1, 2).astype(float)
             with np.errstate(divide="ignore", invalid="ignore"):
-                return pairs[:, 0] / pairs[:, 1]
+                quotients: np.ndarray = pairs[:, 0] / pairs[:, 1]
+                return quotients
         if entry.kind not in _NUMBERS:
             raise self.damaged(f"tag {tag} holds no numbers")
         values = np.frombuffer(stored, self.order + _NUMBERS[entry.kind])

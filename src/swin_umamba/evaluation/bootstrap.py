@@ -130,4 +130,5 @@ def _weighted_means(scores: np.ndarray, seed_weights: np.ndarray, case_weights: 
     counts = np.einsum(weights, seed_weights, case_weights, applicable.astype(np.int64), optimize=True)
     with warnings.catch_warnings(), np.errstate(invalid="ignore"):
         warnings.simplefilter("ignore", RuntimeWarning)  # the mean of no class is NaN, as documented
-        return np.nanmean(sums / counts, axis=1)
+        means: np.ndarray = np.nanmean(sums / counts, axis=1)
+        return means

@@ -97,8 +97,10 @@ def evaluate_cases(
 def label_values(labels: np.ndarray) -> list[int]:
     """Return the values of a label map, sorted."""
     if labels.dtype == np.uint8:  # counting is several times as fast as the sorting of np.unique
-        return np.flatnonzero(np.bincount(labels.ravel(), minlength=256)).tolist()
-    return np.unique(labels).tolist()
+        values = np.flatnonzero(np.bincount(labels.ravel(), minlength=256))
+    else:
+        values = np.unique(labels)
+    return [int(value) for value in values]
 
 
 def check_declared(labels: np.ndarray, declared: Iterable[int], path: Path) -> None:

@@ -52,12 +52,14 @@ class Overlap:
     def unions(self) -> np.ndarray:
         """Pixels that each pair covers together."""
         sizes = self.reference_sizes[self.pairs[0]] + self.prediction_sizes[self.pairs[1]]
-        return sizes - self.intersections
+        values: np.ndarray = sizes - self.intersections
+        return values
 
     @property
     def ious(self) -> np.ndarray:
         """Intersection over union of each pair; of all other pairs it is 0."""
-        return self.intersections / self.unions
+        values: np.ndarray = self.intersections / self.unions
+        return values
 
     @property
     def num_reference(self) -> int:
@@ -185,4 +187,5 @@ def remove_border_instances(instances: np.ndarray, *, width: int = BORDER_WIDTH)
     numbers, count = consecutive_labels(instances)
     keep = np.ones(count + 1, bool)
     keep[numbers[frame]] = False
-    return instances * keep[numbers]
+    values: np.ndarray = instances * keep[numbers]
+    return values

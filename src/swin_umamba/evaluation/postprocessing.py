@@ -91,7 +91,7 @@ def apply_steps(labels: np.ndarray, steps: Iterable[ComponentStep], pixel_size: 
     pixel_size
         Of a pixel or voxel, in the unit of the steps' sizes.
     """
-    result = labels.copy()
+    result: np.ndarray = labels.copy()
     for step in steps:
         mask = np.isin(result, step.labels)
         if step.kind == "holes":

@@ -219,7 +219,8 @@ def _truth(reference: Path, prediction: Prediction, plans: ModelPlans) -> np.nda
     check_same_grid(prediction.image, labels)
     declared = {0, *(value for values in plans.classes.values() for value in values)}
     check_declared(labels.data, declared if plans.ignore is None else {*declared, plans.ignore}, reference)
-    return labels.data[0]
+    channel: np.ndarray = labels.data[0]
+    return channel
 
 
 def _agreement(name: str, prediction: Prediction, truth: np.ndarray, plans: ModelPlans) -> CaseAgreement:

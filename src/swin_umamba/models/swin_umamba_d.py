@@ -114,7 +114,8 @@ class SwinUMambaD(SegmentationNetwork):
 
     def segment(self, x: Tensor) -> list[Tensor]:
         """Map (batch, in_channels, 32i, 32j) to the logits of the heads in use, finest first."""
-        return self.decoder(self.vssm_encoder(x))
+        logits: list[Tensor] = self.decoder(self.vssm_encoder(x))
+        return logits
 
 
 class VSSDecoder(nn.Module):
@@ -190,7 +191,8 @@ class VSSDecoder(nn.Module):
         return heads[::-1]
 
     def _logits(self, head: int, x: Tensor) -> Tensor:
-        return self.seg_layers[head](x.permute(0, 3, 1, 2))
+        logits: Tensor = self.seg_layers[head](x.permute(0, 3, 1, 2))
+        return logits
 
     def _full_resolution_logits(self, x: Tensor) -> Tensor:
         # The head is a 1x1 convolution: applied before the pixels move to their places, it leaves a few

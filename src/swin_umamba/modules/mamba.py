@@ -86,4 +86,5 @@ class Mamba(nn.Module):
             backend=self.backend,
         )
         assert isinstance(y, Tensor)
-        return self.out_proj(y.transpose(1, 2))
+        projected: Tensor = self.out_proj(y.transpose(1, 2))
+        return projected

@@ -25,7 +25,8 @@ class PatchEmbed(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, in_channels, height, width) to (batch, height/patch, width/patch, dim)."""
-        return self.norm(self.proj(x).permute(0, 2, 3, 1))
+        patches: Tensor = self.norm(self.proj(x).permute(0, 2, 3, 1))
+        return patches
 
 
 class PatchMerging(nn.Module):
@@ -58,7 +59,8 @@ class PatchMerging(nn.Module):
         # (batch, height, row, width, column, dim): pretrained weights expect the four neighbours in the
         # order upper left, lower left, upper right, lower right, so the row runs faster than the column.
         x = x.permute(0, 1, 3, 4, 2, 5).flatten(3)
-        return self.reduction(self.norm(x))
+        patches: Tensor = self.reduction(self.norm(x))
+        return patches
 
 
 class PatchExpand(nn.Module):
@@ -94,4 +96,5 @@ class PatchExpand(nn.Module):
         What is done to each pixel by itself costs less here, on contiguous memory, than after the pixels
         have moved to their places.
         """
-        return self.norm(self.expand(x).unflatten(-1, (self.scale, self.scale, -1)))
+        patches: Tensor = self.norm(self.expand(x).unflatten(-1, (self.scale, self.scale, -1)))
+        return patches

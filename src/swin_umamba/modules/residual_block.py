@@ -78,4 +78,5 @@ class UpBlock(nn.Module):
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         """Map (batch, in_channels, h, w) and (batch, out_channels, 2h, 2w) to the shape of the skip."""
-        return self.conv_block(torch.cat([self.transp_conv(x), skip], dim=1))
+        y: Tensor = self.conv_block(torch.cat([self.transp_conv(x), skip], dim=1))
+        return y

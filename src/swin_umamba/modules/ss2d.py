@@ -82,7 +82,8 @@ class SS2D(nn.Module):
         x, z = self.in_proj(x).chunk(2, dim=-1)
         x = F.silu(self.conv2d(x.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
         y = self.out_norm(self._scan(x).to(self.out_norm.weight.dtype))
-        return self.out_proj(y * F.silu(z))
+        projected: Tensor = self.out_proj(y * F.silu(z))
+        return projected
 
     def _scan(self, x: Tensor) -> Tensor:
         d_inner = x.shape[-1]

@@ -65,7 +65,8 @@ class VSSBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, height, width, dim) to the same shape."""
-        return x + self.drop_path(self.self_attention(self.ln_1(x)))
+        y: Tensor = x + self.drop_path(self.self_attention(self.ln_1(x)))
+        return y
 
 
 class VSSLayer(nn.Module):

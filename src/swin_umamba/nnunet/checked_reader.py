@@ -41,7 +41,10 @@ def stock_reader(description: Mapping[str, Any], example: str | Path) -> type[Ba
     try:
         # It prints the whole traceback of each reader that cannot.
         with contextlib.redirect_stderr(io.StringIO()):
-            return determine_reader_writer_from_dataset_json(dict(description), str(example), verbose=False)
+            reader: type[Any] = determine_reader_writer_from_dataset_json(
+                dict(description), str(example), verbose=False
+            )
+            return reader
     except RuntimeError as error:
         raise DataError(
             f"nnU-Net has no reader for this file, of a data set of {description['file_ending']!r} files",

@@ -137,7 +137,8 @@ def _differs(path: Path, state: Sequence[Any]) -> bool:
     status = path.stat()
     if (status.st_size, status.st_mtime_ns) == (size, time):
         return False
-    return status.st_size != size or file_sha256(path) != content
+    differs: bool = status.st_size != size or file_sha256(path) != content
+    return differs
 
 
 def _of_preprocessing(plans: Mapping[str, Any], configuration: str) -> str:

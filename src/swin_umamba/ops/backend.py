@@ -155,7 +155,7 @@ def choose_backend(device: torch.device, dtype: torch.dtype, requested: str | No
     BackendError
         If the backend is missing here or does not compute this dtype on this device.
     """
-    name = _constant_backend_of_graph(device, dtype, requested)
+    name: str = _constant_backend_of_graph(device, dtype, requested)
     if name == "reference" or not reference_is_needed():
         return name
     if not torch.compiler.is_compiling():
@@ -167,7 +167,7 @@ def choose_backend(device: torch.device, dtype: torch.dtype, requested: str | No
 
 # Dynamo cannot trace imports and the environment: the answer is a constant of the compiled graph. PyTorch 2.4
 # binds it to the name of this function in the module being compiled, so nothing there may have the same name.
-@torch.compiler.assume_constant_result
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _constant_backend_of_graph(device: torch.device, dtype: torch.dtype, requested: str | None) -> str:
     name, where = requested, "backend="
     if name is None:

@@ -111,11 +111,13 @@ def _to_rows(sequence: Tensor, steps: int) -> Tensor:
     missing = -sequence.shape[1] % steps
     if missing:
         sequence = F.pad(sequence, [0, 0] * (sequence.dim() - 2) + [0, missing])
-    return sequence.unflatten(1, (-1, steps)).flatten(0, 1)
+    result: Tensor = sequence.unflatten(1, (-1, steps)).flatten(0, 1)
+    return result
 
 
 def _from_rows(rows: Tensor, batch: int, length: int) -> Tensor:
-    return rows.unflatten(0, (batch, -1)).flatten(1, 2)[:, :length]
+    result: Tensor = rows.unflatten(0, (batch, -1)).flatten(1, 2)[:, :length]
+    return result
 
 
 def _decay_over_row(delta: Tensor, A: Tensor) -> Tensor:

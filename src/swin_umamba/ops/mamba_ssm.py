@@ -47,7 +47,7 @@ def selective_scan_mamba(
             where="selective_scan",
             cure="call it under torch.no_grad(), or use another backend",
         )
-    return selective_scan_fn(
+    results: tuple[Tensor, Tensor] = selective_scan_fn(
         u,
         delta,
         A,
@@ -58,6 +58,7 @@ def selective_scan_mamba(
         delta_softplus=delta_softplus,
         return_last_state=True,
     )
+    return results
 
 
 def ss2d_scan_mamba(

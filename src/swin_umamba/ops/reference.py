@@ -125,5 +125,7 @@ def from_sequence(sequence: Tensor, direction: int, height: int, width: int) -> 
     if direction in (2, 3):
         sequence = sequence.flip(1)
     if direction in (0, 2):
-        return sequence.unflatten(1, (height, width))
-    return sequence.unflatten(1, (width, height)).transpose(1, 2)
+        image: Tensor = sequence.unflatten(1, (height, width))
+    else:
+        image = sequence.unflatten(1, (width, height)).transpose(1, 2)
+    return image

@@ -167,7 +167,9 @@ def _selective_scan(
         return y, u.new_zeros(*u.shape[:2], A.shape[1]), _new_states(u, A, backend)
     inputs = _contiguous(u, delta, A, B, C, D, delta_bias)
     with without_autocast(u.device):
-        return load_backend(backend, "selective_scan").selective_scan_forward(*inputs, delta_softplus)
+        scan = load_backend(backend, "selective_scan").selective_scan_forward
+        results: tuple[Tensor, Tensor, Tensor] = scan(*inputs, delta_softplus)
+        return results
 
 
 @_selective_scan.register_fake

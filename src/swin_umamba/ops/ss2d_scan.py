@@ -151,7 +151,9 @@ def _ss2d_scan(
         return y, _new_states(x, A, save_states, backend)
     inputs = [tensor.contiguous() for tensor in (x, x_dbl, dt_projs_weight, dt_projs_bias, A, D)]
     with without_autocast(x.device):
-        return load_backend(backend, "ss2d_scan").ss2d_scan_forward(*inputs, save_states)
+        scan = load_backend(backend, "ss2d_scan").ss2d_scan_forward
+        results: tuple[Tensor, Tensor] = scan(*inputs, save_states)
+        return results
 
 
 @_ss2d_scan.register_fake
@@ -191,7 +193,9 @@ def _ss2d_scan_backward(
     if x.numel() == 0:
         return tuple(torch.zeros_like(tensor) for tensor in inputs)
     with without_autocast(x.device):
-        return load_backend(backend, "ss2d_scan").ss2d_scan_backward(grad_y.contiguous(), states, *inputs)
+        backward = load_backend(backend, "ss2d_scan").ss2d_scan_backward
+        results: tuple[Tensor, ...] = backward(grad_y.contiguous(), states, *inputs)
+        return results
 
 
 @_ss2d_scan_backward.register_fake

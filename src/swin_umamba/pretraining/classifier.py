@@ -67,7 +67,8 @@ class VMambaClassifier(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map images (batch, in_channels, 32i, 32j) to logits (batch, num_classes)."""
         coarsest = self.encoder(x)[-1]
-        return self.head(self.norm(coarsest).mean(dim=(1, 2)))
+        logits: Tensor = self.head(self.norm(coarsest).mean(dim=(1, 2)))
+        return logits
 
 
 def public_state_dict(classifier: VMambaClassifier) -> dict[str, Tensor]:

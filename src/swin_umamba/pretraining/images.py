@@ -74,7 +74,7 @@ def find_images(folder: str | Path, *, validation_fraction: float, seed: int) ->
     return LabelledImages(classes, _labelled(training, classes), _labelled(validation, classes))
 
 
-class ImageDataset(Dataset):
+class ImageDataset(Dataset[tuple[Tensor, int] | SwinUMambaError]):
     """Cropped, normalised images, whose random numbers depend on seed, epoch and index alone.
 
     So they are the same in any number of loader processes, on any number of devices, and after resuming.
@@ -150,7 +150,7 @@ def collate(items: list[tuple[Tensor, int] | SwinUMambaError]) -> Batch | SwinUM
     return torch.stack([image for image, _ in samples]), torch.tensor([label for _, label in samples])
 
 
-def batches(loader: DataLoader) -> Iterator[Batch]:
+def batches(loader: DataLoader[Batch]) -> Iterator[Batch]:
     """Yield the batches of a loader; raise the error of an image that could not be read."""
     for batch in loader:
         if isinstance(batch, SwinUMambaError):

@@ -102,7 +102,7 @@ class PretrainingRun:
         self.scaler = torch.amp.GradScaler("cuda", enabled=self.mixed_precision)
         self.loss = nn.CrossEntropyLoss(label_smoothing=options.label_smoothing)
         self.training_data = self._dataset(images.training, augmented=True)
-        self.sampler: DistributedSampler = DistributedSampler(
+        self.sampler: DistributedSampler[Any] = DistributedSampler(
             self.training_data, processes.size, processes.rank, shuffle=True, seed=options.seed
         )
         # Every process validates its share of the images.
@@ -136,7 +136,8 @@ class PretrainingRun:
         if count == 0:
             raise self._not_finite()
         self.epoch += 1
-        return total / count
+        mean_loss: float = total / count
+        return mean_loss
 
     @torch.no_grad()
     def validate(self) -> Accuracy:
@@ -273,7 +274,7 @@ class PretrainingRun:
             seed=self.options.seed,
         )
 
-    def _loader(self, dataset: Any, sampler: DistributedSampler | None) -> DataLoader:
+    def _loader(self, dataset: Any, sampler: DistributedSampler[Any] | None) -> DataLoader[Any]:
         return DataLoader(
             dataset,
             batch_size=self.options.batch_size,

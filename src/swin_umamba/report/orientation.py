@@ -59,7 +59,8 @@ class View:
         leading = array.ndim - len(self.axes)
         turned = array.transpose(*range(leading), *(leading + axis for axis in self.axes))
         steps = tuple(slice(None, None, -1 if backwards else None) for backwards in self.backwards)
-        return turned[(slice(None),) * leading + steps]
+        stepped: np.ndarray = turned[(slice(None),) * leading + steps]
+        return stepped
 
 
 def radiological_view(image: Image, plane: Plane | None = None) -> View:

@@ -135,7 +135,9 @@ def shown_slices(maps: Sequence[np.ndarray], depth: int) -> list[int]:
         labelled |= labels.any(axis=(1, 2))
     where = np.flatnonzero(labelled)
     first, last = (int(where[0]), int(where[-1])) if len(where) else (0, depth - 1)
-    return np.unique(np.linspace(first, last, min(MAX_SLICES, last - first + 1)).round().astype(int)).tolist()
+    evenly = np.linspace(first, last, min(MAX_SLICES, last - first + 1)).round()
+    positions: list[int] = np.unique(evenly.astype(int)).tolist()
+    return positions
 
 
 def confusion_matrix(

@@ -10,7 +10,8 @@ from typing import Any
 from swin_umamba.errors import SwinUMambaError
 from swin_umamba.inference.records import RECORDS_FILE, read_records
 from swin_umamba.report.contents import CalibrationSummary, PredictedCase, ReliabilityCurve
-from swin_umamba.trained.calibration_file import CALIBRATION_FILE, read_calibration
+from swin_umamba.trained.calibration_file import read_calibration
+from swin_umamba.weights.checkpoint import CALIBRATION_FILE
 
 
 def calibration_of(fold: Path, missing: list[str]) -> CalibrationSummary | None:

@@ -147,7 +147,7 @@ def _check_outline(plans: ModelPlans) -> int:
 def _built(plans: ModelPlans) -> nn.Module:
     planned = plans.configuration.configuration["architecture"]
     architecture = find_architecture(plans.model.trainer_name, planned, plans.model.parameters[0])
-    return get_network_from_plans(
+    network: nn.Module = get_network_from_plans(
         architecture["network_class_name"],
         architecture["arch_kwargs"],
         architecture["_kw_requires_import"],
@@ -156,6 +156,7 @@ def _built(plans: ModelPlans) -> nn.Module:
         allow_init=False,
         deep_supervision=False,
     )
+    return network
 
 
 @contextmanager
@@ -183,7 +184,8 @@ def _no_more_layers_than(parameters: Mapping[str, Tensor], where: Path) -> Itera
 def _memory_of_a_patch(outline: nn.Module, plans: ModelPlans) -> int:
     """Return the bytes of the largest array that a network makes of one patch, without making it."""
     image = torch.empty((1, len(plans.channel_names), *plans.patch_size), device="meta")
-    with torch.no_grad(), _LargestOutput() as seen:
+    seen = _LargestOutput()  # type: ignore[no-untyped-call]
+    with torch.no_grad(), seen:
         logits = outline.eval()(image)
     if logits.shape != (1, plans.num_classes, *plans.patch_size):
         raise ValueError(f"it makes {tuple(logits.shape)} of a patch of {plans.patch_size}")
@@ -193,7 +195,7 @@ def _memory_of_a_patch(outline: nn.Module, plans: ModelPlans) -> int:
 class _LargestOutput(TorchDispatchMode):
     """Sees the size of the largest array that any operator returns, in bytes."""
 
-    size = 0
+    size: int = 0
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None

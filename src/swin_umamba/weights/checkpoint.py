@@ -192,11 +192,13 @@ class _NumpyDtype:
         self.byte_order = state[1]
 
     def to_numpy(self) -> np.dtype[Any]:
-        return np.dtype(self.code).newbyteorder("=" if self.byte_order == "|" else self.byte_order)  # type: ignore[arg-type]
+        dtype: np.dtype[Any] = np.dtype(self.code)
+        return dtype if self.byte_order in "=|" else dtype.newbyteorder(self.byte_order)  # type: ignore[arg-type]
 
 
 def _numpy_scalar(dtype: _NumpyDtype, data: bytes) -> np.generic:
     """Rebuild a NumPy scalar from its bytes."""
+    value: np.generic
     (value,) = np.frombuffer(data, dtype.to_numpy())
     return value
 
@@ -215,7 +217,11 @@ def _named(stand_in: Any, module: str, name: str) -> Any:
 
 
 def _scalar_stand_in(module: str) -> Callable[[_NumpyDtype, bytes], np.generic]:
-    return _named(lambda dtype, data: _numpy_scalar(dtype, data), module, "scalar")
+    def scalar(dtype: _NumpyDtype, data: bytes) -> np.generic:
+        return _numpy_scalar(dtype, data)
+
+    _named(scalar, module, "scalar")
+    return scalar
 
 
 _STAND_INS: list[Any] = [

@@ -29,7 +29,8 @@ def load_safetensors(path: str | Path, device: str | torch.device = "cpu") -> di
         If the file is missing, may not be read, is damaged, or is none of this format.
     """
     with _failures_explained(path):
-        return load_file(path, device=str(device))
+        tensors: dict[str, Tensor] = load_file(path, device=str(device))
+        return tensors
 
 
 def load_metadata(path: str | Path) -> dict[str, str]:

@@ -59,7 +59,8 @@ class ChallengeDataset:
 
     def convert(self, source: Path, folder: Path, **options: Any) -> Conversion:
         """Make the data set of ``source`` in ``folder``."""
-        return self.load(f"convert_{self.module}")(source, folder, **options)
+        conversion: Conversion = self.load(f"convert_{self.module}")(source, folder, **options)
+        return conversion
 
     def load(self, name: str) -> Any:
         """Return what the module has under a name."""

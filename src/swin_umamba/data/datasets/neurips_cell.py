@@ -121,7 +121,8 @@ def to_eight_bits(channel: np.ndarray) -> np.ndarray:
     positive = channel[channel > 0]
     low, high = np.percentile(positive, PERCENTILES) if positive.size else (0.0, 0.0)
     if high - low <= 1e-3:  # flat: nothing to stretch
-        return np.clip(channel, 0, 255).astype(np.uint8)
+        values: np.ndarray = np.clip(channel, 0, 255).astype(np.uint8)
+        return values
     stretched = channel.astype(np.float32)
     np.clip(stretched, low, high, out=stretched)
     stretched -= low

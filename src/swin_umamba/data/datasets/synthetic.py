@@ -186,4 +186,5 @@ def _clouds(rng: np.random.Generator, size: int, wavelengths: Sequence[float]) -
         sigma = max(wavelength * size / 2, 0.5)
         layer = ndimage.gaussian_filter(rng.normal(size=(size, size)), sigma, mode="wrap")
         layers.append((layer - layer.min()) / (layer.max() - layer.min()))
-    return np.mean(layers, axis=0)
+    mean: np.ndarray = np.mean(layers, axis=0)
+    return mean

@@ -60,7 +60,7 @@ def ybr_to_rgb(colours: np.ndarray) -> np.ndarray:
     """Return RGB ``(y, x, 3)`` of luminance and chrominance of 8 bits (YBR_FULL in PS3.3 C.7.6.3.1.2)."""
     luminance, blue, red = np.moveaxis(colours.astype(np.float64), -1, 0)
     blue, red = blue - 128, red - 128
-    rgb = np.stack(
+    rgb: np.ndarray = np.stack(
         [
             luminance + 1.402 * red,
             luminance - 0.114 * 1.772 / 0.587 * blue - 0.299 * 1.402 / 0.587 * red,
@@ -68,4 +68,5 @@ def ybr_to_rgb(colours: np.ndarray) -> np.ndarray:
         ],
         axis=-1,
     )
-    return np.clip(np.rint(rgb), 0, 255).astype(np.uint8)
+    rounded: np.ndarray = rgb.round().clip(0, 255)
+    return rounded.astype(np.uint8)

@@ -128,7 +128,7 @@ def _check_supported(storage: Storage, path: Path) -> None:
 
 
 def _syntax_name(syntax: str) -> str:
-    from pydicom.uid import UID_dictionary
+    from pydicom.uid import UID_dictionary  # type: ignore[attr-defined]
 
     known = UID_dictionary.get(syntax)
     return known[0] if known else syntax
@@ -317,5 +317,6 @@ def _values(plane: Plane, stored: np.ndarray, dtype: np.dtype, mirrored: bool) -
             )
         assert plane.slope is not None
         assert plane.intercept is not None
-        return (stored * np.float64(plane.slope) + plane.intercept).astype(dtype)
+        values: np.ndarray = (stored * np.float64(plane.slope) + plane.intercept).astype(dtype)
+        return values
     return stored.astype(dtype, copy=False)

@@ -156,7 +156,7 @@ def read_planes(path: Path) -> list[Plane] | str:
 
 
 def _class_name(sop_class: str) -> str:
-    from pydicom.uid import UID_dictionary
+    from pydicom.uid import UID_dictionary  # type: ignore[attr-defined]
 
     known = UID_dictionary.get(sop_class)
     return known[0] if known else "object without pixels"

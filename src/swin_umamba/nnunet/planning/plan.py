@@ -121,4 +121,5 @@ def _make_plans(
     planner = SwinUMambaPlanner(
         dataset.name, cases=cases, patch_size=patch_size, batch_size=batch_size, plans_name=plans_name
     )
-    return planner.plan_experiment()
+    plans: dict[str, Any] = planner.plan_experiment()
+    return plans

@@ -127,7 +127,8 @@ class SwinUMambaPlanner(ExperimentPlanner):
     def static_estimate_VRAM_usage(*args: Any, **kwargs: Any) -> float:
         """Estimate as nnU-Net does, but draw no weights for networks that are only asked for their shapes."""
         with torch.device("meta"):
-            return ExperimentPlanner.static_estimate_VRAM_usage(*args, **kwargs)
+            estimate: float = ExperimentPlanner.static_estimate_VRAM_usage(*args, **kwargs)
+            return estimate
 
     def determine_transpose(self) -> tuple[list[int], list[int]]:
         """Return which axes of an image become slices and plane of the network, and the way back.
@@ -167,7 +168,8 @@ class SwinUMambaPlanner(ExperimentPlanner):
             median_shape = np.array(self.requested_patch_size)
             self.UNet_reference_val_2d = UNLIMITED
         try:
-            return super().get_plans_for_configuration(spacing, median_shape, *rest)
+            estimate: dict[str, Any] = super().get_plans_for_configuration(spacing, median_shape, *rest)
+            return estimate
         finally:
             self.UNet_reference_val_corresp_bs_2d, self.UNet_reference_val_2d = kept
 

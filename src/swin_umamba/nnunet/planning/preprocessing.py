@@ -87,7 +87,7 @@ def preprocess(
     """
     plans_manager = CheckedPlans(str(dataset.preprocessed_folder / f"{plans_name}.json"), nonfinite)
     configuration = plans_manager.get_configuration("2d")
-    folder = dataset.preprocessed_folder / configuration.data_identifier
+    folder = dataset.preprocessed_folder / str(configuration.data_identifier)
     unfinished = folder.with_name(folder.name + ".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)

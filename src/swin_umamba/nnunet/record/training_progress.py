@@ -110,7 +110,7 @@ class EpochProgress:
 
     def __init__(
         self,
-        bar: tqdm,
+        bar: tqdm[Any],
         title: str,
         steps: int,
         pseudo_dice: float,

@@ -66,4 +66,5 @@ class CheckpointFolder:
             return None
         with interrupts_ignored():
             self.write(LATEST, self.resume_point)
-        return self.resume_point["current_epoch"]
+        epoch: int | None = self.resume_point["current_epoch"]
+        return epoch

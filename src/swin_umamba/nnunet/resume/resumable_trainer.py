@@ -238,7 +238,8 @@ class ResumableTrainer(nnUNetTrainer):
         """Return a copy in main memory of the state between two epochs; None if this process saves none."""
         if self.local_rank != 0 or self.disable_checkpointing:
             return None
-        return copied_to_cpu(self.state(next_epoch=self.current_epoch))
+        copy: dict[str, Any] | None = copied_to_cpu(self.state(next_epoch=self.current_epoch))
+        return copy
 
     def save_resume_point(self) -> None:
         """Save the state at the end of the last complete epoch as the latest checkpoint."""

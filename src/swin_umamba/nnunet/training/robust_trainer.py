@@ -113,7 +113,7 @@ class RobustTrainer(ResumableTrainer):
 
     def next_batch(self, loader: Any) -> dict[str, Any]:
         """Return the next batch."""
-        batch = next(loader)
+        batch: dict[str, Any] = next(loader)
         self.batches_drawn[0 if loader is self.dataloader_train else 1] += 1
         return batch
 
