@@ -108,7 +108,7 @@ def check_correctness(device: torch.device) -> None:
 
 
 def device_name(device: torch.device) -> str:
-    """What the figures belong to."""
+    """Return what the figures belong to."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
@@ -248,6 +248,7 @@ def print_timings(timings: list[Timing]) -> None:
 
 
 def main() -> None:
+    """Check, time and print."""
     parser = argparse.ArgumentParser(description="Time both networks beside stock nnU-Net's plain network.")
     parser.add_argument("--size", action="append", help="channels x height x width; may be repeated")
     parser.add_argument("--batch", type=int, default=1)

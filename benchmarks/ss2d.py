@@ -96,7 +96,7 @@ def dt_rank_of(d_inner: int) -> int:
 
 
 def make_inputs(d_inner: int, height: int, width: int, d_state: int, batch: int = 1) -> list[Tensor]:
-    """Inputs as the networks have them at initialisation: A = -1 .. -d_state, step sizes 0.001 to 0.1."""
+    """Make inputs as the networks have them at first: A = -1 .. -d_state, step sizes 0.001 to 0.1."""
     dt_rank = dt_rank_of(d_inner)
     return [
         torch.randn(batch, height, width, d_inner),
@@ -111,7 +111,7 @@ def make_inputs(d_inner: int, height: int, width: int, d_state: int, batch: int 
 def mambapy_scan(
     x: Tensor, x_dbl: Tensor, dt_projs_weight: Tensor, dt_projs_bias: Tensor, A: Tensor, D: Tensor
 ) -> Tensor:
-    """The same scan with the parallel scan of mambapy, one direction after the other."""
+    """Run the same scan with the parallel scan of mambapy, one direction after the other."""
     from mambapy.pscan import pscan
 
     height, width = x.shape[1:3]
@@ -128,7 +128,7 @@ def mambapy_scan(
 
 
 def implementations(device: torch.device) -> dict[str, Scan]:
-    """What can be compared on this machine, fastest first."""
+    """Return what can be compared on this machine, fastest first."""
     scans: dict[str, Scan] = {}
     if device.type == "cpu":
         scans["native"] = lambda *inputs: ss2d_scan(*inputs, backend="native")
@@ -335,6 +335,7 @@ def print_summary(timings: list[Timing]) -> None:
 
 
 def main() -> None:
+    """Check, time and print."""
     parser = argparse.ArgumentParser(description="Time the implementations of the four-direction scan.")
     parser.add_argument("--device", default="cpu")
     extent = parser.add_mutually_exclusive_group()

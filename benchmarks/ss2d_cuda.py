@@ -80,14 +80,14 @@ class _VMambaScan(torch.autograd.Function):
 def vmamba_scan(
     x: Tensor, x_dbl: Tensor, dt_projs_weight: Tensor, dt_projs_bias: Tensor, A: Tensor, D: Tensor
 ) -> Tensor:
-    """The scan of an image by VMamba's extension."""
+    """Scan an image by VMamba's extension."""
     u, delta, B, C = as_sequences(x, x_dbl, dt_projs_weight)
     y = _VMambaScan.apply(u, delta, A.flatten(0, 1), B, C, D.flatten(), dt_projs_bias.flatten())
     return as_image(y, x.shape[1], x.shape[2])
 
 
 def implementations() -> dict[str, Scan]:
-    """What can be compared here; the first is the one that ratios refer to."""
+    """Return what can be compared here; the first is the one that ratios refer to."""
     scans: dict[str, Scan] = {}
     for backend in ("triton", "chunked", "mamba_ssm"):
         status = backend_status(backend)

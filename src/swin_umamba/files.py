@@ -159,7 +159,6 @@ def copy_file(
     OutputError
         If the copy cannot be written.
     """
-
     with ExitStack() as stack:
 
         @contextmanager

@@ -133,7 +133,7 @@ def check_versions() -> Iterator[Finding]:
 
 
 def check_extras() -> Iterator[Finding]:
-    """What can be installed besides."""
+    """Return what can be installed besides."""
     for extra, (purpose, packages) in EXTRAS.items():
         missing = []
         for package in packages:

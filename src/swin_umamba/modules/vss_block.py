@@ -37,6 +37,7 @@ class DropPath(nn.Module):
         return x * (mask / keep_prob)
 
     def extra_repr(self) -> str:
+        """Return what ``repr`` shows of the layer."""
         return f"drop_prob={self.drop_prob:.3f}"
 
 

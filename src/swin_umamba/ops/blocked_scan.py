@@ -27,12 +27,12 @@ _GPU_CHUNK = 256  # steps of a chunk, a multiple of BLOCK: short enough to fill 
 
 
 def num_blocks(length: int) -> int:
-    """Number of saved states of a sequence."""
+    """Return the number of saved states of a sequence."""
     return -(-length // BLOCK)
 
 
 def chunk_length(device: torch.device, length: int) -> int:
-    """Steps that run one after the other; the chunks of a sequence run side by side."""
+    """Return how many steps run one after the other; the chunks of a sequence run side by side."""
     # On a CPU the second pass costs more than the calls it saves.
     return length if device.type == "cpu" else min(length, _GPU_CHUNK)
 

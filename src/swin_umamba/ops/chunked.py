@@ -199,6 +199,6 @@ def _step(delta: Tensor, delta_bias: Tensor | None, delta_softplus: bool) -> Ten
 
 
 def _softplus_slope(softplus: Tensor) -> Tensor:
-    """Derivative of softplus from its value: sigmoid(x) = 1 - exp(-softplus(x))."""
+    """Return the derivative of softplus from its value: sigmoid(x) = 1 - exp(-softplus(x))."""
     slope = torch.neg(softplus).expm1_().neg_()
     return slope.masked_fill_(softplus > _SOFTPLUS_THRESHOLD, 1.0)

@@ -23,7 +23,7 @@ def selective_scan_reference(
     delta_softplus: bool = False,
     return_last_state: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """Selective scan, one time step after the other.
+    """Run the selective scan, one time step after the other.
 
     With ``d_t = softplus(delta_t + delta_bias)`` (softplus only if asked for), for every channel::
 

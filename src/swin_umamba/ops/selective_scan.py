@@ -39,7 +39,7 @@ def selective_scan(
     *,
     backend: str | None = None,
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """Selective scan, with the arguments of the ``selective_scan_fn`` of Mamba.
+    """Run the selective scan, with the arguments of the ``selective_scan_fn`` of Mamba.
 
     With ``d_t = softplus(delta_t + delta_bias)`` (softplus only if asked for), for every channel::
 

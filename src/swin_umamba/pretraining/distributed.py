@@ -16,7 +16,7 @@ from swin_umamba.ops.backend import resolve_device
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among those that train together.
+    """The running process among those that train together.
 
     Attributes
     ----------

@@ -212,6 +212,7 @@ def default_folds(available: list[str]) -> list[str]:
 
 
 def is_model_folder(folder: Path) -> bool:
+    """Return whether a folder has what every trained model has beside its folds."""
     return (folder / "plans.json").is_file() and (folder / "dataset.json").is_file()
 
 

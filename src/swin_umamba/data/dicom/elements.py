@@ -276,6 +276,7 @@ class Source(io.RawIOBase):
         file.seek(0)
 
     def read(self, size: int | None = -1) -> bytes:
+        """Read so many bytes, or all that are left."""
         left = max(0, self.size - self._file.tell())
         content = self._file.read(left if size is None or size < 0 else min(size, left))
         if size == 8 and content[:4] in _ITEMS:
@@ -285,9 +286,11 @@ class Source(io.RawIOBase):
         return content
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move to a place in the file."""
         return self._file.seek(offset, whence)
 
     def tell(self) -> int:
+        """Return the place in the file."""
         return self._file.tell()
 
 

@@ -101,19 +101,23 @@ class AbdomenMR:
 
     @property
     def class_names(self) -> tuple[str, ...]:
+        """The organs, in the order of their label values."""
         return tuple(self.values)
 
     @property
     def prediction_values(self) -> frozenset[int]:
+        """Label values that a prediction may hold."""
         return frozenset({0, *self.values.values()})
 
     @property
     def reference_values(self) -> frozenset[int]:
+        """Label values that a reference may hold."""
         return self.prediction_values
 
     def as_published(
         self, prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float]
     ) -> ProtocolScores:
+        """Score one case as the paper's evaluation script does."""
         scores: dict[str, dict[str, float]] = {}
         remarks = []
         for organ, value in self.values.items():
@@ -136,6 +140,7 @@ class AbdomenMR:
     def corrected(
         self, prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float]
     ) -> ProtocolScores:
+        """Score one case as the metric is defined."""
         scores = {}
         for organ, value in self.values.items():
             found, there = prediction == value, reference == value

@@ -91,4 +91,5 @@ def published_nsd(
 
 
 def published_digits(score: float | np.floating) -> float:
+    """Round a score as the published tables do, to four digits."""
     return float(np.round(np.float64(score), 4))

@@ -57,6 +57,7 @@ class Endoscopy:
     def as_published(
         self, prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float]
     ) -> ProtocolScores:
+        """Score one case as the paper's evaluation script does."""
         values = sorted({*label_values(prediction)[1:], *label_values(reference)[1:]})
         if not values:
             remark = "no instruments in both label maps: the published scripts stop here"
@@ -73,6 +74,7 @@ class Endoscopy:
     def corrected(
         self, prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float]
     ) -> ProtocolScores:
+        """Score one case as the metric is defined."""
         values = sorted({*label_values(prediction), *label_values(reference)} - {0})
         scores = [
             MaskPair(prediction == value, reference == value, spacing, TOLERANCE).scores() for value in values

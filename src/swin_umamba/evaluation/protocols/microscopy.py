@@ -63,6 +63,7 @@ class Microscopy:
     def as_published(
         self, prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float]
     ) -> ProtocolScores:
+        """Score one case as the paper's evaluation script does."""
         matches = num_prediction = num_reference = 0
         for found, there in _published_tiles(interior_components(prediction)[0], reference):
             overlap = measure_overlap(remove_border_instances(found), remove_border_instances(there))
@@ -80,6 +81,7 @@ class Microscopy:
     def corrected(
         self, prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float]
     ) -> ProtocolScores:
+        """Score one case as the metric is defined."""
         found = remove_border_instances(classes_to_instances(prediction, outer_rim=self.outer_rim))
         scores = score_instances(found, remove_border_instances(reference))
         return ProtocolScores({self.class_names[0]: scores})

@@ -118,7 +118,7 @@ def _add_channel_sums(steps, n, size, first, tiles, grad_B, grad_C):  # type: ig
 def _scan_states_backward(  # type: ignore[no-untyped-def]
     like, steps, n, d_state, columns, tiles, A, B, h_first, carry, grad_A, grad_B, grad_C
 ):
-    """The adjoint of the states from ``n`` on that make one vector as long as ``like``."""
+    """Return the adjoint of the states from ``n`` on that make one vector as long as ``like``."""
     first, B_n = n * LANES, pointer(B, n)
     rate = load_like(like, A, first)
     _recompute_states(steps, columns, tiles, scaled_for_exp2(rate), load_like(like, h_first, first), B_n)

@@ -37,7 +37,7 @@ CHUNK = 32
 
 @njit(nogil=True)
 def chunk_count(length):  # type: ignore[no-untyped-def]
-    """Number of chunks of a sequence, the last of which may be shorter."""
+    """Return the number of chunks of a sequence, the last of which may be shorter."""
     return (length + CHUNK - 1) // CHUNK
 
 

@@ -142,7 +142,7 @@ def _arrays(*tensors: Tensor) -> list[Any]:
 def _check(
     u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, delta_bias: Tensor | None
 ) -> None:
-    """The kernels do not check an index, so nothing of another shape may reach them."""
+    """Refuse other shapes: the kernels do not check an index."""
     batch, dim, length = u.shape
     assert delta.shape == u.shape
     assert A.shape[0] == dim

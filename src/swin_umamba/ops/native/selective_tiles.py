@@ -24,7 +24,7 @@ def gather_sequence(batch, channel, lanes, first_step, steps, sequence, tile):  
 
 @njit(nogil=True)
 def scatter_sequence(batch, channel, lanes, first_step, steps, tile, sequence):  # type: ignore[no-untyped-def]
-    """The way back."""
+    """Write tiles back to their sequences."""
     for lane in range(lanes):
         for t in range(steps):
             sequence[batch, channel + lane, first_step + t] = tile[t * LANES + lane]

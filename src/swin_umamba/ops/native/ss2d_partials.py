@@ -37,7 +37,7 @@ def new_row_sums(dt_rank, d_state):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True)
 def row_sums_in(memory, d_state):  # type: ignore[no-untyped-def]
-    """The sums in an array of ``new_row_sums``."""
+    """Return the sums in an array of ``new_row_sums``."""
     size = d_state * CHUNK
     return RowSums(pointer(memory, 0), pointer(memory, size), pointer(memory, 2 * size))
 

@@ -143,7 +143,7 @@ def _arrays(*tensors: Tensor) -> list[Any]:
 def _check(
     x: Tensor, x_dbl: Tensor, dt_projs_weight: Tensor, dt_projs_bias: Tensor, A: Tensor, D: Tensor
 ) -> None:
-    """The kernels do not check an index, so nothing of another shape may reach them."""
+    """Refuse other shapes: the kernels do not check an index."""
     d_inner, dt_rank, d_state = x.shape[3], dt_projs_weight.shape[2], A.shape[2]
     assert x_dbl.shape == (*x.shape[:3], 4, dt_rank + 2 * d_state)
     assert dt_projs_weight.shape == (4, d_inner, dt_rank)

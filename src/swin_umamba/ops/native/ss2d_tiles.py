@@ -1,5 +1,4 @@
-"""What the forward and the backward kernel of the 2D scan share: pixel order, tiles and parameters of a
-chunk.
+"""What both kernels of the 2D scan share: the order of pixels, tiles, and the parameters of a chunk.
 
 A direction is an order in which the pixels of the image are visited, and nothing else: 0 is row-major, 1 is
 column-major, 2 and 3 are 0 and 1 backwards in time. So each step has the address of its pixel, and no
@@ -160,7 +159,7 @@ def prefetch_states(batch, direction, chunk, block, states):  # type: ignore[no-
 
 @njit(nogil=True)
 def project_dt(steps, dt_rank, columns, rows, weight, bias, delta):  # type: ignore[no-untyped-def]
-    """delta before softplus, (steps, 16): the low-rank dt times the weight (dt_rank, 16), plus the bias.
+    """Return delta before softplus, (steps, 16): the low-rank dt times the weight (dt_rank, 16), plus bias.
 
     Four steps share each load of a weight, and hide each other's latency. The chunk length is a multiple of
     four, and nobody reads what comes out for the steps after the last.
@@ -206,7 +205,7 @@ def gather_channels(batch, pixels, steps, channel, channels, image, tiles):  # t
 def scatter_channels(  # type: ignore[no-untyped-def]
     batch, pixels, steps, channel, channels, tiles, image, accumulate
 ):
-    """The way back: write the tiles (blocks, chunk, 16) to their pixels, or add them to what is there."""
+    """Write the tiles (blocks, chunk, 16) to their pixels, or add them to what is there."""
     length, d_inner = image.shape[1:]
     whole = channels - channels % LANES
     for t in range(steps):

@@ -96,7 +96,7 @@ def broadcast_like(typingctx: Any, like: types.Type, memory: types.Type, offset:
 
 @intrinsic
 def repeat_like(typingctx: Any, like: types.Type, x: types.Type) -> Any:
-    """The 16 channels of ``x`` once for each state in ``like``."""
+    """Repeat the 16 channels of ``x`` once for each state in ``like``."""
     return like(like, x), lambda context, builder, signature, args: _joined(
         builder, [args[1]] * (like.lanes // LANES)
     )

@@ -45,22 +45,22 @@ class _Float32VectorModel(models.PrimitiveModel):
 
 
 def floats(lanes: int) -> ir.VectorType:
-    """The LLVM type of a vector of float32 numbers."""
+    """Return the LLVM type of a vector of float32 numbers."""
     return ir.VectorType(ir.FloatType(), lanes)
 
 
 def integers(lanes: int) -> ir.VectorType:
-    """The LLVM type of as many int32 numbers."""
+    """Return the LLVM type of as many int32 numbers."""
     return ir.VectorType(INT32, lanes)
 
 
 def float_constant(value: float, like: ir.Value) -> ir.Constant:
-    """Copies of ``value``, rounded to float32, as an LLVM constant with the lanes of ``like``."""
+    """Return copies of ``value``, rounded to float32, as an LLVM constant with the lanes of ``like``."""
     return ir.Constant(like.type, [float(np.float32(value))] * like.type.count)
 
 
 def integer_constant(value: int, lanes: int) -> ir.Constant:
-    """Copies of the int32 ``value`` as an LLVM constant."""
+    """Return copies of the int32 ``value`` as an LLVM constant."""
     return ir.Constant(integers(lanes), [value] * lanes)
 
 
@@ -79,21 +79,21 @@ def vector_address(
     offset: ir.Value,
     lanes: int = LANES,
 ) -> ir.Value:
-    """The address of the vector that begins at a flat element."""
+    """Return the address of the vector that begins at a flat element."""
     return builder.bitcast(number_address(context, builder, kind, memory, offset), floats(lanes).as_pointer())
 
 
 def number_address(
     context: Any, builder: ir.IRBuilder, kind: types.Type, memory: ir.Value, offset: ir.Value
 ) -> ir.Value:
-    """The address of a flat element of an array, or from a pointer on."""
+    """Return the address of a flat element of an array, or from a pointer on."""
     first = memory if kind == float32_pointer else context.make_array(kind)(context, builder, memory).data
     return builder.gep(first, [offset])
 
 
 @intrinsic
 def pointer(typingctx: Any, memory: types.Type, offset: types.Type) -> Any:
-    """The address of the flat element ``offset`` of a C-contiguous float32 array, or of another pointer.
+    """Return the address of the flat element ``offset`` of a C-contiguous float32 array or another pointer.
 
     What the inner functions work on: a slice of an array would cost two atomic operations on its reference
     count, and a dozen numbers to pass along. A pointer keeps no array alive, so take it inside the loop that
@@ -230,7 +230,7 @@ def zeros_aligned(size):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True)
 def clear(memory, size):  # type: ignore[no-untyped-def]
-    """Fill ``size`` numbers, whole vectors, with 0. (Numba's slice assignment takes seconds to compile.)"""
+    """Fill ``size`` numbers, whole vectors, with 0: Numba takes seconds to compile a slice assignment."""
     for i in range(0, size, LANES):
         store(memory, i, splat(np.float32(0.0)))
 

@@ -34,7 +34,7 @@ def softplus(v):  # type: ignore[no-untyped-def]
 
 @triton.jit
 def softplus_slope(step):  # type: ignore[no-untyped-def]
-    """Derivative of softplus from its value: 1 - exp(-step).
+    """Return the derivative of softplus from its value: 1 - exp(-step).
 
     For small steps it is the series, since the difference would lose the digits that matter.
     """
@@ -48,13 +48,13 @@ def softplus_slope(step):  # type: ignore[no-untyped-def]
 
 @triton.jit
 def _compose(a, b, next_a, next_b):  # type: ignore[no-untyped-def]
-    """The affine map h -> a h + b, followed by the next one."""
+    """Return the affine map h -> a h + b, followed by the next one."""
     return a * next_a, next_a * b + next_b
 
 
 @triton.jit
 def _turned(x, REVERSE: tl.constexpr):  # type: ignore[no-untyped-def]
-    """The tile with its last step first, if ``REVERSE``.
+    """Return the tile with its last step first, if ``REVERSE``.
 
     The steps of a tile are registers of one thread, so this only renames them. The scan's own option would
     turn the lanes of a warp, too: ten exchanges between threads for every number.
@@ -102,7 +102,7 @@ def _add(total, before, next_total, next_before):  # type: ignore[no-untyped-def
 
 @triton.jit
 def running_sums(x, REVERSE: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Sums of the rows up to each one, with it and without it.
+    """Return sums of the rows up to each one, with it and without it.
 
     Subtracting the row from the first would leave nothing of a small sum behind a large row.
     """
