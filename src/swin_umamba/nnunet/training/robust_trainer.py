@@ -94,7 +94,8 @@ class RobustTrainer(ResumableTrainer):
         supervision it takes lists of both, finest first; then nnU-Net's ``DeepSupervisionWrapper`` around a
         loss of one pair gives each resolution its weight.
         """
-        return super()._build_loss()
+        loss: nn.Module = super()._build_loss()
+        return loss
 
     def _build_loss(self) -> nn.Module:
         return self.build_loss()
