@@ -42,7 +42,7 @@ def private_folder(name: str) -> Path | None:
     Parameters
     ----------
     name
-        Of whose code it is.
+        Name of the library whose code it is.
     """
     try:
         folder = _made(cache_folder() / "compiled" / name)

@@ -52,8 +52,8 @@ def read_json(
     Raises
     ------
     SwinUMambaError
-        Of the class ``error``: the file is missing, too large, no JSON, of another kind, too deep, or says
-        something twice.
+        An error of class ``error``: the file is missing, too large, not JSON, of another kind, too deep, or
+        says something twice.
     """
     text = read_text(path, error=error, cure=cure, largest=largest)
     return parse_json(text, kind, where=path, error=error, cure=cure, nan=nan)
@@ -101,7 +101,7 @@ def parse_json(
     Parameters
     ----------
     text
-        Of a size that its reader has limited.
+        Text whose size its reader has limited.
     where
         Where it stands, for the error.
     kind, error, cure, nan
@@ -110,7 +110,8 @@ def parse_json(
     Raises
     ------
     SwinUMambaError
-        Of the class ``error``: the text is no JSON, of another kind, says something twice, or is too deep.
+        An error of class ``error``: the text is not JSON, of another kind, says something twice, or is too
+        deep.
     """
     try:
         if isinstance(text, bytes):
@@ -149,7 +150,7 @@ def read_json_lines(
     Raises
     ------
     SwinUMambaError
-        Of the class ``error``: the file is missing or far too large.
+        An error of class ``error``: the file is missing or far too large.
     """
     text = read_text(path, error=error, cure=cure, largest=largest, damaged="replace")
     lines = []

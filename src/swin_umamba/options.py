@@ -70,7 +70,7 @@ class Option:
     Attributes
     ----------
     name, type, default
-        Of the field; the type without ``None``.
+        Name, type without ``None``, and default of the field.
     help
         What it does, in words that suit the command line and the documentation.
     flags

@@ -33,7 +33,7 @@ class PaperExperiment:
     dataset_name
         The data set's folder.
     patch_size, batch_size
-        Of the published plans; (height, width) in pixels.
+        Sizes in the published plans; (height, width) in pixels.
     epochs
         Trained until the published results, in the fork of nnU-Net that trained them counted from 0.
     published_results

@@ -50,7 +50,7 @@ class Provenance:
     error
         The class of the error.
     beginning
-        Of its message, where the file alone does not say what is wrong.
+        Beginning of its message, where the file alone does not say what is wrong.
     """
 
     where: str | Path
@@ -176,7 +176,7 @@ def table(
     required, may_have
         The rules of keys that it must have, and of those that it may have.
     others
-        Of all other keys. By default these may be anything, as other versions know more.
+        Rule for all other keys. By default these may be anything, as other versions know more.
     """
     rules = {**required, **(may_have or {})}
 

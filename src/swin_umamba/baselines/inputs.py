@@ -17,7 +17,7 @@ def check_input(x: Tensor, name: str, in_channels: int, multiples: Sequence[int]
     x
         Should be (batch, in_channels, height, width).
     name
-        Of the network, for the message.
+        Name of the network, for the message.
     in_channels
         Channels that the network was built for.
     multiples

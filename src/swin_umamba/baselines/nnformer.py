@@ -145,7 +145,7 @@ class CrossAttentionDecoderLevel(nn.Module):
     Parameters
     ----------
     dim, num_heads, window_size
-        Of this level, as for ``WindowAttention``; the level below has twice the channels.
+        Sizes of this level, as for ``WindowAttention``; the level below has twice the channels.
     """
 
     def __init__(self, dim: int, num_heads: int, window_size: int) -> None:

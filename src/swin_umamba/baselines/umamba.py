@@ -104,7 +104,8 @@ class UMamba(nn.Module):
     input_channels, num_classes
         Channels of the image and of the logits.
     strides
-        Of each encoder stage along (height, width), as nnU-Net plans them; the number of stages follows.
+        Strides of each encoder stage along (height, width), as nnU-Net plans them; the number of
+        stages follows.
     features_per_stage
         Channels of each stage; by default 32, doubling up to 512.
     deep_supervision

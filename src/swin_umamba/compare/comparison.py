@@ -37,7 +37,7 @@ class Settings:
     Attributes
     ----------
     budget
-        Of each training.
+        Budget of each training.
     recipe
         How weights are updated; None gives each network the recipe that it was published with.
     fold
@@ -52,7 +52,7 @@ class Settings:
         Folder of the label maps (instance maps for cells) of the test cases, if it is not ``labelsTs`` or
         ``labelsTr``.
     tolerance
-        Of the NSD without a protocol, in mm (pixels for pictures).
+        Tolerance of the NSD without a protocol, in mm (pixels for pictures).
     pretrained
         ImageNet weights for the networks that start from them.
     workers
@@ -100,7 +100,7 @@ def compare(
     networks
         From ``find_network``.
     seeds
-        Of the trainings; each network is trained with every one.
+        Seeds of the trainings; each network is trained with every one.
     output
         Folder for everything: preprocessed data, models, predictions, tables.
     settings

@@ -37,7 +37,7 @@ class TrainingJob:
     network
         Name of the network, which is also the name of its plans.
     seed
-        Of the training.
+        Seed of the training.
     dataset
         Planned; its results folder is this training's own.
     folder
@@ -51,7 +51,7 @@ class TrainingJob:
     protocol
         Name of one of the paper's protocols; None scores every class by Dice, NSD and HD95.
     tolerance
-        Of the NSD, in mm (pixels for pictures).
+        Tolerance of the NSD, in mm (pixels for pictures).
     pretrained
         File of ImageNet weights, or None.
     workers

@@ -39,9 +39,9 @@ class Recipe:
         ``cosine``, down to 1e-6, or ``poly``, ``(1 - t) ** exponent`` down to zero, where t is the part of
         the training that is done.
     exponent
-        Of ``poly``.
+        Exponent of the ``poly`` schedule.
     eps
-        Of the Adam optimizers.
+        Epsilon of the Adam optimizers.
     frozen_share
         Part of the training during which a pretrained encoder is frozen.
     """

@@ -41,11 +41,11 @@ class RunResult:
     network
         Name of the network.
     seed
-        Of weights, sampling and augmentation.
+        Seed of weights, sampling and augmentation.
     cost
         See ``swin_umamba.compare.trainer``, with ``prediction_seconds`` for all test cases.
     scores
-        Of the test cases.
+        Scores of the test cases.
     """
 
     network: str

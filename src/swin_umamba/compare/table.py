@@ -27,7 +27,7 @@ class Row:
     Attributes
     ----------
     name, title
-        Of the network.
+        Name and title of the network.
     seeds
         It was trained with.
     parameters, macs
@@ -152,7 +152,7 @@ def make_table(
     results
         Network to its results, one for each seed.
     sizes, titles
-        Of the same networks.
+        Sizes and titles of the same networks.
     baseline
         The network that the others are compared with.
     caption

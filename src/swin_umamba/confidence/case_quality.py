@@ -35,7 +35,7 @@ class CaseAgreement:
     case
         Its name.
     agreement, dice
-        Of each class the agreement of the members and the true Dice; None where there is nothing to compare.
+        Agreement of the members and true Dice of each class; None where there is nothing to compare.
     """
 
     case: str

@@ -68,13 +68,13 @@ def estimate_confidence(
     probabilities
         ``(classes, ...)`` on the grid of the image.
     members
-        Of all folds.
+        Predictions of the members of all folds.
     classes
         Names of the foreground classes, or of the regions, in the order of the network's outputs.
     has_regions
         Whether they are regions, which may overlap.
     temperature, quality_exponent
-        Of the model's calibration; None if there is none.
+        Values of the model's calibration; None if there is none.
     """
     decisions = members.stacked()
     agreed: list[float | None] = [None] * len(classes)

@@ -59,9 +59,9 @@ class CalibrationCurves:
     Attributes
     ----------
     before, after
-        Of all pixels.
+        Reliability over all pixels.
     structures_before, structures_after
-        Of those near structures; the easy background would hide their error.
+        Reliability near structures; the easy background would hide their error.
     """
 
     before: Reliability

@@ -98,7 +98,7 @@ def tempered(probabilities: np.ndarray, temperature: float, *, independent: bool
     Returns
     -------
     numpy.ndarray
-        Of the same shape, float32.
+        float32, of the same shape.
     """
     logarithms = np.log(np.maximum(probabilities, SMALLEST)) / np.float32(temperature)
     if independent:

@@ -37,7 +37,7 @@ def read_image(
     nonfinite
         What to do about NaN and infinite voxels: refuse the image, or set them to zero with a warning.
     indexed
-        Of a palette picture, return the indices and not the colours.
+        Whether to return the indices of a palette picture instead of its colours.
     max_voxels
         Images of more voxels are refused, before memory is taken for them.
     series

@@ -98,7 +98,7 @@ class NrrdHeader:
     files
         The files beside it that hold the voxels, None if they follow the header.
     sizes
-        Of the axes, the fastest first.
+        Lengths of the axes, the fastest first.
     """
 
     path: Path

@@ -87,7 +87,7 @@ def paired_interval(
     replicates
         Number of samples.
     seed
-        Of the samples.
+        Seed of the samples.
 
     Returns
     -------

@@ -49,7 +49,7 @@ def evaluate_folders(
         What to score; see :meth:`LabelClasses.from_dataset_json`. Without it, every value above 0 found
         in any file is a class.
     tolerance
-        Of the NSD, in mm (pixels for pictures).
+        Tolerance of the NSD, in mm (pixels for pictures).
     missing
         What to do about references without a prediction: refuse, or score them as if nothing was predicted.
     num_workers

@@ -108,7 +108,7 @@ class MaskPair:
     spacing
         Voxel spacing in mm, in the order of the axes.
     tolerance
-        Of the NSD, in mm, not negative; a distance equal to it counts as close.
+        Tolerance of the NSD, in mm, not negative; a distance equal to it counts as close.
     """
 
     prediction: np.ndarray

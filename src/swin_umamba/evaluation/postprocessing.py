@@ -36,7 +36,8 @@ class ComponentStep:
     labels
         The label values whose union is looked at.
     size
-        Of ``minimum``: in mm3 (mm2 of flat images), or in pixels where a model counts those.
+        Smallest size that ``minimum`` keeps: in mm3 (mm2 of flat images), or in pixels where a model
+        counts those.
 
     Raises
     ------
@@ -89,7 +90,7 @@ def apply_steps(labels: np.ndarray, steps: Iterable[ComponentStep], pixel_size: 
     steps
         In their order.
     pixel_size
-        Of a pixel or voxel, in the unit of the steps' sizes.
+        Size of a pixel or voxel, in the unit of the steps' sizes.
     """
     result: np.ndarray = labels.copy()
     for step in steps:

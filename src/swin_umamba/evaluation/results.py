@@ -42,7 +42,7 @@ class Evaluation:
     class_names
         The foreground classes, in the order of the data set.
     tolerance
-        Of the NSD, in mm.
+        Tolerance of the NSD, in mm.
     cases
         Sorted by name.
     failures

@@ -34,7 +34,7 @@ class ClassStatistics:
     Attributes
     ----------
     name
-        Of the class.
+        Name of the class.
     values
         Its label values.
     pixels

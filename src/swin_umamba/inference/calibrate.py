@@ -91,7 +91,7 @@ def calibrate(
     Parameters
     ----------
     predictor
-        Of one fold of a model folder, with the options that it will be used with.
+        Predictor of one fold of a model folder, with the options that it will be used with.
     images, references
         Folders of labelled cases that the fold has not been trained on. By default the validation cases of
         the fold, if nnU-Net's folders are there.

@@ -32,7 +32,7 @@ def write_for_ensemble(
     path
         Where the label map will be.
     plans
-        Of the model.
+        Plans of the model.
     """
     with tempfile.TemporaryDirectory(prefix="swin-umamba-") as folder:
         # nnU-Net's reader says what nnU-Net's writer wants to know, of a file as it will be.

@@ -91,7 +91,7 @@ def is_finished(record: Mapping[str, Any], origin: Mapping[str, str] | None, fil
     Parameters
     ----------
     record
-        Of the case, from ``predictions.jsonl``; empty if there is none.
+        Line of the case in ``predictions.jsonl``; empty if there is none.
     origin
         See ``made_from``.
     files

@@ -42,7 +42,8 @@ class SlidingWindow:
     device
         Where the network is, and the sums if they fit.
     precision
-        Of matrix products and convolutions, see ``swin_umamba.ops.precision``; the sums are float32 always.
+        Precision of matrix products and convolutions, see ``swin_umamba.ops.precision``; the sums are
+        always float32.
     """
 
     patch_size: tuple[int, ...]

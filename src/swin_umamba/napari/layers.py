@@ -55,7 +55,7 @@ class LayerImage:
     Attributes
     ----------
     name
-        Of the layer, the first one's if each channel has its own.
+        Name of the layer; the first one's if each channel has its own.
     data
         ``(C, Y, X)`` or ``(C, Z, Y, X)``.
     spacing

@@ -48,7 +48,7 @@ class ClassResult:
     Attributes
     ----------
     name
-        Of the class.
+        Name of the class.
     colour
         RGB, 0 to 255.
     pixels

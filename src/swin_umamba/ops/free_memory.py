@@ -14,7 +14,7 @@ _SYSTEM = Path("/proc/meminfo")
 def free_memory(device: torch.device) -> int | None:
     """Return how many bytes a device has left; None if that is not known.
 
-    Of a CPU it is what Linux takes to be available; other systems have no such file. The limit of a container
+    On a CPU it is what Linux takes to be available; other systems have no such file. The limit of a container
     is not in it.
     """
     if device.type == "cuda":

@@ -47,7 +47,7 @@ def find_images(folder: str | Path, *, validation_fraction: float, seed: int) ->
     validation_fraction
         Part of each class that is held out for validation if there is no folder ``val``; at least one image.
     seed
-        Of that choice.
+        Seed of that choice.
 
     Raises
     ------
@@ -90,7 +90,7 @@ class ImageDataset(Dataset[tuple[Tensor, int] | SwinUMambaError]):
     smallest_crop, colour_jitter
         See ``training_crop``.
     seed
-        Of the augmentation.
+        Seed of the augmentation.
 
     Attributes
     ----------

@@ -33,7 +33,7 @@ def reliability_chart(title: str, curves: Mapping[str, ReliabilityCurve]) -> str
     Parameters
     ----------
     title
-        Of the chart.
+        Title of the chart.
     curves
         Their names, shown beside their ends, and the curves; the first is dashed.
 
@@ -67,7 +67,7 @@ def quality_chart(
     Parameters
     ----------
     title
-        Of the chart.
+        Title of the chart.
     cases
         Name, estimated and true quality.
     true_name

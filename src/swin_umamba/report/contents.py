@@ -25,7 +25,7 @@ class TrainingCurves:
     Attributes
     ----------
     name
-        Of the training, such as its fold.
+        Name of the training, such as its fold.
     train_loss, validation_loss, learning_rate, seconds
         One number for each epoch.
     pseudo_dice
@@ -96,7 +96,7 @@ class Slice:
     Attributes
     ----------
     index
-        Of the slice in its volume; 0 of a flat image.
+        Index of the slice in its volume; 0 for a flat image.
     image
         uint8, (y, x, 3).
     truth, prediction
@@ -119,7 +119,7 @@ class CasePictures:
     Attributes
     ----------
     name
-        Of the case.
+        Name of the case.
     rank
         Why it is shown: ``worst``, ``median`` or ``best``.
     score
@@ -179,7 +179,7 @@ class CalibrationSummary:
     Attributes
     ----------
     name
-        Of the fold.
+        Name of the fold.
     temperature
         What logits are divided by.
     quality_exponent
@@ -209,13 +209,13 @@ class PredictedCase:
     Attributes
     ----------
     name
-        Of the case.
+        Name of the case.
     seconds
         Time taken.
     quality
         Estimated, from 0 to 1.
     mean_entropy
-        Of its pixels, from 0 (certain) to 1.
+        Mean entropy of its pixels, from 0 (certain) to 1.
     """
 
     name: str
@@ -231,7 +231,7 @@ class Report:
     Attributes
     ----------
     title, subtitle
-        Of the page.
+        Title and subtitle of the page.
     classes
         Class name to label value, which decides its colour.
     facts

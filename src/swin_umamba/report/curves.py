@@ -61,7 +61,7 @@ def line_chart(
     Parameters
     ----------
     title
-        Of the chart.
+        Title of the chart.
     lines
         At least one with a finite value, or the chart says that there is nothing.
     x_label

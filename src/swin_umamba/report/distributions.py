@@ -49,7 +49,7 @@ def distribution_chart(title: str, groups: Sequence[Group], bounds: Bounds = UNB
     Parameters
     ----------
     title
-        Of the chart.
+        Title of the chart.
     groups
         From left to right.
     bounds

@@ -23,7 +23,7 @@ def scale_bar(width: float) -> tuple[float, str]:
     Parameters
     ----------
     width
-        Of the picture, in mm.
+        Width of the picture, in mm.
 
     Returns
     -------
@@ -48,7 +48,7 @@ def draw_marks(
     edges
         What is at the left, right, top and bottom; or none.
     mm_per_pixel
-        Of the picture, across; None draws no bar.
+        Width of a pixel of the picture, in mm; None draws no bar.
     note
         Is written into the lower left corner.
     """

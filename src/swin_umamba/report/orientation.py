@@ -41,7 +41,7 @@ class View:
     backwards
         Which of these then run the other way.
     spacing
-        Of the turned array, in mm; 1.0 where it is not known.
+        Spacing of the turned array, in mm; 1.0 where it is not known.
     plane
         What is shown; None without orientation: the order of the file.
     edges

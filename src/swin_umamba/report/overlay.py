@@ -65,7 +65,8 @@ def overlay(image: np.ndarray, labels: np.ndarray, *, contour_width: int = 1) ->
     labels
         Integers, ``(y, x)``; 0 is not drawn.
     contour_width
-        Of contour and halo in pixels; contours lie inside the class, the halo outside of all classes.
+        Width of contour and halo in pixels; contours lie inside the class, the halo outside of all
+        classes.
 
     Returns
     -------

@@ -43,10 +43,10 @@ def write_preview(
     labels
         Integers of the image's spatial shape; None draws the image alone.
     plane
-        Of a volume; by default the plane of thick slices, else axial.
+        Plane to show of a volume; by default that of thick slices, else axial.
     slice_index
-        Of a volume, from inferior to superior, posterior to anterior, or left to right; without orientation
-        in the order of the file. By default :func:`informative_slice`.
+        Slice to show of a volume, from inferior to superior, posterior to anterior, or left to right;
+        without orientation in the order of the file. By default :func:`informative_slice`.
 
     Returns
     -------
@@ -131,7 +131,7 @@ def picture_size(
     shape
         ``(y, x)`` in pixels.
     spacing
-        Of the spatial axes, ``y`` and ``x`` the last; None for square pixels.
+        Spacing of the spatial axes, ``y`` and ``x`` the last; None for square pixels.
     shortest, longest
         Bounds of the longer side in pixels of the picture.
     """

@@ -31,7 +31,7 @@ def case_viewer(case: CasePictures, number: int, classes: Mapping[str, int]) -> 
     case
         The case.
     number
-        Of the case in the page.
+        Number of the case in the page.
     classes
         Class name to label value.
     """

@@ -85,7 +85,7 @@ class JobQueue(Generic[Outcome]):
     storage
         Where the uploads lie.
     limits
-        Of the number of jobs and of the time that they are kept.
+        Limits on the number of jobs and the time that they are kept.
     clock
         Seconds, as ``time.monotonic``.
     """

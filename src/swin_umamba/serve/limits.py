@@ -18,7 +18,7 @@ class Limits:
     Attributes
     ----------
     upload_bytes
-        Of all files of one request together.
+        Size of all files of one request together.
     voxels
         Values of one image, all channels together.
     queue

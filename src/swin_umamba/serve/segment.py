@@ -63,7 +63,8 @@ class Result:
     download_name
         What a download of it is called: safe on every system.
     shape, spacing
-        Of the image as it is stored, (y, x) or (z, y, x); spacing in mm, None for formats without one.
+        Shape and spacing of the image as it is stored, (y, x) or (z, y, x); spacing in mm, None for
+        formats without one.
     turned
         How the image is turned to be looked at.
     views

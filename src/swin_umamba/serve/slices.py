@@ -35,7 +35,7 @@ class SlicePicture:
     Attributes
     ----------
     width, height
-        Of the picture, in its pixels: those of the slice, or fewer.
+        Size of the picture, in its pixels: those of the slice, or fewer.
     picture
         Data URI, without labels.
     layers
@@ -59,7 +59,7 @@ def slice_picture(result: Result, classes: Sequence[ShownClass], index: int, vie
     result
         Its arrays are read from its folder, this slice of them only.
     classes
-        Of the model.
+        Classes of the model.
     index, view
         Which slice and which of ``result.views``; both exist.
 

@@ -76,7 +76,7 @@ async def receive(
     storage
         Where the folder is made. It is removed if the upload fails, for whatever reason.
     limits
-        Of size and speed.
+        Limits on size and speed.
     max_files
         How many files a request may have; DICOM files may be more.
     series

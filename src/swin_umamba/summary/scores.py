@@ -75,7 +75,7 @@ def scores_of_validation(content: Mapping[str, Any], names: Mapping[str, str], *
     Parameters
     ----------
     content
-        Of the file.
+        Content of the file.
     names
         Class names by the text that the file has for their label values, such as ``1`` or ``(1, 2)``.
     where

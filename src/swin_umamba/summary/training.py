@@ -42,7 +42,7 @@ def read_fold(folder: Path, class_names: Sequence[str]) -> FoldRecord:
     folder
         ``fold_0`` and so on.
     class_names
-        Of the foreground classes, in nnU-Net's order.
+        Names of the foreground classes, in nnU-Net's order.
     """
     missing: list[str] = []
     failures: list[tuple[str, str]] = []

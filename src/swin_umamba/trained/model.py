@@ -52,7 +52,8 @@ class TrainedModel:
     parameters
         State dicts of the network, one per fold, on the CPU.
     calibrations
-        Of each fold (see ``calibrate``), None for one that was not calibrated; empty if none was.
+        Calibration of each fold (see ``calibrate``), None for one that was not calibrated; empty if
+        none was.
     postprocessing
         Steps that helped on the validation cases of the folds (see ``postprocess``).
     """

@@ -44,7 +44,7 @@ class ModelPlans:
     configuration
         nnU-Net's view of the model's configuration.
     patch_size
-        Of the network, in pixels.
+        Patch size of the network, in pixels.
     channel_names
         Names of the channels that the model takes, in order.
     labels

@@ -93,7 +93,7 @@ def build_network(plans: ModelPlans, device: torch.device | None = None) -> nn.M
     Parameters
     ----------
     plans
-        Of the model.
+        Plans of the model.
     device
         Where it is to run; given, its memory has to hold what a patch makes of it.
 

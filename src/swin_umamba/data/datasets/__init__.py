@@ -42,8 +42,9 @@ class ChallengeDataset:
     meaning
         What to give.
     module
-        Of this package, with ``DATASET_NAME``, ``DESCRIPTION`` (its ``dataset.json`` without the number of
-        cases) and ``convert_MODULE(source, folder, *, skip_damaged, needs_test)``.
+        Name of a module of this package, with ``DATASET_NAME``, ``DESCRIPTION`` (its ``dataset.json``
+        without the number of cases) and ``convert_MODULE(source, folder, *, skip_damaged,
+        needs_test)``.
     options
         Further keywords of that function.
     image_folders, reference_folders

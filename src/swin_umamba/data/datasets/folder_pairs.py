@@ -30,7 +30,7 @@ class Pair:
     Attributes
     ----------
     name
-        Of the case: the image's path below its folder with characters that suit file names.
+        Name of the case: the image's path below its folder, with characters that suit file names.
     images, mask
         The files.
     """

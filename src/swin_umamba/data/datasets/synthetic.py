@@ -59,7 +59,7 @@ def make_nuclei(
     size
         Side of a picture in pixels, at least 32.
     seed
-        Of all random numbers.
+        Seed of all random numbers.
 
     Returns
     -------

@@ -36,7 +36,7 @@ def read_dicom(
     path
         A file with one image or, as enhanced objects have them, many; or a folder.
     indexed
-        Of palette pictures, return the indices and not the colours.
+        Whether to return the indices of palette pictures instead of their colours.
     max_voxels
         Images of more voxels, all channels together, are refused before memory is taken for them.
     series

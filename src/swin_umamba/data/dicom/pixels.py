@@ -51,7 +51,7 @@ def read_values(planes: Sequence[Plane], *, indexed: bool) -> np.ndarray:
     planes
         The images, in their order; there may be many to a file.
     indexed
-        Of palette pictures, return the indices and not the colours.
+        Whether to return the indices of palette pictures instead of their colours.
 
     Raises
     ------

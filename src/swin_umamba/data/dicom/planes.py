@@ -102,7 +102,8 @@ class Plane:
     slope, intercept
         A stored number times ``slope`` plus ``intercept`` is the value; None if the header has none.
     position
-        Of the centre of the first pixel, in mm (x to the left, y to the back, z up); None if it is not known.
+        Centre of the first pixel, in mm (x to the left, y to the back, z up); None if it is not
+        known.
     orientation
         Unit vectors ``(2, 3)`` along a row and along a column; None if they are not known.
     spacing

@@ -37,7 +37,7 @@ class MetricsFile:
     path
         The file.
     class_names
-        Of the foreground classes or regions, in the order of nnU-Net's logger.
+        Names of the foreground classes or regions, in the order of nnU-Net's logger.
 
     Attributes
     ----------
@@ -127,7 +127,7 @@ def names_of_classes(labels: Mapping[str, Any], manager: LabelManager) -> tuple[
     Parameters
     ----------
     labels
-        Of ``dataset.json``: name to value, or to the values of a region.
+        Labels in ``dataset.json``: name to value, or to the values of a region.
     manager
         nnU-Net's label manager, which knows the order.
     """

@@ -25,7 +25,7 @@ class TrainingRecord:
     folder
         The fold folder.
     class_names
-        Of the foreground classes or regions, in the order of nnU-Net's logger.
+        Names of the foreground classes or regions, in the order of nnU-Net's logger.
     """
 
     def __init__(self, folder: Path, class_names: Sequence[str]) -> None:

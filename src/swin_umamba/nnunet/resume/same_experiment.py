@@ -25,7 +25,7 @@ def check_plans(stored: Mapping[str, Any], current: Mapping[str, Any], folder: s
     stored, current
         nnU-Net's ``init_args`` of the checkpoint and of the trainer, with the options of the run applied.
     folder
-        Of the fold.
+        Folder of the fold.
 
     Raises
     ------

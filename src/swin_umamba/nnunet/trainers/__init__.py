@@ -130,8 +130,8 @@ def find_external_trainer(name: str) -> type | None:
     Parameters
     ----------
     name
-        Of a class. It only chooses among what lies in folders that the user has named, so that it may also
-        come from the file of a model.
+        Name of a class. It only chooses among what lies in folders that the user has named, so that it may
+        also come from the file of a model.
 
     Raises
     ------

@@ -76,7 +76,7 @@ class FoldValidation:
         keys
             Names of the cases of all processes.
         rank, distributed
-            Of this process, and whether there are others that do their share.
+            Rank of this process, and whether there are others that do their share.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         predictor = nnUNetPredictor(
