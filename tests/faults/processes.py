@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from swin_umamba.errors import OutputError
-from swin_umamba.weights.catalog import WeightsRecord
+from swin_umamba.weights.backbone import WeightsRecord
 from swin_umamba.weights.checkpoint import save_checkpoint
 from swin_umamba.weights.download import fetch_weights
 from swin_umamba.weights.safetensors_file import save_safetensors

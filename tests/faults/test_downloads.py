@@ -19,7 +19,8 @@ import torch
 from faults.processes import fetch
 from forked import Forked
 from swin_umamba.errors import CheckpointError
-from swin_umamba.weights.catalog import CATALOG, WeightsRecord
+from swin_umamba.weights.backbone import WeightsRecord
+from swin_umamba.weights.catalog import CATALOG
 from swin_umamba.weights.download import fetch_weights
 from weights.file_server import FileServer
 

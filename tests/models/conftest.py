@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 
 from swin_umamba.models.registry import create_model, list_models
+from weights.file_server import cache
+
+__all__ = ["cache"]
 
 
 @pytest.fixture(params=list_models())

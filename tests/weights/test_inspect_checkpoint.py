@@ -72,7 +72,7 @@ def test_other_spellings_and_forms(tmp_path: Path, classifier: dict[str, torch.T
         ),
         (
             {"model": {"patch_embed.0.weight": torch.ones(1), "patch_embed.5.weight": torch.ones(1)}},
-            "VMamba of a newer architecture, which cannot be used",
+            "weights of a newer VMamba architecture, which cannot be used",
             None,
         ),
         ({"pretraining": {"network": {"a": torch.ones(1)}}}, "state of a pretraining, to go on from", None),

@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _import_weights(args: argparse.Namespace) -> int:
-    from swin_umamba.weights.import_file import import_weights
+    from swin_umamba.models.import_file import import_weights
 
     record, path = import_weights(args.model, args.name)
     if args.json:

@@ -17,13 +17,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the catalogue."""
-    from swin_umamba.weights.catalog import CATALOG
+    from swin_umamba.weights.catalog import CATALOG, backbone_of_weights
     from swin_umamba.weights.download import weights_path
 
     entries = []
     for record in CATALOG.values():
         path = weights_path(record)
-        entries.append(asdict(record) | {"file": str(path), "in_cache": path.is_file()})
+        backbone = backbone_of_weights(record.name)
+        entry = asdict(record) | {"backbone": backbone.name, **backbone.arguments}
+        entry |= {"features_per_stage": backbone.features_per_stage}
+        entries.append(entry | {"file": str(path), "in_cache": path.is_file()})
     say(json.dumps(entries, indent=2) if args.json else "\n\n".join(_text(entry) for entry in entries))
     return 0
 
@@ -31,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
 def _text(entry: dict[str, object]) -> str:
     size = f"{entry['size']:,} bytes" if entry["size"] else "unknown size"
     rows = {
+        "backbone": entry["backbone"],
         "network": entry["architecture"],
         "address": entry["url"] or "none: it has to be placed by hand",
         "size": size,
@@ -41,4 +45,4 @@ def _text(entry: dict[str, object]) -> str:
         "source": entry["source"],
         "note": entry["note"],
     }
-    return "\n".join([str(entry["name"]), *(f"  {key + ':':<9}{value}" for key, value in rows.items())])
+    return "\n".join([str(entry["name"]), *(f"  {key + ':':<10}{value}" for key, value in rows.items())])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,17 +11,19 @@ from torch import Tensor
 
 from swin_umamba.errors import CheckpointError, printable
 from swin_umamba.files import file_sha256
-from swin_umamba.models.network import NUM_STAGES, SegmentationNetwork
+from swin_umamba.models.backbones import DEFAULT_BACKBONE, find_backbone
+from swin_umamba.models.network import SegmentationNetwork
 from swin_umamba.models.registry import create_model, list_models
+from swin_umamba.weights.backbone import ENCODER, BackboneRecord
+from swin_umamba.weights.catalog import recognise_backbone, shapes_of
 from swin_umamba.weights.checkpoint import load_checkpoint
-from swin_umamba.weights.convert import LoadReport, convert_imagenet_weights, find_state_dict
+from swin_umamba.weights.convert import STEM, LoadReport, convert_imagenet_weights, find_state_dict
 from swin_umamba.weights.fine_tune import convert_segmentation_weights
 from swin_umamba.weights.inspect_checkpoint import Inspection
 from swin_umamba.weights.safetensors_file import save_safetensors
 
 FORMAT = "swin-umamba-encoder-1"
 _LARGEST_SIZE = 2**14
-_INPUTS = ("stem.0.weight", "vssm_encoder.patch_embed.proj.weight")
 _OUTPUTS = ("out_layers.0.conv.conv.weight", "decoder.seg_layers.0.weight")
 
 
@@ -41,7 +42,7 @@ def convert_file(
     Parameters
     ----------
     source
-        A VMamba-Tiny checkpoint.
+        A checkpoint of any backbone, which is recognised by names and shapes.
     output
         The file to write, ``NAME.safetensors``.
     name, in_channels, adapt_first_convolution
@@ -62,9 +63,10 @@ def convert_file(
         If there is no such network.
     """
     weights = find_state_dict(load_checkpoint(source), source)
-    target = _on_meta(name, in_channels, 2, weights).state_dict()
+    backbone = recognise_backbone(shapes_of(weights)) or find_backbone(DEFAULT_BACKBONE)
+    target = _on_meta(name, in_channels, 2, backbone, weights).state_dict()
     converted, report = convert_imagenet_weights(
-        weights, target, source, adapt_first_convolution=adapt_first_convolution
+        weights, target, source, backbone=backbone, adapt_first_convolution=adapt_first_convolution
     )
     metadata = {
         "format": FORMAT,
@@ -100,13 +102,18 @@ def find_fits(inspection: Inspection) -> dict[str, str]:
 
 def _fits_of_imagenet(inspection: Inspection) -> dict[str, str]:
     fits = {}
+    backbone = inspection.backbone or find_backbone(DEFAULT_BACKBONE)
     for name in list_models():
         for in_channels in (3, 1):
-            target = _on_meta(name, in_channels, 2, inspection.weights).state_dict()
+            target = _on_meta(name, in_channels, 2, backbone, inspection.weights).state_dict()
             for adapt in (False, True):
                 try:
                     _, report = convert_imagenet_weights(
-                        inspection.weights, target, inspection.path, adapt_first_convolution=adapt
+                        inspection.weights,
+                        target,
+                        inspection.path,
+                        backbone=backbone,
+                        adapt_first_convolution=adapt,
                     )
                     sentence = f"yes: {report.lines()[0]}"
                 except CheckpointError as error:
@@ -119,10 +126,12 @@ def _fits_of_imagenet(inspection: Inspection) -> dict[str, str]:
 
 def _fit_of_trained(inspection: Inspection, name: str) -> str:
     weights = inspection.weights
-    in_channels, num_classes = _dimension(weights, _INPUTS, 1), _dimension(weights, _OUTPUTS, 0)
-    target = _on_meta(name, in_channels, num_classes, weights).state_dict()
+    backbone = inspection.backbone or find_backbone(DEFAULT_BACKBONE)
+    in_channels = _dimension(weights, (STEM, ENCODER + backbone.first_convolution), 1)
+    num_classes = _dimension(weights, _OUTPUTS, 0)
+    target = _on_meta(name, in_channels, num_classes, backbone, weights).state_dict()
     try:
-        _, report = convert_segmentation_weights(weights, target, inspection.path)
+        _, report = convert_segmentation_weights(weights, target, inspection.path, backbone=backbone)
     except CheckpointError as error:
         return f"no: {printable(error.what)}"
     return (
@@ -132,29 +141,17 @@ def _fit_of_trained(inspection: Inspection, name: str) -> str:
 
 
 def _on_meta(
-    name: str, in_channels: int, num_classes: int, weights: Mapping[str, Tensor]
+    name: str, in_channels: int, num_classes: int, backbone: BackboneRecord, weights: Mapping[str, Tensor]
 ) -> SegmentationNetwork:
     """Build a network without memory, with the depths and widths of the weights."""
     with torch.device("meta"):
-        return create_model(name, in_channels, num_classes, **_sizes(weights))
+        return create_model(name, in_channels, num_classes, **_sizes(backbone, weights))
 
 
-def _sizes(weights: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Read depths and widths off the names and shapes; nothing if they make no sense."""
-    depths, features, states = [0] * NUM_STAGES, [0] * NUM_STAGES, {0}
-    for key, tensor in weights.items():
-        match = re.search(
-            r"^(?:vssm_encoder\.)?layers\.([0-3])\.blocks\.(\d{1,3})\..*\.A_logs$", key, re.ASCII
-        )
-        if match and tensor.ndim == 2:
-            stage = int(match[1])
-            depths[stage] = max(depths[stage], int(match[2]) + 1)
-            # Four directions, and twice as many channels inside a block as outside.
-            features[stage] = tensor.shape[0] // 8
-            states.add(tensor.shape[1])
-    if min(depths) < 1 or not 0 < min(features) <= max(features) <= _LARGEST_SIZE or len(states) != 2:
-        return {}
-    return {"depths": depths, "features_per_stage": features, "d_state": min(max(states), _LARGEST_SIZE)}
+def _sizes(backbone: BackboneRecord, weights: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return the backbone and what the weights say of its sizes as arguments of a network."""
+    shapes = {name.removeprefix(ENCODER): shape for name, shape in shapes_of(weights).items()}
+    return {"backbone": backbone.name, **(backbone.sizes(shapes) if backbone.sizes is not None else {})}
 
 
 def _dimension(weights: Mapping[str, Tensor], names: tuple[str, ...], dimension: int) -> int:

@@ -9,9 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from swin_umamba.errors import DataError, UsageError
-from swin_umamba.models.vmamba import VMambaEncoder
+from swin_umamba.models.backbones import find_backbone
 
-NUM_STAGES = 4
 STRIDE = 32
 """The coarsest stage works at 1/32 of the input size."""
 
@@ -26,39 +25,51 @@ class SegmentationNetwork(nn.Module, ABC):
         finest head, as one tensor. May be changed at any time; the parameters do not depend on it.
     deep_supervision_scales
         Size of each head's logits relative to the input.
+    backbone
+        The record of the encoder.
+    features_per_stage
+        Channels of the encoder's stages.
     """
 
     deep_supervision: bool
     deep_supervision_scales: tuple[float, ...]
-    vssm_encoder: VMambaEncoder
+    vssm_encoder: nn.Module
 
     def __init__(
         self,
         in_channels: int,
         num_classes: int,
         *,
-        depths: Sequence[int],
-        features_per_stage: Sequence[int],
+        backbone: str,
+        depths: Sequence[int] | None,
+        features_per_stage: Sequence[int] | None,
         d_state: int,
         drop_path_rate: float,
     ) -> None:
         super().__init__()
-        if len(depths) != NUM_STAGES or len(features_per_stage) != NUM_STAGES:
+        self.backbone = record = find_backbone(backbone)
+        features = tuple(record.features_per_stage if features_per_stage is None else features_per_stage)
+        stages = len(record.strides)
+        if depths is not None and "depths" not in record.arguments:
+            raise UsageError(f"the backbone {backbone} has no depths to choose", cure="leave depths out")
+        depths = record.arguments.get("depths", (1,) * stages) if depths is None else depths
+        if len(depths) != stages or len(features) != stages:
             raise UsageError(
-                f"the network has {NUM_STAGES} stages, but depths is {tuple(depths)} and "
-                f"features_per_stage is {tuple(features_per_stage)}",
-                cure=f"give {NUM_STAGES} values for each",
+                f"the network has {stages} stages, but depths is {tuple(depths)} and "
+                f"features_per_stage is {features}",
+                cure=f"give {stages} values for each",
             )
-        if min(in_channels, num_classes, d_state, *depths, *features_per_stage) < 1:
+        if min(in_channels, num_classes, d_state, *depths, *features) < 1:
             raise UsageError(
                 f"in_channels {in_channels}, num_classes {num_classes}, depths {tuple(depths)}, "
-                f"features_per_stage {tuple(features_per_stage)} and d_state {d_state} must all be positive",
+                f"features_per_stage {features} and d_state {d_state} must all be positive",
                 cure="give at least 1 for each",
             )
         if not 0 <= drop_path_rate < 1:
             raise UsageError(
                 f"drop_path_rate is {drop_path_rate}", cure="give a probability from 0 to below 1"
             )
+        self.features_per_stage = features
         self.in_channels = in_channels
         self.num_classes = num_classes
 
@@ -107,8 +118,8 @@ class SegmentationNetwork(nn.Module, ABC):
 
         Most images have another number of channels than the three that ImageNet weights embed.
         """
-        named = self.vssm_encoder.named_parameters()
-        return [parameter for name, parameter in named if not name.startswith("patch_embed.")]
+        embedding, named = self.backbone.patch_embedding, self.vssm_encoder.named_parameters()
+        return [parameter for name, parameter in named if not name.startswith(embedding)]
 
     def freeze_encoder(self) -> None:
         """Stop training ``encoder_parameters``."""

@@ -1,8 +1,9 @@
 """Networks by name.
 
-A network has a place in other lists, too, where ``tests/models/test_registry.py`` looks for it:
-``nnunet/architecture.py`` (for plans), ``nnunet/trainers`` and ``trainer_names.py``, ``models/hub.py``,
-``weights/fine_tune.py`` (how its weights are recognised) and ``compare/networks.py`` (what ``models`` lists).
+A network is a decoder around the encoder of any backbone (``models/backbones.py``). A new decoder has a place
+in other lists, too, where ``tests/models/test_registry.py`` looks for it: ``nnunet/architecture.py`` (for
+plans), ``nnunet/trainers`` and ``trainer_names.py``, ``models/hub.py``, ``weights/fine_tune.py`` (how its
+weights are recognised) and ``compare/networks.py`` (what ``models`` lists). A new backbone has none.
 """
 
 from __future__ import annotations
@@ -52,14 +53,15 @@ def create_model(
     num_classes
         Channels of the logits: classes including background, or regions.
     pretrained
-        A VMamba-Tiny ImageNet checkpoint (``.pth`` or ``.safetensors``), or the name of one in the catalogue,
-        such as ``"vmamba_tiny_v0cls"``, which is downloaded at first use; None starts from random weights.
+        An ImageNet checkpoint of the backbone (``.pth`` or ``.safetensors``), or the name of one in the
+        catalogue, such as ``"vmamba_tiny_v0cls"``, which is downloaded at first use; None starts from random
+        weights.
     adapt_first_convolution
         If images have other than three channels, make the first convolution of ``swin_umamba_d`` from the
         pretrained one. False leaves it random, as the published code does. For ``swin_umamba``, whose first
         convolution is not pretrained, it makes no difference.
     **kwargs
-        Further arguments of the network, e.g. ``deep_supervision=True``.
+        Further arguments of the network, e.g. ``deep_supervision=True`` or ``backbone="vmamba_tiny"``.
 
     Raises
     ------
@@ -83,5 +85,7 @@ def create_model(
     model = _MODELS[name](in_channels, num_classes, **kwargs)
     if pretrained is not None:
         path = locate_weights(pretrained)
-        load_imagenet_weights(model, path, adapt_first_convolution=adapt_first_convolution)
+        load_imagenet_weights(
+            model, path, backbone=model.backbone, adapt_first_convolution=adapt_first_convolution
+        )
     return model

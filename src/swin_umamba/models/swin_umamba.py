@@ -7,12 +7,11 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from swin_umamba.models.backbones import DEFAULT_BACKBONE, PATCH_SIZE, build_encoder
 from swin_umamba.models.network import SegmentationNetwork
-from swin_umamba.models.vmamba import VMambaEncoder
 from swin_umamba.modules.residual_block import InstanceNorm, ResidualBlock, UpBlock, named_conv
 
-STEM_KERNEL = 7
-PATCH_SIZE = 2
+STEM_KERNEL, STEM_STRIDE = 7, 2
 
 
 class SwinUMamba(SegmentationNetwork):
@@ -24,11 +23,13 @@ class SwinUMamba(SegmentationNetwork):
         Channels of the image.
     num_classes
         Channels of the logits: classes including background, or regions.
+    backbone
+        Name of the encoder, see ``list_backbones()``.
     depths
-        VSS blocks of each encoder stage.
+        Blocks of each encoder stage; None for the backbone's own.
     features_per_stage
-        Channels of each encoder stage (1/4, 1/8, 1/16, 1/32). The stem and the full-resolution decoder
-        have half as many as the first stage.
+        Channels of each encoder stage (1/4, 1/8, 1/16, 1/32); None for the backbone's own. The stem and the
+        full-resolution decoder have half as many as the first stage.
     d_state
         Size of the hidden state of the scan.
     drop_path_rate
@@ -66,8 +67,9 @@ class SwinUMamba(SegmentationNetwork):
         in_channels: int = 3,
         num_classes: int = 2,
         *,
-        depths: Sequence[int] = (2, 2, 9, 2),
-        features_per_stage: Sequence[int] = (96, 192, 384, 768),
+        backbone: str = DEFAULT_BACKBONE,
+        depths: Sequence[int] | None = None,
+        features_per_stage: Sequence[int] | None = None,
         d_state: int = 16,
         drop_path_rate: float = 0.2,
         use_last_stage: bool = True,
@@ -78,21 +80,23 @@ class SwinUMamba(SegmentationNetwork):
         super().__init__(
             in_channels,
             num_classes,
+            backbone=backbone,
             depths=depths,
             features_per_stage=features_per_stage,
             d_state=d_state,
             drop_path_rate=drop_path_rate,
         )
         self.deep_supervision = deep_supervision
-        dim1, dim2, dim3, dim4 = features_per_stage
+        dim1, dim2, dim3, dim4 = self.features_per_stage
         dim0 = dim1 // 2
         self.stem = nn.Sequential(
-            nn.Conv2d(in_channels, dim0, STEM_KERNEL, stride=2, padding=STEM_KERNEL // 2),
+            nn.Conv2d(in_channels, dim0, STEM_KERNEL, stride=STEM_STRIDE, padding=STEM_KERNEL // 2),
             InstanceNorm(dim0, affine=True),
         )
-        self.vssm_encoder = VMambaEncoder(
+        self.vssm_encoder = build_encoder(
+            self.backbone,
             dim0,
-            PATCH_SIZE,
+            PATCH_SIZE // STEM_STRIDE,
             depths=depths,
             features_per_stage=features_per_stage,
             d_state=d_state,

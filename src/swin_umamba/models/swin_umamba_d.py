@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from swin_umamba.models.backbones import DEFAULT_BACKBONE, PATCH_SIZE, build_encoder
 from swin_umamba.models.network import SegmentationNetwork
 from swin_umamba.models.vmamba import VMambaEncoder, drop_path_schedule
 from swin_umamba.modules.patching import PatchExpand
 from swin_umamba.modules.residual_block import NEGATIVE_SLOPE
 from swin_umamba.modules.vss_block import VSSLayer
 
-PATCH_SIZE = 4
 DECODER_DEPTH = 2
 
 
@@ -30,10 +30,12 @@ class SwinUMambaD(SegmentationNetwork):
         Channels of the image.
     num_classes
         Channels of the logits: classes including background, or regions.
+    backbone
+        Name of the encoder, see ``list_backbones()``.
     depths
-        VSS blocks of each encoder stage.
+        Blocks of each encoder stage; None for the backbone's own.
     features_per_stage
-        Channels of each stage (1/4, 1/8, 1/16, 1/32).
+        Channels of each stage (1/4, 1/8, 1/16, 1/32); None for the backbone's own.
     d_state
         Size of the hidden state of the scan.
     drop_path_rate
@@ -65,8 +67,9 @@ class SwinUMambaD(SegmentationNetwork):
         in_channels: int = 3,
         num_classes: int = 2,
         *,
-        depths: Sequence[int] = (2, 2, 9, 2),
-        features_per_stage: Sequence[int] = (96, 192, 384, 768),
+        backbone: str = DEFAULT_BACKBONE,
+        depths: Sequence[int] | None = None,
+        features_per_stage: Sequence[int] | None = None,
         d_state: int = 16,
         drop_path_rate: float = 0.2,
         deep_supervision: bool = False,
@@ -76,12 +79,14 @@ class SwinUMambaD(SegmentationNetwork):
         super().__init__(
             in_channels,
             num_classes,
+            backbone=backbone,
             depths=depths,
             features_per_stage=features_per_stage,
             d_state=d_state,
             drop_path_rate=drop_path_rate,
         )
-        self.vssm_encoder = VMambaEncoder(
+        self.vssm_encoder = build_encoder(
+            self.backbone,
             in_channels,
             PATCH_SIZE,
             depths=depths,
@@ -93,15 +98,18 @@ class SwinUMambaD(SegmentationNetwork):
         )
         self.decoder = VSSDecoder(
             num_classes,
-            features_per_stage=features_per_stage,
+            features_per_stage=self.features_per_stage,
             d_state=d_state,
             drop_path_rate=drop_path_rate,
             deep_supervision=deep_supervision,
             activation_checkpointing=activation_checkpointing,
             backend=backend,
         )
-        self.apply(_init_conv)
-        _init_patch_bias(self.vssm_encoder.patch_embed.proj)
+        if isinstance(self.vssm_encoder, VMambaEncoder):  # as in the published code; others keep their own
+            self.vssm_encoder.apply(_init_conv)
+        self.decoder.apply(_init_conv)
+        if isinstance(self.vssm_encoder, VMambaEncoder):
+            _init_patch_bias(self.vssm_encoder.patch_embed.proj)
 
     @property
     def deep_supervision(self) -> bool:

@@ -102,6 +102,10 @@ class VMambaEncoder(nn.Module):
         return features
 
 
+ENCODER = VMambaEncoder
+"""What the records of the family are built with."""
+
+
 def _init_linear(module: nn.Module) -> None:
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=TRUNCATED_NORMAL_STD)

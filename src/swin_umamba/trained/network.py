@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_module_registration_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from swin_umamba.errors import CheckpointError
+from swin_umamba.errors import CheckpointError, UsageError
+from swin_umamba.models.backbones import DEFAULT_BACKBONE, find_backbone
 from swin_umamba.modules.mamba import Mamba
 from swin_umamba.modules.ss2d import SS2D
 from swin_umamba.nnunet.architecture import (
@@ -23,10 +24,12 @@ from swin_umamba.nnunet.architecture import (
     PlannedSwinUMambaD,
     architecture_entry,
 )
+from swin_umamba.nnunet.trainers import find_external_trainer
 from swin_umamba.ops.free_memory import free_memory
 from swin_umamba.trained.model import TrainedModel
 from swin_umamba.trained.model_plans import ModelPlans
 from swin_umamba.trainer_names import SWIN_UMAMBA, SWIN_UMAMBA_D, SWIN_UMAMBA_D_SCRATCH, SWIN_UMAMBA_SCRATCH
+from swin_umamba.weights.catalog import BACKBONES
 
 # The trainers of the published code and the networks they trained.
 PUBLISHED_TRAINERS: dict[str, NetworkClass] = {
@@ -127,6 +130,7 @@ def _check_outline(plans: ModelPlans) -> int:
         Bytes of the largest array that it makes of one patch.
     """
     model = plans.model
+    _require_backbone(plans)
     try:
         with torch.device("meta"), _no_more_layers_than(model.parameters[0], model.path):
             outline = _built(plans)
@@ -142,6 +146,23 @@ def _check_outline(plans: ModelPlans) -> int:
             where=model.path,
             cure="check that plans.json and the checkpoint come from the same training",
         ) from error
+
+
+def _require_backbone(plans: ModelPlans) -> None:
+    """Raise ``CheckpointError`` unless the backbone that one of our networks has is known.
+
+    The model's trainer is looked for in folders that the user has named in ``nnUNet_extTrainer``, and nowhere
+    else, because its file may register the backbone.
+    """
+    planned = plans.configuration.configuration["architecture"]
+    name = planned["arch_kwargs"].get("backbone", DEFAULT_BACKBONE)
+    if name in BACKBONES or not planned["network_class_name"].startswith("swin_umamba."):
+        return
+    find_external_trainer(plans.model.trainer_name)
+    try:
+        find_backbone(name)
+    except UsageError as error:
+        raise CheckpointError(error.what, where=plans.model.path, cure=error.cure) from error
 
 
 def _built(plans: ModelPlans) -> nn.Module:

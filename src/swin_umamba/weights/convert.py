@@ -1,4 +1,4 @@
-"""ImageNet weights of VMamba-Tiny for the encoder of the networks.
+"""Weights of classifiers for the encoder of the networks.
 
 The functions know no network: they match names and shapes of two state dicts.
 """
@@ -17,40 +17,18 @@ import torch
 from torch import Tensor, nn
 
 from swin_umamba.errors import CheckpointError, in_short
+from swin_umamba.weights.backbone import ENCODER, BackboneRecord
+from swin_umamba.weights.backbones.vmamba import VMAMBA_TINY
+from swin_umamba.weights.catalog import recognise_backbone, shapes_of
 from swin_umamba.weights.checkpoint import load_checkpoint
 from swin_umamba.weights.fine_tune import adapt_input_channels
 
 logger = logging.getLogger(__name__)
 
-ENCODER = "vssm_encoder."
-PATCH_EMBED = "patch_embed."
-PROJECTION = PATCH_EMBED + "proj.weight"
 MOST_VALUES = 2**28
 """Ten times what VMamba-Tiny has. One stored value can stand for any number of them in a hostile file."""
-PATCH_SIZE = 4
-"""Edge of the patches that the classifier embeds."""
-
-_NEW_SPELLING = [
-    (re.compile(r"^patch_embed\.0\."), "patch_embed.proj."),
-    (re.compile(r"^patch_embed\.2\."), "patch_embed.norm."),
-    (re.compile(r"^(layers\.\d+\.blocks\.\d+)\.norm\."), r"\1.ln_1."),
-    (re.compile(r"^(layers\.\d+\.blocks\.\d+)\.op\."), r"\1.self_attention."),
-    (re.compile(r"^classifier\.(norm|head)\."), r"\1."),
-]
-"""VMamba renamed its layers in 2024; the same weights exist under both names."""
-_OUR_SPELLING = [
-    (re.compile(rf"^{re.escape(ENCODER)}"), ""),
-    (re.compile(r"^downsamples\.(\d+)\."), r"layers.\1.downsample."),
-]
-"""And under those of our networks, in files that ``swin-umamba weights convert`` writes."""
-
-_NEWER_ARCHITECTURE = re.compile(
-    r"^patch_embed\.[57]\.|\.norm2\.|\.mlp\.|^layers\.\d+\.downsample\.[13]\.|\.op\.out_act|\.op\.x_proj\."
-)
-_GET_THE_RIGHT_FILE = (
-    "use the first-generation VMamba-Tiny classifier: vssmtiny_dp01_ckpt_epoch_292.pth, "
-    "also known as vmamba_tiny_e292.pth"
-)
+STEM = "stem.0.weight"
+"""A network that has it gives its encoder features at half the size instead of the image."""
 
 
 @dataclass(frozen=True)
@@ -87,9 +65,13 @@ class LoadReport:
 
 
 def load_imagenet_weights(
-    model: nn.Module, path: str | Path, *, adapt_first_convolution: bool = False
+    model: nn.Module,
+    path: str | Path,
+    *,
+    backbone: BackboneRecord = VMAMBA_TINY,
+    adapt_first_convolution: bool = False,
 ) -> LoadReport:
-    """Put the ImageNet weights of a VMamba-Tiny checkpoint into the encoder of ``model``.
+    """Put the weights of a classifier into the encoder of ``model``.
 
     Parameters
     ----------
@@ -97,7 +79,7 @@ def load_imagenet_weights(
         A network whose encoder is called ``vssm_encoder``.
     path
         The checkpoint: a dict with the state dict under "model", or the state dict itself.
-    adapt_first_convolution
+    backbone, adapt_first_convolution
         As for ``convert_imagenet_weights``.
 
     Returns
@@ -108,20 +90,25 @@ def load_imagenet_weights(
     Raises
     ------
     CheckpointError
-        If the file cannot be read, or is not a VMamba checkpoint that fits the encoder. The model is then
-        unchanged.
+        If the file cannot be read, or is not a checkpoint that fits the encoder. The model is then unchanged.
     """
-    source = find_state_dict(load_checkpoint(path), path)
+    source = find_state_dict(load_checkpoint(path), path, backbone)
     converted, report = convert_imagenet_weights(
-        source, model.state_dict(), path, adapt_first_convolution=adapt_first_convolution
+        source,
+        model.state_dict(),
+        path,
+        backbone=backbone,
+        adapt_first_convolution=adapt_first_convolution,
     )
     model.load_state_dict(converted, strict=False)
     logger.info("The network starts from %s: %s", path, "\n".join(report.lines()))
     return report
 
 
-def find_state_dict(checkpoint: Mapping[str, Any], path: str | Path) -> dict[str, Tensor]:
-    """Return the state dict of a VMamba checkpoint: its entry "model", or the checkpoint itself.
+def find_state_dict(
+    checkpoint: Mapping[str, Any], path: str | Path, backbone: BackboneRecord = VMAMBA_TINY
+) -> dict[str, Tensor]:
+    """Return the state dict of a classifier's checkpoint: its entry "model", or the checkpoint itself.
 
     Raises
     ------
@@ -144,13 +131,13 @@ def find_state_dict(checkpoint: Mapping[str, Any], path: str | Path) -> dict[str
         )
     state_dict = checkpoint.get("model", checkpoint)
     if not isinstance(state_dict, Mapping) or not state_dict:
-        raise CheckpointError("the file holds no state dict", where=path, cure=_GET_THE_RIGHT_FILE)
+        raise CheckpointError("the file holds no state dict", where=path, cure=backbone.advice)
     strangers = [str(key) for key, value in state_dict.items() if not isinstance(value, Tensor)]
     if strangers:
         raise CheckpointError(
             f"the file is no state dict; these entries are not tensors: {in_short(strangers)}",
             where=path,
-            cure=_GET_THE_RIGHT_FILE,
+            cure=backbone.advice,
         )
     return dict(state_dict)
 
@@ -160,18 +147,21 @@ def convert_imagenet_weights(
     target: Mapping[str, Tensor],
     path: str | Path,
     *,
+    backbone: BackboneRecord = VMAMBA_TINY,
     adapt_first_convolution: bool = False,
 ) -> tuple[dict[str, Tensor], LoadReport]:
-    """Map the state dict of a VMamba-Tiny classifier to names of a network's encoder.
+    """Map the state dict of a classifier to names of a network's encoder.
 
     Parameters
     ----------
     source
-        State dict of the classifier in either of VMamba's spellings, or what an earlier call returned.
+        State dict of the classifier in any spelling of the backbone, or what an earlier call returned.
     target
         State dict of the network; only names and shapes are read.
     path
         The file, for messages.
+    backbone
+        Of the network.
     adapt_first_convolution
         Where the network embeds images as the classifier does, but with another number of channels, make its
         first convolution from the classifier's (``adapt_input_channels``) and take over the rest of the patch
@@ -187,92 +177,97 @@ def convert_imagenet_weights(
     Raises
     ------
     CheckpointError
-        If a name or shape cannot be explained, a tensor that the encoder needs is not there, or holds NaN or
-        infinity, or there are more than ``MOST_VALUES`` values.
+        If the weights are of another backbone, a name or shape cannot be explained, a tensor that the encoder
+        needs is not there, or holds NaN or infinity, or there are more than ``MOST_VALUES`` values.
 
     Notes
     -----
     The default is exactly the published mapping. The classifier's head and final norm are left out. The
     patch embedding is used where its shape fits, that is by Swin-UMamba-dagger on images with three
     channels. Swin-UMamba embeds its stem instead of the image and starts with a new patch embedding,
-    except for the bias of its norm (see ``_reason_to_skip``).
+    except for the bias of its norm (see ``taken_anyway`` in the record of VMamba-Tiny).
     """
-    if (values := sum(tensor.numel() for tensor in source.values())) > MOST_VALUES:
-        raise CheckpointError(
-            f"the file's tensors claim {values:,} values, far more than VMamba-Tiny has",
-            where=path,
-            cure=_GET_THE_RIGHT_FILE,
-        )
+    _check_source(source, path, backbone)
     ours = bool(source) and all(key.startswith(ENCODER) for key in source)
-    renamed = _to_first_spelling(source, path, [*_OUR_SPELLING, *_NEW_SPELLING] if ours else _NEW_SPELLING)
+    renamed = _renamed(source, path, backbone)
     converted: dict[str, Tensor] = {}
     adapted: dict[str, str] = {}
     skipped: dict[str, str] = {}
-    seen: set[str] = set()
     unknown: list[str] = []
     for name, (key, tensor) in renamed.items():
-        target_name = ENCODER + re.sub(r"^layers\.(\d+)\.downsample\.", r"downsamples.\1.", name)
-        seen.add(target_name)
-        if adapt_first_convolution and _differs_in_channels(name, renamed, target):
+        target_name = ENCODER + name
+        expected = target.get(target_name)
+        if adapt_first_convolution and _differs_in_channels(name, tensor, target, backbone):
             channels = target[target_name].shape[1]
             converted[target_name] = adapt_input_channels(tensor, channels)
             adapted[target_name] = f"{tensor.shape[1]} input channels in the file, {channels} here"
-        elif reason := _reason_to_skip(name, renamed, target, adapt_first_convolution):
+        elif reason := _reason_to_skip(name, renamed, target, backbone, adapt_first_convolution):
             skipped[key] = reason
-        elif target_name not in target:
+        elif expected is None:
             unknown.append(key)
-        elif tensor.shape != target[target_name].shape:
-            unknown.append(f"{key} {tuple(tensor.shape)}, expected {tuple(target[target_name].shape)}")
-        else:
+        elif tensor.shape == expected.shape:
             converted[target_name] = tensor
-    _refuse(unknown, "{} tensors of the file do not fit the encoder", path)
+        elif _may_be_reshaped(name, tensor, expected, backbone):
+            converted[target_name] = tensor.reshape(expected.shape)
+        else:
+            unknown.append(f"{key} {tuple(tensor.shape)}, expected {tuple(expected.shape)}")
+    _refuse(unknown, "{} tensors of the file do not fit the encoder", path, backbone)
+    seen = {ENCODER + name for name in renamed}
     needed = [name for name in target if name.startswith(ENCODER) and name not in seen]
-    if ours and PROJECTION not in renamed:  # made for a network that starts with a new patch embedding
-        needed = [name for name in needed if not name.startswith(ENCODER + PATCH_EMBED)]
-    _refuse(needed, "the file lacks {} tensors of the encoder", path)
+    if ours and backbone.first_convolution not in renamed:  # made for one that starts with a new embedding
+        needed = [name for name in needed if not name.startswith(ENCODER + backbone.patch_embedding)]
+    _refuse(needed, "the file lacks {} tensors of the encoder", path, backbone)
     spoilt = [name for name, value in converted.items() if not torch.isfinite(value).all()]
-    _refuse(spoilt, "{} tensors hold NaN or infinity", path)
+    _refuse(spoilt, "{} tensors hold NaN or infinity", path, backbone)
     loaded = tuple(name for name in converted if name not in adapted)
     missing = tuple(name for name in target if name not in converted)
     return converted, LoadReport(loaded, adapted, skipped, missing)
 
 
-def _refuse(names: Sequence[str], problem: str, path: str | Path) -> None:
+def _check_source(source: Mapping[str, Tensor], path: str | Path, backbone: BackboneRecord) -> None:
+    if (values := sum(tensor.numel() for tensor in source.values())) > MOST_VALUES:
+        raise CheckpointError(
+            f"the file's tensors claim {values:,} values, far more than any backbone has",
+            where=path,
+            cure=backbone.advice,
+        )
+    if stranger := backbone.stranger(source):
+        what, names = stranger
+        raise CheckpointError(
+            f"the file is of {what}, which the encoder is not: {in_short(names)}",
+            where=path,
+            cure=backbone.advice,
+        )
+    found = recognise_backbone(shapes_of(source))
+    if found is not None and found.name != backbone.name:
+        raise CheckpointError(
+            f"the weights are of the backbone {found.name}, and the network has {backbone.name}",
+            where=path,
+            cure=f"{backbone.advice}; or choose a network with the backbone {found.name}",
+        )
+
+
+def _refuse(names: Sequence[str], problem: str, path: str | Path, backbone: BackboneRecord) -> None:
     """Raise ``CheckpointError`` if any tensor has the problem, a sentence with a place for their number."""
     if names:
         raise CheckpointError(
-            f"{problem.format(len(names))}: {in_short(names)}",
-            where=path,
-            cure=_GET_THE_RIGHT_FILE,
+            f"{problem.format(len(names))}: {in_short(names)}", where=path, cure=backbone.advice
         )
 
 
-def is_newer_architecture(state_dict: Mapping[str, Any]) -> bool:
-    """Return whether the names are those of VMamba's networks since March 2024, which do not fit ours."""
-    return any(_NEWER_ARCHITECTURE.search(key) for key in state_dict)
-
-
-def _to_first_spelling(
-    source: Mapping[str, Tensor], path: str | Path, rules: list[tuple[re.Pattern[str], str]]
+def _renamed(
+    source: Mapping[str, Tensor], path: str | Path, backbone: BackboneRecord
 ) -> dict[str, tuple[str, Tensor]]:
-    """Map the name in VMamba's first spelling to the name in the file and the tensor."""
-    newer = [key for key in source if _NEWER_ARCHITECTURE.search(key)]
-    if newer:
-        raise CheckpointError(
-            f"the file is of a newer VMamba architecture, which the encoder is not: {in_short(newer)}",
-            where=path,
-            cure=_GET_THE_RIGHT_FILE,
-        )
+    """Map the name that the encoder has for a tensor to the name in the file and the tensor."""
     renamed: dict[str, tuple[str, Tensor]] = {}
+    ours = all(key.startswith(ENCODER) for key in source)
     for key, tensor in source.items():
-        name = key
-        for pattern, replacement in rules:
-            name = pattern.sub(replacement, name)
+        name = backbone.own_name(key.removeprefix(ENCODER) if ours else key)
         if name in renamed:
             raise CheckpointError(
                 f"the file holds the same tensor twice, as {renamed[name][0]} and {key}",
                 where=path,
-                cure=_GET_THE_RIGHT_FILE,
+                cure=backbone.advice,
             )
         renamed[name] = (key, tensor)
     return renamed
@@ -282,34 +277,44 @@ def _reason_to_skip(
     name: str,
     source: Mapping[str, tuple[str, Tensor]],
     target: Mapping[str, Tensor],
+    backbone: BackboneRecord,
     adapt_first_convolution: bool,
 ) -> str | None:
-    if name.startswith(("norm.", "head.")):
+    if name.startswith(backbone.classifier):
         return "belongs to the classifier, not to the encoder"
-    if not name.startswith(PATCH_EMBED) or ENCODER + PROJECTION not in target:
+    projection = backbone.first_convolution
+    if not name.startswith(backbone.patch_embedding) or ENCODER + projection not in target:
         return None
-    theirs = source[PROJECTION][1].shape if PROJECTION in source else None
-    ours = target[ENCODER + PROJECTION].shape
-    if theirs is not None and theirs[2:] == ours[2:]:
-        if theirs[1] == ours[1] or adapt_first_convolution:
+    theirs = source[projection][1].shape if projection in source else None
+    ours = target[ENCODER + projection].shape
+    if STEM in target:
+        if theirs is None or name in backbone.taken_anyway:
             return None
-        return f"embeds images with {theirs[1]} channels, the network's have {ours[1]}"
-    if ours[2] == PATCH_SIZE:
-        return None if theirs is not None else "the file lacks the rest of the patch embedding"
-    # The published code of Swin-UMamba means to skip the whole patch embedding but lists norm.weight twice
-    # and norm.bias never, so the bias is loaded. Its results were obtained that way, so it stays.
-    if theirs is None or name == PATCH_EMBED + "norm.bias":
+        return f"embeds the image in {_by(theirs)} patches, the network its stem in {_by(ours)}"
+    if theirs is None:
+        return "the file lacks the rest of the patch embedding"
+    if theirs[1:2] == ours[1:2] or theirs[2:] != ours[2:] or adapt_first_convolution:
         return None
-    return f"embeds the image in {theirs[2]}x{theirs[3]} patches, the network its stem in {ours[2]}x{ours[3]}"
+    return f"embeds images with {theirs[1]} channels, the network's have {ours[1]}"
 
 
 def _differs_in_channels(
-    name: str, source: Mapping[str, tuple[str, Tensor]], target: Mapping[str, Tensor]
+    name: str, tensor: Tensor, target: Mapping[str, Tensor], backbone: BackboneRecord
 ) -> bool:
-    if name != PROJECTION or ENCODER + PROJECTION not in target:
+    """Return whether this is the kernel that sees the image, with another number of channels."""
+    if name != backbone.first_convolution or ENCODER + name not in target or STEM in target:
         return False
-    theirs, ours = source[PROJECTION][1].shape, target[ENCODER + PROJECTION].shape
+    theirs, ours = tensor.shape, target[ENCODER + name].shape
     return theirs[:1] == ours[:1] and theirs[2:] == ours[2:] and 0 < theirs[1] != ours[1]
+
+
+def _may_be_reshaped(name: str, tensor: Tensor, expected: Tensor, backbone: BackboneRecord) -> bool:
+    pattern = backbone.may_be_reshaped
+    return pattern is not None and re.search(pattern, name) is not None and tensor.numel() == expected.numel()
+
+
+def _by(kernel: Sequence[int]) -> str:
+    return "x".join(str(side) for side in kernel[2:])
 
 
 def _part(part: str, count: int) -> str:

@@ -16,7 +16,8 @@ from filelock import FileLock, Timeout
 
 from swin_umamba.errors import CheckpointError, OutputError, similar_names, unknown_name
 from swin_umamba.files import cache_folder, file_sha256, put_in_place, write_text
-from swin_umamba.weights.catalog import CATALOG, WeightsRecord
+from swin_umamba.weights.backbone import WeightsRecord
+from swin_umamba.weights.catalog import CATALOG
 from swin_umamba.weights.checkpoint import load_checkpoint
 
 logger = logging.getLogger(__name__)

@@ -17,11 +17,12 @@ import torch
 from torch import Tensor
 
 from swin_umamba.errors import CheckpointError, in_short
+from swin_umamba.weights.backbone import ENCODER, BackboneRecord
+from swin_umamba.weights.backbones.vmamba import VMAMBA_TINY
+from swin_umamba.weights.catalog import recognise_backbone, shapes_of
 
-# The convolutions that see the image itself, of Swin-UMamba and of Swin-UMamba-dagger.
-_FIRST_CONVOLUTION = re.compile(
-    r"stem\.0\.weight|encoder1\.layer\.conv[13]\.conv\.weight|vssm_encoder\.patch_embed\.proj\.weight"
-)
+# The convolutions of Swin-UMamba that see the image itself; of Swin-UMamba-dagger it is the encoder's first.
+_FIRST_CONVOLUTION = re.compile(r"stem\.0\.weight|encoder1\.layer\.conv[13]\.conv\.weight")
 # Its first residual block has a projecting shortcut unless the image has as many channels as the block.
 _SHORTCUT = "encoder1.layer.conv3.conv.weight"
 _HEAD = re.compile(r"(out_layers\.\d+\.conv\.conv|decoder\.seg_layers\.\d+)\.(weight|bias)")
@@ -141,6 +142,7 @@ def convert_segmentation_weights(
     path: str | Path,
     *,
     same_classes: bool | None = None,
+    backbone: BackboneRecord = VMAMBA_TINY,
 ) -> tuple[dict[str, Tensor], FineTuneReport]:
     """Match the state dict of a trained network to one with other channels or classes.
 
@@ -152,6 +154,8 @@ def convert_segmentation_weights(
         The file, for messages.
     same_classes
         Whether the heads stand for the same classes; None if nobody knows: then equal numbers are enough.
+    backbone
+        Of the new network.
 
     Returns
     -------
@@ -165,6 +169,13 @@ def convert_segmentation_weights(
     CheckpointError
         If a tensor of either is not explained by other channels or other classes.
     """
+    found = recognise_backbone(shapes_of(source))
+    if found is not None and found.name != backbone.name:
+        raise CheckpointError(
+            f"the weights are of the backbone {found.name}, and the network has {backbone.name}",
+            where=path,
+            cure=f"choose a network with the backbone {found.name}, or give another checkpoint",
+        )
     converted: dict[str, Tensor] = {}
     adapted: dict[str, str] = {}
     reinitialised: dict[str, str] = {}
@@ -180,7 +191,7 @@ def convert_segmentation_weights(
             reinitialised[name] = reason
         elif theirs.shape == ours.shape:
             converted[name] = theirs
-        elif _FIRST_CONVOLUTION.fullmatch(name) and _differ_in_channels_only(theirs, ours):
+        elif _sees_the_image(name, backbone) and _differ_in_channels_only(theirs, ours):
             converted[name] = adapt_input_channels(theirs, ours.shape[1])
             adapted[name] = f"{theirs.shape[1]} input channels in the file, {ours.shape[1]} here"
         else:
@@ -239,6 +250,10 @@ def _reason_for_a_new_head(name: str, theirs: Tensor, ours: Tensor, same_classes
     if theirs.shape != ours.shape:
         return f"{theirs.shape[0]} classes in the file, {ours.shape[0]} here"
     return "the classes of the file have other names or another order" if same_classes is False else None
+
+
+def _sees_the_image(name: str, backbone: BackboneRecord) -> bool:
+    return name == ENCODER + backbone.first_convolution or _FIRST_CONVOLUTION.fullmatch(name) is not None
 
 
 def _differ_in_channels_only(theirs: Tensor, ours: Tensor) -> bool:

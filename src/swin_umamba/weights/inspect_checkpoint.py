@@ -12,14 +12,16 @@ from torch import Tensor
 
 from swin_umamba.errors import printable
 from swin_umamba.files import file_sha256
+from swin_umamba.weights.backbone import ENCODER, BackboneRecord
+from swin_umamba.weights.catalog import BACKBONES, recognise_backbone, shapes_of
 from swin_umamba.weights.checkpoint import load_checkpoint
-from swin_umamba.weights.convert import ENCODER, is_newer_architecture
 from swin_umamba.weights.fine_tune import network_of
 
 _FACTS = {
     "network_weights": ("trainer_name", "current_epoch"),
     "model": ("epoch", "max_accuracy", "max_accuracy_ema"),
 }
+NOT_OURS = "state dict of a network that is not ours"
 _LONGEST = 80
 
 
@@ -41,6 +43,8 @@ class Inspection:
         What else it says of itself, such as the trainer and the epoch.
     weights
         Its state dict; of a model with several folds that of the first.
+    backbone
+        What the weights are of, or the encoder in them; None if that is not known.
     family
         ``"imagenet"`` if the weights may go into an encoder, ``"segmentation"`` if they are those of a whole
         network of ours, else None.
@@ -52,6 +56,7 @@ class Inspection:
     kind: str
     facts: Mapping[str, str]
     weights: Mapping[str, Tensor]
+    backbone: BackboneRecord | None
     family: str | None
 
     @property
@@ -71,7 +76,8 @@ def inspect_checkpoint(path: str | Path) -> Inspection:
     path = Path(path)
     content = load_checkpoint(path)
     weights, origin = _find_weights(content)
-    kind, family = _kind(weights, origin)
+    backbone = recognise_backbone(shapes_of(weights))
+    kind, family = _kind(weights, origin, backbone)
     return Inspection(
         path=path,
         size=path.stat().st_size,
@@ -79,6 +85,7 @@ def inspect_checkpoint(path: str | Path) -> Inspection:
         kind=kind,
         facts=_facts(content, origin),
         weights=weights,
+        backbone=backbone,
         family=family,
     )
 
@@ -102,7 +109,9 @@ def _tensors(mapping: Mapping[Any, Any]) -> dict[str, Tensor]:
     return {str(key): value for key, value in mapping.items() if isinstance(value, Tensor)}
 
 
-def _kind(weights: Mapping[str, Tensor], origin: str) -> tuple[str, str | None]:
+def _kind(
+    weights: Mapping[str, Tensor], origin: str, backbone: BackboneRecord | None
+) -> tuple[str, str | None]:
     network = network_of(weights)
     if not weights:
         return "a file without weights", None
@@ -114,14 +123,16 @@ def _kind(weights: Mapping[str, Tensor], origin: str) -> tuple[str, str | None]:
     if network:
         form = "trained model in one file" if origin == "fold" else "state dict"
         return f"{form} of {network}", "segmentation"
-    if is_newer_architecture(weights):
-        return "VMamba of a newer architecture, which cannot be used", None
+    if backbone is None:
+        strangers = filter(None, (each.stranger(weights) for each in BACKBONES.values()))
+        return next((f"weights of {what}, which cannot be used" for what, _ in strangers), NOT_OURS), None
     if all(key.startswith(ENCODER) for key in weights):
         return "encoder that swin-umamba weights convert wrote", "imagenet"
-    for key, spelling in (("patch_embed.proj.weight", "first"), ("patch_embed.0.weight", "later")):
-        if key in weights:
-            return f"VMamba classifier, layers named as in its {spelling} version", "imagenet"
-    return "state dict of a network that is not ours", None
+    kind = f"{backbone.title} classifier"
+    if backbone.spellings:
+        later = any(backbone.first_spelling(key) != key for key in weights)
+        kind += f", layers named as in its {'later' if later else 'first'} version"
+    return kind, "imagenet"
 
 
 def _facts(content: Mapping[str, Any], origin: str) -> dict[str, str]:

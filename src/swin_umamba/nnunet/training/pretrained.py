@@ -12,7 +12,9 @@ from torch import nn
 
 from swin_umamba.errors import CheckpointError, DataError, TrainingError, UsageError
 from swin_umamba.json_files import parse_json
+from swin_umamba.models.network import SegmentationNetwork
 from swin_umamba.nnunet.resume.newest import existing_checkpoints
+from swin_umamba.weights.backbones.vmamba import VMAMBA_TINY
 from swin_umamba.weights.checkpoint import load_checkpoint
 from swin_umamba.weights.convert import convert_imagenet_weights, find_state_dict
 from swin_umamba.weights.download import locate_weights
@@ -71,7 +73,7 @@ def load_pretrained(
     *,
     adapt_first_convolution: bool = False,
 ) -> list[str]:
-    """Put the weights of a VMamba classifier, or of a trained model, into a network.
+    """Put the weights of a classifier, or of a trained model, into a network.
 
     Parameters
     ----------
@@ -98,22 +100,25 @@ def load_pretrained(
     """
     checkpoint = load_checkpoint(path)
     target = network.state_dict()
+    backbone = network.backbone if isinstance(network, SegmentationNetwork) else VMAMBA_TINY
     if is_segmentation_checkpoint(checkpoint):
         weights, report = convert_segmentation_weights(
             find_segmentation_weights(checkpoint, path),
             target,
             path,
             same_classes=_same_classes(_dataset_json_of(checkpoint, path), dataset_json),
+            backbone=backbone,
         )
         kind, lines = "trained segmentation network", report.lines()
     else:
         weights, imagenet_report = convert_imagenet_weights(
-            find_state_dict(checkpoint, path),
+            find_state_dict(checkpoint, path, backbone),
             target,
             path,
+            backbone=backbone,
             adapt_first_convolution=adapt_first_convolution,
         )
-        kind, lines = "VMamba classifier", imagenet_report.lines()
+        kind, lines = f"{backbone.title} classifier", imagenet_report.lines()
     network.load_state_dict(weights, strict=False)
     return [f"The network starts from {path} ({kind}): {lines[0]}", *lines[1:]]
 

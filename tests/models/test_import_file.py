@@ -11,10 +11,12 @@ import torch
 
 from swin_umamba.errors import CheckpointError, UsageError
 from swin_umamba.files import file_sha256
-from swin_umamba.weights import download, import_file
-from swin_umamba.weights.catalog import CATALOG
+from swin_umamba.models import import_file
+from swin_umamba.models.import_file import import_weights
+from swin_umamba.weights import download
+from swin_umamba.weights.backbones.vmamba import VMAMBA_TINY
+from swin_umamba.weights.catalog import BACKBONES, CATALOG
 from swin_umamba.weights.download import locate_weights, weights_path
-from swin_umamba.weights.import_file import import_weights
 from weights.vmamba_files import Payload, vmamba_classifier
 
 HASHED, SEEN_FIRST = "vmamba_tiny_v0cls", "vmamba_tiny_e292"
@@ -26,8 +28,8 @@ def file(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "downloaded by a browser.pth"
     torch.save({"model": vmamba_classifier((1, 1, 1, 1), (8, 16, 24, 32))}, path)
     records = dict(CATALOG)
-    for name, record in CATALOG.items():
-        records[name] = replace(record, depths=(1, 1, 1, 1), features_per_stage=(8, 16, 24, 32))
+    small = replace(VMAMBA_TINY, arguments={"depths": (1, 1, 1, 1)}, features_per_stage=(8, 16, 24, 32))
+    monkeypatch.setitem(BACKBONES, small.name, small)
     records[HASHED] = replace(records[HASHED], sha256=file_sha256(path), size=path.stat().st_size)
     for module in (download, import_file):
         monkeypatch.setattr(module, "CATALOG", records)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from swin_umamba.errors import CheckpointError, UsageError
 from swin_umamba.files import copy_file, file_sha256
-from swin_umamba.weights.catalog import CATALOG, WeightsRecord, find_record
+from swin_umamba.models.backbones import encoder_on_meta
+from swin_umamba.weights.backbone import ENCODER, WeightsRecord
+from swin_umamba.weights.catalog import CATALOG, backbone_of_weights, find_record
 from swin_umamba.weights.checkpoint import load_checkpoint
-from swin_umamba.weights.convert import ENCODER, convert_imagenet_weights, find_state_dict
+from swin_umamba.weights.convert import convert_imagenet_weights, find_state_dict
 from swin_umamba.weights.download import fetch_weights, known_sha256, weights_path
-from swin_umamba.weights.vmamba_shapes import encoder_shapes
 
 
 def import_weights(source: str | Path, name: str | None = None) -> tuple[WeightsRecord, Path]:
@@ -53,9 +52,10 @@ def import_weights(source: str | Path, name: str | None = None) -> tuple[Weights
             where=source,
             cure="fetch it again; a file of your own can be used by giving its path to --pretrained",
         )
-    shapes = encoder_shapes(record.depths, record.features_per_stage, record.in_channels)
-    expected_tensors = {ENCODER + name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
-    convert_imagenet_weights(tensors, expected_tensors, source)
+    backbone = backbone_of_weights(record.name)
+    encoder = encoder_on_meta(backbone, record.in_channels).state_dict()
+    target = {ENCODER + name: tensor for name, tensor in encoder.items()}
+    convert_imagenet_weights(tensors, target, source, backbone=backbone)
     path = weights_path(record)
     if path.exists() and file_sha256(path) != found:
         raise CheckpointError(

@@ -1,0 +1,182 @@
+"""What a record of a backbone says: how its weights are recognised, what they are called, where they are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from swin_umamba.errors import UsageError
+
+ENCODER = "vssm_encoder."
+"""What names of tensors of the encoder begin with in our networks, whichever backbone it is."""
+STRIDES = (4, 8, 16, 32)
+"""How much smaller than the image the stages are that the decoders take."""
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class WeightsRecord:
+    """One file of weights: where it is, what it is, under which terms.
+
+    Nothing here is guessed: what is not known is None. A file whose SHA-256 is None is unverified until it is
+    first seen; from then on its hash is kept beside it in the user's cache (see ``download.py``).
+
+    Attributes
+    ----------
+    name
+        What users call it.
+    architecture
+        The network it was trained as.
+    file_name
+        Its name in the cache.
+    url
+        Where to download it; None if it has no address that a program can fetch.
+    size
+        Bytes, or None.
+    sha256
+        Hexadecimal, or None.
+    licence
+        Terms of use.
+    source
+        The page that describes it.
+    in_channels
+        Channels of the images it was trained on.
+    mean, std
+        Normalisation of those images, per channel, for values in [0, 1].
+    note
+        What else a user should know, above all how certain the above is.
+    """
+
+    name: str
+    architecture: str
+    file_name: str
+    url: str | None
+    size: int | None
+    sha256: str | None
+    licence: str
+    source: str
+    in_channels: int = 3
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class BackboneRecord:
+    """A backbone: what its encoder is made with, and how its weights are recognised and renamed.
+
+    Names of tensors are those of the encoder's state dict unless said otherwise.
+
+    Attributes
+    ----------
+    name
+        What plans and users call it.
+    title
+        What messages call it.
+    features_per_stage
+        Channels of the four stages.
+    recognised_by
+        Names and shapes of tensors by which weights are known to be of this backbone; None stands for any
+        size. Where several records fit, the one with the most such tensors is taken.
+    first_convolution
+        The kernel (out, in, height, width) that sees the image. What its name begins with, up to the first
+        dot, is the patch embedding.
+    arguments
+        Further arguments of the encoder, as JSON values.
+    network
+        Module of ``models/`` whose ``ENCODER`` builds it; empty for one that is registered from outside.
+    spellings
+        Patterns and replacements that turn the names of other versions of the public code into the first's.
+    places
+        Patterns and replacements that turn the first version's names into those of the encoder.
+    may_be_reshaped
+        Pattern of names whose tensors some files hold in another shape of as many values, in the same order.
+    classifier
+        What names of the classifier begin with, which is left out.
+    strangers
+        Patterns of names that no weights of this backbone have, and what they are then.
+    taken_anyway
+        Tensors of the patch embedding that even a network gets which embeds features of its own.
+    sizes
+        Reads arguments of the network off the shapes, where the family comes in any size.
+    weights
+        The public files.
+    advice
+        What to do about a file that does not fit.
+    strides
+        How much smaller than the image each stage is.
+    """
+
+    name: str
+    title: str
+    features_per_stage: tuple[int, ...]
+    recognised_by: Mapping[str, tuple[int | None, ...]]
+    first_convolution: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    network: str = ""
+    spellings: tuple[tuple[str, str], ...] = ()
+    places: tuple[tuple[str, str], ...] = ()
+    may_be_reshaped: str | None = None
+    classifier: tuple[str, ...] = ()
+    strangers: Mapping[str, str] = field(default_factory=dict)
+    taken_anyway: tuple[str, ...] = ()
+    sizes: Callable[[Shapes], dict[str, Any]] | None = None
+    weights: tuple[WeightsRecord, ...] = ()
+    advice: str = "give a file of the network's own backbone"
+    strides: tuple[int, ...] = STRIDES
+
+    def __post_init__(self) -> None:
+        problem = None
+        if not re.fullmatch(r"[a-z]\w*", self.name, re.ASCII):
+            problem = "its name must be of small letters, digits and underscores"
+        elif self.strides != STRIDES:
+            problem = f"its strides are {self.strides}, and the decoders take stages of strides {STRIDES}"
+        elif len(self.features_per_stage) != len(STRIDES) or min(self.features_per_stage) < 1:
+            problem = (
+                f"its features are {self.features_per_stage}, and the decoders take {len(STRIDES)} stages"
+            )
+        elif not self.recognised_by:
+            problem = "nothing says how its weights are recognised"
+        if problem is not None:
+            raise UsageError(f"the backbone {self.name!r}: {problem}", cure="correct its record")
+
+    @property
+    def patch_embedding(self) -> str:
+        """What names of the patch embedding begin with."""
+        return self.first_convolution.partition(".")[0] + "."
+
+    def first_spelling(self, name: str) -> str:
+        """Return the name that a tensor of a file had in the first version of the public code."""
+        for pattern, replacement in self.spellings:
+            name = re.sub(pattern, replacement, name, flags=re.ASCII)
+        return name
+
+    def own_name(self, name: str) -> str:
+        """Return the name that the encoder has for a tensor of a file."""
+        name = self.first_spelling(name)
+        for pattern, replacement in self.places:
+            name = re.sub(pattern, replacement, name, flags=re.ASCII)
+        return name
+
+    def stranger(self, names: Iterable[str]) -> tuple[str, list[str]] | None:
+        """Return what a file is that has names which this backbone lacks, and these; None if it has none."""
+        names = list(names)
+        for pattern, what in self.strangers.items():
+            if found := [name for name in names if re.search(pattern, name, re.ASCII)]:
+                return what, found
+        return None
+
+    def recognises(self, shapes: Shapes) -> bool:
+        """Return whether names and shapes of a file, without ``ENCODER``, are those of this backbone."""
+        named = {self.own_name(name): shape for name, shape in shapes.items()}
+        return self.stranger(shapes) is None and all(
+            name in named and _agree(named[name], expected) for name, expected in self.recognised_by.items()
+        )
+
+
+def _agree(shape: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(expected) and all(
+        wanted in (None, size) for size, wanted in zip(shape, expected, strict=True)
+    )
