@@ -40,15 +40,12 @@ def folder(planned_folder: Path, tmp_path: Path) -> Path:
     shutil.copytree(planned_folder, tmp_path / "data")
     shutil.copytree(tmp_path / "data" / "nnUNet_raw" / DATASET_NAME / "imagesTr", tmp_path / "images")
     (tmp_path / "bin").mkdir()
-    for command, module in (
-        ("swin-umamba", "swin_umamba.cli.main"),
-        ("nnUNetv2_train", "nnunetv2.run.run_training"),
+    for command, arguments in (
+        ("python", ""),
+        ("swin-umamba", "-m swin_umamba.cli.main"),
+        ("nnUNetv2_train", '-c "from nnunetv2.run.run_training import run_training_entry as m; m()"'),
     ):
-        entry = "main" if command == "swin-umamba" else "run_training_entry"
-        (tmp_path / "bin" / command).write_text(
-            f'#!/bin/sh\nexec {sys.executable} -c "from {module} import {entry} as main; '
-            'import sys; sys.exit(main())" "$@"\n'
-        )
+        (tmp_path / "bin" / command).write_text(f'#!/bin/sh\nexec {sys.executable} {arguments} "$@"\n')
         (tmp_path / "bin" / command).chmod(0o755)
     return tmp_path
 

@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOME_OF = {
+    "BackboneRecord": "swin_umamba.weights.backbone",
+    "WeightsRecord": "swin_umamba.weights.backbone",
+    "list_backbones": "swin_umamba.models.backbones",
+    "register_backbone": "swin_umamba.models.backbones",
     "SwinUMamba": "swin_umamba.models.swin_umamba",
     "SwinUMambaD": "swin_umamba.models.swin_umamba_d",
     "create_model": "swin_umamba.models.registry",
@@ -21,23 +25,29 @@ _HOME_OF = {
 }
 
 __all__ = [
+    "BackboneRecord",
     "Predictor",
     "SwinUMamba",
     "SwinUMambaD",
+    "WeightsRecord",
     "__version__",
     "create_model",
+    "list_backbones",
     "list_models",
+    "register_backbone",
     "selective_scan",
     "ss2d_scan",
 ]
 
 if TYPE_CHECKING:
     from swin_umamba.inference.predictor import Predictor
+    from swin_umamba.models.backbones import list_backbones, register_backbone
     from swin_umamba.models.registry import create_model, list_models
     from swin_umamba.models.swin_umamba import SwinUMamba
     from swin_umamba.models.swin_umamba_d import SwinUMambaD
     from swin_umamba.ops.selective_scan import selective_scan
     from swin_umamba.ops.ss2d_scan import ss2d_scan
+    from swin_umamba.weights.backbone import BackboneRecord, WeightsRecord
 
 
 def __getattr__(name: str) -> Any:

@@ -45,4 +45,6 @@ def _text(entry: dict[str, object]) -> str:
         "source": entry["source"],
         "note": entry["note"],
     }
-    return "\n".join([str(entry["name"]), *(f"  {key + ':':<10}{value}" for key, value in rows.items())])
+    return "\n".join(
+        [str(entry["name"]), *(f"  {key + ':':<10}{value}" for key, value in rows.items() if value)]
+    )

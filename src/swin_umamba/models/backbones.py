@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -12,12 +13,13 @@ from torch import nn
 from swin_umamba.errors import UsageError, unknown_name
 from swin_umamba.extensions import VARIABLE
 from swin_umamba.weights.backbone import BackboneRecord
-from swin_umamba.weights.catalog import BACKBONES, add_record
+from swin_umamba.weights.catalog import BACKBONES, add_record, shapes_of
 
 DEFAULT_BACKBONE = "vmamba_tiny"
 PATCH_SIZE = 4
 """Stride of the first stage of an encoder that sees the image itself."""
 
+_SIZE = (64, 96)
 _ENCODERS: dict[str, Callable[..., nn.Module]] = {}
 
 
@@ -42,17 +44,73 @@ def register_backbone(record: BackboneRecord, encoder: Callable[..., nn.Module])
         num_stages=None)``, images (batch, in_channels, height, width) with sides that are multiples of 32, to
         the list of the finest ``num_stages`` stages, all by default: stage i is channels-last, (batch,
         height / (patch_size * 2**i), width / (patch_size * 2**i), features_per_stage[i]). ``patch_size`` is 4
-        where it sees the image, and 2 where it sees features at half the size.
+        where it sees the image, and 2 where it sees features at half the size, as in ``swin_umamba``.
 
     Raises
     ------
     UsageError
-        If the name is that of a backbone of ours, or weights have the name of another backbone's.
+        If the name is that of a backbone of ours, weights have the name of another backbone's, or record and
+        encoder do not fit each other.
     """
     if record.name in BACKBONES and record.name not in _ENCODERS:
         raise UsageError(f"there is a backbone {record.name!r} already", cure="give yours another name")
-    add_record(record)
+    before = _ENCODERS.get(record.name)
     _ENCODERS[record.name] = encoder
+    try:
+        check_encoder(record)
+        add_record(record)
+    except BaseException:
+        del _ENCODERS[record.name]
+        if before is not None:
+            _ENCODERS[record.name] = before
+        raise
+
+
+def check_encoder(record: BackboneRecord) -> None:
+    """Build the encoder of a backbone without memory and compare it with the record.
+
+    Raises
+    ------
+    UsageError
+        If its tensors are not those by which the record recognises them, or its stages have other shapes than
+        the decoders take.
+    """
+    cure = "correct the record or the encoder; help(swin_umamba.register_backbone) says what they have to be"
+    where = f"the backbone {record.name!r}"
+    try:
+        encoder = encoder_on_meta(record, 3)
+        shapes = shapes_of(encoder.state_dict())
+        stages = {PATCH_SIZE: _stages(encoder, 3)}
+    except Exception as error:  # whatever the user's code raises
+        raise UsageError(
+            f"its encoder does not work ({type(error).__name__}: {error})", where=where, cure=cure
+        ) from error
+    # An encoder of images alone will do for swin_umamba_d.
+    with suppress(Exception), torch.device("meta"):
+        stages[PATCH_SIZE // 2] = _stages(build_encoder(record, 5, PATCH_SIZE // 2), 5)
+    if len(shapes.get(record.first_convolution, ())) != 4 or not record.recognises(shapes):
+        raise UsageError(
+            f"its record does not recognise its own encoder by {', '.join(record.recognised_by)}, or there "
+            f"is no kernel {record.first_convolution}",
+            where=where,
+            cure=cure,
+        )
+    for patch_size, found in stages.items():
+        sides = [[side // (patch_size << stage) for side in _SIZE] for stage in range(len(record.strides))]
+        wanted = [(1, *each, dim) for each, dim in zip(sides, record.features_per_stage, strict=True)]
+        if found != wanted:
+            raise UsageError(
+                f"with patch_size {patch_size}, its encoder makes stages of shapes {found} of {_SIZE[0]} x "
+                f"{_SIZE[1]} pixels; the decoders take {wanted}",
+                where=where,
+                cure=cure,
+            )
+
+
+def _stages(encoder: nn.Module, in_channels: int) -> list[tuple[int, ...]]:
+    with torch.no_grad():
+        stages = encoder.eval()(torch.empty(1, in_channels, *_SIZE, device="meta"))
+    return [tuple(stage.shape) for stage in stages]
 
 
 def find_backbone(name: str) -> BackboneRecord:

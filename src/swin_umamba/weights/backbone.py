@@ -96,7 +96,8 @@ class BackboneRecord:
     classifier
         What names of the classifier begin with, which is left out.
     strangers
-        Patterns of names that no weights of this backbone have, and what they are then.
+        Patterns of names, in a file or in the first version's spelling, that no weights of this backbone
+        have, and what they are then.
     taken_anyway
         Tensors of the patch embedding that even a network gets which embeds features of its own.
     sizes
@@ -164,7 +165,12 @@ class BackboneRecord:
         """Return what a file is that has names which this backbone lacks, and these; None if it has none."""
         names = list(names)
         for pattern, what in self.strangers.items():
-            if found := [name for name in names if re.search(pattern, name, re.ASCII)]:
+            if found := [
+                name
+                for name in names
+                if re.search(pattern, name, re.ASCII)
+                or re.search(pattern, self.first_spelling(name), re.ASCII)
+            ]:
                 return what, found
         return None
 

@@ -70,12 +70,15 @@ def is_segmentation_checkpoint(checkpoint: Mapping[str, Any]) -> bool:
 
     That is a training checkpoint of nnU-Net, an exported model file, or a bare state dict.
     """
-    names = {str(name).rpartition("/")[2] for name in checkpoint}
-    return "network_weights" in names or not names.isdisjoint(_SIGNATURES.values())
+    weights = {str(name).rpartition("/")[2]: value for name, value in checkpoint.items()}
+    return "network_weights" in weights or network_of(weights) is not None
 
 
 def network_of(state_dict: Mapping[str, Any]) -> str | None:
     """Return the class of the network that a state dict is of; None if it is neither of the two."""
+    whole = any(name.startswith(ENCODER) for name in state_dict)
+    if not whole and recognise_backbone(shapes_of(state_dict)) is not None:
+        return None  # a classifier, whatever its layers are called
     return next((name for name, key in _SIGNATURES.items() if key in state_dict), None)
 
 
