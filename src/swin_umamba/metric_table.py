@@ -56,8 +56,11 @@ METRICS = {
         Metric("precision", "precision", "instances"),
         Metric("recall", "recall", "instances"),
         Metric("f1_50_95", "F1 (IoU 0.5:0.95)", "instances"),
+        Metric("ap", "AP (IoU 0.5)", "instances"),
+        Metric("ap_50_95", "AP (IoU 0.5:0.95)", "instances"),
         Metric("pq", "PQ", "instances"),
         Metric("aji", "AJI", "instances"),
+        Metric("aji_plus", "AJI+", "instances"),
         Metric("iou", "IoU", "files"),
     )
 }

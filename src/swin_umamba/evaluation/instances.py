@@ -1,4 +1,4 @@
-"""How well predicted instances (cells, nuclei) match the reference: F1, precision, recall, PQ and AJI.
+"""How well predicted instances (cells, nuclei) match the reference: F1, AP, PQ, AJI and their relatives.
 
 An instance map holds 0 for the background and one positive number an instance. Which numbers, and whether an
 instance is connected, does not matter.
@@ -15,7 +15,7 @@ from functools import cached_property
 
 import numpy as np
 from scipy import sparse
-from scipy.sparse.csgraph import maximum_bipartite_matching
+from scipy.sparse.csgraph import maximum_bipartite_matching, min_weight_full_bipartite_matching
 
 from swin_umamba.data.instance_labels import consecutive_labels
 from swin_umamba.errors import GeometryError, UsageError
@@ -93,6 +93,24 @@ class Overlap:
         total = self.num_reference + self.num_prediction
         return math.fsum(2 * found / total for found in self.matches) / len(self.matches)
 
+    def ap(self) -> float:
+        """Return ``TP / (TP + FP + FN)`` of matches with an IoU of at least 0.5.
+
+        What cellpose calls average precision and StarDist accuracy, and the metric of the Data Science Bowl
+        2018 (Caicedo et al., Nature Methods 16, 2019); not the area under a curve that COCO gives the name.
+        """
+        return self.ap_at[0]
+
+    def ap_50_95(self) -> float:
+        """Return the mean of the AP at the IoU thresholds from 0.5 to 0.95."""
+        return math.fsum(self.ap_at) / len(self.ap_at)
+
+    @property
+    def ap_at(self) -> list[float]:
+        """The AP at each of the IoU thresholds."""
+        total = self.num_reference + self.num_prediction
+        return [found / (total - found) for found in self.matches]
+
     def pq(self) -> float:
         """Return the panoptic quality of one class: sum of IoU over matches / (TP + FP / 2 + FN / 2).
 
@@ -118,6 +136,28 @@ class Overlap:
         unused_prediction = np.delete(self.prediction_sizes, columns[best]).sum()
         return float(shared / (self.unions[best].sum() + unmatched_reference + unused_prediction))
 
+    def aji_plus(self) -> float:
+        """Return the pixels that matched instances share over the pixels that any instance covers.
+
+        The matching is one to one: as many pairs with an IoU of at least 0.5 as can be, and among those the
+        largest sum of IoU, as in ``aggregated_jaccard_index`` of cellpose 4.
+        """
+        if not self.intersections.size:
+            return 0.0
+        rows, columns = self.pairs
+        ious = self.ious
+        fewer = min(self.num_reference, self.num_prediction)
+        weights = (ious >= IOU_THRESHOLDS[0]) + ious / (2 * fewer)
+        shape = (self.num_reference, self.num_prediction)
+        costs = sparse.coo_array((2 - weights, (rows, columns)), shape)
+        # The matching has to reach every row: a column of its own stands for no prediction at all.
+        costs = sparse.hstack([costs, sparse.diags_array(np.full(self.num_reference, 2.0))])
+        matched, partners = min_weight_full_bipartite_matching(costs.tocsr())
+        real = partners < self.num_prediction
+        shared = sparse.coo_array((self.intersections, (rows, columns)), shape).tocsr()
+        covered = self.reference_sizes.sum() + self.prediction_sizes.sum() - self.intersections.sum()
+        return float(shared[matched[real], partners[real]].sum() / covered)
+
 
 def score_instances(prediction: np.ndarray, reference: np.ndarray) -> dict[str, float]:
     """Return every metric of instances by its key, 0 (worst) to 1; NaN where neither map has an instance.
@@ -134,7 +174,11 @@ def score_instances(prediction: np.ndarray, reference: np.ndarray) -> dict[str, 
     UsageError
         The arrays hold no integers, or negative ones.
     """
-    overlap = measure_overlap(prediction, reference)
+    return scores_of(measure_overlap(prediction, reference))
+
+
+def scores_of(overlap: Overlap) -> dict[str, float]:
+    """Return every metric of instances by its key, as `score_instances` does."""
     keys = metrics_of("instances")
     if overlap.num_reference + overlap.num_prediction == 0:
         return dict.fromkeys(keys, math.nan)
