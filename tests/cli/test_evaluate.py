@@ -16,6 +16,7 @@ from swin_umamba.cli import compare, evaluate
 from swin_umamba.errors import DataError, OutputError, UsageError
 from swin_umamba.evaluation.protocols import PROTOCOLS
 from swin_umamba.evaluation.protocols.endoscopy import Endoscopy
+from swin_umamba.metric_table import metrics_of
 
 
 @pytest.fixture
@@ -170,4 +171,40 @@ def test_protocol_with_failures_gives_exit_code_1(folders: Path, capsys: pytest.
 )
 def test_options_that_do_not_go_together(folders: Path, options: tuple[str, ...], named: str) -> None:
     with pytest.raises(UsageError, match=named):
+        run(folders, *options)
+
+
+def test_objects(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of two objects one is found, and one of another class is predicted in the place of the other."""
+    truth = np.array([[1, 1, 0, 2, 2]] * 4, np.uint8)
+    for name, labels in (("truth", truth), ("predicted", truth * (truth == 1)), ("classes", truth)):
+        (tmp_path / name).mkdir()
+        PillowImage.fromarray(labels).save(tmp_path / name / "a.png")
+    assert run(tmp_path, "--instances", "-o", str(tmp_path / "scores")) == 0
+    printed = capsys.readouterr().out
+    lines = [line.split() for line in printed.splitlines()]
+    assert lines[0] == ["class", "metric", "mean", "of", "images", "all", "objects"]
+    assert lines[1] == ["objects", "F1", "(IoU", "0.5)", "0.6667", "0.6667"]
+    assert ["objects", "AJI+", "0.5000", "-"] in lines
+    assert printed.endswith("objects: 1 predicted, 2 true; count error 1.00 an image\n")
+    header = (tmp_path / "scores" / "metrics.csv").read_text().splitlines()[0]
+    assert header == "case,class,num_reference,num_prediction," + ",".join(metrics_of("instances"))
+    maps = [str(tmp_path / "classes")] * 2
+    assert run(tmp_path, "--instances", "--class-maps", *maps, "--labels", "red=1", "blue=2", "--json") == 0
+    result = json.loads(capsys.readouterr().out)["classes"]
+    assert (result["red"]["mean"]["ap"], result["blue"]["mean"]["ap"]) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--instances", "--outer-rim", "1"), "--outer-rim belongs to a protocol"),
+        (("--instances", "--tolerance", "1"), "objects have no tolerance"),
+        (("--instances", "--labels", "1"), "instance maps hold no classes"),
+        (("--class-maps", "a", "b"), "only objects have class maps"),
+        (("--protocol", "microscopy", "--class-maps", "a", "b"), "a protocol has its own classes"),
+    ],
+)
+def test_options_of_objects(folders: Path, options: tuple[str, ...], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
         run(folders, *options)

@@ -17,11 +17,12 @@ from swin_umamba.metric_table import METRICS, metrics_of
 
 if TYPE_CHECKING:
     from swin_umamba.evaluation.classes import LabelClasses
+    from swin_umamba.evaluation.evaluate_instances import InstanceEvaluation
     from swin_umamba.evaluation.protocol_results import ProtocolEvaluation
     from swin_umamba.evaluation.protocols.base import PaperProtocol
     from swin_umamba.evaluation.results import Evaluation
 
-HELP = "score predicted label maps: Dice, NSD and HD95 for each case and class, or by a protocol of the paper"
+HELP = "score predictions: Dice, NSD and HD95 of classes, F1 and AP of objects, or a protocol of the paper"
 
 MEAN_OF_CLASSES = "mean of classes"
 logger = logging.getLogger(__name__)
@@ -36,7 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     classes.add_argument(
         "--labels", nargs="+", metavar="LABEL", help="classes to score, such as 1 2 or liver=1 kidneys=2,3"
     )
-    parser.add_argument(
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument(
+        "--instances",
+        action="store_true",
+        help="the values are the numbers of objects: score how many are found (F1, AP, PQ, AJI)",
+    )
+    how.add_argument(
         "--protocol",
         choices=PROTOCOLS,
         help="score as in one of the paper's experiments: its classes, metrics and tolerances",
@@ -52,6 +59,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=(0, 1),
         help="with --protocol microscopy: pixels by which the boundary class reaches outside the cells; "
         "1 as in the paper's labels (default), 0 where it lies inside them",
+    )
+    parser.add_argument(
+        "--class-maps",
+        nargs=2,
+        type=Path,
+        metavar=("PREDICTED", "TRUE"),
+        help="with --instances: folders of label maps of the same names; an object has the class of most of "
+        "its pixels",
     )
     parser.add_argument(
         "--tolerance",
@@ -77,7 +92,11 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate, print the table or JSON, write the files; 1 if a case failed."""
     if args.output is not None:
         check_output_folder(args.output)
-    evaluation = _evaluate(args) if args.protocol is None else _evaluate_protocol(args)
+    evaluation: Evaluation | ProtocolEvaluation | InstanceEvaluation
+    if args.instances:
+        evaluation = _evaluate_instances(args)
+    else:
+        evaluation = _evaluate(args) if args.protocol is None else _evaluate_protocol(args)
     if args.output is not None:  # before printing, which ends early where the reader is a closed pipe
         for path in evaluation.write(args.output):
             logger.info("wrote %s", path)
@@ -94,9 +113,9 @@ def run(args: argparse.Namespace) -> int:
 def _evaluate(args: argparse.Namespace) -> Evaluation:
     from swin_umamba.evaluation.evaluate import DEFAULT_TOLERANCE, evaluate_folders
 
-    for option, value in (("--form", args.form), ("--outer-rim", args.outer_rim)):
-        if value is not None:
-            raise UsageError(f"{option} belongs to a protocol", cure="name it with --protocol")
+    _refuse_options_of_a_protocol(args)
+    if args.class_maps is not None:
+        raise UsageError("only objects have class maps", where="--class-maps", cure="add --instances")
     classes = _classes(args)
     evaluation = evaluate_folders(
         args.predictions,
@@ -112,6 +131,28 @@ def _evaluate(args: argparse.Namespace) -> Evaluation:
             "folders (such as 1 and 255), convert the references with swin-umamba convert folder"
         )
     return evaluation
+
+
+def _evaluate_instances(args: argparse.Namespace) -> InstanceEvaluation:
+    from swin_umamba.evaluation.evaluate_instances import evaluate_instances
+
+    _refuse_options_of_a_protocol(args)
+    if args.tolerance is not None:
+        raise UsageError("objects have no tolerance", where="--tolerance", cure="leave it out")
+    return evaluate_instances(
+        args.predictions,
+        args.references,
+        class_maps=None if args.class_maps is None else tuple(args.class_maps),
+        classes=_classes(args),
+        missing=args.missing,
+        num_workers=args.num_workers,
+    )
+
+
+def _refuse_options_of_a_protocol(args: argparse.Namespace) -> None:
+    for option, value in (("--form", args.form), ("--outer-rim", args.outer_rim)):
+        if value is not None:
+            raise UsageError(f"{option} belongs to a protocol", cure="name it with --protocol")
 
 
 def _evaluate_protocol(args: argparse.Namespace) -> ProtocolEvaluation:
@@ -132,6 +173,8 @@ def _protocol(args: argparse.Namespace) -> PaperProtocol:
     """Return the protocol, and refuse options that it would not heed."""
     protocol: Any = find_protocol(args.protocol)
     classes = _classes(args)
+    if args.class_maps is not None:
+        raise UsageError("a protocol has its own classes", where="--class-maps", cure="leave it out")
     if args.tolerance is not None:
         raise UsageError("a protocol has its own tolerances", where="--tolerance", cure="leave it out")
     if args.outer_rim is not None and not hasattr(protocol, "outer_rim"):
@@ -156,11 +199,35 @@ def _classes(args: argparse.Namespace) -> LabelClasses | None:
     return LabelClasses.from_arguments(args.labels) if args.labels else None
 
 
-def table(evaluation: Evaluation | ProtocolEvaluation) -> str:
+def table(evaluation: Evaluation | ProtocolEvaluation | InstanceEvaluation) -> str:
     """Return what is printed of an evaluation."""
+    from swin_umamba.evaluation.evaluate_instances import InstanceEvaluation
     from swin_umamba.evaluation.results import Evaluation
 
+    if isinstance(evaluation, InstanceEvaluation):
+        return _instance_table(evaluation)
     return _class_table(evaluation) if isinstance(evaluation, Evaluation) else _protocol_table(evaluation)
+
+
+def _instance_table(evaluation: InstanceEvaluation) -> str:
+    """Return a line for each class and metric: the mean over images, and the score of all objects."""
+    rows: list[tuple[str, ...]] = [("class", "metric", "mean of images", "all objects")]
+    lines = []
+    for name in evaluation.class_names:
+        pooled = evaluation.pooled(name)
+        rows += [
+            (name, METRICS[key].heading, _number(evaluation.mean(key, name), 4), _number(pooled.get(key), 4))
+            for key in metrics_of("instances")
+        ]
+        cases = evaluation.of_class(name)
+        counts = (sum(each.num_prediction for each in cases), sum(each.num_reference for each in cases))
+        error = _number(evaluation.count_error(name), 2)
+        lines.append(f"{name}: {counts[0]} predicted, {counts[1]} true; count error {error} an image")
+    if evaluation.missing:
+        lines.append(f"{len(evaluation.missing)} cases have no prediction and count as empty")
+    if evaluation.failures:
+        lines.append(f"{len(evaluation.failures)} cases failed and are not in the scores")
+    return "\n".join([*aligned(rows, left=2), *lines])
 
 
 def _class_table(evaluation: Evaluation) -> str:

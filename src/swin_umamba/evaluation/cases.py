@@ -20,6 +20,7 @@ from swin_umamba.progress import progress
 logger = logging.getLogger(__name__)
 
 Missing = Literal["error", "worst"]
+Case = TypeVar("Case")
 Outcome = TypeVar("Outcome")
 
 
@@ -33,7 +34,12 @@ class CaseFiles:
 
 
 def pair_up(
-    predictions: str | Path, references: str | Path, *, missing: Missing, reference_ending: str = ""
+    predictions: str | Path,
+    references: str | Path,
+    *,
+    missing: Missing,
+    reference_ending: str = "",
+    endings: Sequence[str] = (),
 ) -> tuple[list[CaseFiles], tuple[str, ...]]:
     """Return the files of each referenced case, and the names of predictions that are left over.
 
@@ -48,6 +54,8 @@ def pair_up(
     reference_ending
         What the names of references may have before the suffix that those of predictions do not, such as
         ``_label``.
+    endings
+        What the names of both may have there, one or none.
 
     Raises
     ------
@@ -55,7 +63,7 @@ def pair_up(
         A folder is empty, two files of a folder are for the same case, or predictions are missing (all of
         them are listed).
     """
-    predicted, referenced = _by_stem(predictions), _by_stem(references, ending=reference_ending)
+    predicted, referenced = _by_stem(predictions, endings), _by_stem(references, (reference_ending, *endings))
     absent = sorted(referenced.keys() - predicted.keys())
     if absent and missing == "error":
         raise DataError(
@@ -71,7 +79,7 @@ def pair_up(
 
 
 def evaluate_cases(
-    work: Callable[[CaseFiles], Outcome], cases: Sequence[CaseFiles], *, num_workers: int
+    work: Callable[[Case], Outcome], cases: Sequence[Case], *, num_workers: int
 ) -> list[Outcome]:
     """Return ``work(case)`` for every case, in the given order.
 
@@ -122,10 +130,11 @@ def check_declared(labels: np.ndarray, declared: Iterable[int], path: Path) -> N
         )
 
 
-def _by_stem(folder: str | Path, *, ending: str = "") -> dict[str, Path]:
+def _by_stem(folder: str | Path, endings: Sequence[str]) -> dict[str, Path]:
     files: dict[str, Path] = {}
     for path in list_images(folder):
-        stem = image_stem(path).removesuffix(ending)
+        stem = image_stem(path)
+        stem = stem.removesuffix(next((each for each in endings if each and stem.endswith(each)), ""))
         other = files.setdefault(stem, path)
         if other is not path:
             raise DataError(

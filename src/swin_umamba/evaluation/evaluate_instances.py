@@ -1,0 +1,334 @@
+"""Score a folder of instance maps of any tool against the true ones: objects found, missed and made up."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from swin_umamba.data.image_io import check_same_grid, read_labels
+from swin_umamba.data.instance_labels import consecutive_labels
+from swin_umamba.errors import DataError, UsageError
+from swin_umamba.evaluation.cases import (
+    CaseFiles,
+    Missing,
+    check_declared,
+    evaluate_cases,
+    label_values,
+    pair_up,
+)
+from swin_umamba.evaluation.classes import LabelClasses
+from swin_umamba.evaluation.instances import IOU_THRESHOLDS, Overlap, measure_overlap, scores_of
+from swin_umamba.evaluation.results import CaseFailure, mean, none_for_nan, write_results
+from swin_umamba.metric_table import metrics_of
+
+ALL_OBJECTS = "objects"
+"""What stands for the class where objects have none."""
+COUNTS = ("num_reference", "num_prediction")
+ENDINGS = ("_label", "_cp_masks", "_masks", "_mask")
+"""What data sets and tools add to the name of an image for that of its instance map."""
+
+
+@dataclass(frozen=True)
+class InstanceScores:
+    """Scores of the objects of one class in one case.
+
+    Attributes
+    ----------
+    num_reference, num_prediction
+        Numbers of objects.
+    matches
+        Numbers of objects that match one to one, at each of the IoU thresholds.
+    scores
+        Metric to value; NaN (not applicable) where neither map has an object.
+    """
+
+    num_reference: int
+    num_prediction: int
+    matches: tuple[int, ...]
+    scores: Mapping[str, float]
+
+    @classmethod
+    def of(cls, overlap: Overlap) -> InstanceScores:
+        """Return the scores of two maps."""
+        counts = overlap.num_reference, overlap.num_prediction
+        return cls(*counts, tuple(overlap.matches), scores_of(overlap))
+
+
+@dataclass(frozen=True)
+class InstanceEvaluation:
+    """Scores of a folder of predicted instance maps.
+
+    Attributes
+    ----------
+    class_names
+        The classes of objects; ``("objects",)`` where they have none.
+    cases
+        Case to class to scores, sorted by name.
+    missing
+        Cases without a prediction, scored as if nothing was predicted.
+    failures
+        Cases that could not be evaluated; they are in no mean and no sum.
+    extra
+        Predictions without a reference.
+    """
+
+    class_names: tuple[str, ...]
+    cases: Mapping[str, Mapping[str, InstanceScores]]
+    missing: tuple[str, ...]
+    failures: tuple[CaseFailure, ...]
+    extra: tuple[str, ...]
+
+    def of_class(self, name: str) -> list[InstanceScores]:
+        """Return the scores of a class in all cases."""
+        return [scores[name] for scores in self.cases.values()]
+
+    def mean(self, metric: str, name: str) -> float | None:
+        """Return the mean over the cases where either map has an object; None without one."""
+        values = (each.scores[metric] for each in self.of_class(name))
+        return mean(value for value in values if not math.isnan(value))
+
+    def count_error(self, name: str) -> float | None:
+        """Return the mean over all cases of how many objects are predicted too many or too few."""
+        return mean(abs(each.num_prediction - each.num_reference) for each in self.of_class(name))
+
+    def pooled(self, name: str) -> dict[str, float | None]:
+        """Return the scores that follow from the sums of matches and objects over all cases.
+
+        Each object counts the same, and not each image.
+        """
+        cases = self.of_class(name)
+        reference = sum(each.num_reference for each in cases)
+        prediction = sum(each.num_prediction for each in cases)
+        total = reference + prediction
+        matches = [sum(each.matches[index] for each in cases) for index in range(len(IOU_THRESHOLDS))]
+        ap = [_ratio(found, total - found) for found in matches]
+        return {
+            "f1": _ratio(2 * matches[0], total),
+            "precision": _ratio(matches[0], prediction),
+            "recall": _ratio(matches[0], reference),
+            "f1_50_95": mean(2 * found / total for found in matches) if total else None,
+            "ap": ap[0],
+            "ap_50_95": mean(value for value in ap if value is not None),
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain data for JSON; what is not applicable is None."""
+        return {
+            "classes": {name: self._summary(name) for name in self.class_names},
+            "cases": {
+                case: {name: _plain(scores) for name, scores in classes.items()}
+                for case, classes in self.cases.items()
+            },
+            "missing": list(self.missing),
+            "failed": {failure.case: failure.error for failure in self.failures},
+            "extra": list(self.extra),
+        }
+
+    def write(self, folder: str | Path) -> tuple[Path, Path]:
+        """Write ``metrics.json`` (everything) and ``metrics.csv`` (a row per case and class)."""
+        metrics = metrics_of("instances")
+        rows = (
+            [case, name, *(getattr(each, count) for count in COUNTS), *(each.scores[key] for key in metrics)]
+            for case, classes in self.cases.items()
+            for name, each in classes.items()
+        )
+        return write_results(folder, self.to_dict(), ["case", "class", *COUNTS, *metrics], rows)
+
+    def _summary(self, name: str) -> dict[str, Any]:
+        cases = self.of_class(name)
+        empty = sum(each.num_reference + each.num_prediction == 0 for each in cases)
+        at_thresholds = {}
+        for index, threshold in enumerate(IOU_THRESHOLDS):
+            totals = (each.num_reference + each.num_prediction for each in cases)
+            ratios = [
+                _ratio(each.matches[index], total - each.matches[index])
+                for each, total in zip(cases, totals, strict=True)
+            ]
+            at_thresholds[f"{threshold:.2f}"] = mean(value for value in ratios if value is not None)
+        return {
+            "mean": {metric: self.mean(metric, name) for metric in metrics_of("instances")},
+            "pooled": self.pooled(name),
+            "ap_at": at_thresholds,
+            "count_error": self.count_error(name),
+            **{count: sum(getattr(each, count) for each in cases) for count in COUNTS},
+            "cases": len(cases) - empty,
+            "not_applicable": empty,
+        }
+
+
+def evaluate_instances(
+    predictions: str | Path,
+    references: str | Path,
+    *,
+    class_maps: tuple[str | Path, str | Path] | None = None,
+    classes: LabelClasses | None = None,
+    missing: Missing = "error",
+    num_workers: int = 1,
+) -> InstanceEvaluation:
+    """Score every predicted instance map against the true one of its name.
+
+    Parameters
+    ----------
+    predictions, references
+        Folders of instance maps (or one file each), of which the value of an object is its number and 0 the
+        background. Files belong together when their names agree, with or without one of ``ENDINGS``.
+    class_maps
+        Folders of label maps of the same names for the predicted and the true objects. The class of an object
+        is the one that most of its pixels have; only objects of one class are matched.
+    classes
+        What the values of the class maps mean. By default each value is a class.
+    missing
+        Refuse references without a prediction, or score them as if nothing was predicted.
+    num_workers
+        Processes that evaluate cases at the same time.
+
+    Returns
+    -------
+    InstanceEvaluation
+        With a failure for each case that is damaged or inconsistent; the other cases are scored.
+
+    Raises
+    ------
+    UsageError
+        ``num_workers`` is below 1, or classes are named without class maps.
+    DataError
+        A folder is empty, two files of a folder have the same name up to the suffix, or predictions or class
+        maps are missing (all of them are listed).
+    """
+    if num_workers < 1:
+        raise UsageError(f"num_workers must be at least 1, not {num_workers}")
+    if classes is not None and class_maps is None:
+        raise UsageError("instance maps hold no classes", cure="give the folders of label maps that do")
+    files, extra = pair_up(predictions, references, missing=missing, endings=ENDINGS)
+    maps = [(None, None)] * len(files) if class_maps is None else _class_maps(files, *class_maps)
+    work = partial(_outcome, classes=classes)
+    outcomes = evaluate_cases(work, list(zip(files, maps, strict=True)), num_workers=num_workers)
+    scored = {
+        each.case: outcome
+        for each, outcome in zip(files, outcomes, strict=True)
+        if not isinstance(outcome, CaseFailure)
+    }
+    if class_maps is None:
+        names: tuple[str, ...] = (ALL_OBJECTS,)
+    elif classes is not None:
+        names = tuple(classes.values)
+    else:
+        names = tuple(sorted({name for scores in scored.values() for name in scores}, key=int))
+    nothing = InstanceScores.of(measure_overlap(np.zeros((1, 1), int), np.zeros((1, 1), int)))
+    return InstanceEvaluation(
+        class_names=names,
+        cases={case: {name: scores.get(name, nothing) for name in names} for case, scores in scored.items()},
+        missing=tuple(each.case for each in files if each.prediction is None),
+        failures=tuple(outcome for outcome in outcomes if isinstance(outcome, CaseFailure)),
+        extra=extra,
+    )
+
+
+def evaluate_case(
+    files: CaseFiles,
+    class_maps: tuple[Path | None, Path | None] = (None, None),
+    classes: LabelClasses | None = None,
+) -> dict[str, InstanceScores]:
+    """Score one case, class by class; without a prediction, as if nothing was predicted.
+
+    Raises
+    ------
+    GeometryError
+        The maps lie on different grids.
+    DataError
+        A file is damaged, or a class map holds values that are not declared.
+    """
+    truth = read_labels(files.reference)
+    reference = truth.data[0]
+    if files.prediction is None:
+        prediction = np.zeros(reference.shape, np.uint8)
+    else:
+        predicted = read_labels(files.prediction)
+        check_same_grid(predicted, truth)
+        prediction = predicted.data[0]
+    of_prediction, of_reference = class_maps
+    if of_reference is None:
+        return {ALL_OBJECTS: InstanceScores.of(measure_overlap(prediction, reference))}
+    layers = []
+    for instances, path in ((prediction, of_prediction), (reference, of_reference)):
+        if path is None:  # there is no prediction
+            layers.append(np.zeros(instances.shape, np.uint8))
+            continue
+        labels = read_labels(path)
+        check_same_grid(labels, truth)
+        if classes is not None:
+            check_declared(labels.data[0], classes.declared, path)
+        layers.append(class_of_objects(instances, labels.data[0]))
+    if classes is None:
+        values = sorted(value for value in {*label_values(layers[0]), *label_values(layers[1])} if value)
+        classes = LabelClasses.from_values(values)
+    return {
+        name: InstanceScores.of(
+            measure_overlap(prediction * np.isin(layers[0], wanted), reference * np.isin(layers[1], wanted))
+        )
+        for name, wanted in classes.values.items()
+    }
+
+
+def class_of_objects(instances: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return a label map in which every object has the class of most of its pixels, background left out.
+
+    Parameters
+    ----------
+    instances, labels
+        Of one shape. Of two classes with as many pixels, the smaller value counts; an object of background
+        alone is of class 0.
+    """
+    overlap = measure_overlap(labels, instances)
+    objects, classes = overlap.pairs
+    order = np.lexsort((classes, -overlap.intersections, objects))
+    first = order[np.unique(objects[order], return_index=True)[1]]
+    of_object = np.zeros(overlap.num_reference + 1, labels.dtype)
+    of_object[1 + objects[first]] = np.unique(labels[labels > 0])[classes[first]]
+    result: np.ndarray = of_object[consecutive_labels(instances)[0]]
+    return result
+
+
+def _class_maps(
+    files: Sequence[CaseFiles], predicted: str | Path, referenced: str | Path
+) -> list[tuple[Path | None, Path | None]]:
+    """Return the class maps of the predicted and the true objects of each case."""
+    found, _ = pair_up(predicted, referenced, missing="worst", endings=ENDINGS)
+    by_case = {each.case: each for each in found}
+    absent = [
+        each.case
+        for each in files
+        if each.case not in by_case or (each.prediction and not by_case[each.case].prediction)
+    ]
+    if absent:
+        raise DataError(
+            f"{len(absent)} cases have no class map: {', '.join(absent)}",
+            where=predicted,
+            cure="give one for every instance map, of the same name",
+        )
+    return [(by_case[each.case].prediction, by_case[each.case].reference) for each in files]
+
+
+def _outcome(
+    work: tuple[CaseFiles, tuple[Path | None, Path | None]], classes: LabelClasses | None
+) -> dict[str, InstanceScores] | CaseFailure:
+    files, class_maps = work
+    try:
+        return evaluate_case(files, class_maps, classes)
+    except DataError as error:
+        return CaseFailure(files.case, str(error))
+
+
+def _plain(scores: InstanceScores) -> dict[str, Any]:
+    counts = {count: getattr(scores, count) for count in COUNTS}
+    return {**counts, **{key: none_for_nan(value) for key, value in scores.scores.items()}}
+
+
+def _ratio(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
