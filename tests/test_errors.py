@@ -33,22 +33,22 @@ ALL = (
 
 
 def test_text_holds_all_three_parts() -> None:
-    error = DataError("the file is empty", where=Path("a/b.png"), cure="copy it again")
+    error = DataError("the file is empty", where=Path("a/b.png"), hint="copy it again")
     assert str(error) == "the file is empty\n  where: a/b.png\n  what to do: copy it again"
-    assert (error.what, error.where, error.cure) == ("the file is empty", "a/b.png", "copy it again")
+    assert (error.what, error.where, error.hint) == ("the file is empty", "a/b.png", "copy it again")
 
 
 def test_text_leaves_out_what_is_not_known() -> None:
     assert str(DataError("broken")) == "broken"
-    assert str(DataError("broken", cure="repair it")) == "broken\n  what to do: repair it"
+    assert str(DataError("broken", hint="repair it")) == "broken\n  what to do: repair it"
 
 
 @pytest.mark.parametrize("kind", ALL)
 def test_errors_survive_pickling(kind: type[SwinUMambaError]) -> None:
-    error = pickle.loads(pickle.dumps(kind("what", where="where", cure="cure")))
+    error = pickle.loads(pickle.dumps(kind("what", where="where", hint="hint")))
     assert type(error) is kind
-    assert (error.what, error.where, error.cure) == ("what", "where", "cure")
-    assert str(error) == str(kind("what", where="where", cure="cure"))
+    assert (error.what, error.where, error.hint) == ("what", "where", "hint")
+    assert str(error) == str(kind("what", where="where", hint="hint"))
 
 
 def test_families_and_exit_codes() -> None:
@@ -61,7 +61,7 @@ def test_families_and_exit_codes() -> None:
 
 
 def test_a_stranger_cannot_write_to_the_terminal() -> None:
-    error = CheckpointError("unknown tensor \x1b[2J\r\x9b1m", where="a\x07.pth", cure="get\nanother")
+    error = CheckpointError("unknown tensor \x1b[2J\r\x9b1m", where="a\x07.pth", hint="get\nanother")
     gone = "\N{REPLACEMENT CHARACTER}"
     expected = f"unknown tensor {gone}[2J{gone}{gone}1m\n  where: a{gone}.pth\n  what to do: get\nanother"
     assert str(error) == expected

@@ -103,4 +103,4 @@ def test_the_variable_names_files_and_modules(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv(VARIABLE, "missing.py")
     with pytest.raises(UsageError, match="no such file") as caught:
         load_extensions()
-    assert VARIABLE in str(caught.value.cure)
+    assert VARIABLE in str(caught.value.hint)

@@ -84,7 +84,7 @@ def test_full_disk_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(OutputError, match="No space left on device") as caught:
         write_text(path, "new")
     assert caught.value.where == str(path)
-    assert caught.value.cure
+    assert caught.value.hint
     assert path.read_text() == "old"
     assert names(tmp_path) == ["a.txt"]
 
@@ -455,8 +455,8 @@ def test_a_source_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         sources.append(tmp_path / "pipe")
     for source in sources:
         with pytest.raises(CheckpointError, match="cannot be read") as caught:
-            copy_file(source, tmp_path / "copy", error=CheckpointError, cure="fetch it again")
-        assert (caught.value.where, caught.value.cure) == (str(source), "fetch it again")
+            copy_file(source, tmp_path / "copy", error=CheckpointError, hint="fetch it again")
+        assert (caught.value.where, caught.value.hint) == (str(source), "fetch it again")
     assert (tmp_path / "copy").read_text() == "old"
     with pytest.raises(OutputError) as output:
         copy_file(tmp_path / "copy", tmp_path / "copy" / "copy")

@@ -1,4 +1,4 @@
-"""One parser for JSON: what it takes, what it refuses, and that each refusal names the file and a cure."""
+"""One parser for JSON: what it takes, what it refuses, and that each refusal names the file and a hint."""
 
 from __future__ import annotations
 
@@ -115,8 +115,8 @@ def test_damaged_files(tmp_path: Path, content: bytes, reason: str) -> None:
     path = tmp_path / "a.json"
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match=f"^the file cannot be read: .*{reason}") as caught:
-        read_json(path, object, error=CheckpointError, cure="fetch it again")
-    assert (caught.value.where, caught.value.cure) == (str(path), "fetch it again")
+        read_json(path, object, error=CheckpointError, hint="fetch it again")
+    assert (caught.value.where, caught.value.hint) == (str(path), "fetch it again")
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
@@ -197,7 +197,7 @@ def test_the_error_is_that_of_the_caller() -> None:
         pass
 
     with pytest.raises(OwnError) as caught:
-        parse_json("{", dict, where="checkpoint.pth: plans", error=OwnError, cure="export it again")
+        parse_json("{", dict, where="checkpoint.pth: plans", error=OwnError, hint="export it again")
     assert str(caught.value).splitlines()[1:] == [
         "  where: checkpoint.pth: plans",
         "  what to do: export it again",

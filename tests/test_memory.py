@@ -29,7 +29,7 @@ def error_of(work: object) -> Exception:
 )
 def test_a_lack_of_memory_is_told_with_its_size(error: Exception, amount: str) -> None:
     assert is_out_of_memory(error)
-    told = out_of_memory(error, sizes="an image", where="a.png", cure="crop it")
+    told = out_of_memory(error, sizes="an image", where="a.png", hint="crop it")
     assert told.what.startswith("there is not enough memory for an image")
     assert amount in told.what
 

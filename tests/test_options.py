@@ -30,8 +30,8 @@ def test_all_contradictions_are_named() -> None:
     with pytest.raises(UsageError) as caught:
         Stored().continued_with({"workers": 0, "seed": 3, "size": (1, 2)})
     assert "seed is 3 but the run was started with None; size is (1, 2)" in caught.value.what
-    assert caught.value.cure is not None
-    assert caught.value.cure.endswith("what may change is: epochs, workers")
+    assert caught.value.hint is not None
+    assert caught.value.hint.endswith("what may change is: epochs, workers")
 
 
 def test_declarations() -> None:

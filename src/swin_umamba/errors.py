@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 class SwinUMambaError(Exception):
-    """Base class of every error that a user can cause or cure.
+    """Base class of every error that a user can cause or put right.
 
     Parameters
     ----------
@@ -20,30 +20,30 @@ class SwinUMambaError(Exception):
         One sentence that says what went wrong.
     where
         The file, case or option concerned.
-    cure
+    hint
         What the user can do about it.
     """
 
     exit_code = 1
 
-    def __init__(self, what: str, *, where: str | Path | None = None, cure: str | None = None) -> None:
+    def __init__(self, what: str, *, where: str | Path | None = None, hint: str | None = None) -> None:
         self.what = what
         self.where = None if where is None else str(where)
-        self.cure = cure
-        super().__init__(what, self.where, cure)
+        self.hint = hint
+        super().__init__(what, self.where, hint)
 
     def __str__(self) -> str:
         lines = [self.what]
         if self.where is not None:
             # A line break in the name of a file must not begin a line of its own.
             lines.append("  where: " + self.where.replace("\n", "\N{REPLACEMENT CHARACTER}"))
-        if self.cure is not None:
-            lines.append(f"  what to do: {self.cure}")
+        if self.hint is not None:
+            lines.append(f"  what to do: {self.hint}")
         return printable("\n".join(lines))
 
     def __reduce__(self) -> tuple[object, ...]:
         # Errors cross process borders; the default would hand all three parts to ``what``.
-        return (_rebuild, (type(self), self.what, self.where, self.cure))
+        return (_rebuild, (type(self), self.what, self.where, self.hint))
 
 
 def printable(text: str) -> str:
@@ -80,9 +80,9 @@ def unknown_name(
     """
     names = list(known)
     close = similar_names(name, names)
-    hint = f"did you mean {' or '.join(close)}? " if close else ""
-    cure = f"{hint}known: {', '.join(names) or 'none'}"
-    return UsageError(f"there is no {kind} {name!r}", where=where, cure=cure)
+    guess = f"did you mean {' or '.join(close)}? " if close else ""
+    hint = f"{guess}known: {', '.join(names) or 'none'}"
+    return UsageError(f"there is no {kind} {name!r}", where=where, hint=hint)
 
 
 def similar_names(name: str, known: Iterable[str]) -> list[str]:
@@ -91,9 +91,9 @@ def similar_names(name: str, known: Iterable[str]) -> list[str]:
 
 
 def _rebuild(
-    error_class: type[SwinUMambaError], what: str, where: str | None, cure: str | None
+    error_class: type[SwinUMambaError], what: str, where: str | None, hint: str | None
 ) -> SwinUMambaError:
-    return error_class(what, where=where, cure=cure)
+    return error_class(what, where=where, hint=hint)
 
 
 class UsageError(SwinUMambaError):

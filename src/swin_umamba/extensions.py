@@ -53,7 +53,7 @@ def load_class(given: str, where: str) -> type:
         raise UsageError(
             f"{module_name} has no class {name!r}",
             where=where,
-            cure="give package.module:Class or folder/file.py:Class",
+            hint="give package.module:Class or folder/file.py:Class",
         )
     return found
 
@@ -79,14 +79,14 @@ def load_module(given: str, where: str) -> ModuleType:
     if given.endswith(".py"):
         path = Path(given).expanduser().resolve()
         if not path.is_file():
-            raise UsageError("there is no such file", where=path, cure=f"check the path in {where}")
+            raise UsageError("there is no such file", where=path, hint=f"check the path in {where}")
         name, folder = path.stem, path.parent
         _check_free(name, path)
     if not all(part.isidentifier() for part in name.split(".")):
         raise UsageError(
             f"{name!r} cannot be the name of a module",
             where=where,
-            cure="use letters, digits and underscores",
+            hint="use letters, digits and underscores",
         )
     if not _is_found(name) and str(folder) not in sys.path:
         sys.path.append(str(folder))
@@ -97,7 +97,7 @@ def load_module(given: str, where: str) -> ModuleType:
         raise UsageError(
             f"{given} cannot be imported ({type(error).__name__}: {error})",
             where=where,
-            cure="check the name, and that the module can be imported in Python",
+            hint="check the name, and that the module can be imported in Python",
         ) from error
 
 
@@ -117,5 +117,5 @@ def _check_free(name: str, path: Path) -> None:
         taken_by = None if spec is None else spec.origin or "another package"
     if taken_by is not None and Path(taken_by).resolve() != path:
         raise UsageError(
-            f"{path.name} has the name of another module, {taken_by}", where=path, cure="rename the file"
+            f"{path.name} has the name of another module, {taken_by}", where=path, hint="rename the file"
         )

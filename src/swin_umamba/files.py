@@ -141,7 +141,7 @@ def copy_file(
     path: str | Path,
     *,
     error: type[SwinUMambaError] = DataError,
-    cure: str = "check that the file is there and may be read",
+    hint: str = "check that the file is there and may be read",
 ) -> None:
     """Copy the bytes of a file, atomically; the copy is a new file with permissions of its own.
 
@@ -151,7 +151,7 @@ def copy_file(
         From where to where.
     error
         What to raise if the source cannot be read.
-    cure
+    hint
         What can be done about that.
 
     Raises
@@ -167,7 +167,7 @@ def copy_file(
                 yield
             except OSError as reason:
                 what = f"the file cannot be read: {reason.strerror or reason}"
-                raise error(what, where=source, cure=cure) from reason
+                raise error(what, where=source, hint=hint) from reason
 
         with reading():
             content = stack.enter_context(open_to_read(source))
@@ -212,13 +212,13 @@ def check_output_folder(folder: str | Path) -> None:
         raise OutputError(
             "results cannot be written there: it is a file, not a folder",
             where=nearest,
-            cure="give another output folder, or move the file away",
+            hint="give another output folder, or move the file away",
         )
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise OutputError(
             "results cannot be written there: no permission",
             where=nearest,
-            cure="give another output folder, or change its permissions",
+            hint="give another output folder, or change its permissions",
         )
 
 
@@ -265,7 +265,7 @@ def append_line(path: str | Path, line: str) -> None:
                 raise
     except OSError as error:
         raise OutputError(
-            f"cannot append to the file: {error.strerror or error}", where=path, cure=_CHECK_THE_PLACE
+            f"cannot append to the file: {error.strerror or error}", where=path, hint=_CHECK_THE_PLACE
         ) from error
 
 
@@ -296,7 +296,7 @@ def _replacement(kind: str, path: str | Path) -> Iterator[_Target]:
         if target.written is not None and not _concerns(error, target.written):
             raise
         raise OutputError(
-            f"cannot write the {kind}: {error.strerror or error}", where=path, cure=_CHECK_THE_PLACE
+            f"cannot write the {kind}: {error.strerror or error}", where=path, hint=_CHECK_THE_PLACE
         ) from error
     finally:
         if not done:

@@ -30,7 +30,7 @@ def read_json(
     kind: type[_Kind],
     *,
     error: type[SwinUMambaError] = DataError,
-    cure: str = "write it anew",
+    hint: str = "write it anew",
     largest: int = LARGEST_JSON,
     nan: bool = False,
 ) -> _Kind:
@@ -42,7 +42,7 @@ def read_json(
         The file: UTF-8, with or without a byte order mark.
     kind
         What it has to hold: ``dict``, ``list``, or ``object`` for anything.
-    error, cure
+    error, hint
         What to raise if that fails, and what can be done about it.
     largest
         Bytes.
@@ -55,15 +55,15 @@ def read_json(
         An error of class ``error``: the file is missing, too large, not JSON, of another kind, too deep, or
         says something twice.
     """
-    text = read_text(path, error=error, cure=cure, largest=largest)
-    return parse_json(text, kind, where=path, error=error, cure=cure, nan=nan)
+    text = read_text(path, error=error, hint=hint, largest=largest)
+    return parse_json(text, kind, where=path, error=error, hint=hint, nan=nan)
 
 
 def read_text(
     path: str | Path,
     *,
     error: type[SwinUMambaError] = DataError,
-    cure: str = "write it anew",
+    hint: str = "write it anew",
     largest: int = LARGEST_JSON,
     damaged: str = "strict",
 ) -> str:
@@ -71,7 +71,7 @@ def read_text(
 
     Parameters
     ----------
-    path, error, cure, largest
+    path, error, hint, largest
         As for ``read_json``.
     damaged
         What becomes of bytes that are not UTF-8: ``strict`` refuses them, ``replace`` replaces them.
@@ -84,7 +84,7 @@ def read_text(
             raise ValueError(f"it has {max(size, len(content)):,} bytes, {largest:,} are the most")
         return content.decode("utf-8-sig", errors=damaged)
     except (OSError, ValueError) as reason:
-        raise error(f"the file cannot be read: {_said(reason)}", where=path, cure=cure) from reason
+        raise error(f"the file cannot be read: {_said(reason)}", where=path, hint=hint) from reason
 
 
 def parse_json(
@@ -93,7 +93,7 @@ def parse_json(
     *,
     where: str | Path,
     error: type[SwinUMambaError] = DataError,
-    cure: str = "write it anew",
+    hint: str = "write it anew",
     nan: bool = False,
 ) -> _Kind:
     """Return what a JSON text means.
@@ -104,7 +104,7 @@ def parse_json(
         Text whose size its reader has limited.
     where
         Where it stands, for the error.
-    kind, error, cure, nan
+    kind, error, hint, nan
         As for ``read_json``.
 
     Raises
@@ -127,14 +127,14 @@ def parse_json(
             raise ValueError(f"it holds no JSON {_NAMES[kind]}")
         return content
     except (ValueError, RecursionError) as reason:
-        raise error(f"the file cannot be read: {_said(reason)}", where=where, cure=cure) from reason
+        raise error(f"the file cannot be read: {_said(reason)}", where=where, hint=hint) from reason
 
 
 def read_json_lines(
     path: str | Path,
     *,
     error: type[SwinUMambaError] = DataError,
-    cure: str = "delete it",
+    hint: str = "delete it",
     largest: int = LARGEST_RESULTS,
     nan: bool = False,
 ) -> list[tuple[str, dict[str, Any]]]:
@@ -152,7 +152,7 @@ def read_json_lines(
     SwinUMambaError
         An error of class ``error``: the file is missing or far too large.
     """
-    text = read_text(path, error=error, cure=cure, largest=largest, damaged="replace")
+    text = read_text(path, error=error, hint=hint, largest=largest, damaged="replace")
     lines = []
     for line in text.split("\n"):
         with suppress(DataError):

@@ -26,7 +26,7 @@ def out_of_memory(
     *,
     sizes: str,
     where: str | Path | None,
-    cure: str,
+    hint: str,
     kind: type[SwinUMambaError] = SwinUMambaError,
 ) -> SwinUMambaError:
     """Return the error for a lack of memory, with how much was asked for if that is known.
@@ -37,7 +37,7 @@ def out_of_memory(
         As it was raised.
     sizes
         What was worked on, and how large it is.
-    where, cure
+    where, hint
         As for every error.
     kind
         Class of the error.
@@ -48,4 +48,4 @@ def out_of_memory(
         number, unit = match.groups()
         amount = f"{float(number) / _GIBIBYTE:.2f} GiB" if unit.lower() == "bytes" else f"{number} {unit}"
         asked = f", {amount} more were asked for"
-    return kind(f"there is not enough memory for {sizes}{asked}", where=where, cure=cure)
+    return kind(f"there is not enough memory for {sizes}{asked}", where=where, hint=hint)

@@ -199,17 +199,17 @@ class Options:
         if contradictions:
             raise UsageError(
                 "a run goes on with the options that it was started with: " + "; ".join(contradictions),
-                cure="leave these options out, or start anew with --overwrite; what may change is: "
+                hint="leave these options out, or start anew with --overwrite; what may change is: "
                 + ", ".join(changeable),
             )
         return replace(self, **{name: given[name] for name in changeable if name in given})
 
-    def _check_numbers(self, names: Sequence[str], holds: Callable[[Any], bool], cure: str) -> None:
+    def _check_numbers(self, names: Sequence[str], holds: Callable[[Any], bool], hint: str) -> None:
         """Raise ``UsageError`` for the first of the named options that is given and not as it should be."""
         for name in names:
             value = getattr(self, name)
             if value is not None and not holds(value):
-                raise UsageError(f"{name} is {value}", cure=cure)
+                raise UsageError(f"{name} is {value}", hint=hint)
 
 
 class _TakesOptions(Protocol[P, O_co]):

@@ -45,7 +45,7 @@ class Provenance:
 
     Attributes
     ----------
-    where, cure
+    where, hint
         The file, and what can be done about it.
     error
         The class of the error.
@@ -54,13 +54,13 @@ class Provenance:
     """
 
     where: str | Path
-    cure: str
+    hint: str
     error: type[SwinUMambaError] = DataError
     beginning: str = ""
 
     def refusal(self, what: str) -> SwinUMambaError:
         """Return the error."""
-        return self.error(f"{self.beginning}{what}", where=self.where, cure=self.cure)
+        return self.error(f"{self.beginning}{what}", where=self.where, hint=self.hint)
 
     def check(self, content: Any, rule: ValueRule, key: str = "") -> None:
         """Raise the error for the first value in ``content`` that breaks its rule; ``key`` says where."""

@@ -40,7 +40,7 @@ def test_a_foreign_folder_or_file_is_refused_and_stays_as_it_is(
         assert main(["demo", "--output", str(tmp_path / name), "--json"]) == 2
         error = json.loads(capsys.readouterr().out)["error"]
         assert error["where"] == str(tmp_path / name)
-        assert "--output" in error["what_to_do"]
+        assert "--output" in error["hint"]
     assert contents(tmp_path) == ["file", "thesis", "thesis/chapter.txt"]
     assert (tmp_path / "thesis" / "chapter.txt").read_text() == "years of work"
     assert (tmp_path / "file").read_text() == "mine"

@@ -27,7 +27,7 @@ def test_versions(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(finding.status == "ok" for finding in found.values())
     monkeypatch.setattr(doctor, "REQUIRED_PACKAGES", ("torch", "no-such-package"))
     missing = findings(doctor.check_versions)["no-such-package"]
-    assert (missing.status, missing.cure) == ("error", "pip install no-such-package")
+    assert (missing.status, missing.hint) == ("error", "pip install no-such-package")
 
 
 def test_extras_that_are_missing_are_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,7 +65,7 @@ def test_missing_cuda_kernels_matter_where_there_is_a_gpu(
     found = findings(doctor.check_backends)["backend triton"]
     assert found.status == status
     assert found.detail == "not available: Triton cannot be used"
-    assert found.cure == ("pip install triton" if gpu else None)
+    assert found.hint == ("pip install triton" if gpu else None)
 
 
 def test_the_scan_is_compared_with_the_reference() -> None:
@@ -105,8 +105,8 @@ def test_torchvision(monkeypatch: pytest.MonkeyPatch, fits: bool) -> None:
         assert found.status == "warning"
         assert "operator torchvision::nms does not exist" in found.detail
         assert "swin-umamba do not need it" in found.detail
-        assert found.cure is not None
-        assert "torchvision==0.28.0 --index-url https://download.pytorch.org/whl/" in found.cure
+        assert found.hint is not None
+        assert "torchvision==0.28.0 --index-url https://download.pytorch.org/whl/" in found.hint
 
 
 def test_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_exit_codes_and_output(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
         "name": "c",
         "status": "error",
         "detail": "broken",
-        "cure": "replace it",
+        "hint": "replace it",
     }
 
 

@@ -106,7 +106,7 @@ def test_exit_code_of_a_verb_is_passed_on(raising: Callable[[BaseException | int
 def test_an_error_is_three_lines(
     raising: Callable[[BaseException | int], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    raising(DataError("the file is damaged", where="a.png", cure="copy it again"))
+    raising(DataError("the file is damaged", where="a.png", hint="copy it again"))
     assert main(["work"]) == 1
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -116,9 +116,9 @@ def test_an_error_is_three_lines(
 def test_an_error_as_json(
     raising: Callable[[BaseException | int], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    raising(UsageError("no such fold", cure="give 0 to 4"))
+    raising(UsageError("no such fold", hint="give 0 to 4"))
     assert main(["work", "--json"]) == 2
-    expected = {"what": "no such fold", "where": None, "what_to_do": "give 0 to 4"}
+    expected = {"what": "no such fold", "where": None, "hint": "give 0 to 4"}
     assert json.loads(capsys.readouterr().out) == {"error": expected}
 
 

@@ -45,7 +45,7 @@ def test_what_is_printed(name: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 @names
 def test_errors_and_logs(name: str) -> None:
-    assert all(line.isprintable() for line in str(DataError(name, where=name, cure=name)).splitlines())
+    assert all(line.isprintable() for line in str(DataError(name, where=name, hint=name)).splitlines())
     record = logging.LogRecord("n", logging.INFO, "", 0, "reading %s", (name,), None)
     assert _PrintableFormatter("%(message)s").format(record).isprintable()
 

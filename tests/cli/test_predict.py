@@ -24,7 +24,7 @@ FAILED = CaseResult(
     OUT / "c.png",
     "failed",
     0.1,
-    DataError("it is damaged", where="c.png", cure="copy it"),
+    DataError("it is damaged", where="c.png", hint="copy it"),
 )
 
 
@@ -156,7 +156,7 @@ def test_json_summary(calls: dict[str, Any], capsys: pytest.CaptureFixture[str])
     assert summary["cases"][2]["error"] == {
         "what": "it is damaged",
         "where": "c.png",
-        "what_to_do": "copy it",
+        "hint": "copy it",
     }
 
 

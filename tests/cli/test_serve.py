@@ -157,4 +157,4 @@ def test_without_the_extra_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "uvicorn" else find(name))
     with pytest.raises(UsageError, match="not installed: uvicorn") as info:
         serve.run(arguments())
-    assert info.value.cure == "pip install 'swin-umamba[serve]'"
+    assert info.value.hint == "pip install 'swin-umamba[serve]'"

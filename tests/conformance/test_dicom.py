@@ -262,7 +262,7 @@ def check_kinds(folder: Path, outcomes: Outcomes) -> None:
         try:
             image = read_dicom(path, series=series)
         except DataError as error:
-            if refusal is None or not re.search(refusal, error.what) or not error.cure:
+            if refusal is None or not re.search(refusal, error.what) or not error.hint:
                 outcomes.differences.append(f"{name}: refused: {error.what}")
             outcomes.add({"kind": name}, "refused")
         else:

@@ -159,7 +159,7 @@ def check_choices(path: Path, name: str, volumes: list[np.ndarray]) -> None:
     with pytest.raises(DataError, match="10 images lie at 5 places") as refusal:
         read_image(path)
     lines = [line for line in refusal.value.what.splitlines() if line.startswith("  - ")]
-    assert "--series UID:NAME=VALUE" in (refusal.value.cure or "")
+    assert "--series UID:NAME=VALUE" in (refusal.value.hint or "")
     assert len(lines) == 2
     for line, volume in zip(lines, volumes, strict=True):
         choice = line.split("UID ")[1]
@@ -200,7 +200,7 @@ def test_volumes_that_no_element_tells_apart_are_not_offered(tmp_path: Path) -> 
         write_slices(tmp_path / str(number), stack(more={0x00189087: ("FD", value)}))
     with pytest.raises(DataError, match=r"they differ in DiffusionBValue 0\.0 / 800\.0") as refusal:
         read_image(tmp_path)
-    assert "export one volume" in (refusal.value.cure or "")
+    assert "export one volume" in (refusal.value.hint or "")
     np.testing.assert_array_equal(read_image(tmp_path, series=":DiffusionBValue=0.0").data[0], VOLUME)
 
 
@@ -240,7 +240,7 @@ def test_the_choice_of_a_series(tmp_path: Path) -> None:
         "  - number 7: CT, 5 images, UID 1.2.3.9",
         "  - number 8: CT 'T2 tra', 2 images, UID 1.2.3.10",
     ]
-    assert "--series" in str(raised.value.cure)
+    assert "--series" in str(raised.value.hint)
     assert "Nobody" not in str(raised.value)  # the patient's name
     assert read_dicom(tmp_path, series="8").data.shape == (1, 2, 6, 7)
     assert read_dicom(tmp_path, series="1.2.3.9").data.shape == (1, 5, 6, 7)

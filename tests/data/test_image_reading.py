@@ -99,7 +99,7 @@ def test_files_that_are_no_images(tmp_path: Path, name: str, content: bytes) -> 
         with pytest.raises(DataError) as caught:
             read(tmp_path / name)
         assert caught.value.where == str(tmp_path / name)
-        assert caught.value.cure
+        assert caught.value.hint
 
 
 def test_folders_pipes_and_absent_files(tmp_path: Path) -> None:

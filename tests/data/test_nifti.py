@@ -149,7 +149,7 @@ def test_damaged_header_fields(
     with pytest.raises(DataError, match=message) as caught:
         read_image(path)
     assert caught.value.where == str(path)
-    assert caught.value.cure
+    assert caught.value.hint
 
 
 def test_complex_voxels(tmp_path: Path, voxels: np.ndarray) -> None:

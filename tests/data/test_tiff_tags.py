@@ -31,7 +31,7 @@ def refusal(path: Path, content: bytes) -> str:
     finally:
         tracemalloc.stop()
     assert caught.value.where == str(path)
-    assert caught.value.cure
+    assert caught.value.hint
     return str(caught.value)
 
 

@@ -56,4 +56,4 @@ def test_undeclared_values_are_named() -> None:
     with pytest.raises(DataError, match="not declared: 9, 12") as caught:
         check_declared(labels, {0, 1, 2}, Path("a.png"))
     assert caught.value.where == "a.png"
-    assert "declared: 0, 1, 2 (swin-umamba convert folder" in (caught.value.cure or "")
+    assert "declared: 0, 1, 2 (swin-umamba convert folder" in (caught.value.hint or "")

@@ -162,7 +162,7 @@ def _outcome(use: Callable[[Any], object], name: str, document: Any) -> str:
         use(document)
         return "used"
     except SwinUMambaError as error:
-        return "refused" if error.cure else f"{name}: {error} does not say what to do"
+        return "refused" if error.hint else f"{name}: {error} does not say what to do"
     except BaseException as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
         return f"{name}: {type(error).__name__}: {str(error)[:100]!r} in {last.filename}:{last.lineno}"

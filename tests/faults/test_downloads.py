@@ -75,7 +75,7 @@ def test_row_18_a_page_or_error_instead_of_the_file(
 ) -> None:
     with pytest.raises(CheckpointError) as caught:
         fetch_weights(record(server.address(behaviour), known))
-    assert str(cache / NAME) in str(caught.value.cure), "where to put the file by hand"
+    assert str(cache / NAME) in str(caught.value.hint), "where to put the file by hand"
     assert files(cache) == set()
 
 
@@ -108,7 +108,7 @@ def test_row_18_a_server_with_a_self_signed_certificate(
     monkeypatch.delenv("CURL_CA_BUNDLE", raising=False)
     with pytest.raises(CheckpointError, match=r"not trusted.*self.signed") as caught:
         fetch_weights(record(address))
-    assert "REQUESTS_CA_BUNDLE" in str(caught.value.cure)
+    assert "REQUESTS_CA_BUNDLE" in str(caught.value.hint)
     assert files(cache) == set()
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
     fetch_weights(record(address))

@@ -117,4 +117,4 @@ def test_row_25_a_mistyped_network() -> None:
 
     with pytest.raises(UsageError) as caught:
         create_model("swin_umanba_d", 1, 2)
-    assert "swin_umamba_d" in str(caught.value.cure)
+    assert "swin_umamba_d" in str(caught.value.hint)

@@ -173,7 +173,7 @@ def plain_file(name: str, document: Any, read: Callable[[Path], object]) -> Prep
 
 def read_options(path: Path) -> object:
     read_fold(path.parent, ["liver"])
-    return TrainingOptions.from_stored(read_json(path, dict, cure="start anew"))
+    return TrainingOptions.from_stored(read_json(path, dict, hint="start anew"))
 
 
 def read_metrics(path: Path) -> object:
@@ -253,7 +253,7 @@ def resumed(tmp_path: Path) -> tuple[Any, Use]:
         try:
             return stored_options(newest), stored_own_state(newest, (2, 2), torch.nn.L1Loss())
         except ValueError as error:  # as the trainer does
-            raise CheckpointError(str(error), cure="continue with the loss of the first run") from error
+            raise CheckpointError(str(error), hint="continue with the loss of the first run") from error
 
     return {"current_epoch": 2, OWN_ENTRY: own}, use
 
@@ -298,7 +298,7 @@ RECORD = {
     "case": "a",
     "status": "written",
     "seconds": 2.5,
-    "error": {"what": "damaged", "cure": "copy it"},
+    "error": {"what": "damaged", "hint": "copy it"},
     "confidence": {"quality": 0.5, "mean_entropy": 0.1, "class_quality": {"liver": 0.5}, "calibrated": True},
 }
 CALIBRATION = {
@@ -353,7 +353,7 @@ FILES: dict[str, Prepare] = {
     "origin": plain_file("nnUNetPlans_2d.made_from.json", ORIGIN, read_origin),
     "options": plain_file("training_options.json", OPTIONS, read_options),
     "splits": plain_file(
-        SPLITS_FILE, 5 * [{"train": ["a", "b"], "val": ["c"]}], partial(validation_cases, fold=1, cure="plan")
+        SPLITS_FILE, 5 * [{"train": ["a", "b"], "val": ["c"]}], partial(validation_cases, fold=1, hint="plan")
     ),
     "calibration": plain_file(
         CALIBRATION_FILE, CALIBRATION, lambda path: (calibration_of(path.parent, []), read_calibration(path))

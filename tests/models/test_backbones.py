@@ -289,8 +289,8 @@ def test_an_impossible_record(wrong: dict[str, Any], message: str) -> None:
 def test_an_unknown_backbone_says_how_to_name_ones_own() -> None:
     with pytest.raises(UsageError, match="no backbone 'vmamba_small'") as caught:
         create_model("swin_umamba_d", 3, 2, backbone="vmamba_small")
-    assert "did you mean vmamba_tiny" in str(caught.value.cure)
-    assert "SWIN_UMAMBA_EXTENSIONS" in str(caught.value.cure)
+    assert "did you mean vmamba_tiny" in str(caught.value.hint)
+    assert "SWIN_UMAMBA_EXTENSIONS" in str(caught.value.hint)
 
 
 def second_generation(name: str, channels: int, ratio: int, depth: int) -> BackboneRecord:

@@ -67,7 +67,7 @@ def test_multiples_of_32_are_not_touched(network: nn.Module) -> None:
 def test_impossible_images_are_refused(network: nn.Module, shape: tuple[int, ...], message: str) -> None:
     with pytest.raises(DataError, match=message) as caught:
         network(torch.zeros(shape))
-    assert caught.value.cure
+    assert caught.value.hint
 
 
 def test_an_empty_batch_gives_empty_logits(network: nn.Module) -> None:

@@ -48,7 +48,7 @@ def test_a_network_has_a_place_in_every_list(name: str) -> None:
 def test_an_unknown_name_is_refused_with_close_ones(wrong: str) -> None:
     with pytest.raises(UsageError, match="swin_umamba") as caught:
         create_model(wrong)
-    assert "swin_umamba_d" in str(caught.value.cure)
+    assert "swin_umamba_d" in str(caught.value.hint)
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def test_a_payload_in_pretrained_weights_does_not_run(tmp_path: Path) -> None:
 def test_pretrained_is_no_switch(switch: bool) -> None:
     with pytest.raises(UsageError, match=f"not {switch}") as caught:
         create_model("swin_umamba", pretrained=switch, **TINY)
-    assert "vssmtiny_dp01_ckpt_epoch_292" in str(caught.value.cure)
+    assert "vssmtiny_dp01_ckpt_epoch_292" in str(caught.value.hint)
 
 
 def test_missing_pretrained_weights_raise(tmp_path: Path) -> None:

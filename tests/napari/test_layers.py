@@ -100,7 +100,7 @@ def test_the_channel_axis_is_named_or_chosen_where_the_shape_is_unclear() -> Non
     with pytest.raises(UsageError, match="axis 0 or 1") as caught:
         layer_image([StandInLayer(data)], TWO)
     assert caught.value.where == "picture"
-    assert caught.value.cure == "choose the channel axis"
+    assert caught.value.hint == "choose the channel axis"
     chosen = layer_image([StandInLayer(data)], TWO, channel_axis=1)
     np.testing.assert_array_equal(chosen.data, data.swapaxes(0, 1))
     named = layer_image([StandInLayer(data, axis_labels=("z", "Channel", "y", "x"))], TWO)
@@ -184,7 +184,7 @@ def test_a_leading_axis_of_one_is_the_only_channel() -> None:
 
 
 @pytest.mark.parametrize(
-    ("layers", "channels", "message", "cure"),
+    ("layers", "channels", "message", "hint"),
     [
         ([StandInLayer(numbers(5, 6, 3), rgb=True)], GREY, "3 channels, but the model takes 1", "Split RGB"),
         (
@@ -210,11 +210,11 @@ def test_a_leading_axis_of_one_is_the_only_channel() -> None:
     ],
 )
 def test_wrong_channels_are_refused(
-    layers: list[StandInLayer], channels: list[str], message: str, cure: str
+    layers: list[StandInLayer], channels: list[str], message: str, hint: str
 ) -> None:
     with pytest.raises(DataError, match=message) as caught:
         layer_image(layers, channels)
-    assert cure in str(caught.value.cure)
+    assert hint in str(caught.value.hint)
 
 
 def test_a_chosen_axis_must_be_as_long_as_the_model_has_channels() -> None:

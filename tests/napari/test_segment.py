@@ -93,7 +93,7 @@ def test_pixels_in_other_units_than_the_model_are_refused(make_model: MakeModel)
     layer = StandInLayer(picture(40, 50), scale=(0.7, 0.7), units=("micrometer", "micrometer"))
     with pytest.raises(DataError, match=r"0\.0007 × 0\.0007 mm, .* 1 × 1 mm") as caught:
         segment(predictor, [layer], model_name="M")
-    assert "units" in str(caught.value.cure)
+    assert "units" in str(caught.value.hint)
     assert segment(predictor, [layer], model_name="M", use_scale=False).spacing is None
 
 

@@ -180,7 +180,7 @@ def test_pictures_that_nnunet_sees_otherwise_are_refused(tmp_path: Path, kind: s
     image_io.read_image(path)
     with pytest.raises(DataError, match=r"pixels are not what nnU-Net's reader \w+ sees") as caught:
         CheckedReader(stock).read_images([str(path)])
-    assert "convert" in str(caught.value.cure)
+    assert "convert" in str(caught.value.hint)
     if kind.startswith("turned"):
         with pytest.raises(DataError, match="pixels are not what"):
             CheckedReader(stock).read_seg(str(path))
@@ -193,7 +193,7 @@ def test_what_nnunet_cannot_read_is_said(tmp_path: Path) -> None:
         CheckedReader(NibabelIO).read_images([str(path)])
     with pytest.raises(DataError, match=r"no reader for this file, .*'\.jpg'") as caught:
         stock_reader({"file_ending": ".jpg"}, tmp_path / "a.jpg")
-    assert "convert" in str(caught.value.cure)
+    assert "convert" in str(caught.value.hint)
 
 
 def test_the_reader_is_that_which_can_read(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -54,11 +54,11 @@ def test_named_devices(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_unknown_device_names_are_refused(name: str) -> None:
     with pytest.raises(UsageError, match="unknown device") as caught:
         resolve_device(name)
-    assert caught.value.cure == "use auto, cpu, cuda, cuda:N or mps"
+    assert caught.value.hint == "use auto, cpu, cuda, cuda:N or mps"
 
 
 @pytest.mark.parametrize(
-    ("name", "machine", "message", "cure"),
+    ("name", "machine", "message", "hint"),
     [
         ("cuda", {"cuda_build": False}, "built without CUDA", "install a CUDA build"),
         ("cuda", {}, "no CUDA device is visible", "CUDA_VISIBLE_DEVICES"),
@@ -66,13 +66,13 @@ def test_unknown_device_names_are_refused(name: str) -> None:
         ("mps", {}, "no MPS device", "--device cpu"),
     ],
 )
-def test_missing_devices_come_with_a_cure(
-    name: str, machine: dict[str, int], message: str, cure: str, monkeypatch: pytest.MonkeyPatch
+def test_missing_devices_come_with_a_hint(
+    name: str, machine: dict[str, int], message: str, hint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_devices(monkeypatch, **machine)
     with pytest.raises(BackendError, match=message) as caught:
         resolve_device(name)
-    assert cure in str(caught.value.cure)
+    assert hint in str(caught.value.hint)
 
 
 def test_dtype_of_the_computation() -> None:
@@ -142,7 +142,7 @@ def test_a_gpu_without_triton_gets_the_portable_backend(monkeypatch: pytest.Monk
     assert choose_backend(CUDA, torch.float32) == "chunked"
     with pytest.raises(BackendError, match="Triton cannot be used") as caught:
         choose_backend(CUDA, torch.float32, "triton")
-    assert "pip install triton" in str(caught.value.cure)
+    assert "pip install triton" in str(caught.value.hint)
 
 
 @pytest.mark.usefixtures("fresh_status")
@@ -152,7 +152,7 @@ def test_a_triton_that_cannot_compile_the_kernels_is_not_used(monkeypatch: pytes
     assert choose_backend(CUDA, torch.float32) == "chunked"
     with pytest.raises(BackendError, match=r"Triton 3\.3\.1 cannot compile") as caught:
         choose_backend(CUDA, torch.float32, "triton")
-    assert "update PyTorch" in str(caught.value.cure)
+    assert "update PyTorch" in str(caught.value.hint)
 
 
 @pytest.mark.usefixtures("fresh_status")
@@ -168,7 +168,7 @@ def test_a_gpu_without_a_compiler_gets_the_portable_backend_and_a_warning(
     assert "scans will be slow: Triton cannot build its launcher (Failed to find C compiler.)" in caplog.text
     with pytest.raises(BackendError, match="Failed to find C compiler") as caught:
         choose_backend(CUDA, torch.float32, "triton")
-    assert "python3-dev" in str(caught.value.cure)
+    assert "python3-dev" in str(caught.value.hint)
 
 
 @pytest.mark.usefixtures("fresh_status")
@@ -185,7 +185,7 @@ def test_without_numba_the_portable_backend_runs() -> None:
     assert choose_backend(CPU, torch.float32) == "chunked"
     with pytest.raises(BackendError, match="numba cannot be used") as caught:
         choose_backend(CPU, torch.float32, "native")
-    assert "pip install numba" in str(caught.value.cure)
+    assert "pip install numba" in str(caught.value.hint)
 
 
 def test_environment_overrides_the_automatic_choice_only(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,7 +203,7 @@ def test_environment_overrides_the_automatic_choice_only(monkeypatch: pytest.Mon
 def test_mistyped_backend_names_the_close_one() -> None:
     with pytest.raises(UsageError, match="no scan backend 'chunk'") as caught:
         choose_backend(CPU, torch.float32, "chunk")
-    assert "did you mean chunked" in str(caught.value.cure)
+    assert "did you mean chunked" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize(("device", "dtype"), [(CPU, torch.float64), (CUDA, torch.float32)])
@@ -219,6 +219,6 @@ def test_report_says_how_to_get_what_is_missing() -> None:
     assert tuple(status.name for status in report) == BACKENDS
     for status in report:
         assert status.reason
-        assert status.available == (status.cure is None)
+        assert status.available == (status.hint is None)
     assert report[0].available
     assert report[1].available

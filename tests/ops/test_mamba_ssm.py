@@ -113,7 +113,7 @@ def test_without_its_extension_it_is_refused(
     backend_status.cache_clear()
     with pytest.raises(BackendError, match="installed without its CUDA extension") as caught:
         ss2d_scan(**image_inputs(2, 3), backend="mamba_ssm")
-    assert "MAMBA_FORCE_BUILD=TRUE" in str(caught.value.cure)
+    assert "MAMBA_FORCE_BUILD=TRUE" in str(caught.value.hint)
 
 
 def test_where_it_is_not_installed_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,5 +121,5 @@ def test_where_it_is_not_installed_the_error_says_how_to_get_it(monkeypatch: pyt
     backend_status.cache_clear()
     with pytest.raises(BackendError, match="mamba_ssm cannot be used") as caught:
         choose_backend(torch.device("cuda"), torch.float32, "mamba_ssm")
-    assert "pip install" in str(caught.value.cure)
+    assert "pip install" in str(caught.value.hint)
     backend_status.cache_clear()

@@ -232,7 +232,7 @@ def test_a_token_that_others_can_read_or_change(mode: int, tmp_path: Path) -> No
     path.chmod(mode)
     with pytest.raises(UsageError, match="other users can read the file") as info:
         read_token(path)
-    assert info.value.cure == f"chmod 600 {path}"
+    assert info.value.hint == f"chmod 600 {path}"
 
 
 # ---- what one client may take
@@ -298,4 +298,4 @@ def test_a_prediction_that_takes_too_long(
     job = finished(client, client.post("/api/jobs", files=FILES).json())
     assert job["state"] == "failed"
     assert job["error"]["what"].startswith("the prediction took longer than")
-    assert "--job-minutes" in job["error"]["cure"]
+    assert "--job-minutes" in job["error"]["hint"]

@@ -161,7 +161,7 @@ def test_slices_that_are_not_there(path: str, status: int, client: TestClient) -
     job = finished(client, client.post("/api/jobs", files={"file": ("v.nii.gz", nifti(VOLUME))}).json())
     answer = client.get(f"/api/jobs/{job['id']}/{path}")
     assert answer.status_code == status
-    assert answer.json()["error"]["cure"]
+    assert answer.json()["error"]["hint"]
 
 
 def test_few_slices_are_drawn_at_the_same_time(

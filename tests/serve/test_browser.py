@@ -80,7 +80,7 @@ class Visit:
         """Choose files that are refused; return the lines of the message."""
         self.choose(*files)
         self.page.wait_for_selector("#failed:not([hidden])")
-        return [self.page.inner_text(f"#failed-{part}") for part in ("what", "where", "cure")]
+        return [self.page.inner_text(f"#failed-{part}") for part in ("what", "where", "hint")]
 
     def shown(self, selector: str) -> int:
         return self.page.locator(f"{selector}:visible").count()

@@ -157,19 +157,19 @@ def test_waiting_jobs_never_expire(bench: Bench) -> None:
 def test_a_failure_is_told_with_the_clients_name(bench: Bench) -> None:
     job = bench.add("liver.png")
     path = job.upload.files[0]
-    bench.failure = DataError(f"{path} is damaged", where=path, cure=f"look at {bench.storage.path}")
+    bench.failure = DataError(f"{path} is damaged", where=path, hint=f"look at {bench.storage.path}")
     bench.go.release()
     job.finished.result(timeout=10)
     assert job.state == "failed"
     assert job.error is not None
     assert (job.error.what, job.error.where) == ("liver.png is damaged", "liver.png")
-    assert job.error.cure == "look at the server's file"
+    assert job.error.hint == "look at the server's file"
     assert isinstance(job.error, DataError)
 
 
 def test_places_of_the_server_are_not_told(bench: Bench) -> None:
     private = bench.storage.path / "other.npy"
-    bench.failure = CheckpointError(f"cannot read {private}", where="/home/me/model", cure="copy it")
+    bench.failure = CheckpointError(f"cannot read {private}", where="/home/me/model", hint="copy it")
     job = bench.run("a.png")
     assert job.error is not None
     assert (job.error.what, job.error.where) == ("cannot read the server's file/other.npy", None)

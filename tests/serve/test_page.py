@@ -74,7 +74,7 @@ def test_functions(html: str) -> None:
         "refusal([{name: 'A.NII.GZ', size: 9}], 1, ['.nii.gz'], 9)",
         "refusal([{name: 'a.txt', size: 9}], 1, ['.nii.gz'], 9).where",
         "refusal([{name: 'a.png', size: 5}, {name: 'b.png', size: 5}], 2, ['.png'], 9).what",
-        "refusal([{name: 'a.png', size: 1}, {name: 'b.png', size: 1}], 3, ['.png'], 9).cure",
+        "refusal([{name: 'a.png', size: 1}, {name: 'b.png', size: 1}], 3, ['.png'], 9).hint",
         "refusal([{name: 'a.IMA', size: 1}, {name: '1.2.840.1', size: 1}], 1, ['.png'], 9)",
         "refusal([{name: 'DICOMDIR', size: 1}, {name: 'a.txt', size: 1}], 1, ['.png'], 9).where",
         r"choices('2 series:\n  - number 1: CT, 3 images, UID 1.2:EchoTime=5\n  - and 3 more')",

@@ -40,7 +40,7 @@ def refused(answer: object, status: int, what: str) -> dict[str, str]:
     assert answer.status_code == status, answer.text  # type: ignore[attr-defined]
     error = answer.json()["error"]  # type: ignore[attr-defined]
     assert what in error["what"]
-    assert error["cure"]
+    assert error["hint"]
     assert "/tmp" not in answer.text  # type: ignore[attr-defined]
     assert "swin-umamba-serve-" not in answer.text  # type: ignore[attr-defined]
     return error
@@ -243,7 +243,7 @@ def test_large_uploads(start: Callable[..., Service], predictor: Predictor) -> N
     service = start(predictor, Limits(upload_bytes=MIB))
     client = client_of(service)
     declared = client.post("/api/jobs", files={"file": ("a.png", bytes(2 * MIB))})
-    assert "--max-upload" in refused(declared, 413, "larger than 1 MiB")["cure"]
+    assert "--max-upload" in refused(declared, 413, "larger than 1 MiB")["hint"]
     refused(client.post("/api/jobs", content=chunked(2 * MIB), headers=FORM), 413, "larger than 1 MiB")
     lying = {**FORM, "content-length": "10"}
     refused(client.post("/api/jobs", content=chunked(2 * MIB), headers=lying), 413, "larger than 1 MiB")

@@ -85,7 +85,7 @@ def test_a_damaged_calibration_is_named(tmp_path: Path, details: dict[str, Any])
 def test_records_of_predictions(tmp_path: Path) -> None:
     records = [
         {"case": "a", "status": "written", "seconds": 2, "confidence": {"quality": 0.5, "mean_entropy": 0.1}},
-        {"case": "b", "status": "failed", "error": {"what": "it is damaged", "cure": ""}},
+        {"case": "b", "status": "failed", "error": {"what": "it is damaged", "hint": ""}},
         {"case": "c", "status": "failed", "error": 5},
         {"case": "d", "status": "written", "seconds": "x", "confidence": [1]},
         {"case": "e", "status": "written", "seconds": float("nan"), "confidence": {"quality": None}},

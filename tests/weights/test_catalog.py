@@ -36,4 +36,4 @@ def test_a_record_is_whole(name: str) -> None:
 def test_a_misspelt_name_is_refused_with_the_close_one() -> None:
     with pytest.raises(UsageError, match="'vmamba_tiny_v0'") as caught:
         find_record("vmamba_tiny_v0")
-    assert "did you mean vmamba_tiny_v0cls" in str(caught.value.cure)
+    assert "did you mean vmamba_tiny_v0cls" in str(caught.value.hint)

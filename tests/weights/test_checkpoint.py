@@ -197,7 +197,7 @@ def test_a_truncated_file_is_called_damaged(tmp_path: Path, kept: float, suffix:
     path.write_bytes(content[: max(int(kept * len(content)), 1)])
     with pytest.raises(CheckpointError, match="damaged") as caught:
         load_checkpoint(path)
-    assert "download" in str(caught.value.cure)
+    assert "download" in str(caught.value.hint)
 
 
 def test_every_truncation_of_an_old_format_file_is_an_error_of_ours(tmp_path: Path) -> None:

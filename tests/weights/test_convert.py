@@ -119,7 +119,7 @@ def test_what_cannot_be_explained_is_refused_and_changes_nothing(
     with pytest.raises(CheckpointError, match=message) as caught:
         load_imagenet_weights(network, path)
     assert caught.value.where == str(path)
-    assert caught.value.cure
+    assert caught.value.hint
     for key, value in network.state_dict().items():
         assert torch.equal(value, before[key])
 

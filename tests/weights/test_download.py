@@ -156,8 +156,8 @@ def test_offline(server: FileServer, cache: Path, monkeypatch: pytest.MonkeyPatc
     wanted = record(server.address("good"))
     with pytest.raises(CheckpointError, match="SWIN_UMAMBA_OFFLINE forbids") as caught:
         fetch_weights(wanted)
-    assert wanted.url in str(caught.value.cure)
-    assert str(cache / NAME) in str(caught.value.cure)
+    assert wanted.url in str(caught.value.hint)
+    assert str(cache / NAME) in str(caught.value.hint)
     assert server.requests == []
     assert not cache.exists()
     cache.mkdir(parents=True)
@@ -174,7 +174,7 @@ def test_not_offline(server: FileServer, monkeypatch: pytest.MonkeyPatch, value:
 def test_without_an_address(cache: Path) -> None:
     with pytest.raises(CheckpointError, match="no address") as caught:
         fetch_weights(record(None))
-    assert str(cache / NAME) in str(caught.value.cure)
+    assert str(cache / NAME) in str(caught.value.hint)
 
 
 def test_a_cache_that_cannot_be(server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,7 +182,7 @@ def test_a_cache_that_cannot_be(server: FileServer, tmp_path: Path, monkeypatch:
     monkeypatch.setenv("SWIN_UMAMBA_CACHE", str(tmp_path / "file"))
     with pytest.raises(OutputError, match="cache cannot be written") as caught:
         fetch_weights(record(server.address("good")))
-    assert "SWIN_UMAMBA_CACHE" in str(caught.value.cure)
+    assert "SWIN_UMAMBA_CACHE" in str(caught.value.hint)
 
 
 def test_a_hash_that_cannot_be_kept_is_a_warning(
@@ -222,4 +222,4 @@ def test_a_path_or_a_name(server: FileServer, cache: Path, tmp_path: Path, monke
     assert locate_weights("~/a.pth") == Path.home() / "a.pth"
     with pytest.raises(UsageError, match="'tinny'") as caught:
         locate_weights("tinny")
-    assert "did you mean tiny" in str(caught.value.cure)
+    assert "did you mean tiny" in str(caught.value.hint)

@@ -27,7 +27,7 @@ def tar() -> bytes:
 
 @pytest.mark.parametrize("name", ["model.pth", "model.safetensors"])
 @pytest.mark.parametrize(
-    ("content", "message", "cure"),
+    ("content", "message", "hint"),
     [
         (b"<!DOCTYPE html><title>404</title>", "a web page", "download the file itself"),
         (b"\xef\xbb\xbf\n  <HTML lang=en>", "a web page", "download the file itself"),
@@ -42,12 +42,12 @@ def tar() -> bytes:
     ],
 )
 def test_strangers_are_called_what_they_are(
-    tmp_path: Path, content: bytes, message: str, cure: str, name: str
+    tmp_path: Path, content: bytes, message: str, hint: str, name: str
 ) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(CheckpointError, match=message) as caught:
         load_checkpoint(tmp_path / name)
-    assert cure in str(caught.value.cure)
+    assert hint in str(caught.value.hint)
     assert caught.value.where == str(tmp_path / name)
 
 
@@ -73,7 +73,7 @@ def test_safetensors_by_another_name(tmp_path: Path) -> None:
     save_file({"a": torch.ones(3)}, tmp_path / "model.pth")
     with pytest.raises(CheckpointError, match="safetensors, but is not called so") as caught:
         load_checkpoint(tmp_path / "model.pth")
-    assert "rename" in str(caught.value.cure)
+    assert "rename" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize("new_format", [True, False])

@@ -115,7 +115,7 @@ def without(source: StateDict, pattern: str) -> StateDict:
 
 
 @pytest.mark.parametrize(
-    ("change", "message", "cure"),
+    ("change", "message", "hint"),
     [
         (lambda s: s | {"extra.weight": torch.ones(1)}, r"extra\.weight", "same network"),
         (lambda s: without(s, r"layers\.2\.blocks\.0\.ln_1\.bias"), "ln_1.bias .not in the file", "same"),
@@ -129,13 +129,13 @@ def without(source: StateDict, pattern: str) -> StateDict:
     ],
 )
 def test_what_cannot_be_explained_is_refused(
-    change: Callable[[StateDict], StateDict], message: str, cure: str
+    change: Callable[[StateDict], StateDict], message: str, hint: str
 ) -> None:
     target = state_dict("swin_umamba")
     with pytest.raises(CheckpointError, match=message) as caught:
         convert_segmentation_weights(change(state_dict("swin_umamba")), target, "file")
     assert caught.value.where == "file"
-    assert cure in str(caught.value.cure)
+    assert hint in str(caught.value.hint)
 
 
 def test_the_kinds_of_checkpoint_are_told_apart() -> None:

@@ -123,7 +123,7 @@ def test_damaged_and_hostile_files(tmp_path: Path, content: bytes) -> None:
         with pytest.raises(CheckpointError, match="damaged, incomplete or no safetensors file") as caught:
             load(path)
         assert caught.value.where == str(path)
-        assert caught.value.cure
+        assert caught.value.hint
 
 
 def test_a_header_of_more_than_100_mb_is_refused_unread(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_files_that_are_something_else_are_called_what_they_are(tmp_path: Path) 
     path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2\nsize 91649482\n")
     with pytest.raises(CheckpointError, match="it is a Git LFS pointer") as caught:
         load_metadata(path)
-    assert "git lfs pull" in str(caught.value.cure)
+    assert "git lfs pull" in str(caught.value.hint)
 
 
 def test_files_that_are_absent_or_locked_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,4 +155,4 @@ def test_files_that_are_absent_or_locked_away(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(CheckpointError, match="may not be read") as caught:
         load_metadata(tmp_path / "b.safetensors")
-    assert "permissions" in str(caught.value.cure)
+    assert "permissions" in str(caught.value.hint)

@@ -31,12 +31,12 @@ def check_input(x: Tensor, name: str, in_channels: int, multiples: Sequence[int]
     if x.ndim != 4 or x.shape[1] != in_channels:
         raise DataError(
             f"{name} takes images of shape (batch, {in_channels}, height, width), but got {tuple(x.shape)}",
-            cure="give the number of channels that the network was built for, and 2D images",
+            hint="give the number of channels that the network was built for, and 2D images",
         )
     sides = tuple(x.shape[-2:])
     if any(side % multiple or not side for side, multiple in zip(sides, multiples, strict=True)):
         raise DataError(
             f"{name} cannot segment images of {sides[0]}x{sides[1]} pixels",
-            cure=f"pad the image to a height that is a multiple of {multiples[0]} "
+            hint=f"pad the image to a height that is a multiple of {multiples[0]} "
             f"and a width that is a multiple of {multiples[1]}",
         )

@@ -30,7 +30,7 @@ def monai_networks() -> Any:
     except ImportError as error:
         raise UsageError(
             f"SegResNet, UNETR and SwinUNETR need MONAI, which cannot be imported: {error}",
-            cure="pip install 'swin-umamba[compare]', or leave these networks out",
+            hint="pip install 'swin-umamba[compare]', or leave these networks out",
         ) from error
     return nets
 
@@ -120,7 +120,7 @@ class UNETR(MonaiNetwork):
         if any(side % self.multiple for side in self.patch_size):
             raise UsageError(
                 f"UNETR cannot be built for patches of {self.patch_size[0]}x{self.patch_size[1]}",
-                cure=f"give sides that are multiples of {self.multiple}",
+                hint=f"give sides that are multiples of {self.multiple}",
             )
         arguments = {"feature_size": 16, "hidden_size": 768, "mlp_dim": 3072, "num_heads": 12, **kwargs}
         network: Any = monai_networks().UNETR(
@@ -144,7 +144,7 @@ class UNETR(MonaiNetwork):
             raise DataError(
                 f"this UNETR segments images of {self.patch_size[0]}x{self.patch_size[1]} pixels only, "
                 f"not of {x.shape[-2]}x{x.shape[-1]}",
-                cure="predict tile by tile, with tiles of the patch size",
+                hint="predict tile by tile, with tiles of the patch size",
             )
         logits: Tensor = self.network(x)
         return logits

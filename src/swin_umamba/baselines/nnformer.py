@@ -274,5 +274,5 @@ def _check_heads(dims: Sequence[int], num_heads: Sequence[int]) -> None:
     if not fits or dims[0] % 2 or any(dim % heads for dim, heads in zip(dims, num_heads, strict=True)):
         raise UsageError(
             f"nnFormer cannot divide {dims} channels among {list(num_heads)} attention heads",
-            cure=f"give an even width and {LEVELS} numbers of heads that divide the channels of their levels",
+            hint=f"give an even width and {LEVELS} numbers of heads that divide the channels of their levels",
         )

@@ -138,7 +138,7 @@ class UMamba(nn.Module):
         if len(strides) < MIN_STAGES:
             raise UsageError(
                 f"{type(self).__name__} needs at least {MIN_STAGES} stages, but got strides {list(strides)}",
-                cure="give larger images, whose sides can be halved",
+                hint="give larger images, whose sides can be halved",
             )
         features = list(features_per_stage or unet_features(len(strides)))
         steps: list[Pair] = [(stride[0], stride[1]) for stride in strides]

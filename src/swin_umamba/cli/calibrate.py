@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     from swin_umamba.trained.model import find_checkpoints
 
     if not args.model.exists():
-        raise UsageError("there is no such model", where=args.model, cure="check the path")
+        raise UsageError("there is no such model", where=args.model, hint="check the path")
     options = given_options(args, ModelOptions)
     folds, checkpoint = options.pop("folds", None), options.pop("checkpoint", FINAL_CHECKPOINT)
     files, _ = find_checkpoints(args.model, folds, checkpoint)

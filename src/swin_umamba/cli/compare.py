@@ -111,7 +111,7 @@ def _recipe(args: argparse.Namespace) -> Recipe | None:
         raise UsageError(
             "each network's published recipe has its own learning rate",
             where="--learning-rate",
-            cure="leave it out, or leave out --recipe published",
+            hint="leave it out, or leave out --recipe published",
         )
     return None
 
@@ -122,5 +122,5 @@ def _split(text: str) -> list[str]:
 
 def _seeds(text: str) -> list[int]:
     if not all(part.isdecimal() for part in _split(text)):
-        raise UsageError(f"cannot read the seeds {text!r}", where="--seeds", cure="give numbers, such as 0,1")
+        raise UsageError(f"cannot read the seeds {text!r}", where="--seeds", hint="give numbers, such as 0,1")
     return [int(part) for part in _split(text)]

@@ -122,7 +122,7 @@ def _fresh_folder(output: Path) -> Path:
             raise UsageError(
                 "the folder of the demo exists and is not empty",
                 where=output,
-                cure="give another folder with --output",
+                hint="give another folder with --output",
             )
         shutil.rmtree(output)
     write_json(output / MARKER, {"note": "swin-umamba demo replaces this folder when it runs again"})

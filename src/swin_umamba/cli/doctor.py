@@ -61,14 +61,14 @@ class Finding:
         ``error`` if an essential part does not work.
     detail
         What was found.
-    cure
+    hint
         What to do about it.
     """
 
     name: str
     status: Literal["ok", "warning", "error"]
     detail: str
-    cure: str | None = None
+    hint: str | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -85,8 +85,8 @@ def run(args: argparse.Namespace) -> int:
     width = max(len(finding.name) for finding in findings)
     for finding in findings:
         say(f"{finding.status:8}{finding.name:{width}}  {finding.detail}")
-        if finding.cure is not None:
-            say(f"{'':8}{'':{width}}  what to do: {finding.cure}")
+        if finding.hint is not None:
+            say(f"{'':8}{'':{width}}  what to do: {finding.hint}")
     warnings = sum(finding.status == "warning" for finding in findings)
     say(f"\nerrors: {errors}, warnings: {warnings}")
     return 1 if errors else 0
@@ -189,7 +189,7 @@ def check_backends() -> Iterator[Finding]:
             f"backend {backend.name}",
             "warning" if slow else "ok",
             f"{available}: {backend.reason}",
-            backend.cure if slow else None,
+            backend.hint if slow else None,
         )
 
 
@@ -216,7 +216,7 @@ def check_scan() -> Iterator[Finding]:
             start = time.perf_counter()
             y = ss2d_scan(*(tensor.to(device) for tensor in inputs)).cpu().double()
         except SwinUMambaError as error:
-            yield Finding(f"scan on {name}", "error", error.what, error.cure)
+            yield Finding(f"scan on {name}", "error", error.what, error.hint)
             continue
         seconds = time.perf_counter() - start
         difference = float((y - expected).abs().max() / expected.abs().max())

@@ -115,7 +115,7 @@ def _evaluate(args: argparse.Namespace) -> Evaluation:
 
     _refuse_options_of_a_protocol(args)
     if args.class_maps is not None:
-        raise UsageError("only objects have class maps", where="--class-maps", cure="add --instances")
+        raise UsageError("only objects have class maps", where="--class-maps", hint="add --instances")
     classes = _classes(args)
     evaluation = evaluate_folders(
         args.predictions,
@@ -138,7 +138,7 @@ def _evaluate_instances(args: argparse.Namespace) -> InstanceEvaluation:
 
     _refuse_options_of_a_protocol(args)
     if args.tolerance is not None:
-        raise UsageError("objects have no tolerance", where="--tolerance", cure="leave it out")
+        raise UsageError("objects have no tolerance", where="--tolerance", hint="leave it out")
     return evaluate_instances(
         args.predictions,
         args.references,
@@ -152,7 +152,7 @@ def _evaluate_instances(args: argparse.Namespace) -> InstanceEvaluation:
 def _refuse_options_of_a_protocol(args: argparse.Namespace) -> None:
     for option, value in (("--form", args.form), ("--outer-rim", args.outer_rim)):
         if value is not None:
-            raise UsageError(f"{option} belongs to a protocol", cure="name it with --protocol")
+            raise UsageError(f"{option} belongs to a protocol", hint="name it with --protocol")
 
 
 def _evaluate_protocol(args: argparse.Namespace) -> ProtocolEvaluation:
@@ -174,14 +174,14 @@ def _protocol(args: argparse.Namespace) -> PaperProtocol:
     protocol: Any = find_protocol(args.protocol)
     classes = _classes(args)
     if args.class_maps is not None:
-        raise UsageError("a protocol has its own classes", where="--class-maps", cure="leave it out")
+        raise UsageError("a protocol has its own classes", where="--class-maps", hint="leave it out")
     if args.tolerance is not None:
-        raise UsageError("a protocol has its own tolerances", where="--tolerance", cure="leave it out")
+        raise UsageError("a protocol has its own tolerances", where="--tolerance", hint="leave it out")
     if args.outer_rim is not None and not hasattr(protocol, "outer_rim"):
-        raise UsageError("only cells have a boundary class", where="--outer-rim", cure="leave it out")
+        raise UsageError("only cells have a boundary class", where="--outer-rim", hint="leave it out")
     if classes is not None and not hasattr(protocol, "from_classes"):
         raise UsageError(
-            f"the protocol {args.protocol} has its own classes", cure="leave out --labels and --dataset-json"
+            f"the protocol {args.protocol} has its own classes", hint="leave out --labels and --dataset-json"
         )
     chosen: PaperProtocol
     if classes is not None:

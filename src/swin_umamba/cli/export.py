@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         raise OutputError(
             "there is a file already; it was not touched",
             where=args.output,
-            cure="give another name, or --overwrite to replace it",
+            hint="give another name, or --overwrite to replace it",
         )
     from swin_umamba.trained.export_model import export_model
 

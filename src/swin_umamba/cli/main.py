@@ -88,11 +88,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         report_error(error, as_json=args.json)
         return error.exit_code
     except KeyboardInterrupt as interrupt:
-        cure = getattr(verb, "AFTER_INTERRUPT", None)
+        hint = getattr(verb, "AFTER_INTERRUPT", None)
         if getattr(verb, "ENDS_BY_INTERRUPT", False):
-            say(cure, file=sys.stderr)
+            say(hint, file=sys.stderr)
         else:
-            report_error(SwinUMambaError("interrupted", cure=cure), as_json=args.json)
+            report_error(SwinUMambaError("interrupted", hint=hint), as_json=args.json)
         return 143 if isinstance(interrupt, Terminated) else 130
     except BrokenPipeError:
         # The reader of our output (head, less) has gone; Python would complain once more while it exits.
@@ -107,19 +107,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _as_own_error(error: Exception, command: str) -> SwinUMambaError:
     if is_out_of_memory(error):
-        cure = "end other programs, or give smaller images, fewer workers or another --device"
-        return out_of_memory(error, sizes="this", where=command, cure=cure)
+        hint = "end other programs, or give smaller images, fewer workers or another --device"
+        return out_of_memory(error, sizes="this", where=command, hint=hint)
     if isinstance(error, OSError):
         return OutputError(
             f"the system refused to open or write a file: {error}",
             where=error.filename or command,
-            cure="check free space and permissions, also of the folder for temporary files (TMPDIR); "
+            hint="check free space and permissions, also of the folder for temporary files (TMPDIR); "
             "with --debug the full traceback is shown",
         )
     return SwinUMambaError(
         f"unexpected {type(error).__name__}: {error}",
         where=command,
-        cure="run the same command with --debug and report what it prints",
+        hint="run the same command with --debug and report what it prints",
     )
 
 
@@ -135,7 +135,7 @@ class _Parser(argparse.ArgumentParser):
     """Raises its errors, so that they are reported like all others."""
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(message, where=self.prog, cure=f"see {self.prog} --help")
+        raise UsageError(message, where=self.prog, hint=f"see {self.prog} --help")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -160,7 +160,7 @@ def report_error(error: SwinUMambaError, *, as_json: bool) -> None:
     """Print an error as text on stderr, and as JSON on stdout where machines asked for it."""
     say(f"error: {error}", file=sys.stderr)
     if as_json:
-        message = {"what": error.what, "where": error.where, "what_to_do": error.cure}
+        message = {"what": error.what, "where": error.where, "hint": error.hint}
         say(json.dumps({"error": message}))
 
 

@@ -135,7 +135,7 @@ def _summary(predictor: Predictor, results: list[CaseResult], output: Path) -> d
                 else {
                     "what": result.error.what,
                     "where": result.error.where,
-                    "what_to_do": result.error.cure,
+                    "hint": result.error.hint,
                 },
             }
             for result in results

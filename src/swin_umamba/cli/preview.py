@@ -52,13 +52,13 @@ def run(args: argparse.Namespace) -> int:
     if output is None:
         output = Path(f"{image_stem(args.image)}_preview.png")
     if output.suffix.lower() != ".png":
-        raise UsageError("the picture is a PNG file", where=output, cure="give a name that ends in .png")
+        raise UsageError("the picture is a PNG file", where=output, hint="give a name that ends in .png")
     if output.exists() and not args.overwrite:
         raise UsageError(
-            "the file is there already", where=output, cure="give another name with -o, or --overwrite"
+            "the file is there already", where=output, hint="give another name with -o, or --overwrite"
         )
     if any(path is not None and path.resolve() == output.resolve() for path in (args.image, args.mask)):
-        raise UsageError("the picture would replace an input", where=output, cure="give another name")
+        raise UsageError("the picture would replace an input", where=output, hint="give another name")
     image = read_image(args.image, series=getattr(args, "series", None))
     labels = None if args.mask is None else read_labels(args.mask)
     if labels is not None:

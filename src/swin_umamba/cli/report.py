@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     """Write the report and say where it is and what it lacks."""
     if args.output.exists() and not args.overwrite:
         raise UsageError(
-            "the file is there already", where=args.output, cure="give another name with -o, or --overwrite"
+            "the file is there already", where=args.output, hint="give another name with -o, or --overwrite"
         )
     from swin_umamba.files import check_output_folder, write_text
 

@@ -102,5 +102,5 @@ def _convert_options(args: argparse.Namespace) -> dict[str, object]:
     own = given_options(args, options)
     others = given_options(args, *(DATASETS[name].options for name in EXPERIMENTS)).keys() - own.keys()
     if others:
-        raise UsageError(f"{args.recipe} does not know {' and '.join(sorted(others))}", cure="leave it out")
+        raise UsageError(f"{args.recipe} does not know {' and '.join(sorted(others))}", hint="leave it out")
     return {"skip_damaged": args.skip_damaged, **vars(options(**own))}

@@ -136,7 +136,7 @@ def check_installed() -> None:
         raise UsageError(
             f"the packages of the server are not installed: {', '.join(missing)}",
             where="swin-umamba serve",
-            cure="pip install 'swin-umamba[serve]'",
+            hint="pip install 'swin-umamba[serve]'",
         )
 
 

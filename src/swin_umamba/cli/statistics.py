@@ -66,7 +66,7 @@ def _run_folder(args: argparse.Namespace, classes: LabelClasses | None) -> int:
 
     if args.image is not None:
         raise UsageError(
-            "intensities are measured of one label map at a time", where=args.image, cure="give one label map"
+            "intensities are measured of one label map at a time", where=args.image, hint="give one label map"
         )
     cohort = cohort_statistics(args.mask, classes)
     if args.output is not None:

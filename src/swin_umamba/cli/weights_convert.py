@@ -41,9 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Convert, and say what became of every tensor."""
     if args.output.suffix != ".safetensors":
-        raise UsageError("the output is safetensors", where=args.output, cure="call it NAME.safetensors")
+        raise UsageError("the output is safetensors", where=args.output, hint="call it NAME.safetensors")
     if args.output.exists() and not args.force:
-        raise UsageError("the output exists", where=args.output, cure="give another name, or --overwrite")
+        raise UsageError("the output exists", where=args.output, hint="give another name, or --overwrite")
     from swin_umamba.models.encoder_weights import convert_file
     from swin_umamba.weights.download import locate_weights
 

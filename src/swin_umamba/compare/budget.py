@@ -35,7 +35,7 @@ class Budget:
         if len(given) != 1 or not given[0] > 0:
             raise UsageError(
                 f"a budget of {self.iterations} iterations and {self.seconds} seconds",
-                cure="give a positive number of either",
+                hint="give a positive number of either",
             )
 
     @classmethod
@@ -53,7 +53,7 @@ class Budget:
         if match is None:
             raise UsageError(
                 f"cannot read the budget {text!r}",
-                cure="give iterations, such as 500, or wall time, such as 90s, 10min or 1.5h",
+                hint="give iterations, such as 500, or wall time, such as 90s, 10min or 1.5h",
             )
         return cls(seconds=float(match["number"]) * SECONDS_OF_UNIT[match["unit"]])
 

@@ -151,18 +151,18 @@ def _check(
     names = [network.name for network in networks]
     for what, values in (("networks", names), ("seeds", list(seeds))):
         if not values or len(set(values)) < len(values):
-            raise UsageError(f"{what} {values}", cure="give at least one, and each only once")
+            raise UsageError(f"{what} {values}", hint="give at least one, and each only once")
     if any(seed < 0 for seed in seeds):
-        raise UsageError(f"seeds {list(seeds)}", cure="give 0 or more")
+        raise UsageError(f"seeds {list(seeds)}", hint="give 0 or more")
     if baseline not in names:
         raise UsageError(
             f"the baseline {baseline!r} is none of the networks compared",
-            cure=f"choose one of {', '.join(names)}",
+            hint=f"choose one of {', '.join(names)}",
         )
     if any(network.pretrained for network in networks) and settings.pretrained is None:
         raise UsageError(
             "a network is to start from pretrained weights, but none were given",
-            cure="give --pretrained FILE, or leave out the networks whose names end in _pretrained",
+            hint="give --pretrained FILE, or leave out the networks whose names end in _pretrained",
         )
     require_packages(networks)
 
@@ -177,7 +177,7 @@ def _settle_test_set(raw: Dataset, settings: Settings) -> Settings:
         raise UsageError(
             "the data set has no labelled test set, so that training on all cases leaves none to test on",
             where=raw.raw_folder,
-            cure="add imagesTs and labelsTs, or give --fold 0",
+            hint="add imagesTs and labelsTs, or give --fold 0",
         )
     labels = raw.raw_folder / ("labelsTs" if fold == "all" else "labelsTr")
     references = str(Path(settings.references or labels).absolute())
@@ -188,14 +188,14 @@ def _check_settings(path: Path, raw: Dataset, settings: Settings) -> None:
     """Store the settings; refuse to go on with others."""
     new = {"data": str(raw.raw_folder), **settings.as_dict()}
     if path.is_file():
-        old = read_json(path, dict, error=UsageError, cure="give another output folder")
+        old = read_json(path, dict, error=UsageError, hint="give another output folder")
         different = [name for name in new if new[name] != old.get(name)]
         if different:
             raise UsageError(
                 "the folder holds a comparison on other terms: "
                 + "; ".join(f"{name} was {old.get(name)} and is {new[name]}" for name in different),
                 where=path,
-                cure="give the same options, or another output folder",
+                hint="give the same options, or another output folder",
             )
     write_json(path, new)
 
@@ -209,7 +209,7 @@ def _planned(dataset: Dataset, marker: Path, settings: Settings) -> dict[str, An
         plan(dataset, patch_size=settings.patch_size, batch_size=settings.batch_size)
         write_json(marker, {"dataset": dataset.name})
     path = dataset.preprocessed_folder / f"{PLANS_NAME}.json"
-    return read_plans(path, "2d", cure="compare again, in an empty folder")
+    return read_plans(path, "2d", hint="compare again, in an empty folder")
 
 
 def _prepare(

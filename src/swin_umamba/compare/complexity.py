@@ -63,7 +63,7 @@ def measure_complexity(
     if min(in_channels, num_classes, *size) < 1:
         raise UsageError(
             f"{in_channels} channels, {num_classes} classes, size {size[0]}x{size[1]}: all must be positive",
-            cure="give at least 1 for each",
+            hint="give at least 1 for each",
         )
     network = build(in_channels, num_classes, size, device="meta")
     image = torch.empty(1, in_channels, *size, device="meta")

@@ -95,7 +95,7 @@ def run_in_process(job: TrainingJob) -> RunResult:
                 f"the process that trained {job.network}, seed {job.seed}, was killed, "
                 "perhaps for lack of memory",
                 where=job.folder,
-                cure="compare with a smaller batch or patch size, in an empty folder",
+                hint="compare with a smaller batch or patch size, in an empty folder",
             ) from error
 
 
@@ -118,7 +118,7 @@ def run_job(job: TrainingJob) -> RunResult:
         overwrite=True,
     )
     trained = train_with(nnUNetTrainerComparison, job.dataset, request)
-    cost = read_json(trained.fold_folder / COST_FILE, dict, cure="compare again, in an empty folder")
+    cost = read_json(trained.fold_folder / COST_FILE, dict, hint="compare again, in an empty folder")
     start = time.perf_counter()
     predictions = _predict(job, trained.fold_folder.parent)
     cost["prediction_seconds"] = time.perf_counter() - start
@@ -147,7 +147,7 @@ def _predict(job: TrainingJob, model: Path) -> dict[str, Path]:
 
 def _held_out_cases(job: TrainingJob) -> frozenset[str]:
     path = job.dataset.preprocessed_folder / SPLITS_FILE
-    return validation_cases(path, int(job.fold), cure="compare again, in an empty folder")
+    return validation_cases(path, int(job.fold), hint="compare again, in an empty folder")
 
 
 def _score(job: TrainingJob, predictions: Mapping[str, Path]) -> dict[str, Any]:
@@ -178,7 +178,7 @@ def check_references(cases: Sequence[str] | Any, references: Mapping[str, Path],
         raise DataError(
             f"{len(missing)} test cases have no label map: {', '.join(missing)}",
             where=folder,
-            cure="add them, or remove the images",
+            hint="add them, or remove the images",
         )
 
 

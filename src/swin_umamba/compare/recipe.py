@@ -58,10 +58,10 @@ class Recipe:
         if self.optimizer not in OPTIMIZERS or self.schedule not in SCHEDULES:
             raise UsageError(
                 f"a recipe of {self.optimizer!r} with {self.schedule!r}",
-                cure=f"optimizers: {', '.join(OPTIMIZERS)}; schedules: {', '.join(SCHEDULES)}",
+                hint=f"optimizers: {', '.join(OPTIMIZERS)}; schedules: {', '.join(SCHEDULES)}",
             )
         if not 0 < self.learning_rate < 1:
-            raise UsageError(f"learning rate {self.learning_rate}", cure="give a number between 0 and 1")
+            raise UsageError(f"learning rate {self.learning_rate}", hint="give a number between 0 and 1")
 
     @classmethod
     def from_stored(cls, stored: Mapping[str, Any]) -> Recipe:

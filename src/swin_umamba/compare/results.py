@@ -66,9 +66,9 @@ class RunResult:
         DataError
             If the file is damaged.
         """
-        cure = "delete the file; the training is then repeated"
-        stored = read_json(path, dict, cure=cure, largest=LARGEST_RESULTS)
-        Provenance(path, cure, beginning="the result of a training cannot be read: ").check(stored, _RESULT)
+        hint = "delete the file; the training is then repeated"
+        stored = read_json(path, dict, hint=hint, largest=LARGEST_RESULTS)
+        Provenance(path, hint, beginning="the result of a training cannot be read: ").check(stored, _RESULT)
         return cls(**stored)
 
 
@@ -101,7 +101,7 @@ def score_array(results: Sequence[RunResult], metric: str) -> np.ndarray:
         ):
             raise DataError(
                 f"{result.network}, seed {result.seed}, was scored on other cases or classes, or otherwise",
-                cure="compare anew in an empty folder",
+                hint="compare anew in an empty folder",
             )
     values = [
         [[result.scores[case][name][metric] for name in classes] for case in cases] for result in results

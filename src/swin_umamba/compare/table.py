@@ -168,10 +168,10 @@ def make_table(
     if baseline not in results:
         raise UsageError(
             f"the baseline {baseline!r} is none of the networks compared",
-            cure=f"choose one of {', '.join(results)}",
+            hint=f"choose one of {', '.join(results)}",
         )
     if len({tuple(result.seed for result in runs) for runs in results.values()}) > 1:
-        raise UsageError("the networks were trained with different seeds", cure="finish all trainings first")
+        raise UsageError("the networks were trained with different seeds", hint="finish all trainings first")
     first = next(iter(results[baseline][0].scores.values()))
     metrics = tuple(next(iter(first.values())))
     rows = [_row(results, name, sizes[name], titles[name], baseline, metrics) for name in results]

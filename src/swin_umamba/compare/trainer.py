@@ -84,7 +84,7 @@ class Terms:
         if stored is None:
             raise UsageError(
                 "nnUNetTrainerComparison trains for comparisons only, and these plans belong to none",
-                cure="run swin-umamba compare, or choose another trainer",
+                hint="run swin-umamba compare, or choose another trainer",
             )
         Provenance("the plans of a comparison", "compare anew in an empty folder", UsageError).check(
             stored, _TERMS, PLANS_ENTRY

@@ -73,7 +73,7 @@ def read_bmp(path: Path, content: bytes, *, indexed: bool, limit: int) -> np.nda
 def _headers(path: Path, content: bytes, limit: int) -> _Bmp:
     if not content.startswith(b"BM"):
         raise DataError(
-            "the file is not a BMP picture", where=path, cure="convert it to BMP, or copy it again"
+            "the file is not a BMP picture", where=path, hint="convert it to BMP, or copy it again"
         )
     try:
         start, size = struct.unpack_from("<LL", content, 10)

@@ -185,5 +185,5 @@ def _find(path: str | Path) -> tuple[Format, str]:
     raise DataError(
         "the format of this file is not known",
         where=path,
-        cure=f"convert it to one of {', '.join(image_suffixes())}",
+        hint=f"convert it to one of {', '.join(image_suffixes())}",
     )

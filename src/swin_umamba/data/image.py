@@ -149,7 +149,7 @@ def check_same_grid(image: Image, other: Image) -> None:
         raise GeometryError(
             f"two images that belong together lie on different grids: {'; '.join(differences)}",
             where=f"{image.path} and {other.path}",
-            cure="resample one of them onto the grid of the other, or correct the wrong header",
+            hint="resample one of them onto the grid of the other, or correct the wrong header",
         )
 
 

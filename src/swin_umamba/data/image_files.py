@@ -26,7 +26,7 @@ def list_images(path: str | Path) -> list[Path]:
         image_suffix(path)
         return [path]
     if not path.is_dir():
-        raise DataError("there is no such file or folder", where=path, cure="check the path")
+        raise DataError("there is no such file or folder", where=path, hint="check the path")
     if is_dicom_folder(path):
         return [path]
     images = sorted(
@@ -38,7 +38,7 @@ def list_images(path: str | Path) -> list[Path]:
         raise DataError(
             "the folder holds no images",
             where=path,
-            cure=f"put images there: {', '.join(sorted(image_suffixes()))}",
+            hint=f"put images there: {', '.join(sorted(image_suffixes()))}",
         )
     return images
 

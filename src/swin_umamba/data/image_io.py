@@ -1,7 +1,7 @@
 """The only reader and writer of images: files of the ``formats``, and folders of DICOM series.
 
 Whatever a file holds, reading ends in an :class:`Image` that is what the file says, or in a
-:class:`~swin_umamba.errors.DataError` that names the file, what is wrong with it and the cure.
+:class:`~swin_umamba.errors.DataError` that names the file, what is wrong with it and the hint.
 
 Everything else takes its images from here. Behind it, ``formats`` has a record of each format, told by the
 names of files, with the module that knows it.

@@ -61,7 +61,7 @@ def read_image(
     if nonfinite == "zero":
         logger.warning("%s: %s; set to 0", path, message)
         return image.with_data(np.where(finite, image.data, image.data.dtype.type(0)))
-    raise DataError(message, where=path, cure="repair the image, or allow such voxels to be read as zero")
+    raise DataError(message, where=path, hint="repair the image, or allow such voxels to be read as zero")
 
 
 def read_labels(path: str | Path) -> Image:
@@ -78,14 +78,14 @@ def read_labels(path: str | Path) -> Image:
     path = Path(path)
     if is_image_name(path) and not (known := format_of(path)).holds_labels:
         raise DataError(
-            f"{known.name} changes pixel values and cannot hold labels", where=path, cure="save them as PNG"
+            f"{known.name} changes pixel values and cannot hold labels", where=path, hint="save them as PNG"
         )
     image = _read(path, indexed=True)
     if image.num_channels != 1:
         raise DataError(
             f"a label map has one channel, this file has {image.num_channels}",
             where=path,
-            cure="save class numbers as a grey or palette picture, not as colours",
+            hint="save class numbers as a grey or palette picture, not as colours",
         )
     data = image.data
     wrong = (
@@ -101,7 +101,7 @@ def read_labels(path: str | Path) -> Image:
         raise DataError(
             f"labels must be whole numbers from 0; {int(wrong.sum())} voxels hold {named}{more}",
             where=path,
-            cure="save the class numbers unchanged (resample with nearest neighbour only)",
+            hint="save the class numbers unchanged (resample with nearest neighbour only)",
         )
     return image.with_data(data.astype(np.int32)) if data.dtype.kind == "f" else image
 
@@ -137,7 +137,7 @@ def read_case(
             raise DataError(
                 f"the case has {len(images)} files, so each must hold one channel, not {image.num_channels}",
                 where=image.path,
-                cure="use one file with all channels, or one single-channel file for each",
+                hint="use one file with all channels, or one single-channel file for each",
             )
         check_same_grid(first, image)
     return first.with_data(np.concatenate([image.data for image in images]))
@@ -149,21 +149,21 @@ def _read(path: Path, *, indexed: bool, max_voxels: int = MAX_VOXELS, series: st
         raise DataError(
             "this is not a file" if path.exists() else "there is no such file",
             where=path,
-            cure="check the path",
+            hint="check the path",
         )
     try:
         if known is DICOM:
             return read_dicom(path, indexed=indexed, max_voxels=max_voxels, series=series)
         if path.stat().st_size == 0:
-            raise DataError("the file is empty", where=path, cure="copy or download the file again")
+            raise DataError("the file is empty", where=path, hint="copy or download the file again")
         return known.read(path, indexed=indexed, max_voxels=max_voxels)
     except OSError as error:
         raise DataError(
             f"the file cannot be read: {error.strerror or error}",
             where=path,
-            cure="check its permissions and the disk",
+            hint="check its permissions and the disk",
         ) from error
     except MemoryError as error:
         raise DataError(
-            "the image does not fit into memory", where=path, cure="crop or downsample it"
+            "the image does not fit into memory", where=path, hint="crop or downsample it"
         ) from error

@@ -42,7 +42,7 @@ def write_image(path: str | Path, image: Image) -> None:
         raise DataError(
             f"a {suffix} file cannot hold an image of shape {data.shape} and type {data.dtype}",
             where=path,
-            cure="write each channel to a file of its own",
+            hint="write each channel to a file of its own",
         )
     _put(path, content, image, of_labels=False)
 
@@ -80,7 +80,7 @@ def write_labels(path: str | Path, labels: np.ndarray, like: Image) -> None:
         raise DataError(
             f"a {suffix} file cannot hold labels of shape {labels.shape} up to {labels.max()}",
             where=path,
-            cure="write .png or .tif for a picture, .nii.gz or .tif for a volume",
+            hint="write .png or .tif for a picture, .nii.gz or .tif for a volume",
         )
     _put(path, content, like, of_labels=True)
 

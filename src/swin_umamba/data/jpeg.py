@@ -91,7 +91,7 @@ def read_jpeg(path: Path, content: bytes, *, limit: int) -> np.ndarray:
 def _take_apart(path: Path, content: bytes) -> _Jpeg:
     if not content.startswith(b"\xff\xd8"):
         raise DataError(
-            "the file is not a JPEG picture", where=path, cure="convert it to JPEG, or copy it again"
+            "the file is not a JPEG picture", where=path, hint="convert it to JPEG, or copy it again"
         )
     jpeg = _Jpeg(pixels=[b"\xff\xd8"])
     position = 2
@@ -142,8 +142,8 @@ def _check_frame(path: Path, jpeg: _Jpeg, limit: int) -> None:
         raise not_supported(path, f"JPEG pictures of {bits} bits", "convert the picture to 16-bit PNG")
     if channels not in (1, 3):
         kind = "CMYK" if channels == 4 else f"{channels} channels"
-        cure = "convert the picture to RGB with a program that knows its colour profile"
-        raise not_supported(path, f"{kind} pictures", cure)
+        hint = "convert the picture to RGB with a program that knows its colour profile"
+        raise not_supported(path, f"{kind} pictures", hint)
     if not height:
         raise not_supported(path, "JPEG pictures that say their height at the end")
     if not width:

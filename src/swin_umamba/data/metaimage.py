@@ -127,7 +127,7 @@ def _read_header(path: Path, file: BinaryIO) -> _Header:
             raise DataError(
                 "the file has no header of a MetaImage that ends in ElementDataFile",
                 where=path,
-                cure="copy or download the file again; if it is of another format, name it so",
+                hint="copy or download the file again; if it is of another format, name it so",
             )
         if not separator:
             continue  # the second line of a comment
@@ -275,7 +275,7 @@ def encode_metaimage(data: np.ndarray, like: Image, suffix: str) -> bytes | None
             raise DataError(
                 f"a flat MetaImage has no place in the third dimension, as this image has ({like.origin} mm)",
                 where=like.path,
-                cure="write it as .nii.gz or .nrrd",
+                hint="write it as .nii.gz or .nrrd",
             )
         fields["TransformMatrix"] = _text(direction[:, :ndim].ravel())
         fields["Offset"] = _text(origin[:ndim])

@@ -81,7 +81,7 @@ def read_nifti(path: Path, *, indexed: bool, max_voxels: int = MAX_VOXELS) -> Im
             raise DataError(
                 f"the file is {'' if is_gzip else 'not '}compressed with gzip, but its name says otherwise",
                 where=path,
-                cure=f"let its name end in {suffix} if it is NIfTI, or copy it again",
+                hint=f"let its name end in {suffix} if it is NIfTI, or copy it again",
             )
         if not is_gzip:
             return _read_stream(path, file, file_bytes, indexed=indexed, max_voxels=max_voxels)
@@ -90,7 +90,7 @@ def read_nifti(path: Path, *, indexed: bool, max_voxels: int = MAX_VOXELS) -> Im
                 most_bytes = file_bytes * DEFLATE_MAX_RATIO
                 return _read_stream(path, stream, most_bytes, indexed=indexed, max_voxels=max_voxels)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise DataError(f"the compressed data is damaged: {error}", where=path, cure=_DAMAGED) from error
+            raise DataError(f"the compressed data is damaged: {error}", where=path, hint=_DAMAGED) from error
 
 
 def _read_stream(
@@ -106,7 +106,7 @@ def _read_stream(
         raise DataError(
             f"the header describes {size} bytes (shape {dims}, {dtype.name}), which the file does not hold",
             where=path,
-            cure=_DAMAGED,
+            hint=_DAMAGED,
         )
     spatial = dims[:3][::-1]
     # The place in the world is checked before anything large is read.
@@ -134,12 +134,12 @@ def _read_header(path: Path, stream: BinaryIO | gzip.GzipFile) -> Nifti1Header:
                     raise DataError(
                         f"the file is {kind}, which is not supported; only single-file NIfTI images are",
                         where=path,
-                        cure="convert it to .nii.gz, and check left and right in a viewer",
+                        hint="convert it to .nii.gz, and check left and right in a viewer",
                     )
     raise DataError(
         "the file does not begin with the header of a single-file NIfTI image",
         where=path,
-        cure="convert the image to .nii.gz; if it was one before, copy it again",
+        hint="convert the image to .nii.gz; if it was one before, copy it again",
     )
 
 
@@ -149,22 +149,22 @@ def _dimensions(path: Path, header: Nifti1Header, max_voxels: int) -> tuple[int,
     dims = tuple(header["dim"][1:].tolist()[: max(count, 0)])
     if count == 1:
         raise DataError(
-            "images of one axis are not supported", where=path, cure="give an image with two or three axes"
+            "images of one axis are not supported", where=path, hint="give an image with two or three axes"
         )
     if not 2 <= count <= 7 or min(dims) < 1:
-        raise DataError(f"the header holds the impossible shape {dims}", where=path, cure=_DAMAGED)
+        raise DataError(f"the header holds the impossible shape {dims}", where=path, hint=_DAMAGED)
     channels = [size for size in dims[3:] if size > 1]
     if len(channels) > 1:
         raise DataError(
             f"the image has shape {dims}; at most three spatial axes and one of channels can be read",
             where=path,
-            cure="save one file for each point of time or channel",
+            hint="save one file for each point of time or channel",
         )
     if math.prod(dims) > max_voxels:
         raise DataError(
             f"the header describes {math.prod(dims)} voxels; the limit is {max_voxels}",
             where=path,
-            cure="crop or resample the image; if it is not that large, the file is damaged",
+            hint="crop or resample the image; if it is not that large, the file is damaged",
         )
     return dims[:3] + tuple(channels)
 
@@ -175,16 +175,16 @@ def _voxel_dtype(path: Path, header: Nifti1Header) -> np.dtype:
         raise DataError(
             f"voxels of type {code} ({_UNSUPPORTED[code]}) are not supported",
             where=path,
-            cure="save the image with real integer or floating-point voxels, colours as separate channels",
+            hint="save the image with real integer or floating-point voxels, colours as separate channels",
         )
     if code not in _DTYPES:
-        raise DataError(f"unknown voxel type {code}", where=path, cure=_DAMAGED)
+        raise DataError(f"unknown voxel type {code}", where=path, hint=_DAMAGED)
     dtype: np.dtype[Any] = _DTYPES[code].newbyteorder(header.endianness)
     if header["bitpix"].item() != dtype.itemsize * 8:
         raise DataError(
             f"the header contradicts itself: {header['bitpix'].item()} bits for a voxel of type {dtype.name}",
             where=path,
-            cure=_DAMAGED,
+            hint=_DAMAGED,
         )
     return dtype
 
@@ -197,7 +197,7 @@ def _data_offset(path: Path, header: Nifti1Header) -> int:
     if offset == 0:
         return smallest
     if not math.isfinite(offset) or offset != int(offset) or not smallest <= offset < 2**31:
-        raise DataError(f"the header places the voxels at byte {offset}", where=path, cure=_DAMAGED)
+        raise DataError(f"the header places the voxels at byte {offset}", where=path, hint=_DAMAGED)
     return int(offset)
 
 
@@ -210,14 +210,14 @@ def _scaling(path: Path, header: Nifti1Header) -> tuple[float, float] | None:
                 f"the header has an intercept of {intercept:g}, but no slope (scl_slope {slope:g}): "
                 "programs differ in whether they add it",
                 where=path,
-                cure="set scl_slope to 1 if the intercept counts, or scl_inter to 0",
+                hint="set scl_slope to 1 if the intercept counts, or scl_inter to 0",
             )
         return None
     if not (math.isfinite(slope) and math.isfinite(intercept)):
         raise DataError(
             f"the intensity scaling is invalid: slope {slope:g}, intercept {intercept:g}",
             where=path,
-            cure="correct scl_slope and scl_inter in the header, or copy the file again",
+            hint="correct scl_slope and scl_inter in the header, or copy the file again",
         )
     return None if (slope, intercept) == (1, 0) else (slope, intercept)
 

@@ -53,14 +53,14 @@ def with_geometry(data: np.ndarray, path: Path, header: Nifti1Header) -> Image:
         raise DataError(
             f"the header gives lengths in a unit that does not exist (xyzt_units {unit})",
             where=path,
-            cure="set the unit in the header: 2 for millimetres, 3 for micrometres",
+            hint="set the unit in the header: 2 for millimetres, 3 for micrometres",
         )
     pixdim = header["pixdim"][1 : ndim + 1].astype(float)
     if not (np.isfinite(pixdim).all() and (pixdim > 0).all()):
         raise DataError(
             f"the spacing must be positive, and is {tuple(pixdim.tolist())} {UNIT_NAME[unit]}",
             where=path,
-            cure="correct pixdim in the header, or copy the file again",
+            hint="correct pixdim in the header, or copy the file again",
         )
     scale = UNIT_IN_MM[unit]
     image = replace(
@@ -98,7 +98,7 @@ def _forms(path: Path, header: Nifti1Header, ndim: int) -> dict[str, np.ndarray]
         raise DataError(
             f"the orientation codes {tuple(codes.values())} do not exist",
             where=path,
-            cure="correct qform_code and sform_code in the header, or copy the file again",
+            hint="correct qform_code and sform_code in the header, or copy the file again",
         )
     forms = {}
     if codes[_SFORM]:
@@ -110,7 +110,7 @@ def _forms(path: Path, header: Nifti1Header, ndim: int) -> dict[str, np.ndarray]
             raise DataError(
                 f"pixdim[0], the handedness of the qform, is {handedness}, and should be 1 or -1",
                 where=path,
-                cure="correct pixdim[0] in the header, or copy the file again",
+                hint="correct pixdim[0] in the header, or copy the file again",
             )
         completed["pixdim"][0] = handedness or 1  # the standard's rule for 0
         if ndim == 2:
@@ -124,7 +124,7 @@ def _forms(path: Path, header: Nifti1Header, ndim: int) -> dict[str, np.ndarray]
             raise DataError(
                 f"the orientation in the header is invalid: {error}",
                 where=path,
-                cure="correct the quaternion in the header, or copy the file again",
+                hint="correct the quaternion in the header, or copy the file again",
             ) from error
     return forms
 
@@ -132,21 +132,21 @@ def _forms(path: Path, header: Nifti1Header, ndim: int) -> dict[str, np.ndarray]
 def _check_form(path: Path, name: str, form: np.ndarray, pixdim: np.ndarray) -> None:
     """Refuse a matrix (axes and origin) that is none, or has other lengths than pixdim."""
     if not np.isfinite(form).all():
-        raise DataError(f"the {name} holds NaN or infinity", where=path, cure="correct it in the header")
+        raise DataError(f"the {name} holds NaN or infinity", where=path, hint="correct it in the header")
     axes = form[:, :-1]
     lengths = np.linalg.norm(axes, axis=0)
     if not (lengths > 0).all() or np.linalg.matrix_rank(axes / lengths, tol=1e-4) < axes.shape[1]:
         raise DataError(
             f"the {name} is singular: two axes of the image have the same direction, or one has none",
             where=path,
-            cure="correct sform or qform in the header",
+            hint="correct sform or qform in the header",
         )
     if not np.allclose(lengths, pixdim, rtol=SPACING_RELATIVE_TOLERANCE, atol=0):
         raise DataError(
             f"the header contradicts itself: spacing {tuple(pixdim.tolist())}, "
             f"but its {name} has {tuple(lengths.round(6).tolist())}",
             where=path,
-            cure="correct pixdim or the matrix in the header",
+            hint="correct pixdim or the matrix in the header",
         )
 
 
@@ -171,7 +171,7 @@ def _check_agreement(
             f"sform (code {header['sform_code'].item()}) and qform (code {header['qform_code'].item()}) "
             f"disagree: the one has {what}, and programs differ in which of them they take",
             where=path,
-            cure="find out which one is right, and write it to both (nibabel: image.set_qform(image.affine))",
+            hint="find out which one is right, and write it to both (nibabel: image.set_qform(image.affine))",
         )
 
 
@@ -184,7 +184,7 @@ def check_angles(path: Path, axes: np.ndarray) -> None:
             "sheared images are not supported: two axes of this one are "
             f"{np.degrees(np.arccos(min(cosine, 1.0))):.4g} degrees apart, and not 90",
             where=path,
-            cure="resample the image onto a rectangular grid",
+            hint="resample the image onto a rectangular grid",
         )
 
 

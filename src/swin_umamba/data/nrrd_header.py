@@ -196,7 +196,7 @@ def read_nrrd_header(path: Path, file: BinaryIO) -> NrrdHeader:
         raise DataError(
             "the file does not begin as an NRRD file does",
             where=path,
-            cure="copy or download the file again; if it is of another format, name it so",
+            hint="copy or download the file again; if it is of another format, name it so",
         )
     if not _MAGIC.fullmatch(magic.rstrip()):
         raise not_supported(path, f"the file is of the version {magic[:20]!r}")

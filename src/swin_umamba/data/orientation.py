@@ -98,5 +98,5 @@ def refuse_turned_elsewhere(orientation: int | None, where: str, path: Path) -> 
         raise DataError(
             f"{where} say that the picture is turned (orientation {orientation}), its EXIF data do not",
             where=path,
-            cure="open it, turn it as it must be, and save it as PNG",
+            hint="open it, turn it as it must be, and save it as PNG",
         )

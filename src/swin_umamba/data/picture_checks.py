@@ -19,12 +19,12 @@ _MAX_FILE_BYTES = 8 * MAX_PIXELS + 2**28
 
 def damaged(path: Path, what: str) -> DataError:
     """Return the error for a file that breaks the rules of its format."""
-    return DataError(what, where=path, cure="copy or download the file again; it is damaged")
+    return DataError(what, where=path, hint="copy or download the file again; it is damaged")
 
 
-def not_supported(path: Path, what: str, cure: str = "convert the picture to RGB or grey PNG") -> DataError:
+def not_supported(path: Path, what: str, hint: str = "convert the picture to RGB or grey PNG") -> DataError:
     """Return the error for a file that may be valid, but of a kind that is not read."""
-    return DataError(f"{what} are not supported", where=path, cure=cure)
+    return DataError(f"{what} are not supported", where=path, hint=hint)
 
 
 def check_pixels(path: Path, pixels: int, limit: int = MAX_PIXELS) -> None:
@@ -33,7 +33,7 @@ def check_pixels(path: Path, pixels: int, limit: int = MAX_PIXELS) -> None:
         raise DataError(
             f"the picture has {pixels} pixels; the limit is {limit}",
             where=path,
-            cure="cut it into tiles; if it is not that large, the file is damaged",
+            hint="cut it into tiles; if it is not that large, the file is damaged",
         )
 
 
@@ -41,7 +41,7 @@ def read_content(path: Path) -> bytes:
     """Return the bytes of a file, which must not be more than the largest picture needs."""
     if (size := path.stat().st_size) > _MAX_FILE_BYTES:
         raise DataError(
-            f"the file has {size} bytes; the limit is {_MAX_FILE_BYTES}", where=path, cure="cut it into tiles"
+            f"the file has {size} bytes; the limit is {_MAX_FILE_BYTES}", where=path, hint="cut it into tiles"
         )
     return path.read_bytes()
 
@@ -60,5 +60,5 @@ def refuse_transparent(path: Path | None, pixels: int) -> None:
         raise DataError(
             f"{pixels} pixels are transparent; their colour is not defined",
             where=path,
-            cure="flatten the picture onto a background and save it without an alpha channel",
+            hint="flatten the picture onto a background and save it without an alpha channel",
         )

@@ -90,7 +90,7 @@ def read_png(path: Path, content: bytes, *, indexed: bool, limit: int) -> np.nda
         raise DataError(
             "the picture is an animation, which is not supported",
             where=path,
-            cure="save its frames as separate files",
+            hint="save its frames as separate files",
         )
     data = _decoded(path, png)
     if png.colour_type == _PALETTE:
@@ -116,7 +116,7 @@ def _take_apart(path: Path, content: bytes) -> _Png:
     """Verify the checksum of every chunk and sort them."""
     if not content.startswith(_SIGNATURE):
         raise DataError(
-            "the file is not a PNG picture", where=path, cure="convert it to PNG, or copy it again"
+            "the file is not a PNG picture", where=path, hint="convert it to PNG, or copy it again"
         )
     png = _Png()
     view = memoryview(content)

@@ -44,12 +44,12 @@ class Stream(Protocol):
 
 def damaged(path: Path, what: str) -> DataError:
     """Return the error for a file that contradicts itself."""
-    return DataError(what, where=path, cure=_DAMAGED)
+    return DataError(what, where=path, hint=_DAMAGED)
 
 
 def not_supported(path: Path, what: str) -> DataError:
     """Return the error for a file that may be valid, but of a kind that is not read."""
-    return DataError(f"{what}, which is not supported", where=path, cure="convert the image to .nii.gz")
+    return DataError(f"{what}, which is not supported", where=path, hint="convert the image to .nii.gz")
 
 
 def header_line(path: Path, file: BinaryIO) -> str | None:
@@ -97,7 +97,7 @@ def check_sizes(path: Path, sizes: Sequence[int], max_voxels: int) -> None:
         raise DataError(
             f"the header describes {math.prod(sizes)} values; the limit is {max_voxels}",
             where=path,
-            cure="crop or resample the image; if it is not that large, the file is damaged",
+            hint="crop or resample the image; if it is not that large, the file is damaged",
         )
 
 
@@ -105,14 +105,14 @@ def check_grid(path: Path, spacing: Sequence[float], axes: np.ndarray) -> None:
     """Refuse a spacing that is not positive, and axes that are no unit vectors at right angles."""
     if not all(math.isfinite(each) and each > 0 for each in spacing):
         raise DataError(
-            f"the spacing must be positive, and is {tuple(spacing)}", where=path, cure="correct the header"
+            f"the spacing must be positive, and is {tuple(spacing)}", where=path, hint="correct the header"
         )
     lengths = np.linalg.norm(axes, axis=1)
     if not np.allclose(lengths, 1, rtol=0, atol=_UNIT_TOLERANCE):
         raise DataError(
             f"the directions of the axes have the lengths {tuple(lengths.round(6).tolist())} and not 1",
             where=path,
-            cure="correct the header",
+            hint="correct the header",
         )
     check_angles(path, axes.T)
 
@@ -133,7 +133,7 @@ def open_beside(header: Path, name: str) -> Iterator[BinaryIO]:
         raise DataError(
             f"the header says that its voxels are in {name!r}, and only files in its own folder are read",
             where=header,
-            cure="put the data into the folder of the header, and name it there without a folder",
+            hint="put the data into the folder of the header, and name it there without a folder",
         )
     folder = header.parent.resolve()
     path = (folder / name).resolve()
@@ -141,7 +141,7 @@ def open_beside(header: Path, name: str) -> Iterator[BinaryIO]:
         raise DataError(
             f"the voxels of this header are in {name!r}, a link that leads out of its folder",
             where=header,
-            cure="put the data itself into the folder of the header",
+            hint="put the data itself into the folder of the header",
         )
     # Without O_NONBLOCK, opening a pipe waits for somebody to write to it.
     flags = os.O_RDONLY | sum(getattr(os, flag, 0) for flag in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
@@ -151,12 +151,12 @@ def open_beside(header: Path, name: str) -> Iterator[BinaryIO]:
         raise DataError(
             f"the file with the voxels, {name}, is missing",
             where=header,
-            cure="copy it into the folder of the header",
+            hint="copy it into the folder of the header",
         ) from error
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise DataError(
-                f"{name}, which should hold the voxels, is no file", where=header, cure="check the header"
+                f"{name}, which should hold the voxels, is no file", where=header, hint="check the header"
             )
         yield file
 

@@ -13,7 +13,7 @@ from swin_umamba.data.image import Image
 from swin_umamba.errors import DataError
 
 _KEY = re.compile(r"Segment(\d{1,6})_(LabelValue|Layer|Name)")
-_CURE = "open it in 3D Slicer, correct the segments, and export them as a binary label map (.nrrd or .nii.gz)"
+_HINT = "open it in 3D Slicer, correct the segments, and export them as a binary label map (.nrrd or .nii.gz)"
 _NAMED_VALUES = 5
 
 
@@ -61,7 +61,7 @@ def read_segments(path: Path, keys: Mapping[str, str], num_layers: int) -> tuple
             raise DataError(
                 f"segment {number} has the label value {value!r} and the layer {layer!r}",
                 where=path,
-                cure=_CURE,
+                hint=_HINT,
             )
         name = parts.get("Name", "").strip()
         segments.append(Segment(int(value), int(layer), name or f"segment {number}", bool(name)))
@@ -69,7 +69,7 @@ def read_segments(path: Path, keys: Mapping[str, str], num_layers: int) -> tuple
             raise DataError(
                 f"segment {segments[-1].name!r} has the label value {value} in layer {layer} of {num_layers}",
                 where=path,
-                cure=_CURE,
+                hint=_HINT,
             )
     return tuple(segments)
 
@@ -104,7 +104,7 @@ def merge_layers(path: Path, layers: np.ndarray, segments: Sequence[Segment]) ->
                 f"the segments {names[segment.value]!r} and {segment.name!r} have the same label value "
                 f"{segment.value}",
                 where=path,
-                cure=_CURE,
+                hint=_HINT,
             )
         names[segment.value] = segment.name
     merged = np.zeros_like(layers[0])
@@ -116,7 +116,7 @@ def merge_layers(path: Path, layers: np.ndarray, segments: Sequence[Segment]) ->
                 f"voxels have values that belong to no segment: {unknown[:_NAMED_VALUES].tolist()}"
                 + ("" if len(layers) == 1 else f" in layer {number}"),
                 where=path,
-                cure=_CURE,
+                hint=_HINT,
             )
         overlapping = (merged != 0) & (layer != 0)
         if overlapping.any():
@@ -126,7 +126,7 @@ def merge_layers(path: Path, layers: np.ndarray, segments: Sequence[Segment]) ->
                 f"{names[int(merged[first])]!r} and {names[int(layer[first])]!r}); a label map has one class "
                 "a voxel",
                 where=path,
-                cure=_CURE,
+                hint=_HINT,
             )
         merged = np.maximum(merged, layer)
     channel: np.ndarray = merged[None]
@@ -162,7 +162,7 @@ class SegmentNames:
                     raise DataError(
                         f"{name!r} has the value {value} here, and {other!r} {number} in {where.name}",
                         where=path,
-                        cure="export the segmentations with the same values for all cases; if their names "
+                        hint="export the segmentations with the same values for all cases; if their names "
                         "mean nothing, give --classes",
                     )
         return {value: name for value, name, _ in values.values() if name.casefold() != "background"}
@@ -175,7 +175,7 @@ class SegmentNames:
                 raise DataError(
                     f"{name!r} has the value {value} in this file, not {' or '.join(map(str, known[key]))}",
                     where=path,
-                    cure="give the classes the same values in all files",
+                    hint="give the classes the same values in all files",
                 )
 
 

@@ -160,7 +160,7 @@ def _check_size(path: Path, layout: Layout, stack: np.ndarray, max_voxels: int) 
         raise DataError(
             f"the file claims {values} values; the limit is {max_voxels}",
             where=path,
-            cure="crop the image or cut it into tiles; if it is not that large, the file is damaged",
+            hint="crop the image or cut it into tiles; if it is not that large, the file is damaged",
         )
     check_pixels(path, layout.width * layout.length)
 
@@ -180,7 +180,7 @@ def _read_stack(
                 f"the file holds images of different shapes or kinds: page {first.number + 1} is {kind}, "
                 f"page {page.number + 1} {layout.kind}",
                 where=page.path,
-                cure="save each image as a file of its own",
+                hint="save each image as a file of its own",
             )
         values = read_samples(page, layout)
         if imagej:

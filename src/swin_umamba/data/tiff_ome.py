@@ -147,7 +147,7 @@ class Ome:
                 f"by its OME-XML, parts of this image lie in another file: {elsewhere[:200]!r}; only "
                 "the file that was given is read",
                 where=self.page.path,
-                cure=_EXPORT,
+                hint=_EXPORT,
             )
 
     def _count(self, element: ElementTree.Element, name: str, default: int | None = None) -> int:
@@ -160,7 +160,7 @@ class Ome:
         return DataError(
             f"the OME-XML of the file does not fit its pages: it says {what}",
             where=self.page.path,
-            cure=_EXPORT,
+            hint=_EXPORT,
         )
 
 

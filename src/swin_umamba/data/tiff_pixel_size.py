@@ -93,7 +93,7 @@ def read_spacing_file(path: Path, *, of_labels: bool) -> tuple[float, float, flo
         raise DataError(
             f"the spacing of {path.name} must be three positive numbers, not {str(spacing)[:100]}",
             where=place,
-            cure='write {"spacing": [z, y, x]} in mm',
+            hint='write {"spacing": [z, y, x]} in mm',
         )
     return float(spacing[0]), float(spacing[1]), float(spacing[2])
 
@@ -121,6 +121,6 @@ def _spacing_content(place: Path) -> dict[str, Any]:
     """Return what a file holds that may be nnU-Net's spacing file; nothing if it is none."""
     if not place.is_file() or place.stat().st_size > _MAX_SPACING_FILE:
         return {}
-    cure = 'write {"spacing": [z, y, x]} in mm into it, or move it away'
-    content = read_json(place, object, cure=cure, largest=_MAX_SPACING_FILE, nan=True)
+    hint = 'write {"spacing": [z, y, x]} in mm into it, or move it away'
+    content = read_json(place, object, hint=hint, largest=_MAX_SPACING_FILE, nan=True)
     return content if isinstance(content, dict) else {}

@@ -126,12 +126,12 @@ class Page:
     def damaged(self, what: str) -> DataError:
         """Return the error for a claim that cannot be true."""
         return DataError(
-            f"page {self.number + 1} of the TIFF file is damaged: {what}", where=self.path, cure=DAMAGED
+            f"page {self.number + 1} of the TIFF file is damaged: {what}", where=self.path, hint=DAMAGED
         )
 
-    def unsupported(self, what: str, cure: str) -> DataError:
+    def unsupported(self, what: str, hint: str) -> DataError:
         """Return the error for what a TIFF file may hold but this package does not read."""
-        return DataError(f"TIFF {what} not supported", where=self.path, cure=cure)
+        return DataError(f"TIFF {what} not supported", where=self.path, hint=hint)
 
     def _stored(self, tag: int, entry: _Entry) -> bytes:
         self.file.seek(entry.offset)
@@ -160,13 +160,13 @@ def read_pages(path: Path, file: BinaryIO) -> list[Page]:
         raise DataError(
             "this is no TIFF file, whatever its name says",
             where=path,
-            cure="give the file the ending of its format, or convert it to TIFF",
+            hint="give the file the ending of its format, or convert it to TIFF",
         )
     big = version == 43
     if len(head) < (16 if big else 8):
-        raise DataError("the TIFF file is damaged: it ends within its first bytes", where=path, cure=DAMAGED)
+        raise DataError("the TIFF file is damaged: it ends within its first bytes", where=path, hint=DAMAGED)
     if big and struct.unpack_from(order + "HH", head, 4) != (8, 0):
-        raise DataError("the first bytes of the BigTIFF file are damaged", where=path, cure=DAMAGED)
+        raise DataError("the first bytes of the BigTIFF file are damaged", where=path, hint=DAMAGED)
     offset = struct.unpack_from(order + ("Q" if big else "I"), head, 8 if big else 4)[0]
     pages: list[Page] = []
     visited: set[int] = set()
@@ -175,14 +175,14 @@ def read_pages(path: Path, file: BinaryIO) -> list[Page]:
         what = _refusal(offset, size, visited, tags)
         if what:
             raise DataError(
-                f"the TIFF file is damaged: after page {len(pages)} {what}", where=path, cure=DAMAGED
+                f"the TIFF file is damaged: after page {len(pages)} {what}", where=path, hint=DAMAGED
             )
         visited.add(offset)
         page, count, offset = _read_directory(path, file, len(pages), order, big, offset, size)
         tags += count
         pages.append(page)
     if not pages:
-        raise DataError("the TIFF file is damaged: it has no pages", where=path, cure=DAMAGED)
+        raise DataError("the TIFF file is damaged: it has no pages", where=path, hint=DAMAGED)
     return pages
 
 

@@ -102,7 +102,7 @@ def paired_interval(
     if first.shape != second.shape or first.ndim != 3:
         raise UsageError(
             f"scores of shapes {first.shape} and {second.shape} cannot be paired",
-            cure="compare the same seeds, cases and classes",
+            hint="compare the same seeds, cases and classes",
         )
     seeds, cases, _ = first.shape
     difference = mean_score(first) - mean_score(second)

@@ -69,7 +69,7 @@ def pair_up(
         raise DataError(
             f"{len(absent)} of {len(referenced)} cases have no prediction: {', '.join(absent)}",
             where=predictions,
-            cure="predict them too, or score them as empty with missing='worst' (--missing worst)",
+            hint="predict them too, or score them as empty with missing='worst' (--missing worst)",
         )
     extra = tuple(sorted(predicted.keys() - referenced.keys()))
     if extra:
@@ -98,7 +98,7 @@ def evaluate_cases(
         except BrokenProcessPool as error:
             raise SwinUMambaError(
                 "a process of the evaluation was killed, perhaps for lack of memory",
-                cure="use fewer workers (--num-workers 1)",
+                hint="use fewer workers (--num-workers 1)",
             ) from error
 
 
@@ -125,7 +125,7 @@ def check_declared(labels: np.ndarray, declared: Iterable[int], path: Path) -> N
         raise DataError(
             f"the label map holds values that are not declared: {', '.join(map(str, unknown))}",
             where=path,
-            cure=f"correct it, or the classes; declared: {', '.join(map(str, declared))} (swin-umamba "
+            hint=f"correct it, or the classes; declared: {', '.join(map(str, declared))} (swin-umamba "
             "convert folder makes class numbers of grey values and colours)",
         )
 
@@ -140,6 +140,6 @@ def _by_stem(folder: str | Path, endings: Sequence[str]) -> dict[str, Path]:
             raise DataError(
                 f"two files are named for the case {stem}",
                 where=f"{other} and {path}",
-                cure="remove one of them",
+                hint="remove one of them",
             )
     return files

@@ -61,7 +61,7 @@ class LabelClasses:
                 raise DataError(
                     f"class {name[:80]!r} needs a whole number or a list of them, not {shown(value)}",
                     where=where,
-                    cure="correct the entry labels",
+                    hint="correct the entry labels",
                 )
             groups[name] = group
         ignore = groups.pop(IGNORE_NAME, None)
@@ -69,12 +69,12 @@ class LabelClasses:
             raise DataError(
                 f"the label {IGNORE_NAME} needs one number that no class and not the background has",
                 where=where,
-                cure=f"it is {', '.join(map(str, ignore))}",
+                hint=f"it is {', '.join(map(str, ignore))}",
             )
         foreground = {name: group for name, group in groups.items() if group != (0,)}
         if not foreground:
             raise DataError(
-                "there is no class besides the background", where=where, cure="name the classes in labels"
+                "there is no class besides the background", where=where, hint="name the classes in labels"
             )
         return cls(foreground, None if ignore is None else ignore[0])
 
@@ -93,11 +93,11 @@ class LabelClasses:
             The file is missing, not JSON, or has no valid ``labels``.
         """
         path = Path(path)
-        cure = 'it needs an entry such as "labels": {"background": 0, "nucleus": 1}'
-        another = f"if it is not the dataset.json of an nnU-Net data set, give that one; {cure}"
-        labels = read_json(path, dict, cure=another, nan=True).get("labels")
+        hint = 'it needs an entry such as "labels": {"background": 0, "nucleus": 1}'
+        another = f"if it is not the dataset.json of an nnU-Net data set, give that one; {hint}"
+        labels = read_json(path, dict, hint=another, nan=True).get("labels")
         if not isinstance(labels, dict):
-            raise DataError("the file is not the dataset.json of an nnU-Net data set", where=path, cure=cure)
+            raise DataError("the file is not the dataset.json of an nnU-Net data set", where=path, hint=hint)
         return cls.from_mapping(labels, where=path)
 
     @classmethod
@@ -114,6 +114,6 @@ class LabelClasses:
             name, _, numbers = word.rpartition("=")
             values = numbers.split(",")
             if not all(value.isdecimal() for value in values):
-                raise UsageError(f"cannot read the label {word!r}", where="--labels", cure="use 1 or liver=1")
+                raise UsageError(f"cannot read the label {word!r}", where="--labels", hint="use 1 or liver=1")
             labels[name or numbers] = [int(value) for value in values]
         return cls.from_mapping(labels, where="--labels")

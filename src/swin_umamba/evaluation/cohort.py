@@ -86,7 +86,7 @@ def cohort_statistics(folder: str | Path, classes: LabelClasses | None = None) -
     for path in progress(paths, "measuring", total=len(paths)):
         case = image_stem(path)
         if case in cases:
-            raise DataError(f"two files are named for the case {case}", where=path, cure="remove one of them")
+            raise DataError(f"two files are named for the case {case}", where=path, hint="remove one of them")
         try:
             cases[case] = label_statistics(read_labels(path), None, classes)
         except DataError as error:

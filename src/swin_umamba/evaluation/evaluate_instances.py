@@ -204,7 +204,7 @@ def evaluate_instances(
     if num_workers < 1:
         raise UsageError(f"num_workers must be at least 1, not {num_workers}")
     if classes is not None and class_maps is None:
-        raise UsageError("instance maps hold no classes", cure="give the folders of label maps that do")
+        raise UsageError("instance maps hold no classes", hint="give the folders of label maps that do")
     files, extra = pair_up(predictions, references, missing=missing, endings=ENDINGS)
     maps = [(None, None)] * len(files) if class_maps is None else _class_maps(files, *class_maps)
     work = partial(_outcome, classes=classes)
@@ -310,7 +310,7 @@ def _class_maps(
         raise DataError(
             f"{len(absent)} cases have no class map: {', '.join(absent)}",
             where=predicted,
-            cure="give one for every instance map, of the same name",
+            hint="give one for every instance map, of the same name",
         )
     return [(by_case[each.case].prediction, by_case[each.case].reference) for each in files]
 

@@ -60,7 +60,7 @@ def _refusal(path: Path, number: int) -> DataError:
     return DataError(
         f"the references seem to number objects, {number} in a map, and no classes are named",
         where=path,
-        cure="score maps of objects with --instances, predictions of the classes background, interior and "
+        hint="score maps of objects with --instances, predictions of the classes background, interior and "
         "boundary with --protocol microscopy; if the values are classes, name them with --labels or "
         "--dataset-json",
     )

@@ -67,8 +67,8 @@ def _collect(experiment: Experiment, seconds: Mapping[str, float]) -> dict[str, 
 
 def _scores(metrics_file: Path, paper: Mapping[str, float]) -> dict[str, Any]:
     """Return what an evaluation by both forms of a protocol found, beside the numbers of the paper."""
-    cure = "delete the file and run the same command again"
-    metrics = read_json(metrics_file, dict, largest=LARGEST_RESULTS, cure=cure)
+    hint = "delete the file and run the same command again"
+    metrics = read_json(metrics_file, dict, largest=LARGEST_RESULTS, hint=hint)
     try:
         published, corrected = (metrics["forms"][form] for form in (PUBLISHED, CORRECTED))
         return {
@@ -91,7 +91,7 @@ def _scores(metrics_file: Path, paper: Mapping[str, float]) -> dict[str, Any]:
             "rules": metrics["rules"],
         }
     except (KeyError, TypeError, AttributeError) as error:
-        raise DataError("these are no scores of the protocol", where=metrics_file, cure=cure) from error
+        raise DataError("these are no scores of the protocol", where=metrics_file, hint=hint) from error
 
 
 def _markdown(report: Mapping[str, Any]) -> str:

@@ -64,7 +64,7 @@ def reproduce(experiment: Experiment, announce: Callable[[str], None]) -> tuple[
             raise SwinUMambaError(
                 f"the step {step.name} ended without its result",
                 where=experiment.root,
-                cure="run the same command again; if it stays, look into this folder",
+                hint="run the same command again; if it stays, look into this folder",
             )
     return write_report(experiment, seconds)
 
@@ -109,10 +109,10 @@ def _check_root(experiment: Experiment) -> None:
             raise UsageError(
                 "the folder is not empty and holds no run of a recipe",
                 where=root,
-                cure="give another --output",
+                hint="give another --output",
             )
         return None
-    before = read_json(path, dict, error=UsageError, cure="give another --output")
+    before = read_json(path, dict, error=UsageError, hint="give another --output")
     now = _settings(experiment)
     changed = [name for name in now if before.get(name) != now[name]]
     if changed:
@@ -120,7 +120,7 @@ def _check_root(experiment: Experiment) -> None:
         raise UsageError(
             f"the folder holds a run with other settings: {listed}",
             where=root,
-            cure="repeat the command of that run to go on, or give another --output",
+            hint="repeat the command of that run to go on, or give another --output",
         )
     return None
 
@@ -128,4 +128,4 @@ def _check_root(experiment: Experiment) -> None:
 def _check_source(experiment: Experiment) -> None:
     """Refuse a missing folder while it is needed."""
     if not experiment.data.is_dir() and not STEPS[0].is_done(experiment):
-        raise UsageError("there is no such folder", where=experiment.data, cure="give the data with --data")
+        raise UsageError("there is no such folder", where=experiment.data, hint="give the data with --data")

@@ -89,7 +89,7 @@ def choose_settings(
         raise UsageError(
             f"a budget of {budget} training steps",
             where="--budget",
-            cure=f"give at least 1 and fewer than the {recipe.steps} of the paper, or leave it out",
+            hint=f"give at least 1 and fewer than the {recipe.steps} of the paper, or leave it out",
         )
     epochs = min(SHORT_EPOCHS, budget)
     iterations = budget // epochs

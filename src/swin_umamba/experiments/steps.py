@@ -70,7 +70,7 @@ class Experiment:
         path = self.data / "dataset.json"
         if self.data.name != self.recipe.dataset_name or not path.is_file():
             return False
-        labels = read_json(path, dict, cure="copy it again", nan=True).get("labels")
+        labels = read_json(path, dict, hint="copy it again", nan=True).get("labels")
         # The challenges' own files name classes by other words; only the numbers decide what is trained.
         ours = self.source.load("DESCRIPTION")["labels"]
         return isinstance(labels, dict) and _numbered(labels) == _numbered(ours)
@@ -115,7 +115,7 @@ class Experiment:
         raise DataError(
             f"the data set has no {' or '.join(names)}",
             where=self.dataset.raw_folder,
-            cure="the recipe needs labelled test data: add them, or give the challenge's own folders",
+            hint="the recipe needs labelled test data: add them, or give the challenge's own folders",
         )
 
 
@@ -238,7 +238,7 @@ def _predict(experiment: Experiment) -> None:
         raise SwinUMambaError(
             f"{len(failures)} of {len(results)} test images cannot be segmented: {names}; "
             f"the first: {failures[0].error}",
-            cure="repair them and run the same command again: what is done is kept",
+            hint="repair them and run the same command again: what is done is kept",
         )
 
 
@@ -261,7 +261,7 @@ def _evaluate(experiment: Experiment) -> None:
         raise SwinUMambaError(
             f"{len(evaluation.failures)} test cases cannot be scored: {names}; "
             f"the first: {evaluation.failures[0].error}",
-            cure="repair their references and run the same command again",
+            hint="repair their references and run the same command again",
         )
     evaluation.write(experiment.result_folder("evaluation"))
 

@@ -109,14 +109,14 @@ def calibrate(
         raise UsageError(
             "an exported model is not calibrated by itself",
             where=predictor.model.path,
-            cure="calibrate the model folder that it was made of, and export it again",
+            hint="calibrate the model folder that it was made of, and export it again",
         )
     if len(predictor.model.checkpoints) != 1:
-        raise UsageError("folds are calibrated one by one", where=predictor.model.path, cure="name one fold")
+        raise UsageError("folds are calibrated one by one", where=predictor.model.path, hint="name one fold")
     plans, checkpoint = predictor.plans, predictor.model.checkpoints[0]
     if (images is None) != (references is None):
         raise UsageError(
-            "labelled cases need both folders", where="--images, --references", cure="give both or neither"
+            "labelled cases need both folders", where="--images, --references", hint="give both or neither"
         )
     check_output_folder(checkpoint.parent)  # before hours of predictions
     wanted = None
@@ -138,7 +138,7 @@ def calibrate(
     drawn = [each for each in drawn if each.near_structure.size]
     if not drawn:
         raise DataError(
-            "no case could be used for the calibration", where=images, cure="see the messages above"
+            "no case could be used for the calibration", where=images, hint="see the messages above"
         )
     calibration = FoldCalibration(temperature_of(drawn), quality_exponent(agreements))
     curves, estimated = calibration_curves(drawn), estimated_cases(agreements)
@@ -163,12 +163,12 @@ def calibrate(
 
 def _validation_cases(checkpoint: Path) -> tuple[Path, Path, frozenset[str]]:
     """Return folders of images and labels, and the cases there that the fold was validated on."""
-    cure = "give labelled cases that it has not been trained on with --images and --references"
+    hint = "give labelled cases that it has not been trained on with --images and --references"
     fold = checkpoint.resolve().parent
     number = fold.name.removeprefix("fold_")
     if not number.isdecimal():
         raise UsageError(
-            f"{fold.name} has no cases of its own that it was not trained on", where=fold, cure=cure
+            f"{fold.name} has no cases of its own that it was not trained on", where=fold, hint=hint
         )
     model = fold.parent
     for folders in Folders.of_model(model):
@@ -176,19 +176,19 @@ def _validation_cases(checkpoint: Path) -> tuple[Path, Path, frozenset[str]]:
         splits = folders.preprocessed / model.parent.name / SPLITS_FILE
         if not (splits.is_file() and (raw / "imagesTr").is_dir() and (raw / "labelsTr").is_dir()):
             continue
-        names = validation_cases(splits, int(number), error=UsageError, cure=cure)
+        names = validation_cases(splits, int(number), error=UsageError, hint=hint)
         if not validates_on(load_checkpoint(checkpoint), names):
             raise UsageError(
                 f"the splits have changed since {fold.name} was trained: it may have been trained on its "
                 "validation cases of today",
                 where=splits,
-                cure=f"bring back the splits of the training, or {cure}",
+                hint=f"bring back the splits of the training, or {hint}",
             )
         return raw / "imagesTr", raw / "labelsTr", names
     raise UsageError(
         "the raw data set and splits_final.json of this model are not there",
         where=model,
-        cure=f"set nnU-Net's folders, or {cure}",
+        hint=f"set nnU-Net's folders, or {hint}",
     )
 
 
@@ -207,7 +207,7 @@ def _labelled(
         raise DataError(
             f"no image and label map of {', '.join(absent[:5]) or 'any case'}",
             where=references,
-            cure="label maps have the names of the images, without channel numbers",
+            hint="label maps have the names of the images, without channel numbers",
         )
     return [(case, files[case.name]) for case in chosen]
 

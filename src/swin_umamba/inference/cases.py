@@ -68,7 +68,7 @@ def find_cases(inputs: str | Path | Sequence[str | Path], num_channels: int) -> 
                 raise DataError(
                     "two files have one name in two spellings of Unicode",
                     where=f"{other} and {file}",
-                    cure="remove or rename one of them",
+                    hint="remove or rename one of them",
                 )
     for (_, name, _), channels in groups.items():
         if _are_channels(channels, num_channels):
@@ -102,14 +102,14 @@ def output_paths(cases: Sequence[Case], output: str | Path, file_ending: str) ->
     if is_image_name(output) and not output.is_dir():
         if len(cases) > 1:
             raise UsageError(
-                f"{len(cases)} cases cannot go into one file", where=output, cure="give a folder"
+                f"{len(cases)} cases cannot go into one file", where=output, hint="give a folder"
             )
         paths = [output]
     elif any(output.resolve() in (file.resolve(), file.resolve().parent) for file in _files(cases)):
         raise UsageError(
             "the results would lie among the inputs, and be inputs the next time",
             where=output,
-            cure="give another output folder",
+            hint="give another output folder",
         )
     else:
         paths = [output / f"{case.name}{label_suffix(case.files[0], file_ending)}" for case in cases]
@@ -122,11 +122,11 @@ def output_paths(cases: Sequence[Case], output: str | Path, file_ending: str) ->
             raise UsageError(
                 f"{other.files[0]} and {case.files[0]} would both be written to {path.name}",
                 where=path.parent,
-                cure="rename one of them, or predict them into different folders; nothing was written",
+                hint="rename one of them, or predict them into different folders; nothing was written",
             )
         if path.resolve() in sources:
             raise UsageError(
-                "the result would replace an input", where=path, cure="give another output folder"
+                "the result would replace an input", where=path, hint="give another output folder"
             )
     return paths
 

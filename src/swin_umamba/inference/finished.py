@@ -132,7 +132,7 @@ def is_finished(record: Mapping[str, Any], origin: Mapping[str, str] | None, fil
     raise DataError(
         f"there is a result already, and it is not known to be of this input, model and options: {what}",
         where=labels,
-        cure="replace it with --overwrite, give another output folder, or move it away",
+        hint="replace it with --overwrite, give another output folder, or move it away",
     )
 
 

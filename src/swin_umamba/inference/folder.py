@@ -123,7 +123,7 @@ class _Work:
             failure = SwinUMambaError(
                 f"unexpected {type(error).__name__}: {error}",
                 where=self.case.files[0],
-                cure="look at it with --debug",
+                hint="look at it with --debug",
             )
         seconds = time.perf_counter() - start
         result = CaseResult(self.case.name, self.case.files, self.path, status, seconds, failure, confidence)

@@ -115,7 +115,7 @@ def _files(image: object) -> list[str | Path]:
 
 def _plain(array: np.ndarray) -> np.ndarray:
     if np.ma.is_masked(array):
-        raise DataError("pixels of the array are masked", cure="give array.filled(VALUE)")
+        raise DataError("pixels of the array are masked", hint="give array.filled(VALUE)")
     return np.asarray(array)
 
 
@@ -126,7 +126,7 @@ def wrong_channels(found: int, channel_names: Sequence[str], where: Path | None)
         f"the image has {found} channel{'s' if found > 1 else ''}, but the model takes {wanted}: "
         + ", ".join(channel_names),
         where=where,
-        cure=(
+        hint=(
             "convert the image to grey, or give its one channel alone"
             if wanted == 1
             else f"give one file with {wanted} channels, or {wanted} single-channel files CASE_0000 to "
@@ -140,14 +140,14 @@ def _channels_first(
 ) -> np.ndarray:
     channels = len(channel_names)
     if array.dtype.kind not in "biuf":
-        raise DataError(f"an image of dtype {array.dtype}", cure="give real numbers")
+        raise DataError(f"an image of dtype {array.dtype}", hint="give real numbers")
     if array.size == 0 or array.ndim not in (2, 3, 4):
         raise DataError(
-            f"an image of shape {array.shape}", cure="give (Y, X), (channels, Y, X) or (channels, Z, Y, X)"
+            f"an image of shape {array.shape}", hint="give (Y, X), (channels, Y, X) or (channels, Z, Y, X)"
         )
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         if nonfinite == "refuse":
-            raise DataError("the image holds NaN or infinity", cure="replace those values, for example by 0")
+            raise DataError("the image holds NaN or infinity", hint="replace those values, for example by 0")
         array = np.where(np.isfinite(array), array, array.dtype.type(0))
     if array.ndim == 2:
         return array[None]
@@ -160,7 +160,7 @@ def _channels_first(
         raise DataError(
             f"an image of shape {array.shape} could be a volume or have {array.shape[0]} channels, "
             f"but the model takes 1: {channel_names[0]}",
-            cure="give a volume as (1, Z, Y, X): image[np.newaxis]",
+            hint="give a volume as (1, Z, Y, X): image[np.newaxis]",
         )
     return array
 
@@ -185,7 +185,7 @@ def _spacing_3d(spacing: Sequence[float], flat: bool) -> tuple[float, float, flo
     if len(values) != (2 if flat else 3) or not all(np.isfinite(v) and v > 0 for v in values):
         raise UsageError(
             f"spacing {tuple(spacing)}",
-            cure=f"give {'two positive numbers (Y, X)' if flat else 'three positive numbers (Z, Y, X)'}",
+            hint=f"give {'two positive numbers (Y, X)' if flat else 'three positive numbers (Z, Y, X)'}",
         )
     across = max(values) * FLAT_SPACING_FACTOR if flat else values[0]
     return across, values[-2], values[-1]

@@ -39,7 +39,7 @@ class PredictorOptions(Options):
 
     def __post_init__(self) -> None:
         if not 0 < self.step_size <= 1:
-            raise UsageError(f"step size {self.step_size}", cure="give a number above 0 and up to 1")
+            raise UsageError(f"step size {self.step_size}", hint="give a number above 0 and up to 1")
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def choose_postprocessing(
         raise UsageError(
             "no fold of this model has been validated",
             where=folder,
-            cure="give a model folder; train --continue validates a fold that is trained",
+            hint="give a model folder; train --continue validates a fold that is trained",
         )
     model = load_trained_model(folder, folds=[name.removeprefix("fold_") for name in folds])
     plans = ModelPlans(model)
@@ -70,7 +70,7 @@ def choose_postprocessing(
     for fold in folds:
         for path in list_images(folder / fold / "validation"):
             if image_stem(path) not in truths:
-                raise DataError("the label map has no reference", where=path, cure="give --references")
+                raise DataError("the label map has no reference", where=path, hint="give --references")
             pairs.append((path, truths[image_stem(path)]))
 
     def cases() -> Iterator[LabelledCase]:
@@ -100,5 +100,5 @@ def _references(folder: Path) -> Path:
     raise UsageError(
         "the references of the validation cases are not there",
         where=folder,
-        cure="give their folder with --references, or set nnU-Net's folders",
+        hint="give their folder with --references, or set nnU-Net's folders",
     )

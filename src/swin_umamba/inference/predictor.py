@@ -157,7 +157,7 @@ class Predictor:
                 raise UsageError(
                     "an exported model has no named checkpoints",
                     where=path,
-                    cure="leave the name of the checkpoint out",
+                    hint="leave the name of the checkpoint out",
                 )
             model = read_model_file(path, folds=options.folds)
         else:
@@ -166,7 +166,7 @@ class Predictor:
             raise UsageError(
                 f"the model was trained with {model.trainer_name} and not with {trainer}",
                 where=path,
-                cure="name the trainer of the model, or leave --trainer out",
+                hint="name the trainer of the model, or leave --trainer out",
             )
         return cls(model, **vars(options.for_predictor()))
 
@@ -279,7 +279,7 @@ class Predictor:
             error,
             sizes=f"an image of {size} voxels, {self.plans.num_classes} classes, resampled to {spacing}",
             where=None if volume.source is None else volume.source.path,
-            cure="crop the image, check its spacing, or predict where there is more memory",
+            hint="crop the image, check its spacing, or predict where there is more memory",
             kind=DataError,
         )
 
@@ -312,7 +312,7 @@ class Predictor:
             raise CheckpointError(
                 "the network's output is not finite: its weights hold or produce NaN or infinity",
                 where=self.model.path,
-                cure="use another checkpoint of this training",
+                hint="use another checkpoint of this training",
             )
         return total.div_(folds)
 

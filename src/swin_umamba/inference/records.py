@@ -106,7 +106,7 @@ class PredictionRecords:
             "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "inputs": [path.name for path in result.files],
             "labels": result.output.name if result.status == "written" else None,
-            "error": None if error is None else {"what": error.what, "cure": error.cure},
+            "error": None if error is None else {"what": error.what, "hint": error.hint},
             "confidence": None if result.confidence is None else dict(result.confidence),
             "model": str(predictor.model.path),
             "device": str(predictor.device),
@@ -140,6 +140,6 @@ def _read_lines(folder: Path) -> dict[str, tuple[Mapping[str, Any], str]]:
     path = folder / RECORDS_FILE
     if not path.is_file():
         return {}
-    cure = "delete it, or check its permissions"
-    lines = read_json_lines(path, error=OutputError, cure=cure, largest=LARGEST_FILE, nan=True)
+    hint = "delete it, or check its permissions"
+    lines = read_json_lines(path, error=OutputError, hint=hint, largest=LARGEST_FILE, nan=True)
     return {record["case"]: (record, line) for line, record in lines if isinstance(record.get("case"), str)}

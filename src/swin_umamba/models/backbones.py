@@ -53,7 +53,7 @@ def register_backbone(record: BackboneRecord, encoder: Callable[..., nn.Module])
         encoder do not fit each other.
     """
     if record.name in BACKBONES and record.name not in _ENCODERS:
-        raise UsageError(f"there is a backbone {record.name!r} already", cure="give yours another name")
+        raise UsageError(f"there is a backbone {record.name!r} already", hint="give yours another name")
     before = _ENCODERS.get(record.name)
     _ENCODERS[record.name] = encoder
     try:
@@ -75,7 +75,7 @@ def check_encoder(record: BackboneRecord) -> None:
         If its tensors are not those by which the record recognises them, or its stages have other shapes than
         the decoders take.
     """
-    cure = "correct the record or the encoder; help(swin_umamba.register_backbone) says what they have to be"
+    hint = "correct the record or the encoder; help(swin_umamba.register_backbone) says what they have to be"
     where = f"the backbone {record.name!r}"
     try:
         encoder = encoder_on_meta(record, 3)
@@ -83,7 +83,7 @@ def check_encoder(record: BackboneRecord) -> None:
         stages = {PATCH_SIZE: _stages(encoder, 3)}
     except Exception as error:  # whatever the user's code raises
         raise UsageError(
-            f"its encoder does not work ({type(error).__name__}: {error})", where=where, cure=cure
+            f"its encoder does not work ({type(error).__name__}: {error})", where=where, hint=hint
         ) from error
     # An encoder of images alone will do for swin_umamba_d.
     with suppress(Exception), torch.device("meta"):
@@ -93,7 +93,7 @@ def check_encoder(record: BackboneRecord) -> None:
             f"its record does not recognise its own encoder by {', '.join(record.recognised_by)}, or there "
             f"is no kernel {record.first_convolution}",
             where=where,
-            cure=cure,
+            hint=hint,
         )
     for patch_size, found in stages.items():
         sides = [[side // (patch_size << stage) for side in _SIZE] for stage in range(len(record.strides))]
@@ -103,7 +103,7 @@ def check_encoder(record: BackboneRecord) -> None:
                 f"with patch_size {patch_size}, its encoder makes stages of shapes {found} of {_SIZE[0]} x "
                 f"{_SIZE[1]} pixels; the decoders take {wanted}",
                 where=where,
-                cure=cure,
+                hint=hint,
             )
 
 
@@ -126,7 +126,7 @@ def find_backbone(name: str) -> BackboneRecord:
     error = unknown_name("backbone", name, BACKBONES)
     raise UsageError(
         error.what,
-        cure=f"{error.cure}. If it is your own, name the file that registers it: in {VARIABLE}, or for train "
+        hint=f"{error.hint}. If it is your own, name the file that registers it: in {VARIABLE}, or for train "
         "and predict with --trainer FILE.py:Class",
     )
 

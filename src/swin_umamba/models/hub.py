@@ -58,7 +58,7 @@ class _HubMixin(PyTorchModelHubMixin):
             raise CheckpointError(
                 f"config.json and the arguments given describe no {cls.__name__}: {error}",
                 where=model_id,
-                cure="check that the model is one of this class",
+                hint="check that the model is one of this class",
             ) from error
 
     @classmethod
@@ -71,7 +71,7 @@ class _HubMixin(PyTorchModelHubMixin):
             raise CheckpointError(
                 f"the weights do not fit {cls.__name__}: {error}",
                 where=model_file,
-                cure="check that config.json and the weights come from the same network",
+                hint="check that config.json and the weights come from the same network",
             ) from error
         return model.eval()
 

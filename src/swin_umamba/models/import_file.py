@@ -50,7 +50,7 @@ def import_weights(source: str | Path, name: str | None = None) -> tuple[Weights
         raise CheckpointError(
             f"this is not the file of {record.name}: its SHA-256 is {found}, expected {expected}",
             where=source,
-            cure="fetch it again; a file of your own can be used by giving its path to --pretrained",
+            hint="fetch it again; a file of your own can be used by giving its path to --pretrained",
         )
     backbone = backbone_of_weights(record.name)
     encoder = encoder_on_meta(backbone, record.in_channels).state_dict()
@@ -61,7 +61,7 @@ def import_weights(source: str | Path, name: str | None = None) -> tuple[Weights
         raise CheckpointError(
             f"another file is kept as {record.name} already",
             where=path,
-            cure=f"remove it if {source} is the right one",
+            hint=f"remove it if {source} is the right one",
         )
     if not path.exists():
         copy_file(source, path, error=CheckpointError)
@@ -75,6 +75,6 @@ def _recognised(source: Path, sha256: str) -> WeightsRecord:
     raise UsageError(
         "the file has neither the name nor the hash of any weights of the catalogue",
         where=source,
-        cure=f"say with --name which these are: {', '.join(CATALOG)}; or give its path to --pretrained, "
+        hint=f"say with --name which these are: {', '.join(CATALOG)}; or give its path to --pretrained, "
         "which takes any file that fits",
     )

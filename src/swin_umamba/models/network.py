@@ -51,23 +51,23 @@ class SegmentationNetwork(nn.Module, ABC):
         features = tuple(record.features_per_stage if features_per_stage is None else features_per_stage)
         stages = len(record.strides)
         if depths is not None and "depths" not in record.arguments:
-            raise UsageError(f"the backbone {backbone} has no depths to choose", cure="leave depths out")
+            raise UsageError(f"the backbone {backbone} has no depths to choose", hint="leave depths out")
         depths = record.arguments.get("depths", (1,) * stages) if depths is None else depths
         if len(depths) != stages or len(features) != stages:
             raise UsageError(
                 f"the network has {stages} stages, but depths is {tuple(depths)} and "
                 f"features_per_stage is {features}",
-                cure=f"give {stages} values for each",
+                hint=f"give {stages} values for each",
             )
         if min(in_channels, num_classes, d_state, *depths, *features) < 1:
             raise UsageError(
                 f"in_channels {in_channels}, num_classes {num_classes}, depths {tuple(depths)}, "
                 f"features_per_stage {features} and d_state {d_state} must all be positive",
-                cure="give at least 1 for each",
+                hint="give at least 1 for each",
             )
         if not 0 <= drop_path_rate < 1:
             raise UsageError(
-                f"drop_path_rate is {drop_path_rate}", cure="give a probability from 0 to below 1"
+                f"drop_path_rate is {drop_path_rate}", hint="give a probability from 0 to below 1"
             )
         self.features_per_stage = features
         self.in_channels = in_channels
@@ -136,10 +136,10 @@ class SegmentationNetwork(nn.Module, ABC):
             raise DataError(
                 f"the network takes images of shape (batch, {self.in_channels}, height, width), "
                 f"but got {tuple(x.shape)}",
-                cure="give the number of channels that the network was built for, and 2D images",
+                hint="give the number of channels that the network was built for, and 2D images",
             )
         if min(x.shape[-2:]) < STRIDE:
             raise DataError(
                 f"an image of {x.shape[-2]}x{x.shape[-1]} pixels is smaller than {STRIDE}x{STRIDE}",
-                cure=f"pad or resample the image to at least {STRIDE} pixels in each direction",
+                hint=f"pad or resample the image to at least {STRIDE} pixels in each direction",
             )

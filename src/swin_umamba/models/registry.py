@@ -75,12 +75,12 @@ def create_model(
     if isinstance(pretrained, bool):
         raise UsageError(
             f"pretrained is a file or a name, not {pretrained}",
-            cure='give None, "vmamba_tiny_v0cls", or the path of VMamba-Tiny\'s checkpoint '
+            hint='give None, "vmamba_tiny_v0cls", or the path of VMamba-Tiny\'s checkpoint '
             "vssmtiny_dp01_ckpt_epoch_292.pth",
         )
     if adapt_first_convolution and pretrained is None:
         raise UsageError(
-            "adapt_first_convolution adapts pretrained weights, but there are none", cure="give pretrained"
+            "adapt_first_convolution adapts pretrained weights, but there are none", hint="give pretrained"
         )
     model = _MODELS[name](in_channels, num_classes, **kwargs)
     if pretrained is not None:

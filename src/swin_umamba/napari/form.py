@@ -96,7 +96,7 @@ class SegmentForm(QWidget):
         """
         path = self.model.currentData()
         if path is None:
-            raise UsageError("no model is chosen", cure="choose one in the list, or with Folder or File")
+            raise UsageError("no model is chosen", hint="choose one in the list, or with Folder or File")
         return ModelChoice(
             path, parse_folds(self.folds.text()), self.device.currentText(), self.mirroring.isChecked()
         )
@@ -111,7 +111,7 @@ class SegmentForm(QWidget):
         """
         layers = [box.currentData() for box in self.layer_boxes]
         if None in layers:
-            raise UsageError("there is no image layer", cure="open an image in the viewer, and choose it")
+            raise UsageError("there is no image layer", hint="open an image in the viewer, and choose it")
         return layers
 
     def chosen_channel_axis(self) -> int | None:

@@ -75,14 +75,14 @@ def write_labels(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
         As for ``image_io.write_labels``.
     """
     like = attributes.get("metadata", {}).get(GRID_KEY)
-    cure = "open the image with Swin-UMamba, segment it there, and save the labels that come of it"
+    hint = "open the image with Swin-UMamba, segment it there, and save the labels that come of it"
     if like is None:
-        raise UsageError("the layer does not say on which image it lies", where=path, cure=cure)
+        raise UsageError("the layer does not say on which image it lies", where=path, hint=hint)
     for key, wanted in _placement(like).items():
         given = np.asarray(getattr(attributes.get(key), "affine_matrix", attributes.get(key)), float)
         if given.shape != wanted.shape or not np.allclose(given, wanted):
             raise UsageError(
-                f"the layer was moved: its {key} is not that of the image", where=path, cure=cure
+                f"the layer was moved: its {key} is not that of the image", where=path, hint=hint
             )
     write_label_map(path, np.asarray(data), like)
     return [path]

@@ -116,7 +116,7 @@ def layer_image(
         raise DataError(
             f"{len(layers)} layers are chosen, but the model takes {len(channel_names)} channels: "
             + ", ".join(channel_names),
-            cure="choose one layer for each channel",
+            hint="choose one layer for each channel",
         )
     images = [_image_of_one(layer, [name], None) for layer, name in zip(layers, channel_names, strict=True)]
     first = images[0]
@@ -125,7 +125,7 @@ def layer_image(
             raise GeometryError(
                 f"the layers {first.name!r} and {image.name!r} do not lie on the same grid: shapes "
                 f"{first.data.shape[1:]} and {image.data.shape[1:]}, or their scale or place differ",
-                cure="choose layers of one image, or resample one to the grid of the other",
+                hint="choose layers of one image, or resample one to the grid of the other",
             )
     data = np.concatenate([image.data for image in images])
     return LayerImage(first.name, data, first.spacing, first.geometry, first.metadata)
@@ -187,7 +187,7 @@ def _channel_axis(
             raise UsageError(
                 f"the layer has no axis {chosen}: its shape is {tuple(shape)}",
                 where=layer.name,
-                cure=f"choose a channel axis from 0 to {len(shape) - 1}",
+                hint=f"choose a channel axis from 0 to {len(shape) - 1}",
             )
         return chosen
     named = [axis for axis, label in enumerate(layer.axis_labels) if str(label).lower() in CHANNEL_LABELS]
@@ -206,13 +206,13 @@ def _channel_axis(
             f"no axis of the layer holds the model's {len(channel_names)} channels "
             f"({', '.join(channel_names)}): its shape is {tuple(shape)}",
             where=layer.name,
-            cure="choose another layer, or one layer for each channel",
+            hint="choose another layer, or one layer for each channel",
         )
     if len(fitting) > 1:
         raise UsageError(
             f"the channels could be axis {' or '.join(map(str, fitting))} of the shape {tuple(shape)}",
             where=layer.name,
-            cure="choose the channel axis",
+            hint="choose the channel axis",
         )
     return fitting[0]
 
@@ -228,23 +228,23 @@ def _check_spatial(layer: ImageLayer, shape: Sequence[int], spatial: Sequence[in
         raise DataError(
             f"the layer {what}, but a model segments one picture or volume: its shape is {tuple(shape)}",
             where=layer.name,
-            cure="show one step as a layer of its own, viewer.add_image(layer.data[STEP]), and choose that",
+            hint="show one step as a layer of its own, viewer.add_image(layer.data[STEP]), and choose that",
         )
 
 
 def _wrong_channels(layer: ImageLayer, found: int, channel_names: Sequence[str]) -> DataError:
     wanted = len(channel_names)
     if layer.rgb and wanted == 1:
-        cure = "split the layer into its colours (right click on it: Split RGB) and choose one"
+        hint = "split the layer into its colours (right click on it: Split RGB) and choose one"
     elif found == 1:
-        cure = "choose one layer for each channel"
+        hint = "choose one layer for each channel"
     else:
-        cure = "choose another layer, or another channel axis"
+        hint = "choose another layer, or another channel axis"
     return DataError(
         f"the layer has {found} channel{'s' if found > 1 else ''}, but the model takes {wanted}: "
         + ", ".join(channel_names),
         where=layer.name,
-        cure=cure,
+        hint=hint,
     )
 
 
@@ -269,7 +269,7 @@ def _without_first_axis(geometry: dict[str, Any], layer: ImageLayer) -> dict[str
         raise DataError(
             "the layer is rotated or sheared between its channels and space",
             where=layer.name,
-            cure="reset the layer's transform, or make one layer for each channel",
+            hint="reset the layer's transform, or make one layer for each channel",
         )
     return {
         "scale": geometry["scale"][1:],

@@ -201,7 +201,7 @@ def _check_ratio(spacing: Sequence[float], own: Sequence[float], name: str) -> N
             f"the pixels of the layer measure {format_spacing(spacing)}, those that the model works at "
             f"{format_spacing(own)}: one of the two is in other units",
             where=name,
-            cure="correct the scale or the units of the layer, or switch off the pixel size from the layer",
+            hint="correct the scale or the units of the layer, or switch off the pixel size from the layer",
         )
 
 

@@ -49,7 +49,7 @@ def stock_reader(description: Mapping[str, Any], example: str | Path) -> type[Ba
         raise DataError(
             f"nnU-Net has no reader for this file, of a data set of {description['file_ending']!r} files",
             where=example,
-            cure="convert the data set, for example to .nii.gz, .png or .tif: see swin-umamba convert --help",
+            hint="convert the data set, for example to .nii.gz, .png or .tif: see swin-umamba convert --help",
         ) from error
 
 
@@ -96,7 +96,7 @@ class CheckedReader(BaseReaderWriter):
             raise DataError(
                 f"nnU-Net's reader {self._name} cannot read it: {error}",
                 where=files[0],
-                cure="convert it to .nii.gz or .png",
+                hint="convert it to .nii.gz or .png",
             ) from error
         voxels = self._checked(image.data, data, files[0])
         self._check_spacing(image, properties["spacing"], files[0])
@@ -129,7 +129,7 @@ class CheckedReader(BaseReaderWriter):
                 f"the file holds an image of shape {ours.shape[1:]}, but nnU-Net's reader "
                 f"{self._name} sees {theirs.shape[1:]}",
                 where=path,
-                cure="convert it to .nii.gz or .png",
+                hint="convert it to .nii.gz or .png",
             )
         ours = ours.astype(np.float32)
         if not format_of(path).has_geometry and len(theirs) - len(ours) in (
@@ -147,7 +147,7 @@ class CheckedReader(BaseReaderWriter):
                 f"{np.count_nonzero(differ)} of {differ.size} pixels are not what nnU-Net's reader "
                 f"{self._name} sees: it knows no orientation, no colours of 16 bits, and no white that is 0",
                 where=path,
-                cure="make the data set with swin-umamba convert, which stores pictures as both see them",
+                hint="make the data set with swin-umamba convert, which stores pictures as both see them",
             )
 
     def _check_spacing(self, image: Image, theirs: Sequence[float], path: str | Path) -> None:
@@ -164,7 +164,7 @@ class CheckedReader(BaseReaderWriter):
                 f"the file's spacing is {_listed(ours)} {known}, but nnU-Net's reader {self._name} takes "
                 f"{_listed(seen)}",
                 where=path,
-                cure="store it as .nii.gz with lengths in mm; for TIFF, put nnU-Net's spacing file beside it",
+                hint="store it as .nii.gz with lengths in mm; for TIFF, put nnU-Net's spacing file beside it",
             )
 
     @property

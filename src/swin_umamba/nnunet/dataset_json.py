@@ -12,7 +12,7 @@ from swin_umamba.schema import LARGEST, Provenance, anything, named, shown
 
 REQUIRED_KEYS = ("channel_names", "labels", "numTraining", "file_ending")
 
-FORMAT_CURE = (
+FORMAT_HINT = (
     'it needs entries such as "channel_names": {"0": "CT"}, "labels": {"background": 0, "liver": 1}, '
     '"numTraining": 20, "file_ending": ".nii.gz"'
 )
@@ -27,14 +27,14 @@ def read_dataset_json(path: Path) -> dict[str, Any]:
         If the file is missing, no JSON, lacks an entry, or one has a value that nnU-Net cannot work with.
     """
     if not path.is_file():
-        raise DataError("the data set has no dataset.json", where=path, cure=f"write one: {FORMAT_CURE}")
-    description = read_json(path, dict, cure=f"correct the file: {FORMAT_CURE}", nan=True)
+        raise DataError("the data set has no dataset.json", where=path, hint=f"write one: {FORMAT_HINT}")
+    description = read_json(path, dict, hint=f"correct the file: {FORMAT_HINT}", nan=True)
     if "channel_names" not in description and "modality" in description:
         description["channel_names"] = description["modality"]
     missing = [key for key in REQUIRED_KEYS if key not in description]
     if missing:
-        raise DataError("dataset.json lacks " + ", ".join(missing), where=path, cure=FORMAT_CURE)
-    source = Provenance(path, f"correct the file: {FORMAT_CURE}")
+        raise DataError("dataset.json lacks " + ", ".join(missing), where=path, hint=FORMAT_HINT)
+    source = Provenance(path, f"correct the file: {FORMAT_HINT}")
     check_description(description, source)
     _check_meaning(description, source)
     return description

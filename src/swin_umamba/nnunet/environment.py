@@ -56,7 +56,7 @@ class Folders:
         if unset:
             raise UsageError(
                 "nnU-Net's folders are not known: " + ", ".join(unset) + " not set",
-                cure="give --root DIR (uses DIR/nnUNet_raw and so on), give the path of the data set folder, "
+                hint="give --root DIR (uses DIR/nnUNet_raw and so on), give the path of the data set folder, "
                 "or set the three variables",
             )
         return cls(*(Path(os.environ[name]).expanduser().absolute() for name in names))
@@ -170,7 +170,7 @@ def find_dataset(dataset: str | int | Path, root: str | Path | None = None) -> D
         raise UsageError(
             "there is no such folder",
             where=path.absolute(),
-            cure="give the path of a raw data set folder DatasetXXX_Name, or its number with --root DIR",
+            hint="give the path of a raw data set folder DatasetXXX_Name, or its number with --root DIR",
         )
     folders = Folders.from_environment() if root is None else Folders.below(root)
     return Dataset(_resolve_name(str(dataset), folders), folders)
@@ -181,7 +181,7 @@ def _dataset_at(path: Path, root: str | Path | None) -> Dataset:
         raise UsageError(
             f"{path.name!r} is no name of an nnU-Net data set",
             where=path,
-            cure="name the folder DatasetXXX_Name, with three digits",
+            hint="name the folder DatasetXXX_Name, with three digits",
         )
     if root is not None:
         outputs = Folders.below(root)
@@ -199,7 +199,7 @@ def _resolve_name(dataset: str, folders: Folders) -> str:
         raise UsageError(
             "the folder of the raw data sets does not exist",
             where=folders.raw,
-            cure="create it and put DatasetXXX_Name folders into it",
+            hint="create it and put DatasetXXX_Name folders into it",
         )
     known = sorted(
         {
@@ -221,7 +221,7 @@ def _resolve_name(dataset: str, folders: Folders) -> str:
         raise UsageError(
             "several data sets have the same number: " + ", ".join(candidates),
             where=folders.raw,
-            cure="rename all but one; look into the preprocessed and results folders, too",
+            hint="rename all but one; look into the preprocessed and results folders, too",
         )
     if not candidates:
         raise unknown_name("data set", dataset, known, where=folders.raw)

@@ -34,5 +34,5 @@ def check_plane(shape: Sequence[int], transpose: Sequence[int], where: str | Pat
             f"the image, of shape {tuple(map(int, shape))}, is one voxel thick along {' and '.join(thin)}: "
             f"the network, which sees slices across {AXES[across]}, would see lines",
             where=where,
-            cure=f"reorder its axes so that the thin one is {AXES[across]}, or give it as a picture",
+            hint=f"reorder its axes so that the thin one is {AXES[across]}, or give it as a picture",
         )

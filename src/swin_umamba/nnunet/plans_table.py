@@ -134,7 +134,7 @@ PLANS_MAY_HAVE = {
 }
 
 
-def read_plans(path: Path, configuration: str, cure: str) -> dict[str, Any]:
+def read_plans(path: Path, configuration: str, hint: str) -> dict[str, Any]:
     """Read the plans that data were prepared by, for training.
 
     Raises
@@ -142,8 +142,8 @@ def read_plans(path: Path, configuration: str, cure: str) -> dict[str, Any]:
     DataError
         The file cannot be read, or has a value that cannot be.
     """
-    source = Provenance(path, cure, beginning="the plans are damaged: ")
-    plans = read_json(path, dict, cure=cure, nan=True)
+    source = Provenance(path, hint, beginning="the plans are damaged: ")
+    plans = read_json(path, dict, hint=hint, nan=True)
     check_plan_values(plans, configuration, source)
     key = f"configurations.{configuration}"
     source.check(plans["configurations"][configuration], table({"data_identifier": text()}), key)

@@ -86,12 +86,12 @@ def check_origin(folder: Path, plans: Mapping[str, Any], configuration: str, raw
     origin = _read(folder)
     if not origin:
         return
-    cure = "preprocess them anew: swin-umamba plan"
+    hint = "preprocess them anew: swin-umamba plan"
     if origin.get("plans") != _of_preprocessing(plans, configuration):
         raise TrainingError(
             "the preprocessed data were made with other plans than those that are there now",
             where=folder,
-            cure=cure,
+            hint=hint,
         )
     if raw_folder is None or not raw_folder.is_dir():
         return
@@ -110,7 +110,7 @@ def check_origin(folder: Path, plans: Mapping[str, Any], configuration: str, raw
             raise TrainingError(
                 f"raw files of {len(names)} case(s) were {what} since the data were preprocessed: {shown}",
                 where=raw_folder,
-                cure=cure,
+                hint=hint,
             )
 
 
@@ -152,7 +152,7 @@ def _read(folder: Path) -> dict[str, Any]:
     path = origin_file(folder)
     if not path.exists():
         return {}
-    cure = "preprocess anew what it belongs to: swin-umamba plan"
-    content = read_json(path, dict, error=TrainingError, cure=cure, largest=LARGEST_RESULTS)
-    Provenance(path, cure, TrainingError).check(content, _ORIGIN)
+    hint = "preprocess anew what it belongs to: swin-umamba plan"
+    content = read_json(path, dict, error=TrainingError, hint=hint, largest=LARGEST_RESULTS)
+    Provenance(path, hint, TrainingError).check(content, _ORIGIN)
     return content if "cases" in content else {}

@@ -75,7 +75,7 @@ def update_splits(path: Path, cases: Iterable[str]) -> bool:
         raise TrainingError(
             f"the splits name {len(gone)} case(s) that the preprocessed data lack: {names}",
             where=path,
-            cure="correct the file, or delete it to have one made; after a change of the raw data, plan anew",
+            hint="correct the file, or delete it to have one made; after a change of the raw data, plan anew",
         )
     logger.warning(
         "%d of %d cases are in no fold of %s: %s",
@@ -88,7 +88,7 @@ def update_splits(path: Path, cases: Iterable[str]) -> bool:
 
 
 def validation_cases(
-    path: Path, fold: int, *, error: type[SwinUMambaError] = DataError, cure: str
+    path: Path, fold: int, *, error: type[SwinUMambaError] = DataError, hint: str
 ) -> frozenset[str]:
     """Return the names of the cases that a fold is validated on.
 
@@ -98,12 +98,12 @@ def validation_cases(
         The file.
     fold
         Its number.
-    error, cure
+    error, hint
         What to raise if the file does not say it, and what can be done about that.
     """
-    without = f"without it there are no validation cases of fold_{fold}: {cure}"
-    folds = read_json(path, list, error=error, cure=without)
-    source = Provenance(path, cure, error, f"the splits name no validation cases of fold_{fold}: ")
+    without = f"without it there are no validation cases of fold_{fold}: {hint}"
+    folds = read_json(path, list, error=error, hint=without)
+    source = Provenance(path, hint, error, f"the splits name no validation cases of fold_{fold}: ")
     source.check(folds, SPLITS)
     if not 0 <= fold < len(folds):
         raise source.refusal(f"they have {len(folds)} folds")
@@ -115,7 +115,7 @@ def _nnunets(cases: list[str], path: Path) -> Splits:
         raise TrainingError(
             f"{len(cases)} training cases are too few for {NUM_FOLDS} folds",
             where=path.parent,
-            cure="give --fold all, which trains and validates on all cases, or add cases",
+            hint="give --fold all, which trains and validates on all cases, or add cases",
         )
     from nnunetv2.utilities.crossval_split import generate_crossval_split
 
@@ -124,7 +124,7 @@ def _nnunets(cases: list[str], path: Path) -> Splits:
 
 
 def _read(path: Path) -> Splits:
-    cure = 'it needs a list of {"train": [NAMES], "val": [NAMES]}; delete it to have one made'
-    splits = read_json(path, list, cure=cure)
-    Provenance(path, cure, beginning="the splits are damaged: ").check(splits, SPLITS)
+    hint = 'it needs a list of {"train": [NAMES], "val": [NAMES]}; delete it to have one made'
+    splits = read_json(path, list, hint=hint)
+    Provenance(path, hint, beginning="the splits are damaged: ").check(splits, SPLITS)
     return [{part: split[part] for part in ("train", "val")} for split in splits]

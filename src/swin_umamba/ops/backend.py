@@ -27,12 +27,12 @@ _COMPUTES = {
     "mamba_ssm": "float32 on a CUDA device",
 }
 
-_NATIVE_CURE = "install numba (pip install numba), or leave the backend out to use the portable one"
-_TRITON_CURE = "pip install triton (CUDA builds of PyTorch for Linux bring it), or leave the backend out"
-_LAUNCHER_CURE = (
+_NATIVE_HINT = "install numba (pip install numba), or leave the backend out to use the portable one"
+_TRITON_HINT = "pip install triton (CUDA builds of PyTorch for Linux bring it), or leave the backend out"
+_LAUNCHER_HINT = (
     "install gcc and the header files of Python (apt install gcc python3-dev), or leave the backend out"
 )
-_MAMBA_CURE = (
+_MAMBA_HINT = (
     "build it with its CUDA extension (MAMBA_FORCE_BUILD=TRUE pip install --no-build-isolation mamba-ssm), "
     "or leave the backend out"
 )
@@ -52,14 +52,14 @@ class BackendStatus:
         True if a scan can run on it here.
     reason
         One sentence: what it is, or why it is missing.
-    cure
+    hint
         How to get it; None if it is available.
     """
 
     name: str
     available: bool
     reason: str
-    cure: str | None = None
+    hint: str | None = None
 
 
 def resolve_device(name: str = "auto") -> torch.device:
@@ -83,14 +83,14 @@ def resolve_device(name: str = "auto") -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     kind, _, index = name.partition(":")
     if kind not in ("cpu", "cuda", "mps") or (":" in name and (kind != "cuda" or not index.isdecimal())):
-        raise UsageError(f"unknown device {name!r}", cure="use auto, cpu, cuda, cuda:N or mps")
+        raise UsageError(f"unknown device {name!r}", hint="use auto, cpu, cuda, cuda:N or mps")
     if kind == "cuda":
         _require_cuda(name, int(index or 0))
     if kind == "mps" and not torch.backends.mps.is_available():
         raise BackendError(
             "this machine has no MPS device (Apple GPU), or this PyTorch was built without it",
             where=f"device {name}",
-            cure="use --device auto or --device cpu",
+            hint="use --device auto or --device cpu",
         )
     return torch.device(name)
 
@@ -101,20 +101,20 @@ def _require_cuda(name: str, index: int) -> None:
         raise BackendError(
             f"PyTorch {torch.__version__} was built without CUDA",
             where=where,
-            cure="install a CUDA build of PyTorch (https://pytorch.org/get-started), or use --device cpu",
+            hint="install a CUDA build of PyTorch (https://pytorch.org/get-started), or use --device cpu",
         )
     count = torch.cuda.device_count()
     if not torch.cuda.is_available() or count == 0:
         raise BackendError(
             "no CUDA device is visible",
             where=where,
-            cure="check nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device cpu",
+            hint="check nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device cpu",
         )
     if index >= count:
         raise BackendError(
             f"there is no CUDA device {index}: {count} visible",
             where=where,
-            cure=f"use cuda:0 to cuda:{count - 1}",
+            hint=f"use cuda:0 to cuda:{count - 1}",
         )
 
 
@@ -180,13 +180,13 @@ def _constant_backend_of_graph(device: torch.device, dtype: torch.dtype, request
     status = backend_status(name)
     if not status.available:
         raise BackendError(
-            f"the scan backend {name!r} is missing: {status.reason}", where=where, cure=status.cure
+            f"the scan backend {name!r} is missing: {status.reason}", where=where, hint=status.hint
         )
     if name in _COMPUTES and not _fits(name, device, dtype):
         raise BackendError(
             f"the scan backend {name!r} computes {_COMPUTES[name]}, not {dtype} on {device.type}",
             where=where,
-            cure='use "chunked", or leave the backend out',
+            hint='use "chunked", or leave the backend out',
         )
     return name
 
@@ -198,7 +198,7 @@ def _fastest_backend(device: torch.device, dtype: torch.dtype) -> str:
     status = backend_status(name)
     if status.available:
         return name
-    _warn_once(f"scans will be slow: {status.reason}; {status.cure}")
+    _warn_once(f"scans will be slow: {status.reason}; {status.hint}")
     return "chunked"
 
 
@@ -237,12 +237,12 @@ def backend_status(name: str) -> BackendStatus:
     try:
         return {"native": _native_status, "triton": _triton_status, "mamba_ssm": _mamba_status}[name]()
     except (ImportError, OSError) as error:  # a damaged library fails with OSError
-        package, cure = {
-            "native": ("numba", _NATIVE_CURE),
-            "triton": ("Triton", _TRITON_CURE),
-            "mamba_ssm": ("mamba_ssm", _MAMBA_CURE),
+        package, hint = {
+            "native": ("numba", _NATIVE_HINT),
+            "triton": ("Triton", _TRITON_HINT),
+            "mamba_ssm": ("mamba_ssm", _MAMBA_HINT),
         }[name]
-        return BackendStatus(name, False, f"{package} cannot be used ({error})", cure)
+        return BackendStatus(name, False, f"{package} cannot be used ({error})", hint)
 
 
 def _native_status() -> BackendStatus:
@@ -260,14 +260,14 @@ def _triton_status() -> BackendStatus:
     if _interpreting():
         return BackendStatus("triton", True, "CUDA kernels, run slowly by Triton's interpreter")
     if not torch.cuda.is_available():
-        cure = "use a machine with one, or leave the backend out"
-        return BackendStatus("triton", False, "no CUDA device is visible", cure)
+        hint = "use a machine with one, or leave the backend out"
+        return BackendStatus("triton", False, "no CUDA device is visible", hint)
     try:
         # Compiles the few lines that launch kernels, on the first call on a machine.
         triton.runtime.driver.active.get_current_target()
     except (RuntimeError, AssertionError, subprocess.CalledProcessError) as error:
         reason = f"Triton cannot build its launcher ({error})"
-        return BackendStatus("triton", False, reason, _LAUNCHER_CURE)
+        return BackendStatus("triton", False, reason, _LAUNCHER_HINT)
     return BackendStatus("triton", True, "float32 kernels for CUDA devices, compiled by Triton")
 
 

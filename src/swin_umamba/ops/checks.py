@@ -26,7 +26,7 @@ def require_floating_on_one_device(
             raise UsageError(
                 f"{name} must hold floating-point numbers, not {tensor.dtype}",
                 where=operator,
-                cure=f"convert it: {name}.float()",
+                hint=f"convert it: {name}.float()",
             )
         device = device or tensor.device
         if tensor.device != device:

@@ -17,7 +17,7 @@ from torch.autograd import forward_ad
 
 from swin_umamba.errors import BackendError
 
-_CURE = 'use backend="reference", or set SWIN_UMAMBA_BACKEND=reference; it is slow'
+_HINT = 'use backend="reference", or set SWIN_UMAMBA_BACKEND=reference; it is slow'
 
 
 def reference_is_needed() -> bool:
@@ -45,7 +45,7 @@ def refuse_forward_mode(operator: str) -> None:
     A scan comes here where the backend was chosen before: when gradients carry tangents through its backward.
     """
     if forward_ad._current_level >= 0:
-        raise BackendError("the fast scans have no derivative in forward mode", where=operator, cure=_CURE)
+        raise BackendError("the fast scans have no derivative in forward mode", where=operator, hint=_HINT)
 
 
 def refuse_second_derivative(ctx: object, *gradients: Tensor | None) -> NoReturn:
@@ -53,5 +53,5 @@ def refuse_second_derivative(ctx: object, *gradients: Tensor | None) -> NoReturn
     raise BackendError(
         "the fast scans can be differentiated once only",
         where="second derivative (create_graph=True, hessian, double backward)",
-        cure=_CURE,
+        hint=_HINT,
     )

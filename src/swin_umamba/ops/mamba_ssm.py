@@ -45,7 +45,7 @@ def selective_scan_mamba(
         raise BackendError(
             "mamba_ssm does not differentiate the last state",
             where="selective_scan",
-            cure="call it under torch.no_grad(), or use another backend",
+            hint="call it under torch.no_grad(), or use another backend",
         )
     results: tuple[Tensor, Tensor] = selective_scan_fn(
         u,

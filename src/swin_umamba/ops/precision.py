@@ -13,12 +13,12 @@ from swin_umamba.options import PRECISIONS
 def check_precision(precision: str, device: torch.device) -> None:
     """Raise ``UsageError`` if ``precision`` is unknown or not to be had on the device."""
     if precision not in PRECISIONS:
-        raise UsageError(f"unknown precision {precision!r}", cure="give one of: " + ", ".join(PRECISIONS))
+        raise UsageError(f"unknown precision {precision!r}", hint="give one of: " + ", ".join(PRECISIONS))
     if precision == "float16" and device.type == "cpu":
         raise UsageError(
             "PyTorch has no float16 convolutions for the CPU that are worth their name",
             where=f"device {device}",
-            cure="give bfloat16, which is faster than float32 on CPUs with instructions for it, or float32",
+            hint="give bfloat16, which is faster than float32 on CPUs with instructions for it, or float32",
         )
 
 

@@ -51,7 +51,7 @@ def to_input(data: np.ndarray, in_channels: int, path: object) -> Tensor:
         raise DataError(
             f"the image has {data.ndim - 1} dimensions; pretraining takes pictures",
             where=str(path),
-            cure="save the slices of a volume as pictures",
+            hint="save the slices of a volume as pictures",
         )
     image = torch.from_numpy(np.ascontiguousarray(data, dtype=np.float32))
     channels = len(image)
@@ -63,7 +63,7 @@ def to_input(data: np.ndarray, in_channels: int, path: object) -> Tensor:
         raise DataError(
             f"the image has {channels} channels, the network {in_channels}",
             where=str(path),
-            cure="convert the image, or give its number of channels with --in-channels",
+            hint="convert the image, or give its number of channels with --in-channels",
         )
     mean = image.mean(dim=(1, 2), keepdim=True)
     deviation = image.std(dim=(1, 2), keepdim=True, correction=0)

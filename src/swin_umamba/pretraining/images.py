@@ -57,7 +57,7 @@ def find_images(folder: str | Path, *, validation_fraction: float, seed: int) ->
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise DataError("there is no such folder", where=folder, cure="check the path")
+        raise DataError("there is no such folder", where=folder, hint="check the path")
     if not (folder / "train").is_dir():
         return _split(folder, _by_class(folder), validation_fraction, seed)
     training = _by_class(folder / "train")
@@ -68,7 +68,7 @@ def find_images(folder: str | Path, *, validation_fraction: float, seed: int) ->
         raise DataError(
             f"classes of the validation images that no training image has: {', '.join(unknown)}",
             where=folder / "val",
-            cure="give train and val folders of the same names",
+            hint="give train and val folders of the same names",
         )
     classes = tuple(training)
     return LabelledImages(classes, _labelled(training, classes), _labelled(validation, classes))
@@ -165,7 +165,7 @@ def _by_class(folder: Path) -> dict[str, list[Path]]:
         raise DataError(
             f"the folder has {len(names)} class folders, a classifier needs at least 2",
             where=folder,
-            cure="put the images of each class into a folder of its own: FOLDER/train/CLASS/image.png",
+            hint="put the images of each class into a folder of its own: FOLDER/train/CLASS/image.png",
         )
     files = {
         name: sorted(
@@ -179,7 +179,7 @@ def _by_class(folder: Path) -> dict[str, list[Path]]:
         raise DataError(
             f"these class folders hold no images: {', '.join(empty)}",
             where=folder,
-            cure=f"put images there ({', '.join(sorted(image_suffixes()))}), or remove the folders",
+            hint=f"put images there ({', '.join(sorted(image_suffixes()))}), or remove the folders",
         )
     return files
 
@@ -191,7 +191,7 @@ def _split(folder: Path, files: dict[str, list[Path]], fraction: float, seed: in
         raise DataError(
             f"these classes have a single image, and none is left to validate: {', '.join(single)}",
             where=folder,
-            cure="add images, or give a folder val",
+            hint="add images, or give a folder val",
         )
     held_out: dict[str, list[Path]] = {}
     kept: dict[str, list[Path]] = {}

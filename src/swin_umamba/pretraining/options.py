@@ -71,16 +71,16 @@ class PretrainOptions(Options):
         self._check_numbers(parts, lambda value: 0 < value < 1, "give a number between 0 and 1")
         if not 0 < self.smallest_crop <= 1:
             raise UsageError(
-                f"smallest_crop is {self.smallest_crop}", cure="give a part of the area, up to 1"
+                f"smallest_crop is {self.smallest_crop}", hint="give a part of the area, up to 1"
             )
         if self.image_size < STRIDE or self.image_size % STRIDE:
             raise UsageError(
-                f"image_size is {self.image_size}", cure="give a multiple of 32, the stride of the last stage"
+                f"image_size is {self.image_size}", hint="give a multiple of 32, the stride of the last stage"
             )
         if self.warmup_epochs is not None and self.warmup_epochs >= self.epochs:
             raise UsageError(
                 f"{self.warmup_epochs} epochs of warm-up leave nothing of {self.epochs} epochs",
-                cure="give fewer",
+                hint="give fewer",
             )
 
     def warmup(self) -> int:

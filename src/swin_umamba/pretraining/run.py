@@ -192,7 +192,7 @@ class PretrainingRun:
             if state.get(name) != now[name]:
                 raise CheckpointError(
                     f"the run was started with {name} {state.get(name)}, now it is {now[name]}",
-                    cure="go on with the same images and the same number of processes",
+                    hint="go on with the same images and the same number of processes",
                 )
         try:
             self.classifier.load_state_dict(state["network"])
@@ -206,7 +206,7 @@ class PretrainingRun:
         except (AttributeError, OverflowError, RuntimeError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(
                 f"the checkpoint does not fit this run: {str(error).splitlines()[-1].strip()}",
-                cure="start anew with --overwrite",
+                hint="start anew with --overwrite",
             ) from error
 
     def _train_step(self, group: Sequence[Batch], rng: np.random.Generator) -> Tensor:
@@ -242,7 +242,7 @@ class PretrainingRun:
     def _not_finite(self) -> TrainingError:
         return TrainingError(
             f"the loss is not finite in epoch {self.epoch + 1}",
-            cure="start anew with a lower --learning-rate; what complete epochs have written is intact",
+            hint="start anew with a lower --learning-rate; what complete epochs have written is intact",
         )
 
     def _groups(self) -> Iterator[list[Batch]]:

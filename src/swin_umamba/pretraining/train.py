@@ -118,19 +118,19 @@ def _options(
             raise TrainingError(
                 "the output folder holds a run already",
                 where=checkpoint.parent,
-                cure="go on with --continue, replace it with --overwrite, or give another folder",
+                hint="go on with --continue, replace it with --overwrite, or give another folder",
             )
         return PretrainOptions(**given), None
     if not checkpoint.exists():
         raise TrainingError(
             "there is no checkpoint to go on from",
             where=checkpoint.parent,
-            cure="start without --continue, or check the output folder",
+            hint="start without --continue, or check the output folder",
         )
     state = load_checkpoint(checkpoint).get(STATE)
     if not isinstance(state, dict) or not isinstance(state.get("options"), dict):
         raise CheckpointError(
-            "this is no checkpoint of pretraining", where=checkpoint, cure="start anew with --overwrite"
+            "this is no checkpoint of pretraining", where=checkpoint, hint="start anew with --overwrite"
         )
     try:
         stored = PretrainOptions.from_stored(state["options"])
@@ -138,7 +138,7 @@ def _options(
         raise CheckpointError(
             f"the options of the run are damaged: {error}",
             where=checkpoint,
-            cure="start anew with --overwrite",
+            hint="start anew with --overwrite",
         ) from error
     return stored.continued_with(given), state
 

@@ -64,21 +64,21 @@ def write_preview(
     if labels is not None and labels.shape != image.spatial_shape:
         raise GeometryError(
             f"labels of shape {labels.shape} do not fit the image of shape {image.spatial_shape}",
-            cure="give the label map that belongs to this image",
+            hint="give the label map that belongs to this image",
         )
     flat = len(image.spatial_shape) == 2
     if flat and slice_index is not None:
-        raise UsageError("a flat image has no slices", where="--slice", cure="leave it out")
+        raise UsageError("a flat image has no slices", where="--slice", hint="leave it out")
     if plane is not None and (flat or not image.has_orientation):
         why = "a flat image has one plane" if flat else "the image does not say how it lies in the world"
-        raise UsageError(why, where="--plane", cure="leave it out")
+        raise UsageError(why, where="--plane", hint="leave it out")
     view = radiological_view(image, plane)
     data, labels = view.turn(image.data), None if labels is None else view.turn(labels)
     if not flat:
         index = informative_slice(data, labels) if slice_index is None else slice_index
         if not 0 <= index < data.shape[1]:
             raise UsageError(
-                f"there is no slice {index}", where="--slice", cure=f"give 0 to {data.shape[1] - 1}"
+                f"there is no slice {index}", where="--slice", hint=f"give 0 to {data.shape[1] - 1}"
             )
         data, labels = data[:, index], None if labels is None else labels[index]
     path = Path(path)

@@ -35,7 +35,7 @@ MOST_SESSIONS = 256
 SECONDS_FOR_A_FAILURE = 1.0
 SECONDS_FOR_A_FORM = 5.0
 
-_CURE = "open the address that swin-umamba serve has printed, or send Authorization: Bearer TOKEN"
+_HINT = "open the address that swin-umamba serve has printed, or send Authorization: Bearer TOKEN"
 
 
 def new_token() -> str:
@@ -57,19 +57,19 @@ def read_token(path: Path) -> str:
                 raise UsageError(
                     "other users can read the file of the token",
                     where=path,
-                    cure=f"chmod 600 {shlex.quote(str(path))}",
+                    hint=f"chmod 600 {shlex.quote(str(path))}",
                 )
             text = file.read(LONGEST_TOKEN + 2)
     except OSError as error:
         raise UsageError(
-            f"cannot read the token: {error.strerror}", where=str(path), cure="check --token-file"
+            f"cannot read the token: {error.strerror}", where=str(path), hint="check --token-file"
         ) from error
     token = text.rstrip(b"\r\n")
     if not SHORTEST_TOKEN <= len(token) <= LONGEST_TOKEN or not all(0x21 <= byte <= 0x7E for byte in token):
         raise UsageError(
             f"the file is no line of {SHORTEST_TOKEN} to {LONGEST_TOKEN} visible ASCII characters",
             where=str(path),
-            cure="python -c 'import secrets; print(secrets.token_urlsafe(32))' makes one",
+            hint="python -c 'import secrets; print(secrets.token_urlsafe(32))' makes one",
         )
     return token.decode("ascii")
 
@@ -110,7 +110,7 @@ class Access:
             try:
                 posted = await asyncio.wait_for(_posted(Request(scope, receive)), SECONDS_FOR_A_FORM)
             except asyncio.TimeoutError as error:
-                raise SlowRequest("the form does not go on", cure="send it again") from error
+                raise SlowRequest("the form does not go on", hint="send it again") from error
             return await self._log_in(posted, RedirectResponse("/", 303))
         if self._digest is not None and scope["path"] == "/" and given:
             return await self._log_in(given, _page(entrance_html()))
@@ -120,7 +120,7 @@ class Access:
             return None
         if scope["path"] == "/":
             return _page(login_html(), 401)
-        raise Unauthorized("the server wants its token", cure=_CURE)
+        raise Unauthorized("the server wants its token", hint=_HINT)
 
     async def _client(self, scope: Scope) -> str | None:
         address = "address " + (scope["client"] or ("unknown",))[0]
@@ -131,7 +131,7 @@ class Access:
         if scheme.lower() == "bearer":
             if await self._is_right(given.strip()):
                 return address
-            raise Unauthorized("this is not the server's token", cure=_CURE)
+            raise Unauthorized("this is not the server's token", hint=_HINT)
         # Those of all other servers of this host come along, in any form.
         cookies = cookie_parser("; ".join(headers.getlist("cookie")))
         return self._sessions.get(_digest(cookies.get(self._cookie, "")))

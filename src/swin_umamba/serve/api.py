@@ -163,7 +163,7 @@ async def job_slice(
     if not (0 <= index < result.num_slices and 0 <= view < len(result.views)):
         raise UnknownSlice(
             f"there is no slice {index} in view {view}",
-            cure=f"ask for slices 0 to {result.num_slices - 1} and views 0 to {len(result.views) - 1}",
+            hint=f"ask for slices 0 to {result.num_slices - 1} and views 0 to {len(result.views) - 1}",
         )
     try:
         async with request.app.state.drawing:
@@ -234,7 +234,7 @@ def _finished(job: Job[Result]) -> Result:
     if job.error is not None:
         raise job.error
     if job.outcome is None or job.state != "done":
-        raise UnfinishedJob("the image has not been segmented yet", cure="wait until its state is done")
+        raise UnfinishedJob("the image has not been segmented yet", hint="wait until its state is done")
     return job.outcome
 
 
@@ -259,7 +259,7 @@ async def _own_error(request: Request, error: Exception) -> JSONResponse:
 
 async def _http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    content = {"error": {"what": error.detail, "where": None, "cure": "see /openapi.json"}}
+    content = {"error": {"what": error.detail, "where": None, "hint": "see /openapi.json"}}
     return JSONResponse(content, error.status_code, error.headers)
 
 
@@ -267,4 +267,4 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     # Without the value, which may be anything.
-    return error_response(InvalidValue(f"{first['loc'][-1]}: {first['msg']}", cure="see /openapi.json"))
+    return error_response(InvalidValue(f"{first['loc'][-1]}: {first['msg']}", hint="see /openapi.json"))

@@ -50,7 +50,7 @@ def is_loopback(host: str) -> bool:
 
 def error_response(error: SwinUMambaError) -> JSONResponse:
     """Return an error as the API describes it."""
-    content = {"error": {"what": error.what, "where": error.where, "cure": error.cure}}
+    content = {"error": {"what": error.what, "where": error.where, "hint": error.hint}}
     return JSONResponse(content, status_of(error), headers_of(error))
 
 
@@ -107,12 +107,12 @@ class Guard:
         if match is None or not self._is_own(match["name"].strip("[]").lower()):
             return ForeignHost(
                 "the address of this request is not the server's",
-                cure="use the address that swin-umamba serve has printed, or start it with --host",
+                hint="use the address that swin-umamba serve has printed, or start it with --host",
             )
         # Another site's link may open a page; its pictures and frames may ask for nothing.
         opens = headers.get("sec-fetch-dest", "document") == "document"
         if (scope["path"].startswith(("/api/", "/login")) or not opens) and _is_foreign(headers, hosts[0]):
-            return ForeignRequest("the request comes from another site", cure="use the server's own page")
+            return ForeignRequest("the request comes from another site", hint="use the server's own page")
         return None
 
     def _is_own(self, name: str) -> bool:

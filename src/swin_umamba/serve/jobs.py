@@ -145,15 +145,15 @@ class JobQueue(Generic[Outcome]):
         if waiting >= self._limits.queue:
             raise Busy(
                 f"{waiting} images are waiting already, and the server takes no more",
-                cure="try again in a moment",
+                hint="try again in a moment",
             )
         if own >= self._limits.queue * self._limits.share:
-            raise Busy(f"{own} of your images are waiting already", cure="wait for their results")
+            raise Busy(f"{own} of your images are waiting already", hint="wait for their results")
         if (
             len({job.upload.client for job in jobs if job.state != "failed"} | {client})
             > self._limits.clients
         ):
-            raise Busy("the server keeps results for as many people as it can", cure="try again in a while")
+            raise Busy("the server keeps results for as many people as it can", hint="try again in a while")
 
     def add(self, upload: Upload) -> Job[Outcome]:
         """Put an upload into the queue; it is deleted if there is no place."""
@@ -236,7 +236,7 @@ class JobQueue(Generic[Outcome]):
             if self._clock() > end:
                 raise TooLong(
                     f"the prediction took longer than {self._limits.job_seconds / 60:g} minutes",
-                    cure="crop the image, or start the server with a larger --job-minutes",
+                    hint="crop the image, or start the server with a larger --job-minutes",
                 )
             job.progress = part
 
@@ -251,7 +251,7 @@ class JobQueue(Generic[Outcome]):
         except OSError as failure:
             logger.error("a result cannot be stored: %s (--debug shows where)", type(failure).__name__)
             logger.debug("job", exc_info=True)
-            error = Busy("the server cannot store the result", cure="see that its disk has space")
+            error = Busy("the server cannot store the result", hint="see that its disk has space")
         except Exception as failure:
             # Only its kind: the text of an error can hold what was in the image.
             logger.error("an image failed with %s (--debug shows where)", type(failure).__name__)

@@ -3,12 +3,12 @@
 function refusal(files, channels, formats, largest) {
   const series = areDicom(files);
   const wrong = !series && files.find((file) => !formats.some((ending) => file.name.toLowerCase().endsWith(ending)));
-  if (wrong) { return { what: "the format of this file is not known", where: wrong.name, cure: "convert it to one of " + formats.join(", ") }; }
+  if (wrong) { return { what: "the format of this file is not known", where: wrong.name, hint: "convert it to one of " + formats.join(", ") }; }
   if (files.length !== 1 && files.length !== channels && !series) {
-    return { what: files.length + " files were chosen, but one image is segmented at a time", where: null, cure: channels > 1 ? "choose one file with all channels, or " + channels + " files, one for each channel" : "choose one file" };
+    return { what: files.length + " files were chosen, but one image is segmented at a time", where: null, hint: channels > 1 ? "choose one file with all channels, or " + channels + " files, one for each channel" : "choose one file" };
   }
   if (files.reduce((sum, file) => sum + file.size, 0) > largest) {
-    return { what: "the upload would be larger than " + Math.round(largest / 1048576) + " MiB", where: files[0].name, cure: "crop the image or compress it (.nii.gz), or start the server with a larger --max-upload" };
+    return { what: "the upload would be larger than " + Math.round(largest / 1048576) + " MiB", where: files[0].name, hint: "crop the image or compress it (.nii.gz), or start the server with a larger --max-upload" };
   }
   return null;
 }
@@ -29,7 +29,7 @@ function stage(status) {
   if (status.progress === 0) { return ["Reading and preparing", status.name, null]; }
   return [status.progress < 1 ? "Segmenting" : "Finishing", status.name, status.progress];
 }
-const NO_ANSWER = { what: "the server does not answer", where: null, cure: "look whether swin-umamba serve still runs" };
+const NO_ANSWER = { what: "the server does not answer", where: null, hint: "look whether swin-umamba serve still runs" };
 const MILLISECONDS_BETWEEN_LOOKS = 300;
 
 function start() {
@@ -48,7 +48,7 @@ function start() {
     return content;
   }
   function problem(content, status) {
-    return (content && content.error) || { what: "the server answered with status " + status, where: null, cure: "try again" };
+    return (content && content.error) || { what: "the server answered with status " + status, where: null, hint: "try again" };
   }
 
   // ---- start, work or result is shown, and an error above
@@ -76,7 +76,7 @@ function start() {
     show(get("series-form"), offered.length > 0);
     get("failed-what").textContent = title;
     get("failed-where").textContent = error.where || "";
-    get("failed-cure").textContent = error.cure && !offered.length ? "What to do: " + error.cure : "";
+    get("failed-hint").textContent = error.hint && !offered.length ? "What to do: " + error.hint : "";
     get("status").textContent = "";
     show(get("failed"), true);
     display("start", get("failed-what"));
@@ -139,7 +139,7 @@ function start() {
     });
     upload.addEventListener("error", () => {
       request = null;
-      fail({ what: "the connection ended before the upload was complete", where: files[0].name, cure: "try again; if it stays, the file is too large or swin-umamba serve has ended" });
+      fail({ what: "the connection ended before the upload was complete", where: files[0].name, hint: "try again; if it stays, the file is too large or swin-umamba serve has ended" });
     });
     working("Uploading", files.slice(0, 3).map((file) => file.name).join(", ") + (files.length > 3 ? " and " + (files.length - 3) + " more" : ""), 0);
     display("work", get("work-title"));

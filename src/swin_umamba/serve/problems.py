@@ -1,4 +1,4 @@
-"""Errors as a client sees them: status, what is wrong, where, the cure; never a path of this machine."""
+"""Errors as a client sees them: status, what is wrong, where, the hint; never a path of this machine."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class UnknownJob(RequestError):
     def __init__(self) -> None:
         super().__init__(
             "there is no such image here (any more)",
-            cure="upload it again: images and results are deleted when the page is left or after some time",
+            hint="upload it again: images and results are deleted when the page is left or after some time",
         )
 
 
@@ -95,7 +95,7 @@ class Busy(RequestError):
 
 
 def status_of(error: SwinUMambaError) -> int:
-    """Return the HTTP status for an error: of the 400s what a client can cure, 500 what the server must."""
+    """Return the HTTP status for an error: of the 400s what a client can put right, 500 what the server must."""
     if isinstance(error, RequestError):
         return error.status
     return 422 if isinstance(error, DataError) else 400 if isinstance(error, UsageError) else 500
@@ -114,7 +114,7 @@ def unexpected(error: Exception) -> SwinUMambaError:
         error
         if isinstance(error, SwinUMambaError)
         else SwinUMambaError(
-            "something went wrong on the server", cure="try again; if it stays, look at the server's messages"
+            "something went wrong on the server", hint="try again; if it stays, look at the server's messages"
         )
     )
 
@@ -139,12 +139,12 @@ def with_client_names(
     where = None if error.where is None else _renamed(error.where, own)
     if where == error.where or (where is not None and str(private) in where):
         where = None
-    what, cure = _renamed(error.what, own), _renamed(error.cure or "", own)
+    what, hint = _renamed(error.what, own), _renamed(error.hint or "", own)
     hidden = "the server's file"
     return type(error)(
         printable(what).replace(str(private), hidden),
         where=where,
-        cure=cure.replace(str(private), hidden) or None,
+        hint=hint.replace(str(private), hidden) or None,
     )
 
 

@@ -20,7 +20,7 @@ ERROR_EXAMPLE: JsonDict = {
     "error": {
         "what": "the image has 3 channels, but the model takes 1: grey",
         "where": "photo.png",
-        "cure": "convert the image to grey, or give its one channel alone",
+        "hint": "convert the image to grey, or give its one channel alone",
     }
 }
 
@@ -30,7 +30,7 @@ class ErrorDetail(BaseModel):
 
     what: str
     where: str | None = Field(description="the file as the client has called it")
-    cure: str | None
+    hint: str | None
 
 
 class ErrorAnswer(BaseModel):

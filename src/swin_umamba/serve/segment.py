@@ -180,7 +180,7 @@ class Segmenter:
             raise DataError(
                 f"the image has {image.data.size} voxels in all channels; the limit is {self._max_voxels}",
                 where=image.path,
-                cure="crop the image, or start the server with a larger --max-voxels",
+                hint="crop the image, or start the server with a larger --max-voxels",
             )
         return image
 

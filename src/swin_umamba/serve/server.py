@@ -45,7 +45,7 @@ def open_socket(host: str, port: int) -> socket.socket:
     """
     if not 0 <= port < 2**16:  # the system would take it modulo 2**16
         raise UsageError(
-            f"cannot listen there: there is no port {port}", where="--port", cure="give 0 to 65535"
+            f"cannot listen there: there is no port {port}", where="--port", hint="give 0 to 65535"
         )
     if not is_loopback(host):
         logger.warning(
@@ -62,7 +62,7 @@ def open_socket(host: str, port: int) -> socket.socket:
         raise UsageError(
             f"cannot listen there: {'the port is taken' if taken else error}",
             where=f"{host}, port {port}",
-            cure="give another --port; 0 takes a free one" if taken else "check --host and --port",
+            hint="give another --port; 0 takes a free one" if taken else "check --host and --port",
         ) from error
 
 

@@ -111,7 +111,7 @@ class Service:
             name=job.upload.names[0],
             position=self.queue.position(job),
             progress=job.progress,
-            error=None if error is None else ErrorDetail(what=error.what, where=error.where, cure=error.cure),
+            error=None if error is None else ErrorDetail(what=error.what, where=error.where, hint=error.hint),
             result=self._result(result) if state == "done" and result is not None else None,
         )
 

@@ -65,9 +65,9 @@ class PrivateFolder:
             client = self._clients[folder]
             taken = sum(each for place, each in self._reserved.items() if self._clients[place] == client)
             if size > self._most_of_client - taken:
-                raise Busy("your other uploads take all your space", cure="wait for their results")
+                raise Busy("your other uploads take all your space", hint="wait for their results")
             if size > self._free:
-                raise Busy("other uploads take all the space that there is", cure="try again in a moment")
+                raise Busy("other uploads take all the space that there is", hint="try again in a moment")
             self._free -= size
             self._reserved[folder] = self._reserved.get(folder, 0) + size
 

@@ -30,7 +30,7 @@ FIELD = "file"
 LONGEST_NAME = 100
 _DICOM = ".dcm"
 _HEADER_BYTES = 8192
-_CURE = f"send multipart/form-data with one field {FIELD!r} for each file, as curl -F {FIELD}=@image.png does"
+_HINT = f"send multipart/form-data with one field {FIELD!r} for each file, as curl -F {FIELD}=@image.png does"
 
 
 @dataclass(frozen=True)
@@ -140,15 +140,15 @@ async def _fill(form: _Form, request: Request, storage: PrivateFolder, limits: L
             storage.reserve(form.folder, len(chunk))
             await run_in_threadpool(parser.write, chunk)
     except FormParserError as error:
-        raise MalformedRequest("the upload is not the form that it says it is", cure=_CURE) from error
+        raise MalformedRequest("the upload is not the form that it says it is", hint=_HINT) from error
     except ClientDisconnect as error:
-        raise MalformedRequest("the client has hung up", cure="send the upload again") from error
+        raise MalformedRequest("the client has hung up", hint="send the upload again") from error
     except OSError as error:
-        raise Busy("the server cannot store the upload", cure="see that its disk has space") from error
+        raise Busy("the server cannot store the upload", hint="see that its disk has space") from error
     if not form.complete:
-        raise MalformedRequest("the upload ends too early", cure=_CURE)
+        raise MalformedRequest("the upload ends too early", hint=_HINT)
     if not form.files:
-        raise MalformedRequest("there is no file in the upload", cure=_CURE)
+        raise MalformedRequest("there is no file in the upload", hint=_HINT)
 
 
 def _check_declared_size(request: Request, limits: Limits) -> None:
@@ -160,14 +160,14 @@ def _check_declared_size(request: Request, limits: Limits) -> None:
 def _too_large(limits: Limits) -> TooLarge:
     return TooLarge(
         f"the upload is larger than {limits.upload_bytes / MIB:g} MiB",
-        cure="crop the image or compress it (.nii.gz), or start the server with a larger --max-upload",
+        hint="crop the image or compress it (.nii.gz), or start the server with a larger --max-upload",
     )
 
 
 def _boundary(request: Request) -> bytes:
     kind, options = parse_options_header(request.headers.get("content-type"))
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
-        raise MalformedRequest("the request is no multipart form", cure=_CURE)
+        raise MalformedRequest("the request is no multipart form", hint=_HINT)
     return options[b"boundary"]
 
 
@@ -181,14 +181,14 @@ async def _chunks(request: Request, limits: Limits) -> AsyncIterator[bytes]:
         except StopAsyncIteration:
             return
         except asyncio.TimeoutError as error:
-            raise SlowRequest("the upload does not go on", cure="send it again") from error
+            raise SlowRequest("the upload does not go on", hint="send it again") from error
         received += len(chunk)
         if received > limits.upload_bytes + FORM_OVERHEAD:
             raise _too_large(limits)
         seconds = time.monotonic() - start
         late = seconds > limits.upload_seconds
         if late or (seconds > limits.silence_seconds and received < seconds * limits.slowest_upload):
-            raise SlowRequest("the upload is too slow", cure="send it again over a faster connection")
+            raise SlowRequest("the upload is too slow", hint="send it again over a faster connection")
         yield chunk
 
 
@@ -235,7 +235,7 @@ class _Form:
     def _check_header(self) -> None:
         stored = sum(len(value) for value in self._headers.values())
         if len(self._field) + len(self._value) + stored > _HEADER_BYTES:
-            raise MalformedRequest("the name of a file is too long", cure="give it a shorter name")
+            raise MalformedRequest("the name of a file is too long", hint="give it a shorter name")
 
     def _end_header(self) -> None:
         self._headers[self._field.lower()] = self._value
@@ -244,9 +244,9 @@ class _Form:
     def _open(self) -> None:
         _, options = parse_options_header(self._headers.get(b"content-disposition"))
         if options.get(b"name") != FIELD.encode() or b"filename" not in options:
-            raise MalformedRequest("the form has a field that is not a file", cure=_CURE)
+            raise MalformedRequest("the form has a field that is not a file", hint=_HINT)
         if not options[b"filename"]:
-            raise MalformedRequest("there is no file in the upload", cure=_CURE)
+            raise MalformedRequest("there is no file in the upload", hint=_HINT)
         name = shown_name(options[b"filename"].decode("utf-8", "replace"))
         # Its number, and an ending out of a fixed list: nothing of the client's name gets into a path.
         path = self.folder / f"upload-{len(self.files):05}{_suffix(name)}"
@@ -254,7 +254,7 @@ class _Form:
         if len(self.files) >= most:
             raise MalformedRequest(
                 f"there are more than {most} files in the upload",
-                cure="send one image: one file, one for each of the model's channels, or DICOM files alone",
+                hint="send one image: one file, one for each of the model's channels, or DICOM files alone",
             )
         self._file = path.open("xb")
         self.files.append(path)

@@ -92,7 +92,7 @@ def case_pictures(name: str, rank: str, score: str, files: FilesByCase) -> CaseP
         A file is missing, damaged or on another grid.
     """
     if name not in files.images:
-        raise DataError("there is no image of this case", where=name, cure="give its folder with --images")
+        raise DataError("there is no image of this case", where=name, hint="give its folder with --images")
     image = read_case(files.images[name], nonfinite="zero")
     view = radiological_view(image)
     data = view.turn(image.data)

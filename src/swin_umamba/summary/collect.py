@@ -106,7 +106,7 @@ def collect_report(path: str | Path, sources: Sources | None = None) -> Report:
     """
     path = Path(path)
     if not path.is_dir():
-        raise UsageError("there is no such folder", where=path, cure="give a model, fold or result folder")
+        raise UsageError("there is no such folder", where=path, hint="give a model, fold or result folder")
     given, gaps, path = sources or Sources(), Gaps(), path.resolve()
     is_fold = path.name.startswith("fold_") and is_model_folder(path.parent)
     model = path.parent if is_fold else path
@@ -191,7 +191,7 @@ def _read_evaluation(folder: Path, given: Sources, gaps: Gaps) -> _Results:
         raise UsageError(
             "the folder holds neither a training, nor metrics.json, nor label maps",
             where=folder,
-            cure="give a model folder, a fold folder, or what evaluate -o has written",
+            hint="give a model folder, a fold folder, or what evaluate -o has written",
         )
     elif places.references is None:
         gaps.missing.append("scores: give the folder of true label maps with --references")
@@ -276,7 +276,7 @@ def _report(path: Path, training: _Training | None, results: _Results, gaps: Gap
     confusion = None if files is None else confusion_matrix(files, names, gaps.failures)
     classes |= {f"label {value}": value for value in _drawn_values(pictures) if value not in names}
     places = results.places
-    for what, there, cure in (
+    for what, there, hint in (
         ("training facts and curves", training, "give a model folder for them"),
         ("scores", results.scores is not None, "validate the fold, or evaluate with -o and give --metrics"),
         ("predictions", places.predictions, "give their folder with --predictions"),
@@ -285,7 +285,7 @@ def _report(path: Path, training: _Training | None, results: _Results, gaps: Gap
         ("the confusion matrix", confusion, "it needs predictions, true label maps and class names"),
     ):
         if not there:
-            gaps.missing.append(f"{what}: {cure}")
+            gaps.missing.append(f"{what}: {hint}")
     of_training = training or _Training()
     depth = 1 if training is None else 3 if path.name.startswith("fold_") else 2
     return Report(

@@ -61,16 +61,16 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     DataError
         If the file cannot be read or is damaged.
     """
-    cure = "going on with the training writes it anew"
-    *texts, _ = read_text(path, cure=cure, largest=LARGEST_RESULTS).split("\n")
-    lines = [parse_json(text, dict, where=path, cure=cure) for text in texts]
+    hint = "going on with the training writes it anew"
+    *texts, _ = read_text(path, hint=hint, largest=LARGEST_RESULTS).split("\n")
+    lines = [parse_json(text, dict, where=path, hint=hint) for text in texts]
     try:
         if [line["epoch"] for line in lines] != list(range(1, len(lines) + 1)):
             raise ValueError("epochs are missing or double")
         curves_of_metrics(lines, "")  # every number is there
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         what = f"the file cannot be read: {type(error).__name__}: {error}"
-        raise DataError(what, where=path, cure=cure) from error
+        raise DataError(what, where=path, hint=hint) from error
     return lines
 
 

@@ -64,7 +64,7 @@ def scores_of_evaluation(content: Mapping[str, Any], *, where: Path) -> ScoresFi
         raise DataError(
             "this is no result of an evaluation",
             where=where,
-            cure="write it with: swin-umamba evaluate PREDICTIONS REFERENCES -o FOLDER",
+            hint="write it with: swin-umamba evaluate PREDICTIONS REFERENCES -o FOLDER",
         ) from error
     return ScoresFile(scores, (*failed, *missing))
 
@@ -93,7 +93,7 @@ def scores_of_validation(content: Mapping[str, Any], names: Mapping[str, str], *
         return _scores("Validation", cases, classes, ())
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise DataError(
-            "this is no summary of a validation", where=where, cure="validate the fold anew"
+            "this is no summary of a validation", where=where, hint="validate the fold anew"
         ) from error
 
 
@@ -107,7 +107,7 @@ def joined(parts: Sequence[Scores]) -> Scores:
     """
     first = parts[0]
     if any((each.class_names, each.metrics) != (first.class_names, first.metrics) for each in parts):
-        raise DataError("the folds were validated with different classes", cure="report each fold by itself")
+        raise DataError("the folds were validated with different classes", hint="report each fold by itself")
     return Scores(
         first.heading,
         first.metrics,

@@ -103,7 +103,7 @@ def _find_model(members: list[zipfile.ZipInfo], path: Path) -> PurePosixPath:
         raise CheckpointError(
             f"the archive holds {found}",
             where=path,
-            cure="give an archive of one model folder, or unpack it and give the folder",
+            hint="give an archive of one model folder, or unpack it and give the folder",
         )
     return roots[0]
 
@@ -122,7 +122,7 @@ def _check_space(members: list[zipfile.ZipInfo], folder: Path) -> None:
         raise OutputError(
             f"unpacking needs {needed:,} bytes, and {free:,} are free",
             where=folder,
-            cure="make room, or set TMPDIR to a folder on a larger disk",
+            hint="make room, or set TMPDIR to a folder on a larger disk",
         )
 
 
@@ -130,7 +130,7 @@ def _damage(error: Exception, path: Path) -> CheckpointError:
     return CheckpointError(
         f"the file is damaged, incomplete or no zip archive: {error}",
         where=path,
-        cure="copy or download it again, or unpack it yourself and give the folder",
+        hint="copy or download it again, or unpack it yourself and give the folder",
     )
 
 
@@ -138,5 +138,5 @@ def _refusal(why: str, path: Path) -> CheckpointError:
     return CheckpointError(
         f"the archive is refused: {why}; nothing was unpacked",
         where=path,
-        cure="do not trust the file; if you know its author, ask for a plain archive of the model folder",
+        hint="do not trust the file; if you know its author, ask for a plain archive of the model folder",
     )

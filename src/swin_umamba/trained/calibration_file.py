@@ -106,8 +106,8 @@ def read_calibration(path: Path) -> tuple[FoldCalibration, dict[str, Any]]:
     CheckpointError
         If it cannot be read or is no such file.
     """
-    cure = "delete the file, or write it anew with swin-umamba calibrate"
-    content = read_json(path, object, error=CheckpointError, cure=cure, largest=LARGEST_FILE, nan=True)
+    hint = "delete the file, or write it anew with swin-umamba calibrate"
+    content = read_json(path, object, error=CheckpointError, hint=hint, largest=LARGEST_FILE, nan=True)
     try:
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise ValueError(f"it is not of the format {FORMAT}")
@@ -115,7 +115,7 @@ def read_calibration(path: Path) -> tuple[FoldCalibration, dict[str, Any]]:
         if not isinstance(content.get("weights_sha256"), str):
             raise ValueError("it does not say which weights it is for")
     except (ValueError, KeyError) as error:
-        raise CheckpointError(f"the calibration cannot be read: {error}", where=path, cure=cure) from error
+        raise CheckpointError(f"the calibration cannot be read: {error}", where=path, hint=hint) from error
     return calibration, content
 
 

@@ -55,7 +55,7 @@ def export_model(
     """
     if Path(output).suffix != MODEL_FILE_SUFFIX:
         raise UsageError(
-            f"{Path(output).name!r} does not end in {MODEL_FILE_SUFFIX}", where=output, cure="name it so"
+            f"{Path(output).name!r} does not end in {MODEL_FILE_SUFFIX}", where=output, hint="name it so"
         )
     model = load_trained_model(source, folds=folds, checkpoint=checkpoint)
     model = replace(

@@ -122,20 +122,20 @@ def import_model(
 def _opened(source: Path) -> Iterator[Path]:
     """Yield the model folder that ``source`` is, or that is in it."""
     if not source.exists():
-        raise CheckpointError("the model does not exist", where=source, cure="check the path")
+        raise CheckpointError("the model does not exist", where=source, hint="check the path")
     is_archive = source.is_file() and source.suffix.lower() == ".zip"
     if source.is_file() and not is_archive:
         raise UsageError(
             "a model is imported from a folder or a zip archive, and this is a single file",
             where=source,
-            cure="give the folder with plans.json, dataset.json and fold_*",
+            hint="give the folder with plans.json, dataset.json and fold_*",
         )
     with unpacked_model(source) if is_archive else nullcontext(source) as folder:
         if not is_model_folder(folder):
             raise CheckpointError(
                 "this is no nnU-Net model folder: plans.json or dataset.json is missing",
                 where=source,
-                cure="give the folder that holds plans.json, dataset.json and fold_*",
+                hint="give the folder that holds plans.json, dataset.json and fold_*",
             )
         yield folder
 
@@ -200,19 +200,19 @@ def _default_output(source: Path, model: TrainedModel) -> Path:
 def _check_output(source: Path, output: Path, force: bool) -> None:
     if source.resolve() in (output.resolve(), *output.resolve().parents):
         raise UsageError(
-            "the model cannot be imported into itself", where=output, cure="give another folder with -o"
+            "the model cannot be imported into itself", where=output, hint="give another folder with -o"
         )
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
         return
     if not is_model_folder(output):
         raise OutputError(
-            "there is something else than a model folder", where=output, cure="give another folder with -o"
+            "there is something else than a model folder", where=output, hint="give another folder with -o"
         )
     if not force:
         raise OutputError(
             "there is a model already; it was not touched",
             where=output,
-            cure="give another folder with -o, or --overwrite to replace it",
+            hint="give another folder with -o, or --overwrite to replace it",
         )
 
 

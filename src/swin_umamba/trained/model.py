@@ -114,7 +114,7 @@ def load_trained_model(
     """
     path = Path(path)
     if not path.exists():
-        raise CheckpointError("the model does not exist", where=path, cure="check the path")
+        raise CheckpointError("the model does not exist", where=path, hint="check the path")
     files, description_folder = find_checkpoints(path, folds, checkpoint)
     contents = [_read_nnunet_checkpoint(file) for file in files]
     _check_folds_belong_together(files, contents)
@@ -128,7 +128,7 @@ def load_trained_model(
             raise CheckpointError(
                 "the checkpoint file carries no plans and data set description",
                 where=files[0],
-                cure="keep it in its model folder, beside plans.json and dataset.json",
+                hint="keep it in its model folder, beside plans.json and dataset.json",
             )
         plans, dataset_json = (_as_read_from_json(each, files[0]) for each in (plans, dataset_json))
     configuration = str(init_args.get("configuration"))
@@ -170,7 +170,7 @@ def find_checkpoints(
         raise CheckpointError(
             "this is no nnU-Net model folder: plans.json or dataset.json is missing",
             where=path,
-            cure="give the folder named TRAINER__PLANS__CONFIGURATION, or a single checkpoint file",
+            hint="give the folder named TRAINER__PLANS__CONFIGURATION, or a single checkpoint file",
         )
     available = sorted(folder.name for folder in path.glob("fold_*") if folder.is_dir())
     chosen = [f"fold_{fold}" for fold in folds] if folds is not None else default_folds(available)
@@ -179,7 +179,7 @@ def find_checkpoints(
         raise CheckpointError(
             f"the model has no {' and no '.join(missing or ['fold folder'])}",
             where=path,
-            cure=f"choose among: {', '.join(available)}" if available else "train a fold first",
+            hint=f"choose among: {', '.join(available)}" if available else "train a fold first",
         )
     return _choose_files(path, chosen, checkpoint, every=folds is not None), path
 
@@ -201,7 +201,7 @@ def _choose_files(path: Path, fold_names: list[str], checkpoint: str, *, every: 
     raise CheckpointError(
         f"{checkpoint} is missing in {', '.join(fold_names)}",
         where=path,
-        cure=f"name one of the checkpoints that are there: {', '.join(there)}"
+        hint=f"name one of the checkpoints that are there: {', '.join(there)}"
         if there
         else "finish the training",
     )
@@ -225,20 +225,20 @@ def _read_nnunet_checkpoint(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"this is no checkpoint of an nnU-Net training: it has no {', '.join(missing)}",
             where=path,
-            cure="give a checkpoint that a training wrote; bare weights cannot predict by themselves",
+            hint="give a checkpoint that a training wrote; bare weights cannot predict by themselves",
         )
     weights, axes = content["network_weights"], content.get("inference_allowed_mirroring_axes")
     if not all(isinstance(key, str) and isinstance(value, Tensor) for key, value in weights.items()):
         raise CheckpointError(
             "its network_weights are no state dict: not every entry is a tensor with a name",
             where=path,
-            cure="copy the checkpoint anew from where the model was trained",
+            hint="copy the checkpoint anew from where the model was trained",
         )
     if not isinstance(axes, (tuple, list, type(None))):
         raise CheckpointError(
             f"its inference_allowed_mirroring_axes are {shown(axes)} and no list",
             where=path,
-            cure="copy the checkpoint anew from where the model was trained",
+            hint="copy the checkpoint anew from where the model was trained",
         )
     return content
 
@@ -250,7 +250,7 @@ def _check_folds_belong_together(files: list[Path], contents: list[dict[str, Any
             raise CheckpointError(
                 f"the folds are not of one model: {kinds[0]} and {kind}",
                 where=file,
-                cure="choose folds that belong together, or copy the model anew",
+                hint="choose folds that belong together, or copy the model anew",
             )
 
 
@@ -271,7 +271,7 @@ def check_descriptions(plans: Any, dataset_json: Any, configuration: str, where:
 
 
 def _described(path: Path) -> dict[str, Any]:
-    return read_json(path, dict, error=CheckpointError, cure=COPY_ANEW, nan=True)
+    return read_json(path, dict, error=CheckpointError, hint=COPY_ANEW, nan=True)
 
 
 def _as_read_from_json(description: Any, path: Path) -> dict[str, Any]:
@@ -280,5 +280,5 @@ def _as_read_from_json(description: Any, path: Path) -> dict[str, Any]:
         text = json.dumps(description)
     except (TypeError, ValueError, RecursionError) as error:
         what = f"the checkpoint's plans or data set description are no JSON: {error}"
-        raise CheckpointError(what, where=path, cure=COPY_ANEW) from error
-    return parse_json(text, dict, where=path, error=CheckpointError, cure=COPY_ANEW, nan=True)
+        raise CheckpointError(what, where=path, hint=COPY_ANEW) from error
+    return parse_json(text, dict, where=path, error=CheckpointError, hint=COPY_ANEW, nan=True)

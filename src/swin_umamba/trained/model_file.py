@@ -111,7 +111,7 @@ def read_model_file(path: str | Path, *, folds: Sequence[int | str] | None = Non
     """
     path = Path(path)
     if not path.is_file():
-        raise CheckpointError("the model does not exist", where=path, cure="check the path")
+        raise CheckpointError("the model does not exist", where=path, hint="check the path")
     metadata = load_metadata(path)
     _check_entries(metadata, path)
     tensors = load_safetensors(path)
@@ -120,7 +120,7 @@ def read_model_file(path: str | Path, *, folds: Sequence[int | str] | None = Non
             "the file was damaged or changed after it was written: its content does not have the hash that "
             "it names",
             where=path,
-            cure="copy or download it again from where it was made",
+            hint="copy or download it again from where it was made",
         )
     return _to_model(metadata, tensors, path, folds)
 
@@ -150,7 +150,7 @@ def _check_entries(metadata: Mapping[str, str], path: Path) -> None:
             "this is no model that swin-umamba export wrote"
             + ("" if "format" not in metadata else f" (its format is {metadata['format'][:40]!r})"),
             where=path,
-            cure="give such a file, or a model folder; weights alone cannot predict",
+            hint="give such a file, or a model folder; weights alone cannot predict",
         )
     if set(metadata) != {*ENTRIES, "sha256"} or any(
         len(value) > LARGEST_ENTRY for value in metadata.values()
@@ -159,7 +159,7 @@ def _check_entries(metadata: Mapping[str, str], path: Path) -> None:
             f"its description must have the entries {', '.join(ENTRIES)} and sha256, of at most "
             f"{LARGEST_ENTRY} characters each",
             where=path,
-            cure="export the model again",
+            hint="export the model again",
         )
 
 
@@ -175,7 +175,7 @@ def _to_model(
             dict,
             where=f"{path}: {key!r}",
             error=CheckpointError,
-            cure="export the model again",
+            hint="export the model again",
             nan=True,
         )
         for key in ("plans", "dataset", "inference")
@@ -197,7 +197,7 @@ def _to_model(
         raise CheckpointError(
             f"the model has no {' and no '.join(missing or ['fold'])}",
             where=path,
-            cure=f"choose among: {', '.join(names)}",
+            hint=f"choose among: {', '.join(names)}",
         )
     return TrainedModel(
         path=path,
@@ -244,5 +244,5 @@ def _require(condition: bool, what: str, path: Path) -> None:
         raise CheckpointError(
             f"the description of the model is damaged: {what[:80]!r} is not what it should be",
             where=path,
-            cure="export the model again",
+            hint="export the model again",
         )

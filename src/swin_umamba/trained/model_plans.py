@@ -81,7 +81,7 @@ class ModelPlans:
                 "plans.json or dataset.json is incomplete or does not fit this nnU-Net "
                 f"({type(error).__name__}: {error})",
                 where=model.path,
-                cure="check that both files are those that the model was trained with",
+                hint="check that both files are those that the model was trained with",
             ) from error
 
     def mirror_axes(self) -> tuple[int, ...]:
@@ -99,7 +99,7 @@ class ModelPlans:
             raise CheckpointError(
                 f"the checkpoint allows mirroring along axes {shown(axes)} of a {len(dimensions)}D patch",
                 where=self.model.path,
-                cure="switch mirroring off, or check that plans and checkpoint belong together",
+                hint="switch mirroring off, or check that plans and checkpoint belong together",
             )
         return axes
 
@@ -125,7 +125,7 @@ class ModelPlans:
             raise DataError(
                 f"normalizing the image overflows: its values reach {np.abs(volume.data).max():.3g}",
                 where=None if volume.source is None else volume.source.path,
-                cure="look for voxels that are far too large, and correct them",
+                hint="look for voxels that are far too large, and correct them",
             )
         return data, properties
 
@@ -147,7 +147,7 @@ class ModelPlans:
         raise DataError(
             f"at the spacing that the model works at, the image would have {size}",
             where=None if volume.source is None else volume.source.path,
-            cure=f"check the spacing of the image, {own} mm, or crop it",
+            hint=f"check the spacing of the image, {own} mm, or crop it",
         )
 
     @property
@@ -259,14 +259,14 @@ class ModelPlans:
             raise CheckpointError(
                 f"{model.configuration} is the second stage of a cascade, which is not supported",
                 where=model.path,
-                cure="predict with nnU-Net's own command, or with another configuration",
+                hint="predict with nnU-Net's own command, or with another configuration",
             )
         if str(model.plans["image_reader_writer"]).endswith("WithReorient"):
             raise CheckpointError(
                 f"the model was trained on reoriented images ({model.plans['image_reader_writer']}), "
                 "which is not supported",
                 where=model.path,
-                cure="predict with nnU-Net's own command",
+                hint="predict with nnU-Net's own command",
             )
 
 

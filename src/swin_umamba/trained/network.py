@@ -114,7 +114,7 @@ def build_network(plans: ModelPlans, device: torch.device | None = None) -> nn.M
             f"a patch of {plans.patch_size} needs {needed / 2**30:.1f} GiB of memory or more, and "
             f"{device} has {free / 2**30:.1f} GiB left",
             where=model.path,
-            cure="use a machine with more memory, or check the patch_size in plans.json",
+            hint="use a machine with more memory, or check the patch_size in plans.json",
         )
     network = _built(plans)
     network.load_state_dict(model.parameters[0])
@@ -144,7 +144,7 @@ def _check_outline(plans: ModelPlans) -> int:
         raise CheckpointError(
             f"the network cannot be built from the plans ({type(error).__name__}: {error})",
             where=model.path,
-            cure="check that plans.json and the checkpoint come from the same training",
+            hint="check that plans.json and the checkpoint come from the same training",
         ) from error
 
 
@@ -162,7 +162,7 @@ def _require_backbone(plans: ModelPlans) -> None:
     try:
         find_backbone(name)
     except UsageError as error:
-        raise CheckpointError(error.what, where=plans.model.path, cure=error.cure) from error
+        raise CheckpointError(error.what, where=plans.model.path, hint=error.hint) from error
 
 
 def _built(plans: ModelPlans) -> nn.Module:
@@ -192,7 +192,7 @@ def _no_more_layers_than(parameters: Mapping[str, Tensor], where: Path) -> Itera
             raise CheckpointError(
                 f"the plans describe a network of more than {most} layers for {len(parameters)} weights",
                 where=where,
-                cure="check that plans.json and the checkpoint come from the same training",
+                hint="check that plans.json and the checkpoint come from the same training",
             )
 
     hook = register_module_module_registration_hook(count)
@@ -252,5 +252,5 @@ def _check_parameters(network: nn.Module, parameters: Mapping[str, Tensor], mode
             f"the weights do not fit {type(network).__name__}, the network of trainer {model.trainer_name}: "
             f"{shown}{more}",
             where=model.path,
-            cure="check that plans.json and the checkpoint come from the same training",
+            hint="check that plans.json and the checkpoint come from the same training",
         )

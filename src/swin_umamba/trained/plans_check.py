@@ -82,7 +82,7 @@ def _check_dotted(name: object, packages: tuple[str, ...], where: Path) -> None:
         raise CheckpointError(
             f"the network or layer {name!r} cannot be imported: {error.value}",
             where=where,
-            cure="install what it needs, in versions that fit each other",
+            hint="install what it needs, in versions that fit each other",
         ) from error
     if found is None:
         raise _refusal(name, "does not exist", where)
@@ -116,5 +116,5 @@ def _refusal(name: object, why: str, where: Path) -> CheckpointError:
     return CheckpointError(
         f"the plans name {name!r}, which {why}; nothing of it was run",
         where=where,
-        cure="use models from people you trust; if this one is yours, restore its plans.json",
+        hint="use models from people you trust; if this one is yours, restore its plans.json",
     )

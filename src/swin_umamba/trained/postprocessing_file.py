@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 POSTPROCESSING_FILE = "postprocessing.json"
 FORMAT = "swin-umamba-postprocessing-1"
-_CURE = "delete the file, or write it anew with swin-umamba postprocess"
+_HINT = "delete the file, or write it anew with swin-umamba postprocess"
 
 
 def write_postprocessing(
@@ -80,7 +80,7 @@ def postprocessing_of(
     path = folder / POSTPROCESSING_FILE
     if not path.is_file():
         return ()
-    content = read_json(path, dict, error=CheckpointError, cure=_CURE)
+    content = read_json(path, dict, error=CheckpointError, hint=_HINT)
     try:
         if content.get("format") != FORMAT:
             raise ValueError(f"it is not of the format {FORMAT}")
@@ -88,7 +88,7 @@ def postprocessing_of(
         hashes = dict(content["weights_sha256"])
     except (ValueError, TypeError, KeyError) as error:
         raise CheckpointError(
-            f"the post-processing cannot be read: {error}", where=path, cure=_CURE
+            f"the post-processing cannot be read: {error}", where=path, hint=_HINT
         ) from error
     for checkpoint, weights in zip(checkpoints, parameters, strict=True):
         if hashes.get(checkpoint.parent.name) != weights_hash(weights):

@@ -141,7 +141,7 @@ class BackboneRecord:
         elif not self.recognised_by:
             problem = "nothing says how its weights are recognised"
         if problem is not None:
-            raise UsageError(f"the backbone {self.name!r}: {problem}", cure="correct its record")
+            raise UsageError(f"the backbone {self.name!r}: {problem}", hint="correct its record")
 
     @property
     def patch_embedding(self) -> str:

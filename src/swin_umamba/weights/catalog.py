@@ -33,7 +33,7 @@ def add_record(record: BackboneRecord) -> None:
         if weights.name in taken:
             raise UsageError(
                 f"the backbone {record.name!r}: another one has weights {weights.name!r}",
-                cure="give them another name",
+                hint="give them another name",
             )
     BACKBONES[record.name] = record
     CATALOG.update({weights.name: weights for weights in record.weights})

@@ -55,26 +55,26 @@ def load_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") 
     path = Path(path)
     if path.is_dir():
         raise CheckpointError(
-            "this is a folder, not a checkpoint", where=path, cure="give one of the files in it"
+            "this is a folder, not a checkpoint", where=path, hint="give one of the files in it"
         )
     if not path.is_file():
         raise CheckpointError(
-            "there is no checkpoint file at this path", where=path, cure="check the path for typing errors"
+            "there is no checkpoint file at this path", where=path, hint="check the path for typing errors"
         )
     try:
         if path.stat().st_size == 0:
-            raise CheckpointError("the checkpoint is an empty file", where=path, cure=_FETCH_AGAIN)
+            raise CheckpointError("the checkpoint is an empty file", where=path, hint=_FETCH_AGAIN)
         content = _read(path, map_location)
     except PermissionError as error:
         raise CheckpointError(
-            "the checkpoint may not be read", where=path, cure="check the file's permissions"
+            "the checkpoint may not be read", where=path, hint="check the file's permissions"
         ) from error
     content = plain_data(content, path)
     if not isinstance(content, dict):
         raise CheckpointError(
             f"the file holds a {type(content).__name__}, not a dictionary",
             where=path,
-            cure="give a file that holds a state dict or a training checkpoint",
+            hint="give a file that holds a state dict or a training checkpoint",
         )
     return content
 
@@ -94,7 +94,7 @@ def save_checkpoint(path: str | Path, checkpoint: dict[str, Any]) -> None:
             raise OutputError(
                 "cannot write the whole checkpoint",
                 where=path,
-                cure="check that there is free space; nothing was changed",
+                hint="check that there is free space; nothing was changed",
             ) from error
 
 
@@ -113,7 +113,7 @@ def _read(path: Path, map_location: str | torch.device) -> Any:
             raise CheckpointError(
                 f"the file asks to load {refused!r}, which weights never need; nothing of it ran",
                 where=path,
-                cure="do not trust the file; if you know its author, ask for the state dict alone",
+                hint="do not trust the file; if you know its author, ask for the state dict alone",
             ) from error
         # torch's restricted unpickler knows protocols 2 and 3 and stops at the first instruction of another.
         if "Unsupported operand" in str(error) and (names := globals_in_pickle(path)):
@@ -121,15 +121,15 @@ def _read(path: Path, map_location: str | torch.device) -> Any:
                 "the file is a pickle of a newer protocol than weights use, and asks to load "
                 f"{', '.join(names[:5])}; nothing of it ran",
                 where=path,
-                cure="do not trust the file; if you know its author, ask for one that torch.save writes by "
+                hint="do not trust the file; if you know its author, ask for one that torch.save writes by "
                 "default, or for safetensors",
             ) from error
         if described := describe_damage(path):
-            raise CheckpointError(f"the file is {described[0]}", where=path, cure=described[1]) from error
+            raise CheckpointError(f"the file is {described[0]}", where=path, hint=described[1]) from error
         raise CheckpointError(
             f"the file is damaged, incomplete or not a checkpoint: {_reason(error)}",
             where=path,
-            cure=_FETCH_AGAIN,
+            hint=_FETCH_AGAIN,
         ) from error
 
 
@@ -149,14 +149,14 @@ def _check_archive(path: Path) -> None:
             raise CheckpointError(
                 "the file is a TorchScript program, not weights; nothing of it ran",
                 where=path,
-                cure="do not trust the file; if you know its author, ask for the state dict alone",
+                hint="do not trust the file; if you know its author, ask for the state dict alone",
             )
         size = sum(entry.file_size for entry in entries)
         if size > path.stat().st_size:
             raise CheckpointError(
                 f"the file is compressed, which checkpoints never are: it would become {size:,} bytes",
                 where=path,
-                cure="do not trust the file; fetch it again from its source",
+                hint="do not trust the file; fetch it again from its source",
             )
         for entry in entries:
             if entry.CRC:

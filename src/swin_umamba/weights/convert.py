@@ -120,24 +120,24 @@ def find_state_dict(
         raise CheckpointError(
             "this is a trained segmentation model of nnU-Net, not an ImageNet checkpoint",
             where=path,
-            cure="to fine-tune from it: swin-umamba train --pretrained FILE; to predict with it: "
+            hint="to fine-tune from it: swin-umamba train --pretrained FILE; to predict with it: "
             "swin-umamba predict -m FILE",
         )
     if isinstance(checkpoint.get("pretraining"), Mapping):
         raise CheckpointError(
             "this is the state that swin-umamba pretrain --continue goes on from, not the weights it made",
             where=path,
-            cure="give backbone.pth, which lies beside it",
+            hint="give backbone.pth, which lies beside it",
         )
     state_dict = checkpoint.get("model", checkpoint)
     if not isinstance(state_dict, Mapping) or not state_dict:
-        raise CheckpointError("the file holds no state dict", where=path, cure=backbone.advice)
+        raise CheckpointError("the file holds no state dict", where=path, hint=backbone.advice)
     strangers = [str(key) for key, value in state_dict.items() if not isinstance(value, Tensor)]
     if strangers:
         raise CheckpointError(
             f"the file is no state dict; these entries are not tensors: {in_short(strangers)}",
             where=path,
-            cure=backbone.advice,
+            hint=backbone.advice,
         )
     return dict(state_dict)
 
@@ -229,21 +229,21 @@ def _check_source(source: Mapping[str, Tensor], path: str | Path, backbone: Back
         raise CheckpointError(
             f"the file's tensors claim {values:,} values, far more than any backbone has",
             where=path,
-            cure=backbone.advice,
+            hint=backbone.advice,
         )
     if stranger := backbone.stranger(source):
         what, names = stranger
         raise CheckpointError(
             f"the file is of {what}, which the encoder is not: {in_short(names)}",
             where=path,
-            cure=backbone.advice,
+            hint=backbone.advice,
         )
     found = recognise_backbone(shapes_of(source))
     if found is not None and found.name != backbone.name:
         raise CheckpointError(
             f"the weights are of the backbone {found.name}, and the network has {backbone.name}",
             where=path,
-            cure=f"{backbone.advice}; or choose a network with the backbone {found.name}",
+            hint=f"{backbone.advice}; or choose a network with the backbone {found.name}",
         )
 
 
@@ -251,7 +251,7 @@ def _refuse(names: Sequence[str], problem: str, path: str | Path, backbone: Back
     """Raise ``CheckpointError`` if any tensor has the problem, a sentence with a place for their number."""
     if names:
         raise CheckpointError(
-            f"{problem.format(len(names))}: {in_short(names)}", where=path, cure=backbone.advice
+            f"{problem.format(len(names))}: {in_short(names)}", where=path, hint=backbone.advice
         )
 
 
@@ -267,7 +267,7 @@ def _renamed(
             raise CheckpointError(
                 f"the file holds the same tensor twice, as {renamed[name][0]} and {key}",
                 where=path,
-                cure=backbone.advice,
+                hint=backbone.advice,
             )
         renamed[name] = (key, tensor)
     return renamed

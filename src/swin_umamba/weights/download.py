@@ -75,7 +75,7 @@ def fetch_weights(record: WeightsRecord) -> Path:
             raise OutputError(
                 f"the cache cannot be written: {error.strerror or error}",
                 where=error.filename or path.parent,
-                cure="check its permissions, or choose another folder with SWIN_UMAMBA_CACHE",
+                hint="check its permissions, or choose another folder with SWIN_UMAMBA_CACHE",
             ) from error
     _check_hash(record, path)
     return path
@@ -104,13 +104,13 @@ def _refuse_without_download(record: WeightsRecord, path: Path) -> None:
         raise CheckpointError(
             f"the weights {record.name} have no address to download them from",
             where=path,
-            cure=by_hand(record),
+            hint=by_hand(record),
         )
     if os.environ.get(OFFLINE, "0") not in ("", "0"):
         raise CheckpointError(
             f"the weights {record.name} are not in the cache, and {OFFLINE} forbids to download them",
             where=path,
-            cure=by_hand(record),
+            hint=by_hand(record),
         )
 
 
@@ -125,7 +125,7 @@ def _download(record: WeightsRecord, path: Path) -> None:
         # Without a hash nobody would notice if the rest came from another version of the file.
         partial.unlink(missing_ok=True)
     logger.info("Downloading %s to %s", record.url, path)
-    transfer(record.url, partial, size=record.size, cure=by_hand(record))
+    transfer(record.url, partial, size=record.size, hint=by_hand(record))
     try:
         found = file_sha256(partial)
         if expected is not None and found != expected:
@@ -133,13 +133,13 @@ def _download(record: WeightsRecord, path: Path) -> None:
                 f"the download is not the file it should be: its SHA-256 is {found}, expected {expected}; "
                 "it was removed",
                 where=record.url,
-                cure=f"try again; if it stays so, do not use the file. Or {by_hand(record)}",
+                hint=f"try again; if it stays so, do not use the file. Or {by_hand(record)}",
             )
         try:
             load_checkpoint(partial)
         except CheckpointError as error:
             what = f"{error.what}; the download was removed"
-            raise CheckpointError(what, where=record.url, cure=error.cure) from error
+            raise CheckpointError(what, where=record.url, hint=error.hint) from error
     except CheckpointError:
         partial.unlink()
         raise
@@ -160,7 +160,7 @@ def _check_hash(record: WeightsRecord, path: Path) -> None:
         raise CheckpointError(
             f"the file is not the one it should be: its SHA-256 is {found}; {origin} it is {expected}",
             where=path,
-            cure="remove it and fetch it again; a file of your own can be used by giving its path",
+            hint="remove it and fetch it again; a file of your own can be used by giving its path",
         )
 
 

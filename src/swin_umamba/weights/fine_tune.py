@@ -97,7 +97,7 @@ def find_segmentation_weights(checkpoint: Mapping[str, Any], path: str | Path) -
     weights = checkpoint.get("network_weights", checkpoint)
     if not isinstance(weights, Mapping) or not weights:
         raise CheckpointError(
-            "the file holds no weights of a segmentation network", where=path, cure="give another checkpoint"
+            "the file holds no weights of a segmentation network", where=path, hint="give another checkpoint"
         )
     strangers = [
         str(name)
@@ -108,7 +108,7 @@ def find_segmentation_weights(checkpoint: Mapping[str, Any], path: str | Path) -
         raise CheckpointError(
             f"these entries are no floating-point tensors: {in_short(strangers)}",
             where=path,
-            cure="give a checkpoint of a training, or a file that holds its state dict alone",
+            hint="give a checkpoint of a training, or a file that holds its state dict alone",
         )
     # One stored value can stand for any number of them, and looking at all takes the memory of all.
     virtual = [
@@ -120,21 +120,21 @@ def find_segmentation_weights(checkpoint: Mapping[str, Any], path: str | Path) -
         raise CheckpointError(
             f"{len(virtual)} tensors claim more values than the file holds: {in_short(virtual)}",
             where=path,
-            cure="do not trust the file; get it again from its source",
+            hint="do not trust the file; get it again from its source",
         )
     spoilt = [name for name, value in weights.items() if not torch.isfinite(value).all()]
     if spoilt:
         raise CheckpointError(
             f"{len(spoilt)} tensors hold NaN or infinity: {in_short(spoilt)}",
             where=path,
-            cure="give an earlier checkpoint of that training",
+            hint="give an earlier checkpoint of that training",
         )
     folds = {name.rpartition("/")[0] for name in weights}
     if len(folds) > 1:
         raise CheckpointError(
             f"the file holds the weights of {len(folds)} folds, and a training starts from one",
             where=path,
-            cure="export one fold, or give the checkpoint of one",
+            hint="export one fold, or give the checkpoint of one",
         )
     return {name.rpartition("/")[2]: value for name, value in weights.items()}
 
@@ -177,7 +177,7 @@ def convert_segmentation_weights(
         raise CheckpointError(
             f"the weights are of the backbone {found.name}, and the network has {backbone.name}",
             where=path,
-            cure=f"choose a network with the backbone {found.name}, or give another checkpoint",
+            hint=f"choose a network with the backbone {found.name}, or give another checkpoint",
         )
     converted: dict[str, Tensor] = {}
     adapted: dict[str, str] = {}
@@ -203,7 +203,7 @@ def convert_segmentation_weights(
         raise CheckpointError(
             f"{len(misfits)} tensors do not fit the network: {in_short(misfits)}",
             where=path,
-            cure=_cure(source, target),
+            hint=_hint(source, target),
         )
     loaded = tuple(name for name in converted if name not in adapted)
     return converted, FineTuneReport(loaded, adapted, reinitialised, skipped)
@@ -264,7 +264,7 @@ def _differ_in_channels_only(theirs: Tensor, ours: Tensor) -> bool:
     return same_rest and theirs.shape[1] > 0
 
 
-def _cure(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> str:
+def _hint(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> str:
     theirs, ours = network_of(source), network_of(target)
     if theirs is not None and ours is not None and theirs != ours:
         return f"the file is of {theirs}, this training of {ours}: choose the trainer of the same network"

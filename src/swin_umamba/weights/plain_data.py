@@ -45,7 +45,7 @@ def plain_data(content: Any, where: Path) -> Any:
         raise CheckpointError(
             f"the checkpoint holds {error}",
             where=where,
-            cure="do not trust the file; if you know its author, ask for the state dict alone",
+            hint="do not trust the file; if you know its author, ask for the state dict alone",
         ) from error
 
 

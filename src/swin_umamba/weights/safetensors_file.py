@@ -65,7 +65,7 @@ def save_safetensors(
             raise OutputError(
                 f"cannot write the weights: {error}",
                 where=path,
-                cure="check that there is free space; nothing was changed",
+                hint="check that there is free space; nothing was changed",
             ) from error
 
 
@@ -82,14 +82,14 @@ def _explanation(path: Path, error: Exception) -> CheckpointError:
     try:
         described = describe_damage(path)
     except FileNotFoundError:
-        return CheckpointError("there is no such file", where=path, cure="check the path for typing errors")
+        return CheckpointError("there is no such file", where=path, hint="check the path for typing errors")
     except PermissionError:
-        return CheckpointError("the file may not be read", where=path, cure="check the file's permissions")
-    reason, cure = (
+        return CheckpointError("the file may not be read", where=path, hint="check the file's permissions")
+    reason, hint = (
         (f"it is {described[0]}", described[1]) if described else (str(error), "copy or download it again")
     )
     return CheckpointError(
-        f"the file is damaged, incomplete or no safetensors file: {reason}", where=path, cure=cure
+        f"the file is damaged, incomplete or no safetensors file: {reason}", where=path, hint=hint
     )
 
 

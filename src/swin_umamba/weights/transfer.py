@@ -25,7 +25,7 @@ BLOCK = 2**16
 _WHAT_TO_TRY = "check the network, and HTTPS_PROXY if you are behind a proxy, and run the command again"
 
 
-def transfer(url: str, partial: Path, *, size: int | None, cure: str) -> None:
+def transfer(url: str, partial: Path, *, size: int | None, hint: str) -> None:
     """Download ``url`` to ``partial``, appending to what is there.
 
     Proxies are taken from the environment. The connection is encrypted and the server's certificate checked;
@@ -39,7 +39,7 @@ def transfer(url: str, partial: Path, *, size: int | None, cure: str) -> None:
         The file. After a failure of the network or the disk it keeps what arrived.
     size
         The whole file's size in bytes, if known.
-    cure
+    hint
         How to get the file by hand, for messages.
 
     Raises
@@ -54,9 +54,9 @@ def transfer(url: str, partial: Path, *, size: int | None, cure: str) -> None:
         return
     if size is not None and start > size:
         start = 0
-    with _errors_explained(url, partial, cure), _open(url, start, cure) as response:
+    with _errors_explained(url, partial, hint), _open(url, start, hint) as response:
         if response.status_code == 206 and not _continues_at(response, start):
-            raise CheckpointError("the server sent another part than asked for", where=url, cure=cure)
+            raise CheckpointError("the server sent another part than asked for", where=url, hint=hint)
         if response.status_code == 200:
             start = 0
         total = _total(response, start)
@@ -64,10 +64,10 @@ def transfer(url: str, partial: Path, *, size: int | None, cure: str) -> None:
         blocks = response.iter_content(BLOCK)
         if start == 0:
             first = next(blocks, b"")
-            _check_beginning(first, url, cure)
+            _check_beginning(first, url, hint)
             blocks = chain([first], blocks)
         if total is not None and (total > limit or size not in (None, total)):
-            raise _wrong_size(f"{total:,}", size, url, cure)
+            raise _wrong_size(f"{total:,}", size, url, hint)
         with open(partial, "ab" if start else "wb", opener=open_regular) as file:
             for block in byte_progress(blocks, partial.name, total=total or size, start=start):
                 start += file.write(block)
@@ -75,12 +75,12 @@ def transfer(url: str, partial: Path, *, size: int | None, cure: str) -> None:
                     break
         if start > limit:
             partial.unlink()
-            raise _wrong_size(f"more than {limit:,}", size, url, cure)
+            raise _wrong_size(f"more than {limit:,}", size, url, hint)
         if start != (total or size or start):
             raise requests.ConnectionError(f"it ended after {start:,} of {total or size:,} bytes")
 
 
-def _open(url: str, start: int, cure: str) -> requests.Response:
+def _open(url: str, start: int, hint: str) -> requests.Response:
     """Return the answer to a request for the file from byte ``start`` on."""
     first_url = url
     # What is compressed on the way has other sizes and no parts.
@@ -88,7 +88,7 @@ def _open(url: str, start: int, cure: str) -> requests.Response:
     if start:
         headers["Range"] = f"bytes={start}-"
     for _ in range(MAX_REDIRECTS + 1):
-        _check_address(url, cure)
+        _check_address(url, hint)
         # Redirects are followed here: requests would follow one to an address without encryption.
         response = requests.get(
             url, headers=headers, stream=True, allow_redirects=False, timeout=TIMEOUT_SECONDS
@@ -97,19 +97,19 @@ def _open(url: str, start: int, cure: str) -> requests.Response:
             return response
         response.close()
         if response.status_code == 416 and start:  # what is there is longer than the file
-            return _open(first_url, 0, cure)
+            return _open(first_url, 0, hint)
         if not response.is_redirect:
             reason = f"the server answers {response.status_code} {response.reason}"
-            raise CheckpointError(f"the file cannot be downloaded: {reason}", where=url, cure=cure)
+            raise CheckpointError(f"the file cannot be downloaded: {reason}", where=url, hint=hint)
         url = urljoin(url, response.headers["location"])
-    raise CheckpointError(f"the server redirects more than {MAX_REDIRECTS} times", where=first_url, cure=cure)
+    raise CheckpointError(f"the server redirects more than {MAX_REDIRECTS} times", where=first_url, hint=hint)
 
 
-def _check_address(url: str, cure: str) -> None:
+def _check_address(url: str, hint: str) -> None:
     parts = urlsplit(url)
     if parts.scheme == "https" or (parts.scheme == "http" and _is_this_machine(parts.hostname or "")):
         return
-    raise CheckpointError("only https addresses are downloaded from", where=url, cure=cure)
+    raise CheckpointError("only https addresses are downloaded from", where=url, hint=hint)
 
 
 def _is_this_machine(host: str) -> bool:
@@ -128,27 +128,27 @@ def _total(response: requests.Response, start: int) -> int | None:
     return start + int(length) if re.fullmatch(r"\d{1,18}", length, re.ASCII) else None
 
 
-def _check_beginning(first: bytes, url: str, cure: str) -> None:
+def _check_beginning(first: bytes, url: str, hint: str) -> None:
     if not first:
-        raise CheckpointError("the server sent an empty file", where=url, cure=cure)
+        raise CheckpointError("the server sent an empty file", where=url, hint=hint)
     if stranger := describe_stranger(first):
-        raise CheckpointError(f"the server sent {stranger[0]}", where=url, cure=cure)
+        raise CheckpointError(f"the server sent {stranger[0]}", where=url, hint=hint)
 
 
-def _wrong_size(found: str, size: int | None, url: str, cure: str) -> CheckpointError:
+def _wrong_size(found: str, size: int | None, url: str, hint: str) -> CheckpointError:
     expected = f"{size:,} expected" if size is not None else "more than any file of weights has"
-    return CheckpointError(f"the server sends {found} bytes, {expected}", where=url, cure=cure)
+    return CheckpointError(f"the server sends {found} bytes, {expected}", where=url, hint=hint)
 
 
 @contextmanager
-def _errors_explained(url: str, partial: Path, cure: str) -> Iterator[None]:
+def _errors_explained(url: str, partial: Path, hint: str) -> Iterator[None]:
     try:
         yield
     except requests.exceptions.SSLError as error:
         raise CheckpointError(
             f"the server's certificate or encryption is not trusted: {_innermost(error)}",
             where=url,
-            cure=f"if your network has a certificate of its own, name it in REQUESTS_CA_BUNDLE. Or {cure}",
+            hint=f"if your network has a certificate of its own, name it in REQUESTS_CA_BUNDLE. Or {hint}",
         ) from error
     except requests.RequestException as error:
         kept = partial.stat().st_size if partial.exists() else 0
@@ -156,13 +156,13 @@ def _errors_explained(url: str, partial: Path, cure: str) -> Iterator[None]:
             f"the download failed: {_innermost(error)}"
             + (f"; {kept:,} bytes are kept and the next attempt goes on there" if kept else ""),
             where=url,
-            cure=f"{_WHAT_TO_TRY}. Or {cure}",
+            hint=f"{_WHAT_TO_TRY}. Or {hint}",
         ) from error
     except OSError as error:
         raise OutputError(
             f"the download cannot be written: {error.strerror or error}",
             where=partial,
-            cure="free some space, or choose another cache with SWIN_UMAMBA_CACHE, and run it again",
+            hint="free some space, or choose another cache with SWIN_UMAMBA_CACHE, and run it again",
         ) from error
 
 

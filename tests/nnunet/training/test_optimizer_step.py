@@ -90,6 +90,6 @@ def test_an_overflow_that_no_scale_cures_ends_the_training(parameter: nn.Paramet
         step()
     with pytest.raises(TrainingError, match="not finite in 16 steps in a row") as caught:
         step()
-    assert "last checkpoint is intact" in str(caught.value.cure)
+    assert "last checkpoint is intact" in str(caught.value.hint)
     assert guard.skipped == MAX_SKIPPED_IN_A_ROW
     assert torch.equal(parameter.detach(), torch.tensor([1.0, -2.0]))

@@ -121,7 +121,7 @@ def convert_abdomen_mr(
         See :func:`write_dataset`.
     """
     if test is not None and validation_as_test:
-        raise UsageError("there are two test sets", cure="give either the test folder or validation as test")
+        raise UsageError("there are two test sets", hint="give either the test folder or validation as test")
     root = _root(Path(source))
     values, remarks = _organ_values(root, default=True)
     cases: list[_Case] = []
@@ -162,7 +162,7 @@ def _root(source: Path, needed: str = "imagesTr") -> Path:
         if (candidate / needed).is_dir():
             return candidate
     raise DataError(
-        f"there is no folder {needed} in it", where=source, cure="give the folder of the unpacked AMOS data"
+        f"there is no folder {needed} in it", where=source, hint="give the folder of the unpacked AMOS data"
     )
 
 
@@ -174,7 +174,7 @@ def _organ_values(root: Path, *, default: bool) -> tuple[dict[int, int], list[st
             raise DataError(
                 "without a dataset.json it is not known which number means which organ",
                 where=path,
-                cure="copy the one of the data set there",
+                hint="copy the one of the data set there",
             )
         names = dict(enumerate(AMOS_ORGANS, start=1))
         remarks = ["there is no dataset.json: labels are taken to be numbered as in AMOS"]
@@ -184,7 +184,7 @@ def _organ_values(root: Path, *, default: bool) -> tuple[dict[int, int], list[st
     absent = sorted(ours.keys() - names.values())
     if absent:
         raise DataError(
-            f"the labels lack {', '.join(absent)}", where=path, cure="give a data set with all 13 organs"
+            f"the labels lack {', '.join(absent)}", where=path, hint="give a data set with all 13 organs"
         )
     others = sorted(set(names.values()) - ours.keys())
     if others:
@@ -194,15 +194,15 @@ def _organ_values(root: Path, *, default: bool) -> tuple[dict[int, int], list[st
 
 def _stored_names(path: Path) -> dict[int, str]:
     """Return value to organ from a dataset.json, which maps either way."""
-    cure = "copy the file again"
-    stored = read_json(path, dict, cure=cure, nan=True)
+    hint = "copy the file again"
+    stored = read_json(path, dict, hint=hint, nan=True)
     try:
         labels = stored["labels"]
         pairs = [(key, value) if str(key).isdecimal() else (value, key) for key, value in labels.items()]
         names = {int(value): str(name).lower().replace("_", " ").strip() for value, name in pairs}
         wrong = not all(0 <= value < 256 for value in names)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError("the labels in dataset.json cannot be read", where=path, cure=cure) from error
+        raise DataError("the labels in dataset.json cannot be read", where=path, hint=hint) from error
     if wrong:
         raise DataError("the labels in dataset.json are not numbers from 0 to 255", where=path)
     return {value: _OTHER_NAMES.get(name, name) for value, name in names.items() if name != "background"}

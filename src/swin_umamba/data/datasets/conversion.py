@@ -108,9 +108,9 @@ class Conversion:
         DataError
             It cannot be read, or is another file.
         """
-        path, cure = folder / REPORT_NAME, "convert the data again, or delete the file"
-        stored = read_json(path, dict, cure=cure, largest=LARGEST_RESULTS)
-        Provenance(path, cure, beginning="this is no report of a conversion: ").check(stored, _REPORT)
+        path, hint = folder / REPORT_NAME, "convert the data again, or delete the file"
+        stored = read_json(path, dict, hint=hint, largest=LARGEST_RESULTS)
+        Provenance(path, hint, beginning="this is no report of a conversion: ").check(stored, _REPORT)
         left_out, damaged = (
             tuple(LeftOut(each["path"], each["reason"]) for each in stored[name])
             for name in ("left_out", "damaged")
@@ -190,12 +190,12 @@ def write_dataset(
             refuse_damaged(damaged)
         counts = Counter(case.split for case in written)
         if not counts["Tr"]:
-            raise DataError("there is no training case", where=folder.name, cure="check the source folder")
+            raise DataError("there is no training case", where=folder.name, hint="check the source folder")
         if needs_test and not counts["Ts"]:
             raise DataError(
                 "there is no test case with a label",
                 where=folder.name,
-                cure="add the test data; for AMOS, which has none, give --test-data or --validation-as-test",
+                hint="add the test data; for AMOS, which has none, give --test-data or --validation-as-test",
             )
         notes += _compared_with(published, (counts["Tr"], counts["Ts"]))
         result = Conversion(folder, counts["Tr"], counts["Ts"], tuple(left_out), tuple(damaged), tuple(notes))
@@ -219,7 +219,7 @@ def refuse_damaged(damaged: Sequence[LeftOut]) -> NoReturn:
         listed.append(f"and {len(damaged) - len(listed)} more")
     raise DataError(
         f"{len(damaged)} case(s) cannot be converted:\n  - " + "\n  - ".join(listed),
-        cure="repair them, or leave them out with --skip-damaged; nothing was written",
+        hint="repair them, or leave them out with --skip-damaged; nothing was written",
     )
 
 
@@ -228,7 +228,7 @@ def _refuse_existing(folder: Path) -> None:
         raise OutputError(
             "the data set exists already; nothing was changed",
             where=folder,
-            cure="use it, give another folder, or move it away",
+            hint="use it, give another folder, or move it away",
         )
 
 
@@ -242,7 +242,7 @@ def _check_names(cases: Sequence[SourceCase]) -> None:
         raise DataError(
             f"{len(twice)} names belong to more than one case, or do so on systems that take capitals for "
             f"small letters: {shown}",
-            cure="remove or rename the doubles",
+            hint="remove or rename the doubles",
         )
 
 

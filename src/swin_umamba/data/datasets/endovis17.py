@@ -125,14 +125,14 @@ def _sequences(source: Path) -> dict[tuple[Split, int], Path]:
         )
         if key in found:
             raise DataError(
-                "two folders hold the same sequence", where=f"{found[key]} and {place}", cure="remove one"
+                "two folders hold the same sequence", where=f"{found[key]} and {place}", hint="remove one"
             )
         found[key] = place
     if not found:
         raise DataError(
             "there is no folder instrument_dataset_N/left_frames anywhere below it",
             where=source,
-            cure="give the folder that the challenge's archives were unpacked in",
+            hint="give the folder that the challenge's archives were unpacked in",
         )
     return found
 
@@ -168,7 +168,7 @@ def _class_of(folder: Path) -> int:
         raise DataError(
             "the folder of masks is named for no instrument, or for more than one",
             where=folder,
-            cure=f"its name must contain one of {', '.join(word for word, _ in (*_WORDS, *_PROBE_WORDS))}",
+            hint=f"its name must contain one of {', '.join(word for word, _ in (*_WORDS, *_PROBE_WORDS))}",
         )
     return values.pop()
 
@@ -201,7 +201,7 @@ def _write_case(case: _Case, folder: Path) -> list[str]:
             raise DataError(
                 f"class numbers go up to {len(INSTRUMENTS)}, this label map up to {classes.max()}",
                 where=case.classes,
-                cure="use TypeSegmentation, not one that was rescaled for viewing or holds parts",
+                hint="use TypeSegmentation, not one that was rescaled for viewing or holds parts",
             )
     else:
         classes = np.zeros(image.spatial_shape, np.uint8)

@@ -176,7 +176,7 @@ def _check_share(
             f"{lost} of {total} images would be left out: "
             + "; ".join(f"{count} x {reason}" for reason, count in reasons),
             where=(*alone, *problems)[0].path,
-            cure="give images and masks the same names, or allow a larger share with --max-left-out "
+            hint="give images and masks the same names, or allow a larger share with --max-left-out "
             f"(now {largest:g}); nothing was written",
         )
 
@@ -192,7 +192,7 @@ def _read_pair(pair: Pair, threshold: int | None, series: str | None) -> tuple[I
         raise GeometryError(
             f"the image has the shape {image.spatial_shape}, its mask {mask.codes.shape}",
             where=pair.mask,
-            cure="use the mask of this image, in its size",
+            hint="use the mask of this image, in its size",
         )
     check_same_grid(image, mask.image)
     return image, mask
@@ -217,7 +217,7 @@ def _choose_format(looks: Sequence[_Look]) -> _Format:
         raise DataError(
             "some images are pictures, others volumes",
             where=f"{by_ndim[2].path} and {by_ndim[3].path}",
-            cure="convert them as two data sets",
+            hint="convert them as two data sets",
         )
     counts = Counter(look.num_channels for look in looks)
     colours = counts.keys() <= {1, 3} and all(
@@ -229,7 +229,7 @@ def _choose_format(looks: Sequence[_Look]) -> _Format:
         raise DataError(
             f"the images have different numbers of channels: {kinds}",
             where=next(look.path for look in looks if look.num_channels == rarest),
-            cure="convert them to the same number of channels, or as two data sets",
+            hint="convert them to the same number of channels, or as two data sets",
         )
     num_channels = max(counts)
     coloured = colours and num_channels == 3
@@ -260,7 +260,7 @@ def _are_sized(looks: Sequence[_Look]) -> tuple[bool, tuple[str, ...]]:
         raise DataError(
             "some images say how large a voxel is, others do not",
             where=f"{with_size.path} and {without.path}",
-            cure="add the size (beside a TIFF volume CASE.json with its spacing), or make two data sets",
+            hint="add the size (beside a TIFF volume CASE.json with its spacing), or make two data sets",
         )
     count = sum(look.has_spacing for look in looks)
     return False, (f"{count} of {len(looks)} pictures say how large a pixel is: not kept, pixels count",)

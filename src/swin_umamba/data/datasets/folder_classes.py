@@ -92,7 +92,7 @@ def read_mask(path: Path, threshold: int | None) -> Mask:
         raise DataError(
             f"{known.name} changes pixel values, so that they are no classes",
             where=path,
-            cure="give the masks as PNG, or a --threshold if there is one class",
+            hint="give the masks as PNG, or a --threshold if there is one class",
         )
     image = read_image(path, indexed=True)
     data = image.data
@@ -101,7 +101,7 @@ def read_mask(path: Path, threshold: int | None) -> Mask:
     if len(data) == 1:
         codes = data[0].astype(np.int64)
         if (codes != data[0]).any() or codes.min() < 0 or codes.max() > 0xFFFFFF:
-            raise DataError("classes must be whole numbers from 0", where=path, cure="or give a --threshold")
+            raise DataError("classes must be whole numbers from 0", where=path, hint="or give a --threshold")
         return Mask(image, codes, coloured=False)
     if len(data) == 3 and data.dtype == np.uint8:
         red, green, blue = data.astype(np.int64)
@@ -160,7 +160,7 @@ class ClassSurvey:
                 raise DataError(
                     f"the masks hold {len(counts)} and perhaps more different values: "
                     f"{shown(sorted(counts), coloured)}",
-                    cure="for soft or blurred masks of one class give a --threshold; maps with a number for "
+                    hint="for soft or blurred masks of one class give a --threshold; maps with a number for "
                     "each object have no classes",
                 )
             groups = _automatic(sorted(counts.keys() - outside), coloured, self._names.agreed())
@@ -169,16 +169,16 @@ class ClassSurvey:
         if unknown:
             raise DataError(
                 f"the masks hold values without a class: {shown(unknown, coloured)}",
-                cure="name them with --classes or --background",
+                hint="name them with --classes or --background",
             )
         if not outside & counts.keys():
             raise DataError(
                 f"no mask holds the background {shown(sorted(outside), coloured)}; "
                 f"there is {shown(sorted(counts), coloured)}",
-                cure="say which value is the background with --background",
+                hint="say which value is the background with --background",
             )
         if not groups:
-            raise DataError("the masks hold nothing but background", cure="check the folder of the masks")
+            raise DataError("the masks hold nothing but background", hint="check the folder of the masks")
         names = sorted(groups, key=lambda name: name == IGNORE_NAME)  # nnU-Net wants it last
         labels = {"background": 0, **{name: number for number, name in enumerate(names, start=1)}}
         table = {code: labels[name] for name in names for code in groups[name]}
@@ -189,7 +189,7 @@ class ClassSurvey:
         if all(code % _GREY == 0 for code in self._colour):
             return self._grey + Counter({code & 0xFF: count for code, count in self._colour.items()}), False
         if self._grey and max(self._grey) > 0xFF:
-            raise DataError("some masks are coloured, others hold numbers above 255", cure="use one kind")
+            raise DataError("some masks are coloured, others hold numbers above 255", hint="use one kind")
         return self._colour + Counter({code * _GREY: count for code, count in self._grey.items()}), True
 
 
@@ -210,7 +210,7 @@ def _given(classes: Sequence[str], coloured: bool, outside: set[int]) -> dict[st
     for word in classes:
         name, equals, codes = word.partition("=")
         if not equals or not name or name == "background" or name in groups:
-            raise UsageError(f"cannot read the class {word!r}", where="--classes", cure="give NAME=VALUE")
+            raise UsageError(f"cannot read the class {word!r}", where="--classes", hint="give NAME=VALUE")
         groups[name] = [_code(text, coloured) for text in codes.split(",")]
     codes_given = [*outside, *(code for group in groups.values() for code in group)]
     if len(codes_given) != len(set(codes_given)):
@@ -225,11 +225,11 @@ def _code(text: str, coloured: bool) -> int:
             return code
         if code % _GREY == 0:
             return code & 0xFF
-        raise UsageError(f"the masks have grey values and no colour {text}", cure="give a number")
+        raise UsageError(f"the masks have grey values and no colour {text}", hint="give a number")
     if text.isdecimal():
         value = int(text)
         if not coloured:
             return value
         if value <= 0xFF:
             return value * _GREY
-    raise UsageError(f"cannot read the value {text!r}", cure="give a grey value such as 2, or #RRGGBB")
+    raise UsageError(f"cannot read the value {text!r}", hint="give a grey value such as 2, or #RRGGBB")

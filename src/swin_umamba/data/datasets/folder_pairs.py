@@ -62,7 +62,7 @@ def find_pairs(images: Path, masks: Path) -> tuple[list[Pair], list[LeftOut]]:
     """
     for folder in (images, masks):
         if not folder.is_dir():
-            raise DataError("there is no such folder", where=folder, cure="check the path")
+            raise DataError("there is no such folder", where=folder, hint="check the path")
     image_items, left_out = _items(images)
     if images.resolve() == masks.resolve():
         mask_items = [item for item in image_items if _MASK_NAME.search(_bare(item.stem).lower())]
@@ -84,7 +84,7 @@ def find_pairs(images: Path, masks: Path) -> tuple[list[Pair], list[LeftOut]]:
         raise DataError(
             f"no image has a mask:\n{shown}" if shown else "the folders hold no images",
             where=f"{images} and {masks}",
-            cure="give images and masks the same names; endings such as _mask may differ",
+            hint="give images and masks the same names; endings such as _mask may differ",
         )
     return sorted(pairs, key=lambda pair: pair.name), left_out
 

@@ -97,7 +97,7 @@ def convert_neurips_cell(
         raise DataError(
             "there is no folder Training-labeled with images in it",
             where=source,
-            cure="give the folder that the challenge's archives were unpacked in",
+            hint="give the folder that the challenge's archives were unpacked in",
         )
     # A folder around the data is listed before what is in it.
     left_out = [

@@ -70,7 +70,7 @@ def make_nuclei(
     if num_training < 1 or num_test < 0 or size < _MIN_SIZE:
         raise UsageError(
             f"cannot draw {num_training} training and {num_test} test pictures of {size} pixels",
-            cure=f"ask for at least 1 training picture and a size of at least {_MIN_SIZE}",
+            hint=f"ask for at least 1 training picture and a size of at least {_MIN_SIZE}",
         )
     folder = Path(folder)
     training_seed, test_seed = np.random.SeedSequence(seed).spawn(2)

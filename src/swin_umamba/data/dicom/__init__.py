@@ -66,7 +66,7 @@ def read_dicom(
         raise DataError(
             f"the image has {voxels} voxels; the limit is {max_voxels}",
             where=path,
-            cure="crop or resample the image; if it is not that large, a file is damaged",
+            hint="crop or resample the image; if it is not that large, a file is damaged",
         )
     grid = arrange(planes, path)
     units = planes[0].series.units

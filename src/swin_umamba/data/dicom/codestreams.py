@@ -72,13 +72,13 @@ def decode_frame(content: bytes, storage: Storage, path: Path) -> np.ndarray:
         raise DataError(
             f"the header and the {COMPRESSED[storage.syntax]} data in it contradict each other: {error}",
             where=path,
-            cure="export the image again, without compression",
+            hint="export the image again, without compression",
         ) from error
     except Exception as error:  # each codec has exceptions of its own
         raise DataError(
             f"the {COMPRESSED[storage.syntax]} data cannot be decoded: {str(error) or type(error).__name__}",
             where=path,
-            cure=DAMAGED,
+            hint=DAMAGED,
         ) from error
 
 

@@ -24,7 +24,7 @@ def palette_colours(path: Path, stored: np.ndarray, signed: bool) -> np.ndarray:
     """
     elements = read_data_set(path, (*_DESCRIPTORS, *_TABLES, *_SEGMENTED)).elements
     if any(tag in elements for tag in _SEGMENTED):
-        raise DataError("segmented palettes are not supported", where=path, cure="export the image as RGB")
+        raise DataError("segmented palettes are not supported", where=path, hint="export the image as RGB")
     tables = []
     for descriptor, tag in zip(_DESCRIPTORS, _TABLES, strict=True):
         described = elements.words(descriptor)
@@ -52,7 +52,7 @@ def _entries(elements: Elements, tag: int, count: int, bits: int) -> np.ndarray:
     raise DataError(
         f"the palette {name_of(tag)} has {len(content)} bytes for {count} entries of {bits} bits",
         where=elements.path,
-        cure=DAMAGED,
+        hint=DAMAGED,
     )
 
 

@@ -176,7 +176,7 @@ class Elements:
 
     def damaged(self, what: str) -> DataError:
         """Return the error for a header that cannot be trusted."""
-        return DataError(f"the DICOM header is damaged: {what}", where=self.path, cure=DAMAGED)
+        return DataError(f"the DICOM header is damaged: {what}", where=self.path, hint=DAMAGED)
 
 
 def name_of(tag: int) -> str:
@@ -239,10 +239,10 @@ def read_data_set(path: Path, tags: Collection[int]) -> DataSet:
 
         elements = _parse(source, implicit, little, stop, tags)
         if source.tell() > source.size:
-            raise DataError("the file ends within its header", where=path, cure=DAMAGED)
+            raise DataError("the file ends within its header", where=path, hint=DAMAGED)
         for pixels in found:
             if pixels.length != UNDEFINED_LENGTH and pixels.length > pixels.available:
-                raise DataError("pixels are missing at the end of the file", where=path, cure=DAMAGED)
+                raise DataError("pixels are missing at the end of the file", where=path, hint=DAMAGED)
     return DataSet(Elements(elements, path), syntax, little, found[0] if found else None)
 
 
@@ -331,7 +331,7 @@ def _inflated(path: Path, source: Source) -> Source:
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     content = inflater.decompress(packed, most)
     if not inflater.eof:
-        raise DataError("the compressed data set is cut short or too large", where=path, cure=DAMAGED)
+        raise DataError("the compressed data set is cut short or too large", where=path, hint=DAMAGED)
     return Source(io.BytesIO(content))
 
 
@@ -346,4 +346,4 @@ def _damage_reported(path: Path) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk's, not the parser's
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"the DICOM header is damaged: {reason}", where=path, cure=DAMAGED) from error
+        raise DataError(f"the DICOM header is damaged: {reason}", where=path, hint=DAMAGED) from error

@@ -47,7 +47,7 @@ def open_regular(path: Path) -> BinaryIO:
     file = os.fdopen(os.open(path, flags), "rb")
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
-        raise DataError("this is not a regular file", where=path, cure="remove it from the folder")
+        raise DataError("this is not a regular file", where=path, hint="remove it from the folder")
     return file
 
 
@@ -103,7 +103,7 @@ def dicom_files(folder: Path) -> list[Path]:
             raise DataError(
                 f"there are more than {MAX_FILES} files in this folder",
                 where=folder,
-                cure="give a smaller one",
+                hint="give a smaller one",
             )
     found = []
     for path in sorted(files):
@@ -113,7 +113,7 @@ def dicom_files(folder: Path) -> list[Path]:
             raise DataError(
                 "the file is named like a DICOM file and does not begin like one",
                 where=path,
-                cure="copy it again, or remove it",
+                hint="copy it again, or remove it",
             )
     return found
 
@@ -140,10 +140,10 @@ def _target(root: Path, link: Path) -> Path:
     target = link.resolve()
     if not target.is_relative_to(root):
         raise DataError(
-            "this link leads out of the folder", where=link, cure="put the files themselves there"
+            "this link leads out of the folder", where=link, hint="put the files themselves there"
         )
     if not target.exists():
-        raise DataError("this link leads nowhere", where=link, cure="remove it, or copy the file again")
+        raise DataError("this link leads nowhere", where=link, hint="remove it, or copy the file again")
     return target
 
 

@@ -77,7 +77,7 @@ def read_values(planes: Sequence[Plane], *, indexed: bool) -> np.ndarray:
             raise DataError(
                 "palettes of 8 and of 16 bits in one series are not supported",
                 where=plane.path,
-                cure="export the images with equal palettes",
+                hint="export the images with equal palettes",
             )
         data[:, index] = np.moveaxis(values, -1, 0) if values.ndim == 3 else values
     assert data is not None
@@ -96,7 +96,7 @@ def _check_supported(storage: Storage, path: Path) -> None:
             f"the header says {_syntax_name(storage.syntax)}, and the pixels are "
             f"{'' if encapsulated else 'not '}encapsulated",
             where=path,
-            cure=DAMAGED,
+            hint=DAMAGED,
         )
     elif not (
         (storage.samples == 1 and storage.photometric in (*_GREY, _PALETTE))
@@ -123,7 +123,7 @@ def _check_supported(storage: Storage, path: Path) -> None:
         reason = f"{storage.photometric} outside of JPEG 2000"
     if reason:
         raise DataError(
-            f"{reason} are not supported", where=path, cure="export the image without compression"
+            f"{reason} are not supported", where=path, hint="export the image without compression"
         )
 
 
@@ -166,7 +166,7 @@ def _compressed_frames(
         raise DataError(
             f"the header says {storage.frames} frames, and the pixels are {number + 1} or more frames",
             where=path,
-            cure=DAMAGED,
+            hint=DAMAGED,
         )
 
 
@@ -217,13 +217,13 @@ def _plain_content(path: Path, source: Source, storage: Storage) -> bytes:
         raise DataError(
             f"pixels are missing: the header describes {size} bytes, and there are {length}",
             where=path,
-            cure=DAMAGED,
+            hint=DAMAGED,
         )
     if content[size:].strip(b"\0"):
         raise DataError(
             f"the header describes {size} bytes of pixels, and there are {length}",
             where=path,
-            cure="export the image again",
+            hint="export the image again",
         )
     return content
 
@@ -313,7 +313,7 @@ def _values(plane: Plane, stored: np.ndarray, dtype: np.dtype, mirrored: bool) -
             raise DataError(
                 "a rescale slope or intercept of colours is not supported",
                 where=plane.path,
-                cure="export the image without them",
+                hint="export the image without them",
             )
         assert plane.slope is not None
         assert plane.intercept is not None

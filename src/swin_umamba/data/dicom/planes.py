@@ -149,7 +149,7 @@ def read_planes(path: Path) -> list[Plane] | str:
     if data_set.pixels is None:
         name = _class_name(sop_class)
         if name.endswith("Image Storage") or _ROWS in elements:
-            raise DataError("the DICOM file holds no pixels", where=path, cure=DAMAGED)
+            raise DataError("the DICOM file holds no pixels", where=path, hint=DAMAGED)
         return name
     if _TILED in elements:
         return "tiled whole-slide image"
@@ -182,13 +182,13 @@ def _planes(path: Path, data_set: DataSet, pixels: PixelElement) -> list[Plane]:
         raise DataError(
             "mosaics, which hold the slices of a volume side by side, are not supported",
             where=path,
-            cure="export a file for each slice, or convert the series to NIfTI",
+            hint="export a file for each slice, or convert the series to NIfTI",
         )
     if elements.items(_MODALITY_LUT):
         raise DataError(
             "a lookup table of values (Modality LUT Sequence) is not supported",
             where=path,
-            cure="export the image with a rescale slope and intercept, or as NIfTI",
+            hint="export the image with a rescale slope and intercept, or as NIfTI",
         )
     several = storage.frames > 1
     planes = []
@@ -237,7 +237,7 @@ def _rescale(elements: Elements) -> tuple[float | None, float | None]:
             f"the values cannot be rescaled: slope {None if slope is None else slope[0]}, "
             f"intercept {None if intercept is None else intercept[0]}",
             where=elements.path,
-            cure="export the image again with both rescale slope and intercept",
+            hint="export the image again with both rescale slope and intercept",
         )
     return slope[0], intercept[0]
 
@@ -268,7 +268,7 @@ def _spacing(elements: Elements) -> tuple[float, ...] | None:
             f"pixels of unknown size that are not square (aspect ratio {aspect[0]:g} to {aspect[1]:g}) are "
             "not supported",
             where=elements.path,
-            cure="export the image with its pixel spacing, or resample it to square pixels",
+            hint="export the image with its pixel spacing, or resample it to square pixels",
         )
     return None
 

@@ -23,11 +23,11 @@ def planes_of_file(path: Path) -> list[Plane]:
         The file is damaged, or holds no image.
     """
     if not is_dicom(path):
-        raise DataError("the file does not begin like a DICOM file", where=path, cure="copy it again")
+        raise DataError("the file does not begin like a DICOM file", where=path, hint="copy it again")
     planes = read_planes(path)
     if isinstance(planes, str):
         raise DataError(
-            f"this DICOM file is no image: {planes}", where=path, cure="give the file of an image"
+            f"this DICOM file is no image: {planes}", where=path, hint="give the file of an image"
         )
     return planes
 
@@ -62,12 +62,12 @@ def planes_of_folder(folder: Path, series: str | None) -> list[Plane]:
             if kinds
             else "this is not a file, nor a folder with DICOM images",
             where=folder,
-            cure="give an image file, or a folder with the files of a DICOM series",
+            hint="give an image file, or a folder with the files of a DICOM series",
         )
     planes = found[_choose(folder, found, series)]
     if len({plane.series.patient for plane in planes}) > 1:
         raise DataError(
-            "files of one series belong to several patients", where=folder, cure="export the series again"
+            "files of one series belong to several patients", where=folder, hint="export the series again"
         )
     return planes
 
@@ -93,7 +93,7 @@ def _choose(folder: Path, found: Mapping[str, Sequence[Plane]], wanted: str | No
     raise DataError(
         "\n".join([f"{what}:", *_listed(found)]),
         where=folder,
-        cure="choose one with --series UID or --series NUMBER (series= in Python and over HTTP), give a "
+        hint="choose one with --series UID or --series NUMBER (series= in Python and over HTTP), give a "
         "folder with one series, or give single files",
     )
 

@@ -71,7 +71,7 @@ def read_storage(data_set: DataSet, pixels: PixelElement) -> Storage:
             f"pixels are missing: the header describes {needed} bytes or more, and there are "
             f"{pixels.available}",
             where=elements.path,
-            cure=DAMAGED,
+            hint=DAMAGED,
         )
     return Storage(
         syntax=data_set.syntax,

@@ -65,7 +65,7 @@ def choose_volume(planes: Sequence[Plane], conditions: Sequence[str], where: Pat
             raise DataError(
                 f"no image of the series has {condition!r}: {name or 'the element'} is {known}",
                 where=where,
-                cure="leave the condition out: the error then lists the volumes",
+                hint="leave the condition out: the error then lists the volumes",
             )
         planes = chosen
     return planes
@@ -91,11 +91,11 @@ def arrange(planes: Sequence[Plane], where: Path) -> Grid:
             f"the positions of {len(unplaced)} of {len(planes)} images are not known (such as "
             f"{unplaced[0].name}): they are a film or single pictures, or were exported without positions",
             where=where,
-            cure="export the series with the positions of its slices, or each picture as a file of its own",
+            hint="export the series with the positions of its slices, or each picture as a file of its own",
         )
     _check_close(planes, where, lambda plane: plane.orientation, ORIENTATION_TOLERANCE, "orientations")
     if any(plane.spacing is None for plane in planes):
-        raise DataError("slices have no pixel spacing", where=where, cure="export the series with it")
+        raise DataError("slices have no pixel spacing", where=where, hint="export the series with it")
     axes, spacing = planes[0].orientation, planes[0].spacing
     assert axes is not None
     assert spacing is not None
@@ -157,7 +157,7 @@ def _check_alike(planes: Sequence[Plane], where: Path, attribute: Callable[[Plan
             f"the images of the series have several {words}: {one} ({plane.name}) and {other} "
             f"({another.name})",
             where=where,
-            cure="export the volume alone, or put its files into a folder of their own",
+            hint="export the volume alone, or put its files into a folder of their own",
         )
 
 
@@ -172,7 +172,7 @@ def _check_close(
             f"the images of the series have several {words}: {_short(values[0])} ({planes[0].name}) and "
             f"{_short(values[other])} ({planes[other].name})",
             where=where,
-            cure="export the volume alone, or put its files into a folder of their own",
+            hint="export the volume alone, or put its files into a folder of their own",
         )
 
 
@@ -192,7 +192,7 @@ def _check_places(planes: Sequence[Plane], heights: np.ndarray, normal: np.ndarr
             f"{_short(before.position)} and {after.name} at {_short(after.position)}, mostly {usual:.4g} mm "
             f"({len(uneven)} of {len(steps)} distances differ)",
             where=where,
-            cure="copy the missing slices, or resample the volume to even distances",
+            hint="copy the missing slices, or resample the volume to even distances",
         )
     step = float(heights[-1] - heights[0]) / len(steps)
     positions = np.array([plane.position for plane in planes])
@@ -210,7 +210,7 @@ def _check_places(planes: Sequence[Plane], heights: np.ndarray, normal: np.ndarr
             f"lies at {_short(planes[0].position)}, {planes[worst].name} at {_short(planes[worst].position)}"
             + (f" (a gantry tilted by {tilt:.3g} degrees)" if tilt > 0.1 else ""),
             where=where,
-            cure="resample the volume to a straight grid",
+            hint="resample the volume to a straight grid",
         )
     return step
 
@@ -235,7 +235,7 @@ def _doubled(planes: Sequence[Plane], heights: np.ndarray, doubled: np.ndarray, 
         + (f"they differ in {'; '.join(reasons)}" if reasons else "nothing in their headers tells them apart")
         + "".join(f"\n  - {volume}" for volume in volumes),
         where=where,
-        cure="choose one with --series UID:NAME=VALUE as listed (series= in Python and over HTTP)"
+        hint="choose one with --series UID:NAME=VALUE as listed (series= in Python and over HTTP)"
         if volumes
         else "export one volume (phase, echo, b-value) alone, or put its files into a folder of their own",
     )

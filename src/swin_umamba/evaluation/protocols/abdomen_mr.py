@@ -92,7 +92,7 @@ class AbdomenMR:
             if not organ or len(group) != 1:
                 raise UsageError(
                     f"the protocol {cls.name} has no class {name!r} with the values {group}",
-                    cure=f"give each class one value and one of the names {', '.join(ORGAN_TOLERANCES)}",
+                    hint=f"give each class one value and one of the names {', '.join(ORGAN_TOLERANCES)}",
                 )
             values[organ] = group[0]
         if classes.ignore is not None:

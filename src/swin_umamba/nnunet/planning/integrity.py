@@ -70,7 +70,7 @@ def check_dataset(dataset: Dataset, nonfinite: Literal["refuse", "zero"] = "refu
         raise DataError(
             f"the data set has {len(problems)} problem(s):\n  - " + "\n  - ".join(shown),
             where=dataset.raw_folder,
-            cure="correct or remove these cases; nothing was written",
+            hint="correct or remove these cases; nothing was written",
         )
     if description["numTraining"] != len(cases):
         logger.warning(
@@ -109,7 +109,7 @@ def list_cases(dataset: Dataset, description: Mapping[str, Any]) -> tuple[list[T
         raise DataError(
             f"the data set has no training images that end in {ending!r}",
             where=folder,
-            cure='check the folder and the entry "file_ending" of dataset.json',
+            hint='check the folder and the entry "file_ending" of dataset.json',
         )
     label_folder = dataset.raw_folder / "labelsTr"
     labels = _files(label_folder, ending, problems)

@@ -79,9 +79,9 @@ def plan(
     from swin_umamba.nnunet.planning.integrity import check_dataset
 
     if batch_size is not None and batch_size < 1:
-        raise UsageError(f"batch size is {batch_size}", cure="give a whole number of at least 1")
+        raise UsageError(f"batch size is {batch_size}", hint="give a whole number of at least 1")
     if workers is not None and workers < 0:
-        raise UsageError(f"workers is {workers}", cure="give 0 or more")
+        raise UsageError(f"workers is {workers}", hint="give 0 or more")
     if patch_size is not None:
         check_patch_size(patch_size)
     check_output_folder(dataset.preprocessed_folder)

@@ -126,7 +126,7 @@ def _statistics(intensities: np.ndarray, dataset: Dataset) -> dict[str, float]:
         raise DataError(
             "no training label holds any foreground",
             where=dataset.raw_folder,
-            cure="check that labelsTr holds the right files",
+            hint="check that labelsTr holds the right files",
         )
     low, median, high = np.percentile(intensities, (0.5, 50.0, 99.5))
     return {
@@ -158,13 +158,13 @@ def _each_case(
                 raise OutputError(
                     f"{description} failed: {error.strerror or error}",
                     where=error.filename or f"case {case.name} ({case.images[0]})",
-                    cure="check free space and permissions of the preprocessed folder, then this case",
+                    hint="check free space and permissions of the preprocessed folder, then this case",
                 ) from error
             except (ValueError, RuntimeError, AssertionError, IndexError) as error:
                 raise DataError(
                     f"{description} failed: {type(error).__name__}: {error}",
                     where=f"case {case.name} ({case.images[0]})",
-                    cure="check this case; with --workers 1 and --debug the full traceback is shown",
+                    hint="check this case; with --workers 1 and --debug the full traceback is shown",
                 ) from error
 
 

@@ -60,7 +60,7 @@ class EventFiles:
             raise OutputError(
                 f"cannot write event files: {error.strerror or error}",
                 where=folder,
-                cure="check that the folder is writable and has free space, or train without --tensorboard",
+                hint="check that the folder is writable and has free space, or train without --tensorboard",
             ) from error
         for line in [] if has_events else history:
             self.add(line)
@@ -106,7 +106,7 @@ def require_tensorboard() -> None:
         raise UsageError(
             f"event files for TensorBoard need a package that is not there: {error}",
             where="--tensorboard",
-            cure="pip install 'swin-umamba[tensorboard]', or go without (--no-tensorboard, "
+            hint="pip install 'swin-umamba[tensorboard]', or go without (--no-tensorboard, "
             "SWIN_UMAMBA_TENSORBOARD=0)",
         ) from error
 

@@ -85,7 +85,7 @@ class FoldLock:
                         f"another training of this fold is running: process {holder.get('process')} on "
                         f"{holder.get('host')}, since {holder.get('since')}",
                         where=self.path,
-                        cure="wait for it, or end it; if there is none, give --force-unlock "
+                        hint="wait for it, or end it; if there is none, give --force-unlock "
                         "(nnUNetv2_train: SWIN_UMAMBA_FORCE_UNLOCK=1)",
                     )
                 logger.warning("the lock of an earlier training is taken over: %s", reason)

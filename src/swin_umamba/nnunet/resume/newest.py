@@ -63,7 +63,7 @@ def newest_checkpoint(folder: Path) -> dict[str, Any] | None:
             "none of the checkpoints can be loaded: "
             + "; ".join(f"{name}: {reason}" for name, reason in reasons.items()),
             where=folder,
-            cure="restore one from a backup, or start anew with --overwrite",
+            hint="restore one from a backup, or start anew with --overwrite",
         )
     return newest
 

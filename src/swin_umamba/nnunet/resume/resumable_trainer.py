@@ -121,7 +121,7 @@ class ResumableTrainer(nnUNetTrainer):
             raise TrainingError(
                 "there is a training of this fold already",
                 where=self.output_folder,
-                cure="go on with --continue (nnUNetv2_train: --c), or replace it with --overwrite "
+                hint="go on with --continue (nnUNetv2_train: --c), or replace it with --overwrite "
                 "(nnUNetv2_train: SWIN_UMAMBA_OVERWRITE=1)",
             )
 
@@ -177,7 +177,7 @@ class ResumableTrainer(nnUNetTrainer):
             raise CheckpointError(
                 f"the checkpoint does not fit this training: {str(error).splitlines()[-1].strip()}",
                 where=self.output_folder,
-                cure="continue with the trainer, plans and options of the first run",
+                hint="continue with the trainer, plans and options of the first run",
             ) from error
         self.batches_drawn = own.batches_drawn
         self.resumed_random_state = own.random_state
@@ -299,6 +299,6 @@ def _refuse_torchrun() -> None:
         raise UsageError(
             f"torchrun has started {processes} processes, and each would train alone into the same folder",
             where="WORLD_SIZE",
-            cure="start the command once, without torchrun; for several GPUs of one machine, "
+            hint="start the command once, without torchrun; for several GPUs of one machine, "
             "nnUNetv2_train DATASET 2d FOLD -num_gpus N, or one fold a GPU with --device cuda:N",
         )

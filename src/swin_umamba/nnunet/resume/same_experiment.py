@@ -11,7 +11,7 @@ from swin_umamba.fingerprint import fingerprint_of
 from swin_umamba.nnunet.preprocessed import OF_PLANS, content_fingerprint
 from swin_umamba.nnunet.resume.training_state import OWN_ENTRY
 
-_CURE = "train anew with --overwrite, or bring back what the first run had"
+_HINT = "train anew with --overwrite, or bring back what the first run had"
 _OF_DATASET = ("labels", "regions_class_order", "channel_names")
 _LONGEST_VALUE = 60
 _TRAINED_ON = {"train": "the training cases", "validation": "the validation cases", "content": "their files"}
@@ -39,7 +39,7 @@ def check_plans(stored: Mapping[str, Any], current: Mapping[str, Any], folder: s
             "the plans are not those of the run that is to go on: "
             + "; ".join(_change(key, before[key], now[key]) for key in other),
             where=folder,
-            cure=_CURE,
+            hint=_HINT,
         )
 
 
@@ -78,7 +78,7 @@ def check_cases(
         raise TrainingError(
             f"{' and '.join(other)} of the fold are not those of the run that is to go on",
             where=folder,
-            cure=_CURE,
+            hint=_HINT,
         )
 
 

@@ -76,7 +76,7 @@ class nnUNetTrainer(RobustTrainer):
         if given:
             raise UsageError(
                 f"nnU-Net's own trainer does not know {' and '.join(given)}",
-                cure="leave the options out, or choose a trainer of Swin-UMamba",
+                hint="leave the options out, or choose a trainer of Swin-UMamba",
             )
         super().initialize()
 
@@ -120,7 +120,7 @@ def find_trainer(given: str) -> type[RobustTrainer]:
     raise UsageError(
         f"{given} is not a subclass of one of our trainers, or has the same name as one",
         where="--trainer",
-        cure="derive it from a class of swin_umamba.nnunet.trainers, and give it a name of its own",
+        hint="derive it from a class of swin_umamba.nnunet.trainers, and give it a name of its own",
     )
 
 
@@ -146,7 +146,7 @@ def find_external_trainer(name: str) -> type | None:
                 raise UsageError(
                     f"a module there cannot be imported ({type(error).__name__}: {error})",
                     where=f"{EXTERNAL_TRAINERS}={folder}",
-                    cure="mend it, or take the folder out of the variable",
+                    hint="mend it, or take the folder out of the variable",
                 ) from error
             if isinstance(found, type):
                 return found

@@ -83,5 +83,5 @@ class StepGuard:
         if self.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
             raise TrainingError(
                 f"loss or gradients were not finite in {self.skipped_in_a_row} steps in a row",
-                cure="look for NaN in the images, or lower --learning-rate; the last checkpoint is intact",
+                hint="look for NaN in the images, or lower --learning-rate; the last checkpoint is intact",
             )

@@ -42,7 +42,7 @@ def parse_fold(text: str) -> int | str:
     if text == "all":
         return text
     if not text.isdecimal():
-        raise UsageError(f"there is no fold {text!r}", where="--fold", cure="give numbers, or all")
+        raise UsageError(f"there is no fold {text!r}", where="--fold", hint="give numbers, or all")
     return int(text)
 
 
@@ -193,27 +193,27 @@ class TrainingOptions(Options):
         rates = ("learning_rate", "encoder_learning_rate")
         self._check_numbers(rates, lambda value: 0 < value < 1, "give a number between 0 and 1")
         if self.deterministic and self.seed is None:
-            raise UsageError("deterministic training needs a seed", cure="give one: --seed 1")
+            raise UsageError("deterministic training needs a seed", hint="give one: --seed 1")
         if self.schedule not in SCHEDULES:
             raise UsageError(
-                f"unknown schedule {self.schedule!r}", cure="give one of: " + ", ".join(SCHEDULES)
+                f"unknown schedule {self.schedule!r}", hint="give one of: " + ", ".join(SCHEDULES)
             )
         if self.precision is not None and self.precision not in PRECISIONS:
             raise UsageError(
-                f"unknown precision {self.precision!r}", cure="give one of: " + ", ".join(PRECISIONS)
+                f"unknown precision {self.precision!r}", hint="give one of: " + ", ".join(PRECISIONS)
             )
         if self.fold != "all" and not (isinstance(self.fold, int) and self.fold >= 0):
-            raise UsageError(f"fold is {self.fold!r}", cure="give 0, 1, 2, 3, 4 or all")
+            raise UsageError(f"fold is {self.fold!r}", hint="give 0, 1, 2, 3, 4 or all")
         if self.configuration != "2d":
             raise UsageError(
-                f"configuration {self.configuration!r} cannot be trained", cure="the networks are 2D: give 2d"
+                f"configuration {self.configuration!r} cannot be trained", hint="the networks are 2D: give 2d"
             )
         if self.patch_size is not None:
             check_patch_size(self.patch_size)
         if self.adapt_first_convolution and self.pretrained == "none":
             raise UsageError(
                 "adapt_first_convolution adapts pretrained weights, but there are none",
-                cure="leave it out, or give --pretrained",
+                hint="leave it out, or give --pretrained",
             )
 
 
@@ -266,7 +266,7 @@ def check_patch_size(patch_size: tuple[int, int]) -> None:
     if len(patch_size) != 2 or any(side < 32 or side % 32 for side in patch_size):
         raise UsageError(
             f"patch size {tuple(patch_size)}",
-            cure="give height and width in pixels, both multiples of 32, the stride of the coarsest stage",
+            hint="give height and width in pixels, both multiples of 32, the stride of the coarsest stage",
         )
 
 
@@ -275,5 +275,5 @@ def _from_variable(variable: str, option: Option, text: str) -> Any:
         return option.from_text(text)
     except ValueError as error:
         raise UsageError(
-            f"{text!r} is no number", where=variable, cure="give a number or unset it"
+            f"{text!r} is no number", where=variable, hint="give a number or unset it"
         ) from error

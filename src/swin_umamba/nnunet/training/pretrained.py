@@ -60,7 +60,7 @@ def locate_pretrained(given: str | Path) -> Path:
     raise TrainingError(
         "the weights to start from: there is no such file or folder",
         where=given,
-        cure="give --pretrained VMamba-Tiny's ImageNet checkpoint (a file, or a name that swin-umamba "
+        hint="give --pretrained VMamba-Tiny's ImageNet checkpoint (a file, or a name that swin-umamba "
         "weights list shows), a trained model (file or folder), or none for random weights; with "
         "nnUNetv2_train set SWIN_UMAMBA_PRETRAINED to one of them",
     )
@@ -167,14 +167,14 @@ def _checkpoint_in(folder: Path) -> Path:
         raise UsageError(
             "the model has several folds, and a training starts from one",
             where=folder,
-            cure="give one of its folders: " + ", ".join(fold.name for fold in folds),
+            hint="give one of its folders: " + ", ".join(fold.name for fold in folds),
         )
     checkpoints = existing_checkpoints(folds[0] if folds else folder)
     if not checkpoints:
         raise CheckpointError(
             "the folder holds no checkpoint to start from",
             where=folder,
-            cure="give a model folder TRAINER__PLANS__2d, a fold folder, the output folder of a pretraining, "
+            hint="give a model folder TRAINER__PLANS__2d, a fold folder, the output folder of a pretraining, "
             "or a checkpoint file",
         )
     return checkpoints[0]

@@ -163,7 +163,7 @@ class RobustTrainer(ResumableTrainer):
             sizes=f"training on {self.device}: batches of {configuration.batch_size} patches of "
             f"{height} x {width} pixels",
             where=self.output_folder,
-            cure="train anew with a smaller --batch-size or --patch-size, or with --precision bfloat16",
+            hint="train anew with a smaller --batch-size or --patch-size, or with --precision bfloat16",
             kind=TrainingError,
         )
 

@@ -77,12 +77,12 @@ class SwinUMambaTrainer(RobustTrainer):
         patch_size = PlansManager(plans).get_configuration(configuration).patch_size
         if len(patch_size) != 2:
             raise UsageError(
-                f"configuration {configuration!r} is 3D, the networks are 2D", cure="train configuration 2d"
+                f"configuration {configuration!r} is 3D, the networks are 2D", hint="train configuration 2d"
             )
         if min(patch_size) < STRIDE:
             raise UsageError(
                 f"the plans have patch size {list(patch_size)}; the networks need at least {STRIDE}x{STRIDE}",
-                cure="plan with swin-umamba plan, which rounds up to multiples of 32",
+                hint="plan with swin-umamba plan, which rounds up to multiples of 32",
             )
 
     @property
@@ -116,7 +116,7 @@ class SwinUMambaTrainer(RobustTrainer):
         if self.starts_fresh and self.starts_pretrained and not given:
             raise TrainingError(
                 f"{type(self).__name__} starts from pretrained weights, but none were given",
-                cure="give --pretrained FILE (VMamba-Tiny's ImageNet checkpoint, or a trained model), or "
+                hint="give --pretrained FILE (VMamba-Tiny's ImageNet checkpoint, or a trained model), or "
                 "--pretrained none for random weights; with nnUNetv2_train set SWIN_UMAMBA_PRETRAINED to "
                 "either",
             )
@@ -147,7 +147,7 @@ class SwinUMambaTrainer(RobustTrainer):
             raise UsageError(
                 f"two answers to what the network starts from: -pretrained_weights {given} and "
                 f"SWIN_UMAMBA_PRETRAINED={self.options.pretrained}",
-                cure="unset SWIN_UMAMBA_PRETRAINED",
+                hint="unset SWIN_UMAMBA_PRETRAINED",
             )
         self.refuse_weights_for_scratch()
         path = locate_pretrained(given)
@@ -160,7 +160,7 @@ class SwinUMambaTrainer(RobustTrainer):
             name = type(self).__name__
             raise UsageError(
                 f"{name} starts from random weights, but weights to start from were given",
-                cure=f"choose the trainer {name.removesuffix('Scratch')}, or leave the weights out "
+                hint=f"choose the trainer {name.removesuffix('Scratch')}, or leave the weights out "
                 "(--pretrained, SWIN_UMAMBA_PRETRAINED, -pretrained_weights)",
             )
 

@@ -127,12 +127,12 @@ def _train(trainer: RobustTrainer, request: TrainRequest) -> None:
 
 def _validation_dice(fold_folder: Path) -> float:
     path = fold_folder / "validation" / "summary.json"
-    cure = "validate the fold anew with --continue"
-    summary = read_json(path, dict, largest=LARGEST_RESULTS, cure=cure, nan=True)
+    hint = "validate the fold anew with --continue"
+    summary = read_json(path, dict, largest=LARGEST_RESULTS, hint=hint, nan=True)
     try:
         return float(summary["foreground_mean"]["Dice"])
     except (KeyError, TypeError, ValueError) as error:
-        raise DataError("this is no summary of a validation", where=path, cure=cure) from error
+        raise DataError("this is no summary of a validation", where=path, hint=hint) from error
 
 
 @contextlib.contextmanager
@@ -169,15 +169,15 @@ def _remove_empty_folders(folder: Path, top: Path, *, include_top: bool) -> None
 def _read_planned(dataset: Dataset, plans_name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     folder = dataset.preprocessed_folder
     plans_file = folder / f"{plans_name}.json"
-    cure = f"run: swin-umamba plan {dataset.name}"
+    hint = f"run: swin-umamba plan {dataset.name}"
     if not plans_file.is_file() or not (folder / "dataset.json").is_file():
-        raise TrainingError("the data set has not been planned", where=plans_file, cure=cure)
-    plans = read_plans(plans_file, "2d", cure)
-    description = read_json(folder / "dataset.json", dict, cure=cure, nan=True)
-    check_description(description, Provenance(folder / "dataset.json", cure))
+        raise TrainingError("the data set has not been planned", where=plans_file, hint=hint)
+    plans = read_plans(plans_file, "2d", hint)
+    description = read_json(folder / "dataset.json", dict, hint=hint, nan=True)
+    check_description(description, Provenance(folder / "dataset.json", hint))
     identifier = plans["configurations"]["2d"]["data_identifier"]
     if not (folder / identifier).is_dir():
-        raise TrainingError("the data set has not been preprocessed", where=folder / identifier, cure=cure)
+        raise TrainingError("the data set has not been preprocessed", where=folder / identifier, hint=hint)
     return plans, description
 
 
@@ -205,7 +205,7 @@ def _continue(trainer: RobustTrainer, fold_folder: Path, given: dict[str, Any]) 
         raise TrainingError(
             "there is no checkpoint to go on from",
             where=fold_folder,
-            cure="start without --continue, or check trainer, fold and folders",
+            hint="start without --continue, or check trainer, fold and folders",
         )
     stored = stored_options(checkpoint) or trainer.options
     # The fold folder is the one of this trainer, configuration and fold; all else must agree or may change.

@@ -35,7 +35,7 @@ def kernel(function: Callable[..., None]) -> Any:
         raise BackendError(
             "the native backend needs Numba's compiler, which is switched off",
             where="environment variable NUMBA_DISABLE_JIT",
-            cure='unset it, or use backend="chunked"',
+            hint='unset it, or use backend="chunked"',
         )
     dispatcher = numba.njit(nogil=True)(function)
     try:
