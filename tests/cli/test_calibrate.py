@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from swin_umamba.cli import calibrate as verb
+from swin_umamba.cli import calibrate as command
 from swin_umamba.confidence.case_quality import EstimatedCase
 from swin_umamba.confidence.labelled_pixels import CalibrationCurves
 from swin_umamba.confidence.temperature import Reliability
@@ -62,7 +62,7 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def arguments(model: Path, *given: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    verb.add_arguments(parser)
+    command.add_arguments(parser)
     parser.add_argument("--json", action="store_true")
     return parser.parse_args(["-m", str(model), *given])
 
@@ -70,7 +70,7 @@ def arguments(model: Path, *given: str) -> argparse.Namespace:
 def test_every_fold_by_itself(
     calls: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert verb.run(arguments(tmp_path)) == 1  # a case was left out
+    assert command.run(arguments(tmp_path)) == 1  # a case was left out
     assert calls["loaded"] == ["fold_0", "fold_2"]
     assert calls["options"] == {}
     assert calls["cases"] == {"images": None, "references": None}
@@ -86,7 +86,7 @@ def test_every_fold_by_itself(
 
 
 def test_json(calls: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    verb.run(
+    command.run(
         arguments(tmp_path, "--json", "--fold", "2", "--no-mirroring", "--images", "i", "--references", "r")
     )
     assert calls["loaded"] == ["fold_2"]
@@ -108,6 +108,6 @@ def test_json(calls: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixtu
 
 def test_a_model_that_is_not_there(calls: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such model"):
-        verb.run(arguments(tmp_path / "nowhere"))
+        command.run(arguments(tmp_path / "nowhere"))
     with pytest.raises(CheckpointError, match="no fold_1"):
-        verb.run(arguments(tmp_path, "--fold", "1"))
+        command.run(arguments(tmp_path, "--fold", "1"))

@@ -41,7 +41,7 @@ def in_a_new_process(*arguments: str) -> tuple[int, str, list[str]]:
 
 @pytest.fixture
 def raising(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException | int], None]:
-    """Return a function that replaces all verbs by ``work``, which raises, or returns a number."""
+    """Return a function that replaces all commands by ``work``, which raises, or returns a number."""
 
     def replace(outcome: BaseException | int) -> None:
         def run(args: object) -> int:
@@ -49,9 +49,9 @@ def raising(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException | int], 
                 raise outcome
             return outcome
 
-        verb = SimpleNamespace(HELP="work", add_arguments=lambda parser: None, run=run)
-        monkeypatch.setattr(main_module, "VERBS", ("work",))
-        monkeypatch.setattr(main_module.importlib, "import_module", lambda name: verb)
+        command = SimpleNamespace(HELP="work", add_arguments=lambda parser: None, run=run)
+        monkeypatch.setattr(main_module, "COMMANDS", ("work",))
+        monkeypatch.setattr(main_module.importlib, "import_module", lambda name: command)
 
     return replace
 
@@ -59,14 +59,14 @@ def raising(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException | int], 
 def test_help_imports_nothing_heavy() -> None:
     code, output, imported = in_a_new_process("--help")
     assert code == 0
-    assert all(verb in output for verb in main_module.VERBS)
+    assert all(command in output for command in main_module.COMMANDS)
     assert imported == []
 
 
-@pytest.mark.parametrize("verb", main_module.VERBS)
-def test_help_of_each_verb(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("command", main_module.COMMANDS)
+def test_help_of_each_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_info:
-        main([verb, "--help"])
+        main([command, "--help"])
     assert exit_info.value.code == 0
     help_text = capsys.readouterr().out
     assert "--json" in help_text
@@ -96,7 +96,7 @@ def test_wrong_usage_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert error["where"] == "swin-umamba plan"
 
 
-def test_exit_code_of_a_verb_is_passed_on(raising: Callable[[BaseException | int], None]) -> None:
+def test_exit_code_of_a_command_is_passed_on(raising: Callable[[BaseException | int], None]) -> None:
     raising(0)
     assert main(["work"]) == 0
     raising(1)
@@ -175,7 +175,7 @@ def test_interruption_is_130(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-def test_termination_is_143_and_lets_the_verb_clean_up(
+def test_termination_is_143_and_lets_the_command_clean_up(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def run(args: argparse.Namespace) -> int:
@@ -183,9 +183,9 @@ def test_termination_is_143_and_lets_the_verb_clean_up(
             os.kill(os.getpid(), signal.SIGTERM)
         return 0
 
-    verb = SimpleNamespace(HELP="", add_arguments=lambda parser: None, run=run)
-    monkeypatch.setattr(main_module, "VERBS", ("work",))
-    monkeypatch.setattr(main_module, "importlib", SimpleNamespace(import_module=lambda name: verb))
+    command = SimpleNamespace(HELP="", add_arguments=lambda parser: None, run=run)
+    monkeypatch.setattr(main_module, "COMMANDS", ("work",))
+    monkeypatch.setattr(main_module, "importlib", SimpleNamespace(import_module=lambda name: command))
     assert main(["work"]) == 143
     assert list(tmp_path.iterdir()) == []
 
@@ -199,9 +199,9 @@ def test_a_closed_pipe_is_no_traceback() -> None:
         "def run(args):\n"
         "    for _ in range(10**5):\n"
         "        print('x' * 100)\n"
-        "verb = SimpleNamespace(HELP='', add_arguments=lambda p: None, run=run)\n"
-        "m.VERBS = ('work',)\n"
-        "m.importlib = SimpleNamespace(import_module=lambda name: verb)\n"
+        "command = SimpleNamespace(HELP='', add_arguments=lambda p: None, run=run)\n"
+        "m.COMMANDS = ('work',)\n"
+        "m.importlib = SimpleNamespace(import_module=lambda name: command)\n"
         "sys.exit(m.main(['work']))\n"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -18,7 +18,7 @@ COMMAND = ["pretrain", "--data", "images", "-o", "out"]
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, Path, dict[str, Any]]]:
-    """What the verb calls ``pretrain`` with."""
+    """What the command calls ``pretrain`` with."""
     calls: list[tuple[Path, Path, dict[str, Any]]] = []
 
     def pretrain(data: Path, output: Path, **options: Any) -> PretrainResult:

@@ -41,7 +41,7 @@ class Stub:
 
 @pytest.fixture
 def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Replace what the verb calls; return what it was called with."""
+    """Replace what the command calls; return what it was called with."""
     from swin_umamba.serve import server, service
 
     calls: dict[str, Any] = {}

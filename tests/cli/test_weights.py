@@ -190,5 +190,5 @@ def test_a_payload_is_refused_by_every_action(
     assert {path for path in after - before if not path.name.startswith(".lock-")} == set()
 
 
-def test_weights_is_a_verb() -> None:
-    assert "weights" in main_module.VERBS
+def test_weights_is_a_command() -> None:
+    assert "weights" in main_module.COMMANDS

@@ -1,1 +1,1 @@
-"""The command line: one file a verb. Heavy imports happen inside each verb, never here."""
+"""The command line: one file for each command. Heavy imports happen inside a command, never here."""

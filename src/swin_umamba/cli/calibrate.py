@@ -23,7 +23,7 @@ OPTIONS = ("folds", "checkpoint", "mirroring", "device", "backend")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this verb."""
+    """Add the options of this command."""
     parser.add_argument(
         "-m",
         "--model",

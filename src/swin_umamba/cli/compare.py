@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of the verb."""
+    """Add the arguments of the command."""
     parser.add_argument(
         "--data", type=Path, required=True, metavar="DIR", help="raw data set folder DatasetXXX_Name"
     )

@@ -26,7 +26,7 @@ OWN_NUMBER = 801
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add one verb for each source."""
+    """Add one command for each source."""
     sources = parser.add_subparsers(dest="source_kind", required=True, metavar="SOURCE")
     for dataset in DATASETS.values():
         source = sources.add_parser(dataset.name, help=dataset.meaning, description=dataset.meaning)

@@ -49,7 +49,7 @@ class _Steps:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of the verb."""
+    """Add the arguments of the command."""
     parser.add_argument(
         "-o", "--output", type=Path, default=Path("demo"), help="folder for all it makes (default: demo)"
     )

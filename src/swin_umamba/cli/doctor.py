@@ -72,7 +72,7 @@ class Finding:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this verb: none."""
+    """Add the options of this command: none."""
 
 
 def run(args: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ HELP = 'make nnU-Net\'s own commands find our trainers: eval "$(swin-umamba env)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of the verb."""
+    """Add the arguments of the command."""
     parser.add_argument(
         "--root",
         metavar="DIR",
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the verb."""
+    """Run the command."""
     from swin_umamba.nnunet.shell import as_powershell, as_sh, shell_variables
 
     variables = shell_variables(getattr(args, "root", None))

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this verb."""
+    """Add the options of this command."""
     parser.add_argument("predictions", type=Path, help="folder of predicted label maps")
     parser.add_argument("references", type=Path, help="folder of reference label maps of the same names")
     classes = parser.add_mutually_exclusive_group()

@@ -16,7 +16,7 @@ HELP = "pack a trained model into one file that predict runs"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this verb."""
+    """Add the options of this command."""
     parser.add_argument(
         "-m", "--model", type=Path, required=True, help="model folder, fold folder or checkpoint file"
     )

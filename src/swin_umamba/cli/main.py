@@ -1,4 +1,4 @@
-"""``swin-umamba``: parses the command line, runs one verb, and turns errors into messages and exit codes."""
+"""``swin-umamba``: parse the command line, run one command, turn errors into messages and exit codes."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from swin_umamba.interrupt import Terminated, terminate_as_interrupt
 from swin_umamba.memory import is_out_of_memory, out_of_memory
 from swin_umamba.torch_settings import apply_settings
 
-# Each verb is a module of this package with HELP, add_arguments(parser) and run(args) -> exit code.
-VERBS = (
+# Each command is a module of this package with HELP, add_arguments(parser) and run(args) -> exit code.
+COMMANDS = (
     "demo",
     "convert",
     "plan",
@@ -77,10 +77,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(handlers=[handler])
     # Only our own messages: libraries have many that mean nothing to a user of ours.
     logging.getLogger("swin_umamba").setLevel(logging.DEBUG if args.debug else logging.INFO)
-    verb = importlib.import_module(f"swin_umamba.cli.{args.verb}")
+    command = importlib.import_module(f"swin_umamba.cli.{args.command}")
     try:
         with terminate_as_interrupt():
-            code: int = verb.run(args)
+            code: int = command.run(args)
             return code
     except SwinUMambaError as error:
         if args.debug:
@@ -88,8 +88,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         report_error(error, as_json=args.json)
         return error.exit_code
     except KeyboardInterrupt as interrupt:
-        hint = getattr(verb, "AFTER_INTERRUPT", None)
-        if getattr(verb, "ENDS_BY_INTERRUPT", False):
+        hint = getattr(command, "AFTER_INTERRUPT", None)
+        if getattr(command, "ENDS_BY_INTERRUPT", False):
             say(hint, file=sys.stderr)
         else:
             report_error(SwinUMambaError("interrupted", hint=hint), as_json=args.json)
@@ -101,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if args.debug:
             raise
-        report_error(_as_own_error(error, f"swin-umamba {args.verb}"), as_json=args.json)
+        report_error(_as_own_error(error, f"swin-umamba {args.command}"), as_json=args.json)
         return 1
 
 
@@ -139,7 +139,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of all verbs."""
+    """Return the parser of all commands."""
     parser = _Parser(
         prog="swin-umamba",
         description="Swin-UMamba segmentation: train, predict and evaluate through stock nnU-Net.",
@@ -147,12 +147,12 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"swin-umamba {__version__}")
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for name in VERBS:
-        verb = importlib.import_module(f"swin_umamba.cli.{name}")
-        verb_parser = verbs.add_parser(name, help=verb.HELP, description=verb.HELP)
-        verb.add_arguments(verb_parser)
-        add_common_options(verb_parser)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name in COMMANDS:
+        command = importlib.import_module(f"swin_umamba.cli.{name}")
+        command_parser = commands.add_parser(name, help=command.HELP, description=command.HELP)
+        command.add_arguments(command_parser)
+        add_common_options(command_parser)
     return parser
 
 

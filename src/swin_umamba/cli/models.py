@@ -17,7 +17,7 @@ NOTE = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of the verb."""
+    """Add the arguments of the command."""
     parser.add_argument("names", nargs="*", metavar="NAME", help="networks (default: all)")
     parser.add_argument("--in-channels", type=int, default=1, metavar="N", help="of the image (default: 1)")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""Flags that several verbs share, and flags out of declared options."""
+"""Flags that several commands share, and flags out of declared options."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from swin_umamba.options import Option, declared_options
 
 
 def add_common_options(parser: argparse.ArgumentParser, *, default: object = False) -> None:
-    """Add the options that every verb has; a verb of a verb leaves the default to the outer one."""
+    """Add the options that every command has; one below another leaves the default to the outer one."""
     for name, meaning in (
         ("--json", "print the result as JSON on stdout"),
         ("--debug", "show tracebacks and debug messages"),

@@ -13,7 +13,7 @@ HELP = "check a raw data set, choose patch and batch size, preprocess it"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of the verb."""
+    """Add the arguments of the command."""
     parser.add_argument("dataset", metavar="DATASET", help="number, name, or path of the raw data set folder")
     option = partial(parser.add_argument, default=argparse.SUPPRESS)
     option("--root", metavar="DIR", help="has nnUNet_raw and so on in it (default: see the environment)")
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the verb."""
+    """Run the command."""
     from swin_umamba.nnunet.environment import find_dataset
     from swin_umamba.nnunet.planning.plan import plan
     from swin_umamba.nnunet.splits import NUM_FOLDS

@@ -17,7 +17,7 @@ HELP = "choose which components predict removes and which holes it fills, from a
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this verb."""
+    """Add the options of this command."""
     parser.add_argument(
         "-m", "--model", type=Path, required=True, help="model folder (TRAINER__PLANS__CONFIGURATION)"
     )

@@ -29,7 +29,7 @@ AFTER_INTERRUPT = "go on with the same command: finished cases are kept"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this verb."""
+    """Add the options of this command."""
     parser.add_argument(
         "-m",
         "--model",

@@ -17,7 +17,7 @@ AFTER_INTERRUPT = "go on after the last complete epoch with the same command and
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of the verb."""
+    """Add the arguments of the command."""
     parser.add_argument(
         "--data",
         type=Path,
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the verb."""
+    """Run the command."""
     from swin_umamba.pretraining.train import pretrain
 
     result = pretrain(

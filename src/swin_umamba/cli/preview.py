@@ -14,7 +14,7 @@ HELP = "draw a label map over its image as a PNG, turned as radiologists see it;
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this verb."""
+    """Add the options of this command."""
     parser.add_argument("image", type=Path, help="image file, or DICOM folder")
     add_options(parser, FolderOptions, ("series",))
     parser.add_argument("mask", type=Path, nargs="?", help="label map on the same grid")

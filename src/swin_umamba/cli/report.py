@@ -13,7 +13,7 @@ HELP = "show a training or an evaluation in one HTML file: curves, scores, cases
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this verb."""
+    """Add the options of this command."""
     parser.add_argument(
         "folder",
         type=Path,

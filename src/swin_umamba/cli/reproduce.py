@@ -21,7 +21,7 @@ AFTER_INTERRUPT = "go on with the same command: finished steps are not repeated"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of the verb."""
+    """Add the arguments of the command."""
     parser.add_argument("recipe", choices=EXPERIMENTS, help="the experiment")
     parser.add_argument(
         "--data",

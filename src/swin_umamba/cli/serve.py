@@ -27,7 +27,7 @@ MIB = 2**20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this verb."""
+    """Add the options of this command."""
     parser.add_argument(
         "-m",
         "--model",
@@ -128,7 +128,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def check_installed() -> None:
-    """Raise ``UsageError`` if the extra packages of this verb are missing."""
+    """Raise ``UsageError`` if the extra packages of this command are missing."""
     missing = [
         name for name in ("fastapi", "uvicorn", "python_multipart") if importlib.util.find_spec(name) is None
     ]

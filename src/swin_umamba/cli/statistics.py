@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this verb."""
+    """Add the options of this command."""
     parser.add_argument("mask", type=Path, help="label map, or a folder of them: one row a case and class")
     parser.add_argument("image", type=Path, nargs="?", help="image on the same grid, for the intensities")
     classes = parser.add_mutually_exclusive_group()

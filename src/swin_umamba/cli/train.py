@@ -16,7 +16,7 @@ AFTER_INTERRUPT = "go on with the same command and --continue"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of the verb."""
+    """Add the arguments of the command."""
     parser.add_argument("dataset", metavar="DATASET", help="number, name, or path of the raw data set folder")
     parser.add_argument(
         "--root", metavar="DIR", help="has nnUNet_raw and so on in it (default: see the environment)"
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the verb."""
+    """Run the command."""
     from swin_umamba.nnunet.environment import find_dataset
     from swin_umamba.nnunet.training.train import train
 

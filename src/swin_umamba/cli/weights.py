@@ -11,7 +11,7 @@ HELP = "list, download, inspect, convert and import weights"
 
 AFTER_INTERRUPT = "go on with the same command: what a download has brought is kept"
 
-# Each action is a module weights_ACTION of this package, in the form of a verb.
+# Each action is a module weights_ACTION of this package, in the form of a command.
 ACTIONS = ("list", "download", "inspect", "convert", "import")
 
 

@@ -13,7 +13,7 @@ HELP = "write what a network takes of an ImageNet checkpoint as safetensors"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this verb."""
+    """Add the options of this command."""
     parser.add_argument(
         "file", metavar="FILE", help="VMamba-Tiny's checkpoint, or a name of swin-umamba weights list"
     )

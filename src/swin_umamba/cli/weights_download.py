@@ -12,7 +12,7 @@ HELP = "download public ImageNet weights into the cache, or check those that are
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this verb."""
+    """Add the options of this command."""
     parser.add_argument("name", metavar="NAME", help="which (see swin-umamba weights list)")
 
 

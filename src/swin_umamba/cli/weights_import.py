@@ -19,7 +19,7 @@ HELP = "make a published trained model ready to predict with, or put ImageNet we
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this verb."""
+    """Add the options of this command."""
     parser.add_argument(
         "model",
         type=Path,

@@ -12,7 +12,7 @@ HELP = "say what a checkpoint is, without running anything of it, and which netw
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this verb."""
+    """Add the options of this command."""
     parser.add_argument("file", type=Path, metavar="FILE", help="a .pth or .safetensors file")
 
 

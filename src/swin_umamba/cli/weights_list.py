@@ -12,7 +12,7 @@ HELP = "list the public ImageNet weights, and which of them are in the cache"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this verb: none."""
+    """Add the options of this command: none."""
 
 
 def run(args: argparse.Namespace) -> int:

@@ -95,7 +95,7 @@ class Busy(RequestError):
 
 
 def status_of(error: SwinUMambaError) -> int:
-    """Return the HTTP status for an error: of the 400s what a client can put right, 500 what the server must."""
+    """Return the HTTP status of an error: 4xx if a client can put it right, 500 if the server has to."""
     if isinstance(error, RequestError):
         return error.status
     return 422 if isinstance(error, DataError) else 400 if isinstance(error, UsageError) else 500
