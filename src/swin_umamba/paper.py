@@ -20,6 +20,8 @@ LEARNING_RATE = 1e-4
 FINAL_LEARNING_RATE = 1e-6
 WEIGHT_DECAY = 5e-2
 ADAM_EPS = 1e-5
+DEFAULT_WEIGHTS = "vmamba_tiny_v0cls"
+"""Name of what trainings of the recipe start from, in ``weights/catalog.py``."""
 
 
 @dataclass(frozen=True)

@@ -212,3 +212,32 @@ def test_a_closed_pipe_is_no_traceback() -> None:
     assert process.wait(timeout=60) == 1
     assert process.stderr.read() == b""
     process.stderr.close()
+
+
+def test_commands_are_found_in_the_order_of_the_work() -> None:
+    assert main_module.COMMANDS[:5] == ("demo", "convert", "plan", "pretrain", "train")
+    orders = [main_module.find_command(name).ORDER for name in main_module.COMMANDS]
+    assert orders == sorted(set(orders))
+
+
+def test_a_command_of_the_users_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "my_command.py"
+    path.write_text(
+        "from swin_umamba.cli import register_command\n"
+        "HELP = 'greet'\n"
+        "def add_arguments(parser): parser.add_argument('name')\n"
+        "def run(args):\n"
+        "    print('hello', args.name)\n"
+        "    return 0\n"
+        "register_command('greet', __name__)\n"
+    )
+    monkeypatch.setenv("SWIN_UMAMBA_EXTENSIONS", str(path))
+    monkeypatch.setattr(main_module.cli, "OWN_COMMANDS", {})
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    assert main(["greet", "you"]) == 0
+    assert capsys.readouterr().out == "hello you\n"
+    with pytest.raises(UsageError, match="a command 'train' already"):
+        main_module.cli.register_command("train", "my_command")
+    del sys.modules["my_command"]

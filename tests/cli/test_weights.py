@@ -18,7 +18,7 @@ from swin_umamba.weights.checkpoint import load_checkpoint
 from weights.file_server import FileServer
 from weights.vmamba_files import SMALL, Payload, vmamba_classifier
 
-ACTIONS = ["list", "download", "inspect", "convert", "import"]
+ACTIONS = ["convert", "download", "import", "inspect", "list"]
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from swin_umamba.inference.options import FINAL_CHECKPOINT, ModelOptions
 if TYPE_CHECKING:
     from swin_umamba.inference.calibrate import CalibrationResult
 
+ORDER = 60
 HELP = "let predict --confidence say what can be believed, from the validation cases of a trained model"
 
 OPTIONS = ("folds", "checkpoint", "mirroring", "device", "backend")

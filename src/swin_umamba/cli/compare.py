@@ -15,6 +15,7 @@ from swin_umamba.evaluation.protocols import PROTOCOLS
 if TYPE_CHECKING:
     from swin_umamba.compare.recipe import Recipe
 
+ORDER = 130
 HELP = "train and test a list of networks with equal data, budget, augmentation and seeds"
 
 AFTER_INTERRUPT = "go on with the same command: finished trainings are not repeated"

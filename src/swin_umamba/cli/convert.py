@@ -18,6 +18,7 @@ from swin_umamba.inference.options import FolderOptions
 if TYPE_CHECKING:
     from swin_umamba.data.datasets.conversion import Conversion
 
+ORDER = 20
 HELP = "convert a challenge's data, or your own images and masks, to a data set that plan takes"
 
 PREVIEW_NAME = "preview.png"

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from swin_umamba.inference.predictor import Predictor
     from swin_umamba.nnunet.environment import Dataset
 
+ORDER = 10
 HELP = "make a small data set, train on it, predict, evaluate and show it (under 5 minutes on 2 cores)"
 
 DATASET_NAME = "Dataset999_DemoNuclei"

@@ -19,6 +19,7 @@ from typing import Literal
 
 from swin_umamba.cli.output import say
 
+ORDER = 190
 HELP = "check the installation: versions, devices, scan backends, folders, and a self-test"
 
 REQUIRED_PACKAGES = (

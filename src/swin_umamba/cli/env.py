@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
+ORDER = 200
 HELP = 'make nnU-Net\'s own commands find our trainers: eval "$(swin-umamba env)"'
 
 

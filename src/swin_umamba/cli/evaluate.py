@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from swin_umamba.evaluation.protocols.base import PaperProtocol
     from swin_umamba.evaluation.results import Evaluation
 
+ORDER = 110
 HELP = "score predictions: Dice, NSD and HD95 of classes, F1 and AP of objects, or a protocol of the paper"
 
 MEAN_OF_CLASSES = "mean of classes"

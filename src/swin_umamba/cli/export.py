@@ -12,6 +12,7 @@ from swin_umamba.cli.output import say
 from swin_umamba.errors import OutputError
 from swin_umamba.inference.options import ModelOptions
 
+ORDER = 100
 HELP = "pack a trained model into one file that predict runs"
 
 

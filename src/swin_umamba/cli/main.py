@@ -7,11 +7,13 @@ import importlib
 import json
 import logging
 import os
+import pkgutil
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 from typing import NoReturn
 
-from swin_umamba import __version__
+from swin_umamba import __version__, cli
 from swin_umamba.cli.options import add_common_options
 from swin_umamba.cli.output import say
 from swin_umamba.errors import OutputError, SwinUMambaError, UsageError, printable
@@ -20,29 +22,24 @@ from swin_umamba.interrupt import Terminated, terminate_as_interrupt
 from swin_umamba.memory import is_out_of_memory, out_of_memory
 from swin_umamba.torch_settings import apply_settings
 
-# Each command is a module of this package with HELP, add_arguments(parser) and run(args) -> exit code.
-COMMANDS = (
-    "demo",
-    "convert",
-    "plan",
-    "pretrain",
-    "train",
-    "calibrate",
-    "postprocess",
-    "predict",
-    "serve",
-    "export",
-    "evaluate",
-    "models",
-    "compare",
-    "reproduce",
-    "weights",
-    "report",
-    "preview",
-    "statistics",
-    "doctor",
-    "env",
-)
+
+def find_command(name: str) -> ModuleType:
+    """Return the module of a command."""
+    return cli.OWN_COMMANDS.get(name) or importlib.import_module(f"swin_umamba.cli.{name}")
+
+
+def find_commands() -> tuple[str, ...]:
+    """Return the names of the commands in the order of the help.
+
+    Each is a module of this package with ``HELP``, ``ORDER``, ``add_arguments(parser)`` and ``run(args)``,
+    which returns the exit code. Modules without ``ORDER`` are parts of commands.
+    """
+    names = [each.name for each in pkgutil.iter_modules(cli.__path__) if each.name != "main"]
+    placed = [(getattr(find_command(name), "ORDER", None), name) for name in names]
+    return tuple(name for place, name in sorted(each for each in placed if each[0] is not None))
+
+
+COMMANDS = find_commands()
 
 EPILOG = """\
 exit codes: 0 success, 1 something failed (the message names it), 2 wrong usage, 130 Ctrl-C,
@@ -77,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(handlers=[handler])
     # Only our own messages: libraries have many that mean nothing to a user of ours.
     logging.getLogger("swin_umamba").setLevel(logging.DEBUG if args.debug else logging.INFO)
-    command = importlib.import_module(f"swin_umamba.cli.{args.command}")
+    command = find_command(args.command)
     try:
         with terminate_as_interrupt():
             code: int = command.run(args)
@@ -148,8 +145,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"swin-umamba {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name in COMMANDS:
-        command = importlib.import_module(f"swin_umamba.cli.{name}")
+    for name in (*COMMANDS, *cli.OWN_COMMANDS):
+        command = find_command(name)
         command_parser = commands.add_parser(name, help=command.HELP, description=command.HELP)
         command.add_arguments(command_parser)
         add_common_options(command_parser)

@@ -8,6 +8,7 @@ import json
 from swin_umamba.cli.output import say
 from swin_umamba.errors import UsageError
 
+ORDER = 120
 HELP = "list the networks, ours and those they are compared with, with parameters and MACs for an input size"
 
 NOTE = (

@@ -9,6 +9,7 @@ from functools import partial
 
 from swin_umamba.cli.output import say
 
+ORDER = 30
 HELP = "check a raw data set, choose patch and batch size, preprocess it"
 
 

@@ -13,6 +13,7 @@ from swin_umamba.cli.output import say
 if TYPE_CHECKING:
     from swin_umamba.evaluation.postprocessing import ComponentStep
 
+ORDER = 70
 HELP = "choose which components predict removes and which holes it fills, from a model's validation cases"
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+ORDER = 80
 HELP = "segment images with a trained model"
 
 SHOWN_CASES = 5

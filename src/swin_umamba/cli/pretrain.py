@@ -11,6 +11,7 @@ from swin_umamba.cli.options import add_options, given_options
 from swin_umamba.cli.output import say
 from swin_umamba.pretraining.options import PretrainOptions, StartOptions
 
+ORDER = 40
 HELP = "train a VMamba-Tiny backbone on folders of labelled pictures, for train --pretrained"
 
 AFTER_INTERRUPT = "go on after the last complete epoch with the same command and --continue"

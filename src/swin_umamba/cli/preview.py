@@ -10,6 +10,7 @@ from swin_umamba.cli.options import add_options
 from swin_umamba.cli.output import say
 from swin_umamba.inference.options import FolderOptions
 
+ORDER = 170
 HELP = "draw a label map over its image as a PNG, turned as radiologists see it; of a volume, one slice"
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from swin_umamba.cli.output import say
 from swin_umamba.errors import UsageError, printable
 
+ORDER = 160
 HELP = "show a training or an evaluation in one HTML file: curves, scores, cases, what failed"
 
 

@@ -11,10 +11,10 @@ from swin_umamba.cli.options import add_options, given_options
 from swin_umamba.cli.output import say
 from swin_umamba.data.datasets import DATASETS
 from swin_umamba.errors import UsageError
-from swin_umamba.paper import EXPERIMENTS
+from swin_umamba.paper import DEFAULT_WEIGHTS, EXPERIMENTS
 from swin_umamba.trainer_names import TRAINER_NAMES
-from swin_umamba.weights.catalog import DEFAULT_WEIGHTS
 
+ORDER = 140
 HELP = "run one of the paper's experiments: convert, plan, train, predict, evaluate, report"
 
 AFTER_INTERRUPT = "go on with the same command: finished steps are not repeated"

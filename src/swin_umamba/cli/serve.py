@@ -17,6 +17,7 @@ from swin_umamba.inference.options import ModelOptions
 
 logger = logging.getLogger(__name__)
 
+ORDER = 90
 HELP = "a web page and HTTP API on this machine that segment images with a trained model"
 
 AFTER_INTERRUPT = "the server has ended; all uploads and results are deleted"

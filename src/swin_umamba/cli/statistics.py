@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from swin_umamba.evaluation.classes import LabelClasses
     from swin_umamba.evaluation.statistics import LabelStatistics
 
+ORDER = 180
 HELP = "measure label maps: volume or area, components and intensities of each class"
 
 logger = logging.getLogger(__name__)

@@ -10,6 +10,7 @@ from swin_umamba.cli.options import add_options, given_options
 from swin_umamba.cli.output import say
 from swin_umamba.nnunet.training.options import TrainRequest
 
+ORDER = 50
 HELP = "train one fold through nnU-Net with the recipe of the paper, and validate it"
 
 AFTER_INTERRUPT = "go on with the same command and --continue"

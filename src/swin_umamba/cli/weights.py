@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import pkgutil
 
+from swin_umamba import cli
 from swin_umamba.cli.options import add_common_options
 
+ORDER = 150
 HELP = "list, download, inspect, convert and import weights"
 
 AFTER_INTERRUPT = "go on with the same command: what a download has brought is kept"
 
-# Each action is a module weights_ACTION of this package, in the form of a command.
-ACTIONS = ("list", "download", "inspect", "convert", "import")
+# Each action is a module weights_ACTION of this package, in the form of a command without ORDER.
+ACTIONS = [
+    each.name.removeprefix("weights_")
+    for each in pkgutil.iter_modules(cli.__path__)
+    if each.name.startswith("weights_")
+]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

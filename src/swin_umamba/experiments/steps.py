@@ -17,9 +17,8 @@ from swin_umamba.experiments.settings import RunSettings
 from swin_umamba.files import file_sha256
 from swin_umamba.json_files import read_json
 from swin_umamba.nnunet.environment import PLANS_NAME, Dataset, Folders
-from swin_umamba.paper import PaperExperiment
+from swin_umamba.paper import DEFAULT_WEIGHTS, PaperExperiment
 from swin_umamba.trainer_names import PRETRAINED_TRAINER_NAMES
-from swin_umamba.weights.catalog import DEFAULT_WEIGHTS
 
 FOLD = "all"
 HASH_DIGITS = 12

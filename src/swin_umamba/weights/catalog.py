@@ -10,9 +10,6 @@ from swin_umamba.errors import UsageError, unknown_name
 from swin_umamba.weights import backbones
 from swin_umamba.weights.backbone import ENCODER, BackboneRecord, Shapes, WeightsRecord
 
-DEFAULT_WEIGHTS = "vmamba_tiny_v0cls"
-"""What trainings of the paper's recipe start from."""
-
 BACKBONES: dict[str, BackboneRecord] = {}
 """Every backbone that there is in this process."""
 CATALOG: dict[str, WeightsRecord] = {}
