@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,13 @@ from PIL import Image as PillowImage
 
 from swin_umamba.cli.evaluate import table
 from swin_umamba.compare.table import describe_difference
+from swin_umamba.errors import UsageError
 from swin_umamba.evaluation.bootstrap import Interval
 from swin_umamba.evaluation.evaluate import evaluate_folders
 from swin_umamba.evaluation.instances import Overlap, score_instances
 from swin_umamba.evaluation.metrics import MaskPair
-from swin_umamba.metric_table import METRICS, Metric, metrics_of
+from swin_umamba.extensions import load_module
+from swin_umamba.metric_table import METRICS, Metric, metrics_of, register_metric
 from swin_umamba.report.contents import Report
 from swin_umamba.report.html import report_html
 from swin_umamba.summary.scores import scores_of_evaluation, summarize
@@ -65,3 +68,48 @@ def test_a_metric_that_nobody_knows_is_shown(tmp_path: Path) -> None:
     assert [metric.title for metric in scores.metrics] == ["Dice", "later"]
     assert scores.values.tolist() == [[[0.5, -3.0]]]
     assert "later of each case" in report_html(Report("Report", {}, scores=scores, summary=summarize(scores)))
+
+
+def excess(pair: MaskPair) -> float:
+    return float((pair.prediction & ~pair.reference).sum())
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_metric_of_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
+    """One file, which new processes import, too."""
+    (tmp_path / "own_metric.py").write_text(
+        "from swin_umamba import register_metric\n"
+        "from swin_umamba.metric_table import Metric\n"
+        "def excess(pair): return float((pair.prediction & ~pair.reference).sum())\n"
+        "register_metric(Metric('excess', 'Excess', 'masks', 'px', function=excess))\n"
+    )
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    for folder in ("predicted", "truth"):
+        (tmp_path / folder).mkdir()
+        for case in ("a", "b"):
+            labels = np.zeros((8, 9), np.uint8)
+            labels[2:5, 1 : 7 if folder == "predicted" else 5] = 1
+            PillowImage.fromarray(labels).save(tmp_path / folder / f"{case}.png")
+    load_module(str(tmp_path / "own_metric.py"), "x")
+    try:
+        evaluation = evaluate_folders(tmp_path / "predicted", tmp_path / "truth", num_workers=workers)
+        assert evaluation.mean("excess") == 6
+    finally:
+        del METRICS["excess"], sys.modules["own_metric"]
+
+
+@pytest.mark.parametrize(
+    ("metric", "message"),
+    [
+        (Metric("dice", "Dice", "masks", function=excess), "there is a metric 'dice' already"),
+        (Metric("ex-cess", "Excess", "masks", function=excess), "cannot be measured"),
+        (Metric("excess", "Excess", "masks"), "cannot be measured"),
+        (Metric("excess", "Excess", "files", function=excess), "cannot be measured"),
+        (Metric("excess", "Excess", "masks", function=lambda pair: 0.0), "to other processes"),
+    ],
+)
+def test_what_is_no_metric_of_the_users_own(metric: Metric, message: str) -> None:
+    before = dict(METRICS)
+    with pytest.raises(UsageError, match=message):
+        register_metric(metric)
+    assert before == METRICS

@@ -15,6 +15,10 @@ _HOME_OF = {
     "WeightsRecord": "swin_umamba.weights.backbone",
     "list_backbones": "swin_umamba.models.backbones",
     "register_backbone": "swin_umamba.models.backbones",
+    "register_challenge": "swin_umamba.experiments",
+    "register_chart": "swin_umamba.report.charts",
+    "register_command": "swin_umamba.cli",
+    "register_metric": "swin_umamba.metric_table",
     "SwinUMamba": "swin_umamba.models.swin_umamba",
     "SwinUMambaD": "swin_umamba.models.swin_umamba_d",
     "create_model": "swin_umamba.models.registry",
@@ -35,18 +39,26 @@ __all__ = [
     "list_backbones",
     "list_models",
     "register_backbone",
+    "register_challenge",
+    "register_chart",
+    "register_command",
+    "register_metric",
     "selective_scan",
     "ss2d_scan",
 ]
 
 if TYPE_CHECKING:
+    from swin_umamba.cli import register_command
+    from swin_umamba.experiments import register_challenge
     from swin_umamba.inference.predictor import Predictor
+    from swin_umamba.metric_table import register_metric
     from swin_umamba.models.backbones import list_backbones, register_backbone
     from swin_umamba.models.registry import create_model, list_models
     from swin_umamba.models.swin_umamba import SwinUMamba
     from swin_umamba.models.swin_umamba_d import SwinUMambaD
     from swin_umamba.ops.selective_scan import selective_scan
     from swin_umamba.ops.ss2d_scan import ss2d_scan
+    from swin_umamba.report.charts import register_chart
     from swin_umamba.weights.backbone import BackboneRecord, WeightsRecord
 
 

@@ -1,13 +1,17 @@
 """The metrics: what they are called, in which unit, and which of two values is the better one.
 
 Plain data for everything that measures, prints, draws or compares scores. A metric is an entry here and a
-method with the name of its key at what it is measured of.
+method with the name of its key at what it is measured of; one of the user's own brings its function along.
 """
 
 from __future__ import annotations
 
+import pickle
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+from swin_umamba.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,8 @@ class Metric:
         Empty if it goes from 0 (worst) to 1.
     lower_is_better
         As distances are.
+    function
+        Measures it; None for the method of that name.
     """
 
     key: str
@@ -34,6 +40,11 @@ class Metric:
     of: Literal["masks", "instances", "files"]
     unit: str = ""
     lower_is_better: bool = False
+    function: Callable[[Any], float] | None = None
+
+    def measure(self, measured: Any) -> float:
+        """Return the value for a ``MaskPair`` or an ``Overlap``."""
+        return getattr(measured, self.key)() if self.function is None else self.function(measured)
 
     @property
     def digits(self) -> int:
@@ -64,6 +75,48 @@ METRICS = {
         Metric("iou", "IoU", "files"),
     )
 }
+
+
+def register_metric(metric: Metric) -> None:
+    """Add a metric to every evaluation, table and report.
+
+    Call it in a file of your own that ``SWIN_UMAMBA_EXTENSIONS`` names (``docs/extending.md``). What is
+    registered again replaces what had its key.
+
+    Raises
+    ------
+    UsageError
+        If a metric of the package has the key, the key is not an identifier, or there is no function that
+        other processes can import.
+    """
+    before = METRICS.get(metric.key)
+    if before is not None and before.function is None:
+        raise UsageError(f"there is a metric {metric.key!r} already", cure="give yours another key")
+    if metric.function is None or metric.of == "files" or not metric.key.isidentifier():
+        raise UsageError(
+            f"the metric {metric.key!r} cannot be measured",
+            cure="give it a key of letters, digits and underscores, a function, and masks or instances that "
+            "it measures",
+        )
+    try:
+        pickle.dumps(metric)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise UsageError(
+            f"the function of the metric {metric.key!r} cannot be handed to other processes: {error}",
+            cure="define it with def in a module, not inside of a function and not with lambda",
+        ) from error
+    METRICS[metric.key] = metric
+
+
+def own_metrics() -> list[Metric]:
+    """Return the metrics that were registered, for other processes to register, too."""
+    return [metric for metric in METRICS.values() if metric.function is not None]
+
+
+def register_metrics(metrics: list[Metric]) -> None:
+    """Register several metrics: what a new process begins with."""
+    for metric in metrics:
+        register_metric(metric)
 
 
 def metrics_of(what: Literal["masks", "instances"]) -> tuple[str, ...]:

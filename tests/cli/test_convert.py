@@ -91,7 +91,7 @@ def test_a_challenge_that_is_not_the_papers(tmp_path: Path, monkeypatch: pytest.
 
     module = SimpleNamespace(DATASET_NAME="Dataset321_MadeUp", convert_made_up=convert_made_up)
     monkeypatch.setitem(sys.modules, "swin_umamba.data.datasets.made_up", module)
-    made_up = ChallengeDataset("made-up", "the folder", "made_up", AbdomenMROptions)
+    made_up = ChallengeDataset("made-up", "the folder", "swin_umamba.data.datasets.made_up", AbdomenMROptions)
     monkeypatch.setitem(DATASETS, "made-up", made_up)
     arguments = ["convert", "made-up", str(tmp_path), "-o", str(tmp_path / "out"), "--validation-as-test"]
     assert main(arguments) == 1

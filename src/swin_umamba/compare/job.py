@@ -17,6 +17,7 @@ from swin_umamba.data.image_io import image_stem, list_images
 from swin_umamba.errors import DataError, TrainingError
 from swin_umamba.evaluation.cases import CaseFiles
 from swin_umamba.evaluation.classes import LabelClasses
+from swin_umamba.extensions import load_extensions
 from swin_umamba.json_files import read_json
 from swin_umamba.nnunet.environment import Dataset
 from swin_umamba.nnunet.preprocessed import preprocessed_name
@@ -87,7 +88,7 @@ def run_in_process(job: TrainingJob) -> RunResult:
     """
     level = logging.getLogger("swin_umamba").level
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context, initializer=_start_logging, initargs=(level,)) as pool:
+    with ProcessPoolExecutor(1, mp_context=context, initializer=_begin, initargs=(level,)) as pool:
         try:
             return pool.submit(run_job, job).result()
         except BrokenProcessPool as error:
@@ -182,6 +183,7 @@ def check_references(cases: Sequence[str] | Any, references: Mapping[str, Path],
         )
 
 
-def _start_logging(level: int) -> None:
+def _begin(level: int) -> None:
+    load_extensions()
     logging.basicConfig(format="%(message)s")
     logging.getLogger("swin_umamba").setLevel(level)

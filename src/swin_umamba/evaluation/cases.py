@@ -15,6 +15,7 @@ import numpy as np
 
 from swin_umamba.data.image_io import image_stem, list_images
 from swin_umamba.errors import DataError, SwinUMambaError
+from swin_umamba.metric_table import own_metrics, register_metrics
 from swin_umamba.progress import progress
 
 logger = logging.getLogger(__name__)
@@ -92,7 +93,12 @@ def evaluate_cases(
         return [work(case) for case in progress(cases, "evaluating")]
     # Spawned, not forked: the calling program may hold threads and a GPU.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(num_workers, len(cases)), mp_context=context) as pool:
+    with ProcessPoolExecutor(
+        min(num_workers, len(cases)),
+        mp_context=context,
+        initializer=register_metrics,
+        initargs=(own_metrics(),),
+    ) as pool:
         try:
             return list(progress(pool.map(work, cases), "evaluating", total=len(cases)))
         except BrokenProcessPool as error:

@@ -19,7 +19,7 @@ from scipy.sparse.csgraph import maximum_bipartite_matching, min_weight_full_bip
 
 from swin_umamba.data.instance_labels import consecutive_labels
 from swin_umamba.errors import GeometryError, UsageError
-from swin_umamba.metric_table import metrics_of
+from swin_umamba.metric_table import METRICS, metrics_of
 
 # 0.5 to 0.95 in steps of 0.05, each the float nearest to its decimal.
 IOU_THRESHOLDS = tuple(percent / 100 for percent in range(50, 100, 5))
@@ -182,7 +182,7 @@ def scores_of(overlap: Overlap) -> dict[str, float]:
     keys = metrics_of("instances")
     if overlap.num_reference + overlap.num_prediction == 0:
         return dict.fromkeys(keys, math.nan)
-    return {key: getattr(overlap, key)() for key in keys}
+    return {key: METRICS[key].measure(overlap) for key in keys}
 
 
 def measure_overlap(prediction: np.ndarray, reference: np.ndarray) -> Overlap:

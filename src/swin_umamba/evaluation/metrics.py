@@ -16,7 +16,7 @@ from scipy.spatial import cKDTree
 
 from swin_umamba.errors import GeometryError, UsageError
 from swin_umamba.evaluation.surface import element_areas, neighbour_codes
-from swin_umamba.metric_table import metrics_of
+from swin_umamba.metric_table import METRICS, metrics_of
 
 # Spacings are float32 in most headers: a surface at the tolerance counts although 1.1 reads 1.10000002.
 TOLERANCE_SLACK = 1e-6
@@ -133,10 +133,8 @@ class MaskPair:
 
     def scores(self) -> dict[str, float]:
         """Return every metric of masks by its key; NaN if both masks are empty."""
-        keys = metrics_of("masks")
-        return (
-            {key: getattr(self, key)() for key in keys} if any(self.there) else dict.fromkeys(keys, math.nan)
-        )
+        there = any(self.there)
+        return {key: METRICS[key].measure(self) if there else math.nan for key in metrics_of("masks")}
 
     def dice(self) -> float:
         """Return the Dice coefficient."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from swin_umamba.report.charts import draw_charts
 from swin_umamba.report.confidence import quality_chart, reliability_chart
 from swin_umamba.report.contents import (
     CalibrationSummary,
@@ -16,10 +17,9 @@ from swin_umamba.report.contents import (
     TrainingCurves,
 )
 from swin_umamba.report.curves import Line, line_chart
-from swin_umamba.report.distributions import Group, distribution_chart
 from swin_umamba.report.page import render_page
 from swin_umamba.report.palette import UNCERTAINTY, Colour, class_colour
-from swin_umamba.report.svg import PART, POSITIVE, UNBOUNDED, colour_text
+from swin_umamba.report.svg import PART, POSITIVE, colour_text
 from swin_umamba.report.viewer import case_viewer
 
 # More curves than this cannot be told apart; the mean stays.
@@ -50,7 +50,7 @@ def report_html(report: Report) -> str:
         ],
         trainings=[{"name": each.name, "charts": _charts(each, report)} for each in report.curves],
         summary=_summary(report),
-        distributions=_distributions(report),
+        charts=[Markup(chart) for chart in draw_charts(report)],
         viewers=[case_viewer(case, number, report.classes) for number, case in enumerate(report.cases)],
         predicted=_predicted(report),
         calibrations=[_calibration(each) for each in report.calibrations],
@@ -102,25 +102,6 @@ def _summary(report: Report) -> dict[str, Any] | None:
         "metrics": [each.title for each in report.scores.metrics],
         "rows": rows,
     }
-
-
-def _distributions(report: Report) -> list[Markup]:
-    scores = report.scores
-    if scores is None:
-        return []
-    return [
-        Markup(
-            distribution_chart(
-                f"{metric.title} of each case",
-                [
-                    Group(name, scores.values[:, column, layer].tolist(), _colour(report, name))
-                    for column, name in enumerate(scores.class_names)
-                ],
-                PART if not metric.unit else POSITIVE if metric.lower_is_better else UNBOUNDED,
-            )
-        )
-        for layer, metric in enumerate(scores.metrics)
-    ]
 
 
 def _confusion(confusion: Confusion) -> dict[str, Any]:

@@ -42,9 +42,9 @@ class ChallengeDataset:
     meaning
         What to give.
     module
-        Name of a module of this package, with ``DATASET_NAME``, ``DESCRIPTION`` (its ``dataset.json``
-        without the number of cases) and ``convert_MODULE(source, folder, *, skip_damaged,
-        needs_test)``.
+        Name of a module with ``DATASET_NAME``, ``DESCRIPTION`` (its ``dataset.json`` without the number of
+        cases) and ``convert_MODULE(source, folder, *, skip_damaged, needs_test)``, MODULE being the last
+        part of its name. In a file of the user's own it is ``__name__``.
     options
         Further keywords of that function.
     image_folders, reference_folders
@@ -60,12 +60,14 @@ class ChallengeDataset:
 
     def convert(self, source: Path, folder: Path, **options: Any) -> Conversion:
         """Make the data set of ``source`` in ``folder``."""
-        conversion: Conversion = self.load(f"convert_{self.module}")(source, folder, **options)
+        conversion: Conversion = self.load(f"convert_{self.module.rpartition('.')[2]}")(
+            source, folder, **options
+        )
         return conversion
 
     def load(self, name: str) -> Any:
         """Return what the module has under a name."""
-        return getattr(importlib.import_module(f"{__name__}.{self.module}"), name)
+        return getattr(importlib.import_module(self.module), name)
 
 
 DATASETS = {
@@ -74,18 +76,18 @@ DATASETS = {
         ChallengeDataset(
             "abdomen-mr",
             "AMOS 2022: the folder with imagesTr, labelsTr, imagesVa, labelsVa",
-            "abdomen_mr",
+            f"{__name__}.abdomen_mr",
             AbdomenMROptions,
         ),
         ChallengeDataset(
             "endoscopy",
             "EndoVis 2017: a folder with instrument_dataset_N folders anywhere in it",
-            "endovis17",
+            f"{__name__}.endovis17",
         ),
         ChallengeDataset(
             "microscopy",
             "NeurIPS 2022 cells: the folder with Training-labeled and Tuning",
-            "neurips_cell",
+            f"{__name__}.neurips_cell",
             # The download of the paper's authors calls the test images and their instance maps otherwise.
             image_folders=("imagesTs", "imagesVal"),
             reference_folders=("instancesTs", "labelsVal-instance-mask"),

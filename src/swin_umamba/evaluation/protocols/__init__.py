@@ -10,10 +10,18 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-PROTOCOLS = {"abdomen-mr": "AbdomenMR", "endoscopy": "Endoscopy", "microscopy": "Microscopy"}
-"""Name to class; its module has the name with an underscore. Plain data, so that help needs nothing heavy."""
+PROTOCOLS: dict[str, str | type] = {
+    "abdomen-mr": "AbdomenMR",
+    "endoscopy": "Endoscopy",
+    "microscopy": "Microscopy",
+}
+"""Class of each protocol, or its name; then its module has the protocol's name with an underscore. Plain
+data, so that help needs nothing heavy."""
 
 
 def find_protocol(name: str) -> Any:
     """Return the class of a protocol; its objects are a ``PaperProtocol``."""
-    return getattr(importlib.import_module(f"{__name__}.{name.replace('-', '_')}"), PROTOCOLS[name])
+    found = PROTOCOLS[name]
+    if isinstance(found, type):
+        return found
+    return getattr(importlib.import_module(f"{__name__}.{name.replace('-', '_')}"), found)
