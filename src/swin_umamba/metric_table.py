@@ -91,11 +91,11 @@ def register_metric(metric: Metric) -> None:
     """
     before = METRICS.get(metric.key)
     if before is not None and before.function is None:
-        raise UsageError(f"there is a metric {metric.key!r} already", cure="give yours another key")
+        raise UsageError(f"there is a metric {metric.key!r} already", hint="give yours another key")
     if metric.function is None or metric.of == "files" or not metric.key.isidentifier():
         raise UsageError(
             f"the metric {metric.key!r} cannot be measured",
-            cure="give it a key of letters, digits and underscores, a function, and masks or instances that "
+            hint="give it a key of letters, digits and underscores, a function, and masks or instances that "
             "it measures",
         )
     try:
@@ -103,7 +103,7 @@ def register_metric(metric: Metric) -> None:
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise UsageError(
             f"the function of the metric {metric.key!r} cannot be handed to other processes: {error}",
-            cure="define it with def in a module, not inside of a function and not with lambda",
+            hint="define it with def in a module, not inside of a function and not with lambda",
         ) from error
     METRICS[metric.key] = metric
 

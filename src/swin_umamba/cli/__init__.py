@@ -32,5 +32,5 @@ def register_command(name: str, module: str) -> None:
     from swin_umamba.cli.main import COMMANDS
 
     if name in COMMANDS:
-        raise UsageError(f"there is a command {name!r} already", cure="give yours another name")
+        raise UsageError(f"there is a command {name!r} already", hint="give yours another name")
     OWN_COMMANDS[name] = sys.modules[module]

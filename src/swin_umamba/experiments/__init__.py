@@ -38,7 +38,7 @@ def register_challenge(
     if len(names) > 1 or names & _OURS or (experiment is not None and protocol is None):
         raise UsageError(
             f"the challenge {' or '.join(sorted(names))} cannot be registered",
-            cure="give its parts one name, another one than those of the package; an experiment needs a "
+            hint="give its parts one name, another one than those of the package; an experiment needs a "
             "protocol",
         )
     DATASETS[dataset.name] = dataset
