@@ -95,12 +95,27 @@ def test_what_cannot_be_loaded(
 def test_the_variable_names_files_and_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     load_extensions()  # nothing to do
     path = write(tmp_path / "the_first.py")
-    write(tmp_path / "the_second.py")
-    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "installed" / "the_second.py")
+    monkeypatch.syspath_prepend(str(tmp_path / "installed"))
     monkeypatch.setenv(VARIABLE, f"{path}::the_second")
     load_extensions()
     assert {"the_first", "the_second"} <= set(sys.modules)
-    monkeypatch.setenv(VARIABLE, "missing.py")
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "missing.py"))
     with pytest.raises(UsageError, match="no such file") as caught:
         load_extensions()
     assert VARIABLE in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("given", ["planted", "planted.py", "./planted.py", "folder/../planted.py"])
+def test_the_variable_never_means_what_lies_in_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    write(tmp_path / "planted.py", "from pathlib import Path\nPath('canary').touch()\n")
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(VARIABLE, given)
+    folders = list(sys.path)
+    with pytest.raises(UsageError, match=r"relative path|ModuleNotFoundError"):
+        load_extensions()
+    assert sys.path == folders
+    assert not (tmp_path / "canary").exists()

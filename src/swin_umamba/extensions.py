@@ -15,7 +15,8 @@ from types import ModuleType
 from swin_umamba.errors import UsageError
 
 VARIABLE = "SWIN_UMAMBA_EXTENSIONS"
-"""Files and modules that every command loads first, separated like the folders of ``PATH``."""
+"""Absolute paths of files, and installed modules, that every command loads first, separated like the folders
+of ``PATH``. It is often set for long, and what it means must not depend on the current folder."""
 
 
 def load_extensions() -> None:
@@ -24,11 +25,18 @@ def load_extensions() -> None:
     Raises
     ------
     UsageError
-        If something cannot be loaded.
+        If something cannot be loaded, or a path is relative.
     """
     for given in os.environ.get(VARIABLE, "").split(os.pathsep):
-        if given.strip():
-            load_module(given.strip(), VARIABLE)
+        name = given.strip()
+        if name.endswith(".py") and not Path(name).expanduser().is_absolute():
+            raise UsageError(
+                f"{name} is a relative path: in another folder it would be another file",
+                where=VARIABLE,
+                hint=f"give an absolute one, such as {Path.cwd() / name}",
+            )
+        if name:
+            load_module(name, VARIABLE, in_current_folder=False)
 
 
 def load_class(given: str, where: str) -> type:
@@ -58,7 +66,7 @@ def load_class(given: str, where: str) -> type:
     return found
 
 
-def load_module(given: str, where: str) -> ModuleType:
+def load_module(given: str, where: str, *, in_current_folder: bool = True) -> ModuleType:
     """Import a module by its name, or by the path of its file, and return it.
 
     The folder of the file, or the current folder if the module lies there, is appended to ``sys.path``, so
@@ -69,13 +77,15 @@ def load_module(given: str, where: str) -> ModuleType:
     ----------
     given, where
         As for ``load_class``.
+    in_current_folder
+        Whether a module that is not installed is looked for in the current folder.
 
     Raises
     ------
     UsageError
         If there is no such module, its name is taken, or importing it fails.
     """
-    name, folder = given, Path.cwd()
+    name, folder = given, Path.cwd() if in_current_folder else None
     if given.endswith(".py"):
         path = Path(given).expanduser().resolve()
         if not path.is_file():
@@ -88,7 +98,7 @@ def load_module(given: str, where: str) -> ModuleType:
             where=where,
             hint="use letters, digits and underscores",
         )
-    if not _is_found(name) and str(folder) not in sys.path:
+    if folder is not None and not _is_found(name) and _holds(folder, name) and str(folder) not in sys.path:
         sys.path.append(str(folder))
         importlib.invalidate_caches()
     try:
@@ -105,6 +115,12 @@ def _is_found(name: str) -> bool:
     """Return whether a module, or the package that it lies in, is loaded or can be found."""
     top = name.partition(".")[0]
     return top in sys.modules or importlib.util.find_spec(top) is not None
+
+
+def _holds(folder: Path, name: str) -> bool:
+    """Return whether a module, or the package that it is in, is in a folder."""
+    top = name.partition(".")[0]
+    return (folder / f"{top}.py").is_file() or (folder / top).is_dir()
 
 
 def _check_free(name: str, path: Path) -> None:

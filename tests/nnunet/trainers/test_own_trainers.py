@@ -178,9 +178,11 @@ def test_a_model_never_causes_an_import(
     monkeypatch.syspath_prepend(str(tmp_path))
     source = random.Random(name).choice(sorted(trained.values()))
     checkpoint = load_checkpoint(source / "fold_0" / "checkpoint_final.pth")
-    for entry, fails in (({}, False), ({"network_class_name": "planted.Trainer"}, True)):
+    architecture = checkpoint["init_args"]["plans"]["configurations"]["2d"]["architecture"]
+    backbone = {"arch_kwargs": {**architecture["arch_kwargs"], "backbone": "planted"}}
+    for entry, fails in (({}, False), (backbone, True), ({"network_class_name": "planted.Trainer"}, True)):
         checkpoint["trainer_name"] = name
-        checkpoint["init_args"]["plans"]["configurations"]["2d"]["architecture"].update(entry)
+        architecture.update(entry)
         torch.save(checkpoint, tmp_path / "model.pth")
         if fails:
             with pytest.raises(CheckpointError, match="planted"):
