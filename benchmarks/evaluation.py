@@ -5,7 +5,7 @@
     python benchmarks/evaluation.py --json > evaluation.json
 
 A correctness gate comes first: predictions equal to the reference score 1, a shifted one what it must, and
-instance matches agree with a dense assignment; nothing is timed if one is off. The data are made anew each
+instance matches agree with a dense assignment; nothing is timed if one is off. The data are made in each
 time: touching cells, organs with stray voxels far away (which make the boxes around them as large as the
 image). Timed is the whole evaluation, from files on disk to the means.
 """

@@ -60,7 +60,7 @@ def test_families_and_exit_codes() -> None:
     assert issubclass(GeometryError, DataError)
 
 
-def test_a_stranger_cannot_write_to_the_terminal() -> None:
+def test_a_name_cannot_write_to_the_terminal() -> None:
     error = CheckpointError("unknown tensor \x1b[2J\r\x9b1m", where="a\x07.pth", hint="get\nanother")
     gone = "\N{REPLACEMENT CHARACTER}"
     expected = f"unknown tensor {gone}[2J{gone}{gone}1m\n  where: a{gone}.pth\n  what to do: get\nanother"

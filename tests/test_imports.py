@@ -9,7 +9,7 @@ import sys
 import pytest
 
 VIEWER = {"napari", "qtpy", "magicgui"}
-# In the order in which one process imports them: what a part may bring along is no fault of the next one.
+# In the order in which one process imports them: what a part may bring along is not a fault of the next one.
 STEPS: list[tuple[str, set[str]]] = [
     ("import swin_umamba", {"torch", "numpy", "nnunetv2"}),
     ("import swin_umamba.napari.layers", {"torch", "nnunetv2"} | VIEWER),

@@ -26,7 +26,7 @@ from swin_umamba.schema import (
     whole,
 )
 
-SOURCE = Provenance("a.json", "write it anew")
+SOURCE = Provenance("a.json", "write it again")
 NOTHING_ELSE = [
     None,
     True,
@@ -118,7 +118,7 @@ def test_the_key_is_named(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError) as caught:
         SOURCE.check(GOOD | changes, RULE)
     assert (caught.value.what, caught.value.where) == (message, "a.json")
-    assert caught.value.hint == "write it anew"
+    assert caught.value.hint == "write it again"
 
 
 def test_what_is_missing_is_named() -> None:

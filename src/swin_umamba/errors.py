@@ -49,7 +49,7 @@ class SwinUMambaError(Exception):
 def printable(text: str) -> str:
     """Return ``text`` with control characters other than line breaks replaced.
 
-    Names out of a stranger's file become part of messages, and must not command the terminal they appear on.
+    Names in untrusted files become part of messages, and must not control the terminal they appear on.
     """
     return "".join(
         letter if letter.isprintable() or letter == "\n" else "\N{REPLACEMENT CHARACTER}" for letter in text
@@ -123,4 +123,4 @@ class OutputError(SwinUMambaError):
 
 
 class TrainingError(SwinUMambaError):
-    """Training cannot start or go on."""
+    """Training cannot start or continue."""

@@ -202,7 +202,7 @@ def file_sha256(path: str | Path) -> str:
 
 
 def check_output_folder(folder: str | Path) -> None:
-    """Raise ``OutputError`` if ``folder`` is no folder, or could not be made or written to; makes nothing.
+    """Raise ``OutputError`` if ``folder`` is not a folder, or could not be made or written to; makes nothing.
 
     For use before long work whose result goes there.
     """

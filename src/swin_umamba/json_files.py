@@ -30,7 +30,7 @@ def read_json(
     kind: type[_Kind],
     *,
     error: type[SwinUMambaError] = DataError,
-    hint: str = "write it anew",
+    hint: str = "write it again",
     largest: int = LARGEST_JSON,
     nan: bool = False,
 ) -> _Kind:
@@ -47,7 +47,7 @@ def read_json(
     largest
         Bytes.
     nan
-        Whether numbers may be NaN or infinite, which is no JSON; nnU-Net writes them.
+        Whether numbers may be NaN or infinite, which is not JSON; nnU-Net writes them.
 
     Raises
     ------
@@ -63,7 +63,7 @@ def read_text(
     path: str | Path,
     *,
     error: type[SwinUMambaError] = DataError,
-    hint: str = "write it anew",
+    hint: str = "write it again",
     largest: int = LARGEST_JSON,
     damaged: str = "strict",
 ) -> str:
@@ -93,7 +93,7 @@ def parse_json(
     *,
     where: str | Path,
     error: type[SwinUMambaError] = DataError,
-    hint: str = "write it anew",
+    hint: str = "write it again",
     nan: bool = False,
 ) -> _Kind:
     """Return what a JSON text means.
@@ -174,7 +174,7 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number in JSON")
+    raise ValueError(f"{name} is not a number in JSON")
 
 
 def _finite(digits: str) -> float:
@@ -201,7 +201,7 @@ def _check_depth(content: Any) -> None:
 
 def _said(reason: Exception) -> str:
     if isinstance(reason, json.JSONDecodeError):
-        return f"it is no valid JSON: {reason}"
+        return f"it is not valid JSON: {reason}"
     if isinstance(reason, UnicodeDecodeError):
         return f"it is not UTF-8: {reason.reason} at byte {reason.start}"
     if isinstance(reason, OSError):

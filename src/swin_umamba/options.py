@@ -84,7 +84,7 @@ class Option:
     in_environment
         Whether a variable sets it where there is no command line of ours.
     may_change
-        Whether a run that goes on may take another value; with any other option it would be another run.
+        Whether a continued run may take another value; with any other option it would be another run.
     ours_only
         Whether only the trainers of Swin-UMamba heed it; nnU-Net's own trainer then refuses it.
     """
@@ -164,7 +164,7 @@ class Options:
         """
         declared = {each.name: each for each in declared_options(cls)}
         rule = table({}, {name: each.stored_as for name, each in declared.items()})
-        Provenance("the stored options of the run", "start anew", UsageError).check(stored, rule)
+        Provenance("the stored options of the run", "start again", UsageError).check(stored, rule)
         values = {name: value for name, value in stored.items() if name in declared}
         for name, value in values.items():
             if get_origin(declared[name].type) is tuple and value is not None:
@@ -183,7 +183,7 @@ class Options:
         }
 
     def continued_with(self, given: Mapping[str, Any]) -> Self:
-        """Return these stored options with those of ``given`` that may change when a run goes on.
+        """Return these stored options with those of ``given`` that may change when a run is continued.
 
         Raises
         ------
@@ -198,8 +198,8 @@ class Options:
         ]
         if contradictions:
             raise UsageError(
-                "a run goes on with the options that it was started with: " + "; ".join(contradictions),
-                hint="leave these options out, or start anew with --overwrite; what may change is: "
+                "a run continues with the options that it was started with: " + "; ".join(contradictions),
+                hint="leave these options out, or start again with --overwrite; what may change is: "
                 + ", ".join(changeable),
             )
         return replace(self, **{name: given[name] for name in changeable if name in given})

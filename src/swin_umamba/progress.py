@@ -18,7 +18,7 @@ SECONDS_BEFORE_SHOWN = 2.0
 def progress(
     items: Iterable[Item], description: str, *, total: int | None = None, unit: str = "case"
 ) -> Iterable[Item]:
-    """Iterate over ``items`` with a progress bar on stderr; silent when stderr is no terminal."""
+    """Iterate over ``items`` with a progress bar on stderr; silent when stderr is not a terminal."""
     return _bar(items, desc=description, total=total, unit=unit, delay=SECONDS_BEFORE_SHOWN)
 
 
@@ -46,7 +46,7 @@ def byte_progress(
 def passing_bar(description: str, *, total: int, unit: str, shown: bool = True) -> Iterator[tqdm[Any]]:
     """Yield a progress bar that is there at once and leaves the terminal as it was.
 
-    Log messages in the block appear above the bar. Silent when stderr is no terminal, or if not ``shown``.
+    Log messages in the block appear above the bar. Silent when stderr is not a terminal, or if not ``shown``.
     """
     with _bar(shown=shown, desc=description, total=total, unit=unit, leave=False) as bar:
         if bar.disable:

@@ -175,7 +175,7 @@ def private_folder(parent: Path, name: str) -> Iterator[Path]:
                 os.close(descriptor)
                 descriptor = -1
     try:
-        if sys.platform == "win32":  # permissions are no bits, and links are the administrator's
+        if sys.platform == "win32":  # permissions are not bits, and links are the administrator's
             yield made
         else:
             try:
@@ -308,7 +308,7 @@ def _is_old(status: os.stat_result) -> bool:
 def _temporary_files(folder: Path) -> tuple[Path, ...]:
     """Return the temporary files that were there before this process wrote to ``folder``.
 
-    Kept, as listing a folder anew for each file would take quadratic time.
+    Kept, as listing a folder again for each file would take quadratic time.
     """
     with suppress(OSError), os.scandir(folder) as entries:
         return tuple(folder / entry.name for entry in entries if entry.name.startswith(PREFIX))

@@ -45,7 +45,7 @@ def apply_settings() -> None:
 
 
 def _keep_children_off_the_current_folder() -> None:
-    """Let no worker process import what lies in the current folder, which may be a stranger's.
+    """Let no worker process import what lies in the current folder, which may be untrusted.
 
     ``python -c``, by which ``multiprocessing`` and others start theirs, looks there first, even for modules
     of the standard library.

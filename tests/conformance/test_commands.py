@@ -291,7 +291,7 @@ def test_label_maps_lie_on_their_images(
 
 
 def test_plan_holds_segmentations_to_the_names_of_the_data_set(tmp_path: Path, run: Run) -> None:
-    """Values are no positions: what 3D Slicer calls "b" must be the class "b"."""
+    """Values are not positions: what 3D Slicer calls "b" must be the class "b"."""
     raw = tmp_path / "nnUNet_raw" / "Dataset908_Named"
     for folder in ("imagesTr", "labelsTr"):
         (raw / folder).mkdir(parents=True)

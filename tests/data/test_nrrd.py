@@ -231,7 +231,7 @@ def layers(path: Path, data: np.ndarray, *lines: str) -> Path:
 
 
 def test_segments_keep_their_label_values(tmp_path: Path) -> None:
-    """Values are no positions: the first segment may be 3."""
+    """Values are not positions: the first segment may be 3."""
     data = np.array([0, 3, 1, 3, 0, 0, 7, 7] * 3, np.uint8)
     path = save(
         tmp_path / "case.seg.nrrd", data.tobytes(), *segments((3, 0, "liver"), (1, 0, "cyst"), (7, 0, "b"))

@@ -128,7 +128,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def test_row_19_processes_at_once(server: FileServer, cache: Path, tmp_path: Path) -> None:
-    """One downloads and is killed; of two that wait, one goes on where it stopped, one is served."""
+    """One downloads and is killed; of two that wait, one continues where it stopped, one is served."""
     processes = [Forked(fetch, record(server.address("half"))) for _ in range(3)]
     try:
         wait_for(lambda: len(waiting(processes)) == 2)

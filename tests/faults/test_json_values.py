@@ -173,7 +173,7 @@ def plain_file(name: str, document: Any, read: Callable[[Path], object]) -> Prep
 
 def read_options(path: Path) -> object:
     read_fold(path.parent, ["liver"])
-    return TrainingOptions.from_stored(read_json(path, dict, hint="start anew"))
+    return TrainingOptions.from_stored(read_json(path, dict, hint="start again"))
 
 
 def read_metrics(path: Path) -> object:
@@ -235,7 +235,7 @@ def read_tiff_spacing(path: Path) -> object:
 
 
 def resumed(tmp_path: Path) -> tuple[Any, Use]:
-    """What a training goes on from, beside tensors."""
+    """What a training resumes from, beside tensors."""
     weights = {"a": torch.zeros(2)}
     own = {
         "options": OPTIONS,

@@ -56,7 +56,7 @@ def test_row_14_torn_latest_beside_a_good_best(
     assert (
         "checkpoint_latest.pth cannot be loaded and is skipped: the file is damaged: it is cut" in caplog.text
     )
-    assert "going on after epoch 1 of" in caplog.text
+    assert "continuing after epoch 1 of" in caplog.text
     assert load_checkpoint(final)["current_epoch"] == 2
     # One bit is enough: torch itself would load the wrong weights without a word.
     for path in (final, best):

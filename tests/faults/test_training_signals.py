@@ -30,7 +30,7 @@ def goes_on(root: Path) -> None:
     assert latest >= 1
     code, said = train(root, "--continue", "--epochs", str(latest + 1), "--workers", "0")
     assert code == 0, said
-    assert f"going on after epoch {latest} of" in said
+    assert f"continuing after epoch {latest} of" in said
     assert load_checkpoint(fold_folder(root) / "checkpoint_final.pth")["current_epoch"] == latest + 1
 
 
@@ -47,7 +47,7 @@ def test_a_training_told_to_stop_saves_and_says_how_to_go_on(
     process.send_signal(number)
     _, said = process.communicate(timeout=120)
     assert process.returncode == code, said
-    assert "what to do: go on with the same command and --continue" in said
+    assert "what to do: continue with the same command and --continue" in said
     assert "Traceback" not in said
     assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
     goes_on(root)

@@ -1,4 +1,4 @@
-"""nnU-Net's own command with our trainers: atomic saves, safe loading, and the rule of what to go on from."""
+"""nnU-Net's own command with our trainers: atomic saves, safe loading, and what it resumes from."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_rows_12_14_and_15_through_the_stock_command(command: Command, tmp_path:
     final = fold / "checkpoint_final.pth"
     assert load_checkpoint(final)["current_epoch"] == trained + 1
     assert recorded_epochs(fold) == list(range(1, trained + 2))
-    # With nothing but torn ones it does not start anew.
+    # With nothing but torn ones it does not start again.
     best.unlink()
     cut(final, 1 / 2)
     torn = final.read_bytes()
@@ -132,7 +132,7 @@ def test_sigterm_through_the_stock_command(command: Command) -> None:
     fold = fold_folder(command.root)
     latest = load_checkpoint(fold / "checkpoint_latest.pth")["current_epoch"]
     log = "".join(path.read_text() for path in fold.glob("training_log_*.txt"))
-    assert "go on with --continue (nnUNetv2_train: --c)" in log
+    assert "resume with --continue (nnUNetv2_train: --c)" in log
     code, said = command.run("--c", epochs=latest + 1)
     assert code == 0, said
     assert load_checkpoint(fold / "checkpoint_final.pth")["current_epoch"] == latest + 1

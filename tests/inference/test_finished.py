@@ -1,4 +1,4 @@
-"""Results that are there already: kept, made anew, or neither, by what they are and were made from."""
+"""Results that are there already: kept, made again, or neither, by what they are and were made from."""
 
 from __future__ import annotations
 
@@ -85,12 +85,12 @@ def test_results_of_another_input_model_or_options_are_made_anew(
 ) -> None:
     picture(images / "a.png", 2)
     assert [run().status, run().status] == ["written", "kept"]
-    assert "is of another input and is made anew" in caplog.text
+    assert "is of another input and is made again" in caplog.text
     folder = make_model_at(tmp_path / "other", folds=(0, 1))
     for options, said in (({"mirroring": False}, "another model"), ({"mirroring": True}, "another options")):
         other = Predictor.from_folder(folder, device="cpu", **options)
         assert [run(other).status, run(other).status] == ["written", "kept"]
-        assert f"is of {said} and is made anew" in caplog.text
+        assert f"is of {said} and is made again" in caplog.text
 
 
 def test_a_killed_run_leaves_nothing_that_counts(run: Run, tmp_path: Path) -> None:

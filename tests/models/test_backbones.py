@@ -253,7 +253,7 @@ RECORD = BackboneRecord(
         (lambda stages: stages, {"features_per_stage": (4, 4, 4, 8)}, "makes stages of shapes"),
         (lambda stages: stages, {"recognised_by": {"conv.weight": ()}}, "does not recognise its own encoder"),
         (lambda stages: stages, {"first_convolution": "convolution.bias"}, "no kernel convolution.bias"),
-        (lambda stages: stages, {"strangers": {"^conv": "another"}}, "does not recognise its own encoder"),
+        (lambda stages: stages, {"foreign_keys": {"^conv": "another"}}, "does not recognise its own encoder"),
         (lambda stages: stages, {"name": "vmamba_tiny"}, "there is a backbone 'vmamba_tiny' already"),
         (
             lambda stages: stages,
@@ -313,7 +313,7 @@ def second_generation(name: str, channels: int, ratio: int, depth: int) -> Backb
         ),
         may_be_reshaped=r"_proj_weight$|proj\.weight$|mlp\.fc\d\.weight$",
         classifier=("classifier.",),
-        strangers={rf"^layers\.2\.blocks\.({'|'.join(map(str, range(depth, 40)))})\.": "a deeper VMamba"},
+        foreign_keys={rf"^layers\.2\.blocks\.({'|'.join(map(str, range(depth, 40)))})\.": "a deeper VMamba"},
     )
 
 

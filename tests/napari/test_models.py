@@ -63,7 +63,7 @@ def test_folds_are_read(text: str, folds: tuple | None) -> None:
 
 @pytest.mark.parametrize("text", ["one", "0-4", "-1", "²", "0 every"])
 def test_folds_that_are_none_are_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="is no fold"):
+    with pytest.raises(UsageError, match="is not a fold"):
         parse_folds(text)
 
 

@@ -330,7 +330,7 @@ def test_errors_are_notifications_that_say_what_to_do(
     assert "what to do: check the path" in text
     widget.form.folds.setText("first")
     widget.form.model.choose(make_model())
-    assert "'first' is no fold" in notes.pop()[1]
+    assert "'first' is not a fold" in notes.pop()[1]
     widget.form.folds.clear()
     run(qtbot, widget)
     assert widget.form.channels == ["grey"]
@@ -339,7 +339,7 @@ def test_errors_are_notifications_that_say_what_to_do(
     viewer.add_image(np.full((40, 50), np.nan, np.float32), name="holes", contrast_limits=(0, 1))
     widget.form.folds.setText("first")
     widget.run_button.click()
-    assert "'first' is no fold" in notes.pop()[1]
+    assert "'first' is not a fold" in notes.pop()[1]
     widget.form.folds.clear()
     run(qtbot, widget)
     assert "NaN or infinity" in notes.pop()[1]

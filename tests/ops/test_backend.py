@@ -92,7 +92,7 @@ def test_automatic_choice_by_device_and_dtype() -> None:
 
 @pytest.fixture
 def fresh_status() -> Iterator[None]:
-    """Backends looked up anew, in the machine that the test pretends to be."""
+    """Backends looked up again, in the machine that the test pretends to be."""
     backend_status.cache_clear()
     yield
     backend_status.cache_clear()

@@ -51,7 +51,7 @@ def _flip(tensor: Any, axis: int) -> Any:
 
 
 def _call(function: Any, *arguments: Any, **options: Any) -> Any:
-    """Call a function of a kernel; the interpreter prepares Triton's language anew for each call of one."""
+    """Call a function of a kernel; the interpreter prepares Triton's language again for each call of one."""
     return function.rewrite()(*arguments, **options)
 
 

@@ -107,7 +107,7 @@ def test_a_run_is_neither_replaced_nor_changed_by_accident(
     textures: Path, tmp_path: Path, recipe: dict[str, Any]
 ) -> None:
     kwargs = recipe["network_kwargs"]
-    with pytest.raises(TrainingError, match="no checkpoint to go on from"):
+    with pytest.raises(TrainingError, match="no checkpoint to resume from"):
         pretrain(textures, tmp_path, continue_training=True)
     recipe |= {"epochs": 1}
     pretrain(textures, tmp_path, **recipe)

@@ -218,7 +218,7 @@ def test_token_files(tmp_path: Path) -> None:
         assert read_token(path) == text.strip()
     for bad in ("", "short", "two words of text", "0123456789abcdef\nsecond", "0123456789abcdé", "x" * 1025):
         path.write_text(bad, encoding="utf-8")
-        with pytest.raises(UsageError, match="the file is no line of 16 to 1024 visible ASCII characters"):
+        with pytest.raises(UsageError, match="the file is not a line of 16 to 1024 visible ASCII characters"):
             read_token(path)
     with pytest.raises(UsageError, match="cannot read the token"):
         read_token(tmp_path / "nothing")

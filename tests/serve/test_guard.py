@@ -53,7 +53,7 @@ def test_every_address_of_the_machine(service: Service) -> None:
     client = client_of(service, host="0.0.0.0")
     assert client.get("/", headers={"host": "192.168.1.5:8000"}).status_code == 200
     assert client.get("/", headers={"host": socket.gethostname()}).status_code == 200
-    # A name can be pointed here by a stranger, an address cannot.
+    # A name can be pointed here by anybody, an address cannot.
     assert client.get("/", headers={"host": "evil.example"}).status_code == 421
 
 

@@ -100,7 +100,7 @@ def test_half_an_upload_is_deleted(listening: Listening, caplog: pytest.LogCaptu
         )
         assert eventually(lambda: not listening.is_empty())
     assert eventually(listening.is_empty)
-    assert caplog.text == ""  # that somebody leaves is no fault
+    assert caplog.text == ""  # that somebody leaves is not a fault
 
 
 @pytest.mark.parametrize("head", [b"", b"GET /api/health HTTP/1.1\r\nHost: 127."])

@@ -1,4 +1,4 @@
-"""Uploads from strangers: every one ends in a mask or in a clear refusal, and leaves nothing behind."""
+"""Untrusted uploads: every one ends in a mask or in a clear refusal, and leaves nothing behind."""
 
 from __future__ import annotations
 

@@ -135,7 +135,7 @@ def test_lines_alone_give_the_curves(fold: Path) -> None:
     assert record.curves is not None
     assert record.curves.train_loss == (1.0, 1 / 2, 1 / 3)
     assert names_of(record) == {
-        "fold_0: no checkpoint to go on from": "3 epochs were trained",
+        "fold_0: no checkpoint to resume from": "3 epochs were trained",
         "fold_0: 6 steps skipped": "loss or gradients were not finite",
     }
     assert [each.split(" (")[0] for each in record.missing] == ["fold_0: what checkpoint_final.pth holds"]

@@ -1,4 +1,4 @@
-"""Model folders of the published code become folders that predict, and strangers' folders do no harm."""
+"""Model folders of the published code become folders that predict, and untrusted folders do no harm."""
 
 from __future__ import annotations
 

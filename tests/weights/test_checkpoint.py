@@ -1,4 +1,4 @@
-"""Checkpoints from strangers: what is read, and what is refused without running."""
+"""Untrusted checkpoints: what is read, and what is refused without running."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def test_a_file_that_changes_in_the_cache_is_refused_and_left(
         fetch_weights(wanted)
     assert caught.value.where == str(cache / NAME)
     assert (cache / NAME).read_bytes() == other
-    # Downloaded anew, it is the old hash that counts.
+    # Downloaded again, it is the old hash that counts.
     (cache / NAME).unlink()
     assert fetch_weights(wanted).read_bytes() == CONTENT
     (cache / NAME).unlink()

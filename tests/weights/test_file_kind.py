@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from swin_umamba.errors import CheckpointError
 from swin_umamba.weights.checkpoint import load_checkpoint
-from swin_umamba.weights.file_kind import HEAD, describe_damage, describe_stranger
+from swin_umamba.weights.file_kind import HEAD, describe_damage, describe_other_kind
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2\nsize 91649482\n"
 
@@ -41,7 +41,7 @@ def tar() -> bytes:
         (b"\x00\x01\x02\xff" * 9, "neither a zip archive nor a pickle nor safetensors", "download"),
     ],
 )
-def test_strangers_are_called_what_they_are(
+def test_other_kinds_are_called_what_they_are(
     tmp_path: Path, content: bytes, message: str, hint: str, name: str
 ) -> None:
     (tmp_path / name).write_bytes(content)
@@ -77,10 +77,10 @@ def test_safetensors_by_another_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("new_format", [True, False])
-def test_checkpoints_are_no_strangers(tmp_path: Path, new_format: bool) -> None:
+def test_checkpoints_are_of_no_other_kind(tmp_path: Path, new_format: bool) -> None:
     path = tmp_path / "model.pth"
     torch.save({"a": torch.ones(3)}, path, _use_new_zipfile_serialization=new_format)
-    assert describe_stranger(path.read_bytes()[:HEAD]) is None
+    assert describe_other_kind(path.read_bytes()[:HEAD]) is None
     assert describe_damage(path) is None
     save_file({"a": torch.ones(3)}, tmp_path / "model.safetensors")
     assert describe_damage(tmp_path / "model.safetensors") is None

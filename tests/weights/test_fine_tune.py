@@ -1,4 +1,4 @@
-"""Starting from a trained network: what is loaded, adapted and begun anew, and what is refused."""
+"""Starting from a trained network: what is loaded, adapted and begun afresh, and what is refused."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def test_other_spellings_and_forms(tmp_path: Path, classifier: dict[str, torch.T
             "weights of a newer VMamba architecture, which cannot be used",
             None,
         ),
-        ({"pretraining": {"network": {"a": torch.ones(1)}}}, "state of a pretraining, to go on from", None),
+        ({"pretraining": {"network": {"a": torch.ones(1)}}}, "state of a pretraining, to resume from", None),
         ({"conv1.weight": torch.ones(1)}, "state dict of a network that is not ours", None),
         ({"epoch": 3}, "a file without weights", None),
         ({"model": {}}, "a file without weights", None),
@@ -102,7 +102,7 @@ def test_a_training_checkpoint_says_whose_it_is(tmp_path: Path) -> None:
     assert facts["fold"] == "all"
 
 
-def test_a_stranger_cannot_write_to_the_terminal(tmp_path: Path) -> None:
+def test_a_name_cannot_write_to_the_terminal(tmp_path: Path) -> None:
     content = {"network_weights": PLAIN, "trainer_name": "\x1b[2Jnice\n" + "x" * 10_000}
     name = inspected(tmp_path / "file.pth", content).facts["trainer_name"]
     assert name.startswith("\N{REPLACEMENT CHARACTER}[2Jnice xxx")

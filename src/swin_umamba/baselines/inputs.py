@@ -26,7 +26,7 @@ def check_input(x: Tensor, name: str, in_channels: int, multiples: Sequence[int]
     Raises
     ------
     DataError
-        If the number of axes or channels is another one, or a side is no multiple.
+        If the number of axes or channels is another one, or a side is not a multiple.
     """
     if x.ndim != 4 or x.shape[1] != in_channels:
         raise DataError(

@@ -197,7 +197,7 @@ class NNFormer(nn.Module):
     UsageError
         If channels cannot be divided among the heads.
     DataError
-        In ``forward``, if a side of the image is no multiple of 4.
+        In ``forward``, if a side of the image is not a multiple of 4.
 
     References
     ----------

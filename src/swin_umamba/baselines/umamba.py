@@ -116,7 +116,7 @@ class UMamba(nn.Module):
     UsageError
         If there are fewer than two stages.
     DataError
-        In ``forward``, if a side of the image is no multiple of the product of the strides.
+        In ``forward``, if a side of the image is not a multiple of the product of the strides.
 
     References
     ----------
@@ -190,7 +190,7 @@ class UMambaBot(UMamba):
 
 
 class UMambaEnc(UMamba):
-    """A Mamba layer after every encoder stage; its output goes on and is the skip."""
+    """A Mamba layer after every encoder stage; its output is passed on and is also the skip."""
 
     mamba_after_every_stage = True
 

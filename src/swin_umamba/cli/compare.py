@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 ORDER = 130
 HELP = "train and test a list of networks with equal data, budget, augmentation and seeds"
 
-AFTER_INTERRUPT = "go on with the same command: finished trainings are not repeated"
+AFTER_INTERRUPT = "continue with the same command: finished trainings are not repeated"
 
 logger = logging.getLogger(__name__)
 

@@ -146,7 +146,7 @@ def dataset_folder(output: Path, name: str) -> Path:
         return output
     if not DATASET_NAME.fullmatch(name):
         raise UsageError(
-            f"{name!r} is no name of a data set", where="--name", hint="give one such as Dataset801_Polyps"
+            f"{name!r} is not a name of a data set", where="--name", hint="give one such as Dataset801_Polyps"
         )
     return output / "nnUNet_raw" / name
 

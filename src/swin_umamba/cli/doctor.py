@@ -243,7 +243,7 @@ def check_kernel_cache() -> Iterator[Finding]:
         yield Finding(
             "kernel cache",
             "warning",
-            "no folder can be written: every process compiles the CPU kernels anew, about 10 seconds",
+            "no folder can be written: every process compiles the CPU kernels again, about 10 seconds",
             "set NUMBA_CACHE_DIR to a folder that you can write to",
         )
     else:

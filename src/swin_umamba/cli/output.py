@@ -1,4 +1,4 @@
-"""What commands print: one function, so that no name out of a stranger's file commands the terminal."""
+"""What commands print: one function, so that no name in an untrusted file controls the terminal."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ HELP = "segment images with a trained model"
 
 SHOWN_CASES = 5
 
-AFTER_INTERRUPT = "go on with the same command: finished cases are kept"
+AFTER_INTERRUPT = "continue with the same command: finished cases are kept"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -14,7 +14,7 @@ from swin_umamba.pretraining.options import PretrainOptions, StartOptions
 ORDER = 40
 HELP = "train a VMamba-Tiny backbone on folders of labelled pictures, for train --pretrained"
 
-AFTER_INTERRUPT = "go on after the last complete epoch with the same command and --continue"
+AFTER_INTERRUPT = "continue after the last complete epoch with the same command and --continue"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -17,7 +17,7 @@ from swin_umamba.trainer_names import TRAINER_NAMES
 ORDER = 140
 HELP = "run one of the paper's experiments: convert, plan, train, predict, evaluate, report"
 
-AFTER_INTERRUPT = "go on with the same command: finished steps are not repeated"
+AFTER_INTERRUPT = "continue with the same command: finished steps are not repeated"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

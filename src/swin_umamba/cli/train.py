@@ -13,7 +13,7 @@ from swin_umamba.nnunet.training.options import TrainRequest
 ORDER = 50
 HELP = "train one fold through nnU-Net with the recipe of the paper, and validate it"
 
-AFTER_INTERRUPT = "go on with the same command and --continue"
+AFTER_INTERRUPT = "continue with the same command and --continue"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -90,7 +90,7 @@ def compare(
 ) -> Table:
     """Train and test networks, and write ``comparison.json``, ``.csv`` and ``.md``.
 
-    Trainings that are finished in ``output`` are not repeated, one that was broken off is started anew. The
+    Trainings that are finished in ``output`` are not repeated, one that was broken off is started again. The
     table is written after each round of seeds, too.
 
     Parameters
@@ -185,7 +185,7 @@ def _settle_test_set(raw: Dataset, settings: Settings) -> Settings:
 
 
 def _check_settings(path: Path, raw: Dataset, settings: Settings) -> None:
-    """Store the settings; refuse to go on with others."""
+    """Store the settings; refuse to continue with others."""
     new = {"data": str(raw.raw_folder), **settings.as_dict()}
     if path.is_file():
         old = read_json(path, dict, error=UsageError, hint="give another output folder")

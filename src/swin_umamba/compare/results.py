@@ -101,7 +101,7 @@ def score_array(results: Sequence[RunResult], metric: str) -> np.ndarray:
         ):
             raise DataError(
                 f"{result.network}, seed {result.seed}, was scored on other cases or classes, or otherwise",
-                hint="compare anew in an empty folder",
+                hint="compare again in an empty folder",
             )
     values = [
         [[result.scores[case][name][metric] for name in classes] for case in cases] for result in results

@@ -86,7 +86,7 @@ class Terms:
                 "nnUNetTrainerComparison trains for comparisons only, and these plans belong to none",
                 hint="run swin-umamba compare, or choose another trainer",
             )
-        Provenance("the plans of a comparison", "compare anew in an empty folder", UsageError).check(
+        Provenance("the plans of a comparison", "compare again in an empty folder", UsageError).check(
             stored, _TERMS, PLANS_ENTRY
         )
         return cls(

@@ -28,7 +28,7 @@ def instances_to_classes(instances: np.ndarray, *, min_interior_size: int = MIN_
     Parameters
     ----------
     instances
-        Integers, ``(y, x)`` or ``(z, y, x)``; 0 is the background. An image border is no boundary: a cell
+        Integers, ``(y, x)`` or ``(z, y, x)``; 0 is the background. An image border is not a boundary: a cell
         that it cuts is interior up to it.
     min_interior_size
         Connected interiors of fewer pixels become background; their boundary stays.
@@ -106,7 +106,7 @@ def classes_to_instances(
     cells = classes != BACKGROUND
     if outer_rim:
         cross = ndimage.generate_binary_structure(classes.ndim, 1)
-        # The image border is no background: a cell that it cuts has no rim there.
+        # The image border is not a background: a cell that it cuts has no rim there.
         near_background = ndimage.binary_dilation(~cells, cross, iterations=outer_rim)
         cells = (classes == INTERIOR) | (cells & ~near_background)
     instances = _grow(markers, cells)

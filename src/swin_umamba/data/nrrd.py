@@ -38,7 +38,7 @@ _COMPRESSED = {
 }
 _TEXTS = ("txt", "text", "ascii")
 _SPATIAL_KINDS = ("domain", "space", "???", "none")
-# Axes of colours that are no RGB, of complex numbers and of matrices are not among them.
+# Axes of colours that are not RGB, of complex numbers and of matrices are not among them.
 _CHANNEL_KINDS = (
     *(
         "list",
@@ -86,7 +86,7 @@ def read_nrrd(path: Path, *, indexed: bool, max_voxels: int) -> Image:
     Raises
     ------
     DataError
-        The file is damaged, no NRRD, or of a kind that is not supported; or segments of a label map overlap.
+        The file is damaged, not an NRRD file, or not supported; or segments of a label map overlap.
     """
     with path.open("rb") as file:
         header = read_nrrd_header(path, file)
@@ -163,7 +163,7 @@ def _grid(header: NrrdHeader, axes: _Axes) -> Image:
         spacings = spacings * units if has_spacing else np.ones(ndim)
         origin[:ndim] = _scalar_origin(header, axes) * (units if has_spacing else 1)
     if np.isnan(units).any():
-        raise not_supported(path, "the header gives positions in units that are no lengths")
+        raise not_supported(path, "the header gives positions in units that are not lengths")
     check_grid(path, spacings.tolist(), direction)
     world = np.array(signs or LPS)
     return Image(

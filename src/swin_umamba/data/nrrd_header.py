@@ -126,7 +126,7 @@ class NrrdHeader:
             raise damaged(self.path, f"{field} must be numbers: {error}") from error
 
     def millimetres(self, field: str, count: int) -> list[float]:
-        """Return the length of each of so many units; NaN for those that are no lengths."""
+        """Return the length of each of so many units; NaN for those that are not lengths."""
         names = re.findall(r'"([^"]*)"', self.fields.get(field, '""' * count))
         if len(names) != count:
             raise damaged(self.path, f"{field} has {len(names)} entries and should have {count}")
@@ -189,7 +189,7 @@ def read_nrrd_header(path: Path, file: BinaryIO) -> NrrdHeader:
     Raises
     ------
     DataError
-        It is no NRRD, or its header breaks the rules or holds a field that the format does not have.
+        It is not an NRRD, or its header breaks the rules or holds a field that the format does not have.
     """
     magic = header_line(path, file) or ""
     if not magic.startswith("NRRD"):

@@ -144,7 +144,7 @@ def _take_apart(path: Path, content: bytes) -> _Png:
 
 
 def _check_header(path: Path, png: _Png, file_bytes: int, limit: int) -> None:
-    """Refuse what is no picture, and what the file cannot hold, before memory is taken for it."""
+    """Refuse what is not a picture, and what the file cannot hold, before memory is taken for it."""
     header = png.bodies.get(b"IHDR", b"")
     if len(header) != 13:
         raise damaged(path, "the picture has no header")

@@ -102,7 +102,7 @@ def check_sizes(path: Path, sizes: Sequence[int], max_voxels: int) -> None:
 
 
 def check_grid(path: Path, spacing: Sequence[float], axes: np.ndarray) -> None:
-    """Refuse a spacing that is not positive, and axes that are no unit vectors at right angles."""
+    """Refuse a spacing that is not positive, and axes that are not unit vectors at right angles."""
     if not all(math.isfinite(each) and each > 0 for each in spacing):
         raise DataError(
             f"the spacing must be positive, and is {tuple(spacing)}", where=path, hint="correct the header"
@@ -156,7 +156,7 @@ def open_beside(header: Path, name: str) -> Iterator[BinaryIO]:
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise DataError(
-                f"{name}, which should hold the voxels, is no file", where=header, hint="check the header"
+                f"{name}, which should hold the voxels, is not a file", where=header, hint="check the header"
             )
         yield file
 
@@ -249,7 +249,7 @@ def unpack_hex(path: Path, file: BinaryIO, size: int) -> bytearray:
     try:
         content = bytes.fromhex(_read_text(path, file, size, per_value=4))
     except ValueError as error:
-        raise damaged(path, f"the voxels are no hexadecimal digits: {error}") from error
+        raise damaged(path, f"the voxels are not hexadecimal digits: {error}") from error
     return read_exactly(path, io.BytesIO(content), size)
 
 
@@ -265,7 +265,7 @@ def unpack_text(dtype: np.dtype) -> Unpack:
         values = _parsed(words, kind)
         limits = None if kind is float else np.iinfo(dtype)
         if len(values) != count or (limits and not limits.min <= min(values) <= max(values) <= limits.max):
-            raise damaged(path, f"the voxels are no numbers of type {dtype.name}")
+            raise damaged(path, f"the voxels are not numbers of type {dtype.name}")
         return bytearray(np.array(values, dtype).tobytes())
 
     return unpack

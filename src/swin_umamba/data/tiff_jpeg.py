@@ -74,7 +74,7 @@ def _check_frame(page: Page, stream: bytes, shape: tuple[int, int, int], kind: s
             markers_say = {0: _RGB, 1: "YCbCr"}.get(body[11], "YCCK")
         position += 2 if marker in _STANDALONE else 4 + len(body)
     else:
-        raise page.damaged("a strip or tile is no JPEG stream")
+        raise page.damaged("a strip or tile is not a JPEG stream")
     bits, height, width, samples = body[0], body[1:3], body[3:5], body[5] if len(body) > 5 else 0
     rows, columns = int.from_bytes(height, "big"), int.from_bytes(width, "big")
     if marker not in _HUFFMAN or bits != 8:

@@ -76,7 +76,7 @@ class Page:
         Raises
         ------
         DataError
-            The values lie outside the file, are no numbers, or are more than ``most``.
+            The values lie outside the file, are not numbers, or are more than ``most``.
         """
         if tag not in self.entries:
             return np.zeros(0, np.int64)
@@ -148,7 +148,7 @@ def read_pages(path: Path, file: BinaryIO) -> list[Page]:
     Raises
     ------
     DataError
-        The file is no TIFF file, its chain of pages is broken or runs in a circle, or tags lie outside it.
+        The file is not a TIFF file, its chain of pages is broken or runs in a circle, or tags lie outside it.
     """
     size = file.seek(0, 2)
     file.seek(0)
@@ -158,7 +158,7 @@ def read_pages(path: Path, file: BinaryIO) -> list[Page]:
     version = int.from_bytes(head[2:4], "little" if order == "<" else "big")
     if order is None or version not in (42, 43):
         raise DataError(
-            "this is no TIFF file, whatever its name says",
+            "this is not a TIFF file, whatever its name says",
             where=path,
             hint="give the file the ending of its format, or convert it to TIFF",
         )

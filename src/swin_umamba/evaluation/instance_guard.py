@@ -14,7 +14,7 @@ from swin_umamba.evaluation.cases import label_values
 
 MAPS_LOOKED_AT = 5
 MOST_CLASSES = 64
-"""Values of a map; more are no classes."""
+"""Values of a map; more are not classes."""
 FEWEST_INSTANCES = 8
 """Objects in the fullest map; few classes may each be one object of each map, too."""
 

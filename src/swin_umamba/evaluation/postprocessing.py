@@ -59,7 +59,7 @@ class ComponentStep:
             or (self.kind == "holes" and len(self.labels) > 1)
             or (self.size is not None and not sized)
         ):
-            raise ValueError(f"{self!r} is no step of a post-processing")
+            raise ValueError(f"{self!r} is not a step of a post-processing")
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def choose_steps(
     Parameters
     ----------
     cases
-        Returns them anew for each of the few passes, so that they need not all be in memory.
+        Returns them again for each of the few passes, so that they need not all be in memory.
     classes
         Name of each class or region to its label values.
     ignore
@@ -246,4 +246,4 @@ def steps_from_json(stored: Any) -> tuple[ComponentStep, ...]:
             for each in stored
         )
     except (TypeError, LookupError, OverflowError) as error:
-        raise ValueError(f"these are no steps of a post-processing: {stored!r:.80}") from error
+        raise ValueError(f"these are not steps of a post-processing: {stored!r:.80}") from error

@@ -91,7 +91,7 @@ def _scores(metrics_file: Path, paper: Mapping[str, float]) -> dict[str, Any]:
             "rules": metrics["rules"],
         }
     except (KeyError, TypeError, AttributeError) as error:
-        raise DataError("these are no scores of the protocol", where=metrics_file, hint=hint) from error
+        raise DataError("these are not scores of the protocol", where=metrics_file, hint=hint) from error
 
 
 def _markdown(report: Mapping[str, Any]) -> str:

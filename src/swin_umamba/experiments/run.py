@@ -38,7 +38,7 @@ def reproduce(experiment: Experiment, announce: Callable[[str], None]) -> tuple[
     UsageError
         The folder holds something else, or a run with other settings.
     SwinUMambaError
-        A step failed. The steps before it are done; the same command goes on with it.
+        A step failed. The steps before it are done; the same command continues there.
     """
     _check_root(experiment)
     for line in warning(experiment):

@@ -114,11 +114,11 @@ def is_finished(record: Mapping[str, Any], origin: Mapping[str, str] | None, fil
     if own and complete and not other:
         return True
     if not _can_be_read(labels):
-        logger.warning("%s is damaged and is made anew", labels)
+        logger.warning("%s is damaged and is made again", labels)
         return False
     if own:
         if other:
-            logger.warning("%s is of %s and is made anew", labels, other)
+            logger.warning("%s is of %s and is made again", labels, other)
         return False
     if record.get("status") == "started":
         return False

@@ -54,7 +54,7 @@ class PredictionRecords:
     def confidence_of(self, case: str) -> Mapping[str, Any] | None:
         """Return the confidence that an earlier run has recorded of a case; None if there is none to believe.
 
-        The file may be damaged or a stranger's: what is returned has the form that this package writes.
+        The file may be damaged or untrusted: what is returned has the form that this package writes.
         """
         known = self.of_case.get(case, {}).get("confidence")
         if not isinstance(known, dict) or not isinstance(known.get("class_quality"), dict):

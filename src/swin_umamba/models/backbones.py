@@ -91,7 +91,7 @@ def check_encoder(record: BackboneRecord) -> None:
     if len(shapes.get(record.first_convolution, ())) != 4 or not record.recognises(shapes):
         raise UsageError(
             f"its record does not recognise its own encoder by {', '.join(record.recognised_by)}, or there "
-            f"is no kernel {record.first_convolution}",
+            f"is not a kernel {record.first_convolution}",
             where=where,
             hint=hint,
         )

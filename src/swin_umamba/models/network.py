@@ -80,7 +80,7 @@ class SegmentationNetwork(nn.Module, ABC):
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         """Segment a batch of images of any size from 32x32.
 
-        Sizes that are no multiple of 32 are padded at the right and at the bottom by repeating the border,
+        Sizes that are not multiples of 32 are padded at the right and at the bottom by repeating the border,
         and the logits are cropped back.
 
         Parameters

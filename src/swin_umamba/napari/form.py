@@ -199,7 +199,7 @@ class SegmentForm(QWidget):
 
 
 class ModelBox(QComboBox):
-    """The trained models of nnU-Net's results folder, read anew whenever the list opens, and chosen paths."""
+    """The trained models of nnU-Net's results folder, read whenever the list opens, and chosen paths."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -232,7 +232,7 @@ class ModelBox(QComboBox):
 
 
 def plain_text(text: str = "") -> QLabel:
-    """Return a label that takes no text for HTML: names come from strangers' files."""
+    """Return a label that takes no text for HTML: names come from untrusted files."""
     label = QLabel()
     label.setTextFormat(Qt.TextFormat.PlainText)
     label.setText(printable(text))

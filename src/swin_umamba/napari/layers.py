@@ -290,6 +290,6 @@ def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 
 def _millimetres(unit: Any) -> float | None:
-    """Return how long a unit is in mm; None if it is no length."""
+    """Return how long a unit is in mm; None if it is not a length."""
     quantity = 1 * unit
     return float(quantity.m_as("millimeter")) if quantity.check("[length]") else None

@@ -135,7 +135,7 @@ def parse_folds(text: str) -> tuple[int | str, ...] | None:
     wrong = [word for word in words if word != "all" and not (word.isascii() and word.isdecimal())]
     if wrong:
         raise UsageError(
-            f"{wrong[0]!r} is no fold", where="Folds", hint="give numbers such as 0 1 2, or leave it empty"
+            f"{wrong[0]!r} is not a fold", where="Folds", hint="give numbers such as 0 1 2, or leave it empty"
         )
     return tuple(word if word == "all" else int(word) for word in words) or None
 

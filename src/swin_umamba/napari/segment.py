@@ -15,7 +15,7 @@ from swin_umamba.report.palette import class_colour, uncertainty_colours
 if TYPE_CHECKING:
     from swin_umamba.inference.predictor import Predictor
 
-# Marks in a layer's metadata what a model has made, which is no image to segment.
+# Marks in a layer's metadata what a model has made, which is not an image to segment.
 RESULT_KEY = "swin_umamba"
 # Pixels that are more than this many times larger or smaller than the model's are given in other units.
 LARGEST_RATIO = 30.0

@@ -108,7 +108,7 @@ class CheckedReader(BaseReaderWriter):
         Raises
         ------
         DataError
-            As for images, and for values that are no class numbers.
+            As for images, and for values that are not class numbers.
         """
         labels = read_labels(seg_fname)
         data, properties = self.stock.read_seg(seg_fname)

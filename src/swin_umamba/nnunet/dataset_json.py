@@ -24,7 +24,7 @@ def read_dataset_json(path: Path) -> dict[str, Any]:
     Raises
     ------
     DataError
-        If the file is missing, no JSON, lacks an entry, or one has a value that nnU-Net cannot work with.
+        If the file is missing, not JSON, lacks an entry, or one has a value that nnU-Net cannot work with.
     """
     if not path.is_file():
         raise DataError("the data set has no dataset.json", where=path, hint=f"write one: {FORMAT_HINT}")

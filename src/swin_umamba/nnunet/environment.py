@@ -119,7 +119,7 @@ class Dataset:
         Raises
         ------
         DataError
-            If the file is missing, no JSON, or lacks an entry, or one is wrong.
+            If the file is missing, not JSON, or lacks an entry, or one is wrong.
         """
         return read_dataset_json(self.raw_folder / "dataset.json")
 
@@ -179,7 +179,7 @@ def find_dataset(dataset: str | int | Path, root: str | Path | None = None) -> D
 def _dataset_at(path: Path, root: str | Path | None) -> Dataset:
     if DATASET_NAME.fullmatch(path.name) is None:
         raise UsageError(
-            f"{path.name!r} is no name of an nnU-Net data set",
+            f"{path.name!r} is not a name of an nnU-Net data set",
             where=path,
             hint="name the folder DatasetXXX_Name, with three digits",
         )

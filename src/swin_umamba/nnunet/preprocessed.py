@@ -86,7 +86,7 @@ def check_origin(folder: Path, plans: Mapping[str, Any], configuration: str, raw
     origin = _read(folder)
     if not origin:
         return
-    hint = "preprocess them anew: swin-umamba plan"
+    hint = "preprocess them again: swin-umamba plan"
     if origin.get("plans") != _of_preprocessing(plans, configuration):
         raise TrainingError(
             "the preprocessed data were made with other plans than those that are there now",
@@ -152,7 +152,7 @@ def _read(folder: Path) -> dict[str, Any]:
     path = origin_file(folder)
     if not path.exists():
         return {}
-    hint = "preprocess anew what it belongs to: swin-umamba plan"
+    hint = "preprocess again what it belongs to: swin-umamba plan"
     content = read_json(path, dict, error=TrainingError, hint=hint, largest=LARGEST_RESULTS)
     Provenance(path, hint, TrainingError).check(content, _ORIGIN)
     return content if "cases" in content else {}

@@ -28,7 +28,7 @@ Splits = list[dict[str, list[str]]]
 def update_splits(path: Path, cases: Iterable[str]) -> bool:
     """Make the splits that nnU-Net would, or check those that are there against the cases.
 
-    Splits that nnU-Net has made of other cases are made anew. Those that somebody else has made stay: of
+    Splits that nnU-Net has made of other cases are made again. Those that somebody else has made stay: of
     cases in no fold a warning gives the number.
 
     Parameters
@@ -62,7 +62,7 @@ def update_splits(path: Path, cases: Iterable[str]) -> bool:
     if len(named) >= NUM_FOLDS and splits == _nnunets(sorted(named), path):
         write_json(path, _nnunets(known, path))
         logger.warning(
-            "%s was made of %d cases and is made anew of the %d that there are: %d added, %d removed",
+            "%s was made of %d cases and is made again of the %d that there are: %d added, %d removed",
             path,
             len(named),
             len(known),
@@ -75,7 +75,7 @@ def update_splits(path: Path, cases: Iterable[str]) -> bool:
         raise TrainingError(
             f"the splits name {len(gone)} case(s) that the preprocessed data lack: {names}",
             where=path,
-            hint="correct the file, or delete it to have one made; after a change of the raw data, plan anew",
+            hint="correct the file, or delete it to have one made; after the raw data change, plan again",
         )
     logger.warning(
         "%d of %d cases are in no fold of %s: %s",

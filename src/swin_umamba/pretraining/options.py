@@ -100,7 +100,7 @@ class StartOptions(Options):
 
     continue_training: bool = option(
         False,
-        "go on from the last complete epoch with the options of the first run",
+        "resume from the last complete epoch with the options of the first run",
         flags=("--continue",),
     )
     overwrite: bool = option(False, "replace an earlier run")

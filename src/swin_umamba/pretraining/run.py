@@ -122,7 +122,7 @@ class PretrainingRun:
         DataError
             If an image cannot be read.
         """
-        # Drawn anew for each epoch, so that a run that goes on needs no state of the generators.
+        # Drawn for each epoch, so that a continued run needs no state of the generators.
         torch.manual_seed(self._seed_of_epoch())
         self.sampler.set_epoch(self.epoch)
         self.training_data.epoch = self.epoch
@@ -192,7 +192,7 @@ class PretrainingRun:
             if state.get(name) != now[name]:
                 raise CheckpointError(
                     f"the run was started with {name} {state.get(name)}, now it is {now[name]}",
-                    hint="go on with the same images and the same number of processes",
+                    hint="continue with the same images and the same number of processes",
                 )
         try:
             self.classifier.load_state_dict(state["network"])
@@ -206,7 +206,7 @@ class PretrainingRun:
         except (AttributeError, OverflowError, RuntimeError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(
                 f"the checkpoint does not fit this run: {str(error).splitlines()[-1].strip()}",
-                hint="start anew with --overwrite",
+                hint="start again with --overwrite",
             ) from error
 
     def _train_step(self, group: Sequence[Batch], rng: np.random.Generator) -> Tensor:
@@ -242,7 +242,7 @@ class PretrainingRun:
     def _not_finite(self) -> TrainingError:
         return TrainingError(
             f"the loss is not finite in epoch {self.epoch + 1}",
-            hint="start anew with a lower --learning-rate; what complete epochs have written is intact",
+            hint="start again with a lower --learning-rate; what complete epochs have written is intact",
         )
 
     def _groups(self) -> Iterator[list[Batch]]:

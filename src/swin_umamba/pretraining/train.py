@@ -77,11 +77,11 @@ def pretrain(
     Raises
     ------
     UsageError
-        If an option is impossible or contradicts the run that is to go on.
+        If an option is impossible or contradicts the run to be continued.
     DataError
         If an image or a class folder is wrong.
     TrainingError
-        If the output folder holds a run, or none to go on from, or the loss is not finite.
+        If the output folder holds a run, or none to resume from, or the loss is not finite.
     CheckpointError
         If the checkpoint is unsafe, damaged, or of another run.
     OutputError
@@ -112,25 +112,25 @@ def pretrain(
 def _options(
     checkpoint: Path, continue_training: bool, overwrite: bool, given: Mapping[str, Any]
 ) -> tuple[PretrainOptions, dict[str, Any] | None]:
-    """Return the options of the run, and its state if it goes on."""
+    """Return the options of the run, and its state if it is continued."""
     if not continue_training:
         if checkpoint.exists() and not overwrite:
             raise TrainingError(
                 "the output folder holds a run already",
                 where=checkpoint.parent,
-                hint="go on with --continue, replace it with --overwrite, or give another folder",
+                hint="resume with --continue, replace it with --overwrite, or give another folder",
             )
         return PretrainOptions(**given), None
     if not checkpoint.exists():
         raise TrainingError(
-            "there is no checkpoint to go on from",
+            "there is no checkpoint to resume from",
             where=checkpoint.parent,
             hint="start without --continue, or check the output folder",
         )
     state = load_checkpoint(checkpoint).get(STATE)
     if not isinstance(state, dict) or not isinstance(state.get("options"), dict):
         raise CheckpointError(
-            "this is no checkpoint of pretraining", where=checkpoint, hint="start anew with --overwrite"
+            "this is not a checkpoint of pretraining", where=checkpoint, hint="start again with --overwrite"
         )
     try:
         stored = PretrainOptions.from_stored(state["options"])
@@ -138,7 +138,7 @@ def _options(
         raise CheckpointError(
             f"the options of the run are damaged: {error}",
             where=checkpoint,
-            hint="start anew with --overwrite",
+            hint="start again with --overwrite",
         ) from error
     return stored.continued_with(given), state
 
@@ -157,7 +157,7 @@ def _announce(run: PretrainingRun) -> None:
         run.options.warmup(),
     )
     if run.epoch:
-        logger.info("going on after epoch %d", run.epoch)
+        logger.info("continuing after epoch %d", run.epoch)
 
 
 def _log_epoch(run: PretrainingRun, loss: float, accuracy: Accuracy) -> None:

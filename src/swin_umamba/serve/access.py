@@ -49,7 +49,7 @@ def read_token(path: Path) -> str:
     Raises
     ------
     UsageError
-        It cannot be read, is no token, or (on POSIX) other users can read it.
+        It cannot be read, is not a token, or (on POSIX) other users can read it.
     """
     try:
         with open_to_read(path) as file:
@@ -67,7 +67,7 @@ def read_token(path: Path) -> str:
     token = text.rstrip(b"\r\n")
     if not SHORTEST_TOKEN <= len(token) <= LONGEST_TOKEN or not all(0x21 <= byte <= 0x7E for byte in token):
         raise UsageError(
-            f"the file is no line of {SHORTEST_TOKEN} to {LONGEST_TOKEN} visible ASCII characters",
+            f"the file is not a line of {SHORTEST_TOKEN} to {LONGEST_TOKEN} visible ASCII characters",
             where=str(path),
             hint="python -c 'import secrets; print(secrets.token_urlsafe(32))' makes one",
         )
@@ -110,7 +110,7 @@ class Access:
             try:
                 posted = await asyncio.wait_for(_posted(Request(scope, receive)), SECONDS_FOR_A_FORM)
             except asyncio.TimeoutError as error:
-                raise SlowRequest("the form does not go on", hint="send it again") from error
+                raise SlowRequest("the form has stalled", hint="send it again") from error
             return await self._log_in(posted, RedirectResponse("/", 303))
         if self._digest is not None and scope["path"] == "/" and given:
             return await self._log_in(given, _page(entrance_html()))

@@ -59,7 +59,7 @@ class InvalidValue(RequestError):
 
 
 class SlowRequest(RequestError):
-    """The upload does not go on, or too slowly."""
+    """The upload has stalled, or is too slow."""
 
     status = 408
 

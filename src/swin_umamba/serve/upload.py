@@ -167,7 +167,7 @@ def _too_large(limits: Limits) -> TooLarge:
 def _boundary(request: Request) -> bytes:
     kind, options = parse_options_header(request.headers.get("content-type"))
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
-        raise MalformedRequest("the request is no multipart form", hint=_HINT)
+        raise MalformedRequest("the request is not a multipart form", hint=_HINT)
     return options[b"boundary"]
 
 
@@ -181,7 +181,7 @@ async def _chunks(request: Request, limits: Limits) -> AsyncIterator[bytes]:
         except StopAsyncIteration:
             return
         except asyncio.TimeoutError as error:
-            raise SlowRequest("the upload does not go on", hint="send it again") from error
+            raise SlowRequest("the upload has stalled", hint="send it again") from error
         received += len(chunk)
         if received > limits.upload_bytes + FORM_OVERHEAD:
             raise _too_large(limits)

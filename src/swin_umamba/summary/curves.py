@@ -61,7 +61,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     DataError
         If the file cannot be read or is damaged.
     """
-    hint = "going on with the training writes it anew"
+    hint = "continuing with the training writes it again"
     *texts, _ = read_text(path, hint=hint, largest=LARGEST_RESULTS).split("\n")
     lines = [parse_json(text, dict, where=path, hint=hint) for text in texts]
     try:

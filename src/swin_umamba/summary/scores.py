@@ -62,7 +62,7 @@ def scores_of_evaluation(content: Mapping[str, Any], *, where: Path) -> ScoresFi
         failed = [(str(case), str(why)) for case, why in dict(content["failed"]).items()]
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, StopIteration) as error:
         raise DataError(
-            "this is no result of an evaluation",
+            "this is not a result of an evaluation",
             where=where,
             hint="write it with: swin-umamba evaluate PREDICTIONS REFERENCES -o FOLDER",
         ) from error
@@ -93,7 +93,7 @@ def scores_of_validation(content: Mapping[str, Any], names: Mapping[str, str], *
         return _scores("Validation", cases, classes, ())
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise DataError(
-            "this is no summary of a validation", where=where, hint="validate the fold anew"
+            "this is not a summary of a validation", where=where, hint="validate the fold again"
         ) from error
 
 

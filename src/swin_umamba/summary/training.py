@@ -119,7 +119,7 @@ def _curves(
     """Return the curves; what went wrong in the training goes to ``failures``.
 
     ``metrics.jsonl`` alone tells all of a finished training, without loading large files. What another one
-    can go on from is only in a checkpoint; a killed one may have recorded epochs that no checkpoint holds.
+    can resume from is only in a checkpoint; a killed one may have recorded epochs that no checkpoint holds.
     """
     lines = _metrics(folder, missing)
     skipped = lines[-1].get("skipped_steps") if lines else None
@@ -135,7 +135,7 @@ def _curves(
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
             missing.append(f"{folder.name}: the log in {name}, which is not of nnU-Net's form")
     elif lines:
-        failures.append((f"{folder.name}: no checkpoint to go on from", f"{len(lines)} epochs were trained"))
+        failures.append((f"{folder.name}: no checkpoint to resume from", f"{len(lines)} epochs were trained"))
     if lines and (curves is None or len(lines) >= len(curves.train_loss)):
         curves = curves_of_metrics(lines, folder.name)
     elif content is not None:
@@ -150,7 +150,7 @@ def _curves(
 
 
 def _ended_after_its_metrics(folder: Path) -> bool:
-    """Whether the final checkpoint is of this training and not of a shorter one that it has gone on from."""
+    """Whether the final checkpoint is of this training and not of a shorter one that it has resumed from."""
     final = folder / CHECKPOINTS[0]
     return final.is_file() and final.stat().st_mtime >= (folder / METRICS_FILE).stat().st_mtime
 

@@ -1,4 +1,4 @@
-"""Unpack a model folder from a zip archive that may come from a stranger."""
+"""Unpack a model folder from a zip archive that may be untrusted."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def unpacked_model(path: str | Path) -> Iterator[Path]:
     Raises
     ------
     CheckpointError
-        If the file is no zip archive or damaged, holds no model or several, or any member has a path that
+        If the file is not a zip archive or damaged, holds no model or several, or any member has a path that
         leads out of the folder, is a link, encrypted, there twice, or suspiciously large.
     OutputError
         If there is no room for it.
@@ -79,7 +79,7 @@ def _check_members(members: list[zipfile.ZipInfo], path: Path) -> None:
         if member.filename != name:  # a second one for other alphabets, which Python 3.12 unpacks by
             raise _refusal(f"{name!r} has another name, {member.filename!r}", path)
         if any(part in ("", ".", "..") for part in parts) or re.search(r"[\\:\x00-\x1f]", name):
-            raise _refusal(f"the path {name!r} leads out of the folder or is no plain path", path)
+            raise _refusal(f"the path {name!r} leads out of the folder or is not a plain path", path)
         if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise _refusal(f"{name!r} is a link or device", path)
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -128,7 +128,7 @@ def _check_space(members: list[zipfile.ZipInfo], folder: Path) -> None:
 
 def _damage(error: Exception, path: Path) -> CheckpointError:
     return CheckpointError(
-        f"the file is damaged, incomplete or no zip archive: {error}",
+        f"the file is damaged, incomplete or not a zip archive: {error}",
         where=path,
         hint="copy or download it again, or unpack it yourself and give the folder",
     )

@@ -104,9 +104,9 @@ def read_calibration(path: Path) -> tuple[FoldCalibration, dict[str, Any]]:
     Raises
     ------
     CheckpointError
-        If it cannot be read or is no such file.
+        If it cannot be read or is not such a file.
     """
-    hint = "delete the file, or write it anew with swin-umamba calibrate"
+    hint = "delete the file, or write it again with swin-umamba calibrate"
     content = read_json(path, object, error=CheckpointError, hint=hint, largest=LARGEST_FILE, nan=True)
     try:
         if not isinstance(content, dict) or content.get("format") != FORMAT:

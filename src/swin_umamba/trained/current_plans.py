@@ -39,6 +39,6 @@ def current_plans(model: TrainedModel) -> dict[str, Any]:
         raise CheckpointError(
             f"plans.json is incomplete or damaged ({type(error).__name__}: {error})",
             where=model.path,
-            hint="copy it anew from where the model was trained",
+            hint="copy it again from where the model was trained",
         ) from error
     return {**model.plans, "configurations": {model.configuration: configuration}}

@@ -96,7 +96,7 @@ def import_model(
     CheckpointError
         If a file is missing, damaged, unsafe to load, or they do not fit each other. Nothing is written.
     UsageError
-        If ``output`` is the source or within it, or ``source`` is a single file that is no archive.
+        If ``output`` is the source or within it, or ``source`` is a single file that is not an archive.
     OutputError
         If there is something at ``output`` already, or it cannot be written.
     """
@@ -133,7 +133,7 @@ def _opened(source: Path) -> Iterator[Path]:
     with unpacked_model(source) if is_archive else nullcontext(source) as folder:
         if not is_model_folder(folder):
             raise CheckpointError(
-                "this is no nnU-Net model folder: plans.json or dataset.json is missing",
+                "this is not an nnU-Net model folder: plans.json or dataset.json is missing",
                 where=source,
                 hint="give the folder that holds plans.json, dataset.json and fold_*",
             )

@@ -25,7 +25,7 @@ from swin_umamba.weights.checkpoint import load_checkpoint
 
 logger = logging.getLogger(__name__)
 
-COPY_ANEW = "copy it anew from where the model was trained"
+COPY_AGAIN = "copy it again from where the model was trained"
 FINAL_CHECKPOINT = "checkpoint_final.pth"
 # What stands in for a missing final checkpoint, best choice first.
 SUBSTITUTES = ("checkpoint_best.pth", "checkpoint_latest.pth")
@@ -158,7 +158,7 @@ def find_checkpoints(
     Raises
     ------
     CheckpointError
-        If the folder is no model folder, or a fold or checkpoint is missing.
+        If the folder is not a model folder, or a fold or checkpoint is missing.
     """
     if path.is_file():
         folder = path.resolve().parent.parent
@@ -168,7 +168,7 @@ def find_checkpoints(
         path = path.resolve().parent
     if not is_model_folder(path):
         raise CheckpointError(
-            "this is no nnU-Net model folder: plans.json or dataset.json is missing",
+            "this is not an nnU-Net model folder: plans.json or dataset.json is missing",
             where=path,
             hint="give the folder named TRAINER__PLANS__CONFIGURATION, or a single checkpoint file",
         )
@@ -223,22 +223,22 @@ def _read_nnunet_checkpoint(path: Path) -> dict[str, Any]:
     missing = [key for key, kind in expected.items() if not isinstance(content.get(key), kind)]
     if missing:
         raise CheckpointError(
-            f"this is no checkpoint of an nnU-Net training: it has no {', '.join(missing)}",
+            f"this is not a checkpoint of an nnU-Net training: it has no {', '.join(missing)}",
             where=path,
             hint="give a checkpoint that a training wrote; bare weights cannot predict by themselves",
         )
     weights, axes = content["network_weights"], content.get("inference_allowed_mirroring_axes")
     if not all(isinstance(key, str) and isinstance(value, Tensor) for key, value in weights.items()):
         raise CheckpointError(
-            "its network_weights are no state dict: not every entry is a tensor with a name",
+            "its network_weights are not a state dict: not every entry is a tensor with a name",
             where=path,
-            hint="copy the checkpoint anew from where the model was trained",
+            hint="copy the checkpoint again from where the model was trained",
         )
     if not isinstance(axes, (tuple, list, type(None))):
         raise CheckpointError(
             f"its inference_allowed_mirroring_axes are {shown(axes)} and no list",
             where=path,
-            hint="copy the checkpoint anew from where the model was trained",
+            hint="copy the checkpoint again from where the model was trained",
         )
     return content
 
@@ -250,7 +250,7 @@ def _check_folds_belong_together(files: list[Path], contents: list[dict[str, Any
             raise CheckpointError(
                 f"the folds are not of one model: {kinds[0]} and {kind}",
                 where=file,
-                hint="choose folds that belong together, or copy the model anew",
+                hint="choose folds that belong together, or copy the model again",
             )
 
 
@@ -263,7 +263,7 @@ def check_descriptions(plans: Any, dataset_json: Any, configuration: str, where:
         Names the key whose value cannot be.
     """
     sources = (
-        Provenance(where, COPY_ANEW, CheckpointError, f"{name} is incomplete or damaged: ")
+        Provenance(where, COPY_AGAIN, CheckpointError, f"{name} is incomplete or damaged: ")
         for name in ("plans.json", "dataset.json")
     )
     check_plan_values(plans, configuration, next(sources))
@@ -271,7 +271,7 @@ def check_descriptions(plans: Any, dataset_json: Any, configuration: str, where:
 
 
 def _described(path: Path) -> dict[str, Any]:
-    return read_json(path, dict, error=CheckpointError, hint=COPY_ANEW, nan=True)
+    return read_json(path, dict, error=CheckpointError, hint=COPY_AGAIN, nan=True)
 
 
 def _as_read_from_json(description: Any, path: Path) -> dict[str, Any]:
@@ -279,6 +279,6 @@ def _as_read_from_json(description: Any, path: Path) -> dict[str, Any]:
     try:
         text = json.dumps(description)
     except (TypeError, ValueError, RecursionError) as error:
-        what = f"the checkpoint's plans or data set description are no JSON: {error}"
-        raise CheckpointError(what, where=path, hint=COPY_ANEW) from error
-    return parse_json(text, dict, where=path, error=CheckpointError, hint=COPY_ANEW, nan=True)
+        what = f"the checkpoint's plans or data set description are not JSON: {error}"
+        raise CheckpointError(what, where=path, hint=COPY_AGAIN) from error
+    return parse_json(text, dict, where=path, error=CheckpointError, hint=COPY_AGAIN, nan=True)

@@ -12,7 +12,7 @@ sha256     of all the above and of every tensor's name, dtype, shape and bytes
 ========== ===================================================================================================
 
 A tensor's name is its fold's, a slash, and its name in the state dict. The hash finds damage and careless
-edits; it is no signature, so a file is not trusted because its hash is right.
+edits; it is not a signature, so a file is not trusted because its hash is right.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def content_hash(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> 
 def _check_entries(metadata: Mapping[str, str], path: Path) -> None:
     if metadata.get("format") != FORMAT:
         raise CheckpointError(
-            "this is no model that swin-umamba export wrote"
+            "this is not a model that swin-umamba export wrote"
             + ("" if "format" not in metadata else f" (its format is {metadata['format'][:40]!r})"),
             where=path,
             hint="give such a file, or a model folder; weights alone cannot predict",

@@ -1,6 +1,6 @@
 """Check the names in plans.json before nnU-Net imports and calls them.
 
-Plans may come from a stranger. nnU-Net imports any class they name as the network, and looks up
+Plans may be untrusted. nnU-Net imports any class they name as the network, and looks up
 preprocessors, normalisations and resampling functions as attributes of its own modules, where whatever these
 import is found too. Here every name has to resolve to what it should be, without an import from outside a few
 packages.
@@ -64,7 +64,7 @@ def check_plans(plans: Mapping[str, Any], configuration: Mapping[str, Any], wher
         found = _find_in_nnunet(configuration[key], "preprocessing.resampling", where)
         package = "nnunetv2.preprocessing.resampling."
         if not inspect.isfunction(found) or not found.__module__.startswith(package):
-            raise _refusal(configuration[key], "is no resampling function of nnU-Net", where)
+            raise _refusal(configuration[key], "is not a resampling function of nnU-Net", where)
         takes = inspect.signature(found).parameters
         unknown = set(configuration[f"{key}_kwargs"]) - set(takes)
         if tuple(takes)[: len(RESAMPLING)] != RESAMPLING or unknown:
@@ -89,7 +89,7 @@ def _check_dotted(name: object, packages: tuple[str, ...], where: Path) -> None:
     # An attribute path can lead out of a package again, through the modules that it imports.
     is_module = inspect.isclass(found) and issubclass(found, nn.Module)
     if not (is_module and f"{found.__module__}.".startswith(packages)):
-        raise _refusal(name, "is no network or layer", where)
+        raise _refusal(name, "is not a network or layer", where)
 
 
 def _check_class(name: object, subpackage: str, base: type, where: Path) -> None:
@@ -104,7 +104,7 @@ def _find_in_nnunet(name: object, subpackage: str, where: Path) -> object:
     from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
 
     if not isinstance(name, str) or not name.isidentifier() or name.startswith("_"):
-        raise _refusal(name, "is no name of a class or function", where)
+        raise _refusal(name, "is not a name of a class or function", where)
     folder = Path(nnunetv2.__file__).parent.joinpath(*subpackage.split("."))
     found = recursive_find_python_class(str(folder), name, f"nnunetv2.{subpackage}")
     if found is None:

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 POSTPROCESSING_FILE = "postprocessing.json"
 FORMAT = "swin-umamba-postprocessing-1"
-_HINT = "delete the file, or write it anew with swin-umamba postprocess"
+_HINT = "delete the file, or write it again with swin-umamba postprocess"
 
 
 def write_postprocessing(

@@ -95,7 +95,7 @@ class BackboneRecord:
         Pattern of names whose tensors some files hold in another shape of as many values, in the same order.
     classifier
         What names of the classifier begin with, which is left out.
-    strangers
+    foreign_keys
         Patterns of names, in a file or in the first version's spelling, that no weights of this backbone
         have, and what they are then.
     taken_anyway
@@ -121,7 +121,7 @@ class BackboneRecord:
     places: tuple[tuple[str, str], ...] = ()
     may_be_reshaped: str | None = None
     classifier: tuple[str, ...] = ()
-    strangers: Mapping[str, str] = field(default_factory=dict)
+    foreign_keys: Mapping[str, str] = field(default_factory=dict)
     taken_anyway: tuple[str, ...] = ()
     sizes: Callable[[Shapes], dict[str, Any]] | None = None
     weights: tuple[WeightsRecord, ...] = ()
@@ -161,10 +161,10 @@ class BackboneRecord:
             name = re.sub(pattern, replacement, name, flags=re.ASCII)
         return name
 
-    def stranger(self, names: Iterable[str]) -> tuple[str, list[str]] | None:
+    def foreign(self, names: Iterable[str]) -> tuple[str, list[str]] | None:
         """Return what a file is that has names which this backbone lacks, and these; None if it has none."""
         names = list(names)
-        for pattern, what in self.strangers.items():
+        for pattern, what in self.foreign_keys.items():
             if found := [
                 name
                 for name in names
@@ -177,7 +177,7 @@ class BackboneRecord:
     def recognises(self, shapes: Shapes) -> bool:
         """Return whether names and shapes of a file, without ``ENCODER``, are those of this backbone."""
         named = {self.own_name(name): shape for name, shape in shapes.items()}
-        return self.stranger(shapes) is None and all(
+        return self.foreign(shapes) is None and all(
             name in named and _agree(named[name], expected) for name, expected in self.recognised_by.items()
         )
 

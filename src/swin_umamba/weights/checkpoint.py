@@ -27,7 +27,7 @@ _FETCH_AGAIN = "copy or download the file again, and compare its size and checks
 
 
 def load_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") -> dict[str, Any]:
-    """Read a checkpoint that may come from a stranger.
+    """Read a checkpoint that may be untrusted.
 
     Only tensors and plain values are restored: a file that asks for anything else is refused before any
     of it runs. NumPy scalars and yacs configurations, which nnU-Net and VMamba put beside their weights,

@@ -125,17 +125,17 @@ def find_state_dict(
         )
     if isinstance(checkpoint.get("pretraining"), Mapping):
         raise CheckpointError(
-            "this is the state that swin-umamba pretrain --continue goes on from, not the weights it made",
+            "this is the state that swin-umamba pretrain --continue resumes from, not the weights it made",
             where=path,
             hint="give backbone.pth, which lies beside it",
         )
     state_dict = checkpoint.get("model", checkpoint)
     if not isinstance(state_dict, Mapping) or not state_dict:
         raise CheckpointError("the file holds no state dict", where=path, hint=backbone.advice)
-    strangers = [str(key) for key, value in state_dict.items() if not isinstance(value, Tensor)]
-    if strangers:
+    others = [str(key) for key, value in state_dict.items() if not isinstance(value, Tensor)]
+    if others:
         raise CheckpointError(
-            f"the file is no state dict; these entries are not tensors: {in_short(strangers)}",
+            f"the file is not a state dict; these entries are not tensors: {in_short(others)}",
             where=path,
             hint=backbone.advice,
         )
@@ -231,8 +231,8 @@ def _check_source(source: Mapping[str, Tensor], path: str | Path, backbone: Back
             where=path,
             hint=backbone.advice,
         )
-    if stranger := backbone.stranger(source):
-        what, names = stranger
+    if foreign := backbone.foreign(source):
+        what, names = foreign
         raise CheckpointError(
             f"the file is of {what}, which the encoder is not: {in_short(names)}",
             where=path,

@@ -1,7 +1,7 @@
 """Files of the catalogue: found in the user's cache, or downloaded into it.
 
 A file appears under its name only when it is complete, has the right hash and holds nothing but weights.
-Until then it is a hidden ``.partial-NAME`` beside it, which the next call goes on with.
+Until then it is a hidden ``.partial-NAME`` beside it, which the next call continues with.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def _download(record: WeightsRecord, path: Path) -> None:
 def _check_hash(record: WeightsRecord, path: Path) -> None:
     found, expected = file_sha256(path), known_sha256(record)
     if expected is None:
-        load_checkpoint(path)  # what is no checkpoint must not become the file to compare with
+        load_checkpoint(path)  # what is not a checkpoint must not become the file to compare with
         try:
             # In the form of the command sha256sum.
             write_text(_pin(path), f"{found}  {path.name}\n")

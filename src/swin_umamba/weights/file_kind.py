@@ -20,7 +20,7 @@ _FETCH_THE_FILE = (
 _UNPACK = "unpack it and give the checkpoint inside"
 
 
-def describe_stranger(head: bytes) -> tuple[str, str] | None:
+def describe_other_kind(head: bytes) -> tuple[str, str] | None:
     """Say what a file is that begins with none of a checkpoint's signatures.
 
     Parameters
@@ -58,8 +58,8 @@ def describe_damage(path: Path) -> tuple[str, str] | None:
     """Say what is wrong with a file that could not be read as a checkpoint; None if it does not show."""
     with path.open("rb") as file:
         head = file.read(HEAD)
-    if stranger := describe_stranger(head):
-        return stranger
+    if other := describe_other_kind(head):
+        return other
     if head.startswith(_ZIP):
         if not zipfile.is_zipfile(path):
             return (

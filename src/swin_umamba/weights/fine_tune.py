@@ -1,7 +1,7 @@
 """Weights of a trained segmentation network as the start of another training.
 
 The functions know no network: they match names and shapes of two state dicts. Where the new task has other
-channels or classes, the layers that touch the image are adapted and the heads start anew; everything else
+channels or classes, the layers that touch the image are adapted and the heads start afresh; everything else
 must fit exactly.
 """
 
@@ -99,14 +99,14 @@ def find_segmentation_weights(checkpoint: Mapping[str, Any], path: str | Path) -
         raise CheckpointError(
             "the file holds no weights of a segmentation network", where=path, hint="give another checkpoint"
         )
-    strangers = [
+    unknown = [
         str(name)
         for name, value in weights.items()
         if not isinstance(value, Tensor) or not value.is_floating_point()
     ]
-    if strangers:
+    if unknown:
         raise CheckpointError(
-            f"these entries are no floating-point tensors: {in_short(strangers)}",
+            f"these entries are not floating-point tensors: {in_short(unknown)}",
             where=path,
             hint="give a checkpoint of a training, or a file that holds its state dict alone",
         )
@@ -238,13 +238,11 @@ def _without_a_place(
     source: Mapping[str, Tensor], target: Mapping[str, Tensor]
 ) -> tuple[list[str], dict[str, str]]:
     """Return the names in the file that the network lacks: the inexplicable ones, and those with a reason."""
-    strangers = [name for name in source if name not in target]
-    if _SHORTCUT not in strangers or "stem.0.weight" not in target:
-        return strangers, {}
-    strangers.remove(_SHORTCUT)
-    return strangers, {
-        _SHORTCUT: "the image has as many channels as the block, whose shortcut is the identity"
-    }
+    unknown = [name for name in source if name not in target]
+    if _SHORTCUT not in unknown or "stem.0.weight" not in target:
+        return unknown, {}
+    unknown.remove(_SHORTCUT)
+    return unknown, {_SHORTCUT: "the image has as many channels as the block, whose shortcut is the identity"}
 
 
 def _reason_for_a_new_head(name: str, theirs: Tensor, ours: Tensor, same_classes: bool | None) -> str | None:

@@ -71,7 +71,7 @@ def inspect_checkpoint(path: str | Path) -> Inspection:
     Raises
     ------
     CheckpointError
-        If the file cannot be read, is no checkpoint, or asks for more than tensors and plain values.
+        If the file cannot be read, is not a checkpoint, or asks for more than tensors and plain values.
     """
     path = Path(path)
     content = load_checkpoint(path)
@@ -119,13 +119,16 @@ def _kind(
         of = f"of {network}" if network else "of a network that is not ours"
         return f"training checkpoint of nnU-Net {of}", "segmentation" if network else None
     if origin == "pretraining":
-        return "state of a pretraining, to go on from; the weights to use are in backbone.pth beside it", None
+        return (
+            "state of a pretraining, to resume from; the weights to use are in backbone.pth beside it",
+            None,
+        )
     if network:
         form = "trained model in one file" if origin == "fold" else "state dict"
         return f"{form} of {network}", "segmentation"
     if backbone is None:
-        strangers = filter(None, (each.stranger(weights) for each in BACKBONES.values()))
-        return next((f"weights of {what}, which cannot be used" for what, _ in strangers), NOT_OURS), None
+        foreign = filter(None, (each.foreign(weights) for each in BACKBONES.values()))
+        return next((f"weights of {what}, which cannot be used" for what, _ in foreign), NOT_OURS), None
     if all(key.startswith(ENCODER) for key in weights):
         return "encoder that swin-umamba weights convert wrote", "imagenet"
     kind = f"{backbone.title} classifier"
@@ -146,6 +149,6 @@ def _facts(content: Mapping[str, Any], origin: str) -> dict[str, str]:
 
 
 def _shown(value: Any) -> str:
-    """Return a value as one short line: the file may be a stranger's."""
+    """Return a value as one short line: the file may be untrusted."""
     text = printable(str(value)[: _LONGEST + 1]).replace("\n", " ")
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

@@ -1,4 +1,4 @@
-"""One file over HTTP, going on where an earlier attempt stopped."""
+"""One file over HTTP, continuing where an earlier attempt stopped."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import requests
 from swin_umamba.errors import CheckpointError, OutputError
 from swin_umamba.opening import open_regular
 from swin_umamba.progress import byte_progress
-from swin_umamba.weights.file_kind import describe_stranger
+from swin_umamba.weights.file_kind import describe_other_kind
 
 MAX_BYTES = 4 * 2**30
 """No file of weights is larger; a server that sends more is stopped."""
@@ -131,8 +131,8 @@ def _total(response: requests.Response, start: int) -> int | None:
 def _check_beginning(first: bytes, url: str, hint: str) -> None:
     if not first:
         raise CheckpointError("the server sent an empty file", where=url, hint=hint)
-    if stranger := describe_stranger(first):
-        raise CheckpointError(f"the server sent {stranger[0]}", where=url, hint=hint)
+    if other := describe_other_kind(first):
+        raise CheckpointError(f"the server sent {other[0]}", where=url, hint=hint)
 
 
 def _wrong_size(found: str, size: int | None, url: str, hint: str) -> CheckpointError:
@@ -154,7 +154,7 @@ def _errors_explained(url: str, partial: Path, hint: str) -> Iterator[None]:
         kept = partial.stat().st_size if partial.exists() else 0
         raise CheckpointError(
             f"the download failed: {_innermost(error)}"
-            + (f"; {kept:,} bytes are kept and the next attempt goes on there" if kept else ""),
+            + (f"; {kept:,} bytes are kept and the next attempt continues there" if kept else ""),
             where=url,
             hint=f"{_WHAT_TO_TRY}. Or {hint}",
         ) from error

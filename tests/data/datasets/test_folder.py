@@ -164,7 +164,7 @@ def test_a_data_set_of_the_smaller_part_of_the_images_is_refused(tmp_path: Path,
     for number in range(5):
         save(tmp_path / "images" / f"{number}.png", mask())
         save(tmp_path / "masks" / f"{number if number < paired else number + 5}.png", mask())
-    (tmp_path / "images" / "notes.txt").touch()  # is no image
+    (tmp_path / "images" / "notes.txt").touch()  # is not an image
     given = (tmp_path / "images", tmp_path / "masks", tmp_path / "out")
     if paired < 3:
         with pytest.raises(DataError, match=f"{5 - paired} of 5 images would be left out: .* no mask"):

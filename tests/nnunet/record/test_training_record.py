@@ -83,7 +83,7 @@ def test_an_interrupted_training_has_one_line_for_each_epoch(
     assert [line["skipped_steps"] for line in lines(fold)] == [0, 0, 0]
     assert_agrees_with_the_checkpoint(fold)
     assert not (fold / "tensorboard").exists()
-    # Validating once more is no start of a training.
+    # Validating once more is not a start of a training.
     train(planned_dataset, trainer=NAME, continue_training=True, skip_validation=False)
     assert first_epochs(fold) == [1, 2]
     train_shortly(planned_dataset, overwrite=True)

@@ -1,4 +1,4 @@
-"""Training options: limits, environment, and what may change when a run goes on."""
+"""Training options: limits, environment, and what may change when a run is continued."""
 
 from __future__ import annotations
 
@@ -85,8 +85,9 @@ def test_misspelt_variables_are_named(caplog: pytest.LogCaptureFixture) -> None:
     assert not caplog.records
     assert options_from_environment({"SWIN_UMAMBA_ITERATIONS": "3", "SWIN_UMAMBA_XYZ": "1"}) == {}
     assert [record.getMessage() for record in caplog.records] == [
-        "SWIN_UMAMBA_ITERATIONS is no option and is ignored; did you mean SWIN_UMAMBA_ITERATIONS_PER_EPOCH?",
-        "SWIN_UMAMBA_XYZ is no option and is ignored",
+        "SWIN_UMAMBA_ITERATIONS is not an option and is ignored; "
+        "did you mean SWIN_UMAMBA_ITERATIONS_PER_EPOCH?",
+        "SWIN_UMAMBA_XYZ is not an option and is ignored",
     ]
 
 

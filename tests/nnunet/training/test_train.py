@@ -141,7 +141,7 @@ def test_a_torn_latest_checkpoint_is_skipped(
     with caplog.at_level(logging.INFO):
         assert train(planned_dataset, continue_training=True, epochs=3).epochs == 3
     assert "checkpoint_latest.pth cannot be loaded and is skipped" in caplog.text
-    assert f"going on after epoch {best} of" in caplog.text
+    assert f"continuing after epoch {best} of" in caplog.text
     assert f", fold {fold.name.removeprefix('fold_')}, on cpu: {fold}" in caplog.text
     (fold / "checkpoint_final.pth").write_bytes(b"")
     (fold / "checkpoint_best.pth").write_bytes(b"")
@@ -228,7 +228,7 @@ def test_the_validation_can_be_skipped_and_made_up_for(planned_dataset: Dataset)
 
 
 def test_going_on_from_nothing_is_an_error(planned_dataset: Dataset) -> None:
-    with pytest.raises(TrainingError, match="no checkpoint to go on from"):
+    with pytest.raises(TrainingError, match="no checkpoint to resume from"):
         train_shortly(planned_dataset, continue_training=True)
 
 

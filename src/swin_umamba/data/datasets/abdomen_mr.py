@@ -167,7 +167,7 @@ def _root(source: Path, needed: str = "imagesTr") -> Path:
 
 
 def _organ_values(root: Path, *, default: bool) -> tuple[dict[int, int], list[str]]:
-    """Return our value for each value of the source, 0 for organs that are no class, and remarks."""
+    """Return our value for each value of the source, 0 for organs that are not a class, and remarks."""
     path = root / "dataset.json"
     if not path.is_file():
         if not default:

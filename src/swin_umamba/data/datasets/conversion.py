@@ -110,7 +110,7 @@ class Conversion:
         """
         path, hint = folder / REPORT_NAME, "convert the data again, or delete the file"
         stored = read_json(path, dict, hint=hint, largest=LARGEST_RESULTS)
-        Provenance(path, hint, beginning="this is no report of a conversion: ").check(stored, _REPORT)
+        Provenance(path, hint, beginning="this is not a report of a conversion: ").check(stored, _REPORT)
         left_out, damaged = (
             tuple(LeftOut(each["path"], each["reason"]) for each in stored[name])
             for name in ("left_out", "damaged")

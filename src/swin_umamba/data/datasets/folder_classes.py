@@ -15,7 +15,7 @@ from swin_umamba.data.image_io import Image, read_image
 from swin_umamba.data.segments import SegmentNames
 from swin_umamba.errors import DataError, UsageError
 
-# More values than this are no classes but instances, or blurred edges.
+# More values than this are not classes but instances, or blurred edges.
 MAX_CLASSES = 64
 IGNORE_NAME = "ignore"
 _GREY = 0x010101
@@ -86,11 +86,11 @@ def read_mask(path: Path, threshold: int | None) -> Mask:
     Raises
     ------
     DataError
-        It cannot be read, or holds values that are no classes.
+        It cannot be read, or holds values that are not classes.
     """
     if threshold is None and not path.is_dir() and not (known := format_of(path)).holds_labels:
         raise DataError(
-            f"{known.name} changes pixel values, so that they are no classes",
+            f"{known.name} changes pixel values, so that they are not classes",
             where=path,
             hint="give the masks as PNG, or a --threshold if there is one class",
         )

@@ -26,7 +26,7 @@ _FIRST_ELEMENTS = {0x00, 0x01, 0x02, 0x05, 0x08, 0x10, 0x12, 0x13, 0x16, 0x18, 0
 _LONGEST_FIRST_VALUE = 1024
 # A file of this name must be one; of any other name it may be a viewer, a picture or a note.
 _DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
-# Parts of UIDs are no endings.
+# Parts of UIDs are not endings.
 _ENDING = re.compile(r"\.[A-Za-z]\w*$")
 _NOT_LOOKED_AT = ("__MACOSX",)
 

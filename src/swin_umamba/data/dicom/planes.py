@@ -134,7 +134,7 @@ class Plane:
 
 
 def read_planes(path: Path) -> list[Plane] | str:
-    """Return the images of a DICOM file; of an object that is no image, what it is.
+    """Return the images of a DICOM file; of an object that is not an image, what it is.
 
     Raises
     ------

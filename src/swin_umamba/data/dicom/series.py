@@ -27,7 +27,7 @@ def planes_of_file(path: Path) -> list[Plane]:
     planes = read_planes(path)
     if isinstance(planes, str):
         raise DataError(
-            f"this DICOM file is no image: {planes}", where=path, hint="give the file of an image"
+            f"this DICOM file is not an image: {planes}", where=path, hint="give the file of an image"
         )
     return planes
 
@@ -38,7 +38,7 @@ def planes_of_folder(folder: Path, series: str | None) -> list[Plane]:
     Parameters
     ----------
     folder
-        As it comes from a disc or an archive: what is no image is passed over.
+        As it comes from a disc or an archive: what is not an image is passed over.
     series
         UID or number of a series; None for the only one.
 

@@ -74,7 +74,7 @@ def check_dataset(dataset: Dataset, nonfinite: Literal["refuse", "zero"] = "refu
         )
     if description["numTraining"] != len(cases):
         logger.warning(
-            "dataset.json says numTraining %s, but there are %d training cases; going on with %d",
+            "dataset.json says numTraining %s, but there are %d training cases; continuing with %d",
             description["numTraining"],
             len(cases),
             len(cases),

@@ -65,7 +65,7 @@ class SwinUMambaPlanner(ExperimentPlanner):
     Raises
     ------
     UsageError
-        If ``patch_size`` is no multiple of 32.
+        If ``patch_size`` is not a multiple of 32.
     """
 
     # nnU-Net sets these in its constructor, without types.

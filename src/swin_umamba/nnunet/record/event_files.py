@@ -38,7 +38,7 @@ class EventFiles:
     folder
         Where the event files go.
     history
-        The epochs that the training goes on from. Curves of epochs beyond them, which a killed run has left,
+        The epochs that the training resumes from. Curves of epochs beyond them, which a killed run has left,
         are hidden. The epochs themselves are written if no earlier run has done so.
 
     Raises

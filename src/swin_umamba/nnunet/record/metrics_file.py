@@ -30,7 +30,7 @@ EpochMetrics = dict[str, Any]
 
 
 class MetricsFile:
-    """Keeps exactly one line for each finished epoch, also of a training that was killed and goes on.
+    """Keeps exactly one line for each finished epoch, also of a training that was killed and is continued.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class MetricsFile:
         self._is_written = False
 
     def start(self, log: Mapping[str, Sequence[Any]], skipped_steps: int) -> None:
-        """Write the file anew from the history that a training goes on from; empty if it starts.
+        """Write the file again from the history that a training resumes from; empty if it starts.
 
         A killed run may have left lines of epochs that are newer than its checkpoint and will be trained
         again, or half a line. The steps skipped until earlier epochs are only in the old file.

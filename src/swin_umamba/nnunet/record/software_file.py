@@ -34,7 +34,7 @@ def record_start(path: Path, *, first_epoch: int, device: torch.device, replace:
     device
         What the training runs on.
     replace
-        Whether it is the first start of a training: then the file is written anew.
+        Whether it is the first start of a training: then the file is written again.
 
     Raises
     ------

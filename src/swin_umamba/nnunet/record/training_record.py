@@ -42,7 +42,7 @@ class TrainingRecord:
         skipped_steps: int,
         device: torch.device,
     ) -> None:
-        """Record that a training starts or goes on.
+        """Record that a training starts or is continued.
 
         Parameters
         ----------
@@ -51,7 +51,7 @@ class TrainingRecord:
         log
             nnU-Net's history of the epochs before: name to one value for each.
         fresh
-            Whether the training starts anew and replaces an earlier one.
+            Whether the training starts again and replaces an earlier one.
         skipped_steps
             Number of steps skipped up to now.
         device

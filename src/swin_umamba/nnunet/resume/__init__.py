@@ -1,1 +1,1 @@
-"""What a run goes on from."""
+"""What a run resumes from."""

@@ -16,7 +16,7 @@ MINUTES_BETWEEN_SAVES = 5
 
 
 class CheckpointFolder:
-    """Writes the checkpoints of a fold and keeps the state to go on from.
+    """Writes the checkpoints of a fold and keeps the state to resume from.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class CheckpointFolder:
     def write(self, name: str, checkpoint: dict[str, Any]) -> None:
         """Write a checkpoint into the folder, atomically."""
         save_checkpoint(self.folder / name, checkpoint)
-        self._last_save = monotonic()  # under any name: a run goes on from the newest
+        self._last_save = monotonic()  # under any name: a run resumes from the newest
 
     def end_epoch(self, state: dict[str, Any], *, save_every: int) -> None:
         """Take over the state after an epoch, and save it if that is due."""

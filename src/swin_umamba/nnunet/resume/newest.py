@@ -1,4 +1,4 @@
-"""Which checkpoint a run goes on from."""
+"""Which checkpoint a run resumes from."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def newest_checkpoint(folder: Path) -> dict[str, Any] | None:
     Raises
     ------
     CheckpointError
-        If there are checkpoints, but none can be loaded: starting anew instead would be a silent loss.
+        If there are checkpoints, but none can be loaded: starting again instead would be a silent loss.
     """
     paths = existing_checkpoints(folder)
     reasons: dict[str, str] = {}
@@ -63,7 +63,7 @@ def newest_checkpoint(folder: Path) -> dict[str, Any] | None:
             "none of the checkpoints can be loaded: "
             + "; ".join(f"{name}: {reason}" for name, reason in reasons.items()),
             where=folder,
-            hint="restore one from a backup, or start anew with --overwrite",
+            hint="restore one from a backup, or start again with --overwrite",
         )
     return newest
 
@@ -84,7 +84,7 @@ def _last_epoch(path: Path, default: float = -1) -> float:
 def _load_or_warn(path: Path, reasons: dict[str, str]) -> dict[str, Any] | None:
     try:
         checkpoint = load_checkpoint(path)
-        source = Provenance(path, "", CheckpointError, "it is no checkpoint of a training: ")
+        source = Provenance(path, "", CheckpointError, "it is not a checkpoint of a training: ")
         source.check(checkpoint, _STATE)
         return checkpoint
     except CheckpointError as error:

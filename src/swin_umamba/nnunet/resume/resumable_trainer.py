@@ -1,4 +1,4 @@
-"""nnU-Net's trainer with options that are stored, and checkpoints that a run goes on from exactly.
+"""nnU-Net's trainer with options that are stored, and checkpoints that a run resumes from exactly.
 
 Checkpoints are written atomically and read without running code from them, hold the state of all random
 generators, and an interrupted run saves the state between two epochs.
@@ -47,7 +47,7 @@ logger = logging.getLogger(__name__)
 
 
 class ResumableTrainer(nnUNetTrainer):
-    """What a run is made with and goes on from; ``RobustTrainer`` adds the loop.
+    """What a run is made with and resumes from; ``RobustTrainer`` adds the loop.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ class ResumableTrainer(nnUNetTrainer):
             raise TrainingError(
                 "there is a training of this fold already",
                 where=self.output_folder,
-                hint="go on with --continue (nnUNetv2_train: --c), or replace it with --overwrite "
+                hint="resume with --continue (nnUNetv2_train: --c), or replace it with --overwrite "
                 "(nnUNetv2_train: SWIN_UMAMBA_OVERWRITE=1)",
             )
 
@@ -205,7 +205,7 @@ class ResumableTrainer(nnUNetTrainer):
             others = Path(self.output_folder_base).glob("fold_[0-9]*/checkpoint_*.pth")
             stale = {path.parent.name for path in others} - {Path(self.output_folder).name}
             if stale:
-                logger.warning("trained with the earlier splits, train anew: %s", ", ".join(sorted(stale)))
+                logger.warning("trained with the earlier splits, train again: %s", ", ".join(sorted(stale)))
 
     def do_split(self) -> tuple[list[str], list[str]]:
         """Return the names of the training and of the validation cases of the fold.
@@ -213,7 +213,7 @@ class ResumableTrainer(nnUNetTrainer):
         Raises
         ------
         TrainingError
-            As ``check_data`` does, and if a run that goes on was begun with other cases.
+            As ``check_data`` does, and if a continued run was begun with other cases.
         """
         self.check_data()
         train, validation = super().do_split()
@@ -247,7 +247,7 @@ class ResumableTrainer(nnUNetTrainer):
         if epochs is not None:
             self.print_to_log_file(
                 f"Stopped. Saved the state after {epochs} epochs; "
-                "go on with --continue (nnUNetv2_train: --c)."
+                "resume with --continue (nnUNetv2_train: --c)."
             )
 
     def save_checkpoint(self, filename: str) -> None:

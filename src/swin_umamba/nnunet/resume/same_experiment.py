@@ -1,4 +1,4 @@
-"""Whether a run that goes on is still the experiment that it was begun as: plans, labels and cases."""
+"""Whether a continued run is still the experiment that it was begun as: plans, labels and cases."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from swin_umamba.fingerprint import fingerprint_of
 from swin_umamba.nnunet.preprocessed import OF_PLANS, content_fingerprint
 from swin_umamba.nnunet.resume.training_state import OWN_ENTRY
 
-_HINT = "train anew with --overwrite, or bring back what the first run had"
+_HINT = "train again with --overwrite, or bring back what the first run had"
 _OF_DATASET = ("labels", "regions_class_order", "channel_names")
 _LONGEST_VALUE = 60
 _TRAINED_ON = {"train": "the training cases", "validation": "the validation cases", "content": "their files"}
 
 
 def check_plans(stored: Mapping[str, Any], current: Mapping[str, Any], folder: str | Path) -> None:
-    """Refuse to go on with other plans or labels than a run was begun with.
+    """Refuse to continue with other plans or labels than a run was begun with.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def check_plans(stored: Mapping[str, Any], current: Mapping[str, Any], folder: s
     other = [key for key in now if key in before and fingerprint_of(before[key]) != fingerprint_of(now[key])]
     if other:
         raise TrainingError(
-            "the plans are not those of the run that is to go on: "
+            "the plans are not those of the run to be continued: "
             + "; ".join(_change(key, before[key], now[key]) for key in other),
             where=folder,
             hint=_HINT,
@@ -65,7 +65,7 @@ def fingerprints_of_cases(
 def check_cases(
     stored: Mapping[str, str | None], current: Mapping[str, str | None], folder: str | Path
 ) -> None:
-    """Refuse to go on with other cases than a run was begun with.
+    """Refuse to continue with other cases than a run was begun with.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def check_cases(
     other = [what for what, (before, now) in pairs.items() if before and now and before != now]
     if other:
         raise TrainingError(
-            f"{' and '.join(other)} of the fold are not those of the run that is to go on",
+            f"{' and '.join(other)} of the fold are not those of the run to be continued",
             where=folder,
             hint=_HINT,
         )

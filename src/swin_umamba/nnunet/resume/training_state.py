@@ -101,7 +101,7 @@ def stored_own_state(checkpoint: dict[str, Any], steps_per_epoch: Sequence[int],
     steps_per_epoch
         Number of batches for training and for validation in each epoch.
     loss
-        That the run is to go on with.
+        Those that the run is to continue with.
 
     Raises
     ------

@@ -179,7 +179,7 @@ def worker_death(error: BaseException, where: str, ended: Mapping[int, int]) -> 
     return TrainingError(
         f"a process that loads and augments data has died: {reason}",
         where=where,
-        hint="go on with the same command and --continue (nnUNetv2_train: --c); if the process was killed, "
+        hint="repeat the command with --continue (nnUNetv2_train: --c); if the process was killed, "
         "most likely because memory ran out, use fewer --workers",
     )
 

@@ -1,4 +1,4 @@
-"""The options of a training run: what can be chosen, what is stored, and what may change when it goes on."""
+"""The options of a training run: what can be chosen, what is stored, and what may change later."""
 
 from __future__ import annotations
 
@@ -223,7 +223,7 @@ class TrainRequest(TrainingOptions):
 
     plans_name: str = option(PLANS_NAME, "name of the plans file", flags=())
     continue_training: bool = option(
-        False, "go on from the newest checkpoint with the options of the first run", flags=("--continue",)
+        False, "resume from the newest checkpoint with the options of the first run", flags=("--continue",)
     )
 
     def for_the_run(self) -> TrainingOptions:
@@ -253,7 +253,7 @@ def options_from_environment(environment: Mapping[str, str] | None = None) -> di
             names = [each.name.upper() for each in options.values()]
             close = similar_names(variable.removeprefix(ENVIRONMENT_PREFIX), names)
             meant = f"; did you mean {ENVIRONMENT_PREFIX}{close[0]}?" if close else ""
-            logger.warning("%s is no option and is ignored%s", variable, meant)
+            logger.warning("%s is not an option and is ignored%s", variable, meant)
     return {
         option.name: _from_variable(variable, option, text)
         for variable, option in options.items()
@@ -275,5 +275,5 @@ def _from_variable(variable: str, option: Option, text: str) -> Any:
         return option.from_text(text)
     except ValueError as error:
         raise UsageError(
-            f"{text!r} is no number", where=variable, hint="give a number or unset it"
+            f"{text!r} is not a number", where=variable, hint="give a number or unset it"
         ) from error

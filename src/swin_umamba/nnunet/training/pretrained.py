@@ -26,7 +26,7 @@ from swin_umamba.weights.fine_tune import (
 from swin_umamba.weights.safetensors_file import load_metadata
 
 _BACKBONE = "backbone.pth"
-"""What ``swin-umamba pretrain`` writes beside the state that it goes on from."""
+"""What ``swin-umamba pretrain`` writes beside the state that it resumes from."""
 _STOCK_LOADER = "load_pretrained_weights"
 # Where the code of nnUNetv2_train may live: imported, run with ``python -m``, or in a process spawned so.
 _STOCK_COMMANDS = ("nnunetv2.run.run_training", "__main__", "__mp_main__")

@@ -1,7 +1,7 @@
 """nnU-Net's trainer without its weak spots: the loop of training and validation.
 
 The recipe stays whatever the subclass says. What differs from stock: a run stopped from outside saves first
-and goes on exactly where it was (``resume.resumable_trainer``), a non-finite step is skipped and counted, and
+and resumes exactly where it was (``resume.resumable_trainer``), a non-finite step is skipped and counted, and
 the final validation needs no further processes.
 """
 
@@ -163,7 +163,7 @@ class RobustTrainer(ResumableTrainer):
             sizes=f"training on {self.device}: batches of {configuration.batch_size} patches of "
             f"{height} x {width} pixels",
             where=self.output_folder,
-            hint="train anew with a smaller --batch-size or --patch-size, or with --precision bfloat16",
+            hint="train again with a smaller --batch-size or --patch-size, or with --precision bfloat16",
             kind=TrainingError,
         )
 

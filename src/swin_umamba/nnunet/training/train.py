@@ -58,13 +58,13 @@ def train(dataset: Dataset, request: TrainRequest) -> TrainResult:
     dataset
         From ``find_dataset``; must have been planned.
     **request
-        Fields of ``TrainRequest``. When a run goes on, they may only contradict the stored ones where that
+        Fields of ``TrainRequest``. When a run is resumed, they may only contradict the stored ones where that
         makes no other experiment of it.
 
     Raises
     ------
     UsageError
-        If an option is impossible or contradicts the run that is to go on.
+        If an option is impossible or contradicts the run to be continued.
     TrainingError
         If the data are not planned, there is a training of the fold already, or training fails. If it fails
         before the first step, no file or folder is left behind.
@@ -127,12 +127,12 @@ def _train(trainer: RobustTrainer, request: TrainRequest) -> None:
 
 def _validation_dice(fold_folder: Path) -> float:
     path = fold_folder / "validation" / "summary.json"
-    hint = "validate the fold anew with --continue"
+    hint = "validate the fold again with --continue"
     summary = read_json(path, dict, largest=LARGEST_RESULTS, hint=hint, nan=True)
     try:
         return float(summary["foreground_mean"]["Dice"])
     except (KeyError, TypeError, ValueError) as error:
-        raise DataError("this is no summary of a validation", where=path, hint=hint) from error
+        raise DataError("this is not a summary of a validation", where=path, hint=hint) from error
 
 
 @contextlib.contextmanager
@@ -203,7 +203,7 @@ def _continue(trainer: RobustTrainer, fold_folder: Path, given: dict[str, Any]) 
     checkpoint = newest_checkpoint(fold_folder)
     if checkpoint is None:
         raise TrainingError(
-            "there is no checkpoint to go on from",
+            "there is no checkpoint to resume from",
             where=fold_folder,
             hint="start without --continue, or check trainer, fold and folders",
         )
@@ -213,4 +213,4 @@ def _continue(trainer: RobustTrainer, fold_folder: Path, given: dict[str, Any]) 
     options = replace(stored, trainer=type(trainer).__name__, fold=trainer.fold).continued_with(given)
     trainer.configure(options)
     trainer.load_checkpoint(checkpoint)
-    logger.info("going on after epoch %d of %d", trainer.current_epoch, trainer.num_epochs)
+    logger.info("continuing after epoch %d of %d", trainer.current_epoch, trainer.num_epochs)

@@ -1,6 +1,6 @@
 """The final validation of a fold, in the training process.
 
-nnU-Net starts eight processes for it, each of which imports torch anew; on few cases that takes longer than
+nnU-Net starts eight processes for it, each of which imports torch again; on few cases that takes longer than
 the predictions. The files are the same: one prediction per case and ``summary.json``, with ``.npz`` and
 ``.pkl`` if probabilities are wanted, as finding the best configuration and ensembling need them.
 """

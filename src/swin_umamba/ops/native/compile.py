@@ -24,7 +24,7 @@ def kernel(function: Callable[..., None]) -> Any:
 
     The cache lies where Numba keeps its own: in ``NUMBA_CACHE_DIR``, else beside the source, else in the
     user's cache folder. What lies there is executed: if other users can write to it, a private folder is
-    taken. It can only save time: a folder that is missing, read-only, full or damaged means compiling anew.
+    taken. It can only save time: a folder that is missing, read-only, full or damaged means compiling again.
 
     Raises
     ------

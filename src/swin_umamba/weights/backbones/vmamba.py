@@ -84,7 +84,7 @@ VMAMBA_TINY = BackboneRecord(
     ),
     places=((r"^layers\.(\d+)\.downsample\.", r"downsamples.\1."),),
     classifier=("norm.", "head."),
-    strangers={_NEWER: "a newer VMamba architecture"},
+    foreign_keys={_NEWER: "a newer VMamba architecture"},
     # The published code of Swin-UMamba means to skip the whole patch embedding but lists norm.weight twice
     # and norm.bias never, so the bias is loaded. Its results were obtained that way, so it stays.
     taken_anyway=("patch_embed.norm.bias",),
