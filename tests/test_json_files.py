@@ -99,9 +99,9 @@ def test_depth_is_limited(kind: str) -> None:
     ("content", "reason"),
     [
         (b"", "Expecting value"),
-        (b"{", "no valid JSON: Expecting property name .* line 1 column 2"),
-        (b"{'a': 1}", "no valid JSON"),
-        (b"[1,]", "no valid JSON"),
+        (b"{", "not valid JSON: Expecting property name .* line 1 column 2"),
+        (b"{'a': 1}", "not valid JSON"),
+        (b"[1,]", "not valid JSON"),
         (b"[1] [2]", "Extra data"),
         (b'"a\nb"', "control character"),
         ('{"a": "ü"}'.encode("latin-1"), "not UTF-8: invalid start byte at byte 7"),
@@ -123,7 +123,7 @@ def test_damaged_files(tmp_path: Path, content: bytes, reason: str) -> None:
 def test_what_is_no_number_is_read_where_it_is_allowed(number: str) -> None:
     (value,) = parsed(f"[{number}]", nan=True)
     assert not math.isfinite(value)
-    with pytest.raises(DataError, match=r"no number in JSON|is too large"):
+    with pytest.raises(DataError, match=r"not a number in JSON|is too large"):
         parsed(f"[{number}]")
 
 

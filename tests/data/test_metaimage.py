@@ -144,7 +144,7 @@ def test_pipes_devices_and_folders_hold_no_voxels(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.raw")
     (tmp_path / "folder.raw").mkdir()
     for name in ("pipe.raw", "folder.raw", "missing.raw"):
-        with pytest.raises(DataError, match=r"no file|is missing|cannot be read"):
+        with pytest.raises(DataError, match=r"not a file|is missing|cannot be read"):
             read_image(save(tmp_path / "a.mhd", b"", name))
 
 

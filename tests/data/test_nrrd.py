@@ -47,7 +47,7 @@ def save(path: Path, content: bytes = VOXELS.tobytes(), *lines: str, **fields: s
         ({"spacings": "1 1 0"}, "spacing must be positive"),
         ({"spacings": "1 1"}, "2 entries for 3 axes"),
         ({"spacings": "1 1 x"}, "must be numbers"),
-        ({"spacings": "1 1 1", "units": '"mm" "mm" "pixels"'}, "no lengths"),
+        ({"spacings": "1 1 1", "units": '"mm" "mm" "pixels"'}, "not lengths"),
         ({"spacings": "1 1 1", "units": '"mm"'}, "1 entries"),
         ({**SPACE, "spacings": "1 1 1"}, "of their own"),
         ({**SPACE, "space": "moon"}, "called 'moon'"),
@@ -59,7 +59,7 @@ def save(path: Path, content: bytes = VOXELS.tobytes(), *lines: str, **fields: s
         ({**SPACE, "space directions": "(1,0,0) (0,2,0) (0,0,0)"}, "spacing must be positive"),
         ({**SPACE, "space directions": "(1,0,0) (0,2,0) (0,1,0)"}, "0 degrees apart"),
         ({**SPACE, "space directions": "none none (0,1,0)"}, "not supported"),
-        ({**SPACE, "space units": '"pixel" "pixel" "pixel"'}, "no lengths"),
+        ({**SPACE, "space units": '"pixel" "pixel" "pixel"'}, "not lengths"),
         ({**SPACE, "kinds": "domain domain list"}, "kind list has a direction"),
         ({"kinds": "domain domain complex"}, "kind complex"),
         ({"kinds": "HSV-color domain domain"}, "kind hsv-color"),
@@ -136,7 +136,7 @@ def test_voxels_outside_the_folder_are_not_read(tmp_path: Path, place: str) -> N
             with pytest.raises(DataError, match="folder"):
                 read_image(save(folder / name, b"", *lines))
     os.mkfifo(folder / "pipe.raw")
-    with pytest.raises(DataError, match="no file"):
+    with pytest.raises(DataError, match="not a file"):
         read_image(save(folder / "a.nhdr", b"", "data file: pipe.raw"))
 
 

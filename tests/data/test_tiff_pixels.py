@@ -196,7 +196,7 @@ def jpeg(width: int, height: int, mode: str = "L", **options: Any) -> bytes:
         (b"\xff\xd8" + b"\xff" * 500, 1, "no frame"),
         (b"\xff\xd8\xff\xe0\0\0" + bytes(100), 1, "no frame"),
         (b"\xff\xd8\xff\xc0\0\x04\x08\0" + b"\xff" * 90, 1, ""),
-        (bytes(900), 1, "no JPEG stream"),
+        (bytes(900), 1, "not a JPEG stream"),
     ],
 )
 def test_jpeg_streams_that_are_not_what_the_tags_say(

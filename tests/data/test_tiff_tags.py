@@ -51,7 +51,7 @@ HEAD = b"II*\0" + struct.pack("<I", 8)
     "content", [b"\x89PNG\r\n\x1a\n" + bytes(40), b"%PDF-1.7", b"II", b"II*", b"MM\0\x2b\0\x09"]
 )
 def test_what_is_no_tiff_file_is_not_called_damaged_pixels(tmp_path: Path, content: bytes) -> None:
-    assert any(text in refusal(tmp_path / "a.tif", content) for text in ("no TIFF file", "first bytes"))
+    assert any(text in refusal(tmp_path / "a.tif", content) for text in ("not a TIFF file", "first bytes"))
 
 
 def test_a_large_file_of_something_else_is_not_read(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_a_large_file_of_something_else_is_not_read(tmp_path: Path) -> None:
         file.write(b"RIFF")
         os.truncate(path, 2**31)
     tracemalloc.start()
-    with pytest.raises(DataError, match="no TIFF file"):
+    with pytest.raises(DataError, match="not a TIFF file"):
         read_image(path)
     assert tracemalloc.get_traced_memory()[1] < 1_000_000
     tracemalloc.stop()

@@ -252,7 +252,7 @@ RECORD = BackboneRecord(
         (lambda stages: 1 / 0, {}, "does not work .ZeroDivisionError"),
         (lambda stages: stages, {"features_per_stage": (4, 4, 4, 8)}, "makes stages of shapes"),
         (lambda stages: stages, {"recognised_by": {"conv.weight": ()}}, "does not recognise its own encoder"),
-        (lambda stages: stages, {"first_convolution": "convolution.bias"}, "no kernel convolution.bias"),
+        (lambda stages: stages, {"first_convolution": "convolution.bias"}, "not a kernel convolution.bias"),
         (lambda stages: stages, {"foreign_keys": {"^conv": "another"}}, "does not recognise its own encoder"),
         (lambda stages: stages, {"name": "vmamba_tiny"}, "there is a backbone 'vmamba_tiny' already"),
         (

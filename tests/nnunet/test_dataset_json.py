@@ -26,7 +26,7 @@ REGIONS = {"background": 0, "whole": [1, 2], "core": 2, "ignore": 3}
     ("text", "message"),
     [
         (None, "no dataset.json"),
-        ("{", "no valid JSON"),
+        ("{", "not valid JSON"),
         ("[]", "no JSON object"),
         (json.dumps({"labels": {"background": 0}}), "lacks channel_names, numTraining, file_ending"),
     ],

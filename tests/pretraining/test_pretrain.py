@@ -149,7 +149,7 @@ def test_a_payload_in_the_checkpoint_does_not_run(textures: Path, tmp_path: Path
     with pytest.raises(CheckpointError, match="options of the run are damaged"):
         pretrain(textures, tmp_path, continue_training=True)
     save_checkpoint(tmp_path / CHECKPOINT, {"network_weights": {}})
-    with pytest.raises(CheckpointError, match="no checkpoint of pretraining"):
+    with pytest.raises(CheckpointError, match="not a checkpoint of pretraining"):
         pretrain(textures, tmp_path, continue_training=True)
 
 

@@ -89,9 +89,9 @@ def test_a_validation_and_several_folds() -> None:
     ],
 )
 def test_other_content_is_refused(content: dict[str, object]) -> None:
-    with pytest.raises(DataError, match="no result of an evaluation"):
+    with pytest.raises(DataError, match="not a result of an evaluation"):
         scores_of_evaluation(content, where=HERE)
-    with pytest.raises(DataError, match="no summary"):
+    with pytest.raises(DataError, match="not a summary"):
         scores_of_validation(content, {}, where=HERE)
 
 

@@ -258,7 +258,7 @@ def reshape_a_tensor(weights: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda folder: (folder / "plans.json").unlink(), r"no nnU-Net model folder"),
+        (lambda folder: (folder / "plans.json").unlink(), r"not an nnU-Net model folder"),
         (lambda folder: (folder / "plans.json").write_text("{"), r"cannot be read(.|\n)*plans\.json"),
         (lambda folder: (folder / "plans.json").write_text("[" * 10**5), r"cannot be read(.|\n)*plans\.json"),
         (lambda folder: (folder / "plans.json").write_text("[]"), r"no JSON object"),
@@ -285,7 +285,7 @@ def reshape_a_tensor(weights: dict[str, Any]) -> None:
             r"seg_layers\.3\.bias is missing; .*9\.bias is unk",
         ),
         (edit_checkpoint(network_weights=reshape_a_tensor), r"\(1000000000000,\) and not \(3,\)"),
-        (edit_checkpoint(network_weights={"a": 1}), r"no state dict"),
+        (edit_checkpoint(network_weights={"a": 1}), r"not a state dict"),
         (edit_checkpoint(network_weights={}), r"is missing"),
         (edit_checkpoint(trainer_name="nnUNetTrainerUMambaBot"), r"nnUNetTrainerUMambaBot"),
         (edit_checkpoint(inference_allowed_mirroring_axes=5), r"mirroring_axes are 5"),
@@ -319,7 +319,7 @@ def test_folders_that_are_none(tmp_path: Path, dagger: Path) -> None:
         import_model(dagger / "fold_all/checkpoint_99.pth", tmp_path / "out")
     for path, message in (
         (tmp_path / "nowhere", "does not exist"),
-        (dagger / "fold_all", "no nnU-Net model"),
+        (dagger / "fold_all", "not an nnU-Net model"),
     ):
         with pytest.raises(CheckpointError, match=message):
             import_model(path, tmp_path / "out")

@@ -239,7 +239,7 @@ EVIL_NETWORK = {"network_class_name": "os.system", "arch_kwargs": {}, "_kw_requi
         (put("plans", "[" * 100_000), "'plans'"),
         (put("plans", "null"), "'plans'"),
         (put("dataset", "NaN"), "'dataset'"),
-        (put("format", "swin-umamba-model-2"), "no model that swin-umamba export wrote .*model-2"),
+        (put("format", "swin-umamba-model-2"), "not a model that swin-umamba export wrote .*model-2"),
     ],
 )
 def test_hostile_descriptions_with_the_right_hash_are_refused(
@@ -275,7 +275,7 @@ def test_files_that_are_none(exported: Path, tmp_path: Path) -> None:
         with pytest.raises(CheckpointError, match=r"damaged, incomplete(.|\n)*a\.safetensors"):
             predictor(tmp_path / "a.safetensors")
     save_file({"weight": torch.zeros(2)}, tmp_path / "weights.safetensors")
-    with pytest.raises(CheckpointError, match="no model that swin-umamba export wrote"):
+    with pytest.raises(CheckpointError, match="not a model that swin-umamba export wrote"):
         predictor(tmp_path / "weights.safetensors")
     with pytest.raises(CheckpointError, match="does not exist"):
         predictor(tmp_path / "nowhere.safetensors")

@@ -151,8 +151,8 @@ def test_the_kinds_of_checkpoint_are_told_apart() -> None:
     [
         ({}, "no weights"),
         (None, "no weights"),
-        ({"stem.0.weight": 3}, r"no floating-point tensors: stem\.0\.weight"),
-        ({"stem.0.weight": torch.ones(2, dtype=torch.long)}, "no floating-point tensors"),
+        ({"stem.0.weight": 3}, r"not floating-point tensors: stem\.0\.weight"),
+        ({"stem.0.weight": torch.ones(2, dtype=torch.long)}, "not floating-point tensors"),
         ({"stem.0.weight": torch.tensor([1.0, float("nan")])}, "NaN"),
         ({"stem.0.weight": torch.zeros(1).expand(10**13)}, "more values than the file holds"),
     ],
