@@ -44,6 +44,10 @@ def folder(planned_folder: Path, tmp_path: Path) -> Path:
         ("python", ""),
         ("swin-umamba", "-m swin_umamba.cli.main"),
         ("nnUNetv2_train", '-c "from nnunetv2.run.run_training import run_training_entry as m; m()"'),
+        (
+            "nnUNetv2_predict",
+            '-c "from nnunetv2.inference.predict_from_raw_data import predict_entry_point as m; m()"',
+        ),
     ):
         (tmp_path / "bin" / command).write_text(f'#!/bin/sh\nexec {sys.executable} {arguments} "$@"\n')
         (tmp_path / "bin" / command).chmod(0o755)
