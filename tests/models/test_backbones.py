@@ -178,8 +178,16 @@ def test_train_and_predict(
             environment.setenv(variable, value)
             assert main([*command, str(tmp_path / variable)]) == 0
         assert "pyramid" in BACKBONES
-    maps = {path.read_bytes() for path in tmp_path.glob("*/case0.png")}
-    assert len(maps) == 1
+    packed = tmp_path / "model.safetensors"
+    assert main(["export", "-m", str(fold.parent), "-o", str(packed)]) == 0
+    forget()
+    command[2] = str(packed)
+    assert main([*command, str(tmp_path / "no")]) == 1
+    assert "no backbone 'pyramid'" in capsys.readouterr().err
+    assert main([*command, str(tmp_path / "packed"), *trainer]) == 0
+    maps = [path.read_bytes() for path in tmp_path.glob("*/case0.png")]
+    assert len(maps) == 4
+    assert len(set(maps)) == 1
 
 
 @pytest.mark.parametrize("name", list_models())
