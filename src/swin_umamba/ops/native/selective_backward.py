@@ -35,6 +35,7 @@ def selective_backward(  # type: ignore[no-untyped-def]
     (chunks, 2, d_state, chunk length). Those of A, D and the bias are per sequence: (batch, dim, numbers per
     channel).
     """
+    # 1. Memory for one block of channels, and what all blocks carry from chunk to chunk.
     length, d_state = u.shape[2], A.shape[1]
     blocks = (last_channel - first_channel + LANES - 1) // LANES
     sequences, tiles_memory = zeros_aligned(2 * CHUNK * LANES), zeros_aligned(TILES_SIZE)
@@ -44,11 +45,13 @@ def selective_backward(  # type: ignore[no-untyped-def]
     # Of all blocks: the same order, with the carried adjoint in place of the states.
     gradients = zeros_aligned(blocks * (2 + 2 * d_state) * LANES)
 
+    # 2. The adjoint begins with the gradient of the last state.
     for block in range(blocks):
         channel = first_channel + block * LANES
         _, _, _, carry = _per_block(gradients, block, d_state)
         gather_channel_values(channel, min(LANES, last_channel - channel), grad_last_state[batch], carry)
 
+    # 3. Chunk by chunk back in time: load, discretise, scan there and back, store.
     for chunk in range(chunk_count(length) - 1, -1, -1):
         first_step = chunk * CHUNK
         steps = min(CHUNK, length - first_step)
@@ -81,6 +84,7 @@ def selective_backward(  # type: ignore[no-untyped-def]
             scatter_sequence(batch, channel, lanes, first_step, steps, tiles.u, grad_u)
             scatter_sequence(batch, channel, lanes, first_step, steps, tiles.grad_delta, grad_delta)
 
+    # 4. What was summed over all steps.
     for block in range(blocks):
         channel = first_channel + block * LANES
         lanes = min(LANES, last_channel - channel)

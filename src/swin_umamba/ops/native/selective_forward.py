@@ -25,6 +25,7 @@ def selective_forward(  # type: ignore[no-untyped-def]
     ``D`` and ``delta_bias`` are (dim, 1). The state before each chunk goes into ``saved_states`` (batch,
     chunks, dim, d_state).
     """
+    # 1. Memory for one block of channels, and the states of all blocks.
     length, d_state = u.shape[2], A.shape[1]
     blocks = (last_channel - first_channel + LANES - 1) // LANES
     tiles = zeros_aligned(4 * CHUNK * LANES)
@@ -32,6 +33,7 @@ def selective_forward(  # type: ignore[no-untyped-def]
     parameters = zeros_aligned((d_state + 2) * LANES)
     states = zeros_aligned(blocks * d_state * LANES)
 
+    # 2. Chunk by chunk: keep the states, load, discretise, scan, store.
     for chunk in range(chunk_count(length)):
         first_step = chunk * CHUNK
         steps = min(CHUNK, length - first_step)
@@ -57,6 +59,7 @@ def selective_forward(  # type: ignore[no-untyped-def]
             start_output(steps, load(skip, 0), u_tile)
             scan_chunk(steps, d_state, 2 * d_state, delta_tile, delta_u, rates, pointer(rows, 0), h, u_tile)
             scatter_sequence(batch, channel, lanes, first_step, steps, u_tile, y)
+    # 3. The states after the last step.
     for block in range(blocks):
         channel = first_channel + block * LANES
         lanes = min(LANES, last_channel - channel)

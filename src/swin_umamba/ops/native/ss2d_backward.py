@@ -147,6 +147,7 @@ def ss2d_backward(  # type: ignore[no-untyped-def]
     columns of ``x_dbl`` * chunk length). The parameters' gradients are per image: (batch, 4, d_inner, numbers
     per channel).
     """
+    # 1. Memory, parameters of this direction, and sums of their gradients.
     length, d_inner = x.shape[1:]
     d_state, dt_rank, columns = A.shape[2], dt_projs_weight.shape[2], x_dbl.shape[3]
     channel = first_block * LANES
@@ -165,6 +166,7 @@ def ss2d_backward(  # type: ignore[no-untyped-def]
     )
     carries = new_channel_values(blocks, d_state)
 
+    # 2. Chunk by chunk back along the path, while the pixels of the next one are fetched.
     first_partial = (batch * partial.shape[1] + group) * partial.shape[2]
     for chunk in range(chunk_count(length) - 1, -1, -1):
         first_step = chunk * CHUNK
@@ -178,6 +180,7 @@ def ss2d_backward(  # type: ignore[no-untyped-def]
         gather_channels(batch, pixels, steps, channel, channels, grad_y, output_gradients)
         clear(sums_memory, sums_memory.size)
         sums = row_sums_in(sums_memory, d_state)
+        # 3. Block by block of 16 channels: through the states there and back.
         for block in range(blocks):
             first, last = block * next_steps // blocks, (block + 1) * next_steps // blocks
             prefetch_channels(batch, next_pixels, first, last, channel, channels, x)
@@ -199,11 +202,13 @@ def ss2d_backward(  # type: ignore[no-untyped-def]
                 steps, d_state, dt_rank, columns, rows, tiles, here, weight_rows,
                 pointer(saved_states, saved), pointer(carries, block * d_state * LANES), gradients, sums,
             )  # fmt: skip
+        # 4. Gradients of x to their pixels, of x_dbl to the partial sums.
         scatter_channels(batch, pixels, steps, channel, channels, inputs, grad_x, direction > 0)
         stream_vectors(
             sums_memory, pointer(partial, (first_partial + chunk) * sums_memory.size), sums_memory.size
         )
 
+    # 5. Gradients of the parameters.
     _scatter_parameter(batch, direction, first_block, weight_gradients, grad_weights)
     _scatter_parameter(batch, direction, first_block, bias_gradients, grad_biases)
     _scatter_parameter(batch, direction, first_block, rate_gradients, grad_A)

@@ -33,6 +33,7 @@ def ss2d_forward(  # type: ignore[no-untyped-def]
     that is empty. Writes every element of its channels of ``y``, adding up the directions in the order 0, 2,
     1, 3.
     """
+    # 1. Memory for one chunk of all blocks of channels.
     length, d_inner = x.shape[1:]
     d_state, dt_rank, columns = A.shape[2], dt_projs_weight.shape[2], x_dbl.shape[3]
     save = saved_states.size > 0
@@ -47,6 +48,7 @@ def ss2d_forward(  # type: ignore[no-untyped-def]
     weights, biases, rates, skips = parameters
     states = new_channel_values(blocks, d_state)
 
+    # 2. Direction by direction, chunk by chunk, while the pixels of the next one are fetched.
     for direction in (0, 2, 1, 3):
         gather_parameters(direction, first_block, dt_projs_weight, dt_projs_bias, A, D, parameters)
         clear(states, states.size)
@@ -59,6 +61,7 @@ def ss2d_forward(  # type: ignore[no-untyped-def]
             prefetch_rows(batch, direction, next_pixels, next_steps, x_dbl)
             gather_rows(batch, direction, pixels, steps, x_dbl, rows)
             gather_channels(batch, pixels, steps, channel, channels, x, inputs)
+            # 3. Block by block of 16 channels: step sizes, then the scan in place of the input.
             for block in range(blocks):
                 u, h = pointer(inputs, block * CHUNK * LANES), pointer(states, block * d_state * LANES)
                 delta, delta_u = pointer(step_sizes, 0), pointer(step_sizes, CHUNK * LANES)
@@ -74,4 +77,5 @@ def ss2d_forward(  # type: ignore[no-untyped-def]
                 apply_softplus(steps, delta, u, delta_u)
                 start_output(steps, load(here.D, 0), u)
                 scan_chunk(steps, d_state, columns, delta, delta_u, here.A, pointer(rows, dt_rank), h, u)
+            # 4. Outputs to their pixels, added to those of earlier directions.
             scatter_channels(batch, pixels, steps, channel, channels, inputs, y, direction > 0)

@@ -29,6 +29,7 @@ def chain_kernel(  # type: ignore[no-untyped-def]
     ADJOINT: tl.constexpr, HAS_FIRST: tl.constexpr, HAS_LAST: tl.constexpr,
 ):  # fmt: skip
     """One state of one block of channels; ``first`` and ``last`` (batch, channels, d_state) are optional."""
+    # 1. Which state and channels.
     n = tl.program_id(0) % D_STATE
     channels = (tl.program_id(0) // D_STATE) * CHANNELS + single_numbers(CHANNELS)
     mask = channels < d_inner
@@ -36,9 +37,11 @@ def chain_kernel(  # type: ignore[no-untyped-def]
     k = tl.program_id(1) % DIRECTIONS
     backwards = (k // 2 + ADJOINT) % 2
     rate = tl.load(A + (k * d_inner + channels) * D_STATE + n, mask=mask, other=0.0) * LOG2_E
+    # 2. The state before the first chunk.
     carry = tl.full((CHANNELS,), 0.0, tl.float32)
     if HAS_FIRST:
         carry = tl.load(first + (sequence * d_inner + channels) * D_STATE + n, mask=mask, other=0.0)
+    # 3. Tile by tile of chunks: scan their ends, replace them by what enters each, carry on.
     steps = tl.arange(0, CHUNKS)
     for begin in range(0, chunks, CHUNKS):
         order = begin + steps

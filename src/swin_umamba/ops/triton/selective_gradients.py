@@ -27,6 +27,7 @@ def selective_gradients_kernel(  # type: ignore[no-untyped-def]
     HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr,
 ):  # fmt: skip
     """One chunk and channel block."""
+    # 1. Which steps and channels.
     chunk = tl.program_id(0)
     batch = tl.program_id(2).to(tl.int64)
     group = tl.program_id(1) // blocks
@@ -35,9 +36,11 @@ def selective_gradients_kernel(  # type: ignore[no-untyped-def]
     step_mask = steps < length
     mask = step_mask[:, None] & channel_mask[None, :]
     places = (batch * dim + channels)[None, :] * length + steps[:, None]
+    # 2. Load the tile and its step sizes.
     step = step_sizes(delta + places, mask, delta_bias + channels, channel_mask, HAS_BIAS, SOFTPLUS)
     values = load_tile(u + places, mask)
     grad_out = load_tile(grad_y + places, mask)
+    # 3. All states, there and back.
     matrix = (batch * groups + group) * D_STATE * length
     block = tl.program_id(1) % blocks
     partial = ((block * tl.num_programs(2) + batch) * groups + group) * D_STATE * length
@@ -47,6 +50,7 @@ def selective_gradients_kernel(  # type: ignore[no-untyped-def]
         states + state + channels, leaving + state + channels, channel_mask, dim,
         partial_B + partial + steps, partial_C + partial + steps, length, D_STATE, False,
     )  # fmt: skip
+    # 4. Gradients of the input and of the step sizes.
     grad_values = step * through_input
     if HAS_D:
         grad_values += tl.load(D + channels, mask=channel_mask, other=0.0)[None, :] * grad_out

@@ -29,6 +29,7 @@ def ss2d_chunks_kernel(  # type: ignore[no-untyped-def]
     ADJOINT: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
     """One chunk, channel block and direction; ``tile`` is x, or the gradient of y."""
+    # 1. Which pixels, channels and direction.
     chunk = tl.program_id(0)
     image = (tl.program_id(2) // 4).to(tl.int64)
     k = tl.program_id(2) % 4
@@ -43,11 +44,13 @@ def ss2d_chunks_kernel(  # type: ignore[no-untyped-def]
     rows = pixels * (4 * COLUMNS)
     parameters = k * d_inner + channels
 
+    # 2. Step sizes.
     projected = projected_dt(
         x_dbl, rows, row_mask, dt_projs_weight + parameters * DT_RANK, dt_projs_bias + parameters,
         channel_mask, DT_RANK,
     )  # fmt: skip
     delta = tl.where(row_mask[:, None], softplus(projected), 0.0)
+    # 3. What enters at each step, and the time from there to the end of the chunk.
     weight = load_tile(
         tile + image * height * width * d_inner + (pixels * d_inner)[:, None] + channels[None, :], mask
     )
@@ -65,6 +68,7 @@ def ss2d_chunks_kernel(  # type: ignore[no-untyped-def]
             _, time_left = running_sums(delta, False)
         weight *= delta
         matrix = x_dbl + DT_RANK
+    # 4. The state at the end of the chunk, and the sum of its steps.
     place = tl.program_id(2).to(tl.int64) * chunks + chunk
     chunk_end(
         time_left, weight, matrix, rows, row_mask, 1, A + parameters * D_STATE,

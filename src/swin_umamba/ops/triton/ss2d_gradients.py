@@ -37,6 +37,7 @@ def ss2d_gradients_kernel(  # type: ignore[no-untyped-def]
     BY_COLUMNS: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
     """One chunk and channel block of one image, in two directions."""
+    # 1. Which pixels and channels.
     chunk = tl.program_id(0)
     image = tl.program_id(2).to(tl.int64)
     images = tl.num_programs(2)
@@ -52,6 +53,7 @@ def ss2d_gradients_kernel(  # type: ignore[no-untyped-def]
     rows = pixels * (4 * COLUMNS)
     first_pixel = image * height * width
     first_place = first_pixel * d_inner
+    # 2. Load the tile; the skip term needs no state.
     u = load_tile(x + first_place + places, mask)
     grad_out = load_tile(grad_y + first_place + places, mask)
     grad_u = tl.full((CHUNK, CHANNELS), 0.0, tl.float32)
@@ -59,6 +61,7 @@ def ss2d_gradients_kernel(  # type: ignore[no-untyped-def]
         sums = partial_D + (image * chunks + chunk) * d_inner + channels
         tl.store(sums, tl.sum(grad_out * u, axis=0), mask=channel_mask)
 
+    # 3. There and back: step sizes, all states, gradients of both.
     for back in tl.static_range(2):
         k = BY_COLUMNS + 2 * back
         inputs = x_dbl + (first_pixel * 4 + k) * COLUMNS
@@ -83,6 +86,7 @@ def ss2d_gradients_kernel(  # type: ignore[no-untyped-def]
         # (4, batch, pixels, channels): one matrix per direction.
         offset = (k * images + image) * length * d_inner
         tl.store(grad_dt + offset + places, grad_projected, mask=mask)
+    # 4. Add what the directions along rows gave, and store.
     if BY_COLUMNS == 1:
         grad_u += load_tile(by_rows + first_place + places, mask)
     tl.store(grad_x + first_place + places, grad_u.to(grad_x.dtype.element_ty), mask=mask)

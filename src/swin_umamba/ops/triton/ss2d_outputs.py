@@ -25,6 +25,7 @@ def ss2d_outputs_kernel(  # type: ignore[no-untyped-def]
     BY_COLUMNS: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
     """One chunk and channel block of one image, in two directions."""
+    # 1. Which pixels and channels.
     chunk = tl.program_id(0)
     image = tl.program_id(2).to(tl.int64)
     channels = channels_of_block(CHANNELS)
@@ -38,8 +39,10 @@ def ss2d_outputs_kernel(  # type: ignore[no-untyped-def]
     rows = pixels * (4 * COLUMNS)
     first_pixel = image * height * width
     first_place = first_pixel * d_inner
+    # 2. Load the tile.
     u = load_tile(x + first_place + places, mask)
     out = tl.full((CHUNK, CHANNELS), 0.0, tl.float32)
+    # 3. There and back: step sizes, all states, the skip term.
     for back in tl.static_range(2):
         k = BY_COLUMNS + 2 * back
         inputs = x_dbl + (first_pixel * 4 + k) * COLUMNS
@@ -56,6 +59,7 @@ def ss2d_outputs_kernel(  # type: ignore[no-untyped-def]
             states + state + channels, channel_mask, d_inner, D_STATE, back == 1,
         )  # fmt: skip
         out += tl.load(D + parameters, mask=channel_mask, other=0.0)[None, :] * u
+    # 4. Add what the directions along rows gave, and store.
     if BY_COLUMNS == 1:
         out += load_tile(by_rows + first_place + places, mask)
     tl.store(y + first_place + places, out.to(y.dtype.element_ty), mask=mask)
