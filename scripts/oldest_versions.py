@@ -1,4 +1,4 @@
-"""Print the oldest versions that ``pyproject.toml`` allows as constraints for pip, ``NAME==VERSION`` a line."""
+"""Print the oldest versions that ``pyproject.toml`` allows as constraints for pip: NAME==VERSION a line."""
 
 from __future__ import annotations
 

@@ -13,13 +13,16 @@ from swin_umamba.files import write_text
 
 # What a spreadsheet takes for the beginning of a formula, also in the wide letters of East Asian keyboards.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+# Where the decimal point is a comma, spreadsheets split at semicolons; quotes within a cell do not stop them.
+_FORMULA_BEHIND_A_SEPARATOR = re.compile(r"([;\t|][\s\"']*)(?=[-=+@＝＋－＠])")
 
 
 def csv_text(rows: Iterable[Sequence[Any]]) -> str:
     """Return rows as CSV: numbers as they are, NaN and None as empty cells.
 
     A text that a spreadsheet would calculate, such as ``=cmd|...`` or ``-2+3``, gets an apostrophe before it,
-    as OWASP advises against CSV injection. JSON files keep names as they are.
+    as OWASP advises against CSV injection, and so does a part of it behind what a spreadsheet may take for
+    the end of a cell. JSON files keep names as they are.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -46,5 +49,6 @@ def _cell(value: object) -> object:
         return value
     # A line break or a half character (of a name that is not UTF-8) is of no use in a cell.
     text = re.sub(r"[\r\n]+", " ", value).encode("utf-8", "replace").decode()
+    text = _FORMULA_BEHIND_A_SEPARATOR.sub(r"\1'", text)
     shown = "".join(letter for letter in text if letter.isprintable()).strip()
     return f"'{text}" if shown.startswith(_FORMULA) or text.startswith(_FORMULA) else text
