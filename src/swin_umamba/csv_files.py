@@ -14,7 +14,7 @@ from swin_umamba.files import write_text
 # What a spreadsheet takes for the beginning of a formula, also in the wide letters of East Asian keyboards.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 # Where the decimal point is a comma, spreadsheets split at semicolons; quotes within a cell do not stop them.
-_FORMULA_BEHIND_A_SEPARATOR = re.compile(r"([;\t|][\s\"']*)(?=[-=+@＝＋－＠])")
+_SEPARATORS = ";\t|"
 
 
 def csv_text(rows: Iterable[Sequence[Any]]) -> str:
@@ -49,6 +49,20 @@ def _cell(value: object) -> object:
         return value
     # A line break or a half character (of a name that is not UTF-8) is of no use in a cell.
     text = re.sub(r"[\r\n]+", " ", value).encode("utf-8", "replace").decode()
-    text = _FORMULA_BEHIND_A_SEPARATOR.sub(r"\1'", text)
+    text = _without_inner_formulas(text)
     shown = "".join(letter for letter in text if letter.isprintable()).strip()
     return f"'{text}" if shown.startswith(_FORMULA) or text.startswith(_FORMULA) else text
+
+
+def _without_inner_formulas(text: str) -> str:
+    """Return a text with an apostrophe before each formula that would begin a cell behind a separator."""
+    letters, begins = [], False
+    for letter in text:
+        if letter in _SEPARATORS:
+            begins = True
+        elif letter.isprintable() and letter not in "\"' ":
+            if begins and letter in _FORMULA:
+                letters.append("'")
+            begins = False
+        letters.append(letter)
+    return "".join(letters)
