@@ -6,7 +6,7 @@ import argparse
 import gc
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
@@ -48,6 +48,7 @@ from nnunet.planned_data import (  # noqa: E402
     trained,
 )
 from own_environment import own_environment  # noqa: E402
+from schemas import check_contract  # noqa: E402
 
 __all__ = ["planned_dataset", "planned_folder", "raw_dataset", "tiny_trainers", "trained"]
 
@@ -101,6 +102,23 @@ def _no_waiting_for_the_disk() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _own_environment() -> Iterator[None]:
     with own_environment():
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _contracts_are_kept() -> Iterator[None]:
+    """Hold all that commands print as JSON and all files of ours against their schemas, in every test."""
+    from swin_umamba import json_files
+
+    promise = json_files._under_contract
+
+    def promise_and_check(name: str, data: Mapping[str, Any]) -> dict[str, Any]:
+        content = promise(name, data)
+        check_contract(name, content)
+        return content
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(json_files, "_under_contract", promise_and_check)
         yield
 
 

@@ -6,6 +6,7 @@ import json
 import math
 import os
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -20,6 +21,8 @@ LARGEST_RESULTS = 256 * 2**20
 """Bytes of files with a value for each case and class."""
 DEEPEST = 100
 """Levels of lists and objects within each other. What works through them would fail at a thousand or so."""
+SCHEMA = 2
+"""Number of the schemas of what commands print and of the files that we write; those of 0.1 have none."""
 
 _Kind = TypeVar("_Kind")
 _NAMES: dict[type, str] = {dict: "object", list: "list"}
@@ -163,6 +166,21 @@ def read_json_lines(
 def write_json(path: str | Path, data: Any) -> None:
     """Write ``data`` as indented JSON, atomically. NaN is not JSON and raises ``ValueError``."""
     write_text(path, json.dumps(data, indent=2, allow_nan=False) + "\n")
+
+
+def write_contract(name: str, path: str | Path, data: Mapping[str, Any]) -> None:
+    """Write a file whose content we promise; ``name`` is that of its schema in ``docs/schemas/``."""
+    write_text(path, contract_text(name, data, indent=2) + "\n")
+
+
+def contract_text(name: str, data: Mapping[str, Any], indent: int | None = None) -> str:
+    """Return data that we promise as JSON, in one line by default, with the number of their schema."""
+    return json.dumps(_under_contract(name, data), indent=indent, allow_nan=False)
+
+
+def _under_contract(name: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return data with the number of their schema; the tests hold all that passes here against it."""
+    return {"schema": SCHEMA, **data}
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -136,6 +136,11 @@ def declared_options(options_class: Any) -> tuple[Option, ...]:
     return tuple(declared)
 
 
+def stored_rule(options_class: Any) -> ValueRule:
+    """Return the rule for the stored options of a dataclass."""
+    return table({}, {each.name: each.stored_as for each in declared_options(options_class)})
+
+
 @dataclass(frozen=True)
 class Options:
     """Base of dataclasses of options."""
@@ -163,8 +168,7 @@ class Options:
             If one has a value of another type, or that no option has.
         """
         declared = {each.name: each for each in declared_options(cls)}
-        rule = table({}, {name: each.stored_as for name, each in declared.items()})
-        Provenance("the stored options of the run", "start again", UsageError).check(stored, rule)
+        Provenance("the stored options of the run", "start again", UsageError).check(stored, stored_rule(cls))
         values = {name: value for name, value in stored.items() if name in declared}
         for name, value in values.items():
             if get_origin(declared[name].type) is tuple and value is not None:

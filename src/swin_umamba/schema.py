@@ -1,16 +1,18 @@
 """What the values of a file have to be, as a table of rules: types, ranges and lengths.
 
 JSON gives any value at any place, and what works with them later fails in any way. A table beside the reader
-says what each value has to be; ``Provenance.check`` names the first one that is not.
+says what each value has to be; ``Provenance.check`` names the first one that is not, and ``as_json`` says the
+same as JSON Schema (draft 2020-12).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from swin_umamba.errors import DataError, SwinUMambaError
 
@@ -32,11 +34,14 @@ class ValueRule:
         Whether a value is so, without its parts.
     parts
         Gives the key of each part of a value, the part, and its rule.
+    as_json
+        JSON Schema of the value; by default that of any value.
     """
 
     expected: str
     holds: Callable[[Any], bool]
     parts: Callable[[Any], _Parts] = lambda value: iter(())
+    as_json: Mapping[str, Any] | bool = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,11 @@ def whole(least: int = -LARGEST, most: int = LARGEST) -> ValueRule:
     return ValueRule(
         " ".join(["a whole number", " and ".join(bounds)]).strip(),
         lambda value: type(value) is int and least <= value <= most,
+        as_json={
+            "type": "integer",
+            **({"minimum": least} if least > -LARGEST else {}),
+            **({"maximum": most} if most < LARGEST else {}),
+        },
     )
 
 
@@ -104,13 +114,16 @@ def number(least: float = -math.inf, most: float = math.inf, *, above: float = -
 
     limits = (("of at least", least), ("above", above), ("of at most", most))
     bounds = [f"{word} {limit:g}" for word, limit in limits if math.isfinite(limit)]
-    return ValueRule(" ".join(["a number", " and ".join(bounds)]).strip(), holds)
+    keywords = (("minimum", least), ("exclusiveMinimum", above), ("maximum", most))
+    as_json = {"type": "number", **{word: limit for word, limit in keywords if math.isfinite(limit)}}
+    return ValueRule(" ".join(["a number", " and ".join(bounds)]).strip(), holds, as_json=as_json)
 
 
 def text(longest: int = 1000) -> ValueRule:
     """Return the rule for a text that is not empty."""
     holds = lambda value: type(value) is str and 0 < len(value) <= longest  # noqa: E731
-    return ValueRule(f"a text of 1 to {longest} characters", holds)
+    as_json = {"type": "string", "minLength": 1, "maxLength": longest}
+    return ValueRule(f"a text of 1 to {longest} characters", holds, as_json=as_json)
 
 
 def one_of(*values: Any) -> ValueRule:
@@ -118,12 +131,14 @@ def one_of(*values: Any) -> ValueRule:
     return ValueRule(
         " or ".join(map(repr, values)),
         lambda value: any(type(value) is type(each) and value == each for each in values),
+        as_json={"enum": list(values)},
     )
 
 
 flag = one_of(True, False)
-left_out = ValueRule("left out", lambda value: False)
+left_out = ValueRule("left out", lambda value: False, as_json=False)
 anything = ValueRule("anything", lambda value: True)
+any_text = ValueRule("a text", lambda value: type(value) is str, as_json={"type": "string"})
 
 
 def optional(rule: ValueRule) -> ValueRule:
@@ -132,6 +147,7 @@ def optional(rule: ValueRule) -> ValueRule:
         f"{rule.expected}, or null",
         lambda value: value is None or rule.holds(value),
         lambda value: iter(()) if value is None else rule.parts(value),
+        {"anyOf": [rule.as_json, {"type": "null"}]},
     )
 
 
@@ -142,7 +158,8 @@ def either(*rules: ValueRule) -> ValueRule:
         return next(rule for rule in rules if rule.holds(value)).parts(value)
 
     expected = ", or ".join(rule.expected for rule in rules)
-    return ValueRule(expected, lambda value: any(rule.holds(value) for rule in rules), parts)
+    as_json = {"anyOf": [rule.as_json for rule in rules]}
+    return ValueRule(expected, lambda value: any(rule.holds(value) for rule in rules), parts, as_json)
 
 
 def listed(rule: ValueRule, lengths: Collection[int] = range(100_001)) -> ValueRule:
@@ -152,6 +169,7 @@ def listed(rule: ValueRule, lengths: Collection[int] = range(100_001)) -> ValueR
         f"a list of {' or '.join(map(str, lengths)) if few else f'at most {max(lengths):,}'} entries",
         lambda value: isinstance(value, list | tuple) and len(value) in lengths,
         lambda value: ((f"[{place}]", each, rule) for place, each in enumerate(value)),
+        {"type": "array", "items": rule.as_json, "minItems": min(lengths), "maxItems": max(lengths)},
     )
 
 
@@ -161,6 +179,7 @@ def named(rule: ValueRule, least: int = 0) -> ValueRule:
         "an object" if least == 0 else f"an object with {least} entries or more",
         lambda value: _is_object(value) and len(value) >= least,
         lambda value: ((f".{name[:80]}", each, rule) for name, each in value.items()),
+        {"type": "object", "additionalProperties": rule.as_json, "minProperties": least},
     )
 
 
@@ -188,8 +207,47 @@ def table(
             if rule := rules.get(name, others):
                 yield f".{name[:80]}", each, rule
 
-    return ValueRule("an object", _is_object, parts)
+    as_json = {
+        "type": "object",
+        "properties": {name: rule.as_json for name, rule in rules.items()},
+        "required": list(required),
+        "additionalProperties": True if others is None else others.as_json,
+    }
+    return ValueRule("an object", _is_object, parts, as_json)
 
 
 def _is_object(value: Any) -> bool:
     return isinstance(value, dict) and all(type(name) is str for name in value)
+
+
+def rule_of(kind: Any) -> ValueRule:
+    """Return the rule for values of a Python type, as ``json.dumps`` writes them.
+
+    Knows plain values, None, ``Literal``, unions, lists and tuples, mappings, dataclasses and typed
+    dictionaries. The latter two are objects with their own keys and no others.
+    """
+    if kind in _PLAIN:
+        return _PLAIN[kind]
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return one_of(*arguments)
+    if origin in (Union, UnionType):
+        rules = [rule_of(each) for each in arguments if each is not type(None)]
+        rule = rules[0] if len(rules) == 1 else either(*rules)
+        return optional(rule) if type(None) in arguments else rule
+    if origin is not None and issubclass(origin, Mapping):
+        return named(rule_of(arguments[1]))
+    if origin is tuple and Ellipsis not in arguments:
+        return listed(either(*map(rule_of, dict.fromkeys(arguments))), [len(arguments)])
+    if origin is not None and issubclass(origin, Sequence):
+        return listed(rule_of(arguments[0]))
+    hints = {name: rule_of(each) for name, each in get_type_hints(kind).items()}
+    required = getattr(kind, "__required_keys__", hints.keys())
+    return table(
+        {name: rule for name, rule in hints.items() if name in required},
+        {name: rule for name, rule in hints.items() if name not in required},
+        left_out,
+    )
+
+
+_PLAIN = {int: whole(), float: number(), str: any_text, bool: flag, Any: anything, object: anything}

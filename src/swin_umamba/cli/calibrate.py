@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from swin_umamba.cli.options import add_options, given_options
-from swin_umamba.cli.output import say
+from swin_umamba.cli.output import say, say_json
 from swin_umamba.errors import UsageError, printable
 from swin_umamba.inference.options import FINAL_CHECKPOINT, ModelOptions
 
@@ -64,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         if not args.json:
             say(_text(file.parent.name, result))
     if args.json:
-        say(json.dumps({name: _summary(result) for name, result in results.items()}, indent=2))
+        say_json("calibrate", {"folds": {name: _summary(result) for name, result in results.items()}})
     return 1 if any(result.failures for result in results.values()) else 0
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from swin_umamba.cli.output import say
+from swin_umamba.cli.output import say, say_json
 from swin_umamba.errors import UsageError
 from swin_umamba.evaluation.protocols import PROTOCOLS
 
@@ -99,7 +98,10 @@ def run(args: argparse.Namespace) -> int:
     table = compare(args.data, networks, _seeds(args.seeds), args.output, settings, baseline=args.baseline)
     for name in TABLE_FILES:
         logger.info("wrote %s", args.output / name)
-    say(json.dumps(table.to_dict(), indent=2) if args.json else table.to_markdown(), end="")
+    if args.json:
+        say_json("comparison", table.to_dict())
+    else:
+        say(table.to_markdown(), end="")
     return 0
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from swin_umamba.cli.options import add_common_options, add_options, given_options
-from swin_umamba.cli.output import say
+from swin_umamba.cli.output import say, say_json
 from swin_umamba.data.datasets import DATASETS
 from swin_umamba.errors import UsageError
 from swin_umamba.inference.options import FolderOptions
@@ -105,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
     preview = draw_preview(conversion.folder)
     if args.json:
         result = {"folder": str(conversion.folder), "preview": str(preview), **conversion.to_dict()}
-        say(json.dumps(result, indent=2))
+        say_json("convert", result)
     else:
         say(conversion.text())
         say(f"data set: {conversion.folder}\npreview:  {preview}")

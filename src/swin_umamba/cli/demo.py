@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import shutil
 import sys
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from swin_umamba.cli.output import say
+from swin_umamba.cli.output import say, say_json
 from swin_umamba.errors import SwinUMambaError, UsageError
 from swin_umamba.files import write_text
 from swin_umamba.json_files import write_json
@@ -107,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
         "model": str(model),
     }
     if args.json:
-        say(json.dumps(result, indent=2))
+        say_json("demo", result)
     else:
         say(f"test Dice {dice:.4f} on {NUM_TEST} images it has not seen, after {result['seconds']:.0f} s")
         say(f"picture:  {result['sheet']}\nreport:   {result['report']}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
-import json
 import os
 import platform
 import shutil
@@ -17,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from swin_umamba.cli.output import say
+from swin_umamba.cli.output import say, say_json
 
 ORDER = 190
 HELP = "check the installation: versions, devices, scan backends, folders, and a self-test"
@@ -81,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     findings = list(examine())
     errors = sum(finding.status == "error" for finding in findings)
     if args.json:
-        say(json.dumps({"ok": not errors, "findings": [asdict(finding) for finding in findings]}, indent=2))
+        say_json("doctor", {"ok": not errors, "findings": [asdict(finding) for finding in findings]})
         return 1 if errors else 0
     width = max(len(finding.name) for finding in findings)
     for finding in findings:

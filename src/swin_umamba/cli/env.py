@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import json
+
+from swin_umamba.cli.output import say_json
 
 ORDER = 200
 HELP = 'make nnU-Net\'s own commands find our trainers: eval "$(swin-umamba env)"'
@@ -28,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
 
     variables = shell_variables(getattr(args, "root", None))
     if args.json:
-        print(json.dumps({variable.name: variable.value for variable in variables}))
+        say_json("env", {"variables": {variable.name: variable.value for variable in variables}})
     else:
         print(as_sh(variables) if args.shell == "sh" else as_powershell(variables), end="")
     return 0

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from swin_umamba.cli.output import say
+from swin_umamba.cli.output import say, say_json
 from swin_umamba.errors import UsageError
 from swin_umamba.evaluation.protocols import PROTOCOLS, find_protocol
 from swin_umamba.files import check_output_folder
@@ -107,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
         say(f"error: case {failure.case} could not be evaluated: {failure.error}", file=sys.stderr)
     if args.json:
         # Last, so that stdout holds either this or an error.
-        say(json.dumps(evaluation.to_dict(), indent=2))
+        say_json(evaluation.contract, evaluation.to_dict())
     return 1 if evaluation.failures else 0
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 from pathlib import Path
 
 from swin_umamba.cli.options import add_options, given_options
-from swin_umamba.cli.output import say
+from swin_umamba.cli.output import say, say_json
 from swin_umamba.errors import OutputError
 from swin_umamba.inference.options import ModelOptions
 
@@ -57,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
             "sha256": sha256,
             "checkpoints": [str(path) for path in model.checkpoints],
         }
-        say(json.dumps(summary, indent=2))
+        say_json("export", summary)
     else:
         say(f"packed {', '.join(str(path) for path in model.checkpoints)}")
         say(f"written: {args.output} ({size / 1e6:.1f} MB, content sha256 {sha256})")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import logging
 import os
 import pkgutil
@@ -15,7 +14,7 @@ from typing import NoReturn
 
 from swin_umamba import __version__, cli
 from swin_umamba.cli.options import add_common_options
-from swin_umamba.cli.output import say
+from swin_umamba.cli.output import say, say_json
 from swin_umamba.errors import OutputError, SwinUMambaError, UsageError, printable
 from swin_umamba.extensions import load_extensions
 from swin_umamba.interrupt import Terminated, terminate_as_interrupt
@@ -158,7 +157,7 @@ def report_error(error: SwinUMambaError, *, as_json: bool) -> None:
     say(f"error: {error}", file=sys.stderr)
     if as_json:
         message = {"what": error.what, "where": error.where, "hint": error.hint}
-        say(json.dumps({"error": message}))
+        say_json("error", {"error": message}, indent=None)
 
 
 if __name__ == "__main__":

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import json
 
-from swin_umamba.cli.output import say
+from swin_umamba.cli.output import say, say_json
 from swin_umamba.errors import UsageError
 
 ORDER = 120
@@ -53,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         size = measure_complexity(network.build, args.in_channels, args.num_classes, tuple(args.size))
         rows.append({"name": network.name, "title": network.title, **vars(size)})
     if args.json:
-        say(json.dumps(rows, indent=2))
+        say_json("models", {"networks": rows})
         return 0
     height, width = args.size
     say(f"input {args.in_channels} x {height} x {width}, {args.num_classes} classes")

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import sys
-from typing import TextIO
+from collections.abc import Mapping
+from typing import Any, TextIO
 
 from swin_umamba.errors import printable
+from swin_umamba.json_files import contract_text
 
 
 def say(text: object = "", *, end: str = "\n", file: TextIO | None = None, flush: bool = False) -> None:
     """Print a text; control characters, bidirectional overrides and invisible letters in it are replaced."""
     print(printable(str(text)), end=end, file=sys.stdout if file is None else file, flush=flush)
+
+
+def say_json(name: str, content: Mapping[str, Any], *, indent: int | None = 2, flush: bool = False) -> None:
+    """Print what ``--json`` promises; ``name`` is that of the schema in ``docs/schemas/``."""
+    say(contract_text(name, content, indent), flush=flush)

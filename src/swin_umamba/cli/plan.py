@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 from functools import partial
 
-from swin_umamba.cli.output import say
+from swin_umamba.cli.output import say, say_json
 
 ORDER = 30
 HELP = "check a raw data set, choose patch and batch size, preprocess it"
@@ -47,18 +46,15 @@ def run(args: argparse.Namespace) -> int:
     dataset = find_dataset(args.dataset, getattr(args, "root", None))
     result = plan(dataset, **given)
     if args.json:
-        say(
-            json.dumps(
-                {
-                    "dataset": dataset.name,
-                    "plans_file": str(result.plans_file),
-                    "preprocessed_folder": str(result.preprocessed_folder),
-                    "num_cases": result.num_cases,
-                    "patch_size": result.patch_size,
-                    "batch_size": result.batch_size,
-                }
-            )
-        )
+        content = {
+            "dataset": dataset.name,
+            "plans_file": str(result.plans_file),
+            "preprocessed_folder": str(result.preprocessed_folder),
+            "num_cases": result.num_cases,
+            "patch_size": result.patch_size,
+            "batch_size": result.batch_size,
+        }
+        say_json("plan", content, indent=None)
     else:
         height, width = result.patch_size
         say(f"{dataset.name}: {result.num_cases} cases, patch {height}x{width}, batch {result.batch_size}")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from swin_umamba.cli.output import say
+from swin_umamba.cli.output import say, say_json
 
 if TYPE_CHECKING:
     from swin_umamba.evaluation.postprocessing import ComponentStep
@@ -47,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
                 for name, scores in (("before", chosen.before), ("after", chosen.after))
             },
         }
-        say(json.dumps(content, indent=2))
+        say_json("postprocess", content)
         return 0
     say(f"{result.num_cases} validation cases of {', '.join(result.folds)}")
     for step in chosen.steps:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import sys
 from collections import Counter
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from swin_umamba.cli.options import add_options, given_options
-from swin_umamba.cli.output import say
+from swin_umamba.cli.output import say, say_json
 from swin_umamba.errors import printable
 from swin_umamba.inference.options import FolderOptions, ModelOptions
 
@@ -69,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     results = predictor.predict_folder(inputs, args.output, **options)
     failures = [result for result in results if result.error is not None]
     if args.json:
-        say(json.dumps(_summary(predictor, results, args.output), indent=2))
+        say_json("predict", _summary(predictor, results, args.output))
     else:
         say(_text(results, args.output))
     for failure in failures:

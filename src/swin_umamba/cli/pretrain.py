@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from pathlib import Path
 
 from swin_umamba.cli.options import add_options, given_options
-from swin_umamba.cli.output import say
+from swin_umamba.cli.output import say, say_json
 from swin_umamba.pretraining.options import PretrainOptions, StartOptions
 
 ORDER = 40
@@ -55,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
             "last_top1": None if result.last is None else result.last.top1,
             "last_top5": None if result.last is None else result.last.top5,
         }
-        say(json.dumps(printed))
+        say_json("pretrain", printed, indent=None)
     else:
         say(f"{result.epochs} epochs trained; best top-1 accuracy {100 * result.best_top1:.2f} %")
         say(f"backbone: {result.backbone}")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from swin_umamba.cli.options import add_options
-from swin_umamba.cli.output import say
+from swin_umamba.cli.output import say, say_json
 from swin_umamba.inference.options import FolderOptions
 
 ORDER = 170
@@ -71,5 +70,8 @@ def run(args: argparse.Namespace) -> int:
         plane=args.plane,
         slice_index=args.slice,
     )
-    say(json.dumps({"output": str(output)}) if args.json else f"wrote {output}")
+    if args.json:
+        say_json("preview", {"output": str(output)}, indent=None)
+    else:
+        say(f"wrote {output}")
     return 0

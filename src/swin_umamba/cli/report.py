@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
-from swin_umamba.cli.output import say
+from swin_umamba.cli.output import say, say_json
 from swin_umamba.errors import UsageError, printable
 
 ORDER = 160
@@ -62,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
             "failures": dict(report.failures),
             "missing": list(report.missing),
         }
-        say(json.dumps(result, indent=2))
+        say_json("report", result)
     else:
         say(f"wrote {args.output} ({len(page.encode()) / 2**20:.1f} MiB, {len(report.cases)} cases shown)")
         for each in report.missing:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
 from swin_umamba.cli.options import add_options, given_options
-from swin_umamba.cli.output import say
+from swin_umamba.cli.output import say, say_json
 from swin_umamba.data.datasets import DATASETS
 from swin_umamba.errors import UsageError
 from swin_umamba.paper import DEFAULT_WEIGHTS, EXPERIMENTS
@@ -86,7 +85,10 @@ def run(args: argparse.Namespace) -> int:
     )
     if args.dry_run:
         lines = list(dry_run(experiment))
-        say(json.dumps({"steps": lines}, indent=2) if args.json else "\n".join(lines))
+        if args.json:
+            say_json("reproduce-dry-run", {"steps": lines})
+        else:
+            say("\n".join(lines))
         return 0
     markdown, report = reproduce(experiment, lambda line: say(line, file=sys.stderr, flush=True))
     if args.json:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import logging
 import threading
 import webbrowser
 from pathlib import Path
 
 from swin_umamba.cli.options import add_options, given_options
-from swin_umamba.cli.output import say
+from swin_umamba.cli.output import say, say_json
 from swin_umamba.errors import UsageError
 from swin_umamba.inference.options import ModelOptions
 
@@ -116,7 +115,8 @@ def run(args: argparse.Namespace) -> int:
             # A token from a file is not written elsewhere.
             address = address_of(listener, args.host, None if args.token_file else token)
             if args.json:
-                say(json.dumps({"address": address, "device": str(predictor.device)}), flush=True)
+                listening = {"address": address, "device": str(predictor.device)}
+                say_json("serve", listening, indent=None, flush=True)
             else:
                 say(f"serving at {address} on {predictor.device}; Ctrl-C ends it", flush=True)
             if args.open:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import sys
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from swin_umamba.cli.evaluate import aligned
 from swin_umamba.cli.options import add_options
-from swin_umamba.cli.output import say
+from swin_umamba.cli.output import say, say_json
 from swin_umamba.errors import UsageError
 from swin_umamba.inference.options import FolderOptions
 
@@ -58,7 +57,10 @@ def run(args: argparse.Namespace) -> int:
     if args.output is not None:
         statistics.write_csv(args.output)
         logger.info("wrote %s", args.output)
-    say(json.dumps(statistics.to_dict(), indent=2) if args.json else table(statistics))
+    if args.json:
+        say_json("statistics", statistics.to_dict())
+    else:
+        say(table(statistics))
     return 0
 
 
@@ -76,7 +78,7 @@ def _run_folder(args: argparse.Namespace, classes: LabelClasses | None) -> int:
     for failure in cohort.failures:
         say(f"error: case {failure.case} could not be measured: {failure.error}", file=sys.stderr)
     if args.json:
-        say(json.dumps(cohort.to_dict(), indent=2))
+        say_json("statistics-folder", cohort.to_dict())
     else:
         say("\n".join(aligned([tuple(map(_text, row)) for row in cohort.rows()])))
     return 1 if cohort.failures else 0

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 
 from swin_umamba.cli.options import add_options, given_options
-from swin_umamba.cli.output import say
+from swin_umamba.cli.output import say, say_json
 from swin_umamba.nnunet.training.options import TrainRequest
 
 ORDER = 50
@@ -34,16 +33,13 @@ def run(args: argparse.Namespace) -> int:
     result = train(dataset, **given_options(args, TrainRequest))
     dice = None if math.isnan(result.validation_dice) else result.validation_dice
     if args.json:
-        say(
-            json.dumps(
-                {
-                    "fold_folder": str(result.fold_folder),
-                    "epochs": result.epochs,
-                    "validation_dice": dice,
-                    "skipped_steps": result.skipped_steps,
-                }
-            )
-        )
+        content = {
+            "fold_folder": str(result.fold_folder),
+            "epochs": result.epochs,
+            "validation_dice": dice,
+            "skipped_steps": result.skipped_steps,
+        }
+        say_json("train", content, indent=None)
     else:
         shown = "none" if dice is None else f"{dice:.4f}"
         say(f"{result.epochs} epochs trained; mean validation Dice: {shown}")

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
-from swin_umamba.cli.output import say
+from swin_umamba.cli.output import say, say_json
 from swin_umamba.errors import UsageError
 
 HELP = "write what a network takes of an ImageNet checkpoint as safetensors"
@@ -62,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
             "skipped": dict(report.skipped),
             "missing": list(report.missing),
         }
-        say(json.dumps(result, indent=2))
+        say_json("weights-convert", result)
     else:
         say("\n".join([*report.lines(), f"written: {args.output}"]))
     return 0

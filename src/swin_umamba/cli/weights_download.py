@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 
-from swin_umamba.cli.output import say
+from swin_umamba.cli.output import say, say_json
 
 HELP = "download public ImageNet weights into the cache, or check those that are there"
 
@@ -26,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
     path = fetch_weights(record)
     result = {"name": record.name, "file": str(path), "sha256": file_sha256(path)}
     if args.json:
-        say(json.dumps(result, indent=2))
+        say_json("weights-download", result)
     else:
         say(f"{record.name}: {path}\nSHA-256: {result['sha256']}")
         say(f"train with it: swin-umamba train DATASET --pretrained {shlex.quote(str(path))}")

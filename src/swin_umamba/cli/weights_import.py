@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from swin_umamba.cli.options import add_options, given_options
-from swin_umamba.cli.output import say
+from swin_umamba.cli.output import say, say_json
 from swin_umamba.inference.options import ModelOptions
 
 if TYPE_CHECKING:
@@ -59,7 +58,10 @@ def run(args: argparse.Namespace) -> int:
     imported = import_model(
         args.model, args.output, folds=folds, checkpoint=args.checkpoint, force=args.force
     )
-    say(json.dumps(_summary(imported), indent=2) if args.json else _text(imported))
+    if args.json:
+        say_json("weights-import-model", _summary(imported))
+    else:
+        say(_text(imported))
     return 0
 
 
@@ -68,7 +70,7 @@ def _import_weights(args: argparse.Namespace) -> int:
 
     record, path = import_weights(args.model, args.name)
     if args.json:
-        say(json.dumps({"name": record.name, "path": str(path)}))
+        say_json("weights-import", {"name": record.name, "path": str(path)}, indent=None)
     else:
         say(f"these are {record.name}: copied to {path}")
         if record.sha256 is None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
-from swin_umamba.cli.output import say
+from swin_umamba.cli.output import say, say_json
 
 HELP = "say what a checkpoint is, without running anything of it, and which networks it fits"
 
@@ -32,7 +31,10 @@ def run(args: argparse.Namespace) -> int:
         "facts": dict(inspection.facts),
         "fits": find_fits(inspection),
     }
-    say(json.dumps(result, indent=2) if args.json else _text(result))
+    if args.json:
+        say_json("weights-inspect", result)
+    else:
+        say(_text(result))
     return 0
 
 

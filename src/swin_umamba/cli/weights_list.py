@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict
 
-from swin_umamba.cli.output import say
+from swin_umamba.cli.output import say, say_json
 
 HELP = "list the public ImageNet weights, and which of them are in the cache"
 
@@ -27,7 +26,10 @@ def run(args: argparse.Namespace) -> int:
         entry = asdict(record) | {"backbone": backbone.name, **backbone.arguments}
         entry |= {"features_per_stage": backbone.features_per_stage}
         entries.append(entry | {"file": str(path), "in_cache": path.is_file()})
-    say(json.dumps(entries, indent=2) if args.json else "\n\n".join(_text(entry) for entry in entries))
+    if args.json:
+        say_json("weights-list", {"weights": entries})
+    else:
+        say("\n\n".join(_text(entry) for entry in entries))
     return 0
 
 

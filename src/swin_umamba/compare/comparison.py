@@ -20,7 +20,7 @@ from swin_umamba.compare.table import Table, make_table
 from swin_umamba.compare.trainer import PLANS_ENTRY, Terms
 from swin_umamba.errors import UsageError
 from swin_umamba.files import check_output_folder, write_text
-from swin_umamba.json_files import parse_json, read_json, write_json
+from swin_umamba.json_files import parse_json, read_json, write_contract, write_json
 from swin_umamba.nnunet.environment import PLANS_NAME, Dataset, Folders, find_dataset
 from swin_umamba.nnunet.plans_table import read_plans
 
@@ -197,7 +197,7 @@ def _check_settings(path: Path, raw: Dataset, settings: Settings) -> None:
                 where=path,
                 hint="give the same options, or another output folder",
             )
-    write_json(path, new)
+    write_contract("comparison-settings", path, new)
 
 
 def _planned(dataset: Dataset, marker: Path, settings: Settings) -> dict[str, Any]:
@@ -309,6 +309,6 @@ def _caption(
 
 def _write(table: Table, output: Path) -> None:
     as_json, as_csv, as_markdown = (output / name for name in TABLE_FILES)
-    write_json(as_json, table.to_dict())
+    write_contract("comparison", as_json, table.to_dict())
     write_text(as_csv, table.to_csv())
     write_text(as_markdown, table.to_markdown())

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from swin_umamba.errors import DataError
-from swin_umamba.json_files import LARGEST_RESULTS, read_json, write_json
+from swin_umamba.json_files import LARGEST_RESULTS, read_json, write_contract
 from swin_umamba.schema import Provenance, left_out, named, number, optional, table, text, whole
 
 # Case to class to metric to value; None where the class is not applicable.
 Scores = Mapping[str, Mapping[str, Mapping[str, float | None]]]
 
 _SECONDS = number(0)
-_RESULT = table(
+RESULT = table(
     {
         "network": text(),
         "seed": whole(0),
@@ -28,6 +28,7 @@ _RESULT = table(
         ),
         "scores": named(named(named(optional(number())), 1), 1),
     },
+    {"schema": whole()},
     others=left_out,
 )
 
@@ -55,7 +56,7 @@ class RunResult:
 
     def write(self, path: Path) -> None:
         """Write the result as JSON."""
-        write_json(path, asdict(self))
+        write_contract("comparison-result", path, asdict(self))
 
     @classmethod
     def read(cls, path: Path) -> RunResult:
@@ -68,7 +69,7 @@ class RunResult:
         """
         hint = "delete the file; the training is then repeated"
         stored = read_json(path, dict, hint=hint, largest=LARGEST_RESULTS)
-        Provenance(path, hint, beginning="the result of a training cannot be read: ").check(stored, _RESULT)
+        Provenance(path, hint, beginning="the result of a training cannot be read: ").check(stored, RESULT)
         return cls(**stored)
 
 

@@ -17,7 +17,7 @@ import torch
 from swin_umamba.compare.budget import Budget
 from swin_umamba.compare.recipe import Recipe
 from swin_umamba.errors import UsageError
-from swin_umamba.json_files import write_json
+from swin_umamba.json_files import write_contract
 from swin_umamba.nnunet.training.pretrained import load_pretrained, locate_pretrained
 from swin_umamba.nnunet.training.robust_trainer import RobustTrainer
 from swin_umamba.schema import Provenance, flag, left_out, number, optional, table, text, whole
@@ -189,7 +189,7 @@ class nnUNetTrainerComparison(RobustTrainer):
             "threads": torch.get_num_threads(),
             "processors": os.cpu_count(),
         }
-        write_json(Path(self.output_folder) / COST_FILE, cost)
+        write_contract("training-cost", Path(self.output_folder) / COST_FILE, cost)
 
     def _freeze_or_release(self, done: float) -> None:
         frozen = self.options.pretrained is not None and done < self.terms.recipe.frozen_share

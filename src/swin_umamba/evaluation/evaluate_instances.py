@@ -84,6 +84,8 @@ class InstanceEvaluation:
     failures: tuple[CaseFailure, ...]
     extra: tuple[str, ...]
 
+    contract = "instance-evaluation"
+
     def of_class(self, name: str) -> list[InstanceScores]:
         """Return the scores of a class in all cases."""
         return [scores[name] for scores in self.cases.values()]
@@ -138,7 +140,9 @@ class InstanceEvaluation:
             for case, classes in self.cases.items()
             for name, each in classes.items()
         )
-        return write_results(folder, self.to_dict(), ["case", "class", *COUNTS, *metrics], rows)
+        return write_results(
+            self.contract, folder, self.to_dict(), ["case", "class", *COUNTS, *metrics], rows
+        )
 
     def _summary(self, name: str) -> dict[str, Any]:
         cases = self.of_class(name)

@@ -98,6 +98,8 @@ class ProtocolEvaluation:
     failures: tuple[CaseFailure, ...]
     extra: tuple[str, ...]
 
+    contract = "protocol-evaluation"
+
     @property
     def metrics(self) -> tuple[str, ...]:
         """The metrics of any form, in order."""
@@ -135,4 +137,6 @@ class ProtocolEvaluation:
             for case, result in form_scores.cases.items()
             for name, scores in result.scores.items()
         )
-        return write_results(folder, self.to_dict(), ["form", "case", "class", *self.metrics], rows)
+        return write_results(
+            self.contract, folder, self.to_dict(), ["form", "case", "class", *self.metrics], rows
+        )

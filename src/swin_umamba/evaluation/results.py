@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from swin_umamba.csv_files import write_csv
-from swin_umamba.json_files import write_json
+from swin_umamba.json_files import write_contract
 from swin_umamba.metric_table import metrics_of
 
 
@@ -57,6 +57,8 @@ class Evaluation:
     failures: tuple[CaseFailure, ...]
     extra: tuple[str, ...]
 
+    contract = "evaluation"
+
     def summary(self, class_name: str) -> dict[str, Any]:
         """Return the mean of each metric (None without a case), ``cases`` and ``not_applicable``."""
         scores = [case.classes[class_name] for case in self.cases]
@@ -98,15 +100,22 @@ class Evaluation:
             for case in self.cases
             for name, scores in case.classes.items()
         )
-        return write_results(folder, self.to_dict(), ["case", "class", *metrics], rows)
+        return write_results(self.contract, folder, self.to_dict(), ["case", "class", *metrics], rows)
 
 
 def write_results(
-    folder: str | Path, data: Mapping[str, Any], header: Sequence[str], rows: Iterable[Sequence[Any]]
+    contract: str,
+    folder: str | Path,
+    data: Mapping[str, Any],
+    header: Sequence[str],
+    rows: Iterable[Sequence[Any]],
 ) -> tuple[Path, Path]:
-    """Write ``metrics.json`` with ``data`` and ``metrics.csv`` with a table; NaN is an empty cell there."""
+    """Write ``metrics.json`` with ``data`` and ``metrics.csv`` with a table; NaN is an empty cell there.
+
+    ``contract`` names the schema of ``data``.
+    """
     json_path, csv_path = Path(folder) / "metrics.json", Path(folder) / "metrics.csv"
-    write_json(json_path, data)
+    write_contract(contract, json_path, data)
     write_csv(csv_path, [header, *rows])
     return json_path, csv_path
 

@@ -12,7 +12,7 @@ from swin_umamba.errors import DataError
 from swin_umamba.experiments.settings import deviations
 from swin_umamba.experiments.steps import Experiment, needed_weights
 from swin_umamba.files import write_text
-from swin_umamba.json_files import LARGEST_RESULTS, read_json, write_json
+from swin_umamba.json_files import LARGEST_RESULTS, read_json, write_contract
 
 PUBLISHED, CORRECTED = "as-published", "corrected"
 NOT_THE_PAPERS = "This is not the experiment of the paper."
@@ -36,7 +36,7 @@ def write_report(experiment: Experiment, seconds: Mapping[str, float]) -> tuple[
     report = _collect(experiment, seconds)
     folder = experiment.root / experiment.trainer
     paths = folder / "report.md", folder / "report.json"
-    write_json(paths[1], report)
+    write_contract("experiment-report", paths[1], report)
     write_text(paths[0], _markdown(report))
     return paths
 

@@ -12,7 +12,7 @@ from swin_umamba.experiments.report import write_report
 from swin_umamba.experiments.settings import deviations
 from swin_umamba.experiments.steps import STEPS, Experiment, needed_weights
 from swin_umamba.files import check_output_folder
-from swin_umamba.json_files import read_json, write_json
+from swin_umamba.json_files import read_json, write_contract
 
 SETTINGS_NAME = "reproduce.json"
 WIDTH = 72
@@ -49,7 +49,7 @@ def reproduce(experiment: Experiment, announce: Callable[[str], None]) -> tuple[
 
         # Before hours of other work: this may have to download.
         locate_pretrained(str(needed_weights(experiment)))
-    write_json(experiment.root / SETTINGS_NAME, _settings(experiment))
+    write_contract("experiment-settings", experiment.root / SETTINGS_NAME, _settings(experiment))
     seconds: dict[str, float] = {}
     for number, step in enumerate(STEPS, start=1):
         title = f"[{number}/{len(STEPS)}] {step.name}"

@@ -7,7 +7,6 @@ the others go when the run ends.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from datetime import datetime, timezone
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from swin_umamba import __version__
 from swin_umamba.errors import OutputError
 from swin_umamba.files import append_line, write_text
-from swin_umamba.json_files import LARGEST_RESULTS, read_json_lines
+from swin_umamba.json_files import LARGEST_RESULTS, contract_text, read_json_lines
 
 if TYPE_CHECKING:
     from swin_umamba.inference.case_result import CaseResult
@@ -119,7 +118,7 @@ class PredictionRecords:
     def _append(self, record: dict[str, Any]) -> None:
         if not self.path.exists():
             write_text(self.path, "")  # makes the folder, too
-        case, line = record["case"], json.dumps(record, allow_nan=False)
+        case, line = record["case"], contract_text("predictions-line", record)
         append_line(self.path, line)
         self.of_case[case], self._lines[case] = record, line
 

@@ -10,7 +10,7 @@ from typing import Any
 from swin_umamba.errors import TrainingError, in_short
 from swin_umamba.files import file_sha256
 from swin_umamba.fingerprint import fingerprint_of
-from swin_umamba.json_files import LARGEST_RESULTS, read_json, write_json
+from swin_umamba.json_files import LARGEST_RESULTS, read_json, write_contract
 from swin_umamba.schema import Provenance, either, listed, named, table, text, whole
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ _OF_CONFIGURATION = (
     "resampling_fn_seg_kwargs",
 )
 
-_ORIGIN = table({}, {"plans": text(), "cases": named(named(listed(either(whole(), text()), (3,))))})
+ORIGIN = table({}, {"plans": text(), "cases": named(named(listed(either(whole(), text()), (3,))))})
 """Of each raw file of each case its size, time and SHA-256."""
 
 
@@ -69,7 +69,8 @@ def write_origin(
     files = {
         name: {_place(path, raw_folder): _state(path) for path in paths} for name, paths in cases.items()
     }
-    write_json(origin_file(folder), {"plans": _of_preprocessing(plans, configuration), "cases": files})
+    origin = {"plans": _of_preprocessing(plans, configuration), "cases": files}
+    write_contract("preprocessed-origin", origin_file(folder), origin)
 
 
 def check_origin(folder: Path, plans: Mapping[str, Any], configuration: str, raw_folder: Path | None) -> None:
@@ -154,5 +155,5 @@ def _read(folder: Path) -> dict[str, Any]:
         return {}
     hint = "preprocess again what it belongs to: swin-umamba plan"
     content = read_json(path, dict, error=TrainingError, hint=hint, largest=LARGEST_RESULTS)
-    Provenance(path, hint, TrainingError).check(content, _ORIGIN)
+    Provenance(path, hint, TrainingError).check(content, ORIGIN)
     return content if "cases" in content else {}

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from swin_umamba.errors import CheckpointError
-from swin_umamba.json_files import read_json, write_json
+from swin_umamba.json_files import read_json, write_contract
 from swin_umamba.weights.checkpoint import CALIBRATION_FILE
 
 logger = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ def write_calibration(
     """
     path = checkpoint.parent / CALIBRATION_FILE
     head = {"format": FORMAT, "weights_sha256": weights_hash(parameters), "checkpoint": checkpoint.name}
-    write_json(path, {**head, **asdict(calibration), **details})
+    write_contract("calibration", path, {**head, **asdict(calibration), **details})
     return path
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from swin_umamba.errors import CheckpointError
 from swin_umamba.evaluation.postprocessing import ComponentStep, Postprocessing, steps_from_json
 from swin_umamba.evaluation.results import none_for_nan
-from swin_umamba.json_files import read_json, write_json
+from swin_umamba.json_files import read_json, write_contract
 from swin_umamba.trained.calibration_file import weights_hash
 
 logger = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ def write_postprocessing(
         },
         **details,
     }
-    write_json(path, content)
+    write_contract("postprocessing", path, content)
     return path
 
 

@@ -17,7 +17,7 @@ from swin_umamba.data.image_io import Image, write_image
 from swin_umamba.data.png import stands_alone
 from swin_umamba.errors import DataError, OutputError
 from swin_umamba.files import atomic_folder, check_output_folder, copy_file
-from swin_umamba.json_files import LARGEST_RESULTS, read_json, write_json
+from swin_umamba.json_files import LARGEST_RESULTS, read_json, write_contract, write_json
 from swin_umamba.progress import progress
 from swin_umamba.schema import Provenance, listed, table, text, whole
 
@@ -200,7 +200,7 @@ def write_dataset(
         notes += _compared_with(published, (counts["Tr"], counts["Ts"]))
         result = Conversion(folder, counts["Tr"], counts["Ts"], tuple(left_out), tuple(damaged), tuple(notes))
         write_json(temporary / "dataset.json", {**description, "numTraining": counts["Tr"]})
-        write_json(temporary / REPORT_NAME, result.to_dict())
+        write_contract("conversion", temporary / REPORT_NAME, result.to_dict())
         _refuse_existing(folder)  # somebody may have made it while we worked
     return result
 

@@ -6,7 +6,6 @@ them without loading a checkpoint, and while the training runs.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from swin_umamba.errors import DataError, OutputError
 from swin_umamba.files import append_line, write_text
-from swin_umamba.json_files import read_json_lines
+from swin_umamba.json_files import contract_text, read_json_lines
 
 if TYPE_CHECKING:
     from nnunetv2.utilities.label_handling.label_handling import LabelManager
@@ -146,7 +145,7 @@ def _number(value: Any) -> float | None:
 
 
 def _as_json(line: EpochMetrics) -> str:
-    return json.dumps(line, allow_nan=False, ensure_ascii=False)
+    return contract_text("metrics-line", line)
 
 
 def _readable_lines(path: Path) -> list[EpochMetrics]:

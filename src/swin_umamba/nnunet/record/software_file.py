@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from swin_umamba.errors import DataError
-from swin_umamba.json_files import read_json, write_json
+from swin_umamba.json_files import read_json, write_contract
 from swin_umamba.software import processor_name, software_versions, source_state
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ def record_start(path: Path, *, first_epoch: int, device: torch.device, replace:
         If the file cannot be written.
     """
     earlier = [] if replace else _earlier_starts(path)
-    write_json(path, {"starts": [*earlier, this_start(first_epoch, device)]})
+    write_contract("software", path, {"starts": [*earlier, this_start(first_epoch, device)]})
 
 
 def this_start(first_epoch: int, device: torch.device) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from swin_umamba.json_files import write_json
+from swin_umamba.json_files import write_contract
 from swin_umamba.nnunet.record.event_files import EVENTS_FOLDER, EventFiles, remove_event_files
 from swin_umamba.nnunet.record.metrics_file import METRICS_FILE, MetricsFile
 from swin_umamba.nnunet.record.software_file import SOFTWARE_FILE, record_start
@@ -62,7 +62,7 @@ class TrainingRecord:
         OutputError
             If something cannot be written.
         """
-        write_json(self.folder / OPTIONS_FILE, options.as_dict())
+        write_contract("training-options", self.folder / OPTIONS_FILE, options.as_dict())
         self.metrics.start(log, skipped_steps)
         num_done = len(self.metrics.lines)
         if num_done < options.epochs:
