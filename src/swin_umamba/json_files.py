@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 from swin_umamba.errors import DataError, SwinUMambaError
 from swin_umamba.files import write_text
@@ -21,7 +21,7 @@ LARGEST_RESULTS = 256 * 2**20
 """Bytes of files with a value for each case and class."""
 DEEPEST = 100
 """Levels of lists and objects within each other. What works through them would fail at a thousand or so."""
-SCHEMA = 2
+SCHEMA: Final = 2
 """Number of the schemas of what commands print and of the files that we write; those of 0.1 have none."""
 
 _Kind = TypeVar("_Kind")

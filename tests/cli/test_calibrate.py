@@ -92,7 +92,7 @@ def test_json(calls: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixtu
     assert calls["loaded"] == ["fold_2"]
     assert calls["options"]["mirroring"] is False
     assert calls["cases"] == {"images": Path("i"), "references": Path("r")}
-    summary = json.loads(capsys.readouterr().out)["fold_2"]
+    summary = json.loads(capsys.readouterr().out)["folds"]["fold_2"]
     assert summary["temperature"] == 1.5
     assert summary["expected_calibration_error"] == {
         "before": pytest.approx(0.03),

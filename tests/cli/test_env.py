@@ -44,7 +44,7 @@ def test_powershell(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["env", "--root", str(tmp_path), "--json"]) == 0
-    printed = json.loads(capsys.readouterr().out)
+    printed = json.loads(capsys.readouterr().out)["variables"]
     assert printed["nnUNet_raw"] == str(tmp_path / "nnUNet_raw")
     assert [path.name for path in Path(printed["nnUNet_extTrainer"]).glob("*.py")] == [
         "swin_umamba_trainers.py"

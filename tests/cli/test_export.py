@@ -52,6 +52,7 @@ def test_options_and_json(calls: dict[str, Any], capsys: pytest.CaptureFixture[s
     assert export.run(arguments(output, *options.split())) == 0
     assert (calls["folds"], calls["checkpoint"]) == ((0, "all"), "x.pth")
     assert json.loads(capsys.readouterr().out) == {
+        "schema": 2,
         "output": str(output),
         "bytes": 1_500_000,
         "sha256": "c0ffee",

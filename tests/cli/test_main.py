@@ -119,7 +119,7 @@ def test_an_error_as_json(
     raising(UsageError("no such fold", hint="give 0 to 4"))
     assert main(["work", "--json"]) == 2
     expected = {"what": "no such fold", "where": None, "hint": "give 0 to 4"}
-    assert json.loads(capsys.readouterr().out) == {"error": expected}
+    assert json.loads(capsys.readouterr().out) == {"schema": 2, "error": expected}
 
 
 def test_debug_shows_the_traceback(raising: Callable[[BaseException | int], None]) -> None:

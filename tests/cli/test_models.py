@@ -13,7 +13,7 @@ from swin_umamba.compare import networks
 
 def test_one_network_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "swin_umamba_d", "--size", "320", "320", "--json"]) == 0
-    (row,) = json.loads(capsys.readouterr().out)
+    (row,) = json.loads(capsys.readouterr().out)["networks"]
     assert row["parameters"] == 27_497_720
     assert row["macs"] / 1e9 == pytest.approx(18.9, rel=0.02)
 
@@ -30,7 +30,7 @@ def test_table_of_the_networks_named(capsys: pytest.CaptureFixture[str]) -> None
 
 def test_nnformer_is_listed_as_a_choice_of_ours(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "nnformer", "--json"]) == 0
-    (row,) = json.loads(capsys.readouterr().out)
+    (row,) = json.loads(capsys.readouterr().out)["networks"]
     assert row["parameters"] == 64_332_522
     assert row["macs"] / 1e9 == pytest.approx(30.3, rel=0.01)
     assert main(["models", "nnformer"]) == 0

@@ -161,7 +161,17 @@ def test_json_summary(calls: dict[str, Any], capsys: pytest.CaptureFixture[str])
 
 
 def sure(case: str, quality: float | None) -> CaseResult:
-    return replace(WRITTEN, case=case, confidence={"quality": quality, "class_quality": {"cell": quality}})
+    confidence = {
+        "quality": quality,
+        "class_quality": {"cell": quality},
+        "mean_entropy": 0.25,
+        "num_members": 4,
+        "temperature": 1.0,
+        "quality_exponent": 1.0,
+        "calibrated": False,
+        "quality_calibrated": False,
+    }
+    return replace(WRITTEN, case=case, confidence=confidence)
 
 
 def test_the_least_sure_cases_are_named(calls: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
@@ -177,10 +187,7 @@ def test_the_least_sure_cases_are_named(calls: dict[str, Any], capsys: pytest.Ca
         "  0.800  g",
     ]
     assert predict.run(arguments("--confidence", "--json")) == 0
-    assert json.loads(capsys.readouterr().out)["cases"][1]["confidence"] == {
-        "quality": 0.31,
-        "class_quality": {"cell": 0.31},
-    }
+    assert json.loads(capsys.readouterr().out)["cases"][1]["confidence"] == sure("b", 0.31).confidence
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,7 @@ def test_output(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPa
     assert printed == f"7 epochs trained; best top-1 accuracy 75.00 %\nbackbone: {Path('out/backbone.pth')}\n"
     main([*COMMAND, "--json"])
     assert json.loads(capsys.readouterr().out) == {
+        "schema": 2,
         "backbone": str(Path("out/backbone.pth")),
         "epochs": 7,
         "num_classes": 3,

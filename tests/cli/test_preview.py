@@ -35,7 +35,7 @@ def test_default_name_and_given_name(folder: Path, capsys: pytest.CaptureFixture
     assert run("a.png") == 0
     assert PillowImage.open(folder / "a_preview.png").size == (512, 384)
     assert run("a.png", "mask.png", "-o", "b.png", "--json") == 0
-    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == {"output": "b.png"}
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == {"schema": 2, "output": "b.png"}
     assert (folder / "b.png").read_bytes() != (folder / "a_preview.png").read_bytes()
 
 

@@ -139,7 +139,7 @@ def test_options(calls: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFi
     assert calls["limits"].job_seconds == 180
     assert calls["confidence"] is True
     address = f"http://127.0.0.1:{calls['port']}/?token={calls['token']}"
-    assert capsys.readouterr().out == f'{{"address": "{address}", "device": "cpu"}}\n'
+    assert capsys.readouterr().out == f'{{"schema": 2, "address": "{address}", "device": "cpu"}}\n'
     # Other users can read the arguments of the browser.
     assert opened(calls) == (tmp_path / "open.html").as_uri()
     assert f'url={address}"' in (tmp_path / "open.html").read_text()

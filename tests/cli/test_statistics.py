@@ -44,6 +44,7 @@ def test_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(folder, "--dataset-json", str(folder / "dataset.json"), "--json") == 0
     result = json.loads(capsys.readouterr().out)
     assert result == {
+        "schema": 2,
         "unit": "pixels",
         "classes": [
             {"name": "cell", "values": [1], "pixels": 4, "size": 4.0, "components": 1, "intensities": []}

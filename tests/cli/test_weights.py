@@ -57,7 +57,7 @@ def test_wrong_usage_is_2(arguments: list[str], capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize("place", ["before", "after"])
 def test_json_before_and_after_the_action(place: str, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--json", "list"] if place == "before" else ["list", "--json"]
-    entries = json.loads(text_of(capsys, *arguments))
+    entries = json.loads(text_of(capsys, *arguments))["weights"]
     assert [entry["name"] for entry in entries] == list(catalog.CATALOG)
 
 
@@ -95,7 +95,8 @@ def test_download(
         text = text_of(capsys, "download", record.name)
         assert text.splitlines()[:2] == [f"{record.name}: {cache / record.file_name}", f"SHA-256: {digest}"]
         result = json.loads(text_of(capsys, "download", record.name, "--json"))
-    assert result == {"name": record.name, "file": str(cache / record.file_name), "sha256": digest}
+    expected = {"name": record.name, "file": str(cache / record.file_name), "sha256": digest}
+    assert result == {"schema": 2, **expected}
     assert (cache / record.file_name).read_bytes() == content
     assert len(server.requests) == 1
 

@@ -79,6 +79,7 @@ def test_options_and_json(calls: dict[str, Any], capsys: pytest.CaptureFixture[s
         "force": True,
     }
     assert json.loads(capsys.readouterr().out) == {
+        "schema": 2,
         "output": str(tmp_path / "out"),
         "checkpoint": "checkpoint_99.pth",
         "reason": "it is good",

@@ -98,7 +98,7 @@ def test_written_files(tmp_path: Path, volumes: object) -> None:
     result = evaluate(tmp_path, classes=CLASSES)
     json_path, csv_path = result.write(tmp_path / "new" / "scores")
     written = json.loads(json_path.read_text())
-    assert written == result.to_dict()
+    assert written == {"schema": 2, **result.to_dict()}
     assert written["cases"]["b"]["spleen"] == {"dice": None, "nsd": None, "hd95": None}
     assert written["classes"]["spleen"]["not_applicable"] == 1
     rows = list(csv.DictReader(csv_path.open()))

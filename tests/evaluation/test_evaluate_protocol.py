@@ -149,7 +149,7 @@ def test_written_files(pictures: Path) -> None:
     result = evaluate(pictures, Endoscopy(), missing="worst")
     json_path, csv_path = result.write(pictures / "scores")
     written = json.loads(json_path.read_text())
-    assert written == result.to_dict()
+    assert written == {"schema": 2, **result.to_dict()}
     assert written["protocol"] == "endoscopy"
     assert written["missing"] == ["c"]
     assert written["forms"]["as-published"]["mean"]["dice"] == pytest.approx(0.9)

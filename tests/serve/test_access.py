@@ -86,7 +86,7 @@ def test_nothing_is_answered_without_the_token(method: str, path: str, guarded: 
 
 
 def test_health_is_open_to_all(guarded: TestClient) -> None:
-    assert guarded.get("/api/health").json() == {"status": "ok"}
+    assert guarded.get("/api/health").json() == {"schema": 2, "status": "ok"}
 
 
 def test_a_program_sends_it_with_each_request(guarded: TestClient) -> None:

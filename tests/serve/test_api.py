@@ -104,7 +104,7 @@ def test_the_model_is_described(client: TestClient) -> None:
     ]
     assert model["limits"]["upload_bytes"] == 256 * 2**20
     assert ".nii.gz" in model["formats"]
-    assert client.get("/api/health").json() == {"status": "ok"}
+    assert client.get("/api/health").json() == {"schema": 2, "status": "ok"}
 
 
 def test_a_result_is_measured(client: TestClient, predictor: Predictor, tmp_path: Path) -> None:

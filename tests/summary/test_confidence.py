@@ -39,9 +39,9 @@ DETAILS = {
 
 def calibrated(fold: Path, details: dict[str, Any]) -> Path:
     fold.mkdir()
-    write_calibration(
-        fold / "checkpoint_final.pth", {"a": torch.zeros(1)}, FoldCalibration(1.5, 1.25), details
-    )
+    weights = {"a": torch.zeros(1)}
+    path = write_calibration(fold / "checkpoint_final.pth", weights, FoldCalibration(1.5, 1.25), {})
+    path.write_text(json.dumps(json.loads(path.read_text()) | details))
     return fold
 
 

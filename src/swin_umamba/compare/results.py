@@ -70,7 +70,7 @@ class RunResult:
         hint = "delete the file; the training is then repeated"
         stored = read_json(path, dict, hint=hint, largest=LARGEST_RESULTS)
         Provenance(path, hint, beginning="the result of a training cannot be read: ").check(stored, RESULT)
-        return cls(**stored)
+        return cls(**{name: value for name, value in stored.items() if name != "schema"})
 
 
 def plain_scores(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from swin_umamba import __version__
 from swin_umamba.errors import SwinUMambaError
 from swin_umamba.serve.access import Access
-from swin_umamba.serve.guard import Guard, error_response
+from swin_umamba.serve.guard import Guard, error_answer, error_response
 from swin_umamba.serve.jobs import Job
 from swin_umamba.serve.page import page_html, page_policy
 from swin_umamba.serve.problems import Busy, InvalidValue, UnfinishedJob, UnknownJob, UnknownSlice
@@ -259,8 +259,7 @@ async def _own_error(request: Request, error: Exception) -> JSONResponse:
 
 async def _http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    content = {"error": {"what": error.detail, "where": None, "hint": "see /openapi.json"}}
-    return JSONResponse(content, error.status_code, error.headers)
+    return error_answer(error.detail, None, "see /openapi.json", error.status_code, error.headers)
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:

@@ -12,12 +12,14 @@ import ipaddress
 import logging
 import re
 import socket
+from collections.abc import Mapping
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from swin_umamba.errors import SwinUMambaError
+from swin_umamba.json_files import SCHEMA
 from swin_umamba.serve.problems import (
     ForeignHost,
     ForeignRequest,
@@ -48,10 +50,17 @@ def is_loopback(host: str) -> bool:
     return host.lower() == "localhost" if address is None else address.is_loopback
 
 
+def error_answer(
+    what: str, where: str | None, hint: str | None, status: int, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    """Return an error as the API describes it."""
+    content = {"schema": SCHEMA, "error": {"what": what, "where": where, "hint": hint}}
+    return JSONResponse(content, status, headers)
+
+
 def error_response(error: SwinUMambaError) -> JSONResponse:
     """Return an error as the API describes it."""
-    content = {"error": {"what": error.what, "where": error.where, "hint": error.hint}}
-    return JSONResponse(content, status_of(error), headers_of(error))
+    return error_answer(error.what, error.where, error.hint, status_of(error), headers_of(error))
 
 
 class Guard:

@@ -7,7 +7,10 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
+from swin_umamba.json_files import SCHEMA
+
 JOB_EXAMPLE: JsonDict = {
+    "schema": SCHEMA,
     "id": "kJ0v3h8Yw0Jb6bXhNf5mYyHk2pQmT1aZ",
     "state": "running",
     "name": "case_12.nii.gz",
@@ -17,12 +20,21 @@ JOB_EXAMPLE: JsonDict = {
     "result": None,
 }
 ERROR_EXAMPLE: JsonDict = {
+    "schema": SCHEMA,
     "error": {
         "what": "the image has 3 channels, but the model takes 1: grey",
         "where": "photo.png",
         "hint": "convert the image to grey, or give its one channel alone",
-    }
+    },
 }
+
+
+class Answer(BaseModel):
+    """What every answer has."""
+
+    number: Literal[2] = Field(
+        default=SCHEMA, serialization_alias="schema", description="number of the schema of this answer"
+    )
 
 
 class ErrorDetail(BaseModel):
@@ -33,7 +45,7 @@ class ErrorDetail(BaseModel):
     hint: str | None
 
 
-class ErrorAnswer(BaseModel):
+class ErrorAnswer(Answer):
     """The answer to every request that fails."""
 
     model_config = ConfigDict(json_schema_extra={"example": ERROR_EXAMPLE})
@@ -41,7 +53,7 @@ class ErrorAnswer(BaseModel):
     error: ErrorDetail
 
 
-class Health(BaseModel):
+class Health(Answer):
     """The server runs."""
 
     status: Literal["ok"] = "ok"
@@ -65,7 +77,7 @@ class ServerLimits(BaseModel):
     kept_seconds: float = Field(description="a result is deleted when nobody has asked for it for so long")
 
 
-class ModelInfo(BaseModel):
+class ModelInfo(Answer):
     """What the server runs."""
 
     name: str
@@ -115,7 +127,7 @@ class JobResult(BaseModel):
     download: str = Field(description="name of the label map")
 
 
-class JobStatus(BaseModel):
+class JobStatus(Answer):
     """Where a job stands."""
 
     model_config = ConfigDict(json_schema_extra={"example": JOB_EXAMPLE})
@@ -137,7 +149,7 @@ class SliceLayer(BaseModel):
     outline: str
 
 
-class SliceAnswer(BaseModel):
+class SliceAnswer(Answer):
     """A slice to look at. Large ones are scaled down, labels to the nearest pixel."""
 
     index: int

@@ -51,6 +51,7 @@ def test_the_line_of_an_epoch(tmp_path: Path) -> None:
     file.add(history(1), 2)
     (line,) = strictly(path.read_text(encoding="utf-8"))
     assert line == {
+        "schema": 2,
         "epoch": 1,
         "train_loss": 1.5,
         "validation_loss": None,
@@ -80,7 +81,7 @@ def test_a_killed_run_goes_on_with_one_line_for_each_epoch(tmp_path: Path) -> No
         retrained[name] = retrained[name] + values
     resumed.add(retrained, 7)
     lines = strictly(path.read_text(encoding="utf-8"))
-    assert lines == resumed.lines
+    assert lines == [{"schema": 2, **line} for line in resumed.lines]
     assert [(line["epoch"], line["skipped_steps"]) for line in lines] == [(1, 1), (2, 2), (3, 3), (4, 7)]
     assert lines[-1]["finished"] == "1970-01-01T00:16:49.999+00:00"
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from schemas import SCHEMAS, check_contract, validator
-from swin_umamba.cli.contracts import json_schemas
+from swin_umamba.contracts import json_schemas
 from swin_umamba.json_files import SCHEMA
 
 WRITTEN = {name: json.dumps(schema, indent=2) + "\n" for name, schema in sorted(json_schemas().items())}

@@ -1,0 +1,83 @@
+"""What commands print with ``--json`` and what our files hold, as types; ``docs/schemas/`` is made of them.
+
+A key is a promise: it stays, or the number of the schemas grows and the upgrade notes say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from swin_umamba.compare.results import RESULT
+from swin_umamba.contracts import files, printed
+from swin_umamba.json_files import SCHEMA
+from swin_umamba.nnunet.preprocessed import ORIGIN
+from swin_umamba.nnunet.training.options import TrainingOptions
+from swin_umamba.options import stored_rule
+from swin_umamba.schema import ValueRule, rule_of
+
+_KINDS: Mapping[str, Any] = {
+    "calibrate": printed.CalibrateJson,
+    "calibration": files.CalibrationJson,
+    "comparison": files.ComparisonJson,
+    "comparison-result": RESULT,
+    "comparison-settings": dict[str, Any],
+    "conversion": files.ConversionReportJson,
+    "convert": printed.ConvertJson,
+    "demo": printed.DemoJson,
+    "doctor": printed.DoctorJson,
+    "env": printed.EnvJson,
+    "error": printed.ErrorJson,
+    "evaluation": files.EvaluationJson,
+    "experiment-report": files.ExperimentReportJson,
+    "experiment-settings": dict[str, Any],
+    "export": printed.ExportJson,
+    "instance-evaluation": files.InstanceEvaluationJson,
+    "metrics-line": files.MetricsLineJson,
+    "models": printed.ModelsJson,
+    "plan": printed.PlanJson,
+    "postprocess": printed.PostprocessJson,
+    "postprocessing": files.PostprocessingJson,
+    "predict": printed.PredictJson,
+    "predictions-line": files.PredictionsLineJson,
+    "preprocessed-origin": ORIGIN,
+    "pretrain": printed.PretrainJson,
+    "preview": printed.PreviewJson,
+    "protocol-evaluation": files.ProtocolEvaluationJson,
+    "report": printed.ReportJson,
+    "reproduce-dry-run": printed.DryRunJson,
+    "serve": printed.ServeJson,
+    "software": files.SoftwareJson,
+    "statistics": printed.StatisticsJson,
+    "statistics-folder": printed.CohortStatisticsJson,
+    "train": printed.TrainJson,
+    "training-cost": files.TrainingCostJson,
+    "training-options": stored_rule(TrainingOptions),
+    "weights-convert": printed.WeightsConvertJson,
+    "weights-download": printed.WeightsDownloadJson,
+    "weights-import": printed.WeightsImportJson,
+    "weights-import-model": printed.WeightsImportModelJson,
+    "weights-inspect": printed.WeightsInspectJson,
+    "weights-list": printed.WeightsListJson,
+}
+
+
+def json_schemas() -> dict[str, dict[str, Any]]:
+    """Return the JSON Schema (draft 2020-12) of every contract by its name."""
+    return {name: _json_schema(name, kind) for name, kind in _KINDS.items()}
+
+
+def _json_schema(name: str, kind: Any) -> dict[str, Any]:
+    rule = kind if isinstance(kind, ValueRule) else rule_of(kind)
+    assert isinstance(rule.as_json, dict), name
+    content = rule.as_json
+    about = kind.__doc__ if isinstance(kind, type) else None
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": name,
+        **({"description": about} if about else {}),
+        **content,
+        "properties": {**content.get("properties", {}), "schema": {"const": SCHEMA}},
+        "required": ["schema", *content.get("required", [])],
+        "additionalProperties": False if "properties" in content else content["additionalProperties"],
+    }

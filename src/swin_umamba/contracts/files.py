@@ -1,0 +1,247 @@
+"""What our files hold, as types."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypedDict
+
+from swin_umamba.evaluation.postprocessing import ComponentStep
+
+Scores = dict[str, float | None]
+"""Metric or count to its value; null where it is not applicable."""
+
+
+class LeftOutJson(TypedDict):
+    """A file or folder that is not in the data set, and why."""
+
+    path: str
+    reason: str
+
+
+class ConversionReportJson(TypedDict):
+    """What a conversion has made."""
+
+    dataset: str
+    num_training: int
+    num_test: int
+    left_out: list[LeftOutJson]
+    damaged: list[LeftOutJson]
+    remarks: list[str]
+
+
+class EvaluationJson(TypedDict):
+    """Printed by ``evaluate``, and its ``metrics.json``."""
+
+    tolerance_mm: float
+    mean: Scores
+    classes: dict[str, Scores]
+    cases: dict[str, dict[str, Scores]]
+    missing: list[str]
+    failed: dict[str, str]
+    extra: list[str]
+
+
+class FormScoresJson(TypedDict):
+    """The scores of one form of a protocol."""
+
+    mean: Scores
+    classes: dict[str, dict[str, Scores]]
+    cases: dict[str, dict[str, Scores]]
+    remarks: dict[str, list[str]]
+
+
+class ProtocolEvaluationJson(TypedDict):
+    """Printed by ``evaluate --protocol``, and its ``metrics.json``."""
+
+    protocol: str
+    rules: list[dict[str, str]]
+    forms: dict[str, FormScoresJson]
+    corrected_minus_as_published: Scores
+    missing: list[str]
+    failed: dict[str, str]
+    extra: list[str]
+
+
+class InstanceSummaryJson(TypedDict):
+    """The scores of the objects of one class."""
+
+    mean: Scores
+    pooled: Scores
+    ap_at: Scores
+    count_error: float | None
+    num_reference: int
+    num_prediction: int
+    cases: int
+    not_applicable: int
+
+
+class InstanceEvaluationJson(TypedDict):
+    """Printed by ``evaluate --instances``, and its ``metrics.json``."""
+
+    classes: dict[str, InstanceSummaryJson]
+    cases: dict[str, dict[str, Scores]]
+    missing: list[str]
+    failed: dict[str, str]
+    extra: list[str]
+
+
+class ConfidenceJson(TypedDict):
+    """How sure a prediction is."""
+
+    quality: float | None
+    class_quality: Scores
+    mean_entropy: float
+    num_members: int
+    temperature: float
+    quality_exponent: float
+    calibrated: bool
+    quality_calibrated: bool
+
+
+class ComparedNetworkJson(TypedDict):
+    """A row of a comparison."""
+
+    name: str
+    title: str
+    seeds: list[int]
+    parameters: int
+    macs: int
+    scores: Scores
+    differences: dict[str, dict[str, float | bool] | None]
+    step_seconds: float
+    seconds: float
+    steps: float
+    memory_bytes: int | None
+
+
+class ComparisonJson(TypedDict):
+    """Printed by ``compare``, and ``comparison.json``."""
+
+    caption: list[str]
+    baseline: str
+    rows: list[ComparedNetworkJson]
+
+
+class TrainingCostJson(TypedDict):
+    """``cost.json`` of a training of a comparison."""
+
+    steps: int
+    seconds: float
+    median_step_seconds: float
+    peak_memory_bytes: int | None
+    skipped_steps: int
+    device: str
+    threads: int
+    processors: int | None
+
+
+class RecordedErrorJson(TypedDict):
+    """What went wrong with a case, and what to do about it."""
+
+    what: str
+    hint: str | None
+
+
+class PredictionsLineJson(TypedDict, total=False):
+    """A line of ``predictions.jsonl``: a case that is begun, or what became of it."""
+
+    case: str
+    status: Literal["started", "written", "kept", "failed"]
+    seconds: float
+    finished: str
+    inputs: list[str]
+    labels: str | None
+    error: RecordedErrorJson | None
+    confidence: ConfidenceJson | None
+    model: str
+    device: str
+    swin_umamba: str
+    made_from: dict[str, str] | None
+    files: dict[str, str] | None
+
+
+class MetricsLineJson(TypedDict):
+    """A line of ``metrics.jsonl``: what an epoch of a training has measured."""
+
+    epoch: int
+    train_loss: float | None
+    validation_loss: float | None
+    pseudo_dice: float | None
+    pseudo_dice_per_class: Scores
+    ema_pseudo_dice: float | None
+    learning_rate: float | None
+    seconds: float
+    skipped_steps: int | None
+    finished: str
+
+
+class GitStateJson(TypedDict):
+    """The commit of a checkout, and whether files differ from it."""
+
+    commit: str
+    uncommitted_changes: bool
+
+
+class SoftwareOfStartJson(TypedDict):
+    """What one start of a training ran with."""
+
+    started: str
+    first_epoch: int
+    versions: dict[str, str | None]
+    platform: str
+    device: str
+    threads: int
+    git: GitStateJson | None
+
+
+class SoftwareJson(TypedDict):
+    """``software.json`` of a training."""
+
+    starts: list[SoftwareOfStartJson]
+
+
+class CalibrationDetailsJson(TypedDict, total=False):
+    """What a calibration remembers for reports."""
+
+    mirroring: bool
+    pixels: int
+    reliability: dict[str, dict[str, float | list[float | None] | None]]
+    cases: list[dict[str, str | float]]
+
+
+class CalibrationJson(CalibrationDetailsJson):
+    """``calibration.json`` of a fold."""
+
+    format: str
+    weights_sha256: str
+    checkpoint: str
+    temperature: float
+    quality_exponent: float | None
+
+
+class PostprocessingJson(TypedDict):
+    """``postprocessing.json`` of a model."""
+
+    format: str
+    weights_sha256: dict[str, str]
+    steps: list[ComponentStep]
+    dice: dict[str, Scores]
+    num_cases: int
+
+
+class ExperimentReportJson(TypedDict):
+    """``report.json`` of ``reproduce``, which prints it too."""
+
+    recipe: str
+    trainer: str
+    swin_umamba_version: str
+    settings: dict[str, Any]
+    weights: str | None
+    seed: int | None
+    deviations_from_the_paper: list[str]
+    data: ConversionReportJson | None
+    test_cases: int
+    results: dict[str, Scores]
+    classes: dict[str, dict[str, Scores]]
+    rules: list[dict[str, str]]
+    seconds_in_this_session: dict[str, float]
+    files: dict[str, str]
