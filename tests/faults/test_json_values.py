@@ -186,7 +186,7 @@ def read_metrics(path: Path) -> object:
 
 def read_software(path: Path) -> object:
     found = read_fold(path.parent, ["liver"])
-    with patch("swin_umamba.nnunet.record.software_file.this_start", return_value={}):  # asks git
+    with patch("swin_umamba.nnunet.record.software_file.this_start", return_value=START):  # asks git
         record_start(path, first_epoch=2, device=torch.device("cpu"), replace=False)
     return found
 

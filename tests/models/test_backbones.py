@@ -107,7 +107,7 @@ def output_of(capsys: pytest.CaptureFixture[str], *command: str | Path) -> Any:
 def test_list_inspect_convert_and_import(
     classifier: Path, tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    listed = {entry["name"]: entry for entry in output_of(capsys, "weights", "list")}
+    listed = {entry["name"]: entry for entry in output_of(capsys, "weights", "list")["weights"]}
     assert listed["pyramid_1k"]["backbone"] == "pyramid"
     assert listed["vmamba_tiny_v0cls"]["depths"] == [2, 2, 9, 2]
     found = output_of(capsys, "weights", "inspect", classifier)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal, TypedDict
 
 from swin_umamba.evaluation.postprocessing import ComponentStep
+from swin_umamba.nnunet.record.software_file import SoftwareOfStart
 
 Scores = dict[str, float | None]
 """Metric or count to its value; null where it is not applicable."""
@@ -174,29 +175,10 @@ class MetricsLineJson(TypedDict):
     finished: str
 
 
-class GitStateJson(TypedDict):
-    """The commit of a checkout, and whether files differ from it."""
-
-    commit: str
-    uncommitted_changes: bool
-
-
-class SoftwareOfStartJson(TypedDict):
-    """What one start of a training ran with."""
-
-    started: str
-    first_epoch: int
-    versions: dict[str, str | None]
-    platform: str
-    device: str
-    threads: int
-    git: GitStateJson | None
-
-
 class SoftwareJson(TypedDict):
     """``software.json`` of a training."""
 
-    starts: list[SoftwareOfStartJson]
+    starts: list[SoftwareOfStart]
 
 
 class CalibrationDetailsJson(TypedDict, total=False):

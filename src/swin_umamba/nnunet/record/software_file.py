@@ -7,17 +7,40 @@ import os
 import platform
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 
 from swin_umamba.errors import DataError
 from swin_umamba.json_files import read_json, write_contract
+from swin_umamba.schema import Provenance, rule_of
 from swin_umamba.software import processor_name, software_versions, source_state
 
 logger = logging.getLogger(__name__)
 
 SOFTWARE_FILE = "software.json"
+
+
+class CommitOfStart(TypedDict):
+    """The commit of a checkout, and whether files differ from it."""
+
+    commit: str
+    uncommitted_changes: bool
+
+
+class SoftwareOfStart(TypedDict):
+    """What one start of a training ran with."""
+
+    started: str
+    first_epoch: int
+    versions: dict[str, str | None]
+    platform: str
+    device: str
+    threads: int
+    git: CommitOfStart | None
+
+
+_START = rule_of(SoftwareOfStart)
 
 
 def record_start(path: Path, *, first_epoch: int, device: torch.device, replace: bool) -> None:
@@ -45,7 +68,7 @@ def record_start(path: Path, *, first_epoch: int, device: torch.device, replace:
     write_contract("software", path, {"starts": [*earlier, this_start(first_epoch, device)]})
 
 
-def this_start(first_epoch: int, device: torch.device) -> dict[str, Any]:
+def this_start(first_epoch: int, device: torch.device) -> SoftwareOfStart:
     """Return the record of a start that happens now, as plain values for JSON."""
     state = source_state()
     versions = software_versions()
@@ -67,9 +90,21 @@ def _earlier_starts(path: Path) -> list[Any]:
     if not path.exists():  # of a version that did not record it
         return []
     try:
-        return list(read_json(path, dict)["starts"])
+        starts = list(read_json(path, dict)["starts"])
     except (DataError, KeyError, TypeError):
         aside = path.with_name(f"{path.name}.damaged")
         logger.warning("%s is damaged; it is now %s, and a new file is begun", path, aside.name)
         os.replace(path, aside)
         return []
+    whole = [start for start in starts if _is_whole(start, path)]
+    if len(whole) < len(starts):
+        logger.warning("%s: %d damaged starts are left out", path, len(starts) - len(whole))
+    return whole
+
+
+def _is_whole(start: Any, path: Path) -> bool:
+    try:
+        Provenance(path, "").check(start, _START)
+    except DataError:
+        return False
+    return True
