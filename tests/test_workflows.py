@@ -22,15 +22,26 @@ def steps(workflow: dict[str, Any]) -> list[dict[str, Any]]:
 def test_workflows_may_read_and_run_what_is_pinned(path: Path) -> None:
     workflow = yaml.safe_load(path.read_text())
     assert workflow["permissions"] == {"contents": "read"}
-    assert all("permissions" not in job and job["timeout-minutes"] <= 90 for job in workflow["jobs"].values())
+    assert all(job["timeout-minutes"] <= 90 for job in workflow["jobs"].values())
+    assert {name for name, job in workflow["jobs"].items() if "permissions" in job} <= {"publish"}
     triggers = workflow[True]  # YAML reads the key "on" so
-    assert not {"pull_request_target", "workflow_run"} & set(triggers)
+    assert not {"pull_request_target", "workflow_run", "issue_comment"} & set(triggers)
     used = [step["uses"] for step in steps(workflow) if "uses" in step]
     assert all(re.fullmatch(r"[\w.-]+/[\w.-]+@[0-9a-f]{40}", each) for each in used), used
     checkouts = [step for step in steps(workflow) if step.get("uses", "").startswith("actions/checkout@")]
     assert all(step["with"]["persist-credentials"] is False for step in checkouts)
     # Titles and branches of strangers become shell code where they are put into a script.
     assert not any("${{" in step.get("run", "") for step in steps(workflow))
+    assert "secrets." not in path.read_text()
+
+
+def test_who_may_write_a_release_runs_nothing_that_was_built_or_installed() -> None:
+    (release,) = (yaml.safe_load(path.read_text()) for path in WORKFLOWS if path.stem == "release")
+    publish = release["jobs"]["publish"]
+    assert publish["permissions"] == {"contents": "write"}
+    assert [step["run"].split()[0] for step in publish["steps"] if "run" in step] == ["gh"]
+    (action,) = (step["uses"] for step in publish["steps"] if "uses" in step)
+    assert action.startswith("actions/download-artifact@")
 
 
 def test_ci_runs_what_the_local_ci_runs() -> None:
