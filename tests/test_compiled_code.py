@@ -54,6 +54,34 @@ def test_a_file_that_others_can_write_to(folder: Path) -> None:
     assert not is_private(folder)
 
 
+def test_what_others_can_write_to_at_any_depth(folder: Path) -> None:
+    inner = folder / "fxgraph" / "ab" / "abcd"  # as PyTorch nests its cache, and Triton its own
+    inner.mkdir(parents=True)
+    (inner / "code.so").write_bytes(b"")
+    (inner / "up").symlink_to(folder)  # no end
+    assert is_private(folder)
+    for place in (inner / "code.so", inner, inner.parent):
+        before = stat.S_IMODE(place.stat().st_mode)
+        place.chmod(before | stat.S_IWOTH)
+        assert not is_private(folder)
+        place.chmod(before)
+    assert is_private(folder)
+
+
+@pytest.mark.parametrize("name", ["elsewhere", "elsewhere/code.so"])
+def test_a_link_in_a_cache_leads_to_what_counts(name: str, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "code.so").write_bytes(b"")
+    (folder / "code.so").symlink_to(tmp_path / name)
+    (folder / "nothing.so").symlink_to(tmp_path / "nothing")
+    assert is_private(folder)
+    (tmp_path / "elsewhere").chmod(0o777)
+    assert not is_private(folder)
+    (tmp_path / "elsewhere").chmod(0o755)
+    (tmp_path / "elsewhere" / "code.so").chmod(0o666)
+    assert not is_private(folder)
+
+
 def test_folders_above(folder: Path) -> None:
     folder.parent.chmod(0o777)  # the folder can be renamed, and another put in its stead
     assert not is_private(folder)

@@ -65,22 +65,35 @@ def warn_of(folder: Path) -> None:
 def is_private(folder: Path) -> bool:
     """Return whether nobody but this user and the administrator can put code into a folder.
 
-    The folder, the files in it and all folders above it belong to one of the two, and others cannot write to
-    them; a folder above may be a common one in which nobody can touch what belongs to others (mode 1777). A
-    folder that does not exist yet is judged by those above it.
+    The folder, all that lies in it at any depth or is linked to from there, and all folders above belong to
+    one of the two, and others cannot write to them; a folder above may be a common one in which nobody can
+    touch what belongs to others (mode 1777). A folder that does not exist yet is judged by those above it.
     """
     if sys.platform == "win32":
         return True
-    folder = Path(os.path.realpath(folder))
-    if not all(_is_closed(place, above=place != folder) for place in (folder, *folder.parents)):
-        return False
-    try:
-        entries = list(os.scandir(folder))
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return False
-    return all(_is_closed(Path(entry.path)) for entry in entries)
+    # Only folders that passed are looked into: what others may have made there, without end, is not.
+    unseen, seen = {Path(os.path.realpath(folder))}, set[Path]()
+    while unseen:
+        place = unseen.pop()
+        seen.add(place)
+        if not _is_closed(place) or not all(
+            _is_closed(each, above=True) for each in place.parents if each not in seen
+        ):
+            return False
+        try:
+            entries = list(os.scandir(place))
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError:
+            return False
+        if not all(_is_closed(Path(entry.path)) for entry in entries):
+            return False
+        unseen |= {
+            Path(os.path.realpath(entry.path))
+            for entry in entries
+            if entry.is_symlink() or entry.is_dir(follow_symlinks=False)
+        } - seen
+    return True
 
 
 def _made(folder: Path) -> Path | None:
