@@ -92,6 +92,7 @@ def test_weights_in_torchs_own_format(folder: Path) -> None:
         ({"depths": [1, 1, 1, 1]}, "Unexpected key"),
         ({"depths": [1, 3, 1, 1]}, "Missing key"),
         ({"features_per_stage": [8_000_000, 12_000_000, 16_000_000, 20_000_000]}, "size mismatch"),
+        ({"depths": [1, 1, 10**9, 1]}, "more than 1000(.|\n)*smaller depths"),
         ({"depths": "deep"}, "describe no SwinUMambaD"),
         ({"depths": [1, 2]}, "describe no SwinUMambaD"),
         ({"in_channels": None}, "describe no SwinUMambaD"),
@@ -102,6 +103,15 @@ def test_a_config_that_does_not_fit(folder: Path, entries: dict[str, Any], messa
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | entries))
     with pytest.raises(CheckpointError, match=message):
+        hub.SwinUMambaD.from_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"{", b"\xff\xfe", b"[1, 2]", b"7", b'"depths"', b"[" * 100_000, b'{"depths":' * 100_000]
+)
+def test_a_config_that_is_no_table(text: bytes, folder: Path) -> None:
+    (folder / "config.json").write_bytes(text)
+    with pytest.raises(CheckpointError):
         hub.SwinUMambaD.from_pretrained(folder)
 
 

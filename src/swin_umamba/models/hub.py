@@ -19,6 +19,7 @@ Needs the extra ``hub``: ``pip install swin-umamba[hub]``.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,18 @@ class _HubMixin(PyTorchModelHubMixin):
     def _save_pretrained(self, save_directory: Path) -> None:
         assert isinstance(self, SegmentationNetwork)
         save_safetensors(save_directory / "model.safetensors", self.state_dict())
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> Any:
+        """Read a network as huggingface_hub does, with its arguments; errors of config.json are ours."""
+        try:
+            return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError, AttributeError) as error:
+            raise CheckpointError(
+                f"config.json is no table of arguments in JSON: {error}",
+                where=str(pretrained_model_name_or_path),
+                hint="fetch it again from its source",
+            ) from error
 
     @classmethod
     def _from_pretrained(cls, *, model_id: str, **kwargs: Any) -> Any:

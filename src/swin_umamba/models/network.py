@@ -14,6 +14,9 @@ from swin_umamba.models.backbones import find_backbone
 STRIDE = 32
 """The coarsest stage works at 1/32 of the input size."""
 
+MOST_BLOCKS = 1000
+"""Of an encoder. Depths come from files of others, and each block takes memory even without its weights."""
+
 
 class SegmentationNetwork(nn.Module, ABC):
     """Base class of the networks: checks and pads the input, crops the logits.
@@ -64,6 +67,11 @@ class SegmentationNetwork(nn.Module, ABC):
                 f"in_channels {in_channels}, num_classes {num_classes}, depths {tuple(depths)}, "
                 f"features_per_stage {features} and d_state {d_state} must all be positive",
                 hint="give at least 1 for each",
+            )
+        if sum(depths) > MOST_BLOCKS:
+            raise UsageError(
+                f"the network would have {sum(depths)} blocks, more than {MOST_BLOCKS}",
+                hint="give smaller depths",
             )
         if not 0 <= drop_path_rate < 1:
             raise UsageError(
