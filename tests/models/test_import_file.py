@@ -95,3 +95,37 @@ def test_another_network_is_not_pinned(change: str, file: Path) -> None:
     path = weights_path(CATALOG[SEEN_FIRST])
     assert not path.exists()
     assert not path.with_name(path.name + ".sha256").exists()
+
+
+@pytest.mark.parametrize("after", ["file_sha256", "copy_file", "load_checkpoint", "put_in_place"])
+@pytest.mark.parametrize("name", [HASHED, SEEN_FIRST])
+def test_what_is_checked_is_what_is_kept(
+    after: str, name: str, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever may write to the source exchanges it while it is imported."""
+    checked, canary = file.read_bytes(), tmp_path / "canary"
+    step = getattr(import_file, after)
+
+    def exchanging(*given: object, **options: object) -> object:
+        result = step(*given, **options)
+        torch.save({"model": Payload(os.system, f"touch {canary}")}, file)
+        return result
+
+    monkeypatch.setattr(import_file, after, exchanging)
+    path = weights_path(CATALOG[name])
+    if after == "file_sha256":
+        with pytest.raises(CheckpointError, match="changed" if name == HASHED else "system") as caught:
+            import_weights(file, name)
+        assert caught.value.where == str(file)
+        assert list(path.parent.iterdir()) == []
+    else:
+        import_weights(file, name)
+        assert path.read_bytes() == checked
+        assert not list(path.parent.glob(".import-*"))
+    assert not canary.exists()
+
+
+def test_what_is_no_file(tmp_path: Path, cache: Path) -> None:
+    for source in (tmp_path, tmp_path / "missing.pth"):
+        with pytest.raises(CheckpointError, match="cannot be read"):
+            import_weights(source, HASHED)

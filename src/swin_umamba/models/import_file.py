@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 
 from swin_umamba.errors import CheckpointError, UsageError
-from swin_umamba.files import copy_file, file_sha256
+from swin_umamba.files import copy_file, file_sha256, put_in_place
 from swin_umamba.models.backbones import encoder_on_meta
 from swin_umamba.weights.backbone import ENCODER, WeightsRecord
 from swin_umamba.weights.catalog import CATALOG, backbone_of_weights, find_record
@@ -42,8 +43,14 @@ def import_weights(source: str | Path, name: str | None = None) -> tuple[Weights
         If the cache cannot be written.
     """
     source = Path(source)
-    tensors = find_state_dict(load_checkpoint(source), source)
-    found = file_sha256(source)
+    try:
+        found = file_sha256(source)
+    except OSError as error:
+        raise CheckpointError(
+            f"the file cannot be read: {error.strerror or error}",
+            where=source,
+            hint="check its path and rights",
+        ) from error
     record = _recognised(source, found) if name is None else find_record(name)
     expected = known_sha256(record)
     if expected is not None and found != expected:
@@ -52,20 +59,40 @@ def import_weights(source: str | Path, name: str | None = None) -> tuple[Weights
             where=source,
             hint="fetch it again; a file of your own can be used by giving its path to --pretrained",
         )
+    path = weights_path(record)
+    if path.exists():
+        if file_sha256(path) != found:
+            raise CheckpointError(
+                f"another file is kept as {record.name} already",
+                where=path,
+                hint=f"remove it if {source} is the right one",
+            )
+        return record, fetch_weights(record)
+    # Others may be able to change the source at any moment: what is checked is what is kept.
+    copy = path.with_name(f".import-{secrets.token_hex(8)}-{path.name}")
+    try:
+        copy_file(source, copy, error=CheckpointError)
+        _check_copy(copy, source, record)
+        put_in_place(copy, path)
+    finally:
+        copy.unlink(missing_ok=True)
+    return record, fetch_weights(record)
+
+
+def _check_copy(copy: Path, source: Path, record: WeightsRecord) -> None:
+    expected = known_sha256(record)
+    if expected is not None and file_sha256(copy) != expected:
+        raise CheckpointError(
+            "the file has changed while it was read", where=source, hint="import it when nothing writes to it"
+        )
+    try:
+        tensors = find_state_dict(load_checkpoint(copy), source)
+    except CheckpointError as error:
+        raise CheckpointError(error.what, where=source, hint=error.hint) from error
     backbone = backbone_of_weights(record.name)
     encoder = encoder_on_meta(backbone, record.in_channels).state_dict()
     target = {ENCODER + name: tensor for name, tensor in encoder.items()}
     convert_imagenet_weights(tensors, target, source, backbone=backbone)
-    path = weights_path(record)
-    if path.exists() and file_sha256(path) != found:
-        raise CheckpointError(
-            f"another file is kept as {record.name} already",
-            where=path,
-            hint=f"remove it if {source} is the right one",
-        )
-    if not path.exists():
-        copy_file(source, path, error=CheckpointError)
-    return record, fetch_weights(record)
 
 
 def _recognised(source: Path, sha256: str) -> WeightsRecord:
