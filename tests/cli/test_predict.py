@@ -179,7 +179,7 @@ def test_the_least_sure_cases_are_named(calls: dict[str, Any], capsys: pytest.Ca
     calls["results"] = [sure(case, quality) for case, quality in given]
     assert predict.run(arguments("--confidence")) == 0
     assert capsys.readouterr().out.splitlines()[1:] == [
-        "lowest estimated quality, to be looked at first:",
+        "lowest estimated Dice, to be looked at first:",
         "  0.310  b",
         "  0.500  d",
         "  0.600  e",
@@ -195,8 +195,8 @@ def test_the_least_sure_cases_are_named(calls: dict[str, Any], capsys: pytest.Ca
     [
         ((), None, ["not calibrated"]),
         ((), 1.5, []),
-        (("--no-mirroring",), 1.5, ["no estimates of quality"]),
-        (("--no-mirroring",), None, ["not calibrated", "no estimates of quality"]),
+        (("--no-mirroring",), 1.5, ["no estimates of the Dice"]),
+        (("--no-mirroring",), None, ["not calibrated", "no estimates of the Dice"]),
     ],
 )
 def test_what_a_confidence_lacks_is_said_before(

@@ -122,7 +122,7 @@ def test_the_least_sure_cases_come_first(page: Page) -> None:
     assert texts[low - 1] == HOSTILE
     assert texts[low : low + 5] == ["0.2500", "-", "a", "0.8000", "0.1250"]
     charts = [str(a["aria-label"]) for a in page.all("svg", role="img")]
-    assert "Estimated quality and Dice. 1 cases; the estimate is on average 0.3 too high." in charts
+    assert "Estimated Dice and Dice. 1 cases; the estimate is on average 0.3 too high." in charts
 
 
 def test_calibration(page: Page) -> None:

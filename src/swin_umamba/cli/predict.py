@@ -84,7 +84,7 @@ def _tell_limits(predictor: Predictor) -> None:
         )
     if not predictor.mirroring and len(predictor.model.parameters) == 1:
         logger.warning(
-            "no estimates of quality: they come from mirrored images or several folds, and there is neither"
+            "no estimates of the Dice: they come from mirrored images or several folds, and there is neither"
         )
 
 
@@ -107,7 +107,7 @@ def _text(results: list[CaseResult], output: Path) -> str:
         if result.confidence is not None and result.confidence.get("quality") is not None
     ]
     if estimates:
-        lines.append("lowest estimated quality, to be looked at first:")
+        lines.append("lowest estimated Dice, to be looked at first:")
         lines += [f"  {quality:.3f}  {_one_line(case)}" for quality, case in sorted(estimates)[:SHOWN_CASES]]
     return "\n".join(lines)
 

@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
     add_options(parser, ModelOptions)
     parser.add_argument(
-        "--confidence", action="store_true", help="show an estimate of the quality, and the uncertainty"
+        "--confidence", action="store_true", help="show an estimate of the Dice, and the uncertainty"
     )
     parser.add_argument(
         "--max-upload",

@@ -1,4 +1,4 @@
-"""The estimated quality of cases against the true one: the exponent that corrects it, how far it is off."""
+"""The estimated Dice of cases against the true one: the exponent that corrects it, how far it is off."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def estimated_cases(cases: Sequence[CaseAgreement]) -> list[EstimatedCase]:
 
 
 def check_quality(cases: Sequence[EstimatedCase]) -> QualityCheck:
-    """Compare estimated and true quality."""
+    """Compare estimated and true Dice."""
     if not cases:
         return QualityCheck(None, None, None, None, None)
     raw, calibrated, true = (

@@ -1,4 +1,4 @@
-"""How sure a prediction is: the entropy of every pixel, and an estimate of the case's quality."""
+"""How sure a prediction is: the entropy of every pixel, and an estimate of the case's Dice."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class CalibrationResult:
     curves
         Reliability before and after.
     cases
-        Estimated and true quality of the cases where both are known.
+        Estimated and true Dice of the cases where both are known.
     failures
         Cases that could not be used, and why.
     file

@@ -75,7 +75,7 @@ class FolderOptions(Options):
     )
     confidence: bool = option(
         False,
-        "estimate the quality of each case, and write the entropy of its pixels (0 for certain, 1 for all "
+        "estimate the Dice of each case, and write the entropy of its pixels (0 for certain, 1 for all "
         "classes alike) as entropy/CASE, too",
     )
     preview: bool = option(False, "draw each result over its image, as previews/CASE.png, too")

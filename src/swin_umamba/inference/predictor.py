@@ -214,7 +214,7 @@ class Predictor:
         probabilities
             Return probabilities, too.
         confidence
-            Return the entropy and an estimate of the quality, too; the labels are the same.
+            Return the entropy and an estimate of the Dice, too; the labels are the same.
         nonfinite
             Refuse images with NaN or infinite values, or take those values for zero.
         on_progress

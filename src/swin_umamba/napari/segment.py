@@ -138,7 +138,7 @@ def segment(
         Take the size of a pixel from the layer (see ``layer_spacing``) instead of that which the model works
         at. A model trained on pictures without a pixel size counts in pixels and always uses its own.
     confidence
-        Return the uncertainty and the estimated quality, too.
+        Return the uncertainty and the estimated Dice, too.
     on_progress
         See ``Predictor.predict``; what it raises ends the prediction.
 

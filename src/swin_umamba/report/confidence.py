@@ -1,4 +1,4 @@
-"""How far a model's confidence can be believed, as inline SVG: reliability, estimated and true quality."""
+"""How far a model's confidence can be believed, as inline SVG: reliability, estimated and true Dice."""
 
 from __future__ import annotations
 
@@ -62,19 +62,19 @@ def reliability_chart(title: str, curves: Mapping[str, ReliabilityCurve]) -> str
 def quality_chart(
     title: str, cases: Mapping[str, tuple[float, float]], *, true_name: str = "true Dice"
 ) -> str:
-    """Draw the true over the estimated quality of each case; on the diagonal the estimate was right.
+    """Draw the true over the estimated Dice of each case; on the diagonal the estimate was right.
 
     Parameters
     ----------
     title
         Title of the chart.
     cases
-        Name, estimated and true quality.
+        Name, estimated and true Dice.
     true_name
-        What the true quality is.
+        What the true score is.
     """
     lowest = min((value for pair in cases.values() for value in pair), default=0.0)
-    x, y, parts = _square(title, "estimated quality", true_name, low=_tick_below(lowest))
+    x, y, parts = _square(title, "estimated Dice", true_name, low=_tick_below(lowest))
     colour = colour_text(class_colour(2))
     kept = list(cases.items())[:: max(1, -(-len(cases) // MAX_CASES))]
     parts += [_dot(x(estimated), y(true), colour, case) for case, (estimated, true) in kept]

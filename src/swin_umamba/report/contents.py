@@ -189,7 +189,7 @@ class CalibrationSummary:
     structures_before, structures_after
         The same where the model gives structures a probability of 1 % or more.
     qualities
-        Estimated and true quality (mean Dice) of each case; estimated with the exponent of other cases.
+        Estimated and true mean Dice of each case; estimated with the exponent of other cases.
     """
 
     name: str

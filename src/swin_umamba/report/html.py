@@ -148,7 +148,7 @@ def _predicted(report: Report) -> dict[str, Any] | None:
         "num_rated": len(rated),
         # Estimates of quality go from 0 to 1, too.
         "chart": Markup(
-            quality_chart(f"Estimated quality and {metric.title}", pairs, true_name=f"true {metric.title}")
+            quality_chart(f"Estimated Dice and {metric.title}", pairs, true_name=f"true {metric.title}")
         )
         if pairs and metric is not None and not metric.unit
         else None,
@@ -159,7 +159,7 @@ def _calibration(calibration: CalibrationSummary) -> dict[str, Any]:
     inside = {"before": calibration.structures_before, "after": calibration.structures_after}
     charts = [reliability_chart(f"Reliability {NEAR_STRUCTURES}", inside)]
     if calibration.qualities:
-        charts.append(quality_chart("Estimated and true quality of validation cases", calibration.qualities))
+        charts.append(quality_chart("Estimated and true Dice of validation cases", calibration.qualities))
     pairs = (
         ("all pixels", calibration.before, calibration.after),
         (

@@ -86,7 +86,7 @@ class ModelInfo(Answer):
     device: str
     channels: list[str]
     classes: list[ModelClass]
-    confidence: bool = Field(description="whether results have an estimate of quality and uncertainty")
+    confidence: bool = Field(description="whether results have an estimate of the Dice, and the uncertainty")
     formats: list[str] = Field(description="endings of file names that can be read")
     limits: ServerLimits
     version: str
