@@ -11,7 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
+from starlette.types import Receive, Scope, Send
 
 from serve.serving import PICTURE, Gate, client_of, eventually, finished, listening_at
 from swin_umamba.errors import UsageError
@@ -146,6 +148,27 @@ def test_sessions_end_with_the_server_and_are_bounded(
     browsers = [browser_of(first) for _ in range(3)]
     assert [first.get("/api/model", headers=each).status_code for each in browsers] == [401, 200, 200]
     assert other.get("/api/model", headers=browsers[2]).status_code == 401  # another server on this host
+
+
+def test_who_logs_in_again_is_the_same_client() -> None:
+    told: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        told.append(scope["state"]["client"])
+        await PlainTextResponse("")(scope, receive, send)
+
+    browser = TestClient(access.Access(app, TOKEN))
+    for _ in range(3):
+        browser.get("/", params={"token": TOKEN})
+        before = dict(browser.cookies)
+        browser.post("/login", data={"token": TOKEN}, follow_redirects=False)
+        assert dict(browser.cookies) != before
+        browser.get("/api/model")
+    assert len(set(told)) == 1
+    browser.cookies.clear()
+    browser.get("/", params={"token": TOKEN})
+    browser.get("/api/model")
+    assert told[-1] != told[0]
 
 
 def test_wrong_tokens_are_answered_late(guarded: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:

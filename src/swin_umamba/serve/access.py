@@ -111,9 +111,9 @@ class Access:
                 posted = await asyncio.wait_for(_posted(Request(scope, receive)), SECONDS_FOR_A_FORM)
             except asyncio.TimeoutError as error:
                 raise SlowRequest("the form has stalled", hint="send it again") from error
-            return await self._log_in(posted, RedirectResponse("/", 303))
+            return await self._log_in(scope, posted, RedirectResponse("/", 303))
         if self._digest is not None and scope["path"] == "/" and given:
-            return await self._log_in(given, _page(entrance_html()))
+            return await self._log_in(scope, given, _page(entrance_html()))
         client = await self._client(scope)
         if client is not None:
             scope.setdefault("state", {})["client"] = client
@@ -126,24 +126,29 @@ class Access:
         address = "address " + (scope["client"] or ("unknown",))[0]
         if self._digest is None:
             return address
-        headers = Headers(scope=scope)
-        scheme, _, given = headers.get("authorization", "").partition(" ")
+        scheme, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
             if await self._is_right(given.strip()):
                 return address
             raise Unauthorized("this is not the server's token", hint=_HINT)
-        # Those of all other servers of this host come along, in any form.
-        cookies = cookie_parser("; ".join(headers.getlist("cookie")))
-        return self._sessions.get(_digest(cookies.get(self._cookie, "")))
+        return self._sessions.get(self._session_in(scope))
 
-    async def _log_in(self, given: str, answer: Response) -> Response:
+    def _session_in(self, scope: Scope) -> bytes:
+        """Return the digest of the session that a request names, which may be none of ours."""
+        # Cookies of all other servers of this host come along, in any form.
+        cookies = cookie_parser("; ".join(Headers(scope=scope).getlist("cookie")))
+        return _digest(cookies.get(self._cookie, ""))
+
+    async def _log_in(self, scope: Scope, given: str, answer: Response) -> Response:
         if not await self._is_right(given):
             return _page(login_html(wrong=True), 401)
+        # Who logs in again stays the same client, with the places and the room that it has taken.
+        client = self._sessions.pop(self._session_in(scope), None) or f"session {secrets.token_hex(8)}"
         while len(self._sessions) >= MOST_SESSIONS:
             del self._sessions[next(iter(self._sessions))]
         session = new_token()
         # Sessions are found by their digest: how long that takes says nothing of the others.
-        self._sessions[_digest(session)] = f"session {secrets.token_hex(8)}"
+        self._sessions[_digest(session)] = client
         answer.set_cookie(self._cookie, session, httponly=True, samesite="strict")
         return answer
 
