@@ -147,6 +147,29 @@ def test_only_so_many_results_are_kept(bench: Bench) -> None:
     assert bench.folders() == 2
 
 
+def test_results_are_bounded_by_their_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    bench = Bench(tmp_path, Limits(queue=3, kept=9, kept_bytes=100, idle_seconds=60, share=1))
+    sizes = {"a": 60, "b": 30, "c": 30, "d": 500, "e": 10}
+    run = bench.work
+
+    def work(upload: Upload, report: Callable[[float], None]) -> str:
+        result = upload.folder / "result"
+        result.mkdir()
+        (result / "mask").write_bytes(bytes(sizes[upload.names[0]]))
+        return run(upload, report)
+
+    bench.queue._work = work
+    with bench.storage, bench.queue:
+        kept = []
+        for now, name in enumerate(sizes):
+            bench.clock.now = now
+            bench.run(name)
+            kept.append("".join(each.upload.names[0] for each in bench.queue._jobs.values()))
+    # The oldest goes first; what is larger than all of them stays until the next.
+    assert kept == ["a", "ab", "bc", "d", "e"]
+
+
 def test_waiting_jobs_never_expire(bench: Bench) -> None:
     job = bench.add("a")
     bench.clock.now = 1000

@@ -64,6 +64,7 @@ class Job(Generic[Outcome]):
     finished: Future[None] = field(default_factory=Future)
     removed: bool = False
     used: float = 0.0
+    size: int = 0
 
     @property
     def unfinished(self) -> bool:
@@ -192,15 +193,19 @@ class JobQueue(Generic[Outcome]):
         _finish(job)
 
     def expire(self) -> None:
-        """Remove finished jobs that nobody has asked for in a while, and those above a client's number."""
+        """Remove finished jobs that nobody has asked for in a while, or above a client's share."""
         with self._changed:
             done = [job for job in self._jobs.values() if not job.unfinished]
             done.sort(key=lambda job: job.used, reverse=True)
             oldest = self._clock() - self._limits.idle_seconds
             kept: Counter[str] = Counter()
+            size: Counter[str] = Counter()
             for job in done:
-                kept[job.upload.client] += 1
-                if kept[job.upload.client] > self._limits.kept or job.used < oldest:
+                client = job.upload.client
+                kept[client] += 1
+                size[client] += job.size
+                full = kept[client] > self._limits.kept or size[client] > self._limits.kept_bytes
+                if (full and kept[client] > 1) or job.used < oldest:
                     job.removed = True
                     self._forget(job)
 
@@ -260,6 +265,8 @@ class JobQueue(Generic[Outcome]):
         if error is None:
             for file in upload.files:
                 file.unlink(missing_ok=True)
+            with suppress(OSError):  # the server ends, and has deleted it
+                job.size = sum(file.stat().st_size for file in upload.folder.rglob("*") if file.is_file())
             self._storage.release(upload.folder)
         else:  # half a result is of no use to anybody, and the disk may be full
             self._storage.remove(upload.folder)

@@ -25,6 +25,8 @@ class Limits:
         Jobs that wait or run.
     kept
         Finished jobs of one client; the one that it has not asked for longest makes place.
+    kept_bytes
+        What the finished jobs of one client may take on the disk, as for ``kept``; its last one stays.
     clients
         Clients with finished jobs: nobody's results make place for another's.
     idle_seconds
@@ -47,6 +49,7 @@ class Limits:
     voxels: int = 2**27
     queue: int = 8
     kept: int = 16
+    kept_bytes: int = 512 * MIB
     clients: int = 16
     idle_seconds: float = 1800.0
     silence_seconds: float = 20.0
