@@ -52,15 +52,15 @@ class Bench:
             raise self.failure
         return upload.names[0].upper()
 
-    def add(self, name: str) -> Job[str]:
-        folder = self.storage.new()
+    def add(self, name: str, client: str = "") -> Job[str]:
+        folder = self.storage.new(client)
         (folder / "0.png").write_bytes(b"image")
         self.storage.reserve(folder, 5)
-        return self.queue.add(Upload(folder, (folder / "0.png",), (name,)))
+        return self.queue.add(Upload(folder, (folder / "0.png",), (name,), client))
 
-    def run(self, name: str) -> Job[str]:
+    def run(self, name: str, client: str = "") -> Job[str]:
         """Add a job and let it end."""
-        job = self.add(name)
+        job = self.add(name, client)
         self.go.release()
         job.finished.result(timeout=10)
         return job
@@ -168,6 +168,24 @@ def test_results_are_bounded_by_their_size(tmp_path: Path, monkeypatch: pytest.M
             kept.append("".join(each.upload.names[0] for each in bench.queue._jobs.values()))
     # The oldest goes first; what is larger than all of them stays until the next.
     assert kept == ["a", "ab", "bc", "d", "e"]
+
+
+def test_who_is_away_makes_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    bench = Bench(tmp_path, Limits(queue=3, clients=2, away_seconds=10, idle_seconds=60, share=1))
+    with bench.storage, bench.queue:
+        first, again, second = bench.run("a", "one"), bench.run("b", "one"), bench.run("c", "two")
+        bench.clock.now = 9
+        bench.queue.get(again.id)  # so that the other one is away for longer
+        with pytest.raises(Busy, match="as many people"):
+            bench.run("d", "three")
+        bench.clock.now = 10
+        bench.queue.check_place("three")
+        assert not second.removed  # to ask for a place takes none
+        third = bench.run("d", "three")
+        assert [each.removed for each in (first, again, second, third)] == [False, False, True, False]
+        with pytest.raises(Busy, match="as many people"):
+            bench.run("e", "two")
 
 
 def test_waiting_jobs_never_expire(bench: Bench) -> None:

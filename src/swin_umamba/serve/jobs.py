@@ -150,10 +150,7 @@ class JobQueue(Generic[Outcome]):
             )
         if own >= self._limits.queue * self._limits.share:
             raise Busy(f"{own} of your images are waiting already", hint="wait for their results")
-        if (
-            len({job.upload.client for job in jobs if job.state != "failed"} | {client})
-            > self._limits.clients
-        ):
+        if self._is_one_too_many(client) and self._idle_client() is None:
             raise Busy("the server keeps results for as many people as it can", hint="try again in a while")
 
     def add(self, upload: Upload) -> Job[Outcome]:
@@ -162,12 +159,32 @@ class JobQueue(Generic[Outcome]):
         try:
             with self._changed:
                 self.check_place(upload.client)
+                if self._is_one_too_many(upload.client):
+                    idle = self._idle_client()
+                    for each in [each for each in self._jobs.values() if each.upload.client == idle]:
+                        each.removed = True
+                        self._forget(each)
                 self._jobs[job.id] = job
                 self._changed.notify_all()
         except Busy:
             self._storage.remove(upload.folder)
             raise
         return job
+
+    def _is_one_too_many(self, client: str) -> bool:
+        return len({job.upload.client for job in self._with_results()} | {client}) > self._limits.clients
+
+    def _with_results(self) -> list[Job[Outcome]]:
+        return [job for job in list(self._jobs.values()) if job.state != "failed"]
+
+    def _idle_client(self) -> str | None:
+        """Return the client that has asked for none of its results for longest, if that is long enough."""
+        now, used = self._clock(), dict[str, float]()
+        for job in self._with_results():
+            last = now if job.unfinished else job.used
+            used[job.upload.client] = max(last, used.get(job.upload.client, last))
+        oldest = min(used, key=lambda client: used[client], default=None)
+        return oldest if oldest is not None and now - used[oldest] >= self._limits.away_seconds else None
 
     def get(self, job_id: str) -> Job[Outcome]:
         """Return a job, which is kept for longer by that."""

@@ -28,7 +28,9 @@ class Limits:
     kept_bytes
         What the finished jobs of one client may take on the disk, as for ``kept``; its last one stays.
     clients
-        Clients with finished jobs: nobody's results make place for another's.
+        Clients with finished jobs: nobody's results make place for another's, but those of who is away.
+    away_seconds
+        After so long without a request for any of its jobs, a client makes place for one that is too many.
     idle_seconds
         After so long without a request for it, a finished job is deleted.
     silence_seconds
@@ -51,6 +53,7 @@ class Limits:
     kept: int = 16
     kept_bytes: int = 512 * MIB
     clients: int = 16
+    away_seconds: float = 300.0
     idle_seconds: float = 1800.0
     silence_seconds: float = 20.0
     slowest_upload: float = 16 * 1024
