@@ -1,8 +1,8 @@
 """Write hashes/*.txt: of each file that `make test` installs, version and hash, for this Python and system.
 
-Run it with Python 3.11 on Linux x86_64, for which the Makefile takes hashes, after a change of dependencies or of
-constraints.txt. Three files, since they are installed one after the other: what builds packages from source, torch, whose
-build for the CPU has an index of its own, and all others.
+Run it with Python 3.11 on Linux x86_64, for which the Makefile takes hashes, after a change of dependencies or
+of constraints.txt. There are three files, installed one after the other: what builds packages from source,
+torch, whose build for the CPU has an index of its own, and all others.
 """
 
 from __future__ import annotations
@@ -57,9 +57,11 @@ def locked(report: dict[str, Any]) -> dict[str, list[str]]:
 
 def main() -> None:
     """Ask pip what it would install, and write the files."""
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--report", "-"]
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--ignore-installed"]
     wanted = ["-c", "constraints.txt", "setuptools>=77", "torch", "torchvision", ".[test-all]"]
-    report = subprocess.run([*pip, *wanted], cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
+    report = subprocess.run(
+        [*pip, "--dry-run", "--report", "-", *wanted], cwd=ROOT, check=True, stdout=subprocess.PIPE
+    ).stdout
     FOLDER.mkdir(exist_ok=True)
     for name, lines in locked(json.loads(report)).items():
         (FOLDER / f"{name}.txt").write_text(HEADING + "\n".join(lines) + "\n", encoding="utf-8")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -12,6 +13,15 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+
+
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def steps(workflow: dict[str, Any]) -> list[dict[str, Any]]:
@@ -52,11 +62,7 @@ def test_ci_runs_what_the_local_ci_runs() -> None:
 
 
 def test_oldest_versions(tmp_path: Path) -> None:
-    spec = importlib.util.spec_from_file_location("oldest", ROOT / "scripts" / "oldest_versions.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = script("oldest_versions")
     (tmp_path / "pyproject.toml").write_text(
         "[project]\n"
         'dependencies = ["a>=2.6,!=2.9.*", "b", "c>=1.9"]\n'
@@ -66,3 +72,55 @@ def test_oldest_versions(tmp_path: Path) -> None:
     assert module.oldest_versions(tmp_path / "pyproject.toml") == {"a": "2.6", "c": "1.10", "d-e": "3"}
     ours = module.oldest_versions(ROOT / "pyproject.toml")
     assert {"torch", "nnunetv2", "numpy", "fastapi", "monai"} <= ours.keys()
+
+
+HASHED = {path.stem: path.read_text() for path in (ROOT / "hashes").glob("*.txt")}
+LINE = re.compile(r"^(\S+?)==(\S+) --hash=sha256:[0-9a-f]{64}$", re.MULTILINE)
+LOCKED = dict(LINE.findall("\n".join(HASHED.values())))
+
+
+def test_every_line_of_the_hashed_files_is_one_package_with_its_hash() -> None:
+    lines = [line for text in HASHED.values() for line in text.splitlines() if not line.startswith("#")]
+    assert HASHED.keys() == {"build", "torch", "all"}
+    assert len(lines) == len(LOCKED) > 100
+
+
+def test_hashed_versions_are_the_pinned_ones() -> None:
+    pins = re.findall(r"^([\w.-]+)==(\S+)", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    pinned = {script("lock_hashes").normal(name): version for name, version in pins}
+    other = {
+        name: (version, pinned[name])
+        for name, version in LOCKED.items()
+        if name in pinned and version.removesuffix("+cpu") != pinned[name]
+    }
+    assert not other, "run scripts/lock_hashes.py"
+
+
+def test_all_that_the_tests_need_has_a_hash() -> None:
+    project = script("oldest_versions").tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    wanted = [
+        each for name in ("compare", "serve", "tensorboard", "test", "test-all") for each in extras[name]
+    ]
+    normal = script("lock_hashes").normal
+    names = {normal(re.match(r"[\w.-]+", each)[0]) for each in project["dependencies"] + wanted}
+    assert names - LOCKED.keys() == {normal(project["name"])}, "run scripts/lock_hashes.py"
+
+
+def test_hashed_lines_come_from_a_report_of_pip() -> None:
+    def package(name: str, **where: Any) -> dict[str, Any]:
+        return {"metadata": {"name": name, "version": "1.0"}, "download_info": where}
+
+    def archive(digest: str) -> dict[str, Any]:
+        return {"archive_info": {"hashes": {"sha256": digest}}}
+
+    locked = script("lock_hashes").locked
+    own = package("this", dir_info={"editable": True})
+    report = {"install": [package("A_b.c", **archive("12")), own, package("torch", **archive("34"))]}
+    assert locked(report) == {
+        "build": [],
+        "torch": ["torch==1.0 --hash=sha256:34"],
+        "all": ["a-b-c==1.0 --hash=sha256:12"],
+    }
+    with pytest.raises(ValueError, match=r"no SHA-256 of a 1\.0"):
+        locked({"install": [package("a", archive_info={})]})
