@@ -223,6 +223,27 @@ def test_axes_of_tifffile(
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        '{"shape": [3, 5, 6], "axes": "%s"}',
+        '{"axes": "%s", "shape": [3, 5, 6]}',
+        '{"note": "x", "axes": "%s", "fps": 2, "shape": [3, 5, 6]}',
+    ],
+)
+def test_the_order_of_what_tifffile_writes_means_nothing(tmp_path: Path, text: str) -> None:
+    def write(axes: str) -> Path:
+        pages = [page_of(np.full((5, 6, 1), value, np.uint8), 1, Coding()) for value in range(3)]
+        pages[0].tags[270] = (ASCII, text % axes)
+        (tmp_path / f"{axes}.tif").write_bytes(tiff_file(pages))
+        return tmp_path / f"{axes}.tif"
+
+    assert read_image(write("ZYX")).data[0, :, 0, 0].tolist() == [0, 1, 2]
+    assert read_image(write("CYX")).data[:, 0, 0].tolist() == [0, 1, 2]
+    with pytest.raises(DataError, match=r"axes 3 T .* not supported"):
+        read_image(write("TYX"))
+
+
+@pytest.mark.parametrize(
     "text", ['{"shape": [9, 5, 7]}', '{"shape": "x"}', '{"shape": [2, 5', '{"shape": [0]}']
 )
 def test_descriptions_of_another_image_say_nothing(tmp_path: Path, text: str) -> None:
