@@ -131,7 +131,7 @@ def _plain_stack(pages: Sequence[Page], layout: Layout) -> np.ndarray:
 
 def _axes_of_tifffile(page: Page, layout: Layout) -> list[tuple[str, int]]:
     """Return the name and length of each axis that pages stand for; unnamed ones and lists are slices."""
-    # Up to its versions of 2025, tifffile writes the axes before the shape, and whatever its user adds anywhere.
+    # Until 2025, tifffile wrote the axes before the shape, and whatever its user adds goes anywhere.
     text = next((text for text in page.texts(270) if text[:1] == "{" and '"shape":' in text), "{}")
     try:
         described = parse_json(text, dict, where=page.path)
