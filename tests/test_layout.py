@@ -31,6 +31,7 @@ FLOOR_OF = {
     "options": 0,
     "paper": 0,
     "progress": 0,
+    "pseudonyms": 0,
     "schema": 0,
     "software": 0,
     "temporary_files": 0,

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
+from swin_umamba.pseudonyms import hidden
+
 
 class SwinUMambaError(Exception):
     """Base class of every error that a user can cause or put right.
@@ -39,7 +41,12 @@ class SwinUMambaError(Exception):
             lines.append("  where: " + self.where.replace("\n", "\N{REPLACEMENT CHARACTER}"))
         if self.hint is not None:
             lines.append(f"  what to do: {self.hint}")
-        return printable("\n".join(lines))
+        return printable(hidden("\n".join(lines)))
+
+    def parts(self) -> dict[str, str | None]:
+        """Return what, where and hint as they may be shown and written."""
+        content = {"what": self.what, "where": self.where, "hint": self.hint}
+        return {name: None if text is None else hidden(text) for name, text in content.items()}
 
     def __reduce__(self) -> tuple[object, ...]:
         # Errors cross process borders; the default would hand all three parts to ``what``.

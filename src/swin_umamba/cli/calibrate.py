@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 ORDER = 60
 HELP = "let predict --confidence say what can be believed, from the validation cases of a trained model"
+CASES: tuple[str, ...] = ()
 
 OPTIONS = ("folds", "checkpoint", "mirroring", "device", "backend")
 

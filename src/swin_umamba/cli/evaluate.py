@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 ORDER = 110
 HELP = "score predictions: Dice, NSD and HD95 of classes, F1 and AP of objects, or a protocol of the paper"
+CASES = ("predictions", "references")
 
 MEAN_OF_CLASSES = "mean of classes"
 logger = logging.getLogger(__name__)

@@ -13,12 +13,13 @@ from types import ModuleType
 from typing import NoReturn
 
 from swin_umamba import __version__, cli
-from swin_umamba.cli.options import add_common_options
+from swin_umamba.cli.options import add_anonymous, add_common_options, pseudonyms_for
 from swin_umamba.cli.output import say, say_json
 from swin_umamba.errors import OutputError, SwinUMambaError, UsageError, printable
 from swin_umamba.extensions import load_extensions
 from swin_umamba.interrupt import Terminated, terminate_as_interrupt
 from swin_umamba.memory import is_out_of_memory, out_of_memory
+from swin_umamba.pseudonyms import in_use
 from swin_umamba.torch_settings import apply_settings
 
 
@@ -31,7 +32,8 @@ def find_commands() -> tuple[str, ...]:
     """Return the names of the commands in the order of the help.
 
     Each is a module of this package with ``HELP``, ``ORDER``, ``add_arguments(parser)`` and ``run(args)``,
-    which returns the exit code. Modules without ``ORDER`` are parts of commands.
+    which returns the exit code; with ``CASES``, the arguments that may be files of cases, if it takes
+    ``--anonymous``. Modules without ``ORDER`` are parts of commands.
     """
     names = [each.name for each in pkgutil.iter_modules(cli.__path__) if each.name != "main"]
     placed = [(getattr(find_command(name), "ORDER", None), name) for name in names]
@@ -74,6 +76,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Only our own messages: libraries have many that mean nothing to a user of ours.
     logging.getLogger("swin_umamba").setLevel(logging.DEBUG if args.debug else logging.INFO)
     command = find_command(args.command)
+    try:
+        pseudonyms = pseudonyms_for(args, getattr(command, "CASES", ()))
+    except UsageError as error:
+        report_error(error, as_json=args.json)
+        return error.exit_code
+    with in_use(pseudonyms):  # for what is said of errors, too
+        return _run(command, args)
+
+
+def _run(command: ModuleType, args: argparse.Namespace) -> int:
     try:
         with terminate_as_interrupt():
             code: int = command.run(args)
@@ -148,6 +160,8 @@ def build_parser() -> argparse.ArgumentParser:
         command = find_command(name)
         command_parser = commands.add_parser(name, help=command.HELP, description=command.HELP)
         command.add_arguments(command_parser)
+        if hasattr(command, "CASES"):
+            add_anonymous(command_parser)
         add_common_options(command_parser)
     return parser
 
@@ -156,8 +170,7 @@ def report_error(error: SwinUMambaError, *, as_json: bool) -> None:
     """Print an error as text on stderr, and as JSON on stdout where machines asked for it."""
     say(f"error: {error}", file=sys.stderr)
     if as_json:
-        message = {"what": error.what, "where": error.where, "hint": error.hint}
-        say_json("error", {"error": message}, indent=None)
+        say_json("error", {"error": error.parts()}, indent=None)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,9 @@ import argparse
 from collections.abc import Collection, Sequence
 from typing import Any, Literal, get_args, get_origin
 
+from swin_umamba.errors import UsageError
 from swin_umamba.options import Option, declared_options
+from swin_umamba.pseudonyms import KEY_VARIABLE, Pseudonyms, key_file, read_key
 
 
 def add_common_options(parser: argparse.ArgumentParser, *, default: object = False) -> None:
@@ -16,6 +18,49 @@ def add_common_options(parser: argparse.ArgumentParser, *, default: object = Fal
         ("--debug", "show tracebacks and debug messages"),
     ):
         parser.add_argument(name, action="store_true", default=default, help=meaning)
+
+
+def add_anonymous(parser: argparse.ArgumentParser) -> None:
+    """Add ``--anonymous``, for commands that show names of cases."""
+    parser.add_argument(
+        "--anonymous",
+        action="store_true",
+        help="stable pseudonyms instead of the names of cases, in all that is shown and written; see "
+        "docs/privacy.md",
+    )
+
+
+def pseudonyms_for(args: argparse.Namespace, inputs: Collection[str]) -> Pseudonyms | None:
+    """Return the pseudonyms to use; None without ``--anonymous``.
+
+    Parameters
+    ----------
+    args
+        The parsed arguments.
+    inputs
+        Those of them that may be files of cases: their names are hidden even where there is no such file.
+
+    Raises
+    ------
+    UsageError
+        If the key cannot be read or made.
+    """
+    if not getattr(args, "anonymous", False):
+        return None
+    path = key_file()
+    try:
+        pseudonyms = Pseudonyms(read_key(path))
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"there is no key for pseudonyms: {error}",
+            where=path,
+            hint=f"mend that, or name another file with {KEY_VARIABLE}",
+        ) from error
+    given = [getattr(args, name) for name in inputs]
+    for each in (path for value in given for path in (value if isinstance(value, list) else [value])):
+        if each is not None and not each.is_dir():
+            pseudonyms.of(each.name.partition(".")[0])
+    return pseudonyms
 
 
 def add_options(

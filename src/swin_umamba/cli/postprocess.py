@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 ORDER = 70
 HELP = "choose which components predict removes and which holes it fills, from a model's validation cases"
+CASES: tuple[str, ...] = ()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -13,6 +13,7 @@ from swin_umamba.cli.options import add_options, given_options
 from swin_umamba.cli.output import say, say_json
 from swin_umamba.errors import printable
 from swin_umamba.inference.options import FolderOptions, ModelOptions
+from swin_umamba.pseudonyms import hidden
 
 if TYPE_CHECKING:
     from swin_umamba.inference.case_result import CaseResult
@@ -22,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 ORDER = 80
 HELP = "segment images with a trained model"
+CASES = ("input",)
 
 SHOWN_CASES = 5
 
@@ -125,18 +127,12 @@ def _summary(predictor: Predictor, results: list[CaseResult], output: Path) -> d
         "cases": [
             {
                 "case": result.case,
-                "inputs": [str(path) for path in result.files],
+                "inputs": [hidden(str(path)) for path in result.files],
                 "output": str(result.output),
                 "status": result.status,
                 "seconds": round(result.seconds, 3),
                 "confidence": result.confidence,
-                "error": None
-                if result.error is None
-                else {
-                    "what": result.error.what,
-                    "where": result.error.where,
-                    "hint": result.error.hint,
-                },
+                "error": None if result.error is None else result.error.parts(),
             }
             for result in results
         ],

@@ -8,9 +8,11 @@ from pathlib import Path
 from swin_umamba.cli.options import add_options
 from swin_umamba.cli.output import say, say_json
 from swin_umamba.inference.options import FolderOptions
+from swin_umamba.pseudonyms import shown
 
 ORDER = 170
 HELP = "draw a label map over its image as a PNG, turned as radiologists see it; of a volume, one slice"
+CASES = ("image", "mask")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
 
     output = args.output
     if output is None:
-        output = Path(f"{image_stem(args.image)}_preview.png")
+        output = Path(f"{shown(image_stem(args.image))}_preview.png")
     if output.suffix.lower() != ".png":
         raise UsageError("the picture is a PNG file", where=output, hint="give a name that ends in .png")
     if output.exists() and not args.overwrite:

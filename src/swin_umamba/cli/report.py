@@ -10,6 +10,7 @@ from swin_umamba.errors import UsageError, printable
 
 ORDER = 160
 HELP = "show a training or an evaluation in one HTML file: curves, scores, cases, what failed"
+CASES: tuple[str, ...] = ()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 ORDER = 180
 HELP = "measure label maps: volume or area, components and intensities of each class"
+CASES = ("mask", "image")
 
 logger = logging.getLogger(__name__)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from swin_umamba.data.dicom import holds_dicom, is_dicom_folder
 from swin_umamba.data.formats import image_suffix, image_suffixes, is_image_name
 from swin_umamba.errors import DataError
+from swin_umamba.pseudonyms import current
 
 
 def list_images(path: str | Path) -> list[Path]:
@@ -21,7 +22,14 @@ def list_images(path: str | Path) -> list[Path]:
     DataError
         There is no such file or folder, or no image in it.
     """
-    path = Path(path)
+    images = _list_images(Path(path))
+    if (pseudonyms := current()) is not None:
+        for image in images:  # so that a message about any of them hides its name
+            pseudonyms.of(image_stem(image))
+    return images
+
+
+def _list_images(path: Path) -> list[Path]:
     if path.is_file():
         image_suffix(path)
         return [path]

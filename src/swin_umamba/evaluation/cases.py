@@ -15,8 +15,9 @@ import numpy as np
 
 from swin_umamba.data.image_io import image_stem, list_images
 from swin_umamba.errors import DataError, SwinUMambaError
-from swin_umamba.metric_table import own_metrics, register_metrics
+from swin_umamba.metric_table import Metric, own_metrics, register_metrics
 from swin_umamba.progress import progress
+from swin_umamba.pseudonyms import Pseudonyms, current, shown, use
 
 logger = logging.getLogger(__name__)
 
@@ -68,14 +69,16 @@ def pair_up(
     absent = sorted(referenced.keys() - predicted.keys())
     if absent and missing == "error":
         raise DataError(
-            f"{len(absent)} of {len(referenced)} cases have no prediction: {', '.join(absent)}",
+            f"{len(absent)} of {len(referenced)} cases have no prediction: {', '.join(map(shown, absent))}",
             where=predictions,
             hint="predict them too, or score them as empty with missing='worst' (--missing worst)",
         )
-    extra = tuple(sorted(predicted.keys() - referenced.keys()))
+    extra = tuple(sorted(map(shown, predicted.keys() - referenced.keys())))
     if extra:
         logger.warning("%d predictions without a reference are left out: %s", len(extra), ", ".join(extra))
-    cases = [CaseFiles(stem, predicted.get(stem), referenced[stem]) for stem in sorted(referenced)]
+    # Sorted by what is shown: the order of the names says something of them.
+    stems = sorted(referenced, key=shown)
+    cases = [CaseFiles(shown(stem), predicted.get(stem), referenced[stem]) for stem in stems]
     return cases, extra
 
 
@@ -96,8 +99,8 @@ def evaluate_cases(
     with ProcessPoolExecutor(
         min(num_workers, len(cases)),
         mp_context=context,
-        initializer=register_metrics,
-        initargs=(own_metrics(),),
+        initializer=_begin,
+        initargs=(own_metrics(), current()),
     ) as pool:
         try:
             return list(progress(pool.map(work, cases), "evaluating", total=len(cases)))
@@ -136,6 +139,11 @@ def check_declared(labels: np.ndarray, declared: Iterable[int], path: Path) -> N
         )
 
 
+def _begin(metrics: list[Metric], pseudonyms: Pseudonyms | None) -> None:
+    register_metrics(metrics)
+    use(pseudonyms)
+
+
 def _by_stem(folder: str | Path, endings: Sequence[str]) -> dict[str, Path]:
     files: dict[str, Path] = {}
     for path in list_images(folder):
@@ -144,7 +152,7 @@ def _by_stem(folder: str | Path, endings: Sequence[str]) -> dict[str, Path]:
         other = files.setdefault(stem, path)
         if other is not path:
             raise DataError(
-                f"two files are named for the case {stem}",
+                f"two files are named for the case {shown(stem)}",
                 where=f"{other} and {path}",
                 hint="remove one of them",
             )

@@ -14,6 +14,7 @@ from swin_umamba.evaluation.classes import LabelClasses
 from swin_umamba.evaluation.results import CaseFailure
 from swin_umamba.evaluation.statistics import LabelStatistics, label_statistics
 from swin_umamba.progress import progress
+from swin_umamba.pseudonyms import shown
 
 MM3_IN_ML = 1000
 HEADER = ("case", "class", "label", "count", "pixels", "area_mm2", "volume_ml")
@@ -84,7 +85,7 @@ def cohort_statistics(folder: str | Path, classes: LabelClasses | None = None) -
     failures = []
     paths = list_images(folder)
     for path in progress(paths, "measuring", total=len(paths)):
-        case = image_stem(path)
+        case = shown(image_stem(path))
         if case in cases:
             raise DataError(f"two files are named for the case {case}", where=path, hint="remove one of them")
         try:

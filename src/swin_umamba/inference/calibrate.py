@@ -42,6 +42,7 @@ from swin_umamba.nnunet.preprocessed import preprocessed_name
 from swin_umamba.nnunet.resume.same_experiment import validates_on
 from swin_umamba.nnunet.splits import SPLITS_FILE, validation_cases
 from swin_umamba.progress import progress
+from swin_umamba.pseudonyms import shown
 from swin_umamba.trained.calibration_file import FoldCalibration, write_calibration
 from swin_umamba.trained.model_file import MODEL_FILE_SUFFIX
 from swin_umamba.trained.model_plans import ModelPlans
@@ -130,10 +131,10 @@ def calibrate(
             prediction = predictor.predict(case.files, probabilities=True, confidence=True)
             truth = _truth(reference, prediction, plans)
         except DataError as error:
-            logger.warning("case %s is left out: %s", case.name, error)
-            failures.append((case.name, str(error)))
+            logger.warning("case %s is left out: %s", case.shown, error)
+            failures.append((case.shown, str(error)))
             continue
-        agreements.append(_agreement(case.name, prediction, truth, plans))
+        agreements.append(_agreement(case.shown, prediction, truth, plans))
         drawn.append(_draw(prediction, truth, plans, budget, number))
     drawn = [each for each in drawn if each.near_structure.size]
     if not drawn:
@@ -205,7 +206,7 @@ def _labelled(
     absent = sorted((wanted or frozenset()) - {preprocessed_name(case.name) for case in chosen})
     if absent or not chosen:
         raise DataError(
-            f"no image and label map of {', '.join(absent[:5]) or 'any case'}",
+            f"no image and label map of {', '.join(map(shown, absent[:5])) or 'any case'}",
             where=references,
             hint="label maps have the names of the images, without channel numbers",
         )

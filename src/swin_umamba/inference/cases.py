@@ -11,6 +11,7 @@ from pathlib import Path
 from swin_umamba.data.formats import label_suffix
 from swin_umamba.data.image_io import image_stem, image_suffix, is_image_name, list_images, read_image
 from swin_umamba.errors import DataError, UsageError
+from swin_umamba.pseudonyms import shown
 
 CHANNEL_NUMBER = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
 
@@ -22,13 +23,18 @@ class Case:
     Attributes
     ----------
     name
-        What the result is called.
+        By which it is found.
     files
         One file, or one per channel in the model's order.
     """
 
     name: str
     files: tuple[Path, ...]
+
+    @property
+    def shown(self) -> str:
+        """What its results are called: its name, or its pseudonym."""
+        return shown(self.name)
 
 
 def find_cases(inputs: str | Path | Sequence[str | Path], num_channels: int) -> list[Case]:
@@ -112,7 +118,7 @@ def output_paths(cases: Sequence[Case], output: str | Path, file_ending: str) ->
             hint="give another output folder",
         )
     else:
-        paths = [output / f"{case.name}{label_suffix(case.files[0], file_ending)}" for case in cases]
+        paths = [output / f"{case.shown}{label_suffix(case.files[0], file_ending)}" for case in cases]
     sources = {file.resolve() for file in _files(cases)}
     taken: dict[str, Case] = {}
     for case, path in zip(cases, paths, strict=True):

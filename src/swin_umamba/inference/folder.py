@@ -16,7 +16,7 @@ from swin_umamba.data.image_io import (
     write_image,
     write_labels,
 )
-from swin_umamba.errors import OutputError, SwinUMambaError
+from swin_umamba.errors import OutputError, SwinUMambaError, UsageError
 from swin_umamba.files import check_output_folder
 from swin_umamba.inference.case_result import CaseResult, summary_of
 from swin_umamba.inference.cases import Case, find_cases, output_paths
@@ -82,17 +82,29 @@ def predict_folder(
     check_output_folder(paths[0].parent)
     # A single file may lie anywhere; nobody expects a second one beside it.
     records = PredictionRecords(paths[0].parent) if paths[0].parent == Path(output) else None
+    if records is not None:
+        _refuse_names(cases, records)
     results = []
     for case, path in progress(list(zip(cases, paths, strict=True)), "predicting", total=len(cases)):
         result = _Work(predictor, case, path, options, records).result()
         if records is not None and result.status == "kept":
-            result = replace(result, confidence=records.confidence_of(case.name))
+            result = replace(result, confidence=records.confidence_of(case.shown))
         results.append(result)
     if records is not None:
         records.tidy()
         if options.probabilities:
             describe_for_ensemble(paths[0], predictor.plans)
     return results
+
+
+def _refuse_names(cases: Sequence[Case], records: PredictionRecords) -> None:
+    """Refuse a folder whose record names cases that are to have pseudonyms."""
+    if any(case.shown != case.name and case.name in records.of_case for case in cases):
+        raise UsageError(
+            "the folder holds results of these cases under their names",
+            where=records.path,
+            hint="give another output folder, or leave out --anonymous",
+        )
 
 
 @dataclass(frozen=True)
@@ -109,7 +121,7 @@ class _Work:
         """Predict the case unless it is finished, record it, and return what became of it."""
         start = time.perf_counter()
         origin = made_from(self.predictor, self.case.files, self.options)
-        known = {} if self.records is None else self.records.of_case.get(self.case.name, {})
+        known = {} if self.records is None else self.records.of_case.get(self.case.shown, {})
         status: Literal["written", "kept", "failed"] = "failed"
         confidence, failure = None, None
         try:
@@ -119,14 +131,14 @@ class _Work:
         except SwinUMambaError as error:
             failure = error
         except Exception as error:
-            logger.debug("case %s", self.case.name, exc_info=True)
+            logger.debug("case %s", self.case.shown, exc_info=True)
             failure = SwinUMambaError(
                 f"unexpected {type(error).__name__}: {error}",
                 where=self.case.files[0],
                 hint="look at it with --debug",
             )
         seconds = time.perf_counter() - start
-        result = CaseResult(self.case.name, self.case.files, self.path, status, seconds, failure, confidence)
+        result = CaseResult(self.case.shown, self.case.files, self.path, status, seconds, failure, confidence)
         if self.records is not None and status != "kept":
             source, files = known.get("made_from"), known.get("files")  # what is there stays what it was
             if status == "written":
@@ -145,7 +157,7 @@ class _Work:
                 write_preview(drawing, image, read_labels(self.path).data[0])
             return "kept", None
         if self.records is not None:
-            self.records.begin(self.case.name, origin)
+            self.records.begin(self.case.shown, origin)
         prediction = self.predictor.predict(
             files,
             probabilities=options.probabilities,

@@ -17,6 +17,7 @@ from swin_umamba import __version__
 from swin_umamba.errors import OutputError
 from swin_umamba.files import append_line, write_text
 from swin_umamba.json_files import LARGEST_RESULTS, contract_text, read_json_lines
+from swin_umamba.pseudonyms import hidden
 
 if TYPE_CHECKING:
     from swin_umamba.inference.case_result import CaseResult
@@ -103,9 +104,9 @@ class PredictionRecords:
             "status": result.status,
             "seconds": round(result.seconds, 3),
             "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "inputs": [path.name for path in result.files],
+            "inputs": [hidden(path.name) for path in result.files],
             "labels": result.output.name if result.status == "written" else None,
-            "error": None if error is None else {"what": error.what, "hint": error.hint},
+            "error": None if error is None else {key: error.parts()[key] for key in ("what", "hint")},
             "confidence": None if result.confidence is None else dict(result.confidence),
             "model": str(predictor.model.path),
             "device": str(predictor.device),

@@ -21,6 +21,7 @@ from swin_umamba.errors import DataError
 from swin_umamba.inference.cases import find_cases
 from swin_umamba.inference.finished import ENTROPY
 from swin_umamba.progress import progress
+from swin_umamba.pseudonyms import shown
 from swin_umamba.report.contents import CasePictures, Confusion, Scores, Slice
 from swin_umamba.report.marks import NO_ORIENTATION
 from swin_umamba.report.orientation import radiological_view
@@ -51,11 +52,11 @@ def find_files(
     """Return the files of folders, of which any may be None."""
     entropies = {}
     if predictions is not None and (predictions / ENTROPY).is_dir():
-        entropies = {image_stem(path): path for path in list_images(predictions / ENTROPY)}
+        entropies = {shown(image_stem(path)): path for path in list_images(predictions / ENTROPY)}
     return FilesByCase(
-        {} if predictions is None else {image_stem(path): path for path in list_images(predictions)},
-        {} if references is None else {image_stem(path): path for path in list_images(references)},
-        {} if images is None else {case.name: case.files for case in find_cases(images, num_channels)},
+        {} if predictions is None else {shown(image_stem(path)): path for path in list_images(predictions)},
+        {} if references is None else {shown(image_stem(path)): path for path in list_images(references)},
+        {} if images is None else {case.shown: case.files for case in find_cases(images, num_channels)},
         entropies,
     )
 

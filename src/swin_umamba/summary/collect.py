@@ -11,6 +11,7 @@ from swin_umamba import __version__
 from swin_umamba.errors import DataError, UsageError
 from swin_umamba.evaluation.classes import LabelClasses, in_output_order
 from swin_umamba.evaluation.evaluate import evaluate_folders
+from swin_umamba.pseudonyms import hidden
 from swin_umamba.report.contents import (
     CalibrationSummary,
     CasePictures,
@@ -300,7 +301,7 @@ def _report(path: Path, training: _Training | None, results: _Results, gaps: Gap
         confusion=confusion,
         calibrations=of_training.calibrations,
         predicted=results.predicted,
-        failures=tuple(gaps.failures),
-        missing=tuple(dict.fromkeys(gaps.missing)),
+        failures=tuple((hidden(name), hidden(why)) for name, why in gaps.failures),
+        missing=tuple(dict.fromkeys(map(hidden, gaps.missing))),
         notes=BOUNDS,
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 from swin_umamba.errors import SwinUMambaError
 from swin_umamba.inference.records import RECORDS_FILE, read_records
+from swin_umamba.pseudonyms import shown
 from swin_umamba.report.contents import CalibrationSummary, PredictedCase, ReliabilityCurve
 from swin_umamba.trained.calibration_file import read_calibration
 from swin_umamba.weights.checkpoint import CALIBRATION_FILE
@@ -28,7 +29,8 @@ def calibration_of(fold: Path, missing: list[str]) -> CalibrationSummary | None:
         calibration, content = read_calibration(path)
         curves = content["reliability"]
         qualities = {
-            str(each["case"]): (float(each["calibrated"]), float(each["true"])) for each in content["cases"]
+            shown(str(each["case"])): (float(each["calibrated"]), float(each["true"]))
+            for each in content["cases"]
         }
         return CalibrationSummary(
             fold.name,
@@ -63,7 +65,8 @@ def predicted_cases(
     if not records:
         missing.append(f"times of the predictions: {RECORDS_FILE} is not beside them")
     cases, failures = [], []
-    for name, record in records.items():
+    for case, record in records.items():
+        name = shown(case)
         if record.get("status") == "failed":
             why = record.get("error")
             reason = str(why.get("what")) if isinstance(why, dict) else "no reason is known"

@@ -13,6 +13,7 @@ from swin_umamba.errors import DataError
 from swin_umamba.evaluation.bootstrap import mean_interval, mean_score
 from swin_umamba.json_files import LARGEST_RESULTS, read_json
 from swin_umamba.metric_table import METRICS, Metric
+from swin_umamba.pseudonyms import shown
 from swin_umamba.report.contents import Scores, SummaryRow
 
 PREFERRED_FORM = "corrected"
@@ -58,8 +59,10 @@ def scores_of_evaluation(content: Mapping[str, Any], *, where: Path) -> ScoresFi
             tolerance = float(content["tolerance_mm"])
             notes.append(f"HD95 and the NSD's tolerance of {tolerance:g} are in mm; in pixels for pictures.")
         scores = _scores(heading, part["cases"], list(dict(part["classes"])), tuple(notes))
-        missing = [(str(case), "it has no prediction; scored as if empty") for case in content["missing"]]
-        failed = [(str(case), str(why)) for case, why in dict(content["failed"]).items()]
+        missing = [
+            (shown(str(case)), "it has no prediction; scored as if empty") for case in content["missing"]
+        ]
+        failed = [(shown(str(case)), str(why)) for case, why in dict(content["failed"]).items()]
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, StopIteration) as error:
         raise DataError(
             "this is not a result of an evaluation",
@@ -140,7 +143,7 @@ def _scores(
         heading,
         tuple(metrics),
         tuple(classes),
-        tuple(cases),
+        tuple(map(shown, cases)),
         values,
         notes,
     )

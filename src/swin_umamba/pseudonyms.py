@@ -1,0 +1,189 @@
+"""Pseudonyms of cases: the same for a name and a key; nobody without the key finds the name by trying.
+
+While pseudonyms are in use, ``shown`` is asked wherever a list of cases is made, and ``hidden`` wherever a
+text is made that may name a file: messages of errors and of logs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import os
+import re
+import secrets
+import tempfile
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from swin_umamba.opening import open_to_read, others_can_read, own_number
+
+KEY_VARIABLE = "SWIN_UMAMBA_PSEUDONYM_KEY"
+SHORTEST_KEY, LONGEST_KEY = 32, 4096
+
+_PSEUDONYM = re.compile(r"case_([0-9a-f]{12})([0-9a-f]{4})")
+_CHANNEL = re.compile(r"(.+)(_\d{4})", re.DOTALL)
+
+logger = logging.getLogger(__name__)
+
+
+class Pseudonyms:
+    """The pseudonyms that a key gives, and the names that were asked for.
+
+    A pseudonym ends with a check by the key, so that it is known as one and stays what it is: results that
+    have pseudonyms already can be read again.
+
+    Parameters
+    ----------
+    key
+        A secret.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+        self._name_of: dict[str, str] = {}
+        self._pseudonym_of: dict[str, str] = {}
+        self._pattern: re.Pattern[str] | None = None
+
+    def of(self, name: str) -> str:
+        """Return the pseudonym of a case, and remember the name.
+
+        Raises
+        ------
+        ValueError
+            If another name has the same one.
+        """
+        name = unicodedata.normalize("NFC", name)
+        if name in self._pseudonym_of:
+            return self._pseudonym_of[name]
+        own = _PSEUDONYM.fullmatch(name)
+        if not name or (own and hmac.compare_digest(own[2], self._digest("check", own[1], 4))):
+            return name
+        number = self._digest("name", name, 12)
+        pseudonym = f"case_{number}{self._digest('check', number, 4)}"
+        if self._name_of.setdefault(pseudonym, name) != name:
+            raise ValueError(f"two cases have the pseudonym {pseudonym}")
+        self._pseudonym_of[name], self._pattern = pseudonym, None
+        return pseudonym
+
+    def hide(self, text: str) -> str:
+        """Replace the names in a text that were asked for, where no letter or digit touches them."""
+        if not self._pseudonym_of:
+            return text
+        if self._pattern is None:
+            forms = {
+                form for name in self._pseudonym_of for form in (name, unicodedata.normalize("NFD", name))
+            }
+            names = "|".join(map(re.escape, sorted(forms, key=len, reverse=True)))
+            # Pseudonyms come first: a case may be called "case".
+            self._pattern = re.compile(rf"(?<![^\W_])(?:{_PSEUDONYM.pattern}|{names})(?![^\W_])")
+        return self._pattern.sub(self._replacement, text)
+
+    def _replacement(self, match: re.Match[str]) -> str:
+        name = unicodedata.normalize("NFC", match[0])
+        channel = _CHANNEL.fullmatch(name)
+        if channel and channel[1] in self._pseudonym_of:
+            return self._pseudonym_of[channel[1]] + channel[2]
+        return self._pseudonym_of.get(name, match[0])
+
+    def _digest(self, purpose: str, text: str, length: int) -> str:
+        content = f"{purpose}:{text}".encode(errors="surrogatepass")
+        return hmac.new(self._key, content, hashlib.sha256).hexdigest()[:length]
+
+
+_current: Pseudonyms | None = None
+
+
+def current() -> Pseudonyms | None:
+    """Return the pseudonyms in use; None if cases are called by their names."""
+    return _current
+
+
+def shown(name: str) -> str:
+    """Return what a case is called: its name, or its pseudonym while those are in use."""
+    return name if _current is None else _current.of(name)
+
+
+def hidden(text: str) -> str:
+    """Return a text with pseudonyms for the names of cases while those are in use."""
+    return text if _current is None else _current.hide(text)
+
+
+def use(pseudonyms: Pseudonyms | None) -> None:
+    """Use pseudonyms from now on, in messages of logs too; for processes that work for another one."""
+    global _current
+    _current = pseudonyms
+    if pseudonyms is None:
+        logging.setLogRecordFactory(logging.LogRecord)
+    else:
+        logging.setLogRecordFactory(_record)
+
+
+@contextmanager
+def in_use(pseudonyms: Pseudonyms | None) -> Iterator[None]:
+    """Use pseudonyms in a block; None changes nothing."""
+    global _current
+    before, factory = _current, logging.getLogRecordFactory()
+    if pseudonyms is not None:
+        use(pseudonyms)
+    try:
+        yield
+    finally:
+        _current = before
+        logging.setLogRecordFactory(factory)
+
+
+def key_file() -> Path:
+    """Return ``SWIN_UMAMBA_PSEUDONYM_KEY``, else a file in the user's configuration folder."""
+    if own := os.environ.get(KEY_VARIABLE):
+        return Path(own).expanduser().absolute()
+    xdg = os.environ.get("XDG_CONFIG_HOME", "")
+    folder = Path(xdg) if os.path.isabs(xdg) else Path.home() / ".config"
+    return folder / "swin-umamba" / "pseudonym.key"
+
+
+def read_key(path: Path) -> bytes:
+    """Return the key in a file; a new one is made, for this user alone, if there is no such file.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read or made.
+    ValueError
+        If others can read it or own it, or it holds no key; the message says what to do.
+    """
+    if not path.exists():
+        _make_key(path)
+    with open_to_read(path) as file:
+        if others_can_read(file.fileno()):
+            raise ValueError(f"other users can read it: chmod 600 {path}")
+        if os.fstat(file.fileno()).st_uid not in (0, own_number()):
+            raise ValueError("it belongs to another user")
+        key = file.read(LONGEST_KEY + 1).strip()
+    if not SHORTEST_KEY <= len(key) <= LONGEST_KEY:
+        raise ValueError(f"a key has {SHORTEST_KEY} to {LONGEST_KEY} bytes, and this one {len(key)}")
+    return key
+
+
+def _make_key(path: Path) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent)  # for its owner alone
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_hex(32).encode())
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):  # another run was faster, and its key counts
+            os.link(temporary, path)
+            logger.warning("made a new key for pseudonyms, keep it: %s", path)
+    finally:
+        os.unlink(temporary)
+
+
+def _record(*args: Any, **kwargs: Any) -> logging.LogRecord:
+    record = logging.LogRecord(*args, **kwargs)
+    record.msg, record.args = hidden(record.getMessage()), None
+    return record
