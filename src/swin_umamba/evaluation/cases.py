@@ -69,16 +69,14 @@ def pair_up(
     absent = sorted(referenced.keys() - predicted.keys())
     if absent and missing == "error":
         raise DataError(
-            f"{len(absent)} of {len(referenced)} cases have no prediction: {', '.join(map(shown, absent))}",
+            f"{len(absent)} of {len(referenced)} cases have no prediction: {', '.join(absent)}",
             where=predictions,
             hint="predict them too, or score them as empty with missing='worst' (--missing worst)",
         )
-    extra = tuple(sorted(map(shown, predicted.keys() - referenced.keys())))
+    extra = tuple(sorted(predicted.keys() - referenced.keys()))
     if extra:
         logger.warning("%d predictions without a reference are left out: %s", len(extra), ", ".join(extra))
-    # Sorted by what is shown: the order of the names says something of them.
-    stems = sorted(referenced, key=shown)
-    cases = [CaseFiles(shown(stem), predicted.get(stem), referenced[stem]) for stem in stems]
+    cases = [CaseFiles(stem, predicted.get(stem), referenced[stem]) for stem in sorted(referenced)]
     return cases, extra
 
 
@@ -148,11 +146,11 @@ def _by_stem(folder: str | Path, endings: Sequence[str]) -> dict[str, Path]:
     files: dict[str, Path] = {}
     for path in list_images(folder):
         stem = image_stem(path)
-        stem = stem.removesuffix(next((each for each in endings if each and stem.endswith(each)), ""))
+        stem = shown(stem.removesuffix(next((each for each in endings if each and stem.endswith(each)), "")))
         other = files.setdefault(stem, path)
         if other is not path:
             raise DataError(
-                f"two files are named for the case {shown(stem)}",
+                f"two files are named for the case {stem}",
                 where=f"{other} and {path}",
                 hint="remove one of them",
             )
