@@ -71,7 +71,7 @@ def test_trains_tests_and_resumes(tmp_path: Path) -> None:
         assert row.memory_bytes is None or row.memory_bytes > 1e6
     assert table.rows[1].differences["dice"] is not None
     written = json.loads((output / "comparison.json").read_text())
-    assert written == json.loads(json.dumps(table.to_dict()))
+    assert written == {"schema": 2, **json.loads(json.dumps(table.to_dict()))}
     markdown = (output / "comparison.md").read_text()
     assert "Patch 64 x 64, batch 2, 2 iterations each, seeds 0" in markdown
     assert "trained on all training cases, tested on the test set" in markdown
