@@ -141,8 +141,9 @@ def _check_outline(plans: ModelPlans) -> int:
         raise
     except Exception as error:
         # Any kind of error: the plans call any network of the known packages with arguments of their own.
+        reason = error.what if isinstance(error, SwinUMambaError) else f"{type(error).__name__}: {error}"
         raise CheckpointError(
-            f"the network cannot be built from the plans ({type(error).__name__}: {error})",
+            f"the network cannot be built from the plans: {reason}",
             where=model.path,
             hint="check that plans.json and the checkpoint come from the same training",
         ) from error
