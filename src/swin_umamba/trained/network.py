@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_module_registration_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from swin_umamba.errors import CheckpointError, UsageError
+from swin_umamba.errors import CheckpointError, SwinUMambaError, UsageError
 from swin_umamba.models.backbones import DEFAULT_BACKBONE, find_backbone
 from swin_umamba.modules.mamba import Mamba
 from swin_umamba.modules.ss2d import SS2D
