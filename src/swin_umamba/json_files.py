@@ -173,6 +173,19 @@ def write_contract(name: str, path: str | Path, data: Mapping[str, Any]) -> None
     write_text(path, contract_text(name, data, indent=2) + "\n")
 
 
+def read_contract(
+    path: str | Path,
+    *,
+    error: type[SwinUMambaError] = DataError,
+    hint: str = "write it again",
+    largest: int = LARGEST_JSON,
+) -> dict[str, Any]:
+    """Return what ``write_contract`` was given, without the number of the schema; as ``read_json`` else."""
+    content = read_json(path, dict, error=error, hint=hint, largest=largest)
+    content.pop("schema", None)
+    return content
+
+
 def contract_text(name: str, data: Mapping[str, Any], indent: int | None = None) -> str:
     """Return data that we promise as JSON, in one line by default, with the number of their schema."""
     return json.dumps(_under_contract(name, data), indent=indent, allow_nan=False)

@@ -27,18 +27,7 @@ from typing import (
 )
 
 from swin_umamba.errors import UsageError
-from swin_umamba.schema import (
-    Provenance,
-    ValueRule,
-    either,
-    flag,
-    listed,
-    number,
-    one_of,
-    optional,
-    table,
-    whole,
-)
+from swin_umamba.schema import Provenance, ValueRule, optional, rule_of, table
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -48,12 +37,6 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 Nonfinite = Literal["refuse", "zero"]
 """What to do about NaN and infinite voxels: refuse the image, or take them for zero."""
 _KEY, _GIVEN = "option", "_given"
-_OF_TYPE = {
-    bool: flag,
-    int: whole(),
-    float: number(),
-    str: ValueRule("a text", lambda value: type(value) is str),
-}
 
 P = ParamSpec("P")
 O_co = TypeVar("O_co", covariant=True)
@@ -110,13 +93,7 @@ class Option:
     @property
     def stored_as(self) -> ValueRule:
         """What a stored value has to be; ranges are for the dataclass."""
-        kinds = get_args(self.type) or (self.type,)
-        if get_origin(self.type) is tuple:
-            rule = listed(_OF_TYPE[kinds[0]], (len(kinds),))
-        elif get_origin(self.type) is Literal:
-            rule = one_of(*kinds)
-        else:
-            rule = either(*(_OF_TYPE[kind] for kind in kinds))
+        rule = rule_of(self.type)
         return optional(rule) if self.default is None else rule
 
 

@@ -20,7 +20,7 @@ from swin_umamba.compare.table import Table, make_table
 from swin_umamba.compare.trainer import PLANS_ENTRY, Terms
 from swin_umamba.errors import UsageError
 from swin_umamba.files import check_output_folder, write_text
-from swin_umamba.json_files import parse_json, read_json, write_contract, write_json
+from swin_umamba.json_files import parse_json, read_contract, write_contract, write_json
 from swin_umamba.nnunet.environment import PLANS_NAME, Dataset, Folders, find_dataset
 from swin_umamba.nnunet.plans_table import read_plans
 
@@ -188,7 +188,7 @@ def _check_settings(path: Path, raw: Dataset, settings: Settings) -> None:
     """Store the settings; refuse to continue with others."""
     new = {"data": str(raw.raw_folder), **settings.as_dict()}
     if path.is_file():
-        old = read_json(path, dict, error=UsageError, hint="give another output folder")
+        old = read_contract(path, error=UsageError, hint="give another output folder")
         different = [name for name in new if new[name] != old.get(name)]
         if different:
             raise UsageError(

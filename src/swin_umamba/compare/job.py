@@ -18,7 +18,7 @@ from swin_umamba.errors import DataError, TrainingError
 from swin_umamba.evaluation.cases import CaseFiles
 from swin_umamba.evaluation.classes import LabelClasses
 from swin_umamba.extensions import load_extensions
-from swin_umamba.json_files import read_json
+from swin_umamba.json_files import read_contract
 from swin_umamba.nnunet.environment import Dataset
 from swin_umamba.nnunet.preprocessed import preprocessed_name
 from swin_umamba.nnunet.splits import SPLITS_FILE, validation_cases
@@ -119,7 +119,7 @@ def run_job(job: TrainingJob) -> RunResult:
         overwrite=True,
     )
     trained = train_with(nnUNetTrainerComparison, job.dataset, request)
-    cost = read_json(trained.fold_folder / COST_FILE, dict, hint="compare again, in an empty folder")
+    cost = read_contract(trained.fold_folder / COST_FILE, hint="compare again, in an empty folder")
     start = time.perf_counter()
     predictions = _predict(job, trained.fold_folder.parent)
     cost["prediction_seconds"] = time.perf_counter() - start

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from swin_umamba.errors import DataError
-from swin_umamba.json_files import LARGEST_RESULTS, read_json, write_contract
+from swin_umamba.json_files import LARGEST_RESULTS, read_contract, write_contract
 from swin_umamba.schema import Provenance, left_out, named, number, optional, table, text, whole
 
 # Case to class to metric to value; None where the class is not applicable.
@@ -28,7 +28,6 @@ RESULT = table(
         ),
         "scores": named(named(named(optional(number())), 1), 1),
     },
-    {"schema": whole()},
     others=left_out,
 )
 
@@ -68,9 +67,9 @@ class RunResult:
             If the file is damaged.
         """
         hint = "delete the file; the training is then repeated"
-        stored = read_json(path, dict, hint=hint, largest=LARGEST_RESULTS)
+        stored = read_contract(path, hint=hint, largest=LARGEST_RESULTS)
         Provenance(path, hint, beginning="the result of a training cannot be read: ").check(stored, RESULT)
-        return cls(**{name: value for name, value in stored.items() if name != "schema"})
+        return cls(**stored)
 
 
 def plain_scores(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:

@@ -123,7 +123,7 @@ class ComparisonJson(TypedDict):
 
 
 class TrainingCostJson(TypedDict):
-    """``cost.json`` of a training of a comparison."""
+    """``training_cost.json`` of a training of a comparison."""
 
     steps: int
     seconds: float

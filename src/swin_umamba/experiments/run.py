@@ -12,7 +12,7 @@ from swin_umamba.experiments.report import write_report
 from swin_umamba.experiments.settings import deviations
 from swin_umamba.experiments.steps import STEPS, Experiment, needed_weights
 from swin_umamba.files import check_output_folder
-from swin_umamba.json_files import read_json, write_contract
+from swin_umamba.json_files import read_contract, write_contract
 
 SETTINGS_NAME = "reproduce.json"
 WIDTH = 72
@@ -112,7 +112,7 @@ def _check_root(experiment: Experiment) -> None:
                 hint="give another --output",
             )
         return None
-    before = read_json(path, dict, error=UsageError, hint="give another --output")
+    before = read_contract(path, error=UsageError, hint="give another --output")
     now = _settings(experiment)
     changed = [name for name in now if before.get(name) != now[name]]
     if changed:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from swin_umamba.errors import DataError, SwinUMambaError
-from swin_umamba.json_files import LARGEST_RESULTS, read_json
+from swin_umamba.json_files import LARGEST_RESULTS, read_contract, read_json
 from swin_umamba.nnunet.record.metrics_file import METRICS_FILE
 from swin_umamba.report.contents import Facts, TrainingCurves
 from swin_umamba.summary.curves import curves_of_log, curves_of_metrics, read_metrics
@@ -48,7 +48,7 @@ def read_fold(folder: Path, class_names: Sequence[str]) -> FoldRecord:
     failures: list[tuple[str, str]] = []
     options: dict[str, Any] = {}
     try:
-        options = read_json(folder / "training_options.json", dict)
+        options = read_contract(folder / "training_options.json")
     except DataError as error:
         missing.append(f"{folder.name}: the options of the training, training_options.json ({error.what})")
     curves = _curves(folder, options, class_names, missing, failures)
