@@ -20,9 +20,11 @@ from swin_umamba.json_files import (
     DEEPEST,
     LARGEST_JSON,
     parse_json,
+    read_contract,
     read_json,
     read_json_lines,
     read_text,
+    write_contract,
     write_json,
 )
 
@@ -202,3 +204,12 @@ def test_the_error_is_that_of_the_caller() -> None:
         "  where: checkpoint.pth: plans",
         "  what to do: export it again",
     ]
+
+
+def test_what_is_promised_comes_back_without_its_number(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_contract("weights-download", path, {"name": "a", "file": "b", "sha256": "c"})
+    assert json.loads(path.read_text())["schema"] == 2
+    assert read_contract(path) == {"name": "a", "file": "b", "sha256": "c"}
+    path.write_text('{"name": "a"}')  # of a version without numbers
+    assert read_contract(path) == {"name": "a"}

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from swin_umamba.errors import DataError
+from swin_umamba.json_files import write_contract
 from swin_umamba.summary import training
 from swin_umamba.summary.curves import read_metrics
 from swin_umamba.summary.training import FoldRecord, data_facts, read_fold
@@ -230,6 +231,13 @@ def test_a_training_of_an_older_version(fold: Path) -> None:
     assert tables(record) == {"Software of fold_0": {"PyTorch": "2.5.0"}}
     assert record.curves is not None
     assert record.curves.train_loss == (7.0,) * 3
+
+
+def test_the_number_of_the_schema_is_no_option(fold: Path) -> None:
+    write_contract("training-options", fold / "training_options.json", {"seed": 1, "epochs": WANTED})
+    rows = dict(read(fold).facts[0].rows)
+    assert rows["seed"] == "1"
+    assert "schema" not in rows
 
 
 def test_numbers_without_end_and_lists_in_lists(fold: Path) -> None:

@@ -212,6 +212,8 @@ def table(evaluation: Evaluation | ProtocolEvaluation | InstanceEvaluation) -> s
 
 def _instance_table(evaluation: InstanceEvaluation) -> str:
     """Return a line for each class and metric: the mean over images, and the score of all objects."""
+    from swin_umamba.evaluation.evaluate_instances import COUNTS
+
     rows: list[tuple[str, ...]] = [("class", "metric", "mean of images", "all objects")]
     lines = []
     for name in evaluation.class_names:
@@ -220,10 +222,9 @@ def _instance_table(evaluation: InstanceEvaluation) -> str:
             (name, METRICS[key].heading, _number(evaluation.mean(key, name), 4), _number(pooled.get(key), 4))
             for key in metrics_of("instances")
         ]
-        cases = evaluation.of_class(name)
-        counts = (sum(each.num_prediction for each in cases), sum(each.num_reference for each in cases))
+        reference, prediction = (evaluation.number(count, name) for count in COUNTS)
         error = _number(evaluation.count_error(name), 2)
-        lines.append(f"{name}: {counts[0]} predicted, {counts[1]} true; count error {error} an image")
+        lines.append(f"{name}: {prediction} predicted, {reference} true; count error {error} an image")
     if evaluation.missing:
         lines.append(f"{len(evaluation.missing)} cases have no prediction and count as empty")
     if evaluation.failures:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from swin_umamba.data.image_io import image_stem, list_images
 from swin_umamba.errors import DataError, SwinUMambaError
+from swin_umamba.evaluation.results import CaseFailure
 from swin_umamba.metric_table import Metric, own_metrics, register_metrics
 from swin_umamba.progress import progress
 from swin_umamba.pseudonyms import Pseudonyms, current, shown, use
@@ -22,7 +24,6 @@ from swin_umamba.pseudonyms import Pseudonyms, current, shown, use
 logger = logging.getLogger(__name__)
 
 Missing = Literal["error", "worst"]
-Case = TypeVar("Case")
 Outcome = TypeVar("Outcome")
 
 
@@ -33,6 +34,9 @@ class CaseFiles:
     case: str
     prediction: Path | None
     reference: Path
+
+
+Files = TypeVar("Files", bound=CaseFiles)
 
 
 def pair_up(
@@ -81,17 +85,18 @@ def pair_up(
 
 
 def evaluate_cases(
-    work: Callable[[Case], Outcome], cases: Sequence[Case], *, num_workers: int
-) -> list[Outcome]:
-    """Return ``work(case)`` for every case, in the given order.
+    work: Callable[[Files], Outcome], cases: Sequence[Files], *, num_workers: int
+) -> list[Outcome | CaseFailure]:
+    """Return ``work(case)`` for every case, in the given order; a ``DataError`` fails its case alone.
 
     Raises
     ------
     SwinUMambaError
         A worker process died.
     """
+    attempt = partial(_attempt, work)
     if num_workers == 1:
-        return [work(case) for case in progress(cases, "evaluating")]
+        return [attempt(case) for case in progress(cases, "evaluating")]
     # Spawned, not forked: the calling program may hold threads and a GPU.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(
@@ -101,12 +106,19 @@ def evaluate_cases(
         initargs=(own_metrics(), current()),
     ) as pool:
         try:
-            return list(progress(pool.map(work, cases), "evaluating", total=len(cases)))
+            return list(progress(pool.map(attempt, cases), "evaluating", total=len(cases)))
         except BrokenProcessPool as error:
             raise SwinUMambaError(
                 "a process of the evaluation was killed, perhaps for lack of memory",
                 hint="use fewer workers (--num-workers 1)",
             ) from error
+
+
+def _attempt(work: Callable[[Files], Outcome], files: Files) -> Outcome | CaseFailure:
+    try:
+        return work(files)
+    except DataError as error:
+        return CaseFailure(files.case, str(error))
 
 
 def label_values(labels: np.ndarray) -> list[int]:

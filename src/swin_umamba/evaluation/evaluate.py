@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from swin_umamba.data.image_io import check_label_names, check_same_grid, read_labels
-from swin_umamba.errors import DataError, UsageError
+from swin_umamba.errors import UsageError
 from swin_umamba.evaluation.cases import (
     CaseFiles,
     Missing,
@@ -75,7 +75,7 @@ def evaluate_folders(
     files, extra = pair_up(predictions, references, missing=missing)
     if classes is None:
         refuse_instances([case.reference for case in files])
-    work = partial(_outcome, classes=classes, tolerance=tolerance)
+    work = partial(_evaluate_files, classes=classes, tolerance=tolerance)
     outcomes = evaluate_cases(work, files, num_workers=num_workers)
     cases = [outcome for outcome in outcomes if isinstance(outcome, CaseScores)]
     names = tuple(classes.values) if classes else _found_names(cases)
@@ -123,11 +123,8 @@ def evaluate_case(
     return CaseScores(case, scores, missing=prediction is None)
 
 
-def _outcome(files: CaseFiles, classes: LabelClasses | None, tolerance: float) -> CaseScores | CaseFailure:
-    try:
-        return evaluate_case(files.case, files.prediction, files.reference, classes, tolerance)
-    except DataError as error:
-        return CaseFailure(files.case, str(error))
+def _evaluate_files(files: CaseFiles, classes: LabelClasses | None, tolerance: float) -> CaseScores:
+    return evaluate_case(files.case, files.prediction, files.reference, classes, tolerance)
 
 
 def _mask(labels: np.ndarray, values: tuple[int, ...]) -> np.ndarray:

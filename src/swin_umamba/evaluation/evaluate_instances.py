@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,14 @@ ENDINGS = ("_label", "_cp_masks", "_masks", "_mask")
 
 
 @dataclass(frozen=True)
+class InstanceFiles(CaseFiles):
+    """The files of one case, with the class maps of its objects where these have classes."""
+
+    prediction_classes: Path | None = None
+    reference_classes: Path | None = None
+
+
+@dataclass(frozen=True)
 class InstanceScores:
     """Scores of the objects of one class in one case.
 
@@ -52,6 +60,12 @@ class InstanceScores:
     num_prediction: int
     matches: tuple[int, ...]
     scores: Mapping[str, float]
+
+    @property
+    def ap_at(self) -> list[float | None]:
+        """The AP at each of the IoU thresholds; None where neither map has an object."""
+        total = self.num_reference + self.num_prediction
+        return [_ratio(found, total - found) for found in self.matches]
 
     @classmethod
     def of(cls, overlap: Overlap) -> InstanceScores:
@@ -99,14 +113,17 @@ class InstanceEvaluation:
         """Return the mean over all cases of how many objects are predicted too many or too few."""
         return mean(abs(each.num_prediction - each.num_reference) for each in self.of_class(name))
 
+    def number(self, count: str, name: str) -> int:
+        """Return the number of objects of a class in all cases; ``count`` is one of ``COUNTS``."""
+        return sum(getattr(each, count) for each in self.of_class(name))
+
     def pooled(self, name: str) -> dict[str, float | None]:
         """Return the scores that follow from the sums of matches and objects over all cases.
 
         Each object counts the same, and not each image.
         """
         cases = self.of_class(name)
-        reference = sum(each.num_reference for each in cases)
-        prediction = sum(each.num_prediction for each in cases)
+        reference, prediction = (self.number(count, name) for count in COUNTS)
         total = reference + prediction
         matches = [sum(each.matches[index] for each in cases) for index in range(len(IOU_THRESHOLDS))]
         ap = [_ratio(found, total - found) for found in matches]
@@ -147,20 +164,16 @@ class InstanceEvaluation:
     def _summary(self, name: str) -> dict[str, Any]:
         cases = self.of_class(name)
         empty = sum(each.num_reference + each.num_prediction == 0 for each in cases)
-        at_thresholds = {}
-        for index, threshold in enumerate(IOU_THRESHOLDS):
-            totals = (each.num_reference + each.num_prediction for each in cases)
-            ratios = [
-                _ratio(each.matches[index], total - each.matches[index])
-                for each, total in zip(cases, totals, strict=True)
-            ]
-            at_thresholds[f"{threshold:.2f}"] = mean(value for value in ratios if value is not None)
+        at_thresholds = {
+            f"{threshold:.2f}": mean(value for each in cases if (value := each.ap_at[index]) is not None)
+            for index, threshold in enumerate(IOU_THRESHOLDS)
+        }
         return {
             "mean": {metric: self.mean(metric, name) for metric in metrics_of("instances")},
             "pooled": self.pooled(name),
             "ap_at": at_thresholds,
             "count_error": self.count_error(name),
-            **{count: sum(getattr(each, count) for each in cases) for count in COUNTS},
+            **{count: self.number(count, name) for count in COUNTS},
             "cases": len(cases) - empty,
             "not_applicable": empty,
         }
@@ -210,9 +223,10 @@ def evaluate_instances(
     if classes is not None and class_maps is None:
         raise UsageError("instance maps hold no classes", hint="give the folders of label maps that do")
     files, extra = pair_up(predictions, references, missing=missing, endings=ENDINGS)
-    maps = [(None, None)] * len(files) if class_maps is None else _class_maps(files, *class_maps)
-    work = partial(_outcome, classes=classes)
-    outcomes = evaluate_cases(work, list(zip(files, maps, strict=True)), num_workers=num_workers)
+    cases = [InstanceFiles(each.case, each.prediction, each.reference) for each in files]
+    if class_maps is not None:
+        cases = _with_class_maps(cases, *class_maps)
+    outcomes = evaluate_cases(partial(evaluate_case, classes=classes), cases, num_workers=num_workers)
     scored = {
         each.case: outcome
         for each, outcome in zip(files, outcomes, strict=True)
@@ -234,11 +248,7 @@ def evaluate_instances(
     )
 
 
-def evaluate_case(
-    files: CaseFiles,
-    class_maps: tuple[Path | None, Path | None] = (None, None),
-    classes: LabelClasses | None = None,
-) -> dict[str, InstanceScores]:
+def evaluate_case(files: InstanceFiles, classes: LabelClasses | None = None) -> dict[str, InstanceScores]:
     """Score one case, class by class; without a prediction, as if nothing was predicted.
 
     Raises
@@ -256,11 +266,10 @@ def evaluate_case(
         predicted = read_labels(files.prediction)
         check_same_grid(predicted, truth)
         prediction = predicted.data[0]
-    of_prediction, of_reference = class_maps
-    if of_reference is None:
+    if files.reference_classes is None:
         return {ALL_OBJECTS: InstanceScores.of(measure_overlap(prediction, reference))}
     layers = []
-    for instances, path in ((prediction, of_prediction), (reference, of_reference)):
+    for instances, path in ((prediction, files.prediction_classes), (reference, files.reference_classes)):
         if path is None:  # there is no prediction
             layers.append(np.zeros(instances.shape, np.uint8))
             continue
@@ -299,10 +308,9 @@ def class_of_objects(instances: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return result
 
 
-def _class_maps(
-    files: Sequence[CaseFiles], predicted: str | Path, referenced: str | Path
-) -> list[tuple[Path | None, Path | None]]:
-    """Return the class maps of the predicted and the true objects of each case."""
+def _with_class_maps(
+    files: Sequence[InstanceFiles], predicted: str | Path, referenced: str | Path
+) -> list[InstanceFiles]:
     found, _ = pair_up(predicted, referenced, missing="worst", endings=ENDINGS)
     by_case = {each.case: each for each in found}
     absent = [
@@ -316,17 +324,14 @@ def _class_maps(
             where=predicted,
             hint="give one for every instance map, of the same name",
         )
-    return [(by_case[each.case].prediction, by_case[each.case].reference) for each in files]
-
-
-def _outcome(
-    work: tuple[CaseFiles, tuple[Path | None, Path | None]], classes: LabelClasses | None
-) -> dict[str, InstanceScores] | CaseFailure:
-    files, class_maps = work
-    try:
-        return evaluate_case(files, class_maps, classes)
-    except DataError as error:
-        return CaseFailure(files.case, str(error))
+    return [
+        replace(
+            each,
+            prediction_classes=by_case[each.case].prediction,
+            reference_classes=by_case[each.case].reference,
+        )
+        for each in files
+    ]
 
 
 def _plain(scores: InstanceScores) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def evaluate_protocol(
         raise UsageError(f"forms must not be empty and num_workers at least 1, not {forms} and {num_workers}")
     ending = protocol.reference_ending
     files, extra = pair_up(predictions, references, missing=missing, reference_ending=ending)
-    work = partial(_outcome, protocol=protocol, forms=tuple(forms))
+    work = partial(evaluate_case, protocol=protocol, forms=tuple(forms))
     results = evaluate_cases(work, files, num_workers=num_workers)
     outcomes = {each.case: outcome for each, outcome in zip(files, results, strict=True)}
     scored = {case: outcome for case, outcome in outcomes.items() if not isinstance(outcome, CaseFailure)}
@@ -113,12 +113,3 @@ def _read(path: Path, protocol: PaperProtocol, values: frozenset[int] | None) ->
     if values is not None:
         check_declared(image.data[0], values, path)
     return image
-
-
-def _outcome(
-    files: CaseFiles, protocol: PaperProtocol, forms: Sequence[Form]
-) -> Mapping[Form, ProtocolScores] | CaseFailure:
-    try:
-        return evaluate_case(files, protocol, forms)
-    except DataError as error:
-        return CaseFailure(files.case, str(error))
