@@ -123,7 +123,7 @@ class UNETR(MonaiNetwork):
                 hint=f"give sides that are multiples of {self.multiple}",
             )
         arguments = {"feature_size": 16, "hidden_size": 768, "mlp_dim": 3072, "num_heads": 12, **kwargs}
-        network: Any = monai_networks().UNETR(
+        network: nn.Module = monai_networks().UNETR(
             spatial_dims=2,
             in_channels=in_channels,
             out_channels=out_channels,
@@ -131,11 +131,11 @@ class UNETR(MonaiNetwork):
             **arguments,
         )
         # Newer versions give each block a norm that only cross attention uses: parameters without a gradient.
-        for block in network.vit.blocks:
+        vit: Any = network.vit
+        for block in vit.blocks:
             if hasattr(block, "norm_cross_attn") and not block.with_cross_attention:
                 block.norm_cross_attn = nn.Identity()
-        built: nn.Module = network
-        return built
+        return network
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, input_channels, *patch_size) to logits (batch, num_classes, *patch_size)."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Mapping
+from pathlib import Path
 
-from swin_umamba.errors import UsageError, unknown_name
+from swin_umamba.errors import CheckpointError, UsageError, unknown_name
 from swin_umamba.weights import backbones
 from swin_umamba.weights.backbone import ENCODER, BackboneRecord, Shapes, WeightsRecord
 
@@ -67,6 +68,36 @@ def recognise_backbone(shapes: Shapes) -> BackboneRecord | None:
     }
     found = [each for each in BACKBONES.values() if each.recognises(encoder or shapes)]
     return max(found, key=lambda each: len(each.recognised_by), default=None)
+
+
+def refuse_another_backbone(
+    state_dict: Mapping[str, object], backbone: BackboneRecord, where: str | Path, otherwise: str
+) -> None:
+    """Refuse weights that are recognised as those of another backbone than the network's.
+
+    Parameters
+    ----------
+    state_dict
+        The weights, under names that ``recognise_backbone`` knows.
+    backbone
+        Backbone of the network.
+    where
+        The file, for the error.
+    otherwise
+        What else can be done than to choose another network.
+
+    Raises
+    ------
+    CheckpointError
+        If they are.
+    """
+    found = recognise_backbone(shapes_of(state_dict))
+    if found is not None and found.name != backbone.name:
+        raise CheckpointError(
+            f"the weights are of the backbone {found.name}, and the network has {backbone.name}",
+            where=where,
+            hint=f"choose a network with the backbone {found.name}, or {otherwise}",
+        )
 
 
 def shapes_of(state_dict: Mapping[str, object]) -> dict[str, tuple[int, ...]]:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from swin_umamba.errors import CheckpointError, in_short
 from swin_umamba.weights.backbone import ENCODER, BackboneRecord
 from swin_umamba.weights.backbones.vmamba import VMAMBA_TINY
-from swin_umamba.weights.catalog import recognise_backbone, shapes_of
+from swin_umamba.weights.catalog import refuse_another_backbone
 from swin_umamba.weights.checkpoint import load_checkpoint
 from swin_umamba.weights.fine_tune import adapt_input_channels
 
@@ -238,13 +238,7 @@ def _check_source(source: Mapping[str, Tensor], path: str | Path, backbone: Back
             where=path,
             hint=backbone.advice,
         )
-    found = recognise_backbone(shapes_of(source))
-    if found is not None and found.name != backbone.name:
-        raise CheckpointError(
-            f"the weights are of the backbone {found.name}, and the network has {backbone.name}",
-            where=path,
-            hint=f"{backbone.advice}; or choose a network with the backbone {found.name}",
-        )
+    refuse_another_backbone(source, backbone, path, backbone.advice)
 
 
 def _refuse(names: Sequence[str], problem: str, path: str | Path, backbone: BackboneRecord) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor
 from swin_umamba.errors import CheckpointError, in_short
 from swin_umamba.weights.backbone import ENCODER, BackboneRecord
 from swin_umamba.weights.backbones.vmamba import VMAMBA_TINY
-from swin_umamba.weights.catalog import recognise_backbone, shapes_of
+from swin_umamba.weights.catalog import recognise_backbone, refuse_another_backbone, shapes_of
 
 # The convolutions of Swin-UMamba that see the image itself; of Swin-UMamba-dagger it is the encoder's first.
 _FIRST_CONVOLUTION = re.compile(r"stem\.0\.weight|encoder1\.layer\.conv[13]\.conv\.weight")
@@ -172,13 +172,7 @@ def convert_segmentation_weights(
     CheckpointError
         If a tensor of either is not explained by other channels or other classes.
     """
-    found = recognise_backbone(shapes_of(source))
-    if found is not None and found.name != backbone.name:
-        raise CheckpointError(
-            f"the weights are of the backbone {found.name}, and the network has {backbone.name}",
-            where=path,
-            hint=f"choose a network with the backbone {found.name}, or give another checkpoint",
-        )
+    refuse_another_backbone(source, backbone, path, "give another checkpoint")
     converted: dict[str, Tensor] = {}
     adapted: dict[str, str] = {}
     reinitialised: dict[str, str] = {}
