@@ -43,16 +43,6 @@ def test_a_module_of_the_current_folder(tmp_path: Path, monkeypatch: pytest.Monk
     assert load_class("the_package.the_part:Mine", "--trainer").__module__ == "the_package.the_part"
 
 
-def test_what_is_installed_comes_before_the_current_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write(tmp_path / "colorsys.py", "raise RuntimeError('planted')\n")
-    monkeypatch.chdir(tmp_path)
-    folders = list(sys.path)
-    assert load_module("colorsys", "x").rgb_to_hsv(0, 0, 0) == (0, 0, 0)
-    assert sys.path == folders
-
-
 @pytest.mark.parametrize("name", ["colorsys", "json", "torch", "sys"])
 def test_a_file_that_would_hide_another_module(tmp_path: Path, name: str) -> None:
     path = write(tmp_path / f"{name}.py")
@@ -104,18 +94,3 @@ def test_the_variable_names_files_and_modules(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(UsageError, match="no such file") as caught:
         load_extensions()
     assert VARIABLE in str(caught.value.hint)
-
-
-@pytest.mark.parametrize("given", ["planted", "planted.py", "./planted.py", "folder/../planted.py"])
-def test_the_variable_never_means_what_lies_in_the_current_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str
-) -> None:
-    write(tmp_path / "planted.py", "from pathlib import Path\nPath('canary').touch()\n")
-    (tmp_path / "folder").mkdir()
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(VARIABLE, given)
-    folders = list(sys.path)
-    with pytest.raises(UsageError, match=r"relative path|ModuleNotFoundError"):
-        load_extensions()
-    assert sys.path == folders
-    assert not (tmp_path / "canary").exists()

@@ -322,17 +322,6 @@ def test_permissions_if_the_writer_replaces_the_file_itself(
 
 
 @posix
-def test_the_umask_is_never_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """For it is the whole process's: files that other threads make meanwhile would be open to all."""
-    monkeypatch.delattr(os, "umask")
-    for _ in range(2):
-        write_text(tmp_path / "a.txt", "x")
-        append_line(tmp_path / "a.jsonl", "x")
-        with atomic_folder(tmp_path / "model"):
-            pass
-
-
-@posix
 def test_a_link_to_a_file_is_followed_and_stays(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     for path, place in (
@@ -361,19 +350,6 @@ def test_a_link_to_a_folder_is_followed_and_stays(tmp_path: Path) -> None:
     assert names(tmp_path / "disk/model") == ["new.txt"]
     assert names(tmp_path) == ["disk", "model"]
     assert names(tmp_path / "disk") == ["model"]
-
-
-@posix
-def test_pipes_and_devices_are_not_replaced(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")
-    (tmp_path / "null").symlink_to(os.devnull)
-    for name in ("pipe", "null"):
-        for write in (write_text, append_line):
-            with pytest.raises(OutputError):
-                write(tmp_path / name, "x")
-    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
-    assert stat.S_ISCHR(Path(os.devnull).stat().st_mode)
-    assert names(tmp_path) == ["null", "pipe"]
 
 
 def test_a_file_is_not_replaced_by_a_folder(tmp_path: Path) -> None:

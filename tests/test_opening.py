@@ -8,9 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from swin_umamba import opening
-from swin_umamba.errors import OutputError
-from swin_umamba.files import append_line, write_text
 from swin_umamba.opening import final_place, open_regular, open_to_read
 
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX links and pipes")
@@ -29,30 +26,6 @@ def test_links_are_followed_to_their_end(tmp_path: Path) -> None:
     with pytest.raises(OSError) as caught:
         final_place(tmp_path / "a")
     assert caught.value.errno == errno.ELOOP
-
-
-@posix
-def test_links_of_others_are_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "mine.txt").write_text("mine")
-    (tmp_path / "link").symlink_to("mine.txt")
-    if os.geteuid() == 0:
-        os.lchown(tmp_path / "link", 4242, -1)
-    else:
-        monkeypatch.setattr(opening, "own_number", lambda: os.geteuid() + 1)
-    for write in (write_text, append_line):
-        with pytest.raises(OutputError, match="a link that another user has put there"):
-            write(tmp_path / "link", "theirs")
-    assert (tmp_path / "mine.txt").read_text() == "mine"
-
-
-@posix
-def test_pipes_are_not_opened(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")
-    for flags in (os.O_RDONLY, os.O_RDWR):
-        with pytest.raises(OSError, match="it is a pipe or a device"):
-            open_regular(tmp_path / "pipe", flags)
-    with pytest.raises(OSError, match="it is a pipe or a device"):
-        open_to_read(tmp_path / "pipe")
 
 
 @posix

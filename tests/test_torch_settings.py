@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -47,30 +46,3 @@ def test_the_command_line_has_them_before_torch_is_imported() -> None:
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout == "20000 1 False\n"
-
-
-WORKERS = """
-import os
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
-
-if __name__ == "__main__":
-    from swin_umamba.torch_settings import apply_settings
-
-    apply_settings()
-    for method in ("spawn", "forkserver"):
-        with ProcessPoolExecutor(1, mp_context=get_context(method)) as pool:
-            print(pool.submit(os.getpid).result() != os.getpid())
-"""
-
-
-@pytest.mark.parametrize("name", ["pickle", "socket", "multiprocessing", "swin_umamba"])
-def test_workers_import_nothing_from_the_current_folder(name: str, tmp_path: Path) -> None:
-    (tmp_path / "program").mkdir()
-    (tmp_path / "program" / "main.py").write_text(WORKERS)
-    (tmp_path / f"{name}.py").write_text("open('executed', 'w')")
-    done = subprocess.run(
-        [sys.executable, tmp_path / "program" / "main.py"], cwd=tmp_path, capture_output=True, text=True
-    )
-    assert done.stdout == "True\nTrue\n", done.stderr
-    assert not (tmp_path / "executed").exists()

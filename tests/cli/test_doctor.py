@@ -4,7 +4,6 @@ import argparse
 import importlib.metadata
 import json
 import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -168,13 +167,3 @@ def test_a_check_that_breaks_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> No
     (finding,) = doctor.examine()
     assert (finding.name, finding.status) == ("disk", "error")
     assert "no such device" in finding.detail
-
-
-def test_nothing_is_imported_from_the_current_folder(tmp_path: Path) -> None:
-    (tmp_path / "planted.py").write_text("open('executed', 'w').close()")
-    for name, code in (("planted", 1), ("json", 0)):
-        done = subprocess.run(
-            [sys.executable, "-c", doctor.IMPORT.format(name)], cwd=tmp_path, capture_output=True, check=False
-        )
-        assert done.returncode == code
-    assert not (tmp_path / "executed").exists()

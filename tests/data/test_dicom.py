@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import struct
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import SimpleITK as sitk
 from conformance.dicom_files import PIXELS, Elements, Slice, Stored, compressed, enhanced, file_bytes, single
 from conformance.dicom_files import write_series as write_slices
 from conformance.dicom_kinds import VOLUME, stack
-from swin_umamba.data.dicom import codestreams, elements, files, is_dicom_folder, read_dicom
+from swin_umamba.data.dicom import codestreams, elements, is_dicom_folder, read_dicom
 from swin_umamba.data.image_io import read_image, read_labels
 from swin_umamba.errors import DataError
 
@@ -249,33 +248,6 @@ def test_the_choice_of_a_series(tmp_path: Path) -> None:
     write_slices(tmp_path / "c", stack(), series="1.2.3.11")
     with pytest.raises(DataError, match="2 DICOM series have the number 7"):
         read_dicom(tmp_path, series="7")
-
-
-def test_links_and_pipes(tmp_path: Path) -> None:
-    paths = write_slices(tmp_path / "scan", stack())
-    os.mkfifo(tmp_path / "scan" / "pipe.dcm")  # opening it would never end
-    (tmp_path / "scan" / "round").symlink_to(tmp_path / "scan")
-    (tmp_path / "scan" / "again.dcm").symlink_to(paths[1])
-    assert np.array_equal(read_dicom(tmp_path / "scan").data[0], VOLUME)
-    (tmp_path / "linked").symlink_to(tmp_path / "scan")  # the user's own, and not of the folder
-    assert read_dicom(tmp_path / "linked").data.shape == (1, 5, 6, 7)
-    (tmp_path / "scan" / "etc").symlink_to("/etc")
-    with pytest.raises(DataError, match="leads out of the folder"):
-        read_dicom(tmp_path / "scan")
-    with pytest.raises(DataError, match="not a regular file"):
-        files.open_regular(tmp_path / "scan" / "pipe.dcm")
-    with pytest.raises(OSError, match=r"symbolic links|ELOOP"):
-        files.open_regular(tmp_path / "scan" / "again.dcm")
-
-
-def test_a_file_that_is_only_named_dicom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_slices(tmp_path, stack())
-    (tmp_path / "empty.dcm").write_bytes(b"")
-    with pytest.raises(DataError, match="named like a DICOM file and does not begin like one"):
-        read_dicom(tmp_path)
-    monkeypatch.setattr(files, "MAX_FILES", 4)
-    with pytest.raises(DataError, match="more than 4 files"):
-        read_dicom(tmp_path)
 
 
 @pytest.mark.parametrize(("modality", "expected"), [("CR", 4095 - IMAGE), ("CT", IMAGE)])

@@ -4,27 +4,17 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import os
-import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from data.nrrd_files import VOXELS, save
 from swin_umamba.data.image import Image
 from swin_umamba.data.image_io import image_stem, read_image, read_labels, write_labels
 from swin_umamba.errors import DataError
 
-VOXELS = np.arange(24, dtype=np.uint8)
-FIELDS = {"type": "uint8", "dimension": "3", "sizes": "4 3 2", "encoding": "raw"}
 SPACE = {"space": "LPS", "space directions": "(1,0,0) (0,2,0) (0,0,3)", "space origin": "(1,2,3)"}
-
-
-def save(path: Path, content: bytes = VOXELS.tobytes(), *lines: str, **fields: str) -> Path:
-    """Write a header with fields (``_`` for a space) and lines, and what follows."""
-    written = [f"{key}: {value}" for key, value in {**FIELDS, **fields}.items()]
-    path.write_bytes("\n".join(["NRRD0005", *written, *lines, "", ""]).encode() + content)
-    return path
 
 
 @pytest.mark.parametrize(
@@ -100,44 +90,6 @@ def test_compressed_voxels_are_checked_to_the_last_byte(tmp_path: Path) -> None:
         for content in (packed[:-1], bytes(wrong), compress(bytes(25)), compress(bytes(23)), b""):
             with pytest.raises(DataError, match=r"voxels|compressed bytes"):
                 read_image(save(tmp_path / "a.nrrd", content, encoding=encoding))
-
-
-def test_small_files_take_little_memory_whatever_they_claim(tmp_path: Path) -> None:
-    bomb = gzip.compress(bytes(2**24), 9)
-    claims = {"sizes": "1024 1024 1000"}
-    cases = [
-        save(tmp_path / "raw.nrrd", **claims),
-        save(tmp_path / "gzip.nrrd", bomb, encoding="gzip", sizes="1024 1024 15"),
-        save(tmp_path / "long.nrrd", bomb[:1000], encoding="gzip", **claims),
-        save(tmp_path / "bzip2.nrrd", bz2.compress(bytes(2**20)), encoding="bzip2", **claims),
-        save(tmp_path / "text.nrrd", encoding="text", **claims),
-        save(tmp_path / "hex.nrrd", encoding="hex", **claims),
-        save(tmp_path / "pattern.nrrd", b"", "data file: a%d 1 1000000000 1", **claims),
-        save(tmp_path / "vectors.nrrd", b"", f"space directions: {'(1,' * 10**6}"),
-    ]
-    tracemalloc.start()
-    for path in cases:
-        with pytest.raises(DataError):
-            read_image(path)
-    assert tracemalloc.get_traced_memory()[1] < 100 * 2**20
-    tracemalloc.stop()
-
-
-@pytest.mark.parametrize("place", ["{}/private.raw", "../private.raw", "deeper/a.raw", "link.raw"])
-def test_voxels_outside_the_folder_are_not_read(tmp_path: Path, place: str) -> None:
-    (tmp_path / "private.raw").write_bytes(VOXELS.tobytes())
-    folder = tmp_path / "mine"
-    (folder / "deeper").mkdir(parents=True)
-    (folder / "deeper" / "a.raw").write_bytes(VOXELS.tobytes())
-    (folder / "link.raw").symlink_to("../private.raw")
-    place = place.format(tmp_path)
-    for lines in ([f"data file: {place}"], ["data file: LIST", place]):
-        for name in ("a.nhdr", "a.nrrd"):
-            with pytest.raises(DataError, match="folder"):
-                read_image(save(folder / name, b"", *lines))
-    os.mkfifo(folder / "pipe.raw")
-    with pytest.raises(DataError, match="not a file"):
-        read_image(save(folder / "a.nhdr", b"", "data file: pipe.raw"))
 
 
 @pytest.mark.parametrize(

@@ -9,37 +9,9 @@ import numpy as np
 import pytest
 import tifffile
 
-from conformance.tiff_writer import ASCII, LONG, Coding, page_of, tiff_file
+from data.ome_files import OWN, PLANES, RNG, ome_file, xml_of
 from swin_umamba.data.image_io import read_image
 from swin_umamba.errors import DataError
-
-RNG = np.random.default_rng(0)
-PLANES = RNG.integers(0, 256, (6, 4, 5, 1), np.uint8)
-
-
-def ome_file(path: Path, xml: str, planes: np.ndarray = PLANES, *, first: int = 0) -> Path:
-    """Write the planes as pages, with ``xml`` in the first of them; ``first`` thumbnails come before."""
-    pages = [page_of(plane, 1 if plane.shape[-1] == 1 else 2, Coding()) for plane in planes]
-    pages = [page_of(planes[0, :2, :2], 1, Coding(), t254=(LONG, 1))] * first + pages
-    pages[0].tags[270] = (ASCII, xml)
-    path.write_bytes(tiff_file(pages))
-    return path
-
-
-def xml_of(
-    inner: str = "",
-    *,
-    order: str = "XYCZT",
-    channels: int = 2,
-    slices: int = 3,
-    more: str = "",
-    root: str = "",
-) -> str:
-    return (
-        f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" {root}><Image ID="Image:0"><Pixels '
-        f'ID="Pixels:0" DimensionOrder="{order}" Type="uint8" SizeX="5" SizeY="4" SizeC="2" '
-        f'SizeZ="{slices}" SizeT="1" {more}>{inner}</Pixels></Image></OME>'
-    )
 
 
 @pytest.mark.parametrize("order", ["XY" + "".join(each) for each in itertools.permutations("CZT")])
@@ -85,43 +57,6 @@ def test_what_tifffile_writes(tmp_path: Path) -> None:
     image = read_image(tmp_path / "b.ome.tif")
     np.testing.assert_array_equal(image.data, rgb.transpose(2, 0, 1))
     assert not image.has_spacing  # only one of two is there
-
-
-OWN = 'UUID="urn:uuid:1"'
-OTHER = '<TiffData FirstZ="1" IFD="0"><UUID {name}>urn:uuid:2</UUID></TiffData>'
-
-
-@pytest.mark.parametrize(
-    ("inner", "root"),
-    [
-        (
-            '<TiffData IFD="0" PlaneCount="5"/>' + OTHER.format(name='FileName="{secret}"'),
-            'UUID="urn:uuid:1"',
-        ),
-        (OTHER.format(name='FileName="../private/b.tif"'), ""),
-        (OTHER.format(name='FileName="b.tif"'), OWN),
-        (OTHER.format(name=""), OWN),
-    ],
-)
-def test_other_files_are_named_and_not_opened(
-    tmp_path: Path, inner: str, root: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    secret = tmp_path / "private" / "b.tif"
-    secret.parent.mkdir()
-    secret.write_bytes(tiff_file([page_of(plane, 1, Coding()) for plane in PLANES]))
-    path = ome_file(tmp_path / "a.tif", xml_of(inner.format(secret=secret), root=root))
-    opened = []
-    original = Path.open
-    monkeypatch.setattr(Path, "open", lambda self, *args: opened.append(self) or original(self, *args))
-    with pytest.raises(DataError, match="lie in another file"):
-        read_image(path)
-    assert opened == [path]
-
-
-def test_metadata_in_another_file(tmp_path: Path) -> None:
-    xml = '<OME><BinaryOnly MetadataFile="companion.ome" UUID="urn:uuid:9"/></OME>'
-    with pytest.raises(DataError, match=r"another file: 'companion.ome'"):
-        read_image(ome_file(tmp_path / "a.tif", xml))
 
 
 @pytest.mark.parametrize(

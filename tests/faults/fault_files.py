@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import nibabel
 import numpy as np
+import pytest
+
+import forked
 
 SPACING = (1.5, 1.0, 4.0)  # x, y, z
 SHAPE = (3, 40, 36)  # z, y, x
@@ -26,6 +29,26 @@ class Outcome(NamedTuple):
 
 
 Command = Callable[..., Outcome]
+
+
+@pytest.fixture(autouse=True)
+def no_process_outlives_its_test() -> Iterator[None]:
+    """End what a test that failed has left running."""
+    yield
+    forked.end_all()
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str]) -> Command:
+    """Return a function that runs ``swin-umamba`` with the given arguments in this process."""
+    from swin_umamba.cli.main import main
+
+    def run(*arguments: object) -> Outcome:
+        capsys.readouterr()
+        code = main([str(argument) for argument in arguments])
+        return Outcome(code, *capsys.readouterr())
+
+    return run
 
 
 def save_volume(

@@ -2,81 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-import shutil
 import signal
-import ssl
-import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
 from faults.processes import fetch
 from forked import Forked
 from swin_umamba.errors import CheckpointError
-from swin_umamba.weights.backbone import WeightsRecord
-from swin_umamba.weights.catalog import CATALOG
 from swin_umamba.weights.download import fetch_weights
 from weights.file_server import FileServer
+from weights.served_weights import CONTENT, NAME, files, record
 
-NAME = "weights.pth"
-
-
-def checkpoint_bytes() -> bytes:
-    buffer = io.BytesIO()
-    torch.save({"model": {"a": torch.arange(100_000.0)}}, buffer)
-    return buffer.getvalue()
-
-
-CONTENT = checkpoint_bytes()
-SHA256 = hashlib.sha256(CONTENT).hexdigest()
-
-
-def record(url: str, known: bool = True) -> WeightsRecord:
-    return replace(
-        CATALOG["vmamba_tiny_v0cls"],
-        name="tiny",
-        file_name=NAME,
-        url=url,
-        size=len(CONTENT) if known else None,
-        sha256=SHA256 if known else None,
-    )
-
-
-@pytest.fixture(autouse=True)
-def served(server: FileServer, cache: Path) -> None:
-    server.content = CONTENT
-
-
-def files(cache: Path) -> set[str]:
-    """What a user sees in the cache, and partial downloads."""
-    return {path.name for path in cache.iterdir() if not path.name.startswith(".lock-")}
-
-
-def test_row_18_one_changed_byte(server: FileServer, cache: Path) -> None:
-    with pytest.raises(CheckpointError, match=f"expected {SHA256}; it was removed") as caught:
-        fetch_weights(record(server.address("changed")))
-    found = caught.value.what.split("its SHA-256 is ")[1][:64]
-    changed = bytearray(CONTENT)
-    changed[-100] ^= 1
-    assert found == hashlib.sha256(changed).hexdigest()
-    assert files(cache) == set()
-
-
-@pytest.mark.parametrize("behaviour", ["page", "missing", "broken", "empty", "loop", "outside"])
-@pytest.mark.parametrize("known", [True, False])
-def test_row_18_a_page_or_error_instead_of_the_file(
-    server: FileServer, cache: Path, behaviour: str, known: bool
-) -> None:
-    with pytest.raises(CheckpointError) as caught:
-        fetch_weights(record(server.address(behaviour), known))
-    assert str(cache / NAME) in str(caught.value.hint), "where to put the file by hand"
-    assert files(cache) == set()
+pytestmark = pytest.mark.usefixtures("served")
 
 
 def test_row_18_a_short_body_is_gone_on_with(server: FileServer, cache: Path) -> None:
@@ -86,33 +26,6 @@ def test_row_18_a_short_body_is_gone_on_with(server: FileServer, cache: Path) ->
     assert fetch_weights(record(server.address("good"))).read_bytes() == CONTENT
     assert server.requests[1][1] is not None
     assert files(cache) == {NAME}
-
-
-def test_row_18_a_server_with_a_self_signed_certificate(
-    server: FileServer, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl makes the certificate")
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    request = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"
-    subprocess.run(
-        [*request.split(), "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate],
-        check=True,
-        capture_output=True,
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    server.server.socket = context.wrap_socket(server.server.socket, server_side=True)
-    address = server.address("good").replace("http", "https")
-    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
-    monkeypatch.delenv("CURL_CA_BUNDLE", raising=False)
-    with pytest.raises(CheckpointError, match=r"not trusted.*self.signed") as caught:
-        fetch_weights(record(address))
-    assert "REQUESTS_CA_BUNDLE" in str(caught.value.hint)
-    assert files(cache) == set()
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
-    fetch_weights(record(address))
-    assert (cache / NAME).read_bytes() == CONTENT
 
 
 def waiting(processes: list[Forked]) -> list[Forked]:

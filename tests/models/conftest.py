@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from models.classifier_file import classifier_file
 from swin_umamba.models.registry import create_model, list_models
 from weights.file_server import cache
 
-__all__ = ["cache"]
+__all__ = ["cache", "classifier_file"]
 
 
 @pytest.fixture(params=list_models())

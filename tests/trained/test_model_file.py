@@ -286,24 +286,3 @@ def test_a_tensor_too_many_with_the_right_hash(exported: Path) -> None:
     write(exported, metadata, tensors | {"fold_0/x": torch.zeros(1)}, with_right_hash=True)
     with pytest.raises(CheckpointError, match="x is unknown"):
         predictor(exported)
-
-
-@pytest.mark.parametrize("name", ["dataset.json", "plans.json"])
-def test_nothing_of_the_training_cases_travels_along(
-    name: str, make_model: MakeModel, tmp_path: Path
-) -> None:
-    folder = make_model(folds=(0,))
-    description = json.loads((folder / name).read_text())
-    description |= {
-        "dataset": {"DOE_JANE": {"images": ["/home/jane/DOE_JANE.nii.gz"], "label": "x"}},
-        "training": [{"image": "./imagesTr/DOE_JANE.nii.gz"}],
-        "description": "scanned by Dr. SMITH",
-        "name": "study of DOE_JANE",
-        "unheard of": {"deeper": "DOE_JANE"},
-    }
-    (folder / name).write_text(json.dumps(description))
-    export_model(folder, tmp_path / "model.safetensors")
-    content = (tmp_path / "model.safetensors").read_bytes()
-    for planted in (b"DOE_JANE", b"/home/jane", b"SMITH", str(tmp_path).encode()):
-        assert planted not in content
-    predictor(tmp_path / "model.safetensors").predict(picture(32, 32))

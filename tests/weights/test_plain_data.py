@@ -12,31 +12,9 @@ import torch
 
 from swin_umamba.errors import CheckpointError
 from swin_umamba.weights import plain_data as module
-from swin_umamba.weights.checkpoint import load_checkpoint
 from swin_umamba.weights.plain_data import plain_data
 
 HERE = Path("a.pth")
-
-
-def lies(*names: str, **entries: Any) -> OrderedDict[str, Any]:
-    """An ordered dict with attributes in place of methods."""
-    liar = OrderedDict(entries)
-    for name in names:
-        setattr(liar, name, "a text")
-    return liar
-
-
-def test_attributes_set_by_a_file_are_gone(tmp_path: Path) -> None:
-    torch.save({"init_args": lies("get", "keys", "values", plans={})}, tmp_path / "a.pth")
-    with pytest.raises(TypeError, match="not callable"):
-        torch.load(tmp_path / "a.pth", weights_only=True)["init_args"].get("plans")
-    assert load_checkpoint(tmp_path / "a.pth")["init_args"].get("plans") == {}
-    tensor = torch.arange(6.0)[::2]
-    tensor.numpy = tensor.detach = "a text"  # type: ignore[method-assign,assignment]
-    found = plain_data({"a": lies("items", "__iter__", b=[1, (2, "x")]), "t": tensor}, HERE)
-    assert type(found["a"]) is dict
-    assert found["a"] == {"b": [1, (2, "x")]}
-    assert found["t"].detach().numpy().tolist() == [0.0, 2.0, 4.0]
 
 
 def test_values_and_memory_stay() -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from swin_umamba.errors import CheckpointError, OutputError
-from swin_umamba.weights import transfer as module
 from swin_umamba.weights.transfer import transfer
 from weights.file_server import FileServer
 
@@ -116,25 +115,6 @@ def test_another_size_than_the_known_one(
     with pytest.raises(CheckpointError, match=rf"bytes, {size:,} expected"):
         transfer(server.address(behaviour), partial, size=size, hint=HINT)
     assert not partial.exists()
-
-
-@pytest.mark.parametrize("behaviour", ["good", "endless"])
-def test_no_server_can_fill_the_disk(
-    server: FileServer, partial: Path, behaviour: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "MAX_BYTES", 100_000)
-    with pytest.raises(CheckpointError, match="more than any file of weights has"):
-        transfer(server.address(behaviour), partial, size=None, hint=HINT)
-    assert not partial.exists()
-
-
-@pytest.mark.parametrize(
-    "url",
-    ["http://example.org/a", "http://127.0.0.1.example.org/a", "ftp://127.0.0.1/a", "file:///etc/passwd", ""],
-)
-def test_addresses_that_are_not_asked(partial: Path, url: str) -> None:
-    with pytest.raises(CheckpointError, match="only https"):
-        transfer(url, partial, size=None, hint=HINT)
 
 
 def test_a_server_that_is_not_there(server: FileServer, partial: Path) -> None:

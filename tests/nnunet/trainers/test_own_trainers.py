@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from nnunet.tiny_training import SHORT, SIZES
 from swin_umamba.cli.main import main
-from swin_umamba.errors import CheckpointError, UsageError
-from swin_umamba.inference.predictor import Predictor
+from swin_umamba.errors import UsageError
 from swin_umamba.nnunet.environment import Dataset
 from swin_umamba.nnunet.trainers import TRAINERS, find_external_trainer, find_trainer
 from swin_umamba.nnunet.training.train import train
@@ -163,32 +160,3 @@ def test_what_is_no_trainer_of_the_users_own(file: Path, name: str) -> None:
 def test_our_own_trainer_through_the_users_file(file: Path) -> None:
     name = "nnUNetTrainerSwinUMambaD"
     assert find_trainer(f"{file}:{name}") is TRAINERS[name]
-
-
-@pytest.mark.parametrize("name", ["planted:Trainer", "planted.py:Trainer", "planted", "../planted"])
-def test_a_model_never_causes_an_import(
-    trained: dict[str, Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    name: str,
-) -> None:
-    """Its trainer, its network and its backbone name a module that lies ready to be imported."""
-    (tmp_path / "planted.py").write_text("from pathlib import Path\nPath('canary').touch()\nTrainer = dict\n")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    source = random.Random(name).choice(sorted(trained.values()))
-    checkpoint = load_checkpoint(source / "fold_0" / "checkpoint_final.pth")
-    architecture = checkpoint["init_args"]["plans"]["configurations"]["2d"]["architecture"]
-    backbone = {"arch_kwargs": {**architecture["arch_kwargs"], "backbone": "planted"}}
-    for entry, fails in (({}, False), (backbone, True), ({"network_class_name": "planted.Trainer"}, True)):
-        checkpoint["trainer_name"] = name
-        architecture.update(entry)
-        torch.save(checkpoint, tmp_path / "model.pth")
-        if fails:
-            with pytest.raises(CheckpointError, match="planted"):
-                Predictor.from_folder(tmp_path / "model.pth", device="cpu")
-        else:  # the plans describe the network, whatever the trainer is called
-            predictor = Predictor.from_folder(tmp_path / "model.pth", device="cpu")
-            assert predictor.predict(np.zeros((3, 64, 64), np.float32)).labels.shape == (64, 64)
-    assert "planted" not in sys.modules
-    assert not (tmp_path / "canary").exists()
