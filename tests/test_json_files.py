@@ -21,8 +21,8 @@ from swin_umamba.json_files import (
     LARGEST_JSON,
     parse_json,
     read_contract,
+    read_contract_lines,
     read_json,
-    read_json_lines,
     read_text,
     write_contract,
     write_json,
@@ -50,7 +50,7 @@ def test_utf8_with_and_without_a_byte_order_mark(tmp_path: Path, mark: bytes) ->
     assert read_json(tmp_path / "a.json", dict) == content
     assert parsed((tmp_path / "a.json").read_bytes()) == content
     (tmp_path / "a.jsonl").write_bytes(mark + b'{"a": 1}\n')
-    assert read_json_lines(tmp_path / "a.jsonl") == [('{"a": 1}', {"a": 1})]
+    assert read_contract_lines(tmp_path / "a.jsonl") == [{"a": 1}]
 
 
 JSON = st.recursive(
@@ -149,7 +149,7 @@ def test_the_kind_is_checked(text: str, kind: type, reason: str | None) -> None:
             parse_json(text, kind, where="a.json")
 
 
-@pytest.mark.parametrize("read", [lambda path: read_json(path, dict), read_text, read_json_lines])
+@pytest.mark.parametrize("read", [lambda path: read_json(path, dict), read_text, read_contract_lines])
 def test_what_is_no_file_is_refused_at_once(tmp_path: Path, read: Callable[[Path], Any]) -> None:
     (tmp_path / "folder").mkdir()
     names = ["missing", "folder"]
@@ -166,7 +166,11 @@ def test_size_is_limited(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text('{"a": 12}')
     assert read_json(path, dict, largest=9) == {"a": 12}
-    for read in (read_text, read_json_lines, lambda path, largest: read_json(path, dict, largest=largest)):
+    for read in (
+        read_text,
+        read_contract_lines,
+        lambda path, largest: read_json(path, dict, largest=largest),
+    ):
         with pytest.raises(DataError, match="it has 9 bytes, 8 are the most"):
             read(path, largest=8)
     with path.open("wb") as file:
@@ -190,7 +194,7 @@ def test_lines_that_are_damaged_are_left_out(tmp_path: Path) -> None:
         b'{"a": 3',
     ]
     (tmp_path / "a.jsonl").write_bytes(b"\n".join(lines))
-    found = [content["a"] for _, content in read_json_lines(tmp_path / "a.jsonl")]
+    found = [content["a"] for content in read_contract_lines(tmp_path / "a.jsonl")]
     assert found == [1, "\N{REPLACEMENT CHARACTER}", "x\u2028y\x85z", 2]
 
 

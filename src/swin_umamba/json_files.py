@@ -14,6 +14,7 @@ from typing import Any, Final, NoReturn, TypeVar
 from swin_umamba.errors import DataError, SwinUMambaError
 from swin_umamba.files import write_text
 from swin_umamba.opening import open_to_read
+from swin_umamba.schema import shown
 
 LARGEST_JSON = 64 * 2**20
 """Bytes. Plans of a data set with thousands of channels stay far below."""
@@ -26,6 +27,10 @@ SCHEMA: Final = 2
 
 _Kind = TypeVar("_Kind")
 _NAMES: dict[type, str] = {dict: "object", list: "list"}
+
+
+class _DamagedLine(DataError):
+    """A line that is left out."""
 
 
 def read_json(
@@ -133,33 +138,35 @@ def parse_json(
         raise error(f"the file cannot be read: {_said(reason)}", where=where, hint=hint) from reason
 
 
-def read_json_lines(
+def read_contract_lines(
     path: str | Path,
     *,
     error: type[SwinUMambaError] = DataError,
+    newer: type[SwinUMambaError] | None = None,
     hint: str = "delete it",
     largest: int = LARGEST_RESULTS,
     nan: bool = False,
-) -> list[tuple[str, dict[str, Any]]]:
+) -> list[dict[str, Any]]:
     """Read a file with a JSON object on each line, of which a killed writer may have left a part.
 
-    The parameters are those of ``read_json``.
+    The parameters are those of ``read_contract``.
 
     Returns
     -------
-    list of (str, dict)
-        Each line and its object. Lines that are damaged are left out.
+    list of dict
+        The objects, without the numbers of their schemas. Lines that are damaged are left out.
 
     Raises
     ------
     SwinUMambaError
-        An error of class ``error``: the file is missing or far too large.
+        An error of class ``error``: the file is missing or far too large. One of class ``newer``: a newer
+        version has written a line, which this one must not drop.
     """
     text = read_text(path, error=error, hint=hint, largest=largest, damaged="replace")
     lines = []
     for line in text.split("\n"):
-        with suppress(DataError):
-            lines.append((line, parse_json(line, dict, where=path, nan=nan)))
+        with suppress(_DamagedLine):
+            lines.append(parse_contract(line, where=path, error=_DamagedLine, newer=newer or error, nan=nan))
     return lines
 
 
@@ -177,12 +184,57 @@ def read_contract(
     path: str | Path,
     *,
     error: type[SwinUMambaError] = DataError,
+    newer: type[SwinUMambaError] | None = None,
     hint: str = "write it again",
     largest: int = LARGEST_JSON,
+    nan: bool = False,
 ) -> dict[str, Any]:
-    """Return what ``write_contract`` was given, without the number of the schema; as ``read_json`` else."""
-    content = read_json(path, dict, error=error, hint=hint, largest=largest)
-    content.pop("schema", None)
+    """Return what ``write_contract`` was given, without the number of the schema.
+
+    Parameters
+    ----------
+    path, error, hint, largest, nan
+        As for ``read_json``.
+    newer
+        Error for a file of a newer version, for callers that replace a damaged one; by default ``error``.
+
+    Raises
+    ------
+    SwinUMambaError
+        An error of class ``error``: as for ``read_json``, or the number is one that no version writes. One of
+        class ``newer``: the number is higher than ours, so that keys may mean something else.
+    """
+    text = read_text(path, error=error, hint=hint, largest=largest)
+    return parse_contract(text, where=path, error=error, newer=newer, hint=hint, nan=nan)
+
+
+def parse_contract(
+    text: str,
+    *,
+    where: str | Path,
+    error: type[SwinUMambaError] = DataError,
+    newer: type[SwinUMambaError] | None = None,
+    hint: str = "write it again",
+    nan: bool = False,
+) -> dict[str, Any]:
+    """Return what ``contract_text`` was given; parameters and errors as for ``read_contract``."""
+    content = parse_json(text, dict, where=where, error=error, hint=hint, nan=nan)
+    if "schema" not in content:  # of 0.1
+        return content
+    number = content.pop("schema")
+    if type(number) is int and number > SCHEMA:
+        raise (newer or error)(
+            f"the file was written by a newer version: its schema is {shown(number)}, "
+            f"and this version reads up to {SCHEMA}",
+            where=where,
+            hint="update swin-umamba",
+        )
+    if type(number) is not int or number != SCHEMA:
+        raise error(
+            f"the file cannot be read: its schema is {shown(number)}, which no version writes",
+            where=where,
+            hint=hint,
+        )
     return content
 
 

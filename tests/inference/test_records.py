@@ -36,7 +36,7 @@ def test_no_file_is_no_record(tmp_path: Path) -> None:
 def test_an_earlier_record_is_written_clean(tmp_path: Path) -> None:
     (tmp_path / RECORDS_FILE).write_text('{"case": "a", "n": 1}\n{"case": "a", "n": 2}\n{"case"')
     PredictionRecords(tmp_path)
-    assert (tmp_path / RECORDS_FILE).read_text() == '{"case": "a", "n": 2}\n'
+    assert (tmp_path / RECORDS_FILE).read_text() == '{"schema": 2, "case": "a", "n": 2}\n'
 
 
 def test_a_file_that_is_far_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,7 +53,7 @@ def test_a_record_that_is_nested_as_deep_as_json_is_read_is_kept(tmp_path: Path)
         (DEEPEST, False),
         (900, False),
     ):  # one level is the object
-        line = f'{{"case": "a", "x": {"[" * depth}{"]" * depth}}}\n'
+        line = f'{{"schema": 2, "case": "a", "x": {"[" * depth}{"]" * depth}}}\n'
         (tmp_path / RECORDS_FILE).write_text(line)
         assert bool(PredictionRecords(tmp_path).of_case) == stays
         assert (tmp_path / RECORDS_FILE).read_text() == (line if stays else "")

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from swin_umamba.compare.results import RunResult, plain_scores
+from swin_umamba.compare.results import RunResult, plain_scores, read_cost
 from swin_umamba.data.image_io import image_stem, list_images
 from swin_umamba.errors import DataError, TrainingError
 from swin_umamba.evaluation.cases import CaseFiles
 from swin_umamba.evaluation.classes import LabelClasses
 from swin_umamba.extensions import load_extensions
-from swin_umamba.json_files import read_contract
 from swin_umamba.nnunet.environment import Dataset
 from swin_umamba.nnunet.preprocessed import preprocessed_name
 from swin_umamba.nnunet.splits import SPLITS_FILE, validation_cases
@@ -119,11 +118,12 @@ def run_job(job: TrainingJob) -> RunResult:
         overwrite=True,
     )
     trained = train_with(nnUNetTrainerComparison, job.dataset, request)
-    cost = read_contract(trained.fold_folder / COST_FILE, hint="compare again, in an empty folder")
+    cost = read_cost(trained.fold_folder / COST_FILE)
     start = time.perf_counter()
     predictions = _predict(job, trained.fold_folder.parent)
-    cost["prediction_seconds"] = time.perf_counter() - start
-    result = RunResult(job.network, job.seed, cost, _score(job, predictions))
+    seconds = time.perf_counter() - start
+    scores = _score(job, predictions)
+    result = RunResult(job.network, job.seed, {**cost, "prediction_seconds": seconds}, scores)
     result.write(job.folder / RESULT_FILE)
     return result
 

@@ -6,17 +6,32 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 import numpy as np
 
 from swin_umamba.errors import DataError
 from swin_umamba.json_files import LARGEST_RESULTS, read_contract, write_contract
-from swin_umamba.schema import Provenance, left_out, named, number, optional, table, text, whole
+from swin_umamba.schema import Provenance, left_out, named, number, optional, rule_of, table, text, whole
 
 # Case to class to metric to value; None where the class is not applicable.
 Scores = Mapping[str, Mapping[str, Mapping[str, float | None]]]
 
+
+class TrainingCost(TypedDict):
+    """``training_cost.json`` of a training of a comparison."""
+
+    steps: int
+    seconds: float
+    median_step_seconds: float
+    peak_memory_bytes: int | None
+    skipped_steps: int
+    device: str
+    threads: int
+    processors: int | None
+
+
+_COST = rule_of(TrainingCost)
 _SECONDS = number(0)
 RESULT = table(
     {
@@ -24,7 +39,15 @@ RESULT = table(
         "seed": whole(0),
         "cost": table(
             {"seconds": _SECONDS, "median_step_seconds": _SECONDS, "steps": number(0)},
-            {"peak_memory_bytes": optional(whole(0))},
+            {
+                "peak_memory_bytes": optional(whole(0)),
+                "skipped_steps": whole(0),
+                "device": text(),
+                "threads": whole(1),
+                "processors": optional(whole(1)),
+                "prediction_seconds": _SECONDS,
+            },
+            left_out,
         ),
         "scores": named(named(named(optional(number())), 1), 1),
     },
@@ -70,6 +93,20 @@ class RunResult:
         stored = read_contract(path, hint=hint, largest=LARGEST_RESULTS)
         Provenance(path, hint, beginning="the result of a training cannot be read: ").check(stored, RESULT)
         return cls(**stored)
+
+
+def read_cost(path: Path) -> TrainingCost:
+    """Read what a training of a comparison has cost.
+
+    Raises
+    ------
+    DataError
+        If the file is missing or damaged.
+    """
+    hint = "compare again, in an empty folder"
+    cost = read_contract(path, hint=hint)
+    Provenance(path, hint, beginning="the cost of a training cannot be read: ").check(cost, _COST)
+    return cast(TrainingCost, cost)
 
 
 def plain_scores(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:

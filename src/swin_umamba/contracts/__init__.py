@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from swin_umamba.compare.results import RESULT
+from swin_umamba.compare.results import RESULT, TrainingCost
 from swin_umamba.contracts import files, printed
 from swin_umamba.json_files import SCHEMA
 from swin_umamba.nnunet.preprocessed import ORIGIN
@@ -51,7 +51,7 @@ _KINDS: Mapping[str, Any] = {
     "statistics": printed.StatisticsJson,
     "statistics-folder": printed.CohortStatisticsJson,
     "train": printed.TrainJson,
-    "training-cost": files.TrainingCostJson,
+    "training-cost": TrainingCost,
     "training-options": stored_rule(TrainingOptions),
     "weights-convert": printed.WeightsConvertJson,
     "weights-download": printed.WeightsDownloadJson,

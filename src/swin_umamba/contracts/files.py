@@ -122,19 +122,6 @@ class ComparisonJson(TypedDict):
     rows: list[ComparedNetworkJson]
 
 
-class TrainingCostJson(TypedDict):
-    """``training_cost.json`` of a training of a comparison."""
-
-    steps: int
-    seconds: float
-    median_step_seconds: float
-    peak_memory_bytes: int | None
-    skipped_steps: int
-    device: str
-    threads: int
-    processors: int | None
-
-
 class RecordedErrorJson(TypedDict):
     """What went wrong with a case, and what to do about it."""
 

@@ -12,7 +12,7 @@ from swin_umamba.errors import DataError
 from swin_umamba.experiments.settings import deviations
 from swin_umamba.experiments.steps import Experiment, needed_weights
 from swin_umamba.files import write_text
-from swin_umamba.json_files import LARGEST_RESULTS, read_json, write_contract
+from swin_umamba.json_files import LARGEST_RESULTS, read_contract, write_contract
 
 PUBLISHED, CORRECTED = "as-published", "corrected"
 NOT_THE_PAPERS = "This is not the experiment of the paper."
@@ -68,7 +68,7 @@ def _collect(experiment: Experiment, seconds: Mapping[str, float]) -> dict[str, 
 def _scores(metrics_file: Path, paper: Mapping[str, float]) -> dict[str, Any]:
     """Return what an evaluation by both forms of a protocol found, beside the numbers of the paper."""
     hint = "delete the file and run the same command again"
-    metrics = read_json(metrics_file, dict, largest=LARGEST_RESULTS, hint=hint)
+    metrics = read_contract(metrics_file, largest=LARGEST_RESULTS, hint=hint)
     try:
         published, corrected = (metrics["forms"][form] for form in (PUBLISHED, CORRECTED))
         return {

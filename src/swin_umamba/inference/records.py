@@ -7,6 +7,7 @@ the others go when the run ends.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from datetime import datetime, timezone
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from swin_umamba import __version__
 from swin_umamba.errors import OutputError
 from swin_umamba.files import append_line, write_text
-from swin_umamba.json_files import LARGEST_RESULTS, contract_text, read_json_lines
+from swin_umamba.json_files import LARGEST_RESULTS, SCHEMA, contract_text, read_contract_lines
 from swin_umamba.pseudonyms import hidden
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ _NUMBERS = ("quality", "mean_entropy", "num_members", "temperature", "quality_ex
 class PredictionRecords:
     """The record of a folder of predictions.
 
-    What an earlier run has recorded is kept; half a line of a run that was killed is dropped.
+    What an earlier run has recorded is kept, lines of 0.1 in the form of today; half a line of a run that was
+    killed is dropped.
 
     Parameters
     ----------
@@ -41,14 +43,16 @@ class PredictionRecords:
     Raises
     ------
     OutputError
-        If an earlier record cannot be read or written.
+        If an earlier record cannot be read or written, or a newer version has written a line of it.
     """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / RECORDS_FILE
-        lines = _read_lines(folder)
-        self.of_case = {case: record for case, (record, _) in lines.items()}
-        self._lines = {case: line for case, (_, line) in lines.items()}
+        self.of_case = read_records(folder)
+        self._lines = {
+            case: json.dumps({"schema": SCHEMA, **_without_nan(record)})
+            for case, record in self.of_case.items()
+        }
         self.tidy()
 
     def confidence_of(self, case: str) -> Mapping[str, Any] | None:
@@ -130,16 +134,28 @@ def read_records(folder: Path) -> dict[str, Mapping[str, Any]]:
     Raises
     ------
     OutputError
-        If the file cannot be read or is far too large.
+        If the file cannot be read, is far too large, or has a line of a newer version.
     """
-    return {case: record for case, (record, _) in _read_lines(folder).items()}
-
-
-def _read_lines(folder: Path) -> dict[str, tuple[Mapping[str, Any], str]]:
-    """Return the last record of each case, and its line."""
     path = folder / RECORDS_FILE
     if not path.is_file():
         return {}
     hint = "delete it, or check its permissions"
-    lines = read_json_lines(path, error=OutputError, hint=hint, largest=LARGEST_FILE, nan=True)
-    return {record["case"]: (record, line) for line, record in lines if isinstance(record.get("case"), str)}
+    lines = read_contract_lines(path, error=OutputError, hint=hint, largest=LARGEST_FILE, nan=True)
+    return {line["case"]: _as_of_today(line) for line in lines if isinstance(line.get("case"), str)}
+
+
+def _as_of_today(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record with the keys of today: 0.1 called a hint ``cure``."""
+    error = record.get("error")
+    if isinstance(error, dict) and "cure" in error:
+        record["error"] = {("hint" if key == "cure" else key): value for key, value in error.items()}
+    return record
+
+
+def _without_nan(value: Any) -> Any:
+    """Return plain data with null for numbers that JSON does not know."""
+    if isinstance(value, dict):
+        return {name: _without_nan(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -10,7 +10,7 @@ from typing import Any
 from swin_umamba.errors import TrainingError, in_short
 from swin_umamba.files import file_sha256
 from swin_umamba.fingerprint import fingerprint_of
-from swin_umamba.json_files import LARGEST_RESULTS, read_json, write_contract
+from swin_umamba.json_files import LARGEST_RESULTS, read_contract, write_contract
 from swin_umamba.schema import Provenance, either, listed, named, table, text, whole
 
 logger = logging.getLogger(__name__)
@@ -154,6 +154,6 @@ def _read(folder: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     hint = "preprocess again what it belongs to: swin-umamba plan"
-    content = read_json(path, dict, error=TrainingError, hint=hint, largest=LARGEST_RESULTS)
+    content = read_contract(path, error=TrainingError, hint=hint, largest=LARGEST_RESULTS)
     Provenance(path, hint, TrainingError).check(content, ORIGIN)
     return content if "cases" in content else {}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from swin_umamba.errors import DataError
-from swin_umamba.json_files import LARGEST_RESULTS, parse_json, read_text
+from swin_umamba.json_files import LARGEST_RESULTS, parse_contract, read_text
 from swin_umamba.report.contents import TrainingCurves
 
 
@@ -63,7 +63,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     """
     hint = "continuing with the training writes it again"
     *texts, _ = read_text(path, hint=hint, largest=LARGEST_RESULTS).split("\n")
-    lines = [parse_json(text, dict, where=path, hint=hint) for text in texts]
+    lines = [parse_contract(text, where=path, hint=hint) for text in texts]
     try:
         if [line["epoch"] for line in lines] != list(range(1, len(lines) + 1)):
             raise ValueError("epochs are missing or double")

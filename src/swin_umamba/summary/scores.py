@@ -11,7 +11,7 @@ import numpy as np
 
 from swin_umamba.errors import DataError
 from swin_umamba.evaluation.bootstrap import mean_interval, mean_score
-from swin_umamba.json_files import LARGEST_RESULTS, read_json
+from swin_umamba.json_files import LARGEST_RESULTS, read_contract
 from swin_umamba.metric_table import METRICS, Metric
 from swin_umamba.pseudonyms import shown
 from swin_umamba.report.contents import Scores, SummaryRow
@@ -36,7 +36,7 @@ def read_results(path: Path) -> dict[str, Any]:
     DataError
         The file cannot be read, is far too large or holds something else.
     """
-    return read_json(path, dict, largest=LARGEST_RESULTS, nan=True)
+    return read_contract(path, largest=LARGEST_RESULTS, nan=True)
 
 
 def scores_of_evaluation(content: Mapping[str, Any], *, where: Path) -> ScoresFile:

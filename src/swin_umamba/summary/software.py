@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from swin_umamba.errors import DataError
-from swin_umamba.json_files import read_json
+from swin_umamba.json_files import read_contract
 from swin_umamba.nnunet.record.software_file import SOFTWARE_FILE
 from swin_umamba.report.contents import Facts
 from swin_umamba.software import software_versions, source_state
@@ -40,7 +40,7 @@ def software_of_training(folder: Path, missing: list[str]) -> list[Facts]:
         )
         return []
     try:
-        starts = read_json(folder / SOFTWARE_FILE, dict)["starts"]
+        starts = read_contract(folder / SOFTWARE_FILE)["starts"]
         firsts = [int(start["first_epoch"]) for start in starts]
         tables = [(*_versions(start), *_machine(start)) for start in starts]
     except (DataError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from swin_umamba.errors import CheckpointError
-from swin_umamba.json_files import read_json, write_contract
+from swin_umamba.json_files import read_contract, write_contract
 from swin_umamba.weights.checkpoint import CALIBRATION_FILE
 
 logger = logging.getLogger(__name__)
@@ -107,9 +107,9 @@ def read_calibration(path: Path) -> tuple[FoldCalibration, dict[str, Any]]:
         If it cannot be read or is not such a file.
     """
     hint = "delete the file, or write it again with swin-umamba calibrate"
-    content = read_json(path, object, error=CheckpointError, hint=hint, largest=LARGEST_FILE, nan=True)
+    content = read_contract(path, error=CheckpointError, hint=hint, largest=LARGEST_FILE, nan=True)
     try:
-        if not isinstance(content, dict) or content.get("format") != FORMAT:
+        if content.get("format") != FORMAT:
             raise ValueError(f"it is not of the format {FORMAT}")
         calibration = FoldCalibration(content["temperature"], content["quality_exponent"])
         if not isinstance(content.get("weights_sha256"), str):

@@ -16,7 +16,7 @@ from torch import Tensor
 from swin_umamba.errors import CheckpointError
 from swin_umamba.evaluation.postprocessing import ComponentStep, Postprocessing, steps_from_json
 from swin_umamba.evaluation.results import none_for_nan
-from swin_umamba.json_files import read_json, write_contract
+from swin_umamba.json_files import read_contract, write_contract
 from swin_umamba.trained.calibration_file import weights_hash
 
 logger = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ def postprocessing_of(
     path = folder / POSTPROCESSING_FILE
     if not path.is_file():
         return ()
-    content = read_json(path, dict, error=CheckpointError, hint=_HINT)
+    content = read_contract(path, error=CheckpointError, hint=_HINT)
     try:
         if content.get("format") != FORMAT:
             raise ValueError(f"it is not of the format {FORMAT}")

@@ -17,7 +17,7 @@ from swin_umamba.data.image_io import Image, write_image
 from swin_umamba.data.png import stands_alone
 from swin_umamba.errors import DataError, OutputError
 from swin_umamba.files import atomic_folder, check_output_folder, copy_file
-from swin_umamba.json_files import LARGEST_RESULTS, read_json, write_contract, write_json
+from swin_umamba.json_files import LARGEST_RESULTS, read_contract, write_contract, write_json
 from swin_umamba.progress import progress
 from swin_umamba.schema import Provenance, listed, table, text, whole
 
@@ -109,7 +109,7 @@ class Conversion:
             It cannot be read, or is another file.
         """
         path, hint = folder / REPORT_NAME, "convert the data again, or delete the file"
-        stored = read_json(path, dict, hint=hint, largest=LARGEST_RESULTS)
+        stored = read_contract(path, hint=hint, largest=LARGEST_RESULTS)
         Provenance(path, hint, beginning="this is not a report of a conversion: ").check(stored, _REPORT)
         left_out, damaged = (
             tuple(LeftOut(each["path"], each["reason"]) for each in stored[name])

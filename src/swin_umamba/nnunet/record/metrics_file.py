@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from swin_umamba.errors import DataError, OutputError
 from swin_umamba.files import append_line, write_text
-from swin_umamba.json_files import contract_text, read_json_lines
+from swin_umamba.json_files import contract_text, read_contract_lines
 
 if TYPE_CHECKING:
     from nnunetv2.utilities.label_handling.label_handling import LabelManager
@@ -66,10 +66,11 @@ class MetricsFile:
         Raises
         ------
         OutputError
-            If the file cannot be written.
+            If the file cannot be written, or is of a newer version, whose lines would be lost.
         """
-        skipped_until = {line["finished"]: line["skipped_steps"] for line in _readable_lines(self.path)}
         num_epochs = min(len(values) for values in log.values())
+        earlier = _readable_lines(self.path) if num_epochs else []
+        skipped_until = {line["finished"]: line["skipped_steps"] for line in earlier}
         self.lines = [epoch_metrics(log, epoch, self.class_names, None) for epoch in range(num_epochs)]
         for line in self.lines:
             line["skipped_steps"] = skipped_until.get(line["finished"])
@@ -151,11 +152,11 @@ def _as_json(line: EpochMetrics) -> str:
 def _readable_lines(path: Path) -> list[EpochMetrics]:
     """Return the lines of an old file that are whole and say how many steps were skipped, and when."""
     try:
-        lines = read_json_lines(path)
+        lines = read_contract_lines(path, newer=OutputError)
     except DataError:
         return []
     return [
         line
-        for _, line in lines
+        for line in lines
         if isinstance(line.get("finished"), str) and isinstance(line.get("skipped_steps"), int)
     ]

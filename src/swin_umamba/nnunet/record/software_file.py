@@ -11,8 +11,8 @@ from typing import Any, TypedDict
 
 import torch
 
-from swin_umamba.errors import DataError
-from swin_umamba.json_files import read_json, write_contract
+from swin_umamba.errors import DataError, OutputError
+from swin_umamba.json_files import read_contract, write_contract
 from swin_umamba.schema import Provenance, rule_of
 from swin_umamba.software import processor_name, software_versions, source_state
 
@@ -62,7 +62,7 @@ def record_start(path: Path, *, first_epoch: int, device: torch.device, replace:
     Raises
     ------
     OutputError
-        If the file cannot be written.
+        If the file cannot be written, or is of a newer version, whose starts would be lost.
     """
     earlier = [] if replace else _earlier_starts(path)
     write_contract("software", path, {"starts": [*earlier, this_start(first_epoch, device)]})
@@ -90,7 +90,7 @@ def _earlier_starts(path: Path) -> list[Any]:
     if not path.exists():  # of a version that did not record it
         return []
     try:
-        starts = list(read_json(path, dict)["starts"])
+        starts = list(read_contract(path, newer=OutputError)["starts"])
     except (DataError, KeyError, TypeError):
         aside = path.with_name(f"{path.name}.damaged")
         logger.warning("%s is damaged; it is now %s, and a new file is begun", path, aside.name)

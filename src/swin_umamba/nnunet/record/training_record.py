@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from swin_umamba.json_files import write_contract
+from swin_umamba.errors import DataError, OutputError
+from swin_umamba.json_files import read_contract, write_contract
 from swin_umamba.nnunet.record.event_files import EVENTS_FOLDER, EventFiles, remove_event_files
 from swin_umamba.nnunet.record.metrics_file import METRICS_FILE, MetricsFile
 from swin_umamba.nnunet.record.software_file import SOFTWARE_FILE, record_start
@@ -60,8 +62,11 @@ class TrainingRecord:
         Raises
         ------
         OutputError
-            If something cannot be written.
+            If something cannot be written, or would replace a newer version's record of this training.
         """
+        if not fresh:
+            with suppress(DataError):
+                read_contract(self.folder / OPTIONS_FILE, newer=OutputError)
         write_contract("training-options", self.folder / OPTIONS_FILE, options.as_dict())
         self.metrics.start(log, skipped_steps)
         num_done = len(self.metrics.lines)
