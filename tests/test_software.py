@@ -51,17 +51,17 @@ def test_git_state_of_a_clone(clone: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("GIT_DIR", "/nowhere")  # as in a hook
     head = (clone.parent / ".git" / "HEAD").read_text().split()[1]
     commit = (clone.parent / ".git" / head).read_text().strip()
-    assert git_state(clone) == GitState(commit, changed=False)
+    assert git_state(clone, clone.parent) == GitState(commit, changed=False)
     clone.write_text("b")
-    assert git_state(clone) == GitState(commit, changed=True)
+    assert git_state(clone, clone.parent) == GitState(commit, changed=True)
 
 
 def test_a_file_that_only_lies_in_a_clone_has_no_state(clone: Path, tmp_path: Path) -> None:
     installed = clone.parent / "venv" / "installed.py"
     installed.parent.mkdir()
     installed.write_text("a")
-    assert git_state(installed) is None
-    assert git_state(tmp_path / "a.py") is None
+    assert git_state(installed, clone.parent) is None
+    assert git_state(tmp_path / "a.py", tmp_path) is None
 
 
 @posix
@@ -71,12 +71,21 @@ def test_git_that_fails_or_hangs(
 ) -> None:
     monkeypatch.setattr(software, "SECONDS_FOR_GIT", 0.2)
     put_git_first(tmp_path / "bin", script, monkeypatch)
-    assert git_state(clone) is None
+    assert git_state(clone, clone.parent) is None
+
+
+def test_an_installed_package_asks_no_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for place, asked in (("src", True), ("site-packages", False)):
+        calls: list[Path] = []
+        monkeypatch.setattr(software, "git_state", lambda file, root, calls=calls: calls.append(root))
+        monkeypatch.setattr(software, "__file__", str(tmp_path / "root" / place / "swin_umamba" / "a.py"))
+        assert software.source_state() is None
+        assert calls == [tmp_path / "root"] * asked
 
 
 def test_no_git(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    assert git_state(clone) is None
+    assert git_state(clone, clone.parent) is None
 
 
 def test_the_processor_has_a_name() -> None:

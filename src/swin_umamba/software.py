@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import subprocess
 import time
 from dataclasses import dataclass
@@ -45,18 +46,31 @@ def software_versions() -> dict[str, str | None]:
 
 def source_state() -> GitState | None:
     """Return the state of the clone that this package runs from; None if it does not run from one."""
-    return git_state(Path(__file__))
+    file = Path(__file__).resolve()
+    return git_state(file, file.parents[2]) if file.parents[1].name == "src" else None
 
 
-def git_state(file: Path) -> GitState | None:
+def git_state(file: Path, root: Path) -> GitState | None:
     """Return the state of the clone that a file belongs to.
 
     None if git does not keep the file, is missing, refuses to look at the folder, or takes longer than ten
     seconds. A file that only lies in a clone, such as in a virtual environment there, does not belong to it.
+
+    Parameters
+    ----------
+    file
+        A file of the clone, as an absolute path.
+    root
+        Folder of the clone. Git does not look above it: it runs programs that the settings of a clone name,
+        and whoever gave away a folder in which we happen to be installed can have written those.
     """
+    git = _git()
+    if git is None or os.pathsep in str(root.parent):  # a list of folders is separated by it
+        return None
     deadline = time.monotonic() + SECONDS_FOR_GIT
     # Variables such as GIT_DIR, which git sets for its hooks, would lead to another repository.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    environment["GIT_CEILING_DIRECTORIES"] = str(root.parent)
     answers = []
     for arguments in (
         ["ls-files", "--error-unmatch", "--", file.name],
@@ -65,7 +79,7 @@ def git_state(file: Path) -> GitState | None:
     ):
         try:
             done = subprocess.run(
-                ["git", "--no-optional-locks", "-C", str(file.parent), *arguments],
+                [git, "--no-optional-locks", "-C", str(file.parent), *arguments],
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
@@ -78,6 +92,13 @@ def git_state(file: Path) -> GitState | None:
             return None
         answers.append(done.stdout.strip())
     return GitState(answers[1], changed=bool(answers[2]))
+
+
+def _git() -> str | None:
+    """Return the path of git; None if it is missing, or found only where the current folder is searched."""
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    found = shutil.which("git", path=os.pathsep.join(filter(os.path.isabs, folders)) or os.devnull)
+    return found if found is not None and os.path.isabs(found) else None  # Windows looks there first
 
 
 def processor_name() -> str:

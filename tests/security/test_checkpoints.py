@@ -7,6 +7,7 @@ import re
 import shutil
 import zipfile
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -153,3 +154,39 @@ def test_a_torchscript_program_is_refused_before_torch_sees_it(
     monkeypatch.setattr(torch, "load", lambda *args, **options: pytest.fail("torch.load was called"))
     with pytest.raises(CheckpointError, match="TorchScript program"):
         load_checkpoint(tmp_path / "program.pth")
+
+
+CLAIMS: dict[str, Callable[[int], torch.Tensor]] = {
+    "a stride of 0": lambda size: torch.zeros(1).expand(size),
+    "overlapping windows": lambda size: torch.zeros(2000).as_strided((size // 1000, 1000), (0, 1)),
+    "no device": lambda size: torch.empty(size, device="meta"),
+    "coordinates of nothing": lambda size: torch.sparse_coo_tensor(
+        torch.zeros(1, 0, dtype=torch.long), torch.zeros(0), (size,), check_invariants=True
+    ),
+}
+
+
+@pytest.mark.parametrize("claim", list(CLAIMS))
+@pytest.mark.parametrize("size", [10**8, 2**60])
+def test_tensors_that_claim_more_than_is_stored(
+    tmp_path: Path, command: Command, claim: str, size: int
+) -> None:
+    """Plans can describe a network that fits them, and it would be built."""
+    model = make_model_folder(tmp_path)
+    file = model / "fold_0" / "checkpoint_final.pth"
+    content = load_checkpoint(file)
+    content["network_weights"]["encoder.weight"] = CLAIMS[claim](size)
+    torch.save(content, file)
+    assert file.stat().st_size < 200_000
+    (tmp_path / "images").mkdir()
+    done = command("predict", "-m", model, "-i", tmp_path / "images", "-o", tmp_path / "out")
+    assert done.code == 1
+    assert re.search("tensor.* stored", done.err)
+    assert str(file) in done.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_name_more_for_what_is_stored_claims_nothing(tmp_path: Path) -> None:
+    weight = torch.ones(2_000_000)  # 8 MB, more than small tensors may claim
+    torch.save({"one": weight, "other": weight, "row": weight[:1000].expand(100, -1)}, tmp_path / "a.pth")
+    assert load_checkpoint(tmp_path / "a.pth")["row"].shape == (100, 1000)

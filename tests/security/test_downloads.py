@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import shutil
 import ssl
 import subprocess
 from pathlib import Path
 
 import pytest
+import requests
 
 from swin_umamba.errors import CheckpointError
 from swin_umamba.weights import transfer as module
@@ -85,3 +87,24 @@ def test_no_server_can_fill_the_disk(
 def test_addresses_that_are_not_asked(tmp_path: Path, url: str) -> None:
     with pytest.raises(CheckpointError, match="only https"):
         transfer(url, tmp_path / "partial", size=None, hint="fetch it by hand")
+
+
+@pytest.mark.parametrize(
+    "target", ["http://example.org/a", "http://127.0.0.1:1/a", "//[bad", "file:///etc/hosts"]
+)
+def test_no_redirect_leads_out_of_https(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str) -> None:
+    """Not to this machine either, where a service may do as it is asked."""
+    asked = []
+
+    def redirecting(url: str, **options: object) -> requests.Response:
+        asked.append(url)
+        assert options["allow_redirects"] is False
+        assert options.get("verify", True) is True
+        response = requests.Response()
+        response.status_code, response.headers["location"], response.raw = 302, target, io.BytesIO()
+        return response
+
+    monkeypatch.setattr(requests, "get", redirecting)
+    with pytest.raises(CheckpointError):
+        transfer("https://example.org/a", tmp_path / "partial", size=None, hint="fetch it by hand")
+    assert asked == ["https://example.org/a"]

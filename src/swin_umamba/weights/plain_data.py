@@ -2,11 +2,12 @@
 
 Restricted unpickling calls nothing of a file's choice, but sets attributes: an ordered dictionary or a tensor
 can come with a method of the file's own, and whoever asks for its ``items`` would get what the file wants.
+And it makes tensors of any shape: one stored number, or none, can stand for terabytes of them (a stride of 0,
+a sparse layout, the device "meta"), for which whoever copies the tensor has to find room.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,10 @@ from swin_umamba.json_files import DEEPEST
 
 MOST_VALUES = 5_000_000
 """A training of thousands of epochs has less; a list that holds itself twice, and so on, has 2**100."""
+MOST_USES = 16
+"""A network that lists its layers more than once stores each of them once, and has them under a few names."""
+SPARE_BYTES = 2**24
+"""What small tensors may claim beyond that."""
 _LEAVES = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.layout)
 
 
@@ -36,26 +41,55 @@ def plain_data(content: Any, where: Path) -> Any:
     Raises
     ------
     CheckpointError
-        There is something else in it, or it is nested too deep.
+        There is something else in it, it is nested too deep, or its tensors claim far more than is stored.
     """
-    left = iter(range(MOST_VALUES))
+    size = _Size()
     try:
-        return _plain(content, DEEPEST, left)
+        plain = _plain(content, DEEPEST, size)
+        size.check()
     except (TypeError, ValueError) as error:
         raise CheckpointError(
             f"the checkpoint holds {error}",
             where=where,
             hint="do not trust the file; if you know its author, ask for the state dict alone",
         ) from error
+    return plain
 
 
-def _plain(value: Any, levels: int, left: Iterator[int]) -> Any:
-    if next(left, None) is None:
-        raise ValueError(f"more than {MOST_VALUES:,} values")
+class _Size:
+    """What was looked at: number of values, bytes that tensors claim, and bytes that are stored for them."""
+
+    def __init__(self) -> None:
+        self.values = 0
+        self.claimed = 0
+        self.stored: dict[tuple[torch.device, int], int] = {}
+
+    def add(self) -> None:
+        self.values += 1
+        if self.values > MOST_VALUES:
+            raise ValueError(f"more than {MOST_VALUES:,} values")
+
+    def add_tensor(self, tensor: torch.Tensor) -> None:
+        if tensor.layout is not torch.strided or tensor.is_meta:
+            raise ValueError("a tensor of which not all numbers are stored")
+        storage = tensor.untyped_storage()
+        self.claimed += tensor.numel() * tensor.element_size()  # nbytes would overflow
+        self.stored[tensor.device, storage.data_ptr()] = storage.nbytes()
+
+    def check(self) -> None:
+        stored = sum(self.stored.values())
+        if self.claimed > MOST_USES * stored + SPARE_BYTES:
+            raise ValueError(f"tensors of {self.claimed:,} bytes, of which {stored:,} are stored")
+
+
+def _plain(value: Any, levels: int, size: _Size) -> Any:
+    size.add()
     if type(value) in _LEAVES:
         return value
     if isinstance(value, torch.Tensor):
-        return torch.Tensor.detach(value)
+        tensor = torch.Tensor.detach(value)
+        size.add_tensor(tensor)
+        return tensor
     if isinstance(value, np.generic):  # made by ``checkpoint`` itself, and takes no attributes
         return value
     if not levels:
@@ -63,9 +97,9 @@ def _plain(value: Any, levels: int, left: Iterator[int]) -> Any:
     # The methods are those of the types, never the object's own.
     if isinstance(value, dict):
         pairs = dict.items(value)
-        return {_plain(key, levels - 1, left): _plain(each, levels - 1, left) for key, each in pairs}
+        return {_plain(key, levels - 1, size): _plain(each, levels - 1, size) for key, each in pairs}
     kinds: tuple[Any, ...] = (list, tuple, set, frozenset)
     for kind in kinds:
         if isinstance(value, kind):
-            return kind(_plain(each, levels - 1, left) for each in kind.__iter__(value))
+            return kind(_plain(each, levels - 1, size) for each in kind.__iter__(value))
     raise ValueError(f"a {type(value).__name__}, which is neither a tensor nor a plain value")

@@ -88,7 +88,7 @@ def _open(url: str, start: int, hint: str) -> requests.Response:
     if start:
         headers["Range"] = f"bytes={start}-"
     for _ in range(MAX_REDIRECTS + 1):
-        _check_address(url, hint)
+        _check_address(url, first_url, hint)
         # Redirects are followed here: requests would follow one to an address without encryption.
         response = requests.get(
             url, headers=headers, stream=True, allow_redirects=False, timeout=TIMEOUT_SECONDS
@@ -101,13 +101,20 @@ def _open(url: str, start: int, hint: str) -> requests.Response:
         if not response.is_redirect:
             reason = f"the server answers {response.status_code} {response.reason}"
             raise CheckpointError(f"the file cannot be downloaded: {reason}", where=url, hint=hint)
-        url = urljoin(url, response.headers["location"])
+        try:
+            url = urljoin(url, response.headers["location"])
+        except ValueError as error:
+            raise CheckpointError(
+                f"the server redirects to what is no address: {error}", where=url, hint=hint
+            ) from error
     raise CheckpointError(f"the server redirects more than {MAX_REDIRECTS} times", where=first_url, hint=hint)
 
 
-def _check_address(url: str, hint: str) -> None:
-    parts = urlsplit(url)
-    if parts.scheme == "https" or (parts.scheme == "http" and _is_this_machine(parts.hostname or "")):
+def _check_address(url: str, first_url: str, hint: str) -> None:
+    parts, first = urlsplit(url), urlsplit(first_url)
+    # A server elsewhere does not lead to one of this machine, which may do as it is asked.
+    local = parts.scheme == first.scheme == "http" and _is_this_machine(parts.hostname or "")
+    if parts.scheme == "https" or local:
         return
     raise CheckpointError("only https addresses are downloaded from", where=url, hint=hint)
 
