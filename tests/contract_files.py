@@ -26,6 +26,7 @@ from swin_umamba.nnunet.preprocessed import content_fingerprint
 from swin_umamba.nnunet.record.metrics_file import METRICS_FILE
 from swin_umamba.nnunet.record.software_file import SOFTWARE_FILE
 from swin_umamba.nnunet.record.training_record import OPTIONS_FILE
+from swin_umamba.nnunet.training.options import TrainingOptions
 from swin_umamba.paper import EXPERIMENTS
 from swin_umamba.summary.curves import read_metrics
 from swin_umamba.summary.scores import read_results, scores_of_evaluation
@@ -190,7 +191,8 @@ RECORD = {
     "files": None,
 }
 RECORD_OF_TODAY = {**RECORD, "error": {"what": "the image is damaged", "hint": "copy it again"}}
-OPTIONS = {"trainer": "nnUNetTrainerSwinUMamba", "fold": 0, "seed": 7, "patch_size": [64, 96], "npz": False}
+STARTED = {"case": "a", "status": "started", "made_from": {"model": "0", "inputs": "1", "options": "2"}}
+OPTIONS = TrainingOptions(seed=7, patch_size=(64, 96)).as_dict()
 FILES_OF_CASE = {"labelsTr/a.nii.gz": [12, 1_700_000_000_000_000_000, "0" * 64]}
 MEANS = {**SCORES, "cases": 1, "not_applicable": 0}
 FORM = {"mean": {"dice": 0.5}, "classes": {"liver": {"dice": {"mean": 0.5}}}, "cases": CASES, "remarks": {}}
@@ -272,6 +274,7 @@ READ: dict[str, ContractFile] = {
     "predictions-line": ContractFile(
         RECORDS_FILE, RECORD, _records, {"a": RECORD_OF_TODAY}, of_today=RECORD_OF_TODAY
     ),
+    "predictions-line-started": ContractFile(RECORDS_FILE, STARTED, _records, {"a": STARTED}),
     "preprocessed-origin": ContractFile(
         "nnUNetPlans_2d.made_from.json",
         {"plans": "0" * 64, "cases": {"a": FILES_OF_CASE}},

@@ -42,6 +42,7 @@ def test_every_file_with_a_contract_is_here() -> None:
     files = {
         name for name, kind in contracts._KINDS.items() if getattr(kind, "__module__", "") != printed.__name__
     }
+    files.remove("weights-list")  # printed, and a table as it has keys of backbones
     assert files == READ.keys() | NEVER_READ
 
 

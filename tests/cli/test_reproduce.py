@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from experiments.cell_challenge import write_cell_challenge
+from schemas import check_contract
 from swin_umamba.cli import reproduce
 from swin_umamba.cli.main import main
 from swin_umamba.data.datasets import DATASETS
@@ -107,6 +108,7 @@ def test_a_real_run_that_is_killed_and_goes_on(tmp_path: Path) -> None:
     assert [f"[{n}/5]" in done.stderr for n in range(1, 6)] == [True] * 5
     assert done.stderr.count("done before") == 3
     report = json.loads(done.stdout)
+    check_contract("experiment-report", report)
     assert report["test_cases"] == 2
     assert 0 <= report["results"]["f1"]["corrected"] <= 1
     assert report["results"]["f1"]["paper"] == 0.5186

@@ -19,6 +19,7 @@ from PIL import Image as PillowImage
 from starlette.testclient import TestClient
 
 from conformance.dicom_files import Slice, write_series
+from schemas import check_contract
 from serve.client_files import nifti, png, tiff
 from serve.serving import PICTURE, Listening, client_of, finished
 from swin_umamba.data.image_io import read_labels
@@ -263,6 +264,7 @@ def test_unknown_ids(path: str, client: TestClient) -> None:
 def test_methods_that_are_not_allowed(method: str, path: str, client: TestClient) -> None:
     answer = client.request(method, path)
     assert answer.status_code == 405
+    check_contract("error", answer.json())
     assert answer.json()["error"]["what"] == "Method Not Allowed"
     assert answer.headers["allow"]
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from schemas import check_contract
 from serve.client_files import nifti, nifti_bomb, png, png_bomb, tiff
 from serve.serving import client_of, eventually
 from swin_umamba.inference.predictor import Predictor
@@ -38,6 +39,7 @@ def nothing_is_left(service: Service) -> bool:
 
 def refused(answer: object, status: int, what: str) -> dict[str, str]:
     assert answer.status_code == status, answer.text  # type: ignore[attr-defined]
+    check_contract("error", answer.json())  # type: ignore[attr-defined]
     error = answer.json()["error"]  # type: ignore[attr-defined]
     assert what in error["what"]
     assert error["hint"]

@@ -6,22 +6,26 @@ A key is a promise: it stays, or the number of the schemas grows and the upgrade
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_type_hints
 
 from swin_umamba.compare.results import RESULT, TrainingCost
 from swin_umamba.contracts import files, printed
 from swin_umamba.json_files import SCHEMA
-from swin_umamba.nnunet.preprocessed import ORIGIN
+from swin_umamba.nnunet.preprocessed import ORIGIN_PARTS
 from swin_umamba.nnunet.training.options import TrainingOptions
-from swin_umamba.options import stored_rule
-from swin_umamba.schema import ValueRule, rule_of
+from swin_umamba.options import declared_options
+from swin_umamba.schema import ValueRule, anything, listed, rule_of, table
+
+_LISTED_WEIGHTS = table(
+    {name: rule_of(kind) for name, kind in get_type_hints(printed.ListedWeightsJson).items()}, others=anything
+)
 
 _KINDS: Mapping[str, Any] = {
     "calibrate": printed.CalibrateJson,
     "calibration": files.CalibrationJson,
     "comparison": files.ComparisonJson,
     "comparison-result": RESULT,
-    "comparison-settings": dict[str, Any],
+    "comparison-settings": files.ComparisonSettingsJson,
     "conversion": files.ConversionReportJson,
     "convert": printed.ConvertJson,
     "demo": printed.DemoJson,
@@ -30,7 +34,7 @@ _KINDS: Mapping[str, Any] = {
     "error": printed.ErrorJson,
     "evaluation": files.EvaluationJson,
     "experiment-report": files.ExperimentReportJson,
-    "experiment-settings": dict[str, Any],
+    "experiment-settings": files.ExperimentSettingsJson,
     "export": printed.ExportJson,
     "instance-evaluation": files.InstanceEvaluationJson,
     "metrics-line": files.MetricsLineJson,
@@ -40,7 +44,8 @@ _KINDS: Mapping[str, Any] = {
     "postprocessing": files.PostprocessingJson,
     "predict": printed.PredictJson,
     "predictions-line": files.PredictionsLineJson,
-    "preprocessed-origin": ORIGIN,
+    "predictions-line-started": files.StartedCaseJson,
+    "preprocessed-origin": table(ORIGIN_PARTS),
     "pretrain": printed.PretrainJson,
     "preview": printed.PreviewJson,
     "protocol-evaluation": files.ProtocolEvaluationJson,
@@ -52,13 +57,13 @@ _KINDS: Mapping[str, Any] = {
     "statistics-folder": printed.CohortStatisticsJson,
     "train": printed.TrainJson,
     "training-cost": TrainingCost,
-    "training-options": stored_rule(TrainingOptions),
+    "training-options": table({each.name: each.stored_as for each in declared_options(TrainingOptions)}),
     "weights-convert": printed.WeightsConvertJson,
     "weights-download": printed.WeightsDownloadJson,
     "weights-import": printed.WeightsImportJson,
     "weights-import-model": printed.WeightsImportModelJson,
     "weights-inspect": printed.WeightsInspectJson,
-    "weights-list": printed.WeightsListJson,
+    "weights-list": table({"weights": listed(_LISTED_WEIGHTS)}),
 }
 
 

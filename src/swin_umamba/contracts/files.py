@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypedDict
+from typing import Literal, TypedDict
 
+from swin_umamba.compare.budget import Budget
+from swin_umamba.compare.recipe import Recipe
 from swin_umamba.evaluation.postprocessing import ComponentStep
+from swin_umamba.experiments.settings import RunSettings
 from swin_umamba.nnunet.record.software_file import SoftwareOfStart
 
 Scores = dict[str, float | None]
@@ -114,6 +117,23 @@ class ComparedNetworkJson(TypedDict):
     memory_bytes: int | None
 
 
+class ComparisonSettingsJson(TypedDict):
+    """``settings.json`` of a comparison: the terms of all of its trainings."""
+
+    data: str
+    budget: Budget
+    recipe: Recipe | None
+    fold: int | str | None
+    patch_size: tuple[int, int] | None
+    batch_size: int | None
+    protocol: str | None
+    references: str | None
+    tolerance: float
+    pretrained: str | None
+    workers: int
+    device: str
+
+
 class ComparisonJson(TypedDict):
     """Printed by ``compare``, and ``comparison.json``."""
 
@@ -129,11 +149,19 @@ class RecordedErrorJson(TypedDict):
     hint: str | None
 
 
-class PredictionsLineJson(TypedDict, total=False):
-    """A line of ``predictions.jsonl``: a case that is begun, or what became of it."""
+class StartedCaseJson(TypedDict):
+    """A line of ``predictions.jsonl`` while a case is predicted."""
 
     case: str
-    status: Literal["started", "written", "kept", "failed"]
+    status: Literal["started"]
+    made_from: dict[str, str] | None
+
+
+class PredictionsLineJson(TypedDict):
+    """A line of ``predictions.jsonl``: what became of a case."""
+
+    case: str
+    status: Literal["written", "failed"]
     seconds: float
     finished: str
     inputs: list[str]
@@ -197,13 +225,28 @@ class PostprocessingJson(TypedDict):
     num_cases: int
 
 
+class ExperimentSettingsJson(TypedDict):
+    """``reproduce.json``: what all trainings of an experiment have in common."""
+
+    recipe: str
+    data: str
+    convert_options: dict[str, str]
+    epochs: int
+    iterations_per_epoch: int
+    validation_iterations: int
+    patch_size: tuple[int, int]
+    batch_size: int
+    frozen_epochs: int
+    schedule: str
+
+
 class ExperimentReportJson(TypedDict):
     """``report.json`` of ``reproduce``, which prints it too."""
 
     recipe: str
     trainer: str
     swin_umamba_version: str
-    settings: dict[str, Any]
+    settings: RunSettings
     weights: str | None
     seed: int | None
     deviations_from_the_paper: list[str]

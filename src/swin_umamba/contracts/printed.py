@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypedDict
+from typing import Literal, TypedDict
 
 from swin_umamba.contracts.files import ConfidenceJson, ConversionReportJson, Scores
 from swin_umamba.evaluation.postprocessing import ComponentStep
@@ -274,7 +274,22 @@ class WeightsInspectJson(TypedDict):
     fits: dict[str, str]
 
 
-class WeightsListJson(TypedDict):
-    """Printed by ``weights list``."""
+class ListedWeightsJson(TypedDict):
+    """A file of the catalogue and its place in the cache; other keys are arguments of its backbone."""
 
-    weights: list[dict[str, Any]]
+    name: str
+    architecture: str
+    file_name: str
+    url: str | None
+    size: int | None
+    sha256: str | None
+    licence: str
+    source: str
+    in_channels: int
+    mean: list[float]
+    std: list[float]
+    note: str
+    backbone: str
+    features_per_stage: list[int]
+    file: str
+    in_cache: bool

@@ -84,7 +84,8 @@ class PredictionRecords:
 
     def begin(self, case: str, made_from: Mapping[str, str] | None) -> None:
         """Append that a case is begun: whatever is there when this is the last line is not finished."""
-        self._append({"case": case, "status": "started", "made_from": made_from})
+        started = {"case": case, "status": "started", "made_from": made_from}
+        self._append("predictions-line-started", started)
 
     def add(
         self,
@@ -118,12 +119,12 @@ class PredictionRecords:
             "made_from": made_from,
             "files": files,
         }
-        self._append(record)
+        self._append("predictions-line", record)
 
-    def _append(self, record: dict[str, Any]) -> None:
+    def _append(self, contract: str, record: dict[str, Any]) -> None:
         if not self.path.exists():
             write_text(self.path, "")  # makes the folder, too
-        case, line = record["case"], contract_text("predictions-line", record)
+        case, line = record["case"], contract_text(contract, record)
         append_line(self.path, line)
         self.of_case[case], self._lines[case] = record, line
 

@@ -31,7 +31,7 @@ _OF_CONFIGURATION = (
     "resampling_fn_seg_kwargs",
 )
 
-ORIGIN = table({}, {"plans": text(), "cases": named(named(listed(either(whole(), text()), (3,))))})
+ORIGIN_PARTS = {"plans": text(), "cases": named(named(listed(either(whole(), text()), (3,))))}
 """Of each raw file of each case its size, time and SHA-256."""
 
 
@@ -155,5 +155,5 @@ def _read(folder: Path) -> dict[str, Any]:
         return {}
     hint = "preprocess again what it belongs to: swin-umamba plan"
     content = read_contract(path, error=TrainingError, hint=hint, largest=LARGEST_RESULTS)
-    Provenance(path, hint, TrainingError).check(content, ORIGIN)
+    Provenance(path, hint, TrainingError).check(content, table({}, ORIGIN_PARTS))
     return content if "cases" in content else {}

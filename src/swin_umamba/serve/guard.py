@@ -19,7 +19,6 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from swin_umamba.errors import SwinUMambaError
-from swin_umamba.json_files import SCHEMA
 from swin_umamba.serve.problems import (
     ForeignHost,
     ForeignRequest,
@@ -28,6 +27,7 @@ from swin_umamba.serve.problems import (
     status_of,
     unexpected,
 )
+from swin_umamba.serve.schema import ErrorAnswer, ErrorDetail
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def error_answer(
     what: str, where: str | None, hint: str | None, status: int, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
     """Return an error as the API describes it."""
-    content = {"schema": SCHEMA, "error": {"what": what, "where": where, "hint": hint}}
+    content = ErrorAnswer(error=ErrorDetail(what=what, where=where, hint=hint)).model_dump(by_alias=True)
     return JSONResponse(content, status, headers)
 
 

@@ -122,7 +122,9 @@ class JobResult(BaseModel):
     classes: list[ResultClass]
     quality: float | None = Field(description="estimated mean Dice, with --confidence")
     calibrated: bool | None = Field(description="whether the uncertainty is calibrated, with --confidence")
-    quality_calibrated: bool | None = Field(description="whether the quality is, with --confidence")
+    quality_calibrated: bool | None = Field(
+        description="whether the estimated Dice is calibrated, with --confidence"
+    )
     seconds: float
     download: str = Field(description="name of the label map")
 
