@@ -89,5 +89,5 @@ def test_agreement_of_regions() -> None:
 
 
 def test_one_member_has_nothing_to_agree_with() -> None:
-    with pytest.raises(ValueError, match="one member"):
+    with pytest.raises(ValueError, match="a single ensemble member"):
         agreement(labelled([0, 1]), 2)

@@ -1,4 +1,4 @@
-"""The estimated Dice of cases against the true one: the exponent that corrects it, how far it is off."""
+"""The estimated Dice of cases compared with the true one: its error, and the exponent that corrects it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FEWEST_CASES = 4
 
 
 def estimated_dice(agreement: Mapping[str, float | None], exponent: float = 1.0) -> dict[str, float | None]:
-    """Return the Dice that the members' agreement on each class lets expect: the agreement to a power."""
+    """Return the estimated Dice of each class: the agreement of the ensemble members to a power."""
     return {name: None if value is None else value**exponent for name, value in agreement.items()}
 
 
@@ -28,14 +28,14 @@ def mean_of_known(values: Iterable[float | None]) -> float | None:
 
 @dataclass(frozen=True)
 class CaseAgreement:
-    """What the members of a prediction and the truth say of a case.
+    """Agreement of the ensemble members of a prediction and true Dice of a case.
 
     Attributes
     ----------
     case
         Its name.
     agreement, dice
-        Agreement of the members and true Dice of each class; None where there is nothing to compare.
+        Agreement of the ensemble members and true Dice of each class; None where there is nothing to compare.
     """
 
     case: str
@@ -64,16 +64,16 @@ class EstimatedCase:
 
 @dataclass(frozen=True)
 class QualityCheck:
-    """How far estimates are off; None where there are too few cases.
+    """Errors of the estimated Dice; None where there are too few cases.
 
     Attributes
     ----------
     bias_before, bias_after
-        Mean of estimated less true Dice, without and with the exponent.
+        Mean of estimated minus true Dice, without and with the exponent.
     error_before, error_after
-        Mean distance of both.
+        Mean absolute difference of estimated and true Dice, without and with the exponent.
     rank_correlation
-        Spearman's, of estimated and true Dice, without an exponent, which keeps the order.
+        Spearman's correlation of estimated and true Dice; an exponent does not change the order.
     """
 
     bias_before: float | None
@@ -84,7 +84,7 @@ class QualityCheck:
 
 
 def quality_exponent(cases: Sequence[CaseAgreement]) -> float | None:
-    """Return the exponent that makes the agreement nearest to the Dice, over all classes of all cases.
+    """Return the exponent that brings the agreement closest to the Dice, over all classes of all cases.
 
     None if fewer than ``FEWEST_CASES`` cases have both.
     """

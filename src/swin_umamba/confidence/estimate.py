@@ -19,20 +19,20 @@ class Confidence:
     Attributes
     ----------
     entropy
-        float32, of the shape of the labels: 0 where one class is certain, 1 where all are equally likely. Of
-        regions the mean over them.
+        float32, in the shape of the labels: 0 where one class is certain, 1 where all are equally likely. For
+        regions, the mean over them.
     class_agreement
-        For each class the agreement of the members (mirrored images, folds) on it, from 0 to 1, which is the
-        Dice between two of them; None for a class that no member finds.
+        Agreement of the ensemble members (views times folds) on each class, 0 to 1: the Dice between two of
+        them; None for a class that no member finds.
     class_quality
-        The agreement to the power of ``quality_exponent``: an estimate of the Dice with the truth. Without a
-        calibration it is rather too high than too low, since members err together, too.
+        Estimated Dice of each class: the agreement to the power of ``quality_exponent``. Without a
+        calibration it tends to be too high, since members also make the same mistakes.
     quality
-        The mean of ``class_quality``; None if no member finds anything, or there is only one member.
+        Mean of ``class_quality``; None if no member finds anything, or there is only one member.
     num_members
-        How many predictions were compared: mirrored images times folds.
+        Number of ensemble members: views times folds.
     temperature
-        What the logits were divided by before the entropy; 1 without a calibration.
+        Divisor of the logits before the entropy; 1 without a calibration.
     quality_exponent
         See ``class_quality``; 1 without a calibration.
     calibrated
@@ -61,14 +61,14 @@ def estimate_confidence(
     temperature: float | None,
     quality_exponent: float | None,
 ) -> Confidence:
-    """Put together what probabilities and members say.
+    """Combine the probabilities and the decisions of the ensemble members.
 
     Parameters
     ----------
     probabilities
         ``(classes, ...)`` on the grid of the image.
     members
-        Predictions of the members of all folds.
+        Decisions of the ensemble members.
     classes
         Names of the foreground classes, or of the regions, in the order of the network's outputs.
     has_regions

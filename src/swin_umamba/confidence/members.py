@@ -1,7 +1,9 @@
-"""The members of a prediction: what each mirrored image, and each fold, would have decided by itself.
+"""The ensemble members of a prediction: what each view of the image would have decided alone, for each fold.
 
-Where they disagree the prediction is unsure. Members are kept as decisions (labels) and not as logits, and
-the logits of a slice are let go when its last tile is done, so that they take little memory.
+A view is the image mirrored along some axes (test-time augmentation); each fold sees every view, and each
+pair of a fold and a view is an ensemble member. Where members disagree, the prediction is uncertain. Their
+decisions (labels) are kept and not their logits, and the logits of a slice are freed after its last tile,
+which saves memory.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ def decide(logits: Tensor, *, independent: bool) -> Tensor:
 
 
 class MemberDecisions:
-    """Collects the decisions of members while the tiles of an image go by.
+    """Collects the decisions of the ensemble members while an image is predicted tile by tile.
 
     Parameters
     ----------
@@ -39,17 +41,17 @@ class MemberDecisions:
         self._finished: list[Tensor] = []
         self._open: dict[int | None, Tensor] = {}
 
-    def start(self, num_members: int, num_classes: int, size: Sequence[int]) -> None:
-        """Begin with an image of ``size`` (Z, Y, X); whatever was collected of it before is dropped."""
+    def start(self, num_views: int, num_classes: int, size: Sequence[int]) -> None:
+        """Begin an image of ``size`` (Z, Y, X) for one fold; what was collected for it before is dropped."""
         self._size = tuple(size)
-        self._shape = (num_members, num_classes)
+        self._shape = (num_views, num_classes)
         self._open = {}
         classes = num_classes if self.independent else 1
         dtype = torch.uint8 if num_classes < 256 else torch.int16
-        self._decisions = torch.zeros((num_members, classes, *size), dtype=dtype)
+        self._decisions = torch.zeros((num_views, classes, *size), dtype=dtype)
 
-    def add(self, member: int, tile: Tile, logits: Tensor) -> None:
-        """Add the weighted logits ``(classes, *patch_size)`` of a member at a tile.
+    def add(self, view: int, tile: Tile, logits: Tensor) -> None:
+        """Add the weighted logits ``(classes, *patch_size)`` of a view at a tile.
 
         Tiles come slice by slice; a 2D tile begins with the number of its slice.
         """
@@ -58,7 +60,7 @@ class MemberDecisions:
             self._close()
             size = self._size if key is None else self._size[1:]
             self._open[key] = torch.zeros((*self._shape, *size), device=logits.device)
-        where = (member, slice(None), *window)
+        where = (view, slice(None), *window)
         self._open[key][where] += logits
 
     def finish(self, inside: tuple[slice, ...]) -> None:
@@ -68,7 +70,7 @@ class MemberDecisions:
         self._finished.append(self._decisions[wanted])
 
     def stacked(self) -> Tensor:
-        """Return the decisions of all images that were finished: ``(members, 1 or regions, Z, Y, X)``."""
+        """Return the decisions of all finished images: ``(ensemble members, 1 or regions, Z, Y, X)``."""
         return torch.cat(self._finished)
 
     def _close(self) -> None:
@@ -82,12 +84,12 @@ class MemberDecisions:
 
 
 def agreement(decisions: Tensor, num_classes: int) -> list[float | None]:
-    """Return for each class how far the members agree on it, from 0 to 1; None if no member has it.
+    """Return the agreement of the ensemble members on each class, 0 to 1; None if no member finds the class.
 
-    This is the Dice between two members, pooled over all pairs: with ``v`` of ``K`` members that give a pixel
-    to the class, ``sum(v (v - 1)) / ((K - 1) sum(v))``. It is the chance that a pixel which one member gives
-    to the class is given to it by another one, too. The agreement of sampled segmentations follows the true
-    Dice of a case (Roy et al. 2019, "Bayesian QuickNAT", NeuroImage 195).
+    This is the Dice between two members, pooled over all pairs. If ``v`` of ``K`` members assign a pixel to
+    the class, it is ``sum(v (v - 1)) / ((K - 1) sum(v))``: the probability that a pixel which one member
+    assigns to the class is assigned to it by another member as well. The agreement of sampled segmentations
+    correlates with the true Dice of a case (Roy et al. 2019, "Bayesian QuickNAT", NeuroImage 195).
 
     Parameters
     ----------
@@ -100,11 +102,11 @@ def agreement(decisions: Tensor, num_classes: int) -> list[float | None]:
     Returns
     -------
     list
-        One value for each class but the background, or for each region.
+        One value for each class except the background, or for each region.
     """
     members = len(decisions)
     if members < 2:
-        raise ValueError("one member has nothing to agree with")
+        raise ValueError("a single ensemble member has nothing to agree with")
     regions = decisions.shape[1] > 1 or num_classes == 1
     masks = (
         (decisions[:, region] for region in range(num_classes))

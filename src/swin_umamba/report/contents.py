@@ -183,7 +183,7 @@ class CalibrationSummary:
     temperature
         What logits are divided by.
     quality_exponent
-        The power of the members' agreement that estimates the Dice; None if it is not known.
+        Exponent of the agreement of the ensemble members that estimates the Dice; None if it is not known.
     before, after
         Without and with it, of all pixels.
     structures_before, structures_after

@@ -30,9 +30,10 @@ class FoldCalibration:
     Attributes
     ----------
     temperature
-        What the logits are to be divided by.
+        Divisor of the logits.
     quality_exponent
-        The power of the members' agreement that estimates the Dice; None if too few cases could tell.
+        Exponent of the agreement of the ensemble members that estimates the Dice; None if there were too few
+        cases.
 
     Raises
     ------

@@ -83,7 +83,7 @@ class TrainedModel:
 
     @property
     def quality_exponent(self) -> float | None:
-        """The power of the members' agreement that estimates the Dice; None if it is not known.
+        """The exponent of the ensemble members' agreement that estimates the Dice; None if it is not known.
 
         It is of the mirrored images of one fold. Several folds disagree otherwise, and no case is new to all.
         """
