@@ -45,6 +45,7 @@ FLOOR_OF = {
     "models": 4,
     "report": 4,
     "evaluation": 5,
+    "instances": 5,
     "pretraining": 5,
     "baselines": 5,
     "nnunet": 6,
