@@ -9,6 +9,8 @@ import shutil
 import stat
 import sys
 import tempfile
+from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 from swin_umamba.files import cache_folder
@@ -145,14 +147,38 @@ def _has_acl(path: Path) -> bool:
 
 
 def _is_own_group(status: os.stat_result) -> bool:
-    """Return whether a group is the one that many systems make for each user alone."""
-    if sys.platform == "win32" or status.st_gid == 0:
+    """Return whether nobody but this user and the administrator is in a group.
+
+    Many systems make one for each user alone, of the user's name.
+    """
+    if sys.platform == "win32":
         return True
     import grp
     import pwd
 
     try:
-        group, user = grp.getgrgid(status.st_gid), pwd.getpwuid(own_number())
+        group = grp.getgrgid(status.st_gid)
     except KeyError:
+        return status.st_gid == 0
+    try:
+        user = pwd.getpwuid(own_number())
+    except KeyError:  # as in many containers
+        return status.st_gid == 0 and set(group.gr_mem) <= {"root"}
+    if not set(group.gr_mem) <= {"root", user.pw_name}:
         return False
-    return group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}
+    # Who has it as the first group, as users of an institute may have, does not stand among its members.
+    return status.st_gid == 0 or (
+        (group.gr_name, status.st_gid) == (user.pw_name, user.pw_gid)
+        and _users_by_first_group()[status.st_gid] <= {user.pw_uid}
+    )
+
+
+@cache
+def _users_by_first_group() -> defaultdict[int, set[int]]:
+    import pwd
+
+    users: defaultdict[int, set[int]] = defaultdict(set)
+    if sys.platform != "win32":
+        for each in pwd.getpwall():
+            users[each.pw_gid].add(each.pw_uid)
+    return users

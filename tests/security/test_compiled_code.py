@@ -151,22 +151,44 @@ def test_a_link_leads_to_what_counts(folder: Path, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="groups")
 @pytest.mark.parametrize(
-    ("group", "members", "private"), [("me", [], True), ("me", ["you"], False), ("staff", [], False)]
+    ("number", "group", "members", "others", "private"),
+    [
+        (4321, "me", [], [], True),
+        (4321, "me", ["me", "root"], [7], True),
+        (4321, "me", ["you"], [], False),
+        (4321, "me", [], [4321], False),  # it is somebody else's first group
+        (4322, "me", [], [], False),  # it only has my name
+        (4321, "staff", [], [], False),
+        (0, "root", [], [0], True),  # accounts of the system
+        (0, "wheel", ["root"], [], True),
+        (0, "root", ["you"], [], False),
+    ],
 )
 def test_a_group_of_one(
-    group: str, members: list[str], private: bool, folder: Path, monkeypatch: pytest.MonkeyPatch
+    number: int,
+    group: str,
+    members: list[str],
+    others: list[int],
+    private: bool,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     lstat = Path.lstat
 
     def lying(self: Path) -> os.stat_result:
         status = lstat(self)
-        return os.stat_result((*status[:5], 4321, *status[6:])) if self == folder else status
+        return os.stat_result((*status[:5], number, *status[6:])) if self == folder else status
 
     folder.chmod(0o775)
     monkeypatch.setattr(Path, "lstat", lying)
     monkeypatch.setattr("grp.getgrgid", lambda number: SimpleNamespace(gr_name=group, gr_mem=members))
-    monkeypatch.setattr("pwd.getpwuid", lambda number: SimpleNamespace(pw_name="me"))
+    me = SimpleNamespace(pw_name="me", pw_uid=os.geteuid(), pw_gid=4321)
+    users = [me, *(SimpleNamespace(pw_name="you", pw_uid=98765, pw_gid=each) for each in others)]
+    monkeypatch.setattr("pwd.getpwuid", lambda number: me)
+    monkeypatch.setattr("pwd.getpwall", lambda: users)
+    compiled_code._users_by_first_group.cache_clear()
     assert is_private(folder) is private
+    compiled_code._users_by_first_group.cache_clear()
 
 
 def test_caches_of_torch_and_triton(

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from conformance.dicom_files import Slice, file_bytes
 from conformance.dicom_files import write_series as write_slices
-from conformance.dicom_kinds import VOLUME, stack
+from conformance.dicom_kinds import DIRECTORY, VOLUME, stack
 from swin_umamba.data.dicom import files, read_dicom
+from swin_umamba.data.image_io import read_image
 from swin_umamba.errors import DataError
 
 
@@ -39,3 +41,27 @@ def test_a_file_that_is_only_named_dicom(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(files, "MAX_FILES", 4)
     with pytest.raises(DataError, match="more than 4 files"):
         read_dicom(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "place", ["..\\PRIVATE\\001.dcm", "../PRIVATE/001.dcm", "{}/PRIVATE/001.dcm", "INNER\\001.dcm"]
+)
+def test_a_dicomdir_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    """Its records name images outside of the folder, or what is no image; they change nothing."""
+    write_slices(tmp_path / "PRIVATE", [Slice(VOLUME[0] + 1000)])
+    write_slices(tmp_path / "disc" / "DICOM", stack())
+    record = {0x00041430: ("CS", "IMAGE"), 0x00041500: ("CS", place.format(tmp_path))}
+    listing = {0x00080016: ("UI", DIRECTORY), 0x00041220: ("SQ", [record])}
+    (tmp_path / "disc" / "DICOMDIR").write_bytes(file_bytes(listing))
+    opened = []
+    original = os.open
+    monkeypatch.setattr(os, "open", lambda path, *how: opened.append(Path(path)) or original(path, *how))
+    assert np.array_equal(read_dicom(tmp_path / "disc").data[0], VOLUME)
+    assert opened
+    assert all(path.is_relative_to(tmp_path / "disc") for path in opened)
+    for alone in (tmp_path / "disc" / "DICOMDIR", tmp_path / "empty"):
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        (tmp_path / "empty" / "DICOMDIR").write_bytes(file_bytes(listing))
+        with pytest.raises(DataError):
+            read_image(alone)
+    assert all("PRIVATE" not in path.parts for path in opened)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from serve.client_files import png
+from serve.client_files import nifti_bomb, png, png_bomb
+from serve.forms import FORM, chunked, form, nothing_is_left, refused
 from serve.serving import Gate, client_of, eventually, listening_at
 from serve.token_clients import BEARER, FILES, TOKEN, browser_of
 from swin_umamba.inference.predictor import Predictor
 from swin_umamba.serve import access
-from swin_umamba.serve.limits import Limits
+from swin_umamba.serve.limits import FORM_OVERHEAD, MIB, Limits
 from swin_umamba.serve.service import Service
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -230,3 +233,74 @@ def test_other_sites(headers: dict[str, str], permitted: bool, service: Service,
     if not permitted:
         assert answers[0].json()["error"]["what"] == "the request comes from another site"
         assert list(service.storage.path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["../../escaped.png", "/absolute.png", "a\0b.png", "é" * 300 + ".png", "%2e%2e%2fx.png", "..png"]
+)
+def test_hostile_names_work_and_stay_inside(
+    name: str, service: Service, client: TestClient, picture: np.ndarray, tmp_path: Path
+) -> None:
+    before = {path for path in tmp_path.rglob("*") if service.storage.path not in path.parents}
+    body = form((f'name="file"; filename="{name}"', png(picture)))
+    answer = client.post("/api/predict", content=body, headers=FORM)
+    assert answer.status_code == 200, answer.text
+    assert "\n" not in answer.headers["content-disposition"]
+    after = {path for path in tmp_path.rglob("*") if service.storage.path not in path.parents}
+    assert after == before
+    assert eventually(lambda: nothing_is_left(service))
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "claim"),
+    [
+        ("a.png", lambda: png_bomb(4000), "the picture has 16000000 pixels"),
+        ("a.nii.gz", lambda: nifti_bomb(200), "the header describes 8000000 voxels"),
+    ],
+)
+def test_bombs_are_refused_before_they_are_unpacked(
+    name: str, make: Callable[[], bytes], claim: str, start: Callable[..., Service], predictor: Predictor
+) -> None:
+    client = client_of(start(predictor, Limits(voxels=10**6)))
+    content = make()
+    assert len(content) < 50_000
+    answer = client.post("/api/predict", files={"file": (name, content)})
+    refused(answer, 422, f"{claim}; the limit is 1000000")
+
+
+def test_large_uploads(start: Callable[..., Service], predictor: Predictor) -> None:
+    service = start(predictor, Limits(upload_bytes=MIB))
+    client = client_of(service)
+    declared = client.post("/api/jobs", files={"file": ("a.png", bytes(2 * MIB))})
+    assert "--max-upload" in refused(declared, 413, "larger than 1 MiB")["hint"]
+    refused(client.post("/api/jobs", content=chunked(2 * MIB), headers=FORM), 413, "larger than 1 MiB")
+    lying = {**FORM, "content-length": "10"}
+    refused(client.post("/api/jobs", content=chunked(2 * MIB), headers=lying), 413, "larger than 1 MiB")
+    for nonsense in ("-5", "1e3", "9" * 400, "٣"):
+        headers = {**FORM, "content-length": nonsense.encode()}
+        refused(client.post("/api/jobs", content=chunked(2 * MIB), headers=headers), 413, "larger")
+    assert nothing_is_left(service)
+    fits = client.post("/api/jobs", content=chunked(MIB - FORM_OVERHEAD), headers=FORM)
+    assert fits.status_code == 202
+
+
+def test_tokens_are_compared_in_constant_time(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Digests of one length, by the function that is made for it, and by nothing else."""
+    compared: list[tuple[bytes, bytes]] = []
+
+    def never(one: bytes, other: bytes) -> bool:
+        compared.append((one, other))
+        return False
+
+    client = client_of(service, token=TOKEN)
+    monkeypatch.setattr(access.secrets, "compare_digest", never)
+    for given in (TOKEN, "w", TOKEN[:-1]):
+        compared.clear()
+        for request in (
+            lambda given=given: client.get("/api/model", headers={"authorization": f"Bearer {given}"}),
+            lambda given=given: client.get("/", params={"token": given}),
+            lambda given=given: client.post("/login", data={"token": given}),
+        ):
+            assert request().status_code == 401  # even the right one: nothing else lets it in
+        digests = tuple(hashlib.sha256(text.encode()).digest() for text in (given, TOKEN))
+        assert compared == [digests] * 3

@@ -54,6 +54,22 @@ def test_who_may_write_a_release_runs_nothing_that_was_built_or_installed() -> N
     assert action.startswith("actions/download-artifact@")
 
 
+def test_dependencies_are_audited_every_week() -> None:
+    (ci,) = (yaml.safe_load(path.read_text()) for path in WORKFLOWS if path.stem == "ci")
+    ((*_, day, month, weekday),) = (each["cron"].split() for each in ci[True]["schedule"])
+    assert (day, month) == ("*", "*")
+    assert weekday.isdigit()
+    audits = re.findall(r"pip-audit .*-r (\S+)", "\n".join(step.get("run", "") for step in steps(ci)))
+    assert audits == ["constraints.txt", "oldest.txt"]
+
+
+def test_a_release_comes_with_hashes_and_a_bill_of_materials() -> None:
+    text = (ROOT / ".github" / "workflows" / "release.yml").read_text()
+    assert "cyclonedx-py environment" in text
+    assert text.index("cyclonedx-py") < text.index("sha256sum -- * > SHA256SUMS")
+    assert "--require-hashes" in (ROOT / "Makefile").read_text()
+
+
 def test_ci_runs_what_the_local_ci_runs() -> None:
     (ci,) = (yaml.safe_load(path.read_text()) for path in WORKFLOWS if path.stem == "ci")
     commands = " ".join(step.get("run", "") for step in steps(ci))

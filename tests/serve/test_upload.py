@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel
@@ -11,41 +11,14 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from schemas import check_contract
-from serve.client_files import nifti, nifti_bomb, png, png_bomb, tiff
+from serve.client_files import nifti, png, tiff
+from serve.forms import FORM, form, nothing_is_left, refused
 from serve.serving import client_of, eventually
 from swin_umamba.inference.predictor import Predictor
-from swin_umamba.serve.limits import FORM_OVERHEAD, MIB, Limits
+from swin_umamba.serve.limits import MIB, Limits
 from swin_umamba.serve.segment import download_name
 from swin_umamba.serve.service import Service
 from swin_umamba.serve.upload import LONGEST_NAME, shown_name
-
-BOUNDARY = "frontier"
-FORM = {"content-type": f"multipart/form-data; boundary={BOUNDARY}"}
-
-
-def form(*parts: tuple[str, bytes], end: str = "--") -> bytes:
-    """Return a form of parts: the text of their Content-Disposition, and their content."""
-    body = b"".join(
-        f"--{BOUNDARY}\r\nContent-Disposition: form-data; {disposition}\r\n\r\n".encode() + content + b"\r\n"
-        for disposition, content in parts
-    )
-    return body + f"--{BOUNDARY}{end}\r\n".encode()
-
-
-def nothing_is_left(service: Service) -> bool:
-    return list(service.storage.path.iterdir()) == []
-
-
-def refused(answer: object, status: int, what: str) -> dict[str, str]:
-    assert answer.status_code == status, answer.text  # type: ignore[attr-defined]
-    check_contract("error", answer.json())  # type: ignore[attr-defined]
-    error = answer.json()["error"]  # type: ignore[attr-defined]
-    assert what in error["what"]
-    assert error["hint"]
-    assert "/tmp" not in answer.text  # type: ignore[attr-defined]
-    assert "swin-umamba-serve-" not in answer.text  # type: ignore[attr-defined]
-    return error
 
 
 @pytest.mark.parametrize(
@@ -74,22 +47,6 @@ def test_long_names_keep_their_ending() -> None:
     assert len(name) == LONGEST_NAME
     assert name.endswith("ä.nii.gz")
     assert len(download_name(name, ".nii.gz")) < 80
-
-
-@pytest.mark.parametrize(
-    "name", ["../../escaped.png", "/absolute.png", "a\0b.png", "é" * 300 + ".png", "%2e%2e%2fx.png", "..png"]
-)
-def test_hostile_names_work_and_stay_inside(
-    name: str, service: Service, client: TestClient, picture: np.ndarray, tmp_path: Path
-) -> None:
-    before = {path for path in tmp_path.rglob("*") if service.storage.path not in path.parents}
-    body = form((f'name="file"; filename="{name}"', png(picture)))
-    answer = client.post("/api/predict", content=body, headers=FORM)
-    assert answer.status_code == 200, answer.text
-    assert "\n" not in answer.headers["content-disposition"]
-    after = {path for path in tmp_path.rglob("*") if service.storage.path not in path.parents}
-    assert after == before
-    assert eventually(lambda: nothing_is_left(service))
 
 
 @pytest.mark.parametrize(
@@ -187,23 +144,6 @@ def test_wrong_numbers_of_channels(
     assert error["where"] == "a.png and b.png"
 
 
-@pytest.mark.parametrize(
-    ("name", "make", "claim"),
-    [
-        ("a.png", lambda: png_bomb(4000), "the picture has 16000000 pixels"),
-        ("a.nii.gz", lambda: nifti_bomb(200), "the header describes 8000000 voxels"),
-    ],
-)
-def test_bombs_are_refused_before_they_are_unpacked(
-    name: str, make: Callable[[], bytes], claim: str, start: Callable[..., Service], predictor: Predictor
-) -> None:
-    client = client_of(start(predictor, Limits(voxels=10**6)))
-    content = make()
-    assert len(content) < 50_000
-    answer = client.post("/api/predict", files={"file": (name, content)})
-    refused(answer, 422, f"{claim}; the limit is 1000000")
-
-
 def test_a_spacing_counts_as_the_voxels_that_it_makes(
     start: Callable[..., Service], predictor_of_two: Predictor, picture: np.ndarray
 ) -> None:
@@ -232,29 +172,6 @@ def test_all_channels_count(
     client = client_of(start(predictor_of_two, Limits(voxels=picture.size)))
     files = [("file", (f"{number}.png", png(picture))) for number in range(2)]
     refused(client.post("/api/predict", files=files), 422, f"has {2 * picture.size} voxels")
-
-
-def chunked(size: int) -> Iterator[bytes]:
-    yield f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n'.encode()
-    for _ in range(size // 2**16):
-        yield bytes(2**16)
-    yield f"\r\n--{BOUNDARY}--\r\n".encode()
-
-
-def test_large_uploads(start: Callable[..., Service], predictor: Predictor) -> None:
-    service = start(predictor, Limits(upload_bytes=MIB))
-    client = client_of(service)
-    declared = client.post("/api/jobs", files={"file": ("a.png", bytes(2 * MIB))})
-    assert "--max-upload" in refused(declared, 413, "larger than 1 MiB")["hint"]
-    refused(client.post("/api/jobs", content=chunked(2 * MIB), headers=FORM), 413, "larger than 1 MiB")
-    lying = {**FORM, "content-length": "10"}
-    refused(client.post("/api/jobs", content=chunked(2 * MIB), headers=lying), 413, "larger than 1 MiB")
-    for nonsense in ("-5", "1e3", "9" * 400, "٣"):
-        headers = {**FORM, "content-length": nonsense.encode()}
-        refused(client.post("/api/jobs", content=chunked(2 * MIB), headers=headers), 413, "larger")
-    assert nothing_is_left(service)
-    fits = client.post("/api/jobs", content=chunked(MIB - FORM_OVERHEAD), headers=FORM)
-    assert fits.status_code == 202
 
 
 def test_uploads_share_a_space(
