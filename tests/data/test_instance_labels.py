@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
+from skimage.feature import peak_local_max
 
 from swin_umamba.data.instance_labels import (
+    _peaks,
     classes_to_instances,
     consecutive_labels,
     instances_to_classes,
@@ -220,3 +222,17 @@ def test_wrong_arguments() -> None:
             classes_to_instances(np.zeros((4, 4), np.uint8), **wrong)
     with pytest.raises(UsageError, match="whole numbers"):
         consecutive_labels(np.array([-1, 2]))
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 5), st.sampled_from([0.0, 0.5, 0.9, 1.0]))
+@settings(max_examples=60, deadline=None)
+def test_centres_are_the_peaks_of_scikit_image(seed: int, distance: int, filled: float) -> None:
+    rng = np.random.default_rng(seed)
+    shape = tuple(rng.integers(1, 16, rng.integers(2, 4)))
+    inside = rng.random(shape) < filled
+    plateaus = rng.integers(0, 4, shape) * inside * 1.0
+    smooth = ndimage.gaussian_filter(ndimage.distance_transform_edt(inside), distance / 4) * inside
+    for depth in (plateaus, smooth):
+        expected = np.zeros(shape, bool)
+        expected[tuple(peak_local_max(depth, min_distance=distance, exclude_border=False).T)] = True
+        np.testing.assert_array_equal(_peaks(depth, distance), expected)
