@@ -117,8 +117,7 @@ def classes_to_instances(
 
 def consecutive_labels(instances: np.ndarray) -> tuple[np.ndarray, int]:
     """Return the map with its instances numbered from 1 without gaps, and their number."""
-    if instances.dtype.kind not in "biu" or (instances.size and instances.min() < 0):
-        raise UsageError(f"an instance map holds whole numbers from 0, not {instances.dtype}")
+    check_numbers(instances)
     if instances.size == 0:
         return instances.astype(np.intp), 0
     largest = int(instances.max())
@@ -133,6 +132,12 @@ def consecutive_labels(instances: np.ndarray) -> tuple[np.ndarray, int]:
     used[0] = False
     numbers = np.where(used, np.cumsum(used), 0)
     return numbers[instances], int(used.sum())
+
+
+def check_numbers(instances: np.ndarray) -> None:
+    """Refuse what cannot be an instance map: anything but whole numbers from 0."""
+    if instances.dtype.kind not in "biu" or (instances.size and instances.min() < 0):
+        raise UsageError(f"an instance map holds whole numbers from 0, not {instances.dtype}")
 
 
 def _split(components: np.ndarray, distance: int) -> tuple[np.ndarray, int]:
@@ -158,7 +163,9 @@ def _peaks(depth: np.ndarray, distance: int) -> np.ndarray:
     Of equals that are closer than that the first in raster order counts. The peaks are those of scikit-image's
     ``peak_local_max``, which takes as long for their distances as all else does.
     """
-    peaks = (depth == ndimage.maximum_filter(depth, 2 * distance + 1, mode="nearest")) & (depth > depth.min(initial=np.inf))
+    peaks = (depth == ndimage.maximum_filter(depth, 2 * distance + 1, mode="nearest")) & (
+        depth > depth.min(initial=np.inf)
+    )
     if peaks.all():  # a plateau over the whole image
         return np.zeros_like(peaks)
     for place in np.argwhere(peaks).tolist():
