@@ -160,12 +160,11 @@ def _split(components: np.ndarray, distance: int) -> tuple[np.ndarray, int]:
 def _peaks(depth: np.ndarray, distance: int) -> np.ndarray:
     """Return where the depth, of 0 at least, is the largest within ``distance`` pixels along every axis.
 
-    Of equals that are closer than that the first in raster order counts. The peaks are those of scikit-image's
-    ``peak_local_max``, which takes as long for their distances as all else does.
+    Of equals that are closer than that the first in raster order counts. The peaks are those of
+    ``peak_local_max`` of scikit-image, which takes as long for their distances as all else does.
     """
-    peaks = (depth == ndimage.maximum_filter(depth, 2 * distance + 1, mode="nearest")) & (
-        depth > depth.min(initial=np.inf)
-    )
+    highest = ndimage.maximum_filter(depth, 2 * distance + 1, mode="nearest")
+    peaks: np.ndarray = (depth == highest) & (depth > depth.min(initial=np.inf))
     if peaks.all():  # a plateau over the whole image
         return np.zeros_like(peaks)
     for place in np.argwhere(peaks).tolist():

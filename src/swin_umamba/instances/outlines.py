@@ -1,9 +1,10 @@
 """The outlines of objects as polygons along the edges of pixels, which drawn give the same pixels again.
 
-Corners are whole numbers: pixel ``(y, x)`` covers the square from ``(x, y)`` to ``(x + 1, y + 1)``. Pixels that
-meet at a corner alone are neighbours for no polygon: they belong to two. So each ring is simple (it passes no
-point twice), holes lie inside their polygon and touch it at corners at most, and the polygons of an object
-share no more than corners: all is valid by OGC's Simple Features.
+Corners are whole numbers: pixel ``(y, x)`` covers the square from ``(x, y)`` to ``(x + 1, y + 1)``. Pixels
+that meet at a corner alone are not joined by it: without another way between them they belong to two
+polygons. So each ring is simple (it passes no point twice), holes lie inside their polygon and touch it at
+corners at most, and the polygons of an object share no more than corners: all is valid by OGC's Simple
+Features.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ Polygon = tuple[np.ndarray, ...]
 Only turns are corners. Outer rings run clockwise on the screen (where y points down), holes the other way.
 """
 
-# The edges of a pixel in the order in which one walks around it with the pixel to the right: top, right, bottom,
-# left. The neighbour beyond each, where it leads to, and where it begins, all as (y, x).
+# The edges of a pixel in the order in which one walks around it with the pixel to the right: top, right,
+# bottom, left. The neighbour beyond each, where it leads to, and where it begins, all as (y, x).
 _BEYOND = ((-1, 0), (0, 1), (1, 0), (0, -1))
 _AHEAD = ((0, 1), (1, 0), (0, -1), (-1, 0))
 _BEGIN = ((0, 0), (0, 1), (1, 1), (1, 0))
