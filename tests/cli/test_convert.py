@@ -57,7 +57,7 @@ def test_json_names_and_classes(pictures: Path, tmp_path: Path, capsys: pytest.C
     assert json.loads((output / "dataset.json").read_text())["labels"] == {"background": 0, "polyp": 1}
 
     assert main([*arguments, "-o", str(tmp_path / "new"), "--name", "Polyps"]) == 2
-    assert "is not a name of a data set" in json.loads(capsys.readouterr().out)["error"]["what"]
+    assert "is not a valid name for a data set" in json.loads(capsys.readouterr().out)["error"]["what"]
     assert main([*arguments, "-o", str(tmp_path / "new"), "--classes", "polyp"]) == 2
     assert not (tmp_path / "new").exists()
 

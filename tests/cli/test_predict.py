@@ -124,7 +124,7 @@ def test_failed_cases_are_named(calls: dict[str, Any], capsys: pytest.CaptureFix
     captured = capsys.readouterr()
     assert captured.out.splitlines() == [
         "1 of 3 cases written to out in 1.5 s",
-        "1 were there already and were kept (--overwrite replaces them)",
+        "1 existed already and were kept (--overwrite replaces them)",
         "1 failed",
     ]
     assert captured.err == "error: case c: it is damaged\n  where: c.png\n  what to do: copy it\n"
@@ -179,7 +179,7 @@ def test_the_least_sure_cases_are_named(calls: dict[str, Any], capsys: pytest.Ca
     calls["results"] = [sure(case, quality) for case, quality in given]
     assert predict.run(arguments("--confidence")) == 0
     assert capsys.readouterr().out.splitlines()[1:] == [
-        "lowest estimated Dice, to be looked at first:",
+        "lowest estimated Dice, to be reviewed first:",
         "  0.310  b",
         "  0.500  d",
         "  0.600  e",
@@ -195,8 +195,8 @@ def test_the_least_sure_cases_are_named(calls: dict[str, Any], capsys: pytest.Ca
     [
         ((), None, ["not calibrated"]),
         ((), 1.5, []),
-        (("--no-mirroring",), 1.5, ["no estimates of the Dice"]),
-        (("--no-mirroring",), None, ["not calibrated", "no estimates of the Dice"]),
+        (("--no-mirroring",), 1.5, ["the Dice cannot be estimated"]),
+        (("--no-mirroring",), None, ["not calibrated", "the Dice cannot be estimated"]),
     ],
 )
 def test_what_a_confidence_lacks_is_said_before(

@@ -41,7 +41,7 @@ def test_default_name_and_given_name(folder: Path, capsys: pytest.CaptureFixture
 
 def test_nothing_is_replaced_unasked(folder: Path) -> None:
     (folder / "b.png").write_text("mine")
-    with pytest.raises(UsageError, match="there already"):
+    with pytest.raises(UsageError, match="exists already"):
         run("a.png", "-o", "b.png")
     assert (folder / "b.png").read_text() == "mine"
     assert run("a.png", "-o", "b.png", "--overwrite") == 0

@@ -46,6 +46,6 @@ def test_the_file_and_what_is_said(folder: Path, capsys: pytest.CaptureFixture[s
 
 def test_nothing_is_replaced_unasked(folder: Path) -> None:
     (folder / "report.html").write_text("mine")
-    with pytest.raises(UsageError, match="there already"):
+    with pytest.raises(UsageError, match="exists already"):
         run(folder, "-o", folder / "report.html")
     assert (folder / "report.html").read_text() == "mine"

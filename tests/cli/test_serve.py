@@ -103,7 +103,7 @@ def test_without_a_token(
     serve.run(arguments("--no-token"))
     assert calls["token"] is None
     assert "token=" not in capsys.readouterr().out
-    assert "no token is asked for: everybody who reaches the port" in caplog.text
+    assert "no token is required: everybody who reaches the port" in caplog.text
     with pytest.raises(SystemExit):
         arguments("--no-token", "--token-file", "file")
 

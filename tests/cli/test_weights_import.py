@@ -62,7 +62,7 @@ def test_defaults(calls: dict[str, Any], capsys: pytest.CaptureFixture[str], tmp
         "took checkpoint_99.pth of fold_all: it is good",
         "  not taken: x.pth (--checkpoint NAME takes another)",
         "network: SwinUMamba of the first version (no decoder6), 2 tensors, 1,205 parameters, "
-        "all of the right name and shape",
+        "all with the right names and shapes",
         f"written: {tmp_path}/out (3 MB, without the optimizer's state)",
         f"predict with it: swin-umamba predict -m {tmp_path}/out -i IMAGES -o LABELS",
     ]

@@ -1,4 +1,4 @@
-"""The command line: one module for each command, found by its ``ORDER``, and those of the user's own."""
+"""The command line: one module for each command, found by its ``ORDER``, and the user's own commands."""
 
 from __future__ import annotations
 

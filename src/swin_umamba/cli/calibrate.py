@@ -1,4 +1,4 @@
-"""``swin-umamba calibrate``: let a trained model say how sure it is in numbers that can be believed."""
+"""``swin-umamba calibrate``: calibrate the confidence of a trained model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from swin_umamba.inference.calibrate import CalibrationResult
 
 ORDER = 60
-HELP = "let predict --confidence say what can be believed, from the validation cases of a trained model"
+HELP = "calibrate predict --confidence on the validation cases of a trained model"
 CASES: tuple[str, ...] = ()
 
 OPTIONS = ("folds", "checkpoint", "mirroring", "device", "backend")
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser, ModelOptions, OPTIONS)
     for name, what in (
         ("images", "images of cases that the model was not trained on"),
-        ("references", "the true label maps of those"),
+        ("references", "true label maps of these cases"),
     ):
         parser.add_argument(
             f"--{name}",
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Calibrate fold by fold; 1 if a case could not be used."""
+    """Calibrate fold by fold; return 1 if a case could not be used."""
     from swin_umamba.inference.calibrate import calibrate
     from swin_umamba.inference.predictor import Predictor
     from swin_umamba.trained.model import find_checkpoints
@@ -83,7 +83,7 @@ def _text(name: str, result: CalibrationResult) -> str:
     check = check_quality(result.cases)
     if check.error_before is not None:
         lines.append(
-            f"  estimated and true Dice of {len(result.cases)} cases are apart by {check.error_before:.3f} "
+            f"  estimated and true Dice of {len(result.cases)} cases differ by {check.error_before:.3f} "
             f"before, {check.error_after:.3f} after"
         )
     if check.rank_correlation is not None:

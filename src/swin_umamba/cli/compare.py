@@ -34,10 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--budget",
         required=True,
         metavar="N",
-        help="of each training: iterations, such as 500, or wall time, such as 90s, 10min or 1.5h",
+        help="budget of each training: iterations, such as 500, or wall time, such as 90s, 10min or 1.5h",
     )
     parser.add_argument("--seeds", default="0,1", metavar="A,B,...", help="default: %(default)s")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="for everything made")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="DIR", help="folder for all output"
+    )
     parser.add_argument("--baseline", metavar="NAME", help="compared with the others (default: the first)")
     parser.add_argument(
         "--recipe",
@@ -46,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="one optimizer and schedule for all (default), or the one that each network was published with",
     )
     parser.add_argument(
-        "--learning-rate", type=float, metavar="LR", help="of the equal recipe (default: 1e-4)"
+        "--learning-rate", type=float, metavar="LR", help="learning rate of the equal recipe (default: 1e-4)"
     )
     parser.add_argument(
         "--patch-size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="default: planned"
@@ -68,7 +70,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--references", type=Path, metavar="DIR", help="label or instance maps of the test cases"
     )
     parser.add_argument(
-        "--tolerance", type=float, default=2.0, metavar="MM", help="of the NSD (default: %(default)s)"
+        "--tolerance",
+        type=float,
+        default=2.0,
+        metavar="MM",
+        help="tolerance of the NSD (default: %(default)s)",
     )
     parser.add_argument("--pretrained", metavar="FILE", help="weights for the networks NAME_pretrained")
     parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes for augmentation")

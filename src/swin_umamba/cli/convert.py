@@ -1,4 +1,4 @@
-"""``swin-umamba convert``: data sets of others, or one's own folder, in nnU-Net's raw layout."""
+"""``swin-umamba convert``: convert public data sets, or your own folders, to nnU-Net's raw layout."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add_options(source, dataset.options)
         _add_output(source)
         add_common_options(source, default=argparse.SUPPRESS)
-    meaning = "your own images and masks, of any format that predict takes; grey or RGB"
+    meaning = "your own images and masks, grey or RGB, in any format that predict takes"
     folder = sources.add_parser("folder", help=meaning, description=meaning)
     _add_folder_options(folder)
     _add_output(folder)
@@ -51,18 +51,20 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
         help="new folder DatasetXXX_Name, or a folder to make nnUNet_raw/DatasetXXX_Name in",
     )
     parser.add_argument(
-        "--skip-damaged", action="store_true", help="leave out cases that cannot be read; else an error"
+        "--skip-damaged", action="store_true", help="leave out cases that cannot be read, instead of failing"
     )
 
 
 def _add_folder_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--images", type=Path, required=True, metavar="DIR", help="searched with subfolders")
+    parser.add_argument(
+        "--images", type=Path, required=True, metavar="DIR", help="folder, searched with its subfolders"
+    )
     parser.add_argument(
         "--masks",
         type=Path,
         required=True,
         metavar="DIR",
-        help="of the same names; endings such as _mask may differ; may be the same folder",
+        help="folder with the same names; endings such as _mask may differ; may be the same folder",
     )
     parser.add_argument(
         "--name", metavar="NAME", help="such as Dataset801_Polyps (default: from the images' folder)"
@@ -79,14 +81,17 @@ def _add_folder_options(parser: argparse.ArgumentParser) -> None:
         "--background", nargs="+", default=[], metavar="VALUE", help="value or colour (default: 0, black)"
     )
     parser.add_argument(
-        "--threshold", type=int, metavar="N", help="for soft or JPEG masks: foreground from this value on"
+        "--threshold",
+        type=int,
+        metavar="N",
+        help="for soft or JPEG masks: foreground is this value and above",
     )
     parser.add_argument(
         "--channels",
         nargs="+",
         default=[],
         metavar="NAME",
-        help="such as CT, which nnU-Net normalizes in its own way",
+        help="such as CT, for which nnU-Net has its own normalization",
     )
     parser.add_argument(
         "--max-left-out",
@@ -145,7 +150,9 @@ def dataset_folder(output: Path, name: str) -> Path:
         return output
     if not DATASET_NAME.fullmatch(name):
         raise UsageError(
-            f"{name!r} is not a name of a data set", where="--name", hint="give one such as Dataset801_Polyps"
+            f"{name!r} is not a valid name for a data set",
+            where="--name",
+            hint="give one such as Dataset801_Polyps",
         )
     return output / "nnUNet_raw" / name
 

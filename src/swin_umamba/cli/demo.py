@@ -1,4 +1,4 @@
-"""``swin-umamba demo``: from raw images to a picture of the result, on data made on the spot."""
+"""``swin-umamba demo``: from raw images to a picture of the result, on generated data."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ NUM_TRAINING, NUM_TEST = 40, 8
 IMAGE_SIZE = 128
 BATCH_SIZE = 4
 ITERATIONS_PER_EPOCH = 25
-# A hundred times fewer steps than the paper's recipe: the rate is higher and falls to zero at the last one.
+# There are a hundred times fewer steps than in the paper's recipe, so the learning rate starts higher and
+# falls to zero at the last step.
 LEARNING_RATE = 5e-4
 SHEET, REPORT, METRICS = "sheet.png", "report.html", "metrics.json"
 MARKER = "made_by_swin_umamba_demo"
@@ -37,7 +38,7 @@ MARKER = "made_by_swin_umamba_demo"
 
 @dataclass(frozen=True)
 class _Steps:
-    """Announces the steps and how long the demo has been running."""
+    """Announces the steps and the elapsed time of the demo."""
 
     total: int
     started: float
@@ -51,7 +52,7 @@ class _Steps:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.add_argument(
-        "-o", "--output", type=Path, default=Path("demo"), help="folder for all it makes (default: demo)"
+        "-o", "--output", type=Path, default=Path("demo"), help="folder for all output (default: demo)"
     )
     parser.add_argument(
         "--epochs",
@@ -59,7 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=4,
         help=f"training epochs of {ITERATIONS_PER_EPOCH} iterations (default: %(default)s)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of data and training (default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of data and training (default: %(default)s)"
+    )
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, mps or auto")
 
 
@@ -108,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         say_json("demo", result)
     else:
-        say(f"test Dice {dice:.4f} on {NUM_TEST} images it has not seen, after {result['seconds']:.0f} s")
+        say(f"test Dice {dice:.4f} on {NUM_TEST} unseen images, after {result['seconds']:.0f} s")
         say(f"picture:  {result['sheet']}\nreport:   {result['report']}")
         say(f"metrics:  {result['metrics']}\nmodel:    {result['model']}")
         say(f"next:     swin-umamba predict -m {shlex.quote(str(model))} -i YOUR_IMAGES -o OUTPUT")
@@ -116,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _fresh_folder(output: Path) -> Path:
-    """Make the folder empty if an earlier demo made it; refuse to touch any other."""
+    """Empty the folder if an earlier demo made it; refuse to touch any other."""
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         if not (output / MARKER).is_file():
             raise UsageError(

@@ -41,11 +41,11 @@ EXTRAS = {
     "hub": ("swin_umamba.models.hub", ("huggingface_hub",)),
 }
 NNUNET_FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
-# As a part of the largest output. The self-test is short: float32 rounding stays below 1e-6.
+# Relative to the largest output. The self-test is short: float32 rounding stays below 1e-6.
 LARGEST_DIFFERENCE = 1e-5
 LOW_DISK_GIB = 5
 SECONDS_FOR_AN_IMPORT = 120
-# Without the current folder, where anything may be called torchvision.py.
+# The current folder is left out: any file in it could be called torchvision.py.
 IMPORT = "import sys; sys.path[:] = filter(None, sys.path); import {}"
 
 
@@ -76,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run all checks and print what they found; 1 if something essential is broken."""
+    """Run all checks and print what they found; return 1 if something essential is broken."""
     findings = list(examine())
     errors = sum(finding.status == "error" for finding in findings)
     if args.json:
@@ -110,7 +110,7 @@ def examine() -> Iterator[Finding]:
         try:
             yield from check()
         except Exception as error:
-            # A broken package can fail with anything while it is imported; the other checks still tell more.
+            # A broken package can raise anything on import; the other checks are still informative.
             yield Finding(
                 name,
                 "error",
@@ -133,7 +133,7 @@ def check_versions() -> Iterator[Finding]:
 
 
 def check_extras() -> Iterator[Finding]:
-    """Return what can be installed besides."""
+    """Yield the optional packages and whether they are installed."""
     for extra, (purpose, packages) in EXTRAS.items():
         missing = []
         for package in packages:
@@ -175,7 +175,7 @@ def check_processors() -> Iterator[Finding]:
 
 
 def check_backends() -> Iterator[Finding]:
-    """Which scan backends there are."""
+    """Yield the available scan backends."""
     import torch
 
     from swin_umamba.ops.backend import backend_report
@@ -183,7 +183,7 @@ def check_backends() -> Iterator[Finding]:
     fast = ["native", "triton"] if torch.cuda.is_available() else ["native"]
     for backend in backend_report():
         available = "available" if backend.available else "not available"
-        # Without the kernels of a device everything still runs, but several times slower.
+        # Without the kernels for a device everything still runs, but several times slower.
         slow = backend.name in fast and not backend.available
         yield Finding(
             f"backend {backend.name}",
@@ -230,7 +230,7 @@ def check_scan() -> Iterator[Finding]:
 
 
 def check_kernel_cache() -> Iterator[Finding]:
-    """Whether the compiled CPU kernels are kept for the next process."""
+    """Yield whether the compiled CPU kernels are cached for the next process."""
     from swin_umamba.ops.backend import backend_status
 
     if not backend_status("native").available:
@@ -252,13 +252,14 @@ def check_kernel_cache() -> Iterator[Finding]:
 
 
 def check_torchvision() -> Iterator[Finding]:
-    """Whether torchvision fits torch, which only nnU-Net's own commands need."""
+    """Yield whether torchvision matches torch; only nnU-Net's own commands need it."""
     try:
         version = importlib.metadata.version("torchvision")
     except importlib.metadata.PackageNotFoundError:
         yield Finding("torchvision", "ok", "not installed, and not needed by the commands of swin-umamba")
         return
-    # In a process of its own: half-imported, it would leave this one with half of its operators.
+    # Imported in a separate process: a failed import would leave half of its operators registered in this
+    # one.
     done = subprocess.run(
         [sys.executable, "-c", IMPORT.format("torchvision")],
         capture_output=True,
@@ -285,7 +286,7 @@ def check_torchvision() -> Iterator[Finding]:
 
 
 def check_folders() -> Iterator[Finding]:
-    """nnU-Net's three folders, as far as the environment names them."""
+    """Yield the state of nnU-Net's three folders that the environment names."""
     for name in NNUNET_FOLDERS:
         value = os.environ.get(name)
         if not value:
@@ -296,14 +297,17 @@ def check_folders() -> Iterator[Finding]:
             yield Finding(name, "warning", f"{value} does not exist", f"mkdir -p {value}")
         elif not _is_writable(Path(value)):
             yield Finding(
-                name, "warning", f"{value} cannot be written to", "change its permissions, or use another"
+                name,
+                "warning",
+                f"{value} cannot be written to",
+                "change its permissions, or use another folder",
             )
         else:
             yield Finding(name, "ok", value)
 
 
 def check_disk() -> Iterator[Finding]:
-    """Free space where results go."""
+    """Yield the free space where results are written."""
     places = [Path.cwd(), *(Path(os.environ[name]) for name in NNUNET_FOLDERS[1:] if os.environ.get(name))]
     for place in places:
         if place.is_dir():
@@ -313,14 +317,14 @@ def check_disk() -> Iterator[Finding]:
                 "free disk",
                 "warning" if low else "ok",
                 f"{free:.1f} GiB at {place}",
-                "make space: one fold takes about 1 GiB, preprocessed data as much as the images"
+                "free some space: one fold takes about 1 GiB, preprocessed data as much as the images"
                 if low
                 else None,
             )
 
 
 def _is_writable(folder: Path) -> bool:
-    # Permission bits say nothing about read-only file systems and quotas; a file does.
+    # Permission bits do not show read-only file systems and quotas; writing a file does.
     try:
         with tempfile.TemporaryFile(dir=folder):
             return True

@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--instances",
         action="store_true",
-        help="the values are the numbers of objects: score how many are found (F1, AP, PQ, AJI)",
+        help="the label values number objects: score how many objects are found (F1, AP, PQ, AJI)",
     )
     how.add_argument(
         "--protocol",
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--form",
         choices=("as-published", "corrected", "both"),
-        help="of the protocol: with the flaws of the published scripts, without, or both (default)",
+        help="form of the protocol: with the flaws of the published scripts, without them, or both (default)",
     )
     parser.add_argument(
         "--outer-rim",
@@ -73,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--tolerance",
         type=float,
         metavar="MM",
-        help="of the NSD in mm, pixels for pictures (default: 2)",
+        help="tolerance of the NSD in mm, or in pixels for pictures (default: 2)",
     )
     parser.add_argument(
         "--missing",
@@ -82,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="references without a prediction: an error, or scored as if nothing was predicted",
     )
     parser.add_argument(
-        "--num-workers", type=int, default=1, help="processes that evaluate at the same time (default: 1)"
+        "--num-workers", type=int, default=1, help="number of parallel processes (default: 1)"
     )
     parser.add_argument(
         "-o", "--output", type=Path, metavar="DIR", help="write metrics.json and metrics.csv here"
@@ -90,7 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluate, print the table or JSON, write the files; 1 if a case failed."""
+    """Evaluate, print the table or JSON, and write the files; return 1 if a case failed."""
     if args.output is not None:
         check_output_folder(args.output)
     evaluation: Evaluation | ProtocolEvaluation | InstanceEvaluation
@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
         evaluation = _evaluate_instances(args)
     else:
         evaluation = _evaluate(args) if args.protocol is None else _evaluate_protocol(args)
-    if args.output is not None:  # before printing, which ends early where the reader is a closed pipe
+    if args.output is not None:  # written before printing, which ends early if the reader closes the pipe
         for path in evaluation.write(args.output):
             logger.info("wrote %s", path)
     if not args.json:
@@ -128,8 +128,8 @@ def _evaluate(args: argparse.Namespace) -> Evaluation:
     )
     if classes is None and evaluation.mean("dice") == 0:
         logger.warning(
-            "no prediction meets its reference in any class; if the values have other meanings in the two "
-            "folders (such as 1 and 255), convert the references with swin-umamba convert folder"
+            "no prediction overlaps its reference in any class; if the values mean different classes in the "
+            "two folders (such as 1 and 255), convert the references with swin-umamba convert folder"
         )
     return evaluation
 
@@ -171,7 +171,7 @@ def _evaluate_protocol(args: argparse.Namespace) -> ProtocolEvaluation:
 
 
 def _protocol(args: argparse.Namespace) -> PaperProtocol:
-    """Return the protocol, and refuse options that it would not heed."""
+    """Return the protocol, and refuse options that it would ignore."""
     protocol: Any = find_protocol(args.protocol)
     classes = _classes(args)
     if args.class_maps is not None:
@@ -201,7 +201,7 @@ def _classes(args: argparse.Namespace) -> LabelClasses | None:
 
 
 def table(evaluation: Evaluation | ProtocolEvaluation | InstanceEvaluation) -> str:
-    """Return what is printed of an evaluation."""
+    """Return the printed summary of an evaluation."""
     from swin_umamba.evaluation.evaluate_instances import InstanceEvaluation
     from swin_umamba.evaluation.results import Evaluation
 
@@ -243,7 +243,7 @@ def _class_table(evaluation: Evaluation) -> str:
         rows.append((name, *means, str(summary["cases"]), str(summary["not_applicable"])))
     means = (_number(evaluation.mean(metric.key), metric.digits) for metric in metrics)
     rows.append((MEAN_OF_CLASSES, *means, "", ""))
-    tolerance = f"NSD: within {evaluation.tolerance:g} mm; of pictures, mm are pixels"
+    tolerance = f"NSD: within {evaluation.tolerance:g} mm, or pixels for pictures"
     lines = [*aligned(rows), tolerance]
     missing = sum(case.missing for case in evaluation.cases)
     if missing:
@@ -308,7 +308,7 @@ def _notes(evaluation: ProtocolEvaluation) -> list[str]:
 
 
 def aligned(rows: list[tuple[str, ...]], *, left: int = 1) -> list[str]:
-    """Return lines whose columns stand below each other, the first ``left`` of them flush left."""
+    """Return lines with aligned columns, the first ``left`` of them flush left."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [
         "  ".join(

@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--force",
         dest="force",
         action="store_true",
-        help="replace a file that is at the output",
+        help="replace the file if it exists",
     )
 
 
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     """Export, and say what was written."""
     if args.output.exists() and not args.force:
         raise OutputError(
-            "there is a file already; it was not touched",
+            "the file exists already and was not changed",
             where=args.output,
             hint="give another name, or --overwrite to replace it",
         )

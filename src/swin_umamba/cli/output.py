@@ -1,4 +1,4 @@
-"""What commands print: one function, so that no name in an untrusted file controls the terminal."""
+"""Printing for all commands, in one place, so that no name in an untrusted file can control the terminal."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ def say(text: object = "", *, end: str = "\n", file: TextIO | None = None, flush
 
 
 def say_json(name: str, content: Mapping[str, Any], *, indent: int | None = 2, flush: bool = False) -> None:
-    """Print what ``--json`` promises; ``name`` is that of the schema in ``docs/schemas/``."""
+    """Print the output of ``--json``; ``name`` is the name of its schema in ``docs/schemas/``."""
     say(contract_text(name, content, indent), flush=flush)

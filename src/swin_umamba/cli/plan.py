@@ -14,18 +14,29 @@ HELP = "check a raw data set, choose patch and batch size, preprocess it"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument("dataset", metavar="DATASET", help="number, name, or path of the raw data set folder")
+    parser.add_argument("dataset", metavar="DATASET", help="number, name or path of the raw data set folder")
     option = partial(parser.add_argument, default=argparse.SUPPRESS)
-    option("--root", metavar="DIR", help="has nnUNet_raw and so on in it (default: see the environment)")
+    option(
+        "--root",
+        metavar="DIR",
+        help="folder that contains nnUNet_raw and the others (default: from the environment)",
+    )
     option(
         "--patch-size",
         type=int,
         nargs=2,
         metavar=("HEIGHT", "WIDTH"),
-        help="multiples of 32 (default: by the rule of the paper's plans)",
+        help="patch size, in multiples of 32 (default: by the rule of the paper's plans)",
     )
-    option("--batch-size", type=int, metavar="N", help="default: by the rule of the paper's plans")
-    option("--workers", type=int, metavar="N", help="processes (default 2); 1 needs the least memory")
+    option(
+        "--batch-size",
+        type=int,
+        metavar="N",
+        help="patches per step (default: by the rule of the paper's plans)",
+    )
+    option(
+        "--workers", type=int, metavar="N", help="number of processes (default: 2); 1 needs the least memory"
+    )
     option(
         "--nonfinite",
         choices=("refuse", "zero"),

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Choose, write, and say what each class gains."""
+    """Choose and write the steps, and print what each class gains."""
     from swin_umamba.inference.postprocess import choose_postprocessing
 
     result = choose_postprocessing(args.model, args.references)
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         say("  no step helps")
     for name, value in chosen.before.items():
         say(f"  Dice of {name}: {value:.4f} before, {chosen.after[name]:.4f} after")
-    say(f"written: {result.file}; predict uses it, without it with --no-postprocessing")
+    say(f"written: {result.file}; predict applies it unless --no-postprocessing is given")
     return 0
 
 

@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Predict, print a summary, name what failed; 1 if a case failed."""
+    """Predict, print a summary and name what failed; return 1 if a case failed."""
     from swin_umamba.inference.predictor import Predictor
 
     options = given_options(args, FolderOptions)
@@ -79,19 +79,19 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _tell_limits(predictor: Predictor) -> None:
-    """Say beforehand what the confidence will lack."""
+    """Warn beforehand of what the confidence will lack."""
     if predictor.model.temperature is None:
         logger.warning(
-            "the model is not calibrated: it is surer than it should be; see swin-umamba calibrate --help"
+            "the model is not calibrated and will be overconfident; see swin-umamba calibrate --help"
         )
     if not predictor.mirroring and len(predictor.model.parameters) == 1:
         logger.warning(
-            "no estimates of the Dice: they come from mirrored images or several folds, and there is neither"
+            "the Dice cannot be estimated: that needs mirrored images or several folds, and there is neither"
         )
 
 
 def _one_line(name: str) -> str:
-    """Return a name that neither commands the terminal nor looks like several lines."""
+    """Return a name that cannot control the terminal and stays on one line."""
     return printable(name).replace("\n", " ")
 
 
@@ -100,7 +100,7 @@ def _text(results: list[CaseResult], output: Path) -> str:
     seconds = sum(result.seconds for result in results if result.status == "written")
     lines = [f"{counts['written']} of {len(results)} cases written to {output} in {seconds:.1f} s"]
     if counts["kept"]:
-        lines.append(f"{counts['kept']} were there already and were kept (--overwrite replaces them)")
+        lines.append(f"{counts['kept']} existed already and were kept (--overwrite replaces them)")
     if counts["failed"]:
         lines.append(f"{counts['failed']} failed")
     estimates = [
@@ -109,7 +109,7 @@ def _text(results: list[CaseResult], output: Path) -> str:
         if result.confidence is not None and result.confidence.get("quality") is not None
     ]
     if estimates:
-        lines.append("lowest estimated Dice, to be looked at first:")
+        lines.append("lowest estimated Dice, to be reviewed first:")
         lines += [f"  {quality:.3f}  {_one_line(case)}" for quality, case in sorted(estimates)[:SHOWN_CASES]]
     return "\n".join(lines)
 

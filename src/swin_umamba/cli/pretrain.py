@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="DIR",
-        help="train/CLASS/... and val/CLASS/..., or CLASS/... alone, of which a part is held out",
+        help="folder of train/CLASS/... and val/CLASS/..., or of CLASS/... alone, part of which is held out",
     )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="for backbone.pth")
     add_options(parser, StartOptions)

@@ -1,4 +1,4 @@
-"""``swin-umamba preview``: a picture of an image under its label map."""
+"""``swin-umamba preview``: a picture of an image with its label map over it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from swin_umamba.inference.options import FolderOptions
 from swin_umamba.pseudonyms import shown
 
 ORDER = 170
-HELP = "draw a label map over its image as a PNG, turned as radiologists see it; of a volume, one slice"
+HELP = "draw a label map over its image as a PNG in radiological orientation; for a volume, one slice"
 CASES = ("image", "mask")
 
 
@@ -31,21 +31,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--slice",
         type=int,
         metavar="N",
-        help="slice of a volume, from 0, from inferior, posterior or left on (default: the one with the most "
-        "labels, else the most contrast)",
+        help="slice of a volume, counted from 0 at the inferior, posterior or left end (default: the one "
+        "with the most labels, else the most contrast)",
     )
     parser.add_argument(
         "--plane",
         choices=("axial", "coronal", "sagittal"),
-        help="of a volume (default: that of thick slices, else axial)",
+        help="plane of a volume (default: that of thick slices, else axial)",
     )
     parser.add_argument(
-        "--overwrite", action="store_true", help="replace an existing picture; else that is an error"
+        "--overwrite", action="store_true", help="replace an existing picture, instead of failing"
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Draw the picture and say where it is."""
+    """Draw the picture and print where it is."""
     from swin_umamba.data.image_io import check_same_grid, image_stem, read_image, read_labels
     from swin_umamba.errors import UsageError
     from swin_umamba.report.preview import write_preview
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("the picture is a PNG file", where=output, hint="give a name that ends in .png")
     if output.exists() and not args.overwrite:
         raise UsageError(
-            "the file is there already", where=output, hint="give another name with -o, or --overwrite"
+            "the file exists already", where=output, hint="give another name with -o, or --overwrite"
         )
     if any(path is not None and path.resolve() == output.resolve() for path in (args.image, args.mask)):
         raise UsageError("the picture would replace an input", where=output, hint="give another name")

@@ -33,15 +33,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--metrics", type=Path, metavar="FILE", help="metrics.json of evaluate, to be shown")
     parser.add_argument("--dataset-json", type=Path, metavar="FILE", help="class names (default: looked for)")
     parser.add_argument(
-        "--overwrite", action="store_true", help="replace an existing report; else that is an error"
+        "--overwrite", action="store_true", help="replace an existing report, instead of failing"
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the report and say where it is and what it lacks."""
+    """Write the report, and print where it is and what is missing from it."""
     if args.output.exists() and not args.overwrite:
         raise UsageError(
-            "the file is there already", where=args.output, hint="give another name with -o, or --overwrite"
+            "the file exists already", where=args.output, hint="give another name with -o, or --overwrite"
         )
     from swin_umamba.files import check_output_folder, write_text
 

@@ -1,4 +1,4 @@
-"""``swin-umamba reproduce``: an experiment of the paper from the challenge's data to its table."""
+"""``swin-umamba reproduce``: an experiment of the paper, from the challenge's data to its table."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--trainer", choices=TRAINER_NAMES, required=True, metavar="NAME", help="as for train"
     )
     parser.add_argument(
-        "-o", "--output", type=Path, metavar="DIR", help="for everything made (default: reproduce_RECIPE)"
+        "-o", "--output", type=Path, metavar="DIR", help="folder for all output (default: reproduce_RECIPE)"
     )
     parser.add_argument(
         "--budget",
         type=int,
         metavar="STEPS",
-        help="shortened: so many training steps on smaller patches and batches; not the paper's experiment",
+        help="shortened run: this many steps on smaller patches and batches; not the paper's experiment",
     )
     parser.add_argument(
         "--patch-size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="instead of the paper's"
@@ -55,7 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", metavar="NAME", help="auto (default), cpu, cuda, mps")
     parser.add_argument("--skip-damaged", action="store_true", help="as for convert")
     parser.add_argument(
-        "--dry-run", action="store_true", help="print the steps and which are done; change nothing"
+        "--dry-run",
+        action="store_true",
+        help="print the steps and which of them are done, and change nothing",
     )
     for name in EXPERIMENTS:
         add_options(parser, DATASETS[name].options)

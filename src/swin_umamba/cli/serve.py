@@ -21,7 +21,7 @@ HELP = "a web page and HTTP API on this machine that segment images with a train
 
 AFTER_INTERRUPT = "the server has ended; all uploads and results are deleted"
 ENDS_BY_INTERRUPT = True
-"""There is no other end, so that an interrupt is no error."""
+"""An interrupt is the normal end, and not an error."""
 
 MIB = 2**20
 
@@ -38,27 +38,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--host",
         default="127.0.0.1",
-        help="address to listen at (default: %(default)s, this machine alone); nothing is encrypted",
+        help="address to listen on (default: %(default)s, this machine only); nothing is encrypted",
     )
     parser.add_argument(
-        "--port", type=int, default=8000, help="port to listen at, 0 for a free one (default: %(default)s)"
+        "--port", type=int, default=8000, help="port to listen on, 0 for any free one (default: %(default)s)"
     )
     token = parser.add_mutually_exclusive_group()
     token.add_argument(
         "--token-file",
         type=Path,
         metavar="FILE",
-        help="file with the token that requests must know (default: a new one, in the printed address)",
+        help="file with the token that requests must present (default: a new one, in the printed address)",
     )
     token.add_argument(
         "--no-token",
         action="store_true",
-        help="answer everybody who reaches the port: on this machine, all of its users",
+        help="answer everybody who reaches the port, which includes all users of this machine",
     )
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
     add_options(parser, ModelOptions)
     parser.add_argument(
-        "--confidence", action="store_true", help="show an estimate of the Dice, and the uncertainty"
+        "--confidence", action="store_true", help="show the estimated Dice and the uncertainty"
     )
     parser.add_argument(
         "--max-upload",
@@ -79,14 +79,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_positive,
         default=30,
         metavar="N",
-        help="delete results that nobody has asked for in so long (default: %(default)s)",
+        help="delete results that nobody has requested for this long (default: %(default)s)",
     )
     parser.add_argument(
         "--job-minutes",
         type=_positive,
         default=60,
         metavar="N",
-        help="give up a prediction that takes longer (default: %(default)s)",
+        help="stop a prediction that takes longer (default: %(default)s)",
     )
 
 
@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
     from swin_umamba.serve.server import address_of, make_server, open_socket
     from swin_umamba.serve.service import Service
 
-    # Before the model is loaded: a port that is taken should not cost that time.
+    # The port is opened before the model is loaded, so that a taken port is reported at once.
     token = _token(args)
     with open_socket(args.host, args.port) as listener:
         predictor = Predictor.from_folder(args.model, **given_options(args, ModelOptions))
@@ -108,11 +108,11 @@ def run(args: argparse.Namespace) -> int:
             voxels=args.max_voxels,
             idle_seconds=args.keep_minutes * 60,
             job_seconds=args.job_minutes * 60,
-            # Without a token, all browsers of a machine, or behind a proxy, look like one client.
+            # Without a token, all browsers on one machine, or behind one proxy, look like one client.
             share=1.0 if token is None else Limits.share,
         )
         with Service(predictor, limits, confidence=args.confidence) as service:
-            # A token from a file is not written elsewhere.
+            # A token from a file is not written anywhere else.
             address = address_of(listener, args.host, None if args.token_file else token)
             if args.json:
                 listening = {"address": address, "device": str(predictor.device)}
@@ -120,8 +120,8 @@ def run(args: argparse.Namespace) -> int:
             else:
                 say(f"serving at {address} on {predictor.device}; Ctrl-C ends it", flush=True)
             if args.open:
-                # Other users see the arguments of processes, so a browser is given a file that leads there.
-                # A token that is used again after this start stays out of the browser's history.
+                # Other users can see the arguments of processes, so the browser gets a file that redirects to
+                # the address. A token that outlives this run is kept out of the browser's history.
                 target = address if args.token_file else entrance_file(service.storage.path, address)
                 threading.Thread(target=webbrowser.open, args=(target,), daemon=True).start()
             make_server(service, args.host, token).run(sockets=[listener])
@@ -145,7 +145,7 @@ def _token(args: argparse.Namespace) -> str | None:
     from swin_umamba.serve.access import new_token, read_token
 
     if args.no_token:
-        logger.warning("no token is asked for: everybody who reaches the port can use the model")
+        logger.warning("no token is required: everybody who reaches the port can use the model")
         return None
     return new_token() if args.token_file is None else read_token(args.token_file)
 
@@ -153,5 +153,5 @@ def _token(args: argparse.Namespace) -> str | None:
 def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+        raise argparse.ArgumentTypeError(f"{text} is not greater than 0")
     return number

@@ -35,11 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--labels", nargs="+", metavar="LABEL", help="classes to measure, such as 1 2 or liver=1 kidneys=2,3"
     )
     add_options(parser, FolderOptions, ("series",))
-    parser.add_argument("-o", "--output", type=Path, metavar="CSV", help="write the table here, too")
+    parser.add_argument("-o", "--output", type=Path, metavar="CSV", help="also write the table to this file")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure, write the file, print the table or JSON; 1 if a label map of a folder cannot be read."""
+    """Measure, write the file, and print the table or JSON; return 1 if a label map cannot be read."""
     from swin_umamba.data.dicom import is_dicom_folder
     from swin_umamba.data.image_io import read_image, read_labels
     from swin_umamba.evaluation.classes import LabelClasses
@@ -70,7 +70,9 @@ def _run_folder(args: argparse.Namespace, classes: LabelClasses | None) -> int:
 
     if args.image is not None:
         raise UsageError(
-            "intensities are measured of one label map at a time", where=args.image, hint="give one label map"
+            "intensities can be measured for one label map at a time",
+            where=args.image,
+            hint="give one label map",
         )
     cohort = cohort_statistics(args.mask, classes)
     if args.output is not None:
@@ -86,7 +88,7 @@ def _run_folder(args: argparse.Namespace, classes: LabelClasses | None) -> int:
 
 
 def table(statistics: LabelStatistics) -> str:
-    """Return what is printed: one line for each class."""
+    """Return the printed table, with one line for each class."""
     return "\n".join(aligned([tuple(map(_text, row)) for row in statistics.rows()]))
 
 
@@ -96,6 +98,6 @@ def _text(cell: str | int | float | None) -> str:
     if isinstance(cell, float):
         if cell != cell:
             return "-"
-        # Two decimals would make nothing of a volume of micrometres.
+        # With two decimals, a volume of micrometres would become 0.
         return f"{cell:.3g}" if 0 < abs(cell) < 1 else f"{cell:.2f}"
     return str(cell)

@@ -17,9 +17,11 @@ AFTER_INTERRUPT = "continue with the same command and --continue"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument("dataset", metavar="DATASET", help="number, name, or path of the raw data set folder")
+    parser.add_argument("dataset", metavar="DATASET", help="number, name or path of the raw data set folder")
     parser.add_argument(
-        "--root", metavar="DIR", help="has nnUNet_raw and so on in it (default: see the environment)"
+        "--root",
+        metavar="DIR",
+        help="folder that contains nnUNet_raw and the others (default: from the environment)",
     )
     add_options(parser, TrainRequest)
 

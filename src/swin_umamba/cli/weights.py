@@ -1,4 +1,4 @@
-"""``swin-umamba weights``: pretrained weights and checkpoints as files."""
+"""``swin-umamba weights``: files of pretrained weights and checkpoints."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from swin_umamba.cli.options import add_common_options
 ORDER = 150
 HELP = "list, download, inspect, convert and import weights"
 
-AFTER_INTERRUPT = "continue with the same command: what a download has brought is kept"
+AFTER_INTERRUPT = "continue with the same command: what was downloaded is kept"
 
 # Each action is a module weights_ACTION of this package, in the form of a command without ORDER.
 ACTIONS = [

@@ -8,13 +8,13 @@ from pathlib import Path
 from swin_umamba.cli.output import say, say_json
 from swin_umamba.errors import UsageError
 
-HELP = "write what a network takes of an ImageNet checkpoint as safetensors"
+HELP = "write the tensors that a network takes from an ImageNet checkpoint as safetensors"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     parser.add_argument(
-        "file", metavar="FILE", help="VMamba-Tiny's checkpoint, or a name of swin-umamba weights list"
+        "file", metavar="FILE", help="VMamba-Tiny's checkpoint, or a name from swin-umamba weights list"
     )
     parser.add_argument("-o", "--output", type=Path, required=True, help="file to write, NAME.safetensors")
     parser.add_argument(
@@ -38,9 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Convert, and say what became of every tensor."""
+    """Convert, and report what happened to every tensor."""
     if args.output.suffix != ".safetensors":
-        raise UsageError("the output is safetensors", where=args.output, hint="call it NAME.safetensors")
+        raise UsageError(
+            "the output is safetensors", where=args.output, hint="give a name that ends in .safetensors"
+        )
     if args.output.exists() and not args.force:
         raise UsageError("the output exists", where=args.output, hint="give another name, or --overwrite")
     from swin_umamba.models.encoder_weights import convert_file

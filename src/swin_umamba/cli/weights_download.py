@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Download, unless the file is there; say where it is."""
+    """Download the file unless it is in the cache, and print where it is."""
     from swin_umamba.files import file_sha256
     from swin_umamba.weights.catalog import find_record
     from swin_umamba.weights.download import fetch_weights

@@ -1,4 +1,4 @@
-"""``swin-umamba weights import``: make a public model of the old code predict; keep ImageNet weights."""
+"""``swin-umamba weights import``: import a trained model of the published code, or ImageNet weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from swin_umamba.inference.options import ModelOptions
 if TYPE_CHECKING:
     from swin_umamba.trained.import_model import ImportedModel
 
-HELP = "make a published trained model ready to predict with, or put ImageNet weights into the cache"
+HELP = "make a published trained model ready for prediction, or put ImageNet weights into the cache"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Import, and say what was taken, checked and written."""
+    """Import, and report what was taken, checked and written."""
     folds = given_options(args, ModelOptions).get("folds")
     if args.model.is_file() and args.model.suffix.lower() != ".zip":
         return _import_weights(args)
@@ -75,7 +75,9 @@ def _import_weights(args: argparse.Namespace) -> int:
         say(f"these are {record.name}: copied to {path}")
         if record.sha256 is None:
             pin = path.with_name(path.name + ".sha256")
-            say(f"the catalogue has no hash of them: from now on, only this file is taken for {record.name}")
+            say(
+                f"the catalogue has no hash of them; from now on, only this file is accepted as {record.name}"
+            )
             say(f"  to undo that: rm {shlex.quote(str(path))} {shlex.quote(str(pin))}")
         say(f"train with them: swin-umamba train DATASET --pretrained {record.name}")
     return 0
@@ -89,7 +91,7 @@ def _text(imported: ImportedModel) -> str:
         lines.append(f"  not taken: {', '.join(imported.others)} (--checkpoint NAME takes another)")
     lines += [
         f"network: {summary['network']}, {summary['tensors']} tensors, {summary['parameters']:,} parameters, "
-        "all of the right name and shape",
+        "all with the right names and shapes",
         f"written: {imported.path} ({size / 1e6:.0f} MB, without the optimizer's state)",
         f"predict with it: swin-umamba predict -m {shlex.quote(str(imported.path))} -i IMAGES -o LABELS",
     ]

@@ -1,4 +1,4 @@
-"""``swin-umamba weights inspect``: what a checkpoint is and which networks it fits."""
+"""``swin-umamba weights inspect``: the kind of a checkpoint, and the networks that it fits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from swin_umamba.cli.output import say, say_json
 
-HELP = "say what a checkpoint is, without running anything of it, and which networks it fits"
+HELP = "describe a checkpoint, without running anything in it, and list the networks that it fits"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

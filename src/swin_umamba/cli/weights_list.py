@@ -1,4 +1,4 @@
-"""``swin-umamba weights list``: the public weights that this program knows."""
+"""``swin-umamba weights list``: the catalogue of public weights."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def _text(entry: dict[str, object]) -> str:
     rows = {
         "backbone": entry["backbone"],
         "network": entry["architecture"],
-        "address": entry["url"] or "none: it has to be placed by hand",
+        "address": entry["url"] or "none: the file has to be put there by hand",
         "size": size,
         "SHA-256": entry["sha256"]
-        or "unverified: kept when the file is first used, and compared from then on",
+        or "unverified: stored when the file is first used, and compared from then on",
         "file": f"{entry['file']} ({'there' if entry['in_cache'] else 'not there'})",
         "licence": entry["licence"],
         "source": entry["source"],
