@@ -1,8 +1,8 @@
-"""Who may use the server: whoever knows its token.
+"""Access to the server: only with its token.
 
-Every user of a machine can reach each of its ports, so that listening at loopback keeps out other machines
-only. A person opens the address with the token, or types the token into the page that asks for it, and gets
-a cookie; a program sends ``Authorization: Bearer TOKEN``. ``/api/health`` answers everybody.
+All users of a machine can reach its ports, so listening on loopback keeps out only other machines. A person
+opens the address that contains the token, or types the token into the login page, and gets a cookie; a
+program sends ``Authorization: Bearer TOKEN``. ``/api/health`` needs no token.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ LOGIN = "/login"
 FIELD = "token"
 SHORTEST_TOKEN = 16
 LONGEST_TOKEN = 1024
-# Sessions that are open at most; the oldest is ended.
+# Maximum number of open sessions; the oldest one is ended.
 MOST_SESSIONS = 256
-# A wrong token is answered after so long; a right one at once, however many wrong ones wait.
+# Delay of the answer to a wrong token. A right one is answered at once, however many wrong ones are waiting.
 SECONDS_FOR_A_FAILURE = 1.0
 SECONDS_FOR_A_FORM = 5.0
 
@@ -44,7 +44,7 @@ def new_token() -> str:
 
 
 def read_token(path: Path) -> str:
-    """Return the token that a file holds: one line, of 16 or more visible ASCII characters.
+    """Return the token in a file: one line of at least 16 visible ASCII characters.
 
     Raises
     ------
@@ -75,15 +75,15 @@ def read_token(path: Path) -> str:
 
 
 class Access:
-    """Lets requests through that know the token; each is told its client as ``request.state.client``.
+    """Lets requests with the token through; ``request.state.client`` identifies the client.
 
-    A client is a browser that has logged in, or the address that programs come from. What one client may take
-    is bounded by it.
+    A client is a browser that has logged in, or the address that programs connect from. The share of each
+    client is limited.
 
     Parameters
     ----------
     app
-        What the permitted requests go to.
+        Application that gets the permitted requests.
     token
         None to permit all of them.
     """
@@ -91,7 +91,8 @@ class Access:
     def __init__(self, app: ASGIApp, token: str | None) -> None:
         self.app = app
         self._digest = None if token is None else _digest(token)
-        # Cookies are sent to every port of a host, so that two servers would overwrite each other's.
+        # Cookies are sent to every port of a host; without the port in their names, two servers would
+        # overwrite each other's.
         self._cookie = f"swin-umamba-{secrets.token_hex(4)}"
         self._sessions: dict[bytes, str] = {}
 
@@ -104,7 +105,7 @@ class Access:
         await (self.app if answer is None else answer)(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Response | None:
-        """Return the answer to a request that is not let through."""
+        """Return the answer to a rejected request."""
         given = _field(scope["query_string"].decode("latin-1"))
         if self._digest is not None and scope["method"] == "POST" and scope["path"] == LOGIN:
             try:
@@ -134,20 +135,21 @@ class Access:
         return self._sessions.get(self._session_in(scope))
 
     def _session_in(self, scope: Scope) -> bytes:
-        """Return the digest of the session that a request names, which may be none of ours."""
-        # Cookies of all other servers of this host come along, in any form.
+        """Return the digest of the session that a request names; the session may be unknown."""
+        # Cookies of all other servers on this host are sent as well, in any form.
         cookies = cookie_parser("; ".join(Headers(scope=scope).getlist("cookie")))
         return _digest(cookies.get(self._cookie, ""))
 
     async def _log_in(self, scope: Scope, given: str, answer: Response) -> Response:
         if not await self._is_right(given):
             return _page(login_html(wrong=True), 401)
-        # Who logs in again stays the same client, with the places and the room that it has taken.
+        # A browser that logs in again stays the same client and keeps its places in the queue and its space.
         client = self._sessions.pop(self._session_in(scope), None) or f"session {secrets.token_hex(8)}"
         while len(self._sessions) >= MOST_SESSIONS:
             del self._sessions[next(iter(self._sessions))]
         session = new_token()
-        # Sessions are found by their digest: how long that takes says nothing of the others.
+        # Sessions are looked up by their digest, so that the time of a lookup reveals nothing about other
+        # sessions.
         self._sessions[_digest(session)] = client
         answer.set_cookie(self._cookie, session, httponly=True, samesite="strict")
         return answer
@@ -183,6 +185,6 @@ def _field(form: str) -> str:
 
 
 def _page(html: str, status: int = 200) -> HTMLResponse:
-    # Without a referrer, browsers send forms from no origin, as if they were another site's.
+    # Without a referrer, browsers send forms with a null origin, as if they came from another site.
     headers = {"Content-Security-Policy": entrance_policy(html), "Referrer-Policy": "same-origin"}
     return HTMLResponse(html, status, headers)

@@ -27,12 +27,13 @@ from swin_umamba.serve.slices import slice_picture
 from swin_umamba.serve.upload import FIELD, client_of, receive
 
 SECONDS_BETWEEN_LOOKS = 0.5
-# Each takes several bytes for every pixel of the slice, which may be a whole slide.
+# Each needs several bytes per pixel of the slice, which may be a whole slide.
 SLICES_AT_ONCE = 2
 
 DESCRIPTION = """\
 Segments images with one trained model. Images are handled one after the other and nothing is kept: files are
-deleted after the prediction, results when the client deletes them or has not asked for them in a while.
+deleted after the prediction; results are deleted by the client, or when it has not requested them for some
+time.
 """
 
 _UPLOAD = {
@@ -87,13 +88,13 @@ def create_app(service: Service, *, host: str, token: str | None) -> Guard:
     Parameters
     ----------
     service
-        What it serves; running.
+        The running service.
     host
-        The name or address that it listens at.
+        Name or address that the server listens on.
     token
-        What requests must know; None to answer all.
+        Token that requests must present; None answers all requests.
     """
-    # The interactive pages of FastAPI load scripts from elsewhere; the page describes the API instead.
+    # The interactive pages of FastAPI load scripts from other sites; our page describes the API instead.
     app = FastAPI(
         title="swin-umamba",
         version=__version__,
@@ -120,7 +121,7 @@ def create_app(service: Service, *, host: str, token: str | None) -> Guard:
 
 @router.get("/health")
 def health() -> Health:
-    """Say that the server runs."""
+    """Confirm that the server is running."""
     return Health()
 
 
@@ -132,7 +133,7 @@ def model(request: Request) -> ModelInfo:
 
 @router.post("/jobs", status_code=202, openapi_extra=_UPLOAD, responses=_UPLOAD_ERRORS)
 async def create_job(request: Request, response: Response, series: SeriesChoice = None) -> JobStatus:
-    """Upload an image; it waits for its turn, and its status says when it is done."""
+    """Upload an image and queue it; its status tells when it is done."""
     job = await _upload(request, series)
     response.headers["Location"] = f"/api/jobs/{job.id}"
     return _service(request).status(job)
@@ -140,7 +141,7 @@ async def create_job(request: Request, response: Response, series: SeriesChoice 
 
 @router.get("/jobs/{job_id}", responses=_errors(404))
 def job_status(request: Request, job_id: str) -> JobStatus:
-    """Say where a job stands."""
+    """Return the status of a job."""
     service = _service(request)
     return service.status(service.queue.get(job_id))
 
@@ -158,7 +159,7 @@ async def job_slice(
     index: int,
     view: Annotated[int, Query(description="which of the result's views")] = 0,
 ) -> SliceAnswer:
-    """Return a slice of a finished job as a picture and paths; a picture has one slice, 0."""
+    """Return a slice of a finished job as a picture and paths; 2D pictures have a single slice, 0."""
     result = _finished(_service(request).queue.get(job_id))
     if not (0 <= index < result.num_slices and 0 <= view < len(result.views)):
         raise UnknownSlice(
@@ -209,10 +210,10 @@ async def predict(request: Request, series: SeriesChoice = None) -> Response:
             if await request.is_disconnected():
                 return Response(status_code=204)  # nobody reads it
         if job.removed:
-            raise Busy("the server is about to end")
+            raise Busy("the server is shutting down")
         return await run_in_threadpool(lambda: _mask(_finished(job)))
     finally:
-        with suppress(UnknownJob):  # the server ends, and has deleted it
+        with suppress(UnknownJob):  # the server is shutting down and has deleted it
             await run_in_threadpool(queue.remove, job.id)
 
 
@@ -224,7 +225,7 @@ def _service(request: Request) -> Service:
 
 async def _upload(request: Request, series: str | None) -> Job[Result]:
     service = _service(request)
-    service.queue.check_place(client_of(request))  # before megabytes are sent for nothing
+    service.queue.check_place(client_of(request))  # before megabytes are sent in vain
     channels = len(service.segmenter.predictor.channel_names)
     upload = await receive(request, service.storage, service.limits, channels, series)
     return service.queue.add(upload)
@@ -239,7 +240,7 @@ def _finished(job: Job[Result]) -> Result:
 
 
 def _mask(result: Result) -> Response:
-    """Return the file as a whole: it may be deleted while a slow client still reads."""
+    """Return the whole file: it may be deleted while a slow client is still reading."""
     try:
         content = result.labels_file.read_bytes()
     except FileNotFoundError:
@@ -265,5 +266,5 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
-    # Without the value, which may be anything.
+    # The value is left out: it may be anything.
     return error_response(InvalidValue(f"{first['loc'][-1]}: {first['msg']}", hint="see /openapi.json"))

@@ -1,4 +1,4 @@
-"""The classes of a model, as its label maps hold them, and how much of an image each takes."""
+"""The classes of a model as in its label maps, and their share of an image."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class ShownClass:
     name
         As in the model's ``dataset.json``.
     value
-        Its label value; of a region, that of the voxels that are in it and in no later one.
+        Label value; for a region, the value of the voxels that are in it and in no later region.
     members
-        All label values that belong to it: several for a region.
+        All label values of the class; several for a region.
     colour
-        ``#rrggbb``, the one that the report and the previews give it.
+        Colour as ``#rrggbb``, the same as in reports and previews.
     """
 
     name: str
@@ -42,7 +42,7 @@ class ShownClass:
 
 @dataclass(frozen=True)
 class ClassShare:
-    """How much of an image a class takes: in voxels, percent and, where the file has a grid, millilitres."""
+    """Size of a class in an image: in voxels, percent and, if the file has a spacing, millilitres."""
 
     voxels: int
     percent: float

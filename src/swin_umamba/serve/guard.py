@@ -1,9 +1,8 @@
-"""Who may speak to the server, and the headers that every answer has.
+"""Protection against requests of other sites, and the headers of every answer.
 
-A page of any site can make a browser send requests to this machine. Three things keep it from doing harm:
-the name in ``Host`` must be one that this server has (a hostile name that was pointed here after its page had
-loaded is another), requests that the browser marks as another site's are refused, and no answer allows itself
-to be read, framed or kept elsewhere.
+Any web site can make a browser send requests to this machine. Three checks make that harmless: ``Host`` must
+be a name of this server, which stops DNS rebinding; requests that the browser marks as cross-site are
+refused; and the headers of every answer forbid other sites to read or frame it, and browsers to store it.
 """
 
 from __future__ import annotations
@@ -69,9 +68,10 @@ class Guard:
     Parameters
     ----------
     app
-        What the permitted requests go to. What it raises is logged without its text and answered with 500.
+        Application that gets the permitted requests. Its exceptions are logged without their text and
+        answered with 500.
     host
-        The name or address that the server was told to listen at. Loopback is always permitted.
+        Name or address that the server listens on. Loopback is always permitted.
     """
 
     def __init__(self, app: ASGIApp, host: str) -> None:
@@ -103,7 +103,7 @@ class Guard:
         except RequestError as error:
             await error_response(error)(scope, receive, send_with_headers)
         except Exception as error:
-            # The text of an error can hold what was in the image.
+            # The text of an error can contain data of the image.
             logger.error("a request failed with %s (--debug shows where)", type(error).__name__)
             logger.debug("request", exc_info=True)
             if not started:
@@ -118,7 +118,7 @@ class Guard:
                 "the address of this request is not the server's",
                 hint="use the address that swin-umamba serve has printed, or start it with --host",
             )
-        # Another site's link may open a page; its pictures and frames may ask for nothing.
+        # A link on another site may open a page, but its images and frames may request nothing.
         opens = headers.get("sec-fetch-dest", "document") == "document"
         if (scope["path"].startswith(("/api/", "/login")) or not opens) and _is_foreign(headers, hosts[0]):
             return ForeignRequest("the request comes from another site", hint="use the server's own page")
@@ -130,12 +130,12 @@ class Guard:
         given = _address(self.host)
         if given is None or not given.is_unspecified:
             return False
-        # Listening at every address of the machine: an address cannot be pointed elsewhere, a name can.
+        # The server listens on every address. A name can be rebound to another address, an address cannot.
         return _address(name) is not None or name == socket.gethostname().lower()
 
 
 def _is_foreign(headers: Headers, host: str) -> bool:
-    """Return whether a browser says that another site's page has made the request; programs say nothing."""
+    """Return whether the browser reports a cross-site request; other programs report nothing."""
     if headers.get("sec-fetch-site", "none") not in _OWN_SITE:
         return True
     origin = headers.get("origin")

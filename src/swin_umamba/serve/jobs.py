@@ -1,4 +1,4 @@
-"""One queue of images and one thread that segments them, one after the other."""
+"""One queue of images, and one thread that segments them one after the other."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 State = Literal["queued", "running", "done", "failed"]
 Outcome = TypeVar("Outcome")
-# A prediction ends after its current batch of tiles; who ends the server does not wait longer than this.
+# A cancelled prediction ends after its current batch of tiles; shutting down waits no longer than this.
 SECONDS_TO_STOP = 10.0
 SECONDS_BETWEEN_CLEANINGS = 1.0
 
@@ -40,17 +40,17 @@ class Job(Generic[Outcome]):
     Attributes
     ----------
     upload
-        Its files; they are deleted when the job has run.
+        Uploaded files; they are deleted after the job has run.
     id
-        What the client knows it by; nobody can guess it.
+        Identifier for the client, which cannot be guessed.
     state
         ``queued``, ``running``, ``done`` or ``failed``.
     progress
-        Part of the network's work that is done, 0 to 1.
+        Fraction of the network's work that is done, 0 to 1.
     outcome
-        What the work returned, if it is done.
+        Return value of the work, if the job is done.
     error
-        Why it failed, with the client's file names.
+        Reason of a failure, with the client's file names.
     finished
         Gets its result (None) when the job is done, has failed, or is removed.
     """
@@ -68,7 +68,7 @@ class Job(Generic[Outcome]):
 
     @property
     def unfinished(self) -> bool:
-        """Whether it waits or runs."""
+        """Whether the job is waiting or running."""
         return self.state in ("queued", "running")
 
 
@@ -76,17 +76,17 @@ Work = Callable[[Upload, Callable[[float], None]], Outcome]
 
 
 class JobQueue(Generic[Outcome]):
-    """Runs jobs in the order in which they came, in a thread of its own while the block lasts.
+    """Runs jobs in the order of their arrival, in a separate thread, inside a ``with`` block.
 
     Parameters
     ----------
     work
-        What is done with an upload. It calls its second argument with the progress, 0 to 1, and lets through
-        what that raises. It may leave files in the folder of the upload.
+        Function that processes an upload. It calls its second argument with the progress, 0 to 1, and must
+        not catch what that raises. It may leave files in the folder of the upload.
     storage
-        Where the uploads lie.
+        Storage of the uploads.
     limits
-        Limits on the number of jobs and the time that they are kept.
+        Limits on the number of jobs and on how long they are kept.
     clock
         Seconds, as ``time.monotonic``.
     """
@@ -111,7 +111,7 @@ class JobQueue(Generic[Outcome]):
         ]
 
     def __enter__(self) -> JobQueue[Outcome]:
-        """Start to work."""
+        """Start the thread."""
         for thread in self._threads:
             thread.start()
         return self
@@ -127,8 +127,8 @@ class JobQueue(Generic[Outcome]):
             self._storage.remove(job.upload.folder)
 
     def stop(self) -> None:
-        """Cancel all jobs and take no more; returns at once, and may be called from a signal's handler."""
-        with self._changed:  # a lock that one thread can take twice, as a signal's handler may
+        """Cancel all jobs and accept no more. Returns at once, and may be called from a signal handler."""
+        with self._changed:  # reentrant, since a signal handler may take it in a thread that holds it
             self._stopping.set()
             for job in self._jobs.values():
                 job.removed = True
@@ -136,25 +136,28 @@ class JobQueue(Generic[Outcome]):
             self._changed.notify_all()
 
     def check_place(self, client: str = "") -> None:
-        """Raise ``Busy`` if no job of a client can be added now."""
+        """Raise ``Busy`` if the queue cannot take another job of a client now."""
         with self._changed:
             jobs = list(self._jobs.values())
         waiting = sum(job.unfinished for job in jobs)
         own = sum(job.unfinished and job.upload.client == client for job in jobs)
         if self._stopping.is_set():
-            raise Busy("the server is about to end")
+            raise Busy("the server is shutting down")
         if waiting >= self._limits.queue:
             raise Busy(
-                f"{waiting} images are waiting already, and the server takes no more",
+                f"{waiting} images are waiting already, and the server accepts no more",
                 hint="try again in a moment",
             )
         if own >= self._limits.queue * self._limits.share:
             raise Busy(f"{own} of your images are waiting already", hint="wait for their results")
         if self._is_one_too_many(client) and self._idle_client() is None:
-            raise Busy("the server keeps results for as many people as it can", hint="try again in a while")
+            raise Busy(
+                "the server keeps results for the largest number of clients that it allows",
+                hint="try again in a while",
+            )
 
     def add(self, upload: Upload) -> Job[Outcome]:
-        """Put an upload into the queue; it is deleted if there is no place."""
+        """Put an upload into the queue; the upload is deleted if the queue is full."""
         job: Job[Outcome] = Job(upload, used=self._clock())
         try:
             with self._changed:
@@ -178,7 +181,7 @@ class JobQueue(Generic[Outcome]):
         return [job for job in list(self._jobs.values()) if job.state != "failed"]
 
     def _idle_client(self) -> str | None:
-        """Return the client that has asked for none of its results for longest, if that is long enough."""
+        """Return the client that has been away for the longest time, if that is long enough."""
         now, used = self._clock(), dict[str, float]()
         for job in self._with_results():
             last = now if job.unfinished else job.used
@@ -187,7 +190,7 @@ class JobQueue(Generic[Outcome]):
         return oldest if oldest is not None and now - used[oldest] >= self._limits.away_seconds else None
 
     def get(self, job_id: str) -> Job[Outcome]:
-        """Return a job, which is kept for longer by that."""
+        """Return a job and restart the time for which it is kept."""
         job = self._jobs.get(job_id)
         if job is None or job.removed:
             raise UnknownJob
@@ -195,13 +198,13 @@ class JobQueue(Generic[Outcome]):
         return job
 
     def position(self, job: Job[Outcome]) -> int:
-        """Return how many jobs are before this one; 0 for one that is next or no longer waits."""
+        """Return the number of jobs ahead of this one; 0 for one that is next or no longer waiting."""
         with self._changed:
             queued = [each for each in self._jobs.values() if each.state == "queued"]
         return queued.index(job) if job in queued else 0
 
     def remove(self, job_id: str) -> None:
-        """Delete a job and all that belongs to it; one that runs ends after its current batch of tiles."""
+        """Delete a job and its files; a running one ends after its current batch of tiles."""
         with self._changed:
             job = self.get(job_id)
             job.removed = True
@@ -210,7 +213,7 @@ class JobQueue(Generic[Outcome]):
         _finish(job)
 
     def expire(self) -> None:
-        """Remove finished jobs that nobody has asked for in a while, or above a client's share."""
+        """Remove finished jobs that nobody has requested for some time, or that exceed a client's share."""
         with self._changed:
             done = [job for job in self._jobs.values() if not job.unfinished]
             done.sort(key=lambda job: job.used, reverse=True)
@@ -235,7 +238,7 @@ class JobQueue(Generic[Outcome]):
             self.expire()
 
     def _next(self) -> Job[Outcome] | None:
-        """Wait for the next job and mark it as running; None when the server ends."""
+        """Wait for the next job and mark it as running; return None when the server shuts down."""
         with self._changed:
             while not self._stopping.is_set():
                 job = next((job for job in self._jobs.values() if job.state == "queued"), None)
@@ -275,17 +278,17 @@ class JobQueue(Generic[Outcome]):
             logger.debug("job", exc_info=True)
             error = Busy("the server cannot store the result", hint="see that its disk has space")
         except Exception as failure:
-            # Only its kind: the text of an error can hold what was in the image.
+            # Only the type is logged: the text of an error can contain data of the image.
             logger.error("an image failed with %s (--debug shows where)", type(failure).__name__)
             logger.debug("job", exc_info=True)
             error = unexpected(failure)
         if error is None:
             for file in upload.files:
                 file.unlink(missing_ok=True)
-            with suppress(OSError):  # the server ends, and has deleted it
+            with suppress(OSError):  # the server is shutting down and has deleted it
                 job.size = sum(file.stat().st_size for file in upload.folder.rglob("*") if file.is_file())
             self._storage.release(upload.folder)
-        else:  # half a result is of no use to anybody, and the disk may be full
+        else:  # a partial result is useless, and the disk may be full
             self._storage.remove(upload.folder)
         with self._changed:
             job.error = error
@@ -298,6 +301,6 @@ class JobQueue(Generic[Outcome]):
 
 
 def _finish(job: Job[Outcome]) -> None:
-    """Wake who waits for the job."""
-    with suppress(InvalidStateError):  # somebody else was first
+    """Wake those who wait for the job."""
+    with suppress(InvalidStateError):  # another call was first
         job.finished.set_result(None)

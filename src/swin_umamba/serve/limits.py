@@ -1,11 +1,11 @@
-"""What a server takes and keeps at most."""
+"""Limits on what a server accepts and keeps."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 MIB = 2**20
-# What a multipart body holds besides its files: boundaries, and names of a few kilobytes.
+# Overhead of a multipart body besides its files: boundaries, and names of a few kilobytes.
 FORM_OVERHEAD = 2**16
 # Files of one DICOM series.
 MOST_SLICES = 4096
@@ -13,38 +13,40 @@ MOST_SLICES = 4096
 
 @dataclass(frozen=True)
 class Limits:
-    """What a server takes and keeps at most.
+    """Limits on what a server accepts and keeps.
 
     Attributes
     ----------
     upload_bytes
-        Size of all files of one request together.
+        Total size of all files in one request.
     voxels
-        Values of one image, all channels together.
+        Number of values in one image, over all channels.
     queue
-        Jobs that wait or run.
+        Number of jobs that are waiting or running.
     kept
-        Finished jobs of one client; the one that it has not asked for longest makes place.
+        Number of finished jobs of one client; the one not requested for the longest time is deleted first.
     kept_bytes
-        What the finished jobs of one client may take on the disk, as for ``kept``; its last one stays.
+        Disk space of the finished jobs of one client, handled as for ``kept``; the last one always stays.
     clients
-        Clients with finished jobs: nobody's results make place for another's, but those of who is away.
+        Number of clients with finished jobs. Results are only deleted for another client if their owner is
+        away.
     away_seconds
-        After so long without a request for any of its jobs, a client makes place for one that is too many.
+        Time without a request for any of its jobs after which a client counts as away.
     idle_seconds
-        After so long without a request for it, a finished job is deleted.
+        Time without a request after which a finished job is deleted.
     silence_seconds
-        After so long without a byte, an upload is given up.
+        Time without a byte after which an upload is aborted.
     slowest_upload
-        Bytes per second over the whole upload: a slower one is given up, after ``silence_seconds``.
+        Lowest average rate of an upload in bytes per second; a slower one is aborted after
+        ``silence_seconds``.
     upload_seconds
-        After so long, an upload that has not ended is given up.
+        Longest duration of an upload.
     job_seconds
-        After so long, a prediction is given up.
+        Longest duration of a prediction.
     uploads_at_once
-        Uploads of full size that may lie on the disk together, those of waiting jobs included.
+        Number of uploads of full size that fit on the disk together, including those of waiting jobs.
     share
-        What one client may take of the places in the queue and of the room for uploads.
+        Fraction of the places in the queue, and of the space for uploads, that one client may use.
     """
 
     upload_bytes: int = 256 * MIB
