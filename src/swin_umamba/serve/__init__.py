@@ -1,1 +1,1 @@
-"""A web page and an HTTP API that segment images with a trained model, on this machine alone by default."""
+"""A web page and an HTTP API that segment images with a trained model, by default for this machine only."""

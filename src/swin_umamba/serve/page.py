@@ -13,7 +13,7 @@ from swin_umamba.serve.upload import FIELD
 
 
 def page_html(model: ModelInfo) -> str:
-    """Return the page for a model; names in it are escaped."""
+    """Return the page for a model, with all names escaped."""
     return render_page(
         "swin_umamba.serve",
         "page.html",
@@ -24,21 +24,21 @@ def page_html(model: ModelInfo) -> str:
 
 
 def login_html(*, wrong: bool = False) -> str:
-    """Return the page that asks for the token; it has no script."""
+    """Return the login page, which has no script."""
     return render_page("swin_umamba.serve", "login.html", wrong=wrong, entered=False)
 
 
 def entrance_html() -> str:
-    """Return the page that leads on to ``/`` from within the site.
+    """Return the page that redirects to ``/`` from within the site.
 
-    A browser that follows a redirect from elsewhere, such as a link in a mail, sends no ``SameSite=Strict``
-    cookie with it.
+    A browser that follows a link from elsewhere, such as a mail, does not send ``SameSite=Strict`` cookies
+    with it.
     """
     return render_page("swin_umamba.serve", "login.html", wrong=False, entered=True)
 
 
 def entrance_policy(html: str) -> str:
-    """Return the content security policy of these two: their own style, and a form that is sent here."""
+    """Return the content security policy of these two pages: their own style, and a form for this server."""
     return (
         f"default-src 'none'; style-src '{source_hash(inline_part(html, 'style'))}'; img-src data:; "
         "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
@@ -46,7 +46,7 @@ def entrance_policy(html: str) -> str:
 
 
 def entrance_file(folder: Path, address: str) -> str:
-    """Write a page into a private folder that leads to an address; return the address of that page."""
+    """Write a page into a private folder that redirects to an address; return the address of that page."""
     path = folder / "open.html"
     link = escape(address)
     path.write_text(
@@ -58,7 +58,7 @@ def entrance_file(folder: Path, address: str) -> str:
 
 
 def page_policy(html: str) -> str:
-    """Return the content security policy of the page: its own style, script and server, and nothing else."""
+    """Return the content security policy of the page: only its own style, script and server."""
     style, script = (source_hash(inline_part(html, part)) for part in ("style", "script"))
     return (
         f"default-src 'none'; style-src '{style}'; script-src '{script}'; img-src data:; connect-src 'self'; "

@@ -1,4 +1,4 @@
-"""Errors as a client sees them: status, what is wrong, where, the hint; never a path of this machine."""
+"""Errors as a client sees them: status, problem, place and hint, but never a path on this machine."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ RETRY_SECONDS = 5
 
 
 class RequestError(SwinUMambaError):
-    """A request that is refused. Each subclass has its HTTP status."""
+    """A refused request. Each subclass has its HTTP status."""
 
     status = 400
 
 
 class MalformedRequest(RequestError):
-    """The request is not what it says, or not what the API describes."""
+    """The request contradicts its own headers or the description of the API."""
 
     status = 400
 
 
 class ForeignRequest(RequestError):
-    """Another site's page has sent the request."""
+    """The request was sent by a page of another site."""
 
     status = 403
 
 
 class Unauthorized(RequestError):
-    """The request does not know the server's token."""
+    """The request does not have the server's token."""
 
     status = 401
 
 
 class UnknownJob(RequestError):
-    """There is no such job, or no longer."""
+    """The job does not exist, or no longer exists."""
 
     status = 404
 
     def __init__(self) -> None:
         super().__init__(
-            "there is no such image here (any more)",
+            "the server has no such image (any more)",
             hint="upload it again: images and results are deleted when the page is left or after some time",
         )
 
@@ -65,13 +65,13 @@ class SlowRequest(RequestError):
 
 
 class UnfinishedJob(RequestError):
-    """The result is not there yet, or never will be."""
+    """The result is not ready yet, or never will be."""
 
     status = 409
 
 
 class TooLarge(RequestError):
-    """The upload is larger than the server takes."""
+    """The upload is larger than the server accepts."""
 
     status = 413
 
@@ -83,19 +83,19 @@ class TooLong(RequestError):
 
 
 class ForeignHost(RequestError):
-    """The request was sent to a name that this server does not have."""
+    """The request was sent to a name that is not this server's."""
 
     status = 421
 
 
 class Busy(RequestError):
-    """The server has as much to do as it takes on; the client may try again."""
+    """The server is busy; the client may try again."""
 
     status = 503
 
 
 def status_of(error: SwinUMambaError) -> int:
-    """Return the HTTP status of an error: 4xx if a client can put it right, 500 if the server has to."""
+    """Return the HTTP status of an error: 4xx if the client can fix it, 500 if the server has to."""
     if isinstance(error, RequestError):
         return error.status
     return 422 if isinstance(error, DataError) else 400 if isinstance(error, UsageError) else 500
@@ -109,12 +109,13 @@ def headers_of(error: SwinUMambaError) -> dict[str, str]:
 
 
 def unexpected(error: Exception) -> SwinUMambaError:
-    """Return what a client may know of an error that nobody foresaw: nothing of its text."""
+    """Return what a client may know of an unexpected error: nothing of its text."""
     return (
         error
         if isinstance(error, SwinUMambaError)
         else SwinUMambaError(
-            "something went wrong on the server", hint="try again; if it stays, look at the server's messages"
+            "something went wrong on the server",
+            hint="try again; if it happens again, look at the server's log",
         )
     )
 
@@ -127,11 +128,11 @@ def with_client_names(
     Parameters
     ----------
     error
-        What reading or predicting has raised.
+        Exception that reading or predicting has raised.
     files, names
-        Where the uploaded files lie, and what the client calls them.
+        Paths of the uploaded files, and their names for the client.
     private
-        The folder that nobody outside must see. Texts that still name it, or any place that is none of the
+        Folder that must not be disclosed. Texts that still contain it, or any place that is not one of the
         files, are left out.
     """
     own = {str(file): name for file, name in zip(files, names, strict=True)}

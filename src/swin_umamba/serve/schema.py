@@ -1,4 +1,4 @@
-"""What the API answers, as its OpenAPI description shows it."""
+"""Answers of the API, as in its OpenAPI description."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ERROR_EXAMPLE: JsonDict = {
 
 
 class Answer(BaseModel):
-    """What every answer has."""
+    """Base of every answer."""
 
     number: Literal[2] = Field(
         default=SCHEMA, serialization_alias="schema", description="number of the schema of this answer"
@@ -38,10 +38,10 @@ class Answer(BaseModel):
 
 
 class ErrorDetail(BaseModel):
-    """What is wrong, where, and what to do about it."""
+    """The problem, its place, and what to do about it."""
 
     what: str
-    where: str | None = Field(description="the file as the client has called it")
+    where: str | None = Field(description="name of the file as the client gave it")
     hint: str | None
 
 
@@ -54,31 +54,31 @@ class ErrorAnswer(Answer):
 
 
 class Health(Answer):
-    """The server runs."""
+    """The server is running."""
 
     status: Literal["ok"] = "ok"
 
 
 class ModelClass(BaseModel):
-    """A class that the model finds."""
+    """A class of the model."""
 
     name: str
-    value: int = Field(description="its number in the label map")
-    members: list[int] = Field(description="all numbers that belong to it; several for a region")
+    value: int = Field(description="value of the class in the label map")
+    members: list[int] = Field(description="all values that belong to the class; several for a region")
     colour: Annotated[str, Field(pattern="^#[0-9a-f]{6}$")]
 
 
 class ServerLimits(BaseModel):
-    """What the server takes and keeps at most."""
+    """Limits on what the server accepts and keeps."""
 
     upload_bytes: int
     voxels: int
     queue: int
-    kept_seconds: float = Field(description="a result is deleted when nobody has asked for it for so long")
+    kept_seconds: float = Field(description="time without a request after which a result is deleted")
 
 
 class ModelInfo(Answer):
-    """What the server runs."""
+    """The model of the server."""
 
     name: str
     trainer: str
@@ -86,14 +86,14 @@ class ModelInfo(Answer):
     device: str
     channels: list[str]
     classes: list[ModelClass]
-    confidence: bool = Field(description="whether results have an estimate of the Dice, and the uncertainty")
+    confidence: bool = Field(description="whether results have an estimated Dice and an uncertainty")
     formats: list[str] = Field(description="endings of file names that can be read")
     limits: ServerLimits
     version: str
 
 
 class ResultClass(BaseModel):
-    """How much of the image a class takes."""
+    """Share of a class in the image."""
 
     name: str
     value: int
@@ -107,18 +107,18 @@ class ResultClass(BaseModel):
 class JobResult(BaseModel):
     """A finished segmentation."""
 
-    shape: list[int] = Field(description="of the image as it is stored, (y, x) or (z, y, x)")
-    spacing: list[float] | None = Field(description="in mm, in the same order")
-    slices: int = Field(description="of the image as it is shown: in radiological convention")
-    width: int = Field(description="of a slice as it is shown, in pixels")
+    shape: list[int] = Field(description="shape of the image as it is stored, (y, x) or (z, y, x)")
+    spacing: list[float] | None = Field(description="spacing in mm, in the same order")
+    slices: int = Field(description="number of slices as displayed, in radiological convention")
+    width: int = Field(description="width of a displayed slice, in pixels")
     plane: Literal["axial", "coronal", "sagittal"] | None = Field(
-        description="what the slices show; null without orientation, which leaves the order of the file"
+        description="plane of the slices; null if the file has no orientation, and its order is kept"
     )
     edges: list[str] = Field(
-        description="letters of the left, right, top and bottom of slices; empty without orientation"
+        description="letters at the left, right, top and bottom of slices; empty without orientation"
     )
-    start: int = Field(description="the slice that shows most")
-    views: list[str] = Field(description="what can be shown under the labels")
+    start: int = Field(description="slice with the most labels, else the most contrast")
+    views: list[str] = Field(description="names of the images that can be shown under the labels")
     classes: list[ResultClass]
     quality: float | None = Field(description="estimated mean Dice, with --confidence")
     calibrated: bool | None = Field(description="whether the uncertainty is calibrated, with --confidence")
@@ -130,14 +130,14 @@ class JobResult(BaseModel):
 
 
 class JobStatus(Answer):
-    """Where a job stands."""
+    """Status of a job."""
 
     model_config = ConfigDict(json_schema_extra={"example": JOB_EXAMPLE})
 
     id: str
     state: Literal["queued", "running", "done", "failed"]
     name: str
-    position: int = Field(description="how many jobs are before it")
+    position: int = Field(description="number of jobs ahead of it")
     progress: float = Field(ge=0, le=1)
     error: ErrorDetail | None
     result: JobResult | None
@@ -152,7 +152,7 @@ class SliceLayer(BaseModel):
 
 
 class SliceAnswer(Answer):
-    """A slice to look at. Large ones are scaled down, labels to the nearest pixel."""
+    """A slice for display. Large slices are scaled down, labels by nearest neighbour."""
 
     index: int
     width: int
@@ -160,4 +160,4 @@ class SliceAnswer(Answer):
     aspect: float = Field(description="height of a pixel divided by its width")
     picture: str = Field(description="data URI")
     layers: list[SliceLayer]
-    uncertainty: str | None = Field(description="data URI of a layer over the picture, with --confidence")
+    uncertainty: str | None = Field(description="data URI of an overlay, with --confidence")

@@ -1,4 +1,4 @@
-"""What is done with one upload: read, check, predict, and leave what the page and the download need."""
+"""Processing of an upload: read, check, predict, and store what the page and the download need."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
 RESULT, LABELS, UNCERTAINTY = "result", "labels.npy", "uncertainty.npy"
 LONGEST_STEM = 60
 _UNSAFE = re.compile(r"[^\w.-]+")
-# The contrast of a large volume is taken from about so many of its voxels.
+# Number of voxels from which the contrast of a large volume is computed, approximately.
 VOXELS_FOR_CONTRAST = 2**22
 
 
 @dataclass(frozen=True)
 class Quality:
-    """What a prediction says of itself, see ``inference.confidence.Confidence``."""
+    """Confidence of a prediction, see ``confidence.estimate.Confidence``."""
 
     mean: float | None
     of_class: dict[str, float | None]
@@ -51,30 +51,30 @@ class Quality:
 
 @dataclass(frozen=True)
 class Result:
-    """A segmented image; its arrays lie in ``folder``.
+    """A segmented image; its arrays are in ``folder``.
 
     Attributes
     ----------
     folder
         Holds ``labels.npy`` (slices, rows, columns), ``view_N.npy`` (the same and 1 or 3; uint8) and, with a
-        confidence, ``uncertainty.npy`` (uint8, 255 for the most uncertain), all turned to be looked at.
+        confidence, ``uncertainty.npy`` (uint8, 255 for the most uncertain), all oriented for display.
     labels_file
         The label map in the format that ``predict`` would write.
     download_name
-        What a download of it is called: safe on every system.
+        File name of the download, valid on every system.
     shape, spacing
-        Shape and spacing of the image as it is stored, (y, x) or (z, y, x); spacing in mm, None for
+        Shape and spacing shape of the image as it is stored, (y, x) or (z, y, x); spacing in mm, None for
         formats without one.
     turned
-        How the image is turned to be looked at.
+        Orientation of the image for display.
     views
         What can be shown under the labels: the colours, or each channel.
     shares
-        How much each class takes, in the order of ``shown_classes``.
+        Share of each class, in the order of ``shown_classes``.
     start
         The slice that shows most.
     seconds
-        That the prediction took.
+        Duration of the prediction.
     quality
         None without a confidence.
     """
@@ -93,7 +93,7 @@ class Result:
 
     @property
     def num_slices(self) -> int:
-        """How many slices there are; 1 for a picture."""
+        """Number of slices; 1 for a 2D picture."""
         return self.shape[self.turned.axes[0]] if len(self.shape) == 3 else 1
 
     @property
@@ -115,9 +115,9 @@ class Segmenter:
     predictor
         The model.
     max_voxels
-        Larger images are refused before the network runs.
+        Size above which images are refused before the network runs.
     confidence
-        Estimate quality and uncertainty, too.
+        Whether to estimate the Dice and the uncertainty.
     """
 
     def __init__(self, predictor: Predictor, *, max_voxels: int, confidence: bool) -> None:
@@ -132,11 +132,11 @@ class Segmenter:
         Raises
         ------
         DataError
-            The image is damaged, too large, or not one that the model can take.
+            The image is damaged, too large, or not suitable for the model.
         """
         start = time.perf_counter()
         image = self._read(upload)
-        on_progress(0.0)  # an upload that was cancelled meanwhile ends here
+        on_progress(0.0)  # an upload that was cancelled in the meantime ends here
         prediction = self.predictor.predict(
             image,
             confidence=self.confidence,
@@ -192,7 +192,8 @@ class Segmenter:
         for number, channel in enumerate(data):
             step = 1 + channel.size // VOXELS_FOR_CONTRAST
             window = contrast_window(channel.reshape(-1)[::step])
-            # One window for all slices, so that they can be compared; slice by slice, as memory is short.
+            # All slices share one window, so that they can be compared; they are written one by one to save
+            # memory.
             view = np.stack([to_rgb(each[None], window)[..., :1] for each in channel])
             np.save(folder / f"view_{number}.npy", view)
         return tuple(self.predictor.channel_names)

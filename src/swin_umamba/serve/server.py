@@ -1,4 +1,4 @@
-"""Running the application with uvicorn until a signal comes."""
+"""Runs the application with uvicorn until a signal arrives."""
 
 from __future__ import annotations
 
@@ -23,33 +23,33 @@ logger = logging.getLogger(__name__)
 MAX_CONNECTIONS = 256
 SECONDS_TO_FINISH_ANSWERS = 5
 SECONDS_TO_ASK = 20.0
-# Who has read nothing at so many looks in a row, that far apart, is cut off. The system takes the next part
-# of an answer only when a third of its own buffer is free, which a slow reader needs a minute for.
+# A client that has read nothing in so many checks in a row is disconnected. The system accepts the next part
+# of an answer only when a third of its own buffer is free, which takes a slow reader about a minute.
 LOOKS_WITHOUT_READING = 6
 
 
 def open_socket(host: str, port: int) -> socket.socket:
-    """Return a socket that listens at ``host``.
+    """Return a socket that listens on ``host``.
 
     Parameters
     ----------
     host
-        A name or address. Anything but loopback is warned of: nothing is encrypted.
+        Name or address. Anything except loopback gives a warning, as nothing is encrypted.
     port
-        0 for any free one.
+        Port; 0 for any free one.
 
     Raises
     ------
     UsageError
-        The address does not exist here, or the port is taken.
+        If this machine does not have the address, or the port is taken.
     """
-    if not 0 <= port < 2**16:  # the system would take it modulo 2**16
+    if not 0 <= port < 2**16:  # the system would use it modulo 2**16
         raise UsageError(
-            f"cannot listen there: there is no port {port}", where="--port", hint="give 0 to 65535"
+            f"cannot listen there: {port} is not a valid port", where="--port", hint="give 0 to 65535"
         )
     if not is_loopback(host):
         logger.warning(
-            "listening at %s, where other machines reach it: nothing is encrypted, the token is not, either",
+            "listening on %s, where other machines can reach it: nothing is encrypted, not even the token",
             host,
         )
     try:
@@ -57,7 +57,7 @@ def open_socket(host: str, port: int) -> socket.socket:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         return socket.create_server(address[:2], family=family)
-    except (OSError, ValueError) as error:  # of names with impossible letters, too
+    except (OSError, ValueError) as error:  # also raised for names with invalid characters
         taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
         raise UsageError(
             f"cannot listen there: {'the port is taken' if taken else error}",
@@ -67,7 +67,7 @@ def open_socket(host: str, port: int) -> socket.socket:
 
 
 def address_of(listener: socket.socket, host: str, token: str | None = None) -> str:
-    """Return the address to open in a browser, which a token that stands in it logs in."""
+    """Return the address to open in a browser; a token in it logs the browser in."""
     port = listener.getsockname()[1]
     query = "" if token is None else f"?{urlencode({FIELD: token})}"
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/{query}"
@@ -76,23 +76,23 @@ def address_of(listener: socket.socket, host: str, token: str | None = None) -> 
 def make_server(service: Service, host: str, token: str | None) -> uvicorn.Server:
     """Return a server; ``run(sockets=[listener])`` serves until SIGINT or SIGTERM.
 
-    The signal is raised again when the server has ended.
+    The signal is raised again after the server has shut down.
 
     Parameters
     ----------
     service
-        What to serve; running.
+        The running service.
     host
-        What the socket was opened for, see :func:`open_socket`.
+        Name or address of the socket, see :func:`open_socket`.
     token
-        What requests must know; None to answer all.
+        Token that requests must present; None answers all requests.
     """
     config = uvicorn.Config(
         create_app(service, host=host, token=token),
         http=_ImpatientProtocol,
         log_config=None,
         log_level=logging.WARNING,
-        access_log=False,  # the addresses of jobs are what gives access to them
+        access_log=False,  # the address of a job gives access to it
         server_header=False,
         proxy_headers=False,
         lifespan="off",
@@ -104,10 +104,10 @@ def make_server(service: Service, host: str, token: str | None) -> uvicorn.Serve
 
 
 class _ImpatientProtocol(H11Protocol):
-    """Closes connections on which no request comes, or whose client does not read: uvicorn waits for ever."""
+    """Closes connections that are idle or whose client does not read; uvicorn would wait forever."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to watch a connection."""
+        """Start watching a connection."""
         super().connection_made(transport)
         self._looks = 0
         self._watch()
@@ -121,7 +121,7 @@ class _ImpatientProtocol(H11Protocol):
         unread = self.transport.get_write_buffer_size()
         self._looks = self._looks + 1 if self.cycle is last and unread and unread == before else 0
         if self._looks >= LOOKS_WITHOUT_READING:
-            self.transport.abort()  # to close it would wait for the client, with the answer in memory
+            self.transport.abort()  # closing it would wait for the client, with the answer in memory
         elif self.cycle is last and answered and not unread:
             self.transport.close()
         elif unread or not self.transport.is_closing():
@@ -129,13 +129,13 @@ class _ImpatientProtocol(H11Protocol):
 
 
 class _Server(uvicorn.Server):
-    """Cancels the jobs at once when a signal comes: requests that wait for one would keep it from ending."""
+    """Cancels the jobs as soon as a signal arrives; requests that wait for a job would delay the shutdown."""
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
         self._service = service
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to end."""
+        """Start the shutdown."""
         self._service.queue.stop()
         super().handle_exit(sig, frame)

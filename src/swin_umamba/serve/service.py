@@ -1,4 +1,4 @@
-"""What the routes of the API share while they serve: the model, the queue and the private folder."""
+"""State that the routes of the API share: the model, the queue and the private folder."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ if TYPE_CHECKING:
 
 
 class Service:
-    """A model that segments uploads while the block lasts; at its end, all of them are deleted.
+    """A model that segments uploads inside a ``with`` block; at its end, all uploads are deleted.
 
     Parameters
     ----------
     predictor
         The model.
     limits
-        What is taken and kept at most.
+        Limits on what is accepted and kept.
     confidence
-        Whether results get an estimate of their quality, and an uncertainty to look at.
+        Whether results have an estimated Dice, and an uncertainty to display.
 
     Attributes
     ----------
     limits
         As given.
     segmenter
-        What runs in the queue.
+        Function that the queue runs.
     storage
-        Where uploads and results lie.
+        Storage of uploads and results.
     queue
         The jobs.
     """
@@ -59,9 +59,9 @@ class Service:
         self._stack = ExitStack()
 
     def __enter__(self) -> Service:
-        """Make the private folder and start to work."""
+        """Make the private folder and start the queue."""
         with ExitStack() as stack:
-            # Uploads may lie there several at a time, each with the little that its form adds.
+            # Several uploads may be stored at a time, each with a small overhead of its form.
             space = self.limits.uploads_at_once * self.limits.upload_bytes
             self.storage = stack.enter_context(PrivateFolder(space, self.limits.share))
             self.queue: JobQueue[Result] = stack.enter_context(
@@ -73,7 +73,7 @@ class Service:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop, and delete everything, even if a second signal comes meanwhile."""
+        """Stop and delete everything, even if a second signal arrives in the meantime."""
         with interrupts_ignored():
             self._stack.close()
 

@@ -1,4 +1,4 @@
-"""One slice of a result as the page shows it: a picture, and each class as paths over it."""
+"""One slice of a result for display: a picture, and each class as paths over it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from swin_umamba.serve.segment import LABELS, UNCERTAINTY, Result
 
 LONGEST_SIDE = 1024
 SHORTEST_LONG_SIDE = 64
-# Of all paths of a slice: ragged labels are shown scaled down until they fit.
+# Limit for all paths of a slice together: ragged labels are scaled down until they fit.
 MAX_PATH_CHARACTERS = 2**22
 
 
@@ -30,18 +30,18 @@ class Layer:
 
 @dataclass(frozen=True)
 class SlicePicture:
-    """What is shown of a slice.
+    """A slice for display.
 
     Attributes
     ----------
     width, height
-        Size of the picture, in its pixels: those of the slice, or fewer.
+        Size of the picture in pixels: that of the slice, or less.
     picture
         Data URI, without labels.
     layers
         One for each class in the slice.
     uncertainty
-        Data URI of a picture to lay over the other, transparent where the labels are certain; or None.
+        Data URI of an overlay that is transparent where the labels are certain; or None.
     """
 
     width: int
@@ -57,16 +57,16 @@ def slice_picture(result: Result, classes: Sequence[ShownClass], index: int, vie
     Parameters
     ----------
     result
-        Its arrays are read from its folder, this slice of them only.
+        The result; only this slice of its arrays is read from its folder.
     classes
         Classes of the model.
     index, view
-        Which slice and which of ``result.views``; both exist.
+        Index of the slice, and of the view in ``result.views``; both exist.
 
     Raises
     ------
     FileNotFoundError
-        The result is being deleted.
+        If the result is being deleted.
     """
     image = _slice(result, f"view_{view}.npy", index)
     labels = _slice(result, LABELS, index)
@@ -101,7 +101,7 @@ def _slice(result: Result, name: str, index: int) -> np.ndarray:
 
 
 def _shown_size(shape: Sequence[int], longest: int) -> tuple[int, int]:
-    """Return width and height of the picture of a slice of ``shape`` (y, x): never enlarged."""
+    """Return width and height of the picture of a slice of ``shape`` (y, x); it is never enlarged."""
     scale = min(1.0, longest / max(shape))
     return max(1, round(shape[1] * scale)), max(1, round(shape[0] * scale))
 

@@ -1,4 +1,4 @@
-"""The one folder that holds what clients have sent and what was made of it, for as long as it is needed."""
+"""The folder that holds uploads and their results for as long as they are needed."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ PREFIX = "swin-umamba-serve-"
 
 
 class PrivateFolder:
-    """A temporary folder that only this user can read, and that is gone when the block ends.
+    """A temporary folder that only this user can read; it is deleted at the end of the ``with`` block.
 
     Parameters
     ----------
     upload_bytes
-        What all uploads together may take; :meth:`reserve` refuses more.
+        Limit for all uploads together; :meth:`reserve` refuses more.
     share
-        The part of it that the uploads of one client may take.
+        Fraction of it that the uploads of one client may use.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ class PrivateFolder:
         shutil.rmtree(self.path, ignore_errors=True)
 
     def new(self, client: str = "") -> Path:
-        """Return a new empty folder in it for a client; its name says nothing."""
+        """Return a new, empty folder for a client, with a random name."""
         folder = Path(tempfile.mkdtemp(dir=self.path))
         self._clients[folder] = client
         return folder
@@ -59,20 +59,20 @@ class PrivateFolder:
         Raises
         ------
         Busy
-            If all uploads together would be larger than allowed, or those of the folder's client.
+            If all uploads together, or those of the folder's client, would exceed their limit.
         """
         with self._lock:
             client = self._clients[folder]
             taken = sum(each for place, each in self._reserved.items() if self._clients[place] == client)
             if size > self._most_of_client - taken:
-                raise Busy("your other uploads take all your space", hint="wait for their results")
+                raise Busy("your other uploads use all of your space", hint="wait for their results")
             if size > self._free:
-                raise Busy("other uploads take all the space that there is", hint="try again in a moment")
+                raise Busy("other uploads use all of the space", hint="try again in a moment")
             self._free -= size
             self._reserved[folder] = self._reserved.get(folder, 0) + size
 
     def release(self, folder: Path) -> None:
-        """Forget what was reserved: the uploads of the folder are deleted."""
+        """Release the reserved space of a folder whose uploads are deleted."""
         with self._lock:
             self._free += self._reserved.pop(folder, 0)
 

@@ -1,4 +1,4 @@
-"""Uploads: a multipart body is written to files while it arrives, and refused as soon as it breaks a rule."""
+"""Uploads: a multipart body is written to files as it arrives, and refused as soon as it breaks a rule."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ class Upload:
     Attributes
     ----------
     folder
-        Where they lie, and nothing else.
+        Folder that contains the files and nothing else.
     files
-        The files, named by their number and the ending of their format; those without one may be DICOM.
+        The files, named by number and the ending of their format; those without an ending may be DICOM.
     names
-        What the client calls them, safe to show; never used as a path.
+        Names that the client gave them, safe to display and never used as paths.
     client
-        Who has sent them.
+        Client that sent them.
     series
-        Which DICOM series of them to read; None for the only one.
+        DICOM series to read; None for the only one.
     """
 
     folder: Path
@@ -72,13 +72,13 @@ async def receive(
     Parameters
     ----------
     request
-        Its body has not been read yet.
+        Request whose body has not been read yet.
     storage
-        Where the folder is made. It is removed if the upload fails, for whatever reason.
+        Storage in which the folder is made. The folder is removed if the upload fails for any reason.
     limits
         Limits on size and speed.
     max_files
-        How many files a request may have; DICOM files may be more.
+        Largest number of files in a request; there may be more DICOM files.
     series
         See ``Upload``.
 
@@ -89,7 +89,7 @@ async def receive(
     DataError
         The ending of a name is not that of an image format.
     TooLarge, SlowRequest, Busy
-        A limit is exceeded; what is left of the body is not read.
+        If a limit is exceeded; the rest of the body is not read.
     """
     _check_declared_size(request, limits)
     client = client_of(request)
@@ -98,8 +98,8 @@ async def receive(
     try:
         await _fill(form, request, storage, limits)
         if not any(path.suffix or is_dicom(path) for path in form.files):
-            image_suffix(form.names[0])  # raises: it is not known
-    except BaseException:  # a refusal, or the end of the server
+            image_suffix(form.names[0])  # raises an error that names it as unknown
+    except BaseException:  # a refusal, or the shutdown of the server
         form.close()
         storage.remove(folder)
         raise
@@ -107,7 +107,7 @@ async def receive(
 
 
 def client_of(request: Request) -> str:
-    """Return whose request it is, as :class:`~swin_umamba.serve.access.Access` has found out."""
+    """Return the client of a request, which :class:`~swin_umamba.serve.access.Access` has identified."""
     client = request.state.client
     assert isinstance(client, str)
     return client
@@ -118,14 +118,14 @@ def _are_dicom(files: Sequence[Path]) -> bool:
 
 
 def _suffix(name: str) -> str:
-    """Return the ending that a file is stored with, out of a fixed list."""
+    """Return the ending that a file is stored with, from a fixed list."""
     if may_be_dicom(name):
         return _DICOM if Path(name).suffix[1:].isalpha() else ""
     return image_suffix(name)
 
 
 def shown_name(name: str) -> str:
-    """Return a client's file name without folders and control characters, and not too long."""
+    """Return a client's file name without folders and control characters, and shortened."""
     name = printable(re.split(r"[/\\]", name)[-1]).replace("\n", " ").strip() or "image"
     if len(name) <= LONGEST_NAME:
         return name
@@ -133,16 +133,18 @@ def shown_name(name: str) -> str:
 
 
 async def _fill(form: _Form, request: Request, storage: PrivateFolder, limits: Limits) -> None:
-    """Write the files of a request; parsing and writing are done in a thread beside the event loop."""
+    """Write the files of a request; a thread parses and writes, so that the event loop is not blocked."""
     try:
         parser = MultipartParser(_boundary(request), form.callbacks())
         async for chunk in _chunks(request, limits):
             storage.reserve(form.folder, len(chunk))
             await run_in_threadpool(parser.write, chunk)
     except FormParserError as error:
-        raise MalformedRequest("the upload is not the form that it says it is", hint=_HINT) from error
+        raise MalformedRequest("the upload is not the form that its header declares", hint=_HINT) from error
     except ClientDisconnect as error:
-        raise MalformedRequest("the client has hung up", hint="send the upload again") from error
+        raise MalformedRequest(
+            "the client has closed the connection", hint="send the upload again"
+        ) from error
     except OSError as error:
         raise Busy("the server cannot store the upload", hint="see that its disk has space") from error
     if not form.complete:
@@ -172,7 +174,7 @@ def _boundary(request: Request) -> bytes:
 
 
 async def _chunks(request: Request, limits: Limits) -> AsyncIterator[bytes]:
-    """Yield the body, as long as it is small and fast enough."""
+    """Yield the body while it is small and fast enough."""
     stream = request.stream()
     start, received = time.monotonic(), 0
     while True:
@@ -193,7 +195,7 @@ async def _chunks(request: Request, limits: Limits) -> AsyncIterator[bytes]:
 
 
 class _Form:
-    """The parts of a form, as the parser finds them; each is a file that is written at once."""
+    """The parts of a form as the parser finds them; each one is a file and is written immediately."""
 
     def __init__(self, folder: Path, max_files: int) -> None:
         self.files: list[Path] = []
@@ -206,7 +208,7 @@ class _Form:
         self._file: BinaryIO | None = None
 
     def callbacks(self) -> MultipartCallbacks:
-        """Return what the parser calls."""
+        """Return the callbacks of the parser."""
         return {
             "on_part_begin": self._headers.clear,
             "on_header_field": self._add_to_field,
@@ -248,7 +250,7 @@ class _Form:
         if not options[b"filename"]:
             raise MalformedRequest("there is no file in the upload", hint=_HINT)
         name = shown_name(options[b"filename"].decode("utf-8", "replace"))
-        # Its number, and an ending out of a fixed list: nothing of the client's name gets into a path.
+        # The path has a number and an ending from a fixed list, and nothing of the client's name.
         path = self.folder / f"upload-{len(self.files):05}{_suffix(name)}"
         most = MOST_SLICES if _are_dicom([*self.files, path]) else self._max_files
         if len(self.files) >= most:
