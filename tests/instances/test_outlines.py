@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,7 +17,7 @@ def drawn(polygon: Polygon, shape: tuple[int, int]) -> np.ndarray:
     """Return the pixels whose centre lies inside by the even-odd rule: an odd number of edges to the left."""
     edges = np.zeros((shape[0], shape[1] + 1), int)
     for ring in polygon:
-        for (x, y), (other_x, other_y) in zip(ring[:-1], ring[1:], strict=True):
+        for (x, y), (other_x, other_y) in itertools.pairwise(ring):
             assert (x == other_x) != (y == other_y), "along pixel edges"
             if x == other_x:
                 edges[min(y, other_y) : max(y, other_y), x] += 1
@@ -25,7 +27,7 @@ def drawn(polygon: Polygon, shape: tuple[int, int]) -> np.ndarray:
 def passed(ring: np.ndarray) -> list[tuple[int, int]]:
     """Return the corners of pixels that a ring passes, straight on ones too."""
     points = []
-    for begin, end in zip(ring[:-1], ring[1:], strict=True):
+    for begin, end in itertools.pairwise(ring):
         step = np.sign(end - begin)
         points += [tuple(begin + step * at) for at in range(int(np.abs(end - begin).max()))]
     return points
