@@ -128,7 +128,7 @@ def test_attributes_set_by_a_file_are_gone(tmp_path: Path) -> None:
     assert load_checkpoint(tmp_path / "a.pth")["init_args"].get("plans") == {}
     tensor = torch.arange(6.0)[::2]
     tensor.numpy = tensor.detach = "a text"  # type: ignore[method-assign,assignment]
-    found = plain_data({"a": lies("items", "__iter__", b=[1, (2, "x")]), "t": tensor}, Path("a.pth"))
+    found = plain_data({"a": lies("items", "__iter__", b=[1, (2, "x")]), "t": tensor}, Path("a.pth"), 100)
     assert type(found["a"]) is dict
     assert found["a"] == {"b": [1, (2, "x")]}
     assert found["t"].detach().numpy().tolist() == [0.0, 2.0, 4.0]
@@ -186,7 +186,19 @@ def test_tensors_that_claim_more_than_is_stored(
     assert not (tmp_path / "out").exists()
 
 
+def test_numbers_that_the_old_format_announces_and_never_stores(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(2)}, tmp_path / "a.pth", _use_new_zipfile_serialization=False)
+    content = (tmp_path / "a.pth").read_bytes()
+    start, end = content.index(b"cpuq"), content.rindex(b"\x80\x02]")
+    hostile = content[:start] + content[start:end].replace(b"K\x02", b"J" + (10**9).to_bytes(4, "little"))
+    (tmp_path / "a.pth").write_bytes(hostile + b"\x80\x02].")  # no storage follows
+    with pytest.raises(
+        CheckpointError, match=r"tensors of 4,000,000,000 bytes, of which at most \d+ are stored"
+    ):
+        load_checkpoint(tmp_path / "a.pth")
+
+
 def test_a_name_more_for_what_is_stored_claims_nothing(tmp_path: Path) -> None:
-    weight = torch.ones(2_000_000)  # 8 MB, more than small tensors may claim
-    torch.save({"one": weight, "other": weight, "row": weight[:1000].expand(100, -1)}, tmp_path / "a.pth")
-    assert load_checkpoint(tmp_path / "a.pth")["row"].shape == (100, 1000)
+    weight = torch.ones(3, 1000)
+    torch.save({"one": weight, "other": weight, "wide": weight[0].expand(100, -1)}, tmp_path / "a.pth")
+    assert load_checkpoint(tmp_path / "a.pth")["wide"].shape == (100, 1000)

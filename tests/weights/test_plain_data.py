@@ -24,7 +24,7 @@ def test_values_and_memory_stay() -> None:
         "containers": [(1, (2,)), {3}, frozenset({4}), OrderedDict(b=1, a=2), torch.Size((5, 6))],
         7: parameter,
     }
-    found = plain_data(content, HERE)
+    found = plain_data(content, HERE, 100)
     assert found["leaves"] == content["leaves"]
     assert list(map(type, found["leaves"])) == list(map(type, content["leaves"]))
     assert found["containers"] == [(1, (2,)), {3}, frozenset({4}), {"b": 1, "a": 2}, (5, 6)]
@@ -48,5 +48,5 @@ def test_what_is_not_plain_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         (bomb, "more than 10,000 values"),
     ):
         with pytest.raises(CheckpointError, match=f"the checkpoint holds .*{reason}") as caught:
-            plain_data(content, HERE)
+            plain_data(content, HERE, 100)
         assert caught.value.where == "a.pth"

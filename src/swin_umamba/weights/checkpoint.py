@@ -64,12 +64,11 @@ def load_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") 
     try:
         if path.stat().st_size == 0:
             raise CheckpointError("the checkpoint is an empty file", where=path, hint=_FETCH_AGAIN)
-        content = _read(path, map_location)
+        content = plain_data(_read(path, map_location), path, path.stat().st_size)
     except PermissionError as error:
         raise CheckpointError(
             "the checkpoint may not be read", where=path, hint="check the file's permissions"
         ) from error
-    content = plain_data(content, path)
     if not isinstance(content, dict):
         raise CheckpointError(
             f"the file holds a {type(content).__name__}, not a dictionary",

@@ -21,12 +21,12 @@ MOST_VALUES = 5_000_000
 """A training of thousands of epochs has less; a list that holds itself twice, and so on, has 2**100."""
 MOST_USES = 16
 """A network that lists its layers more than once stores each of them once, and has them under a few names."""
-SPARE_BYTES = 2**24
-"""What small tensors may claim beyond that."""
+SPARE_BYTES = 2**28
+"""What they may claim beyond that: it fits into the memory of any machine."""
 _LEAVES = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.layout)
 
 
-def plain_data(content: Any, where: Path) -> Any:
+def plain_data(content: Any, where: Path, file_bytes: int) -> Any:
     """Return a copy that consists of dicts, lists, tuples, sets, numbers, texts and tensors alone.
 
     Tensors share their memory with those of ``content``, without gradients, names and hooks.
@@ -37,6 +37,8 @@ def plain_data(content: Any, where: Path) -> Any:
         What was unpickled.
     where
         The file.
+    file_bytes
+        Its size.
 
     Raises
     ------
@@ -46,7 +48,7 @@ def plain_data(content: Any, where: Path) -> Any:
     size = _Size()
     try:
         plain = _plain(content, DEEPEST, size)
-        size.check()
+        size.check(file_bytes)
     except (TypeError, ValueError) as error:
         raise CheckpointError(
             f"the checkpoint holds {error}",
@@ -76,10 +78,12 @@ class _Size:
         self.claimed += tensor.numel() * tensor.element_size()  # nbytes would overflow
         self.stored[tensor.device, storage.data_ptr()] = storage.nbytes()
 
-    def check(self) -> None:
+    def check(self, file_bytes: int) -> None:
+        # torch's old format can announce numbers that never come: then they are whatever was in the memory.
         stored = sum(self.stored.values())
-        if self.claimed > MOST_USES * stored + SPARE_BYTES:
-            raise ValueError(f"tensors of {self.claimed:,} bytes, of which {stored:,} are stored")
+        if stored > file_bytes or self.claimed > MOST_USES * stored + SPARE_BYTES:
+            stored = min(stored, file_bytes)
+            raise ValueError(f"tensors of {self.claimed:,} bytes, of which at most {stored:,} are stored")
 
 
 def _plain(value: Any, levels: int, size: _Size) -> Any:
