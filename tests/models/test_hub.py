@@ -115,6 +115,27 @@ def test_a_config_that_is_no_table(text: bytes, folder: Path) -> None:
         hub.SwinUMambaD.from_pretrained(folder)
 
 
+def test_a_config_that_is_too_large(folder: Path) -> None:
+    with (folder / "config.json").open("r+b") as file:
+        file.truncate(2**40)  # sparse: reading it would need the memory
+    with pytest.raises(CheckpointError, match=r"config\.json"):
+        hub.SwinUMambaD.from_pretrained(folder)
+
+
+def test_the_config_of_a_repository_is_checked(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[Any, ...]] = []
+
+    def download(repo_id: str, filename: str, **given: Any) -> str:
+        asked.append((repo_id, filename, given))
+        return str(folder / filename)
+
+    monkeypatch.setattr("swin_umamba.models.hub.hf_hub_download", download)
+    (folder / "config.json").write_text("[1, 2]")
+    with pytest.raises(CheckpointError, match=r"config\.json"):
+        hub.SwinUMambaD.from_pretrained("user/repository", revision="v1", deep_supervision=False)
+    assert asked == [("user/repository", "config.json", {"revision": "v1"})]
+
+
 def test_damaged_weights(folder: Path) -> None:
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-10])

@@ -147,10 +147,8 @@ def test_only_so_many_results_are_kept(bench: Bench) -> None:
     assert bench.folders() == 2
 
 
-def test_results_are_bounded_by_their_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    bench = Bench(tmp_path, Limits(queue=3, kept=9, kept_bytes=100, idle_seconds=60, share=1))
-    sizes = {"a": 60, "b": 30, "c": 30, "d": 500, "e": 10}
+def _with_sizes(bench: Bench, sizes: dict[str, int]) -> None:
+    """Have the work on a file of this name leave so many bytes."""
     run = bench.work
 
     def work(upload: Upload, report: Callable[[float], None]) -> str:
@@ -160,6 +158,13 @@ def test_results_are_bounded_by_their_size(tmp_path: Path, monkeypatch: pytest.M
         return run(upload, report)
 
     bench.queue._work = work
+
+
+def test_results_are_bounded_by_their_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    bench = Bench(tmp_path, Limits(queue=3, kept=9, kept_bytes=100, idle_seconds=60, share=1))
+    sizes = {"a": 60, "b": 30, "c": 30, "d": 500, "e": 10}
+    _with_sizes(bench, sizes)
     with bench.storage, bench.queue:
         kept = []
         for now, name in enumerate(sizes):
@@ -168,6 +173,22 @@ def test_results_are_bounded_by_their_size(tmp_path: Path, monkeypatch: pytest.M
             kept.append("".join(each.upload.names[0] for each in bench.queue._jobs.values()))
     # The oldest goes first; what is larger than all of them stays until the next.
     assert kept == ["a", "ab", "bc", "d", "e"]
+
+
+def test_results_of_all_clients_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    limits = Limits(queue=3, kept=9, kept_bytes=100, all_kept_bytes=150, idle_seconds=60, share=1)
+    bench = Bench(tmp_path, limits)
+    sizes = {"a": 40, "b": 50, "c": 40, "d": 30, "e": 90, "f": 90}
+    _with_sizes(bench, sizes)
+    with bench.storage, bench.queue:
+        kept = []
+        for now, (name, client) in enumerate(zip(sizes, "112134", strict=True)):
+            bench.clock.now = now
+            bench.run(name, client)
+            kept.append("".join(each.upload.names[0] for each in bench.queue._jobs.values()))
+    # The client with most loses its oldest; where each has only one, the oldest goes.
+    assert kept == ["a", "ab", "abc", "bcd", "de", "f"]
 
 
 def test_who_is_away_makes_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

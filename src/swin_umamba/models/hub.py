@@ -19,26 +19,30 @@ Needs the extra ``hub``: ``pip install swin-umamba[hub]``.
 
 from __future__ import annotations
 
-import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from swin_umamba.errors import CheckpointError, UsageError
+from swin_umamba.json_files import read_json
 from swin_umamba.models import swin_umamba, swin_umamba_d
 from swin_umamba.models.network import SegmentationNetwork
 from swin_umamba.weights.checkpoint import load_checkpoint
 from swin_umamba.weights.safetensors_file import save_safetensors
 
 try:
-    from huggingface_hub import PyTorchModelHubMixin
+    from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError
 except ImportError as error:
     raise ImportError(
         f"swin_umamba.models.hub needs huggingface_hub ({error}): pip install 'swin-umamba[hub]'"
     ) from error
 
 TAGS = ["medical-imaging", "mamba", "image-segmentation"]
+CONFIG_NAME = "config.json"
+_DOWNLOAD_ARGUMENTS = {"revision", "cache_dir", "force_download", "token", "local_files_only"}
 
 
 class _HubMixin(PyTorchModelHubMixin):
@@ -50,15 +54,15 @@ class _HubMixin(PyTorchModelHubMixin):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> Any:
-        """Read a network as huggingface_hub does, with its arguments; errors of config.json are ours."""
-        try:
-            return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
-        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError, AttributeError) as error:
-            raise CheckpointError(
-                f"config.json is no table of arguments in JSON: {error}",
-                where=str(pretrained_model_name_or_path),
-                hint="fetch it again from its source",
-            ) from error
+        """Read a network as huggingface_hub does, with its arguments; config.json is checked before."""
+        config = Path(pretrained_model_name_or_path) / CONFIG_NAME
+        if not config.parent.is_dir():
+            given = {key: value for key, value in kwargs.items() if key in _DOWNLOAD_ARGUMENTS}
+            with suppress(HfHubHTTPError):  # huggingface_hub asks again, and says what is missing
+                config = Path(hf_hub_download(str(pretrained_model_name_or_path), CONFIG_NAME, **given))
+        if config.exists():
+            read_json(config, dict, error=CheckpointError, hint="fetch it again from its source")
+        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
 
     @classmethod
     def _from_pretrained(cls, *, model_id: str, **kwargs: Any) -> Any:

@@ -165,8 +165,7 @@ class JobQueue(Generic[Outcome]):
                 if self._is_one_too_many(upload.client):
                     idle = self._idle_client()
                     for each in [each for each in self._jobs.values() if each.upload.client == idle]:
-                        each.removed = True
-                        self._forget(each)
+                        self._drop(each)
                 self._jobs[job.id] = job
                 self._changed.notify_all()
         except Busy:
@@ -213,21 +212,37 @@ class JobQueue(Generic[Outcome]):
         _finish(job)
 
     def expire(self) -> None:
-        """Remove finished jobs that nobody has requested for some time, or that exceed a client's share."""
+        """Remove finished jobs that nobody has requested for some time, or for which there is no room."""
         with self._changed:
             done = [job for job in self._jobs.values() if not job.unfinished]
             done.sort(key=lambda job: job.used, reverse=True)
             oldest = self._clock() - self._limits.idle_seconds
             kept: Counter[str] = Counter()
             size: Counter[str] = Counter()
+            staying: list[Job[Outcome]] = []
             for job in done:
                 client = job.upload.client
                 kept[client] += 1
                 size[client] += job.size
                 full = kept[client] > self._limits.kept or size[client] > self._limits.kept_bytes
                 if (full and kept[client] > 1) or job.used < oldest:
-                    job.removed = True
-                    self._forget(job)
+                    size[client] -= job.size
+                    self._drop(job)
+                else:
+                    staying.append(job)
+            while size.total() > self._limits.all_kept_bytes and len(staying) > 1:
+                number = Counter(job.upload.client for job in staying)
+                # A client's last result, perhaps from a moment ago, goes only where all have no more than one.
+                largest = max(number, key=lambda client: (number[client] > 1) * size[client])
+                several = number[largest] > 1
+                job = next(job for job in reversed(staying) if not several or job.upload.client == largest)
+                staying.remove(job)
+                size[job.upload.client] -= job.size
+                self._drop(job)
+
+    def _drop(self, job: Job[Outcome]) -> None:
+        job.removed = True
+        self._forget(job)
 
     def _forget(self, job: Job[Outcome]) -> None:
         self._jobs.pop(job.id, None)

@@ -27,6 +27,9 @@ class Limits:
         Number of finished jobs of one client; the one not requested for the longest time is deleted first.
     kept_bytes
         Disk space of the finished jobs of one client, handled as for ``kept``; the last one always stays.
+    all_kept_bytes
+        Disk space of the finished jobs of all clients. Of the client that takes most of it, the job not
+        requested for the longest time is deleted first, but not its last one.
     clients
         Number of clients with finished jobs. Results are only deleted for another client if their owner is
         away.
@@ -54,6 +57,7 @@ class Limits:
     queue: int = 8
     kept: int = 16
     kept_bytes: int = 512 * MIB
+    all_kept_bytes: int = 2048 * MIB
     clients: int = 16
     away_seconds: float = 300.0
     idle_seconds: float = 1800.0
