@@ -96,3 +96,18 @@ def test_anonymous_commands_show_and_write_no_names(
     monkeypatch.setenv("SWIN_UMAMBA_PSEUDONYM_KEY", str(tmp_path / "other.key"))
     assert main([*one, "other", "--anonymous"]) == 0
     assert len(pseudonyms_of(Path("other")) - names) == 1
+
+
+@pytest.mark.slow  # each worker imports what it needs anew
+def test_names_in_errors_of_worker_processes(
+    cases_with_names: dict[str, Path],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    folders = (str(cases_with_names[name]) for name in ("broken", "references"))
+    assert main(["evaluate", *folders, "--json", "--num-workers", "2", "--anonymous"]) == 1
+    printed = "".join(capfd.readouterr())
+    assert printed.count("case_") >= len(SECRETS)
+    assert not [name for name in SECRETS if name in printed or json.dumps(name)[1:-1] in printed]
