@@ -232,7 +232,7 @@ class JobQueue(Generic[Outcome]):
                     staying.append(job)
             while size.total() > self._limits.all_kept_bytes and len(staying) > 1:
                 number = Counter(job.upload.client for job in staying)
-                # A client's last result, perhaps from a moment ago, goes only where all have no more than one.
+                # The last result of a client, perhaps just made, goes only where nobody has more than one.
                 largest = max(number, key=lambda client: (number[client] > 1) * size[client])
                 several = number[largest] > 1
                 job = next(job for job in reversed(staying) if not several or job.upload.client == largest)
