@@ -64,7 +64,14 @@ def _add_folder_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="DIR",
-        help="folder with the same names; endings such as _mask may differ; may be the same folder",
+        help="folder with the same names; endings such as _mask may differ; may be the same folder; with "
+        "--instances also a file of COCO",
+    )
+    parser.add_argument(
+        "--instances",
+        action="store_true",
+        help="the masks tell objects apart: a number or a file for each, or outlines of COCO, LabelMe, "
+        "ImageJ or QuPath; see docs/objects.md",
     )
     parser.add_argument(
         "--name", metavar="NAME", help="such as Dataset801_Polyps (default: from the images' folder)"
@@ -132,6 +139,7 @@ def _convert(args: argparse.Namespace) -> Conversion:
             series=getattr(args, "series", None),
             skip_damaged=args.skip_damaged,
             max_left_out=args.max_left_out,
+            instances=args.instances,
         )
     dataset = DATASETS[args.source_kind]
     return dataset.convert(

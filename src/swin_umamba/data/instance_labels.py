@@ -8,8 +8,11 @@ outermost pixels of a cell and reaches one pixel outside it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import ndimage
+from skimage import measure
 from skimage.segmentation import find_boundaries, watershed
 
 from swin_umamba.errors import UsageError
@@ -19,6 +22,10 @@ BACKGROUND, INTERIOR, BOUNDARY = 0, 1, 2
 MIN_INTERIOR_SIZE = 16
 # How far the boundary class reaches outside the cells, in pixels.
 OUTER_RIM = 1
+MAPS_LOOKED_AT = 5
+"""Maps that tell whether values are classes or number objects."""
+FEWEST_INSTANCES = 8
+"""Objects in the fullest of these maps; few classes may each be one object of each map, too."""
 
 
 def instances_to_classes(instances: np.ndarray, *, min_interior_size: int = MIN_INTERIOR_SIZE) -> np.ndarray:
@@ -113,6 +120,21 @@ def classes_to_instances(
     instances = np.where(others > 0, others + count, instances)
     large = np.bincount(instances.ravel()) >= min_size
     return consecutive_labels(instances * large[instances])[0].astype(np.int32)
+
+
+def number_of_objects(labels: np.ndarray) -> int | None:
+    """Return the number of objects if the values of a map count connected ones; None if they do not."""
+    values = np.unique(labels[labels > 0])
+    if not np.array_equal(values, np.arange(1, len(values) + 1)):
+        return None
+    pieces = measure.label(labels, background=0, connectivity=labels.ndim)
+    return len(values) if int(pieces.max(initial=0)) == len(values) else None
+
+
+def number_objects(counts: Sequence[int | None]) -> bool:
+    """Return whether the values of maps number objects, by what :func:`number_of_objects` says of each."""
+    known = [count for count in counts if count is not None]
+    return len(known) == len(counts) and len(set(known)) > 1 and max(known) >= FEWEST_INSTANCES
 
 
 def consecutive_labels(instances: np.ndarray) -> tuple[np.ndarray, int]:

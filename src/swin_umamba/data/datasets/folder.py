@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,17 +19,12 @@ from swin_umamba.data.datasets.conversion import (
     store_picture,
     write_dataset,
 )
-from swin_umamba.data.datasets.folder_classes import ClassSurvey, ClassTable, Mask, read_mask
-from swin_umamba.data.datasets.folder_pairs import Pair, find_pairs
-from swin_umamba.data.image_io import (
-    Image,
-    check_same_grid,
-    is_image_name,
-    read_case,
-    write_image,
-    write_labels,
-)
-from swin_umamba.errors import DataError, GeometryError, UsageError
+from swin_umamba.data.datasets.folder_classes import ClassMasks
+from swin_umamba.data.datasets.folder_objects import ObjectMasks
+from swin_umamba.data.datasets.folder_pairs import Pair, find_pairs, pairs_of_entries
+from swin_umamba.data.image_io import Image, is_image_name, read_case, write_image
+from swin_umamba.data.object_masks.coco import CocoFile
+from swin_umamba.errors import DataError, UsageError
 from swin_umamba.progress import progress
 
 MAX_LEFT_OUT = 0.5
@@ -87,6 +83,7 @@ def convert_folder(
     skip_damaged: bool = False,
     max_left_out: float = MAX_LEFT_OUT,
     series: str | None = None,
+    instances: bool = False,
 ) -> Conversion:
     """Make a data set from a folder of images and a folder of masks.
 
@@ -112,6 +109,9 @@ def convert_folder(
         Largest share of the images that may be left out, for lack of a mask or as damaged.
     series
         UID or number of the series to take from DICOM folders with several.
+    instances
+        Whether the masks tell objects apart: a number for each, a file for each, or outlines; ``masks`` may
+        then be a file of COCO. See ``data.object_masks`` and :class:`ObjectMasks`.
 
     Raises
     ------
@@ -120,30 +120,38 @@ def convert_folder(
     UsageError
         Classes or channels do not fit the data.
     """
-    pairs, left_out = find_pairs(Path(images), Path(masks))
-    survey = ClassSurvey()
+    truth: ClassMasks | ObjectMasks
+    if instances:
+        if background or threshold is not None:
+            raise UsageError("objects have no --background and no --threshold", where="--instances")
+        coco = CocoFile(Path(masks)) if Path(masks).is_file() else None
+        truth = ObjectMasks(coco, classes)
+    else:
+        coco, truth = None, ClassMasks(classes, background, threshold)
+    if coco is not None:
+        pairs, left_out = pairs_of_entries(Path(images), Path(masks), coco.file_names)
+    else:
+        pairs, left_out = find_pairs(Path(images), Path(masks), objects=instances)
     looks: list[_Look] = []
     usable: list[_Case] = []
     problems: list[LeftOut] = []
     for pair in progress(pairs, "looking at the images", total=len(pairs)):
         try:
-            image, mask = _read_pair(pair, threshold, series)
+            image = read_case(pair.images, series=series)
+            mask: Any = truth.read(pair, image)
         except DataError as error:
             problems.append(LeftOut(error.where or pair.name, error.what))
         else:
-            survey.add(mask)
+            truth.add(pair, mask)
             looks.append(_look(pair, image))
             usable.append(_Case(pair))
     if problems and not (usable and skip_damaged):
         refuse_damaged(problems)
     _check_share(Path(images), left_out, problems, len(usable), max_left_out)
-    table = survey.table(("foreground=1",) if threshold is not None and not classes else classes, background)
+    labels = truth.labels()
     stored = _choose_format(looks)
     names = _channel_names(channels, stored)
-    found = survey.masks_with(table)
-    remarks = [
-        "classes: " + ", ".join(f"{name}={number} in {found[name]}" for name, number in table.labels.items())
-    ]
+    remarks = truth.remarks()
     remarks += stored.remarks
     if stored.coloured and any(look.num_channels == 1 for look in looks):
         count = sum(look.num_channels == 1 for look in looks)
@@ -151,10 +159,10 @@ def convert_folder(
     return write_dataset(
         folder,
         usable,
-        partial(_write_case, table=table, stored=stored, threshold=threshold, series=series),
+        partial(_write_case, truth=truth, labels=labels, stored=stored, series=series),
         {
             "channel_names": {str(number): name for number, name in enumerate(names)},
-            "labels": dict(table.labels),
+            "labels": dict(labels),
             "file_ending": stored.ending,
         },
         left_out=left_out,
@@ -183,19 +191,6 @@ def _check_share(
 
 def _is_image_in(folder: Path, path: Path) -> bool:
     return path.is_relative_to(folder) and (path.is_dir() or is_image_name(path))
-
-
-def _read_pair(pair: Pair, threshold: int | None, series: str | None) -> tuple[Image, Mask]:
-    image = read_case(pair.images, series=series)
-    mask = read_mask(pair.mask, threshold)
-    if image.spatial_shape != mask.codes.shape:
-        raise GeometryError(
-            f"the image has the shape {image.spatial_shape}, its mask {mask.codes.shape}",
-            where=pair.mask,
-            hint="use the mask of this image, in its size",
-        )
-    check_same_grid(image, mask.image)
-    return image, mask
 
 
 def _look(pair: Pair, image: Image) -> _Look:
@@ -284,13 +279,13 @@ def _write_case(
     case: _Case,
     folder: Path,
     *,
-    table: ClassTable,
+    truth: ClassMasks | ObjectMasks,
+    labels: Mapping[str, int],
     stored: _Format,
-    threshold: int | None,
     series: str | None,
 ) -> list[str]:
-    image, mask = _read_pair(case.pair, threshold, series)
-    labels = table.apply(mask)
+    image = read_case(case.pair.images, series=series)
+    mask: Any = truth.read(case.pair, image)
     place = folder / f"images{case.split}"
     paths = [place / f"{case.name}_{number:04d}{stored.ending}" for number in range(stored.num_channels)]
     if stored.as_rgb:
@@ -302,5 +297,5 @@ def _write_case(
         data = np.repeat(image.data, stored.num_channels // image.num_channels, axis=0)
         for path, channel in zip(paths, data, strict=True):
             write_image(path, image.with_data(channel[None]))
-    write_labels(folder / f"labels{case.split}" / f"{case.name}{stored.ending}", labels, like=image)
+    truth.write(folder / f"labels{case.split}" / f"{case.name}{stored.ending}", mask, image, labels)
     return []

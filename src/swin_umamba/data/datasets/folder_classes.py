@@ -10,8 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from swin_umamba.data.datasets.folder_pairs import Pair
 from swin_umamba.data.formats import format_of
-from swin_umamba.data.image_io import Image, read_image
+from swin_umamba.data.image_io import Image, read_image, write_labels
+from swin_umamba.data.instance_labels import MAPS_LOOKED_AT, number_objects, number_of_objects
+from swin_umamba.data.object_masks.reading import check_size
 from swin_umamba.data.segments import SegmentNames
 from swin_umamba.errors import DataError, UsageError
 
@@ -109,6 +112,75 @@ def read_mask(path: Path, threshold: int | None) -> Mask:
     raise DataError(f"a mask has one channel or three colours, not {data.shape}", where=path)
 
 
+class ClassMasks:
+    """Reads the classes of all images, and writes the label maps made of them.
+
+    Parameters
+    ----------
+    classes, background
+        See :meth:`ClassSurvey.table`.
+    threshold
+        For masks of one class: foreground from this value on.
+    """
+
+    def __init__(self, classes: Sequence[str], background: Sequence[str], threshold: int | None) -> None:
+        self._classes: Sequence[str] = classes
+        if threshold is not None and not classes:
+            self._classes = ("foreground=1",)
+        self._background, self._threshold = background, threshold
+        self._survey = ClassSurvey()
+        self._objects: list[int | None] = []
+        self._table: ClassTable | None = None
+
+    def read(self, pair: Pair, image: Image) -> Mask:
+        """Return the mask of an image.
+
+        Raises
+        ------
+        DataError
+            It cannot be read, or is of another image.
+        """
+        mask = read_mask(pair.mask, self._threshold)
+        check_size(mask.image.with_data(mask.codes[None]), image)
+        return mask
+
+    def add(self, pair: Pair, mask: Mask) -> None:
+        """Take note of the values of a mask."""
+        self._survey.add(mask)
+        if not self._classes and not mask.coloured and len(self._objects) < MAPS_LOOKED_AT:
+            self._objects.append(number_of_objects(mask.codes))
+
+    def labels(self) -> Mapping[str, int]:
+        """Return the classes and their numbers, as ``dataset.json`` has them.
+
+        Raises
+        ------
+        DataError
+            See :meth:`ClassSurvey.table`; also if the values seem to number objects.
+        """
+        if number_objects(self._objects):
+            raise DataError(
+                "the values of the masks seem to number objects: they count connected ones from 1 on, of "
+                "another number in each mask",
+                hint="keep the objects apart with --instances; if the values are classes, name them with "
+                "--classes",
+            )
+        self._table = self._survey.table(self._classes, self._background)
+        return self._table.labels
+
+    def remarks(self) -> list[str]:
+        """Return what a user should know."""
+        assert self._table is not None
+        found = self._survey.masks_with(self._table)
+        each = (f"{name}={number} in {found[name]}" for name, number in self._table.labels.items())
+        return ["classes: " + ", ".join(each)]
+
+    def write(self, path: Path, mask: Mask, like: Image, labels: Mapping[str, int]) -> None:
+        """Write the label map of an image."""
+        assert self._table is not None
+        write_labels(path, self._table.apply(mask), like=like)
+
+
 class ClassSurvey:
     """Collects the codes of all masks and decides what they mean."""
 
@@ -161,7 +233,7 @@ class ClassSurvey:
                     f"the masks hold {len(counts)} and perhaps more different values: "
                     f"{shown(sorted(counts), coloured)}",
                     hint="for soft or blurred masks of one class give a --threshold; maps with a number for "
-                    "each object have no classes",
+                    "each object are converted with --instances",
                 )
             groups = _automatic(sorted(counts.keys() - outside), coloured, self._names.agreed())
         known = outside | {code for group in groups.values() for code in group}

@@ -6,20 +6,25 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from unicodedata import category, normalize
 
 from swin_umamba.data.datasets.conversion import LeftOut
 from swin_umamba.data.dicom import is_dicom_folder
 from swin_umamba.data.image_io import image_stem, is_image_name
+from swin_umamba.data.object_masks.reading import ANNOTATION_SUFFIXES
 from swin_umamba.errors import DataError
 
-_MASK_WORD = "masks?|seg|segs|segmentations?|labels?|labelmap|gt|groundtruth|ground_truth|annotations?"
+_MASK_WORD = (
+    "cp_masks|roiset|rois?|instances?|masks?|seg|segs|segmentations?|labels?|labelmap|gt|groundtruth|ground_truth|"
+    "annotations?"
+)
 _IMAGE_WORD = "images?|img|imgs"
 # Words that only say what a file is, at the end or the beginning of its name.
 _WORDS = re.compile(rf"(?:^|[ ._-]+)(?:{_MASK_WORD}|{_IMAGE_WORD})$|^(?:{_MASK_WORD}|{_IMAGE_WORD})[ ._-]+")
 _MASK_NAME = re.compile(rf"(?:^|[ ._-])(?:{_MASK_WORD})$|^(?:{_MASK_WORD})[ ._-]")
 _CHANNEL = re.compile(r"(.+)_(\d{4})")
+_OBJECT_FOLDERS = ("masks", "mask", "instances", "objects", "labels")
 _CLUTTER = ("__macosx", "thumbs.db", "desktop.ini")
 
 
@@ -32,21 +37,25 @@ class Pair:
     name
         Name of the case: the image's path below its folder, with characters that suit file names.
     images, mask
-        The files.
+        The files; the mask may be a folder with one file for each object.
+    entry
+        What a mask file with the objects of all images calls this one; None if each has its own.
     """
 
     name: str
     images: tuple[Path, ...]
     mask: Path
+    entry: str | None = None
 
 
 @dataclass(frozen=True)
 class _Item:
     stem: str  # path below the folder, without suffix, with / between folders
     paths: tuple[Path, ...]
+    parts: tuple[Path, ...] = ()  # files of single objects in a folder
 
 
-def find_pairs(images: Path, masks: Path) -> tuple[list[Pair], list[LeftOut]]:
+def find_pairs(images: Path, masks: Path, *, objects: bool = False) -> tuple[list[Pair], list[LeftOut]]:
     """Return the images with a mask, and all other files with the reason why they have no partner.
 
     Names are compared from the strictest way to the laxest: the path below the folder as it is; without words
@@ -54,6 +63,9 @@ def find_pairs(images: Path, masks: Path) -> tuple[list[Pair], list[LeftOut]]:
     guessed. Images that are left over and end in ``_0000``, ``_0001`` and so on are taken for the channels of
     one image. Of nested folders around DICOM files, the one that has a mask is the image. The two folders may
     be the same one: masks are then the files that are named like masks.
+
+    With ``objects``, files of annotation programs count as masks, and so do folders ``CASE`` or
+    ``CASE/masks`` of files that have one object each.
 
     Raises
     ------
@@ -65,11 +77,19 @@ def find_pairs(images: Path, masks: Path) -> tuple[list[Pair], list[LeftOut]]:
             raise DataError("there is no such folder", where=folder, hint="check the path")
     image_items, left_out = _items(images)
     if images.resolve() == masks.resolve():
-        mask_items = [item for item in image_items if _MASK_NAME.search(_bare(item.stem).lower())]
+        mask_items = [
+            item
+            for item in image_items
+            if _MASK_NAME.search(_bare(item.stem).lower())
+            or (objects and item.paths[0].parent.name.casefold() in _OBJECT_FOLDERS)
+        ]
     else:
         mask_items, other = _items(masks)
         left_out += other
-    mask_paths = {item.paths[0].resolve() for item in mask_items}
+    if objects:
+        mask_items += _annotations(left_out)
+        mask_items = _object_folders(masks, image_items, mask_items)
+    mask_paths = {path.resolve() for item in mask_items for path in (*item.paths, *item.parts)}
     image_items = [item for item in image_items if item.paths[0].resolve() not in mask_paths]
     found, image_items, mask_items = _match(image_items, mask_items)
     image_items, mask_items = _unrelated(image_items, found), _unrelated(mask_items, found)
@@ -78,7 +98,8 @@ def find_pairs(images: Path, masks: Path) -> tuple[list[Pair], list[LeftOut]]:
     unpaired = [*single, *(_Item(item.stem, (path,)) for item in rest for path in item.paths)]
     left_out += [LeftOut(str(item.paths[0]), _reason(item, mask_items, "mask")) for item in unpaired]
     left_out += [LeftOut(str(item.paths[0]), _reason(item, unpaired, "image")) for item in mask_items]
-    pairs = [Pair(_safe(image.stem), image.paths, mask.paths[0]) for image, mask in found + more]
+    short = _without_repeats if objects else _AS_IT_IS
+    pairs = [Pair(_safe(short(image.stem)), image.paths, mask.paths[0]) for image, mask in found + more]
     if not pairs:
         shown = "\n".join(f"  - {each.path}: {each.reason}" for each in left_out[:10])
         raise DataError(
@@ -113,6 +134,64 @@ def _items(folder: Path) -> tuple[list[_Item], list[LeftOut]]:
         _Item(normalize("NFC", path.relative_to(folder).as_posix()), (path,)) for path in sorted(around)
     ]
     return items, left_out
+
+
+def pairs_of_entries(images: Path, source: Path, entries: Sequence[str]) -> tuple[list[Pair], list[LeftOut]]:
+    """Return the images that a file with the objects of all images names, and what has no partner.
+
+    Raises
+    ------
+    DataError
+        The folder is missing, or none of the images is in it.
+    """
+    if not images.is_dir():
+        raise DataError("there is no such folder", where=images, hint="check the path")
+    items, left_out = _items(images)
+    named = [
+        _Item(normalize("NFC", str(PurePosixPath(entry.replace("\\", "/")).with_suffix(""))), (Path(entry),))
+        for entry in entries
+    ]
+    found, items, named = _match(items, named)
+    left_out += [LeftOut(str(item.paths[0]), f"{source.name} does not name it") for item in items]
+    left_out += [LeftOut(f"{source}: {item.paths[0]}", "there is no image of this name") for item in named]
+    pairs = [Pair(_safe(item.stem), item.paths, source, str(entry.paths[0])) for item, entry in found]
+    if not pairs:
+        raise DataError(
+            f"none of the {len(entries)} images that the file names is in the folder, such as {entries[:1]}",
+            where=f"{images} and {source}",
+            hint="give the folder of the images that were annotated",
+        )
+    return sorted(pairs, key=lambda pair: pair.name), left_out
+
+
+def _annotations(left_out: list[LeftOut]) -> list[_Item]:
+    """Take the files of annotation programs out of what is no image, and return them."""
+    found = [each for each in left_out if each.path.lower().endswith(ANNOTATION_SUFFIXES)]
+    for each in found:
+        left_out.remove(each)
+    paths = [Path(each.path) for each in found]
+    return [_Item(normalize("NFC", path.stem), (path,)) for path in paths]
+
+
+def _object_folders(root: Path, images: Sequence[_Item], masks: Sequence[_Item]) -> list[_Item]:
+    """Return masks, with folders named like an image in place of the files in them: one has one object."""
+    names = {_bare(item.stem).casefold() for item in images}
+    groups: dict[Path, list[_Item]] = {}
+    for item in masks:
+        groups.setdefault(item.paths[0].parent, []).append(item)
+    kept: list[_Item] = []
+    for folder, items in groups.items():
+        own = folder.parent if folder.name.casefold() in _OBJECT_FOLDERS else folder
+        alone = (
+            folder != root
+            and own.name.casefold() in names
+            and own.name.casefold() not in {_bare(item.stem).casefold() for item in items}
+        )
+        if alone:
+            kept.append(_Item(normalize("NFC", own.name), (folder,), tuple(item.paths[0] for item in items)))
+        else:
+            kept += items
+    return kept
 
 
 def _unrelated(items: Sequence[_Item], pairs: Sequence[tuple[_Item, _Item]]) -> list[_Item]:
@@ -201,6 +280,13 @@ def _reason(item: _Item, others: Sequence[_Item], kind: str) -> str:
     if any(_plain_bare(other.stem.casefold()) == name for other in others):
         return f"its name fits more than one {kind}, or more than one file like it"
     return f"there is no {kind} of this name"
+
+
+def _without_repeats(stem: str) -> str:
+    """Return ``ID`` for ``ID/images/ID``."""
+    parts = [part for part in stem.split("/")[:-1] if part.casefold() not in ("images", "image")]
+    last = _bare(stem)
+    return "/".join([*(part for part in parts if part != last), last])
 
 
 def _safe(stem: str) -> str:

@@ -1,0 +1,144 @@
+"""Masks that number or outline objects: how a folder of them becomes what a network learns."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from swin_umamba.data.datasets.folder_pairs import Pair
+from swin_umamba.data.image_io import Image, write_labels
+from swin_umamba.data.instance_labels import BOUNDARY, INTERIOR, instances_to_classes
+from swin_umamba.data.object_masks.coco import CocoFile
+from swin_umamba.data.object_masks.object_map import ObjectMap, map_of_objects
+from swin_umamba.data.object_masks.reading import read_objects
+from swin_umamba.errors import DataError, UsageError
+
+BACKGROUND_NAME, INTERIOR_NAME, BOUNDARY_NAME, IGNORE_NAME = "background", "interior", "boundary", "ignore"
+UNNAMED = "other"
+"""Class of objects without one, where others have one."""
+
+
+class ObjectMasks:
+    """Reads the objects of all images, finds their classes, and writes the label maps made of them.
+
+    The classes that a network learns are the background, the interior of objects, one for each of their
+    classes, and the boundary, which keeps them apart; see ``data.instance_labels``.
+
+    Parameters
+    ----------
+    coco
+        File with the objects of all images; None if each has files of its own.
+    classes
+        ``ignore=N``, where pixels with the number N are left out of training; nothing else.
+
+    Raises
+    ------
+    UsageError
+        ``classes`` says something else.
+    """
+
+    def __init__(self, coco: CocoFile | None, classes: Sequence[str]) -> None:
+        self._coco = coco
+        self._ignored_value: int | None = None
+        for word in classes:
+            name, _, value = word.partition("=")
+            if name != IGNORE_NAME or not value.isdecimal():
+                raise UsageError(
+                    f"{word!r} cannot be said of objects: their classes are in the files",
+                    where="--classes",
+                    hint=f"leave it out; only {IGNORE_NAME}=N can be given, for pixels of unknown truth",
+                )
+            self._ignored_value = int(value)
+        self._images_with: Counter[str] = Counter()
+        self._objects: Counter[str | None] = Counter()
+        self._remarks: list[str] = []
+
+    def read(self, pair: Pair, image: Image) -> ObjectMap:
+        """Return the objects of an image.
+
+        Raises
+        ------
+        DataError
+            They cannot be read, or are of another image.
+        """
+        if self._coco is None or pair.entry is None:
+            return read_objects(pair.mask, image, self._ignored_value)
+        if len(image.spatial_shape) != 2:
+            raise DataError("COCO's annotations are of pictures, this is a volume", where=image.path)
+        shape = (image.spatial_shape[0], image.spatial_shape[1])
+        return map_of_objects(self._coco.objects(pair.entry, shape), shape, pair.mask)
+
+    def add(self, pair: Pair, found: ObjectMap) -> None:
+        """Take note of the objects of an image."""
+        self._objects.update(found.class_names)
+        self._images_with.update({name or UNNAMED for name in found.class_names})
+        if found.ignored is not None:
+            self._images_with[IGNORE_NAME] += 1
+        self._remarks += [f"{pair.name}: {remark}" for remark in found.remarks]
+        if not found.class_names:
+            self._remarks.append(f"{pair.name}: no objects")
+
+    def labels(self) -> dict[str, int]:
+        """Return the classes and their numbers, as ``dataset.json`` has them.
+
+        Raises
+        ------
+        DataError
+            There is no object, or a class has a name that means something else here.
+        """
+        if not self._objects:
+            raise DataError("the masks hold nothing but background", hint="check the folder of the masks")
+        names = sorted(name for name in self._objects if name is not None)
+        reserved = [name for name in names if name in (BACKGROUND_NAME, INTERIOR_NAME, BOUNDARY_NAME)]
+        if reserved:
+            raise DataError(
+                f"a class of objects is called {reserved[0]!r}, which has another meaning here",
+                hint="give it another name in the annotations",
+            )
+        if names and self._objects[None] and UNNAMED not in names:
+            names.append(UNNAMED)
+        names = [BACKGROUND_NAME, *(names or [INTERIOR_NAME]), BOUNDARY_NAME]
+        if self._images_with[IGNORE_NAME]:
+            names.append(IGNORE_NAME)
+        return {name: number for number, name in enumerate(names)}
+
+    def remarks(self) -> list[str]:
+        """Return what a user should know."""
+        counts = ", ".join(
+            f"{count} {name or ('objects' if len(self._objects) == 1 else UNNAMED)} in "
+            f"{self._images_with[name or UNNAMED]} images"
+            for name, count in sorted(self._objects.items(), key=lambda each: each[0] or "")
+        )
+        return [f"objects: {counts}", *self._remarks]
+
+    def write(self, path: Path, found: ObjectMap, like: Image, labels: Mapping[str, int]) -> None:
+        """Write the label map of an image, its objects as ``instancesTr`` beside, and their classes.
+
+        Parameters
+        ----------
+        path
+            ``labelsTr/CASE.png``, ``.tif`` or ``.nii.gz``.
+        found
+            The objects.
+        like
+            The image.
+        labels
+            See :meth:`labels`.
+        """
+        numbers = [labels.get(name or UNNAMED, labels.get(INTERIOR_NAME, 0)) for name in found.class_names]
+        classes = np.array([0, *numbers], np.uint8)[found.instances]
+        parts = instances_to_classes(found.instances)
+        target = np.where(parts == INTERIOR, classes, 0).astype(np.uint8)
+        target[parts == BOUNDARY] = labels[BOUNDARY_NAME]
+        if found.ignored is not None:
+            target[found.ignored] = labels[IGNORE_NAME]
+        write_labels(path, target, like=like)
+        suffix = ".nii.gz" if path.name.endswith(".nii.gz") else ".tif"
+        name = path.name[: -len(".nii.gz")] if suffix == ".nii.gz" else path.stem
+        root, split = path.parent.parent, path.parent.name.removeprefix("labels")
+        write_labels(root / f"instances{split}" / f"{name}{suffix}", found.instances, like=like)
+        if INTERIOR_NAME not in labels:
+            write_labels(root / f"classes{split}" / f"{name}{suffix}", classes, like=like)
