@@ -148,13 +148,17 @@ class Overlap:
         ious = self.ious
         fewer = min(self.num_reference, self.num_prediction)
         weights = (ious >= IOU_THRESHOLDS[0]) + ious / (2 * fewer)
-        shape = (self.num_reference, self.num_prediction)
-        costs = sparse.coo_array((2 - weights, (rows, columns)), shape)
         # The matching has to reach every row: a column of its own stands for no prediction at all.
-        costs = sparse.hstack([costs, sparse.diags_array(np.full(self.num_reference, 2.0))])
-        matched, partners = min_weight_full_bipartite_matching(costs.tocsr())
+        alone = np.arange(self.num_reference)
+        costs = _sparse(
+            np.concatenate([2 - weights, np.full(self.num_reference, 2.0)]),
+            np.concatenate([rows, alone]),
+            np.concatenate([columns, alone + self.num_prediction]),
+            (self.num_reference, self.num_reference + self.num_prediction),
+        )
+        matched, partners = min_weight_full_bipartite_matching(costs)
         real = partners < self.num_prediction
-        shared = sparse.coo_array((self.intersections, (rows, columns)), shape).tocsr()
+        shared = _sparse(self.intersections, rows, columns, (self.num_reference, self.num_prediction))
         covered = self.reference_sizes.sum() + self.prediction_sizes.sum() - self.intersections.sum()
         return float(shared[matched[real], partners[real]].sum() / covered)
 
@@ -195,10 +199,8 @@ def measure_overlap(prediction: np.ndarray, reference: np.ndarray) -> Overlap:
     referenced, num_referenced = consecutive_labels(reference)
     both = (predicted > 0) & (referenced > 0)
     rows, columns = referenced[both] - 1, predicted[both] - 1
-    counts = sparse.coo_array(
-        (np.ones(len(rows), np.int64), (rows, columns)), shape=(num_referenced, num_predicted)
-    )
-    table = counts.tocsr().tocoo()  # counts pixels of one pair together
+    counts = _sparse(np.ones(len(rows), np.int64), rows, columns, (num_referenced, num_predicted))
+    table = counts.tocoo()  # pixels of one pair are counted together
     return Overlap(
         reference_sizes=np.bincount(referenced.ravel(), minlength=num_referenced + 1)[1:],
         prediction_sizes=np.bincount(predicted.ravel(), minlength=num_predicted + 1)[1:],
@@ -219,8 +221,16 @@ def count_matches(overlap: Overlap, threshold: float) -> int:
     if threshold > 0.5 or len(rows) == 0:
         return len(rows)
     shape = (overlap.num_reference, overlap.num_prediction)
-    candidates = sparse.csr_array((np.ones(len(rows), bool), (rows, columns)), shape=shape)
+    candidates = _sparse(np.ones(len(rows), bool), rows, columns, shape)
     return int(np.count_nonzero(maximum_bipartite_matching(candidates) >= 0))
+
+
+def _sparse(
+    values: np.ndarray, rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]
+) -> sparse.csr_array:
+    """Return a sparse matrix; values at one place are added up."""
+    # Older versions of scipy's matchings take indices of 32 bits alone.
+    return sparse.csr_array((values, (rows.astype(np.int32), columns.astype(np.int32))), shape=shape)
 
 
 def remove_border_instances(instances: np.ndarray, *, width: int = BORDER_WIDTH) -> np.ndarray:

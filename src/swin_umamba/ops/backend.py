@@ -295,8 +295,13 @@ def load_backend(name: str, operator: str) -> ModuleType:
     return importlib.import_module(f"swin_umamba.ops.{name}.{operator}")
 
 
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # torch 2.10 cannot trace it
+def _has_autocast(device_type: str) -> bool:
+    return torch.amp.is_autocast_available(device_type)
+
+
 def without_autocast(device: torch.device) -> AbstractContextManager[object]:
     """Context in which matrix products on ``device`` keep the dtype of their inputs."""
-    if torch.amp.is_autocast_available(device.type):
+    if _has_autocast(device.type):
         return torch.autocast(device.type, enabled=False)
     return nullcontext()
