@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,10 @@ from swin_umamba.data.formats import format_of, image_suffix
 from swin_umamba.data.image import Image
 from swin_umamba.errors import DataError
 from swin_umamba.files import atomic_open, write_bytes
+
+# What label maps are stored as, the first that holds them.
+
+LABEL_TYPES = (np.uint8, np.uint16, np.int32)
 
 
 def write_image(path: str | Path, image: Image) -> None:
@@ -47,7 +52,9 @@ def write_image(path: str | Path, image: Image) -> None:
     _put(path, content, image, of_labels=False)
 
 
-def write_labels(path: str | Path, labels: np.ndarray, like: Image) -> None:
+def write_labels(
+    path: str | Path, labels: np.ndarray, like: Image, *, dtypes: Sequence[type[np.integer]] = LABEL_TYPES
+) -> None:
     """Write a label map on the grid of ``like``, atomically; beside a TIFF volume also its spacing.
 
     Parameters
@@ -55,9 +62,12 @@ def write_labels(path: str | Path, labels: np.ndarray, like: Image) -> None:
     path
         Where to; the suffix chooses the format. A NIfTI file gets the orientation of ``like`` unchanged.
     labels
-        Whole numbers, ``(y, x)`` or ``(z, y, x)``. Stored as uint8 or uint16, in NIfTI and TIFF also int32.
+        Whole numbers, ``(y, x)`` or ``(z, y, x)``.
     like
         The image that was segmented.
+    dtypes
+        What they may be stored as, narrow before wide; the first that can hold them is taken. By default
+        uint8 or uint16, in NIfTI and TIFF also int32.
 
     Raises
     ------
@@ -73,7 +83,7 @@ def write_labels(path: str | Path, labels: np.ndarray, like: Image) -> None:
             f"labels of shape {labels.shape} do not fit the image of shape {like.spatial_shape}",
             where=like.path,
         )
-    labels = _smallest_dtype(labels, path)
+    labels = _smallest_dtype(labels, path, dtypes)
     known = format_of(path)
     content = known.encode(labels[None], like, suffix) if known.holds_labels and known.encode else None
     if content is None:
@@ -101,11 +111,11 @@ def _put(path: Path, content: bytes, like: Image, *, of_labels: bool) -> None:
     write_bytes(path, content)
 
 
-def _smallest_dtype(labels: np.ndarray, path: Path) -> np.ndarray:
+def _smallest_dtype(labels: np.ndarray, path: Path, dtypes: Sequence[type[np.integer]]) -> np.ndarray:
     if labels.dtype.kind not in "biu":
         raise DataError(f"labels must be integers, not {labels.dtype}", where=path)
     smallest, largest = int(labels.min()), int(labels.max())
-    if smallest < 0 or largest > np.iinfo(np.int32).max:
+    dtype = next((each for each in dtypes if largest <= np.iinfo(each).max), None)
+    if smallest < 0 or dtype is None:
         raise DataError(f"labels from {smallest} to {largest} cannot be written", where=path)
-    dtype = np.uint8 if largest < 2**8 else np.uint16 if largest < 2**16 else np.int32
     return np.ascontiguousarray(labels, dtype=dtype)

@@ -23,7 +23,7 @@ from swin_umamba.data.tiff_colours import refuse_inverting_table, to_channels
 from swin_umamba.data.tiff_imagej import ImageJ
 from swin_umamba.data.tiff_layout import PALETTE, Layout, layout_of
 from swin_umamba.data.tiff_ome import Ome
-from swin_umamba.data.tiff_pixel_size import read_spacing_file, size_by_tags
+from swin_umamba.data.tiff_pixel_size import read_spacing_file, size_by_tags, size_for_tags
 from swin_umamba.data.tiff_pixels import read_samples
 from swin_umamba.data.tiff_tags import Page, read_pages
 from swin_umamba.errors import DataError
@@ -215,12 +215,16 @@ def _upright(image: Image, orientation: int) -> Image:
 
 
 def encode_tiff(data: np.ndarray, like: Image, suffix: str) -> bytes | None:
-    """Return a TIFF file: one channel, a page a slice, or a picture of three of uint8 or uint16 as RGB."""
+    """Return a TIFF file: one channel, a page a slice, or a picture of three of uint8 or uint16 as RGB.
+
+    The tags of a picture say how large its pixels are, if that is known.
+    """
     coloured = data.ndim == 3 and len(data) == 3 and data.dtype in (np.uint8, np.uint16)
     if len(data) != 1 and not coloured:
         return None
     buffer = io.BytesIO()
     pixels = np.ascontiguousarray(data.transpose(1, 2, 0)) if coloured else data[0]
     photometric = "rgb" if coloured else "minisblack"
-    tifffile.imwrite(buffer, pixels, photometric=photometric, compression="zlib", metadata=None)
+    size = size_for_tags(like.spacing) if data.ndim == 3 and like.has_spacing else {}
+    tifffile.imwrite(buffer, pixels, photometric=photometric, compression="zlib", metadata=None, **size)
     return buffer.getvalue()

@@ -53,6 +53,15 @@ def size_by_tags(page: Page) -> tuple[float, float] | None:
     return size if size and max(size) < _COARSEST_BY_TAGS else None
 
 
+def size_for_tags(spacing: tuple[float, ...]) -> dict[str, Any]:
+    """Return what lets tifffile write the size (y, x) in mm of a pixel, if the tags can hold it."""
+    y, x = (CENTIMETRE / each for each in spacing)
+    # A tag holds the quotient of two integers of 32 bits.
+    if not all(1e-6 <= each < 2**32 for each in (y, x)):
+        return {}
+    return {"resolution": (x, y), "resolutionunit": "CENTIMETER"}
+
+
 def pixels_per_unit_to_size(page: Page, unit: float) -> tuple[float, float] | None:
     """Return the size (y, x) of a pixel from tags 283 and 282 in a unit of so many mm, if it is plausible."""
     resolution = [float(values[0]) for values in (page.array(283), page.array(282)) if len(values)]
