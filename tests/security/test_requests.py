@@ -163,7 +163,7 @@ def test_one_client_takes_half_the_room(start: Callable[..., Service], predictor
     first, second = service.storage.new("one"), service.storage.new("one")
     service.storage.reserve(first, 1200)
     service.storage.reserve(second, 800)
-    with pytest.raises(Exception, match="your other uploads take all your space"):
+    with pytest.raises(Exception, match="your other uploads use all of your space"):
         service.storage.reserve(second, 1)
     other = service.storage.new("other")
     service.storage.reserve(other, 2000)
