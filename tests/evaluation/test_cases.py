@@ -34,7 +34,7 @@ def test_references_may_have_an_ending_of_their_own(tmp_path: Path) -> None:
 def test_two_references_of_one_case(tmp_path: Path) -> None:
     predictions = make(tmp_path / "p", "a.png")
     references = make(tmp_path / "r", "a_label.tiff", "a.tiff")
-    with pytest.raises(DataError, match="two files are named for the case a"):
+    with pytest.raises(DataError, match="two files belong to the case a"):
         pair_up(predictions, references, missing="error", reference_ending="_label")
 
 

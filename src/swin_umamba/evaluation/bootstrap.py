@@ -38,7 +38,7 @@ class Interval:
 
     @property
     def holds_zero(self) -> bool:
-        """Whether the data do not tell the two apart."""
+        """Whether the interval contains zero, so that the data show no difference."""
         return self.low <= 0 <= self.high
 
 
@@ -48,7 +48,8 @@ def mean_score(scores: np.ndarray) -> float:
     Parameters
     ----------
     scores
-        (seeds, cases, classes), NaN where a class is not applicable. NaN is returned if it is nowhere.
+        Scores, (seeds, cases, classes), NaN where a class is not applicable. The result is NaN if none is
+        applicable anywhere.
     """
     seeds, cases, _ = scores.shape
     return float(_weighted_means(scores, np.ones((1, seeds)), np.ones((1, cases)))[0])
@@ -57,12 +58,12 @@ def mean_score(scores: np.ndarray) -> float:
 def mean_interval(scores: np.ndarray) -> tuple[float, float] | None:
     """Return the ends of the 95 % percentile interval of ``mean_score`` over cases.
 
-    The classes of a case are drawn together. None for fewer than two cases in which any class is applicable.
+    The classes of a case are resampled together. None if any class is applicable in fewer than two cases.
 
     Parameters
     ----------
     scores
-        (cases, classes), NaN where a class is not applicable.
+        Scores, (cases, classes), NaN where a class is not applicable.
     """
     scores = scores[~np.isnan(scores).all(axis=1)]
     cases = len(scores)
@@ -77,8 +78,8 @@ def paired_interval(
 ) -> Interval | None:
     """Bootstrap the difference of ``mean_score`` of two networks.
 
-    In every replicate cases and seeds are drawn with replacement, independently of each other, and the same
-    for both networks: what is hard for both, or a lucky order of batches that both have seen, cancels.
+    In every replicate, cases and seeds are drawn with replacement, independently of each other, and the same
+    for both networks: cases that are hard for both, and orders of batches that favour both, cancel out.
 
     Parameters
     ----------
@@ -92,7 +93,7 @@ def paired_interval(
     Returns
     -------
     Interval or None
-        None if there are fewer than two cases or no class is applicable: no interval can be given.
+        None if there are fewer than two cases, or no class is applicable.
 
     Raises
     ------
@@ -117,18 +118,18 @@ def paired_interval(
 
 
 def _ends(samples: np.ndarray) -> tuple[float, float]:
-    # A replicate may hold no case of any class that is applicable; it says nothing.
+    # A replicate may contain no applicable class at all; it is left out.
     low, high = np.nanquantile(samples, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 
 def _weighted_means(scores: np.ndarray, seed_weights: np.ndarray, case_weights: np.ndarray) -> np.ndarray:
-    """Return ``mean_score`` under each row of weights, as if seeds and cases were there so many times."""
+    """Return ``mean_score`` for each row of weights, which say how often seeds and cases are counted."""
     applicable = ~np.isnan(scores)
     weights = "rs,rc,sck->rk"
     sums = np.einsum(weights, seed_weights, case_weights, np.where(applicable, scores, 0), optimize=True)
     counts = np.einsum(weights, seed_weights, case_weights, applicable.astype(np.int64), optimize=True)
     with warnings.catch_warnings(), np.errstate(invalid="ignore"):
-        warnings.simplefilter("ignore", RuntimeWarning)  # the mean of no class is NaN, as documented
+        warnings.simplefilter("ignore", RuntimeWarning)  # a mean over no class is NaN, as documented
         means: np.ndarray = np.nanmean(sums / counts, axis=1)
         return means

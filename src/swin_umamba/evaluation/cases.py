@@ -1,4 +1,4 @@
-"""The cases of an evaluation: which prediction belongs to which reference, and work on all of them."""
+"""The cases of an evaluation: matching predictions to references, and running a function for every case."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def pair_up(
     reference_ending: str = "",
     endings: Sequence[str] = (),
 ) -> tuple[list[CaseFiles], tuple[str, ...]]:
-    """Return the files of each referenced case, and the names of predictions that are left over.
+    """Return the files of each case with a reference, and the names of predictions without one.
 
     Files belong together when their names agree up to the suffix.
 
@@ -56,12 +56,11 @@ def pair_up(
     predictions, references
         Folders of label maps (or one file each).
     missing
-        What to do about references without a prediction: refuse, or return them without one.
+        Treatment of references without a prediction: refuse them, or return them without one.
     reference_ending
-        What the names of references may have before the suffix that those of predictions do not, such as
-        ``_label``.
+        Ending before the suffix that only the names of references may have, such as ``_label``.
     endings
-        What the names of both may have there, one or none.
+        Endings before the suffix that the names of both may have, at most one.
 
     Raises
     ------
@@ -97,7 +96,7 @@ def evaluate_cases(
     attempt = partial(_attempt, work)
     if num_workers == 1:
         return [attempt(case) for case in progress(cases, "evaluating")]
-    # Spawned, not forked: the calling program may hold threads and a GPU.
+    # Workers are spawned, not forked: the calling program may have threads and use a GPU.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(
         min(num_workers, len(cases)),
@@ -123,7 +122,7 @@ def _attempt(work: Callable[[Files], Outcome], files: Files) -> Outcome | CaseFa
 
 def label_values(labels: np.ndarray) -> list[int]:
     """Return the values of a label map, sorted."""
-    if labels.dtype == np.uint8:  # counting is several times as fast as the sorting of np.unique
+    if labels.dtype == np.uint8:  # counting is several times faster than sorting in np.unique
         values = np.flatnonzero(np.bincount(labels.ravel(), minlength=256))
     else:
         values = np.unique(labels)
@@ -131,12 +130,12 @@ def label_values(labels: np.ndarray) -> list[int]:
 
 
 def check_declared(labels: np.ndarray, declared: Iterable[int], path: Path) -> None:
-    """Refuse a label map with values that nobody declared.
+    """Refuse a label map with undeclared values.
 
     Raises
     ------
     DataError
-        Names the values, the file and what is declared.
+        If there are any; the message names the values, the file and the declared values.
     """
     declared = sorted(declared)
     unknown = sorted(set(label_values(labels)) - set(declared))
@@ -144,7 +143,7 @@ def check_declared(labels: np.ndarray, declared: Iterable[int], path: Path) -> N
         raise DataError(
             f"the label map holds values that are not declared: {', '.join(map(str, unknown))}",
             where=path,
-            hint=f"correct it, or the classes; declared: {', '.join(map(str, declared))} (swin-umamba "
+            hint=f"correct the file or the classes; declared: {', '.join(map(str, declared))} (swin-umamba "
             "convert folder makes class numbers of grey values and colours)",
         )
 
@@ -162,7 +161,7 @@ def _by_stem(folder: str | Path, endings: Sequence[str]) -> dict[str, Path]:
         other = files.setdefault(stem, path)
         if other is not path:
             raise DataError(
-                f"two files are named for the case {stem}",
+                f"two files belong to the case {stem}",
                 where=f"{other} and {path}",
                 hint="remove one of them",
             )

@@ -11,14 +11,14 @@ from swin_umamba.errors import DataError, UsageError
 from swin_umamba.json_files import read_json
 from swin_umamba.schema import shown
 
-# nnU-Net's name for voxels that nobody annotated: they are neither right nor wrong.
+# nnU-Net's name for unannotated voxels, which are neither right nor wrong.
 IGNORE_NAME = "ignore"
-# What a label map can hold.
+# Largest value that a label map can hold.
 LARGEST_LABEL = 2**31 - 1
 
 
 def in_output_order(values: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-    """Return classes in the order of nnU-Net's outputs: by value, regions as they are described."""
+    """Return classes in the order of nnU-Net's outputs: by value; regions as they are described."""
     if any(len(group) > 1 for group in values.values()):
         return dict(values)
     return dict(sorted(values.items(), key=lambda item: item[1]))
@@ -31,9 +31,9 @@ class LabelClasses:
     Attributes
     ----------
     values
-        Class name to the label values that make it up: one, or several for a region such as a whole tumour.
+        Label values of each class by its name: one, or several for a region such as a whole tumour.
     ignore
-        The value of voxels that are left out of the evaluation, if there is one.
+        Value of voxels that are excluded from the evaluation, if there is one.
     """
 
     values: Mapping[str, tuple[int, ...]]
@@ -41,7 +41,7 @@ class LabelClasses:
 
     @property
     def declared(self) -> frozenset[int]:
-        """Every label value that may occur."""
+        """All label values that may occur."""
         values = {0} | {value for group in self.values.values() for value in group}
         return frozenset(values if self.ignore is None else values | {self.ignore})
 
@@ -52,7 +52,7 @@ class LabelClasses:
         Raises
         ------
         DataError
-            A value is not a whole number from 0 to ``LARGEST_LABEL``, or there is no foreground class.
+            If a value is not a whole number from 0 to ``LARGEST_LABEL``, or there is no foreground class.
         """
         groups: dict[str, tuple[int, ...]] = {}
         for name, value in labels.items():
@@ -67,20 +67,20 @@ class LabelClasses:
         ignore = groups.pop(IGNORE_NAME, None)
         if ignore is not None and (len(ignore) > 1 or ignore[0] in {0}.union(*groups.values())):
             raise DataError(
-                f"the label {IGNORE_NAME} needs one number that no class and not the background has",
+                f"the label {IGNORE_NAME} needs one number that neither a class nor the background has",
                 where=where,
                 hint=f"it is {', '.join(map(str, ignore))}",
             )
         foreground = {name: group for name, group in groups.items() if group != (0,)}
         if not foreground:
             raise DataError(
-                "there is no class besides the background", where=where, hint="name the classes in labels"
+                "there is no class except the background", where=where, hint="name the classes in labels"
             )
         return cls(foreground, None if ignore is None else ignore[0])
 
     @classmethod
     def from_values(cls, values: Sequence[int]) -> LabelClasses:
-        """Build from bare label values; each is a class with its number as the name."""
+        """Build from bare label values; each one is a class with its number as its name."""
         return cls({str(value): (int(value),) for value in sorted(set(values)) if value != 0})
 
     @classmethod
@@ -90,7 +90,7 @@ class LabelClasses:
         Raises
         ------
         DataError
-            The file is missing, not JSON, or has no valid ``labels``.
+            If the file is missing, not JSON, or has no valid ``labels``.
         """
         path = Path(path)
         hint = 'it needs an entry such as "labels": {"background": 0, "nucleus": 1}'
@@ -102,12 +102,12 @@ class LabelClasses:
 
     @classmethod
     def from_arguments(cls, arguments: Sequence[str]) -> LabelClasses:
-        """Build from command line words: ``1 2`` or ``liver=1 kidneys=2,3``.
+        """Build from words of the command line: ``1 2`` or ``liver=1 kidneys=2,3``.
 
         Raises
         ------
         UsageError
-            A word has another form.
+            If a word has another form.
         """
         labels: dict[str, list[int]] = {}
         for word in arguments:

@@ -1,4 +1,4 @@
-"""The statistics of all label maps of a folder: one row for each case and class, in one table."""
+"""Statistics of all label maps in a folder: one table with a row for each case and class."""
 
 from __future__ import annotations
 
@@ -22,23 +22,24 @@ HEADER = ("case", "class", "label", "count", "pixels", "area_mm2", "volume_ml")
 
 @dataclass(frozen=True)
 class CohortStatistics:
-    """What the label maps of a folder hold.
+    """Statistics of the label maps in a folder.
 
     Attributes
     ----------
     cases
-        The statistics of each label map, by the name of the case.
+        Statistics of each label map by the name of its case.
     failures
-        Cases that could not be read, and why.
+        Cases that could not be read, and the reasons.
     """
 
     cases: Mapping[str, LabelStatistics]
     failures: tuple[CaseFailure, ...] = ()
 
     def rows(self) -> list[list[str | int | float | None]]:
-        """Return the header and a row for each case and class; None where a size is not known.
+        """Return the header and a row for each case and class; None where a size is unknown.
 
-        ``count`` is the number of connected parts. A class of any of the maps has a row for each case.
+        ``count`` is the number of connected components. A class that occurs in any map has a row for every
+        case.
         """
         labels = {each.name: each.values for statistics in self.cases.values() for each in statistics.classes}
         rows: list[list[str | int | float | None]] = [list(HEADER)]
@@ -62,7 +63,7 @@ class CohortStatistics:
         }
 
     def write_csv(self, path: str | Path) -> None:
-        """Write the table, atomically; what is not known is an empty cell."""
+        """Write the table atomically, with empty cells for unknown values."""
         write_csv(path, self.rows())
 
 
@@ -72,14 +73,14 @@ def cohort_statistics(folder: str | Path, classes: LabelClasses | None = None) -
     Parameters
     ----------
     folder
-        With one label map for each case.
+        Folder with one label map for each case.
     classes
-        What to measure; without it, every value above 0 in any of the maps is a class.
+        Classes to measure; by default, every value above 0 in any map is a class.
 
     Raises
     ------
     DataError
-        If the folder holds no image, two of one name, or none that can be read.
+        If the folder contains no image, two of the same name, or none that can be read.
     """
     cases: dict[str, LabelStatistics] = {}
     failures = []
@@ -87,7 +88,7 @@ def cohort_statistics(folder: str | Path, classes: LabelClasses | None = None) -
     for path in progress(paths, "measuring", total=len(paths)):
         case = shown(image_stem(path))
         if case in cases:
-            raise DataError(f"two files are named for the case {case}", where=path, hint="remove one of them")
+            raise DataError(f"two files belong to the case {case}", where=path, hint="remove one of them")
         try:
             cases[case] = label_statistics(read_labels(path), None, classes)
         except DataError as error:

@@ -46,27 +46,27 @@ def evaluate_folders(
     predictions, references
         Folders of label maps (or one file each).
     classes
-        What to score; see :meth:`LabelClasses.from_dataset_json`. Without it, every value above 0 found
-        in any file is a class.
+        Classes to score, see :meth:`LabelClasses.from_dataset_json`; by default, every value above 0 in any
+        file is a class.
     tolerance
         Tolerance of the NSD, in mm (pixels for pictures).
     missing
-        What to do about references without a prediction: refuse, or score them as if nothing was predicted.
+        Treatment of references without a prediction: refuse them, or score them as if nothing was predicted.
     num_workers
-        Processes that evaluate cases at the same time.
+        Number of parallel processes.
 
     Returns
     -------
     Evaluation
-        With a failure for each case that is damaged or inconsistent; the other cases are scored.
+        The scores, with a failure for each case that is damaged or inconsistent.
 
     Raises
     ------
     UsageError
-        ``tolerance`` or ``num_workers`` is out of range.
+        If ``tolerance`` or ``num_workers`` is out of range.
     DataError
-        A folder is empty, two files of a folder have the same name up to the suffix, or predictions are
-        missing (all of them are listed); or no classes are named and the references hold instances.
+        If a folder is empty, two files in it have the same name up to the suffix, or predictions are missing
+        (all of them are listed); or if no classes are named and the references hold instances.
     """
     if not (np.isfinite(tolerance) and tolerance >= 0) or num_workers < 1:
         raise UsageError(
@@ -91,14 +91,14 @@ def evaluate_folders(
 def evaluate_case(
     case: str, prediction: Path | None, reference: Path, classes: LabelClasses | None, tolerance: float
 ) -> CaseScores:
-    """Score one case; without a prediction, as if it were empty.
+    """Score one case; a missing prediction counts as empty.
 
     Raises
     ------
     GeometryError
-        Prediction and reference lie on different grids.
+        If prediction and reference lie on different grids.
     DataError
-        A file is damaged or holds label values that are not declared.
+        If a file is damaged, or holds undeclared label values.
     """
     truth = read_labels(reference)
     true_labels = truth.data[0]

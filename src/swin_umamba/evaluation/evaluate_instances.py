@@ -1,4 +1,4 @@
-"""Score a folder of instance maps of any tool against the true ones: objects found, missed and made up."""
+"""Score a folder of instance maps from any tool against the true ones: objects found, missed and invented."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from swin_umamba.evaluation.results import CaseFailure, mean, none_for_nan, writ
 from swin_umamba.metric_table import metrics_of
 
 ALL_OBJECTS = "objects"
-"""What stands for the class where objects have none."""
+"""Name used for the class of objects without classes."""
 COUNTS = ("num_reference", "num_prediction")
 ENDINGS = ("_label", "_cp_masks", "_masks", "_mask")
-"""What data sets and tools add to the name of an image for that of its instance map."""
+"""Endings that data sets and tools add to the name of an image to name its instance map."""
 
 
 @dataclass(frozen=True)
 class InstanceFiles(CaseFiles):
-    """The files of one case, with the class maps of its objects where these have classes."""
+    """The files of one case, with the class maps of its objects if they have classes."""
 
     prediction_classes: Path | None = None
     reference_classes: Path | None = None
@@ -51,9 +51,9 @@ class InstanceScores:
     num_reference, num_prediction
         Numbers of objects.
     matches
-        Numbers of objects that match one to one, at each of the IoU thresholds.
+        Number of one-to-one matches at each IoU threshold.
     scores
-        Metric to value; NaN (not applicable) where neither map has an object.
+        Value of each metric; NaN (not applicable) where neither map has an object.
     """
 
     num_reference: int
@@ -63,7 +63,7 @@ class InstanceScores:
 
     @property
     def ap_at(self) -> list[float | None]:
-        """The AP at each of the IoU thresholds; None where neither map has an object."""
+        """The AP at each IoU threshold; None where neither map has an object."""
         total = self.num_reference + self.num_prediction
         return [_ratio(found, total - found) for found in self.matches]
 
@@ -81,13 +81,13 @@ class InstanceEvaluation:
     Attributes
     ----------
     class_names
-        The classes of objects; ``("objects",)`` where they have none.
+        Classes of objects; ``("objects",)`` if they have none.
     cases
-        Case to class to scores, sorted by name.
+        Scores by case and class, sorted by name.
     missing
         Cases without a prediction, scored as if nothing was predicted.
     failures
-        Cases that could not be evaluated; they are in no mean and no sum.
+        Cases that could not be evaluated; no mean and no sum includes them.
     extra
         Predictions without a reference.
     """
@@ -110,7 +110,7 @@ class InstanceEvaluation:
         return mean(value for value in values if not math.isnan(value))
 
     def count_error(self, name: str) -> float | None:
-        """Return the mean over all cases of how many objects are predicted too many or too few."""
+        """Return the mean absolute error of the number of objects over all cases."""
         return mean(abs(each.num_prediction - each.num_reference) for each in self.of_class(name))
 
     def number(self, count: str, name: str) -> int:
@@ -120,7 +120,7 @@ class InstanceEvaluation:
     def pooled(self, name: str) -> dict[str, float | None]:
         """Return the scores that follow from the sums of matches and objects over all cases.
 
-        Each object counts the same, and not each image.
+        Every object has the same weight, rather than every image.
         """
         cases = self.of_class(name)
         reference, prediction = (self.number(count, name) for count in COUNTS)
@@ -193,35 +193,37 @@ def evaluate_instances(
     Parameters
     ----------
     predictions, references
-        Folders of instance maps (or one file each), of which the value of an object is its number and 0 the
-        background. Files belong together when their names agree, with or without one of ``ENDINGS``.
+        Folders of instance maps (or one file each), in which the value of an object is its number, and 0 is
+        the background. Files belong together when their names agree, with or without one of ``ENDINGS``.
     class_maps
         Folders of label maps of the same names for the predicted and the true objects. The class of an object
         is the one that most of its pixels have; only objects of one class are matched.
     classes
-        What the values of the class maps mean. By default each value is a class.
+        Meaning of the values in the class maps. By default each value is a class.
     missing
-        Refuse references without a prediction, or score them as if nothing was predicted.
+        Treatment of references without a prediction: refuse them, or score them as if nothing was predicted.
     num_workers
-        Processes that evaluate cases at the same time.
+        Number of parallel processes.
 
     Returns
     -------
     InstanceEvaluation
-        With a failure for each case that is damaged or inconsistent; the other cases are scored.
+        The scores, with a failure for each case that is damaged or inconsistent.
 
     Raises
     ------
     UsageError
-        ``num_workers`` is below 1, or classes are named without class maps.
+        If ``num_workers`` is below 1, or classes are named without class maps.
     DataError
-        A folder is empty, two files of a folder have the same name up to the suffix, or predictions or class
+        If a folder is empty, two files in it have the same name up to the suffix, or predictions or class
         maps are missing (all of them are listed).
     """
     if num_workers < 1:
         raise UsageError(f"num_workers must be at least 1, not {num_workers}")
     if classes is not None and class_maps is None:
-        raise UsageError("instance maps hold no classes", hint="give the folders of label maps that do")
+        raise UsageError(
+            "instance maps hold no classes", hint="give the folders of label maps that hold the classes"
+        )
     files, extra = pair_up(predictions, references, missing=missing, endings=ENDINGS)
     cases = [InstanceFiles(each.case, each.prediction, each.reference) for each in files]
     if class_maps is not None:
@@ -249,14 +251,14 @@ def evaluate_instances(
 
 
 def evaluate_case(files: InstanceFiles, classes: LabelClasses | None = None) -> dict[str, InstanceScores]:
-    """Score one case, class by class; without a prediction, as if nothing was predicted.
+    """Score one case class by class; a missing prediction counts as empty.
 
     Raises
     ------
     GeometryError
-        The maps lie on different grids.
+        If the maps lie on different grids.
     DataError
-        A file is damaged, or a class map holds values that are not declared.
+        If a file is damaged, or a class map holds undeclared values.
     """
     truth = read_labels(files.reference)
     reference = truth.data[0]
@@ -290,13 +292,13 @@ def evaluate_case(files: InstanceFiles, classes: LabelClasses | None = None) -> 
 
 
 def class_of_objects(instances: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return a label map in which every object has the class of most of its pixels, background left out.
+    """Return a label map in which every object has the class of most of its foreground pixels.
 
     Parameters
     ----------
     instances, labels
-        Of one shape. Of two classes with as many pixels, the smaller value counts; an object of background
-        alone is of class 0.
+        Maps of the same shape. If two classes have equally many pixels, the smaller value counts; an object
+        with background pixels only is of class 0.
     """
     overlap = measure_overlap(labels, instances)
     objects, classes = overlap.pairs
@@ -322,7 +324,7 @@ def _with_class_maps(
         raise DataError(
             f"{len(absent)} cases have no class map: {', '.join(absent)}",
             where=predicted,
-            hint="give one for every instance map, of the same name",
+            hint="give a class map of the same name for every instance map",
         )
     return [
         replace(

@@ -1,4 +1,4 @@
-"""Score a folder of predictions by the protocol of one of the paper's experiments."""
+"""Scores a folder of predictions by the protocol of one of the paper's experiments."""
 
 from __future__ import annotations
 
@@ -32,25 +32,26 @@ def evaluate_protocol(
     predictions, references
         Folders of label maps (or one file each); instance maps as references of the microscopy.
     protocol
-        Such as ``Endoscopy()``, see :mod:`swin_umamba.evaluation.protocols`.
+        Protocol such as ``Endoscopy()``, see :mod:`swin_umamba.evaluation.protocols`.
     forms
-        What to compute.
+        Forms to compute.
     missing
-        Refuse references without a prediction, or give them the worst score (as published: leave out).
+        Treatment of references without a prediction: refuse them, or give them the worst score (as published:
+        leave them out).
     num_workers
-        Processes that evaluate cases at the same time.
+        Number of parallel processes.
 
     Returns
     -------
     ProtocolEvaluation
-        With a failure for each case that is damaged or inconsistent; the other cases are scored.
+        The scores, with a failure for each case that is damaged or inconsistent.
 
     Raises
     ------
     UsageError
-        ``forms`` is empty or ``num_workers`` out of range.
+        If ``forms`` is empty or ``num_workers`` out of range.
     DataError
-        A folder is empty, two files are for the same case, or predictions are missing (all are listed).
+        If a folder is empty, two files belong to the same case, or predictions are missing (all are listed).
     """
     if not forms or num_workers < 1:
         raise UsageError(f"forms must not be empty and num_workers at least 1, not {forms} and {num_workers}")
@@ -80,14 +81,14 @@ def evaluate_protocol(
 def evaluate_case(
     files: CaseFiles, protocol: PaperProtocol, forms: Sequence[Form]
 ) -> Mapping[Form, ProtocolScores]:
-    """Score one case in each form; without a prediction only corrected, as if nothing was predicted.
+    """Score one case in each form; a missing prediction is scored as empty, in the corrected form only.
 
     Raises
     ------
     GeometryError
-        Prediction and reference lie on different grids.
+        If prediction and reference lie on different grids.
     DataError
-        A file is damaged, or not what the protocol scores.
+        If a file is damaged, or not of the kind that the protocol scores.
     """
     truth = _read(files.reference, protocol, protocol.reference_values)
     reference = truth.data[0]

@@ -1,4 +1,4 @@
-"""Whether label maps number objects: their values are then no classes, and no scores of classes are due."""
+"""Detects label maps whose values number objects, for which scores of classes would be meaningless."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from swin_umamba.errors import DataError
 from swin_umamba.evaluation.cases import label_values
 
 MOST_CLASSES = 64
-"""Values of a map; more are not classes."""
+"""Largest number of values in a map that can be classes."""
 
 
 def refuse_instances(references: Sequence[Path]) -> None:
-    """Refuse references whose values number the objects of each map, where no classes are named.
+    """Refuse references whose values number the objects of each map, unless classes are named.
 
-    So it is if a map has more values than there are classes, or if the values of all maps that are looked at
-    count connected objects from 1 on without a gap, of a number that differs from map to map.
+    They do if a map has more values than there can be classes, or if the values of all inspected maps count
+    connected objects from 1 without a gap, and their number differs between maps.
 
     Raises
     ------
     DataError
-        Says how objects are scored.
+        If they do; the message says how objects are scored.
     """
     counts: list[int | None] = []
     for path in references[:MAPS_LOOKED_AT]:
         try:
             labels = read_labels(path).data[0]
-        except DataError:  # it is named when its turn comes
+        except DataError:  # the error is raised when the file is evaluated
             continue
         values = len(label_values(labels))
         counts.append(number_of_objects(labels) if values <= MOST_CLASSES else values)
