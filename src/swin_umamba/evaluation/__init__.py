@@ -1,1 +1,1 @@
-"""Metrics and the evaluation of whole folders."""
+"""Metrics, and the evaluation of whole folders."""

@@ -1,9 +1,9 @@
-"""How well predicted instances (cells, nuclei) match the reference: F1, AP, PQ, AJI and their relatives.
+"""Agreement of predicted instances (cells, nuclei) with the reference: F1, AP, PQ, AJI and related metrics.
 
-An instance map holds 0 for the background and one positive number an instance. Which numbers, and whether an
-instance is connected, does not matter.
+An instance map holds 0 for the background and one positive number per instance. The numbers are arbitrary,
+and instances need not be connected.
 
-One rule for empty maps: no instance in either is not applicable (NaN, to be counted and left out of means);
+One rule for empty maps: no instance in either map is not applicable (NaN, counted and excluded from means);
 instances in exactly one of the two give 0 for every score.
 """
 
@@ -21,26 +21,27 @@ from swin_umamba.data.instance_labels import consecutive_labels
 from swin_umamba.errors import GeometryError, UsageError
 from swin_umamba.metric_table import METRICS, metrics_of
 
-# 0.5 to 0.95 in steps of 0.05, each the float nearest to its decimal.
+# 0.5 to 0.95 in steps of 0.05, each the float closest to its decimal.
 IOU_THRESHOLDS = tuple(percent / 100 for percent in range(50, 100, 5))
-# The frame whose instances the NeurIPS 2022 cell segmentation challenge leaves out, in pixels.
+# Width in pixels of the border whose instances the NeurIPS 2022 cell segmentation challenge excludes.
 BORDER_WIDTH = 2
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """Which instances of two maps overlap, and by how much.
+    """Overlapping instances of two maps, and the sizes of their overlaps.
 
-    There is a method for each metric of instances that ``metric_table`` names; one of the maps must have any.
+    There is a method for each metric of instances that ``metric_table`` names. At least one map must have
+    instances.
 
     Attributes
     ----------
     reference_sizes, prediction_sizes
-        Pixels of each instance.
+        Number of pixels of each instance.
     pairs
-        ``(2, overlapping pairs)``: indices of a reference and of a predicted instance.
+        ``(2, overlapping pairs)``: indices of a reference instance and a predicted one.
     intersections
-        Pixels that each pair shares.
+        Number of pixels in the intersection of each pair.
     """
 
     reference_sizes: np.ndarray
@@ -50,14 +51,14 @@ class Overlap:
 
     @property
     def unions(self) -> np.ndarray:
-        """Pixels that each pair covers together."""
+        """Number of pixels in the union of each pair."""
         sizes = self.reference_sizes[self.pairs[0]] + self.prediction_sizes[self.pairs[1]]
         values: np.ndarray = sizes - self.intersections
         return values
 
     @property
     def ious(self) -> np.ndarray:
-        """Intersection over union of each pair; of all other pairs it is 0."""
+        """Intersection over union of each pair; 0 for all other pairs."""
         values: np.ndarray = self.intersections / self.unions
         return values
 
@@ -73,15 +74,15 @@ class Overlap:
 
     @cached_property
     def matches(self) -> list[int]:
-        """Number of matches at each of the IoU thresholds."""
+        """Number of matches at each IoU threshold."""
         return [count_matches(self, threshold) for threshold in IOU_THRESHOLDS]
 
     def precision(self) -> float:
-        """Return the part of the predicted instances that match with an IoU of at least 0.5."""
+        """Return the fraction of predicted instances that match with an IoU of at least 0.5."""
         return self.matches[0] / max(self.num_prediction, 1)
 
     def recall(self) -> float:
-        """Return the part of the reference instances that match with an IoU of at least 0.5."""
+        """Return the fraction of reference instances that match with an IoU of at least 0.5."""
         return self.matches[0] / max(self.num_reference, 1)
 
     def f1(self) -> float:
@@ -96,8 +97,9 @@ class Overlap:
     def ap(self) -> float:
         """Return ``TP / (TP + FP + FN)`` of matches with an IoU of at least 0.5.
 
-        What cellpose calls average precision and StarDist accuracy, and the metric of the Data Science Bowl
-        2018 (Caicedo et al., Nature Methods 16, 2019); not the area under a curve that COCO gives the name.
+        It is called average precision by cellpose and accuracy by StarDist, and was the metric of the Data
+        Science Bowl 2018 (Caicedo et al., Nature Methods 16, 2019). It differs from the area under a curve
+        that COCO calls AP.
         """
         return self.ap_at[0]
 
@@ -107,28 +109,28 @@ class Overlap:
 
     @property
     def ap_at(self) -> list[float]:
-        """The AP at each of the IoU thresholds."""
+        """The AP at each IoU threshold."""
         total = self.num_reference + self.num_prediction
         return [found / (total - found) for found in self.matches]
 
     def pq(self) -> float:
         """Return the panoptic quality of one class: sum of IoU over matches / (TP + FP / 2 + FN / 2).
 
-        A match is a pair with an IoU above 0.5 (not equal: that makes it unique). Kirillov et al., "Panoptic
-        segmentation", CVPR 2019, equation 1.
+        A match is a pair with an IoU above 0.5 (strictly above, which makes it unique). Kirillov et al.,
+        "Panoptic segmentation", CVPR 2019, equation 1.
         """
         ious = self.ious
         return float(2 * ious[ious > 0.5].sum() / (self.num_reference + self.num_prediction))
 
     def aji(self) -> float:
-        """Return the aggregated Jaccard index: shared pixels over covered pixels of the whole image.
+        """Return the aggregated Jaccard index: intersection over union of the whole image.
 
-        Each reference instance goes with the prediction of the highest IoU, which may serve several;
-        predictions that serve none add their pixels to the union. Kumar et al., IEEE TMI 36(7), 2017,
-        algorithm 1.
+        Each reference instance is paired with the prediction of the highest IoU, which may be paired with
+        several; the pixels of unpaired predictions are added to the union. Kumar et al., IEEE TMI 36(7),
+        2017, algorithm 1.
         """
         rows, columns = self.pairs
-        # By reference, the best first, and the lower number where two are equally good.
+        # Sorted by reference, with the best prediction first, and the lower number on ties.
         order = np.lexsort((columns, -self.ious, rows))
         best = order[np.unique(rows[order], return_index=True)[1]]
         shared = self.intersections[best].sum()
@@ -137,10 +139,10 @@ class Overlap:
         return float(shared / (self.unions[best].sum() + unmatched_reference + unused_prediction))
 
     def aji_plus(self) -> float:
-        """Return the pixels that matched instances share over the pixels that any instance covers.
+        """Return the intersection of matched instances over the union of all instances, in pixels.
 
-        The matching is one to one: as many pairs with an IoU of at least 0.5 as can be, and among those the
-        largest sum of IoU, as in ``aggregated_jaccard_index`` of cellpose 4.
+        The matching is one to one: the largest number of pairs with an IoU of at least 0.5, and among those
+        the largest sum of IoU, as in ``aggregated_jaccard_index`` of cellpose 4.
         """
         if not self.intersections.size:
             return 0.0
@@ -148,7 +150,7 @@ class Overlap:
         ious = self.ious
         fewer = min(self.num_reference, self.num_prediction)
         weights = (ious >= IOU_THRESHOLDS[0]) + ious / (2 * fewer)
-        # The matching has to reach every row: a column of its own stands for no prediction at all.
+        # The matching must assign every row, so each row has an extra column that stands for no prediction.
         alone = np.arange(self.num_reference)
         costs = _sparse(
             np.concatenate([2 - weights, np.full(self.num_reference, 2.0)]),
@@ -169,14 +171,14 @@ def score_instances(prediction: np.ndarray, reference: np.ndarray) -> dict[str, 
     Parameters
     ----------
     prediction, reference
-        Instance maps of one shape, integers, 0 is the background.
+        Instance maps of the same shape, integers, in which 0 is the background.
 
     Raises
     ------
     GeometryError
-        The shapes differ.
+        If the shapes differ.
     UsageError
-        The arrays hold no integers, or negative ones.
+        If the arrays are not integers, or hold negative values.
     """
     return scores_of(measure_overlap(prediction, reference))
 
@@ -190,7 +192,7 @@ def scores_of(overlap: Overlap) -> dict[str, float]:
 
 
 def measure_overlap(prediction: np.ndarray, reference: np.ndarray) -> Overlap:
-    """Count the pixels that every pair of instances shares, in time linear in the pixels."""
+    """Count the shared pixels of every pair of instances, in time linear in the number of pixels."""
     if prediction.shape != reference.shape:
         raise GeometryError(
             f"the instance maps have different shapes: {prediction.shape} and {reference.shape}"
@@ -210,10 +212,9 @@ def measure_overlap(prediction: np.ndarray, reference: np.ndarray) -> Overlap:
 
 
 def count_matches(overlap: Overlap, threshold: float) -> int:
-    """Return how many instances can be matched one to one with an IoU of at least ``threshold``.
+    """Return the largest number of one-to-one matches with an IoU of at least ``threshold``.
 
-    The largest number that any assignment reaches. (Above 0.5 there is only one; at 0.5 exactly, and below,
-    an instance may have several candidates.)
+    (Above 0.5 the matching is unique; at exactly 0.5 and below, an instance may have several candidates.)
     """
     if not 0 < threshold <= 1:
         raise UsageError(f"the IoU threshold must be above 0 and at most 1, not {threshold}")
@@ -234,7 +235,7 @@ def _sparse(
 
 
 def remove_border_instances(instances: np.ndarray, *, width: int = BORDER_WIDTH) -> np.ndarray:
-    """Return a 2D instance map without the instances that touch the outermost ``width`` pixels."""
+    """Return a 2D instance map without the instances that touch the border of ``width`` pixels."""
     height, extent = instances.shape
     frame = np.ones(instances.shape, bool)
     frame[width : max(height - width, width), width : max(extent - width, width)] = False

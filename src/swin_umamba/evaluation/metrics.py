@@ -1,7 +1,7 @@
 """Dice, normalized surface distance and 95th percentile Hausdorff distance of one mask, in 2D and 3D.
 
-One rule for empty masks: both empty is not applicable (NaN, to be counted and left out of means); exactly one
-empty is the worst score (Dice 0, NSD 0, HD95 the diagonal of the image).
+One rule for empty masks: two empty masks are not applicable (NaN, counted and excluded from means); exactly
+one empty mask gets the worst score (Dice 0, NSD 0, HD95 the diagonal of the image).
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from swin_umamba.errors import GeometryError, UsageError
 from swin_umamba.evaluation.surface import element_areas, neighbour_codes
 from swin_umamba.metric_table import METRICS, metrics_of
 
-# Spacings are float32 in most headers: a surface at the tolerance counts although 1.1 reads 1.10000002.
+# Most headers store spacings as float32, where 1.1 reads 1.10000002; a surface at the tolerance still counts.
 TOLERANCE_SLACK = 1e-6
 
 
 def dice(prediction: np.ndarray, reference: np.ndarray) -> float:
-    """Return ``2 |P and R| / (|P| + |R|)`` of two boolean masks of one shape; NaN if both are empty."""
+    """Return ``2 |P and R| / (|P| + |R|)`` of two boolean masks of the same shape; NaN if both are empty."""
     _check_shapes(prediction, reference)
     size = int(np.count_nonzero(prediction)) + int(np.count_nonzero(reference))
     if size == 0:
@@ -33,14 +33,14 @@ def dice(prediction: np.ndarray, reference: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class SurfaceDistances:
-    """Distances between the surfaces of two masks, neither of them empty.
+    """Distances between the surfaces of two non-empty masks.
 
     Attributes
     ----------
     prediction_to_reference, reference_to_prediction
-        For each element of the first surface, the distance to the nearest element of the second, in mm.
+        Distance of each element of the first surface to the nearest element of the second, in mm.
     prediction_areas, reference_areas
-        The length (mm, 2D) or area (mm^2, 3D) of these elements.
+        Length (mm, 2D) or area (mm^2, 3D) of these elements.
     """
 
     prediction_to_reference: np.ndarray
@@ -51,7 +51,7 @@ class SurfaceDistances:
     def within(self, tolerance: float, *, slack: float = TOLERANCE_SLACK) -> float:
         """Return the fraction of both surfaces that is within ``tolerance`` mm of the other (the NSD).
 
-        ``slack`` is the part of the tolerance by which rounded spacings may exceed it.
+        ``slack`` is the fraction of the tolerance by which rounded spacings may exceed it.
         """
         limit = tolerance * (1 + slack)
         close = self.prediction_areas[self.prediction_to_reference <= limit].sum()
@@ -59,7 +59,7 @@ class SurfaceDistances:
         return float(close / (self.prediction_areas.sum() + self.reference_areas.sum()))
 
     def hausdorff_95(self) -> float:
-        """Return the larger of both directions' 95th percentiles, weighted by area, in mm."""
+        """Return the larger of the area-weighted 95th percentiles of both directions, in mm."""
         return max(
             _weighted_percentile(self.prediction_to_reference, self.prediction_areas),
             _weighted_percentile(self.reference_to_prediction, self.reference_areas),
@@ -74,13 +74,13 @@ def surface_distances(
     Parameters
     ----------
     prediction, reference
-        Boolean, ``(y, x)`` or ``(z, y, x)``, one shape, not empty.
+        Boolean masks of the same shape, ``(y, x)`` or ``(z, y, x)``, not empty.
     spacing
         Voxel spacing in mm, in the order of the axes.
 
     Notes
     -----
-    Surface elements sit on the corners between voxels and are weighted by their area, as in Nikolov et al.,
+    Surface elements are at the corners between voxels and are weighted by their area, as in Nikolov et al.,
     arXiv 1809.04430; see :mod:`swin_umamba.evaluation.surface`. The image border counts as background.
     """
     _check_shapes(prediction, reference, spacing)
@@ -104,7 +104,7 @@ class MaskPair:
     Attributes
     ----------
     prediction, reference
-        Boolean, ``(y, x)`` or ``(z, y, x)``, one shape.
+        Boolean masks of the same shape, ``(y, x)`` or ``(z, y, x)``.
     spacing
         Voxel spacing in mm, in the order of the axes.
     tolerance
@@ -123,12 +123,12 @@ class MaskPair:
 
     @cached_property
     def there(self) -> tuple[bool, bool]:
-        """Whether the prediction and the reference are not empty."""
+        """Whether the prediction and the reference contain anything."""
         return bool(self.prediction.any()), bool(self.reference.any())
 
     @cached_property
     def distances(self) -> SurfaceDistances | None:
-        """None if a mask is empty."""
+        """Distances between the surfaces; None if a mask is empty."""
         return surface_distances(self.prediction, self.reference, self.spacing) if all(self.there) else None
 
     def scores(self) -> dict[str, float]:
@@ -141,7 +141,7 @@ class MaskPair:
         return dice(self.prediction, self.reference)
 
     def nsd(self) -> float:
-        """Return the normalized surface distance: the part of both surfaces closer than the tolerance."""
+        """Return the normalized surface distance: the fraction of both surfaces within the tolerance."""
         return self._worst(0.0) if self.distances is None else self.distances.within(self.tolerance)
 
     def hd95(self) -> float:
@@ -151,7 +151,7 @@ class MaskPair:
         return self.distances.hausdorff_95()
 
     def _worst(self, score: float) -> float:
-        """Return what the score is where a mask is empty."""
+        """Return the score where a mask is empty."""
         return score if any(self.there) else math.nan
 
 
@@ -164,7 +164,7 @@ def _check_shapes(
     prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float] | None = None
 ) -> None:
     if prediction.shape != reference.shape:
-        # Arrays of other shapes may broadcast, and would then be counted wrongly without a word.
+        # Arrays of other shapes may broadcast, and would then be counted wrongly without an error.
         raise GeometryError(
             f"the masks have different shapes: prediction {prediction.shape}, reference {reference.shape}"
         )
@@ -190,17 +190,17 @@ def _bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
 def _distances(surface: np.ndarray, other: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
     """Return the distance from each element of ``surface`` to the nearest of ``other``, in C order.
 
-    A search tree over the elements: a distance transform would visit every voxel of a box that one stray
-    voxel can make as large as the image.
+    Uses a search tree over the elements: a distance transform would visit every voxel of the bounding box,
+    which a single stray voxel can make as large as the image.
     """
     shared = other[surface]
     distances = np.zeros(len(shared))
     apart, others = np.argwhere(surface)[~shared], np.argwhere(other)
     step = np.asarray(spacing, dtype=float)
-    # Splitting in the middle of a cell and not at its median builds in half the time, for grid points.
+    # For grid points, splitting cells in the middle and not at the median halves the time to build the tree.
     tree = cKDTree(others * step, balanced_tree=False, compact_nodes=False)
     _, nearest = tree.query(apart * step)
-    # From the whole numbers of steps: differences of the tree's scaled coordinates are rounded.
+    # Computed from whole numbers of steps: differences of the tree's scaled coordinates are rounded.
     distances[~shared] = np.sqrt((((apart - others[nearest]) * step) ** 2).sum(axis=1))
     return distances
 

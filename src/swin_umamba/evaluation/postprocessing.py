@@ -1,8 +1,8 @@
-"""Post-processing of label maps by connected components, each step kept only where it helps.
+"""Post-processing of label maps by connected components; each step is kept only where it helps.
 
 nnU-Net's rule (Isensee et al., Nature Methods 2021): a step is kept if the mean Dice of all classes over the
-validation cases rises and that of no class falls. First all foreground together, then class by class: the
-largest component alone, or no component below a size; then holes filled.
+validation cases rises and that of no class falls. The steps are tried first for the whole foreground, then
+class by class: keep only the largest component, or remove components below a size; then fill holes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from swin_umamba.evaluation.metrics import dice
 Kind = Literal["largest", "minimum", "holes"]
 KINDS = ("largest", "minimum", "holes")
 PARTS_OF_SMALLEST = (0.1, 0.5, 1.0)
-"""Sizes that are tried, as parts of the smallest component of a class in the references."""
+"""Sizes to try, as fractions of the smallest component of a class in the references."""
 
 Scores = dict[str, float]
 
@@ -31,18 +31,18 @@ class ComponentStep:
     Attributes
     ----------
     kind
-        ``largest``: only the largest component stays (all of them, if several are); ``minimum``: components
-        below ``size`` go; ``holes``: background that is enclosed gets the label.
+        ``largest``: keep only the largest component (all of them on ties); ``minimum``: remove components
+        below ``size``; ``holes``: give enclosed background the label.
     labels
-        The label values whose union is looked at.
+        Label values; the step is applied to their union.
     size
-        Smallest size that ``minimum`` keeps: in mm3 (mm2 of flat images), or in pixels where a model
-        counts those.
+        Smallest size that ``minimum`` keeps: in mm3 (mm2 for flat images), or in pixels for models that count
+        pixels.
 
     Raises
     ------
     ValueError
-        If an entry is not as it should be.
+        If an entry is invalid.
     """
 
     kind: Kind
@@ -59,12 +59,12 @@ class ComponentStep:
             or (self.kind == "holes" and len(self.labels) > 1)
             or (self.size is not None and not sized)
         ):
-            raise ValueError(f"{self!r} is not a step of a post-processing")
+            raise ValueError(f"{self!r} is not a post-processing step")
 
 
 @dataclass(frozen=True)
 class LabelledCase:
-    """A predicted and a true label map on one grid, and the size of a pixel or voxel there."""
+    """A predicted and a true label map on the same grid, and the size of a pixel or voxel."""
 
     prediction: np.ndarray
     reference: np.ndarray
@@ -73,7 +73,7 @@ class LabelledCase:
 
 @dataclass(frozen=True)
 class Postprocessing:
-    """Steps, and the mean Dice of each class over the validation cases without and with them."""
+    """Post-processing steps and the mean Dice of each class on the validation cases without and with them."""
 
     steps: tuple[ComponentStep, ...]
     before: Mapping[str, float]
@@ -86,9 +86,9 @@ def apply_steps(labels: np.ndarray, steps: Iterable[ComponentStep], pixel_size: 
     Parameters
     ----------
     labels
-        ``(y, x)`` or ``(z, y, x)``; stays as it is.
+        Label map, ``(y, x)`` or ``(z, y, x)``; it is not modified.
     steps
-        In their order.
+        Steps, in order.
     pixel_size
         Size of a pixel or voxel, in the unit of the steps' sizes.
     """
@@ -121,11 +121,12 @@ def choose_steps(
     Parameters
     ----------
     cases
-        Returns them again for each of the few passes, so that they need not all be in memory.
+        Function that returns an iterator over the cases. It is called for each pass, so that not all cases
+        need to be in memory.
     classes
-        Name of each class or region to its label values.
+        Label values of each class or region by its name.
     ignore
-        Reference value of pixels that do not count.
+        Reference value of pixels to ignore.
     """
     foreground = tuple(sorted({value for values in classes.values() for value in values}))
     together: tuple[ComponentStep, ...] = (ComponentStep("largest", foreground),)
@@ -173,7 +174,7 @@ def _best_of_classes(
     classes: Mapping[str, tuple[int, ...]],
     ignore: int | None,
 ) -> tuple[ComponentStep, ...]:
-    """Return the kept steps and for each class the best one that helps by itself."""
+    """Return the steps to keep, and for each class the best single step that helps."""
     steps = [step for of_class in tried.values() for step in of_class]
     scores = dict(zip(steps, _scores(cases, [(*kept, step) for step in steps], classes, ignore), strict=True))
     chosen = kept
@@ -191,9 +192,9 @@ def _scores(
     ignore: int | None,
     smallest: dict[str, float] | None = None,
 ) -> list[Scores]:
-    """Return the mean Dice of each class after each of the candidates; NaN for one that is nowhere.
+    """Return the mean Dice of each class after each candidate; NaN for a class that does not occur.
 
-    ``smallest`` is given the size of the smallest component of each class in the references.
+    ``smallest`` receives the size of the smallest component of each class in the references.
     """
     of_candidates: list[dict[str, list[float]]] = [{name: [] for name in classes} for _ in candidates]
     for case in cases():
@@ -225,18 +226,18 @@ def _mean(scores: Scores) -> float:
 
 
 def _helps(before: Scores, after: Scores) -> bool:
-    # A class that comes to be nowhere was only predicted where it is not: 0 before.
+    # A class that a step removes everywhere was only predicted where it is absent: its Dice was 0 before.
     worse = any(after[name] < value for name, value in before.items())
     return not worse and _mean(after) > _mean(before)
 
 
 def steps_from_json(stored: Any) -> tuple[ComponentStep, ...]:
-    """Return steps from plain data, the opposite of ``dataclasses.asdict``.
+    """Return steps from plain data, the inverse of ``dataclasses.asdict``.
 
     Raises
     ------
     ValueError
-        If they are none.
+        If the data are not steps.
     """
     try:
         return tuple(
@@ -246,4 +247,4 @@ def steps_from_json(stored: Any) -> tuple[ComponentStep, ...]:
             for each in stored
         )
     except (TypeError, LookupError, OverflowError) as error:
-        raise ValueError(f"these are not steps of a post-processing: {stored!r:.80}") from error
+        raise ValueError(f"these are not post-processing steps: {stored!r:.80}") from error

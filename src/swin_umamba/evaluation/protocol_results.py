@@ -1,4 +1,4 @@
-"""What the protocol of an experiment gave, in one or both of its forms, and the files that hold it."""
+"""Results of the protocol of an experiment, in one or both of its forms, and their files."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class FormScores:
     Attributes
     ----------
     metrics, class_names
-        Columns and rows of the scores of each case.
+        Metrics and classes of the scores of each case.
     cases
-        Case to result; without those that the form leaves out.
+        Results by case, without the cases that the form leaves out.
     """
 
     metrics: tuple[str, ...]
@@ -30,7 +30,7 @@ class FormScores:
     cases: Mapping[str, ProtocolScores]
 
     def values(self, class_name: str, metric: str) -> list[float]:
-        """Return the scores of the cases where the class is applicable."""
+        """Return the scores of the cases in which the class is applicable."""
         scores = (result.scores[class_name][metric] for result in self.cases.values())
         return [score for score in scores if not math.isnan(score)]
 
@@ -39,7 +39,7 @@ class FormScores:
         return mean(self.values(class_name, metric))
 
     def mean(self, metric: str) -> float | None:
-        """Return the mean over the classes of the mean over their cases: the number of the paper's tables."""
+        """Return the mean over the classes of the mean over their cases, as in the paper's tables."""
         means = (self.class_mean(name, metric) for name in self.class_names)
         return mean(value for value in means if value is not None)
 
@@ -80,13 +80,14 @@ class ProtocolEvaluation:
     protocol
         Its name.
     rules
-        Where its two forms differ.
+        Differences between its two forms.
     forms
-        The scores of each form that was asked for.
+        Scores of each requested form.
     missing
-        References without a prediction: the worst score if corrected, left out as published.
+        References without a prediction: they get the worst score in the corrected form, and are left out of
+        the published one.
     failures
-        Cases that could not be evaluated; the means are without them.
+        Cases that could not be evaluated; the means exclude them.
     extra
         Predictions without a reference.
     """
@@ -102,7 +103,7 @@ class ProtocolEvaluation:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The metrics of any form, in order."""
+        """All metrics of any form, in order."""
         return tuple(dict.fromkeys(metric for scores in self.forms.values() for metric in scores.metrics))
 
     def differences(self) -> dict[str, float]:

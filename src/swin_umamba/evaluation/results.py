@@ -1,4 +1,4 @@
-"""What an evaluation found: scores per case and class, their means, and the files that hold them."""
+"""Results of an evaluation: scores per case and class, their means, and their files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from swin_umamba.metric_table import metrics_of
 class CaseScores:
     """Scores of one case; ``missing`` if there was no prediction and it was scored as if empty.
 
-    Class to metric to value; NaN (not applicable) where neither label map has the class.
+    Scores by class and metric; NaN (not applicable) where neither label map has the class.
     """
 
     case: str
@@ -40,13 +40,13 @@ class Evaluation:
     Attributes
     ----------
     class_names
-        The foreground classes, in the order of the data set.
+        Foreground classes, in the order of the data set.
     tolerance
         Tolerance of the NSD, in mm.
     cases
         Sorted by name.
     failures
-        Cases that could not be evaluated; the means are without them.
+        Cases that could not be evaluated; the means exclude them.
     extra
         Predictions without a reference.
     """
@@ -121,11 +121,11 @@ def write_results(
 
 
 def mean(values: Iterable[float]) -> float | None:
-    """Return the mean, None of nothing."""
+    """Return the mean; None if there are no values."""
     values = list(values)
     return math.fsum(values) / len(values) if values else None
 
 
 def none_for_nan(value: float) -> float | None:
-    """Return the value as JSON can hold it."""
+    """Return None for NaN, which JSON does not have, else the value."""
     return None if math.isnan(value) else value

@@ -1,4 +1,4 @@
-"""What a label map holds: size, components and intensities of each class."""
+"""Statistics of a label map: size, components and intensities of each class."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from swin_umamba.evaluation.classes import LabelClasses
 
 @dataclass(frozen=True)
 class IntensityStatistics:
-    """Intensities of one channel inside one class; ``std`` is that of the population."""
+    """Intensities of one channel inside one class; ``std`` is the population's."""
 
     mean: float
     std: float
@@ -40,11 +40,11 @@ class ClassStatistics:
     pixels
         Number of pixels or voxels.
     size
-        Volume in mm3 of a volume, area in mm2 of a flat image; pixels if their size is not known.
+        Volume in mm3, or area in mm2 for a flat image; in pixels if their size is unknown.
     components
-        Number of connected parts; pixels are neighbours across faces, edges and corners.
+        Number of connected components; pixels are neighbours across faces, edges and corners.
     intensities
-        One for each channel of the image; empty without an image, and for a class that is not there.
+        Intensities in each channel of the image; empty without an image, and for a class that does not occur.
     """
 
     name: str
@@ -57,7 +57,7 @@ class ClassStatistics:
 
 @dataclass(frozen=True)
 class LabelStatistics:
-    """The statistics of all classes of a label map; ``unit`` is that of their sizes."""
+    """Statistics of all classes of a label map; ``unit`` is the unit of their sizes."""
 
     unit: str
     channels: int
@@ -88,7 +88,7 @@ class LabelStatistics:
         ]
 
     def write_csv(self, path: str | Path) -> None:
-        """Write the table, atomically; what is not applicable is an empty cell."""
+        """Write the table atomically, with empty cells for what is not applicable."""
         write_csv(path, self.rows())
 
 
@@ -100,16 +100,16 @@ def label_statistics(
     Parameters
     ----------
     labels
-        One channel of integers; 0 is the background.
+        Label map with one channel of integers; 0 is the background.
     image
-        The image on the same grid, for the intensities.
+        Image on the same grid, for the intensities.
     classes
-        What to measure; without it, every value above 0 in the map is a class.
+        Classes to measure; by default, every value above 0 in the map is a class.
 
     Raises
     ------
     GeometryError
-        The image lies on another grid.
+        If the image is on another grid.
     """
     if image is not None:
         check_same_grid(labels, image)

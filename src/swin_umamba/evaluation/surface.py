@@ -1,11 +1,11 @@
 """The surface of a mask as elements with an area, for distances between surfaces.
 
-The surface lives on the corners between voxels. The 2 x 2 (x 2) voxels around a corner form its neighbour
-code, and the code decides the contour length or surface area there, by marching squares or cubes with the
-crossing in the middle of each edge (Lorensen and Cline, 1987). Where marching cubes leaves a choice, the one
-that reproduces the areas of the widely used surface Dice of Nikolov et al. (2018, arXiv 1809.04430) is taken:
-of a code and its complement the one with fewer corners inside is meshed, corners that touch only across a
-face are separated, and a polygon that is not flat is cut into the triangles of the largest total area.
+The surface is defined on the corners between voxels. The 2 x 2 (x 2) voxels around a corner form its
+neighbour code, and the code decides the contour length or surface area there, by marching squares or cubes
+with the crossing in the middle of each edge (Lorensen and Cline, 1987). Where marching cubes is ambiguous,
+the choice reproduces the areas of the widely used surface Dice of Nikolov et al. (2018, arXiv 1809.04430): of
+a code and its complement, the one with fewer corners inside is meshed; corners that touch only across a face
+are separated; and a polygon that is not flat is cut into the triangles of the largest total area.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def element_areas(spacing: Sequence[float]) -> np.ndarray:
     if len(spacing) == 2:
         return _contour_lengths(*spacing)
     depth, height, width = spacing
-    # A stretched triangle: each component of its area vector scales with the two other axes.
+    # In a stretched triangle, each component of the area vector scales with the two other axes.
     scale = np.array([height * width, depth * width, depth * height])
     return np.array([np.linalg.norm(vectors * scale, axis=1).sum() for vectors in _area_vectors()])
 
@@ -75,7 +75,7 @@ def _contour_lengths(height: float, width: float) -> np.ndarray:
         elif left in (0b0000, 0b1010) and right in (0b0000, 0b0101):
             lengths[code] = height
         else:
-            # One corner differs from the other three, or two opposite corners do.
+            # One corner differs from the other three, or two opposite corners differ from the rest.
             lengths[code] = cut_corner * (2 if code in (0b1001, 0b0110) else 1)
     return lengths
 

@@ -1,8 +1,9 @@
-"""The evaluations of challenges, each as it was published and corrected.
+"""The evaluations of challenges, each as published and corrected.
 
-``as_published`` gives the numbers that the published scripts give, flaws included, so that results can be set
-beside published ones. ``corrected`` does what those scripts set out to do. ``rules`` says where they differ.
-Both take label maps ``(y, x)`` or ``(z, y, x)`` on one grid, and the spacing of their axes in mm.
+``as_published`` reproduces the numbers of the published scripts, including their flaws, so that results can
+be compared with published ones. ``corrected`` does what those scripts were meant to do. ``rules`` lists the
+differences. Both take label maps ``(y, x)`` or ``(z, y, x)`` on the same grid, and the spacing of their axes
+in mm.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ PROTOCOLS: dict[str, str | type] = {
     "endoscopy": "Endoscopy",
     "microscopy": "Microscopy",
 }
-"""Class of each protocol, or its name; then its module has the protocol's name with an underscore. Plain
-data, so that help needs nothing heavy."""
+"""Class of each protocol, or the name of the class; its module then has the name of the protocol.
+
+Plain data, so that the help imports nothing heavy."""
 
 
 def find_protocol(name: str) -> Any:
-    """Return the class of a protocol; its objects are a ``PaperProtocol``."""
+    """Return the class of a protocol, a ``PaperProtocol``."""
     found = PROTOCOLS[name]
     if isinstance(found, type):
         return found

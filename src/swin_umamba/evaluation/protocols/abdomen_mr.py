@@ -38,18 +38,18 @@ ORGAN_TOLERANCES = {
     "duodenum": 7.0,
     "left kidney": 3.0,
 }
-# Annotators stop along these at different slices, so only the slices that the reference labels are compared.
+# Annotators end these at different slices, so only the slices that the reference labels are compared.
 TUBULAR_ORGANS = ("aorta", "inferior vena cava", "esophagus")
 
 
 @dataclass(frozen=True)
 class AbdomenMR:
-    """Dice and NSD of organs in volumes, with a tolerance for each organ.
+    """Dice and NSD of organs in volumes, with a separate tolerance for each organ.
 
     Attributes
     ----------
     values
-        Organ to label value; by default the 13 of the paper's data set.
+        Label value of each organ; by default those of the 13 organs in the paper's data set.
     """
 
     values: Mapping[str, int] = field(
@@ -66,14 +66,17 @@ class AbdomenMR:
     rules = (
         *COMMON_RULES,
         Rule(
-            "of aorta, inferior vena cava and esophagus the last labelled slice is left out",
+            "the last labelled slice of aorta, inferior vena cava and esophagus is left out",
             "all labelled slices of the three are compared",
         ),
         Rule(
-            "one of the three in a single slice: no Dice, and the script for the NSD stops",
+            "if one of the three is in a single slice, it has no Dice, and the script for the NSD stops",
             "a single slice is scored",
         ),
-        Rule("an organ in neither label map scores 1", "an organ in neither label map is not applicable"),
+        Rule(
+            "an organ that is in neither label map scores 1",
+            "an organ that is in neither label map is not applicable",
+        ),
     )
 
     @classmethod
@@ -83,7 +86,7 @@ class AbdomenMR:
         Raises
         ------
         UsageError
-            A class is not one of the 13 organs, or is a region of several values.
+            If a class is not one of the 13 organs, or is a region of several values.
         """
         values: dict[str, int] = {}
         for name, group in classes.values.items():
@@ -132,7 +135,8 @@ class AbdomenMR:
                 scores[organ] = {"dice": math.nan, "nsd": math.nan}
                 remarks.append(f"{organ} in a single slice: the published script for the NSD stops here")
                 continue
-            # The published arrays have the axes x, y, z; in this order sums are rounded as there.
+            # The published arrays have the axes x, y, z; with the same order, sums are rounded in the same
+            # way.
             nsd = published_nsd(found.T, there.T, spacing[::-1], ORGAN_TOLERANCES[organ])
             scores[organ] = {"dice": published_digits(dice(found, there)), "nsd": published_digits(nsd)}
         return ProtocolScores(scores, tuple(remarks))
@@ -155,7 +159,7 @@ def _without_gland(organ: str) -> str:
 
 
 def _keep_labelled_slices(prediction: np.ndarray, reference: np.ndarray, *, with_last: bool) -> None:
-    """Empty both masks, in place, outside the slices from the first to the last of the reference."""
+    """Empty both masks, in place, outside the range of slices of the reference."""
     labelled = np.flatnonzero(reference.any(axis=(1, 2)))
     for mask in (prediction, reference):
         mask[: labelled[0]] = False

@@ -1,4 +1,4 @@
-"""What the protocols of the three experiments have in common."""
+"""Common parts of the protocols of the three experiments."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FORMS: tuple[Form, ...] = ("as-published", "corrected")
 
 
 class Rule(NamedTuple):
-    """One thing in which the two forms of a protocol differ."""
+    """One difference between the two forms of a protocol."""
 
     as_published: str
     corrected: str
@@ -29,46 +29,46 @@ COMMON_RULES = (
 
 @dataclass(frozen=True)
 class ProtocolScores:
-    """Scores of one case: class to metric to value (NaN: not applicable), and remarks for the report."""
+    """Scores of one case by class and metric (NaN: not applicable), and remarks for the report."""
 
     scores: Mapping[str, Mapping[str, float]]
     remarks: tuple[str, ...] = ()
 
 
 class PaperProtocol(Protocol):
-    """What the protocols of the three experiments have in common."""
+    """Common parts of the protocols of the three experiments."""
 
     @property
     def name(self) -> str:
-        """As the command line calls it."""
+        """Name on the command line."""
 
     @property
     def ndim(self) -> int:
-        """Axes of its label maps."""
+        """Number of axes of its label maps."""
 
     @property
     def metrics(self) -> Mapping[Form, tuple[str, ...]]:
-        """What each form measures."""
+        """Metrics of each form."""
 
     @property
     def rules(self) -> tuple[Rule, ...]:
-        """Where the two forms differ."""
+        """Differences between the two forms."""
 
     @property
     def reference_ending(self) -> str:
-        """Ending of the names of reference files, before the suffix."""
+        """Ending of the names of reference files before the suffix."""
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The rows of the report."""
+        """Classes, as the rows of the report."""
 
     @property
     def prediction_values(self) -> frozenset[int]:
-        """Values that a predicted label map may hold."""
+        """Values that are allowed in a predicted label map."""
 
     @property
     def reference_values(self) -> frozenset[int] | None:
-        """Values that a reference may hold; None for instance maps."""
+        """Values that are allowed in a reference; None for instance maps."""
 
     def as_published(
         self, prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float]
@@ -78,13 +78,13 @@ class PaperProtocol(Protocol):
     def corrected(
         self, prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float]
     ) -> ProtocolScores:
-        """Score one case without their flaws."""
+        """Score one case without the flaws of the published scripts."""
 
 
 def published_nsd(
     prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float], tolerance: float
 ) -> float:
-    """Return the NSD of masks of which one at least is not empty, without slack for rounded spacings."""
+    """Return the NSD of masks, at least one of which is not empty, without slack for rounded spacings."""
     if not (prediction.any() and reference.any()):
         return 0.0
     return surface_distances(prediction, reference, spacing).within(tolerance, slack=0.0)

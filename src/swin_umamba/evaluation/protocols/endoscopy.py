@@ -21,12 +21,12 @@ from swin_umamba.evaluation.protocols.base import (
 )
 from swin_umamba.metric_table import metrics_of
 
-TOLERANCE = 2.0  # of the NSD, in pixels
+TOLERANCE = 2.0  # tolerance of the NSD, in pixels
 
 
 @dataclass(frozen=True)
 class Endoscopy:
-    """Dice and NSD of instruments in pictures: the mean over the classes of a picture, then over pictures."""
+    """Dice and NSD of instruments in pictures: averaged over the classes of a picture, then over pictures."""
 
     name = "endoscopy"
     ndim = 2
@@ -38,16 +38,16 @@ class Endoscopy:
     rules = (
         *COMMON_RULES,
         Rule(
-            "the smallest value of a picture is taken for the background, whatever it is",
+            "the smallest value in a picture is taken as the background, whatever it is",
             "the background is the value 0",
         ),
         Rule(
-            "the scripts stop at a picture without instruments in both label maps (left out here)",
+            "the scripts stop at a picture without instruments in both label maps (here it is left out)",
             "a picture without instruments in both label maps is not applicable",
         ),
         Rule(
-            "the NSD takes a picture for a volume of one slice, so that all pixels are surface",
-            "the NSD is that of the outlines",
+            "the NSD treats a picture as a volume of one slice, so that all pixels are surface",
+            "the NSD is computed from the outlines",
         ),
     )
     class_names = ("instruments",)

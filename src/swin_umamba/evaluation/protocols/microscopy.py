@@ -19,7 +19,7 @@ from swin_umamba.evaluation.protocols.base import COMMON_RULES, Form, ProtocolSc
 from swin_umamba.metric_table import metrics_of
 
 IOU_THRESHOLD = 0.5
-# Pictures from this size on are published tile by tile.
+# Pictures of this size and above are scored tile by tile in the published form.
 TILED_FROM_PIXELS = 25_000_000
 TILE_SIDE = 2000
 
@@ -28,13 +28,13 @@ TILE_SIDE = 2000
 class Microscopy:
     """F1 of cells: predictions of the classes background, interior and boundary against instance maps.
 
-    Cells within two pixels of the image border are left out of both.
+    Cells within two pixels of the image border are excluded from both.
 
     Attributes
     ----------
     outer_rim
-        How far the predicted boundary class reaches outside the cells, see
-        :func:`swin_umamba.data.instance_labels.classes_to_instances`. Of no effect as published.
+        Distance by which the predicted boundary class extends outside the cells, see
+        :func:`swin_umamba.data.instance_labels.classes_to_instances`. It has no effect on the published form.
     """
 
     outer_rim: int = OUTER_RIM
@@ -48,13 +48,18 @@ class Microscopy:
     reference_ending = "_label"
     rules = (
         *COMMON_RULES,
-        Rule("a cell is its interior; the boundary class is lost", "boundary pixels go back to their cell"),
+        Rule(
+            "a cell is its interior; the boundary class is lost", "boundary pixels are returned to their cell"
+        ),
         Rule(
             "pictures of 25 megapixels and more are scored in tiles of 2000 x 2000 pixels, without the cells "
             "at the border of any tile",
             "pictures of all sizes are scored as a whole",
         ),
-        Rule("a picture without cells in both scores 0", "a picture without cells in both is not applicable"),
+        Rule(
+            "a picture without cells in both maps scores 0",
+            "a picture without cells in both maps is not applicable",
+        ),
     )
     class_names = ("cells",)
     prediction_values = frozenset(range(3))
@@ -95,7 +100,8 @@ def _published_tiles(
         yield prediction, reference
         return
     padding = [(0, -size % TILE_SIDE) for size in reference.shape]
-    # The published numbers of predicted cells get the type of the reference's and may overflow it.
+    # The published script casts the numbers of predicted cells to the type of the reference, which may
+    # overflow.
     prediction, reference = np.pad(prediction.astype(reference.dtype), padding), np.pad(reference, padding)
     for top in range(0, reference.shape[0], TILE_SIDE):
         for left in range(0, reference.shape[1], TILE_SIDE):
