@@ -115,6 +115,6 @@ def test_without_orientation_the_order_of_the_file_is_kept(patient: np.ndarray, 
     view = radiological_view(image)
     assert (view.plane, view.edges, view.axes) == (None, (), (0, 1, 2))
     assert np.array_equal(view.turn(image.data), image.data)
-    with pytest.raises(UsageError, match="does not say how it lies"):
+    with pytest.raises(UsageError, match="has no orientation"):
         write_preview(tmp_path / "a.png", image, plane="axial")
     assert not any(tmp_path.iterdir())

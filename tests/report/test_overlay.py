@@ -91,7 +91,7 @@ def test_a_dark_halo_lies_outside_of_all_classes(labels: np.ndarray) -> None:
 
 
 def test_labels_of_another_shape() -> None:
-    with pytest.raises(GeometryError, match="do not fit"):
+    with pytest.raises(GeometryError, match="do not match"):
         overlay(np.zeros((1, 4, 4)), np.zeros((4, 1), int))
 
 

@@ -70,7 +70,7 @@ def test_no_such_slice(tmp_path: Path, volume: np.ndarray, index: int) -> None:
 
 
 def test_wrong_labels_and_slices_of_flat_images(tmp_path: Path, volume: np.ndarray) -> None:
-    with pytest.raises(GeometryError, match="do not fit"):
+    with pytest.raises(GeometryError, match="do not match"):
         write_preview(tmp_path / "a.png", image_of(volume), np.zeros((4, 6, 7), np.uint8))
     with pytest.raises(UsageError, match="no slices"):
         write_preview(tmp_path / "a.png", image_of(volume[:, 0]), slice_index=0)

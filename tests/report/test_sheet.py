@@ -95,7 +95,7 @@ def test_wrong_input(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="at least one case"):
         comparison_sheet([], tmp_path / "a.png", classes={})
     wrong = SheetCase("odd", np.zeros((1, 4, 4)), np.zeros((4, 4), int), np.zeros((4, 1), int), {})
-    with pytest.raises(GeometryError, match="do not fit") as caught:
+    with pytest.raises(GeometryError, match="do not match") as caught:
         comparison_sheet([wrong], tmp_path / "a.png", classes={})
     assert caught.value.where == "odd"
     assert not list(tmp_path.iterdir())

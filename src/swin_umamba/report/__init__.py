@@ -1,1 +1,1 @@
-"""Pictures of what a model did."""
+"""Pictures, charts and the HTML report of a model's results."""

@@ -1,4 +1,4 @@
-"""How far a model's confidence can be believed, as inline SVG: reliability, estimated and true Dice."""
+"""Charts of the reliability of a model's confidence, as inline SVG."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from swin_umamba.report.svg import (
 )
 
 TICKS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-# Dots of a chart; more would be one blot.
+# Largest number of dots in a chart; more would overlap.
 MAX_CASES = 500
 
 
 def reliability_chart(title: str, curves: Mapping[str, ReliabilityCurve]) -> str:
-    """Draw accuracy over confidence; on the diagonal a model is as often right as it says.
+    """Draw accuracy over confidence; on the diagonal, a model is as accurate as it is confident.
 
     Parameters
     ----------
     title
         Title of the chart.
     curves
-        Their names, shown beside their ends, and the curves; the first is dashed.
+        Names, shown beside the ends of the curves, and the curves; the first one is dashed.
 
     Returns
     -------
@@ -62,7 +62,7 @@ def reliability_chart(title: str, curves: Mapping[str, ReliabilityCurve]) -> str
 def quality_chart(
     title: str, cases: Mapping[str, tuple[float, float]], *, true_name: str = "true Dice"
 ) -> str:
-    """Draw the true over the estimated Dice of each case; on the diagonal the estimate was right.
+    """Draw the true over the estimated Dice of each case; on the diagonal, the estimate is correct.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def quality_chart(
     cases
         Name, estimated and true Dice.
     true_name
-        What the true score is.
+        Name of the true score.
     """
     lowest = min((value for pair in cases.values() for value in pair), default=0.0)
     x, y, parts = _square(title, "estimated Dice", true_name, low=_tick_below(lowest))
@@ -85,7 +85,7 @@ def quality_chart(
 
 
 def _tick_below(value: float) -> float:
-    """Return the largest of 0, 0.2 ... 0.8 that is not above a value."""
+    """Return the largest of 0, 0.2 ... 0.8 that does not exceed a value."""
     return max((tick for tick in TICKS[:-1] if tick <= value), default=0.0)
 
 

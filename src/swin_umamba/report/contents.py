@@ -1,4 +1,4 @@
-"""What a report shows, as plain data: whoever collects it knows the files, the report knows only this."""
+"""The contents of a report as plain data: only the code that collects them knows the files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from swin_umamba.metric_table import Metric
 
 @dataclass(frozen=True)
 class Facts:
-    """A table of names and values under a heading."""
+    """A table of names and values with a heading."""
 
     heading: str
     rows: tuple[tuple[str, str], ...]
@@ -20,7 +20,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class TrainingCurves:
-    """What a training logged; NaN where it has no number.
+    """Log of a training; NaN where it has no number.
 
     Attributes
     ----------
@@ -29,9 +29,9 @@ class TrainingCurves:
     train_loss, validation_loss, learning_rate, seconds
         One number for each epoch.
     pseudo_dice
-        Class name to one number for each epoch.
+        One number for each epoch, by class name.
     mean_pseudo_dice
-        The moving average over epochs of the mean over classes.
+        Moving average over epochs of the mean over classes.
     """
 
     name: str
@@ -52,13 +52,13 @@ class Scores:
     heading
         What was scored.
     metrics
-        The first is the one that cases are ranked by.
+        Metrics; cases are ranked by the first one.
     class_names, cases
         Names.
     values
-        (cases, classes, metrics), NaN where a class is not applicable.
+        Scores, (cases, classes, metrics), NaN where a class is not applicable.
     notes
-        Remarks on how they came about.
+        Remarks on how the scores were computed.
     """
 
     heading: str
@@ -69,7 +69,7 @@ class Scores:
     notes: tuple[str, ...] = ()
 
     def case_means(self) -> dict[str, float]:
-        """Return the mean over classes of the first metric, of each case that has any."""
+        """Return the mean over classes of the first metric for each case that has one."""
         if not self.metrics:
             return {}
         return {
@@ -114,24 +114,25 @@ class Slice:
 
 @dataclass(frozen=True)
 class CasePictures:
-    """A case to look at.
+    """A case to be shown.
 
     Attributes
     ----------
     name
         Name of the case.
     rank
-        Why it is shown: ``worst``, ``median`` or ``best``.
+        Reason for showing it: ``worst``, ``median`` or ``best``.
     score
         Its score as text.
     slices
-        In order; several of a volume.
+        Slices, in order; several for a volume.
     aspect
         Height of a pixel divided by its width.
     note
-        What was left out or made smaller.
+        Remark on what was left out or scaled down.
     edges
-        What is at the left, right, top and bottom, as one letter each; empty where the image does not say.
+        Directions at the left, right, top and bottom, as one letter each; empty if the image has no
+        orientation.
     """
 
     name: str
@@ -154,16 +155,16 @@ class Confusion:
 
 @dataclass(frozen=True)
 class ReliabilityCurve:
-    """How often predictions of a confidence are right; a point for each bin of confidence that has any.
+    """Accuracy of predictions by their confidence; a point for each non-empty bin.
 
     Attributes
     ----------
     confidence, accuracy
-        Means of each bin, from 0 to 1.
+        Mean of each bin, from 0 to 1.
     counts
-        Predictions in each bin.
+        Number of predictions in each bin.
     expected_calibration_error
-        Mean distance of both over all predictions.
+        Mean absolute difference of both over all predictions.
     """
 
     confidence: tuple[float, ...]
@@ -181,15 +182,15 @@ class CalibrationSummary:
     name
         Name of the fold.
     temperature
-        What logits are divided by.
+        Divisor of the logits.
     quality_exponent
         Exponent of the agreement of the ensemble members that estimates the Dice; None if it is not known.
     before, after
-        Without and with it, of all pixels.
+        Calibration of all pixels without and with the temperature.
     structures_before, structures_after
-        The same where the model gives structures a probability of 1 % or more.
+        The same for pixels where the model gives structures a probability of 1 % or more.
     qualities
-        Estimated and true mean Dice of each case; estimated with the exponent of other cases.
+        Estimated and true mean Dice of each case; the estimate uses an exponent from other cases.
     """
 
     name: str
@@ -204,7 +205,7 @@ class CalibrationSummary:
 
 @dataclass(frozen=True)
 class PredictedCase:
-    """What predict recorded of a case; None where it has not.
+    """Record of a predicted case; None where nothing was recorded.
 
     Attributes
     ----------
@@ -213,7 +214,7 @@ class PredictedCase:
     seconds
         Time taken.
     quality
-        Estimated, from 0 to 1.
+        Estimated Dice, from 0 to 1.
     mean_entropy
         Mean entropy of its pixels, from 0 (certain) to 1.
     """
@@ -226,34 +227,34 @@ class PredictedCase:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that a report shows; what is empty is left out, and ``missing`` says why.
+    """All contents of a report; empty parts are left out, and ``missing`` gives the reasons.
 
     Attributes
     ----------
     title, subtitle
         Title and subtitle of the page.
     classes
-        Class name to label value, which decides its colour.
+        Label value of each class, which determines its colour.
     facts
-        Tables of what was trained on what, and with what.
+        Tables about the training, its data and its software.
     curves
-        One for each training.
+        Curves of each training.
     scores
         Scores, and the summary of each class.
     cases
-        Cases to look at, worst first.
+        Cases to be shown, worst first.
     confusion
         Confusion matrix.
     calibrations
-        One for each calibrated fold.
+        Calibration of each calibrated fold.
     predicted
-        What predict recorded of the cases.
+        Records of the predicted cases.
     failures
-        What failed, and why.
+        Failures, and their reasons.
     missing
-        What the report could not show, and how to add it.
+        Parts that the report could not show, and how to add them.
     notes
-        What bounds the report.
+        Limits of the report.
     """
 
     title: str

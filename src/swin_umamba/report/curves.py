@@ -1,4 +1,4 @@
-"""Curves over epochs as inline SVG."""
+"""Curves over epochs, as inline SVG."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from swin_umamba.report.svg import (
     text,
 )
 
-# More points than pixels show nothing more.
+# More points than pixels would not be visible.
 MAX_POINTS = 600
 LABEL_HEIGHT = 14
 MAX_LABEL = 14
@@ -38,13 +38,13 @@ class Line:
     Attributes
     ----------
     name
-        Shown at its end.
+        Name shown at the end of the curve.
     values
         One for each epoch.
     colour
-        None is the colour of the page's text.
+        Colour; None for the colour of the page's text.
     dashed
-        Tells two curves of one colour apart.
+        Whether the curve is dashed, to distinguish two curves of the same colour.
     """
 
     name: str
@@ -63,11 +63,11 @@ def line_chart(
     title
         Title of the chart.
     lines
-        At least one with a finite value, or the chart says that there is nothing.
+        Curves. Without any finite value, the chart says that there are no numbers.
     x_label
-        Below the axis.
+        Label below the axis.
     bounds
-        What the values can be.
+        Range of possible values.
 
     Returns
     -------
@@ -105,7 +105,7 @@ def _curve(line: Line, x: Scale, y: Scale) -> list[str]:
         pen_is_down = True
     dashes = ' stroke-dasharray="6 4"' if line.dashed else ""
     colour = colour_text(line.colour)
-    # Light colours would vanish on white paper without the darker line beneath.
+    # Without the darker line beneath, light colours would vanish on white paper.
     parts = [f'<path class="casing" d="{"".join(path)}"/>'] if line.colour is not None else []
     parts.append(f'<path class="curve" stroke="{colour}"{dashes} d="{"".join(path)}"/>')
     if len(single) <= 40:

@@ -1,4 +1,4 @@
-"""How the scores of cases spread, class by class, as inline SVG: every case a dot over a box."""
+"""Distributions of the scores of cases by class, as inline SVG: a dot for every case over a box plot."""
 
 from __future__ import annotations
 
@@ -26,17 +26,18 @@ from swin_umamba.report.svg import (
 )
 
 MAX_DOTS = 200
-# More boxes than this are one blot; the table has all classes.
+# More boxes than this would overlap; the table has all classes.
 MAX_GROUPS = 40
 MAX_NAME = 12
 MARGIN = 12
-# Neighbouring dots stand at these parts of the box's half width, so that equal values do not hide each other.
+# Neighbouring dots are shifted by these fractions of half the box's width, so that equal values do not
+# overlap.
 _OFFSETS = (0.0, -0.5, 0.5, -0.25, 0.25, -0.75, 0.75)
 
 
 @dataclass(frozen=True)
 class Group:
-    """The values of one class; NaN is left out."""
+    """Values of one class; NaN is left out."""
 
     name: str
     values: Sequence[float]
@@ -51,9 +52,9 @@ def distribution_chart(title: str, groups: Sequence[Group], bounds: Bounds = UNB
     title
         Title of the chart.
     groups
-        From left to right.
+        Groups, from left to right.
     bounds
-        What the values can be.
+        Range of possible values.
 
     Returns
     -------

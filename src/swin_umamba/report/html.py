@@ -1,4 +1,4 @@
-"""The report as one HTML file that needs nothing besides itself."""
+"""The report as one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from swin_umamba.report.palette import UNCERTAINTY, Colour, class_colour
 from swin_umamba.report.svg import PART, POSITIVE, colour_text
 from swin_umamba.report.viewer import case_viewer
 
-# More curves than this cannot be told apart; the mean stays.
+# More curves than this cannot be distinguished; only the mean is shown then.
 MAX_CURVES = 13
 NEAR_STRUCTURES = "where structures have a probability of 1 % or more"
-# Cases that the table of the least sure ones lists.
+# Number of cases in the table of the most uncertain ones.
 MAX_UNSURE_CASES = 12
 
 
 def report_html(report: Report) -> str:
     """Return the page.
 
-    Every name that came out of a file is escaped. The page's own policy forbids the network and every script
-    but the one of the template.
+    All names from files are escaped. The page's content security policy forbids network access and all
+    scripts except the one of the template.
 
     Parameters
     ----------
     report
-        What to show; empty parts are left out.
+        Contents; empty parts are left out.
     """
     return render_page(
         "swin_umamba.report",
@@ -118,7 +118,7 @@ def _confusion(confusion: Confusion) -> dict[str, Any]:
 
 
 def _predicted(report: Report) -> dict[str, Any] | None:
-    """Return the table of the least sure cases, the chart of their qualities and the times."""
+    """Return the table of the most uncertain cases, the chart of their estimated Dice, and the times."""
     if not report.predicted:
         return None
     rated = sorted(
@@ -146,7 +146,7 @@ def _predicted(report: Report) -> dict[str, Any] | None:
             for each in rated[:MAX_UNSURE_CASES]
         ],
         "num_rated": len(rated),
-        # Estimates of quality go from 0 to 1, too.
+        # The estimated Dice is from 0 to 1, too.
         "chart": Markup(
             quality_chart(f"Estimated Dice and {metric.title}", pairs, true_name=f"true {metric.title}")
         )

@@ -27,7 +27,7 @@ def fill_path(mask: np.ndarray) -> str:
 
 
 def runs(mask: np.ndarray) -> list[tuple[int, int, int]]:
-    """Return (row, first column, length) of each run of true pixels in a mask (y, x)."""
+    """Return row, first column and length of each run of true pixels in a mask (y, x)."""
     steps = np.diff(np.pad(mask, ((0, 0), (1, 1))).astype(np.int8), axis=1)
     rows, starts = np.nonzero(steps == 1)
     ends = np.nonzero(steps == -1)[1]
@@ -35,7 +35,7 @@ def runs(mask: np.ndarray) -> list[tuple[int, int, int]]:
 
 
 def data_uri(image: np.ndarray, *, lossless: bool = False) -> str:
-    """Return a picture, uint8 (y, x, 3), or (y, x, 4) with opacity, as a WebP data URI."""
+    """Return a picture, uint8 (y, x, 3) or (y, x, 4) with opacity, as a WebP data URI."""
     buffer = io.BytesIO()
     PillowImage.fromarray(image).save(buffer, format="WEBP", quality=QUALITY, method=4, lossless=lossless)
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"

@@ -1,4 +1,4 @@
-"""What is written into a picture of a slice: where the patient's sides are, and a scale bar."""
+"""Annotations in the picture of a slice: the patient's sides, and a scale bar."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ NO_ORIENTATION = "no orientation in the file"
 FONT_SIZE = 18
 MARGIN = 6
 BAR_HEIGHT = 4
-# The bar is at most so much of the picture's width.
+# Largest length of the bar as a fraction of the picture's width.
 LONGEST_BAR = 0.3
 _INK, _CASING = (255, 255, 255), (0, 0, 0)
 
 
 def scale_bar(width: float) -> tuple[float, str]:
-    """Return the length in mm of a scale bar, and what it says.
+    """Return the length in mm of a scale bar, and its label.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def scale_bar(width: float) -> tuple[float, str]:
     Returns
     -------
     tuple
-        1, 2 or 5 times a power of ten, as long as ``LONGEST_BAR`` allows.
+        The largest length that ``LONGEST_BAR`` allows of 1, 2 or 5 times a power of ten, and its label.
     """
     longest = width * LONGEST_BAR
     power = 10.0 ** math.floor(math.log10(longest))
@@ -39,18 +39,18 @@ def scale_bar(width: float) -> tuple[float, str]:
 def draw_marks(
     picture: PillowImage.Image, edges: Sequence[str], mm_per_pixel: float | None, *, note: str = ""
 ) -> None:
-    """Write letters at the edges of a picture, a scale bar and a note into it.
+    """Draw letters at the edges of a picture, a scale bar and a note.
 
     Parameters
     ----------
     picture
-        RGB; is changed.
+        RGB picture, modified in place.
     edges
-        What is at the left, right, top and bottom; or none.
+        Letters for the left, right, top and bottom; or none.
     mm_per_pixel
-        Width of a pixel of the picture, in mm; None draws no bar.
+        Width of a pixel of the picture in mm; None draws no bar.
     note
-        Is written into the lower left corner.
+        Text for the lower left corner.
     """
     draw = ImageDraw.Draw(picture)
     font = ImageFont.load_default(FONT_SIZE)

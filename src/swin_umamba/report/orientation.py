@@ -1,8 +1,8 @@
-"""How an image is turned to be looked at: radiological convention, whatever order its file has.
+"""Orientation of images for display: radiological convention, whatever order the file has.
 
-Axial slices have anterior above and the patient's right on the left, coronal ones superior above and the
-patient's right on the left, sagittal ones superior above and anterior on the left, as viewers of hospitals
-show them. Oblique axes count as the nearest of the patient's.
+Axial slices are shown with anterior at the top and the patient's right on the left, coronal ones with
+superior at the top and the patient's right on the left, sagittal ones with superior at the top and anterior
+on the left, as in clinical viewers. Oblique axes count as the nearest axis of the patient.
 """
 
 from __future__ import annotations
@@ -26,26 +26,27 @@ _CONVENTION: Mapping[Plane, tuple[tuple[int, int], ...]] = {
     "sagittal": ((0, 1), (2, -1), (1, -1)),
 }
 _LETTERS = (("L", "R"), ("P", "A"), ("I", "S"))
-# Slices so much thicker than pixels are wide were taken in that plane, and look best in it.
+# If slices are this many times thicker than pixels are wide, they were acquired in that plane and look best
+# in it.
 _THICK = 1.5
 
 
 @dataclass(frozen=True)
 class View:
-    """How arrays on the grid of an image are turned.
+    """Reorientation of arrays on the grid of an image.
 
     Attributes
     ----------
     axes
-        Which spatial axis of the array becomes the slices (not of a flat image), the rows and the columns.
+        Spatial axis of the array that becomes the slices (not for a flat image), the rows and the columns.
     backwards
-        Which of these then run the other way.
+        Whether each of these axes is then reversed.
     spacing
-        Spacing of the turned array, in mm; 1.0 where it is not known.
+        Spacing of the reoriented array in mm; 1.0 where it is unknown.
     plane
-        What is shown; None without orientation: the order of the file.
+        Plane that is shown; None without orientation, where the order of the file is kept.
     edges
-        Letters of what is at the left, right, top and bottom; empty without orientation.
+        Letters for the left, right, top and bottom; empty without orientation.
     """
 
     axes: tuple[int, ...]
@@ -55,7 +56,7 @@ class View:
     edges: tuple[str, ...] = ()
 
     def turn(self, array: np.ndarray) -> np.ndarray:
-        """Return an array ``(..., z, y, x)`` or ``(..., y, x)`` as it is shown; a view of the same memory."""
+        """Return an array ``(..., z, y, x)`` or ``(..., y, x)`` reoriented for display, without copying."""
         leading = array.ndim - len(self.axes)
         turned = array.transpose(*range(leading), *(leading + axis for axis in self.axes))
         steps = tuple(slice(None, None, -1 if backwards else None) for backwards in self.backwards)
@@ -64,14 +65,15 @@ class View:
 
 
 def radiological_view(image: Image, plane: Plane | None = None) -> View:
-    """Return how an image is shown.
+    """Return the orientation in which an image is shown.
 
     Parameters
     ----------
     image
         The image.
     plane
-        What to show of a volume; by default the plane of thick slices, else axial. A flat image has its own.
+        Plane to show of a volume; by default the plane of thick slices, else axial. A flat image has its own
+        plane.
     """
     axes = tuple(range(len(image.spatial_shape)))
     if not image.has_orientation:
@@ -92,7 +94,7 @@ def radiological_view(image: Image, plane: Plane | None = None) -> View:
 
 
 def _plane_of(image: Image, world: tuple[int, ...]) -> Plane:
-    """Return the plane of a flat image, and that of the thick slices of a volume or the axial one."""
+    """Return the plane of a flat image; for a volume, the plane of thick slices, else axial."""
     normal = 2
     if len(world) == 2:
         (normal,) = {0, 1, 2} - set(world)
@@ -104,6 +106,6 @@ def _plane_of(image: Image, world: tuple[int, ...]) -> Plane:
 
 
 def _nearest_axes(directions: np.ndarray) -> tuple[int, ...]:
-    """Return for each axis of an array the world axis that it runs along, each of them once."""
+    """Return the world axis of each axis of an array; each world axis is used once."""
     choices = itertools.permutations(range(3), len(directions))
     return max(choices, key=lambda world: sum(abs(directions[n, axis]) for n, axis in enumerate(world)))

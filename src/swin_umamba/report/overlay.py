@@ -1,4 +1,4 @@
-"""A label map drawn over its image."""
+"""Drawing a label map over its image."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from scipy import ndimage
 from swin_umamba.errors import GeometryError
 from swin_umamba.report.palette import class_colour
 
-# Intensities below and above these percentiles are black and white: single bright voxels would hide the rest.
+# Intensities outside these percentiles are black and white; otherwise single bright voxels would hide the
+# rest.
 CONTRAST_PERCENTILES = (0.5, 99.5)
 FILL_OPACITY = 0.35
-# Of black, over the pixels around a label: its colour may be that of the tissue.
+# Opacity of the black halo around a label, whose colour may be that of the tissue.
 HALO_OPACITY = 0.5
 
 
@@ -21,10 +22,10 @@ def to_rgb(image: np.ndarray, window: tuple[float, float] | None = None) -> np.n
     Parameters
     ----------
     image
-        ``(channels, y, x)``, any real dtype. Three uint8 channels are colours and stay as they are; of other
-        images the first channel is shown in grey.
+        Image, ``(channels, y, x)``, of any real dtype. Three uint8 channels are kept as colours; of other
+        images, the first channel is shown in grey.
     window
-        The intensities that become black and white, see :func:`contrast_window`; by default the image's own.
+        Intensities that become black and white, see :func:`contrast_window`; by default those of the image.
 
     Returns
     -------
@@ -40,7 +41,7 @@ def to_rgb(image: np.ndarray, window: tuple[float, float] | None = None) -> np.n
 
 
 def is_colour(image: np.ndarray) -> bool:
-    """Return whether an image ``(channels, ...)`` is one of colours: three channels of uint8."""
+    """Return whether an image ``(channels, ...)`` is in colour: three channels of uint8."""
     return image.shape[0] == 3 and image.dtype == np.uint8
 
 
@@ -54,18 +55,18 @@ def contrast_window(grey: np.ndarray) -> tuple[float, float]:
 
 
 def overlay(image: np.ndarray, labels: np.ndarray, *, contour_width: int = 1) -> np.ndarray:
-    """Draw a label map over an image: a translucent fill, a solid contour inside the edge of each class.
+    """Draw a label map over an image: a translucent fill, and a solid contour inside the edge of each class.
 
-    A dark halo around all classes keeps contours visible on tissue of their colour.
+    A dark halo around all classes keeps contours visible on tissue of the same colour.
 
     Parameters
     ----------
     image
         ``(channels, y, x)``; see :func:`to_rgb`.
     labels
-        Integers, ``(y, x)``; 0 is not drawn.
+        Label map of integers, ``(y, x)``; 0 is not drawn.
     contour_width
-        Width of contour and halo in pixels; contours lie inside the class, the halo outside of all
+        Width of contour and halo in pixels; contours are inside the class, the halo is outside of all
         classes.
 
     Returns
@@ -74,7 +75,9 @@ def overlay(image: np.ndarray, labels: np.ndarray, *, contour_width: int = 1) ->
         uint8, ``(y, x, 3)``.
     """
     if labels.shape != image.shape[1:]:
-        raise GeometryError(f"labels of shape {labels.shape} do not fit the image of shape {image.shape[1:]}")
+        raise GeometryError(
+            f"labels of shape {labels.shape} do not match the image of shape {image.shape[1:]}"
+        )
     picture = to_rgb(image).astype(np.float64)
     edge = contours(labels)
     if contour_width > 1:
@@ -91,7 +94,7 @@ def overlay(image: np.ndarray, labels: np.ndarray, *, contour_width: int = 1) ->
 
 
 def contours(labels: np.ndarray) -> np.ndarray:
-    """Return where a labelled pixel has one of its four neighbours in another class; boolean ``(y, x)``."""
+    """Return the labelled pixels with one of their four neighbours in another class; boolean ``(y, x)``."""
     edge = np.zeros(labels.shape, bool)
     for axis in (0, 1):
         front = [slice(None)] * 2

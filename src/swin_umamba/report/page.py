@@ -1,4 +1,4 @@
-"""Pages that need nothing besides themselves: one file of HTML, style and script, and the script's hash."""
+"""Self-contained pages: one file of HTML, style and script, and the script's hash."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from swin_umamba.errors import printable
 
-# A line that stands for a file, in a style or in a script.
+# Line in a style or a script that includes a file.
 _INCLUDE = re.compile(r"^(?:/\* include (?P<style>\S+) \*/|// include (?P<script>\S+))$", re.MULTILINE)
 _PARTS = {name: re.compile(f"<{name}>(.*?)</{name}>", re.DOTALL) for name in ("script", "style")}
 
@@ -21,17 +21,18 @@ _PARTS = {name: re.compile(f"<{name}>(.*?)</{name}>", re.DOTALL) for name in ("s
 def render_page(package: str, name: str, **values: Any) -> str:
     """Return the page that a template makes of ``values``.
 
-    Every value is escaped where it is not markup already. Script and style are taken as they are; no value
-    gets into them, so that the hash of the script is known: it is ``script_hash`` in the template, and all
-    that may run, whatever a name in ``values`` holds.
+    Values are escaped unless they are markup. Script and style are used unchanged and contain no values, so
+    the hash of the script is known: it is ``script_hash`` in the template, and nothing else may run, whatever
+    a name in ``values`` contains.
 
     Parameters
     ----------
     package
-        The room that the template lies in.
+        Package that contains the template.
     name
-        Its file name. It has one ``<style>`` and at most one ``<script>``; the lines ``// include FILE`` and
-        ``/* include FILE */`` in them stand for files of the same room, or of ``swin_umamba.report``.
+        File name of the template. It has one ``<style>`` and at most one ``<script>``; the lines ``// include
+        FILE`` and ``/* include FILE */`` in them include files of the same package, or of
+        ``swin_umamba.report``.
     """
     rooms = (files(package), files("swin_umamba.report"))
 
@@ -52,12 +53,12 @@ def render_page(package: str, name: str, **values: Any) -> str:
         **{part: Markup(text) for part, text in parts.items()},
         script_hash=source_hash(parts.get("script", "")),
     )
-    # Half a character, as in a file name that is not UTF-8, cannot be written.
+    # Surrogates, as in a file name that is not UTF-8, cannot be encoded.
     return page.encode(errors="replace").decode()
 
 
 def _shown(value: Any) -> Any:
-    """Replace what makes a name look like another: control, bidirectional and invisible characters."""
+    """Replace characters that make a name look like another: control, bidirectional and invisible ones."""
     return printable(value) if type(value) is str else value
 
 
@@ -69,5 +70,5 @@ def inline_part(page: str, part: str) -> str:
 
 
 def source_hash(text: str) -> str:
-    """Return what a content security policy calls an inline script or style: ``sha256-`` and its hash."""
+    """Return the source expression of an inline script or style for a content security policy."""
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}"

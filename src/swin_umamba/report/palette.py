@@ -1,4 +1,4 @@
-"""The colours of classes and of uncertainty, the same in every picture and chart."""
+"""Colours of classes and of uncertainty, the same in every picture and chart."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 
 Colour = tuple[int, int, int]
 
-# Okabe and Ito's colours for the seven classes that most pictures need: told apart under every common form of
-# colour blindness. Black is left out (it vanishes on images), and the strongest contrasts come first.
+# Okabe and Ito's colours for the first seven classes can be distinguished with every common form of colour
+# blindness. Black is left out, as it vanishes on images, and the strongest contrasts come first.
 _OKABE_ITO: tuple[Colour, ...] = (
     (230, 159, 0),
     (86, 180, 233),
@@ -19,16 +19,16 @@ _OKABE_ITO: tuple[Colour, ...] = (
     (213, 94, 0),
     (0, 114, 178),
 )
-# Steps of the golden ratio around the colour circle never come back to a hue and keep neighbours far apart.
+# Steps of the golden ratio around the colour wheel never repeat a hue, and keep neighbours far apart.
 _GOLDEN_RATIO = 0.6180339887498949
-# Where on the circle the steps begin, and the lightness that changes with each since hue alone is lost to
-# colour-blind readers: chosen so that the first 20 colours are far apart.
+# The start on the wheel, and the lightness, which alternates because colour-blind readers cannot rely on hue;
+# both are chosen so that the first 20 colours are far apart.
 _FIRST_HUE = 0.15
 _LIGHTNESS = (0.78, 0.40, 0.60)
-# From certain to uncertain: dark violet over red to yellow, told apart without colour by their lightness.
+# From certain to uncertain: dark violet, red, yellow; they can also be distinguished by lightness alone.
 UNCERTAINTY: tuple[Colour, ...] = ((30, 0, 90), (200, 60, 90), (250, 240, 60))
 _UNCERTAINTY_OPACITY = 0.9
-# Where the uncertainty is that high its colour hides the picture; below, the picture shines through.
+# Above this uncertainty the colour hides the picture; below, the picture shows through.
 _OPAQUE_FROM = 0.4
 
 
@@ -43,8 +43,8 @@ def uncertainty_colours(uncertainty: np.ndarray) -> np.ndarray:
 def class_colour(label: int) -> Colour:
     """Return the RGB colour (0 to 255) of the class with label value ``label``, from 1; deterministic.
 
-    The first seven are those of Okabe and Ito (2008, "Color universal design"); others differ in hue and
-    lightness, without end.
+    The first seven are those of Okabe and Ito (2008, "Color universal design"); further ones differ in hue
+    and lightness, and are unlimited in number.
     """
     if label < 1:
         raise ValueError(f"classes begin at 1, not {label}: the background has no colour")

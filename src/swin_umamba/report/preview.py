@@ -1,4 +1,4 @@
-"""One picture of one case: its image, or the most informative slice of a volume, under its label map."""
+"""One picture of a case: its image, or the most informative slice of a volume, under its label map."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from swin_umamba.report.orientation import Plane, radiological_view
 from swin_umamba.report.overlay import fullest_slice, overlay, to_rgb
 
 LONGEST_SIDE = 1024
-# Small images are enlarged, so that the contours do not hide what they surround.
+# Small images are enlarged so that contours do not hide what they surround.
 SHORTEST_LONG_SIDE = 512
 CONTOUR_WIDTH = 2
 
@@ -31,8 +31,8 @@ def write_preview(
 ) -> Path:
     """Draw a label map over its image and write the picture as PNG, atomically.
 
-    It is turned by ``orientation.radiological_view``, with letters at the edges and a scale bar, as far as
-    the image says how it lies and how large its pixels are.
+    It is reoriented by ``orientation.radiological_view``. Letters at the edges and a scale bar are drawn if
+    the image has an orientation and a pixel size.
 
     Parameters
     ----------
@@ -41,12 +41,12 @@ def write_preview(
     image
         The image; see ``overlay.to_rgb`` for its contrast.
     labels
-        Integers of the image's spatial shape; None draws the image alone.
+        Label map of the image's spatial shape; None draws the image alone.
     plane
-        Plane to show of a volume; by default that of thick slices, else axial.
+        Plane of a volume to show; by default that of thick slices, else axial.
     slice_index
-        Slice to show of a volume, from inferior to superior, posterior to anterior, or left to right;
-        without orientation in the order of the file. By default :func:`informative_slice`.
+        Slice of a volume to show, counted from inferior to superior, posterior to anterior, or left to right;
+        without orientation, in the order of the file. By default :func:`informative_slice`.
 
     Returns
     -------
@@ -56,21 +56,21 @@ def write_preview(
     Raises
     ------
     GeometryError
-        The labels do not have the shape of the image.
+        If the labels do not have the shape of the image.
     UsageError
-        ``slice_index`` is outside of the volume, or given for a flat image; or a plane is given for a flat
-        image or for one without orientation.
+        If ``slice_index`` is outside of the volume or given for a flat image, or a plane is given for a flat
+        image or one without orientation.
     """
     if labels is not None and labels.shape != image.spatial_shape:
         raise GeometryError(
-            f"labels of shape {labels.shape} do not fit the image of shape {image.spatial_shape}",
+            f"labels of shape {labels.shape} do not match the image of shape {image.spatial_shape}",
             hint="give the label map that belongs to this image",
         )
     flat = len(image.spatial_shape) == 2
     if flat and slice_index is not None:
         raise UsageError("a flat image has no slices", where="--slice", hint="leave it out")
     if plane is not None and (flat or not image.has_orientation):
-        why = "a flat image has one plane" if flat else "the image does not say how it lies in the world"
+        why = "a flat image has only one plane" if flat else "the image has no orientation"
         raise UsageError(why, where="--plane", hint="leave it out")
     view = radiological_view(image, plane)
     data, labels = view.turn(image.data), None if labels is None else view.turn(labels)
@@ -93,11 +93,11 @@ def write_preview(
 def _drawn(
     image: np.ndarray, labels: np.ndarray | None, spacing: Sequence[float] | None
 ) -> PillowImage.Image:
-    """Return the picture of a slice ``(channels, y, x)`` under its labels ``(y, x)``."""
+    """Return the picture of a slice ``(channels, y, x)`` with its labels ``(y, x)``."""
     size = picture_size(image.shape[1:], spacing, shortest=SHORTEST_LONG_SIDE, longest=LONGEST_SIDE)
     picture = PillowImage.fromarray(to_rgb(image)).resize(size, PillowImage.Resampling.BICUBIC)
     if labels is not None:
-        # Labels are scaled before they are drawn: contours keep their width whatever the size of the image.
+        # Labels are scaled before they are drawn, so that contours have the same width at any image size.
         scaled = np.asarray(
             PillowImage.fromarray(labels.astype(np.int32)).resize(size, PillowImage.Resampling.NEAREST)
         )
@@ -107,7 +107,7 @@ def _drawn(
 
 
 def informative_slice(image: np.ndarray, labels: np.ndarray | None) -> int:
-    """Return the slice of a volume that shows most: the most labels, or else the most varied intensities.
+    """Return the slice of a volume with the most labels, or else with the most varied intensities.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ def picture_size(
     shape
         ``(y, x)`` in pixels.
     spacing
-        Spacing of the spatial axes, ``y`` and ``x`` the last; None for square pixels.
+        Spacing of the spatial axes, with ``y`` and ``x`` last; None for square pixels.
     shortest, longest
         Bounds of the longer side in pixels of the picture.
     """

@@ -34,13 +34,13 @@ class SheetCase:
     Attributes
     ----------
     name
-        Shown above the row.
+        Name shown above the row.
     image
-        ``(channels, y, x)`` or ``(channels, z, y, x)``; of a volume the slice with the most truth is shown.
+        ``(channels, y, x)`` or ``(channels, z, y, x)``; for a volume, the slice with the most truth is shown.
     truth, prediction
         Integer label maps of the image's spatial shape. Without predictions the sheet has two columns.
     dice
-        Class name to Dice of the case; None where it is not applicable.
+        Dice of the case by class name; None where it is not applicable.
     """
 
     name: str
@@ -58,9 +58,9 @@ def comparison_sheet(cases: Sequence[SheetCase], path: str | Path, *, classes: M
     cases
         At least one.
     path
-        Where to write; atomically.
+        Output file, written atomically.
     classes
-        Class name to label value, for the legend; the background is left out.
+        Label value of each class, for the legend; the background is left out.
 
     Returns
     -------
@@ -70,7 +70,7 @@ def comparison_sheet(cases: Sequence[SheetCase], path: str | Path, *, classes: M
     Raises
     ------
     GeometryError
-        A label map does not have the shape of its image.
+        If a label map does not have the shape of its image.
     """
     if not cases:
         raise UsageError("a comparison sheet needs at least one case")
@@ -109,7 +109,7 @@ def _panels(case: SheetCase) -> list[PillowImage.Image]:
     for labels in maps:
         if labels.shape != image.shape[1:]:
             raise GeometryError(
-                f"labels of shape {labels.shape} do not fit the image of shape {image.shape[1:]}",
+                f"labels of shape {labels.shape} do not match the image of shape {image.shape[1:]}",
                 where=case.name,
             )
     if image.ndim == 4:
@@ -119,7 +119,7 @@ def _panels(case: SheetCase) -> list[PillowImage.Image]:
     scale = PANEL / max(picture.size)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     panel = picture.resize(size, PillowImage.Resampling.BICUBIC)
-    # Labels are scaled before they are drawn: contours keep their width whatever the size of the image.
+    # Labels are scaled before they are drawn, so that contours have the same width at any image size.
     channels = np.asarray(panel).transpose(2, 0, 1)
     overlays = []
     for labels in maps:

@@ -1,4 +1,4 @@
-"""The frame of a chart as inline SVG: scales, ticks, grid and labels."""
+"""Frames of charts as inline SVG: scales, ticks, grid and labels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from swin_umamba.errors import printable
 WIDTH, HEIGHT = 520, 260
 LEFT, RIGHT, TOP, BOTTOM = 74, 96, 30, 42
 MAX_TICKS = 6
-# Of an axis, relative to its values: shorter ones would have ticks that read the same.
+# Shortest range of an axis relative to its values: in a shorter one, several ticks would have the same label.
 MIN_EXTENT = 1e-3
 
 
@@ -36,9 +36,9 @@ class Scale:
 
     @classmethod
     def around(cls, values: list[float], start: float, end: float, bounds: Bounds = UNBOUNDED) -> Scale:
-        """Return a scale that holds all values, whose ends are ticks.
+        """Return a scale that contains all values and ends at ticks.
 
-        It stays within ``bounds``, what the quantity can be, unless a value does not.
+        It stays within ``bounds``, the range of the quantity, unless a value exceeds them.
         """
         low, high = (min(values), max(values)) if values else (0.0, 1.0)
         if high - low <= 1e-9 * max(abs(low), abs(high), 1e-300):
@@ -51,7 +51,7 @@ class Scale:
         return cls(first, last, start, end)
 
     def ticks(self) -> list[float]:
-        """Return round values from end to end."""
+        """Return round values over the whole range."""
         step = tick_step(self.high - self.low)
         first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
         return [number * step for number in range(first, last + 1)]
@@ -71,13 +71,13 @@ def number(value: float, digits: int = 4) -> str:
 
 
 def tick_texts(ticks: list[float]) -> list[str]:
-    """Return the numbers of an axis, with a fifth digit where four do not tell them apart."""
+    """Return the labels of an axis, with a fifth digit if four do not distinguish them."""
     texts = [number(tick) for tick in ticks]
     return texts if len(set(texts)) == len(ticks) else [number(tick, 5) for tick in ticks]
 
 
 def shown(content: str) -> str:
-    """Return a text as markup, without what makes a name look like another."""
+    """Return a text as markup, without characters that make a name look like another."""
     return escape(printable(content))
 
 
@@ -105,7 +105,7 @@ def frame(
 
 
 def document(title: str, description: str, parts: list[str]) -> str:
-    """Return an SVG element that tells readers of its text what it shows."""
+    """Return an SVG element with a text description for screen readers."""
     return (
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         f'aria-label="{shown(f"{title}. {description}")}">{"".join(parts)}</svg>'
@@ -113,5 +113,5 @@ def document(title: str, description: str, parts: list[str]) -> str:
 
 
 def colour_text(colour: tuple[int, int, int] | None) -> str:
-    """Return a colour for CSS; None is the colour of the page's text."""
+    """Return a colour for CSS; Colour; None for the colour of the page's text."""
     return "currentColor" if colour is None else "#{:02x}{:02x}{:02x}".format(*colour)

@@ -1,4 +1,4 @@
-"""The pictures of a case as the page shows them: panels of one picture with the paths of each class."""
+"""Pictures of a case in the page: panels of one picture with the paths of each class."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ PANEL_TITLES = {
     "errors": "Errors",
     "uncertainty": "Uncertainty",
 }
-# Of the paths of a case: ragged labels in many slices would make pages that no browser likes to open.
+# Limit for the paths of a case: ragged labels in many slices would make pages too large for browsers.
 MAX_PATH_CHARACTERS = 2 * 2**20
 
 
 def case_viewer(case: CasePictures, number: int, classes: Mapping[str, int]) -> dict[str, Any]:
-    """Return what the template needs of a case: its pictures, and paths and a text for each panel.
+    """Return the values of a case for the template: its pictures, and paths and a text for each panel.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def case_viewer(case: CasePictures, number: int, classes: Mapping[str, int]) -> 
 
 
 def _marks(edges: Sequence[str], width: float, height: float) -> list[dict[str, Any]]:
-    """Return the letters at the edges of a picture, and where their middles are."""
+    """Return the letters at the edges of a picture, and their centres."""
     size = max(width, height) / 18
     places = (
         (size * 0.6, height / 2),
@@ -99,7 +99,7 @@ def _marks(edges: Sequence[str], width: float, height: float) -> list[dict[str, 
 
 
 def _affordable(layers: dict[str, list[list[dict[str, Any]]]]) -> list[int]:
-    """Return slices whose paths together are short enough: all, or every second, fourth and so on."""
+    """Return slices whose paths are short enough in total: all, or every second, fourth and so on."""
     costs = [
         sum(len(str(value)) for parts in slices for layer in parts for value in layer.values())
         for slices in zip(*layers.values(), strict=True)
@@ -111,7 +111,7 @@ def _affordable(layers: dict[str, list[list[dict[str, Any]]]]) -> list[int]:
 
 
 def _labelled(picture: Slice) -> int:
-    """Return how many pixels have a label."""
+    """Return the number of labelled pixels."""
     return sum(
         int(np.count_nonzero(each)) for each in (picture.truth, picture.prediction) if each is not None
     )
@@ -150,7 +150,7 @@ def _layers(kind: str, picture: Slice) -> list[dict[str, Any]]:
 
 
 def _panel_text(kind: str, case: CasePictures, names: dict[int, str]) -> str:
-    """Return what a reader who cannot see the picture should know."""
+    """Return a description for readers who cannot see the picture."""
     maps = [(each.truth, each.prediction) for each in case.slices]
     if kind == "errors":
         wrong = sum(int(np.count_nonzero(t != p)) for t, p in maps if t is not None and p is not None)

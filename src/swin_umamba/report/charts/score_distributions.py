@@ -1,4 +1,4 @@
-"""For each metric, the scores of the cases by class."""
+"""The distribution of the scores of the cases by class, for each metric."""
 
 from __future__ import annotations
 
