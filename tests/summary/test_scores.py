@@ -35,7 +35,7 @@ def test_an_evaluation() -> None:
     assert [metric.title for metric in read.scores.metrics] == ["Dice", "HD95"]
     assert read.scores.cases == ("a", "b")
     np.testing.assert_array_equal(read.scores.values[:, :, 0], [[0.5, math.nan], [0.7, 1.0]])
-    assert read.failures == (("c", "damaged"), ("a", "it has no prediction; scored as if empty"))
+    assert read.failures == (("c", "damaged"), ("a", "it has no prediction and was scored as empty"))
     liver, spleen, mean = summarize(read.scores)
     assert (liver.num_cases, spleen.num_cases) == (2, 1)
     assert liver.means == pytest.approx((0.6, 2.0))

@@ -12,6 +12,7 @@ import pytest
 
 from swin_umamba.errors import DataError
 from swin_umamba.json_files import write_contract
+from swin_umamba.nnunet.training.options import TrainingOptions
 from swin_umamba.summary import training
 from swin_umamba.summary.curves import read_metrics
 from swin_umamba.summary.training import FoldRecord, data_facts, read_fold
@@ -203,9 +204,11 @@ def test_starts_that_differ_have_tables_of_their_own(fold: Path) -> None:
 
 def test_epochs_of_unknown_software_are_named(fold: Path) -> None:
     write_starts(fold, start(3))
-    assert read(fold).missing == ("fold_0: the software of epochs 1 to 2, which software.json does not hold",)
+    assert read(fold).missing == (
+        "fold_0: the software of epochs 1 to 2, which software.json does not contain",
+    )
     write_starts(fold)
-    assert "fold_0: the software of the training, which software.json does not hold" in read(fold).missing
+    assert "fold_0: the software of the training, which software.json does not contain" in read(fold).missing
 
 
 @pytest.mark.parametrize(
@@ -234,7 +237,9 @@ def test_a_training_of_an_older_version(fold: Path) -> None:
 
 
 def test_the_number_of_the_schema_is_no_option(fold: Path) -> None:
-    write_contract("training-options", fold / "training_options.json", {"seed": 1, "epochs": WANTED})
+    write_contract(
+        "training-options", fold / "training_options.json", TrainingOptions(seed=1, epochs=WANTED).as_dict()
+    )
     rows = dict(read(fold).facts[0].rows)
     assert rows["seed"] == "1"
     assert "schema" not in rows

@@ -1,1 +1,1 @@
-"""What a run or an evaluation left behind, collected for a report."""
+"""Collects the records of a run or an evaluation for a report."""

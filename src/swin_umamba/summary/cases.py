@@ -1,4 +1,4 @@
-"""The cases of a report: their files, which of them to look at, their pictures and the confusion matrix."""
+"""The cases of a report: their files, the selection, the pictures and the confusion matrix."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from swin_umamba.report.marks import NO_ORIENTATION
 from swin_umamba.report.orientation import radiological_view
 from swin_umamba.report.overlay import to_rgb
 
-# Bounds of a report that opens in a browser and goes through a mail.
+# Limits that keep a report small enough for a browser and for e-mail.
 CASES_OF_A_RANK = 2
 MAX_SLICES = 16
 FLAT_SIDE, VOLUME_SIDE = 384, 256
@@ -49,7 +49,7 @@ class FilesByCase:
 def find_files(
     predictions: Path | None, references: Path | None, images: Path | None, num_channels: int
 ) -> FilesByCase:
-    """Return the files of folders, of which any may be None."""
+    """Return the files in folders, any of which may be None."""
     entropies = {}
     if predictions is not None and (predictions / ENTROPY).is_dir():
         entropies = {shown(image_stem(path)): path for path in list_images(predictions / ENTROPY)}
@@ -62,9 +62,9 @@ def find_files(
 
 
 def chosen_cases(scores: Scores | None, files: FilesByCase) -> list[tuple[str, str, str]]:
-    """Return (case, rank, score) of the worst, median and best cases by their mean of the first metric.
+    """Return (case, rank, score) of the worst, median and best cases by the mean of the first metric.
 
-    Without scores these are the first cases, of the rank ``case``.
+    Without scores these are the first cases, with the rank ``case``.
     """
     if scores is None or not scores.metrics:
         names = sorted(files.predictions or files.references)
@@ -85,12 +85,12 @@ def chosen_cases(scores: Scores | None, files: FilesByCase) -> list[tuple[str, s
 
 
 def case_pictures(name: str, rank: str, score: str, files: FilesByCase) -> CasePictures:
-    """Read a case and make its pictures smaller where they are large.
+    """Read a case and scale down large pictures.
 
     Raises
     ------
     DataError
-        A file is missing, damaged or on another grid.
+        If a file is missing, damaged or on another grid.
     """
     if name not in files.images:
         raise DataError("there is no image of this case", where=name, hint="give its folder with --images")
@@ -130,7 +130,7 @@ def case_pictures(name: str, rank: str, score: str, files: FilesByCase) -> CaseP
 
 
 def shown_slices(maps: Sequence[np.ndarray], depth: int) -> list[int]:
-    """Return up to ``MAX_SLICES`` slices, evenly from the first to the last that has a label in any map."""
+    """Return up to ``MAX_SLICES`` slices, evenly spaced between the first and last with any label."""
     labelled = np.zeros(depth, bool)
     for labels in maps:
         labelled |= labels.any(axis=(1, 2))
@@ -144,9 +144,9 @@ def shown_slices(maps: Sequence[np.ndarray], depth: int) -> list[int]:
 def confusion_matrix(
     files: FilesByCase, names: Mapping[int, str], failures: list[tuple[str, str]]
 ) -> Confusion | None:
-    """Count the pixels of true by predicted classes; cases that cannot be read go to ``failures``.
+    """Count pixels by true and predicted class; cases that cannot be read are added to ``failures``.
 
-    None if there is no case with both label maps, no class or too many classes for a table.
+    None if there is no case with both label maps, no class, or too many classes for a table.
     """
     cases = sorted(files.predictions.keys() & files.references.keys())[:MAX_CONFUSION_CASES]
     values = [0, *sorted(names)]

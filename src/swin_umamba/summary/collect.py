@@ -60,14 +60,14 @@ BOUNDS = (
     f"Pictures are at most {FLAT_SIDE} pixels wide and high, slices of volumes {VOLUME_SIDE}, with WebP "
     "compression; labels are scaled with nearest neighbour. Scores are of the full resolution.",
     f"The confusion matrix counts at most {MAX_CONFUSION_CASES} cases.",
-    "The intervals come from 2000 samples of the cases with replacement; they know nothing of what another "
-    "training would give.",
+    "The intervals come from 2000 samples of the cases with replacement, and do not include "
+    "the variation between trainings.",
 )
 
 
 @dataclass(frozen=True)
 class _Training:
-    """What the folds of a model have left behind."""
+    """Records of the folds of a model."""
 
     facts: tuple[Facts, ...] = ()
     curves: tuple[TrainingCurves, ...] = ()
@@ -76,7 +76,7 @@ class _Training:
 
 @dataclass(frozen=True)
 class _Results:
-    """Scores, and the files of the cases that they are of."""
+    """Scores, and the files of their cases."""
 
     places: Places
     scores: Scores | None = None
@@ -86,24 +86,24 @@ class _Results:
 
 
 def collect_report(path: str | Path, sources: Sources | None = None) -> Report:
-    """Collect everything for a report that a folder holds.
+    """Collect the contents of a report from a folder.
 
     Parameters
     ----------
     path
-        A model folder, a fold folder in one, or a folder with ``metrics.json`` or label maps.
+        Model folder, fold folder, or folder with ``metrics.json`` or label maps.
     sources
-        What lies elsewhere.
+        Paths of parts that are not in this folder.
 
     Returns
     -------
     Report
-        What is missing or damaged is named in it.
+        The contents; the report names what is missing or damaged.
 
     Raises
     ------
     UsageError
-        There is no such folder, or nothing to report in it.
+        If there is no such folder, or nothing to report in it.
     """
     path = Path(path)
     if not path.is_dir():
@@ -173,12 +173,12 @@ def _read_validations(
 
 
 def _read_evaluation(folder: Path, given: Sources, gaps: Gaps) -> _Results:
-    """Read a folder of results; score the predictions in it if nobody has written scores.
+    """Read a folder of results; score the predictions in it if there are no scores yet.
 
     Raises
     ------
     UsageError
-        There is nothing to report in it.
+        If there is nothing to report in it.
     """
     places = places_of_evaluation(folder, given)
     predictions = places.predictions[0] if places.predictions else None
@@ -205,7 +205,7 @@ def _read_evaluation(folder: Path, given: Sources, gaps: Gaps) -> _Results:
 
 
 def _read_records(predictions: Path | None, gaps: Gaps) -> tuple[PredictedCase, ...]:
-    """Return what predict recorded in a folder of predictions."""
+    """Return the records of predict in a folder of predictions."""
     if predictions is None:
         return ()
     predicted, failed = predicted_cases(predictions, gaps.missing)
@@ -214,7 +214,7 @@ def _read_records(predictions: Path | None, gaps: Gaps) -> tuple[PredictedCase, 
 
 
 def _read_metrics(path: Path, gaps: Gaps) -> Scores | None:
-    """Return the scores that an evaluation has written."""
+    """Return the scores in the results of an evaluation."""
     try:
         read = scores_of_evaluation(read_results(path), where=path)
     except DataError as error:
@@ -225,7 +225,7 @@ def _read_metrics(path: Path, gaps: Gaps) -> Scores | None:
 
 
 def _label_values(results: _Results) -> dict[str, int]:
-    """Return the label value of each class that is one value; class names that are numbers are values."""
+    """Return the label value of each class with a single value; class names that are numbers are values."""
     if results.classes is not None:
         return {name: values[0] for name, values in results.classes.values.items() if len(values) == 1}
     names = results.scores.class_names if results.scores is not None else ()
@@ -251,7 +251,7 @@ def _find_files(results: _Results, gaps: Gaps) -> FilesByCase | None:
 
 
 def _pictures(scores: Scores | None, files: FilesByCase, gaps: Gaps) -> list[CasePictures]:
-    """Return the pictures of the cases to look at."""
+    """Return the pictures of the selected cases."""
     pictures = []
     for name, rank, score in chosen_cases(scores, files):
         try:
@@ -262,14 +262,14 @@ def _pictures(scores: Scores | None, files: FilesByCase, gaps: Gaps) -> list[Cas
 
 
 def _drawn_values(pictures: Sequence[CasePictures]) -> list[int]:
-    """Return the label values that are in pictures."""
+    """Return the label values that occur in pictures."""
     maps = (labels for case in pictures for each in case.slices for labels in (each.truth, each.prediction))
     found = {int(value) for labels in maps if labels is not None for value in set(labels.ravel().tolist())}
     return sorted(value for value in found if value > 0)
 
 
 def _report(path: Path, training: _Training | None, results: _Results, gaps: Gaps) -> Report:
-    """Return the report of all that was read."""
+    """Return the report."""
     classes = _label_values(results)
     files = _find_files(results, gaps)
     pictures = [] if files is None else _pictures(results.scores, files, gaps)

@@ -1,4 +1,4 @@
-"""What a calibration and a run of predict have left behind about how sure a model is."""
+"""Confidence of a model, from the records of its calibration and of predict."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from swin_umamba.weights.checkpoint import CALIBRATION_FILE
 
 
 def calibration_of(fold: Path, missing: list[str]) -> CalibrationSummary | None:
-    """Read the calibration of a fold folder; if it has none, return None and say so in ``missing``."""
+    """Read the calibration of a fold folder; if there is none, return None and add that to ``missing``."""
     path = fold / CALIBRATION_FILE
     if not path.is_file():
-        # A fold of all cases has no validation cases of its own.
+        # The fold ``all`` has no validation cases.
         cases = " --images DIR --references DIR" if fold.name == "fold_all" else ""
         missing.append(
             f"{fold.name}: its calibration: run swin-umamba calibrate -m {fold.parent.name}{cases}"
@@ -50,12 +50,12 @@ def calibration_of(fold: Path, missing: list[str]) -> CalibrationSummary | None:
 def predicted_cases(
     folder: Path, missing: list[str]
 ) -> tuple[tuple[PredictedCase, ...], tuple[tuple[str, str], ...]]:
-    """Read what predict recorded in a folder of predictions.
+    """Read the records of predict in a folder of predictions.
 
     Returns
     -------
     tuple
-        The cases that have a label map, and the names of those that failed with the reasons.
+        The cases that have a label map, and the names of failed cases with the reasons.
     """
     try:
         records = read_records(folder)

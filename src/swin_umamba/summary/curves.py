@@ -33,7 +33,7 @@ def curves_of_log(log: Mapping[str, Any], name: str, class_names: Sequence[str])
 
 
 def curves_of_metrics(lines: Sequence[Mapping[str, Any]], name: str) -> TrainingCurves:
-    """Return the curves of the lines that ``read_metrics`` has read."""
+    """Return the curves in the lines that ``read_metrics`` has returned."""
     classes = dict.fromkeys(each for line in lines for each in line["pseudo_dice_per_class"])
     return TrainingCurves(
         name=name,
@@ -49,12 +49,12 @@ def curves_of_metrics(lines: Sequence[Mapping[str, Any]], name: str) -> Training
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Read ``metrics.jsonl``; a last line without an end, which a training may be writing, is left out.
+    """Read ``metrics.jsonl``; an incomplete last line, which a training may be writing, is left out.
 
     Returns
     -------
     list of dict
-        One for each epoch, from the first on without a gap.
+        One dict for each epoch, from the first one without gaps.
 
     Raises
     ------
@@ -66,8 +66,8 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     lines = [parse_contract(text, where=path, hint=hint) for text in texts]
     try:
         if [line["epoch"] for line in lines] != list(range(1, len(lines) + 1)):
-            raise ValueError("epochs are missing or double")
-        curves_of_metrics(lines, "")  # every number is there
+            raise ValueError("epochs are missing or occur twice")
+        curves_of_metrics(lines, "")  # checks that every number is present
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         what = f"the file cannot be read: {type(error).__name__}: {error}"
         raise DataError(what, where=path, hint=hint) from error

@@ -1,4 +1,4 @@
-"""Where the parts of a report lie: label maps, true label maps, images, and the names of the classes."""
+"""Paths of the parts of a report: label maps, true label maps, images, and the names of the classes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from swin_umamba.nnunet.environment import Folders
 
 @dataclass(frozen=True)
 class Sources:
-    """Where the parts of a report are, as far as somebody said so; None is to be looked for.
+    """Paths of the parts of a report, as given by the user; None means to search for it.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class Places:
     Attributes
     ----------
     predictions
-        Several for the validations of several folds.
+        Folders of predictions; several for the validations of several folds.
     references, images
         None if they were not found.
     """
@@ -53,14 +53,14 @@ class Places:
 
 @dataclass
 class Gaps:
-    """What the functions that collect a report find wrong, beside what they return.
+    """Problems found by the functions that collect a report.
 
     Attributes
     ----------
     missing
-        What is not in the report, and why or what brings it there.
+        Parts that are missing from the report, with the reason or how to add them.
     failures
-        Case or step, and what went wrong with it.
+        Case or step, and the reason of its failure.
     """
 
     missing: list[str] = field(default_factory=list)
@@ -68,7 +68,7 @@ class Gaps:
 
 
 def places_of_training(model: Path, validations: Iterable[Path], given: Sources) -> Places:
-    """Return the validations of folds, and the raw images and labels where nnU-Net keeps them."""
+    """Return the validations of folds, and the raw images and labels in nnU-Net's folders."""
     references, images = given.references, given.images
     for folders in Folders.of_model(model):
         raw = folders.raw / model.parent.name
@@ -79,7 +79,7 @@ def places_of_training(model: Path, validations: Iterable[Path], given: Sources)
 
 
 def places_of_evaluation(folder: Path, given: Sources) -> Places:
-    """Return what a folder of results holds under the usual names, as far as nothing else was given."""
+    """Return the parts that a folder of results has under the usual names, unless other paths were given."""
     found = _if_folder(folder / "predictions") or (folder if _holds_images(folder) else None)
     predictions = given.predictions or found
     references = given.references or _first_folder(folder, ("references", "labels", "labelsTs", "labelsTr"))
@@ -91,7 +91,7 @@ def places_of_evaluation(folder: Path, given: Sources) -> Places:
 
 
 def description_of_evaluation(folder: Path, places: Places, given: Sources) -> Path | None:
-    """Return the ``dataset.json`` that was given, or that lies beside results or true label maps."""
+    """Return the given ``dataset.json``, or the one beside the results or true label maps."""
     if given.dataset_json is not None:
         return given.dataset_json
     beside = [folder, *places.predictions]
@@ -101,7 +101,7 @@ def description_of_evaluation(folder: Path, places: Places, given: Sources) -> P
 
 
 def read_classes(path: Path, gaps: Gaps) -> tuple[LabelClasses | None, int]:
-    """Return the class names of a ``dataset.json``, and how many channels an image has."""
+    """Return the class names of a ``dataset.json``, and the number of channels."""
     classes = None
     try:
         classes = LabelClasses.from_dataset_json(path)

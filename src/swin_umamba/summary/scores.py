@@ -1,4 +1,4 @@
-"""Scores as files hold them: our ``metrics.json``, nnU-Net's ``summary.json``; and their intervals."""
+"""Scores from files, our ``metrics.json`` and nnU-Net's ``summary.json``, and their intervals."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MEAN_OF_CLASSES = "mean of classes"
 
 @dataclass(frozen=True)
 class ScoresFile:
-    """Scores, and the cases that have none with the reasons."""
+    """Scores, and the cases without scores with the reasons."""
 
     scores: Scores
     failures: tuple[tuple[str, str], ...]
@@ -34,18 +34,18 @@ def read_results(path: Path) -> dict[str, Any]:
     Raises
     ------
     DataError
-        The file cannot be read, is far too large or holds something else.
+        If the file cannot be read, is far too large, or holds something else.
     """
     return read_contract(path, largest=LARGEST_RESULTS, nan=True)
 
 
 def scores_of_evaluation(content: Mapping[str, Any], *, where: Path) -> ScoresFile:
-    """Take the scores from what ``evaluate`` writes as ``metrics.json``, with or without a protocol.
+    """Return the scores in a ``metrics.json`` of ``evaluate``, with or without a protocol.
 
     Raises
     ------
     DataError
-        The content is not of that form.
+        If the content is not of that form.
     """
     try:
         notes = []
@@ -57,10 +57,12 @@ def scores_of_evaluation(content: Mapping[str, Any], *, where: Path) -> ScoresFi
             part, heading = forms[form], f"Protocol {content['protocol']}, {form}"
         elif "tolerance_mm" in content:
             tolerance = float(content["tolerance_mm"])
-            notes.append(f"HD95 and the NSD's tolerance of {tolerance:g} are in mm; in pixels for pictures.")
+            notes.append(
+                f"HD95 and the NSD's tolerance of {tolerance:g} are in mm, or in pixels for pictures."
+            )
         scores = _scores(heading, part["cases"], list(dict(part["classes"])), tuple(notes))
         missing = [
-            (shown(str(case)), "it has no prediction; scored as if empty") for case in content["missing"]
+            (shown(str(case)), "it has no prediction and was scored as empty") for case in content["missing"]
         ]
         failed = [(shown(str(case)), str(why)) for case, why in dict(content["failed"]).items()]
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, StopIteration) as error:
@@ -73,14 +75,14 @@ def scores_of_evaluation(content: Mapping[str, Any], *, where: Path) -> ScoresFi
 
 
 def scores_of_validation(content: Mapping[str, Any], names: Mapping[str, str], *, where: Path) -> Scores:
-    """Take the scores from nnU-Net's ``summary.json`` of a validation.
+    """Return the scores in nnU-Net's ``summary.json`` of a validation.
 
     Parameters
     ----------
     content
         Content of the file.
     names
-        Class names by the text that the file has for their label values, such as ``1`` or ``(1, 2)``.
+        Class names by the text of their label values in the file, such as ``1`` or ``(1, 2)``.
     where
         The file, for errors.
     """
@@ -101,16 +103,16 @@ def scores_of_validation(content: Mapping[str, Any], names: Mapping[str, str], *
 
 
 def joined(parts: Sequence[Scores]) -> Scores:
-    """Return the scores of all cases of validations of the same classes and metrics.
+    """Return the joined scores of validations of the same classes and metrics.
 
     Raises
     ------
     DataError
-        They are of different classes or metrics.
+        If they have different classes or metrics.
     """
     first = parts[0]
     if any((each.class_names, each.metrics) != (first.class_names, first.metrics) for each in parts):
-        raise DataError("the folds were validated with different classes", hint="report each fold by itself")
+        raise DataError("the folds were validated with different classes", hint="make a report for each fold")
     return Scores(
         first.heading,
         first.metrics,
@@ -130,7 +132,7 @@ def _scores(
     if not all(isinstance(name, str) for name in classes):
         raise TypeError("a class has no name")
     found = {metric for scores in cases.values() for each in scores.values() for metric in each}
-    # Of a metric of another version of this package nobody knows the range.
+    # The range of a metric from another version of this package is unknown.
     metrics = [metric for key, metric in METRICS.items() if key in found]
     metrics += [Metric(key, key, "files", unit="?") for key in sorted(found - METRICS.keys())]
     values = np.full((len(cases), len(classes), len(metrics)), np.nan)

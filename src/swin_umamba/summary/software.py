@@ -1,4 +1,4 @@
-"""The software that a training ran with, and the one that writes a report."""
+"""Software versions of a training, and of the process that writes a report."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ COMMIT_LENGTH = 12
 
 
 def software_now() -> Facts:
-    """Return a table of the versions of this process."""
+    """Return a table of the software versions in this process."""
     state = source_state()
     git = None if state is None else {"commit": state.commit, "uncommitted_changes": state.changed}
     return Facts("Software of this report", tuple(_versions({"versions": software_versions(), "git": git})))
 
 
 def software_of_training(folder: Path, missing: list[str]) -> list[Facts]:
-    """Return tables of what the starts of a training ran with; what is not known goes to ``missing``.
+    """Return tables of the software of each start of a training; unknown parts are added to ``missing``.
 
-    One table stands for all starts that agree.
+    Starts with the same software share one table.
 
     Parameters
     ----------
     folder
         The fold folder.
     missing
-        Gets what the report lacks.
+        List to which missing parts are added.
     """
     if not (folder / SOFTWARE_FILE).is_file():
         missing.append(
@@ -45,13 +45,13 @@ def software_of_training(folder: Path, missing: list[str]) -> list[Facts]:
         tables = [(*_versions(start), *_machine(start)) for start in starts]
     except (DataError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         reason = (
-            error.what if isinstance(error, DataError) else "it is not of the form that a training writes"
+            error.what if isinstance(error, DataError) else "it does not have the form that a training writes"
         )
         missing.append(f"{folder.name}: the software of the training, {SOFTWARE_FILE} ({reason})")
         return []
     if not firsts or firsts[0] > 1:
         until = f"epochs 1 to {firsts[0] - 1}" if firsts else "the training"
-        missing.append(f"{folder.name}: the software of {until}, which {SOFTWARE_FILE} does not hold")
+        missing.append(f"{folder.name}: the software of {until}, which {SOFTWARE_FILE} does not contain")
     facts: list[Facts] = []
     for first, start, table in zip(firsts, starts, tables, strict=True):
         if facts and facts[-1].rows[1:] == table:

@@ -1,4 +1,4 @@
-"""What a training has left in its model folder: curves, options, data and software."""
+"""Records of a training in its model folder: curves, options, data and software."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from swin_umamba.summary.curves import curves_of_log, curves_of_metrics, read_me
 from swin_umamba.summary.software import software_of_training
 from swin_umamba.weights.checkpoint import load_checkpoint
 
-# The first that is there; only the first holds the whole training for sure.
+# The first existing one is used; only the first in this list certainly holds the whole training.
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")
 
-# Lists in lists that a table shows; a hostile file could nest them until Python gives up.
+# Depth of nested lists in a table; a malicious file could nest them beyond Python's recursion limit.
 DEEPEST_LIST = 4
 
 
 @dataclass(frozen=True)
 class FoldRecord:
-    """One fold: its curves, its facts, what went wrong and what is not there."""
+    """Records of a fold: curves, facts, failures and missing parts."""
 
     curves: TrainingCurves | None
     facts: tuple[Facts, ...]
@@ -35,7 +35,7 @@ class FoldRecord:
 
 
 def read_fold(folder: Path, class_names: Sequence[str]) -> FoldRecord:
-    """Read a fold folder; whatever is missing or damaged in it is named and does not stop the rest.
+    """Read a fold folder; missing or damaged parts are named and do not prevent reading the others.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def read_fold(folder: Path, class_names: Sequence[str]) -> FoldRecord:
 
 
 def data_facts(model_folder: Path, missing: list[str]) -> tuple[Facts, ...]:
-    """Return tables of the data set and the plans; what is not there goes to ``missing``."""
+    """Return tables of the data set and the plans; missing parts are added to ``missing``."""
     facts = []
     try:
         description = read_json(model_folder / "dataset.json", dict, nan=True)
@@ -101,7 +101,7 @@ def data_facts(model_folder: Path, missing: list[str]) -> tuple[Facts, ...]:
 
 
 def duration(seconds: float) -> str:
-    """Return a time as people say it."""
+    """Return a duration in words."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
@@ -116,10 +116,11 @@ def _curves(
     missing: list[str],
     failures: list[tuple[str, str]],
 ) -> TrainingCurves | None:
-    """Return the curves; what went wrong in the training goes to ``failures``.
+    """Return the curves; failures of the training are added to ``failures``.
 
-    ``metrics.jsonl`` alone tells all of a finished training, without loading large files. What another one
-    can resume from is only in a checkpoint; a killed one may have recorded epochs that no checkpoint holds.
+    For a finished training ``metrics.jsonl`` is sufficient, without loading large files. The epoch that an
+    unfinished one can resume from is only in a checkpoint; a killed training may have recorded epochs that no
+    checkpoint contains.
     """
     lines = _metrics(folder, missing)
     skipped = lines[-1].get("skipped_steps") if lines else None
@@ -150,15 +151,15 @@ def _curves(
 
 
 def _ended_after_its_metrics(folder: Path) -> bool:
-    """Whether the final checkpoint is of this training and not of a shorter one that it has resumed from."""
+    """Return whether the final checkpoint is of this training and not of a shorter one it resumed from."""
     final = folder / CHECKPOINTS[0]
     return final.is_file() and final.stat().st_mtime >= (folder / METRICS_FILE).stat().st_mtime
 
 
 def _metrics(folder: Path, missing: list[str]) -> list[dict[str, Any]]:
-    """Return the lines of the file of measurements; none if it is missing or damaged."""
+    """Return the lines of ``metrics.jsonl``; none if it is missing or damaged."""
     if not (folder / METRICS_FILE).is_file():
-        return []  # an older version has trained
+        return []  # the training was run by an older version
     try:
         return read_metrics(folder / METRICS_FILE)
     except DataError as error:
