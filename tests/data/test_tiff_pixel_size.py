@@ -188,3 +188,16 @@ def test_nothing_is_written_beside_pictures_and_volumes_of_unknown_spacing(tmp_p
     flat = replace(Image.without_geometry(VOLUME[:1], tmp_path), spacing=(0.3, 0.7), has_spacing=True)
     write_image(tmp_path / "b.tif", flat)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tif", "b.tif"]
+
+
+@pytest.mark.parametrize("size", [1e-9, 2.5e-4, 0.0099, 0.3, 1e4])
+def test_a_picture_keeps_the_size_of_its_pixels(tmp_path: Path, size: float) -> None:
+    image = Image.without_geometry(VOLUME[:1], tmp_path / "a.png")
+    image = replace(image, spacing=(size, 2.5e-4), has_spacing=True)
+    write_image(tmp_path / "a.tif", image)
+    found = read_image(tmp_path / "a.tif")
+    if 1e-8 < size < 0.01:  # of coarser pixels the tags are about paper, finer ones they cannot hold
+        assert found.spacing == pytest.approx(image.spacing, rel=1e-6)
+    else:
+        assert not found.has_spacing
+    np.testing.assert_array_equal(found.data, image.data)
