@@ -236,3 +236,10 @@ def test_centres_are_the_peaks_of_scikit_image(seed: int, distance: int, filled:
         expected = np.zeros(shape, bool)
         expected[tuple(peak_local_max(depth, min_distance=distance, exclude_border=False).T)] = True
         np.testing.assert_array_equal(_peaks(depth, distance), expected)
+
+
+def test_numbers_beyond_63_bits_are_refused_and_others_kept() -> None:
+    instances = np.array([[0, 2**63 - 1, 5]], np.uint64)
+    assert consecutive_labels(instances)[0].tolist() == [[0, 2, 1]]
+    with pytest.raises(UsageError, match="below 2\\*\\*63"):
+        consecutive_labels(instances + np.uint64(1))

@@ -160,6 +160,8 @@ def check_numbers(instances: np.ndarray) -> None:
     """Refuse what cannot be an instance map: anything but whole numbers from 0."""
     if instances.dtype.kind not in "biu" or (instances.size and instances.min() < 0):
         raise UsageError(f"an instance map holds whole numbers from 0, not {instances.dtype}")
+    if instances.dtype == np.uint64 and instances.size and instances.max() > np.iinfo(np.int64).max:
+        raise UsageError(f"an instance map holds numbers below 2**63, not {instances.max()}")
 
 
 def _split(components: np.ndarray, distance: int) -> tuple[np.ndarray, int]:
