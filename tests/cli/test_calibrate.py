@@ -73,7 +73,7 @@ def test_every_fold_by_itself(
     assert command.run(arguments(tmp_path)) == 1  # a case was left out
     assert calls["loaded"] == ["fold_0", "fold_2"]
     assert calls["options"] == {}
-    assert calls["cases"] == {"images": None, "references": None}
+    assert calls["cases"] == {"images": None, "references": None, "instances": None}
     assert capsys.readouterr().out.splitlines()[:7] == [
         "fold_0: temperature 1.500, exponent of the agreement 1.250",
         "  expected calibration error: 0.0300 before, 0.0100 after",
@@ -91,7 +91,7 @@ def test_json(calls: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixtu
     )
     assert calls["loaded"] == ["fold_2"]
     assert calls["options"]["mirroring"] is False
-    assert calls["cases"] == {"images": Path("i"), "references": Path("r")}
+    assert calls["cases"] == {"images": Path("i"), "references": Path("r"), "instances": None}
     summary = json.loads(capsys.readouterr().out)["folds"]["fold_2"]
     assert summary["temperature"] == 1.5
     assert summary["expected_calibration_error"] == {

@@ -27,8 +27,8 @@ def image_like(instances: np.ndarray, spacing: tuple[float, ...] | None = None) 
 @pytest.mark.parametrize(("largest", "dtype"), [(3, np.uint16), (65_535, np.uint16), (65_536, np.uint32)])
 def test_maps_of_pictures_are_tiff_with_the_pixel_size(tmp_path: Path, largest: int, dtype: type) -> None:
     instances = np.array([[0, 1, 1], [largest, 0, 2]])
-    path = write_instances(tmp_path, "a", instances, image_like(instances, (0.00025, 0.0003)))
-    assert path == tmp_path / "a.tif"
+    path = tmp_path / "a.tif"
+    write_instances(path, instances, image_like(instances, (0.00025, 0.0003)))
     assert tifffile.imread(path).dtype == dtype
     found = read_labels(path)
     np.testing.assert_array_equal(found.data[0], instances)
@@ -38,17 +38,16 @@ def test_maps_of_pictures_are_tiff_with_the_pixel_size(tmp_path: Path, largest: 
 
 def test_no_pixel_size_is_made_up(tmp_path: Path) -> None:
     instances = np.eye(3, dtype=np.uint32)
-    path = write_instances(tmp_path, "a", instances, image_like(instances))
-    assert not read_labels(path).has_spacing
+    write_instances(tmp_path / "a.tif", instances, image_like(instances))
+    assert not read_labels(tmp_path / "a.tif").has_spacing
 
 
 @pytest.mark.parametrize(("largest", "dtype"), [(3, np.uint16), (70_000, np.uint32)])
 def test_maps_of_volumes_are_nifti(tmp_path: Path, largest: int, dtype: type) -> None:
     instances = np.zeros((2, 3, 4), np.int64)
     instances[1, 1, 1:] = 1, 2, largest
-    path = write_instances(tmp_path, "a", instances, image_like(instances, (2.0, 1.0, 0.5)))
-    assert path == tmp_path / "a.nii.gz"
-    found = read_labels(path)
+    write_instances(tmp_path / "a.nii.gz", instances, image_like(instances, (2.0, 1.0, 0.5)))
+    found = read_labels(tmp_path / "a.nii.gz")
     assert found.data.dtype == dtype
     assert found.spacing == (2.0, 1.0, 0.5)
     np.testing.assert_array_equal(found.data[0], instances)
@@ -58,7 +57,7 @@ def test_maps_of_volumes_are_nifti(tmp_path: Path, largest: int, dtype: type) ->
 def test_numbers_that_no_map_holds_are_refused(tmp_path: Path, value: int) -> None:
     instances = np.array([[value, 1]])
     with pytest.raises(DataError, match=f"{value}"):
-        write_instances(tmp_path, "a", instances, image_like(instances))
+        write_instances(tmp_path / "a.tif", instances, image_like(instances))
     assert not list(tmp_path.iterdir())
 
 
@@ -67,8 +66,8 @@ def test_the_table_names_the_numbers_of_the_map(tmp_path: Path) -> None:
     tables, maps = [], {}
     for case in ("a", "=b"):
         instances = ordered(rng.integers(0, 6, (7, 9)) * 11)
-        path = write_instances(tmp_path, case, instances, image_like(instances))
-        maps[case] = read_labels(path).data[0]
+        write_instances(tmp_path / f"{case}.tif", instances, image_like(instances))
+        maps[case] = read_labels(tmp_path / f"{case}.tif").data[0]
         tables.append(objects_of(instances, case=case, image=np.ones((2, 7, 9))))
     write_objects(tmp_path / "objects.csv", tables)
     with (tmp_path / "objects.csv").open(encoding="utf-8", newline="") as file:

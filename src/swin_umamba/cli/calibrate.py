@@ -36,12 +36,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, what in (
         ("images", "images of cases that the model was not trained on"),
         ("references", "true label maps of these cases"),
+        ("instances", "true maps of their objects, for a model of cells"),
     ):
         parser.add_argument(
             f"--{name}",
             type=Path,
             metavar="DIR",
-            help=f"{what} (default: the fold's validation cases)",
+            help=f"{what} (default: of the fold's validation cases)",
         )
 
 
@@ -59,7 +60,9 @@ def run(args: argparse.Namespace) -> int:
     results = {}
     for file in files:
         predictor = Predictor.from_folder(file, **options)
-        result = calibrate(predictor, images=args.images, references=args.references)
+        result = calibrate(
+            predictor, images=args.images, references=args.references, instances=args.instances
+        )
         results[file.parent.name] = result
         if not args.json:
             say(_text(file.parent.name, result))
@@ -88,9 +91,20 @@ def _text(name: str, result: CalibrationResult) -> str:
         )
     if check.rank_correlation is not None:
         lines.append(f"  their rank correlation: {check.rank_correlation:.2f}")
+    lines += _decodings(result)
     lines += [printable(f"  left out: {case}: {why}") for case, why in result.failures]
     lines.append(f"  written: {result.file}")
     return "\n".join(lines)
+
+
+def _decodings(result: CalibrationResult) -> list[str]:
+    """Return what is said of the way in which objects are made of classes."""
+    if not result.decodings:
+        return []
+    best, default = result.decodings[0], next(each for each in result.decodings if each.is_default)
+    cut, rim = best.decoding.split_distance, best.decoding.outer_rim
+    how = f"cut at necks, with {cut} pixels between centres" if cut else "not cut at necks"
+    return [f"  objects: {how}, boundary {rim} pixels outside: F1 {best.f1:.3f}, by default {default.f1:.3f}"]
 
 
 def _errors(result: CalibrationResult) -> dict[str, float]:
@@ -111,6 +125,7 @@ def _summary(result: CalibrationResult) -> dict[str, Any]:
         },
         "quality": asdict(check_quality(result.cases)),
         "cases": [asdict(each) for each in result.cases],
+        "decodings": [{**asdict(each.decoding), "f1": each.f1} for each in result.decodings],
         "failed": dict(result.failures),
         "file": str(result.file),
     }

@@ -108,7 +108,8 @@ def _kind(option: Option) -> dict[str, Any]:
         kind = {"type": option.parse or members[0], "action": _Tuple}
         kind["nargs"] = len(members) if origin is tuple else "+"
     if origin is Literal or option.choices:
-        return {"choices": option.choices or members}
+        several = {name: value for name, value in kind.items() if name in ("action", "nargs")}
+        return {**several, "choices": option.choices or members}
     return {**kind, "metavar": option.metavar}
 
 

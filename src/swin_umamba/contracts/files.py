@@ -196,6 +196,19 @@ class SoftwareJson(TypedDict):
     starts: list[SoftwareOfStart]
 
 
+class DecodingJson(TypedDict):
+    """How objects are made of classes."""
+
+    split_distance: int | None
+    outer_rim: int
+
+
+class DecodingScoreJson(DecodingJson):
+    """How well that finds the objects of the validation cases."""
+
+    f1: float
+
+
 class CalibrationDetailsJson(TypedDict, total=False):
     """What a calibration remembers for reports."""
 
@@ -203,6 +216,7 @@ class CalibrationDetailsJson(TypedDict, total=False):
     pixels: int
     reliability: dict[str, dict[str, float | list[float | None] | None]]
     cases: list[dict[str, str | float]]
+    decodings: list[DecodingScoreJson]
 
 
 class CalibrationJson(CalibrationDetailsJson):
@@ -213,6 +227,7 @@ class CalibrationJson(CalibrationDetailsJson):
     checkpoint: str
     temperature: float
     quality_exponent: float | None
+    decoding: DecodingJson | None
 
 
 class PostprocessingJson(TypedDict):

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Literal, TypedDict
 
-from swin_umamba.contracts.files import ConfidenceJson, ConversionReportJson, Scores
+from swin_umamba.contracts.files import (
+    ConfidenceJson,
+    ConversionReportJson,
+    DecodingJson,
+    DecodingScoreJson,
+    Scores,
+)
 from swin_umamba.evaluation.postprocessing import ComponentStep
 from swin_umamba.evaluation.statistics import ClassStatistics
 
@@ -28,6 +34,8 @@ class FoldCalibrationJson(TypedDict):
 
     temperature: float
     quality_exponent: float | None
+    decoding: DecodingJson | None
+    decodings: list[DecodingScoreJson]
     expected_calibration_error: Scores
     quality: Scores
     cases: list[dict[str, str | float]]

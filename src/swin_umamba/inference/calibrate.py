@@ -36,6 +36,7 @@ from swin_umamba.evaluation.metrics import dice
 from swin_umamba.evaluation.results import none_for_nan
 from swin_umamba.files import check_output_folder
 from swin_umamba.inference.cases import Case, find_cases
+from swin_umamba.inference.decoding_fit import DecodingScore, decoding_fit
 from swin_umamba.inference.predictor import Prediction, Predictor
 from swin_umamba.nnunet.environment import Folders
 from swin_umamba.nnunet.preprocessed import preprocessed_name
@@ -72,6 +73,8 @@ class CalibrationResult:
         Cases that could not be used, and why.
     file
         Where the calibration was written.
+    decodings
+        How well objects are found in all ways that were tried, the best first; none without objects.
     """
 
     calibration: FoldCalibration
@@ -79,6 +82,7 @@ class CalibrationResult:
     cases: tuple[EstimatedCase, ...]
     failures: tuple[tuple[str, str], ...]
     file: Path
+    decodings: tuple[DecodingScore, ...] = ()
 
 
 def calibrate(
@@ -86,8 +90,11 @@ def calibrate(
     *,
     images: str | Path | None = None,
     references: str | Path | None = None,
+    instances: str | Path | None = None,
 ) -> CalibrationResult:
     """Find temperature and exponent of one fold of a model and write them beside its checkpoint.
+
+    Of a model of objects, which has a boundary class, also find how objects are best made of its classes.
 
     Parameters
     ----------
@@ -96,6 +103,8 @@ def calibrate(
     images, references
         Folders of labelled cases that the fold has not been trained on. By default the validation cases of
         the fold, if nnU-Net's folders are there.
+    instances
+        Folder of the true instance maps of these cases; by default ``instancesTr`` beside ``labelsTr``.
 
     Raises
     ------
@@ -125,6 +134,7 @@ def calibrate(
         images, references, wanted = _validation_cases(checkpoint)
     pairs = _labelled(find_cases(images, len(plans.channel_names)), Path(references), wanted)
     drawn, agreements, failures = [], [], []
+    fit = decoding_fit(predictor.labels, Path(references), instances)
     budget = min(PIXELS_OF_A_CASE, max(1, PIXELS_OF_ALL // len(pairs)))
     for number, (case, reference) in enumerate(progress(pairs, "calibrating", total=len(pairs))):
         try:
@@ -136,12 +146,16 @@ def calibrate(
             continue
         agreements.append(_agreement(case.shown, prediction, truth, plans))
         drawn.append(_draw(prediction, truth, plans, budget, number))
+        if fit is not None:
+            fit.add(case.name, prediction.labels)
     drawn = [each for each in drawn if each.near_structure.size]
     if not drawn:
         raise DataError(
             "no case could be used for the calibration", where=images, hint="see the messages above"
         )
-    calibration = FoldCalibration(temperature_of(drawn), quality_exponent(agreements))
+    decodings = () if fit is None else fit.scores()
+    best = decodings[0].decoding if decodings else None
+    calibration = FoldCalibration(temperature_of(drawn), quality_exponent(agreements), best)
     curves, estimated = calibration_curves(drawn), estimated_cases(agreements)
     if not LOWEST_TEMPERATURE * 1.01 < calibration.temperature < HIGHEST_TEMPERATURE / 1.01:
         logger.warning(
@@ -157,9 +171,10 @@ def calibrate(
             "pixels": sum(each.near_structure.size for each in drawn),
             "reliability": {each.name: _as_json(getattr(curves, each.name)) for each in fields(curves)},
             "cases": [asdict(each) for each in estimated],
+            "decodings": [{**asdict(each.decoding), "f1": each.f1} for each in decodings],
         },
     )
-    return CalibrationResult(calibration, curves, tuple(estimated), tuple(failures), file)
+    return CalibrationResult(calibration, curves, tuple(estimated), tuple(failures), file, decodings)
 
 
 def _validation_cases(checkpoint: Path) -> tuple[Path, Path, frozenset[str]]:

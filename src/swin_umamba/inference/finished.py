@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from swin_umamba.data.tiff_pixel_size import spacing_file
 from swin_umamba.errors import DataError, SwinUMambaError
 from swin_umamba.files import file_sha256
 from swin_umamba.fingerprint import fingerprint_of, fingerprint_of_files
+from swin_umamba.inference.objects import chosen_decoding, object_files
 
 if TYPE_CHECKING:
     from swin_umamba.inference.options import FolderOptions
@@ -49,7 +51,7 @@ def preview_path(labels: Path) -> Path:
 def wanted_files(labels: Path, options: FolderOptions) -> list[Path]:
     """Return the label map and all else that a prediction writes, without what can be drawn from it."""
     more = ((probabilities_path(labels), options.probabilities), (entropy_path(labels), options.confidence))
-    return [labels, *(path for path, wanted in more if wanted)]
+    return [labels, *(path for path, wanted in more if wanted), *object_files(labels, options)]
 
 
 def made_from(predictor: Predictor, files: Sequence[Path], options: FolderOptions) -> dict[str, str] | None:
@@ -73,6 +75,9 @@ def made_from(predictor: Predictor, files: Sequence[Path], options: FolderOption
     if options.confidence:  # labels and probabilities do not depend on it
         model = predictor.model
         origin["calibration"] = fingerprint_of([model.temperature, model.quality_exponent])
+    if options.with_objects:
+        decoding = chosen_decoding(predictor.model.decoding, options)
+        origin["objects"] = fingerprint_of([asdict(decoding), options.min_size, options.solidity])
     return origin
 
 

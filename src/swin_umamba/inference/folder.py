@@ -29,8 +29,10 @@ from swin_umamba.inference.finished import (
     preview_path,
     wanted_files,
 )
-from swin_umamba.inference.options import FolderOptions
+from swin_umamba.inference.objects import write_all_objects, write_case_objects
+from swin_umamba.inference.options import FolderOptions, ObjectOptions
 from swin_umamba.inference.records import PredictionRecords
+from swin_umamba.instances.decoding import ObjectClasses
 from swin_umamba.progress import progress
 from swin_umamba.report.preview import write_preview
 
@@ -77,6 +79,8 @@ def predict_folder(
     OutputError
         If a result cannot be written: it would be the same with all that follow.
     """
+    if options.with_objects:
+        ObjectClasses.of(predictor.labels)  # refuses a model without objects before hours of predictions
     cases = find_cases(inputs, len(predictor.channel_names))
     paths = output_paths(cases, output, str(predictor.model.dataset_json.get("file_ending", "")))
     check_output_folder(paths[0].parent)
@@ -92,6 +96,8 @@ def predict_folder(
         results.append(result)
     if records is not None:
         records.tidy()
+        if options.with_objects:
+            write_all_objects(paths[0].parent, paths)
         if options.probabilities:
             describe_for_ensemble(paths[0], predictor.plans)
     return results
@@ -164,8 +170,11 @@ class _Work:
             confidence=options.confidence,
             nonfinite=options.nonfinite,
             series=options.series,
+            instances=ObjectOptions.of(options) if options.with_objects else False,
         )
         assert prediction.image is not None
+        if options.with_objects:
+            write_case_objects(prediction, prediction.image, self.path, self.case.shown, options)
         confidence = _write(prediction, prediction.image, self.path, self.predictor.plans)
         if options.preview:
             write_preview(drawing, prediction.image, prediction.labels)
@@ -173,7 +182,7 @@ class _Work:
 
 
 def _write(prediction: Prediction, image: Image, path: Path, plans: ModelPlans) -> Mapping[str, Any] | None:
-    """Write what a prediction holds, the label map last: a case with a label map is complete."""
+    """Write what else a prediction holds, the label map last: a case with a label map is complete."""
     if prediction.confidence is not None:
         write_image(entropy_path(path), image.with_data(prediction.confidence.entropy[None]))
     if prediction.probabilities is not None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from swin_umamba.errors import UsageError
+from swin_umamba.instances.decoding import MIN_SIZE
 from swin_umamba.nnunet.training.options import parse_fold
 from swin_umamba.options import PRECISIONS, Nonfinite, Options, option
 
@@ -67,7 +68,27 @@ class ModelOptions(PredictorOptions):
 
 
 @dataclass(frozen=True)
-class FolderOptions(Options):
+class ObjectOptions(Options):
+    """How the objects of an image are made of its label map, and measured."""
+
+    min_size: int = option(MIN_SIZE, "leave out objects of fewer pixels (voxels)", metavar="N")
+    split_distance: int | None = option(
+        None,
+        "cut objects that are joined at a neck, with at least N pixels between two centres; 0 cuts nothing "
+        "(default: what calibrate found, else 0)",
+        metavar="N",
+    )
+    solidity: bool = option(False, "measure the solidity of each object, too; takes longer than the rest")
+
+    def __post_init__(self) -> None:
+        if self.min_size < 1:
+            raise UsageError(f"a smallest size of {self.min_size} pixels", hint="give 1 or more")
+        if self.split_distance is not None and self.split_distance < 0:
+            raise UsageError(f"a split distance of {self.split_distance} pixels", hint="give 0 or more")
+
+
+@dataclass(frozen=True)
+class FolderOptions(ObjectOptions):
     """What to write for each case of a folder besides its label map, and when."""
 
     probabilities: bool = option(
@@ -77,6 +98,16 @@ class FolderOptions(Options):
         False,
         "estimate the Dice of each case, and write the entropy of its pixels (0 for certain, 1 for all "
         "classes alike) as entropy/CASE, too",
+    )
+    instances: bool = option(
+        False,
+        "find the objects (cells, nuclei, lesions): a map with a number for each as instances/CASE.tif, and "
+        "objects.csv with their sizes, places, shapes and intensities; see docs/objects.md",
+    )
+    objects: Sequence[str] | None = option(
+        None,
+        "their outlines, too: geojson for QuPath, rois for ImageJ",
+        choices=("geojson", "rois"),
     )
     preview: bool = option(False, "draw each result over its image, as previews/CASE.png, too")
     overwrite: bool = option(False, "replace existing results; else they are kept")
@@ -90,3 +121,8 @@ class FolderOptions(Options):
         "(without it, an error lists them)",
         metavar="UID|NUMBER",
     )
+
+    @property
+    def with_objects(self) -> bool:
+        """Whether objects are wanted, as maps or outlines."""
+        return self.instances or bool(self.objects)

@@ -22,8 +22,11 @@ from swin_umamba.fingerprint import fingerprint_of
 from swin_umamba.inference.case_result import CaseResult
 from swin_umamba.inference.folder import predict_folder
 from swin_umamba.inference.inputs import Given, as_volume
-from swin_umamba.inference.options import FolderOptions, ModelOptions, PredictorOptions
+from swin_umamba.inference.objects import chosen_decoding, measure_objects
+from swin_umamba.inference.options import FolderOptions, ModelOptions, ObjectOptions, PredictorOptions
 from swin_umamba.inference.sliding_window import SlidingWindow
+from swin_umamba.instances.decoding import ObjectClasses
+from swin_umamba.instances.table import ObjectTable
 from swin_umamba.memory import is_out_of_memory, out_of_memory
 from swin_umamba.nnunet.trainers import find_trainer
 from swin_umamba.ops.backend import choose_backend, resolve_device
@@ -58,12 +61,19 @@ class Prediction:
         The image that was read, for its geometry; None if an array was given.
     confidence
         How sure the prediction is. None unless asked for.
+    instances
+        The number of the object of each pixel, 0 for none, in the shape of ``labels``: uint16, uint32 above
+        65,535 objects. None unless asked for.
+    objects
+        A line for each of them: size, place, shape, intensities. None unless asked for.
     """
 
     labels: np.ndarray
     probabilities: np.ndarray | None = None
     image: Image | None = None
     confidence: Confidence | None = None
+    instances: np.ndarray | None = None
+    objects: ObjectTable | None = None
 
 
 class Predictor:
@@ -197,6 +207,7 @@ class Predictor:
         on_progress: Callable[[float], None] | None = None,
         max_voxels: int = MAX_VOXELS,
         series: str | None = None,
+        instances: bool | ObjectOptions = False,
     ) -> Prediction:
         """Segment one image.
 
@@ -224,9 +235,13 @@ class Predictor:
             Largest image at the spacing that the model works at, all channels together.
         series
             UID or number of the series to take from a DICOM folder with several.
+        instances
+            Whether to find the objects (cells, nuclei, lesions), too, and how.
 
         Raises
         ------
+        UsageError
+            If objects are wanted of a model whose classes overlap.
         DataError
             If the image cannot be read, holds NaN or infinity, has the wrong channels, does not fit into
             memory, or if its spacing would make it larger than ``max_voxels``.
@@ -235,8 +250,11 @@ class Predictor:
         """
         volume = as_volume(image, spacing, self.channel_names, nonfinite, series)
         members = MemberDecisions(independent=self.has_regions) if confidence else None
+        of_objects = ObjectClasses.of(self.labels) if instances else None
         try:
-            labels, classes = self._segment(volume, members, on_progress, max_voxels, probabilities)
+            labels, classes = self._segment(
+                volume, members, on_progress, max_voxels, probabilities or of_objects is not None
+            )
         except (MemoryError, RuntimeError) as error:
             if is_out_of_memory(error):
                 raise self._out_of_memory(error, volume) from error
@@ -251,7 +269,12 @@ class Predictor:
                 temperature=self.model.temperature,
                 quality_exponent=self.model.quality_exponent,
             )
-        return Prediction(labels, classes if probabilities else None, volume.source, sureness)
+        found: tuple[np.ndarray | None, ObjectTable | None] = None, None
+        if of_objects is not None and classes is not None:
+            how = instances if isinstance(instances, ObjectOptions) else ObjectOptions()
+            decoding = chosen_decoding(self.model.decoding, how)
+            found = measure_objects(labels, classes, volume, of_objects, decoding, how)
+        return Prediction(labels, classes if probabilities else None, volume.source, sureness, *found)
 
     def _segment(
         self,

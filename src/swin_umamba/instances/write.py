@@ -10,19 +10,15 @@ import numpy as np
 from swin_umamba.csv_files import write_csv
 from swin_umamba.data.image import Image
 from swin_umamba.data.image_io import write_labels
-from swin_umamba.errors import UsageError
+from swin_umamba.errors import OutputError, UsageError
+from swin_umamba.files import write_text
 from swin_umamba.instances.table import ObjectTable
 
 INSTANCE_TYPES = (np.uint16, np.uint32)
 
 
-def instances_path(folder: str | Path, case: str, axes: int) -> Path:
-    """Return where the map of a case lies: TIFF for a picture, NIfTI for a volume (of 3 ``axes``)."""
-    return Path(folder) / f"{case}{'.tif' if axes == 2 else '.nii.gz'}"
-
-
-def write_instances(folder: str | Path, case: str, instances: np.ndarray, like: Image) -> Path:
-    """Write an instance map as it is, atomically, with the pixel size of the image; return where.
+def write_instances(path: str | Path, instances: np.ndarray, like: Image) -> None:
+    """Write an instance map as it is, atomically, with the pixel size of the image.
 
     Stored as uint16, and as uint32 if a number is above 65,535.
 
@@ -33,9 +29,7 @@ def write_instances(folder: str | Path, case: str, instances: np.ndarray, like: 
     OutputError
         The file cannot be written.
     """
-    path = instances_path(folder, case, instances.ndim)
     write_labels(path, instances, like, dtypes=INSTANCE_TYPES)
-    return path
 
 
 def write_objects(path: str | Path, tables: Iterable[ObjectTable]) -> None:
@@ -58,3 +52,30 @@ def write_objects(path: str | Path, tables: Iterable[ObjectTable]) -> None:
             hint="write those of other images to a file of their own",
         )
     write_csv(path, [*headers, *(row for table in tables for row in table.rows())])
+
+
+def join_objects(path: str | Path, files: Iterable[Path]) -> None:
+    """Write one CSV file with the lines of several that :func:`write_objects` has written, atomically.
+
+    Raises
+    ------
+    UsageError
+        They have no columns in common.
+    OutputError
+        A file cannot be read or written.
+    """
+    heading, lines = None, []
+    for file in files:
+        try:
+            first, _, rest = file.read_text(encoding="utf-8").partition("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise OutputError(f"the objects of a case cannot be read: {error}", where=file) from error
+        if heading not in (None, first):
+            raise UsageError(
+                "the objects of the cases have no columns in common: the images differ in axes or channels",
+                where=file,
+                hint="predict them into different folders",
+            )
+        heading = first
+        lines.append(rest)
+    write_text(path, f"{heading}\n{''.join(lines)}")

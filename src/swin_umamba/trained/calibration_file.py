@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from swin_umamba.errors import CheckpointError
+from swin_umamba.errors import CheckpointError, UsageError
+from swin_umamba.instances.decoding import Decoding
 from swin_umamba.json_files import read_contract, write_contract
 from swin_umamba.weights.checkpoint import CALIBRATION_FILE
 
@@ -34,21 +35,46 @@ class FoldCalibration:
     quality_exponent
         Exponent of the agreement of the ensemble members that estimates the Dice; None if there were too few
         cases.
+    decoding
+        How objects are best made of the classes; None if that was not looked for.
 
     Raises
     ------
     ValueError
-        If a value is not a positive number.
+        If temperature or exponent is not a positive number.
     """
 
     temperature: float
     quality_exponent: float | None = None
+    decoding: Decoding | None = None
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
+        for name, value in (("temperature", self.temperature), ("quality_exponent", self.quality_exponent)):
             optional = name == "quality_exponent" and value is None
             if not optional and (type(value) is not float or not math.isfinite(value) or value <= 0):
                 raise ValueError(f"its {name} is {value!r:.40}")
+
+    @classmethod
+    def from_stored(cls, stored: Mapping[str, Any]) -> FoldCalibration:
+        """Return the calibration that a file holds as these three keys; the last may be missing.
+
+        Raises
+        ------
+        ValueError
+            If a value is not what it should be.
+        """
+        decoding = stored.get("decoding")
+        if decoding is not None:
+            if not isinstance(decoding, Mapping) or decoding.keys() != {"split_distance", "outer_rim"}:
+                raise ValueError(f"its decoding is {decoding!r:.40}")
+            for name, value in decoding.items():
+                if type(value) is not int and not (name == "split_distance" and value is None):
+                    raise ValueError(f"its {name} is {value!r:.40}")
+            try:
+                decoding = Decoding(**decoding)
+            except UsageError as error:
+                raise ValueError(str(error)) from error
+        return cls(stored["temperature"], stored["quality_exponent"], decoding)
 
 
 def write_calibration(
@@ -112,7 +138,7 @@ def read_calibration(path: Path) -> tuple[FoldCalibration, dict[str, Any]]:
     try:
         if content.get("format") != FORMAT:
             raise ValueError(f"it is not of the format {FORMAT}")
-        calibration = FoldCalibration(content["temperature"], content["quality_exponent"])
+        calibration = FoldCalibration.from_stored(content)
         if not isinstance(content.get("weights_sha256"), str):
             raise ValueError("it does not say which weights it is for")
     except (ValueError, KeyError) as error:

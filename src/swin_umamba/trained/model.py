@@ -15,6 +15,7 @@ from torch import Tensor
 
 from swin_umamba.errors import CheckpointError
 from swin_umamba.evaluation.postprocessing import ComponentStep
+from swin_umamba.instances.decoding import Decoding
 from swin_umamba.json_files import parse_json, read_json
 from swin_umamba.nnunet.dataset_json import check_description
 from swin_umamba.nnunet.plans_table import check_plan_values
@@ -89,6 +90,16 @@ class TrainedModel:
         """
         only = self.calibrations[0] if len(self.calibrations) == 1 else None
         return None if only is None else only.quality_exponent
+
+    @property
+    def decoding(self) -> Decoding:
+        """How objects are made of classes: of several folds the one in the middle; the default if unknown."""
+        found = [None if each is None else each.decoding for each in self.calibrations]
+        known = [each for each in found if each is not None]
+        if not known or len(known) < len(self.parameters):
+            return Decoding()
+        known.sort(key=lambda each: (each.outer_rim, each.split_distance or math.inf))
+        return known[len(known) // 2]
 
 
 def load_trained_model(

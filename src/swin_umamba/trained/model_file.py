@@ -233,8 +233,8 @@ def _calibrations(
     result = {}
     for name, values in zip(names, stored, strict=True):
         try:
-            result[name] = None if values is None else FoldCalibration(**values)
-        except (TypeError, ValueError):
+            result[name] = None if values is None else FoldCalibration.from_stored(values)
+        except (AttributeError, KeyError, TypeError, ValueError):
             _require(False, "calibrations", path)
     return result
 

@@ -1,0 +1,120 @@
+"""How objects are best made of a model's classes, found on cases that it has not seen."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from swin_umamba.data.image_io import image_stem, list_images, read_labels
+from swin_umamba.errors import DataError, UsageError
+from swin_umamba.evaluation.instances import score_instances
+from swin_umamba.instances.decoding import Decoding, ObjectClasses
+
+logger = logging.getLogger(__name__)
+
+SPLIT_DISTANCES = (None, 3, 5, 7, 10, 14, 20)
+OUTER_RIMS = (1, 0)
+FEWEST_CASES = 5
+"""With fewer cases, what is found is said to be little more than chance."""
+F1 = "f1"
+
+
+@dataclass(frozen=True)
+class DecodingScore:
+    """How well objects are found in one way.
+
+    Attributes
+    ----------
+    decoding
+        The way.
+    f1
+        Mean of F1 at an IoU of 0.5 over the cases that have objects; NaN without any.
+    """
+
+    decoding: Decoding
+    f1: float
+
+    @property
+    def is_default(self) -> bool:
+        """Whether that is how objects are found without a calibration."""
+        return self.decoding == Decoding()
+
+
+class DecodingFit:
+    """Scores each way on case after case.
+
+    Parameters
+    ----------
+    classes
+        The classes of the model.
+    files
+        The true instance map of each case.
+    """
+
+    def __init__(self, classes: ObjectClasses, files: Mapping[str, Path]) -> None:
+        self._classes, self._files = classes, files
+        ways = [Decoding(distance, rim) for rim, distance in product(OUTER_RIMS, SPLIT_DISTANCES)]
+        self._f1: dict[Decoding, list[float]] = {way: [] for way in ways}
+
+    def add(self, case: str, labels: np.ndarray) -> None:
+        """Score the objects of a predicted label map; without a true map it is left out with a warning."""
+        try:
+            truth = read_labels(self._files[case]).data[0] if case in self._files else None
+        except DataError as error:
+            logger.warning("the objects of a case are left out: %s", error)
+            return
+        if truth is None or truth.shape != labels.shape:
+            logger.warning(
+                "case %s has no map of its objects of this size, and is left out of their fit", case
+            )
+            return
+        for way, scores in self._f1.items():
+            instances, _ = self._classes.decode(labels, way)
+            value = score_instances(instances, truth)[F1]
+            if not math.isnan(value):
+                scores.append(value)
+
+    def scores(self) -> tuple[DecodingScore, ...]:
+        """Return the ways, the best first; of equals the default, then the one that cuts less."""
+        count = len(next(iter(self._f1.values())))
+        if not count:
+            return ()
+        if count < FEWEST_CASES:
+            logger.warning("how to cut objects was found on %d cases: little more than chance", count)
+        found = [DecodingScore(way, fmean(values)) for way, values in self._f1.items()]
+        return tuple(sorted(found, key=lambda each: (-each.f1, not each.is_default)))
+
+
+def decoding_fit(
+    labels: Mapping[str, Any], references: Path, instances: str | Path | None
+) -> DecodingFit | None:
+    """Return what finds the best way; None if the model has no boundary class or there are no true objects.
+
+    Parameters
+    ----------
+    labels
+        The classes of the model, as in ``dataset.json``.
+    references
+        Folder of the true label maps.
+    instances
+        Folder of the true instance maps; None for ``instancesTr`` beside ``labelsTr``, if it is there.
+    """
+    try:
+        classes = ObjectClasses.of(labels)
+    except UsageError:
+        if instances is not None:
+            raise
+        return None
+    folder = references.parent / references.name.replace("labels", "instances")
+    if instances is None and (classes.boundary is None or folder == references or not folder.is_dir()):
+        return None
+    files = list_images(folder if instances is None else instances)
+    return DecodingFit(classes, {image_stem(path): path for path in files})

@@ -1,0 +1,141 @@
+"""The objects of a prediction, and the files of a folder of predictions that hold them.
+
+::
+
+    instances/CASE.tif      the number of the object of each pixel (where there is geometry, as .nii.gz)
+    objects/CASE.csv        a line for each object
+    objects/CASE.geojson    their outlines for QuPath, if wanted
+    objects/CASE.zip        and for ImageJ
+    objects.csv             the lines of all cases
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from swin_umamba.data.formats import number_suffix
+from swin_umamba.data.image_io import Image, image_stem
+from swin_umamba.errors import UsageError
+from swin_umamba.instances.decoding import Decoding, ObjectClasses
+from swin_umamba.instances.geojson import write_geojson
+from swin_umamba.instances.outlines import outlines_of
+from swin_umamba.instances.rois import write_rois
+from swin_umamba.instances.table import ObjectTable, objects_of
+from swin_umamba.instances.write import join_objects, write_instances, write_objects
+
+if TYPE_CHECKING:
+    from swin_umamba.inference.options import FolderOptions, ObjectOptions
+    from swin_umamba.inference.predictor import Prediction
+    from swin_umamba.trained.volume import Volume
+
+INSTANCES, OBJECTS = "instances", "objects"
+OBJECTS_FILE = "objects.csv"
+_SUFFIXES = {"geojson": ".geojson", "rois": ".zip"}
+
+
+def chosen_decoding(found: Decoding, options: ObjectOptions) -> Decoding:
+    """Return how objects are made of classes: as calibrated, or as the options say."""
+    if options.split_distance is None:
+        return found
+    return replace(found, split_distance=options.split_distance or None)
+
+
+def measure_objects(
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    volume: Volume,
+    classes: ObjectClasses,
+    decoding: Decoding,
+    options: ObjectOptions,
+) -> tuple[np.ndarray, ObjectTable]:
+    """Return the instance map of a label map, and the table of its objects.
+
+    Parameters
+    ----------
+    labels
+        ``(y, x)`` or ``(z, y, x)``.
+    probabilities
+        ``(classes, ...)`` of the same shape, the background first.
+    volume
+        What was predicted.
+    classes, decoding, options
+        See ``instances.decoding`` and ``inference.options``.
+    """
+    instances, class_of_each = classes.decode(labels, decoding, min_size=options.min_size)
+    image = volume.data[:, 0] if volume.flat else volume.data
+    table = objects_of(
+        instances,
+        classes=class_of_each,
+        class_names=classes.names,
+        image=image,
+        probability=1 - probabilities[0],
+        spacing=_spacing(volume),
+        solidity=options.solidity,
+    )
+    return instances, table
+
+
+def _spacing(volume: Volume) -> tuple[float, ...] | None:
+    """Return the size of a pixel in mm, if a file says it."""
+    if volume.source is not None:
+        return volume.source.spacing if volume.source.has_spacing else None
+    if volume.spacing is None:
+        return None
+    return volume.spacing[1:] if volume.flat else volume.spacing
+
+
+def object_files(labels: Path, options: FolderOptions) -> list[Path]:
+    """Return where the objects of the prediction with this label map are written; none if not wanted."""
+    if not options.with_objects:
+        return []
+    name, folder = image_stem(labels), labels.parent / OBJECTS
+    files = [_instances_path(labels), folder / f"{name}.csv"]
+    return files + [folder / f"{name}{_SUFFIXES[kind]}" for kind in options.objects or ()]
+
+
+def _instances_path(labels: Path) -> Path:
+    return labels.parent / INSTANCES / f"{image_stem(labels)}{number_suffix(labels)}"
+
+
+def write_case_objects(
+    prediction: Prediction, image: Image, labels: Path, case: str, options: FolderOptions
+) -> None:
+    """Write the files of a case's objects.
+
+    Raises
+    ------
+    UsageError
+        If outlines of a volume are wanted.
+    DataError, OutputError
+        If a file cannot be written.
+    """
+    assert prediction.instances is not None
+    assert prediction.objects is not None
+    name, folder = image_stem(labels), labels.parent / OBJECTS
+    table = replace(prediction.objects, case=case)
+    if options.objects:
+        if prediction.instances.ndim != 2:
+            raise UsageError(
+                "QuPath and ImageJ take outlines of pictures, this is a volume",
+                where=image.path,
+                hint="leave out --objects",
+            )
+        outlines = outlines_of(prediction.instances)
+        for kind in options.objects:
+            write = write_geojson if kind == "geojson" else write_rois
+            write(folder / f"{name}{_SUFFIXES[kind]}", table, outlines)
+    write_objects(folder / f"{name}.csv", [table])
+    write_instances(_instances_path(labels), prediction.instances, image)
+
+
+def write_all_objects(folder: Path, labels: Sequence[Path]) -> None:
+    """Write ``objects.csv`` with the lines of these cases, of those that have been predicted."""
+    files = [folder / OBJECTS / f"{image_stem(each)}.csv" for each in labels]
+    files = [path for path in files if path.exists()]
+    if files:
+        join_objects(folder / OBJECTS_FILE, files)

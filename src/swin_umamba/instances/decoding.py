@@ -1,0 +1,160 @@
+"""Label maps as objects: which classes of a model mean what, and the instance map that follows from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from swin_umamba.data.instance_labels import (
+    BOUNDARY,
+    INTERIOR,
+    OUTER_RIM,
+    classes_to_instances,
+)
+from swin_umamba.errors import UsageError
+from swin_umamba.instances.tidy import ordered, tidy
+
+BOUNDARY_NAMES = ("boundary", "border")
+INTERIOR_NAME = "interior"
+OBJECT_NAME = "object"
+"""What an object is called where there are no classes of objects."""
+MIN_SIZE = 16
+"""Objects of fewer pixels (voxels) are specks; no smaller interior is trained on either."""
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How objects are made of classes; ``calibrate`` finds the best for a model.
+
+    Attributes
+    ----------
+    split_distance
+        Interiors that are joined at a neck are cut there, with at least so many pixels between the centres of
+        two objects. None cuts nothing.
+    outer_rim
+        How far the boundary class reaches outside the objects, in pixels; see ``data.instance_labels``.
+
+    Raises
+    ------
+    UsageError
+        If a value is out of its range.
+    """
+
+    split_distance: int | None = None
+    outer_rim: int = OUTER_RIM
+
+    def __post_init__(self) -> None:
+        if self.split_distance is not None and self.split_distance < 1:
+            raise UsageError(f"the distance at which objects are split is {self.split_distance}, below 1")
+        if self.outer_rim < 0:
+            raise UsageError(f"the rim of the boundary is {self.outer_rim} pixels, below 0")
+
+
+@dataclass(frozen=True)
+class ObjectClasses:
+    """What the values of a model's label maps say about objects.
+
+    Attributes
+    ----------
+    names
+        Name of the class of objects by the value of their interior.
+    boundary
+        Value of the boundary between objects; None for a model without one: its objects are what is
+        connected and of one class.
+    """
+
+    names: Mapping[int, str]
+    boundary: int | None
+
+    @classmethod
+    def of(cls, labels: Mapping[str, int | Sequence[int]]) -> ObjectClasses:
+        """Find the classes by their names, as ``convert`` and the microscopy experiment give them.
+
+        Parameters
+        ----------
+        labels
+            Values by name, as in ``dataset.json``, the background included.
+
+        Raises
+        ------
+        UsageError
+            If classes overlap, or none is left.
+        """
+        values: dict[str, int] = {}
+        for name, value in labels.items():
+            if not isinstance(value, int):
+                raise UsageError(
+                    f"the model has regions, such as {name}, which overlap: no object belongs to one of them",
+                    hint="train a model with a class for each kind of object",
+                )
+            if value and name != "ignore":
+                values[name] = value
+        boundary = next((values.pop(name) for name in BOUNDARY_NAMES if name in values), None)
+        if not values:
+            raise UsageError("the model has no class of objects")
+        alone = len(values) == 1
+        names = {
+            value: OBJECT_NAME if alone and name == INTERIOR_NAME else name for name, value in values.items()
+        }
+        return cls(names, boundary)
+
+    def decode(
+        self, labels: np.ndarray, decoding: Decoding, *, min_size: int = MIN_SIZE
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the objects of a label map.
+
+        Parameters
+        ----------
+        labels
+            ``(y, x)`` or ``(z, y, x)``.
+        decoding
+            How interiors are cut and how far the boundary reaches.
+        min_size
+            Objects of fewer pixels are left out.
+
+        Returns
+        -------
+        instances, classes
+            The instance map, uint16 (uint32 above 65,535 objects), numbered by position, holes filled; and
+            the class of each object, ``(objects,)``: that of most of its interior. What is all boundary has
+            the first class.
+        """
+        inside = np.isin(labels, list(self.names))
+        if self.boundary is None:
+            instances = _connected(labels * inside)
+            if decoding.split_distance is not None:
+                instances = classes_to_instances(
+                    (instances > 0).astype(np.uint8), outer_rim=0, split_distance=decoding.split_distance
+                )
+        else:
+            parts = np.where(inside, INTERIOR, 0).astype(np.uint8)
+            parts[labels == self.boundary] = BOUNDARY
+            instances = classes_to_instances(
+                parts, outer_rim=decoding.outer_rim, split_distance=decoding.split_distance
+            )
+        instances = ordered(tidy(instances, min_size=min_size))
+        return instances, self._classes_of(instances, labels, inside)
+
+    def _classes_of(self, instances: np.ndarray, labels: np.ndarray, inside: np.ndarray) -> np.ndarray:
+        count = int(instances.max(initial=0))
+        values = sorted(self.names)
+        votes = np.zeros((len(values), count + 1), np.int64)
+        for row, value in enumerate(values):
+            votes[row] = np.bincount(instances[inside & (labels == value)], minlength=count + 1)
+        classes: np.ndarray = np.array(values)[votes.argmax(axis=0)][1:]
+        return classes
+
+
+def _connected(labels: np.ndarray) -> np.ndarray:
+    """Return what is connected, diagonally too, and of one class."""
+    everywhere = ndimage.generate_binary_structure(labels.ndim, labels.ndim)
+    instances = np.zeros(labels.shape, np.int64)
+    total = 0
+    for value in np.unique(labels[labels > 0]):
+        found, count = ndimage.label(labels == value, everywhere)
+        instances += np.where(found > 0, found + total, 0)
+        total += count
+    return instances
