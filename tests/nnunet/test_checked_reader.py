@@ -178,7 +178,7 @@ def test_pictures_that_nnunet_sees_otherwise_are_refused(tmp_path: Path, kind: s
         tifffile.imwrite(path, np.stack([grey] * 3), imagej=True, metadata=calibration)
         stock = Tiff3DIO
     image_io.read_image(path)
-    with pytest.raises(DataError, match=r"pixels are not what nnU-Net's reader \w+ sees") as caught:
+    with pytest.raises(DataError, match=r"pixels are not what nnU-Net's reader \w+ reads") as caught:
         CheckedReader(stock).read_images([str(path)])
     assert "convert" in str(caught.value.hint)
     if kind.startswith("turned"):

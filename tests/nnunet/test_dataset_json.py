@@ -58,7 +58,7 @@ def test_a_bad_file_is_refused(tmp_path: Path, text: str | None, message: str) -
         ({"labels": {"background": 0, "cell": 1, "Ignore": 2}}, "'Ignore' .* a class like any other"),
         ({"labels": {"background": 0, "cell": 1, "ignore": [2]}}, r"'ignore' in dataset.json is \[2\]"),
         ({"labels": {"background": 0, "whole": [1, 2], "ignore": 2}}, "ignore as the highest"),
-        ({"labels": {"background": 0, "ignore": 1}}, "no class but the background"),
+        ({"labels": {"background": 0, "ignore": 1}}, "no class except the background"),
         ({"channel_names": ["R", "G", "B"]}, "channel_names in dataset.json"),
         ({"channel_names": {"0": "R", "2": "B"}}, "channel_names in dataset.json"),
         ({"channel_names": {}}, "channel_names in dataset.json"),

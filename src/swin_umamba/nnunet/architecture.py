@@ -1,8 +1,8 @@
-"""The networks as nnU-Net's plans name them.
+"""Networks by the names that nnU-Net's plans use.
 
 nnU-Net builds a network from an ``architecture`` entry in the plans: a dotted name that it imports, and
-keyword arguments. With one of the classes below as that name, plans alone describe the network: no trainer of
-this package has to build it, and nnU-Net's own default trainer can.
+keyword arguments. If that name is one of the classes below, the plans alone describe the network: nnU-Net's
+own default trainer can build it, without any trainer of this package.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Strides = Sequence[Sequence[int]]
 
 
 class _Planned(nn.Module):
-    """A network that is built from the arguments that nnU-Net calls a network with.
+    """A network that is built from the arguments that nnU-Net passes to a network.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ class _Planned(nn.Module):
     deep_supervision
         Whether ``forward`` returns the logits of all heads; None means no.
     strides
-        Only for nnU-Net, which reads the sizes of the heads from the plans; the network has its own.
+        Ignored by the network; nnU-Net reads the sizes of the heads from it.
     **kwargs
         Further arguments of the network.
     """
@@ -70,11 +70,11 @@ def architecture_entry(
     Parameters
     ----------
     network_class
-        Built from the arguments that nnU-Net calls a network with.
+        Class that is built from the arguments that nnU-Net passes to a network.
     network_kwargs
         Arguments that differ from the network's defaults; they must be JSON values.
     strides
-        See ``STRIDES``; the classes there need none.
+        See ``STRIDES``; not needed for the classes there.
     """
     strides = STRIDES[network_class] if strides is None else strides
     return {

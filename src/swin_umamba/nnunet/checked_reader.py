@@ -1,7 +1,7 @@
-"""The one image reader in the place of nnU-Net's own, which read damaged files without a word.
+"""Replaces nnU-Net's image readers, which read damaged files without an error, by the reader of this package.
 
-nnU-Net looks for the reader that plans name only among its own modules, so plans keep naming one of those.
-Wherever this package calls nnU-Net's computations, it hands them the reader of this module instead.
+nnU-Net only searches its own modules for the reader that plans name, so plans still name one of those.
+Wherever this package calls nnU-Net's computations, it passes them the reader in this module instead.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from swin_umamba.nnunet.stdout import stdout_to_log
 
 NonFinite = Literal["refuse", "zero"]
 
-# What nnU-Net's reader of pictures says of every picture: a model that is trained on them counts pixels.
+# Spacing that nnU-Net's reader returns for every picture: models trained on pictures count pixels.
 PICTURE_SPACING = (999, 1, 1)
 
 
 def stock_reader(description: Mapping[str, Any], example: str | Path) -> type[BaseReaderWriter]:
-    """Return nnU-Net's reader for a data set: that which it names, or the first that can read ``example``.
+    """Return nnU-Net's reader for a data set: the one that it names, or the first that can read ``example``.
 
     Raises
     ------
     DataError
-        nnU-Net has none.
+        If nnU-Net has none.
     """
     try:
-        # It prints the whole traceback of each reader that cannot.
+        # nnU-Net prints the whole traceback of each reader that fails.
         with contextlib.redirect_stderr(io.StringIO()):
             reader: type[Any] = determine_reader_writer_from_dataset_json(
                 dict(description), str(example), verbose=False
@@ -54,20 +54,21 @@ def stock_reader(description: Mapping[str, Any], example: str | Path) -> type[Ba
 
 
 class CheckedReader(BaseReaderWriter):
-    """Voxels through ``data/image_io.py``; the properties that nnU-Net writes results with by its own reader.
+    """Reads voxels through ``data/image_io.py``, and properties for writing results with nnU-Net's reader.
 
     Parameters
     ----------
     stock
         nnU-Net's reader of the format.
     nonfinite
-        What to do about NaN and infinite voxels of images: refuse them or set them to zero.
+        Treatment of NaN and infinite voxels of images: refuse them or set them to zero.
     """
 
     def __init__(self, stock: type[BaseReaderWriter], nonfinite: NonFinite = "refuse") -> None:
         self.stock = stock()
         self.nonfinite = nonfinite
-        # These readers turn images to standard axes, which ours does not: there it only checks.
+        # These readers reorient images to standard axes, which ours does not: for them, it only checks the
+        # files.
         self.reorients = stock.__name__.endswith("WithReorient")
 
     def read_images(self, image_fnames: Sequence[str]) -> tuple[np.ndarray, dict[str, Any]]:
@@ -76,8 +77,8 @@ class CheckedReader(BaseReaderWriter):
         Raises
         ------
         DataError
-            A file is damaged, holds NaN or infinity, or nnU-Net's reader sees another shape or spacing, or
-            other pixels in a picture.
+            If a file is damaged or holds NaN or infinity, or nnU-Net's reader finds another shape or spacing,
+            or other pixels in a picture.
         """
         return self.compared(read_case(list(image_fnames), nonfinite=self.nonfinite), image_fnames)
 
@@ -87,7 +88,7 @@ class CheckedReader(BaseReaderWriter):
         Raises
         ------
         DataError
-            nnU-Net's reader cannot read the files, or sees another shape or spacing.
+            If nnU-Net's reader cannot read the files, or finds another shape or spacing.
         """
         try:
             with stdout_to_log():
@@ -108,7 +109,7 @@ class CheckedReader(BaseReaderWriter):
         Raises
         ------
         DataError
-            As for images, and for values that are not class numbers.
+            As for images, and if values are not class numbers.
         """
         labels = read_labels(seg_fname)
         data, properties = self.stock.read_seg(seg_fname)
@@ -122,7 +123,7 @@ class CheckedReader(BaseReaderWriter):
         if self.reorients:
             finite = np.isfinite(theirs)
             return np.where(finite, theirs, np.float32(0)).astype(np.float32, copy=False)
-        if ours.ndim == 3:  # nnU-Net gives flat images one slice
+        if ours.ndim == 3:  # nnU-Net treats flat images as one slice
             ours = ours[:, None]
         if ours.shape[1:] != theirs.shape[1:]:
             raise DataError(
@@ -140,18 +141,18 @@ class CheckedReader(BaseReaderWriter):
         return ours
 
     def _check_pixels(self, ours: np.ndarray, theirs: np.ndarray, path: str | Path) -> None:
-        """Refuse a picture that stock nnU-Net sees otherwise: turned by a tag, of 16 bits, white as 0."""
+        """Refuse a picture that stock nnU-Net reads differently: rotated by a tag, 16 bits, or white as 0."""
         differ = np.isfinite(theirs) & (ours != theirs)
         if differ.any():
             raise DataError(
                 f"{np.count_nonzero(differ)} of {differ.size} pixels are not what nnU-Net's reader "
-                f"{self._name} sees: it knows no orientation, no colours of 16 bits, and no white that is 0",
+                f"{self._name} reads: it ignores the orientation, 16-bit colours, and white stored as 0",
                 where=path,
-                hint="make the data set with swin-umamba convert, which stores pictures as both see them",
+                hint="make the data set with swin-umamba convert, whose pictures both read equally",
             )
 
     def _check_spacing(self, image: Image, theirs: Sequence[float], path: str | Path) -> None:
-        """Refuse a file of which plans would take another spacing than prediction does."""
+        """Refuse a file for which planning would use another spacing than prediction."""
         if tuple(theirs) == PICTURE_SPACING:
             return
         ours = image.spacing
@@ -164,7 +165,7 @@ class CheckedReader(BaseReaderWriter):
                 f"the file's spacing is {_listed(ours)} {known}, but nnU-Net's reader {self._name} takes "
                 f"{_listed(seen)}",
                 where=path,
-                hint="store it as .nii.gz with lengths in mm; for TIFF, put nnU-Net's spacing file beside it",
+                hint="save it as .nii.gz with lengths in mm; for TIFF, put nnU-Net's spacing file beside it",
             )
 
     @property
@@ -177,7 +178,7 @@ def _listed(spacing: Sequence[float]) -> str:
 
 
 def checked(stock: type[BaseReaderWriter], nonfinite: NonFinite = "refuse") -> Callable[[], CheckedReader]:
-    """Return what nnU-Net calls to make a reader, for worker processes too."""
+    """Return a factory of readers for nnU-Net, which also works in worker processes."""
     return partial(CheckedReader, stock, nonfinite)
 
 
@@ -198,5 +199,5 @@ class CheckedPlans(PlansManager):
 
     @property
     def image_reader_writer_class(self) -> Callable[[], CheckedReader]:
-        """What makes the reader."""
+        """Factory of the reader."""
         return checked(super().image_reader_writer_class, self.nonfinite)

@@ -1,4 +1,4 @@
-"""Reading and checking ``dataset.json``, before nnU-Net takes its entries as they are."""
+"""Reading and checking ``dataset.json``, whose entries nnU-Net uses unchecked."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FORMAT_HINT = (
 
 
 def read_dataset_json(path: Path) -> dict[str, Any]:
-    """Read a ``dataset.json`` and check every entry that planning and training rely on.
+    """Read a ``dataset.json``, and check every entry that planning and training rely on.
 
     Raises
     ------
@@ -41,12 +41,12 @@ def read_dataset_json(path: Path) -> dict[str, Any]:
 
 
 def check_description(description: Mapping[str, Any], source: Provenance) -> None:
-    """Check every entry of a data set's or a model's ``dataset.json`` that anything relies on.
+    """Check every entry that is used from the ``dataset.json`` of a data set or a model.
 
     Raises
     ------
     SwinUMambaError
-        Names the entry and says what is wrong with it.
+        If an entry is wrong; the message names it and says why.
     """
     source.check(description, named(anything))
     _check_labels(description, source)
@@ -74,7 +74,7 @@ def _check_labels(description: Mapping[str, Any], source: Provenance) -> None:
                 "or a list of them for a region"
             )
     values = {each for name, value in labels.items() if name != "ignore" for each in _members(value)}
-    # The network has one output a label: a number beyond them would have none.
+    # The network has one output for each label; a number beyond the outputs would have none.
     if values != set(range(len(values))) or labels.get("ignore", len(values)) != len(values):
         found = ", ".join(f"{name}: {value}" for name, value in labels.items())
         raise source.refusal(
@@ -95,7 +95,7 @@ def _check_labels(description: Mapping[str, Any], source: Provenance) -> None:
 
 
 def _check_meaning(description: Mapping[str, Any], source: Provenance) -> None:
-    """Refuse labels by which a training would learn something else than is meant."""
+    """Refuse labels that would make a training learn something unintended."""
     labels = description["labels"]
     for name in labels:
         if name != "ignore" and name.casefold() == "ignore":
@@ -105,17 +105,17 @@ def _check_meaning(description: Mapping[str, Any], source: Provenance) -> None:
             )
     regions = _regions(labels)
     if not regions:
-        raise source.refusal("the labels in dataset.json name no class but the background")
+        raise source.refusal("the labels in dataset.json name no class except the background")
     if any(len(region) > 1 for region in regions):
         _check_region_order(regions, description["regions_class_order"], source)
 
 
 def _check_region_order(regions: list[set[int]], order: list[int], source: Provenance) -> None:
-    """Refuse an order of regions by which a perfect network would not be scored as perfect.
+    """Refuse an order of regions with which even a perfect network could not reproduce the labels.
 
-    nnU-Net writes the labels of the order one after the other, each over the ones before, wherever the
-    network sees the region of the same place. What is written for a label has to be in the label's regions,
-    and in no others.
+    nnU-Net writes the labels in this order wherever the network finds the region at the same place, each one
+    over the previous ones. The label that is finally written has to be in exactly the regions of the original
+    one.
     """
     for label in sorted(set().union(*regions)):
         inside = [label in region for region in regions]
@@ -129,7 +129,7 @@ def _check_region_order(regions: list[set[int]], order: list[int], source: Prove
 
 
 def _regions(labels: Mapping[str, Any]) -> list[set[int]]:
-    """Return the values of each foreground class."""
+    """Return the label values of each foreground class."""
     groups = [set(_members(value)) for name, value in labels.items() if name != "ignore"]
     return [group for group in groups if group != {0}]
 

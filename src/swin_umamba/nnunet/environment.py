@@ -1,4 +1,4 @@
-"""Where nnU-Net's folders are, what our plans are called, and which data set a name means."""
+"""nnU-Net's folders, the name of our plans, and looking up data sets by name."""
 
 from __future__ import annotations
 
@@ -63,11 +63,11 @@ class Folders:
 
     @classmethod
     def of_model(cls, model_folder: Path) -> list[Folders]:
-        """Return where the data of a trained model may be, the likeliest first.
+        """Return the folders that may contain the data of a trained model, the most likely first.
 
-        These are the folders beside the results folder that the model folder
-        ``RESULTS/DatasetXXX_Name/TRAINER__PLANS__CONFIGURATION`` lies in; before them come those that the
-        environment names.
+        These are the folders beside the results folder that contains the model folder
+        ``RESULTS/DatasetXXX_Name/TRAINER__PLANS__CONFIGURATION``, preceded by those that the environment
+        names.
         """
         path = model_folder.absolute()
         beside = cls.below([path, *path.parents][:4][-1])
@@ -76,7 +76,7 @@ class Folders:
         return [replace(beside, **given), beside] if given else [beside]
 
     def export(self) -> None:
-        """Tell nnU-Net, here and in child processes, where the folders are."""
+        """Set nnU-Net's folders in this process and its child processes."""
         for name in ("raw", "preprocessed", "results"):
             os.environ[f"nnUNet_{name}"] = str(getattr(self, name))
 
@@ -90,7 +90,7 @@ class Dataset:
     name
         ``DatasetXXX_Name``.
     folders
-        Where nnU-Net finds and puts its data.
+        Folders of nnU-Net's data.
     """
 
     name: str
@@ -98,12 +98,12 @@ class Dataset:
 
     @property
     def raw_folder(self) -> Path:
-        """Where images and labels are."""
+        """Folder of images and labels."""
         return self.folders.raw / self.name
 
     @property
     def preprocessed_folder(self) -> Path:
-        """Where plans and preprocessed cases go."""
+        """Folder of plans and preprocessed cases."""
         return self.folders.preprocessed / self.name
 
     @property
@@ -179,7 +179,7 @@ def find_dataset(dataset: str | int | Path, root: str | Path | None = None) -> D
 def _dataset_at(path: Path, root: str | Path | None) -> Dataset:
     if DATASET_NAME.fullmatch(path.name) is None:
         raise UsageError(
-            f"{path.name!r} is not a name of an nnU-Net data set",
+            f"{path.name!r} is not a valid name for an nnU-Net data set",
             where=path,
             hint="name the folder DatasetXXX_Name, with three digits",
         )
@@ -211,7 +211,7 @@ def _resolve_name(dataset: str, folders: Folders) -> str:
         }
     )
     if dataset in known:
-        # nnU-Net goes from the name to the number and back, so the number must be unambiguous in any case.
+        # nnU-Net converts the name to the number and back, so the number must always be unique.
         candidates = [name for name in known if name[7:10] == dataset[7:10]]
     elif dataset.isdigit():
         candidates = [name for name in known if int(name[7:10]) == int(dataset)]
@@ -221,7 +221,7 @@ def _resolve_name(dataset: str, folders: Folders) -> str:
         raise UsageError(
             "several data sets have the same number: " + ", ".join(candidates),
             where=folders.raw,
-            hint="rename all but one; look into the preprocessed and results folders, too",
+            hint="rename all but one, also in the preprocessed and results folders",
         )
     if not candidates:
         raise unknown_name("data set", dataset, known, where=folders.raw)

@@ -1,4 +1,4 @@
-"""Which plane of a volume a 2D network sees."""
+"""The plane of a volume that a 2D network sees."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ AXES = ("z", "y", "x")
 
 
 def check_plane(shape: Sequence[int], transpose: Sequence[int], where: str | Path | None) -> None:
-    """Refuse a volume whose slices are lines for a 2D network.
+    """Refuse a volume whose slices would be lines for a 2D network.
 
     Parameters
     ----------
     shape
-        Along z, y and x.
+        Shape along z, y and x.
     transpose
-        The axes in the network's order: first that across which slices are cut, then those of its plane.
+        Axes in the network's order: first the one across the slices, then those of the plane.
     where
         The file or case, for the error.
 
     Raises
     ------
     DataError
-        There are several slices, and they are one voxel wide along an axis of the plane.
+        If there are several slices, and they are one voxel wide along an axis of the plane.
     """
     across, *plane = transpose
     thin = [AXES[axis] for axis in plane if shape[axis] == 1]

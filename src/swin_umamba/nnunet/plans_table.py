@@ -1,4 +1,4 @@
-"""The values of ``plans.json``, before nnU-Net, which checks none of them, works with them."""
+"""Checks of the values in ``plans.json``, which nnU-Net uses unchecked."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from swin_umamba.schema import (
 
 LARGEST_SIDE = 2**16
 MOST_VOXELS = 2**27
-"""Of a patch: 512 x 512 x 512."""
+"""Largest number of voxels in a patch: 512 x 512 x 512."""
 _LONGEST = 1000
 
 _AXES = (2, 3)
@@ -68,7 +68,7 @@ ARGUMENT = ValueRule(
     ),
     _parts_of_argument,
 )
-"""Of a network, whose own code knows what it means; no memory is taken before the weights have its shapes."""
+"""Arguments of a network; no memory is allocated before the weights match its shapes."""
 _STRIDE = either(whole(1, 64), listed(whole(1, 64), _AXES))
 NETWORK = {
     "network_class_name": text(),
@@ -112,7 +112,7 @@ INTENSITIES = {
     "percentile_00_5": _INTENSITY,
     "percentile_99_5": _INTENSITY,
 }
-"""Of a channel; only normalization as for CT uses them, and nnU-Net writes NaN where it found none."""
+"""Statistics of a channel; only CT normalization uses them, and nnU-Net writes NaN where it found none."""
 _PROPERTIES = (
     "foreground_intensity_properties_per_channel",
     "foreground_intensity_properties_by_modality",  # nnU-Net's older name
@@ -135,12 +135,12 @@ PLANS_MAY_HAVE = {
 
 
 def read_plans(path: Path, configuration: str, hint: str) -> dict[str, Any]:
-    """Read the plans that data were prepared by, for training.
+    """Read the plans of preprocessed data, for training.
 
     Raises
     ------
     DataError
-        The file cannot be read, or has a value that cannot be.
+        If the file cannot be read, or has an invalid value.
     """
     source = Provenance(path, hint, beginning="the plans are damaged: ")
     plans = read_json(path, dict, hint=hint, nan=True)
@@ -151,23 +151,23 @@ def read_plans(path: Path, configuration: str, hint: str) -> dict[str, Any]:
 
 
 def check_plan_values(plans: Any, configuration: str, source: Provenance) -> None:
-    """Check every value of plans that preparing, training and predicting with a configuration rely on.
+    """Check every value of plans that preprocessing, training and prediction with a configuration use.
 
-    Names are for ``trained.plans_check``.
+    Dotted names are checked by ``trained.plans_check``.
 
     Parameters
     ----------
     plans
         Plain values.
     configuration
-        Which of the configurations is used; those that it inherits from are checked with it.
+        Configuration to use; those that it inherits from are checked, too.
     source
-        Where they are from.
+        Source of the plans, for errors.
 
     Raises
     ------
     SwinUMambaError
-        Names the key, its value and what it has to be.
+        If a value is invalid; the message names the key, its value and what it has to be.
     """
     source.check(plans, table(PLANS, PLANS_MAY_HAVE))
     used = _with_what_it_inherits(plans["configurations"], configuration, source)
@@ -192,7 +192,7 @@ def check_plan_values(plans: Any, configuration: str, source: Provenance) -> Non
 def _with_what_it_inherits(
     configurations: Mapping[str, Any], name: str, source: Provenance
 ) -> dict[str, Any]:
-    """Return a configuration with the entries that it takes from others, as nnU-Net finds them."""
+    """Return a configuration with its inherited entries, resolved as in nnU-Net."""
     chain: list[str] = []
     wanted: str | None = name
     while wanted is not None:
@@ -206,7 +206,7 @@ def _with_what_it_inherits(
 
 
 def _check_intensities(plans: Mapping[str, Any], schemes: list[str], source: Provenance) -> None:
-    """Check what images are normalized with: there for each channel, and in order where it is used."""
+    """Check the values for normalization: one for each channel, and percentiles in order where used."""
     name = next((each for each in _PROPERTIES if each in plans), _PROPERTIES[0])
     properties = plans.get(name, {})
     used = {str(channel): scheme == "CTNormalization" for channel, scheme in enumerate(schemes)}

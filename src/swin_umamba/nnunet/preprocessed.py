@@ -1,4 +1,4 @@
-"""What preprocessed data were made from: plans and raw files, compared before they are trained on."""
+"""The origin of preprocessed data: plans and raw files, which are compared before a training."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 NAMES_SHOWN = 10
 
 OF_PLANS = ("transpose_forward", "image_reader_writer", "foreground_intensity_properties_per_channel")
-"""Entries beside the configuration that preprocessed data, and so a training, depend on."""
+"""Entries besides the configuration that preprocessed data, and therefore a training, depend on."""
 _OF_CONFIGURATION = (
     "data_identifier",
     "preprocessor_name",
@@ -32,19 +32,19 @@ _OF_CONFIGURATION = (
 )
 
 ORIGIN_PARTS = {"plans": text(), "cases": named(named(listed(either(whole(), text()), (3,))))}
-"""Of each raw file of each case its size, time and SHA-256."""
+"""Size, time and SHA-256 of each raw file of each case, and the fingerprint of the plans."""
 
 
 def preprocessed_name(case: str) -> str:
-    """Return what a case is called in the preprocessed data, the splits and the validation.
+    """Return the name of a case in the preprocessed data, the splits and the validation.
 
-    nnU-Net stores the label of ``CASE`` as ``CASE_seg`` and takes a case of such a name for a label.
+    nnU-Net stores the label of ``CASE`` as ``CASE_seg``, and would treat a case of such a name as a label.
     """
     return f"{case}_" if case.endswith("_seg") else case
 
 
 def origin_file(folder: Path) -> Path:
-    """Return where the origin of preprocessed data is kept: beside them, as nnU-Net lists the folder."""
+    """Return the file with the origin of preprocessed data, beside the folder that nnU-Net lists."""
     return folder.with_name(f"{folder.name}.made_from.json")
 
 
@@ -55,16 +55,16 @@ def write_origin(
     cases: Mapping[str, Sequence[Path]],
     raw_folder: Path,
 ) -> None:
-    """Write down what preprocessed data were made from.
+    """Write the origin of preprocessed data.
 
     Parameters
     ----------
     folder
         The preprocessed data.
     plans, configuration
-        Content of the plans, and the configuration in them.
+        Content of the plans, and the name of the configuration.
     cases, raw_folder
-        Image and label files of each case, and the data set that they are of.
+        Image and label files of each case, and the folder of the data set.
     """
     files = {
         name: {_place(path, raw_folder): _state(path) for path in paths} for name, paths in cases.items()
@@ -74,15 +74,15 @@ def write_origin(
 
 
 def check_origin(folder: Path, plans: Mapping[str, Any], configuration: str, raw_folder: Path | None) -> None:
-    """Refuse preprocessed data that were made with other plans or of other raw files.
+    """Refuse preprocessed data that were made with other plans or from other raw files.
 
-    Data of nnU-Net's own command have no origin and are taken as they are. Raw files are only compared where
-    they still are: first size and time, then the content if these differ.
+    Data preprocessed by nnU-Net's own command have no recorded origin and are accepted. Raw files are only
+    compared if they still exist: first size and time, then the content if these differ.
 
     Raises
     ------
     TrainingError
-        If they do not belong to the plans, or raw files were changed or removed since.
+        If the data do not belong to the plans, or raw files were changed or removed since.
     """
     origin = _read(folder)
     if not origin:
@@ -116,7 +116,7 @@ def check_origin(folder: Path, plans: Mapping[str, Any], configuration: str, raw
 
 
 def content_fingerprint(folder: Path, cases: Iterable[str]) -> str | None:
-    """Return the fingerprint of the raw content of cases; None if it is not known."""
+    """Return the fingerprint of the raw content of cases; None if it is unknown."""
     files = _read(folder).get("cases", {})
     wanted = sorted(cases)
     if not all(name in files for name in wanted):

@@ -1,4 +1,4 @@
-"""The check of a raw data set before anything is computed from it."""
+"""Checks of a raw data set before anything is computed from it."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ class TrainingCase:
 
 
 def check_dataset(dataset: Dataset, nonfinite: Literal["refuse", "zero"] = "refuse") -> list[TrainingCase]:
-    """Open every training image and label of a raw data set and report all that is wrong at once.
+    """Open every training image and label of a raw data set, and report all problems at once.
 
-    Checked are: file names, missing labels, that files can be read, number of channels, finite values, that
-    image and label lie on one grid, that nnU-Net's own reader sees the same shape and spacing, and that each
-    label value is declared in ``dataset.json``. A wrong ``numTraining`` is only warned about, as nothing here
-    relies on it.
+    This checks file names, missing labels, that files can be read, the number of channels, finite values,
+    that image and label are on the same grid, that nnU-Net's own reader finds the same shape and spacing, and
+    that each label value is declared in ``dataset.json``. A wrong ``numTraining`` only gives a warning, as
+    nothing here relies on it.
 
     Parameters
     ----------
     dataset
         The data set.
     nonfinite
-        Whether NaN and infinite voxels are a problem, or will be read as zero.
+        Whether NaN and infinite voxels are a problem or are read as zero.
 
     Returns
     -------
@@ -56,7 +56,7 @@ def check_dataset(dataset: Dataset, nonfinite: Literal["refuse", "zero"] = "refu
     Raises
     ------
     DataError
-        One error that lists all problems with the files and values concerned.
+        If there are problems; the error lists all of them with the files and values concerned.
     """
     description = dataset.description()
     cases, problems = list_cases(dataset, description)
@@ -83,7 +83,7 @@ def check_dataset(dataset: Dataset, nonfinite: Literal["refuse", "zero"] = "refu
 
 
 def list_cases(dataset: Dataset, description: Mapping[str, Any]) -> tuple[list[TrainingCase], list[str]]:
-    """Return the training cases of a data set and what is wrong with its file names.
+    """Return the training cases of a data set, and the problems with its file names.
 
     Raises
     ------
@@ -126,19 +126,19 @@ def list_cases(dataset: Dataset, description: Mapping[str, Any]) -> tuple[list[T
 
 
 def _files(folder: Path, ending: str, problems: list[str]) -> dict[str, Path]:
-    """Return the files with an ending by their name in Unicode's NFC, without what systems leave behind."""
+    """Return the files with an ending by their names in Unicode's NFC, without files of operating systems."""
     files: dict[str, Path] = {}
     for path in sorted(folder.glob(f"*{ending}")):
         if path.name.startswith("."):  # such as ._CASE of macOS
             continue
         other = files.setdefault(unicodedata.normalize("NFC", path.name), path)
         if other != path:
-            problems.append(f"{path}: there is another file of this name in the other spelling of Unicode")
+            problems.append(f"{path}: there is another file of this name in another Unicode normal form")
     return files
 
 
 def _same_names(cases: Sequence[TrainingCase]) -> list[str]:
-    """Return a problem for each case whose name other systems would take for that of another."""
+    """Return a problem for each case whose name equals another one's on other systems."""
     seen: dict[str, TrainingCase] = {}
     pairs = [(case, seen.setdefault(case.name.casefold(), case)) for case in cases]
     return [
@@ -149,7 +149,7 @@ def _same_names(cases: Sequence[TrainingCase]) -> list[str]:
 
 
 def declared_labels(description: Mapping[str, Any]) -> set[int]:
-    """Return every value that a label map may hold: classes, members of regions, and the ignore label."""
+    """Return every value that is allowed in a label map: classes, values of regions, and the ignore label."""
     values: set[int] = set()
     for value in description["labels"].values():
         values.update(int(each) for each in (value if isinstance(value, list) else [value]))
@@ -169,7 +169,7 @@ def _cases_listed_in(listing: Mapping[str, Any], folder: Path) -> tuple[list[Tra
 
 
 class _CaseCheck:
-    """The check of single cases of a data set."""
+    """Checks of single cases of a data set."""
 
     def __init__(self, description: Mapping[str, Any], nonfinite: Literal["refuse", "zero"]) -> None:
         self.description = description
@@ -186,7 +186,7 @@ class _CaseCheck:
         image = label = None
         try:
             image = read_case(case.images, nonfinite=self.nonfinite)
-            # Which reader nnU-Net takes depends on a file, which should be a good one.
+            # nnU-Net chooses its reader by a file, which should not be a damaged one.
             self.reader = self.reader or CheckedReader(stock_reader(self.description, case.images[0]))
             self.reader.compared(image, case.images)
         except SwinUMambaError as error:

@@ -1,4 +1,4 @@
-"""The first step of a user's work with nnU-Net: check, plan and preprocess a data set."""
+"""The first step of working with nnU-Net: check, plan and preprocess a data set."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DEFAULT_WORKERS = 2
 
 @dataclass(frozen=True)
 class PlanResult:
-    """What ``plan`` has decided and written.
+    """Results of ``plan``.
 
     Attributes
     ----------
@@ -27,11 +27,11 @@ class PlanResult:
     preprocessed_folder
         The preprocessed cases.
     num_cases
-        How many there are.
+        Number of cases.
     patch_size
         (height, width) in pixels.
     batch_size
-        Patches per step.
+        Number of patches per step.
     """
 
     plans_file: Path
@@ -55,22 +55,22 @@ def plan(
     Parameters
     ----------
     dataset
-        From ``find_dataset``.
+        Data set, from ``find_dataset``.
     patch_size
         (height, width) in pixels, multiples of 32; by default the rule of the paper's plans.
     batch_size
-        By default the same rule.
+        Patches per step; by default by the same rule.
     plans_name
         Name of the plans file.
     workers
-        Processes; by default two, or as many as there are processors.
+        Number of processes; by default two, but not more than there are processors.
     nonfinite
-        Refuse images with NaN or infinite voxels, or take those voxels for zero.
+        Treatment of NaN and infinite voxels: refuse the image, or read them as zero.
 
     Raises
     ------
     DataError
-        If anything is wrong with the data; nothing is written then.
+        If there is a problem with the data; then nothing is written.
     UsageError
         If an option is impossible.
     OutputError
@@ -88,7 +88,8 @@ def plan(
     cases = check_dataset(dataset, nonfinite)
     dataset.folders.export()
     workers = min(DEFAULT_WORKERS, os.cpu_count() or 1) if workers is None else workers
-    # nnU-Net's planner takes the number of augmentation processes for a number of threads and dies of 0.
+    # nnU-Net's planner uses the number of augmentation processes as a number of threads, and fails if it is
+    # 0.
     with stdout_to_log(), environment_variable("nnUNet_n_proc_DA", 1):
         from swin_umamba.nnunet.planning.preprocessing import extract_fingerprint, preprocess
 

@@ -1,4 +1,4 @@
-"""The planner: patch and batch size by the rule that the paper's plans were made with."""
+"""The planner, with the rule for patch and batch size that the paper's plans were made with."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from swin_umamba.nnunet.plane import check_plane
 from swin_umamba.nnunet.training.options import check_patch_size
 
 # The planner of nnU-Net up to 2.3.0 shrank the 2D patch until the estimated memory for a batch of 12 fitted,
-# newer ones until it fits for a batch of 2, which gives far larger patches on large images. Telling the new
-# rule that its reference was measured for a batch of 2 makes it the old one.
+# newer ones until it fits for a batch of 2, which gives far larger patches on large images. With a reference
+# measured for a batch of 2, the new rule becomes the old one.
 SHRINKING_BATCH_SIZE = 2
 UNLIMITED = 1e18
 
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 def _configurations(path: Path) -> dict[str, Any]:
-    """Return the configurations of a plans file; none if it is not there or damaged."""
+    """Return the configurations of a plans file; none if it is missing or damaged."""
     if not path.is_file():
         return {}
     try:
@@ -44,7 +44,7 @@ def _configurations(path: Path) -> dict[str, Any]:
 class SwinUMambaPlanner(ExperimentPlanner):
     """Plans the 2D configuration with the patch and batch sizes of the paper.
 
-    The patch size is rounded up to multiples of 32, which only concerns images below 128 pixels. Everything
+    The patch size is rounded up to multiples of 32, which only affects images below 128 pixels. Everything
     else (spacing, resampling, normalization) is nnU-Net's own.
 
     Parameters
@@ -52,15 +52,15 @@ class SwinUMambaPlanner(ExperimentPlanner):
     dataset_name_or_id
         The data set; its fingerprint must exist.
     cases
-        Names of the cases of the fingerprint; by default what nnU-Net takes for cases.
+        Names of the cases of the fingerprint; by default those that nnU-Net finds.
     patch_size
         (height, width) in pixels instead of the planned one.
     batch_size
-        Instead of the planned one.
+        Patches per step, instead of the planned number.
     plans_name
         Name of the plans file.
     **kwargs
-        Passed on to nnU-Net's planner.
+        Further arguments of nnU-Net's planner.
 
     Raises
     ------
@@ -89,7 +89,7 @@ class SwinUMambaPlanner(ExperimentPlanner):
             check_patch_size(patch_size)
         self.requested_patch_size = patch_size
         self.requested_batch_size = batch_size
-        # nnU-Net takes hidden files of other systems for cases, too.
+        # nnU-Net also treats hidden files of other systems as cases.
         self.dataset = {name: case for name, case in self.dataset.items() if not name.startswith(".")}
         self.cases = sorted(self.dataset if cases is None else cases)
         # The number limits the batch size, and a wrong one in dataset.json is common.
@@ -103,7 +103,7 @@ class SwinUMambaPlanner(ExperimentPlanner):
         approximate_n_voxels_dataset: float,
         _cache: dict[str, float],
     ) -> dict[str, Any]:
-        """Return the plan of one configuration; of a 3D one, dropped later, only what the caller reads."""
+        """Return the plan of a configuration; for 3D, dropped later, only the parts that the caller reads."""
         if len(spacing) == 3:
             return {"patch_size": median_shape, "spacing": spacing}
         reference = self.UNet_reference_val_2d * self.UNet_vram_target_GB / self.UNet_reference_val_corresp_GB
@@ -114,7 +114,8 @@ class SwinUMambaPlanner(ExperimentPlanner):
         planned = plan["patch_size"]
         estimate = _cache[f"{planned}_{plan['architecture']['arch_kwargs']['strides']}"]
         patch_size = self.requested_patch_size or [int(-(-side // STRIDE) * STRIDE) for side in planned]
-        # Memory is proportional to the area, so the estimate for the planned patch gives that for any other.
+        # Memory is proportional to the area, so the estimate for any patch follows from that for the planned
+        # one.
         estimate *= float(np.prod(patch_size, dtype=np.float64) / np.prod(planned, dtype=np.float64))
         plan["patch_size"] = list(patch_size)
         plan["median_image_size_in_voxels"] = median_shape
@@ -125,22 +126,22 @@ class SwinUMambaPlanner(ExperimentPlanner):
 
     @staticmethod
     def static_estimate_VRAM_usage(*args: Any, **kwargs: Any) -> float:
-        """Estimate as nnU-Net does, but draw no weights for networks that are only asked for their shapes."""
+        """Estimate as nnU-Net does, but without drawing weights for networks only asked for shapes."""
         with torch.device("meta"):
             estimate: float = ExperimentPlanner.static_estimate_VRAM_usage(*args, **kwargs)
             return estimate
 
     def determine_transpose(self) -> tuple[list[int], list[int]]:
-        """Return which axes of an image become slices and plane of the network, and the way back.
+        """Return the order of the axes that gives the network's slices and plane, and its inverse.
 
-        Slices are cut across the axis of the largest spacing, as nnU-Net does. Images that are all one voxel
-        thick along an axis are cut across that one, however thick the voxel is said to be: the network sees
-        pictures, not lines.
+        Slices are cut across the axis of the largest spacing, as in nnU-Net. If all images are one voxel
+        thick along an axis, they are cut across that one, whatever its spacing: the network sees pictures,
+        not lines.
 
         Raises
         ------
         DataError
-            Some of the images would be lines in that plane.
+            If some of the images would be lines in that plane.
         """
         forward, _ = super().determine_transpose()
         shapes = np.array(self.dataset_fingerprint["shapes_after_crop"])
@@ -152,7 +153,7 @@ class SwinUMambaPlanner(ExperimentPlanner):
         return order, [int(axis) for axis in np.argsort(order)]
 
     def save_plans(self, plans: dict[str, Any]) -> None:
-        """Write the plans with the 2D configuration, and those that the user has added to earlier plans."""
+        """Write the plans with the 2D configuration and those that the user has added to earlier plans."""
         recursive_fix_for_json_export(plans)
         path = Path(nnUNet_preprocessed) / self.dataset_name / f"{self.plans_identifier}.json"
         plans["configurations"] = _configurations(path) | {"2d": plans["configurations"]["2d"]}
@@ -164,7 +165,7 @@ class SwinUMambaPlanner(ExperimentPlanner):
         kept = self.UNet_reference_val_corresp_bs_2d, self.UNet_reference_val_2d
         self.UNet_reference_val_corresp_bs_2d = SHRINKING_BATCH_SIZE
         if self.requested_patch_size is not None:
-            # nnU-Net clips the patch to the median shape: this makes it plan for exactly this patch.
+            # nnU-Net clips the patch to the median shape; with this shape it plans for exactly this patch.
             median_shape = np.array(self.requested_patch_size)
             self.UNet_reference_val_2d = UNLIMITED
         try:

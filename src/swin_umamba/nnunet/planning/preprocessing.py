@@ -1,4 +1,4 @@
-"""Fingerprint and preprocessing: nnU-Net's own computations on each case, with our loop around them.
+"""Fingerprint and preprocessing: nnU-Net's own computations on each case, in our own loop.
 
 nnU-Net runs them in eight processes and names no case when one fails. Here the loop runs in the calling
 process or in a few spawned ones, and an error names its case.
@@ -26,8 +26,9 @@ from swin_umamba.nnunet.planning.integrity import TrainingCase
 from swin_umamba.nnunet.preprocessed import write_origin
 from swin_umamba.progress import progress
 
-# So many foreground voxels of the data set are drawn for the intensity statistics. nnU-Net draws ten times as
-# many, which takes gigabytes and changes nothing: only CT normalization reads them, to three digits or so.
+# Number of foreground voxels that are drawn from the data set for the intensity statistics. nnU-Net draws ten
+# times as many, which takes gigabytes and changes nothing: only CT normalization uses them, and about three
+# digits are enough.
 FOREGROUND_SAMPLES = 10_000_000
 
 
@@ -43,9 +44,9 @@ def extract_fingerprint(
     cases
         The training cases.
     workers
-        Number of processes; up to 1 means none beside this one.
+        Number of processes; with 0 or 1, only this process is used.
     nonfinite
-        What to do about NaN and infinite voxels.
+        Treatment of NaN and infinite voxels.
     """
     description = dataset.description()
     reader = checked(stock_reader(description, cases[0].images[0]), nonfinite)
@@ -78,7 +79,7 @@ def preprocess(
 ) -> Path:
     """Resample and normalize all cases for the 2D configuration and copy their labels.
 
-    The cases are written to a folder of their own first and replace older ones only when all are done.
+    The cases are first written to a separate folder, and replace older ones only when all are done.
 
     Returns
     -------
@@ -112,7 +113,7 @@ def preprocess(
         raise
     shutil.rmtree(folder, ignore_errors=True)
     unfinished.rename(folder)
-    # The validation at the end of the training compares with these, wherever the raw data are by then.
+    # The validation at the end of the training compares with these; the raw data may have moved by then.
     with atomic_folder(dataset.preprocessed_folder / "gt_segmentations") as references:
         for case in cases:
             copy_file(case.label, references / f"{case.name}{description['file_ending']}")
@@ -147,14 +148,14 @@ def _each_case(
     workers: int,
     description: str,
 ) -> Iterator[Any]:
-    """Yield ``function(*task)`` for each case in order; an error names the case that fails."""
+    """Yield ``function(*task)`` for each case in order; an error names the failed case."""
     with _submitter(workers) as submit:
         futures = [submit(function, *task) for task in tasks]
         for case, future in zip(progress(cases, description, total=len(cases)), futures, strict=True):
             try:
                 yield future() if callable(future) else future.result()
             except OSError as error:
-                # The images have been read before, in the check of the data.
+                # The images were read before, in the check of the data.
                 raise OutputError(
                     f"{description} failed: {error.strerror or error}",
                     where=error.filename or f"case {case.name} ({case.images[0]})",

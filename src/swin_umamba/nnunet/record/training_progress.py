@@ -100,7 +100,7 @@ class EpochProgress:
     title
         In front of the bar.
     steps
-        How many there are.
+        Number of cases.
     pseudo_dice
         Mean of the epoch before; NaN if there is none.
     time_left
