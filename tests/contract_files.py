@@ -203,6 +203,10 @@ OBJECTS = {
     "count_error": 1.0,
     "num_reference": 1,
     "num_prediction": 2,
+    "num_missed": 0,
+    "num_false": 1,
+    "num_split": 0,
+    "num_merged": 0,
     "cases": 1,
     "not_applicable": 0,
 }

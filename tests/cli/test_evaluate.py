@@ -186,9 +186,11 @@ def test_objects(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[0] == ["class", "metric", "mean", "of", "images", "all", "objects"]
     assert lines[1] == ["objects", "F1", "(IoU", "0.5)", "0.6667", "0.6667"]
     assert ["objects", "AJI+", "0.5000", "-"] in lines
-    assert printed.endswith("objects: 1 predicted, 2 true; count error 1.00 an image\n")
+    errors = "1 missed, 0 false, 0 split, 0 merged"
+    assert printed.endswith(f"objects: 1 predicted, 2 true ({errors}); count error 1.00 an image\n")
     header = (tmp_path / "scores" / "metrics.csv").read_text().splitlines()[0]
-    assert header == "case,class,num_reference,num_prediction," + ",".join(metrics_of("instances"))
+    numbers = "num_reference,num_prediction,num_missed,num_false,num_split,num_merged"
+    assert header == f"case,class,{numbers}," + ",".join(metrics_of("instances"))
     maps = [str(tmp_path / "classes")] * 2
     assert run(tmp_path, "--instances", "--class-maps", *maps, "--labels", "red=1", "blue=2", "--json") == 0
     result = json.loads(capsys.readouterr().out)["classes"]

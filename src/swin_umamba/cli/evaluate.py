@@ -213,6 +213,7 @@ def table(evaluation: Evaluation | ProtocolEvaluation | InstanceEvaluation) -> s
 def _instance_table(evaluation: InstanceEvaluation) -> str:
     """Return a line for each class and metric: the mean over images, and the score of all objects."""
     from swin_umamba.evaluation.evaluate_instances import COUNTS
+    from swin_umamba.evaluation.object_errors import ERRORS
 
     rows: list[tuple[str, ...]] = [("class", "metric", "mean of images", "all objects")]
     lines = []
@@ -224,7 +225,10 @@ def _instance_table(evaluation: InstanceEvaluation) -> str:
         ]
         reference, prediction = (evaluation.number(count, name) for count in COUNTS)
         error = _number(evaluation.count_error(name), 2)
-        lines.append(f"{name}: {prediction} predicted, {reference} true; count error {error} an image")
+        errors = ", ".join(f"{evaluation.number(f'num_{kind}', name)} {kind}" for kind in ERRORS)
+        lines.append(
+            f"{name}: {prediction} predicted, {reference} true ({errors}); count error {error} an image"
+        )
     if evaluation.missing:
         lines.append(f"{len(evaluation.missing)} cases have no prediction and count as empty")
     if evaluation.failures:

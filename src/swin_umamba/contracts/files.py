@@ -74,6 +74,10 @@ class InstanceSummaryJson(TypedDict):
     count_error: float | None
     num_reference: int
     num_prediction: int
+    num_missed: int
+    num_false: int
+    num_split: int
+    num_merged: int
     cases: int
     not_applicable: int
 

@@ -24,12 +24,15 @@ from swin_umamba.evaluation.cases import (
 )
 from swin_umamba.evaluation.classes import LabelClasses
 from swin_umamba.evaluation.instances import IOU_THRESHOLDS, Overlap, measure_overlap, scores_of
+from swin_umamba.evaluation.object_errors import ERRORS, errors_of
 from swin_umamba.evaluation.results import CaseFailure, mean, none_for_nan, write_results
 from swin_umamba.metric_table import metrics_of
 
 ALL_OBJECTS = "objects"
 """Name used for the class of objects without classes."""
 COUNTS = ("num_reference", "num_prediction")
+NUMBERS = (*COUNTS, *(f"num_{kind}" for kind in ERRORS))
+"""Names of all numbers of objects, in files."""
 ENDINGS = ("_label", "_cp_masks", "_masks", "_mask")
 """Endings that data sets and tools add to the name of an image to name its instance map."""
 
@@ -54,12 +57,15 @@ class InstanceScores:
         Number of one-to-one matches at each IoU threshold.
     scores
         Value of each metric; NaN (not applicable) where neither map has an object.
+    errors
+        Number of errors of each kind in ``object_errors.ERRORS``.
     """
 
     num_reference: int
     num_prediction: int
     matches: tuple[int, ...]
     scores: Mapping[str, float]
+    errors: Mapping[str, int]
 
     @property
     def ap_at(self) -> list[float | None]:
@@ -71,7 +77,12 @@ class InstanceScores:
     def of(cls, overlap: Overlap) -> InstanceScores:
         """Return the scores of two maps."""
         counts = overlap.num_reference, overlap.num_prediction
-        return cls(*counts, tuple(overlap.matches), scores_of(overlap))
+        return cls(*counts, tuple(overlap.matches), scores_of(overlap), errors_of(overlap).counts())
+
+    def numbers(self) -> dict[str, int]:
+        """Return the numbers of objects by their ``NUMBERS``."""
+        counts = (self.num_reference, self.num_prediction, *(self.errors[kind] for kind in ERRORS))
+        return dict(zip(NUMBERS, counts, strict=True))
 
 
 @dataclass(frozen=True)
@@ -114,8 +125,8 @@ class InstanceEvaluation:
         return mean(abs(each.num_prediction - each.num_reference) for each in self.of_class(name))
 
     def number(self, count: str, name: str) -> int:
-        """Return the number of objects of a class in all cases; ``count`` is one of ``COUNTS``."""
-        return sum(getattr(each, count) for each in self.of_class(name))
+        """Return the number of objects of a class in all cases; ``count`` is one of ``NUMBERS``."""
+        return sum(each.numbers()[count] for each in self.of_class(name))
 
     def pooled(self, name: str) -> dict[str, float | None]:
         """Return the scores that follow from the sums of matches and objects over all cases.
@@ -153,13 +164,12 @@ class InstanceEvaluation:
         """Write ``metrics.json`` (everything) and ``metrics.csv`` (a row per case and class)."""
         metrics = metrics_of("instances")
         rows = (
-            [case, name, *(getattr(each, count) for count in COUNTS), *(each.scores[key] for key in metrics)]
+            [case, name, *each.numbers().values(), *(each.scores[key] for key in metrics)]
             for case, classes in self.cases.items()
             for name, each in classes.items()
         )
-        return write_results(
-            self.contract, folder, self.to_dict(), ["case", "class", *COUNTS, *metrics], rows
-        )
+        headings = ["case", "class", *NUMBERS, *metrics]
+        return write_results(self.contract, folder, self.to_dict(), headings, rows)
 
     def _summary(self, name: str) -> dict[str, Any]:
         cases = self.of_class(name)
@@ -173,7 +183,7 @@ class InstanceEvaluation:
             "pooled": self.pooled(name),
             "ap_at": at_thresholds,
             "count_error": self.count_error(name),
-            **{count: self.number(count, name) for count in COUNTS},
+            **{count: self.number(count, name) for count in NUMBERS},
             "cases": len(cases) - empty,
             "not_applicable": empty,
         }
@@ -337,8 +347,7 @@ def _with_class_maps(
 
 
 def _plain(scores: InstanceScores) -> dict[str, Any]:
-    counts = {count: getattr(scores, count) for count in COUNTS}
-    return {**counts, **{key: none_for_nan(value) for key, value in scores.scores.items()}}
+    return {**scores.numbers(), **{key: none_for_nan(value) for key, value in scores.scores.items()}}
 
 
 def _ratio(part: int, whole: int) -> float | None:
