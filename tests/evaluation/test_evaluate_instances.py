@@ -13,12 +13,8 @@ import tifffile
 
 from swin_umamba.errors import DataError, UsageError
 from swin_umamba.evaluation.classes import LabelClasses
-from swin_umamba.evaluation.evaluate_instances import (
-    ALL_OBJECTS,
-    class_of_objects,
-    evaluate_instances,
-)
-from swin_umamba.evaluation.instances import score_instances
+from swin_umamba.evaluation.evaluate_instances import ALL_OBJECTS, evaluate_instances
+from swin_umamba.evaluation.instances import class_of_objects, score_instances
 
 
 def save(folder: Path, name: str, labels: np.ndarray) -> None:

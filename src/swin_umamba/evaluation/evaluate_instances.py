@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from swin_umamba.data.image_io import check_same_grid, read_labels
-from swin_umamba.data.instance_labels import consecutive_labels
 from swin_umamba.errors import DataError, UsageError
 from swin_umamba.evaluation.cases import (
     CaseFiles,
@@ -23,7 +22,13 @@ from swin_umamba.evaluation.cases import (
     pair_up,
 )
 from swin_umamba.evaluation.classes import LabelClasses
-from swin_umamba.evaluation.instances import IOU_THRESHOLDS, Overlap, measure_overlap, scores_of
+from swin_umamba.evaluation.instances import (
+    IOU_THRESHOLDS,
+    Overlap,
+    class_of_objects,
+    measure_overlap,
+    scores_of,
+)
 from swin_umamba.evaluation.object_errors import ERRORS, errors_of
 from swin_umamba.evaluation.results import CaseFailure, mean, none_for_nan, write_results
 from swin_umamba.metric_table import metrics_of
@@ -32,7 +37,6 @@ ALL_OBJECTS = "objects"
 """Name used for the class of objects without classes."""
 COUNTS = ("num_reference", "num_prediction")
 NUMBERS = (*COUNTS, *(f"num_{kind}" for kind in ERRORS))
-"""Names of all numbers of objects, in files."""
 ENDINGS = ("_label", "_cp_masks", "_masks", "_mask")
 """Endings that data sets and tools add to the name of an image to name its instance map."""
 
@@ -58,7 +62,7 @@ class InstanceScores:
     scores
         Value of each metric; NaN (not applicable) where neither map has an object.
     errors
-        Number of errors of each kind in ``object_errors.ERRORS``.
+        Number of each kind of ``object_errors.ERRORS``.
     """
 
     num_reference: int
@@ -79,10 +83,15 @@ class InstanceScores:
         counts = overlap.num_reference, overlap.num_prediction
         return cls(*counts, tuple(overlap.matches), scores_of(overlap), errors_of(overlap).counts())
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return numbers and scores as plain data for JSON."""
+        return {**self.numbers(), **{key: none_for_nan(value) for key, value in self.scores.items()}}
+
     def numbers(self) -> dict[str, int]:
         """Return the numbers of objects by their ``NUMBERS``."""
-        counts = (self.num_reference, self.num_prediction, *(self.errors[kind] for kind in ERRORS))
-        return dict(zip(NUMBERS, counts, strict=True))
+        return dict(
+            zip(NUMBERS, (self.num_reference, self.num_prediction, *self.errors.values()), strict=True)
+        )
 
 
 @dataclass(frozen=True)
@@ -152,7 +161,7 @@ class InstanceEvaluation:
         return {
             "classes": {name: self._summary(name) for name in self.class_names},
             "cases": {
-                case: {name: _plain(scores) for name, scores in classes.items()}
+                case: {name: each.to_dict() for name, each in classes.items()}
                 for case, classes in self.cases.items()
             },
             "missing": list(self.missing),
@@ -168,8 +177,8 @@ class InstanceEvaluation:
             for case, classes in self.cases.items()
             for name, each in classes.items()
         )
-        headings = ["case", "class", *NUMBERS, *metrics]
-        return write_results(self.contract, folder, self.to_dict(), headings, rows)
+        head = ["case", "class", *NUMBERS, *metrics]
+        return write_results(self.contract, folder, self.to_dict(), head, rows)
 
     def _summary(self, name: str) -> dict[str, Any]:
         cases = self.of_class(name)
@@ -244,11 +253,10 @@ def evaluate_instances(
         for each, outcome in zip(files, outcomes, strict=True)
         if not isinstance(outcome, CaseFailure)
     }
-    if class_maps is None:
-        names: tuple[str, ...] = (ALL_OBJECTS,)
-    elif classes is not None:
+    names: tuple[str, ...] = (ALL_OBJECTS,)
+    if classes is not None:
         names = tuple(classes.values)
-    else:
+    elif class_maps is not None:
         names = tuple(sorted({name for scores in scored.values() for name in scores}, key=int))
     nothing = InstanceScores.of(measure_overlap(np.zeros((1, 1), int), np.zeros((1, 1), int)))
     return InstanceEvaluation(
@@ -301,25 +309,6 @@ def evaluate_case(files: InstanceFiles, classes: LabelClasses | None = None) -> 
     }
 
 
-def class_of_objects(instances: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return a label map in which every object has the class of most of its foreground pixels.
-
-    Parameters
-    ----------
-    instances, labels
-        Maps of the same shape. If two classes have equally many pixels, the smaller value counts; an object
-        with background pixels only is of class 0.
-    """
-    overlap = measure_overlap(labels, instances)
-    objects, classes = overlap.pairs
-    order = np.lexsort((classes, -overlap.intersections, objects))
-    first = order[np.unique(objects[order], return_index=True)[1]]
-    of_object = np.zeros(overlap.num_reference + 1, labels.dtype)
-    of_object[1 + objects[first]] = np.unique(labels[labels > 0])[classes[first]]
-    result: np.ndarray = of_object[consecutive_labels(instances)[0]]
-    return result
-
-
 def _with_class_maps(
     files: Sequence[InstanceFiles], predicted: str | Path, referenced: str | Path
 ) -> list[InstanceFiles]:
@@ -344,10 +333,6 @@ def _with_class_maps(
         )
         for each in files
     ]
-
-
-def _plain(scores: InstanceScores) -> dict[str, Any]:
-    return {**scores.numbers(), **{key: none_for_nan(value) for key, value in scores.scores.items()}}
 
 
 def _ratio(part: int, whole: int) -> float | None:

@@ -211,6 +211,25 @@ def measure_overlap(prediction: np.ndarray, reference: np.ndarray) -> Overlap:
     )
 
 
+def class_of_objects(instances: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return a label map in which every object has the class of most of its foreground pixels.
+
+    Parameters
+    ----------
+    instances, labels
+        Maps of the same shape. If two classes have equally many pixels, the smaller value counts; an object
+        with background pixels only is of class 0.
+    """
+    overlap = measure_overlap(labels, instances)
+    objects, classes = overlap.pairs
+    order = np.lexsort((classes, -overlap.intersections, objects))
+    first = order[np.unique(objects[order], return_index=True)[1]]
+    of_object = np.zeros(overlap.num_reference + 1, labels.dtype)
+    of_object[1 + objects[first]] = np.unique(labels[labels > 0])[classes[first]]
+    result: np.ndarray = of_object[consecutive_labels(instances)[0]]
+    return result
+
+
 def count_matches(overlap: Overlap, threshold: float) -> int:
     """Return the largest number of one-to-one matches with an IoU of at least ``threshold``.
 
