@@ -54,8 +54,9 @@ def test_objects_are_painted_in_their_order() -> None:
     )
 
 
-def test_areas_to_ignore() -> None:
-    found = map_of_objects([box(0, 0), box(2, 2, 2, "Ignore*")], (4, 4), Path("file"))
+@pytest.mark.parametrize("name", ["ignore", "Ignore*", "__ignore__"])
+def test_areas_to_ignore(name: str) -> None:
+    found = map_of_objects([box(0, 0), box(2, 2, 2, name)], (4, 4), Path("file"))
     assert found.instances[2, 2] == 0
     assert found.class_names == (None,)
     assert found.ignored is not None

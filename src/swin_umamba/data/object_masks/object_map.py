@@ -12,8 +12,8 @@ import numpy as np
 from swin_umamba.data.instance_labels import consecutive_labels
 from swin_umamba.errors import DataError
 
-IGNORE_NAMES = ("ignore", "ignore*")
-"""Names of classes, in lower case, whose areas are left out of training; QuPath's ends with an asterisk."""
+IGNORE_NAMES = ("ignore", "ignore*", "__ignore__")
+"""Names of classes, in lower case, whose areas are left out of training; two are QuPath's and LabelMe's."""
 
 
 MOST_PIXELS = 256
