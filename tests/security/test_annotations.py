@@ -1,4 +1,4 @@
-"""Files of annotation programs: no file that they name is read, and none takes memory or time without bound."""
+"""Files of annotation programs: no file that they name is read, and none takes memory without bound."""
 
 from __future__ import annotations
 
