@@ -1,4 +1,4 @@
-"""What a shell needs so that nnU-Net's own commands find our trainers."""
+"""Shell commands that let nnU-Net's own commands find our trainers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ that was built for this torch (both from the same index: https://pytorch.org/get
 
 
 class Variable(NamedTuple):
-    """An environment variable to set, and why if that is not obvious."""
+    """An environment variable to set, and the reason if it is not obvious."""
 
     name: str
     value: str
@@ -38,7 +38,7 @@ def shell_variables(root: str | Path | None = None) -> list[Variable]:
     Parameters
     ----------
     root
-        Folder of nnU-Net's three folders; None leaves those variables alone.
+        Folder that contains nnU-Net's three folders; None does not set their variables.
     """
     variables = []
     if root is not None:
@@ -48,7 +48,7 @@ def shell_variables(root: str | Path | None = None) -> list[Variable]:
             for name in ("raw", "preprocessed", "results")
         ]
     for setting in SETTINGS:
-        if setting.name in os.environ:  # the command line has set it for itself, or the user has
+        if setting.name in os.environ:  # it was set by the command line for itself, or by the user
             variables.append(Variable(setting.name, os.environ[setting.name], setting.reason))
     variables.append(Variable("nnUNet_extTrainer", _prepended(TRAINER_SHIM, "nnUNet_extTrainer")))
     if torchvision_is_broken():
@@ -85,7 +85,7 @@ def as_powershell(variables: list[Variable]) -> str:
     lines = []
     for name, value, comment in variables:
         lines += [f"# {line}" for line in comment.splitlines()]
-        # A quotation mark is doubled. PowerShell takes the typographic ones for the plain one.
+        # Quotation marks are doubled. PowerShell treats typographic ones like the plain one.
         quoted = re.sub("['\u2018-\u201b]", r"\g<0>\g<0>", value)
         lines.append(f"$env:{name} = '{quoted}'")
     return "\n".join(lines) + "\n"

@@ -1,7 +1,7 @@
-"""``splits_final.json``, kept in step with the cases that there are.
+"""``splits_final.json``, kept in step with the existing cases.
 
-nnU-Net makes the file once and never looks back: cases that are added later are in no fold, and names of
-removed ones end a training with a message about permissions.
+nnU-Net makes the file once and never updates it: cases that are added later are in no fold, and names of
+removed cases end a training with a message about permissions.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ NUM_FOLDS = 5
 NAMES_SHOWN = 10
 
 SPLITS = listed(table({"train": listed(text()), "val": listed(text())}), range(1, 1001))
-"""What the file holds: the names of the cases of each fold."""
+"""Rule for the file: the names of the cases in each fold."""
 Splits = list[dict[str, list[str]]]
 
 
 def update_splits(path: Path, cases: Iterable[str]) -> bool:
-    """Make the splits that nnU-Net would, or check those that are there against the cases.
+    """Make the splits as nnU-Net would, or compare existing ones with the cases.
 
-    Splits that nnU-Net has made of other cases are made again. Those that somebody else has made stay: of
-    cases in no fold a warning gives the number.
+    Splits that nnU-Net has made for other cases are made again. Splits from another source are kept; a
+    warning gives the number of cases in no fold.
 
     Parameters
     ----------
@@ -41,12 +41,12 @@ def update_splits(path: Path, cases: Iterable[str]) -> bool:
     Returns
     -------
     bool
-        Whether splits of other cases were replaced.
+        Whether splits for other cases were replaced.
 
     Raises
     ------
     TrainingError
-        If there are fewer cases than folds, or somebody's own splits name cases that are not there.
+        If there are fewer cases than folds, or the user's own splits name missing cases.
     DataError
         If the file is damaged.
     """
@@ -62,7 +62,7 @@ def update_splits(path: Path, cases: Iterable[str]) -> bool:
     if len(named) >= NUM_FOLDS and splits == _nnunets(sorted(named), path):
         write_json(path, _nnunets(known, path))
         logger.warning(
-            "%s was made of %d cases and is made again of the %d that there are: %d added, %d removed",
+            "%s was made for %d cases and is made again for the present %d: %d added, %d removed",
             path,
             len(named),
             len(known),
@@ -90,7 +90,7 @@ def update_splits(path: Path, cases: Iterable[str]) -> bool:
 def validation_cases(
     path: Path, fold: int, *, error: type[SwinUMambaError] = DataError, hint: str
 ) -> frozenset[str]:
-    """Return the names of the cases that a fold is validated on.
+    """Return the names of the validation cases of a fold.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def validation_cases(
     fold
         Its number.
     error, hint
-        What to raise if the file does not say it, and what can be done about that.
+        Error to raise if the file does not contain them, and its hint.
     """
     without = f"without it there are no validation cases of fold_{fold}: {hint}"
     folds = read_json(path, list, error=error, hint=without)

@@ -1,4 +1,4 @@
-"""What nnU-Net prints goes to the log."""
+"""Redirects the output of nnU-Net to the log."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ logger = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def stdout_to_log() -> Iterator[None]:
-    """Send what nnU-Net prints in the block to the log, at level debug."""
+    """Redirect the output of nnU-Net inside the ``with`` block to the log, at level debug."""
     with contextlib.redirect_stdout(_LogStream()):
         yield
 
 
 class _LogStream:
-    """A text stream whose lines go to the log."""
+    """A text stream that writes its lines to the log."""
 
     def __init__(self) -> None:
         self.rest = ""

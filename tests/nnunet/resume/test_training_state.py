@@ -66,7 +66,7 @@ def test_a_run_goes_on_with_its_loss_alone(planned_dataset: Dataset) -> None:
     parts = trainer.loss.loss
     trainer.loss.loss = nn.BCEWithLogitsLoss()
     with pytest.raises(
-        CheckpointError, match=r"DC_and_CE_loss of .*, and this one is .* of BCEWithLogitsLoss"
+        CheckpointError, match=r"DC_and_CE_loss of .*, and the present one is .* of BCEWithLogitsLoss"
     ):
         trainer.restore(state)
     trainer.loss = parts.__call__  # a loss need not be a module

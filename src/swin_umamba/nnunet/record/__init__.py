@@ -1,1 +1,1 @@
-"""What a run writes down about itself."""
+"""Records that a training writes about itself."""

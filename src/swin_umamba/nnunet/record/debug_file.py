@@ -1,4 +1,4 @@
-"""``debug.json``: what nnU-Net writes of a trainer, without the machine and where its folders lie."""
+"""``debug.json``: nnU-Net's description of a trainer, without the host and the paths of folders."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ DEBUG_FILE = "debug.json"
 
 
 def forget_the_machine(path: Path, folders: Mapping[str, Path]) -> None:
-    """Take the host's name out of the file, and replace the paths of folders by their names.
+    """Remove the name of the host from the file, and replace the paths of folders by their names.
 
-    Model folders are handed on as they are, and host, user and project names are in these.
+    Model folders are shared as they are, and these entries contain names of hosts, users and projects.
 
     Parameters
     ----------
     path
         The file.
     folders
-        What each is called, such as ``nnUNet_results``.
+        Name of each folder, such as ``nnUNet_results``.
 
     Raises
     ------
@@ -36,7 +36,7 @@ def forget_the_machine(path: Path, folders: Mapping[str, Path]) -> None:
 
 
 def named_places(value: object, folders: Mapping[str, Path]) -> str:
-    """Return a value as text with the names of folders in place of their paths."""
+    """Return a value as text, with the names of folders instead of their paths."""
     text = str(value)
     places = {
         str(place): name
@@ -45,7 +45,7 @@ def named_places(value: object, folders: Mapping[str, Path]) -> str:
         if place.is_absolute() and place.name
     }
     for place in sorted(places, key=len, reverse=True):
-        # nnU-Net joins paths as texts, which may double a slash.
+        # nnU-Net joins paths as strings, which may produce double slashes.
         pattern = re.escape(place).replace("/", "/+")
         text = re.sub(rf"{pattern}(?![\w.-])", places[place].replace("\\", r"\\"), text)
     return text

@@ -1,4 +1,4 @@
-"""What a training has measured as event files, which TensorBoard draws while the training runs."""
+"""Event files with the measurements of a training, which TensorBoard shows while it runs."""
 
 from __future__ import annotations
 
@@ -31,22 +31,23 @@ CLASS_TAG = "pseudo_dice_of_class/{}"
 class EventFiles:
     """Writes the lines of ``metrics.jsonl`` as scalars; an epoch, counted from 1, is a step.
 
-    A failure to write, as on a full disk, is warned about once and ends the writing, not the training.
+    If writing fails, for example on a full disk, a warning is logged once and the writing stops, but not the
+    training.
 
     Parameters
     ----------
     folder
-        Where the event files go.
+        Folder of the event files.
     history
-        The epochs that the training resumes from. Curves of epochs beyond them, which a killed run has left,
-        are hidden. The epochs themselves are written if no earlier run has done so.
+        Epochs before the one that the training resumes at. Curves of later epochs, left by a killed run, are
+        hidden. These epochs are written if no earlier run has written them.
 
     Raises
     ------
     UsageError
         If the package is not installed.
     OutputError
-        If nothing can be written to the folder.
+        If the folder cannot be written to.
     """
 
     def __init__(self, folder: Path, history: Sequence[EpochMetrics]) -> None:
@@ -66,7 +67,7 @@ class EventFiles:
             self.add(line)
 
     def add(self, line: EpochMetrics) -> None:
-        """Write the numbers of an epoch, so that they can be seen at once."""
+        """Write the numbers of an epoch and flush the file."""
         if self._writer is None:
             return
         moment = datetime.fromisoformat(line["finished"]).timestamp()
@@ -74,9 +75,9 @@ class EventFiles:
             for tag, value in scalars(line):
                 self._writer.add_scalar(tag, value, line["epoch"], walltime=moment)
             self._writer.flush()
-        except Exception as error:  # whatever its writing thread has died of
+        except Exception as error:  # whatever has ended its writing thread
             self._writer = None
-            logger.warning("no more event files for TensorBoard are written, as that failed: %s", error)
+            logger.warning("writing event files for TensorBoard has failed and is stopped: %s", error)
 
     def close(self) -> None:
         """Close the file."""
@@ -85,11 +86,11 @@ class EventFiles:
             try:
                 writer.close()
             except Exception as error:
-                logger.warning("the event file for TensorBoard may lack its end: %s", error)
+                logger.warning("the event file for TensorBoard may be incomplete: %s", error)
 
 
 def scalars(line: EpochMetrics) -> Iterator[tuple[str, float]]:
-    """Yield tags and values of a line; what has no number is left out."""
+    """Yield tags and values of a line, without entries that have no number."""
     for name, tag in TAGS.items():
         if line[name] is not None:
             yield tag, line[name]
@@ -104,7 +105,7 @@ def require_tensorboard() -> None:
         import torch.utils.tensorboard  # noqa: F401
     except ImportError as error:
         raise UsageError(
-            f"event files for TensorBoard need a package that is not there: {error}",
+            f"event files for TensorBoard need a missing package: {error}",
             where="--tensorboard",
             hint="pip install 'swin-umamba[tensorboard]', or go without (--no-tensorboard, "
             "SWIN_UMAMBA_TENSORBOARD=0)",

@@ -1,7 +1,7 @@
-"""``metrics.jsonl``: what a training has measured, one line of JSON for each epoch that it has finished.
+"""``metrics.jsonl``: the measurements of a training, with one line of JSON for each finished epoch.
 
-The numbers are those of nnU-Net's logger, which every checkpoint holds. The file is there for whoever wants
-them without loading a checkpoint, and while the training runs.
+The numbers come from nnU-Net's logger, which every checkpoint contains. The file makes them available without
+loading a checkpoint, and while the training runs.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ EpochMetrics = dict[str, Any]
 
 
 class MetricsFile:
-    """Keeps exactly one line for each finished epoch, also of a training that was killed and is continued.
+    """Keeps exactly one line for each finished epoch, even if a training is killed and continued.
 
     Parameters
     ----------
@@ -51,15 +51,15 @@ class MetricsFile:
         self._is_written = False
 
     def start(self, log: Mapping[str, Sequence[Any]], skipped_steps: int) -> None:
-        """Write the file again from the history that a training resumes from; empty if it starts.
+        """Write the file again from the history that a training resumes from; it is empty for a new one.
 
-        A killed run may have left lines of epochs that are newer than its checkpoint and will be trained
-        again, or half a line. The steps skipped until earlier epochs are only in the old file.
+        A killed run may have left lines of epochs newer than its checkpoint, which will be trained again, or
+        an incomplete line. The numbers of skipped steps of earlier epochs are only in the old file.
 
         Parameters
         ----------
         log
-            nnU-Net's history: name to one value for each epoch.
+            nnU-Net's history: one value for each epoch, by name.
         skipped_steps
             Number of steps skipped up to now.
 
@@ -81,8 +81,8 @@ class MetricsFile:
     def add(self, log: Mapping[str, Sequence[Any]], skipped_steps: int) -> EpochMetrics:
         """Append the line of the last epoch in nnU-Net's history, and return it.
 
-        If it cannot be written, that is warned about and made up for after the next epoch: a training that
-        can go on does not end for it.
+        If it cannot be written, a warning is logged and the line is written after the next epoch: the
+        training does not stop for this reason.
         """
         line = epoch_metrics(log, len(self.lines), self.class_names, skipped_steps)
         self.lines.append(line)
@@ -104,7 +104,7 @@ class MetricsFile:
 def epoch_metrics(
     log: Mapping[str, Sequence[Any]], epoch: int, class_names: Sequence[str], skipped_steps: int | None
 ) -> EpochMetrics:
-    """Return what nnU-Net's logger knows of an epoch (counted from 0) as plain values for JSON."""
+    """Return the record of nnU-Net's logger for an epoch (counted from 0) as plain values for JSON."""
     per_class = log["dice_per_class_or_region"][epoch]
     ended = float(log["epoch_end_timestamps"][epoch])
     return {
@@ -127,9 +127,9 @@ def names_of_classes(labels: Mapping[str, Any], manager: LabelManager) -> tuple[
     Parameters
     ----------
     labels
-        Labels in ``dataset.json``: name to value, or to the values of a region.
+        Labels in ``dataset.json``: the value of each name, or the values of a region.
     manager
-        nnU-Net's label manager, which knows the order.
+        nnU-Net's label manager, which defines the order.
     """
     names = {_values(value): name for name, value in labels.items()}
     in_order = manager.foreground_regions if manager.has_regions else manager.foreground_labels
@@ -150,7 +150,7 @@ def _as_json(line: EpochMetrics) -> str:
 
 
 def _readable_lines(path: Path) -> list[EpochMetrics]:
-    """Return the lines of an old file that are whole and say how many steps were skipped, and when."""
+    """Return the complete lines of an old file that hold the number of skipped steps, and a time."""
     try:
         lines = read_contract_lines(path, newer=OutputError)
     except DataError:

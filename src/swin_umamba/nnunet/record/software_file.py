@@ -1,4 +1,4 @@
-"""``software.json``: with which software and on which machine a training ran, for each of its starts."""
+"""``software.json``: the software and the machine of a training, for each of its starts."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ SOFTWARE_FILE = "software.json"
 
 
 class CommitOfStart(TypedDict):
-    """The commit of a checkout, and whether files differ from it."""
+    """Commit of a checkout, and whether files differ from it."""
 
     commit: str
     uncommitted_changes: bool
 
 
 class SoftwareOfStart(TypedDict):
-    """What one start of a training ran with."""
+    """Software and machine of one start of a training."""
 
     started: str
     first_epoch: int
@@ -46,18 +46,18 @@ _START = rule_of(SoftwareOfStart)
 def record_start(path: Path, *, first_epoch: int, device: torch.device, replace: bool) -> None:
     """Add a start of a training to the file.
 
-    A damaged file is put aside under a name ending in ``.damaged``, with a warning.
+    A damaged file is renamed to end in ``.damaged``, with a warning.
 
     Parameters
     ----------
     path
         The file.
     first_epoch
-        The epoch that this start begins with, counted from 1.
+        First epoch of this start, counted from 1.
     device
-        What the training runs on.
+        Device of the training.
     replace
-        Whether it is the first start of a training: then the file is written again.
+        Whether it is the first start of a training, which replaces the file.
 
     Raises
     ------
@@ -87,13 +87,13 @@ def this_start(first_epoch: int, device: torch.device) -> SoftwareOfStart:
 
 
 def _earlier_starts(path: Path) -> list[Any]:
-    if not path.exists():  # of a version that did not record it
+    if not path.exists():  # the training was started by a version without this record
         return []
     try:
         starts = list(read_contract(path, newer=OutputError)["starts"])
     except (DataError, KeyError, TypeError):
         aside = path.with_name(f"{path.name}.damaged")
-        logger.warning("%s is damaged; it is now %s, and a new file is begun", path, aside.name)
+        logger.warning("%s is damaged; it is now %s, and a new file is started", path, aside.name)
         os.replace(path, aside)
         return []
     whole = [start for start in starts if _is_whole(start, path)]

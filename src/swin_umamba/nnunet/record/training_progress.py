@@ -1,4 +1,4 @@
-"""How far a training is: a bar for each epoch on a terminal, and a line in the log after it."""
+"""Progress of a training: a bar for each epoch on a terminal, and a line in the log after it."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ logger = logging.getLogger(__name__)
 
 
 class TrainingProgress:
-    """Shows the epochs of this run and says how long the rest will take.
+    """Shows the epochs of this run and the estimated remaining time.
 
     Parameters
     ----------
     clock
-        Returns seconds that only grow.
+        Monotonic clock, in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
@@ -41,18 +41,18 @@ class TrainingProgress:
         pseudo_dice: float,
         shown: bool,
     ) -> Iterator[EpochProgress]:
-        """Show an epoch while the block trains it.
+        """Show an epoch while the ``with`` block trains it.
 
         Parameters
         ----------
         epoch, num_epochs
-            The epoch, counted from 0, and of how many.
+            Epoch, counted from 0, and number of epochs.
         steps, validation_steps
-            Steps of the epoch.
+            Number of steps of the epoch.
         pseudo_dice
-            Mean of the epoch before; NaN if there is none.
+            Mean of the previous epoch; NaN if there is none.
         shown
-            Whether to show anything: of several processes only the first does.
+            Whether to show anything; with several processes, only the first one does.
         """
         start = self._clock()
 
@@ -61,7 +61,7 @@ class TrainingProgress:
             if not self._epoch_seconds and not share_done:
                 return None
             each = self._seconds_of_an_epoch() or spent / share_done
-            # An epoch that takes longer than those before does not make the ones after it shorter.
+            # An epoch that takes longer than the previous ones does not make later ones shorter.
             return max(each * (num_epochs - epoch) - spent, each * (num_epochs - epoch - 1))
 
         title = f"epoch {epoch + 1}/{num_epochs}"
@@ -70,7 +70,7 @@ class TrainingProgress:
         self._epoch_seconds.append(self._clock() - start)
 
     def log_epoch(self, log: Mapping[str, Sequence[Any]], num_epochs: int) -> None:
-        """Say in one line how the last epoch in nnU-Net's history went and how long the rest will take."""
+        """Log a line about the last epoch in nnU-Net's history and the remaining time."""
         last = {name: values[-1] for name, values in log.items()}
         epoch = len(log["epoch_end_timestamps"])
         left = self._seconds_of_an_epoch() * (num_epochs - epoch)
@@ -96,16 +96,16 @@ class EpochProgress:
     Parameters
     ----------
     bar
-        Counts the steps.
+        Progress bar that counts the steps.
     title
-        In front of the bar.
+        Title in front of the bar.
     steps
         Number of cases.
     pseudo_dice
-        Mean of the epoch before; NaN if there is none.
+        Mean of the previous epoch; NaN if there is none.
     time_left
-        Returns the seconds until the training ends, given the share of the epoch that is done; None if nobody
-        can know.
+        Function that returns the seconds until the training ends, given the finished fraction of the epoch;
+        None if unknown.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class EpochProgress:
         self._count()
 
     def begin_validation(self) -> None:
-        """Say that the steps from now on are of the validation."""
+        """Show that the following steps are validation steps."""
         self._say("validating")
 
     def validated(self) -> None:
@@ -138,7 +138,7 @@ class EpochProgress:
         self._count()
 
     def begin_saving(self) -> None:
-        """Say that the steps are done."""
+        """Show that all steps are done and the results are saved."""
         self._say("saving")
 
     def _say(self, what: str) -> None:

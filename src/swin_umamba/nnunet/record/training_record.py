@@ -1,4 +1,4 @@
-"""Everything that a training writes down about itself beside its checkpoints and nnU-Net's own log."""
+"""Everything that a training records besides its checkpoints and nnU-Net's own log."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OPTIONS_FILE = "training_options.json"
 
 
 class TrainingRecord:
-    """Options, software, and the measurements of each epoch; of several processes only the first keeps one.
+    """Options, software and measurements of each epoch; of several processes, only the first keeps them.
 
     Parameters
     ----------
@@ -49,15 +49,15 @@ class TrainingRecord:
         Parameters
         ----------
         options
-            What was chosen.
+            Options of the training.
         log
-            nnU-Net's history of the epochs before: name to one value for each.
+            nnU-Net's history of the previous epochs: one value for each epoch, by name.
         fresh
-            Whether the training starts again and replaces an earlier one.
+            Whether the training starts from scratch and replaces an earlier one.
         skipped_steps
             Number of steps skipped up to now.
         device
-            What the training runs on.
+            Device of the training.
 
         Raises
         ------
@@ -78,12 +78,12 @@ class TrainingRecord:
             self.events = EventFiles(self.folder / EVENTS_FOLDER, self.metrics.lines)
 
     def add_epoch(self, log: Mapping[str, Sequence[Any]], skipped_steps: int) -> None:
-        """Record the last epoch of nnU-Net's history; a failure to write is warned about."""
+        """Record the last epoch of nnU-Net's history; if writing fails, a warning is logged."""
         line = self.metrics.add(log, skipped_steps)
         if self.events is not None:
             self.events.add(line)
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close open files."""
         if self.events is not None:
             self.events.close()

@@ -1,1 +1,1 @@
-"""What a run resumes from."""
+"""Checkpoints, locks and states that a run resumes from."""

@@ -1,4 +1,4 @@
-"""The checkpoints that a training writes: when they are due, and the one of a training that is stopped."""
+"""The checkpoints of a training: the regular ones, and the one of a training that is stopped."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MINUTES_BETWEEN_SAVES = 5
 
 
 class CheckpointFolder:
-    """Writes the checkpoints of a fold and keeps the state to resume from.
+    """Writes the checkpoints of a fold, and keeps the state to resume from.
 
     Parameters
     ----------
@@ -26,8 +26,8 @@ class CheckpointFolder:
     Attributes
     ----------
     resume_point
-        State between two epochs that an interrupt saves: the epoch that it breaks off is trained again from
-        its beginning, so that a resumed run ends with the same weights as one that was left alone. None until
+        State between two epochs that is saved on an interrupt. The interrupted epoch is trained again from
+        its beginning, so that a resumed run ends with the same weights as an uninterrupted one. None until
         the training has started.
     """
 
@@ -37,9 +37,9 @@ class CheckpointFolder:
         self._last_save = monotonic()
 
     def remove_earlier_run(self) -> None:
-        """Remove the checkpoints, the validation and the calibration of the run that is replaced.
+        """Remove the checkpoints, the validation and the calibration of a run that is replaced.
 
-        A checkpoint that stays could look newer than those of the new run.
+        A remaining checkpoint could seem newer than those of the new run.
         """
         for path in existing_checkpoints(self.folder):
             path.unlink()
@@ -49,10 +49,10 @@ class CheckpointFolder:
     def write(self, name: str, checkpoint: dict[str, Any]) -> None:
         """Write a checkpoint into the folder, atomically."""
         save_checkpoint(self.folder / name, checkpoint)
-        self._last_save = monotonic()  # under any name: a run resumes from the newest
+        self._last_save = monotonic()  # whatever its name, as a run resumes from the newest
 
     def end_epoch(self, state: dict[str, Any], *, save_every: int) -> None:
-        """Take over the state after an epoch, and save it if that is due."""
+        """Keep the state after an epoch, and save it if a checkpoint is due."""
         self.resume_point = state
         epochs_done = state["current_epoch"]
         if epochs_done % save_every == 0:

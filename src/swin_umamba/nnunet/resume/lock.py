@@ -1,8 +1,8 @@
-"""The lock of a fold: one training at a time writes a fold folder.
+"""The lock of a fold: only one training at a time writes to a fold folder.
 
-The file says who holds it: host, process, and when that process was started. On the same host a lock is stale
-if that process is gone, or its number belongs to another one by now. From elsewhere it is stale if its holder
-has not touched it for minutes.
+The file records its holder: host, process, and start time of the process. On the same host, a lock is stale
+if that process has ended or its number now belongs to another process. The lock of another host is stale if
+its holder has not touched it for minutes.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ class FoldLock:
 
     @contextmanager
     def held(self, *, force: bool = False) -> Iterator[None]:
-        """Hold the lock in the block; a block within such a block changes nothing.
+        """Hold the lock in the ``with`` block; nested blocks have no effect.
 
         Parameters
         ----------
         force
-            Take the lock whoever holds it.
+            Whether to take the lock from any holder.
 
         Raises
         ------
@@ -115,10 +115,10 @@ def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 
 def _start_of(process: int) -> str | None:
-    """Return what tells a process from any other that had its number; None if the system does not say."""
+    """Return what distinguishes a process from others that had its number; None if the system has nothing."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        # The name of the program, in parentheses, may hold anything.
+        # The name of the program, in parentheses, may contain any character.
         fields = (
             Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2]
         )
@@ -128,7 +128,7 @@ def _start_of(process: int) -> str | None:
 
 
 def _why_stale(holder: dict[str, Any], touched: float) -> str | None:
-    """Return why the holder of a lock can no longer be there; None if it may be."""
+    """Return the reason why a lock is stale; None if its holder may still be running."""
     host, process, started = (holder.get(key) for key in ("host", "process", "started"))
     if host == socket.gethostname() and isinstance(process, int) and isinstance(started, str):
         return None if _start_of(process) == started else f"process {process} has ended"
@@ -140,13 +140,13 @@ def _why_stale(holder: dict[str, Any], touched: float) -> str | None:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[IO[str]]:
-    """Open the lock file, made if need be, for this process alone for as long as the block takes."""
+    """Open the lock file exclusively inside the ``with`` block, and create it if necessary."""
     while True:
         file = open(path, "a+", encoding="utf-8", opener=open_regular)  # noqa: SIM115 - closed below
         with file:
             if sys.platform != "win32":
                 fcntl.flock(file, fcntl.LOCK_EX)
-            try:  # somebody may have removed it between opening and locking
+            try:  # another process may have removed it between opening and locking
                 current = os.path.samestat(os.fstat(file.fileno()), path.stat())
             except FileNotFoundError:
                 current = False
@@ -156,7 +156,7 @@ def _opened(path: Path) -> Iterator[IO[str]]:
 
 
 def _holder(file: IO[str]) -> dict[str, Any] | None:
-    """Return who holds a lock; None if nobody does, or a killed process left half of it."""
+    """Return the holder of a lock; None if there is none, or a killed process left an incomplete file."""
     file.seek(0)
     try:
         return parse_json(file.read(LARGEST_FILE), dict, where=file.name)

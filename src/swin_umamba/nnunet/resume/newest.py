@@ -1,4 +1,4 @@
-"""Which checkpoint a run resumes from."""
+"""Choice of the checkpoint that a run resumes from."""
 
 from __future__ import annotations
 
@@ -28,31 +28,31 @@ _STATE = table(
         )
     },
 )
-"""What is known of the content; tensors are compared when they are loaded."""
+"""Expected content of a checkpoint; tensors are compared when they are loaded."""
 RESUMABLE = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")
 
 
 def newest_checkpoint(folder: Path) -> dict[str, Any] | None:
-    """Return the content of the checkpoint of a fold folder that has trained longest, whatever its name.
+    """Return the content of the checkpoint in a fold folder that was trained longest, whatever its name.
 
-    Files that cannot be loaded are warned about and skipped.
+    Files that cannot be loaded are skipped with a warning.
 
     Returns
     -------
     dict or None
-        None if the folder holds no checkpoint at all.
+        None if the folder contains no checkpoint.
 
     Raises
     ------
     CheckpointError
-        If there are checkpoints, but none can be loaded: starting again instead would be a silent loss.
+        If there are checkpoints, but none can be loaded: starting again would silently lose them.
     """
     paths = existing_checkpoints(folder)
     reasons: dict[str, str] = {}
     newest = None
     for path in paths:
         if newest is not None and _last_epoch(path, default=math.inf) < newest["current_epoch"]:
-            continue  # the name says that it is older: not worth loading
+            continue  # its name shows that it is older, so it need not be loaded
         checkpoint = _load_or_warn(path, reasons)
         if checkpoint is not None and (
             newest is None or checkpoint["current_epoch"] > newest["current_epoch"]
@@ -69,14 +69,14 @@ def newest_checkpoint(folder: Path) -> dict[str, Any] | None:
 
 
 def existing_checkpoints(folder: Path) -> list[Path]:
-    """Return the checkpoints of a fold folder: final, latest, best, then the kept ones from the last on."""
+    """Return the checkpoints of a fold folder: final, latest, best, then the kept ones, the last first."""
     main = [folder / name for name in RESUMABLE if (folder / name).is_file()]
     kept = [path for path in folder.glob("checkpoint_*.pth") if _last_epoch(path) >= 0]
     return main + sorted(kept, key=_last_epoch, reverse=True)
 
 
 def _last_epoch(path: Path, default: float = -1) -> float:
-    """Return the last epoch of a kept checkpoint, counted from 0, as its name gives it."""
+    """Return the last epoch of a kept checkpoint, counted from 0, from its name."""
     number = path.stem.removeprefix("checkpoint_")
     return int(number) if number.isdecimal() else default
 

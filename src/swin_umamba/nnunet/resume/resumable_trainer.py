@@ -1,7 +1,7 @@
-"""nnU-Net's trainer with options that are stored, and checkpoints that a run resumes from exactly.
+"""nnU-Net's trainer with stored options, and with checkpoints from which a run resumes exactly.
 
-Checkpoints are written atomically and read without running code from them, hold the state of all random
-generators, and an interrupted run saves the state between two epochs.
+Checkpoints are written atomically, read without running code from them, and contain the state of all random
+generators. An interrupted run saves the state between two epochs.
 """
 
 from __future__ import annotations
@@ -47,16 +47,16 @@ logger = logging.getLogger(__name__)
 
 
 class ResumableTrainer(nnUNetTrainer):
-    """What a run is made with and resumes from; ``RobustTrainer`` adds the loop.
+    """Set-up and checkpoints of a run; ``RobustTrainer`` adds the training loop.
 
     Parameters
     ----------
     plans, configuration, fold, dataset_json, device
-        As nnU-Net gives them. Options that nnU-Net's command lacks are read from ``SWIN_UMAMBA_...``
+        As passed by nnU-Net. Options that nnU-Net's command lacks are read from ``SWIN_UMAMBA_...``
         variables; ``configure`` replaces them.
     """
 
-    # nnU-Net sets these in its constructor, without types.
+    # nnU-Net sets these in its constructor without types.
     network: nn.Module
     _best_ema: float | None
 
@@ -70,7 +70,7 @@ class ResumableTrainer(nnUNetTrainer):
     ) -> None:
         _refuse_torchrun()
         options = TrainingOptions(**options_from_environment())
-        _require_packages(options)  # before nnU-Net makes its folder and its log
+        _require_packages(options)  # before nnU-Net creates its folder and its log
         plans = deepcopy(plans)
         self.continues = bool(plans.setdefault("continue_training", False))
         super().__init__(plans, configuration, fold, dataset_json, device)
@@ -81,25 +81,25 @@ class ResumableTrainer(nnUNetTrainer):
         self.guard = StepGuard()
         self.resumed_random_state: dict[str, Any] | None = None
         self.batches_drawn = [0, 0]  # for training, for validation
-        self.cases: dict[str, str | None] = {}  # fingerprints of those of the fold
+        self.cases: dict[str, str | None] = {}  # fingerprints of the cases of the fold
         folder = Path(self.output_folder)
         self.checkpoints = CheckpointFolder(folder)
         self.lock = FoldLock(folder)
         self.configure(options)
 
     def configure(self, options: TrainingOptions) -> None:
-        """Set the options; only before ``initialize``."""
+        """Set the options; must be called before ``initialize``."""
         _require_packages(options)
         self.options = options
         self.precision = training_precision(options.precision, self.device)
         if self.precision != "float16":
-            self.grad_scaler = None  # only the range of float16 is too small for gradients
+            self.grad_scaler = None  # only float16 has too small a range for gradients
         self.num_epochs = options.epochs
         self.num_iterations_per_epoch = options.iterations_per_epoch
         self.num_val_iterations_per_epoch = options.validation_iterations
         if options.learning_rate is not None:
             self.initial_lr = options.learning_rate
-        # One is saved beside the model, the other is read during training.
+        # One is saved with the model, the other is read during training.
         saved = self.plans_manager.plans["configurations"][self.configuration_name]
         for configuration in (saved, self.configuration_manager.configuration):
             if options.batch_size is not None:
@@ -108,7 +108,7 @@ class ResumableTrainer(nnUNetTrainer):
                 configuration["patch_size"] = list(options.patch_size)
 
     def initialize(self) -> None:
-        """Build network, optimizer and loss; seeded if asked for."""
+        """Build network, optimizer and loss, with a seed if one was given."""
         if self.starts_fresh:
             self.refuse_to_overwrite()
             if self.options.seed is not None:
@@ -116,10 +116,10 @@ class ResumableTrainer(nnUNetTrainer):
         super().initialize()
 
     def refuse_to_overwrite(self) -> None:
-        """Raise ``TrainingError`` if the fold folder holds checkpoints that nobody allowed to replace."""
+        """Raise ``TrainingError`` if the fold folder contains checkpoints that may not be replaced."""
         if existing_checkpoints(Path(self.output_folder)) and not self.options.overwrite:
             raise TrainingError(
-                "there is a training of this fold already",
+                "this fold already has a training",
                 where=self.output_folder,
                 hint="resume with --continue (nnUNetv2_train: --c), or replace it with --overwrite "
                 "(nnUNetv2_train: SWIN_UMAMBA_OVERWRITE=1)",
@@ -133,13 +133,13 @@ class ResumableTrainer(nnUNetTrainer):
         return network._orig_mod if isinstance(network, OptimizedModule) else network
 
     def _do_i_compile(self) -> bool:
-        # Stock compiles by default; here only where it was asked for.
+        # Stock nnU-Net compiles by default; here, only on request.
         return "nnUNet_compile" in os.environ and super()._do_i_compile()
 
     def state(self, next_epoch: int) -> dict[str, Any]:
-        """Return what a checkpoint holds if ``next_epoch`` is the first one that is still to be trained.
+        """Return the content of a checkpoint, where ``next_epoch`` is the first epoch still to be trained.
 
-        Tensors are those of the trainer, not copies.
+        Tensors are those of the trainer and not copies.
         """
         nnunets_own = {
             "logging": self.logger.get_checkpoint(),
@@ -156,14 +156,14 @@ class ResumableTrainer(nnUNetTrainer):
         }
 
     def restore(self, checkpoint: dict[str, Any]) -> None:
-        """Take over the state that a checkpoint holds; the trainer must be initialized.
+        """Restore the state in a checkpoint; the trainer must be initialized.
 
-        The random generators are only remembered: what happens until training starts must not use them up.
+        The states of the random generators are only stored, as nothing before the training may advance them.
 
         Raises
         ------
         CheckpointError
-            If the checkpoint is of another network or loss, or incomplete.
+            If the checkpoint is for another network or loss, or incomplete.
         """
         steps = (self.num_iterations_per_epoch, self.num_val_iterations_per_epoch)
         try:
@@ -185,12 +185,12 @@ class ResumableTrainer(nnUNetTrainer):
         self.cases = own.cases
 
     def check_data(self) -> None:
-        """Compare the preprocessed data and the splits with what they were made from.
+        """Compare the preprocessed data and the splits with their recorded origin.
 
         Raises
         ------
         TrainingError
-            If they belong to other plans, other raw files or other cases, or are too few for folds.
+            If they belong to other plans, raw files or cases, or there are too few cases for folds.
         DataError
             If the splits are damaged.
         """
@@ -213,7 +213,7 @@ class ResumableTrainer(nnUNetTrainer):
         Raises
         ------
         TrainingError
-            As ``check_data`` does, and if a continued run was begun with other cases.
+            As ``check_data``, and if a continued run was started with other cases.
         """
         self.check_data()
         train, validation = super().do_split()
@@ -223,7 +223,7 @@ class ResumableTrainer(nnUNetTrainer):
         return train, validation
 
     def locked(self) -> AbstractContextManager[None]:
-        """Return a context in which no other training may write the fold folder.
+        """Return a context in which no other training may write to the fold folder.
 
         Raises
         ------
@@ -235,7 +235,7 @@ class ResumableTrainer(nnUNetTrainer):
         return self.lock.held(force=self.options.force_unlock)
 
     def snapshot(self) -> dict[str, Any] | None:
-        """Return a copy in main memory of the state between two epochs; None if this process saves none."""
+        """Return a copy of the state between two epochs in main memory; None if this process saves none."""
         if self.local_rank != 0 or self.disable_checkpointing:
             return None
         copy: dict[str, Any] | None = copied_to_cpu(self.state(next_epoch=self.current_epoch))
@@ -251,7 +251,7 @@ class ResumableTrainer(nnUNetTrainer):
             )
 
     def save_checkpoint(self, filename: str) -> None:
-        """Save during an epoch's end, which nnU-Net does before it counts the epoch."""
+        """Save at the end of an epoch, which nnU-Net does before it counts the epoch."""
         if self.local_rank == 0 and not self.disable_checkpointing:
             state = self.state(next_epoch=self.current_epoch + 1)
             self.checkpoints.write(Path(filename).name, state)
@@ -259,13 +259,13 @@ class ResumableTrainer(nnUNetTrainer):
     def load_checkpoint(self, filename_or_checkpoint: str | dict[str, Any]) -> None:
         """Restore a run from a checkpoint file or its content.
 
-        When nnU-Net's command continues a run, it names a file by its own rule; then the newest loadable
-        checkpoint of the folder is taken instead.
+        When nnU-Net's command continues a run, it chooses a file by its own rule; the newest loadable
+        checkpoint in the folder is used instead.
 
         Raises
         ------
         CheckpointError
-            If the checkpoint cannot be loaded or is of another network.
+            If the checkpoint cannot be loaded or is for another network.
         TrainingError
             If it was trained with other plans.
         """
@@ -292,13 +292,13 @@ def _require_packages(options: TrainingOptions) -> None:
 
 
 def _refuse_torchrun() -> None:
-    """Refuse to be one of several processes that would each train alone into the same folder."""
+    """Refuse to run as one of several processes that would train independently into the same folder."""
     processes = os.environ.get("WORLD_SIZE", "1")
     distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
     if processes != "1" and not distributed:
         raise UsageError(
-            f"torchrun has started {processes} processes, and each would train alone into the same folder",
+            f"torchrun has started {processes} processes, which would all train into the same folder",
             where="WORLD_SIZE",
             hint="start the command once, without torchrun; for several GPUs of one machine, "
-            "nnUNetv2_train DATASET 2d FOLD -num_gpus N, or one fold a GPU with --device cuda:N",
+            "nnUNetv2_train DATASET 2d FOLD -num_gpus N, or one fold per GPU with --device cuda:N",
         )

@@ -1,4 +1,4 @@
-"""Whether a continued run is still the experiment that it was begun as: plans, labels and cases."""
+"""Checks that a continued run is still the same experiment: plans, labels and cases."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from swin_umamba.fingerprint import fingerprint_of
 from swin_umamba.nnunet.preprocessed import OF_PLANS, content_fingerprint
 from swin_umamba.nnunet.resume.training_state import OWN_ENTRY
 
-_HINT = "train again with --overwrite, or bring back what the first run had"
+_HINT = "train again with --overwrite, or restore the files of the first run"
 _OF_DATASET = ("labels", "regions_class_order", "channel_names")
 _LONGEST_VALUE = 60
 _TRAINED_ON = {"train": "the training cases", "validation": "the validation cases", "content": "their files"}
 
 
 def check_plans(stored: Mapping[str, Any], current: Mapping[str, Any], folder: str | Path) -> None:
-    """Refuse to continue with other plans or labels than a run was begun with.
+    """Refuse to continue with plans or labels other than those at the start of the run.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def check_plans(stored: Mapping[str, Any], current: Mapping[str, Any], folder: s
     Raises
     ------
     TrainingError
-        Names what differs.
+        If they differ; the message names the differences.
     """
     before, now = _described(stored), _described(current)
     other = [key for key in now if key in before and fingerprint_of(before[key]) != fingerprint_of(now[key])]
@@ -46,7 +46,7 @@ def check_plans(stored: Mapping[str, Any], current: Mapping[str, Any], folder: s
 def fingerprints_of_cases(
     train: Sequence[str], validation: Sequence[str], folder: str | Path
 ) -> dict[str, str | None]:
-    """Return what a checkpoint keeps of the cases of its fold; it names none of them.
+    """Return the fingerprints of the cases of a fold for a checkpoint, which contain no names.
 
     Parameters
     ----------
@@ -65,12 +65,12 @@ def fingerprints_of_cases(
 def check_cases(
     stored: Mapping[str, str | None], current: Mapping[str, str | None], folder: str | Path
 ) -> None:
-    """Refuse to continue with other cases than a run was begun with.
+    """Refuse to continue with cases other than those at the start of the run.
 
     Raises
     ------
     TrainingError
-        Names what differs.
+        If they differ; the message names the differences.
     """
     pairs = {what: (stored.get(key), current.get(key)) for key, what in _TRAINED_ON.items()}
     other = [what for what, (before, now) in pairs.items() if before and now and before != now]
@@ -83,7 +83,7 @@ def check_cases(
 
 
 def validates_on(checkpoint: Mapping[str, Any], cases: Iterable[str]) -> bool:
-    """Return whether the training that wrote a checkpoint validated on these, as far as it says so."""
+    """Return whether the training of a checkpoint was validated on these cases, as far as it is recorded."""
     stored = checkpoint.get(OWN_ENTRY, {}).get("cases", {}).get("validation")
     return stored in (None, fingerprint_of(sorted(map(str, cases))))
 

@@ -1,4 +1,4 @@
-"""The complete state of a training run: what goes into a checkpoint and comes back from it."""
+"""The complete state of a training run, as stored in a checkpoint and restored from it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from torch._dynamo import OptimizedModule
 from swin_umamba.nnunet.training.options import TrainingOptions
 
 OWN_ENTRY = "swin_umamba"
-"""Key of what a checkpoint holds beyond nnU-Net's own entries."""
+"""Key of our entry in a checkpoint, besides nnU-Net's own entries."""
 
 
 @dataclass(frozen=True)
 class OwnState:
-    """What a checkpoint holds beyond nnU-Net's own entries.
+    """Content of our entry in a checkpoint, besides nnU-Net's own entries.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class OwnState:
 def weights_state(
     network: nn.Module, optimizer: torch.optim.Optimizer, grad_scaler: torch.amp.GradScaler | None
 ) -> dict[str, Any]:
-    """Return nnU-Net's entries of a checkpoint for what is trained. Tensors are not copied."""
+    """Return nnU-Net's entries of a checkpoint for the trained objects. Tensors are not copied."""
     return {
         "network_weights": network.state_dict(),
         "optimizer_state": optimizer.state_dict(),
@@ -58,12 +58,12 @@ def restore_weights(
     optimizer: torch.optim.Optimizer,
     grad_scaler: torch.amp.GradScaler | None,
 ) -> None:
-    """Load what ``weights_state`` has returned.
+    """Load the result of ``weights_state``.
 
     Raises
     ------
     RuntimeError, ValueError, KeyError
-        If the checkpoint is of another network or incomplete.
+        If the checkpoint is for another network or incomplete.
     """
     network.load_state_dict(checkpoint["network_weights"])
     optimizer.load_state_dict(checkpoint["optimizer_state"])
@@ -92,7 +92,7 @@ def own_state(
 
 
 def stored_own_state(checkpoint: dict[str, Any], steps_per_epoch: Sequence[int], loss: Any) -> OwnState:
-    """Return our entry of a checkpoint; of one that nnU-Net's own trainer wrote, what follows from the rest.
+    """Return our entry of a checkpoint; for nnU-Net's own trainer, it is derived from the other entries.
 
     Parameters
     ----------
@@ -101,17 +101,17 @@ def stored_own_state(checkpoint: dict[str, Any], steps_per_epoch: Sequence[int],
     steps_per_epoch
         Number of batches for training and for validation in each epoch.
     loss
-        Those that the run is to continue with.
+        Loss that the run is to continue with.
 
     Raises
     ------
     ValueError
-        If the run was started with a loss of other classes.
+        If the run was started with another loss.
     """
     own = checkpoint.get(OWN_ENTRY, {})
     before, now = (" of ".join(parts) for parts in (own.get("loss", ()), _parts_of_loss(loss)))
     if before and before != now:
-        raise ValueError(f"the run was started with the loss {before}, and this one is {now}")
+        raise ValueError(f"the run was started with the loss {before}, and the present one is {now}")
     drawn = [checkpoint["current_epoch"] * number for number in steps_per_epoch]
     return OwnState(
         own.get("batches_drawn", drawn),
@@ -122,7 +122,7 @@ def stored_own_state(checkpoint: dict[str, Any], steps_per_epoch: Sequence[int],
 
 
 def _parts_of_loss(loss: Any) -> list[str]:
-    """Return the names of the classes that a loss consists of, whether it is compiled or not."""
+    """Return the names of the Python classes of a loss and its parts, compiled or not."""
     parts = loss.modules() if isinstance(loss, nn.Module) else [loss]
     return [type(each).__name__ for each in parts if not isinstance(each, OptimizedModule)]
 
@@ -134,7 +134,7 @@ def stored_options(checkpoint: dict[str, Any]) -> TrainingOptions | None:
 
 
 def seed_everything(seed: int) -> None:
-    """Seed Python, NumPy and torch, and make cuDNN repeatable."""
+    """Seed Python, NumPy and torch, and make cuDNN deterministic."""
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002  nnU-Net's loaders draw from the global generator
     torch.manual_seed(seed)
@@ -144,9 +144,9 @@ def seed_everything(seed: int) -> None:
 
 @contextmanager
 def deterministic_algorithms(wanted: bool, device: torch.device) -> Iterator[None]:
-    """Let PyTorch use only operators in the block that give equal bits for equal inputs, if ``wanted``.
+    """Restrict PyTorch to deterministic operators inside the ``with`` block, if ``wanted``.
 
-    CUDA has no such version of some operators that nnU-Net's losses need; these warn.
+    CUDA has no deterministic version of some operators that nnU-Net's losses need; these give a warning.
     """
     if not wanted:
         yield
@@ -156,7 +156,7 @@ def deterministic_algorithms(wanted: bool, device: torch.device) -> Iterator[Non
     only_warned = torch.is_deterministic_algorithms_warn_only_enabled()
     filled = memory.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True, warn_only=device.type != "cpu")
-    memory.fill_uninitialized_memory = False  # takes time, and finds faults instead
+    memory.fill_uninitialized_memory = False  # takes time, and is meant for finding bugs
     try:
         with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
             yield
@@ -166,7 +166,7 @@ def deterministic_algorithms(wanted: bool, device: torch.device) -> Iterator[Non
 
 
 def random_state() -> dict[str, Any]:
-    """Return the states of all random generators as values that a checkpoint may hold."""
+    """Return the states of all random generators as values that can be stored in a checkpoint."""
     name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)  # noqa: NPY002
     return {
         "python": random.getstate(),
@@ -177,7 +177,7 @@ def random_state() -> dict[str, Any]:
 
 
 def restore_random_state(state: dict[str, Any]) -> None:
-    """Set all random generators to what ``random_state`` has returned."""
+    """Restore all random generators from the result of ``random_state``."""
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
     name, keys, *rest = state["numpy"]

@@ -1,4 +1,4 @@
-"""The trainers under the names of the published code, and how our commands find a trainer by name."""
+"""The trainers under the names of the published code, and the search for a trainer by name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from swin_umamba.nnunet.training.swin_umamba_trainer import NO_WEIGHTS, SwinUMam
 from swin_umamba.options import declared_options
 
 EXTERNAL_TRAINERS = "nnUNet_extTrainer"
-"""nnU-Net's variable: folders of trainers of the user's own."""
+"""nnU-Net's variable for folders with the user's own trainers."""
 
 __all__ = [
     "nnUNetTrainerSwinUMamba",
@@ -56,7 +56,7 @@ class nnUNetTrainerSwinUMambaDScratch(SwinUMambaTrainer):
 class nnUNetTrainer(RobustTrainer):
     """nnU-Net's own network and recipe, for comparison.
 
-    Has the name of nnU-Net's trainer, so that the model belongs to it; the shim for nnU-Net's own commands
+    It has the name of nnU-Net's trainer, to which the model then belongs; the shim for nnU-Net's own commands
     does not export it.
     """
 
@@ -66,7 +66,7 @@ class nnUNetTrainer(RobustTrainer):
         Raises
         ------
         UsageError
-            If an option was given that only the trainers of Swin-UMamba know.
+            If an option was given that only the trainers of Swin-UMamba have.
         """
         given = [
             each.name
@@ -75,7 +75,7 @@ class nnUNetTrainer(RobustTrainer):
         ]
         if given:
             raise UsageError(
-                f"nnU-Net's own trainer does not know {' and '.join(given)}",
+                f"nnU-Net's own trainer has no {' and '.join(given)}",
                 hint="leave the options out, or choose a trainer of Swin-UMamba",
             )
         super().initialize()
@@ -97,7 +97,7 @@ def find_trainer(given: str) -> type[RobustTrainer]:
     """Return the trainer class that a user names.
 
     nnU-Net's own search imports every module of its training tree, and with them packages that may be broken
-    on this machine; this one imports only what the user names.
+    on this machine; this search imports only what the user names.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ def find_trainer(given: str) -> type[RobustTrainer]:
     raise UsageError(
         f"{given} is not a subclass of one of our trainers, or has the same name as one",
         where="--trainer",
-        hint="derive it from a class of swin_umamba.nnunet.trainers, and give it a name of its own",
+        hint="derive it from a class of swin_umamba.nnunet.trainers, and give it a unique name",
     )
 
 
@@ -130,8 +130,8 @@ def find_external_trainer(name: str) -> type | None:
     Parameters
     ----------
     name
-        Name of a class. It only chooses among what lies in folders that the user has named, so that it may
-        also come from the file of a model.
+        Name of a class. It only selects from folders that the user has named, so it may also come from the
+        file of a model.
 
     Raises
     ------
@@ -146,7 +146,7 @@ def find_external_trainer(name: str) -> type | None:
                 raise UsageError(
                     f"a module there cannot be imported ({type(error).__name__}: {error})",
                     where=f"{EXTERNAL_TRAINERS}={folder}",
-                    hint="mend it, or take the folder out of the variable",
+                    hint="correct the module, or remove the folder from the variable",
                 ) from error
             if isinstance(found, type):
                 return found

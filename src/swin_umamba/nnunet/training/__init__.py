@@ -1,1 +1,1 @@
-"""The loop, what it is given, and the step ``train``."""
+"""The training loop, its inputs, and the step ``train``."""
