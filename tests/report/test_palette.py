@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from swin_umamba.report.palette import class_colour, uncertainty_colours
+from swin_umamba.report.palette import class_colour, object_colours, uncertainty_colours
 
 
 def test_colours_are_valid_distinct_and_neither_black_nor_white() -> None:
@@ -39,6 +39,15 @@ def test_a_class_keeps_its_colour() -> None:
 def test_background_has_no_colour(label: int) -> None:
     with pytest.raises(ValueError, match="background"):
         class_colour(label)
+
+
+def test_an_object_keeps_its_colour() -> None:
+    colours = object_colours(np.array([[0, 3], [70_000, 3]], np.uint32))
+    assert colours.tolist() == [
+        [[0, 0, 0, 0], [*class_colour(3), 255]],
+        [[*class_colour(70_000), 255], [*class_colour(3), 255]],
+    ]
+    assert object_colours(np.zeros((0, 4), np.uint16)).shape == (0, 4, 4)
 
 
 def test_uncertainty_is_told_apart_by_lightness_alone() -> None:

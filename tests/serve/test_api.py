@@ -251,7 +251,7 @@ def test_deleting_is_for_good(client: TestClient, picture: np.ndarray) -> None:
     "path", ["unknown", "../../etc/passwd", "..%2f..%2fetc%2fpasswd", "%00", "a" * 5000, "%C3%A9"]
 )
 def test_unknown_ids(path: str, client: TestClient) -> None:
-    for tail in ("", "/labels", "/slices/0"):
+    for tail in ("", "/labels", "/slices/0", "/instances", "/objects.csv", "/objects.geojson"):
         answer = client.get(f"/api/jobs/{path}{tail}")
         assert answer.status_code == 404
         assert answer.json()["error"]["what"]
@@ -283,6 +283,9 @@ def test_the_api_is_described(client: TestClient) -> None:
         "/api/jobs/{job_id}",
         "/api/jobs/{job_id}/slices/{index}",
         "/api/jobs/{job_id}/labels",
+        "/api/jobs/{job_id}/instances",
+        "/api/jobs/{job_id}/objects.csv",
+        "/api/jobs/{job_id}/objects.geojson",
         "/api/predict",
     }
     create = schema["paths"]["/api/jobs"]["post"]

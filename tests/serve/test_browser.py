@@ -259,6 +259,39 @@ def test_uncertainty_and_quality(visit: Callable[..., Visit], picture: np.ndarra
     assert here.messages == []
 
 
+def test_objects_are_counted_and_shown_in_one_colour_each(
+    visit: Callable[..., Visit], predictor: Predictor, picture: np.ndarray, tmp_path: Path
+) -> None:
+    here = visit()
+    page = here.page
+    here.segment(("a.png", png(picture)))
+    assert not any(map(here.shown, ("#found", "#object-setting", "#object-fill", "th.objects")))
+    page.click("#result .again")
+    page.check("#instances")
+    here.segment(("a.png", png(picture)))
+    table = predictor.predict(picture, instances=True).objects
+    assert table is not None
+    assert page.inner_text("#object-count") == f"{len(table):,}"
+    counts = page.locator(".classes td.objects").all_inner_texts()
+    assert [int(each) for each in counts] == [int((table.label == value).sum()) for value in (1, 2)]
+    assert (here.shown("#object-fill"), here.shown(".object-outline"), here.shown(".label")) == (1, 1, 0)
+    assert "each in its own colour" in page.text_content("#picture-text")
+    page.focus("#viewer")
+    page.keyboard.press("c")
+    assert (here.shown("#object-fill"), here.shown(".object-outline"), here.shown(".label")) == (0, 0, 2)
+    for link, name in {
+        "table": "a_objects.csv",
+        "map": "a_instances.tif",
+        "outlines": "a_objects.geojson",
+    }.items():
+        with page.expect_download() as download:
+            page.click(f"#object-{link}")
+        assert download.value.suggested_filename == name
+        download.value.save_as(tmp_path / name)
+    assert len((tmp_path / "a_objects.csv").read_text().splitlines()) == 1 + len(table)
+    assert here.messages == []
+
+
 def test_channels_are_put_in_order(visit: Callable[..., Visit], predictor_of_two: Predictor) -> None:
     here = visit(predictor_of_two)
     page = here.page

@@ -30,7 +30,9 @@ def segment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Image]
     """Segment an image by its brightness."""
     monkeypatch.setattr("swin_umamba.serve.segment.shown_classes", lambda predictor: CLASSES)
     model = SimpleNamespace(dataset_json={"file_ending": ".nii.gz"})
-    predictor: Any = SimpleNamespace(channel_names=["grey"], model=model, predict=predict)
+    predictor: Any = SimpleNamespace(
+        channel_names=["grey"], model=model, predict=predict, labels={"background": 0, "bright": 1}
+    )
     segmenter = Segmenter(predictor, max_voxels=10_000, confidence=False)
     number = iter(range(1000))
 
@@ -38,7 +40,9 @@ def segment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Image]
         monkeypatch.setattr(Segmenter, "_read", lambda self, upload: image)
         folder = tmp_path / str(next(number))
         folder.mkdir()
-        upload: Any = SimpleNamespace(folder=folder, images=(Path("a.nii.gz"),), names=("a.nii.gz",))
+        upload: Any = SimpleNamespace(
+            folder=folder, images=(Path("a.nii.gz"),), names=("a.nii.gz",), instances=False
+        )
         return segmenter(upload, lambda part: None)
 
     return run

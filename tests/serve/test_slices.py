@@ -32,7 +32,7 @@ def result_of(folder: Path, labels: np.ndarray, quality: Quality | None = None) 
     return Result(
         folder=folder,
         labels_file=folder / "none",
-        download_name="none",
+        stem="none",
         shape=labels.shape,
         spacing=None,
         turned=View(tuple(range(labels.ndim)), (False,) * labels.ndim, (1.0,) * labels.ndim, None),

@@ -16,7 +16,7 @@ from serve.forms import FORM, form, nothing_is_left, refused
 from serve.serving import client_of, eventually
 from swin_umamba.inference.predictor import Predictor
 from swin_umamba.serve.limits import MIB, Limits
-from swin_umamba.serve.segment import download_name
+from swin_umamba.serve.segment import LONGEST_STEM, case_name, download_stem
 from swin_umamba.serve.service import Service
 from swin_umamba.serve.upload import LONGEST_NAME, shown_name
 
@@ -39,14 +39,14 @@ from swin_umamba.serve.upload import LONGEST_NAME, shown_name
 )
 def test_names_are_shown_and_never_used(name: str, shown: str, download: str) -> None:
     assert shown_name(name) == shown
-    assert download_name(shown, ".png") == download
+    assert f"{download_stem(case_name(shown))}_labels.png" == download
 
 
 def test_long_names_keep_their_ending() -> None:
     name = shown_name("ä" * 1000 + ".nii.gz")
     assert len(name) == LONGEST_NAME
     assert name.endswith("ä.nii.gz")
-    assert len(download_name(name, ".nii.gz")) < 80
+    assert len(download_stem(case_name(name))) <= LONGEST_STEM
 
 
 @pytest.mark.parametrize(

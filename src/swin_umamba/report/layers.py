@@ -12,7 +12,10 @@ QUALITY = 82
 
 
 def outline_path(mask: np.ndarray) -> str:
-    """Return the path of the border of a boolean mask (y, x), along the edges of its pixels."""
+    """Return the path of the border of a boolean mask (y, x), along the edges of its pixels.
+
+    Of an instance map, which holds the number of the object of each pixel, it is the border of every object.
+    """
     padded = np.pad(mask, 1)
     across = padded[1:, 1:-1] != padded[:-1, 1:-1]
     down = padded[1:-1, 1:] != padded[1:-1, :-1]

@@ -54,3 +54,16 @@ def class_colour(label: int) -> Colour:
     hue = (_FIRST_HUE + step * _GOLDEN_RATIO) % 1
     red, green, blue = colorsys.hls_to_rgb(hue, _LIGHTNESS[step % len(_LIGHTNESS)], 0.75)
     return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def object_colours(instances: np.ndarray) -> np.ndarray:
+    """Return an instance map in colours, uint8 ``(..., 4)``: one colour an object, background transparent.
+
+    The colour follows from the number of the object, as a class's does from its value, so that an object has
+    the same one in every slice.
+    """
+    numbers, place = np.unique(instances, return_inverse=True)
+    colours = [(*class_colour(number), 255) if number else (0, 0, 0, 0) for number in numbers.tolist()]
+    table = np.array(colours, np.uint8).reshape(-1, 4)
+    values: np.ndarray = table[place.reshape(instances.shape)]
+    return values

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, FastAPI, Query, Request, Response
@@ -19,8 +19,16 @@ from swin_umamba.serve.access import Access
 from swin_umamba.serve.guard import Guard, error_answer, error_response
 from swin_umamba.serve.jobs import Job
 from swin_umamba.serve.page import page_html, page_policy
-from swin_umamba.serve.problems import Busy, InvalidValue, UnfinishedJob, UnknownJob, UnknownSlice
-from swin_umamba.serve.schema import ErrorAnswer, Health, JobStatus, ModelInfo, SliceAnswer, SliceLayer
+from swin_umamba.serve.problems import Busy, InvalidValue, NoSuchFile, UnfinishedJob, UnknownJob, UnknownSlice
+from swin_umamba.serve.schema import (
+    ErrorAnswer,
+    Health,
+    JobStatus,
+    ModelInfo,
+    SliceAnswer,
+    SliceLayer,
+    SliceObjects,
+)
 from swin_umamba.serve.segment import Result
 from swin_umamba.serve.service import Service
 from swin_umamba.serve.slices import slice_picture
@@ -58,12 +66,34 @@ _UPLOAD = {
         },
     }
 }
-_MASK: dict[str, Any] = {
-    "description": "The label map, on the grid of the image.",
-    "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+_BINARY = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+_MASK: dict[str, Any] = {"description": "The label map, on the grid of the image.", "content": _BINARY}
+_INSTANCES: dict[str, Any] = {
+    "description": "Each pixel has the number of its object, as in the table; 0 is the background.",
+    "content": _BINARY,
+}
+_TABLE: dict[str, Any] = {
+    "description": "Size, place, shape and intensities of each object; see docs/objects.md.",
+    "content": {"text/csv": {}},
+}
+_OUTLINES: dict[str, Any] = {
+    "description": "The outlines of the objects of a picture, for QuPath.",
+    "content": {"application/geo+json": {}},
+}
+_MEDIA_TYPES = {
+    "objects.csv": "text/csv; charset=utf-8",
+    "objects.geojson": "application/geo+json",
 }
 
-
+Wanted = Literal["labels", "instances", "objects.csv", "objects.geojson"]
+WantedChoice = Annotated[Wanted, Query(description="what to answer with; all but labels finds the objects")]
+InstancesChoice = Annotated[
+    bool | None,
+    Query(
+        description="whether to find the objects (cells, lesions), count and measure them; by default if the "
+        "model has a class for the boundary between objects",
+    ),
+]
 SeriesChoice = Annotated[
     str | None,
     Query(
@@ -132,9 +162,11 @@ def model(request: Request) -> ModelInfo:
 
 
 @router.post("/jobs", status_code=202, openapi_extra=_UPLOAD, responses=_UPLOAD_ERRORS)
-async def create_job(request: Request, response: Response, series: SeriesChoice = None) -> JobStatus:
+async def create_job(
+    request: Request, response: Response, series: SeriesChoice = None, instances: InstancesChoice = None
+) -> JobStatus:
     """Upload an image and queue it; its status tells when it is done."""
-    job = await _upload(request, series)
+    job = await _upload(request, series, instances)
     response.headers["Location"] = f"/api/jobs/{job.id}"
     return _service(request).status(job)
 
@@ -185,13 +217,40 @@ async def job_slice(
             SliceLayer(value=each.value, fill=each.fill, outline=each.outline) for each in picture.layers
         ],
         uncertainty=picture.uncertainty,
+        objects=None
+        if picture.objects is None
+        else SliceObjects(fill=picture.objects.fill, outline=picture.objects.outline),
     )
 
 
 @router.get("/jobs/{job_id}/labels", response_class=Response, responses={200: _MASK, **_errors(404, 409)})
 def job_labels(request: Request, job_id: str) -> Response:
     """Download the label map of a finished job."""
-    return _mask(_finished(_service(request).queue.get(job_id)))
+    return _file(_finished(_service(request).queue.get(job_id)), "labels")
+
+
+@router.get(
+    "/jobs/{job_id}/instances", response_class=Response, responses={200: _INSTANCES, **_errors(404, 409)}
+)
+def job_instances(request: Request, job_id: str) -> Response:
+    """Download the instance map of a finished job."""
+    return _file(_finished(_service(request).queue.get(job_id)), "instances")
+
+
+@router.get(
+    "/jobs/{job_id}/objects.csv", response_class=Response, responses={200: _TABLE, **_errors(404, 409)}
+)
+def job_objects(request: Request, job_id: str) -> Response:
+    """Download the table of the objects of a finished job."""
+    return _file(_finished(_service(request).queue.get(job_id)), "objects.csv")
+
+
+@router.get(
+    "/jobs/{job_id}/objects.geojson", response_class=Response, responses={200: _OUTLINES, **_errors(404, 409)}
+)
+def job_outlines(request: Request, job_id: str) -> Response:
+    """Download the outlines of the objects of a finished job; there are some for pictures only."""
+    return _file(_finished(_service(request).queue.get(job_id)), "objects.geojson")
 
 
 @router.post(
@@ -200,10 +259,10 @@ def job_labels(request: Request, job_id: str) -> Response:
     openapi_extra=_UPLOAD,
     responses={200: _MASK, **_UPLOAD_ERRORS},
 )
-async def predict(request: Request, series: SeriesChoice = None) -> Response:
-    """Upload an image and get its label map in the same request; nothing is kept."""
+async def predict(request: Request, series: SeriesChoice = None, answer: WantedChoice = "labels") -> Response:
+    """Upload an image and get its label map, or its objects, in the same request; nothing is kept."""
     queue = _service(request).queue
-    job = await _upload(request, series)
+    job = await _upload(request, series, answer != "labels")
     try:
         waiting = asyncio.wrap_future(job.finished)
         while not (await asyncio.wait({waiting}, timeout=SECONDS_BETWEEN_LOOKS))[0]:
@@ -211,7 +270,7 @@ async def predict(request: Request, series: SeriesChoice = None) -> Response:
                 return Response(status_code=204)  # nobody reads it
         if job.removed:
             raise Busy("the server is shutting down")
-        return await run_in_threadpool(lambda: _mask(_finished(job)))
+        return await run_in_threadpool(lambda: _file(_finished(job), answer))
     finally:
         with suppress(UnknownJob):  # the server is shutting down and has deleted it
             await run_in_threadpool(queue.remove, job.id)
@@ -223,11 +282,12 @@ def _service(request: Request) -> Service:
     return service
 
 
-async def _upload(request: Request, series: str | None) -> Job[Result]:
+async def _upload(request: Request, series: str | None, instances: bool | None) -> Job[Result]:
     service = _service(request)
+    wanted = service.segmenter.objects.chosen(instances)
     service.queue.check_place(client_of(request))  # before megabytes are sent in vain
     channels = len(service.segmenter.predictor.channel_names)
-    upload = await receive(request, service.storage, service.limits, channels, series)
+    upload = await receive(request, service.storage, service.limits, channels, series, instances=wanted)
     return service.queue.add(upload)
 
 
@@ -239,17 +299,27 @@ def _finished(job: Job[Result]) -> Result:
     return job.outcome
 
 
-def _mask(result: Result) -> Response:
-    """Return the whole file: it may be deleted while a slow client is still reading."""
+def _file(result: Result, wanted: Wanted) -> Response:
+    """Return a whole file: it may be deleted while a slow client is still reading."""
+    found = result.download(wanted)
+    if found is None:
+        raise NoSuchFile(
+            f"the result has no {wanted}",
+            hint="ask for instances or objects.csv: there are outlines of pictures only"
+            if result.objects
+            else "upload the image again with ?instances=1",
+        )
+    path, name = found
     try:
-        content = result.labels_file.read_bytes()
+        content = path.read_bytes()
     except FileNotFoundError:
         raise UnknownJob from None
-    name = result.download_name
     ascii_name = name.encode("ascii", "replace").decode().replace("?", "_")
     disposition = f"attachment; filename=\"{ascii_name}\"; filename*=UTF-8''{quote(name)}"
     return Response(
-        content, media_type="application/octet-stream", headers={"Content-Disposition": disposition}
+        content,
+        media_type=_MEDIA_TYPES.get(wanted, "application/octet-stream"),
+        headers={"Content-Disposition": disposition},
     )
 
 

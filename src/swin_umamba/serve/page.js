@@ -128,7 +128,7 @@ function start() {
     // fetch does not tell how much of an upload is done.
     const upload = new XMLHttpRequest();
     request = upload;
-    upload.open("POST", "/api/jobs" + (series ? "?series=" + encodeURIComponent(series) : ""));
+    upload.open("POST", "/api/jobs?" + new URLSearchParams({ ...(get("instances") && { instances: get("instances").checked }), ...(series && { series }) }));
     upload.responseType = "json";
     upload.upload.addEventListener("progress", (event) => { if (event.lengthComputable) { get("bar").value = event.loaded / event.total; } });
     upload.addEventListener("load", () => {
@@ -152,11 +152,21 @@ function start() {
     working(...stage(status));
     timer = setTimeout(() => ask("/api/jobs/" + status.id).then(follow, (error) => { if (job === status.id) { fail(error); } }), MILLISECONDS_BETWEEN_LOOKS);
   }
+  function offer(id, job, file, name) {
+    get(id).href = "/api/jobs/" + job + "/" + file;
+    get(id).download = name || "";
+    show(get(id), name !== null);
+  }
   function finish(status) {
     get("status").textContent = "The image is segmented.";
     get("result-title").textContent = status.name;
-    get("download").href = "/api/jobs/" + status.id + "/labels";
-    get("download").download = status.result.download;
+    const { objects, download } = status.result;
+    offer("download", status.id, "labels", download);
+    if (objects) {
+      offer("object-table", status.id, "objects.csv", objects.table);
+      offer("object-map", status.id, "instances", objects.instances);
+      offer("object-outlines", status.id, "objects.geojson", objects.outlines);
+    }
     viewer.open(status.id, status.result);
     display("result", get("result-title"));
   }

@@ -52,6 +52,12 @@ class UnknownSlice(RequestError):
     status = 404
 
 
+class NoSuchFile(RequestError):
+    """The result does not have this file."""
+
+    status = 404
+
+
 class InvalidValue(RequestError):
     """A value in the address is not of its type."""
 

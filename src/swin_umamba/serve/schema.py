@@ -87,6 +87,10 @@ class ModelInfo(Answer):
     channels: list[str]
     classes: list[ModelClass]
     confidence: bool = Field(description="whether results have an estimated Dice and an uncertainty")
+    objects: Literal["found", "on request", "none"] = Field(
+        description="whether the objects of an image (cells, lesions) are found and measured: always, with "
+        "?instances=1, or never, since classes of the model overlap"
+    )
     formats: list[str] = Field(description="endings of file names that can be read")
     limits: ServerLimits
     version: str
@@ -102,6 +106,18 @@ class ResultClass(BaseModel):
     percent: float
     millilitres: float | None = Field(description="for volumes whose file has a spacing")
     quality: float | None = Field(description="estimated Dice, with --confidence")
+    objects: int | None = Field(
+        description="number of objects; null without them, and for the boundary between them"
+    )
+
+
+class ResultObjects(BaseModel):
+    """The objects of the image: cells, nuclei, lesions."""
+
+    count: int
+    instances: str = Field(description="file name of the instance map: each pixel has its object's number")
+    table: str = Field(description="file name of objects.csv: a line for each object")
+    outlines: str | None = Field(description="file name of objects.geojson; for pictures only")
 
 
 class JobResult(BaseModel):
@@ -125,6 +141,7 @@ class JobResult(BaseModel):
     quality_calibrated: bool | None = Field(
         description="whether the estimated Dice is calibrated, with --confidence"
     )
+    objects: ResultObjects | None = Field(description="null if they were not asked for")
     seconds: float
     download: str = Field(description="name of the label map")
 
@@ -151,6 +168,13 @@ class SliceLayer(BaseModel):
     outline: str
 
 
+class SliceObjects(BaseModel):
+    """The objects in a slice."""
+
+    fill: str = Field(description="data URI of an overlay with one colour an object")
+    outline: str = Field(description="SVG path data of all outlines, in pixels of the picture")
+
+
 class SliceAnswer(Answer):
     """A slice for display. Large slices are scaled down, labels by nearest neighbour."""
 
@@ -161,3 +185,4 @@ class SliceAnswer(Answer):
     picture: str = Field(description="data URI")
     layers: list[SliceLayer]
     uncertainty: str | None = Field(description="data URI of an overlay, with --confidence")
+    objects: SliceObjects | None = Field(description="if objects were found")

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from swin_umamba.report.orientation import View, radiological_view
 from swin_umamba.report.overlay import contrast_window, is_colour, to_rgb
 from swin_umamba.report.preview import informative_slice
 from swin_umamba.serve.classes import ClassShare, class_shares, shown_classes
+from swin_umamba.serve.objects import FoundObjects, ObjectFile, ObjectFinding
 from swin_umamba.serve.upload import Upload
 
 if TYPE_CHECKING:
@@ -56,12 +57,13 @@ class Result:
     Attributes
     ----------
     folder
-        Holds ``labels.npy`` (slices, rows, columns), ``view_N.npy`` (the same and 1 or 3; uint8) and, with a
-        confidence, ``uncertainty.npy`` (uint8, 255 for the most uncertain), all oriented for display.
+        Holds ``labels.npy`` (slices, rows, columns), ``view_N.npy`` (the same and 1 or 3; uint8), with a
+        confidence ``uncertainty.npy`` (uint8, 255 for the most uncertain), and with objects
+        ``instances.npy``, all oriented for display.
     labels_file
         The label map in the format that ``predict`` would write.
-    download_name
-        File name of the download, valid on every system.
+    stem
+        What the file names of all downloads begin with, valid on every system.
     shape, spacing
         Shape and spacing shape of the image as it is stored, (y, x) or (z, y, x); spacing in mm, None for
         formats without one.
@@ -77,11 +79,13 @@ class Result:
         Duration of the prediction.
     quality
         None without a confidence.
+    objects
+        None if they were not asked for.
     """
 
     folder: Path
     labels_file: Path
-    download_name: str
+    stem: str
     shape: tuple[int, ...]
     spacing: tuple[float, ...] | None
     turned: View
@@ -90,6 +94,20 @@ class Result:
     start: int
     seconds: float
     quality: Quality | None
+    objects: FoundObjects | None = None
+
+    @property
+    def download_name(self) -> str:
+        """File name of the label map for the client."""
+        return f"{self.stem}_labels{image_suffix(self.labels_file)}"
+
+    def download(self, kind: Literal["labels"] | ObjectFile) -> tuple[Path, str] | None:
+        """Return a file and its name for the client; None if the result does not have it."""
+        if kind == "labels":
+            return self.labels_file, self.download_name
+        if self.objects is None or kind not in self.objects.files:
+            return None
+        return self.objects.files[kind], self.objects.download_name(kind, self.stem)
 
     @property
     def num_slices(self) -> int:
@@ -124,6 +142,7 @@ class Segmenter:
         self.predictor = predictor
         self.classes = shown_classes(predictor)
         self.confidence = confidence
+        self.objects = ObjectFinding(predictor.labels)
         self._max_voxels = max_voxels
 
     def __call__(self, upload: Upload, on_progress: Callable[[float], None]) -> Result:
@@ -142,6 +161,7 @@ class Segmenter:
             confidence=self.confidence,
             on_progress=on_progress,
             max_voxels=self._max_voxels,
+            instances=upload.instances,
         )
         on_progress(1.0)
         folder = upload.folder / RESULT
@@ -156,10 +176,11 @@ class Segmenter:
         labels = _as_slices(turned.turn(prediction.labels))
         np.save(folder / LABELS, labels)
         quality = _save_confidence(folder, prediction, turned)
+        case = case_name(upload.names[0])
         return Result(
             folder=folder,
             labels_file=labels_file,
-            download_name=download_name(upload.names[0], image_suffix(labels_file)),
+            stem=download_stem(case),
             shape=image.spatial_shape,
             spacing=image.spacing if image.has_spacing else None,
             turned=turned,
@@ -168,6 +189,7 @@ class Segmenter:
             start=informative_slice(data, labels),
             seconds=time.perf_counter() - start,
             quality=quality,
+            objects=self.objects.save(prediction, image, labels_file, case, turned),
         )
 
     def _read(self, upload: Upload) -> Image:
@@ -199,12 +221,16 @@ class Segmenter:
         return tuple(self.predictor.channel_names)
 
 
-def download_name(client_name: str, suffix: str) -> str:
-    """Return ``NAME_labels.SUFFIX`` with only letters, digits, dots, dashes and underscores in it."""
+def case_name(client_name: str) -> str:
+    """Return what ``predict`` would call an image: its name without the ending and the channel's number."""
     stem = image_stem(client_name) if is_image_name(client_name) else client_name
     match = CHANNEL_NUMBER.fullmatch(stem)
-    safe = _UNSAFE.sub("_", stem if match is None else match["case"]).strip("._")[:LONGEST_STEM]
-    return f"{safe or 'image'}_labels{suffix}"
+    return stem if match is None else match["case"]
+
+
+def download_stem(case: str) -> str:
+    """Return the name of an image with only letters, digits, dots, dashes and underscores in it."""
+    return _UNSAFE.sub("_", case).strip("._")[:LONGEST_STEM] or "image"
 
 
 def _as_slices(array: np.ndarray) -> np.ndarray:

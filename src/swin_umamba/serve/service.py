@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from swin_umamba import __version__
 from swin_umamba.data.image_io import image_suffixes
 from swin_umamba.interrupt import interrupts_ignored
 from swin_umamba.serve.jobs import Job, JobQueue
 from swin_umamba.serve.limits import Limits
+from swin_umamba.serve.objects import FoundObjects, ObjectFinding
 from swin_umamba.serve.schema import (
     ErrorDetail,
     JobResult,
@@ -18,6 +19,7 @@ from swin_umamba.serve.schema import (
     ModelClass,
     ModelInfo,
     ResultClass,
+    ResultObjects,
     ServerLimits,
 )
 from swin_umamba.serve.segment import Result, Segmenter
@@ -92,6 +94,7 @@ class Service:
                 for each in self.segmenter.classes
             ],
             confidence=self.segmenter.confidence,
+            objects=_object_finding(self.segmenter.objects),
             formats=list(image_suffixes()),
             limits=ServerLimits(
                 upload_bytes=limits.upload_bytes,
@@ -116,7 +119,7 @@ class Service:
         )
 
     def _result(self, result: Result) -> JobResult:
-        quality = result.quality
+        quality, objects = result.quality, result.objects
         return JobResult(
             shape=list(result.shape),
             spacing=None if result.spacing is None else list(result.spacing),
@@ -135,12 +138,30 @@ class Service:
                     percent=share.percent,
                     millilitres=share.millilitres,
                     quality=None if quality is None else quality.of_class.get(each.name),
+                    objects=None if objects is None else objects.of_class.get(each.value),
                 )
                 for each, share in zip(self.segmenter.classes, result.shares, strict=True)
             ],
             quality=None if quality is None else quality.mean,
             calibrated=None if quality is None else quality.calibrated,
             quality_calibrated=None if quality is None else quality.quality_calibrated,
+            objects=None if objects is None else _described(objects, result.stem),
             seconds=result.seconds,
             download=result.download_name,
         )
+
+
+def _object_finding(finding: ObjectFinding) -> Literal["found", "on request", "none"]:
+    if finding.classes is None:
+        return "none"
+    return "found" if finding.by_default else "on request"
+
+
+def _described(objects: FoundObjects, stem: str) -> ResultObjects:
+    names = {kind: objects.download_name(kind, stem) for kind in objects.files}
+    return ResultObjects(
+        count=objects.count,
+        instances=names["instances"],
+        table=names["objects.csv"],
+        outlines=names.get("objects.geojson"),
+    )

@@ -9,8 +9,9 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from swin_umamba.report.layers import data_uri, fill_path, outline_path
-from swin_umamba.report.palette import uncertainty_colours
+from swin_umamba.report.palette import object_colours, uncertainty_colours
 from swin_umamba.serve.classes import ShownClass
+from swin_umamba.serve.objects import INSTANCES_ARRAY
 from swin_umamba.serve.segment import LABELS, UNCERTAINTY, Result
 
 LONGEST_SIDE = 1024
@@ -29,6 +30,14 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class Objects:
+    """The objects of a slice: a data URI with one colour an object, and the path of all outlines."""
+
+    fill: str
+    outline: str
+
+
+@dataclass(frozen=True)
 class SlicePicture:
     """A slice for display.
 
@@ -42,6 +51,8 @@ class SlicePicture:
         One for each class in the slice.
     uncertainty
         Data URI of an overlay that is transparent where the labels are certain; or None.
+    objects
+        None if they were not asked for.
     """
 
     width: int
@@ -49,6 +60,7 @@ class SlicePicture:
     picture: str
     layers: tuple[Layer, ...]
     uncertainty: str | None
+    objects: Objects | None
 
 
 def slice_picture(result: Result, classes: Sequence[ShownClass], index: int, view: int) -> SlicePicture:
@@ -71,13 +83,16 @@ def slice_picture(result: Result, classes: Sequence[ShownClass], index: int, vie
     image = _slice(result, f"view_{view}.npy", index)
     labels = _slice(result, LABELS, index)
     uncertainty = None if result.quality is None else _slice(result, UNCERTAINTY, index)
+    instances = None if result.objects is None else _slice(result, INSTANCES_ARRAY, index)
     longest = LONGEST_SIDE
     while True:
         size = _shown_size(labels.shape, longest)
         shown = _resized(labels, size, PillowImage.Resampling.NEAREST)
         layers = _layers(shown, classes)
+        numbers = None if instances is None else _resized(instances, size, PillowImage.Resampling.NEAREST)
+        outline = "" if numbers is None else outline_path(numbers)
         longest = longest * 2 // 3
-        characters = sum(len(layer.fill) + len(layer.outline) for layer in layers)
+        characters = len(outline) + sum(len(layer.fill) + len(layer.outline) for layer in layers)
         if characters <= MAX_PATH_CHARACTERS or longest < SHORTEST_LONG_SIDE:
             break
     picture = _resized(image[..., 0] if image.shape[-1] == 1 else image, size, PillowImage.Resampling.BOX)
@@ -93,6 +108,9 @@ def slice_picture(result: Result, classes: Sequence[ShownClass], index: int, vie
         else data_uri(
             uncertainty_colours(_resized(uncertainty, size, PillowImage.Resampling.BOX) / 255), lossless=True
         ),
+        objects=None
+        if numbers is None
+        else Objects(data_uri(object_colours(numbers), lossless=True), outline),
     )
 
 

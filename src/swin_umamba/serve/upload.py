@@ -49,6 +49,8 @@ class Upload:
         Client that sent them.
     series
         DICOM series to read; None for the only one.
+    instances
+        Whether to find objects, too.
     """
 
     folder: Path
@@ -56,6 +58,7 @@ class Upload:
     names: tuple[str, ...]
     client: str = ""
     series: str | None = None
+    instances: bool = False
 
     @property
     def images(self) -> tuple[Path, ...]:
@@ -65,7 +68,13 @@ class Upload:
 
 
 async def receive(
-    request: Request, storage: PrivateFolder, limits: Limits, max_files: int, series: str | None = None
+    request: Request,
+    storage: PrivateFolder,
+    limits: Limits,
+    max_files: int,
+    series: str | None = None,
+    *,
+    instances: bool = False,
 ) -> Upload:
     """Write the files of a request to a new folder.
 
@@ -79,7 +88,7 @@ async def receive(
         Limits on size and speed.
     max_files
         Largest number of files in a request; there may be more DICOM files.
-    series
+    series, instances
         See ``Upload``.
 
     Raises
@@ -103,7 +112,7 @@ async def receive(
         form.close()
         storage.remove(folder)
         raise
-    return Upload(folder, tuple(form.files), tuple(form.names), client, series)
+    return Upload(folder, tuple(form.files), tuple(form.names), client, series, instances)
 
 
 def client_of(request: Request) -> str:

@@ -22,7 +22,7 @@ function makeViewer(ask, onError) {
   const show = (element, shown) => { if (element) { element.toggleAttribute("hidden", !shown); } };
   const checked = (input) => Boolean(input && input.checked);
   const picture = get("picture"), viewer = get("viewer"), slider = get("slice"), view = get("view"), opacity = get("opacity");
-  const toggles = all(".class-toggle"), outlines = get("outlines"), uncertainty = get("uncertainty");
+  const toggles = all(".class-toggle"), outlines = get("outlines"), uncertainty = get("uncertainty"), objectColours = get("object-colours");
   const rowOf = (value) => document.querySelector('tr[data-value="' + value + '"]');
   const colourOf = (value) => rowOf(value).querySelector(".class-toggle").dataset.colour;
   let job = null, result = null, drawn = null, cache = new Map(), box = null, size = [1, 1], drag = null, lastOpacity = 35;
@@ -64,12 +64,16 @@ function makeViewer(ask, onError) {
     size = [slice.width, slice.height * slice.aspect];
     place(get("image"), slice.picture);
     if (slice.uncertainty) { place(get("heat"), slice.uncertainty); }
+    if (slice.objects) { place(get("object-fill"), slice.objects.fill); }
     picture.style.setProperty("--ratio", String(size[0] / size[1]));
     get("layers").setAttribute("transform", "scale(1 " + slice.aspect + ")");
     get("layers").replaceChildren(...slice.layers.map((layer) => svg("g", { class: "label", "data-value": layer.value },
       svg("path", { class: "fill", fill: colourOf(layer.value), d: layer.fill }),
       svg("path", { class: "halo", d: layer.outline }),
       svg("path", { class: "outline", stroke: colourOf(layer.value), d: layer.outline }))));
+    if (slice.objects) {
+      get("layers").append(svg("g", { class: "objects" }, svg("path", { class: "halo object-halo", d: slice.objects.outline }), svg("path", { class: "outline object-outline", d: slice.objects.outline })));
+    }
     show(get("scaled"), slice.width < width);
     get("scaled").textContent = "shown at " + (100 * slice.width / width).toFixed(0) + " % of its size; the mask has all of it";
     // Slices with ragged outlines come smaller than others; what is zoomed stays where it is.
@@ -78,7 +82,11 @@ function makeViewer(ask, onError) {
   }
   function restyle() {
     const shown = toggles.filter(checked).map((each) => each.dataset.value);
-    all(".label", get("layers")).forEach((each) => show(each, shown.includes(each.dataset.value)));
+    const objects = checked(objectColours) && Boolean(drawn && drawn.objects);
+    all(".label", get("layers")).forEach((each) => show(each, !objects && shown.includes(each.dataset.value)));
+    all(".objects", get("layers")).forEach((each) => show(each, objects));
+    show(get("object-fill"), objects);
+    toggles.forEach((each) => { each.disabled = objects; });
     all(".halo, .outline", get("layers")).forEach((each) => show(each, outlines.checked));
     picture.style.setProperty("--opacity", String(opacity.value / 100));
     get("opacity-text").textContent = opacity.value + " %";
@@ -87,7 +95,8 @@ function makeViewer(ask, onError) {
     show(get("heat"), heat);
     show(get("heat-note"), heat);
     const names = drawn ? drawn.layers.filter((each) => shown.includes(String(each.value))).map((each) => rowOf(each.value).dataset.name) : [];
-    get("picture-text").textContent = (names.length ? "Showing " + names.join(", ") : "No class to show") + (result && result.slices > 1 ? " in slice " + (Number(slider.value) + 1) : "");
+    const what = objects ? "objects, each in its own colour" : names.join(", ");
+    get("picture-text").textContent = (what ? "Showing " + what : "No class to show") + (result && result.slices > 1 ? " in slice " + (Number(slider.value) + 1) : "");
   }
 
   // ---- zoom
@@ -114,7 +123,7 @@ function makeViewer(ask, onError) {
   }
 
   // ---- what people do
-  const flip = (input) => { if (input) { input.checked = !input.checked; restyle(); } };
+  const flip = (input) => { if (input && !input.disabled) { input.checked = !input.checked; restyle(); } };
   function toggleFill() {
     const now = Number(opacity.value);
     opacity.value = String(now ? 0 : lastOpacity);
@@ -131,6 +140,7 @@ function makeViewer(ask, onError) {
     else if (event.key === "f") { toggleFill(); }
     else if (event.key === "o") { flip(outlines); }
     else if (event.key === "u") { flip(uncertainty); }
+    else if (event.key === "c" && result.objects) { flip(objectColours); }
     else { return; }
     event.preventDefault();
   }
@@ -140,7 +150,7 @@ function makeViewer(ask, onError) {
     event.preventDefault();
     if (result.slices > 1 && !event.ctrlKey) { step(out ? -1 : 1); } else { zoom(out ? 1 / 1.2 : 1.2, ...position(event)); }
   }
-  toggles.concat(outlines, uncertainty || []).forEach((each) => each.addEventListener("change", restyle));
+  toggles.concat(outlines, uncertainty || [], objectColours || []).forEach((each) => each.addEventListener("change", restyle));
   opacity.addEventListener("input", restyle);
   slider.addEventListener("input", load);
   view.addEventListener("change", load);
@@ -170,6 +180,7 @@ function makeViewer(ask, onError) {
       amount.textContent = each.voxels === 0 ? "none" : inMl ? volume(each.millilitres) : figure(each.voxels);
       amount.title = figure(each.voxels) + (flat ? " pixels" : " voxels");
       row.querySelector(".part").textContent = each.voxels === 0 ? "" : percent(each.percent);
+      row.querySelector(".objects").textContent = each.objects === null ? "" : figure(each.objects);
       if (dice) { dice.textContent = each.quality === null ? "-" : each.quality.toFixed(2); }
     });
   }
@@ -179,6 +190,9 @@ function makeViewer(ask, onError) {
     result = opened;
     const flat = result.shape.length === 2, volumes = result.slices > 1;
     fillTable(flat);
+    document.querySelector(".classes").classList.toggle("with-objects", result.objects !== null);
+    ["found", "object-setting", "object-keys"].forEach((part) => show(get(part), result.objects !== null));
+    if (result.objects) { get("object-count").textContent = figure(result.objects.count); }
     get("facts").textContent = listed(result.shape) + (flat ? " pixels" : " voxels") + (result.spacing ? ", " + listed(result.spacing) + " mm" : "") + (result.plane ? ", " + result.plane : flat ? "" : ", no orientation in the file") + "; segmented in " + result.seconds.toFixed(1) + " s";
     show(get("quality"), result.quality !== null);
     if (result.quality !== null) { get("quality-figure").textContent = result.quality.toFixed(2); }
@@ -195,7 +209,7 @@ function makeViewer(ask, onError) {
   function close() {
     job = null; result = null; drawn = null; box = null; cache = new Map();
     get("layers").replaceChildren();
-    ["image", "heat"].forEach((part) => get(part).removeAttribute("href"));
+    ["image", "heat", "object-fill"].forEach((part) => get(part).removeAttribute("href"));
   }
   return { open, close };
 }
