@@ -23,6 +23,8 @@ from swin_umamba.inference.decoding_fit import DecodingFit, decoding_fit
 from swin_umamba.inference.options import ObjectOptions
 from swin_umamba.inference.predictor import Predictor
 from swin_umamba.instances.decoding import Decoding, ObjectClasses
+from swin_umamba.report.objects import told_apart
+from swin_umamba.report.palette import class_colour
 from swin_umamba.trained.calibration_file import FoldCalibration, write_calibration
 
 MakeModel = Callable[..., Path]
@@ -105,6 +107,20 @@ def test_a_folder_of_objects(cells: Predictor, images: Path, tmp_path: Path) -> 
         for suffix in ("geojson", "zip"):
             drawn = read_objects(out / "objects" / f"{case}.{suffix}", image)
             np.testing.assert_array_equal(drawn.instances, instances)
+
+
+def test_previews_show_objects_also_of_kept_results(cells: Predictor, images: Path, tmp_path: Path) -> None:
+    cells.predict_folder(images, tmp_path, instances=True, min_size=3, preview=True)
+    drawn = tmp_path / "previews" / "a.png"
+    colours = np.unique(np.asarray(PillowImage.open(drawn)).reshape(-1, 3), axis=0)
+    instances = read_labels(tmp_path / "instances" / "a.tif").data[0]
+    values = np.unique(told_apart(instances)[instances > 0]).tolist()
+    assert len(values) > 1
+    assert {class_colour(value) for value in values} <= set(map(tuple, colours.tolist()))
+    content = drawn.read_bytes()
+    drawn.unlink()
+    cells.predict_folder(images, tmp_path, instances=True, min_size=3, preview=True)
+    assert drawn.read_bytes() == content
 
 
 def test_finished_objects_are_kept_until_they_are_wanted_in_another_way(

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from swin_umamba.data.image_io import (
     Image,
     read_case,
@@ -29,11 +31,12 @@ from swin_umamba.inference.finished import (
     preview_path,
     wanted_files,
 )
-from swin_umamba.inference.objects import write_all_objects, write_case_objects
+from swin_umamba.inference.objects import instances_path, write_all_objects, write_case_objects
 from swin_umamba.inference.options import FolderOptions, ObjectOptions
 from swin_umamba.inference.records import PredictionRecords
 from swin_umamba.instances.decoding import ObjectClasses
 from swin_umamba.progress import progress
+from swin_umamba.report.objects import told_apart
 from swin_umamba.report.preview import write_preview
 
 if TYPE_CHECKING:
@@ -156,11 +159,11 @@ class _Work:
         self, known: Mapping[str, Any], origin: Mapping[str, str] | None
     ) -> tuple[Literal["written", "kept"], Mapping[str, Any] | None]:
         options, files = self.options, self.case.files
-        drawing = preview_path(self.path)
         if not options.overwrite and is_finished(known, origin, wanted_files(self.path, options)):
-            if options.preview and not drawing.exists():
+            if options.preview and not preview_path(self.path).exists():
                 image = read_case(files, nonfinite=options.nonfinite, series=options.series)
-                write_preview(drawing, image, read_labels(self.path).data[0])
+                there = instances_path(self.path) if options.with_objects else self.path
+                self._draw(image, read_labels(there).data[0])
             return "kept", None
         if self.records is not None:
             self.records.begin(self.case.shown, origin)
@@ -177,8 +180,13 @@ class _Work:
             write_case_objects(prediction, prediction.image, self.path, self.case.shown, options)
         confidence = _write(prediction, prediction.image, self.path, self.predictor.plans)
         if options.preview:
-            write_preview(drawing, prediction.image, prediction.labels)
+            shown = prediction.labels if prediction.instances is None else prediction.instances
+            self._draw(prediction.image, shown)
         return "written", confidence
+
+    def _draw(self, image: Image, labels: np.ndarray) -> None:
+        shown = told_apart(labels) if self.options.with_objects else labels
+        write_preview(preview_path(self.path), image, shown)
 
 
 def _write(prediction: Prediction, image: Image, path: Path, plans: ModelPlans) -> Mapping[str, Any] | None:

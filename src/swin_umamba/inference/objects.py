@@ -94,11 +94,12 @@ def object_files(labels: Path, options: FolderOptions) -> list[Path]:
     if not options.with_objects:
         return []
     name, folder = image_stem(labels), labels.parent / OBJECTS
-    files = [_instances_path(labels), folder / f"{name}.csv"]
+    files = [instances_path(labels), folder / f"{name}.csv"]
     return files + [folder / f"{name}{_SUFFIXES[kind]}" for kind in options.objects or ()]
 
 
-def _instances_path(labels: Path) -> Path:
+def instances_path(labels: Path) -> Path:
+    """Return where the instance map of the prediction with this label map is written."""
     return labels.parent / INSTANCES / f"{image_stem(labels)}{number_suffix(labels)}"
 
 
@@ -130,7 +131,7 @@ def write_case_objects(
             write = write_geojson if kind == "geojson" else write_rois
             write(folder / f"{name}{_SUFFIXES[kind]}", table, outlines)
     write_objects(folder / f"{name}.csv", [table])
-    write_instances(_instances_path(labels), prediction.instances, image)
+    write_instances(instances_path(labels), prediction.instances, image)
 
 
 def write_all_objects(folder: Path, labels: Sequence[Path]) -> None:

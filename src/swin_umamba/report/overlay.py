@@ -94,11 +94,11 @@ def overlay(image: np.ndarray, labels: np.ndarray, *, contour_width: int = 1) ->
 
 
 def contours(labels: np.ndarray) -> np.ndarray:
-    """Return the labelled pixels with one of their four neighbours in another class; boolean ``(y, x)``."""
+    """Return where a labelled pixel has one of its four (voxel: six) neighbours in another class; boolean."""
     edge = np.zeros(labels.shape, bool)
-    for axis in (0, 1):
-        front = [slice(None)] * 2
-        back = [slice(None)] * 2
+    for axis in range(labels.ndim):
+        front = [slice(None)] * labels.ndim
+        back = [slice(None)] * labels.ndim
         front[axis], back[axis] = slice(1, None), slice(None, -1)
         differs = labels[tuple(front)] != labels[tuple(back)]
         edge[tuple(front)] |= differs

@@ -1,0 +1,58 @@
+"""One colour an object, and another one for its neighbours."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from swin_umamba.report.objects import COLOURS, REACH, told_apart
+
+
+def check(instances: np.ndarray, reach: int) -> np.ndarray:
+    """Check one value an object, and by looking around each pixel that neighbours have others."""
+    values = told_apart(instances)
+    assert values.shape == instances.shape
+    assert np.array_equal(values > 0, instances > 0)
+    for number in np.unique(instances[instances > 0]).tolist():
+        assert len(np.unique(values[instances == number])) == 1
+    for place in np.argwhere(instances > 0).tolist():
+        around = tuple(slice(max(at - reach, 0), at + reach + 1) for at in place)
+        same = values[around] == values[tuple(place)]
+        assert set(np.unique(instances[around][same]).tolist()) == {int(instances[tuple(place)])}
+    return values
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_neighbours_differ(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    shape = ((17, 13), (5, 6, 7))[seed % 2]
+    instances = rng.choice([0, 0, 3, 5, 9, 70_000, 2**40], shape)
+    values = check(instances, REACH if seed % 2 == 0 else 1)
+    assert np.array_equal(values, told_apart(instances.copy()))
+
+
+def test_rows_of_touching_objects_and_a_hub() -> None:
+    """Where numbers along a column differ by the number of colours, and where more meet than there are."""
+    rows = np.kron(np.arange(1, 6 * COLOURS + 1).reshape(6, COLOURS), np.ones((3, 3), int))
+    assert check(rows, REACH).max() == COLOURS
+    hub = np.zeros((7, 4 * COLOURS), int)
+    hub[1, 0::2] = np.arange(1, 2 * COLOURS + 1)
+    hub[3] = 99
+    assert check(hub, REACH).max() == COLOURS + 1
+
+
+@pytest.mark.parametrize("shape", [(0, 4), (3, 4), (2, 0, 3)])
+def test_no_object(shape: tuple[int, ...]) -> None:
+    assert not told_apart(np.zeros(shape, np.uint8)).any()
+
+
+def test_ten_thousand_objects() -> None:
+    instances = np.kron(np.arange(1, 10_001).reshape(100, 100), np.ones((8, 8), np.int32))
+    start = time.perf_counter()
+    values = told_apart(instances)
+    assert time.perf_counter() - start < 5  # 0.2 s
+    assert values.max() <= 20
+    assert (values[:, 7] != values[:, 8]).all()
+    assert (values[7] != values[8]).all()
