@@ -104,5 +104,5 @@ def test_what_only_our_trainers_heed_is_marked() -> None:
 def test_nnunets_own_trainer_refuses_what_it_would_ignore(planned_dataset: Dataset) -> None:
     given = {"pretrained": "a.pth", "adapt_first_convolution": True, "frozen_epochs": 1}
     trainer = make_trainer(planned_dataset, "nnUNetTrainer", encoder_learning_rate=1e-5, **given)
-    with pytest.raises(UsageError, match="does not know encoder_learning_rate and frozen_epochs and pret"):
+    with pytest.raises(UsageError, match="has no encoder_learning_rate and frozen_epochs and pret"):
         trainer.initialize()

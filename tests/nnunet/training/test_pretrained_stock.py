@@ -62,7 +62,7 @@ def test_the_switch_of_nnunets_command_takes_one_answer(
     planned_dataset: Dataset, trained: dict[str, Path]
 ) -> None:
     file = trained[PLAIN] / "fold_0" / "checkpoint_final.pth"
-    with pytest.raises(UsageError, match="two answers"):
+    with pytest.raises(UsageError, match="two different initial weights"):
         give_to_stock(make_trainer(planned_dataset, PLAIN, pretrained="none"), file)
     with pytest.raises(UsageError, match="random weights"):
         give_to_stock(make_trainer(planned_dataset, PLAIN + "Scratch"), file)

@@ -152,7 +152,7 @@ def test_a_torn_latest_checkpoint_is_skipped(
 def test_a_trained_fold_is_neither_replaced_nor_changed_by_accident(planned_dataset: Dataset) -> None:
     fold = train_shortly(planned_dataset, epochs=1).fold_folder
     before = (fold / "checkpoint_final.pth").read_bytes()
-    with pytest.raises(TrainingError, match="a training of this fold already"):
+    with pytest.raises(TrainingError, match="already has a training"):
         train_shortly(planned_dataset, epochs=1)
     with pytest.raises(UsageError, match="seed is 6 but the run was started with 5"):
         train(planned_dataset, continue_training=True, seed=6)

@@ -1,9 +1,9 @@
-"""Batches that depend on a seed and their number alone, whoever makes them.
+"""Batches that depend only on a seed and their number, whatever process makes them.
 
-nnU-Net's augmentation processes seed themselves from the clock and hand over whatever is ready first, and the
-ordered ones of batchgenerators, which can be seeded, wait for ever for a process that was killed. Here each
-batch seeds the random generators that it draws from, so that it is the same for any number of processes and
-after any interruption, and PyTorch's data loader keeps the order and notices processes that die.
+nnU-Net's augmentation processes are seeded from the clock and return whatever is ready first. The ordered
+ones of batchgenerators can be seeded, but wait forever for a process that was killed. Here, each batch seeds
+the random generators that it uses, so that it is the same for any number of processes and after any
+interruption. PyTorch's data loader keeps the order and detects dead processes.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from torch.utils.data import DataLoader, Dataset
 from swin_umamba.errors import TrainingError
 
 BATCHES_AHEAD = 6
-"""Batches that wait for the training, as many as nnU-Net keeps; at least one for each process."""
+"""Number of prepared batches that wait for the training, as in nnU-Net; at least one for each process."""
 
 
 class SeededBatches(Dataset[dict[str, Any]]):
-    """The batches of a loader of nnU-Net by their number.
+    """The batches of one of nnU-Net's loaders by their number.
 
     Parameters
     ----------
     loader
-        Iterates endlessly over batches drawn with the global generators of Python, NumPy and PyTorch.
+        Infinite iterator over batches, drawn with the global generators of Python, NumPy and PyTorch.
     seed
-        Not negative; one number or several.
+        Seed: one number or several, not negative.
     """
 
     def __init__(self, loader: Iterator[dict[str, Any]], seed: tuple[int, ...]) -> None:
@@ -43,7 +43,7 @@ class SeededBatches(Dataset[dict[str, Any]]):
         self.seed = seed
 
     def __getitem__(self, number: int) -> dict[str, Any]:
-        # In the training process the same generators drive the network's own random layers.
+        # In the training process, random layers of the network use the same generators.
         before = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
         words = np.random.SeedSequence((*self.seed, number)).generate_state(4)
         try:
@@ -58,7 +58,7 @@ class SeededBatches(Dataset[dict[str, Any]]):
 
 
 class BatchStream:
-    """The batches from one number on, in order, made ahead by other processes or on demand by this one.
+    """The batches from a number on, in order, made ahead by other processes or on demand by this one.
 
     Parameters
     ----------
@@ -67,9 +67,9 @@ class BatchStream:
     first
         Number of the first batch.
     workers
-        Processes; 0 makes the batches in this one.
+        Number of processes; 0 makes the batches in this one.
     pin_memory
-        Put the batches where a CUDA device can fetch them.
+        Whether to put the batches into pinned memory, for faster transfer to a CUDA device.
     """
 
     def __init__(self, batches: SeededBatches, *, first: int, workers: int, pin_memory: bool) -> None:
@@ -81,7 +81,7 @@ class BatchStream:
             prefetch_factor=math.ceil(BATCHES_AHEAD / workers) if workers else None,
             collate_fn=_unchanged,
             pin_memory=pin_memory,
-            generator=torch.Generator(),  # without one, PyTorch draws from the global one
+            generator=torch.Generator(),  # without a generator, PyTorch uses the global one
         )
         self._iterator = iter(loader)
 
@@ -94,20 +94,20 @@ class BatchStream:
         Raises
         ------
         RuntimeError
-            If a process has died; `worker_death` explains it. It may also be raised anywhere else in the main
-            thread, as soon as the system tells of the death.
+            If a process has died; `worker_death` explains it. The error may also be raised anywhere else in
+            the main thread, as soon as the system reports the death.
         """
         return next(self._iterator)
 
     def ended(self) -> dict[int, int]:
-        """Return the exit code of each process that has failed; of a killed one the negative signal."""
+        """Return the exit code of each failed process; for a killed one, the negative signal."""
         workers = getattr(self._iterator, "_workers", ())
         return {worker.pid: worker.exitcode for worker in workers if worker.exitcode}
 
     def close(self) -> None:
         """End the processes."""
-        # PyTorch has no public way; it does the same when the iterator is collected, which the traceback of
-        # an error would delay.
+        # PyTorch has no public function for this. It does the same when the iterator is garbage-collected,
+        # but the traceback of an error would delay that.
         if hasattr(self._iterator, "_shutdown_workers"):
             self._iterator._shutdown_workers()
 
@@ -121,20 +121,20 @@ def batch_streams(
     workers: int | None,
     pin_memory: bool,
 ) -> tuple[BatchStream, ...]:
-    """Return the batches of several loaders; the later ones get half as many processes, as in nnU-Net.
+    """Return the batches of several loaders; all but the first get half as many processes, as in nnU-Net.
 
     Parameters
     ----------
     loaders
         See `SeededBatches`.
     seed
-        None draws one.
+        Seed; None draws one.
     rank
         Number of this process in a distributed training.
     first
         Number of the first batch of each loader.
     workers
-        Processes; 0 makes the batches in this one, None takes nnU-Net's choice.
+        Number of processes; 0 makes the batches in this one, None uses nnU-Net's default.
     pin_memory
         See `BatchStream`.
     """
@@ -152,17 +152,17 @@ def batch_streams(
 
 
 def worker_death(error: BaseException, where: str, ended: Mapping[int, int]) -> TrainingError | None:
-    """Return what to tell the user if ``error`` comes from a process that has died, else None.
+    """Return the error for the user if ``error`` comes from a process that has died, else None.
 
     Parameters
     ----------
     error
-        What the training has raised.
+        Exception that the training has raised.
     where
-        The data that were loaded.
+        Data set that was loaded, for the error.
     ended
-        See `BatchStream.ended`. PyTorch's own message lacks the signal if the death is noticed while a batch
-        is being received.
+        See `BatchStream.ended`. PyTorch's own message lacks the signal if the death is detected while a batch
+        is received.
     """
     message = str(error)
     told = isinstance(error, RuntimeError) and message.startswith("DataLoader worker (")

@@ -1,4 +1,4 @@
-"""One optimizer step that never lets NaN into the weights."""
+"""An optimizer step that never writes NaN into the weights."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ logger = logging.getLogger(__name__)
 
 MAX_GRADIENT_NORM = 12
 
-# Mixed precision starts with a loss scale of 2**16 and halves it at each overflow: the 16th in a row happens
-# at a scale of 2, where it is no longer a matter of scaling.
+# Mixed precision starts with a loss scale of 2**16 and halves it at each overflow: the 16th overflow in a row
+# happens at a scale of 2, where scaling is no longer the cause.
 MAX_SKIPPED_IN_A_ROW = 16
 
 
 class StepGuard:
-    """Takes optimizer steps, skips those whose loss or gradients are not finite, and counts them.
+    """Takes optimizer steps, and skips and counts those whose loss or gradients are not finite.
 
     Attributes
     ----------
     skipped
-        Steps skipped so far in this run.
+        Number of steps skipped so far in this run.
     skipped_in_a_row
-        Steps skipped since the last one that was taken.
+        Number of steps skipped since the last one that was taken.
     """
 
     def __init__(self) -> None:
@@ -47,14 +47,14 @@ class StepGuard:
         Parameters
         ----------
         loss
-            Scalar.
+            Scalar loss.
         parameters
-            What the gradient norm is taken over.
+            Parameters whose gradient norm is clipped.
         optimizer, scaler
-            The scaler is None without mixed precision.
+            Optimizer, and gradient scaler (None without mixed precision).
         distributed
-            Whether other processes take the same step. All must decide alike, and they share the gradients
-            but not the loss.
+            Whether other processes take the same step. All must make the same decision; they share the
+            gradients, but not the loss.
 
         Raises
         ------

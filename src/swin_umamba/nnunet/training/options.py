@@ -1,4 +1,4 @@
-"""The options of a training run: what can be chosen, what is stored, and what may change later."""
+"""The options of a training run: their declarations, their storage, and which may change later."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 ENVIRONMENT_PREFIX = "SWIN_UMAMBA_"
 
 OTHER_VARIABLES = ("BACKEND", "CACHE", "EXTENSIONS", "OFFLINE")
-"""What else begins with the prefix: not of a training, read where it is used."""
+"""Other variables with this prefix, which are not options of a training and are read elsewhere."""
 
 SCHEDULES = ("paper", "annealed")
 
@@ -48,7 +48,7 @@ def parse_fold(text: str) -> int | str:
 
 @dataclass(frozen=True)
 class TrainingOptions(Options):
-    """Everything that a user can choose for a training run; the defaults are the recipe of the paper.
+    """All options of a training run; the defaults are the recipe of the paper.
 
     One table for the keywords of ``train``, the flags of ``swin-umamba train``, the ``SWIN_UMAMBA_...``
     variables of nnU-Net's own command, and ``docs/options.md``.
@@ -219,7 +219,7 @@ class TrainingOptions(Options):
 
 @dataclass(frozen=True)
 class TrainRequest(TrainingOptions):
-    """What ``train`` can be asked for: the options of a run, and how it starts."""
+    """A request to ``train``: the options of a run, and how it starts."""
 
     plans_name: str = option(PLANS_NAME, "name of the plans file", flags=())
     continue_training: bool = option(
@@ -227,11 +227,11 @@ class TrainRequest(TrainingOptions):
     )
 
     def for_the_run(self) -> TrainingOptions:
-        """Return the options of the run alone."""
+        """Return only the options of the run."""
         return TrainingOptions.of(self)
 
     def given_for_the_run(self) -> dict[str, Any]:
-        """Return those options of the run that were given."""
+        """Return the options of the run that were given."""
         names = [each.name for each in declared_options(TrainingOptions)]
         return {name: value for name, value in self.given.items() if name in names}
 
@@ -239,7 +239,7 @@ class TrainRequest(TrainingOptions):
 def options_from_environment(environment: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Return the options that ``SWIN_UMAMBA_...`` variables set, for runs of nnU-Net's own command.
 
-    Warns of variables with this prefix that nothing reads: the run would be another than the one meant.
+    Logs a warning for unknown variables with this prefix: the run would not be the intended one.
     """
     environment = os.environ if environment is None else environment
     options = {

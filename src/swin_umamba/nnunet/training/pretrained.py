@@ -1,4 +1,4 @@
-"""The weights that a training starts from: which file is meant, and what of it goes into the network."""
+"""The initial weights of a training: finding their file, and loading it into the network."""
 
 from __future__ import annotations
 
@@ -26,22 +26,23 @@ from swin_umamba.weights.fine_tune import (
 from swin_umamba.weights.safetensors_file import load_metadata
 
 _BACKBONE = "backbone.pth"
-"""What ``swin-umamba pretrain`` writes beside the state that it resumes from."""
+"""Output file of ``swin-umamba pretrain``, beside the state that it resumes from."""
 _STOCK_LOADER = "load_pretrained_weights"
-# Where the code of nnUNetv2_train may live: imported, run with ``python -m``, or in a process spawned so.
+# Modules with the code of nnUNetv2_train: imported, run with ``python -m``, or in a process spawned from
+# that.
 _STOCK_COMMANDS = ("nnunetv2.run.run_training", "__main__", "__mp_main__")
 
 
 def locate_pretrained(given: str | Path) -> Path:
-    """Return the file that a value of ``--pretrained`` means.
+    """Return the file that a value of ``--pretrained`` refers to.
 
     Parameters
     ----------
     given
-        A file, a model folder with one trained fold, a fold folder, the output folder of a pretraining, or
-        a name of the catalogue of ImageNet weights. Of a folder it is the backbone of the pretraining, the
-        final checkpoint, or the first there is of latest, best and the kept ones. What the catalogue names
-        is downloaded unless it is in the cache.
+        A file, a model folder with one trained fold, a fold folder, the output folder of a pretraining, or a
+        name of the catalogue of ImageNet weights. In a folder, it is the backbone of the pretraining, the
+        final checkpoint, or the first existing one of latest, best and the kept ones. Weights of the
+        catalogue are downloaded unless they are in the cache.
 
     Raises
     ------
@@ -58,7 +59,7 @@ def locate_pretrained(given: str | Path) -> Path:
     if path.is_file():
         return path
     raise TrainingError(
-        "the weights to start from: there is no such file or folder",
+        "the initial weights: there is no such file or folder",
         where=given,
         hint="give --pretrained VMamba-Tiny's ImageNet checkpoint (a file, or a name that swin-umamba "
         "weights list shows), a trained model (file or folder), or none for random weights; with "
@@ -73,7 +74,7 @@ def load_pretrained(
     *,
     adapt_first_convolution: bool = False,
 ) -> list[str]:
-    """Put the weights of a classifier, or of a trained model, into a network.
+    """Load the weights of a classifier, or of a trained model, into a network.
 
     Parameters
     ----------
@@ -84,19 +85,18 @@ def load_pretrained(
     dataset_json
         Description of the new data set; heads of a trained model are only kept if their classes are the same.
     adapt_first_convolution
-        Adapt that of a classifier, too, where the published code leaves it random; see
-        ``convert_imagenet_weights``. That of a trained model always is.
+        Whether to adapt the first convolution of a classifier, which the published code leaves random; see
+        ``convert_imagenet_weights``. That of a trained model is always adapted.
 
     Returns
     -------
     list of str
-        What became of the tensors, for a log.
+        Lines for a log on what happened to the tensors.
 
     Raises
     ------
     CheckpointError
-        If the file cannot be read safely or holds anything that cannot be explained. The network is then
-        unchanged.
+        If the file cannot be read safely, or holds anything unknown. The network is then unchanged.
     """
     checkpoint = load_checkpoint(path)
     target = network.state_dict()
@@ -124,19 +124,19 @@ def load_pretrained(
 
 
 def take_over_stock_loading(network: nn.Module, load: Callable[[str], None]) -> None:
-    """Let ``nnUNetv2_train -pretrained_weights FILE`` go through ``load`` for this network.
+    """Make ``nnUNetv2_train -pretrained_weights FILE`` call ``load`` for this network.
 
-    nnU-Net's command calls a function of its own right after ``initialize``. That function unpickles the file
-    with everything it asks to run, knows only checkpoints of equal channels, and needs equal classes where
-    heads are not called ``seg_layers``. It offers no hook, so the name it is called by gets another meaning,
-    in the running command only; for any other network it still is nnU-Net's function.
+    nnU-Net's command calls a function of its own right after ``initialize``. That function unpickles the
+    file, which can run any code, accepts only checkpoints with the same channels, and needs the same classes
+    unless heads are called ``seg_layers``. There is no hook, so this replaces the function in the running
+    command; for any other network, nnU-Net's function is still called.
 
     Parameters
     ----------
     network
         ``trainer.network``, with its wrappers.
     load
-        Called with the path.
+        Function that is called with the path.
     """
     for name in _STOCK_COMMANDS:
         command = sys.modules.get(name)
@@ -147,7 +147,7 @@ def take_over_stock_loading(network: nn.Module, load: Callable[[str], None]) -> 
 
 
 class _Loader:
-    """Stands in for nnU-Net's function of the same parameters."""
+    """Replaces nnU-Net's function with the same parameters."""
 
     def __init__(self, network: nn.Module, load: Callable[[str], None], stock: Callable[..., None]) -> None:
         self.network, self.load, self.stock = network, load, stock
@@ -181,7 +181,7 @@ def _checkpoint_in(folder: Path) -> Path:
 
 
 def _dataset_json_of(checkpoint: Mapping[str, Any], path: Path) -> Any:
-    """Return the description of the data set that a model was trained on, unchecked; None without one."""
+    """Return the unchecked description of the data set that a model was trained on; None if there is none."""
     if path.suffix == ".safetensors":
         with suppress(DataError):
             return parse_json(load_metadata(path).get("dataset", "null"), object, where=path, nan=True)
@@ -191,7 +191,7 @@ def _dataset_json_of(checkpoint: Mapping[str, Any], path: Path) -> Any:
 
 
 def _same_classes(theirs: Any, ours: Mapping[str, Any]) -> bool | None:
-    """Return whether the heads mean the same by two descriptions; None if the first does not say."""
+    """Return whether the heads have the same meaning in two descriptions; None if the first has no labels."""
     if not isinstance(theirs, Mapping) or not isinstance(theirs.get("labels"), Mapping):
         return None
     return _classes(theirs) == _classes(ours)

@@ -1,8 +1,8 @@
-"""nnU-Net's trainer without its weak spots: the loop of training and validation.
+"""A more robust version of nnU-Net's trainer: the loop of training and validation.
 
-The recipe stays whatever the subclass says. What differs from stock: a run stopped from outside saves first
-and resumes exactly where it was (``resume.resumable_trainer``), a non-finite step is skipped and counted, and
-the final validation needs no further processes.
+The recipe is defined by the subclass. Differences from stock nnU-Net: a run that is stopped saves its state
+first and resumes exactly (``resume.resumable_trainer``), a non-finite step is skipped and counted, and the
+final validation needs no further processes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from swin_umamba.progress import bars_aside
 
 
 class RobustTrainer(ResumableTrainer):
-    """Base class of the trainers; called by nnU-Net exactly like its own.
+    """Base class of the trainers, with the same interface as nnU-Net's own.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ class RobustTrainer(ResumableTrainer):
         self.progress = TrainingProgress()
 
     def plot_network_architecture(self) -> None:
-        """Do nothing: stock fails here without a package that no longer works, and says so at length."""
+        """Do nothing: here, stock nnU-Net needs a package that no longer works, and prints a long message."""
 
     # ---- data
 
@@ -75,7 +75,7 @@ class RobustTrainer(ResumableTrainer):
         )
 
     def training_transforms(self, transforms: ComposeTransforms) -> ComposeTransforms:
-        """Return what training patches go through: a hook for subclasses.
+        """Return the augmentations of training patches: a hook for subclasses.
 
         Parameters
         ----------
@@ -102,11 +102,11 @@ class RobustTrainer(ResumableTrainer):
 
     @staticmethod
     def get_training_transforms(*args: Any, **kwargs: Any) -> Any:
-        """Return nnU-Net's augmentations, with blurring that does not depend on the machine's load."""
+        """Return nnU-Net's augmentations, with a blur that does not depend on the load of the machine."""
         transforms = nnUNetTrainer.get_training_transforms(*args, **kwargs)
         for transform in transforms.transforms:
-            # The blur times two implementations and takes the faster one, so that equal seeds differ in the
-            # last digits.
+            # The stock blur measures two implementations and uses the faster one, so that equal seeds give
+            # different last digits.
             inner = getattr(transform, "transform", transform)
             if hasattr(inner, "benchmark"):
                 inner.benchmark = False
@@ -124,7 +124,7 @@ class RobustTrainer(ResumableTrainer):
         return {number: code for loader in loaders for number, code in loader.ended().items()}
 
     def close_data_loaders(self) -> None:
-        """End the data loading processes, if there are any left."""
+        """End the remaining data loading processes."""
         for loader in (self.dataloader_train, self.dataloader_val):
             if loader is not None:
                 loader.close()
@@ -132,7 +132,7 @@ class RobustTrainer(ResumableTrainer):
     # ---- the loop
 
     def run_training(self) -> None:
-        """Train all epochs that are left; save if anything stops it, Ctrl-C and SIGTERM among it."""
+        """Train all remaining epochs; save if anything stops the training, including Ctrl-C and SIGTERM."""
         with (
             self.locked(),
             terminate_as_interrupt(),
@@ -168,9 +168,9 @@ class RobustTrainer(ResumableTrainer):
         )
 
     def run_epoch(self) -> None:
-        """Train and validate for one epoch, shown while it runs, through the steps of nnU-Net's trainers."""
+        """Train and validate for one epoch with the steps of nnU-Net's trainers, and show the progress."""
         self.on_epoch_start()
-        self.on_train_epoch_start()  # may decide on the number of steps
+        self.on_train_epoch_start()  # may set the number of steps
         dice = self.logger.get_value("mean_fg_dice", step=None)
         with self.progress.epoch(
             self.current_epoch,
@@ -199,12 +199,12 @@ class RobustTrainer(ResumableTrainer):
             self.progress.log_epoch(self.logger.get_checkpoint(), self.num_epochs)
 
     def print_to_log_file(self, *args: Any, **kwargs: Any) -> None:
-        """Write a line to nnU-Net's log and to stdout, above a progress bar; folders by name."""
+        """Write a line to nnU-Net's log and to stdout, above a progress bar, with folders by name."""
         with bars_aside():
             super().print_to_log_file(*(named_places(each, self._folders()) for each in args), **kwargs)
 
     def on_train_start(self) -> None:
-        """Prepare everything; then, on resuming, set the random generators to where they were."""
+        """Prepare everything; when resuming, then restore the random generators."""
         super().on_train_start()
         self.has_trained = True
         if self.local_rank == 0:
@@ -215,14 +215,14 @@ class RobustTrainer(ResumableTrainer):
                 skipped_steps=self.guard.skipped,
                 device=self.device,
             )
-            if self.starts_fresh:  # not before it is known that the folder can be written to
+            if self.starts_fresh:  # only after it is known that the folder can be written to
                 self.checkpoints.remove_earlier_run()
         if self.resumed_random_state is not None:
             restore_random_state(self.resumed_random_state)
         self.checkpoints.resume_point = self.snapshot()
 
     def _save_debug_information(self) -> None:
-        """Write nnU-Net's ``debug.json``, without what tells of this machine and its user."""
+        """Write nnU-Net's ``debug.json``, without information on this machine and its user."""
         super()._save_debug_information()
         if self.local_rank == 0:
             forget_the_machine(Path(self.output_folder) / DEBUG_FILE, self._folders())
@@ -259,7 +259,7 @@ class RobustTrainer(ResumableTrainer):
         super().on_train_epoch_end(finite or train_outputs)
 
     def on_validation_epoch_end(self, val_outputs: list[dict[str, Any]]) -> None:
-        """Log the pseudo-Dice; without any foreground in the batches its moving average stays as it was."""
+        """Log the pseudo-Dice; if the batches have no foreground, its moving average is unchanged."""
         super().on_validation_epoch_end(val_outputs)
         averages = self.logger.get_value("ema_fg_dice", step=None)
         if math.isnan(averages[-1]) and len(averages) > 1:
@@ -267,10 +267,10 @@ class RobustTrainer(ResumableTrainer):
             averages[-1] = averages[-2] if math.isnan(mean) else mean
 
     def on_epoch_end(self) -> None:
-        """Close the epoch as nnU-Net does, then record it and save what is due."""
+        """End the epoch as nnU-Net does, then record it and save a checkpoint if one is due."""
         super().on_epoch_end()
         if self._best_ema is not None and math.isnan(self._best_ema):
-            self._best_ema = None  # nothing would ever be better than NaN
+            self._best_ema = None  # no value would ever be better than NaN
         if self.local_rank == 0:
             self.record.add_epoch(self.logger.get_checkpoint(), self.guard.skipped)
         if (state := self.snapshot()) is not None:

@@ -13,15 +13,15 @@ class CosineSchedule:
     """Half a cosine from the initial learning rate of each parameter group to 1e-6, in closed form.
 
     lr(e) = 1e-6 + (lr(0) - 1e-6) / 2 * (1 + cos(pi * e / period)). The value depends on the epoch alone, so
-    that a resumed run needs no state. torch's own scheduler gives the same values, but warns when it is
-    told the epoch, which is how nnU-Net calls a schedule.
+    that a resumed run needs no state. torch's own scheduler gives the same values, but gives a warning when
+    it is called with the epoch, as nnU-Net does.
 
     Parameters
     ----------
     optimizer
-        Each of its parameter groups starts with the learning rate that it has now.
+        Optimizer; each parameter group starts with its present learning rate.
     period
-        Epoch at which the end is reached.
+        Epoch at which the final rate is reached.
     """
 
     def __init__(self, optimizer: Optimizer, period: int = SCHEDULE_EPOCHS) -> None:
@@ -31,7 +31,7 @@ class CosineSchedule:
         self.step(0)
 
     def learning_rates(self, epoch: int) -> list[float]:
-        """Return the rate of each group in an epoch, counted from 0; beyond the period that of the end."""
+        """Return the rate of each group in an epoch, counted from 0; beyond the period, the final rate."""
         done = min(epoch / self.period, 1.0)
         return [
             FINAL_LEARNING_RATE + (initial - FINAL_LEARNING_RATE) / 2 * (1 + math.cos(math.pi * done))

@@ -39,11 +39,11 @@ class SwinUMambaTrainer(RobustTrainer):
     network_class
         The network.
     network_kwargs
-        Its arguments as far as they differ from the defaults; stored in the plans of the model.
+        Arguments that differ from the network's defaults; stored in the plans of the model.
     starts_pretrained
         Whether the network starts with pretrained weights and its encoder is frozen for the first epochs.
     supervises_deeply
-        Whether the coarser heads take part in the loss.
+        Whether the coarser heads contribute to the loss.
     """
 
     network_class: ClassVar[NetworkClass]
@@ -90,11 +90,11 @@ class SwinUMambaTrainer(RobustTrainer):
         """Number of epochs at the beginning in which the encoder is frozen."""
         if self.options.frozen_epochs is not None:
             return self.options.frozen_epochs
-        # Freezing random weights would only take epochs away from them.
+        # Freezing random weights would only waste epochs.
         return FROZEN_EPOCHS if self.starts_pretrained and self.options.pretrained != NO_WEIGHTS else 0
 
     def initialize(self) -> None:
-        """Build network, optimizer and loss; in a fresh run load the pretrained weights, if given."""
+        """Build network, optimizer and loss; in a new run, load the pretrained weights, if given."""
         path = None
         if self.starts_fresh and self.options.pretrained not in (None, NO_WEIGHTS):
             self.refuse_weights_for_scratch()
@@ -111,7 +111,7 @@ class SwinUMambaTrainer(RobustTrainer):
             self.start_from(path)
 
     def on_train_start(self) -> None:
-        """Prepare everything, unless weights to start from are still missing."""
+        """Prepare everything; fail if the initial weights are missing."""
         given = self.has_pretrained_weights or self.options.pretrained is not None
         if self.starts_fresh and self.starts_pretrained and not given:
             raise TrainingError(
@@ -128,7 +128,7 @@ class SwinUMambaTrainer(RobustTrainer):
             )
 
     def start_from(self, path: Path) -> None:
-        """Put the weights of a file into the network and say what became of each tensor."""
+        """Load the weights of a file into the network, and log what happened to each tensor."""
         lines = load_pretrained(
             self.bare_network(),
             path,
@@ -145,7 +145,7 @@ class SwinUMambaTrainer(RobustTrainer):
         """Start from the file that ``nnUNetv2_train`` got with ``-pretrained_weights``."""
         if self.options.pretrained is not None:
             raise UsageError(
-                f"two answers to what the network starts from: -pretrained_weights {given} and "
+                f"two different initial weights are given: -pretrained_weights {given} and "
                 f"SWIN_UMAMBA_PRETRAINED={self.options.pretrained}",
                 hint="unset SWIN_UMAMBA_PRETRAINED",
             )
@@ -155,11 +155,11 @@ class SwinUMambaTrainer(RobustTrainer):
         self.start_from(path)
 
     def refuse_weights_for_scratch(self) -> None:
-        """Raise ``UsageError`` if this trainer is one that starts from random weights."""
+        """Raise ``UsageError`` if this trainer starts from random weights."""
         if not self.starts_pretrained:
             name = type(self).__name__
             raise UsageError(
-                f"{name} starts from random weights, but weights to start from were given",
+                f"{name} starts from random weights, but initial weights were given",
                 hint=f"choose the trainer {name.removesuffix('Scratch')}, or leave the weights out "
                 "(--pretrained, SWIN_UMAMBA_PRETRAINED, -pretrained_weights)",
             )
@@ -167,11 +167,11 @@ class SwinUMambaTrainer(RobustTrainer):
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, CosineSchedule]:
         """Return AdamW and the cosine schedule: a hook for subclasses.
 
-        Any optimizer of PyTorch will do, with any schedule that has ``step(epoch)``, called at the beginning
-        of each epoch. ``bare_network()`` has the parameters, frozen ones included.
+        Any optimizer of PyTorch can be used, with any schedule that has ``step(epoch)``, which is called at
+        the beginning of each epoch. ``bare_network()`` has the parameters, including frozen ones.
 
-        All parameters are in one group, as in the published code, unless the encoder has a learning rate of
-        its own. Then the second group is what can be frozen.
+        All parameters are in one group, as in the published code, unless the encoder has a separate learning
+        rate. Then the second group contains the parameters that can be frozen.
         """
         network = self.bare_network()
         groups: list[dict[str, Any]] = [{"params": list(network.parameters())}]
@@ -192,11 +192,11 @@ class SwinUMambaTrainer(RobustTrainer):
         return [[scale, scale] for scale in self.network_class.deep_supervision_scales]
 
     def set_deep_supervision_enabled(self, enabled: bool) -> None:
-        """Make the network return the logits of all heads, or of the finest alone."""
+        """Make the network return the logits of all heads, or only of the finest."""
         self.bare_network().deep_supervision = enabled
 
     def on_train_epoch_start(self) -> None:
-        """Freeze or release the encoder as the epoch demands, and say so when it changes."""
+        """Freeze or unfreeze the encoder for the present epoch, and log changes."""
         super().on_train_epoch_start()
         frozen = self.current_epoch < self.frozen_epochs
         if frozen == self.encoder_is_frozen:

@@ -1,4 +1,4 @@
-"""The second step of a user's work with nnU-Net: train a network and validate it."""
+"""The second step of working with nnU-Net: train a network and validate it."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What ``train`` has written.
+    """Results of ``train``.
 
     Attributes
     ----------
     fold_folder
         Checkpoints, log and validation of the fold; its parent is the model folder.
     epochs
-        Number of epochs trained altogether.
+        Total number of trained epochs.
     validation_dice
         Mean foreground Dice of the validation cases; NaN if no case has foreground or the validation was
         skipped.
     skipped_steps
-        Steps left out because loss or gradients were not finite.
+        Number of steps skipped because loss or gradients were not finite.
     """
 
     fold_folder: Path
@@ -56,22 +56,22 @@ def train(dataset: Dataset, request: TrainRequest) -> TrainResult:
     Parameters
     ----------
     dataset
-        From ``find_dataset``; must have been planned.
+        Data set, from ``find_dataset``; it must have been planned.
     **request
-        Fields of ``TrainRequest``. When a run is resumed, they may only contradict the stored ones where that
-        makes no other experiment of it.
+        Fields of ``TrainRequest``. When a run is resumed, they may only differ from the stored ones if that
+        does not change the experiment.
 
     Raises
     ------
     UsageError
         If an option is impossible or contradicts the run to be continued.
     TrainingError
-        If the data are not planned, there is a training of the fold already, or training fails. If it fails
-        before the first step, no file or folder is left behind.
+        If the data are not planned, the fold already has a training, or training fails. If it fails before
+        the first step, no file or folder remains.
     OutputError
         If the results folder cannot be written to.
     KeyboardInterrupt
-        After Ctrl-C or SIGTERM (then as ``Terminated``), when the state has been saved.
+        After Ctrl-C or SIGTERM (then as ``Terminated``), once the state has been saved.
     """
     return train_with(None, dataset, request)
 
@@ -79,7 +79,7 @@ def train(dataset: Dataset, request: TrainRequest) -> TrainResult:
 def train_with(
     trainer_class: type[RobustTrainer] | None, dataset: Dataset, request: TrainRequest
 ) -> TrainResult:
-    """Train as ``train`` does, with a trainer that has no public name; None takes the named one."""
+    """Train like ``train``, with a trainer that has no public name; None uses the named one."""
     given = request.for_the_run()
     if given.tensorboard:
         from swin_umamba.nnunet.record.event_files import require_tensorboard
@@ -137,10 +137,10 @@ def _validation_dice(fold_folder: Path) -> float:
 
 @contextlib.contextmanager
 def _no_traces_of_failed_starts(results: Path) -> Iterator[list[RobustTrainer]]:
-    """Remove the log and the folders that a trainer has made if it fails before it trains.
+    """Remove the log and the folders of a trainer that fails before it trains.
 
-    nnU-Net's trainers make them when they are constructed. Yields a list for the trainer. A log is called by
-    the second of its start, so that it may be that of another training, which goes on.
+    nnU-Net's trainers make them in their constructors. Yields a list for the trainer. Logs are named by the
+    second of their start, so a log may belong to another training that is still running.
     """
     existed = results.exists()
     earlier = set(results.glob("*/*/fold_*/training_log_*"))
@@ -208,7 +208,8 @@ def _continue(trainer: RobustTrainer, fold_folder: Path, given: dict[str, Any]) 
             hint="start without --continue, or check trainer, fold and folders",
         )
     stored = stored_options(checkpoint) or trainer.options
-    # The fold folder is the one of this trainer, configuration and fold; all else must agree or may change.
+    # The fold folder is the one of this trainer, configuration and fold; all other options must agree or may
+    # change.
     given = {name: value for name, value in given.items() if name != "trainer"}
     options = replace(stored, trainer=type(trainer).__name__, fold=trainer.fold).continued_with(given)
     trainer.configure(options)

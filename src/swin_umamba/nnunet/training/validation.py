@@ -1,8 +1,8 @@
 """The final validation of a fold, in the training process.
 
-nnU-Net starts eight processes for it, each of which imports torch again; on few cases that takes longer than
-the predictions. The files are the same: one prediction per case and ``summary.json``, with ``.npz`` and
-``.pkl`` if probabilities are wanted, as finding the best configuration and ensembling need them.
+nnU-Net starts eight processes for it, each of which imports torch again; for few cases, that takes longer
+than the predictions. The files are the same: one prediction per case and ``summary.json``, with ``.npz`` and
+``.pkl`` if probabilities are requested, as finding the best configuration and ensembling need them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from swin_umamba.nnunet.checked_reader import CheckedReader
 from swin_umamba.progress import progress
 
 CASES_BETWEEN_BARRIERS = 20
-"""NCCL gives up on a process that waits too long for the others."""
+"""NCCL aborts a process that waits too long for the others."""
 
 
 @dataclass(frozen=True)
@@ -44,15 +44,15 @@ class FoldValidation:
     mirror_axes
         Axes that the training mirrored along.
     device
-        Where the network is.
+        Device of the network.
     open_cases
-        Returns nnU-Net's data set of the preprocessed cases with the given names.
+        Function that returns nnU-Net's data set of the preprocessed cases with the given names.
     references
         Folder of the true label maps.
     folder
-        Where label maps, probabilities and ``summary.json`` go.
+        Output folder of label maps, probabilities and ``summary.json``.
     save_probabilities
-        Whether to write the probabilities, too.
+        Whether to also write the probabilities.
     """
 
     plans: PlansManager
@@ -72,11 +72,11 @@ class FoldValidation:
         Parameters
         ----------
         network
-            In evaluation mode, without deep supervision.
+            Network in evaluation mode, without deep supervision.
         keys
             Names of the cases of all processes.
         rank, distributed
-            Rank of this process, and whether there are others that do their share.
+            Rank of this process, and whether others predict a share of the cases.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         predictor = nnUNetPredictor(
@@ -107,14 +107,15 @@ class FoldValidation:
                 self.save_probabilities,
                 num_threads_torch=torch.get_num_threads(),
             )
-            # Every process has at least this many cases, so that none waits for a barrier that never comes.
+            # Every process has at least this many cases, so that none waits at a barrier that others never
+            # reach.
             if distributed and number % CASES_BETWEEN_BARRIERS == 0 and number <= len(keys) // world_size:
                 torch.distributed.barrier()
         if distributed:
             torch.distributed.barrier()
 
     def summarize(self, keys: list[str]) -> dict[str, Any]:
-        """Compare the predictions with the references; write and return what nnU-Net's summary holds."""
+        """Compare the predictions with the references; write and return nnU-Net's summary."""
         labels = self.plans.get_label_manager(self.dataset_json)
         return summarize(
             self.folder,
@@ -146,11 +147,11 @@ def summarize(
     keys
         Names of the cases.
     reader, ending
-        Reads the files, which are called ``{key}{ending}``.
+        Reader and ending of the files, which are called ``{key}{ending}``.
     regions
-        Label values, or tuples of those that make a region.
+        Label values, or tuples of the values of a region.
     ignore_label
-        Value of pixels that nobody annotated; None if there is none.
+        Value of unannotated pixels; None if there is none.
     """
     cases = [
         compute_metrics(
@@ -177,6 +178,6 @@ def summarize(
 
 
 def _mean_of_finite(values: list[float]) -> float:
-    """Return the mean of the values that are not NaN (a structure absent in both), NaN if there is none."""
+    """Return the mean of the values except NaN (a structure absent in both); NaN if there is none."""
     finite = [value for value in values if not np.isnan(value)]
     return float(np.mean(finite)) if finite else float("nan")
