@@ -223,7 +223,11 @@ FAILED = (("c", "damaged"),)
 
 READ: dict[str, ContractFile] = {
     "calibration": ContractFile(
-        CALIBRATION_FILE, CALIBRATION, read_calibration, (FoldCalibration(1.5, None), CALIBRATION)
+        CALIBRATION_FILE,
+        CALIBRATION,
+        lambda path: read_calibration(path)[0],
+        FoldCalibration(1.5, None),
+        of_today={**CALIBRATION, "decoding": None},
     ),
     "comparison-result": ContractFile("result.json", RESULT, RunResult.read, RunResult(**RESULT)),
     "comparison-settings": ContractFile(

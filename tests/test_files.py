@@ -354,7 +354,7 @@ def test_a_link_to_a_folder_is_followed_and_stays(tmp_path: Path) -> None:
 
 def test_a_file_is_not_replaced_by_a_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(OutputError, match="no folder"), atomic_folder(tmp_path / "file"):
+    with pytest.raises(OutputError, match="not a folder"), atomic_folder(tmp_path / "file"):
         pass
     assert (tmp_path / "file").read_text() == "mine"
     assert names(tmp_path) == ["file"]

@@ -1,6 +1,6 @@
 """Swin-UMamba: medical image segmentation with an ImageNet-pretrained VMamba encoder, on stock nnU-Net.
 
-Everything below is imported on first use, so that ``import swin_umamba`` stays cheap.
+Everything below is imported on first use, so that ``import swin_umamba`` is fast.
 """
 
 from __future__ import annotations

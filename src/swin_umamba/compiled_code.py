@@ -1,4 +1,4 @@
-"""Caches of compiled code: what lies there is executed, so nobody else may be able to put something there."""
+"""Caches of compiled code. Their content is executed, so nobody else may be able to write to them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from swin_umamba.opening import own_number
 
 logger = logging.getLogger(__name__)
 
-# Caches of libraries that load code from wherever these variables say. Without the first, PyTorch takes a
-# folder of a guessable name in the common folder for temporary files, which anybody can make before us.
+# Variables with the cache folders from which libraries load code. Without the first, PyTorch uses a folder
+# with a predictable name in the shared folder for temporary files, which anybody can create before us.
 VARIABLES = {"TORCHINDUCTOR_CACHE_DIR": "torchinductor", "TRITON_CACHE_DIR": "triton"}
 _ALWAYS_SET = ("TORCHINDUCTOR_CACHE_DIR",)
 
 
 def set_private_caches() -> None:
-    """Let PyTorch and Triton keep compiled code where only this user can write; before they are imported."""
+    """Make PyTorch and Triton keep compiled code where only this user can write; before their import."""
     for variable, name in VARIABLES.items():
         given = os.environ.get(variable)
         if given:
@@ -39,12 +39,12 @@ def set_private_caches() -> None:
 
 
 def private_folder(name: str) -> Path | None:
-    """Return this user's folder for compiled code, made where it is missing; None if others can write to it.
+    """Return this user's folder for compiled code, created if missing; None if others can write to it.
 
     Parameters
     ----------
     name
-        Name of the library whose code it is.
+        Name of the library.
     """
     try:
         folder = _made(cache_folder() / "compiled" / name)
@@ -54,7 +54,7 @@ def private_folder(name: str) -> Path | None:
 
 
 def warn_of(folder: Path) -> None:
-    """Warn once of a cache that is not used."""
+    """Warn once about a cache that is not used."""
     if str(folder) not in _warned:
         _warned.add(str(folder))
         logger.warning(
@@ -65,15 +65,16 @@ def warn_of(folder: Path) -> None:
 
 
 def is_private(folder: Path) -> bool:
-    """Return whether nobody but this user and the administrator can put code into a folder.
+    """Return whether only this user and the administrator can put code into a folder.
 
-    The folder, all that lies in it at any depth or is linked to from there, and all folders above belong to
-    one of the two, and others cannot write to them; a folder above may be a common one in which nobody can
-    touch what belongs to others (mode 1777). A folder that does not exist yet is judged by those above it.
+    The folder, its content at any depth including the targets of links, and all parent folders must belong to
+    one of the two, and others must not be able to write to them. A parent may be a shared folder in which
+    nobody can change the files of others (mode 1777). A folder that does not exist yet is judged by its
+    parents.
     """
     if sys.platform == "win32":
         return True
-    # Only folders that passed are looked into: what others may have made there, without end, is not.
+    # Only folders that passed are searched, since others may have put endless content into the rest.
     unseen, seen = {Path(os.path.realpath(folder))}, set[Path]()
     while unseen:
         place = unseen.pop()
@@ -99,7 +100,7 @@ def is_private(folder: Path) -> bool:
 
 
 def _made(folder: Path) -> Path | None:
-    """Return a folder without links, made for this user with all above it; None if it cannot be made."""
+    """Return a folder without links, created for this user with its parents; None if that fails."""
     folder = Path(os.path.realpath(folder))
     try:
         for place in (*reversed(folder.parents), folder):
@@ -131,11 +132,11 @@ def _is_closed(path: Path, *, above: bool = False) -> bool:
         return False
     if above and status.st_mode & stat.S_ISVTX:
         return True
-    if stat.S_ISLNK(status.st_mode):  # its own mode means nothing
+    if stat.S_ISLNK(status.st_mode):  # the mode of a link has no meaning
         return True
     if not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         return True
-    # Rights of single users (ACL) look like the group's.
+    # Access rights of single users (ACL) appear as those of the group.
     return not status.st_mode & stat.S_IWOTH and _is_own_group(status) and not _has_acl(path)
 
 
@@ -147,9 +148,9 @@ def _has_acl(path: Path) -> bool:
 
 
 def _is_own_group(status: os.stat_result) -> bool:
-    """Return whether nobody but this user and the administrator is in a group.
+    """Return whether only this user and the administrator are in a group.
 
-    Many systems make one for each user alone, of the user's name.
+    Many systems create a group for each user, with the user's name.
     """
     if sys.platform == "win32":
         return True
@@ -166,7 +167,7 @@ def _is_own_group(status: os.stat_result) -> bool:
         return status.st_gid == 0 and set(group.gr_mem) <= {"root"}
     if not set(group.gr_mem) <= {"root", user.pw_name}:
         return False
-    # Who has it as the first group, as users of an institute may have, does not stand among its members.
+    # Users whose primary group it is, as in an institute, are not listed among its members.
     return status.st_gid == 0 or (
         (group.gr_name, status.st_gid) == (user.pw_name, user.pw_gid)
         and _users_by_first_group()[status.st_gid] <= {user.pw_uid}

@@ -1,4 +1,4 @@
-"""Tables as CSV, which a spreadsheet opens without calculating anything out of a name."""
+"""Tables as CSV, in which no name can become a formula of a spreadsheet."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Any
 
 from swin_umamba.files import write_text
 
-# What a spreadsheet takes for the beginning of a formula, also in the wide letters of East Asian keyboards.
+# Characters that begin a formula in spreadsheets, including the full-width ones of East Asian keyboards.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-# Where the decimal point is a comma, spreadsheets split at semicolons; quotes within a cell do not stop them.
+# In locales with a decimal comma, spreadsheets split at semicolons; quotes within a cell do not prevent that.
 _SEPARATORS = ";\t|"
 
 
 def csv_text(rows: Iterable[Sequence[Any]]) -> str:
-    """Return rows as CSV: numbers as they are, NaN and None as empty cells.
+    """Return rows as CSV, with unchanged numbers, and empty cells for NaN and None.
 
-    A text that a spreadsheet would calculate, such as ``=cmd|...`` or ``-2+3``, gets an apostrophe before it,
-    as OWASP advises against CSV injection, and so does a part of it behind what a spreadsheet may take for
-    the end of a cell. JSON files keep names as they are.
+    A text that a spreadsheet would evaluate, such as ``=cmd|...`` or ``-2+3``, is prefixed with an
+    apostrophe, as OWASP recommends against CSV injection. So is any part of it after a character that a
+    spreadsheet may treat as the end of a cell. JSON files keep names unchanged.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -47,7 +47,7 @@ def _cell(value: object) -> object:
         return ""
     if not isinstance(value, str):
         return value
-    # A line break or a half character (of a name that is not UTF-8) is of no use in a cell.
+    # Line breaks and surrogates (from names that are not UTF-8) are useless in a cell.
     text = re.sub(r"[\r\n]+", " ", value).encode("utf-8", "replace").decode()
     text = _without_inner_formulas(text)
     shown = "".join(letter for letter in text if letter.isprintable()).strip()
@@ -55,7 +55,7 @@ def _cell(value: object) -> object:
 
 
 def _without_inner_formulas(text: str) -> str:
-    """Return a text with an apostrophe before each formula that would begin a cell behind a separator."""
+    """Return a text with an apostrophe before each formula that would begin a cell after a separator."""
     letters, begins = [], False
     for letter in text:
         if letter in _SEPARATORS:

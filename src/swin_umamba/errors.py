@@ -1,7 +1,7 @@
 """The exceptions of the package.
 
 Each error says three things: what went wrong, where (which file, case or option), and what to do about it.
-The command line prints exactly that and no traceback; a library caller gets it as ``str(error)``.
+The command line prints exactly that, without a traceback; library callers get it as ``str(error)``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from swin_umamba.pseudonyms import hidden
 
 
 class SwinUMambaError(Exception):
-    """Base class of every error that a user can cause or put right.
+    """Base class of all errors that a user can cause or correct.
 
     Parameters
     ----------
@@ -37,14 +37,14 @@ class SwinUMambaError(Exception):
     def __str__(self) -> str:
         lines = [self.what]
         if self.where is not None:
-            # A line break in the name of a file must not begin a line of its own.
+            # A line break in the name of a file must not start a new line.
             lines.append("  where: " + self.where.replace("\n", "\N{REPLACEMENT CHARACTER}"))
         if self.hint is not None:
             lines.append(f"  what to do: {self.hint}")
         return printable(hidden("\n".join(lines)))
 
     def parts(self) -> dict[str, str | None]:
-        """Return what, where and hint as they may be shown and written."""
+        """Return what, where and hint in the form in which they may be shown and written."""
         content = {"what": self.what, "where": self.where, "hint": self.hint}
         return {name: None if text is None else hidden(text) for name, text in content.items()}
 
@@ -56,7 +56,7 @@ class SwinUMambaError(Exception):
 def printable(text: str) -> str:
     """Return ``text`` with control characters other than line breaks replaced.
 
-    Names in untrusted files become part of messages, and must not control the terminal they appear on.
+    Names from untrusted files become part of messages, and must not control the terminal.
     """
     return "".join(
         letter if letter.isprintable() or letter == "\n" else "\N{REPLACEMENT CHARACTER}" for letter in text
@@ -72,18 +72,18 @@ def in_short(names: Sequence[str], most: int = 5) -> str:
 def unknown_name(
     kind: str, name: str, known: Iterable[str], *, where: str | Path | None = None
 ) -> UsageError:
-    """Return the error for a name that nothing has, with those that it may have been meant for.
+    """Return the error for an unknown name, with similar names.
 
     Parameters
     ----------
     kind
-        What the name should name, for example ``"trainer"``.
+        Kind of thing that the name refers to, for example ``"trainer"``.
     name
-        What was given.
+        The given name.
     known
-        The names that there are.
+        The known names.
     where
-        The option or file that holds the name.
+        Option or file that contains the name.
     """
     names = list(known)
     close = similar_names(name, names)
@@ -93,7 +93,7 @@ def unknown_name(
 
 
 def similar_names(name: str, known: Iterable[str]) -> list[str]:
-    """Return those of the ``known`` names that may have been meant, the closest first."""
+    """Return the ``known`` names that may have been meant, the closest first."""
     return get_close_matches(name, list(known), cutoff=0.5)
 
 
@@ -104,7 +104,7 @@ def _rebuild(
 
 
 class UsageError(SwinUMambaError):
-    """A command or function was called in a way that cannot work: a wrong name, option or combination."""
+    """A command or function was called with a wrong name, option or combination."""
 
     exit_code = 2
 
@@ -114,19 +114,19 @@ class DataError(SwinUMambaError):
 
 
 class GeometryError(DataError):
-    """Two images that must lie on the same grid have another shape, spacing, origin or direction."""
+    """Two images that must be on the same grid differ in shape, spacing, origin or direction."""
 
 
 class CheckpointError(SwinUMambaError):
-    """A checkpoint or weights file is missing, damaged, of another network, or not safe to load."""
+    """A checkpoint or weights file is missing, damaged, for another network, or not safe to load."""
 
 
 class BackendError(SwinUMambaError):
-    """A device or scan backend was asked for that this machine does not have."""
+    """The requested device or scan backend is not available on this machine."""
 
 
 class OutputError(SwinUMambaError):
-    """A result could not be written. Whatever was at its place before is untouched."""
+    """A result could not be written. An earlier file at its place is unchanged."""
 
 
 class TrainingError(SwinUMambaError):

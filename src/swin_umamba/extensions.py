@@ -1,6 +1,6 @@
-"""Code of the user's own: loaded only because the user names it, by file or by module.
+"""The user's own code, which is only loaded because the user names it, by file or by module.
 
-No file of a model, of weights or of data ever names what is loaded here.
+No file of a model, weights or data can determine what is loaded here.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from swin_umamba.errors import UsageError
 
 VARIABLE = "SWIN_UMAMBA_EXTENSIONS"
 """Absolute paths of files, and installed modules, that every command loads first, separated like the folders
-of ``PATH``. It is often set for long, and what it means must not depend on the current folder."""
+of ``PATH``. It may be set permanently, so its meaning must not depend on the current folder."""
 
 
 def load_extensions() -> None:
-    """Load what ``SWIN_UMAMBA_EXTENSIONS`` names.
+    """Load the files and modules that ``SWIN_UMAMBA_EXTENSIONS`` names.
 
     Raises
     ------
@@ -31,7 +31,7 @@ def load_extensions() -> None:
         name = given.strip()
         if name.endswith(".py") and not Path(name).expanduser().is_absolute():
             raise UsageError(
-                f"{name} is a relative path: in another folder it would be another file",
+                f"{name} is a relative path, which would be another file in another folder",
                 where=VARIABLE,
                 hint=f"give an absolute one, such as {Path.cwd() / name}",
             )
@@ -40,14 +40,14 @@ def load_extensions() -> None:
 
 
 def load_class(given: str, where: str) -> type:
-    """Return the class that ``package.module:Class`` or ``folder/file.py:Class`` names.
+    """Return the class with the name ``package.module:Class`` or ``folder/file.py:Class``.
 
     Parameters
     ----------
     given
-        What the user has given.
+        Name, as given by the user.
     where
-        The option that it was given to, for messages.
+        Option of the name, for messages.
 
     Raises
     ------
@@ -69,16 +69,16 @@ def load_class(given: str, where: str) -> type:
 def load_module(given: str, where: str, *, in_current_folder: bool = True) -> ModuleType:
     """Import a module by its name, or by the path of its file, and return it.
 
-    The folder of the file, or the current folder if the module lies there, is appended to ``sys.path``, so
-    that the module finds its neighbours, also in the processes that load data. It never hides what is
-    installed.
+    The folder of the file, or the current folder if the module is there, is appended to ``sys.path``, so that
+    the module can import its neighbours, also in the processes that load data. It never hides installed
+    modules.
 
     Parameters
     ----------
     given, where
         As for ``load_class``.
     in_current_folder
-        Whether a module that is not installed is looked for in the current folder.
+        Whether to search the current folder for a module that is not installed.
 
     Raises
     ------
@@ -112,19 +112,19 @@ def load_module(given: str, where: str, *, in_current_folder: bool = True) -> Mo
 
 
 def _is_found(name: str) -> bool:
-    """Return whether a module, or the package that it lies in, is loaded or can be found."""
+    """Return whether a module, or its package, is loaded or can be found."""
     top = name.partition(".")[0]
     return top in sys.modules or importlib.util.find_spec(top) is not None
 
 
 def _holds(folder: Path, name: str) -> bool:
-    """Return whether a module, or the package that it is in, is in a folder."""
+    """Return whether a module, or its package, is in a folder."""
     top = name.partition(".")[0]
     return (folder / f"{top}.py").is_file() or (folder / top).is_dir()
 
 
 def _check_free(name: str, path: Path) -> None:
-    """Refuse a file whose name is that of another module: one of the two would hide the other."""
+    """Refuse a file with the name of another module: one of the two would hide the other."""
     loaded = sys.modules.get(name)
     if loaded is not None:
         taken_by = getattr(loaded, "__file__", None) or "Python itself"

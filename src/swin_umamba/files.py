@@ -1,4 +1,4 @@
-"""Writing files so that a reader sees either the old content or the new one, never half of it."""
+"""Writing files so that a reader sees either the old content or the new one, never a part of it."""
 
 from __future__ import annotations
 
@@ -26,31 +26,31 @@ _DISK_IS_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 def atomic_write(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path that replaces ``path`` when the block ends without an error.
 
-    For what writes to a path; whoever can write to an open file takes ``atomic_open``. The temporary file
-    lies in the same file system (so that the replacement is one rename), keeps the full suffix of ``path``
-    (writers choose their format by it) and is synced to disk before the rename. If the block raises, it and
-    the folders made for it are removed and ``path`` stays as it was. What a killed writer of the same file
-    has left behind is removed, too.
+    This is for code that writes to a path; to write to an open file, use ``atomic_open``. The temporary file
+    is in the same file system (so that the replacement is a single rename), keeps the full suffix of ``path``
+    (by which writers choose their format), and is synced to disk before the rename. If the block raises, the
+    file and the folders created for it are removed and ``path`` is unchanged. Leftovers of a killed writer of
+    the same file are removed, too.
 
-    A file that is replaced hands on its permissions; a new one gets those that the umask leaves. A link is
-    followed, and stays. Where the system can, the path goes through a descriptor: it leads to the temporary
-    file whatever others do in that folder, and is of use to this process and its forks alone.
+    The permissions of a replaced file are kept; a new file gets those that the umask allows. Links are
+    followed and kept. If the system supports it, the path goes through a descriptor: it leads to the
+    temporary file whatever others do in that folder, and is only valid in this process and its forks.
 
     Parameters
     ----------
     path
-        Final place of the file. Missing parent folders are made.
+        Final path of the file. Missing parent folders are created.
 
     Yields
     ------
     Path
-        Where the block has to write.
+        Path that the block has to write to.
 
     Raises
     ------
     OutputError
-        If the folder cannot be made or written to, or the disk is full. An ``OSError`` of the block about
-        another file is raised as it is.
+        If the folder cannot be created or written to, or the disk is full. An ``OSError`` of the block about
+        another file is raised unchanged.
     """
     with _new_file(path, private=True) as temporary:
         yield temporary.path
@@ -60,17 +60,17 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 def atomic_open(path: str | Path) -> Iterator[BinaryIO]:
     """Yield a file, open for writing bytes, that replaces ``path`` when the block ends without an error.
 
-    All else is as for ``atomic_write``.
+    Everything else is as for ``atomic_write``.
 
     Parameters
     ----------
     path
-        Final place of the file. Missing parent folders are made.
+        Final path of the file. Missing parent folders are created.
 
     Yields
     ------
     BinaryIO
-        What the block has to write to.
+        File that the block has to write to.
 
     Raises
     ------
@@ -85,14 +85,14 @@ def atomic_open(path: str | Path) -> Iterator[BinaryIO]:
 def atomic_folder(path: str | Path) -> Iterator[Path]:
     """Yield a temporary folder that becomes ``path`` when the block ends without an error.
 
-    A folder that was at ``path`` is removed after the new one has taken its place. If the block raises, the
-    temporary folder is removed and ``path`` stays as it was. For permissions, links and the path see
+    An earlier folder at ``path`` is removed after the new one has replaced it. If the block raises, the
+    temporary folder is removed and ``path`` is unchanged. For permissions, links and the path see
     ``atomic_write``.
 
     Parameters
     ----------
     path
-        Final place of the folder. Missing parent folders are made.
+        Final path of the folder. Missing parent folders are created.
 
     Yields
     ------
@@ -102,13 +102,13 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     Raises
     ------
     OutputError
-        If the folder cannot be made or moved to its place. An ``OSError`` of the block about a file elsewhere
-        is raised as it is.
+        If the folder cannot be created or moved to its place. An ``OSError`` of the block about a file
+        elsewhere is raised unchanged.
     """
     with _replacement("folder", path) as target, ExitStack() as stack:
         place, before = target.place, target.before
         if before is not None and not stat.S_ISDIR(before.st_mode):
-            raise NotADirectoryError(errno.ENOTDIR, "what is there is no folder")
+            raise NotADirectoryError(errno.ENOTDIR, "it exists and is not a folder")
         new = stack.enter_context(private_folder(place.parent, place.name)) / place.name
         stack.callback(shutil.rmtree, new, ignore_errors=True)
         new.mkdir()
@@ -126,7 +126,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
 
 
 def put_in_place(temporary: Path, path: Path) -> None:
-    """Let a finished file of the same folder become ``path`` in one step, synced to disk before and after."""
+    """Replace ``path`` by a finished file of the same folder in one step, synced to disk before and after."""
     descriptor = open_regular(temporary, os.O_RDWR)
     try:
         os.fsync(descriptor)
@@ -143,16 +143,16 @@ def copy_file(
     error: type[SwinUMambaError] = DataError,
     hint: str = "check that the file is there and may be read",
 ) -> None:
-    """Copy the bytes of a file, atomically; the copy is a new file with permissions of its own.
+    """Copy the bytes of a file atomically; the copy is a new file with its own permissions.
 
     Parameters
     ----------
     source, path
-        From where to where.
+        Source and destination.
     error
-        What to raise if the source cannot be read.
+        Error to raise if the source cannot be read.
     hint
-        What can be done about that.
+        Hint of that error.
 
     Raises
     ------
@@ -181,14 +181,14 @@ def copy_file(
 
 
 def cache_folder() -> Path:
-    """Return the folder for what can be fetched or made again; it may not exist yet.
+    """Return the cache folder, for files that can be fetched or made again; it may not exist yet.
 
     It is ``SWIN_UMAMBA_CACHE``, else ``swin-umamba`` in ``XDG_CACHE_HOME``, else ``~/.cache/swin-umamba``.
     """
     if own := os.environ.get("SWIN_UMAMBA_CACHE"):
         return Path(own).expanduser().absolute()
     xdg = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG specification has relative paths ignored.
+    # The XDG specification says that relative paths are ignored.
     return (Path(xdg) if os.path.isabs(xdg) else Path.home() / ".cache") / "swin-umamba"
 
 
@@ -202,9 +202,9 @@ def file_sha256(path: str | Path) -> str:
 
 
 def check_output_folder(folder: str | Path) -> None:
-    """Raise ``OutputError`` if ``folder`` is not a folder, or could not be made or written to; makes nothing.
+    """Raise ``OutputError`` if ``folder`` is not a folder or cannot be created or written to; creates none.
 
-    For use before long work whose result goes there.
+    Use it before long computations whose results are written there.
     """
     folder = Path(folder)
     nearest = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
@@ -234,21 +234,21 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 
 
 def append_line(path: str | Path, line: str) -> None:
-    """Append one line to a text file in one write, synced to disk; make the file if it is not there.
+    """Append one line to a text file in one write, synced to disk; create the file if it does not exist.
 
-    A process that is killed in between leaves the whole line or a part of it, never a part of an earlier one.
+    A killed process leaves the whole line or a part of it, and never changes earlier lines.
 
     Parameters
     ----------
     path
         The file; its folder must exist. A link is followed.
     line
-        Without a line break.
+        Line without a line break.
 
     Raises
     ------
     OutputError
-        If the line cannot be written as a whole, as on a full disk. The file is then as it was before.
+        If the whole line cannot be written, for example on a full disk. The file is then unchanged.
     """
     assert "\n" not in line
     content = f"{line}\n".encode()
@@ -271,7 +271,7 @@ def append_line(path: str | Path, line: str) -> None:
 
 @dataclass
 class _Target:
-    """What is to be replaced: where links lead to, what is there, and what a block is writing instead."""
+    """The target of a replacement: the target of links, the existing file, and the temporary file."""
 
     place: Path
     before: os.stat_result | None = None
@@ -300,7 +300,7 @@ def _replacement(kind: str, path: str | Path) -> Iterator[_Target]:
         ) from error
     finally:
         if not done:
-            with suppress(OSError):  # another writer may have put something there
+            with suppress(OSError):  # another writer may have created something there
                 for folder in made:
                     folder.rmdir()
 
@@ -309,7 +309,7 @@ def _replacement(kind: str, path: str | Path) -> Iterator[_Target]:
 def _new_file(path: str | Path, *, private: bool) -> Iterator[Temporary]:
     with _replacement("file", path) as target, ExitStack() as stack:
         if target.before is not None and not stat.S_ISREG(target.before.st_mode):
-            raise OSError(errno.EINVAL, "what is there is no file")
+            raise OSError(errno.EINVAL, "it exists and is not a regular file")
         temporary = stack.enter_context(temporary_file(target.place, target.before, private=private))
         target.written = temporary.path
         yield temporary
@@ -320,7 +320,7 @@ def _new_file(path: str | Path, *, private: bool) -> Iterator[Temporary]:
 
 
 def _concerns(error: OSError, written: Path) -> bool:
-    """Return whether an error of a block is about what it writes: it says so, or does not say about what."""
+    """Return whether an error of a block is about the written file: it names the file, or names none."""
     first, second = (
         None if name is None or isinstance(name, int) else os.fsdecode(name).startswith(str(written))
         for name in (error.filename, error.filename2)

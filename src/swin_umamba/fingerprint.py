@@ -1,6 +1,6 @@
-"""What a derived thing was made from, as a short text: whoever uses it compares.
+"""Fingerprints of the sources of derived files, which are compared before the files are used.
 
-A fingerprint says nothing about its source, so that files with it can be handed on.
+A fingerprint reveals nothing about its source, so that files with it can be shared.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from swin_umamba.files import file_sha256
 
 
 def fingerprint_of(value: Any) -> str:
-    """Return the SHA-256 of plain data, however its dicts are ordered and whether lists are tuples."""
+    """Return the SHA-256 of plain data, independent of the order of dicts, and of lists or tuples."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def fingerprint_of_files(paths: Iterable[Path]) -> str:
-    """Return the fingerprint of the content of files and folders, in their order; names do not count.
+    """Return the fingerprint of the content of files and folders, in their order but without their names.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Stopping a training from outside, so that it can save first."""
+"""Interrupting a training so that it can save its state first."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from types import FrameType
 
 
 class Terminated(KeyboardInterrupt):
-    """The process was asked to end (SIGTERM), for example by a cluster's scheduler."""
+    """The process was asked to terminate (SIGTERM), for example by the scheduler of a cluster."""
 
 
 @contextmanager
 def terminate_as_interrupt() -> Iterator[None]:
-    """Raise ``Terminated`` in the block on SIGTERM. Does nothing outside the main thread."""
+    """Raise ``Terminated`` inside the ``with`` block on SIGTERM. Does nothing outside the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -25,7 +25,7 @@ def terminate_as_interrupt() -> Iterator[None]:
 
     def raise_terminated(signal_number: int, frame: FrameType | None) -> None:
         if os.getpid() != owner:
-            # A forked child has inherited this handler: let it end as if it had not.
+            # A forked child inherits this handler, but should end as if it had not.
             signal.signal(signal_number, signal.SIG_DFL)
             os.kill(os.getpid(), signal_number)
         raise Terminated
@@ -39,10 +39,10 @@ def terminate_as_interrupt() -> Iterator[None]:
 
 @contextmanager
 def default_termination() -> Iterator[None]:
-    """Let SIGTERM end the process as if nobody handled it; for code that forks and ends its own children.
+    """Let SIGTERM end the process as if it were not handled; for code that forks and ends its own children.
 
-    Python forgets a signal that reaches a child right after the fork if a Python function handles it: the
-    child would go on, and the parent wait for it without end.
+    Python loses a signal that reaches a child right after the fork if a Python function handles it: the child
+    would continue, and the parent would wait for it forever.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -56,9 +56,9 @@ def default_termination() -> Iterator[None]:
 
 @contextmanager
 def interrupts_ignored() -> Iterator[None]:
-    """Ignore Ctrl-C, SIGTERM and the end of child processes in the block.
+    """Ignore Ctrl-C, SIGTERM and the end of child processes inside the ``with`` block.
 
-    For what must be finished once it has begun. PyTorch's data loader raises an error in the main thread when
+    For operations that must not be interrupted. PyTorch's data loader raises an error in the main thread when
     the system reports that one of its processes has died.
     """
     if threading.current_thread() is not threading.main_thread():
@@ -66,7 +66,7 @@ def interrupts_ignored() -> Iterator[None]:
         return
     handlers = {signal.SIGINT: signal.SIG_IGN, signal.SIGTERM: signal.SIG_IGN}
     if hasattr(signal, "SIGCHLD"):
-        # Ignoring it would let the system forget how the child ended.
+        # If it were ignored, the system would discard how the child ended.
         handlers[signal.SIGCHLD] = signal.SIG_DFL
     previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:

@@ -1,4 +1,4 @@
-"""Reading and writing JSON: one parser with limits for files, their lines, and text inside of other files."""
+"""Reading and writing JSON: one parser with limits, for files, their lines, and text inside other files."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from swin_umamba.opening import open_to_read
 from swin_umamba.schema import shown
 
 LARGEST_JSON = 64 * 2**20
-"""Bytes. Plans of a data set with thousands of channels stay far below."""
+"""Largest size in bytes. Plans of a data set with thousands of channels are far smaller."""
 LARGEST_RESULTS = 256 * 2**20
-"""Bytes of files with a value for each case and class."""
+"""Largest size in bytes of files with a value for each case and class."""
 DEEPEST = 100
-"""Levels of lists and objects within each other. What works through them would fail at a thousand or so."""
+"""Largest depth of nested lists and objects. Recursive code would fail at about a thousand."""
 SCHEMA: Final = 2
-"""Number of the schemas of what commands print and of the files that we write; those of 0.1 have none."""
+"""Number of the schemas of printed JSON and of our files; those of 0.1 have none."""
 
 _Kind = TypeVar("_Kind")
 _NAMES: dict[type, str] = {dict: "object", list: "list"}
@@ -49,9 +49,9 @@ def read_json(
     path
         The file: UTF-8, with or without a byte order mark.
     kind
-        What it has to hold: ``dict``, ``list``, or ``object`` for anything.
+        Expected content: ``dict``, ``list``, or ``object`` for anything.
     error, hint
-        What to raise if that fails, and what can be done about it.
+        Class and hint of the error to raise if that fails.
     largest
         Bytes.
     nan
@@ -60,8 +60,8 @@ def read_json(
     Raises
     ------
     SwinUMambaError
-        An error of class ``error``: the file is missing, too large, not JSON, of another kind, too deep, or
-        says something twice.
+        An error of class ``error``: the file is missing, too large, not JSON, of another kind, nested too
+        deeply, or has a duplicate key.
     """
     text = read_text(path, error=error, hint=hint, largest=largest)
     return parse_json(text, kind, where=path, error=error, hint=hint, nan=nan)
@@ -82,7 +82,7 @@ def read_text(
     path, error, hint, largest
         As for ``read_json``.
     damaged
-        What becomes of bytes that are not UTF-8: ``strict`` refuses them, ``replace`` replaces them.
+        Treatment of bytes that are not UTF-8: ``strict`` refuses them, ``replace`` replaces them.
     """
     try:
         with open_to_read(path) as file:
@@ -104,22 +104,22 @@ def parse_json(
     hint: str = "write it again",
     nan: bool = False,
 ) -> _Kind:
-    """Return what a JSON text means.
+    """Return the content of a JSON text.
 
     Parameters
     ----------
     text
-        Text whose size its reader has limited.
+        Text, whose size the caller has limited.
     where
-        Where it stands, for the error.
+        Place of the text, for the error.
     kind, error, hint, nan
         As for ``read_json``.
 
     Raises
     ------
     SwinUMambaError
-        An error of class ``error``: the text is not JSON, of another kind, says something twice, or is too
-        deep.
+        An error of class ``error``: the text is not JSON, of another kind, has a duplicate key, or is nested
+        too deeply.
     """
     try:
         if isinstance(text, bytes):
@@ -147,7 +147,7 @@ def read_contract_lines(
     largest: int = LARGEST_RESULTS,
     nan: bool = False,
 ) -> list[dict[str, Any]]:
-    """Read a file with a JSON object on each line, of which a killed writer may have left a part.
+    """Read a file with a JSON object on each line; a killed writer may have left an incomplete one.
 
     The parameters are those of ``read_contract``.
 
@@ -176,7 +176,7 @@ def write_json(path: str | Path, data: Any) -> None:
 
 
 def write_contract(name: str, path: str | Path, data: Mapping[str, Any]) -> None:
-    """Write a file whose content we promise; ``name`` is that of its schema in ``docs/schemas/``."""
+    """Write a file with a contract; ``name`` is the name of its schema in ``docs/schemas/``."""
     write_text(path, contract_text(name, data, indent=2) + "\n")
 
 
@@ -189,7 +189,7 @@ def read_contract(
     largest: int = LARGEST_JSON,
     nan: bool = False,
 ) -> dict[str, Any]:
-    """Return what ``write_contract`` was given, without the number of the schema.
+    """Return the content of a file of ``write_contract``, without the number of the schema.
 
     Parameters
     ----------
@@ -217,7 +217,7 @@ def parse_contract(
     hint: str = "write it again",
     nan: bool = False,
 ) -> dict[str, Any]:
-    """Return what ``contract_text`` was given; parameters and errors as for ``read_contract``."""
+    """Return the content of a text of ``contract_text``; parameters and errors as for ``read_contract``."""
     content = parse_json(text, dict, where=where, error=error, hint=hint, nan=nan)
     if "schema" not in content:  # of 0.1
         return content
@@ -239,18 +239,18 @@ def parse_contract(
 
 
 def contract_text(name: str, data: Mapping[str, Any], indent: int | None = None) -> str:
-    """Return data that we promise as JSON, in one line by default, with the number of their schema."""
+    """Return data with a contract as JSON, in one line by default, with the number of their schema."""
     return json.dumps(_under_contract(name, data), indent=indent, allow_nan=False)
 
 
 def _under_contract(name: str, data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return data with the number of their schema; the tests hold all that passes here against it."""
+    """Return data with the number of their schema; in tests, all data that pass here are validated."""
     return {"schema": SCHEMA, **data}
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
-    if len(content) < len(pairs):  # other readers take the first, or the last
+    if len(content) < len(pairs):  # other readers use the first, or the last
         double = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
         raise ValueError(f"the key {double[:80]!r} is there twice")
     return content
