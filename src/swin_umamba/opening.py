@@ -25,7 +25,7 @@ def open_to_read(path: str | Path) -> BinaryIO:
 
 
 def open_regular(path: str | Path, flags: int, mode: int = 0o666, *, follow: bool = False) -> int:
-    """Open a file or folder as ``os.open`` does, but nothing that would wait for somebody.
+    """Open a file or folder like ``os.open``, but never block on pipes or devices.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def final_place(path: Path) -> Path:
     Raises
     ------
     OSError
-        If the links go round in a circle, or somebody else has put one there: following that would let him
+        If the links form a cycle, or another user has created one: following that would let him
         choose a file of ours to be overwritten.
     """
     for _ in range(MOST_LINKS):

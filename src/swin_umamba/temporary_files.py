@@ -1,4 +1,4 @@
-"""Temporary files and folders beside their final place, in whose stead nobody else can put something.
+"""Temporary files and folders beside their final place, which nobody else can replace.
 
 Who may write to a folder can replace every name in it by a link, also while we write to that name. What we
 write to an open file stays ours. For what writes to a path, the file lies in a private folder and is reached
@@ -127,7 +127,7 @@ def temporary_file(path: Path, before: os.stat_result | None, *, private: bool) 
     path
         What the file is to become; its name ends in the same way. What dead writers of it left is removed.
     before
-        What is there now. Of ours, nobody else can read the new file before it is complete.
+        The existing file. If it is ours, nobody else can read the new file before it is complete.
     private
         Whether it is to lie in a private folder, for writing to its path.
     """
@@ -217,7 +217,7 @@ def _make_file(folder: Path, name: str, mode: int) -> tuple[Path, int]:
 
 
 def _take_possession(place: Path, descriptor: int) -> None:
-    """Check that a folder is the one that was just made, and let nobody else in."""
+    """Check that a folder is the one that was just created, and remove access for others."""
     if sys.platform == "win32":
         return
     status = os.fstat(descriptor)
@@ -241,7 +241,7 @@ def _lock(descriptor: int, *, wait: bool) -> bool:
     Raises
     ------
     BlockingIOError
-        If somebody else has locked it, and ``wait`` is false.
+        If another process has locked it, and ``wait`` is false.
     """
     if sys.platform != "win32":
         try:

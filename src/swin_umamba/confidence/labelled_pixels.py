@@ -21,7 +21,7 @@ class LabelledPixels:
     probabilities
         ``(classes, pixels)``, float32.
     truth
-        ``(pixels,)`` the index of the true class; for regions ``(regions, pixels)`` booleans.
+        ``(pixels,)``, index of the true class; for regions ``(regions, pixels)``, booleans.
     near_structure
         ``(pixels,)`` whether the model gives a structure at least ``POSSIBLE`` of probability there. The
         truth has no say in it: if it had, all misses would be counted but not all hits, and a model that is
@@ -80,7 +80,7 @@ def draw_pixels(
     number: int,
     random: np.random.Generator,
 ) -> LabelledPixels:
-    """Draw pixels of a case, each that somebody annotated as likely as any other.
+    """Draw annotated pixels of a case, all with the same probability.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
-"""How far probabilities and agreement can be believed: temperature, calibration error, entropy, exponent.
+"""Calibration of probabilities and agreement: temperature, calibration error, entropy, exponent.
 
-Probabilities are those of classes that exclude each other (they sum to 1 over the classes), or of regions
-that are independent of each other. Then every region is a question of its own with the answers yes and no.
+Probabilities are either of mutually exclusive classes (they sum to 1 over the classes) or of independent
+regions, where each region is a separate yes-or-no question.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 NUM_BINS = 15
-"""As in Guo et al. 2017."""
+"""Number of bins, as in Guo et al. 2017."""
 LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.1, 10.0
 LOWEST_EXPONENT, HIGHEST_EXPONENT = 0.1, 10.0
-# Below the smallest float32 a softmax gives zero, whose logarithm would be infinite.
+# A softmax gives zero below the smallest float32, and the logarithm would be infinite.
 SMALLEST = float(np.finfo(np.float32).tiny)
-# Volumes are worked through in pieces of so many pixels, so that copies stay small.
+# Volumes are processed in pieces of this many pixels, so that copies stay small.
 PIXELS_AT_ONCE = 2**20
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """How often predictions of each confidence are right.
+    """Accuracy of predictions by their confidence.
 
     Attributes
     ----------
     counts
-        ``(bins,)``: predictions whose confidence lies in each of equally wide bins of 0 to 1.
+        ``(bins,)``: number of predictions in each of equally wide bins of the confidence from 0 to 1.
     confidence, accuracy
-        ``(bins,)``: the mean confidence in each bin, and the part that is right; NaN in empty bins.
+        ``(bins,)``: mean confidence in each bin, and fraction of correct predictions; NaN in empty bins.
     """
 
     counts: np.ndarray
@@ -41,7 +41,7 @@ class Reliability:
 
     @property
     def expected_calibration_error(self) -> float:
-        """Mean distance of confidence and accuracy over all predictions (Naeini et al. 2015); NaN of none."""
+        """Mean difference of confidence and accuracy (Naeini et al. 2015); NaN without predictions."""
         total = self.counts.sum()
         if total == 0:
             return math.nan
@@ -50,18 +50,18 @@ class Reliability:
 
 
 def reliability(probabilities: np.ndarray, truth: np.ndarray, *, independent: bool) -> Reliability:
-    """Compare the confidence of predictions with how often they are right.
+    """Compare the confidence of predictions with their accuracy.
 
-    The confidence is the probability of the predicted class; for regions, of the predicted answer.
+    The confidence is the probability of the predicted class; for regions, that of the predicted answer.
 
     Parameters
     ----------
     probabilities
         ``(classes, pixels)``.
     truth
-        ``(pixels,)`` the index of the true class; for regions ``(regions, pixels)`` booleans.
+        ``(pixels,)``, index of the true class; for regions ``(regions, pixels)``, booleans.
     independent
-        Whether these are regions.
+        Whether the probabilities are of regions.
     """
     if independent:
         confidence = np.maximum(probabilities, 1 - probabilities).ravel()
@@ -81,19 +81,19 @@ def reliability(probabilities: np.ndarray, truth: np.ndarray, *, independent: bo
 
 
 def tempered(probabilities: np.ndarray, temperature: float, *, independent: bool) -> np.ndarray:
-    """Return the probabilities of the same logits divided by a temperature; classes keep their order.
+    """Return the probabilities after dividing the logits by a temperature; the order of classes is kept.
 
     Softmax and sigmoid of ``logits / T`` need no logits: ``p ** (1 / T)`` is the same up to a factor that
-    makes the sum 1 (Guo et al. 2017, "On Calibration of Modern Neural Networks", section 4.2).
+    normalizes the sum (Guo et al. 2017, "On Calibration of Modern Neural Networks", section 4.2).
 
     Parameters
     ----------
     probabilities
         ``(classes, ...)``, float32.
     temperature
-        Above 1 makes less confident, below 1 more.
+        Temperature; values above 1 reduce the confidence, values below 1 increase it.
     independent
-        Whether these are regions.
+        Whether the probabilities are of regions.
 
     Returns
     -------
@@ -103,7 +103,7 @@ def tempered(probabilities: np.ndarray, temperature: float, *, independent: bool
     logarithms = np.log(np.maximum(probabilities, SMALLEST)) / np.float32(temperature)
     if independent:
         others = np.log(np.maximum(1 - probabilities, SMALLEST)) / np.float32(temperature)
-        # Probabilities below 1e-38 would overflow here; they stay near zero all the same.
+        # Probabilities below 1e-38 would overflow here; clipped, they are still close to zero.
         scaled: np.ndarray = 1 / (1 + np.exp(np.minimum(others - logarithms, 80)))
     else:
         powers = np.exp(logarithms - logarithms.max(axis=0))
@@ -112,9 +112,9 @@ def tempered(probabilities: np.ndarray, temperature: float, *, independent: bool
 
 
 def fit_temperature(probabilities: np.ndarray, truth: np.ndarray, *, independent: bool) -> float:
-    """Return the temperature under which the truth is most likely, from 0.1 to 10.
+    """Return the temperature that maximizes the likelihood of the truth, from 0.1 to 10.
 
-    The negative log-likelihood is convex in 1/T, so that there is one minimum.
+    The negative log-likelihood is convex in 1/T, so there is a single minimum.
 
     Parameters
     ----------
@@ -140,10 +140,10 @@ def fit_temperature(probabilities: np.ndarray, truth: np.ndarray, *, independent
 
 
 def fit_exponent(agreement: np.ndarray, dice: np.ndarray) -> float:
-    """Return the power of the agreement that is nearest to the Dice, in least squares, from 0.1 to 10.
+    """Return the exponent, from 0.1 to 10, whose power of the agreement fits the Dice best in least squares.
 
-    Members of a prediction err together, too, so that their agreement is above the Dice with the truth. A
-    power keeps 0, 1 and the order of cases, and one number can be found from few cases.
+    Ensemble members also make the same mistakes, so their agreement is higher than the Dice with the truth. A
+    power keeps 0, 1 and the order of cases, and a single number can be fitted to few cases.
 
     Parameters
     ----------
@@ -159,7 +159,7 @@ def fit_exponent(agreement: np.ndarray, dice: np.ndarray) -> float:
 
 
 def entropy(probabilities: np.ndarray, temperature: float = 1.0, *, independent: bool) -> np.ndarray:
-    """Return the entropy of the tempered probabilities of each pixel as a part of the highest possible.
+    """Return the entropy of the tempered probabilities of each pixel as a fraction of the maximum.
 
     Parameters
     ----------
@@ -184,7 +184,7 @@ def entropy(probabilities: np.ndarray, temperature: float = 1.0, *, independent:
             result[part] = (terms + _surprise(1 - scaled)).mean(axis=0) / math.log(2)
         else:
             result[part] = terms.sum(axis=0) / math.log(max(2, len(flat)))
-    # Rounding may lead a little below 0 or above 1.
+    # Rounding may give values slightly below 0 or above 1.
     return np.clip(result, 0, 1).reshape(probabilities.shape[1:])
 
 

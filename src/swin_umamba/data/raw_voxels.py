@@ -143,7 +143,7 @@ def open_beside(header: Path, name: str) -> Iterator[BinaryIO]:
             where=header,
             hint="put the data itself into the folder of the header",
         )
-    # Without O_NONBLOCK, opening a pipe waits for somebody to write to it.
+    # Without O_NONBLOCK, opening a pipe blocks until another process writes to it.
     flags = os.O_RDONLY | sum(getattr(os, flag, 0) for flag in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
     try:
         descriptor = os.open(path, flags)

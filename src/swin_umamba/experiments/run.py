@@ -120,7 +120,7 @@ def _check_root(experiment: Experiment) -> None:
         raise UsageError(
             f"the folder holds a run with other settings: {listed}",
             where=root,
-            hint="repeat the command of that run to go on, or give another --output",
+            hint="repeat the command of that run to continue it, or give another --output",
         )
     return None
 

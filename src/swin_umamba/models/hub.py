@@ -10,9 +10,9 @@
 
 The methods are huggingface_hub's own (``PyTorchModelHubMixin``). They are mixed in here and not into the
 networks themselves, because a base class that is there only where some package is installed would make the
-same class differ from machine to machine, and because nobody else should pay for the import. The classes are
-subclasses of the networks with the same constructors and state dicts, so a trained network moves over with
-``load_state_dict``.
+same class differ from machine to machine, and because other code should not pay for the import. The classes
+are subclasses of the networks with the same constructors and state dicts, so a trained network moves over
+with ``load_state_dict``.
 
 Needs the extra ``hub``: ``pip install swin-umamba[hub]``.
 """

@@ -1,6 +1,6 @@
 """The portable backend: both scans in plain PyTorch, on any device, in float32 or float64.
 
-Every function takes contiguous tensors of one dtype. The gradients are written out by hand on top of
+Every function takes contiguous tensors of one dtype. The gradients are derived by hand on top of
 `swin_umamba.ops.blocked_scan`; autograd would keep every state.
 """
 

@@ -1,4 +1,4 @@
-"""The scans by way of the CUDA extension of the package mamba_ssm, where somebody has built it.
+"""The scans with the CUDA extension of the package mamba_ssm, where it is installed.
 
 For comparison only: its backward adds up with atomics, so that equal runs differ, and the four directions
 need four permuted copies of everything. Nothing chooses it unless it is asked for by name.

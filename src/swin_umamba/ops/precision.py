@@ -11,7 +11,7 @@ from swin_umamba.options import PRECISIONS
 
 
 def check_precision(precision: str, device: torch.device) -> None:
-    """Raise ``UsageError`` if ``precision`` is unknown or not to be had on the device."""
+    """Raise ``UsageError`` if ``precision`` is unknown or not available on the device."""
     if precision not in PRECISIONS:
         raise UsageError(f"unknown precision {precision!r}", hint="give one of: " + ", ".join(PRECISIONS))
     if precision == "float16" and device.type == "cpu":
@@ -28,7 +28,7 @@ def training_precision(requested: str | None, device: torch.device) -> str:
     Raises
     ------
     UsageError
-        If the request is unknown or not to be had on the device.
+        If the request is unknown or not available on the device.
     """
     if requested is None:
         return "float16" if device.type == "cuda" else "float32"

@@ -73,7 +73,7 @@ def check_plans(plans: Mapping[str, Any], configuration: Mapping[str, Any], wher
 
 
 def _check_dotted(name: object, packages: tuple[str, ...], where: Path) -> None:
-    """Refuse a dotted name that is no ``torch.nn.Module`` class defined in one of ``packages``."""
+    """Refuse a dotted name that is not a ``torch.nn.Module`` class defined in one of ``packages``."""
     if not isinstance(name, str) or not DOTTED_NAME.fullmatch(name) or not name.startswith(packages):
         raise _refusal(name, f"lies outside {', '.join(packages)}", where)
     try:
@@ -95,7 +95,7 @@ def _check_dotted(name: object, packages: tuple[str, ...], where: Path) -> None:
 def _check_class(name: object, subpackage: str, base: type, where: Path) -> None:
     found = _find_in_nnunet(name, subpackage, where)
     if not (inspect.isclass(found) and issubclass(found, base)):
-        raise _refusal(name, f"is no {base.__name__} of nnU-Net", where)
+        raise _refusal(name, f"is not a {base.__name__} of nnU-Net", where)
 
 
 def _find_in_nnunet(name: object, subpackage: str, where: Path) -> object:

@@ -58,8 +58,8 @@ def fetch_weights(record: WeightsRecord) -> Path:
     Raises
     ------
     CheckpointError
-        If the file cannot be had, or is not the right one. A wrong download is removed; a wrong file in the
-        cache is left for the user to look at.
+        If the file cannot be downloaded, or is not the right one. A wrong download is removed; a wrong file
+        in the cache is left for the user to look at.
     OutputError
         If the cache cannot be written.
     """
@@ -115,7 +115,7 @@ def _refuse_without_download(record: WeightsRecord, path: Path) -> None:
 
 
 def _download(record: WeightsRecord, path: Path) -> None:
-    # Here, not above: whoever has the file need not wait for this import.
+    # Imported here, so that it costs no time if the file is in the cache.
     from swin_umamba.weights.transfer import transfer
 
     assert record.url is not None

@@ -105,7 +105,7 @@ def _open(url: str, start: int, hint: str) -> requests.Response:
             url = urljoin(url, response.headers["location"])
         except ValueError as error:
             raise CheckpointError(
-                f"the server redirects to what is no address: {error}", where=url, hint=hint
+                f"the server redirects to something that is not an address: {error}", where=url, hint=hint
             ) from error
     raise CheckpointError(f"the server redirects more than {MAX_REDIRECTS} times", where=first_url, hint=hint)
 

@@ -48,7 +48,8 @@ class ChallengeDataset:
     options
         Further keywords of that function.
     image_folders, reference_folders
-        Where test images and their references may lie, in our data set or somebody else's of the same name.
+        Folders that may contain test images and their references, in our data set or another one of the same
+        name.
     """
 
     name: str

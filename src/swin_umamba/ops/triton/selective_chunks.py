@@ -1,4 +1,4 @@
-"""What one chunk of a sequence adds to the states, or hands on to their gradients, on its own.
+"""The contribution of one chunk of a sequence to the states, or to their gradients.
 
 As in ``ss2d_chunks.py``. Forward, with S_t the sum of the step sizes of the chunk after step t::
 

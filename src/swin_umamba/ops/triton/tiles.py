@@ -185,7 +185,7 @@ def state_gradients(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """Run through all states of a chunk there and back.
 
-    With a_t = exp(delta_t A), g_t the gradient of h_t and c_t = a_t g_t the one handed on to h_{t-1}::
+    With a_t = exp(delta_t A), g_t the gradient of h_t and c_t = a_t g_t the one passed on to h_{t-1}::
 
         c_t = a_t (C_t grad_y_t + c_{t+1})         g_t = C_t grad_y_t + c_{t+1}
 
