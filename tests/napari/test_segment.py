@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -136,6 +137,91 @@ def test_a_model_describes_itself(make_model: MakeModel) -> None:
     assert description.title == "nnUNetTrainer, 2d, 2 folds"
     assert description.channel_names == ["T1", "T2"]
     assert description.classes == [("small", class_colour(1)), ("large", class_colour(2))]
+
+
+CELLS = {"background": 0, "interior": 1, "boundary": 2}
+
+
+def blocks() -> np.ndarray:
+    """A picture in which the model sees cells."""
+    values = np.random.default_rng(0).integers(0, 255, (6, 8))
+    return np.kron(values, np.ones((8, 8))).astype(np.uint8)
+
+
+def test_objects_are_a_layer_with_their_table(make_model: MakeModel) -> None:
+    predictor, data = load(make_model(labels=CELLS)), blocks()
+    layer = StandInLayer(data, name="cells", translate=(3, 4))
+    result = segment(predictor, [layer], model_name="Tiny", objects=True)
+    expected = predictor.predict(data, instances=True)
+    table = expected.objects
+    assert table is not None
+    assert result.objects is not None
+    np.testing.assert_array_equal(result.objects.data, expected.instances)
+    options = result.objects.options
+    assert options["name"] == "cells: Tiny, objects"
+    np.testing.assert_array_equal(options["translate"], [3, 4])
+    features = options["features"]
+    assert result.num_objects == len(table) > 1
+    assert {len(column) for column in features.values()} == {len(table)}
+    assert list(features) == ["index", *[name for name in table.columns() if name not in ("case", "schema")]]
+    np.testing.assert_array_equal(features["index"], features["object"])
+    np.testing.assert_array_equal(features["area_px"], np.bincount(result.objects.data.ravel())[1:])
+    assert np.isnan(features["area_um2"]).all()
+    assert not result.labels.options["visible"]
+    without = segment(predictor, [layer], model_name="Tiny")
+    assert (without.objects, without.num_objects, without.labels.options["visible"]) == (None, 0, True)
+    np.testing.assert_array_equal(without.labels.data, result.labels.data)
+
+
+@pytest.mark.parametrize(
+    ("units", "use_scale", "factor"),
+    [
+        (("micrometer", "micrometer"), True, 0.25),
+        (("mm", "mm"), True, 0.25e6),
+        (("micrometer", "micrometer"), False, np.nan),
+        (None, True, np.nan),  # a scale without a unit may be in anything
+        (("micrometer", "pixel"), True, np.nan),
+    ],
+)
+def test_objects_are_measured_where_the_layer_has_units(
+    units: tuple[str, str] | None, use_scale: bool, factor: float, make_model: MakeModel
+) -> None:
+    predictor, data = load(make_model(labels=CELLS)), blocks()
+    layer = StandInLayer(data, scale=(0.5, 0.5), units=units)
+    result = segment(predictor, [layer], model_name="M", objects=True, use_scale=use_scale)
+    assert result.objects is not None
+    features = result.objects.options["features"]
+    np.testing.assert_allclose(features["area_um2"], features["area_px"] * factor)
+    assert result.spacing is None  # the model counts pixels all the same
+    np.testing.assert_array_equal(result.labels.data, predictor.predict(data).labels)
+
+
+def test_an_image_without_objects(make_model: MakeModel) -> None:
+    predictor = load(make_model(labels={"background": 0, "interior": 1, "ignore": 2}))
+    empty = np.zeros((9, 11), np.uint8)
+    predictor._segment = lambda *_: (empty, np.stack([1 - empty, empty]).astype(np.float32))  # type: ignore
+    result = segment(predictor, [StandInLayer(empty)], model_name="M", objects=True)
+    assert result.num_objects == 0
+    assert result.objects is not None
+    assert len(result.objects.options["features"]["area_px"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"labels": CELLS}, (True, True)),
+        ({}, (True, False)),
+        (
+            {"labels": {"background": 0, "whole": [1, 2], "core": [2]}, "regions_class_order": (2, 1)},
+            (False, False),
+        ),
+    ],
+)
+def test_a_model_says_whether_it_has_objects(
+    options: dict[str, Any], expected: tuple[bool, bool], make_model: MakeModel
+) -> None:
+    description = describe(load(make_model(**options)))
+    assert (description.can_find_objects, description.keeps_objects_apart) == expected
 
 
 def test_labels_of_regions_have_the_regions_names(make_model: MakeModel) -> None:

@@ -309,6 +309,34 @@ def test_uncertainty_is_a_layer_over_the_labels(
     assert [offered.itemText(number) for number in range(offered.count())] == ["cells"]
 
 
+def test_objects_are_a_layer_over_the_classes(
+    qtbot: Any, viewer: ViewerModel, widget: SegmentWidget, make_model: MakeModel
+) -> None:
+    data = np.kron(picture(6, 8), np.ones((8, 8), np.uint8))
+    viewer.add_image(data, name="cells", scale=(0.5, 0.5), units=("micrometer", "micrometer"))
+    box = widget.form.objects
+    assert not box.isVisibleTo(widget)
+    labels = {"background": 0, "interior": 1, "boundary": 2}
+    predictor = choose(qtbot, widget, make_model(labels=labels))
+    assert box.isVisibleTo(widget)
+    assert box.isChecked()
+    run(qtbot, widget)
+    expected = predictor.predict(data, spacing=(5e-4, 5e-4), instances=True)
+    assert expected.instances is not None
+    classes, objects = viewer.layers["cells: Tiny"], viewer.layers["cells: Tiny, objects"]
+    assert (classes.visible, objects.visible) == (False, True)
+    assert viewer.layers.selection.active is objects
+    np.testing.assert_array_equal(objects.data, expected.instances)
+    count = int(expected.instances.max())
+    assert len(objects.features) == count > 1
+    assert objects.features["area_um2"].tolist() == pytest.approx(expected.objects.size_um.tolist())
+    under_the_mouse = objects.get_status(np.argwhere(expected.instances == 2)[0])["value"]
+    assert under_the_mouse.startswith("2; object: 2, class: object, area_px: ")
+    assert f"{count} objects" in widget.message.text()
+    offered = widget.form.layer_boxes[0]
+    assert [offered.itemText(number) for number in range(offered.count())] == ["cells"]
+
+
 def test_errors_are_notifications_that_say_what_to_do(
     qtbot: Any,
     viewer: ViewerModel,

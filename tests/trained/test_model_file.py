@@ -16,6 +16,8 @@ from torch import Tensor
 
 from swin_umamba.errors import CheckpointError, OutputError, UsageError
 from swin_umamba.inference.predictor import Predictor
+from swin_umamba.instances.decoding import Decoding
+from swin_umamba.trained.calibration_file import FoldCalibration, write_calibration
 from swin_umamba.trained.export_model import export_model
 from swin_umamba.trained.model_file import content_hash, read_model_file
 from swin_umamba.weights.checkpoint import load_checkpoint, save_checkpoint
@@ -59,6 +61,25 @@ def test_the_file_predicts_exactly_what_the_folder_does(
     )
     assert np.array_equal(file_says.labels, folder_says.labels)
     assert np.array_equal(file_says.probabilities, folder_says.probabilities)
+
+
+def test_the_file_cuts_objects_as_it_was_calibrated(make_model: MakeModel, tmp_path: Path) -> None:
+    folder = make_model(labels={"background": 0, "interior": 1, "boundary": 2})
+    image = np.kron(picture(6, 8), np.ones((8, 8), np.uint8))
+    as_trained = predictor(folder).predict(image, instances=True)
+    checkpoint = folder / "fold_0/checkpoint_final.pth"
+    weights = load_checkpoint(checkpoint)["network_weights"]
+    write_calibration(checkpoint, weights, FoldCalibration(1.5, None, Decoding(3, outer_rim=0)), {})
+    folder_says = predictor(folder).predict(image, instances=True)
+    export_model(folder, tmp_path / "model.safetensors")
+    file_says = predictor(tmp_path / "model.safetensors").predict(image, instances=True)
+    np.testing.assert_array_equal(file_says.instances, folder_says.instances)
+    assert (file_says.instances != as_trained.instances).any()
+    assert file_says.objects is not None
+    assert folder_says.objects is not None
+    rows = list(folder_says.objects.rows())
+    assert len(rows) > 1
+    np.testing.assert_equal(list(file_says.objects.rows()), rows)
 
 
 def test_the_first_version_keeps_its_architecture(make_model: MakeModel, tmp_path: Path) -> None:

@@ -101,6 +101,14 @@ class ObjectClasses:
         }
         return cls(names, boundary)
 
+    @classmethod
+    def find(cls, labels: Mapping[str, int | Sequence[int]]) -> ObjectClasses | None:
+        """Return the same as :meth:`of`, or None where it raises."""
+        try:
+            return cls.of(labels)
+        except UsageError:
+            return None
+
     def decode(
         self, labels: np.ndarray, decoding: Decoding, *, min_size: int = MIN_SIZE
     ) -> tuple[np.ndarray, np.ndarray]:

@@ -80,6 +80,13 @@ class SegmentForm(QWidget):
             False,
             "Adds a layer of the uncertainty, and an estimate of the Dice",
         )
+        self.objects = _check_box(
+            "Find separate objects",
+            False,
+            "Adds a layer with a number for each object (cells, lesions), and the table of their "
+            "sizes, places, shapes and intensities",
+        )
+        self.objects.setVisible(False)
         self._rows = QFormLayout(self)
         self._lay_out()
         self.model.currentIndexChanged.connect(self.model_chosen)
@@ -124,6 +131,11 @@ class SegmentForm(QWidget):
         self._set_row_visible(self.arrangement, len(self.channels) > 1)
         self.arrangement.setItemText(0, printable(f"{', '.join(self.channels)} in one layer"))
         self._show_layer_boxes()
+
+    def offer_objects(self, possible: bool, by_default: bool = False) -> None:
+        """Ask whether to find objects, if the model can."""
+        self.objects.setVisible(possible)
+        self.objects.setChecked(possible and by_default)
 
     def set_layers(self, layers: Sequence[Any], preferred: Any = None) -> None:
         """Offer these layers; what was chosen stays so, else the preferred one is."""
@@ -184,7 +196,7 @@ class SegmentForm(QWidget):
         rows.addRow(_line())
         rows.addRow("Channels", self.arrangement)
         rows.addRow("Channel axis", self.channel_axis)
-        for box in (self.use_scale, self.mirroring, self.confidence):
+        for box in (self.use_scale, self.mirroring, self.confidence, self.objects):
             rows.addRow(box)
 
     def _ask_folder(self) -> None:

@@ -64,6 +64,8 @@ class LayerImage:
         What a layer of labels must be made with to lie on the image: ``scale`` and so on.
     metadata
         What a layer of labels must know to be written on the grid of the image: ``GRID_KEY`` or nothing.
+    has_units
+        Whether ``spacing`` follows from units of length, and is not only taken for mm.
     repeats
         Axis and number of times that labels are repeated along it, since the viewer aligns layers at their
         last axes: channels after the first axis keep their place. None if nothing is repeated.
@@ -74,6 +76,7 @@ class LayerImage:
     spacing: tuple[float, ...] | None
     geometry: dict[str, Any]
     metadata: dict[str, Any]
+    has_units: bool = False
     repeats: tuple[int, int] | None = None
 
     def on_layer(self, array: np.ndarray) -> np.ndarray:
@@ -128,7 +131,7 @@ def layer_image(
                 hint="choose layers of one image, or resample one to the grid of the other",
             )
     data = np.concatenate([image.data for image in images])
-    return LayerImage(first.name, data, first.spacing, first.geometry, first.metadata)
+    return LayerImage(first.name, data, first.spacing, first.geometry, first.metadata, first.has_units)
 
 
 def layer_spacing(layer: ImageLayer, axes: Sequence[int]) -> tuple[float, ...] | None:
@@ -174,6 +177,7 @@ def _image_of_one(layer: ImageLayer, channel_names: Sequence[str], chosen: int |
         spacing=layer_spacing(layer, spatial),
         geometry=_without_first_axis(geometry, layer) if axis == 0 else geometry,
         metadata={key: value for key, value in layer.metadata.items() if key == GRID_KEY},
+        has_units=all(_millimetres(layer.units[number]) is not None for number in spatial),
         repeats=(axis, finest.shape[axis]) if axis else None,
     )
 

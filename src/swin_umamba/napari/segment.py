@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from swin_umamba.errors import DataError
+from swin_umamba.instances.decoding import ObjectClasses
 from swin_umamba.napari.layers import ImageLayer, LayerImage, layer_image
 from swin_umamba.report.palette import class_colour, uncertainty_colours
 
 if TYPE_CHECKING:
-    from swin_umamba.inference.predictor import Predictor
+    from swin_umamba.inference.predictor import Prediction, Predictor
 
 # Marks in a layer's metadata what a model has made, which is not an image to segment.
 RESULT_KEY = "swin_umamba"
 # Pixels that are more than this many times larger or smaller than the model's are given in other units.
 LARGEST_RATIO = 30.0
+_NO_FEATURES = ("case", "schema")  # the same in each line
 UNCERTAINTY_STEPS = 65  # of its colours, between which the viewer interpolates
 
 
@@ -34,11 +36,17 @@ class ModelDescription:
         The channels that it takes, in order.
     classes
         Name and RGB colour (0 to 255) of each class but the background.
+    can_find_objects
+        Whether objects can be made of its classes.
+    keeps_objects_apart
+        Whether one of its classes is the boundary between them.
     """
 
     title: str
     channel_names: list[str]
     classes: list[tuple[str, tuple[int, int, int]]]
+    can_find_objects: bool = False
+    keeps_objects_apart: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,6 +100,11 @@ class Segmentation:
         Estimated mean Dice; None if it was not asked for or cannot be told.
     num_members
         How many predictions agree so well; 0 if that was not asked for.
+    objects
+        For ``add_labels``: the number of the object of each pixel, and their table as features. None unless
+        asked for.
+    num_objects
+        How many objects there are.
     """
 
     labels: NewLayer
@@ -101,16 +114,21 @@ class Segmentation:
     spacing: tuple[float, ...] | None = None
     quality: float | None = None
     num_members: int = 0
+    objects: NewLayer | None = None
+    num_objects: int = 0
 
 
 def describe(predictor: Predictor) -> ModelDescription:
     """Return what the widget shows of a loaded model."""
     model = predictor.model
     folds = len(model.parameters)
+    objects = ObjectClasses.find(predictor.labels)
     return ModelDescription(
         title=f"{model.trainer_name}, {model.configuration}, {folds} fold{'s' if folds > 1 else ''}",
         channel_names=predictor.channel_names,
         classes=[(name, class_colour(value)) for value, name in class_names(predictor).items() if value > 0],
+        can_find_objects=objects is not None,
+        keeps_objects_apart=objects is not None and objects.boundary is not None,
     )
 
 
@@ -122,6 +140,7 @@ def segment(
     channel_axis: int | None = None,
     use_scale: bool = True,
     confidence: bool = False,
+    objects: bool = False,
     on_progress: Callable[[float], None] | None = None,
 ) -> Segmentation:
     """Segment the image in one or several layers.
@@ -139,6 +158,9 @@ def segment(
         at. A model trained on pictures without a pixel size counts in pixels and always uses its own.
     confidence
         Return the uncertainty and the estimated Dice, too.
+    objects
+        Find the objects, too. They are measured in micrometres if the size of a pixel is taken from the layer
+        and, for a model that counts in pixels, if the layer has units of length.
     on_progress
         See ``Predictor.predict``; what it raises ends the prediction.
 
@@ -146,20 +168,29 @@ def segment(
     ------
     DataError
         If the layers do not fit the model, or their pixels are far larger or smaller than the model's.
+    UsageError
+        If objects are wanted of a model whose classes overlap.
     """
     image = layer_image(layers, predictor.channel_names, channel_axis=channel_axis)
-    spacing = image.spacing if use_scale and not predictor.plans.counts_pixels else None
+    counts_pixels = predictor.plans.counts_pixels
+    spacing = image.spacing if use_scale and not counts_pixels else None
     if spacing is not None:
         _check_ratio(spacing, predictor.plans.configuration.spacing, image.name)
+    # For the table of objects alone; a scale without units may be in anything.
+    of_objects = image.spacing if objects and counts_pixels and use_scale and image.has_units else None
     prediction = predictor.predict(
-        image.data, spacing=spacing, confidence=confidence, on_progress=on_progress
+        image.data,
+        spacing=spacing or of_objects,
+        confidence=confidence,
+        on_progress=on_progress,
+        instances=objects,
     )
     names = class_names(predictor)
     found = prediction.confidence
     qualities = {} if found is None else found.class_quality
     counts = np.bincount(prediction.labels.ravel(), minlength=max(names) + 1)
     return Segmentation(
-        labels=_labels_layer(image, prediction.labels, names, model_name),
+        labels=_labels_layer(image, prediction.labels, names, model_name, visible=not objects),
         uncertainty=None if found is None else _uncertainty_layer(image, found.entropy, model_name),
         classes={
             value: ClassResult(name, class_colour(value), int(counts[value]), qualities.get(name))
@@ -170,6 +201,8 @@ def segment(
         spacing=spacing,
         quality=None if found is None else found.quality,
         num_members=0 if found is None else found.num_members,
+        objects=_objects_layer(image, prediction, model_name),
+        num_objects=0 if prediction.objects is None else len(prediction.objects),
     )
 
 
@@ -210,16 +243,34 @@ def format_spacing(spacing: Sequence[float]) -> str:
     return " × ".join(f"{value:.3g}" for value in spacing) + " mm"
 
 
-def _labels_layer(image: LayerImage, labels: np.ndarray, names: dict[int, str], model: str) -> NewLayer:
+def _labels_layer(
+    image: LayerImage, labels: np.ndarray, names: dict[int, str], model: str, *, visible: bool
+) -> NewLayer:
     options = {
         "name": f"{image.name}: {model}",
         "colormap": label_colours(list(names)),
         # The viewer shows these beside the label under the mouse.
         "features": {"index": list(names), "class": list(names.values())},
         "metadata": {RESULT_KEY: {"model": model, "classes": dict(names)}, **image.metadata},
+        "visible": visible,
         **image.geometry,
     }
     return NewLayer(image.on_layer(labels), options)
+
+
+def _objects_layer(image: LayerImage, prediction: Prediction, model: str) -> NewLayer | None:
+    """Return the instance map in the colours that the viewer gives to numbers, with a feature per column."""
+    if prediction.instances is None or prediction.objects is None:
+        return None
+    columns = prediction.objects.columns()
+    features = {name: np.asarray(values) for name, values in columns.items() if name not in _NO_FEATURES}
+    options = {
+        "name": f"{image.name}: {model}, objects",
+        "features": {"index": prediction.objects.number, **features},
+        "metadata": {RESULT_KEY: {"model": model}, **image.metadata},
+        **image.geometry,
+    }
+    return NewLayer(image.on_layer(prediction.instances), options)
 
 
 def _uncertainty_layer(image: LayerImage, entropy: np.ndarray, model: str) -> NewLayer:

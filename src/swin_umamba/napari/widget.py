@@ -85,6 +85,7 @@ class SegmentWidget(QWidget):
             "channel_axis": form.chosen_channel_axis(),
             "use_scale": form.use_scale.isChecked(),
             "confidence": form.confidence.isChecked(),
+            "objects": form.objects.isChecked(),
         }
 
         def work(on_progress: OnProgress) -> Segmentation:
@@ -130,6 +131,7 @@ class SegmentWidget(QWidget):
 
     def _load_model(self) -> None:
         self.form.set_channels([])
+        self.form.offer_objects(False)
         self.legend.clear()
         if self.form.model.currentData() is None:
             return
@@ -203,6 +205,7 @@ class SegmentWidget(QWidget):
 
     def _show_model(self, model: ModelDescription) -> None:
         self.form.set_channels(model.channel_names)
+        self.form.offer_objects(model.can_find_objects, model.keeps_objects_apart)
         self._refresh_layers()
         self.message.setText(f"{model.title}, ready")
         self.legend.setText(_legend([(colour, name, "") for name, colour in model.classes]))
@@ -211,9 +214,13 @@ class SegmentWidget(QWidget):
         labels = self._viewer.add_labels(result.labels.data, **result.labels.options)
         if result.uncertainty is not None:
             self._viewer.add_image(result.uncertainty.data, **result.uncertainty.options)
+        if result.objects is not None:
+            labels = self._viewer.add_labels(result.objects.data, **result.objects.options)
         self._viewer.layers.selection.active = labels
         size = "the model's own" if result.spacing is None else format_spacing(result.spacing)
         lines = [f"Done in {time.monotonic() - self._started:.1f} s. Pixel size: {size}."]
+        if result.objects is not None:
+            lines.append(f"{result.num_objects:,} objects; the features of their layer are their table.")
         if result.uncertainty is not None:
             lines.append(f"Estimated Dice: {_estimate(result)}")
         self.message.setText("\n".join(lines))

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from swin_umamba.data.image_io import Image, image_suffix
-from swin_umamba.errors import UsageError
 from swin_umamba.inference.objects import object_files, write_case_objects
 from swin_umamba.inference.options import FolderOptions
 from swin_umamba.instances.decoding import ObjectClasses
@@ -65,11 +64,7 @@ class ObjectFinding:
 
     def __init__(self, labels: Mapping[str, int | Sequence[int]]) -> None:
         self._labels = labels
-        self.classes: ObjectClasses | None
-        try:
-            self.classes = ObjectClasses.of(labels)
-        except UsageError:
-            self.classes = None
+        self.classes = ObjectClasses.find(labels)
 
     @property
     def by_default(self) -> bool:
