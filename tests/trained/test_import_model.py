@@ -198,7 +198,7 @@ def test_where_it_goes_by_default(dagger: Path, tmp_path: Path, monkeypatch: pyt
     place = tmp_path / "results/Dataset702_AbdomenMR/nnUNetTrainerSwinUMambaD__nnUNetPlans__2d"
     assert import_model(source).path == place
     # That place is taken now, and so is the one beside.
-    with pytest.raises(OutputError, match="a model already"):
+    with pytest.raises(OutputError, match="a model exists already"):
         import_model(source)
     assert import_model(source, force=True).path == beside
 
@@ -211,7 +211,7 @@ def test_what_is_there_is_not_touched(dagger: Path, tmp_path: Path) -> None:
     (tmp_path / "letters/letter.txt").write_text("dear")
     (tmp_path / "file").touch()
     for name in ("letters", "file"):
-        with pytest.raises(OutputError, match="something else"):
+        with pytest.raises(OutputError, match="something other"):
             import_model(dagger, tmp_path / name, force=True)
     assert files_in(tmp_path) == {"letters/letter.txt": b"dear", "file": b""}
     import_model(dagger, tmp_path / "model")

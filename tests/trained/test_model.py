@@ -70,7 +70,7 @@ def test_best_stands_in_for_final(make_model: MakeModel, caplog: pytest.LogCaptu
 
 def test_nothing_stands_in_for_a_named_checkpoint(make_model: MakeModel) -> None:
     with pytest.raises(
-        CheckpointError, match=r"checkpoint_99.pth is missing(.|\n)*there: checkpoint_final.pth"
+        CheckpointError, match=r"checkpoint_99.pth is missing(.|\n)*checkpoints: checkpoint_final.pth"
     ):
         load_trained_model(make_model(), checkpoint="checkpoint_99.pth")
 

@@ -1,1 +1,1 @@
-"""What a trained model is on disk."""
+"""Trained models on disk: folders, files, archives, and their networks."""

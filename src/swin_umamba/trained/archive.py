@@ -15,10 +15,10 @@ from pathlib import Path, PurePosixPath
 
 from swin_umamba.errors import CheckpointError, OutputError
 
-# Five folds of the largest network with everything that a training stores are 4 GB.
+# Five folds of the largest network, with everything that a training stores, take 4 GB.
 LARGEST_ARCHIVE = 32 * 2**30
 MOST_MEMBERS = 10_000
-# Weights hardly shrink, JSON and logs do by a factor of about 20; small files cannot do harm.
+# Weights hardly compress, JSON and logs by a factor of about 20; small files are harmless.
 LARGEST_RATIO, SMALL_FILE = 200, 2**20
 DESCRIPTIONS = ("plans.json", "dataset.json", "dataset_fingerprint.json")
 CHECKPOINT = re.compile(r"fold_(\d+|all)/[^/]+\.pth")
@@ -28,12 +28,12 @@ CHECKPOINT = re.compile(r"fold_(\d+|all)/[^/]+\.pth")
 def unpacked_model(path: str | Path) -> Iterator[Path]:
     """Yield a temporary folder with the descriptions and checkpoints of the one model in a zip archive.
 
-    Nothing is unpacked unless every member of the archive is harmless, and nothing else than those files is.
+    Nothing is unpacked unless every member of the archive is harmless, and only those files are unpacked.
 
     Parameters
     ----------
     path
-        The archive; the model may lie in folders within it, as nnU-Net's own export puts it.
+        The archive; the model may be in folders within it, as in nnU-Net's own export.
 
     Raises
     ------
@@ -60,7 +60,9 @@ def unpacked_model(path: str | Path) -> Iterator[Path]:
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeDecodeError) as error:
             raise _damage(error, path) from error
         except OSError as error:
-            if error.errno == errno.EINVAL:  # a damaged table of contents points before the file's start
+            if (
+                error.errno == errno.EINVAL
+            ):  # a damaged table of contents may point before the start of the file
                 raise _damage(error, path) from error
             raise
         yield Path(folder)
@@ -122,7 +124,7 @@ def _check_space(members: list[zipfile.ZipInfo], folder: Path) -> None:
         raise OutputError(
             f"unpacking needs {needed:,} bytes, and {free:,} are free",
             where=folder,
-            hint="make room, or set TMPDIR to a folder on a larger disk",
+            hint="free some space, or set TMPDIR to a folder on a larger disk",
         )
 
 

@@ -1,4 +1,4 @@
-"""``calibration.json`` beside a checkpoint: what makes its confidence believable, and where that is from."""
+"""``calibration.json`` beside a checkpoint: the calibration of its confidence, and of which weights."""
 
 from __future__ import annotations
 
@@ -92,9 +92,9 @@ def write_calibration(
     parameters
         Its state dict. Its hash is stored, since a calibration of other weights would be worse than none.
     calibration
-        What was found.
+        The calibration.
     details
-        Whatever else is to be remembered, as JSON can hold it.
+        Further entries, as values for JSON.
     """
     path = checkpoint.parent / CALIBRATION_FILE
     head = {"format": FORMAT, "weights_sha256": weights_hash(parameters), "checkpoint": checkpoint.name}
@@ -105,7 +105,8 @@ def write_calibration(
 def calibration_of_weights(checkpoint: Path, parameters: Mapping[str, Tensor]) -> FoldCalibration | None:
     """Return the calibration of a checkpoint's weights, None if they were not calibrated.
 
-    A calibration that is damaged or of other weights counts as none, with a warning: labels do not need it.
+    A calibration that is damaged or for other weights is ignored with a warning, as labels do not depend on
+    it.
     """
     path = checkpoint.parent / CALIBRATION_FILE
     if not path.is_file():
@@ -131,7 +132,7 @@ def read_calibration(path: Path) -> tuple[FoldCalibration, dict[str, Any]]:
     Raises
     ------
     CheckpointError
-        If it cannot be read or is not such a file.
+        If the file cannot be read or is not a calibration.
     """
     hint = "delete the file, or write it again with swin-umamba calibrate"
     content = read_contract(path, error=CheckpointError, hint=hint, largest=LARGEST_FILE, nan=True)
@@ -153,7 +154,7 @@ def weights_hash(parameters: Mapping[str, Tensor]) -> str:
         tensor = parameters[key].detach().cpu()
         digest.update(f"{len(key)} {key} {tensor.dtype} {tuple(tensor.shape)} ".encode())
         if tensor.nbytes > tensor.untyped_storage().nbytes():
-            continue  # a stride of 0 claims what no file holds; it fits no network, and would fill the memory
+            continue  # a stride of 0 claims what no file holds; it fits no network, and would fill memory
         tensor = tensor.contiguous()
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Plans of a trained model in the form that the installed nnU-Net writes itself."""
+"""Plans of a trained model in the form that the installed nnU-Net writes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from swin_umamba.trained.plans_check import check_plans
 
 
 def current_plans(model: TrainedModel) -> dict[str, Any]:
-    """Return the model's plans with its own configuration alone, which names its true network.
+    """Return the model's plans with only its own configuration, which names its actual network.
 
     nnU-Net before 2.4 described a U-Net by flat entries (``UNet_class_name``, ``conv_kernel_sizes`` ...),
     whatever the trainer built. The installed one has an ``architecture`` entry, from which anybody can build
@@ -27,7 +27,7 @@ def current_plans(model: TrainedModel) -> dict[str, Any]:
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # nnU-Net announces that it reads an old format
+            warnings.simplefilter("ignore")  # nnU-Net prints that it reads an old format
             manager = PlansManager(model.plans).get_configuration(model.configuration)
         configuration = dict(manager.configuration)
         configuration.pop("inherits_from", None)

@@ -15,7 +15,7 @@ from swin_umamba.trained.model_card import model_card
 from swin_umamba.trained.model_file import MODEL_FILE_SUFFIX, fold_names, write_model_file
 from swin_umamba.trained.network import check_model
 
-# What prediction and the model card read of the file; of plans it is what ``plans_table`` knows.
+# Entries that prediction and the model card read from ``dataset.json``; for plans, see ``plans_table``.
 DATASET_KEYS = ("channel_names", "modality", "labels", "regions_class_order", "file_ending", "numTraining")
 
 
@@ -28,9 +28,9 @@ def export_model(
 ) -> tuple[TrainedModel, str]:
     """Write weights, plans, labels and a model card of a trained model to one ``.safetensors`` file.
 
-    The model is checked in full before anything is written: what cannot predict is not exported. Neither is
-    anything of ``dataset.json`` and the plans that prediction does not need: nnU-Net allows names and paths
-    of the training cases there, and free texts.
+    The model is fully checked before anything is written: a model that cannot predict is not exported.
+    Entries of ``dataset.json`` and the plans that prediction does not need are left out, since they may
+    contain names and paths of the training cases, and free text.
 
     Parameters
     ----------

@@ -28,7 +28,7 @@ from swin_umamba.trained.model import (
 from swin_umamba.trained.network import check_model
 from swin_umamba.weights.checkpoint import save_checkpoint
 
-# The published results were made with these, although the trainings went on (section 4 of arXiv 2402.03302
+# The published results were made with these, although the trainings continued (section 4 of arXiv 2402.03302
 # and the published prediction scripts).
 PUBLISHED_CHECKPOINTS = {each.dataset_name: each.checkpoint for each in EXPERIMENTS.values()}
 NUMBERED_CHECKPOINT = re.compile(r"checkpoint_(\d+)\.pth")
@@ -44,11 +44,11 @@ class ImportedModel:
     path
         The new model folder.
     checkpoint
-        Name of the checkpoint that was taken of each fold; it is called ``checkpoint_final.pth`` now.
+        Name of the checkpoint that was used from each fold; it is now called ``checkpoint_final.pth``.
     reason
-        Why this one.
+        Reason for this choice.
     others
-        Names of the checkpoints that were not taken.
+        Names of the checkpoints that were not used.
     folds
         Names of the fold folders.
     model
@@ -73,9 +73,9 @@ def import_model(
 ) -> ImportedModel:
     """Write what prediction needs of a trained model to a new folder, in the form of today's nnU-Net.
 
-    The checkpoints are loaded without running anything from them, the network is checked name by name and
-    shape by shape against them, the plans get the entries that today's nnU-Net reads, and the state of the
-    optimizer, two thirds of the size, is left out. The source is not touched.
+    The checkpoints are loaded without running anything from them, names and shapes of all tensors are
+    compared with the network, the plans get the entries that today's nnU-Net reads, and the state of the
+    optimizer (two thirds of the size) is left out. The source is not changed.
 
     Parameters
     ----------
@@ -87,18 +87,18 @@ def import_model(
     folds
         Numbers or ``"all"``; by default all numbered folds, else ``fold_all``.
     checkpoint
-        Name of the checkpoint in each fold; chosen by itself by default.
+        Name of the checkpoint in each fold; chosen automatically by default.
     force
-        Replace a model folder that is at ``output``.
+        Whether to replace a model folder at ``output``.
 
     Raises
     ------
     CheckpointError
-        If a file is missing, damaged, unsafe to load, or they do not fit each other. Nothing is written.
+        If a file is missing, damaged, unsafe to load, or the files do not match. Nothing is written.
     UsageError
         If ``output`` is the source or within it, or ``source`` is a single file that is not an archive.
     OutputError
-        If there is something at ``output`` already, or it cannot be written.
+        If ``output`` exists already, or cannot be written.
     """
     source = Path(source)
     if output is not None:
@@ -109,7 +109,7 @@ def import_model(
         fold_names = tuple(file.parent.name for file in model.checkpoints)
     model = replace(model, path=source)
     model = replace(model, plans=current_plans(model))
-    check_model(model)  # whatever could stop a prediction stops the import
+    check_model(model)  # any error that would stop a prediction stops the import
     if output is None:
         output = _default_output(source, model)
         _check_output(source, output, force)
@@ -143,7 +143,7 @@ def _opened(source: Path) -> Iterator[Path]:
 def _choose_checkpoint(
     folder: Path, folds: Sequence[int | str] | None, given: str | None
 ) -> tuple[str, str, tuple[str, ...]]:
-    """Return the name of the checkpoint to take, why, and the names of the others."""
+    """Return the name of the checkpoint to use, the reason, and the names of the others."""
     available = sorted(path.name for path in folder.glob("fold_*") if path.is_dir())
     chosen = [f"fold_{fold}" for fold in folds] if folds is not None else default_folds(available)
     names = [{file.name for file in (folder / fold).glob("*.pth")} for fold in chosen]
@@ -172,7 +172,10 @@ def _best_checkpoint(folder: Path, there: set[str]) -> tuple[str, str]:
         return last[0], f"it is the last one: epoch {int(last[1]) + 1}"
     if latest in there:
         return latest, "it is the last one"
-    return FINAL_CHECKPOINT, "it is the end of the training"  # missing: reading the model says so
+    return (
+        FINAL_CHECKPOINT,
+        "it is the end of the training",
+    )  # missing, which is reported when the model is read
 
 
 def _dataset_name(folder: Path) -> str:
@@ -186,7 +189,7 @@ def _dataset_name(folder: Path) -> str:
 def _default_output(source: Path, model: TrainedModel) -> Path:
     results = os.environ.get("nnUNet_results")  # noqa: SIM112 - nnU-Net spells it so
     names = (model.plans.get("dataset_name"), model.plans.get("plans_name"))
-    # The names come from the file: they must not lead anywhere else.
+    # The names come from the file, and must not lead to another place.
     if results and all(isinstance(n, str) and NAME.fullmatch(n) for n in (*names, model.configuration)):
         dataset_name, plans_name = names
         model_name = f"{model.trainer_name}__{plans_name}__{model.configuration}"
@@ -206,11 +209,11 @@ def _check_output(source: Path, output: Path, force: bool) -> None:
         return
     if not is_model_folder(output):
         raise OutputError(
-            "there is something else than a model folder", where=output, hint="give another folder with -o"
+            "something other than a model folder is there", where=output, hint="give another folder with -o"
         )
     if not force:
         raise OutputError(
-            "there is a model already; it was not touched",
+            "a model exists already and was not changed",
             where=output,
             hint="give another folder with -o, or --overwrite to replace it",
         )
@@ -218,7 +221,7 @@ def _check_output(source: Path, output: Path, force: bool) -> None:
 
 def _write_model_folder(model: TrainedModel, fold_names: Sequence[str], output: Path) -> None:
     with atomic_folder(output) as folder:
-        # nnU-Net writes NaN for statistics of what never occurs, and reads it again.
+        # nnU-Net writes NaN for statistics of absent classes, and reads it again.
         write_text(folder / "plans.json", json.dumps(model.plans, indent=2) + "\n")
         write_text(folder / "dataset.json", json.dumps(model.dataset_json, indent=2) + "\n")
         for fold_name, parameters in zip(fold_names, model.parameters, strict=True):
@@ -228,7 +231,7 @@ def _write_model_folder(model: TrainedModel, fold_names: Sequence[str], output: 
 
 
 def _prediction_checkpoint(model: TrainedModel, fold_name: str, parameters: dict[str, Any]) -> dict[str, Any]:
-    """Return what nnU-Net's predictor reads of a checkpoint, and what makes the file enough by itself."""
+    """Return the entries of a checkpoint that nnU-Net's predictor reads or that make it self-contained."""
     fold = fold_name.removeprefix("fold_")
     return {
         "network_weights": {key: value.contiguous() for key, value in parameters.items()},

@@ -28,18 +28,18 @@ logger = logging.getLogger(__name__)
 
 COPY_AGAIN = "copy it again from where the model was trained"
 FINAL_CHECKPOINT = "checkpoint_final.pth"
-# What stands in for a missing final checkpoint, best choice first.
+# Substitutes for a missing final checkpoint, best choice first.
 SUBSTITUTES = ("checkpoint_best.pth", "checkpoint_latest.pth")
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """What prediction needs of a trained model.
+    """The parts of a trained model that prediction needs.
 
     Parameters
     ----------
     path
-        Where it was read from.
+        Path that the model was read from.
     checkpoints
         The checkpoint files, one per fold.
     plans, dataset_json
@@ -49,7 +49,7 @@ class TrainedModel:
     trainer_name
         Name of the trainer class.
     mirror_axes
-        Spatial axes that the training mirrored along, so that prediction may too.
+        Spatial axes along which the training mirrored, so that prediction may mirror, too.
     parameters
         State dicts of the network, one per fold, on the CPU.
     calibrations
@@ -72,10 +72,10 @@ class TrainedModel:
 
     @property
     def temperature(self) -> float | None:
-        """What the mean logits of all folds are divided by to be calibrated; None if a fold's is not known.
+        """Divisor that calibrates the mean logits of all folds; None if that of a fold is unknown.
 
-        It is the geometric mean of the folds': no case is new to all of them, so that the ensemble cannot be
-        calibrated by itself.
+        It is the geometric mean over the folds: no case is new to all of them, so the ensemble cannot be
+        calibrated itself.
         """
         known = [each.temperature for each in self.calibrations if each is not None]
         if not known or len(known) < len(self.parameters):
@@ -84,9 +84,10 @@ class TrainedModel:
 
     @property
     def quality_exponent(self) -> float | None:
-        """The exponent of the ensemble members' agreement that estimates the Dice; None if it is not known.
+        """Exponent of the agreement of the ensemble members that estimates the Dice; None if it is unknown.
 
-        It is of the mirrored images of one fold. Several folds disagree otherwise, and no case is new to all.
+        It is fitted to the views of one fold. Several folds disagree differently, and no case is new to all
+        of them.
         """
         only = self.calibrations[0] if len(self.calibrations) == 1 else None
         return None if only is None else only.quality_exponent
@@ -105,14 +106,14 @@ class TrainedModel:
 def load_trained_model(
     path: str | Path, *, folds: Sequence[int | str] | None = None, checkpoint: str = FINAL_CHECKPOINT
 ) -> TrainedModel:
-    """Read a trained model without running anything that its files contain.
+    """Read a trained model without running any code from its files.
 
     Parameters
     ----------
     path
         A model folder (``TRAINER__PLANS__CONFIGURATION`` with ``plans.json``, ``dataset.json`` and
-        ``fold_*``), a fold folder in one, or a checkpoint file. A checkpoint file outside a model folder is
-        enough by itself: it carries its plans and data set description.
+        ``fold_*``), a fold folder in one, or a checkpoint file. A checkpoint file outside a model folder must
+        be self-contained, with plans and data set description.
     folds
         Folds to average, numbers or ``"all"``; by default all numbered folds found, else ``fold_all``.
     checkpoint
@@ -196,7 +197,7 @@ def find_checkpoints(
 
 
 def _choose_files(path: Path, fold_names: list[str], checkpoint: str, *, every: bool) -> list[Path]:
-    """Return the same checkpoint of each fold; of folds nobody asked for by name, those that have it."""
+    """Return the same checkpoint of each fold; unless folds were named, only of those that have it."""
     names = [checkpoint, *(SUBSTITUTES if checkpoint == FINAL_CHECKPOINT else ())]
     for name in names:
         files = [path / fold / name for fold in fold_names if (path / fold / name).is_file()]
@@ -212,19 +213,17 @@ def _choose_files(path: Path, fold_names: list[str], checkpoint: str, *, every: 
     raise CheckpointError(
         f"{checkpoint} is missing in {', '.join(fold_names)}",
         where=path,
-        hint=f"name one of the checkpoints that are there: {', '.join(there)}"
-        if there
-        else "finish the training",
+        hint=f"name one of the existing checkpoints: {', '.join(there)}" if there else "finish the training",
     )
 
 
 def default_folds(available: list[str]) -> list[str]:
-    """Return the numbered folds; ``fold_all`` has seen their validation cases and only stands in for them."""
+    """Return the numbered folds; without any, ``fold_all``, which has seen their validation cases."""
     return [name for name in available if name != "fold_all"] or available
 
 
 def is_model_folder(folder: Path) -> bool:
-    """Return whether a folder has what every trained model has beside its folds."""
+    """Return whether a folder has the files that every trained model has beside its folds."""
     return (folder / "plans.json").is_file() and (folder / "dataset.json").is_file()
 
 
@@ -236,7 +235,7 @@ def _read_nnunet_checkpoint(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"this is not a checkpoint of an nnU-Net training: it has no {', '.join(missing)}",
             where=path,
-            hint="give a checkpoint that a training wrote; bare weights cannot predict by themselves",
+            hint="give a checkpoint of a training; bare weights cannot predict by themselves",
         )
     weights, axes = content["network_weights"], content.get("inference_allowed_mirroring_axes")
     if not all(isinstance(key, str) and isinstance(value, Tensor) for key, value in weights.items()):
@@ -247,7 +246,7 @@ def _read_nnunet_checkpoint(path: Path) -> dict[str, Any]:
         )
     if not isinstance(axes, (tuple, list, type(None))):
         raise CheckpointError(
-            f"its inference_allowed_mirroring_axes are {shown(axes)} and no list",
+            f"its inference_allowed_mirroring_axes are {shown(axes)} and not a list",
             where=path,
             hint="copy the checkpoint again from where the model was trained",
         )
@@ -266,12 +265,12 @@ def _check_folds_belong_together(files: list[Path], contents: list[dict[str, Any
 
 
 def check_descriptions(plans: Any, dataset_json: Any, configuration: str, where: Path) -> None:
-    """Check the values of what describes a model; names are for ``plans_check``.
+    """Check the values in the descriptions of a model; dotted names are checked by ``plans_check``.
 
     Raises
     ------
     CheckpointError
-        Names the key whose value cannot be.
+        If a value is invalid; the message names its key.
     """
     sources = (
         Provenance(where, COPY_AGAIN, CheckpointError, f"{name} is incomplete or damaged: ")
@@ -286,7 +285,7 @@ def _described(path: Path) -> dict[str, Any]:
 
 
 def _as_read_from_json(description: Any, path: Path) -> dict[str, Any]:
-    """Return what a checkpoint holds of a JSON file: its lists may have become tuples, and keys numbers."""
+    """Return the JSON content in a checkpoint, where lists may have become tuples, and keys numbers."""
     try:
         text = json.dumps(description)
     except (TypeError, ValueError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""The model card of an exported model: what it is for people."""
+"""The model card of an exported model: its description for people."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from swin_umamba.trained.model import TrainedModel
 
 
 def model_card(model: TrainedModel, channel_names: Sequence[str], folds: Sequence[str]) -> str:
-    """Return a description in Markdown, with the front matter that model hubs read.
+    """Return a description in Markdown, with the metadata that model hubs read.
 
     Parameters
     ----------
     model
         The model, with plans in their current form (see ``current_plans``).
     channel_names
-        Names of the channels that it takes.
+        Names of the model's input channels.
     folds
-        Names of the folds whose weights it has.
+        Names of the folds in the model.
     """
     configuration = model.plans["configurations"][model.configuration]
     network = configuration["architecture"]["network_class_name"].rsplit(".", 1)[-1].removeprefix("Planned")

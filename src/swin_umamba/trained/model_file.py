@@ -11,8 +11,8 @@ model_card Markdown, for people
 sha256     of all the above and of every tensor's name, dtype, shape and bytes
 ========== ===================================================================================================
 
-A tensor's name is its fold's, a slash, and its name in the state dict. The hash finds damage and careless
-edits; it is not a signature, so a file is not trusted because its hash is right.
+A tensor's name is its fold's, a slash, and its name in the state dict. The hash detects damage and careless
+edits. It is not a signature: a correct hash does not make a file trustworthy.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def write_model_file(model: TrainedModel, model_card: str, path: str | Path) -> 
 
 
 def fold_names(model: TrainedModel) -> list[str]:
-    """Return the names of the fold folders; a checkpoint from elsewhere counts as fold 0."""
+    """Return the names of the fold folders; a checkpoint outside a fold folder counts as fold 0."""
     names = [file.parent.name for file in model.checkpoints]
     if len(set(names)) == len(names) and all(FOLD.fullmatch(name) for name in names):
         return names
@@ -102,7 +102,7 @@ def read_model_file(path: str | Path, *, folds: Sequence[int | str] | None = Non
     path
         The file.
     folds
-        Folds to take, numbers or ``"all"``; by default all that are in it.
+        Folds to use, numbers or ``"all"``; by default all folds in the file.
 
     Raises
     ------
@@ -129,7 +129,7 @@ def content_hash(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> 
     """Return the SHA-256 over the entries other than ``sha256``, and over the tensors, as hexadecimal."""
     digest = hashlib.sha256()
 
-    def add(part: bytes) -> None:  # with its length, so that no two contents give the same sequence
+    def add(part: bytes) -> None:  # with its length, so that different contents never give the same sequence
         digest.update(len(part).to_bytes(8, "little"))
         digest.update(part)
 
@@ -187,7 +187,7 @@ def _to_model(
     for key, kind in (("configuration", str), ("trainer_name", str), ("mirror_axes", list)):
         _require(isinstance(inference.get(key), kind), key, path)
     check_descriptions(plans, dataset_json, inference["configuration"], path)
-    # A tensor of no fold would be one that nobody checks.
+    # A tensor that belongs to no fold would not be checked.
     strays = [key for key in tensors if key.partition("/")[0] not in names]
     _require(not strays, f"tensor {strays[0] if strays else ''}", path)
     calibrations = _calibrations(inference, names, path)
@@ -227,7 +227,7 @@ def _postprocessing(inference: Mapping[str, Any], path: Path) -> tuple[Component
 def _calibrations(
     inference: Mapping[str, Any], names: Sequence[str], path: Path
 ) -> dict[str, FoldCalibration | None]:
-    """Return the calibration of each fold; files of before calibrations have none."""
+    """Return the calibration of each fold; files of older versions have none."""
     stored = inference.get("calibrations") or [None] * len(names)
     _require(isinstance(stored, list) and len(stored) == len(names), "calibrations", path)
     result = {}

@@ -1,4 +1,4 @@
-"""What the plans and the data set description of a trained model say, as prediction needs it."""
+"""The information for prediction in the plans and the data set description of a trained model."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class ModelPlans:
     channel_names
         Names of the channels that the model takes, in order.
     labels
-        Name of each label, with its number or, for a region, the numbers that it unites.
+        Number of each label by its name; for a region, the numbers that it unites.
     classes
         Name of each foreground class or region, with the label numbers that make it up, in the order of the
         network's outputs.
@@ -56,7 +56,7 @@ class ModelPlans:
         The value of each class in label maps. With regions the n-th entry of ``regions_class_order`` marks
         the n-th region, outside the regions that come after it.
     ignore
-        The label of pixels that nobody annotated; None if there is none.
+        Label of unannotated pixels; None if there is none.
     has_regions
         Whether classes are regions, which may overlap.
     num_classes
@@ -76,7 +76,7 @@ class ModelPlans:
         except SwinUMambaError:
             raise
         except Exception as error:
-            # nnU-Net reads the JSON files without checks: what is missing in them shows as any kind of error.
+            # nnU-Net reads the JSON files unchecked: missing entries may cause any kind of error.
             raise CheckpointError(
                 "plans.json or dataset.json is incomplete or does not fit this nnU-Net "
                 f"({type(error).__name__}: {error})",
@@ -85,7 +85,7 @@ class ModelPlans:
             ) from error
 
     def mirror_axes(self) -> tuple[int, ...]:
-        """Return the axes of the patch that the training mirrored along.
+        """Return the axes of the patch along which the training mirrored.
 
         Raises
         ------
@@ -104,7 +104,7 @@ class ModelPlans:
         return axes
 
     def preprocess(self, volume: Volume, max_voxels: int = MAX_VOXELS) -> tuple[np.ndarray, dict[str, Any]]:
-        """Crop, resample and normalize; return ``(channels, Z, Y, X)`` and what undoes it for the labels.
+        """Crop, resample and normalize; return ``(channels, Z, Y, X)`` and how to undo it for the labels.
 
         Raises
         ------
@@ -130,13 +130,13 @@ class ModelPlans:
         return data, properties
 
     def _check_resampled(self, volume: Volume, spacing: list[float], max_voxels: int) -> None:
-        """Refuse an image whose spacing would make it huge or nothing, before memory is taken for it."""
+        """Refuse an image whose spacing would make it huge or empty, before memory is allocated for it."""
         axes = self._manager.transpose_forward
         wanted = [float(value) for value in self.configuration.spacing]
-        if len(wanted) == 2:  # slices stay as they are
+        if len(wanted) == 2:  # slices are not resampled
             wanted = [spacing[axes[0]], *wanted]
         old = volume.data.shape[1:]
-        # Floats, as a header can ask for more than integers of NumPy hold.
+        # Floats, as a header can declare more than NumPy's integers can hold.
         shape = [old[axis] * spacing[axis] / new for axis, new in zip(axes, wanted, strict=True)]
         voxels = len(volume.data) * math.prod(shape)
         vanishes = min(shape) <= 0.5
@@ -152,7 +152,7 @@ class ModelPlans:
 
     @property
     def counts_pixels(self) -> bool:
-        """Whether the training images did not say how large a pixel is, so that spacings are in pixels.
+        """Whether the training images had no pixel size, so that spacings are in pixels.
 
         That is so for nnU-Net's reader of pictures, and for other formats that need not say it if nnU-Net's
         stand-in of 1 is all that the plans know.
@@ -164,7 +164,7 @@ class ModelPlans:
         return known is not None and not known.has_geometry and ones
 
     def spacing_of(self, volume: Volume) -> list[float]:
-        """Return the spacing that an image counts as having, and say what is assumed.
+        """Return the effective spacing of an image, and log what is assumed.
 
         A model that counts pixels takes each pixel as one, whatever millimetres an image has. For a model
         that counts millimetres, an image that does not say how large its pixels are has the model's own.
@@ -207,7 +207,7 @@ class ModelPlans:
     def to_labels(
         self, logits: Tensor, properties: dict[str, Any], probabilities: bool
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return the labels on the grid of the image, and the probabilities if they are wanted."""
+        """Return the labels on the grid of the image, and the probabilities if requested."""
         result = convert_predicted_logits_to_segmentation_with_correct_shape(
             logits,
             self._manager,

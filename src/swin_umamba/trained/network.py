@@ -31,7 +31,7 @@ from swin_umamba.trained.model_plans import ModelPlans
 from swin_umamba.trainer_names import SWIN_UMAMBA, SWIN_UMAMBA_D, SWIN_UMAMBA_D_SCRATCH, SWIN_UMAMBA_SCRATCH
 from swin_umamba.weights.catalog import BACKBONES
 
-# The trainers of the published code and the networks they trained.
+# Trainers of the published code, and their networks.
 PUBLISHED_TRAINERS: dict[str, NetworkClass] = {
     SWIN_UMAMBA: PlannedSwinUMamba,
     SWIN_UMAMBA_SCRATCH: PlannedSwinUMamba,
@@ -43,7 +43,7 @@ ABSENT_FROM_FIRST_VERSION = "decoder6."
 PLAIN_NAME = architecture_entry(PlannedSwinUMamba, {})["network_class_name"]
 KEYS_SHOWN = 5
 LAYERS_OF_NO_PARAMETERS = 1000
-"""Activations and containers of a small network."""
+"""Memory for activations and containers of a small network."""
 
 
 def find_architecture(

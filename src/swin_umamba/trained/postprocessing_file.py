@@ -43,7 +43,7 @@ def write_postprocessing(
     weights
         State dict of each fold whose validation cases they were chosen on.
     details
-        Whatever else is to be remembered.
+        Further entries.
     """
     path = folder / POSTPROCESSING_FILE
     content = {
