@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from swin_umamba.evaluation.instances import measure_overlap
-from swin_umamba.evaluation.object_errors import ERRORS, errors_of
+from swin_umamba.evaluation.object_errors import ERRORS, draw_errors, errors_of
 
 
 def counts(prediction: str, truth: str) -> tuple[int, ...]:
@@ -93,6 +93,16 @@ def test_against_sets_of_pixels(seed: int) -> None:
     for kind, wanted in by_sets(prediction, truth).items():
         values = np.unique(numbers[kind][numbers[kind] > 0])
         assert set(values[getattr(found, kind)].tolist()) == wanted, kind
+
+
+def test_errors_are_drawn() -> None:
+    truth = np.array([[1, 1, 0, 0, 2, 2, 3, 3, 0, 4, 4, 4, 4]])
+    found = np.array([[0, 0, 5, 0, 6, 6, 6, 6, 0, 7, 7, 8, 8]])
+    drawn, counts = draw_errors(found, truth)
+    assert drawn.tolist() == [[1, 1, 2, 0, 4, 4, 4, 4, 0, 3, 3, 3, 3]]
+    assert counts == dict.fromkeys(ERRORS, 1)
+    overlapping, _ = draw_errors(np.array([[0, 9, 9]]), np.array([[1, 1, 0]]))
+    assert overlapping.tolist() == [[1, 1, 2]]
 
 
 def test_time_goes_with_the_pairs() -> None:

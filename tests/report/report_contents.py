@@ -12,6 +12,7 @@ from swin_umamba.report.contents import (
     CasePictures,
     Confusion,
     Facts,
+    ObjectOverview,
     PredictedCase,
     ReliabilityCurve,
     Report,
@@ -75,4 +76,29 @@ def make_report() -> Report:
         failures=((HOSTILE, f"damaged {HOSTILE}"),),
         missing=(f"times {HOSTILE}",),
         notes=("bounded",),
+    )
+
+
+def make_object_report() -> Report:
+    """Return a report of the objects of a case, with a class and a case from the same person."""
+    cells = np.zeros((12, 16), np.int32)
+    cells[2:6, 2:8], cells[8:10, 8:14] = 1, 3
+    errors = np.where(cells == 3, 4, 0)
+    pictures = Slice(0, np.full((6, 8, 3), 90, np.uint8), None, None, None, cells, cells, errors)
+    numbers = {"num_reference": 3, "num_prediction": 1003, "num_missed": 5, "num_merged": 1}
+    values = np.array([[[0.5]], [[1.0]]])
+    return Report(
+        title="Cells",
+        scores=Scores(
+            "Evaluation", (METRICS["f1"],), ("objects",), ("cells", HOSTILE), values, (), {HOSTILE: numbers}
+        ),
+        cases=(CasePictures("cells", "best", "", (pictures,), errors={"missed": 5, "merged": 1}),),
+        objects=ObjectOverview(
+            ("case", "object", "class", "area_um2"),
+            (("cells", "1", "tumour", "8.5"), ("cells", "2", HOSTILE, "30"), (HOSTILE, "1", "tumour", "")),
+            {"cells": 2, HOSTILE: 2000},
+            np.append(np.arange(1, 2001), [8.5, 1e6]),
+            "area_um2",
+            "µm²",
+        ),
     )

@@ -7,7 +7,9 @@ import time
 import numpy as np
 import pytest
 
-from swin_umamba.report.objects import COLOURS, REACH, told_apart
+from swin_umamba.evaluation.object_errors import ERRORS
+from swin_umamba.report.objects import COLOURS, OPACITY, REACH, coloured, told_apart
+from swin_umamba.report.palette import ERROR_COLOURS, class_colour
 
 
 def check(instances: np.ndarray, reach: int) -> np.ndarray:
@@ -43,9 +45,25 @@ def test_rows_of_touching_objects_and_a_hub() -> None:
     assert check(hub, REACH).max() == COLOURS + 1
 
 
+def test_colours_and_opacity() -> None:
+    values = np.zeros((9, 9), int)
+    values[1:8, 1:8] = 2
+    picture = coloured(values)
+    assert (picture.shape, picture.dtype) == ((9, 9, 4), np.uint8)
+    assert picture[4, 4].tolist() == [*class_colour(2), round(255 * OPACITY)]
+    assert picture[2, 2].tolist() == [*class_colour(2), 255]
+    assert not picture[0].any()
+    assert coloured(values, [(1, 2, 3), (4, 5, 6)])[1, 1].tolist() == [4, 5, 6, 255]
+
+
 @pytest.mark.parametrize("shape", [(0, 4), (3, 4), (2, 0, 3)])
 def test_no_object(shape: tuple[int, ...]) -> None:
     assert not told_apart(np.zeros(shape, np.uint8)).any()
+
+
+def test_every_kind_of_error_has_a_colour() -> None:
+    assert tuple(ERROR_COLOURS) == ERRORS
+    assert len(set(ERROR_COLOURS.values())) == len(ERRORS)
 
 
 def test_ten_thousand_objects() -> None:

@@ -68,7 +68,10 @@ def pair_up(
         A folder is empty, two files of a folder are for the same case, or predictions are missing (all of
         them are listed).
     """
-    predicted, referenced = _by_stem(predictions, endings), _by_stem(references, (reference_ending, *endings))
+    predicted, referenced = (
+        files_by_stem(predictions, endings),
+        files_by_stem(references, (reference_ending, *endings)),
+    )
     absent = sorted(referenced.keys() - predicted.keys())
     if absent and missing == "error":
         raise DataError(
@@ -153,7 +156,14 @@ def _begin(metrics: list[Metric], pseudonyms: Pseudonyms | None) -> None:
     use(pseudonyms)
 
 
-def _by_stem(folder: str | Path, endings: Sequence[str]) -> dict[str, Path]:
+def files_by_stem(folder: str | Path, endings: Sequence[str]) -> dict[str, Path]:
+    """Return the files of a folder by name, without suffix and without one of the endings.
+
+    Raises
+    ------
+    DataError
+        The folder is empty, or two files have the same name.
+    """
     files: dict[str, Path] = {}
     for path in list_images(folder):
         stem = image_stem(path)

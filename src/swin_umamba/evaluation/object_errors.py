@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from swin_umamba.evaluation.instances import IOU_THRESHOLDS, Overlap
+from swin_umamba.data.instance_labels import consecutive_labels
+from swin_umamba.evaluation.instances import IOU_THRESHOLDS, Overlap, measure_overlap
 
 ERRORS = ("missed", "false", "split", "merged")
 
@@ -57,3 +58,27 @@ def errors_of(overlap: Overlap) -> ObjectErrors:
     missed[true[partner | (true_within & merged[predicted])]] = False
     false[predicted[partner | (predicted_within & split[true])]] = False
     return ObjectErrors(missed, false, split, merged)
+
+
+def draw_errors(prediction: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, dict[str, int]]:
+    """Return a map of the errors of one case, and the number of each kind.
+
+    Parameters
+    ----------
+    prediction, truth
+        Instance maps of the same shape.
+
+    Returns
+    -------
+    tuple
+        uint8 in that shape, 0 or 1 plus the index in ``ERRORS``: predictions that are false or merged, and
+        true objects that are missed or split. Where they overlap, a missed object counts before a false one,
+        a false one before a split one, and all before a merged one.
+    """
+    errors = errors_of(measure_overlap(prediction, truth))
+    numbers = {"true": consecutive_labels(truth)[0], "predicted": consecutive_labels(prediction)[0]}
+    drawn = np.zeros(truth.shape, np.uint8)
+    for kind in reversed(ERRORS):
+        whose = numbers["true" if kind in ("missed", "split") else "predicted"]
+        drawn[np.append(False, getattr(errors, kind))[whose]] = 1 + ERRORS.index(kind)
+    return drawn, errors.counts()

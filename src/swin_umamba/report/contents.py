@@ -59,6 +59,8 @@ class Scores:
         Scores, (cases, classes, metrics), NaN where a class is not applicable.
     notes
         Remarks on how the scores were computed.
+    objects
+        For an evaluation of objects, their numbers in each case, by ``evaluate_instances.NUMBERS``.
     """
 
     heading: str
@@ -67,6 +69,7 @@ class Scores:
     cases: tuple[str, ...]
     values: np.ndarray
     notes: tuple[str, ...] = ()
+    objects: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     def case_means(self) -> dict[str, float]:
         """Return the mean over classes of the first metric for each case that has one."""
@@ -103,13 +106,20 @@ class Slice:
         Label values, (y, x); None if there is no such file.
     uncertainty
         0 (certain) to 1, (y, x), or None.
+    true_objects, objects
+        Values that tell neighbouring objects apart, see ``report.objects``; at any scale, or None.
+    object_errors
+        1 plus the index in ``evaluation.object_errors.ERRORS``, at any scale, or None.
     """
 
     index: int
     image: np.ndarray
-    truth: np.ndarray | None
-    prediction: np.ndarray | None
+    truth: np.ndarray | None = None
+    prediction: np.ndarray | None = None
     uncertainty: np.ndarray | None = None
+    true_objects: np.ndarray | None = None
+    objects: np.ndarray | None = None
+    object_errors: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -133,6 +143,8 @@ class CasePictures:
     edges
         Directions at the left, right, top and bottom, as one letter each; empty if the image has no
         orientation.
+    errors
+        Number of errors of objects of each kind in ``evaluation.object_errors.ERRORS``.
     """
 
     name: str
@@ -142,6 +154,7 @@ class CasePictures:
     aspect: float = 1.0
     note: str = ""
     edges: tuple[str, ...] = ()
+    errors: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -225,6 +238,32 @@ class PredictedCase:
     mean_entropy: float | None
 
 
+@dataclass(frozen=True, eq=False)
+class ObjectOverview:
+    """The objects of a folder of predictions.
+
+    Attributes
+    ----------
+    columns, rows
+        Table of the first objects, as texts.
+    counts
+        Number of objects of each case.
+    sizes
+        Area or volume of every object.
+    size_column
+        The column that holds them.
+    unit
+        Their unit: px, voxels, µm² or µm³.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    counts: Mapping[str, int]
+    sizes: np.ndarray
+    size_column: str
+    unit: str
+
+
 @dataclass(frozen=True)
 class Report:
     """All contents of a report; empty parts are left out, and ``missing`` gives the reasons.
@@ -249,6 +288,8 @@ class Report:
         Calibration of each calibrated fold.
     predicted
         Records of the predicted cases.
+    objects
+        The objects of the predictions.
     failures
         Failures, and their reasons.
     missing
@@ -268,6 +309,7 @@ class Report:
     confusion: Confusion | None = None
     calibrations: tuple[CalibrationSummary, ...] = ()
     predicted: tuple[PredictedCase, ...] = ()
+    objects: ObjectOverview | None = None
     failures: tuple[tuple[str, str], ...] = ()
     missing: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

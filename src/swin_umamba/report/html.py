@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from swin_umamba.report.contents import (
 )
 from swin_umamba.report.curves import Line, line_chart
 from swin_umamba.report.page import render_page
-from swin_umamba.report.palette import UNCERTAINTY, Colour, class_colour
+from swin_umamba.report.palette import ERROR_COLOURS, UNCERTAINTY, Colour, class_colour
 from swin_umamba.report.svg import PART, POSITIVE, colour_text
 from swin_umamba.report.viewer import case_viewer
 
@@ -27,6 +28,12 @@ MAX_CURVES = 13
 NEAR_STRUCTURES = "where structures have a probability of 1 % or more"
 # Number of cases in the table of the most uncertain ones.
 MAX_UNSURE_CASES = 12
+MAX_COUNTED_CASES = 200
+OBJECT_COLUMNS = {
+    "num_reference": "true",
+    "num_prediction": "predicted",
+    **{f"num_{kind}": kind for kind in ERROR_COLOURS},
+}
 
 
 def report_html(report: Report) -> str:
@@ -53,6 +60,7 @@ def report_html(report: Report) -> str:
         charts=[Markup(chart) for chart in draw_charts(report)],
         viewers=[case_viewer(case, number, report.classes) for number, case in enumerate(report.cases)],
         predicted=_predicted(report),
+        objects=_objects(report),
         calibrations=[_calibration(each) for each in report.calibrations],
         uncertainty_stops=", ".join(map(colour_text, UNCERTAINTY)),
         confusion=None if report.confusion is None else _confusion(report.confusion),
@@ -152,6 +160,28 @@ def _predicted(report: Report) -> dict[str, Any] | None:
         )
         if pairs and metric is not None and not metric.unit
         else None,
+    }
+
+
+def _objects(report: Report) -> dict[str, Any] | None:
+    """Return the numbers of objects of each case, with errors where they were evaluated, and the table."""
+    table, evaluated = report.objects, {} if report.scores is None else report.scores.objects
+    counts: Mapping[str, Mapping[str, int]] = evaluated
+    if not counts and table is not None:
+        counts = {case: {"objects": number} for case, number in table.counts.items()}
+    if not counts and table is None:
+        return None
+    columns = list(dict.fromkeys(key for each in counts.values() for key in each))
+    rows = [(case, [f"{each.get(key, 0):,}" for key in columns]) for case, each in counts.items()]
+    return {
+        "counts": {
+            "columns": [OBJECT_COLUMNS.get(key, key) for key in columns],
+            "rows": rows[:MAX_COUNTED_CASES],
+            "left_out": max(len(rows) - MAX_COUNTED_CASES, 0),
+            "total": [f"{sum(each.get(key, 0) for each in counts.values()):,}" for key in columns],
+        },
+        "table": table,
+        "size_column": 0 if table is None else table.columns.index(table.size_column),
     }
 
 

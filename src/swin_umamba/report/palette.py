@@ -32,6 +32,15 @@ _UNCERTAINTY_OPACITY = 0.9
 _OPAQUE_FROM = 0.4
 
 
+# Errors of objects by kind, in the order of ``evaluation.object_errors.ERRORS``; colours of Okabe and Ito.
+ERROR_COLOURS: dict[str, Colour] = {
+    "missed": _OKABE_ITO[5],
+    "false": _OKABE_ITO[1],
+    "split": _OKABE_ITO[4],
+    "merged": _OKABE_ITO[3],
+}
+
+
 def uncertainty_colours(uncertainty: np.ndarray) -> np.ndarray:
     """Return colours with opacity, uint8 ``(..., 4)``, for uncertainty from 0 (certain) to 1."""
     stops, colours = np.linspace(0, 1, len(UNCERTAINTY)), np.array(UNCERTAINTY, np.float64)

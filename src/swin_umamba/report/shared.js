@@ -25,3 +25,37 @@ function startTheme(button) {
     if (current === "system") { delete root.dataset.theme; } else { root.dataset.theme = current; }
   });
 }
+// Numbers by size, then texts, then what is empty.
+function compareCells(one, other) {
+  const kind = (text) => text === "" ? 2 : isNaN(text) ? 1 : 0;
+  if (kind(one) !== kind(other)) { return kind(one) - kind(other); }
+  return kind(one) === 0 ? one - other : one < other ? -1 : one > other ? 1 : 0;
+}
+// A heading sorts, the text of the search leaves rows out, and rows that are clicked are chosen.
+function startTable(table, search, output) {
+  const body = table.tBodies[0], headings = Array.from(table.tHead.rows[0].cells);
+  const rows = Array.from(body.rows), texts = new Map(rows.map((row) => [row, Array.from(row.cells, (cell) => cell.textContent)]));
+  function tell() {
+    const chosen = rows.filter((row) => row.classList.contains("chosen"));
+    const mean = chosen.reduce((sum, row) => sum + Number(texts.get(row)[table.dataset.size]), 0) / chosen.length;
+    output.textContent = rows.filter((row) => !row.hidden).length + " of " + rows.length + " rows" +
+      (chosen.length ? "; " + chosen.length + " chosen, on average " + Number(mean.toPrecision(5)) + " " + table.dataset.unit : "");
+  }
+  headings.forEach((heading, column) => heading.querySelector(".sort").addEventListener("click", () => {
+    const down = heading.getAttribute("aria-sort") === "ascending";
+    headings.forEach((each) => each.removeAttribute("aria-sort"));
+    heading.setAttribute("aria-sort", down ? "descending" : "ascending");
+    rows.sort((one, other) => (down ? -1 : 1) * compareCells(texts.get(one)[column], texts.get(other)[column]));
+    body.append(...rows);
+  }));
+  search.addEventListener("input", () => {
+    const wanted = search.value.toLowerCase();
+    rows.forEach((row) => row.toggleAttribute("hidden", !texts.get(row).some((text) => text.toLowerCase().includes(wanted))));
+    tell();
+  });
+  rows.forEach((row) => row.tabIndex = 0);
+  const choose = (row) => { if (row) { row.setAttribute("aria-selected", String(row.classList.toggle("chosen"))); tell(); } };
+  body.addEventListener("click", (event) => choose(event.target.closest("tr")));
+  body.addEventListener("keydown", (event) => { if (event.key === " ") { event.preventDefault(); choose(event.target.closest("tr")); } });
+  tell();
+}

@@ -10,7 +10,8 @@ from markupsafe import Markup
 
 from swin_umamba.report.contents import CasePictures, Slice
 from swin_umamba.report.layers import data_uri, fill_path, outline_path
-from swin_umamba.report.palette import class_colour, uncertainty_colours
+from swin_umamba.report.objects import coloured
+from swin_umamba.report.palette import ERROR_COLOURS, class_colour, uncertainty_colours
 from swin_umamba.report.svg import colour_text
 
 PANEL_TITLES = {
@@ -18,7 +19,12 @@ PANEL_TITLES = {
     "prediction": "Prediction",
     "errors": "Errors",
     "uncertainty": "Uncertainty",
+    "true_objects": "True objects",
+    "objects": "Objects",
+    "object_errors": "Errors of objects",
 }
+OVERLAYS = ("uncertainty", "true_objects", "objects", "object_errors")
+"""Panels with a picture over the picture; the others have paths."""
 # Limit for the paths of a case: ragged labels in many slices would make pages too large for browsers.
 MAX_PATH_CHARACTERS = 2 * 2**20
 
@@ -42,8 +48,7 @@ def case_viewer(case: CasePictures, number: int, classes: Mapping[str, int]) -> 
     panels: list[str] = [kind for kind in ("truth", "prediction") if kind in kinds]
     if len(panels) == 2:
         panels.append("errors")
-    if any(each.uncertainty is not None for each in case.slices):
-        panels.append("uncertainty")
+    panels += [kind for kind in OVERLAYS if any(getattr(each, kind) is not None for each in case.slices)]
     layers = {kind: [_layers(kind, each) for each in case.slices] for kind in panels or ["image"]}
     kept = _affordable(layers)
     slices = [case.slices[place] for place in kept]
@@ -65,9 +70,7 @@ def case_viewer(case: CasePictures, number: int, classes: Mapping[str, int]) -> 
             {
                 "index": each.index,
                 "image": data_uri(each.image),
-                "uncertainty": None
-                if each.uncertainty is None
-                else data_uri(uncertainty_colours(each.uncertainty), lossless=True),
+                "overlays": {kind: uri for kind in panels if (uri := _overlay(kind, each)) is not None},
             }
             for each in slices
         ],
@@ -76,11 +79,31 @@ def case_viewer(case: CasePictures, number: int, classes: Mapping[str, int]) -> 
                 "kind": kind,
                 "title": PANEL_TITLES.get(kind, "Image"),
                 "text": _panel_text(kind, case, names),
+                "legend": _error_legend(case) if kind == "object_errors" else [],
                 "slices": [parts[place] for place in kept],
             }
             for kind, parts in layers.items()
         ],
     }
+
+
+def _overlay(kind: str, picture: Slice) -> str | None:
+    """Return what lies over the picture in a panel as a data URI; None if nothing does."""
+    values = getattr(picture, kind) if kind in OVERLAYS else None
+    if values is None:
+        return None
+    if kind == "uncertainty":
+        colours = uncertainty_colours(values)
+    else:
+        colours = coloured(values, list(ERROR_COLOURS.values()) if kind == "object_errors" else None)
+    return data_uri(colours, lossless=True)
+
+
+def _error_legend(case: CasePictures) -> list[dict[str, Any]]:
+    return [
+        {"name": kind, "count": case.errors.get(kind, 0), "colour": colour_text(colour)}
+        for kind, colour in ERROR_COLOURS.items()
+    ]
 
 
 def _marks(edges: Sequence[str], width: float, height: float) -> list[dict[str, Any]]:
@@ -112,9 +135,8 @@ def _affordable(layers: dict[str, list[list[dict[str, Any]]]]) -> list[int]:
 
 def _labelled(picture: Slice) -> int:
     """Return the number of labelled pixels."""
-    return sum(
-        int(np.count_nonzero(each)) for each in (picture.truth, picture.prediction) if each is not None
-    )
+    maps = (picture.truth, picture.prediction, picture.true_objects, picture.objects)
+    return sum(int(np.count_nonzero(each)) for each in maps if each is not None)
 
 
 def _layers(kind: str, picture: Slice) -> list[dict[str, Any]]:
@@ -160,6 +182,11 @@ def _panel_text(kind: str, case: CasePictures, names: dict[int, str]) -> str:
         shown = [each.uncertainty for each in case.slices if each.uncertainty is not None]
         mean = float(np.mean([each.mean() for each in shown]))
         return f"Uncertainty of case {case.name}: {mean:.3f} on average, from 0 for certain to 1"
+    if kind == "object_errors":
+        counts = ", ".join(f"{case.errors.get(kind, 0)} {kind}" for kind in ERROR_COLOURS)
+        return f"Errors of objects of case {case.name}: {counts}"
+    if kind in OVERLAYS:
+        return f"{PANEL_TITLES[kind]} of case {case.name}, one colour an object"
     labels = [t if kind == "truth" else p for t, p in maps]
     found = sorted({int(value) for each in labels if each is not None for value in np.unique(each) if value})
     listed = ", ".join(names.get(value, f"label {value}") for value in found) or "no class"

@@ -26,11 +26,13 @@ from swin_umamba.report.contents import CasePictures, Confusion, Scores, Slice
 from swin_umamba.report.marks import NO_ORIENTATION
 from swin_umamba.report.orientation import radiological_view
 from swin_umamba.report.overlay import to_rgb
+from swin_umamba.summary.objects import find_object_maps, object_maps
 
 # Limits that keep a report small enough for a browser and for e-mail.
 CASES_OF_A_RANK = 2
 MAX_SLICES = 16
 FLAT_SIDE, VOLUME_SIDE = 384, 256
+OBJECT_SCALE = 2
 MAX_CONFUSION_CASES = 100
 MAX_CONFUSION_CLASSES = 20
 MAX_LABELS = 50
@@ -44,20 +46,36 @@ class FilesByCase:
     references: Mapping[str, Path] = field(default_factory=dict)
     images: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
     entropies: Mapping[str, Path] = field(default_factory=dict)
+    objects: Mapping[str, Path] = field(default_factory=dict)
+    true_objects: Mapping[str, Path] = field(default_factory=dict)
 
 
 def find_files(
-    predictions: Path | None, references: Path | None, images: Path | None, num_channels: int
+    predictions: Path | None,
+    references: Path | None,
+    images: Path | None,
+    num_channels: int,
+    *,
+    of_objects: bool = False,
 ) -> FilesByCase:
-    """Return the files in folders, any of which may be None."""
+    """Return the files in folders, any of which may be None.
+
+    If objects were evaluated, the folders hold instance maps and no label maps.
+    """
     entropies = {}
+    objects, true_objects = find_object_maps(predictions, references, evaluated=of_objects)
+    cases = {} if images is None else {case.shown: case.files for case in find_cases(images, num_channels)}
+    if of_objects:
+        return FilesByCase(images=cases, objects=objects, true_objects=true_objects)
     if predictions is not None and (predictions / ENTROPY).is_dir():
         entropies = {shown(image_stem(path)): path for path in list_images(predictions / ENTROPY)}
     return FilesByCase(
         {} if predictions is None else {shown(image_stem(path)): path for path in list_images(predictions)},
         {} if references is None else {shown(image_stem(path)): path for path in list_images(references)},
-        {} if images is None else {case.shown: case.files for case in find_cases(images, num_channels)},
+        cases,
         entropies,
+        objects,
+        true_objects,
     )
 
 
@@ -67,7 +85,7 @@ def chosen_cases(scores: Scores | None, files: FilesByCase) -> list[tuple[str, s
     Without scores these are the first cases, with the rank ``case``.
     """
     if scores is None or not scores.metrics:
-        names = sorted(files.predictions or files.references)
+        names = sorted(files.predictions or files.objects or files.references)
         return [(name, "case", "") for name in names[: 3 * CASES_OF_A_RANK]]
     means = scores.case_means()
     metric = scores.metrics[0]
@@ -98,11 +116,17 @@ def case_pictures(name: str, rank: str, score: str, files: FilesByCase) -> CaseP
     view = radiological_view(image)
     data = view.turn(image.data)
     maps: dict[str, np.ndarray] = {}
-    for kind, paths in (("truth", files.references), ("prediction", files.predictions)):
+    instances: dict[str, np.ndarray] = {}
+    for kind, paths, read in (
+        ("truth", files.references, maps),
+        ("prediction", files.predictions, maps),
+        ("true_objects", files.true_objects, instances),
+        ("objects", files.objects, instances),
+    ):
         if name in paths:
             labels = read_labels(paths[name])
             check_same_grid(image, labels)
-            maps[kind] = view.turn(labels.data[0])
+            read[kind] = view.turn(labels.data[0])
     uncertainty = None
     if name in files.entropies:
         entropy = read_image(files.entropies[name], nonfinite="zero")
@@ -112,6 +136,10 @@ def case_pictures(name: str, rank: str, score: str, files: FilesByCase) -> CaseP
     if (count := max((len(np.unique(labels)) for labels in maps.values()), default=0)) > MAX_LABELS:
         notes.append(f"{count - 1} labels, such as of single cells, are shown as one")
         maps = {kind: (labels > 0).astype(np.uint8) for kind, labels in maps.items()}
+    if "objects" in instances:
+        notes.append(f"{np.unique(instances['objects'][instances['objects'] > 0]).size} objects")
+    objects, errors = object_maps(instances)
+    maps |= objects
     flat = data.ndim == 3
     indices = [0] if flat else shown_slices(list(maps.values()), data.shape[1])
     side = FLAT_SIDE if flat else VOLUME_SIDE
@@ -126,7 +154,7 @@ def case_pictures(name: str, rank: str, score: str, files: FilesByCase) -> CaseP
         _slice(data, maps, uncertainty, None if flat else index, (size[0], size[1])) for index in indices
     ]
     aspect = view.spacing[-2] / view.spacing[-1]
-    return CasePictures(name, rank, score, tuple(pictures), aspect, "; ".join(notes), view.edges)
+    return CasePictures(name, rank, score, tuple(pictures), aspect, "; ".join(notes), view.edges, errors)
 
 
 def shown_slices(maps: Sequence[np.ndarray], depth: int) -> list[int]:
@@ -178,16 +206,26 @@ def _slice(
 ) -> Slice:
     data = image if index is None else image[:, index]
     picture = PillowImage.fromarray(to_rgb(data)).resize(size[::-1], PillowImage.Resampling.LANCZOS)
-    labels = {
-        kind: np.asarray(
+    labels = {}
+    for kind, each in maps.items():
+        # Objects are small and drawn as pictures; what is drawn as paths is sharp at any size.
+        scale = OBJECT_SCALE if kind.endswith(("objects", "object_errors")) else 1
+        labels[kind] = np.asarray(
             PillowImage.fromarray((each if index is None else each[index]).astype(np.int32)).resize(
-                size[::-1], PillowImage.Resampling.NEAREST
+                (scale * size[1], scale * size[0]), PillowImage.Resampling.NEAREST
             )
         )
-        for kind, each in maps.items()
-    }
     unsure = None
     if uncertainty is not None:
         values = (uncertainty if index is None else uncertainty[index]).astype(np.float32)
         unsure = np.asarray(PillowImage.fromarray(values).resize(size[::-1], PillowImage.Resampling.BOX))
-    return Slice(index or 0, np.asarray(picture), labels.get("truth"), labels.get("prediction"), unsure)
+    return Slice(
+        index or 0,
+        np.asarray(picture),
+        labels.get("truth"),
+        labels.get("prediction"),
+        unsure,
+        labels.get("true_objects"),
+        labels.get("objects"),
+        labels.get("object_errors"),
+    )

@@ -11,11 +11,13 @@ from swin_umamba import __version__
 from swin_umamba.errors import DataError, UsageError
 from swin_umamba.evaluation.classes import LabelClasses, in_output_order
 from swin_umamba.evaluation.evaluate import evaluate_folders
+from swin_umamba.inference.objects import INSTANCES
 from swin_umamba.pseudonyms import hidden
 from swin_umamba.report.contents import (
     CalibrationSummary,
     CasePictures,
     Facts,
+    ObjectOverview,
     PredictedCase,
     Report,
     Scores,
@@ -34,6 +36,7 @@ from swin_umamba.summary.cases import (
     find_files,
 )
 from swin_umamba.summary.confidence import calibration_of, predicted_cases
+from swin_umamba.summary.objects import read_objects_table
 from swin_umamba.summary.places import (
     Gaps,
     Places,
@@ -83,6 +86,11 @@ class _Results:
     classes: LabelClasses | None = None
     num_channels: int = 1
     predicted: tuple[PredictedCase, ...] = ()
+
+    @property
+    def of_objects(self) -> bool:
+        """Whether objects were evaluated, so that the folders hold instance maps."""
+        return self.scores is not None and bool(self.scores.objects)
 
 
 def collect_report(path: str | Path, sources: Sources | None = None) -> Report:
@@ -237,7 +245,9 @@ def _find_files(results: _Results, gaps: Gaps) -> FilesByCase | None:
     places = results.places
     try:
         parts = [
-            find_files(each, places.references, places.images, results.num_channels)
+            find_files(
+                each, places.references, places.images, results.num_channels, of_objects=results.of_objects
+            )
             for each in places.predictions
         ]
     except DataError as error:
@@ -247,7 +257,8 @@ def _find_files(results: _Results, gaps: Gaps) -> FilesByCase | None:
         return None
     merged = {name: path for part in parts for name, path in part.predictions.items()}
     entropies = {name: path for part in parts for name, path in part.entropies.items()}
-    return replace(parts[0], predictions=merged, entropies=entropies)
+    objects = {name: path for part in parts for name, path in part.objects.items()}
+    return replace(parts[0], predictions=merged, entropies=entropies, objects=objects)
 
 
 def _pictures(scores: Scores | None, files: FilesByCase, gaps: Gaps) -> list[CasePictures]:
@@ -268,6 +279,15 @@ def _drawn_values(pictures: Sequence[CasePictures]) -> list[int]:
     return sorted(value for value in found if value > 0)
 
 
+def _objects(places: Places, gaps: Gaps) -> ObjectOverview | None:
+    """Return the table of the objects of the predictions; instance maps may be in a folder within theirs."""
+    for folder in places.predictions:
+        for each in (folder, folder.parent) if folder.name == INSTANCES else (folder,):
+            if (found := read_objects_table(each, gaps.missing)) is not None:
+                return found
+    return None
+
+
 def _report(path: Path, training: _Training | None, results: _Results, gaps: Gaps) -> Report:
     """Return the report."""
     classes = _label_values(results)
@@ -283,7 +303,11 @@ def _report(path: Path, training: _Training | None, results: _Results, gaps: Gap
         ("predictions", places.predictions, "give their folder with --predictions"),
         ("true label maps", places.references, "give their folder with --references"),
         ("images", places.images, "give their folder with --images"),
-        ("the confusion matrix", confusion, "it needs predictions, true label maps and class names"),
+        (
+            "the confusion matrix",
+            confusion or results.of_objects,
+            "it needs predictions, true label maps and class names",
+        ),
     ):
         if not there:
             gaps.missing.append(f"{what}: {hint}")
@@ -301,6 +325,7 @@ def _report(path: Path, training: _Training | None, results: _Results, gaps: Gap
         confusion=confusion,
         calibrations=of_training.calibrations,
         predicted=results.predicted,
+        objects=_objects(places, gaps),
         failures=tuple((hidden(name), hidden(why)) for name, why in gaps.failures),
         missing=tuple(dict.fromkeys(map(hidden, gaps.missing))),
         notes=BOUNDS,

@@ -11,6 +11,7 @@ import numpy as np
 
 from swin_umamba.errors import DataError
 from swin_umamba.evaluation.bootstrap import mean_interval, mean_score
+from swin_umamba.evaluation.evaluate_instances import NUMBERS
 from swin_umamba.json_files import LARGEST_RESULTS, read_contract
 from swin_umamba.metric_table import METRICS, Metric
 from swin_umamba.pseudonyms import shown
@@ -132,6 +133,7 @@ def _scores(
     if not all(isinstance(name, str) for name in classes):
         raise TypeError("a class has no name")
     found = {metric for scores in cases.values() for each in scores.values() for metric in each}
+    found -= set(NUMBERS)
     # The range of a metric from another version of this package is unknown.
     metrics = [metric for key, metric in METRICS.items() if key in found]
     metrics += [Metric(key, key, "files", unit="?") for key in sorted(found - METRICS.keys())]
@@ -148,7 +150,20 @@ def _scores(
         tuple(map(shown, cases)),
         values,
         notes,
+        _numbers(cases),
     )
+
+
+def _numbers(cases: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, int]]:
+    """Return the numbers of objects in each case, of all classes; none if no objects were evaluated."""
+    numbers: dict[str, dict[str, int]] = {}
+    for case, scores in cases.items():
+        for each in scores.values():
+            for key in NUMBERS:
+                if key in each:
+                    of_case = numbers.setdefault(shown(case), {})
+                    of_case[key] = of_case.get(key, 0) + int(each[key])
+    return numbers
 
 
 def summarize(scores: Scores) -> tuple[SummaryRow, ...]:
