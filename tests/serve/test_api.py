@@ -170,14 +170,14 @@ def test_few_slices_are_drawn_at_the_same_time(
 ) -> None:
     drawn, most, lock = [], [], threading.Lock()
 
-    def drawing(*arguments: Any) -> SlicePicture:
+    def drawing(*arguments: Any, **options: Any) -> SlicePicture:
         with lock:
             drawn.append(1)
             most.append(len(drawn))
         time.sleep(0.02)
         with lock:
             drawn.pop()
-        return slice_picture(*arguments)
+        return slice_picture(*arguments, **options)
 
     monkeypatch.setattr(api, "slice_picture", drawing)
     listening = listen(service)

@@ -96,14 +96,17 @@ def test_a_slice_has_one_colour_an_object(of_cells: TestClient, content: bytes, 
     address, _ = result_of(of_cells, "a.png", content)
     (tmp_path / "a.tif").write_bytes(of_cells.get(f"{address}/instances").content)
     instances = read_labels(tmp_path / "a.tif").data[0]
-    answer = of_cells.get(f"{address}/slices/0").json()
+    answer = of_cells.get(f"{address}/slices/0?show=objects").json()
     assert answer["objects"]["outline"] == outline_path(instances)
     data = answer["objects"]["fill"].partition(",")[2]
     shown = np.asarray(PillowImage.open(io.BytesIO(base64.b64decode(data))))
     assert (shown[instances == 0, 3] == 0).all()
     for number in range(1, instances.max() + 1):
         assert np.unique(shown[instances == number], axis=0).tolist() == [[*class_colour(number), 255]]
-    assert {layer["value"] for layer in answer["layers"]} <= {1, 2}
+    assert answer["layers"] == []
+    classes = of_cells.get(f"{address}/slices/0").json()
+    assert classes["objects"] is None
+    assert {layer["value"] for layer in classes["layers"]} <= {1, 2}
 
 
 def test_other_models_are_asked(client: TestClient, picture: np.ndarray, predictor: Predictor) -> None:
@@ -112,6 +115,9 @@ def test_other_models_are_asked(client: TestClient, picture: np.ndarray, predict
     assert result["objects"] is None
     assert [each["objects"] for each in result["classes"]] == [None, None]
     assert client.get(f"{address}/slices/0").json()["objects"] is None
+    refused = client.get(f"{address}/slices/0?show=objects")
+    assert refused.status_code == 404
+    assert "?instances=1" in refused.json()["error"]["hint"]
     for kind in ("instances", "objects.csv", "objects.geojson"):
         answer = client.get(f"{address}/{kind}")
         assert answer.status_code == 404
@@ -145,7 +151,7 @@ def test_objects_of_a_volume(of_cells: TestClient, tmp_path: Path) -> None:
     outlines = of_cells.get(f"{address}/objects.geojson")
     assert outlines.status_code == 404
     assert "pictures" in outlines.json()["error"]["hint"]
-    slices = [of_cells.get(f"{address}/slices/{index}").json()["objects"] for index in range(3)]
+    slices = [of_cells.get(f"{address}/slices/{index}?show=objects").json()["objects"] for index in range(3)]
     assert [each["outline"] for each in slices] == [outline_path(each[::-1, ::-1]) for each in instances]
 
 
@@ -185,7 +191,7 @@ def test_an_image_without_objects(
     assert result["objects"]["count"] == 0
     assert len(of_cells.get(f"{address}/objects.csv").text.splitlines()) == 1
     assert json.loads(of_cells.get(f"{address}/objects.geojson").content)["features"] == []
-    assert of_cells.get(f"{address}/slices/0").json()["objects"]["outline"] == ""
+    assert of_cells.get(f"{address}/slices/0?show=objects").json()["objects"]["outline"] == ""
 
 
 def _empty(volume: Any, *_: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 from typing import Annotated, Any, Literal
-from urllib.parse import quote
 
 from fastapi import APIRouter, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -16,10 +16,19 @@ from starlette.exceptions import HTTPException
 from swin_umamba import __version__
 from swin_umamba.errors import SwinUMambaError
 from swin_umamba.serve.access import Access
+from swin_umamba.serve.downloads import (
+    ASK_FOR_OBJECTS,
+    INSTANCES,
+    MASK,
+    OUTLINES,
+    TABLE,
+    Wanted,
+    file_answer,
+)
 from swin_umamba.serve.guard import Guard, error_answer, error_response
 from swin_umamba.serve.jobs import Job
 from swin_umamba.serve.page import page_html, page_policy
-from swin_umamba.serve.problems import Busy, InvalidValue, NoSuchFile, UnfinishedJob, UnknownJob, UnknownSlice
+from swin_umamba.serve.problems import Busy, InvalidValue, UnfinishedJob, UnknownJob, UnknownSlice
 from swin_umamba.serve.schema import (
     ErrorAnswer,
     Health,
@@ -66,26 +75,6 @@ _UPLOAD = {
         },
     }
 }
-_BINARY = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
-_MASK: dict[str, Any] = {"description": "The label map, on the grid of the image.", "content": _BINARY}
-_INSTANCES: dict[str, Any] = {
-    "description": "Each pixel has the number of its object, as in the table; 0 is the background.",
-    "content": _BINARY,
-}
-_TABLE: dict[str, Any] = {
-    "description": "Size, place, shape and intensities of each object; see docs/objects.md.",
-    "content": {"text/csv": {}},
-}
-_OUTLINES: dict[str, Any] = {
-    "description": "The outlines of the objects of a picture, for QuPath.",
-    "content": {"application/geo+json": {}},
-}
-_MEDIA_TYPES = {
-    "objects.csv": "text/csv; charset=utf-8",
-    "objects.geojson": "application/geo+json",
-}
-
-Wanted = Literal["labels", "instances", "objects.csv", "objects.geojson"]
 WantedChoice = Annotated[Wanted, Query(description="what to answer with; all but labels finds the objects")]
 InstancesChoice = Annotated[
     bool | None,
@@ -190,6 +179,7 @@ async def job_slice(
     job_id: str,
     index: int,
     view: Annotated[int, Query(description="which of the result's views")] = 0,
+    show: Annotated[Literal["classes", "objects"], Query(description="what to draw over it")] = "classes",
 ) -> SliceAnswer:
     """Return a slice of a finished job as a picture and paths; 2D pictures have a single slice, 0."""
     result = _finished(_service(request).queue.get(job_id))
@@ -198,13 +188,15 @@ async def job_slice(
             f"there is no slice {index} in view {view}",
             hint=f"ask for slices 0 to {result.num_slices - 1} and views 0 to {len(result.views) - 1}",
         )
+    if show == "objects" and result.objects is None:
+        raise UnknownSlice("objects were not asked for", hint=ASK_FOR_OBJECTS)
     try:
         async with request.app.state.drawing:
             if await request.is_disconnected():
                 raise UnknownJob  # nobody reads it
-            picture = await run_in_threadpool(
-                slice_picture, result, _service(request).segmenter.classes, index, view
-            )
+            classes = _service(request).segmenter.classes
+            draw = partial(slice_picture, result, classes, index, view, objects=show == "objects")
+            picture = await run_in_threadpool(draw)
     except FileNotFoundError:  # deleted meanwhile
         raise UnknownJob from None
     return SliceAnswer(
@@ -223,41 +215,41 @@ async def job_slice(
     )
 
 
-@router.get("/jobs/{job_id}/labels", response_class=Response, responses={200: _MASK, **_errors(404, 409)})
+@router.get("/jobs/{job_id}/labels", response_class=Response, responses={200: MASK, **_errors(404, 409)})
 def job_labels(request: Request, job_id: str) -> Response:
     """Download the label map of a finished job."""
-    return _file(_finished(_service(request).queue.get(job_id)), "labels")
+    return file_answer(_finished(_service(request).queue.get(job_id)), "labels")
 
 
 @router.get(
-    "/jobs/{job_id}/instances", response_class=Response, responses={200: _INSTANCES, **_errors(404, 409)}
+    "/jobs/{job_id}/instances", response_class=Response, responses={200: INSTANCES, **_errors(404, 409)}
 )
 def job_instances(request: Request, job_id: str) -> Response:
     """Download the instance map of a finished job."""
-    return _file(_finished(_service(request).queue.get(job_id)), "instances")
+    return file_answer(_finished(_service(request).queue.get(job_id)), "instances")
 
 
 @router.get(
-    "/jobs/{job_id}/objects.csv", response_class=Response, responses={200: _TABLE, **_errors(404, 409)}
+    "/jobs/{job_id}/objects.csv", response_class=Response, responses={200: TABLE, **_errors(404, 409)}
 )
 def job_objects(request: Request, job_id: str) -> Response:
     """Download the table of the objects of a finished job."""
-    return _file(_finished(_service(request).queue.get(job_id)), "objects.csv")
+    return file_answer(_finished(_service(request).queue.get(job_id)), "objects.csv")
 
 
 @router.get(
-    "/jobs/{job_id}/objects.geojson", response_class=Response, responses={200: _OUTLINES, **_errors(404, 409)}
+    "/jobs/{job_id}/objects.geojson", response_class=Response, responses={200: OUTLINES, **_errors(404, 409)}
 )
 def job_outlines(request: Request, job_id: str) -> Response:
     """Download the outlines of the objects of a finished job; there are some for pictures only."""
-    return _file(_finished(_service(request).queue.get(job_id)), "objects.geojson")
+    return file_answer(_finished(_service(request).queue.get(job_id)), "objects.geojson")
 
 
 @router.post(
     "/predict",
     response_class=Response,
     openapi_extra=_UPLOAD,
-    responses={200: _MASK, **_UPLOAD_ERRORS},
+    responses={200: MASK, **_UPLOAD_ERRORS},
 )
 async def predict(request: Request, series: SeriesChoice = None, answer: WantedChoice = "labels") -> Response:
     """Upload an image and get its label map, or its objects, in the same request; nothing is kept."""
@@ -270,7 +262,7 @@ async def predict(request: Request, series: SeriesChoice = None, answer: WantedC
                 return Response(status_code=204)  # nobody reads it
         if job.removed:
             raise Busy("the server is shutting down")
-        return await run_in_threadpool(lambda: _file(_finished(job), answer))
+        return await run_in_threadpool(lambda: file_answer(_finished(job), answer))
     finally:
         with suppress(UnknownJob):  # the server is shutting down and has deleted it
             await run_in_threadpool(queue.remove, job.id)
@@ -297,30 +289,6 @@ def _finished(job: Job[Result]) -> Result:
     if job.outcome is None or job.state != "done":
         raise UnfinishedJob("the image has not been segmented yet", hint="wait until its state is done")
     return job.outcome
-
-
-def _file(result: Result, wanted: Wanted) -> Response:
-    """Return a whole file: it may be deleted while a slow client is still reading."""
-    found = result.download(wanted)
-    if found is None:
-        raise NoSuchFile(
-            f"the result has no {wanted}",
-            hint="ask for instances or objects.csv: there are outlines of pictures only"
-            if result.objects
-            else "upload the image again with ?instances=1",
-        )
-    path, name = found
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise UnknownJob from None
-    ascii_name = name.encode("ascii", "replace").decode().replace("?", "_")
-    disposition = f"attachment; filename=\"{ascii_name}\"; filename*=UTF-8''{quote(name)}"
-    return Response(
-        content,
-        media_type=_MEDIA_TYPES.get(wanted, "application/octet-stream"),
-        headers={"Content-Disposition": disposition},
-    )
 
 
 async def _own_error(request: Request, error: Exception) -> JSONResponse:

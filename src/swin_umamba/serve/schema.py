@@ -185,4 +185,4 @@ class SliceAnswer(Answer):
     picture: str = Field(description="data URI")
     layers: list[SliceLayer]
     uncertainty: str | None = Field(description="data URI of an overlay, with --confidence")
-    objects: SliceObjects | None = Field(description="if objects were found")
+    objects: SliceObjects | None = Field(description="instead of the layers, with ?show=objects")

@@ -48,11 +48,11 @@ class SlicePicture:
     picture
         Data URI, without labels.
     layers
-        One for each class in the slice.
+        One for each class in the slice; none if objects are drawn.
     uncertainty
         Data URI of an overlay that is transparent where the labels are certain; or None.
     objects
-        None if they were not asked for.
+        None if classes are drawn.
     """
 
     width: int
@@ -63,7 +63,9 @@ class SlicePicture:
     objects: Objects | None
 
 
-def slice_picture(result: Result, classes: Sequence[ShownClass], index: int, view: int) -> SlicePicture:
+def slice_picture(
+    result: Result, classes: Sequence[ShownClass], index: int, view: int, *, objects: bool = False
+) -> SlicePicture:
     """Draw a slice.
 
     Parameters
@@ -74,6 +76,8 @@ def slice_picture(result: Result, classes: Sequence[ShownClass], index: int, vie
         Classes of the model.
     index, view
         Index of the slice, and of the view in ``result.views``; both exist.
+    objects
+        Draw the objects, which exist, instead of the classes: both would seldom fit.
 
     Raises
     ------
@@ -81,16 +85,13 @@ def slice_picture(result: Result, classes: Sequence[ShownClass], index: int, vie
         If the result is being deleted.
     """
     image = _slice(result, f"view_{view}.npy", index)
-    labels = _slice(result, LABELS, index)
+    labels = _slice(result, INSTANCES_ARRAY if objects else LABELS, index)
     uncertainty = None if result.quality is None else _slice(result, UNCERTAINTY, index)
-    instances = None if result.objects is None else _slice(result, INSTANCES_ARRAY, index)
     longest = LONGEST_SIDE
     while True:
         size = _shown_size(labels.shape, longest)
         shown = _resized(labels, size, PillowImage.Resampling.NEAREST)
-        layers = _layers(shown, classes)
-        numbers = None if instances is None else _resized(instances, size, PillowImage.Resampling.NEAREST)
-        outline = "" if numbers is None else outline_path(numbers)
+        layers, outline = ((), outline_path(shown)) if objects else (_layers(shown, classes), "")
         longest = longest * 2 // 3
         characters = len(outline) + sum(len(layer.fill) + len(layer.outline) for layer in layers)
         if characters <= MAX_PATH_CHARACTERS or longest < SHORTEST_LONG_SIDE:
@@ -108,9 +109,7 @@ def slice_picture(result: Result, classes: Sequence[ShownClass], index: int, vie
         else data_uri(
             uncertainty_colours(_resized(uncertainty, size, PillowImage.Resampling.BOX) / 255), lossless=True
         ),
-        objects=None
-        if numbers is None
-        else Objects(data_uri(object_colours(numbers), lossless=True), outline),
+        objects=Objects(data_uri(object_colours(shown), lossless=True), outline) if objects else None,
     )
 
 

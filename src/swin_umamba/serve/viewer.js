@@ -28,8 +28,9 @@ function makeViewer(ask, onError) {
   let job = null, result = null, drawn = null, cache = new Map(), box = null, size = [1, 1], drag = null, lastOpacity = 35;
 
   // ---- slices
+  const pathOf = (index) => "/api/jobs/" + job + "/slices/" + index + "?view=" + (view.value || "0") + (checked(objectColours) && result.objects ? "&show=objects" : "");
   function fetched(index) {
-    const path = "/api/jobs/" + job + "/slices/" + index + "?view=" + (view.value || "0");
+    const path = pathOf(index);
     if (!cache.has(path)) {
       if (cache.size >= SLICES_KEPT) { cache.delete(cache.keys().next().value); }
       const slice = ask(path);
@@ -39,10 +40,10 @@ function makeViewer(ask, onError) {
     return cache.get(path);
   }
   function load() {
-    const index = Number(slider.value), wanted = job, shown = view.value;
+    const index = Number(slider.value), wanted = pathOf(index);
     get("slice-text").textContent = (index + 1) + " of " + result.slices;
     slider.setAttribute("aria-valuetext", "slice " + (index + 1) + " of " + result.slices);
-    const current = () => job === wanted && Number(slider.value) === index && view.value === shown;
+    const current = () => job !== null && pathOf(Number(slider.value)) === wanted;
     fetched(index).then((slice) => {
       if (!current()) { return; }
       draw(slice);
@@ -72,7 +73,7 @@ function makeViewer(ask, onError) {
       svg("path", { class: "halo", d: layer.outline }),
       svg("path", { class: "outline", stroke: colourOf(layer.value), d: layer.outline }))));
     if (slice.objects) {
-      get("layers").append(svg("g", { class: "objects" }, svg("path", { class: "halo object-halo", d: slice.objects.outline }), svg("path", { class: "outline object-outline", d: slice.objects.outline })));
+      get("layers").append(svg("g", {}, svg("path", { class: "halo object-halo", d: slice.objects.outline }), svg("path", { class: "outline object-outline", d: slice.objects.outline })));
     }
     show(get("scaled"), slice.width < width);
     get("scaled").textContent = "shown at " + (100 * slice.width / width).toFixed(0) + " % of its size; the mask has all of it";
@@ -82,9 +83,8 @@ function makeViewer(ask, onError) {
   }
   function restyle() {
     const shown = toggles.filter(checked).map((each) => each.dataset.value);
-    const objects = checked(objectColours) && Boolean(drawn && drawn.objects);
-    all(".label", get("layers")).forEach((each) => show(each, !objects && shown.includes(each.dataset.value)));
-    all(".objects", get("layers")).forEach((each) => show(each, objects));
+    const objects = Boolean(drawn && drawn.objects);
+    all(".label", get("layers")).forEach((each) => show(each, shown.includes(each.dataset.value)));
     show(get("object-fill"), objects);
     toggles.forEach((each) => { each.disabled = objects; });
     all(".halo, .outline", get("layers")).forEach((each) => show(each, outlines.checked));
@@ -123,7 +123,7 @@ function makeViewer(ask, onError) {
   }
 
   // ---- what people do
-  const flip = (input) => { if (input && !input.disabled) { input.checked = !input.checked; restyle(); } };
+  const flip = (input, after) => { if (input && !input.disabled) { input.checked = !input.checked; (after || restyle)(); } };
   function toggleFill() {
     const now = Number(opacity.value);
     opacity.value = String(now ? 0 : lastOpacity);
@@ -140,7 +140,7 @@ function makeViewer(ask, onError) {
     else if (event.key === "f") { toggleFill(); }
     else if (event.key === "o") { flip(outlines); }
     else if (event.key === "u") { flip(uncertainty); }
-    else if (event.key === "c" && result.objects) { flip(objectColours); }
+    else if (event.key === "c" && result.objects) { flip(objectColours, load); }
     else { return; }
     event.preventDefault();
   }
@@ -150,7 +150,8 @@ function makeViewer(ask, onError) {
     event.preventDefault();
     if (result.slices > 1 && !event.ctrlKey) { step(out ? -1 : 1); } else { zoom(out ? 1 / 1.2 : 1.2, ...position(event)); }
   }
-  toggles.concat(outlines, uncertainty || [], objectColours || []).forEach((each) => each.addEventListener("change", restyle));
+  toggles.concat(outlines, uncertainty || []).forEach((each) => each.addEventListener("change", restyle));
+  if (objectColours) { objectColours.addEventListener("change", load); }
   opacity.addEventListener("input", restyle);
   slider.addEventListener("input", load);
   view.addEventListener("change", load);
