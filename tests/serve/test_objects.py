@@ -22,6 +22,7 @@ from swin_umamba.data.image_io import read_labels
 from swin_umamba.inference.predictor import Predictor
 from swin_umamba.report.layers import outline_path
 from swin_umamba.report.palette import class_colour
+from swin_umamba.serve import objects
 from swin_umamba.serve.service import Service
 from trained.model_folder import make_model_folder
 
@@ -129,6 +130,22 @@ def test_other_models_are_asked(client: TestClient, picture: np.ndarray, predict
     assert [each["objects"] for each in result["classes"]] == [
         int((table.label == value).sum()) for value in (1, 2)
     ]
+
+
+def test_too_many_objects_are_refused(
+    of_cells: TestClient, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, result = result_of(of_cells, "a.png", content)
+    count = result["objects"]["count"]
+    monkeypatch.setattr(objects, "MOST_OBJECTS", count)
+    assert result_of(of_cells, "a.png", content)[1]["objects"]["count"] == count
+    monkeypatch.setattr(objects, "MOST_OBJECTS", count - 1)
+    answer = of_cells.post("/api/predict?answer=instances", files={"file": ("a.png", content)})
+    assert answer.status_code == 422
+    error = answer.json()["error"]
+    assert f"{count} objects" in error["what"]
+    assert error["where"] == "a.png"
+    assert of_cells.post("/api/predict", files={"file": ("a.png", content)}).status_code == 200
 
 
 def test_cells_can_be_left_alone(of_cells: TestClient, content: bytes) -> None:

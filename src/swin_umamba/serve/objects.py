@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from swin_umamba.data.image_io import Image, image_suffix
+from swin_umamba.errors import DataError
 from swin_umamba.inference.objects import object_files, write_case_objects
 from swin_umamba.inference.options import FolderOptions
 from swin_umamba.instances.decoding import ObjectClasses
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 ObjectFile = Literal["instances", "objects.csv", "objects.geojson"]
 _KINDS: tuple[ObjectFile, ...] = ("instances", "objects.csv", "objects.geojson")
 INSTANCES_ARRAY = "instances.npy"
+# Of an image: the outlines of one take over a kilobyte, and noise may fall into millions.
+MOST_OBJECTS = 2**18
 
 
 @dataclass(frozen=True)
@@ -98,10 +101,22 @@ class ObjectFinding:
             Name of the image, as it stands in the table.
         turned
             Orientation for display.
+
+        Raises
+        ------
+        DataError
+            There are too many.
         """
         instances, table = prediction.instances, prediction.objects
         if self.classes is None or instances is None or table is None:
             return None
+        if len(table) > MOST_OBJECTS:
+            raise DataError(
+                f"{len(table)} objects were found, more than the {MOST_OBJECTS} that the server measures",
+                where=image.path,
+                hint="send the image again without finding objects (?instances=0), or use swin-umamba "
+                "predict --instances, which can leave out small ones with --min-size",
+            )
         flat = instances.ndim == 2
         options = FolderOptions(instances=True, objects=("geojson",) if flat else None)
         write_case_objects(prediction, image, labels_file, case, options)
