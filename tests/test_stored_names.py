@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from swin_umamba.compare.networks import NETWORKS
-from swin_umamba.nnunet.architecture import PlannedSwinUMamba, PlannedSwinUMambaD, architecture_entry
+from swin_umamba.nnunet.architecture import STRIDES, architecture_entry
 from swin_umamba.nnunet.shell import TRAINER_SHIM
 
 STORED = (
     "swin_umamba.nnunet.architecture.PlannedSwinUMamba",
     "swin_umamba.nnunet.architecture.PlannedSwinUMambaD",
+    "swin_umamba.nnunet.architecture.PlannedSwinUMambaDObjects",
     "swin_umamba.baselines.conv_twin.SwinUMambaDConv",
     "swin_umamba.baselines.monai_networks.SegResNet",
     "swin_umamba.baselines.monai_networks.SwinUNETR",
@@ -34,7 +35,7 @@ def test_a_network_is_where_plans_name_it(name: str) -> None:
 
 
 def test_no_other_name_of_ours_gets_into_plans() -> None:
-    entries = [architecture_entry(network, {}) for network in (PlannedSwinUMamba, PlannedSwinUMambaD)]
+    entries = [architecture_entry(network, {}) for network in STRIDES]
     entries += [network.entry((64, 64), (1.0, 1.0)) for network in NETWORKS.values()]
     names = {entry["network_class_name"] for entry in entries}
     assert {name for name in names if name.startswith("swin_umamba.")} == set(STORED)

@@ -9,11 +9,14 @@ SWIN_UMAMBA = "nnUNetTrainerSwinUMamba"
 SWIN_UMAMBA_D = "nnUNetTrainerSwinUMambaD"
 SWIN_UMAMBA_SCRATCH = "nnUNetTrainerSwinUMambaScratch"
 SWIN_UMAMBA_D_SCRATCH = "nnUNetTrainerSwinUMambaDScratch"
+SWIN_UMAMBA_D_OBJECTS = "nnUNetTrainerSwinUMambaDObjects"
 NNUNET = "nnUNetTrainer"
 
-PRETRAINED_TRAINER_NAMES = (SWIN_UMAMBA, SWIN_UMAMBA_D)
+PRETRAINED_TRAINER_NAMES = (SWIN_UMAMBA, SWIN_UMAMBA_D, SWIN_UMAMBA_D_OBJECTS)
 """Those that need weights to start from."""
-PUBLISHED_TRAINER_NAMES = (*PRETRAINED_TRAINER_NAMES, SWIN_UMAMBA_SCRATCH, SWIN_UMAMBA_D_SCRATCH)
+PUBLISHED_TRAINER_NAMES = (SWIN_UMAMBA, SWIN_UMAMBA_D, SWIN_UMAMBA_SCRATCH, SWIN_UMAMBA_D_SCRATCH)
 """Those of the published code."""
-TRAINER_NAMES = (*PUBLISHED_TRAINER_NAMES, NNUNET)
-"""All that ``train`` takes: the published ones, and nnU-Net's own for comparison."""
+EXPERIMENT_TRAINER_NAMES = (*PUBLISHED_TRAINER_NAMES, NNUNET)
+"""The published ones, and nnU-Net's own for comparison."""
+TRAINER_NAMES = (*PUBLISHED_TRAINER_NAMES, SWIN_UMAMBA_D_OBJECTS, NNUNET)
+"""All that ``train`` takes: those, and the one for objects that touch."""

@@ -32,9 +32,9 @@ SCRATCH = "nnUNetTrainerSwinUMambaDScratch"
 def test_the_names_are_those_of_recipes_protocols_and_trainers() -> None:
     assert set(EXPERIMENTS) <= set(PROTOCOLS)
     assert set(EXPERIMENTS) <= set(DATASETS)
-    assert set(reproduce.TRAINER_NAMES) <= set(TRAINERS)
+    assert set(reproduce.EXPERIMENT_TRAINER_NAMES) <= set(TRAINERS)
     for recipe in EXPERIMENTS.values():
-        assert set(recipe.published_results) == set(reproduce.TRAINER_NAMES) - {"nnUNetTrainer"}
+        assert set(recipe.published_results) == set(reproduce.EXPERIMENT_TRAINER_NAMES) - {"nnUNetTrainer"}
 
 
 def test_a_dry_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,7 +25,7 @@ def check(plans: dict[str, Any]) -> None:
 
 def test_ordinary_plans_pass(plans: dict[str, Any]) -> None:
     check(plans)
-    for name in ("PlannedSwinUMamba", "PlannedSwinUMambaD"):
+    for name in ("PlannedSwinUMamba", "PlannedSwinUMambaD", "PlannedSwinUMambaDObjects"):
         ours = copy.deepcopy(plans)
         architecture = {"network_class_name": f"swin_umamba.nnunet.architecture.{name}"}
         ours["configurations"]["2d"]["architecture"].update(architecture)

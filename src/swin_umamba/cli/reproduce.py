@@ -11,7 +11,7 @@ from swin_umamba.cli.output import say, say_json
 from swin_umamba.data.datasets import DATASETS
 from swin_umamba.errors import UsageError
 from swin_umamba.paper import DEFAULT_WEIGHTS, EXPERIMENTS
-from swin_umamba.trainer_names import TRAINER_NAMES
+from swin_umamba.trainer_names import EXPERIMENT_TRAINER_NAMES
 
 ORDER = 140
 HELP = "run one of the paper's experiments: convert, plan, train, predict, evaluate, report"
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the challenge's folder as for convert, or the converted data set",
     )
     parser.add_argument(
-        "--trainer", choices=TRAINER_NAMES, required=True, metavar="NAME", help="as for train"
+        "--trainer", choices=EXPERIMENT_TRAINER_NAMES, required=True, metavar="NAME", help="as for train"
     )
     parser.add_argument(
         "-o", "--output", type=Path, metavar="DIR", help="folder for all output (default: reproduce_RECIPE)"

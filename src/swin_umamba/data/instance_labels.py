@@ -109,17 +109,23 @@ def classes_to_instances(
     markers, count = interior_components(classes)
     if split_distance is not None:
         markers, count = _split(markers, split_distance)
-    cells = classes != BACKGROUND
-    if outer_rim:
-        cross = ndimage.generate_binary_structure(classes.ndim, 1)
-        # The image border is not a background: a cell that it cuts has no rim there.
-        near_background = ndimage.binary_dilation(~cells, cross, iterations=outer_rim)
-        cells = (classes == INTERIOR) | (cells & ~near_background)
+    cells = cells_of(classes, outer_rim)
     instances = _grow(markers, cells)
     others, _ = ndimage.label(cells & (instances == 0), _everywhere(classes.ndim))
     instances = np.where(others > 0, others + count, instances)
     large = np.bincount(instances.ravel()) >= min_size
     return consecutive_labels(instances * large[instances])[0].astype(np.int32)
+
+
+def cells_of(classes: np.ndarray, outer_rim: int = OUTER_RIM) -> np.ndarray:
+    """Return where the cells of a class map are, bool: all but background and the rim outside of cells."""
+    cells: np.ndarray = classes != BACKGROUND
+    if outer_rim:
+        cross = ndimage.generate_binary_structure(classes.ndim, 1)
+        # The image border is not a background: a cell that it cuts has no rim there.
+        near_background = ndimage.binary_dilation(~cells, cross, iterations=outer_rim)
+        cells = (classes == INTERIOR) | (cells & ~near_background)
+    return cells
 
 
 def number_of_objects(labels: np.ndarray) -> int | None:

@@ -138,7 +138,9 @@ def calibrate(
     budget = min(PIXELS_OF_A_CASE, max(1, PIXELS_OF_ALL // len(pairs)))
     for number, (case, reference) in enumerate(progress(pairs, "calibrating", total=len(pairs))):
         try:
-            prediction = predictor.predict(case.files, probabilities=True, confidence=True)
+            prediction = predictor.predict(
+                case.files, probabilities=True, confidence=True, instances=fit is not None
+            )
             truth = _truth(reference, prediction, plans)
         except DataError as error:
             logger.warning("case %s is left out: %s", case.shown, error)
@@ -147,7 +149,7 @@ def calibrate(
         agreements.append(_agreement(case.shown, prediction, truth, plans))
         drawn.append(_draw(prediction, truth, plans, budget, number))
         if fit is not None:
-            fit.add(case.name, prediction.labels)
+            fit.add(case.name, prediction.labels, prediction.depth)
     drawn = [each for each in drawn if each.near_structure.size]
     if not drawn:
         raise DataError(

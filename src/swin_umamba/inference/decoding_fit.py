@@ -64,7 +64,7 @@ class DecodingFit:
         ways = [Decoding(distance, rim) for rim, distance in product(OUTER_RIMS, SPLIT_DISTANCES)]
         self._f1: dict[Decoding, list[float]] = {way: [] for way in ways}
 
-    def add(self, case: str, labels: np.ndarray) -> None:
+    def add(self, case: str, labels: np.ndarray, depth: np.ndarray | None = None) -> None:
         """Score the objects of a predicted label map; without a true map it is left out with a warning."""
         try:
             truth = read_labels(self._files[case]).data[0] if case in self._files else None
@@ -77,7 +77,7 @@ class DecodingFit:
             )
             return
         for way, scores in self._f1.items():
-            instances, _ = self._classes.decode(labels, way)
+            instances, _ = self._classes.decode(labels, way, depth=depth)
             value = score_instances(instances, truth)[F1]
             if not math.isnan(value):
                 scores.append(value)

@@ -52,6 +52,7 @@ def measure_objects(
     classes: ObjectClasses,
     decoding: Decoding,
     options: ObjectOptions,
+    depth: np.ndarray | None = None,
 ) -> tuple[np.ndarray, ObjectTable]:
     """Return the instance map of a label map, and the table of its objects.
 
@@ -65,8 +66,10 @@ def measure_objects(
         What was predicted.
     classes, decoding, options
         See ``instances.decoding`` and ``inference.options``.
+    depth
+        Depth within objects, if the model knows it.
     """
-    instances, class_of_each = classes.decode(labels, decoding, min_size=options.min_size)
+    instances, class_of_each = classes.decode(labels, decoding, min_size=options.min_size, depth=depth)
     image = volume.data[:, 0] if volume.flat else volume.data
     table = objects_of(
         instances,

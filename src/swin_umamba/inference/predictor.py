@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -66,6 +68,8 @@ class Prediction:
         65,535 objects. None unless asked for.
     objects
         A line for each of them: size, place, shape, intensities. None unless asked for.
+    depth
+        Depth within the objects, float32 in the shape of ``labels``, of a model that has learnt it.
     """
 
     labels: np.ndarray
@@ -74,6 +78,7 @@ class Prediction:
     confidence: Confidence | None = None
     instances: np.ndarray | None = None
     objects: ObjectTable | None = None
+    depth: np.ndarray | None = None
 
 
 class Predictor:
@@ -251,9 +256,10 @@ class Predictor:
         volume = as_volume(image, spacing, self.channel_names, nonfinite, series)
         members = MemberDecisions(independent=self.has_regions) if confidence else None
         of_objects = ObjectClasses.of(self.labels) if instances else None
+        wants_depth = of_objects is not None and self._knows_depth
         try:
-            labels, classes = self._segment(
-                volume, members, on_progress, max_voxels, probabilities or of_objects is not None
+            labels, classes, depth = self._segment(
+                volume, members, on_progress, max_voxels, probabilities or of_objects is not None, wants_depth
             )
         except (MemoryError, RuntimeError) as error:
             if is_out_of_memory(error):
@@ -273,8 +279,8 @@ class Predictor:
         if of_objects is not None and classes is not None:
             how = instances if isinstance(instances, ObjectOptions) else ObjectOptions()
             decoding = chosen_decoding(self.model.decoding, how)
-            found = measure_objects(labels, classes, volume, of_objects, decoding, how)
-        return Prediction(labels, classes if probabilities else None, volume.source, sureness, *found)
+            found = measure_objects(labels, classes, volume, of_objects, decoding, how, depth)
+        return Prediction(labels, classes if probabilities else None, volume.source, sureness, *found, depth)
 
     def _segment(
         self,
@@ -283,17 +289,41 @@ class Predictor:
         on_progress: Callable[[float], None] | None,
         max_voxels: int,
         probabilities: bool,
-    ) -> tuple[np.ndarray, np.ndarray | None]:
+        wants_depth: bool,
+    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
         data, properties = self.plans.preprocess(volume, max_voxels)
-        logits = self._logits(torch.from_numpy(data), members, on_progress)
+        with self._returning_depth(wants_depth) as window:
+            logits = self._logits(torch.from_numpy(data), members, on_progress, window)
+        depth = None
+        if wants_depth:
+            logits, depth = logits[:-1], self.plans.to_grid(logits[-1:], properties)[0]
         labels, classes = self.plans.to_labels(logits, properties, probabilities or members is not None)
         if volume.flat:
             labels, classes = labels[0], None if classes is None else classes[:, 0]
+            depth = None if depth is None else depth[0]
         if self.postprocessing:
             spacing = self.plans.spacing_of(volume)
             size = 1.0 if self.plans.counts_pixels else math.prod(spacing[1:] if volume.flat else spacing)
             labels = apply_steps(labels, self.postprocessing, size)
-        return labels, classes
+        return labels, classes, depth
+
+    @property
+    def _knows_depth(self) -> bool:
+        """Whether the network has learnt the depth within objects."""
+        return bool(getattr(self._network, "has_depth_head", False))
+
+    @contextmanager
+    def _returning_depth(self, wanted: bool) -> Iterator[SlidingWindow]:
+        """Have the network return the depth after the logits; yield the window that expects it."""
+        if not wanted:
+            yield self._window
+            return
+        network: Any = self._network
+        network.returns_depth = True
+        try:
+            yield replace(self._window, num_extra=1)
+        finally:
+            network.returns_depth = False
 
     def _out_of_memory(self, error: BaseException, volume: Volume) -> SwinUMambaError:
         size = " x ".join(map(str, volume.data.shape))
@@ -321,14 +351,16 @@ class Predictor:
         data: Tensor,
         members: MemberDecisions | None = None,
         on_progress: Callable[[float], None] | None = None,
+        window: SlidingWindow | None = None,
     ) -> Tensor:
         total: Tensor | None = None
         folds = len(self.model.parameters)
+        window = window or self._window
         for fold, parameters in enumerate(self.model.parameters):
             if folds > 1:
                 self._network.load_state_dict(parameters)
             report = None if on_progress is None else partial(_progress_of_fold, on_progress, fold, folds)
-            logits = self._window.logits(self._network, data, members=members, on_progress=report)
+            logits = window.logits(self._network, data, members=members, on_progress=report)
             total = logits if total is None else total.add_(logits)
         assert total is not None
         if not torch.isfinite(total).all():

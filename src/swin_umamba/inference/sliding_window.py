@@ -33,6 +33,8 @@ class SlidingWindow:
         Two or three sizes in pixels. With two, every Z slice is predicted on its own.
     num_classes
         Number of logits per pixel.
+    num_extra
+        Further numbers per pixel that follow the logits; no member decides by them.
     step_size
         Distance of neighbouring tiles as a part of the patch size, in (0, 1].
     mirror_axes
@@ -53,6 +55,7 @@ class SlidingWindow:
     tiles_per_batch: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     precision: str = "float32"
+    num_extra: int = 0
 
     @torch.inference_mode()
     def logits(
@@ -68,7 +71,8 @@ class SlidingWindow:
         Parameters
         ----------
         network
-            Maps ``(batch, channels, *patch_size)`` to ``(batch, num_classes, *patch_size)``; in eval mode.
+            Maps ``(batch, channels, *patch_size)`` to ``(batch, num_classes + num_extra, *patch_size)``; in
+            eval mode.
         image
             ``(channels, Z, Y, X)``, float32.
         members
@@ -80,7 +84,7 @@ class SlidingWindow:
         Returns
         -------
         Tensor
-            Logits ``(num_classes, Z, Y, X)``, float32, on the CPU.
+            Logits ``(num_classes + num_extra, Z, Y, X)``, float32, on the CPU.
         """
         padding, inside = _padding(image.shape[1:], self.patch_size)
         image = nn.functional.pad(image, padding)
@@ -105,7 +109,8 @@ class SlidingWindow:
     ) -> Tensor:
         tiles = list(tile_slices(image.shape[1:], self.patch_size, self.step_size))
         weights = gaussian_weights(self.patch_size).to(sums_device)
-        sums = torch.zeros((self.num_classes, *image.shape[1:]), dtype=torch.float32, device=sums_device)
+        channels = self.num_classes + self.num_extra
+        sums = torch.zeros((channels, *image.shape[1:]), dtype=torch.float32, device=sums_device)
         if members is not None:
             members.start(2 ** len(self.mirror_axes), self.num_classes, image.shape[1:])
         for start in range(0, len(tiles), self.tiles_per_batch):
@@ -124,7 +129,11 @@ class SlidingWindow:
             if members is not None:
                 for place, tile in enumerate(tiles[start : start + self.tiles_per_batch]):
                     for member, output in enumerate(outputs):
-                        members.add(member, tile, output[place].to(sums_device, torch.float32) * weights)
+                        members.add(
+                            member,
+                            tile,
+                            output[place, : self.num_classes].to(sums_device, torch.float32) * weights,
+                        )
         if len(self.patch_size) == 2:  # all slices are tiled alike, so the sum of one serves all
             tiles = [tile[1:] for tile in tiles if tile[0] == 0]
         weight_sums = torch.zeros(image.shape[-len(self.patch_size) :], device=sums_device)

@@ -12,6 +12,7 @@ from swin_umamba.data.instance_labels import (
     BOUNDARY,
     INTERIOR,
     OUTER_RIM,
+    cells_of,
     classes_to_instances,
 )
 from swin_umamba.errors import UsageError
@@ -21,6 +22,8 @@ BOUNDARY_NAMES = ("boundary", "border")
 INTERIOR_NAME = "interior"
 OBJECT_NAME = "object"
 """What an object is called where there are no classes of objects."""
+CORE_DEPTH = 0.5
+"""What is deeper is the core of an object, from which it grows."""
 MIN_SIZE = 16
 """Objects of fewer pixels (voxels) are specks; no smaller interior is trained on either."""
 
@@ -110,7 +113,12 @@ class ObjectClasses:
             return None
 
     def decode(
-        self, labels: np.ndarray, decoding: Decoding, *, min_size: int = MIN_SIZE
+        self,
+        labels: np.ndarray,
+        decoding: Decoding,
+        *,
+        min_size: int = MIN_SIZE,
+        depth: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the objects of a label map.
 
@@ -122,6 +130,9 @@ class ObjectClasses:
             How interiors are cut and how far the boundary reaches.
         min_size
             Objects of fewer pixels are left out.
+        depth
+            Predicted depth within objects, see ``instances.targets``, in the shape of the labels: what is
+            deeper than a half is the core of an object. None if the model does not know it.
 
         Returns
         -------
@@ -140,9 +151,11 @@ class ObjectClasses:
         else:
             parts = np.where(inside, INTERIOR, 0).astype(np.uint8)
             parts[labels == self.boundary] = BOUNDARY
-            instances = classes_to_instances(
-                parts, outer_rim=decoding.outer_rim, split_distance=decoding.split_distance
-            )
+            rim = decoding.outer_rim
+            if depth is not None:
+                cells, rim = cells_of(parts, rim), 0
+                parts = np.where(cells, np.where(depth > CORE_DEPTH, INTERIOR, BOUNDARY), 0)
+            instances = classes_to_instances(parts, outer_rim=rim, split_distance=decoding.split_distance)
         instances = ordered(tidy(instances, min_size=min_size))
         return instances, self._classes_of(instances, labels, inside)
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from swin_umamba.errors import UsageError
 from swin_umamba.models.backbones import DEFAULT_BACKBONE, PATCH_SIZE, build_encoder
 from swin_umamba.models.network import SegmentationNetwork
 from swin_umamba.models.vmamba import VMambaEncoder, drop_path_schedule
@@ -48,6 +49,10 @@ class SwinUMambaD(SegmentationNetwork):
         pass.
     backend
         Name of the scan backend; None chooses by device.
+    depth_head
+        Have one more head, for the depth within objects (``instances.targets``). Its output is one more
+        channel after the finest logits, and only while ``returns_depth`` is set, so that the network is one
+        of classes for everybody else.
 
     Raises
     ------
@@ -75,6 +80,7 @@ class SwinUMambaD(SegmentationNetwork):
         deep_supervision: bool = False,
         activation_checkpointing: bool = False,
         backend: str | None = None,
+        depth_head: bool = False,
     ) -> None:
         super().__init__(
             in_channels,
@@ -104,6 +110,7 @@ class SwinUMambaD(SegmentationNetwork):
             deep_supervision=deep_supervision,
             activation_checkpointing=activation_checkpointing,
             backend=backend,
+            depth_head=depth_head,
         )
         if isinstance(self.vssm_encoder, VMambaEncoder):  # as in the published code; others keep their own
             self.vssm_encoder.apply(_init_conv)
@@ -119,6 +126,22 @@ class SwinUMambaD(SegmentationNetwork):
     @deep_supervision.setter
     def deep_supervision(self, enabled: bool) -> None:
         self.decoder.deep_supervision = enabled
+
+    @property
+    def has_depth_head(self) -> bool:
+        """Whether the network has a head for the depth within objects."""
+        return self.decoder.depth_head is not None
+
+    @property
+    def returns_depth(self) -> bool:
+        """Whether the depth follows the finest logits, as one more channel."""
+        return self.decoder.returns_depth
+
+    @returns_depth.setter
+    def returns_depth(self, enabled: bool) -> None:
+        if enabled and not self.has_depth_head:
+            raise UsageError("the network has no head for the depth within objects")
+        self.decoder.returns_depth = enabled
 
     def segment(self, x: Tensor) -> list[Tensor]:
         """Map (batch, in_channels, 32i, 32j) to the logits of the heads in use, finest first."""
@@ -145,6 +168,8 @@ class VSSDecoder(nn.Module):
         Compute the inside of each VSS block again in the backward pass.
     backend
         Name of the scan backend; None chooses by device.
+    depth_head
+        Have a head for the depth within objects.
     """
 
     def __init__(
@@ -157,9 +182,11 @@ class VSSDecoder(nn.Module):
         deep_supervision: bool,
         activation_checkpointing: bool,
         backend: str | None,
+        depth_head: bool,
     ) -> None:
         super().__init__()
         self.deep_supervision = deep_supervision
+        self.returns_depth = False
         coarse_to_fine = list(reversed(features_per_stage))
         dims = coarse_to_fine[1:]
         finest = dims[-1]
@@ -181,6 +208,7 @@ class VSSDecoder(nn.Module):
         self.expand_layers.append(PatchExpand(finest, finest, scale=PATCH_SIZE))
         self.seg_layers = nn.ModuleList(nn.Conv2d(dim, num_classes, 1) for dim in (*dims, finest))
         self.concat_back_dim = nn.ModuleList(nn.Linear(2 * dim, dim) for dim in dims)
+        self.depth_head = nn.Conv2d(finest, 1, 1) if depth_head else None
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
         """Map the channels-last encoder stages, finest first, to logits (batch, num_classes, h, w).
@@ -208,7 +236,14 @@ class VSSDecoder(nn.Module):
         head, expand = self.seg_layers[-1], self.expand_layers[-1]
         assert isinstance(head, nn.Conv2d)
         assert isinstance(expand, PatchExpand)
-        logits = F.linear(expand.project(x), head.weight.flatten(1), head.bias)
+        weight, bias = head.weight, head.bias
+        if self.returns_depth:
+            assert self.depth_head is not None
+            assert bias is not None
+            assert self.depth_head.bias is not None
+            weight = torch.cat([weight, self.depth_head.weight])
+            bias = torch.cat([bias, self.depth_head.bias])
+        logits = F.linear(expand.project(x), weight.flatten(1), bias)
         return logits.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
 
 

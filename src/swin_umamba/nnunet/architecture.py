@@ -52,6 +52,13 @@ class PlannedSwinUMambaD(_Planned, SwinUMambaD):
     """SwinUMambaD for plans."""
 
 
+class PlannedSwinUMambaDObjects(PlannedSwinUMambaD):
+    """SwinUMambaD with a head for the depth within objects, for plans."""
+
+    def __init__(self, input_channels: int, num_classes: int, **kwargs: Any) -> None:
+        super().__init__(input_channels, num_classes, depth_head=True, **kwargs)
+
+
 NetworkClass = type[PlannedSwinUMamba] | type[PlannedSwinUMambaD]
 
 # nnU-Net derives the size of each head from the strides: head i has 1 / (product of the strides 0..i) of the
@@ -59,6 +66,7 @@ NetworkClass = type[PlannedSwinUMamba] | type[PlannedSwinUMambaD]
 STRIDES: Mapping[type[nn.Module], Strides] = {
     PlannedSwinUMamba: ((1, 1), (2, 2), (2, 2), (2, 2), (2, 2)),
     PlannedSwinUMambaD: ((1, 1), (4, 4), (2, 2), (2, 2), (2, 2)),
+    PlannedSwinUMambaDObjects: ((1, 1), (4, 4), (2, 2), (2, 2), (2, 2)),
 }
 
 

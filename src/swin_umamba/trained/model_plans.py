@@ -219,6 +219,29 @@ class ModelPlans:
         )
         return result if probabilities else (result, None)
 
+    def to_grid(self, values: Tensor, properties: dict[str, Any]) -> np.ndarray:
+        """Return numbers on the grid of the image, 0 where nnU-Net has cropped it.
+
+        Parameters
+        ----------
+        values
+            ``(channels, ...)``, where the network works.
+        properties
+            What ``preprocess`` returned of the image.
+        """
+        spacing = [properties["spacing"][axis] for axis in self._manager.transpose_forward]
+        shape = properties["shape_after_cropping_and_before_resampling"]
+        own = [float(value) for value in self.configuration.spacing]
+        current = own if len(own) == len(shape) else [spacing[0], *own]
+        resampled = self.configuration.resampling_fn_probabilities(values, shape, current, spacing)
+        resampled = np.asarray(resampled)
+        whole = np.zeros((len(resampled), *properties["shape_before_cropping"]), np.float32)
+        box = tuple(slice(first, last) for first, last in properties["bbox_used_for_cropping"])
+        window = (slice(None), *box)
+        whole[window] = resampled
+        result: np.ndarray = whole.transpose(0, *(axis + 1 for axis in self._manager.transpose_backward))
+        return result
+
     def nnunets_properties(self, labels: Path) -> dict[str, Any] | None:
         """Return what nnU-Net keeps of an image to write results on its grid; None if it cannot read the map.
 

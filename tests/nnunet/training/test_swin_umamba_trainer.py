@@ -19,12 +19,17 @@ from swin_umamba.nnunet.trainers import TRAINERS, find_trainer
 from swin_umamba.nnunet.training.options import TrainingOptions
 from swin_umamba.nnunet.training.robust_trainer import RobustTrainer
 from swin_umamba.nnunet.training.train import train
-from swin_umamba.trainer_names import PRETRAINED_TRAINER_NAMES, TRAINER_NAMES
+from swin_umamba.trainer_names import (
+    PRETRAINED_TRAINER_NAMES,
+    PUBLISHED_TRAINER_NAMES,
+    SWIN_UMAMBA_D_OBJECTS,
+    TRAINER_NAMES,
+)
 from swin_umamba.weights.checkpoint import save_checkpoint
 
 pytestmark = pytest.mark.usefixtures("tiny_trainers")
 
-NAMES = sorted(trainers.__all__)
+NAMES = sorted(PUBLISHED_TRAINER_NAMES)
 
 
 def make_trainer(dataset: Dataset, name: str, **options: Any) -> RobustTrainer:
@@ -59,7 +64,8 @@ def test_the_trainers_have_the_published_names() -> None:
         "nnUNetTrainerSwinUMambaScratch",
     ]
     assert tuple(TRAINERS) == TRAINER_NAMES
-    assert sorted(TRAINER_NAMES) == ["nnUNetTrainer", *NAMES]
+    assert sorted(TRAINER_NAMES) == sorted(["nnUNetTrainer", SWIN_UMAMBA_D_OBJECTS, *NAMES])
+    assert sorted(trainers.__all__) == sorted([SWIN_UMAMBA_D_OBJECTS, *NAMES])
     pretrained = [name for name, each in TRAINERS.items() if getattr(each, "starts_pretrained", False)]
     assert tuple(pretrained) == PRETRAINED_TRAINER_NAMES
 

@@ -9,7 +9,8 @@ from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
 
 from swin_umamba.errors import UsageError, unknown_name
 from swin_umamba.extensions import load_class
-from swin_umamba.nnunet.architecture import PlannedSwinUMamba, PlannedSwinUMambaD
+from swin_umamba.nnunet.architecture import PlannedSwinUMamba, PlannedSwinUMambaD, PlannedSwinUMambaDObjects
+from swin_umamba.nnunet.training.object_trainer import ObjectTrainer
 from swin_umamba.nnunet.training.options import TrainingOptions
 from swin_umamba.nnunet.training.robust_trainer import RobustTrainer
 from swin_umamba.nnunet.training.swin_umamba_trainer import NO_WEIGHTS, SwinUMambaTrainer
@@ -21,6 +22,7 @@ EXTERNAL_TRAINERS = "nnUNet_extTrainer"
 __all__ = [
     "nnUNetTrainerSwinUMamba",
     "nnUNetTrainerSwinUMambaD",
+    "nnUNetTrainerSwinUMambaDObjects",
     "nnUNetTrainerSwinUMambaDScratch",
     "nnUNetTrainerSwinUMambaScratch",
 ]
@@ -51,6 +53,12 @@ class nnUNetTrainerSwinUMambaDScratch(SwinUMambaTrainer):
     network_class = PlannedSwinUMambaD
     starts_pretrained = False
     supervises_deeply = False
+
+
+class nnUNetTrainerSwinUMambaDObjects(ObjectTrainer):
+    """SwinUMambaD that learns the depth within objects, too, from an ImageNet encoder or a trained model."""
+
+    network_class = PlannedSwinUMambaDObjects
 
 
 class nnUNetTrainer(RobustTrainer):
@@ -88,6 +96,7 @@ TRAINERS: dict[str, type[RobustTrainer]] = {
         nnUNetTrainerSwinUMambaD,
         nnUNetTrainerSwinUMambaScratch,
         nnUNetTrainerSwinUMambaDScratch,
+        nnUNetTrainerSwinUMambaDObjects,
         nnUNetTrainer,
     )
 }

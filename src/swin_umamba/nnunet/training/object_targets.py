@@ -1,0 +1,178 @@
+"""Instance maps on their way to the loss: beside the labels, through augmentation, into targets.
+
+nnU-Net's loader keeps segmentations as 16-bit integers. The number of an object therefore travels as two
+channels, its low and its high part, which are looked up together (nearest neighbour), never interpolated.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from batchgeneratorsv2.transforms.base.basic_transform import SegOnlyTransform
+from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
+from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
+from batchgeneratorsv2.transforms.utils.deep_supervision_downsampling import DownsampleSegForDSTransform
+from torch import Tensor
+
+from swin_umamba.data.image_io import image_stem, list_images, read_labels
+from swin_umamba.errors import DataError, TrainingError
+from swin_umamba.files import atomic_open, file_sha256, write_text
+from swin_umamba.instances.decoding import ObjectClasses
+from swin_umamba.instances.targets import targets_of
+from swin_umamba.nnunet.preprocessed import preprocessed_name
+from swin_umamba.progress import progress
+
+PART = 2**15
+"""Objects of one value of the high part."""
+HINT = "make the data set with swin-umamba convert folder --instances, and plan it again"
+
+
+def split_numbers(instances: np.ndarray) -> np.ndarray:
+    """Return numbers of objects as two channels of 16 bits before the axes of the map, the low part first."""
+    if int(instances.max(initial=0)) >= PART**2:
+        raise DataError(f"an object has the number {instances.max()}, of {PART**2 - 1} at most")
+    numbers = instances.astype(np.int64)
+    parts: np.ndarray = np.stack([numbers % PART, numbers // PART]).astype(np.int16)
+    return parts
+
+
+def joined_numbers(parts: np.ndarray) -> np.ndarray:
+    """Return the numbers of objects of two channels; what nnU-Net pads with -1 is background."""
+    low, high = np.maximum(parts, 0).astype(np.int64)
+    numbers: np.ndarray = low + PART * high
+    return numbers
+
+
+class CasesWithInstances:
+    """A data set of nnU-Net whose segmentations have the numbers of the objects as two more channels.
+
+    Parameters
+    ----------
+    cases
+        The data set.
+    folder
+        Where :func:`prepare_instances` has put the objects of each case.
+    """
+
+    def __init__(self, cases: Any, folder: Path) -> None:
+        self._cases, self._folder = cases, folder
+        self.identifiers = cases.identifiers
+
+    def load_case(self, identifier: str) -> tuple[Any, np.ndarray, None, Any]:
+        """Return image, segmentation (3, 1, y, x) int16, None, and properties of a case."""
+        image, segmentation, _, properties = self._cases.load_case(identifier)
+        parts = np.load(self._folder / f"{identifier}.npy", mmap_mode="r")
+        return image, np.concatenate([np.asarray(segmentation[:], np.int16), parts]), None, properties
+
+
+def prepare_instances(
+    cases: Any, raw: Path | None, folder: Path, transpose: Sequence[int] = (0, 1, 2)
+) -> CasesWithInstances:
+    """Return the cases with their objects, which are brought onto the grid of the preprocessed images first.
+
+    Parameters
+    ----------
+    cases
+        A data set of nnU-Net.
+    raw
+        Raw data set, with the objects as ``instancesTr``; None if it is not known where it is.
+    folder
+        Where they are kept; what is there and of the same map is not made again.
+    transpose
+        Order in which nnU-Net takes the axes of an image.
+
+    Raises
+    ------
+    TrainingError
+        If a case has no map of its objects.
+    DataError
+        If a map cannot be read or has another size than its image.
+    """
+    place = None if raw is None else raw / "instancesTr"
+    if place is None or not place.is_dir():
+        raise TrainingError(
+            "there are no maps of objects to train on", where=place or "nnUNet_raw", hint=HINT
+        )
+    maps = {preprocessed_name(image_stem(path)): path for path in list_images(place)}
+    absent = [name for name in cases.identifiers if name not in maps]
+    if absent:
+        raise TrainingError(
+            f"{len(absent)} cases have no map of their objects, such as {absent[0]}", where=place, hint=HINT
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in progress(cases.identifiers, "preparing objects", total=len(cases.identifiers)):
+        _prepare(cases, name, maps[name], folder / f"{name}.npy", transpose)
+    return CasesWithInstances(cases, folder)
+
+
+def _prepare(cases: Any, name: str, source: Path, target: Path, transpose: Sequence[int]) -> None:
+    image, _, _, properties = cases.load_case(name)
+    shape, box = image.shape[1:], properties["bbox_used_for_cropping"]
+    origin = hashlib.sha256(f"{file_sha256(source)} {shape} {box} {list(transpose)}".encode()).hexdigest()
+    record = target.with_suffix(".made_from")
+    if target.is_file() and record.is_file() and record.read_text(encoding="utf-8") == origin:
+        return
+    numbers = read_labels(source).data[0]
+    numbers = (numbers[None] if numbers.ndim == 2 else numbers).transpose(transpose)
+    expected = tuple(properties["shape_before_cropping"])
+    if numbers.shape != expected:
+        raise DataError(
+            f"the map has the shape {numbers.shape}, its image {expected}", where=source, hint=HINT
+        )
+    numbers = numbers[tuple(slice(first, last) for first, last in box)]
+    # Nearest neighbours, each pixel by its centre.
+    for axis, (size, own) in enumerate(zip(shape, numbers.shape, strict=True)):
+        if size != own:
+            places = np.floor((np.arange(size) + 0.5) * own / size).astype(int)
+            numbers = numbers.take(places, axis)
+    with atomic_open(target) as file:
+        np.save(file, split_numbers(numbers))
+    write_text(record, origin)
+
+
+class ObjectTargets(SegOnlyTransform):
+    """Makes labels and numbers of objects, augmented, into the targets of the loss.
+
+    Parameters
+    ----------
+    classes
+        What the values of the labels mean.
+    ignore
+        Value of pixels of which the truth is not known; None if there is none.
+    """
+
+    def __init__(self, classes: ObjectClasses, ignore: int | None) -> None:
+        super().__init__()
+        self.classes, self.ignore = classes, ignore
+
+    def _apply_to_segmentation(self, segmentation: Tensor, **_: Any) -> Tensor:
+        labels, *parts = segmentation.numpy()
+        numbers = joined_numbers(np.stack(parts))
+        return torch.from_numpy(targets_of(numbers, labels, self.classes, self.ignore))
+
+
+def with_object_targets(
+    transforms: ComposeTransforms, classes: ObjectClasses, ignore: int | None
+) -> ComposeTransforms:
+    """Have augmentations look numbers up instead of interpolating them, and end in targets of objects."""
+    steps: list[Any] = transforms.transforms
+    for step in steps:
+        inner = getattr(step, "transform", step)
+        if isinstance(inner, SpatialTransform):
+            inner.mode_seg = "nearest"
+    last = [isinstance(step, DownsampleSegForDSTransform) for step in steps]
+    place = last.index(True) if True in last else len(steps)
+    steps.insert(place, ObjectTargets(classes, ignore))
+    return transforms
+
+
+def classes_of_targets(target: Tensor | Sequence[Tensor]) -> Any:
+    """Return the classes of targets, ``(batch, 1, height, width)`` or a list of these."""
+    if isinstance(target, Tensor):
+        return target[:, :1]
+    return [each[:, :1] for each in target]
