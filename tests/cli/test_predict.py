@@ -73,6 +73,11 @@ def test_defaults(calls: dict[str, Any]) -> None:
         "overwrite": False,
         "nonfinite": "refuse",
         "series": None,
+        "instances": False,
+        "objects": None,
+        "min_size": 16,
+        "split_distance": None,
+        "solidity": False,
     }
     assert vars(ModelOptions()) == {
         "folds": None,

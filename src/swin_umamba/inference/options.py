@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from swin_umamba.errors import UsageError
-from swin_umamba.instances.decoding import MIN_SIZE
+from swin_umamba.instances.defaults import MIN_SIZE
 from swin_umamba.nnunet.training.options import parse_fold
 from swin_umamba.options import PRECISIONS, Nonfinite, Options, option
 

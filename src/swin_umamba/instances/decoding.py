@@ -16,6 +16,7 @@ from swin_umamba.data.instance_labels import (
     classes_to_instances,
 )
 from swin_umamba.errors import UsageError
+from swin_umamba.instances.defaults import MIN_SIZE
 from swin_umamba.instances.tidy import ordered, tidy
 
 BOUNDARY_NAMES = ("boundary", "border")
@@ -24,8 +25,6 @@ OBJECT_NAME = "object"
 """What an object is called where there are no classes of objects."""
 CORE_DEPTH = 0.5
 """What is deeper is the core of an object, from which it grows."""
-MIN_SIZE = 16
-"""Objects of fewer pixels (voxels) are specks; no smaller interior is trained on either."""
 
 
 @dataclass(frozen=True)
