@@ -211,9 +211,10 @@ def test_an_image_without_objects(
     assert of_cells.get(f"{address}/slices/0?show=objects").json()["objects"]["outline"] == ""
 
 
-def _empty(volume: Any, *_: Any) -> tuple[np.ndarray, np.ndarray]:
+def _empty(volume: Any, *_: Any) -> tuple[np.ndarray, np.ndarray, None]:
     shape = volume.data.shape[2:]
-    return np.zeros(shape, np.uint8), np.stack([np.ones(shape), *np.zeros((2, *shape))]).astype(np.float32)
+    background = np.stack([np.ones(shape), *np.zeros((2, *shape))]).astype(np.float32)
+    return np.zeros(shape, np.uint8), background, None
 
 
 def test_all_of_it_counts_as_the_result(

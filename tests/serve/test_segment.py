@@ -13,7 +13,7 @@ import pytest
 from report.test_orientation import every_orientation
 from swin_umamba.data.image import Image
 from swin_umamba.data.image_io import read_labels
-from swin_umamba.inference.predictor import Prediction
+from swin_umamba.inference.prediction import Prediction
 from swin_umamba.serve.classes import ShownClass
 from swin_umamba.serve.segment import Result, Segmenter
 from swin_umamba.serve.slices import slice_picture

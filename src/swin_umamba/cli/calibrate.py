@@ -125,7 +125,7 @@ def _summary(result: CalibrationResult) -> dict[str, Any]:
         },
         "quality": asdict(check_quality(result.cases)),
         "cases": [asdict(each) for each in result.cases],
-        "decodings": [{**asdict(each.decoding), "f1": each.f1} for each in result.decodings],
+        "decodings": [each.as_dict() for each in result.decodings],
         "failed": dict(result.failures),
         "file": str(result.file),
     }

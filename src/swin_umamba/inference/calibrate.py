@@ -37,7 +37,8 @@ from swin_umamba.evaluation.results import none_for_nan
 from swin_umamba.files import check_output_folder
 from swin_umamba.inference.cases import Case, find_cases
 from swin_umamba.inference.decoding_fit import DecodingScore, decoding_fit
-from swin_umamba.inference.predictor import Prediction, Predictor
+from swin_umamba.inference.prediction import Prediction
+from swin_umamba.inference.predictor import Predictor
 from swin_umamba.nnunet.environment import Folders
 from swin_umamba.nnunet.preprocessed import preprocessed_name
 from swin_umamba.nnunet.resume.same_experiment import validates_on
@@ -115,14 +116,7 @@ def calibrate(
     OutputError
         If the folder of the checkpoint cannot be written to; nothing is predicted then.
     """
-    if predictor.model.path.suffix == MODEL_FILE_SUFFIX:
-        raise UsageError(
-            "an exported model is not calibrated by itself",
-            where=predictor.model.path,
-            hint="calibrate the model folder that it was made of, and export it again",
-        )
-    if len(predictor.model.checkpoints) != 1:
-        raise UsageError("folds are calibrated one by one", where=predictor.model.path, hint="name one fold")
+    _check_model(predictor)
     plans, checkpoint = predictor.plans, predictor.model.checkpoints[0]
     if (images is None) != (references is None):
         raise UsageError(
@@ -173,10 +167,21 @@ def calibrate(
             "pixels": sum(each.near_structure.size for each in drawn),
             "reliability": {each.name: _as_json(getattr(curves, each.name)) for each in fields(curves)},
             "cases": [asdict(each) for each in estimated],
-            "decodings": [{**asdict(each.decoding), "f1": each.f1} for each in decodings],
+            "decodings": [each.as_dict() for each in decodings],
         },
     )
     return CalibrationResult(calibration, curves, tuple(estimated), tuple(failures), file, decodings)
+
+
+def _check_model(predictor: Predictor) -> None:
+    if predictor.model.path.suffix == MODEL_FILE_SUFFIX:
+        raise UsageError(
+            "an exported model is not calibrated by itself",
+            where=predictor.model.path,
+            hint="calibrate the model folder that it was made of, and export it again",
+        )
+    if len(predictor.model.checkpoints) != 1:
+        raise UsageError("folds are calibrated one by one", where=predictor.model.path, hint="name one fold")
 
 
 def _validation_cases(checkpoint: Path) -> tuple[Path, Path, frozenset[str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 from statistics import fmean
@@ -41,6 +41,10 @@ class DecodingScore:
 
     decoding: Decoding
     f1: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return distance, rim and score as plain data."""
+        return {**asdict(self.decoding), "f1": self.f1}
 
     @property
     def is_default(self) -> bool:

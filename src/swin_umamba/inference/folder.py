@@ -40,7 +40,8 @@ from swin_umamba.report.objects import told_apart
 from swin_umamba.report.preview import write_preview
 
 if TYPE_CHECKING:
-    from swin_umamba.inference.predictor import Prediction, Predictor
+    from swin_umamba.inference.prediction import Prediction
+    from swin_umamba.inference.predictor import Predictor
     from swin_umamba.trained.model_plans import ModelPlans
 
 logger = logging.getLogger(__name__)

@@ -30,7 +30,7 @@ from swin_umamba.instances.write import join_objects, write_instances, write_obj
 
 if TYPE_CHECKING:
     from swin_umamba.inference.options import FolderOptions, ObjectOptions
-    from swin_umamba.inference.predictor import Prediction
+    from swin_umamba.inference.prediction import Prediction
     from swin_umamba.trained.volume import Volume
 
 INSTANCES, OBJECTS = "instances", "objects"

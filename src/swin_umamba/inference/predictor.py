@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from swin_umamba.confidence.estimate import Confidence, estimate_confidence
+from swin_umamba.confidence.estimate import estimate_confidence
 from swin_umamba.confidence.members import MemberDecisions
-from swin_umamba.data.image_io import MAX_VOXELS, Image
+from swin_umamba.data.image_io import MAX_VOXELS
 from swin_umamba.errors import CheckpointError, DataError, SwinUMambaError, UsageError
 from swin_umamba.evaluation.postprocessing import apply_steps
 from swin_umamba.fingerprint import fingerprint_of
@@ -26,6 +26,7 @@ from swin_umamba.inference.folder import predict_folder
 from swin_umamba.inference.inputs import Given, as_volume
 from swin_umamba.inference.objects import chosen_decoding, measure_objects
 from swin_umamba.inference.options import FolderOptions, ModelOptions, ObjectOptions, PredictorOptions
+from swin_umamba.inference.prediction import Prediction
 from swin_umamba.inference.sliding_window import SlidingWindow
 from swin_umamba.instances.decoding import ObjectClasses
 from swin_umamba.instances.table import ObjectTable
@@ -46,39 +47,6 @@ logger = logging.getLogger(__name__)
 # Tiles go through the network together up to this many pixels: as much memory as one tile of 512x512, the
 # largest patch of the paper. Below, calls cost more than work.
 PIXELS_PER_BATCH = 512 * 512
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """A segmented image.
-
-    Attributes
-    ----------
-    labels
-        ``(Y, X)`` or ``(Z, Y, X)``, uint8 (uint16 from 255 classes on), on the grid of the input.
-    probabilities
-        ``(classes, Y, X)`` or ``(classes, Z, Y, X)``, float32: sums to 1 over the classes, or one independent
-        probability per region. None unless asked for. They are the network's own, without a calibration.
-    image
-        The image that was read, for its geometry; None if an array was given.
-    confidence
-        How sure the prediction is. None unless asked for.
-    instances
-        The number of the object of each pixel, 0 for none, in the shape of ``labels``: uint16, uint32 above
-        65,535 objects. None unless asked for.
-    objects
-        A line for each of them: size, place, shape, intensities. None unless asked for.
-    depth
-        Depth within the objects, float32 in the shape of ``labels``, of a model that has learnt it.
-    """
-
-    labels: np.ndarray
-    probabilities: np.ndarray | None = None
-    image: Image | None = None
-    confidence: Confidence | None = None
-    instances: np.ndarray | None = None
-    objects: ObjectTable | None = None
-    depth: np.ndarray | None = None
 
 
 class Predictor:

@@ -14,7 +14,8 @@ from swin_umamba.napari.layers import ImageLayer, LayerImage, layer_image
 from swin_umamba.report.palette import class_colour, uncertainty_colours
 
 if TYPE_CHECKING:
-    from swin_umamba.inference.predictor import Prediction, Predictor
+    from swin_umamba.inference.prediction import Prediction
+    from swin_umamba.inference.predictor import Predictor
 
 # Marks in a layer's metadata what a model has made, which is not an image to segment.
 RESULT_KEY = "swin_umamba"

@@ -18,7 +18,7 @@ from swin_umamba.instances.decoding import ObjectClasses
 from swin_umamba.report.orientation import View
 
 if TYPE_CHECKING:
-    from swin_umamba.inference.predictor import Prediction
+    from swin_umamba.inference.prediction import Prediction
 
 ObjectFile = Literal["instances", "objects.csv", "objects.geojson"]
 _KINDS: tuple[ObjectFile, ...] = ("instances", "objects.csv", "objects.geojson")

@@ -30,7 +30,8 @@ from swin_umamba.serve.objects import FoundObjects, ObjectFile, ObjectFinding
 from swin_umamba.serve.upload import Upload
 
 if TYPE_CHECKING:
-    from swin_umamba.inference.predictor import Prediction, Predictor
+    from swin_umamba.inference.prediction import Prediction
+    from swin_umamba.inference.predictor import Predictor
 
 
 RESULT, LABELS, UNCERTAINTY = "result", "labels.npy", "uncertainty.npy"
