@@ -77,6 +77,13 @@ def test_one_short_demo_makes_all_files(
     assert result["dice"] == metrics["mean"]["dice"]
     assert 0 <= result["dice"] <= 1
     assert len(metrics["cases"]) == 2
+    objects = json.loads(Path(result["object_metrics"]).read_text())["classes"]["objects"]
+    assert result["num_objects"] == objects["num_prediction"]
+    assert result["num_true_objects"] == objects["num_reference"] > 2
+    assert result["f1"] == objects["pooled"]["f1"]
+    table = (output / "predictions" / "objects.csv").read_text().splitlines()
+    assert len(table) == 1 + result["num_objects"]
+    assert "Errors of objects" in Path(result["report"]).read_text()
     with PillowImage.open(result["sheet"]) as sheet:
         assert sheet.width > 3 * 64
         assert len(np.unique(np.asarray(sheet.convert("L")))) > 10

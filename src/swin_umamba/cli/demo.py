@@ -17,6 +17,7 @@ from swin_umamba.files import write_text
 from swin_umamba.json_files import write_json
 
 if TYPE_CHECKING:
+    from swin_umamba.evaluation.evaluate_instances import InstanceEvaluation
     from swin_umamba.evaluation.results import Evaluation
     from swin_umamba.inference.predictor import Predictor
     from swin_umamba.nnunet.environment import Dataset
@@ -33,6 +34,9 @@ ITERATIONS_PER_EPOCH = 25
 # falls to zero at the last step.
 LEARNING_RATE = 5e-4
 SHEET, REPORT, METRICS = "sheet.png", "report.html", "metrics.json"
+OBJECT_SCORES = "objects"
+# Interior and boundary together, as the network learns them.
+CLASSES = {"background": 0, "nucleus": [1, 2]}
 MARKER = "made_by_swin_umamba_demo"
 
 
@@ -70,8 +74,10 @@ def run(args: argparse.Namespace) -> int:
     """Run the demo and print its result."""
     steps = _Steps(5, time.monotonic())
     output = _fresh_folder(args.output.absolute())
-    steps.announce(1, f"drawing {NUM_TRAINING} training and {NUM_TEST} test images with nuclei")
+    steps.announce(1, f"drawing {NUM_TRAINING} training and {NUM_TEST} test images with touching nuclei")
     from swin_umamba.data.datasets.synthetic import make_nuclei
+    from swin_umamba.evaluation.evaluate_instances import ALL_OBJECTS, COUNTS
+    from swin_umamba.evaluation.object_errors import ERRORS
 
     raw = make_nuclei(
         output / "nnUNet_raw" / DATASET_NAME,
@@ -96,25 +102,36 @@ def run(args: argparse.Namespace) -> int:
     _predict(predictor, raw / "imagesTs", output / "predictions")
 
     steps.announce(5, "evaluating, drawing the sheet and writing the report")
-    evaluation = _evaluate(raw, output)
+    evaluation, objects = _evaluate(raw, output)
     _report(model, raw, output)
-    dice = evaluation.mean("dice")
+    dice, f1 = evaluation.mean("dice"), objects.pooled(ALL_OBJECTS)["f1"]
+    true, found = (objects.number(count, ALL_OBJECTS) for count in COUNTS)
     steps.announce(5, "done")
     result = {
         "dice": dice,
+        "num_objects": found,
+        "num_true_objects": true,
+        "f1": f1,
         "seconds": round(time.monotonic() - steps.started, 1),
         "sheet": str(output / SHEET),
         "report": str(output / REPORT),
         "metrics": str(output / METRICS),
+        "object_metrics": str(output / OBJECT_SCORES / METRICS),
         "model": str(model),
     }
     if args.json:
         say_json("demo", result)
     else:
         say(f"test Dice {dice:.4f} on {NUM_TEST} unseen images, after {result['seconds']:.0f} s")
+        errors = ", ".join(f"{objects.number(f'num_{kind}', ALL_OBJECTS)} {kind}" for kind in ERRORS)
+        say(
+            f"objects:  {found} found of {true}, F1 {0 if f1 is None else f1:.4f} at an IoU of 0.5 ({errors})"
+        )
         say(f"picture:  {result['sheet']}\nreport:   {result['report']}")
         say(f"metrics:  {result['metrics']}\nmodel:    {result['model']}")
-        say(f"next:     swin-umamba predict -m {shlex.quote(str(model))} -i YOUR_IMAGES -o OUTPUT")
+        say(
+            f"next:     swin-umamba predict -m {shlex.quote(str(model))} -i YOUR_IMAGES -o OUTPUT --instances"
+        )
     return 0
 
 
@@ -154,38 +171,44 @@ def _train(dataset: Dataset, args: argparse.Namespace) -> Path:
 
 
 def _predict(predictor: Predictor, images: Path, predictions: Path) -> None:
-    for result in predictor.predict_folder(images, predictions, confidence=True):
+    for result in predictor.predict_folder(images, predictions, confidence=True, instances=True):
         if result.error is not None:
             raise result.error
 
 
-def _evaluate(raw: Path, output: Path) -> Evaluation:
-    """Score the test predictions, write the metrics and draw the sheet."""
+def _evaluate(raw: Path, output: Path) -> tuple[Evaluation, InstanceEvaluation]:
+    """Score the test predictions as classes and as objects, write the metrics and draw the sheet."""
     from swin_umamba.data.image_io import image_stem, list_images, read_image, read_labels
     from swin_umamba.evaluation.classes import LabelClasses
     from swin_umamba.evaluation.evaluate import evaluate_folders
+    from swin_umamba.evaluation.evaluate_instances import ALL_OBJECTS, evaluate_instances
+    from swin_umamba.inference.objects import INSTANCES
+    from swin_umamba.report.objects import told_apart
     from swin_umamba.report.sheet import SheetCase, comparison_sheet
 
-    classes = LabelClasses.from_dataset_json(raw / "dataset.json")
-    evaluation = evaluate_folders(output / "predictions", raw / "labelsTs", classes=classes)
-    if evaluation.failures:
-        raise SwinUMambaError(evaluation.failures[0].error, where=evaluation.failures[0].case)
+    predictions = output / "predictions"
+    classes = LabelClasses.from_mapping(CLASSES)
+    evaluation = evaluate_folders(predictions, raw / "labelsTs", classes=classes)
+    objects = evaluate_instances(predictions / INSTANCES, raw / "instancesTs")
+    for failure in (*evaluation.failures, *objects.failures):
+        raise SwinUMambaError(failure.error, where=failure.case)
     evaluation.write(output)
+    objects.write(output / OBJECT_SCORES)
     images = {image_stem(path).removesuffix("_0000"): path for path in list_images(raw / "imagesTs")}
     rows = [
         SheetCase(
-            name=case.case,
+            name=f"{case.case}    {scores.num_prediction} of {scores.num_reference} objects,"
+            f" F1 {scores.scores['f1']:.3f}",
             image=read_image(images[case.case]).data,
-            truth=read_labels(raw / "labelsTs" / f"{case.case}.png").data[0],
-            prediction=read_labels(output / "predictions" / f"{case.case}.png").data[0],
+            truth=told_apart(read_labels(raw / "instancesTs" / f"{case.case}.png").data[0]),
+            prediction=told_apart(read_labels(predictions / INSTANCES / f"{case.case}.tif").data[0]),
             dice={name: score["dice"] for name, score in case.classes.items()},
         )
         for case in evaluation.cases
+        for scores in (objects.cases[case.case][ALL_OBJECTS],)
     ]
-    comparison_sheet(
-        rows, output / SHEET, classes={name: values[0] for name, values in classes.values.items()}
-    )
-    return evaluation
+    comparison_sheet(rows, output / SHEET, classes={})
+    return evaluation, objects
 
 
 def _report(model: Path, raw: Path, output: Path) -> None:

@@ -60,10 +60,14 @@ class DemoJson(TypedDict):
     """Printed by ``demo``."""
 
     dice: float
+    num_objects: int
+    num_true_objects: int
+    f1: float | None
     seconds: float
     sheet: str
     report: str
     metrics: str
+    object_metrics: str
     model: str
 
 

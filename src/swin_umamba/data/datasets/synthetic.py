@@ -10,6 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from swin_umamba.data.image_io import Image, write_image, write_labels
+from swin_umamba.data.instance_labels import BACKGROUND, BOUNDARY, INTERIOR, instances_to_classes
 from swin_umamba.errors import UsageError
 from swin_umamba.json_files import write_json
 
@@ -45,10 +46,11 @@ def make_nuclei(
 ) -> Path:
     """Draw a data set in nnU-Net's raw layout.
 
-    Pictures are RGB PNG (channels R, G, B); label maps hold background 0 and nucleus 1. Nuclei are textured
-    ellipses of uneven outline that touch and overlap, under uneven light, blur and noise, in a stain that
-    varies between pictures. The same arguments give the same bytes; training and test pictures are drawn from
-    separate streams of random numbers, and a larger set begins with the pictures of a smaller one.
+    Pictures are RGB PNG (channels R, G, B); label maps hold background 0, interior 1 and boundary 2, as
+    ``data.instance_labels`` makes them of the nuclei. Nuclei are textured ellipses of uneven outline that
+    touch and overlap, under uneven light, blur and noise, in a stain that varies between pictures. The same
+    arguments give the same bytes; training and test pictures are drawn from separate streams of random
+    numbers, and a larger set begins with the pictures of a smaller one.
 
     Parameters
     ----------
@@ -86,7 +88,7 @@ def make_nuclei(
         folder / "dataset.json",
         {
             "channel_names": {"0": "R", "1": "G", "2": "B"},
-            "labels": {"background": 0, "nucleus": 1},
+            "labels": {"background": BACKGROUND, "interior": INTERIOR, "boundary": BOUNDARY},
             "numTraining": num_training,
             "file_ending": ".png",
             "name": folder.name,
@@ -99,7 +101,7 @@ def make_nuclei(
 def _write_case(folder: Path, split: str, case: str, picture: _Picture) -> None:
     image = Image.without_geometry(picture.rgb.transpose(2, 0, 1), folder)
     write_image(folder / f"images{split}" / f"{case}_0000.png", image)
-    write_labels(folder / f"labels{split}" / f"{case}.png", (picture.instances > 0).astype(np.uint8), image)
+    write_labels(folder / f"labels{split}" / f"{case}.png", instances_to_classes(picture.instances), image)
 
 
 def _draw_picture(seed: np.random.SeedSequence, size: int) -> _Picture:
