@@ -65,6 +65,7 @@ def test_one_short_demo_makes_all_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     reduced = {"NUM_TRAINING": 4, "NUM_TEST": 2, "IMAGE_SIZE": 64, "BATCH_SIZE": 2, "ITERATIONS_PER_EPOCH": 2}
+    reduced["NUM_CALIBRATION"] = 1
     for name, value in reduced.items():
         monkeypatch.setattr(demo, name, value)
     output = tmp_path / "demo"
@@ -83,6 +84,7 @@ def test_one_short_demo_makes_all_files(
     assert result["f1"] == objects["pooled"]["f1"]
     table = (output / "predictions" / "objects.csv").read_text().splitlines()
     assert len(table) == 1 + result["num_objects"]
+    assert (Path(result["model"]) / "fold_all" / "calibration.json").is_file()
     assert "Errors of objects" in Path(result["report"]).read_text()
     with PillowImage.open(result["sheet"]) as sheet:
         assert sheet.width > 3 * 64

@@ -46,6 +46,7 @@ def test_layout(dataset: Path) -> None:
 
 def test_instances_belong_to_the_labels_and_touch(dataset: Path) -> None:
     touching = 0
+    assert len(list_images(dataset / "instancesTr")) == 4
     for path in list_images(dataset / "instancesTs"):
         instances = read_labels(path).data[0]
         labels = read_labels(dataset / "labelsTs" / path.name).data[0]

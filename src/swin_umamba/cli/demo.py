@@ -27,6 +27,7 @@ HELP = "make a small data set, train on it, predict, evaluate and show it (under
 
 DATASET_NAME = "Dataset999_DemoNuclei"
 NUM_TRAINING, NUM_TEST = 40, 8
+NUM_CALIBRATION = 5
 IMAGE_SIZE = 128
 BATCH_SIZE = 4
 ITERATIONS_PER_EPOCH = 25
@@ -95,9 +96,10 @@ def run(args: argparse.Namespace) -> int:
 
     steps.announce(3, f"training SwinUMambaD from scratch: {args.epochs} x {ITERATIONS_PER_EPOCH} iterations")
     model = _train(dataset, args)
-    steps.announce(4, "predicting the test images")
+    steps.announce(4, f"calibrating on {NUM_CALIBRATION} more images, predicting the test images")
     from swin_umamba.inference.predictor import Predictor
 
+    _calibrate(model, output / "calibration", args)
     predictor = Predictor.from_folder(model, device=args.device)
     _predict(predictor, raw / "imagesTs", output / "predictions")
 
@@ -168,6 +170,17 @@ def _train(dataset: Dataset, args: argparse.Namespace) -> Path:
         device=args.device,
     )
     return result.fold_folder.parent
+
+
+def _calibrate(model: Path, folder: Path, args: argparse.Namespace) -> None:
+    """Find how objects are best cut, on images that are drawn for it alone."""
+    from swin_umamba.data.datasets.synthetic import make_nuclei
+    from swin_umamba.inference.calibrate import calibrate
+    from swin_umamba.inference.predictor import Predictor
+
+    make_nuclei(folder, num_training=NUM_CALIBRATION, num_test=0, size=IMAGE_SIZE, seed=args.seed + 1)
+    predictor = Predictor.from_folder(model, device=args.device)
+    calibrate(predictor, images=folder / "imagesTr", references=folder / "labelsTr")
 
 
 def _predict(predictor: Predictor, images: Path, predictions: Path) -> None:

@@ -66,8 +66,8 @@ def make_nuclei(
     Returns
     -------
     Path
-        ``folder``, with ``imagesTr``, ``labelsTr``, ``imagesTs``, ``labelsTs``, ``instancesTs`` (uint16 PNG,
-        one number a nucleus) and ``dataset.json``.
+        ``folder``, with ``imagesTr``, ``labelsTr``, ``instancesTr`` (uint16 PNG, one number a nucleus), the
+        same of the test pictures as ``imagesTs`` and so on, and ``dataset.json``.
     """
     if num_training < 1 or num_test < 0 or size < _MIN_SIZE:
         raise UsageError(
@@ -79,11 +79,7 @@ def make_nuclei(
     for number, picture_seed in enumerate(training_seed.spawn(num_training)):
         _write_case(folder, "Tr", f"train_{number:03d}", _draw_picture(picture_seed, size))
     for number, picture_seed in enumerate(test_seed.spawn(num_test)):
-        picture = _draw_picture(picture_seed, size)
-        case = f"test_{number:03d}"
-        _write_case(folder, "Ts", case, picture)
-        instances = Image.without_geometry(picture.instances[None], folder)
-        write_image(folder / "instancesTs" / f"{case}.png", instances)
+        _write_case(folder, "Ts", f"test_{number:03d}", _draw_picture(picture_seed, size))
     write_json(
         folder / "dataset.json",
         {
@@ -102,6 +98,8 @@ def _write_case(folder: Path, split: str, case: str, picture: _Picture) -> None:
     image = Image.without_geometry(picture.rgb.transpose(2, 0, 1), folder)
     write_image(folder / f"images{split}" / f"{case}_0000.png", image)
     write_labels(folder / f"labels{split}" / f"{case}.png", instances_to_classes(picture.instances), image)
+    instances = Image.without_geometry(picture.instances[None], folder)
+    write_image(folder / f"instances{split}" / f"{case}.png", instances)
 
 
 def _draw_picture(seed: np.random.SeedSequence, size: int) -> _Picture:
