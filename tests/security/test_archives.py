@@ -111,6 +111,6 @@ def test_row_21_an_existing_model(tmp_path: Path, command: Command, make_archive
     before = files_below(existing)
     done = command("weights", "import", archive, "-o", existing)
     assert done.code == 1
-    assert "there is a model already; it was not touched" in done.err
+    assert "a model exists already and was not changed" in done.err
     assert "--overwrite" in done.err
     assert files_below(existing) == before
