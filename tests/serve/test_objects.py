@@ -21,6 +21,7 @@ from serve.serving import client_of, finished
 from swin_umamba.data.image_io import read_labels
 from swin_umamba.inference.predictor import Predictor
 from swin_umamba.report.layers import outline_path
+from swin_umamba.report.objects import told_apart
 from swin_umamba.report.palette import class_colour
 from swin_umamba.serve import objects
 from swin_umamba.serve.service import Service
@@ -102,8 +103,10 @@ def test_a_slice_has_one_colour_an_object(of_cells: TestClient, content: bytes, 
     data = answer["objects"]["fill"].partition(",")[2]
     shown = np.asarray(PillowImage.open(io.BytesIO(base64.b64decode(data))))
     assert (shown[instances == 0, 3] == 0).all()
+    values = told_apart(instances)
     for number in range(1, instances.max() + 1):
-        assert np.unique(shown[instances == number], axis=0).tolist() == [[*class_colour(number), 255]]
+        colour = class_colour(int(values[instances == number][0]))
+        assert np.unique(shown[instances == number], axis=0).tolist() == [[*colour, 255]]
     assert answer["layers"] == []
     classes = of_cells.get(f"{address}/slices/0").json()
     assert classes["objects"] is None

@@ -66,10 +66,9 @@ def class_colour(label: int) -> Colour:
 
 
 def object_colours(instances: np.ndarray) -> np.ndarray:
-    """Return an instance map in colours, uint8 ``(..., 4)``: one colour an object, background transparent.
+    """Return a map in colours, uint8 ``(..., 4)``: of each value that of a class, the background transparent.
 
-    The colour follows from the number of the object, as a class's does from its value, so that an object has
-    the same one in every slice.
+    Numbers of objects go through ``report.objects.told_apart`` first.
     """
     numbers, place = np.unique(instances, return_inverse=True)
     colours = [(*class_colour(number), 255) if number else (0, 0, 0, 0) for number in numbers.tolist()]

@@ -15,6 +15,7 @@ from swin_umamba.errors import DataError
 from swin_umamba.inference.objects import object_files, write_case_objects
 from swin_umamba.inference.options import FolderOptions
 from swin_umamba.instances.decoding import ObjectClasses
+from swin_umamba.report.objects import told_apart
 from swin_umamba.report.orientation import View
 
 if TYPE_CHECKING:
@@ -121,8 +122,8 @@ class ObjectFinding:
         options = FolderOptions(instances=True, objects=("geojson",) if flat else None)
         write_case_objects(prediction, image, labels_file, case, options)
         files = zip(_KINDS, object_files(labels_file, options), strict=False)
-        # Pillow, which scales slices down, does not take uint32; no upload has more than 2^31 objects.
-        shown = instances if instances.dtype == np.uint16 else instances.astype(np.int32)
+        # Neighbours have different values, which is all that colours and outlines of slices need.
+        shown = told_apart(instances).astype(np.uint16)
         np.save(labels_file.parent / INSTANCES_ARRAY, turned.turn(shown[None] if flat else shown))
         found = Counter(table.label.tolist())
         return FoundObjects(len(table), {value: found[value] for value in self.classes.names}, dict(files))
