@@ -1,1 +1,1 @@
-"""Images in and out."""
+"""Reading and writing of images."""

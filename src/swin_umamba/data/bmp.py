@@ -1,4 +1,4 @@
-"""BMP, read here: Pillow takes some palettes for grey ramps and knows few layouts of colours."""
+"""BMP, decoded here: Pillow mistakes some palettes for grey ramps and supports few colour layouts."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _CORE_HEADER = 12
 _HEADERS = (_CORE_HEADER, 40, 52, 56, 64, 108, 124)
 _OS2_HEADER = 64
 _PLAIN, _MASKS, _MASKS_WITH_ALPHA = 0, 3, 6
-# Red, green, blue, alpha where the file names no masks.
+# Red, green, blue and alpha if the file specifies no masks.
 _DEFAULT_MASKS = {16: (0x7C00, 0x3E0, 0x1F, 0), 32: (0xFF0000, 0xFF00, 0xFF, 0)}
 _DEPTHS = {_PLAIN: (1, 2, 4, 8, 16, 24, 32), _MASKS: (16, 32), _MASKS_WITH_ALPHA: (16, 32)}
 
 
 @dataclass(frozen=True)
 class _Bmp:
-    """What the headers say."""
+    """Contents of the headers."""
 
     width: int
     height: int
@@ -40,24 +40,24 @@ def read_bmp(path: Path, content: bytes, *, indexed: bool, limit: int) -> np.nda
     Parameters
     ----------
     path
-        The file, for messages.
+        Path of the file, for messages.
     content
-        Its bytes.
+        Contents of the file.
     indexed
-        Return the indices of a palette picture and not its colours.
+        Whether to return the indices of a palette picture instead of its colours.
     limit
-        Pictures of more pixels are refused.
+        Largest number of pixels; pictures with more are refused.
 
     Returns
     -------
     numpy.ndarray
-        ``(channels, y, x)``, uint8: 3 channels of colours, or 1 channel of indices, or of grey values if the
-        palette is a ramp from black to white.
+        ``(channels, y, x)``, uint8: 3 channels for colours, 1 for indices, or for grey values if the palette
+        is a ramp from black to white.
 
     Raises
     ------
     DataError
-        The file is damaged, transparent, too large, of a kind that is not read, or no BMP picture.
+        The file is damaged, transparent, too large, of an unsupported kind, or not a BMP picture.
     """
     bmp = _headers(path, content, limit)
     if bmp.bits > 8:
@@ -88,7 +88,7 @@ def _headers(path: Path, content: bytes, limit: int) -> _Bmp:
         masks = _DEFAULT_MASKS.get(bits, ())
         end = _FILE_HEADER + size
         if compression in (_MASKS, _MASKS_WITH_ALPHA) and size != _OS2_HEADER:
-            # The larger headers have places for masks; after the smallest they follow it.
+            # The larger headers contain the masks; the smallest is followed by them.
             count = 4 if size >= 56 or (size == 40 and compression == _MASKS_WITH_ALPHA) else 3
             masks = (*struct.unpack_from(f"<{count}L", content, 54), 0)[:4]
             end += 4 * count if size == 40 else 0
@@ -115,7 +115,7 @@ def _headers(path: Path, content: bytes, limit: int) -> _Bmp:
 
 
 def _is_grey_ramp(bmp: _Bmp) -> bool:
-    """Tell whether the palette only says that the picture is grey: BMP has no other way to say it."""
+    """Return whether the palette only marks the picture as grey, for which BMP has no other means."""
     even = np.arange(len(bmp.palette))
     if len(even) == 2**bmp.bits:
         even = even * (255 // (len(even) - 1))
@@ -123,9 +123,9 @@ def _is_grey_ramp(bmp: _Bmp) -> bool:
 
 
 def _rows(path: Path, bmp: _Bmp) -> np.ndarray:
-    """Return the bytes of each row, which are filled up to a multiple of four."""
+    """Return the bytes of each row, padded to a multiple of four."""
     stride = (bmp.width * bmp.bits + 31) // 32 * 4
-    # Some writers leave out what fills up the last row.
+    # Some writers omit the padding of the last row.
     needed = stride * (bmp.height - 1) + (bmp.width * bmp.bits + 7) // 8
     if len(bmp.pixels) < needed:
         raise damaged(path, f"the picture is cut off: {len(bmp.pixels)} of {needed} bytes of pixels")
@@ -155,7 +155,7 @@ def _colours(path: Path, bmp: _Bmp) -> np.ndarray:
         largest = mask >> max(shift, 0)
         if not 0 < largest < 256 or largest & (largest + 1) or mask >> bmp.bits:
             raise not_supported(path, f"BMP pictures with the colour mask {mask:#x}")
-        # Few bits are stretched over 0 to 255, rounded down.
+        # Values of few bits are stretched to 0 to 255, rounded down.
         values = (stored & mask) >> shift
         channels.append((values.astype(np.uint32) * 255 // largest).astype(np.uint8))
     data = np.stack(channels)

@@ -1,7 +1,7 @@
-"""The formats of images and label maps: one record each, and nothing else in the package lists suffixes.
+"""The formats of images and label maps, one record each; nothing else in the package lists suffixes.
 
-To add a format, write a module that reads and encodes it and put its record into ``FORMATS`` (or hand it to
-``register_format`` from outside the package). Every command then takes it.
+To add a format, write a module that reads and encodes it, and add its record to ``FORMATS`` (or pass it to
+``register_format`` from outside the package). Every command then accepts it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from swin_umamba.errors import DataError
 
 
 class Reader(Protocol):
-    """Reads a file; refuses what it cannot read exactly with a ``DataError`` that says why."""
+    """Reads a file, or refuses what it cannot read exactly with a ``DataError`` that says why."""
 
     def __call__(self, path: Path, *, indexed: bool, max_voxels: int) -> Image:
         """Return the image.
@@ -35,45 +35,45 @@ class Reader(Protocol):
         path
             An existing file that is not empty.
         indexed
-            The file is a label map: a palette gives its indices and not its colours.
+            Whether the file is a label map: a palette then yields its indices, not its colours.
         max_voxels
-            Files that claim more voxels are refused before memory is taken for them.
+            Largest number of voxels; files that claim more are refused before memory is allocated.
         """
         ...
 
 
 class WriteBeside(Protocol):
-    """Writes a second file that says what a file of a format cannot say itself."""
+    """Writes a second file with what a file of a format cannot express itself."""
 
     def __call__(self, path: Path, like: Image, *, of_labels: bool) -> None:
-        """Write it beside ``path``, an image or label map on the grid of ``like``, if there is any need."""
+        """Write it beside ``path``, an image or label map on the grid of ``like``, if it is needed."""
         ...
 
 
 @dataclass(frozen=True)
 class Format:
-    """What the package knows of a format.
+    """The package's record of a format.
 
     Attributes
     ----------
     name
-        As users know it.
+        Name as users know it.
     suffixes
-        In lower case, with the dot; a longer one that ends in another comes first.
+        Suffixes in lower case, with the dot; a longer one that ends in another comes first.
     read
-        See ``Reader``.
+        The reader; see ``Reader``.
     encode
-        Returns the content of a file for voxels ``(channels, y, x)`` or ``(channels, z, y, x)`` on the grid
-        of an image, under one of the suffixes: ``encode(data, like, suffix)``. None in place of the content
-        if the format cannot hold such voxels; None in place of the function if it is only read.
+        ``encode(data, like, suffix)`` returns the content of a file for voxels ``(channels, y, x)`` or
+        ``(channels, z, y, x)`` on the grid of an image, under one of the suffixes, or None if the format
+        cannot hold such voxels. None instead of a function if the format is read-only.
     holds_labels
-        Whether a file keeps every value as it is, so that it can be a label map.
+        Whether a file preserves every value, so that it can be a label map.
     has_geometry
-        Whether a file says where its voxels lie in the world.
+        Whether a file stores where its voxels lie in the world.
     label_suffix
-        What label maps of images of this format are written as if the model's own ending does not suit.
+        Suffix for label maps of images in this format if the model's own file ending is unsuitable.
     write_beside
-        See ``WriteBeside``; None if a file says everything itself.
+        See ``WriteBeside``; None if a file is complete by itself.
     """
 
     name: str
@@ -86,7 +86,7 @@ class Format:
     write_beside: WriteBeside | None = None
 
 
-# A folder is of this format, too.
+# A folder has this format, too.
 DICOM = Format("DICOM", (".dcm",), read_dicom, None, True, True, ".nii.gz")
 FORMATS: list[Format] = [
     Format("NIfTI", (".nii.gz", ".nii"), read_nifti, encode_nifti, True, True, ".nii.gz"),
@@ -106,7 +106,7 @@ def register_format(record: Format) -> None:
     Raises
     ------
     ValueError
-        If one of its suffixes belongs to a format already.
+        One of its suffixes already belongs to a format.
     """
     taken = set(record.suffixes) & set(image_suffixes())
     if taken:
@@ -120,7 +120,7 @@ def image_suffixes() -> tuple[str, ...]:
 
 
 def is_image_name(path: str | Path) -> bool:
-    """Return whether a file's name has the suffix of a format that can be read."""
+    """Return whether a file name has the suffix of a format that can be read."""
     return Path(path).name.lower().endswith(image_suffixes())
 
 
@@ -130,18 +130,18 @@ def image_suffix(path: str | Path) -> str:
     Raises
     ------
     DataError
-        It is not the suffix of a format that can be read.
+        The suffix is not that of a format that can be read.
     """
     return _find(path)[1]
 
 
 def format_of(path: str | Path) -> Format:
-    """Return the format of an image file, told by its suffix; a folder is one of DICOM files.
+    """Return the format of an image file, judged by its suffix; a folder contains DICOM files.
 
     Raises
     ------
     DataError
-        It is not the suffix of a format that can be read.
+        The suffix is not that of a format that can be read.
     """
     return DICOM if Path(path).is_dir() else _find(path)[0]
 
@@ -152,14 +152,14 @@ def format_with_suffix(suffix: str) -> Format | None:
 
 
 def label_suffix(image: str | Path, preferred: str) -> str:
-    """Return what the label map of an image file should end in.
+    """Return the suffix for the label map of an image file.
 
     Parameters
     ----------
     image
         The image file.
     preferred
-        Suffix to take if it can hold labels and as much geometry as the image has; ``""`` for none.
+        Suffix to use if it can hold labels and as much geometry as the image has; ``""`` for none.
     """
     source, wanted = format_of(image), format_with_suffix(preferred)
     suits = (
@@ -172,7 +172,7 @@ def label_suffix(image: str | Path, preferred: str) -> str:
 
 
 def number_suffix(labels: str | Path) -> str:
-    """Return what an image of floating-point numbers beside a label map should end in."""
+    """Return the suffix for an image of floating-point numbers beside a label map."""
     return image_suffix(labels) if format_of(labels).has_geometry else ".tif"
 
 

@@ -1,4 +1,4 @@
-"""The image that every reader returns, and the comparison of two image grids."""
+"""The image type that every reader returns, and the comparison of two image grids."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from swin_umamba.errors import GeometryError
 if TYPE_CHECKING:
     from nibabel import Nifti1Header
 
-# NIfTI headers hold float32 and orientation as a quaternion whose first component is recomputed from the
-# other three, which costs half of the digits near 180 degrees. These bounds are above that error and far
+# NIfTI headers hold float32, and orientation as a quaternion whose first component is recomputed from the
+# other three, which loses half of the digits near 180 degrees. These bounds exceed that error and are far
 # below a voxel.
 SPACING_RELATIVE_TOLERANCE = 1e-3
 DIRECTION_TOLERANCE = 1e-3
 ORIGIN_TOLERANCE_IN_VOXELS = 1e-2
 
-# Larger claims come from damaged or hostile headers, or need cropping before segmentation anyway.
+# Larger claims come from damaged or hostile headers, or from images to crop before segmentation anyway.
 MAX_VOXELS = 2**30
-# Deflate cannot compress better than this, so a small file that claims more is refused before it is unpacked.
+# Deflate cannot compress more than this, so a small file that claims more is refused before unpacking.
 DEFLATE_MAX_RATIO = 1032
 
 # The world directions of the array axes (z, y, x) of an image without a header.
@@ -33,35 +33,35 @@ _PLAIN_DIRECTION = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """An image or label map with its place in the world.
+    """An image or label map with its placement in the world.
 
     Attributes
     ----------
     data
         ``(channels, y, x)`` or ``(channels, z, y, x)``, C-contiguous, in native byte order and the dtype of
-        the file. Axis order is that of SimpleITK: the array of a NIfTI file is transposed, not reoriented.
+        the file. Axes are ordered as in SimpleITK: the array of a NIfTI file is transposed, not reoriented.
     spacing
-        Distance of neighbouring voxels along each spatial axis of ``data``, in its order, in mm.
+        Distance between neighbouring voxels along each spatial axis of ``data``, in the same order, in mm.
     origin
         World position (x, y, z; NIfTI's RAS+, mm) of voxel 0.
     direction
-        One world unit vector for each spatial axis of ``data``, in its order.
+        One world unit vector for each spatial axis of ``data``, in the same order.
     path
-        The file, or the first of several files, that the image was read from.
+        The file that the image was read from, or the first of several.
     header
-        The NIfTI header, so that a label map can be written with exactly the same one; None for other
-        formats.
+        The NIfTI header, so that a label map can be written with an identical one; None for other formats.
     has_spacing
-        False if the file does not say how large a pixel is; ``spacing`` is 1.0 then, which stands for "one
-        pixel" and not for a millimetre.
+        False if the file does not give the pixel size; ``spacing`` is then 1.0, which stands for "one pixel",
+        not for a millimetre.
     has_orientation
-        False if the file does not say how the image lies in the world; ``origin`` and ``direction`` are
-        stand-ins then.
+        False if the file does not say how the image lies in the world; ``origin`` and ``direction`` are then
+        placeholders.
     unit
-        The millimetres in the unit of the file, where other programs take every unit for a millimetre. What
-        is written for the image in such a format has the same unit, so that it lies on the image for them.
+        Millimetres per unit of the file, for formats in which other programs take every unit for a
+        millimetre. Output for the image in such a format has the same unit, so that those programs overlay
+        the two.
     label_names
-        What a segmentation calls its values; None if the file does not say.
+        Names that a segmentation gives its values; None if the file has none.
     """
 
     data: np.ndarray
@@ -88,27 +88,27 @@ class Image:
 
     @property
     def pixel_size(self) -> float:
-        """Volume of a voxel in mm3, or area of a pixel of a flat image in mm2; 1 if no size is known.
+        """Volume of a voxel in mm3, or area of a pixel of a flat image in mm2; 1 if the size is unknown.
 
-        That of the parallelepiped that the axes span, which is less than the product of the spacing where
-        they do not stand at right angles.
+        It is that of the parallelepiped spanned by the axes, which is smaller than the product of the spacing
+        where they are not at right angles.
         """
         axes = np.asarray(self.direction)
         return math.prod(self.spacing) * math.sqrt(np.linalg.det(axes @ axes.T))
 
     @property
     def is_placed(self) -> bool:
-        """Whether origin and direction say anything, though it may be in a world without right and left."""
+        """Whether origin and direction carry information, even if only in a world without right and left."""
         straight = np.array_equal(np.abs(self.direction), _PLAIN_DIRECTION[-len(self.direction) :])
         return self.has_orientation or any(self.origin) or not straight
 
     def with_data(self, data: np.ndarray) -> Image:
-        """Return the image with other voxels on the same grid."""
+        """Return an image with other voxels on the same grid."""
         return replace(self, data=np.ascontiguousarray(data))
 
     @classmethod
     def without_geometry(cls, data: np.ndarray, path: Path) -> Image:
-        """Return an image of a file without geometry: stand-ins of spacing 1, origin 0, the world's axes."""
+        """Return an image without geometry: placeholders of spacing 1, origin 0, the world's axes."""
         ndim = data.ndim - 1
         return cls(
             data=np.ascontiguousarray(data),
@@ -122,12 +122,12 @@ class Image:
 
 
 def check_same_grid(image: Image, other: Image) -> None:
-    """Refuse two images whose voxels do not lie at the same places of the world, as far as both say where.
+    """Refuse two images whose voxels lie at different places in the world, as far as both files say where.
 
     Raises
     ------
     GeometryError
-        Names every property that differs (shape, spacing, origin, direction) with both values.
+        A property differs; all that do (shape, spacing, origin, direction) are named with both values.
     """
     differences = []
     if image.spatial_shape != other.spatial_shape:

@@ -1,4 +1,4 @@
-"""Which files of a folder are images, told by their names."""
+"""Which files of a folder are images, judged by their names."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from swin_umamba.pseudonyms import current
 
 
 def list_images(path: str | Path) -> list[Path]:
-    """Return the image files of a folder sorted by name, or the one image that ``path`` is.
+    """Return the image files of a folder sorted by name, or ``path`` itself if it is an image.
 
-    A folder with DICOM files is one image, and so is a subfolder with DICOM files in it or below. Hidden
+    A folder with DICOM files is one image, and so is a subfolder with DICOM files in it or below it. Hidden
     files, other subfolders and files of other formats are skipped.
 
     Raises
     ------
     DataError
-        There is no such file or folder, or no image in it.
+        The file or folder does not exist, or there is no image in it.
     """
     images = _list_images(Path(path))
     if (pseudonyms := current()) is not None:
@@ -52,10 +52,10 @@ def _list_images(path: Path) -> list[Path]:
 
 
 def image_stem(path: str | Path) -> str:
-    """Return the name of an image file without folder and suffix; of a folder of DICOM files, its name.
+    """Return the name of an image file without folder and suffix; for a folder of DICOM files, its name.
 
-    Letters with accents are composed (Unicode's NFC): file systems and programs store them in two ways, which
-    look alike, and names are compared.
+    Accented letters are composed (Unicode's NFC): file systems and programs store them in two ways that look
+    alike, and names are compared.
     """
     path = Path(path)
     is_folder = not is_image_name(path) and path.is_dir()

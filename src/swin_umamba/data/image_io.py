@@ -1,10 +1,10 @@
-"""The only reader and writer of images: files of the ``formats``, and folders of DICOM series.
+"""The only reader and writer of images: files in one of the ``formats``, and folders of DICOM series.
 
-Whatever a file holds, reading ends in an :class:`Image` that is what the file says, or in a
-:class:`~swin_umamba.errors.DataError` that names the file, what is wrong with it and the hint.
+Whatever a file holds, reading it yields either an :class:`Image` that matches the file, or a
+:class:`~swin_umamba.errors.DataError` that names the file, what is wrong with it and the remedy.
 
-Everything else takes its images from here. Behind it, ``formats`` has a record of each format, told by the
-names of files, with the module that knows it.
+All other code gets its images from here. Behind it, ``formats`` has a record of each format, identified by
+file name, with the module that handles it.
 """
 
 from swin_umamba.data.formats import image_suffix, image_suffixes, is_image_name

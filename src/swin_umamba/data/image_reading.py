@@ -1,4 +1,4 @@
-"""Reading images, label maps and cases. Use it through ``image_io``."""
+"""Reading of images, label maps and cases. Use it through ``image_io``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from swin_umamba.options import Nonfinite
 
 logger = logging.getLogger(__name__)
 
-# So many wrong label values are named in an error; the rest is counted.
+# This many wrong label values are named in an error; the rest are counted.
 NAMED_VALUES = 5
 
 
@@ -33,21 +33,21 @@ def read_image(
     Parameters
     ----------
     path
-        A file of one of the ``formats``, or a folder with a DICOM series.
+        A file in one of the ``formats``, or a folder with a DICOM series.
     nonfinite
-        What to do about NaN and infinite voxels: refuse the image, or set them to zero with a warning.
+        Treatment of NaN and infinite voxels: refuse the image, or set them to zero with a warning.
     indexed
         Whether to return the indices of a palette picture instead of its colours.
     max_voxels
-        Images of more voxels are refused, before memory is taken for them.
+        Largest number of voxels; images with more are refused before memory is allocated.
     series
-        UID or number of the DICOM series to read, needed for a folder with several, or UID:NAME=VALUE for one
-        volume of a series; see ``read_dicom``. No matter elsewhere.
+        UID or number of the DICOM series to read, required for a folder with several, or UID:NAME=VALUE for
+        one volume of a series; see ``read_dicom``. Ignored for other formats.
 
     Raises
     ------
     DataError
-        The file is missing, damaged, not what its name says, too large, or holds NaN or infinity.
+        The file is missing, damaged, not what its name says, or too large, or holds NaN or infinity.
     """
     image = _read(Path(path), indexed=indexed, max_voxels=max_voxels, series=series)
     finite = np.isfinite(image.data) if image.data.dtype.kind == "f" else np.True_
@@ -67,13 +67,13 @@ def read_image(
 def read_labels(path: str | Path) -> Image:
     """Read a label map: one channel of non-negative integers.
 
-    The result has an integer dtype. A palette picture gives its indices, a floating-point file its values if
+    The result has an integer dtype. A palette picture yields its indices, a floating-point file its values if
     all of them are whole numbers.
 
     Raises
     ------
     DataError
-        As for :func:`read_image`, and for several channels, fractions, negative values and JPEG.
+        As for :func:`read_image`; also for several channels, fractions, negative values and JPEG.
     """
     path = Path(path)
     if is_image_name(path) and not (known := format_of(path)).holds_labels:
@@ -115,14 +115,14 @@ def read_case(
 ) -> Image:
     """Read the image of one case: one file, or one single-channel file per channel on a common grid.
 
-    The options are those of :func:`read_image`; the limit of voxels holds for each file.
+    The options are those of :func:`read_image`; the voxel limit applies to each file.
 
     Raises
     ------
     GeometryError
         The files lie on different grids.
     DataError
-        As for :func:`read_image`, and if one of several files has more than one channel.
+        As for :func:`read_image`; also if one of several files has more than one channel.
     """
     if not channel_paths:
         raise UsageError("a case needs at least one image file")

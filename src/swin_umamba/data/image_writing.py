@@ -1,4 +1,4 @@
-"""Writing images, label maps and probabilities. Use it through ``image_io``."""
+"""Writing of images, label maps and probabilities. Use it through ``image_io``."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from swin_umamba.data.image import Image
 from swin_umamba.errors import DataError
 from swin_umamba.files import atomic_open, write_bytes
 
-# What label maps are stored as, the first that holds them.
+# Types for storing label maps; the first that holds all values is used.
 
 LABEL_TYPES = (np.uint8, np.uint16, np.int32)
 
 
 def write_image(path: str | Path, image: Image) -> None:
-    """Write an image, atomically; beside a TIFF volume also its spacing.
+    """Write an image atomically; for a TIFF volume, also write its spacing beside it.
 
     Parameters
     ----------
     path
-        Where to; the suffix chooses the format. NIfTI holds one channel and the geometry, PNG one channel of
-        uint8 or uint16 or three of uint8, TIFF one channel or colours of uint8 or uint16. Half-precision
-        numbers become float32, and integers of 64 bits are stored with 32. What is written is what nnU-Net's
-        readers see: they would see 8 of the 16 bits of colours in PNG.
+        Destination; the suffix determines the format. NIfTI holds one channel and the geometry, PNG one
+        channel of uint8 or uint16 or three of uint8, TIFF one channel or colours of uint8 or uint16.
+        Half-precision numbers become float32, and 64-bit integers are stored with 32 bits. The output is what
+        nnU-Net's readers see: they would see 8 of the 16 bits of colours in PNG.
 
     Raises
     ------
@@ -40,7 +40,7 @@ def write_image(path: str | Path, image: Image) -> None:
     if data.dtype == np.float16:
         data = data.astype(np.float32)
     elif data.dtype.kind in "iu" and data.itemsize == 8 and np.abs(data).max() <= np.iinfo(np.int32).max:
-        data = data.astype(np.int32)  # NIfTI readers do not take 64
+        data = data.astype(np.int32)  # NIfTI readers do not accept 64 bits
     encode = format_of(path).encode
     content = None if encode is None else encode(data, image, suffix)
     if content is None:
@@ -55,19 +55,20 @@ def write_image(path: str | Path, image: Image) -> None:
 def write_labels(
     path: str | Path, labels: np.ndarray, like: Image, *, dtypes: Sequence[type[np.integer]] = LABEL_TYPES
 ) -> None:
-    """Write a label map on the grid of ``like``, atomically; beside a TIFF volume also its spacing.
+    """Write a label map on the grid of ``like`` atomically; for a TIFF volume, also its spacing beside it.
 
     Parameters
     ----------
     path
-        Where to; the suffix chooses the format. A NIfTI file gets the orientation of ``like`` unchanged.
+        Destination; the suffix determines the format. A NIfTI file gets the orientation of ``like``
+        unchanged.
     labels
         Whole numbers, ``(y, x)`` or ``(z, y, x)``.
     like
         The image that was segmented.
     dtypes
-        What they may be stored as, narrow before wide; the first that can hold them is taken. By default
-        uint8 or uint16, in NIfTI and TIFF also int32.
+        Storage types to choose from, narrow before wide; the first that can hold the labels is used. By
+        default uint8 or uint16, in NIfTI and TIFF also int32.
 
     Raises
     ------
@@ -98,7 +99,7 @@ def write_labels(
 def write_probabilities(path: str | Path, probabilities: np.ndarray) -> None:
     """Write class probabilities ``(classes, y, x)`` or ``(classes, z, y, x)`` as ``.npz``, atomically.
 
-    The array is called ``probabilities``, as nnU-Net calls it.
+    The array is called ``probabilities``, as in nnU-Net.
     """
     with atomic_open(path) as file:
         np.savez_compressed(file, probabilities=probabilities)

@@ -1,9 +1,9 @@
-"""Instance maps of cells as the three classes that a network learns, and back.
+"""Conversion of instance maps of cells to the three classes that a network learns, and back.
 
 The classes are background 0, interior 1 and boundary 2, as in the baseline of the NeurIPS 2022 cell
-segmentation challenge (Ma et al., Nature Methods 21, 2024). The boundary keeps touching cells apart: it is
-the outermost pixel of each cell, dilated by one pixel in the four directions, so that it covers the two
-outermost pixels of a cell and reaches one pixel outside it.
+segmentation challenge (Ma et al., Nature Methods 21, 2024). The boundary separates touching cells: it is the
+outermost pixel of each cell, dilated by one pixel in the four directions, so that it covers the two outermost
+pixels of a cell and extends one pixel outside it.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from skimage.segmentation import find_boundaries, watershed
 from swin_umamba.errors import UsageError
 
 BACKGROUND, INTERIOR, BOUNDARY = 0, 1, 2
-# Smaller interiors are left out of the training labels, in pixels.
+# Smaller interiors, in pixels, are left out of the training labels.
 MIN_INTERIOR_SIZE = 16
-# How far the boundary class reaches outside the cells, in pixels.
+# How far the boundary class extends outside the cells, in pixels.
 OUTER_RIM = 1
 MAPS_LOOKED_AT = 5
-"""Maps that tell whether values are classes or number objects."""
+"""Number of maps from which to tell whether values are classes or number objects."""
 FEWEST_INSTANCES = 8
-"""Objects in the fullest of these maps; few classes may each be one object of each map, too."""
+"""Objects in the fullest of these maps; a few classes may also be one object each in every map."""
 
 
 def instances_to_classes(instances: np.ndarray, *, min_interior_size: int = MIN_INTERIOR_SIZE) -> np.ndarray:
-    """Return the class map of an instance map, as the challenge's baseline makes it.
+    """Return the class map of an instance map as the challenge's baseline computes it.
 
     Parameters
     ----------
     instances
-        Integers, ``(y, x)`` or ``(z, y, x)``; 0 is the background. An image border is not a boundary: a cell
-        that it cuts is interior up to it.
+        Integers, ``(y, x)`` or ``(z, y, x)``; 0 is the background. The image border is not a boundary: a cell
+        that it cuts is interior right up to it.
     min_interior_size
-        Connected interiors of fewer pixels become background; their boundary stays.
+        Minimum size in pixels of a connected interior; smaller ones become background, their boundary stays.
 
     Returns
     -------
@@ -46,7 +46,7 @@ def instances_to_classes(instances: np.ndarray, *, min_interior_size: int = MIN_
 
     Notes
     -----
-    A cell of at most four pixels across has no interior. It consists of boundary alone.
+    A cell no more than four pixels across has no interior; it is all boundary.
     """
     _check(instances)
     cross = ndimage.generate_binary_structure(instances.ndim, 1)
@@ -63,7 +63,7 @@ def instances_to_classes(instances: np.ndarray, *, min_interior_size: int = MIN_
 def interior_components(classes: np.ndarray) -> tuple[np.ndarray, int]:
     """Return the connected interiors (diagonal neighbours count) as an instance map, and their number.
 
-    This is all that the published evaluation of the microscopy experiment makes of a prediction.
+    The published evaluation of the microscopy experiment does no more than this with a prediction.
     """
     components, count = ndimage.label(classes == INTERIOR, _everywhere(classes.ndim))
     return components, int(count)
@@ -83,14 +83,14 @@ def classes_to_instances(
     classes
         Integers 0, 1 or 2, ``(y, x)`` or ``(z, y, x)``.
     outer_rim
-        How far the boundary class reaches outside the cells: 1 in the labels of
-        :func:`instances_to_classes`, 0 where the boundary is the outermost pixel of a cell. Boundary pixels
-        so close to the background go to no cell.
+        How far the boundary class extends outside the cells: 1 in the labels of :func:`instances_to_classes`,
+        0 where the boundary is the outermost pixel of a cell. Boundary pixels this close to the background
+        are assigned to no cell.
     split_distance
         If given, interiors that are joined at a neck are cut there by a watershed on the distance to their
-        edge; this many pixels at least are between the centres of two cells.
+        edge; the centres of two cells are at least this many pixels apart.
     min_size
-        Instances of fewer pixels are dropped.
+        Minimum size of an instance in pixels; smaller ones are dropped.
 
     Returns
     -------
@@ -99,9 +99,9 @@ def classes_to_instances(
 
     Notes
     -----
-    The other boundary pixels go to the interior that reaches them first when all interiors grow at the same
-    speed within the boundary class. A patch of boundary that no interior reaches is an instance of its own:
-    a cell too small to have an interior.
+    Each remaining boundary pixel goes to the interior that reaches it first when all interiors grow at the
+    same speed within the boundary class. A patch of boundary that no interior reaches is an instance of its
+    own: a cell too small to have an interior.
     """
     _check(classes)
     if outer_rim < 0 or min_size < 1 or (split_distance is not None and split_distance < 1):
@@ -118,18 +118,18 @@ def classes_to_instances(
 
 
 def cells_of(classes: np.ndarray, outer_rim: int = OUTER_RIM) -> np.ndarray:
-    """Return where the cells of a class map are, bool: all but background and the rim outside of cells."""
+    """Return the cells of a class map, bool: everything but background and the rim outside the cells."""
     cells: np.ndarray = classes != BACKGROUND
     if outer_rim:
         cross = ndimage.generate_binary_structure(classes.ndim, 1)
-        # The image border is not a background: a cell that it cuts has no rim there.
+        # The image border does not count as background: a cell that it cuts has no rim there.
         near_background = ndimage.binary_dilation(~cells, cross, iterations=outer_rim)
         cells = (classes == INTERIOR) | (cells & ~near_background)
     return cells
 
 
 def number_of_objects(labels: np.ndarray) -> int | None:
-    """Return the number of objects if the values of a map count connected ones; None if they do not."""
+    """Return the number of objects if the values of a map number connected ones; None if they do not."""
     values = np.unique(labels[labels > 0])
     if not np.array_equal(values, np.arange(1, len(values) + 1)):
         return None
@@ -138,19 +138,19 @@ def number_of_objects(labels: np.ndarray) -> int | None:
 
 
 def number_objects(counts: Sequence[int | None]) -> bool:
-    """Return whether the values of maps number objects, by what :func:`number_of_objects` says of each."""
+    """Return whether the values of maps number objects, given the :func:`number_of_objects` of each."""
     known = [count for count in counts if count is not None]
     return len(known) == len(counts) and len(set(known)) > 1 and max(known) >= FEWEST_INSTANCES
 
 
 def consecutive_labels(instances: np.ndarray) -> tuple[np.ndarray, int]:
-    """Return the map with its instances numbered from 1 without gaps, and their number."""
+    """Return the map with its instances renumbered from 1 without gaps, and their number."""
     check_numbers(instances)
     if instances.size == 0:
         return instances.astype(np.intp), 0
     largest = int(instances.max())
     if largest > 4 * instances.size:
-        # A table over all numbers up to the largest would be larger than the image many times over.
+        # A table of all numbers up to the largest could be many times larger than the image.
         values, numbers = np.unique(instances, return_inverse=True)
         if values[0] != 0:
             numbers = numbers + 1
@@ -171,7 +171,7 @@ def check_numbers(instances: np.ndarray) -> None:
 
 
 def _split(components: np.ndarray, distance: int) -> tuple[np.ndarray, int]:
-    """Cut components with several centres, which are peaks of the distance to the component's edge."""
+    """Cut components that have several centres, which are peaks of the distance to the component's edge."""
     inside = components > 0
     depth = ndimage.distance_transform_edt(np.pad(inside, 1, mode="edge"))
     depth = depth[(slice(1, -1),) * components.ndim]
@@ -179,7 +179,7 @@ def _split(components: np.ndarray, distance: int) -> tuple[np.ndarray, int]:
     depth = ndimage.gaussian_filter(depth, distance / 4, mode="nearest") * inside
     centres = _peaks(depth, distance)
     centre_labels, num_centres = ndimage.label(centres, _everywhere(components.ndim))
-    # One number for each centre, however many pixels it has, at the component it lies in.
+    # One number per centre, however many pixels it has, in the component that contains it.
     _, first = np.unique(centre_labels[centres], return_index=True)
     several = np.bincount(components[centres][first], minlength=int(components.max(initial=0)) + 1) > 1
     cut = several[components]
@@ -188,10 +188,10 @@ def _split(components: np.ndarray, distance: int) -> tuple[np.ndarray, int]:
 
 
 def _peaks(depth: np.ndarray, distance: int) -> np.ndarray:
-    """Return where the depth, of 0 at least, is the largest within ``distance`` pixels along every axis.
+    """Return where the depth (at least 0) is the largest within ``distance`` pixels along every axis.
 
-    Of equals that are closer than that the first in raster order counts. The peaks are those of
-    ``peak_local_max`` of scikit-image, which takes as long for their distances as all else does.
+    Of equal peaks closer than that, only the first in raster order counts. The result is that of
+    ``peak_local_max`` of scikit-image, whose distance computation takes as long as everything else together.
     """
     highest = ndimage.maximum_filter(depth, 2 * distance + 1, mode="nearest")
     peaks: np.ndarray = (depth == highest) & (depth > depth.min(initial=np.inf))
@@ -206,11 +206,11 @@ def _peaks(depth: np.ndarray, distance: int) -> np.ndarray:
 
 
 def _grow(markers: np.ndarray, cells: np.ndarray) -> np.ndarray:
-    """Grow all markers at the same speed, one pixel in the four (six) directions a step, within ``cells``.
+    """Grow all markers at the same speed, one pixel per step in the four (six) directions, within ``cells``.
 
-    Visits each pixel once: the time is linear in the pixels, which that of a watershed is not.
+    Visits each pixel once: unlike a watershed, it takes time linear in the number of pixels.
     """
-    labels = np.pad(markers, 1)  # so that no neighbour is over an edge
+    labels = np.pad(markers, 1)  # so that no neighbour lies beyond an edge
     shape = labels.shape
     free = (np.pad(cells, 1) & (labels == 0)).ravel()
     labels = labels.ravel()

@@ -1,4 +1,4 @@
-"""JPEG: the markers are read here, and the decoder gets the first picture without its metadata."""
+"""JPEG: the markers are parsed here, and the decoder gets the first picture without its metadata."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _START, _END, _SCAN = 0xD8, 0xD9, 0xDA
 _JFIF, _EXIF_OR_XMP, _ADOBE = 0xE0, 0xE1, 0xEE
 _APPLICATION = range(0xE0, 0xF0)
 _COMMENT = 0xFE
-# Start of frame: what is not a frame in this range are tables.
+# Start of frame; the excluded markers in this range introduce tables.
 _FRAMES = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 _HUFFMAN = {0xC0, 0xC1, 0xC2}  # baseline, extended, progressive
 _FRAME_KINDS = {0xC3: "lossless", 0xC9: "arithmetic", 0xCA: "arithmetic", 0xCB: "lossless", 0xF7: "JPEG-LS"}
@@ -35,13 +35,13 @@ _AFTER_PIXELS = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 _MARKER = re.compile(rb"\xff[\x01-\xfe]")
 _EXIF = b"Exif\0"
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
-# Progressive pictures have about ten. Each costs the time of the whole picture.
+# Progressive pictures have about ten. Each takes as long to decode as the whole picture.
 _MAX_SCANS = 100
 
 
 @dataclass
 class _Jpeg:
-    """What a file says of its first picture."""
+    """What a file says about its first picture."""
 
     frame: bytes = b""
     frame_kind: int = 0
@@ -57,21 +57,22 @@ def read_jpeg(path: Path, content: bytes, *, limit: int) -> np.ndarray:
     Parameters
     ----------
     path
-        The file, for messages.
+        Path of the file, for messages.
     content
-        Its bytes. Whatever follows the first picture, such as a preview or the other eye's, is not looked at.
+        Contents of the file. Anything after the first picture, such as a preview or the other eye's, is
+        ignored.
     limit
-        Pictures of more pixels are refused.
+        Largest number of pixels; pictures with more are refused.
 
     Returns
     -------
     numpy.ndarray
-        ``(channels, y, x)``, uint8; 1 channel, or red, green and blue; turned as EXIF says.
+        ``(channels, y, x)``, uint8; 1 channel, or red, green and blue; oriented according to EXIF.
 
     Raises
     ------
     DataError
-        The file is damaged, of one of the kinds of JPEG that are not read, too large, or no JPEG picture.
+        The file is damaged, an unsupported kind of JPEG, too large, or not a JPEG picture.
     """
     jpeg = _take_apart(path, content)
     _check_frame(path, jpeg, limit)
@@ -130,7 +131,7 @@ def _take_apart(path: Path, content: bytes) -> _Jpeg:
 
 
 def _check_frame(path: Path, jpeg: _Jpeg, limit: int) -> None:
-    """Refuse the kinds that are not read, and too many pixels."""
+    """Refuse unsupported kinds, and too many pixels."""
     if len(jpeg.frame) < 6 or not jpeg.scans:
         raise damaged(path, "the picture has no pixels")
     bits, channels = jpeg.frame[0], jpeg.frame[5]

@@ -1,6 +1,6 @@
-"""MetaImage files (``.mha``, ``.mhd``), the format of ITK: read from checked bytes, and written.
+"""MetaImage files (``.mha``, ``.mhd``), the format of ITK: read with every byte checked, and written.
 
-Written after the format's description (https://itk.org/Wiki/MetaIO/Documentation) and what ITK makes of it.
+Based on the format's description (https://itk.org/Wiki/MetaIO/Documentation) and on ITK's interpretation.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _TYPES = {
     "MET_LONG": "i4",
     "MET_ULONG": "u4",
 }
-# How many millimetres a unit has; "?" is what MetaIO writes if nobody said.
+# Millimetres per unit; "?" is what MetaIO writes if none was specified.
 _UNITS = {"mm": 1.0, "um": 1e-3, "cm": 10.0, "?": 1.0}
 _TRUTH = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 # NIfTI's world (to the right, anterior, superior) from ITK's (to the left, posterior, superior), and back.
@@ -63,7 +63,7 @@ class _Header:
     sizes: list[int]
 
     def text(self, *keys: str) -> str | None:
-        """Return the value of a field that has several names, None if it is not there."""
+        """Return the value of a field that has several names, or None if it is missing."""
         found = {value for key in keys if (value := self.fields.get(key.lower())) is not None}
         if len(found) > 1:
             raise damaged(self.path, f"the header contradicts itself about {keys[0]}: {sorted(found)}")
@@ -81,27 +81,28 @@ class _Header:
 
 
 def read_metaimage(path: Path, *, indexed: bool, max_voxels: int) -> Image:
-    """Read a MetaImage of two or three axes, or of three and one of channels.
+    """Read a MetaImage of two or three axes, or of three plus a channel axis.
 
     Parameters
     ----------
     path
         The ``.mha`` file, or the ``.mhd`` header with its data in the same folder.
     indexed
-        Makes no difference: MetaImages have no palettes.
+        No effect: MetaImages have no palettes.
     max_voxels
-        Images of more values, all channels together, are refused before memory is taken for them.
+        Largest number of values, all channels together; images with more are refused before memory is
+        allocated.
 
     Returns
     -------
     Image
-        Axes (channels, z, y, x) or (channels, y, x) in the dtype of the file. ``ElementNumberOfChannels``
-        and a fourth axis become the channels.
+        Axes (channels, z, y, x) or (channels, y, x) in the dtype of the file. ``ElementNumberOfChannels`` and
+        a fourth axis become the channels.
 
     Raises
     ------
     DataError
-        The file is damaged, no MetaImage, or of a kind that is not supported.
+        The file is damaged, not a MetaImage, or of an unsupported kind.
     """
     with path.open("rb") as file:
         header = _read_header(path, file)
@@ -143,7 +144,7 @@ def _read_header(path: Path, file: BinaryIO) -> _Header:
 
 
 def _split(line: str) -> tuple[str, str, str]:
-    """Return the key in lower case, the sign behind it, and the value."""
+    """Return the key in lower case, the separator after it, and the value."""
     sign = min("=:", key=lambda each: line.find(each) % (len(line) + 1))
     key, separator, value = line.partition(sign)
     return (key.strip().lower() if separator else ""), separator, value.strip()
@@ -180,7 +181,7 @@ def _voxel_type(header: _Header) -> np.dtype:
 
 
 def _grid(header: _Header) -> Image:
-    """Return an image without voxels that lies where the header says."""
+    """Return an image without voxels, placed where the header says."""
     axes, path = len(header.sizes), header.path
     ndim = min(axes, 3)
     spacing = header.floats(axes, "ElementSpacing") or header.floats(axes, "ElementSize")
@@ -246,16 +247,16 @@ def encode_metaimage(data: np.ndarray, like: Image, suffix: str) -> bytes | None
     Parameters
     ----------
     data
-        ``(1, y, x)`` or ``(1, z, y, x)``. nnU-Net would not see channels of one file as channels.
+        ``(1, y, x)`` or ``(1, z, y, x)``. nnU-Net would not recognise channels in one file as channels.
     like
-        For its grid; what it does not know of that is left out.
+        Image that provides the grid; properties that it does not know are omitted.
     suffix
-        Makes no difference: an ``.mhd`` may hold its data too.
+        No effect: an ``.mhd`` may also contain its data.
 
     Raises
     ------
     DataError
-        A flat image does not lie in the plane of x and y, the only one that the format has for such images.
+        A flat image does not lie in the xy plane, the only one that the format supports for flat images.
     """
     dtype = data.dtype.newbyteorder("<")
     name = next((key for key, each in _TYPES.items() if np.dtype(each) == data.dtype), None)
@@ -288,5 +289,5 @@ def encode_metaimage(data: np.ndarray, like: Image, suffix: str) -> bytes | None
 
 
 def _text(values: np.ndarray) -> str:
-    """Return numbers with all of their digits."""
+    """Return numbers with all their digits."""
     return " ".join(repr(value) for value in values.tolist())
