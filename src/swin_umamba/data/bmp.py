@@ -1,4 +1,4 @@
-"""BMP, decoded here: Pillow mistakes some palettes for grey ramps and supports few colour layouts."""
+"""BMP, read here: Pillow mistakes some palettes for grey ramps and supports few colour layouts."""
 
 from __future__ import annotations
 

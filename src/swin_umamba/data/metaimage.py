@@ -1,4 +1,4 @@
-"""MetaImage files (``.mha``, ``.mhd``), the format of ITK: read with every byte checked, and written.
+"""MetaImage files (``.mha``, ``.mhd``), the format of ITK: read with checks, and written.
 
 Based on the format's description (https://itk.org/Wiki/MetaIO/Documentation) and on ITK's interpretation.
 """

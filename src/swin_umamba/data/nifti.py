@@ -1,4 +1,4 @@
-"""NIfTI files (``.nii``, ``.nii.gz``): read from checked bytes, written on the grid of another image."""
+"""NIfTI files (``.nii``, ``.nii.gz``): read with checks, written on the grid of another image."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from swin_umamba.data.raw_voxels import read_exactly
 from swin_umamba.errors import DataError
 
 GZIP_MAGIC = b"\x1f\x8b"
-# A slope is stored as float32, so that a label of 1 can come out as 1.0000000149.
+# A slope is stored as float32, so a label of 1 can come out as 1.0000000149.
 LABEL_ROUNDING = 2.0**-22
 
 _DAMAGED = "copy or download the file again; it is damaged"
 _SMALLEST_HEADER = 348
-# Size of each header, and where it holds which magic bytes ("ni1" and "ni2" are headers of file pairs).
+# Size of each header, and the position and value of its magic ("ni1" and "ni2" mark headers of file pairs).
 _MAGIC = {Nifti1Header: (348, 344, b"n+1\x00"), Nifti2Header: (540, 4, b"n+2\x00\r\n\x1a\n")}
 _CODES = {
     np.dtype(name): code
@@ -47,30 +47,32 @@ _UNSUPPORTED = {
 def read_nifti(path: Path, *, indexed: bool, max_voxels: int = MAX_VOXELS) -> Image:
     """Read a single-file NIfTI-1 or NIfTI-2 image.
 
-    The size that the header claims is compared with the size of the file before memory is taken, compressed
-    files are unpacked to exactly that size and to their checksum, and trailing bytes are refused.
+    The size that the header claims is compared with the size of the file before memory is allocated,
+    compressed files are unpacked to exactly that size with their checksum verified, and trailing bytes are
+    refused.
 
     Parameters
     ----------
     path
-        The file.
+        Path of the file.
     indexed
-        The file is a label map: values that the intensity scaling makes whole but for the rounding of its
-        slope are whole.
+        Whether the file is a label map: values that are whole after intensity scaling except for the rounding
+        of its slope are then rounded.
     max_voxels
-        Images of more voxels, all channels together, are refused before memory is taken for them.
+        Largest number of voxels, all channels together; images with more are refused before memory is
+        allocated.
 
     Returns
     -------
     Image
         Axes (channels, z, y, x) or (channels, y, x); a fourth or later NIfTI axis becomes the channels, in
-        the order of the file. Voxels keep their dtype; with an intensity scaling (``scl_slope``) they become
-        float32, or float64 where float32 does not hold all values of that dtype.
+        file order. Voxels keep their dtype; with an intensity scaling (``scl_slope``) they become float32, or
+        float64 if float32 does not hold all values of that dtype.
 
     Raises
     ------
     DataError
-        The file is damaged, not NIfTI, or holds something that is not a real-valued image.
+        The file is damaged, not NIfTI, or not a real-valued image.
     """
     file_bytes = path.stat().st_size
     with path.open("rb") as file:
@@ -109,7 +111,7 @@ def _read_stream(
             hint=_DAMAGED,
         )
     spatial = dims[:3][::-1]
-    # The place in the world is checked before anything large is read.
+    # The placement in the world is checked before anything large is read.
     with_geometry(np.broadcast_to(np.uint8(0), (1, *spatial)), path, header)
     header_bytes = int(header["sizeof_hdr"])
     content = read_exactly(path, stream, size - header_bytes)
@@ -192,7 +194,7 @@ def _voxel_dtype(path: Path, header: Nifti1Header) -> np.dtype:
 def _data_offset(path: Path, header: Nifti1Header) -> int:
     offset = float(header["vox_offset"])
     header_bytes = int(header["sizeof_hdr"])
-    # The standard wants 4 further bytes, and 0 is a known habit that means exactly that.
+    # The standard requires 4 further bytes; 0 is a known habit that means exactly that.
     smallest = header_bytes + 4
     if offset == 0:
         return smallest
@@ -202,7 +204,7 @@ def _data_offset(path: Path, header: Nifti1Header) -> int:
 
 
 def _scaling(path: Path, header: Nifti1Header) -> tuple[float, float] | None:
-    """Return slope and intercept; None if the voxels are values as they are."""
+    """Return slope and intercept; None if the voxels need no scaling."""
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
     if slope == 0 or math.isnan(slope):
         if intercept != 0 and math.isfinite(intercept):
@@ -237,13 +239,13 @@ def _scaled(raw: np.ndarray, scaling: tuple[float, float] | None, *, indexed: bo
 def encode_nifti(data: np.ndarray, like: Image, suffix: str) -> bytes | None:
     """Return a NIfTI file with one channel ``(1, z, y, x)`` or ``(1, y, x)`` on the grid of ``like``.
 
-    The orientation fields of its header (pixdim, qform, sform and their codes, unit) are those of ``like`` if
-    that came from NIfTI; everything else that its header held stays behind. None for several channels and for
-    voxels that NIfTI does not have.
+    The orientation fields of its header (pixdim, qform, sform and their codes, unit) are copied from ``like``
+    if that came from NIfTI; nothing else from its header is. None for several channels and for voxel types
+    that NIfTI lacks.
     """
     dtype = np.dtype(np.uint8) if data.dtype == bool else data.dtype.newbyteorder("=")
     if len(data) != 1 or dtype not in _CODES:
         return None
     content = header_like(like, dtype).binaryblock + bytes(4) + np.ascontiguousarray(data, dtype).tobytes()
-    # A fixed time stamp: the same labels give the same bytes.
+    # A fixed time stamp: the same labels yield the same bytes.
     return gzip.compress(content, compresslevel=6, mtime=0) if suffix == ".nii.gz" else content

@@ -17,18 +17,18 @@ from swin_umamba.data.image import (
 )
 from swin_umamba.errors import DataError
 
-# The three lowest bits of xyzt_units. All readers take lengths without a unit for millimetres.
+# The three lowest bits of xyzt_units. All readers take lengths without a unit as millimetres.
 UNIT_MASK = 0b111
 UNIT_IN_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 UNIT_NAME = {0: "mm", 1: "m", 2: "mm", 3: "micrometres"}
 # Largest cosine of the angle between two axes. SimpleITK refuses more, and nnU-Net could not resample it.
 SHEAR_TOLERANCE = 1e-4
-# A header that differs by more than the rounding of float32 has its lengths from the matrix, not from pixdim.
+# If a header differs by more than float32 rounding, its lengths come from the matrix, not from pixdim.
 FLOAT32_ROUNDING = 1e-5
 LARGEST_NIFTI1_SIZE = 32767
 
-# All that says where the voxels are. Nothing else of a source goes into the files made from it: free texts
-# (descrip, aux_file, intent_name, db_name) and extensions hold names of people and of files.
+# All fields that determine where the voxels are. Nothing else from a source is copied to files made from it:
+# free text (descrip, aux_file, intent_name, db_name) and extensions contain names of people and files.
 _PLACEMENT = (
     *("qform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
     *("sform_code", "srow_x", "srow_y", "srow_z"),
@@ -37,15 +37,15 @@ _QFORM, _SFORM = "qform", "sform"
 
 
 def with_geometry(data: np.ndarray, path: Path, header: Nifti1Header) -> Image:
-    """Return the image ``data``, ``(channels, [z,] y, x)``, at the place in the world that its header says.
+    """Return ``data``, ``(channels, [z,] y, x)``, as an image placed in the world by its header.
 
-    Spacing and origin are in mm, whatever the header's unit. The sform comes first, then the qform; a header
-    with neither (both codes 0) gives an image without orientation.
+    Spacing and origin are in mm, whatever the header's unit. The sform takes precedence over the qform; a
+    header with neither (both codes 0) gives an image without orientation.
 
     Raises
     ------
     DataError
-        The header gives no place, or two places that differ.
+        The header gives no place, or two that differ.
     """
     ndim = data.ndim - 1
     unit = header["xyzt_units"].item() & UNIT_MASK
@@ -80,7 +80,7 @@ def with_geometry(data: np.ndarray, path: Path, header: Nifti1Header) -> Image:
         check_angles(path, forms[_SFORM][:, :ndim])
     form = forms[_SFORM] if _SFORM in forms else forms[_QFORM]
     lengths = np.linalg.norm(form[:, :ndim], axis=0)
-    # Where both say the same, the plain number of pixdim, which nnU-Net takes, too.
+    # Where both agree, use the plain number of pixdim, as nnU-Net does.
     spacing = pixdim if np.allclose(lengths, pixdim, rtol=FLOAT32_ROUNDING, atol=0) else lengths
     return replace(
         image,
@@ -92,7 +92,7 @@ def with_geometry(data: np.ndarray, path: Path, header: Nifti1Header) -> Image:
 
 
 def _forms(path: Path, header: Nifti1Header, ndim: int) -> dict[str, np.ndarray]:
-    """Return the matrices (3 x 4, in the header's unit) that the header declares, by their names."""
+    """Return the matrices (3 x 4, in the header's unit) that the header declares, by name."""
     codes = {_QFORM: header["qform_code"].item(), _SFORM: header["sform_code"].item()}
     if not all(code in range(6) for code in codes.values()):
         raise DataError(
@@ -130,7 +130,7 @@ def _forms(path: Path, header: Nifti1Header, ndim: int) -> dict[str, np.ndarray]
 
 
 def _check_form(path: Path, name: str, form: np.ndarray, pixdim: np.ndarray) -> None:
-    """Refuse a matrix (axes and origin) that is none, or has other lengths than pixdim."""
+    """Refuse a matrix (axes and origin) that is invalid, or whose lengths differ from pixdim."""
     if not np.isfinite(form).all():
         raise DataError(f"the {name} holds NaN or infinity", where=path, hint="correct it in the header")
     axes = form[:, :-1]
@@ -153,7 +153,7 @@ def _check_form(path: Path, name: str, form: np.ndarray, pixdim: np.ndarray) -> 
 def _check_agreement(
     path: Path, header: Nifti1Header, sform: np.ndarray, qform: np.ndarray, ndim: int
 ) -> None:
-    """Refuse a header with two places: nibabel takes one of them, and SimpleITK often the other."""
+    """Refuse a header with two places: nibabel uses one of them, and SimpleITK often the other."""
     units = [form[:, :ndim] / np.linalg.norm(form[:, :ndim], axis=0) for form in (sform, qform)]
     smallest = np.linalg.norm(sform[:, :ndim], axis=0).min()
     turned = np.abs(units[0] - units[1]).max() > DIRECTION_TOLERANCE
@@ -176,7 +176,7 @@ def _check_agreement(
 
 
 def check_angles(path: Path, axes: np.ndarray) -> None:
-    """Refuse directions of axes, as columns, that are not at right angles."""
+    """Refuse axis directions (columns) that are not at right angles."""
     units = axes / np.linalg.norm(axes, axis=0)
     cosine = float(np.abs(units.T @ units - np.eye(units.shape[1])).max())
     if cosine > SHEAR_TOLERANCE:
@@ -191,8 +191,8 @@ def check_angles(path: Path, axes: np.ndarray) -> None:
 def header_like(image: Image, dtype: np.dtype) -> Nifti1Header:
     """Return a header for one channel of voxels of ``dtype`` on the grid of ``image``.
 
-    The placement of an image that came from NIfTI is copied bit by bit, with its unit and its version of
-    NIfTI; no other field is.
+    The placement of an image that came from NIfTI is copied bit by bit, with its unit and NIfTI version; no
+    other field is.
     """
     source = image.header
     shape = image.spatial_shape[::-1]

@@ -1,4 +1,4 @@
-"""NRRD files (``.nrrd``, ``.nhdr``), and segmentations of 3D Slicer in them (``.seg.nrrd``)."""
+"""NRRD files (``.nrrd``, ``.nhdr``), and 3D Slicer segmentations stored in them (``.seg.nrrd``)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _COMPRESSED = {
 }
 _TEXTS = ("txt", "text", "ascii")
 _SPATIAL_KINDS = ("domain", "space", "???", "none")
-# Axes of colours that are not RGB, of complex numbers and of matrices are not among them.
+# Axes of colours other than RGB, of complex numbers and of matrices are not among them.
 _CHANNEL_KINDS = (
     *(
         "list",
@@ -58,7 +58,7 @@ _CHANNEL_KINDS = (
 
 @dataclass(frozen=True)
 class _Axes:
-    """Which axes of a file, counted from the fastest, are those of space, and which are not."""
+    """Which axes of a file, counted from the fastest, are spatial, and which are not."""
 
     spatial: list[int]
     others: list[int]
@@ -66,22 +66,24 @@ class _Axes:
 
 
 def read_nrrd(path: Path, *, indexed: bool, max_voxels: int) -> Image:
-    """Read an NRRD image of two or three axes of space, and perhaps one of channels.
+    """Read an NRRD image with two or three spatial axes and at most one channel axis.
 
     Parameters
     ----------
     path
         The file, or the ``.nhdr`` header with its data in the same folder.
     indexed
-        Return the label map of a segmentation of 3D Slicer: the values of all its layers in one channel.
+        Whether to return the label map of a 3D Slicer segmentation: the values of all its layers in one
+        channel.
     max_voxels
-        Images of more values, all channels together, are refused before memory is taken for them.
+        Largest number of values, all channels together; images with more are refused before memory is
+        allocated.
 
     Returns
     -------
     Image
-        Axes (channels, z, y, x) or (channels, y, x) in the dtype of the file. An axis that is not one of
-        space becomes the channels, wherever it is; an opaque alpha channel (``RGBA-color``) is dropped.
+        Axes (channels, z, y, x) or (channels, y, x) in the dtype of the file. A non-spatial axis becomes the
+        channels, wherever it is; an opaque alpha channel (``RGBA-color``) is dropped.
 
     Raises
     ------
@@ -122,7 +124,7 @@ def _axes(header: NrrdHeader) -> _Axes:
     else:
         spatial = [axis for axis in everything if kinds[axis] in _SPATIAL_KINDS]
         if len(spatial) == 4:
-            spatial.pop()  # the slowest of four axes is time or channels, as ITK has it
+            spatial.pop()  # the slowest of four axes is time or channels, as in ITK
     others = [axis for axis in everything if axis not in spatial]
     for axis in everything:
         if axis in spatial and kinds[axis] not in _SPATIAL_KINDS:
@@ -135,7 +137,7 @@ def _axes(header: NrrdHeader) -> _Axes:
 
 
 def _grid(header: NrrdHeader, axes: _Axes) -> Image:
-    """Return an image without voxels that lies where the header says."""
+    """Return an image without voxels, placed where the header says."""
     path, ndim = header.path, len(axes.spatial)
     lengths = header.lengths("spacings")
     spacings = np.array([lengths[axis] for axis in axes.spatial])
@@ -179,7 +181,7 @@ def _grid(header: NrrdHeader, axes: _Axes) -> Image:
 
 
 def _scalar_origin(header: NrrdHeader, axes: _Axes) -> np.ndarray:
-    """Return where ITK sees the first voxel of an image without a space: no more than a stand-in."""
+    """Return where ITK puts the first voxel of an image without a space, which is only a placeholder."""
     lengths, starts = header.lengths("spacings"), header.lengths("axismins")
     centers = header.words("centerings" if "centerings" in header.fields else "centers", "cell")
     origin = [starts[axis] + (0 if centers[axis] == "node" else lengths[axis] / 2) for axis in axes.spatial]
@@ -200,7 +202,7 @@ def _unpack(header: NrrdHeader, dtype: np.dtype) -> Unpack:
         for _ in range(lines):
             if not file.readline(MAX_HEADER_BYTES).endswith(b"\n"):
                 raise damaged(path, f"there are no {lines} lines to be skipped")
-        if encoding in _COMPRESSED:  # bytes are counted in what was compressed
+        if encoding in _COMPRESSED:  # skipped bytes are counted after decompression
             return _COMPRESSED[encoding](path, file, size, skip)
         if skip == -1:
             file.seek(max(os.fstat(file.fileno()).st_size - size, file.tell()))
@@ -217,11 +219,11 @@ def encode_nrrd(data: np.ndarray, like: Image, suffix: str) -> bytes | None:
     Parameters
     ----------
     data
-        ``(1, y, x)`` or ``(1, z, y, x)``. nnU-Net would not see channels of one file as channels.
+        ``(1, y, x)`` or ``(1, z, y, x)``. nnU-Net would not recognise channels in one file as channels.
     like
-        For its grid; what it does not know of that is left out.
+        Image that provides the grid; properties that it does not know are omitted.
     suffix
-        With ``.seg.nrrd``, each value but 0 becomes a segment of 3D Slicer.
+        With ``.seg.nrrd``, each value except 0 becomes a 3D Slicer segment.
     """
     code = data.dtype.str[1:]
     is_segmentation = suffix == ".seg.nrrd"
@@ -236,12 +238,12 @@ def encode_nrrd(data: np.ndarray, like: Image, suffix: str) -> bytes | None:
     if is_segmentation:
         lines += [f"{key}:={value}" for key, value in segment_keys(data[0]).items()]
     content = data.astype(data.dtype.newbyteorder("<"), copy=False).tobytes()
-    # A fixed time stamp: the same labels give the same bytes.
+    # A fixed time stamp: the same labels yield the same bytes.
     return "\n".join([*lines, "", ""]).encode() + gzip.compress(content, compresslevel=6, mtime=0)
 
 
 def _place(image: Image) -> list[str]:
-    """Return the lines that say where an image lies, as far as it is known."""
+    """Return the lines that say where an image lies, as far as that is known."""
     name, unit = next((each for each in UNITS.items() if each[1] == image.unit), ("mm", 1.0))
     quoted = f'"{name}"'
     spacing = np.array(image.spacing)[::-1] / unit
@@ -254,7 +256,7 @@ def _place(image: Image) -> list[str]:
             f"units: {' '.join([quoted] * ndim)}",
         ]
         return lengths if image.has_spacing else []
-    # ITK reads flat images only in a flat space, which has no name.
+    # ITK reads flat images only in a two-dimensional space, which has no name.
     dimension = 2 if ndim == 2 and not (direction[:, 2:].any() or origin[2]) else 3
     space = image.has_orientation and dimension == 3
     steps = (direction * spacing[:, None])[:, :dimension]
@@ -267,5 +269,5 @@ def _place(image: Image) -> list[str]:
 
 
 def _vector(values: np.ndarray) -> str:
-    """Return a vector with all of its digits."""
+    """Return a vector with all its digits."""
     return f"({','.join(map(repr, values.tolist()))})"

@@ -1,6 +1,6 @@
-"""The header of an NRRD file: lines of text, and what they say of axes, places, types and files.
+"""The header of an NRRD file: lines of text that describe axes, placement, types and files.
 
-Written after the format's definition, https://teem.sourceforge.net/nrrd/format.html.
+Based on the format's definition, https://teem.sourceforge.net/nrrd/format.html.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ _TYPES = {
 _CODE_OF_TYPE = {name: code for code, names in _TYPES.items() for name in names}
 TYPE_OF_CODE = {code: names[-1] for code, names in _TYPES.items()}
 _RAS, _LAS, LPS = (1.0, 1.0, 1.0), (-1.0, 1.0, 1.0), (-1.0, -1.0, 1.0)
-# Signs that lead to NIfTI's world (to the right, anterior, superior), None where a space does not say how the
-# patient lies in it; and the number of dimensions.
+# Signs that convert to NIfTI's world (to the right, anterior, superior), None where a space does not say how
+# the patient lies in it; and the number of dimensions.
 _SPACES = {
     f"{name}{time}": (signs, 3 + bool(time))
     for names, times, signs in (
@@ -52,7 +52,7 @@ _SPACES = {
     for name, ending in zip(names, times, strict=True)
     for time in ("", ending)
 }
-# How many millimetres a unit has. The format has no default; all programs take millimetres.
+# Millimetres per unit. The format has no default; all programs assume millimetres.
 UNITS = {
     **dict.fromkeys(("mm", "", "???", "millimeter", "millimeters", "millimetre", "millimetres"), 1.0),
     **dict.fromkeys(("um", "\N{MICRO SIGN}m", "\N{GREEK SMALL LETTER MU}m", "micron", "microns"), 1e-3),
@@ -65,7 +65,7 @@ _FIELDS = {
     *("type", "dimension", "sizes", "encoding", "endian", "kinds", "lineskip", "byteskip", "datafile"),
     *("spacings", "axismins", "centers", "centerings", "space", "spacedimension", "spaceorigin"),
     *("spacedirections", "spaceunits", "units"),
-    # What follows does not change what a voxel is or where.
+    # The following fields do not change what a voxel is or where it lies.
     *(
         "content",
         "number",
@@ -85,18 +85,18 @@ _VECTORS = re.compile(r"\s*(?:(?:none|\([^()]*\))\s*)+", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class NrrdHeader:
-    """What the lines of a header say.
+    """Contents of the lines of a header.
 
     Attributes
     ----------
     path
-        The file.
+        Path of the file.
     fields
-        By their names in lower case without spaces.
+        Field values by name, in lower case without spaces.
     keys
-        Keys and their values, which the format gives no meaning to.
+        Keys and their values, to which the format assigns no meaning.
     files
-        The files beside it that hold the voxels, None if they follow the header.
+        Separate files that hold the voxels, None if they follow the header.
     sizes
         Lengths of the axes, the fastest first.
     """
@@ -108,32 +108,32 @@ class NrrdHeader:
     sizes: list[int]
 
     def integer(self, field: str) -> int:
-        """Return the whole number that a field holds, 0 without the field."""
+        """Return the whole number in a field, 0 if the field is missing."""
         return integers(self.path, field, self.fields.get(field, "0"), 1)[0]
 
     def words(self, field: str, default: str) -> list[str]:
-        """Return one word in lower case for each axis."""
+        """Return one word per axis, in lower case."""
         words = self.fields[field].lower().split() if field in self.fields else [default] * len(self.sizes)
         if len(words) != len(self.sizes):
             raise damaged(self.path, f"{field} has {len(words)} entries for {len(self.sizes)} axes")
         return words
 
     def lengths(self, field: str) -> list[float]:
-        """Return one number for each axis, NaN where it is not known."""
+        """Return one number per axis, NaN where it is unknown."""
         try:
             return [float(word) for word in self.words(field, "nan")]
         except ValueError as error:
             raise damaged(self.path, f"{field} must be numbers: {error}") from error
 
     def millimetres(self, field: str, count: int) -> list[float]:
-        """Return the length of each of so many units; NaN for those that are not lengths."""
+        """Return the length of each of ``count`` units; NaN for those that are not lengths."""
         names = re.findall(r'"([^"]*)"', self.fields.get(field, '""' * count))
         if len(names) != count:
             raise damaged(self.path, f"{field} has {len(names)} entries and should have {count}")
         return [UNITS.get(name.strip().lower(), math.nan) for name in names]
 
     def space(self) -> tuple[tuple[float, ...] | None, int]:
-        """Return the signs that lead to NIfTI's world, None if that is not known, and the dimensions."""
+        """Return the signs that convert to NIfTI's world, None if unknown, and the number of dimensions."""
         name = self.fields.get("space", "").lower()
         if ("space" in self.fields) == ("spacedimension" in self.fields):
             raise damaged(self.path, "the header must either name a space or give its dimension")
@@ -145,7 +145,7 @@ class NrrdHeader:
         return signs, dimension
 
     def vectors(self, field: str, count: int, dimension: int) -> np.ndarray:
-        """Return so many vectors as rows (x, y, z, time); NaN where the field says ``none``."""
+        """Return ``count`` vectors as rows (x, y, z, time); NaN where the field says ``none``."""
         text = self.fields[field]
         rows = np.full((count, 4), np.nan)
         parts = re.findall(r"none|[^()\s][^()]*(?=\))", text.lower()) if _VECTORS.fullmatch(text) else []
@@ -168,9 +168,9 @@ class NrrdHeader:
         return rows
 
     def voxel_type(self) -> np.dtype:
-        """Return the type of the voxels in the byte order of the file."""
+        """Return the dtype of the voxels in the byte order of the file."""
         name = " ".join(self.fields.get("type", "").lower().removesuffix("_t").split())
-        # "signed short int" is "short"; "signed char" is a type of its own.
+        # "signed short int" is "short", but "signed char" is a type of its own.
         short = re.sub(r"^signed (?!char)|(?<=short) int$|(?<=long) int$", "", name)
         code = _CODE_OF_TYPE.get(short)
         if code is None:
@@ -184,12 +184,12 @@ class NrrdHeader:
 
 
 def read_nrrd_header(path: Path, file: BinaryIO) -> NrrdHeader:
-    """Read the lines of a header; the file is then at the first byte behind it.
+    """Read the lines of a header and leave the file at the first byte after it.
 
     Raises
     ------
     DataError
-        It is not an NRRD, or its header breaks the rules or holds a field that the format does not have.
+        It is not an NRRD file, or its header breaks the rules or holds a field unknown to the format.
     """
     magic = header_line(path, file) or ""
     if not magic.startswith("NRRD"):

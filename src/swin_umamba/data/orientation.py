@@ -1,4 +1,4 @@
-"""How a picture is turned: tag 274 of EXIF data and of TIFF files."""
+"""Orientation of a picture: tag 274 of EXIF data and of TIFF files."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from swin_umamba.errors import DataError
 logger = logging.getLogger(__name__)
 
 ORIENTATION_TAG = 274
-# The types of numbers that a field of four bytes holds: bytes, shorts and longs, without and with a sign.
+# Number types that fit into a field of four bytes: bytes, shorts and longs, unsigned and signed.
 _VALUE = {1: "B", 3: "H", 4: "L", 6: "b", 8: "h", 9: "l"}
-# "as an attribute" or <as>an element</as>, in whatever namespace prefix XMP was written.
+# "as an attribute" or <as>an element</as>, with whatever namespace prefix the XMP uses.
 _IN_XMP = re.compile(rb":Orientation\s*(?:=\s*[\"']|>)\s*(\d+)")
 
 
@@ -28,13 +28,13 @@ def oriented(data: np.ndarray, orientation: int) -> np.ndarray:
     data
         ``(..., y, x)`` as stored.
     orientation
-        1 to 8, as EXIF 2.32 and TIFF 6.0 number them: where the stored first row and first column lie in the
-        picture that is seen (1: top and left, 3: bottom and right, 6: right and top).
+        1 to 8, as numbered by EXIF 2.32 and TIFF 6.0: where the stored first row and first column appear in
+        the displayed picture (1: top and left, 3: bottom and right, 6: right and top).
 
     Returns
     -------
     numpy.ndarray
-        ``(..., y, x)``, or with the lengths of y and x exchanged for the orientations 5 to 8. A view.
+        View of the data, ``(..., y, x)``; orientations 5 to 8 swap the lengths of y and x.
     """
     if orientation not in range(1, 9):
         raise ValueError(f"orientations are numbered from 1 to 8, not {orientation}")
@@ -46,17 +46,17 @@ def oriented(data: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def exif_orientation(exif: bytes, path: Path) -> int | None:
-    """Return the orientation that EXIF data name, None if they name none.
+    """Return the orientation given by EXIF data, None if they give none.
 
-    EXIF data that cannot be read count as none, as every viewer takes them, with a warning; so do the numbers
-    that EXIF reserves. 0 is what some cameras write for "not known".
+    Unreadable EXIF data count as none, as in every viewer, with a warning; so do numbers that EXIF reserves.
+    Some cameras write 0 for "unknown".
 
     Parameters
     ----------
     exif
-        A TIFF structure, with or without the name ``Exif`` in front.
+        TIFF structure, with or without the leading name ``Exif``.
     path
-        The picture, for messages.
+        Path of the picture, for messages.
     """
     exif = exif.removeprefix(b"Exif\0").removeprefix(b"\0")
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4])
@@ -87,13 +87,13 @@ def exif_orientation(exif: bytes, path: Path) -> int | None:
 
 
 def xmp_orientation(packet: bytes) -> int | None:
-    """Return the orientation that a packet of XMP metadata names, None if it names none."""
+    """Return the orientation given by a packet of XMP metadata, None if it gives none."""
     found = _IN_XMP.search(packet)
     return int(found[1]) if found else None
 
 
 def refuse_turned_elsewhere(orientation: int | None, where: str, path: Path) -> None:
-    """Refuse a picture that is turned according to something that only some programs look at."""
+    """Refuse a picture that is reoriented by metadata that only some programs read."""
     if orientation in range(2, 9):
         raise DataError(
             f"{where} say that the picture is turned (orientation {orientation}), its EXIF data do not",

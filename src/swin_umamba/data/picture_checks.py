@@ -1,4 +1,4 @@
-"""What every reader of pictures refuses: too many pixels, transparency, damage, and unusual kinds."""
+"""Checks shared by all picture readers: too many pixels, transparency, damage, and unusual kinds."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from swin_umamba.errors import DataError
 
 logger = logging.getLogger(__name__)
 
-# 134 million pixels, 11585 x 11585. Below the limit at which Pillow itself refuses.
+# 134 million pixels, 11585 x 11585; below the limit at which Pillow itself refuses.
 MAX_PIXELS = 2**27
-# The largest picture with four values of 16 bits, and a quarter of a gigabyte of whatever else it carries.
+# The largest picture with four 16-bit values per pixel, and a quarter of a gigabyte for everything else.
 _MAX_FILE_BYTES = 8 * MAX_PIXELS + 2**28
 
 
 def damaged(path: Path, what: str) -> DataError:
-    """Return the error for a file that breaks the rules of its format."""
+    """Return the error for a file that violates its format."""
     return DataError(what, where=path, hint="copy or download the file again; it is damaged")
 
 
 def not_supported(path: Path, what: str, hint: str = "convert the picture to RGB or grey PNG") -> DataError:
-    """Return the error for a file that may be valid, but of a kind that is not read."""
+    """Return the error for a file that may be valid but is of an unsupported kind."""
     return DataError(f"{what} are not supported", where=path, hint=hint)
 
 
@@ -38,7 +38,7 @@ def check_pixels(path: Path, pixels: int, limit: int = MAX_PIXELS) -> None:
 
 
 def read_content(path: Path) -> bytes:
-    """Return the bytes of a file, which must not be more than the largest picture needs."""
+    """Return the bytes of a file, which must not be larger than the largest picture needs."""
     if (size := path.stat().st_size) > _MAX_FILE_BYTES:
         raise DataError(
             f"the file has {size} bytes; the limit is {_MAX_FILE_BYTES}", where=path, hint="cut it into tiles"
@@ -55,7 +55,7 @@ def drop_alpha(path: Path, data: np.ndarray) -> np.ndarray:
 
 
 def refuse_transparent(path: Path | None, pixels: int) -> None:
-    """Refuse a picture of which so many pixels are transparent."""
+    """Refuse a picture with the given number of transparent pixels, unless it is 0."""
     if pixels:
         raise DataError(
             f"{pixels} pixels are transparent; their colour is not defined",

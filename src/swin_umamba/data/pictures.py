@@ -1,4 +1,4 @@
-"""Pictures: PNG, JPEG and BMP. What their pixels mean is in ``docs/formats.md``."""
+"""Pictures: PNG, JPEG and BMP. ``docs/formats.md`` says what their pixels mean."""
 
 from __future__ import annotations
 
@@ -24,23 +24,24 @@ def read_picture(path: Path, *, indexed: bool, max_voxels: int = MAX_PIXELS) -> 
     path
         A PNG, BMP or JPEG file.
     indexed
-        Return the indices of a palette picture (a label map) and not its colours.
+        Whether to return the indices of a palette picture (a label map) instead of its colours.
     max_voxels
-        Pictures of more pixels are refused before memory is taken for them, as those above ``MAX_PIXELS``.
+        Largest number of pixels; pictures with more, or more than ``MAX_PIXELS``, are refused before memory
+        is allocated.
 
     Returns
     -------
     Image
-        Without geometry, ``(channels, y, x)``, as the picture is meant to be seen: turned as EXIF says. 1
-        channel of grey values as they are stored (a 2-bit grey picture gives 0 to 3, not 0 to 255), or 3
-        channels, red, green and blue; uint8, of PNG also uint16. An alpha channel is dropped if it is opaque
-        everywhere. Colour profiles and gamma are not applied.
+        Without geometry, ``(channels, y, x)``, as the picture is meant to be seen: oriented according to
+        EXIF. 1 channel of grey values as stored (a 2-bit grey picture gives 0 to 3, not 0 to 255), or 3
+        channels, red, green and blue; uint8, from PNG also uint16. An alpha channel is dropped if it is
+        opaque everywhere. Colour profiles and gamma are not applied.
 
     Raises
     ------
     DataError
-        The file is damaged, of another format than its name says, too large, transparent, or of a kind that
-        is not read.
+        The file is damaged, of a format other than its name says, too large, transparent, or of an
+        unsupported kind.
     """
     limit = min(max_voxels, MAX_PIXELS)
     content = read_content(path)

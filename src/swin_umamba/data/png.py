@@ -1,4 +1,4 @@
-"""PNG: every chunk is checked here, and the decoders get those that make pixels, and no others."""
+"""PNG: every chunk is checked here, and the decoders get only those that make up the pixels."""
 
 from __future__ import annotations
 
@@ -24,39 +24,39 @@ from swin_umamba.errors import DataError
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGBA = 0, 2, 3, 4, 6
-# Values of a pixel, and the depths there are, for each colour type.
+# Values per pixel and possible bit depths of each colour type.
 _VALUES = {_GREY: 1, _RGB: 3, _PALETTE: 1, _GREY_ALPHA: 2, _RGBA: 4}
 _DEPTHS = {_GREY: (1, 2, 4, 8, 16), _PALETTE: (1, 2, 4, 8)}
 _DEEP = (8, 16)
 _ANIMATED = b"fdAT"
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _XMP = b"XML:com.adobe.xmp"
-# How EXIF was stored before PNG had a place for it, by ImageMagick above all.
+# How EXIF was stored, mainly by ImageMagick, before PNG had a place for it.
 _OLD_EXIF = b"Raw profile type exif"
 _HEXADECIMAL = re.compile(rb"(?:[0-9a-fA-F]{2})+")
 _MAX_TEXT = 2**20
-# Chunks that no program lets change the pixels, nor refuses to open the file for.
+# Chunks that make no program change the pixels or refuse to open the file.
 _HARMLESS = {b"IHDR", b"IDAT", b"IEND", b"pHYs", b"tIME", b"sRGB", b"gAMA", b"cHRM", b"sBIT", b"bKGD"}
 _COPIED = {(8, _GREY), (16, _GREY), (8, _RGB)}
 
 
 @dataclass
 class _Png:
-    """What a file holds."""
+    """Contents of a file."""
 
     kinds: set[bytes] = field(default_factory=set)
-    bodies: dict[bytes, bytes] = field(default_factory=dict)  # of the chunks whose bodies matter here
+    bodies: dict[bytes, bytes] = field(default_factory=dict)  # chunks whose contents matter here
     texts: list[tuple[bytes, bytes]] = field(default_factory=list)  # keyword and text
     pixels: list[memoryview] = field(default_factory=list)  # whole chunks
 
     @property
     def depth(self) -> int:
-        """Bits of a value."""
+        """Bits per value."""
         return self.bodies[b"IHDR"][8]
 
     @property
     def colour_type(self) -> int:
-        """What the values of a pixel are."""
+        """Meaning of the values of a pixel."""
         return self.bodies[b"IHDR"][9]
 
 
@@ -66,23 +66,23 @@ def read_png(path: Path, content: bytes, *, indexed: bool, limit: int) -> np.nda
     Parameters
     ----------
     path
-        The file, for messages.
+        Path of the file, for messages.
     content
-        Its bytes.
+        Contents of the file.
     indexed
-        Return the indices of a palette picture, and do not ask whether a single colour is transparent.
+        Whether to return the indices of a palette picture, and to ignore a single transparent colour.
     limit
-        Pictures of more pixels are refused.
+        Largest number of pixels; pictures with more are refused.
 
     Returns
     -------
     numpy.ndarray
-        ``(channels, y, x)``, 1 or 3 channels of uint8 or uint16, turned as EXIF says.
+        ``(channels, y, x)``, 1 or 3 channels of uint8 or uint16, oriented according to EXIF.
 
     Raises
     ------
     DataError
-        The file is damaged, an animation, transparent, too large, or no PNG picture.
+        The file is damaged, an animation, transparent, too large, or not a PNG picture.
     """
     png = _take_apart(path, content)
     _check_header(path, png, len(content), limit)
@@ -103,10 +103,10 @@ def read_png(path: Path, content: bytes, *, indexed: bool, limit: int) -> np.nda
 
 
 def stands_alone(path: Path) -> bool:
-    """Tell whether any program sees the pixels of a PNG file that can be read as they are read here.
+    """Return whether every program sees the pixels of a readable PNG file as this package does.
 
-    It does not if the pixels are of a kind that programs read in different ways (palettes, alpha, few bits,
-    colours of 16 bits), or something else in the file turns them or makes some transparent.
+    It does not if programs differ in how they read such pixels (palettes, alpha, few bits, 16-bit colours),
+    or if anything else in the file reorients the picture or makes pixels transparent.
     """
     png = _take_apart(path, path.read_bytes())
     return png.kinds <= _HARMLESS and (png.depth, png.colour_type) in _COPIED
@@ -144,7 +144,7 @@ def _take_apart(path: Path, content: bytes) -> _Png:
 
 
 def _check_header(path: Path, png: _Png, file_bytes: int, limit: int) -> None:
-    """Refuse what is not a picture, and what the file cannot hold, before memory is taken for it."""
+    """Refuse what is not a picture, and what the file cannot hold, before memory is allocated."""
     header = png.bodies.get(b"IHDR", b"")
     if len(header) != 13:
         raise damaged(path, "the picture has no header")
@@ -166,13 +166,13 @@ def _check_header(path: Path, png: _Png, file_bytes: int, limit: int) -> None:
 
 
 def _decoded(path: Path, png: _Png) -> np.ndarray:
-    """Return the values as stored, ``(channels, y, x)``, indices of palette pictures."""
+    """Return the values as stored, ``(channels, y, x)``; for palette pictures, the indices."""
     needed = (b"IHDR", b"PLTE") if png.colour_type == _PALETTE else (b"IHDR",)
     first = [_chunk(kind, png.bodies[kind]) for kind in needed]
     content = b"".join([_SIGNATURE, *first, *png.pixels, _chunk(b"IEND", b"")])
     try:
         if png.depth == 16 and png.colour_type != _GREY:
-            # Pillow would give 8 bits.
+            # Pillow would return 8 bits.
             from imagecodecs import png_decode
 
             data = png_decode(content)
@@ -182,10 +182,10 @@ def _decoded(path: Path, png: _Png) -> np.ndarray:
             with PillowImage.open(io.BytesIO(content), formats=["PNG"]) as picture:
                 data = np.asarray(picture)
     except Exception as error:
-        # The decoders let many kinds of error through on damaged bytes (struct, value, syntax).
+        # On damaged bytes, the decoders raise many kinds of errors (struct, value, syntax).
         raise damaged(path, f"the picture is damaged: {error}") from error
     if png.colour_type == _GREY and png.depth in (2, 4):
-        # Pillow stretches them over 0 to 255, which would turn class 1 into class 85 or 17.
+        # Pillow stretches them to 0 to 255, which would turn class 1 into class 85 or 17.
         data = data // (255 // (2**png.depth - 1))
     data = data.astype(np.uint16 if png.depth == 16 else np.uint8, copy=False)
     return data[None] if data.ndim == 2 else data.transpose(2, 0, 1)
@@ -208,7 +208,7 @@ def _colours(path: Path, png: _Png, indices: np.ndarray) -> np.ndarray:
 
 
 def _check_transparent_colour(path: Path, png: _Png, data: np.ndarray) -> None:
-    """Refuse a picture that uses the grey value or the colour that it declares transparent."""
+    """Refuse a picture that uses the grey value or colour that it declares transparent."""
     if len(png.bodies[b"tRNS"]) != 2 * len(data):
         raise damaged(path, f"the transparent colour has {len(png.bodies[b'tRNS'])} bytes")
     key = np.frombuffer(png.bodies[b"tRNS"], ">u2") & (2**png.depth - 1)
@@ -224,7 +224,7 @@ def _orientation(path: Path, png: _Png) -> int:
         if keyword == _XMP:
             refuse_turned_elsewhere(xmp_orientation(text), "its XMP metadata", path)
         elif keyword == _OLD_EXIF:
-            # A line with the name, one with the length, then hexadecimal numbers.
+            # A line with the name, one with the length, then hexadecimal digits.
             digits = b"".join(text.split()[2:])
             exif = bytes.fromhex(digits.decode("ascii", "replace")) if _HEXADECIMAL.fullmatch(digits) else b""
             refuse_turned_elsewhere(exif_orientation(exif, path), "the notes of ImageMagick in it", path)
@@ -232,7 +232,7 @@ def _orientation(path: Path, png: _Png) -> int:
 
 
 def _text(kind: bytes, body: bytes) -> tuple[bytes, bytes]:
-    """Return the keyword and the text of a chunk; an empty text if it cannot be unpacked."""
+    """Return the keyword and text of a chunk; an empty text if it cannot be decompressed."""
     keyword, _, text = body.partition(b"\0")
     packed = kind == b"zTXt"
     if kind == b"iTXt":

@@ -1,4 +1,4 @@
-"""What MetaImage and NRRD share: a header of text, and voxels behind it or in files beside it."""
+"""What MetaImage and NRRD share: a text header, and voxels after it or in separate files."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from swin_umamba.data.nifti_geometry import check_angles
 from swin_umamba.errors import DataError
 
 CHUNK_BYTES = 4 * 2**20
-# Segmentations of hundreds of segments and diffusion series of thousands of gradients stay far below this.
+# Segmentations with hundreds of segments and diffusion series with thousands of gradients are far smaller.
 MAX_HEADER_BYTES = 2**24
 MAX_FILES = 2**16
-# Lengths in a header that contradicts itself by more than rounding cannot be trusted.
+# If lengths in a header contradict each other by more than rounding, they cannot be trusted.
 _UNIT_TOLERANCE = 1e-3
-# A number of text is at most so long, with the space behind it: "-2.2250738585072014e-308, ".
+# Longest number as text, including the following space: "-2.2250738585072014e-308, ".
 _TEXT_BYTES = 32
 _DAMAGED = "copy or download the file again; it is damaged"
 
 _Number = TypeVar("_Number", int, float)
 Unpack = Callable[[Path, BinaryIO, int], bytearray]
-"""Takes a path for messages, a file that is open at the first stored byte, and how many bytes it holds."""
+"""Takes a path for messages, a file at the first stored byte, and the number of bytes to return."""
 
 
 class Stream(Protocol):
-    """Anything that bytes are read from."""
+    """Anything that bytes can be read from."""
 
     def read(self, size: int, /) -> bytes:
         """Return at most ``size`` bytes, none at the end."""
@@ -48,12 +48,12 @@ def damaged(path: Path, what: str) -> DataError:
 
 
 def not_supported(path: Path, what: str) -> DataError:
-    """Return the error for a file that may be valid, but of a kind that is not read."""
+    """Return the error for a file that may be valid but is of an unsupported kind."""
     return DataError(f"{what}, which is not supported", where=path, hint="convert the image to .nii.gz")
 
 
 def header_line(path: Path, file: BinaryIO) -> str | None:
-    """Return the next line of a header without its end, None where the file ends.
+    """Return the next line of a header without its line ending, None at the end of the file.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def header_line(path: Path, file: BinaryIO) -> str | None:
 
 
 def numbers(path: Path, key: str, text: str, count: int) -> list[float]:
-    """Return the finite numbers that a field of the header holds, which must be so many."""
+    """Return the finite numbers in a header field, which must number ``count``."""
     values = _parsed(text.split(), float)
     if len(values) != count or not all(map(math.isfinite, values)):
         raise damaged(path, f"{key} must be {count} numbers, and is {text[:80]!r}")
@@ -75,7 +75,7 @@ def numbers(path: Path, key: str, text: str, count: int) -> list[float]:
 
 
 def integers(path: Path, key: str, text: str, count: int) -> list[int]:
-    """Return the integers that a field of the header holds, which must be so many."""
+    """Return the integers in a header field, which must number ``count``."""
     values = _parsed(text.split(), int)
     if len(values) != count:
         raise damaged(path, f"{key} must be {count} whole numbers, and is {text[:80]!r}")
@@ -90,7 +90,7 @@ def _parsed(words: Sequence[str], kind: Callable[[str], _Number]) -> list[_Numbe
 
 
 def check_sizes(path: Path, sizes: Sequence[int], max_voxels: int) -> None:
-    """Refuse axes of no length, and more values than may be read."""
+    """Refuse axes without length, and more values than may be read."""
     if min(sizes) < 1:
         raise damaged(path, f"the header holds the impossible size {tuple(sizes)}")
     if math.prod(sizes) > max_voxels:
@@ -119,15 +119,15 @@ def check_grid(path: Path, spacing: Sequence[float], axes: np.ndarray) -> None:
 
 @contextmanager
 def open_beside(header: Path, name: str) -> Iterator[BinaryIO]:
-    """Open the file in which a header says that its voxels are.
+    """Open the file that contains the voxels according to a header.
 
-    Only an ordinary file in the folder of the header is opened, and no link that leads out of it: a header
-    must not show its reader what else lies on the disk.
+    Only a regular file in the header's folder is opened, and no link that leads out of it: a header must not
+    reveal to its reader what else is on the disk.
 
     Raises
     ------
     DataError
-        It is somewhere else, missing, or no ordinary file.
+        It is elsewhere, missing, or not a regular file.
     """
     if name in ("", ".", "..") or "\0" in name or "\\" in name or Path(name).name != name:
         raise DataError(
@@ -162,7 +162,7 @@ def open_beside(header: Path, name: str) -> Iterator[BinaryIO]:
 
 
 def numbered_files(path: Path, words: Sequence[str]) -> list[str]:
-    """Return the names that a pattern such as ``slice_%03d.raw 1 20 1`` stands for."""
+    """Return the names denoted by a pattern such as ``slice_%03d.raw 1 20 1``."""
     pattern, first, last, step = words[0], *integers(path, "the pattern of files", " ".join(words[1:]), 3)
     before, percent, rest = pattern.partition("%")
     width, letter, after = rest.partition("d")
@@ -175,7 +175,7 @@ def numbered_files(path: Path, words: Sequence[str]) -> list[str]:
 
 
 def listed_files(path: Path, file: BinaryIO) -> list[str]:
-    """Return the names in the lines that follow, to the end of the file or an empty line."""
+    """Return the names in the lines that follow, up to an empty line or the end of the file."""
     names: list[str] = []
     while name := (header_line(path, file) or "").strip():
         names.append(name)
@@ -189,7 +189,7 @@ def listed_files(path: Path, file: BinaryIO) -> list[str]:
 def stored_bytes(
     header: Path, attached: BinaryIO, names: Sequence[str] | None, size: int, unpack: Unpack
 ) -> bytearray:
-    """Return ``size`` bytes of voxels: from behind the header, or of equal parts from the files beside it."""
+    """Return ``size`` bytes of voxels, from after the header or in equal parts from separate files."""
     if names is None:
         return unpack(header, attached, size)
     if size % len(names):
@@ -202,10 +202,10 @@ def stored_bytes(
 
 
 def read_exactly(path: Path, stream: Stream, size: int, skip: int = 0) -> bytearray:
-    """Return ``size`` bytes, after which the stream must end; that is where gzip checks its sum.
+    """Return ``size`` bytes, after which the stream must end; that is where gzip verifies its checksum.
 
-    Memory is taken as the bytes come, not as they are promised. ``skip`` bytes before them are left out; -1
-    stands for as many as there are, up to the longest header.
+    Memory grows as bytes arrive, not as they are promised. The first ``skip`` bytes are discarded; -1 means
+    as many as there are, up to the longest header.
     """
     first = skip if skip >= 0 else MAX_HEADER_BYTES
     content = bytearray()
@@ -223,7 +223,7 @@ def read_exactly(path: Path, stream: Stream, size: int, skip: int = 0) -> bytear
 
 
 def unpack_raw(path: Path, file: BinaryIO, size: int) -> bytearray:
-    """Return the bytes as they are stored."""
+    """Return the bytes as stored."""
     return read_exactly(path, file, size)
 
 
@@ -254,7 +254,7 @@ def unpack_hex(path: Path, file: BinaryIO, size: int) -> bytearray:
 
 
 def unpack_text(dtype: np.dtype) -> Unpack:
-    """Return what reads numbers of ``dtype`` that are stored as text."""
+    """Return a function that reads numbers of ``dtype`` stored as text."""
 
     def unpack(path: Path, file: BinaryIO, size: int) -> bytearray:
         count = size // dtype.itemsize
@@ -300,7 +300,7 @@ def _decompressed(path: Path, stream: Stream, size: int, skip: int = 0) -> bytea
 
 
 class _ZlibStream:
-    """What a zlib stream holds; bytes behind its end count as more of it."""
+    """Contents of a zlib stream; bytes after its end count as part of them."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
