@@ -1,4 +1,4 @@
-"""The segments of 3D Slicer's ``.seg.nrrd`` files: which number, in which layer, has which name."""
+"""The segments in 3D Slicer's ``.seg.nrrd`` files: each with its number, layer and name."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Segment:
     Attributes
     ----------
     value
-        The number that its voxels have (``LabelValue``); it is not its position among the segments.
+        Number of its voxels (``LabelValue``), which is not its position among the segments.
     layer
-        Which of the overlapping label maps of the file it is in.
+        Index of its layer among the overlapping label maps in the file.
     name
-        As people call it.
+        Name shown to users.
     is_named
-        Whether the file says so; else the name is made of its position.
+        Whether the file gives the name; otherwise it is derived from the position.
     """
 
     value: int
@@ -40,9 +40,9 @@ class Segment:
 
 
 def read_segments(path: Path, keys: Mapping[str, str], num_layers: int) -> tuple[Segment, ...]:
-    """Return the segments that the keys of an NRRD header describe; none for other files.
+    """Return the segments described by the keys of an NRRD header; none for other files.
 
-    Files of Slicer before 4.11 name neither values nor layers: a segment is 1 in a layer of its own there.
+    Files from Slicer before 4.11 name neither values nor layers: there, a segment is 1 in a layer of its own.
 
     Raises
     ------
@@ -75,27 +75,27 @@ def read_segments(path: Path, keys: Mapping[str, str], num_layers: int) -> tuple
 
 
 def merge_layers(path: Path, layers: np.ndarray, segments: Sequence[Segment]) -> np.ndarray:
-    """Return one label map of all layers.
+    """Return one label map that combines all layers.
 
     Parameters
     ----------
     path
-        The file, for messages.
+        Path of the file, for messages.
     layers
         ``(layers, ...)``.
     segments
-        What their values mean.
+        Segments to which their values belong.
 
     Returns
     -------
     numpy.ndarray
-        ``(1, ...)``; the label values of the file as they are.
+        ``(1, ...)``; the label values of the file, unchanged.
 
     Raises
     ------
     DataError
-        Segments overlap or share a value, so that one map cannot tell them apart; or voxels have a value of
-        no segment.
+        Segments overlap or share a value, so one map cannot tell them apart; or voxels have a value that
+        belongs to no segment.
     """
     names: dict[int, str] = {}
     for segment in segments:
@@ -134,14 +134,14 @@ def merge_layers(path: Path, layers: np.ndarray, segments: Sequence[Segment]) ->
 
 
 class SegmentNames:
-    """What the segmentations of a data set call their values."""
+    """Names that the segmentations of a data set give their values."""
 
     def __init__(self) -> None:
-        # By value and name without regard to case: the name, and the first file that has both.
+        # Keys are the value and the name in any case; each maps to the name and the first file that has both.
         self._found: dict[tuple[int, str], tuple[str, Path]] = {}
 
     def add(self, labels: Image) -> None:
-        """Note the names of a label map, if it has any."""
+        """Record the names in a label map, if it has any."""
         for value, name in (labels.label_names or {}).items():
             self._found.setdefault((value, name.strip().casefold()), (name.strip(), labels.path))
 
@@ -151,7 +151,7 @@ class SegmentNames:
         Raises
         ------
         DataError
-            Two files call a value by different names, or give a name different values.
+            Two files give a value different names, or a name different values.
         """
         values: dict[int, tuple[int, str, Path]] = {}
         names: dict[str, tuple[int, str, Path]] = {}
@@ -187,7 +187,7 @@ def check_label_names(labels: Image, classes: Mapping[str, Sequence[int]]) -> No
 
 
 def segment_keys(labels: np.ndarray) -> dict[str, str]:
-    """Return the keys with which Slicer shows the classes of a label map (y, x) or (z, y, x) as segments."""
+    """Return the keys that make Slicer show the classes of a label map (y, x) or (z, y, x) as segments."""
     keys: dict[str, str] = {}
     extent = " ".join(
         f"0 {size - 1}" for size in (labels.shape if labels.ndim == 3 else (1, *labels.shape))[::-1]

@@ -1,8 +1,8 @@
 """TIFF files: pictures, and volumes of several pages.
 
-What their pixels mean, how large they are, and what is refused is in ``docs/formats.md``. The pages are read
-here and not by tifffile, which fills missing pixels with zeros, opens other files that a file names, and
-takes memory for what tags claim before a caller can look at them.
+``docs/formats.md`` says what their pixels mean, how large they are, and what is refused. The pages are read
+here rather than by tifffile, which fills missing pixels with zeros, opens other files that a file names, and
+allocates the memory that tags claim before a caller can check them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from swin_umamba.errors import DataError
 from swin_umamba.json_files import parse_json
 
 _REDUCED, _MASK = 1, 4
-# Tags of programs that keep more than pages in them: planes without a page, scales of values, other axes.
+# Tags of programs that store more than pages in them: planes without a page, value scales, other axes.
 _PROGRAMS = {33628: "MetaMorph", 33629: "MetaMorph", 34361: "Olympus FluoView", 34412: "Zeiss LSM"} | {
     33445: "Molecular Dynamics GEL",
     43314: "NIH Image",
@@ -46,17 +46,17 @@ def read_tiff(path: Path, *, indexed: bool, max_voxels: int = MAX_VOXELS) -> Ima
     ----------
     path
         A file with one page, or with several of one kind: the slices of a volume, or slices and channels as
-        OME-XML, ImageJ or tifffile say. Reduced copies of pages are not read.
+        described by OME-XML, ImageJ or tifffile. Reduced copies of pages are not read.
     indexed
-        The image is a label map: return the indices of a palette and not its colours.
+        Whether the image is a label map: a palette then yields its indices instead of its colours.
     max_voxels
-        Files of more values are refused before memory is taken for them.
+        Largest number of values; files with more are refused before memory is allocated.
 
     Returns
     -------
     Image
-        ``(channels, y, x)`` or ``(channels, z, y, x)`` in the type of the file, turned upright. Its spacing
-        is known if nnU-Net's spacing file, OME-XML, ImageJ's description or tags say it.
+        ``(channels, y, x)`` or ``(channels, z, y, x)`` in the dtype of the file, upright. Its spacing is
+        known if nnU-Net's spacing file, OME-XML, ImageJ's description or the tags give it.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def read_tiff(path: Path, *, indexed: bool, max_voxels: int = MAX_VOXELS) -> Ima
 
 
 def _full_pages(pages: Sequence[Page]) -> list[Page]:
-    """Return the pages without thumbnails and the smaller levels of pyramids."""
+    """Return the pages except thumbnails and the smaller levels of pyramids."""
     kinds = [page.number_of(254, {2: _REDUCED}.get(page.number_of(255, 0), 0)) for page in pages]
     if any(kind & _MASK for kind in kinds):
         raise pages[0].unsupported("files with transparency masks are", "save the image without a mask")
@@ -104,9 +104,9 @@ def _full_pages(pages: Sequence[Page]) -> list[Page]:
 
 
 def _plain_stack(pages: Sequence[Page], layout: Layout) -> np.ndarray:
-    """Return the numbers of the pages of each channel and slice, ``(channels, slices)``.
+    """Return the page number of each channel and slice, ``(channels, slices)``.
 
-    Pages are slices; tifffile's description may give them other axes.
+    Pages are slices unless tifffile's description gives them other axes.
     """
     first = pages[0]
     program = next((name for tag, name in _PROGRAMS.items() if tag in first), None)
@@ -130,8 +130,8 @@ def _plain_stack(pages: Sequence[Page], layout: Layout) -> np.ndarray:
 
 
 def _axes_of_tifffile(page: Page, layout: Layout) -> list[tuple[str, int]]:
-    """Return the name and length of each axis that pages stand for; unnamed ones and lists are slices."""
-    # Until 2025, tifffile wrote the axes before the shape, and whatever its user adds goes anywhere.
+    """Return the name and length of each axis of the pages; unnamed axes and lists count as slices."""
+    # Until 2025, tifffile wrote the axes before the shape, and its user's additions may be anywhere.
     text = next((text for text in page.texts(270) if text[:1] == "{" and '"shape":' in text), "{}")
     try:
         described = parse_json(text, dict, where=page.path)
@@ -142,7 +142,7 @@ def _axes_of_tifffile(page: Page, layout: Layout) -> list[tuple[str, int]]:
         return []
     total, pages = math.prod(shape), math.prod(shape) // layout.values
     if pages <= 1 or total % layout.values:
-        return []  # one page, or the description is that of another image
+        return []  # one page, or the description of another image
     if not isinstance(names, str) or len(names) != len(shape):
         names = "Z" * len(shape)
     axes, rest = [], pages
@@ -187,7 +187,7 @@ def _read_stack(
         if imagej:
             refuse_inverting_table(page, layout)
             values = imagej.calibrated(values, indexed=indexed)
-        # A lookup table of ImageJ's is for the screen; the data are the values.
+        # A lookup table from ImageJ only affects the display; the data are the values.
         values = to_channels(page, layout, values, indexed=indexed or imagej is not None)
         if len(values) > 1 and len(stack) > 1:
             raise page.unsupported(
@@ -202,7 +202,7 @@ def _read_stack(
 
 
 def _orientation(page: Page) -> int:
-    """Return tag 274; values that mean nothing count as 1, as in libtiff."""
+    """Return tag 274; undefined values count as 1, as in libtiff."""
     stored = page.number_of(ORIENTATION_TAG, 1)
     return stored if 1 <= stored <= 8 else 1
 
@@ -215,9 +215,9 @@ def _upright(image: Image, orientation: int) -> Image:
 
 
 def encode_tiff(data: np.ndarray, like: Image, suffix: str) -> bytes | None:
-    """Return a TIFF file: one channel, a page a slice, or a picture of three of uint8 or uint16 as RGB.
+    """Return a TIFF file: one channel, a page per slice, or a three-channel uint8 or uint16 picture as RGB.
 
-    The tags of a picture say how large its pixels are, if that is known.
+    The tags of a picture give its pixel size, if that is known.
     """
     coloured = data.ndim == 3 and len(data) == 3 and data.dtype in (np.uint8, np.uint16)
     if len(data) != 1 and not coloured:

@@ -1,4 +1,4 @@
-"""From the stored values of a TIFF file to channels: white and black, palettes, YCbCr, alpha.
+"""Conversion of the stored values of a TIFF file to channels: white and black, palettes, YCbCr, alpha.
 
 Sources: TIFF 6.0 (Adobe, 1992), sections 3 to 6, 18 and 21.
 """
@@ -12,13 +12,13 @@ from swin_umamba.data.tiff_layout import COLOURS, JPEG, PALETTE, WHITE_IS_ZERO, 
 from swin_umamba.data.tiff_tags import Page
 
 _ASSOCIATED, _UNASSOCIATED = 1, 2
-# Of ITU-R BT.601, and the whole range of eight bits: what the standard and all programs take without tags.
+# From ITU-R BT.601, with the full eight-bit range: the default of the standard and of all programs.
 _WEIGHTS = (0.299, 0.587, 0.114)
 _BLACK_AND_WHITE = (0.0, 255.0, 128.0, 255.0, 128.0, 255.0)
 
 
 def to_channels(page: Page, layout: Layout, data: np.ndarray, *, indexed: bool) -> np.ndarray:
-    """Return what the stored values mean.
+    """Return the channels that the stored values represent.
 
     Parameters
     ----------
@@ -27,18 +27,18 @@ def to_channels(page: Page, layout: Layout, data: np.ndarray, *, indexed: bool) 
     data
         ``(samples, ...)`` as stored.
     indexed
-        The image is a label map: a palette's indices are its values.
+        Whether the image is a label map, whose values are the indices of the palette.
 
     Returns
     -------
     numpy.ndarray
-        ``(channels, ...)``. Grey values as stored, with black as 0; of a palette, red, green and blue in
+        ``(channels, ...)``. Grey values as stored, with black as 0; for a palette, red, green and blue in
         eight bits; no alpha.
 
     Raises
     ------
     DataError
-        Pixels are transparent, or a label map's values could mean two things.
+        Pixels are transparent, or the values of a label map are ambiguous.
     """
     if layout.photometric == PALETTE and not indexed:
         return _colour_map(page, layout)[:, data[0]]
@@ -56,7 +56,7 @@ def to_channels(page: Page, layout: Layout, data: np.ndarray, *, indexed: bool) 
 
 
 def refuse_inverting_table(page: Page, layout: Layout) -> None:
-    """Refuse an image of ImageJ's in which 0 is white: for ImageJ that is a matter of the screen alone."""
+    """Refuse an ImageJ image in which 0 is white: for ImageJ that only affects the display."""
     if layout.photometric == WHITE_IS_ZERO:
         raise page.unsupported(
             "files of ImageJ's with an inverting lookup table are",
@@ -69,8 +69,8 @@ def _colour_map(page: Page, layout: Layout) -> np.ndarray:
     colours = page.array(320)
     if len(colours) != 3 * 2**layout.bits or colours.dtype.kind != "u":
         raise page.damaged(f"its palette has {len(colours)} values, not {3 * 2**layout.bits}")
-    # Colours have 16 bits, of which writers fill the upper byte, or both with the same. Some write 0 to 255
-    # instead; a real palette whose brightest colour is that dark would be a black picture.
+    # Colours have 16 bits; writers fill the upper byte, or both bytes alike. Some write 0 to 255 instead; a
+    # real palette whose brightest colour is that dark would make a black picture.
     wide = colours.max() > 255
     return (colours >> 8 if wide else colours).astype(np.uint8).reshape(3, -1)
 
@@ -93,7 +93,7 @@ def _without_alpha(page: Page, layout: Layout, data: np.ndarray) -> np.ndarray:
 
 
 def _rgb_of_ycbcr(page: Page, data: np.ndarray) -> np.ndarray:
-    """Return red, green and blue of YCbCr values of eight bits (TIFF 6.0, section 21)."""
+    """Return red, green and blue for YCbCr values of eight bits (TIFF 6.0, section 21)."""
     red, green, blue = page.array(529) if 529 in page else _WEIGHTS
     levels = page.array(532) if 532 in page else _BLACK_AND_WHITE
     if len(levels) != 6 or not green or not np.isfinite([red, green, blue, *levels]).all():

@@ -1,6 +1,6 @@
-"""What ImageJ's description says of a TIFF file: hyperstacks, the size of a pixel, calibrated values.
+"""ImageJ's description in a TIFF file: hyperstacks, the size of a pixel, calibrated values.
 
-Source: ImageJ's FileSaver and FileOpener (ImageJ 1.54), whose lines ``key=value`` SCIFIO writes too.
+Source: ImageJ's FileSaver and FileOpener (ImageJ 1.54), whose ``key=value`` lines SCIFIO also writes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _UNITS = {
     }.items()
     for name in names
 }
-# ImageJ has these from the resolution tags of pictures, which are mostly about paper: see size_by_tags.
+# ImageJ takes these from the resolution tags of pictures, which mostly refer to paper: see size_by_tags.
 _TAG_UNITS = ("inch", "inches", "in", "cm", "centimeter", "centimetre")
 _STRAIGHT_LINE, _UNCALIBRATED = 0, 20
 _SAVE_AGAIN = "open it in ImageJ, check Image > Properties, and save it as TIFF again"
@@ -36,14 +36,14 @@ _SAVE_AGAIN = "open it in ImageJ, check Image > Properties, and save it as TIFF 
 
 @dataclass(frozen=True)
 class ImageJ:
-    """The description of the first page, taken apart."""
+    """The parsed description of the first page."""
 
     page: Page
     items: dict[str, str]
 
     @classmethod
     def of(cls, page: Page) -> ImageJ | None:
-        """Return what ImageJ says of a file; None if it does not come from there."""
+        """Return ImageJ's description of a file; None if there is none."""
         text = next((text for text in page.texts(270) if text.startswith(_HEADS)), None)
         if text is None:
             return None
@@ -51,12 +51,12 @@ class ImageJ:
         return cls(page, {key.strip(): value.strip() for key, _, value in lines})
 
     def stack(self, pages: Sequence[Page]) -> np.ndarray:
-        """Return the numbers of the pages of each channel and slice, ``(channels, slices)``.
+        """Return the page number of each channel and slice, ``(channels, slices)``.
 
         Raises
         ------
         DataError
-            There are frames (time), or other pages than the description says.
+            There are frames (time), or the pages do not match the description.
         """
         channels, slices, frames = (self._count(key) for key in ("channels", "slices", "frames"))
         images = self._count("images")
@@ -73,14 +73,15 @@ class ImageJ:
                 "slices by ImageJ's description are",
                 _SAVE_AGAIN,
             )
-        # The channels of a slice follow each other.
+        # The channels of a slice are consecutive.
         values: np.ndarray = np.array([page.number for page in pages]).reshape(slices, channels).T
         return values
 
     def pixel_size(self, ndim: int) -> tuple[float, ...] | None:
-        """Return the size of a pixel along (z,) y and x in mm; None if it is not known.
+        """Return the size of a pixel along (z,) y and x in mm; None if it is unknown.
 
-        The distance of slices is 1 in the unit of the file if there is none, as ImageJ leaves it out then.
+        If no distance between slices is given, it is 1 in the unit of the file, since ImageJ omits that
+        value.
         """
         units = [self._unit(key) for key in ("zunit", "yunit", "unit")]
         if units[2] in _TAG_UNITS or not units[2]:
@@ -95,12 +96,12 @@ class ImageJ:
         return (distance, rows[0], columns[1])[3 - ndim :]
 
     def calibrated(self, data: np.ndarray, *, indexed: bool) -> np.ndarray:
-        """Return the values that ImageJ shows: a + b * stored, where the file has such a calibration.
+        """Return the values that ImageJ shows: a + b * stored, if the file has such a calibration.
 
         Raises
         ------
         DataError
-            The calibration is of another kind, or the file is to be a label map.
+            The calibration is of another kind, or the file is meant to be a label map.
         """
         kind = _number(self.items.get("cf", str(_UNCALIBRATED)))
         if kind == _UNCALIBRATED or data.dtype.kind == "f":  # ImageJ does not calibrate these
@@ -126,7 +127,7 @@ class ImageJ:
 
     def _unit(self, key: str) -> str:
         text = self.items.get(key, self.items.get("unit", ""))
-        # ImageJ writes letters beyond ASCII as Java does.
+        # ImageJ escapes letters beyond ASCII as Java does.
         return re.sub(r"\\u([0-9A-Fa-f]{4})", lambda found: chr(int(found[1], 16)), text).lower()
 
 

@@ -23,26 +23,26 @@ def decode_jpeg(
     Parameters
     ----------
     page
-        For messages.
+        Page to name in messages.
     stream, tables
-        The strip or tile, and tag 347 with the tables that streams of a page share.
+        The strip or tile, and tag 347 with the tables shared by the streams of a page.
     shape
-        What the tags promise. A last strip may have fewer rows.
+        Shape given by the tags. A last strip may have fewer rows.
     kind
-        ``grey``, ``RGB`` or ``YCbCr``, as tag 262 says. YCbCr becomes RGB.
+        ``grey``, ``RGB`` or ``YCbCr``, according to tag 262. YCbCr becomes RGB.
 
     Raises
     ------
     DataError
-        The stream is damaged, of another shape than the tags say, or of a kind of JPEG that is not read.
+        The stream is damaged, does not have the shape in the tags, or is an unsupported kind of JPEG.
     """
     import imagecodecs
 
     rows = _check_frame(page, stream, shape, kind)
-    # A decoder would fill what is cut off with grey. Within compressed pixels no 0xFF comes before an 0xD9.
+    # A decoder would fill truncated data with grey. Within compressed pixels, no 0xFF precedes an 0xD9.
     if _END not in stream[stream.find(_SCAN) :]:
         raise page.damaged("pixels are missing: a JPEG stream is cut off before its end marker")
-    # The tag decides what the components are, as in libtiff; a decoder alone would guess by their markers.
+    # The tag determines the components, as in libtiff; a decoder alone would guess from their markers.
     spaces = {"grey": (None, None), _RGB: (_RGB, _RGB), "YCbCr": ("YCBCR", _RGB)}[kind]
     pixels = imagecodecs.jpeg8_decode(
         stream, tables=tables or None, colorspace=spaces[0], outcolorspace=spaces[1]
@@ -53,7 +53,7 @@ def decode_jpeg(
 
 
 def _check_frame(page: Page, stream: bytes, shape: tuple[int, int, int], kind: str) -> int:
-    """Compare the stream with the tags before a decoder takes memory for it; return its rows."""
+    """Compare the stream with the tags before a decoder allocates memory for it; return its rows."""
     position = 2
     markers_say = None
     while stream[:2] == b"\xff\xd8":

@@ -1,4 +1,4 @@
-"""How the pages of a TIFF file store their samples: sizes, types, colours and codings.
+"""How the pages of a TIFF file store their samples: sizes, types, colours and encodings.
 
 Sources: TIFF 6.0 (Adobe, 1992); TIFF Technical Notes 1 to 3 (Adobe) for floating-point predictors and JPEG.
 """
@@ -25,8 +25,8 @@ _OTHER_COLOURS = {
 }
 
 NONE, LZW, JPEG, DEFLATE, OLD_DEFLATE, PACKBITS, ZSTD = 1, 5, 7, 8, 32946, 32773, 50000
-# How many bytes one stored byte can become: LZW makes strings of up to 4096 bytes of 12 bits, PackBits 128
-# bytes of two. Zstandard and JPEG have no such bound below the memory of a computer, so they get one here.
+# Most bytes that one stored byte can become: LZW encodes up to 4096 bytes in 12 bits, PackBits 128 bytes in
+# two. Zstandard and JPEG have no such bound below a computer's memory, so they get one here.
 MAX_RATIO = {NONE: 1, LZW: 2731, PACKBITS: 64} | dict.fromkeys(
     (DEFLATE, OLD_DEFLATE, ZSTD, JPEG), DEFLATE_MAX_RATIO
 )
@@ -44,7 +44,7 @@ _OTHER_COMPRESSIONS = {
     for number in numbers
 }
 HORIZONTAL, FLOATING_POINT = 2, 3
-_KINDS = {1: "u", 2: "i", 3: "f", 4: "u"}  # 4 is "undefined", which the standard lets readers take for 1
+_KINDS = {1: "u", 2: "i", 3: "f", 4: "u"}  # 4 is "undefined", which the standard lets readers treat as 1
 PACKED_BITS = {*range(1, 8), *range(9, 16)}
 _MAX_TILE_BYTES = 2**30
 RECOMPRESS = "save it without compression, or with LZW or deflate"
@@ -52,26 +52,26 @@ RECOMPRESS = "save it without compression, or with LZW or deflate"
 
 @dataclass(frozen=True)
 class Layout:
-    """How the samples of a page are stored; the pages of one volume have equal ones.
+    """How the samples of a page are stored; all pages of one volume have equal layouts.
 
     Attributes
     ----------
     width, length
         Columns and rows.
     samples
-        Values of a pixel.
+        Values per pixel.
     bits, dtype
-        Bits of a value in the file; its type in an array.
+        Bits per value in the file; dtype of the values in an array.
     photometric
-        What the values mean (tag 262).
+        Meaning of the values (tag 262).
     extra
-        Kinds of the values behind the colours (tag 338), 0 where it does not say.
+        Kinds of the values after the colours (tag 338), 0 where it does not say.
     planar
-        True if each value of a pixel has a plane of its own.
+        Whether each value of a pixel has a plane of its own.
     compression, predictor, reversed_bits
-        Coding of the bytes.
+        Encoding of the bytes.
     tiled
-        True for tiles, False for strips.
+        Whether the page has tiles; otherwise it has strips.
     tile
         Rows and columns of a tile or strip.
     """
@@ -92,7 +92,7 @@ class Layout:
 
     @property
     def kind(self) -> str:
-        """What pages of one image have in common, in words."""
+        """Description in words of what the pages of one image have in common."""
         extra = f" and extra samples {self.extra}" if self.extra else ""
         return (
             f"{self.length} x {self.width} pixels of {self.samples} x {self.bits} bits ({self.dtype}), "
@@ -101,27 +101,27 @@ class Layout:
 
     @property
     def values(self) -> int:
-        """Number of values of a page."""
+        """Number of values in a page."""
         return self.width * self.length * self.samples
 
     @property
     def grid(self) -> tuple[int, int, int]:
-        """Planes, rows and columns of tiles or strips."""
+        """Number of planes, rows and columns of tiles or strips."""
         rows, columns = math.ceil(self.length / self.tile[0]), math.ceil(self.width / self.tile[1])
         return self.samples if self.planar else 1, rows, columns
 
     @property
     def tile_samples(self) -> int:
-        """Values of a pixel that stand together."""
+        """Number of values of a pixel that are stored together."""
         return 1 if self.planar else self.samples
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of a row of a tile, before compression."""
+        """Number of bytes in a row of a tile, before compression."""
         return (self.tile[1] * self.tile_samples * self.bits + 7) // 8
 
     def rows_of(self, row: int) -> int:
-        """Return how many rows the tiles of a row of tiles must hold; the last strip may be shorter."""
+        """Return how many pixel rows the given row of tiles must hold; the last strip may be shorter."""
         return self.tile[0] if self.tiled else min(self.tile[0], self.length - row * self.tile[0])
 
 
@@ -131,7 +131,7 @@ def layout_of(page: Page) -> Layout:
     Raises
     ------
     DataError
-        The tags contradict each other, or name something that is not read.
+        The tags contradict each other, or specify something unsupported.
     """
     width, length, samples = page.number_of(256, 0), page.number_of(257, 0), page.number_of(277, 1)
     if min(width, length, samples) < 1:
@@ -143,7 +143,7 @@ def layout_of(page: Page) -> Layout:
             "files that do not say what their values mean (tag 262) are", "save it with another program"
         )
     compression = page.number_of(259, NONE)
-    if compression not in MAX_RATIO:  # first, since some of them leave out other tags
+    if compression not in MAX_RATIO:  # first, since some of them omit other tags
         name = _OTHER_COMPRESSIONS.get(compression, f"number {compression}")
         raise page.unsupported(f"files with compression {name} are", RECOMPRESS)
     bits, dtype = _type_of(page, samples)
@@ -205,7 +205,7 @@ def _extra_samples(page: Page, photometric: int, samples: int) -> tuple[int, ...
 
 
 def _check_coding(page: Page, layout: Layout) -> None:
-    """Refuse combinations that are not read, or that readers of TIFF files read differently."""
+    """Refuse unsupported combinations, and those that TIFF readers interpret differently."""
     compression, predictor = layout.compression, layout.predictor
     if predictor != 1 and (
         compression in (NONE, PACKBITS, JPEG)

@@ -1,4 +1,4 @@
-"""What OME-XML says of a TIFF file: which page is which channel and slice, and the size of a pixel.
+"""OME-XML in a TIFF file: which page is which channel and slice, and the size of a pixel.
 
 Source: the OME-TIFF specification and the schema 2016-06 (openmicroscopy.org).
 """
@@ -17,7 +17,7 @@ from swin_umamba.data.tiff_pixel_size import MILLIMETRES, plausible
 from swin_umamba.data.tiff_tags import Page
 from swin_umamba.errors import DataError
 
-_UNITS = {**MILLIMETRES, "μm": MILLIMETRES["µm"]}  # the Greek letter beside the micro sign
+_UNITS = {**MILLIMETRES, "μm": MILLIMETRES["µm"]}  # the Greek letter as well as the micro sign
 _EXPORT = "export the image as one OME-TIFF file of its own"
 
 
@@ -35,7 +35,7 @@ class Ome:
         Raises
         ------
         DataError
-            It cannot be read, or says that the image lies in other files, which are never opened.
+            It cannot be read, or says that the image is in other files, which are never opened.
         """
         text = next((text for text in page.texts(270) if _is_ome(text)), None)
         if text is None:
@@ -43,7 +43,7 @@ class Ome:
         try:
             if "<!DOCTYPE" in text or "<!ENTITY" in text:
                 raise ElementTree.ParseError("definitions of entities are not read")
-            # The text is decoded already, whatever encoding its first line names.
+            # The text is already decoded, whatever encoding its first line names.
             root = ElementTree.fromstring(
                 text.strip().encode("utf-8"), ElementTree.XMLParser(encoding="utf-8")
             )
@@ -54,12 +54,12 @@ class Ome:
         return ome
 
     def stack(self, pages: Sequence[Page], layout: Layout) -> np.ndarray:
-        """Return the numbers of the pages of each channel and slice, ``(channels, slices)``.
+        """Return the page number of each channel and slice, ``(channels, slices)``.
 
         Raises
         ------
         DataError
-            The file holds several images or points in time, or the XML is not about its pages.
+            The file holds several images or points in time, or the XML does not match its pages.
         """
         pixels = self._pixels()
         size = {axis: self._count(pixels, f"Size{axis}") for axis in "XYZCT"}
@@ -80,7 +80,7 @@ class Ome:
         return stack.T if faster == "C" else stack
 
     def pixel_size(self, ndim: int) -> tuple[float, ...] | None:
-        """Return the size of a pixel along (z,) y and x in mm; None if it is not known."""
+        """Return the size of a pixel along (z,) y and x in mm; None if it is unknown."""
         pixels = self._pixels()
         lengths = []
         for axis in "ZYX"[3 - ndim :]:
@@ -128,7 +128,7 @@ class Ome:
         return found[0]
 
     def _refuse_other_files(self) -> None:
-        """Refuse a part of a set of files: what a file's own pages mean is not told by itself alone."""
+        """Refuse a part of a set of files, whose own pages do not suffice to tell what they mean."""
         own_id, own_name = self.root.get("UUID"), self.page.path.name
         elsewhere = next(
             (each.get("MetadataFile", "") for each in self.root.iter() if _is(each, "BinaryOnly")), None

@@ -1,6 +1,6 @@
-"""How large a pixel of a TIFF file is, as far as tags and nnU-Net's spacing files say.
+"""Size of a pixel in a TIFF file according to its tags and nnU-Net's spacing files.
 
-OME-XML and ImageJ's description have modules of their own, which take units from here.
+OME-XML and ImageJ's description have modules of their own, which use the units defined here.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ MILLIMETRES = {"pm": 1e-9, "Å": 1e-7, "nm": 1e-6, "µm": 1e-3, "mm": 1.0, "cm":
     "in": INCH,
     "thou": INCH / 1000,
 }
-"""Length of a unit in mm, by the symbols of OME."""
+"""Length of a unit in mm, by OME symbol."""
 
-# Screens have about 4 pixels a millimetre, printers and scanners up to 100. Programs write such numbers into
-# any picture, whatever it shows; only finer pixels come from a microscope.
+# Screens have about 4 pixels per millimetre, printers and scanners up to 100. Programs write such numbers
+# into any picture, whatever it shows; only finer pixels come from a microscope.
 _COARSEST_BY_TAGS = 0.01
 _SMALLEST, _LARGEST = 1e-9, 1e4
 _UNITS_OF_TAGS = {2: INCH, 3: CENTIMETRE}
-# A file of nnU-Net's has fifty bytes. What is larger belongs to another program.
+# nnU-Net's files have about fifty bytes. A larger file belongs to another program.
 _MAX_SPACING_FILE = 2**16
 _CHANNEL = re.compile(r"_\d{4}$")
 
 
 def plausible(*lengths: float) -> bool:
-    """Tell whether all lengths, in mm, can be sizes of a pixel."""
+    """Return whether all lengths, in mm, are plausible sizes of a pixel."""
     return all(math.isfinite(length) and _SMALLEST <= length <= _LARGEST for length in lengths)
 
 
 def size_by_tags(page: Page) -> tuple[float, float] | None:
-    """Return the size (y, x) of a pixel in mm by the resolution tags; None if they do not say.
+    """Return the size (y, x) of a pixel in mm from the resolution tags; None if they do not give it.
 
-    They count only with their unit (tag 296 is inch or centimetre, and not left out), and only for pixels
-    finer than 0.01 mm (2540 an inch): the 72, 96 or 300 dots an inch of most pictures are about paper.
+    They count only with an explicit unit (tag 296 is inch or centimetre), and only for pixels finer than 0.01
+    mm (2540 per inch): the 72, 96 or 300 dots per inch of most pictures refer to paper.
     """
     unit = _UNITS_OF_TAGS.get(page.number_of(296, 1))
     if unit is None:
@@ -54,16 +54,16 @@ def size_by_tags(page: Page) -> tuple[float, float] | None:
 
 
 def size_for_tags(spacing: tuple[float, ...]) -> dict[str, Any]:
-    """Return what lets tifffile write the size (y, x) in mm of a pixel, if the tags can hold it."""
+    """Return tifffile's arguments for writing the size (y, x) of a pixel in mm, if the tags can hold it."""
     y, x = (CENTIMETRE / each for each in spacing)
-    # A tag holds the quotient of two integers of 32 bits.
+    # A tag holds the quotient of two 32-bit integers.
     if not all(1e-6 <= each < 2**32 for each in (y, x)):
         return {}
     return {"resolution": (x, y), "resolutionunit": "CENTIMETER"}
 
 
 def pixels_per_unit_to_size(page: Page, unit: float) -> tuple[float, float] | None:
-    """Return the size (y, x) of a pixel from tags 283 and 282 in a unit of so many mm, if it is plausible."""
+    """Return the size (y, x) of a pixel from tags 283 and 282, if plausible; ``unit`` is in mm."""
     resolution = [float(values[0]) for values in (page.array(283), page.array(282)) if len(values)]
     if len(resolution) != 2 or not all(math.isfinite(each) and each > 0 for each in resolution):
         return None
@@ -72,9 +72,9 @@ def pixels_per_unit_to_size(page: Page, unit: float) -> tuple[float, float] | No
 
 
 def spacing_file(path: Path, *, of_labels: bool) -> Path:
-    """Return where nnU-Net looks for the spacing of a TIFF volume.
+    """Return the path where nnU-Net expects the spacing of a TIFF volume.
 
-    It lies beside the volume and is called as the case: ``CASE.json`` for the image ``CASE_0000.tif`` and for
+    It is beside the volume and named after the case: ``CASE.json`` for the image ``CASE_0000.tif`` and for
     the label map ``CASE.tif``.
     """
     stem = path.stem
@@ -82,12 +82,12 @@ def spacing_file(path: Path, *, of_labels: bool) -> Path:
 
 
 def read_spacing_file(path: Path, *, of_labels: bool) -> tuple[float, float, float] | None:
-    """Return what nnU-Net's spacing file says of a TIFF volume, along z, y and x in mm; None without one.
+    """Return the spacing of a TIFF volume along z, y and x in mm from nnU-Net's file; None without one.
 
     Raises
     ------
     DataError
-        There is a file, but its ``spacing`` is not three positive numbers.
+        The file exists, but its ``spacing`` is not three positive numbers.
     """
     place = spacing_file(path, of_labels=of_labels)
     content = _spacing_content(place)
@@ -110,8 +110,8 @@ def read_spacing_file(path: Path, *, of_labels: bool) -> tuple[float, float, flo
 def write_spacing_file(path: Path, like: Image, *, of_labels: bool) -> None:
     """Write nnU-Net's spacing file beside a TIFF volume on the grid of ``like``.
 
-    If its spacing is not known, that of an older volume of this name is taken away; whatever else the file
-    holds stays.
+    If its spacing is unknown, that of an older volume with the same name is removed; anything else in the
+    file stays.
     """
     if len(like.spatial_shape) != 3:
         return
@@ -127,7 +127,7 @@ def write_spacing_file(path: Path, like: Image, *, of_labels: bool) -> None:
 
 
 def _spacing_content(place: Path) -> dict[str, Any]:
-    """Return what a file holds that may be nnU-Net's spacing file; nothing if it is none."""
+    """Return the contents of what may be nnU-Net's spacing file; empty if it is not one."""
     if not place.is_file() or place.stat().st_size > _MAX_SPACING_FILE:
         return {}
     hint = 'write {"spacing": [z, y, x]} in mm into it, or move it away'

@@ -1,4 +1,4 @@
-"""The pixels of one page of a TIFF file: strips and tiles, decompressed and put together.
+"""The pixels of one page of a TIFF file: strips and tiles, decompressed and assembled.
 
 Sources: TIFF 6.0 (Adobe, 1992); TIFF Technical Notes 1 to 3 (Adobe) for floating-point predictors and JPEG.
 """
@@ -34,12 +34,12 @@ _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 def _check_segments(page: Page, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
-    """Return the offsets and lengths of all strips or tiles, which must be there and can hold the pixels.
+    """Return the offsets and lengths of all strips or tiles, which must exist and be able to hold the pixels.
 
     Raises
     ------
     DataError
-        Pixels are missing, or so few bytes cannot become so many pixels.
+        Pixels are missing, or there are too few bytes for so many pixels.
     """
     planes, rows, columns = layout.grid
     count = planes * rows * columns
@@ -52,9 +52,9 @@ def _check_segments(page: Page, layout: Layout) -> tuple[np.ndarray, np.ndarray]
     if len(offsets) != count or len(lengths) != count or "f" in (offsets.dtype.kind, lengths.dtype.kind):
         raise page.damaged(f"pixels are missing: it lists {len(offsets)} of {count} tiles or strips")
     size = page.file.seek(0, 2)
-    # As Python numbers, offsets of 64 bits cannot overflow in a sum.
+    # As Python integers, 64-bit offsets cannot overflow when added.
     for start, length, least in zip(offsets.tolist(), lengths.tolist(), needed.tolist(), strict=True):
-        # Lengths of plain strips are sometimes too large; their pixels alone count.
+        # Lengths of uncompressed strips are sometimes too large; only their pixels count.
         end = start + (min(length, least) if layout.compression == NONE else length)
         if start < 8 or length < 1 or end > size:
             raise page.damaged(f"pixels are missing: a tile or strip lies at byte {start} of {size}")
@@ -71,7 +71,7 @@ def _check_segments(page: Page, layout: Layout) -> tuple[np.ndarray, np.ndarray]
 
 
 def read_samples(page: Page, layout: Layout) -> np.ndarray:
-    """Return the stored values of a page, ``(samples, y, x)`` in the type of the layout.
+    """Return the stored values of a page, ``(samples, y, x)`` in the dtype of the layout.
 
     Raises
     ------
@@ -133,11 +133,11 @@ def _decoded(page: Page, layout: Layout, stored: bytes, tables: bytes, rows: int
 
 
 def _decompressed(compression: int, stored: bytes, most: int) -> bytes:
-    """Return the bytes of a strip or tile, no more than ``most``."""
+    """Return the bytes of a strip or tile, at most ``most``."""
     if compression == NONE:
         return stored
     if compression in (DEFLATE, OLD_DEFLATE):
-        # One byte more than wanted makes the decoder come to the end, where the checksum is.
+        # Asking for one extra byte makes the decoder reach the end, where the checksum is.
         return zlib.decompressobj().decompress(stored, most + 1)
     import imagecodecs
 
@@ -150,7 +150,7 @@ def _decompressed(compression: int, stored: bytes, most: int) -> bytes:
 
 
 def _add_up_bytes(plain: bytes, dtype: np.dtype, shape: tuple[int, int, int]) -> np.ndarray:
-    """Undo the predictor of floating-point numbers: differences of bytes, of which the highest come first."""
+    """Undo the floating-point predictor: differences of bytes, the most significant first."""
     rows, columns, samples = shape
     differences = np.frombuffer(plain, np.uint8).reshape(rows, columns * dtype.itemsize, samples)
     added = np.cumsum(differences, axis=1, dtype=np.uint8).reshape(rows, dtype.itemsize, columns * samples)

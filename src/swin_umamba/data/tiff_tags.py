@@ -16,13 +16,13 @@ import numpy as np
 from swin_umamba.errors import DataError
 
 DAMAGED = "copy or download the file again; it is damaged"
-# Far above what images of MAX_VOXELS have, and far below what makes reading the tags alone take minutes.
+# Far above what images of MAX_VOXELS need, and far below where reading the tags alone takes minutes.
 MAX_PAGES = 2**16
 MAX_TAGS = 2**21
 MAX_TAGS_OF_A_PAGE = 2**12
-# A palette of 16 bits has so many values; only tables of strips and tiles have more.
+# The size of a 16-bit palette; only tables of strips and tiles have more.
 MAX_VALUES = 3 * 2**16
-# Scanners of whole slides write megabytes of text.
+# Whole-slide scanners write megabytes of text.
 MAX_TEXT = 2**26
 
 _TEXT, _UNDEFINED = 2, 7
@@ -58,7 +58,7 @@ class Page:
     order
         Byte order of the file for NumPy and struct: ``<`` or ``>``.
     entries
-        Tag to entries; a tag may stand more than once.
+        Entries of each tag; a tag may occur more than once.
     """
 
     path: Path
@@ -76,7 +76,7 @@ class Page:
         Raises
         ------
         DataError
-            The values lie outside the file, are not numbers, or are more than ``most``.
+            The values lie outside the file, are not numbers, or number more than ``most``.
         """
         if tag not in self.entries:
             return np.zeros(0, np.int64)
@@ -95,7 +95,7 @@ class Page:
         return values.astype(values.dtype.newbyteorder("="))
 
     def number_of(self, tag: int, default: int) -> int:
-        """Return the one whole number that a tag holds (the first of several), or the default."""
+        """Return the one whole number in a tag (the first of several), or the default."""
         values = self.array(tag)
         if not len(values):
             return default
@@ -104,7 +104,7 @@ class Page:
         return int(values[0])
 
     def texts(self, tag: int) -> list[str]:
-        """Return the texts of a tag, one for each time that it stands there."""
+        """Return the texts of a tag, one for each occurrence."""
         found = [entry for entry in self.entries.get(tag, []) if entry.kind in (1, _TEXT, _UNDEFINED)]
         if any(entry.values > MAX_TEXT for entry in found):
             raise self.damaged(f"tag {tag} holds a text of more than {MAX_TEXT} bytes")
@@ -130,12 +130,12 @@ class Page:
         )
 
     def unsupported(self, what: str, hint: str) -> DataError:
-        """Return the error for what a TIFF file may hold but this package does not read."""
+        """Return the error for something valid in a TIFF file that this package does not read."""
         return DataError(f"TIFF {what} not supported", where=self.path, hint=hint)
 
     def _stored(self, tag: int, entry: _Entry) -> bytes:
         self.file.seek(entry.offset)
-        # The chain was checked: the values lie inside the file, so that no more is asked for than it has.
+        # The chain was checked: the values lie inside the file, so this asks for no more than it holds.
         stored = self.file.read(entry.values * _SIZES[entry.kind])
         if len(stored) != entry.values * _SIZES[entry.kind]:
             raise self.damaged(f"the values of tag {tag} are cut off")
@@ -143,12 +143,12 @@ class Page:
 
 
 def read_pages(path: Path, file: BinaryIO) -> list[Page]:
-    """Return the pages of a file, in the order of their chain; no pixel and no value of a tag is read.
+    """Return the pages of a file in chain order, without reading any pixel or tag value.
 
     Raises
     ------
     DataError
-        The file is not a TIFF file, its chain of pages is broken or runs in a circle, or tags lie outside it.
+        The file is not a TIFF file, its chain of pages is broken or circular, or tags lie outside it.
     """
     size = file.seek(0, 2)
     file.seek(0)
@@ -187,7 +187,7 @@ def read_pages(path: Path, file: BinaryIO) -> list[Page]:
 
 
 def _refusal(offset: int, size: int, visited: set[int], tags: int) -> str:
-    """Say why the next page cannot be read; nothing if it can."""
+    """Return why the next page cannot be read; empty if it can."""
     if offset in visited:
         return "the chain of pages runs in a circle"
     if offset + 2 > size:
@@ -200,9 +200,9 @@ def _refusal(offset: int, size: int, visited: set[int], tags: int) -> str:
 def _read_directory(
     path: Path, file: BinaryIO, number: int, order: Literal["<", ">"], big: bool, offset: int, size: int
 ) -> tuple[Page, int, int]:
-    """Return the page whose directory lies at ``offset``, the number of its tags, and the next offset."""
+    """Return the page whose directory is at ``offset``, the number of its tags, and the next offset."""
     page = Page(path, file, number, order, {})
-    # A value that fits into the room of its offset stands there itself.
+    # A value that fits into the space of its offset is stored there.
     count_format, entry_format, offset_format, width, room = (
         ("Q", "HHQQ", "Q", 20, 8) if big else ("H", "HHII", "I", 12, 4)
     )
@@ -220,7 +220,7 @@ def _read_directory(
     entries: dict[int, list[_Entry]] = {}
     place = offset + len(head) + width - room
     for tag, kind, values, where in struct.iter_unpack(order + entry_format, listed[: count * width]):
-        length = values * _SIZES.get(kind, 0)  # readers shall skip types that they do not know
+        length = values * _SIZES.get(kind, 0)  # readers must skip unknown types
         start = where if length > room else place
         place += width
         if start + length > size:
