@@ -1,1 +1,1 @@
-"""Weights as files and state dicts: reading, checking, converting. This floor knows no network."""
+"""Weights as files and state dicts: reading, checking, converting. Nothing here knows a network."""

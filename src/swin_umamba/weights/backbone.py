@@ -1,4 +1,4 @@
-"""What a record of a backbone says: how its weights are recognised, what they are called, where they are."""
+"""The record of a backbone: how its weights are recognised, what they are called, where they are."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any
 from swin_umamba.errors import UsageError
 
 ENCODER = "vssm_encoder."
-"""What names of tensors of the encoder begin with in our networks, whichever backbone it is."""
+"""Prefix of the encoder's tensor names in our networks, whatever the backbone."""
 STRIDES = (4, 8, 16, 32)
-"""How much smaller than the image the stages are that the decoders take."""
+"""Strides of the stages that the decoders take, relative to the image."""
 Shapes = Mapping[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
 class WeightsRecord:
-    """One file of weights: where it is, what it is, under which terms.
+    """One file of weights: where it is, what it is, and its terms of use.
 
     Nothing here is guessed: what is not known is None. A file whose SHA-256 is None is unverified until it is
     first seen; from then on its hash is kept beside it in the user's cache (see ``download.py``).
@@ -26,27 +26,27 @@ class WeightsRecord:
     Attributes
     ----------
     name
-        What users call it.
+        Name for users.
     architecture
-        The network it was trained as.
+        Network whose weights it holds.
     file_name
-        Its name in the cache.
+        File name in the cache.
     url
-        Where to download it; None if it has no address that a program can fetch.
+        Address to download it from; None if it has none that a program can fetch.
     size
-        Bytes, or None.
+        Size in bytes, or None.
     sha256
-        Hexadecimal, or None.
+        Hash in hexadecimal, or None.
     licence
         Terms of use.
     source
-        The page that describes it.
+        Page that describes it.
     in_channels
         Channels of the images it was trained on.
     mean, std
         Normalisation of those images, per channel, for values in [0, 1].
     note
-        What else a user should know, above all how certain the above is.
+        Anything else a user should know, above all how certain the above is.
     """
 
     name: str
@@ -65,49 +65,51 @@ class WeightsRecord:
 
 @dataclass(frozen=True)
 class BackboneRecord:
-    """A backbone: what its encoder is made with, and how its weights are recognised and renamed.
+    """A backbone: how its encoder is built, and how its weights are recognised and renamed.
 
-    Names of tensors are those of the encoder's state dict unless said otherwise.
+    Tensor names are those of the encoder's state dict unless stated otherwise.
 
     Attributes
     ----------
     name
-        What plans and users call it.
+        Name in plans and for users.
     title
-        What messages call it.
+        Name in messages.
     features_per_stage
         Channels of the four stages.
     recognised_by
-        Names and shapes of tensors by which weights are known to be of this backbone; None stands for any
-        size. Where several records fit, the one with the most such tensors is taken.
+        Names and shapes of the tensors that identify weights of this backbone; None stands for any size. If
+        several records fit, the one with the most such tensors wins.
     first_convolution
-        The kernel (out, in, height, width) that sees the image. What its name begins with, up to the first
-        dot, is the patch embedding.
+        Kernel (out, in, height, width) that sees the image. Its name up to the first dot is that of the patch
+        embedding.
     arguments
         Further arguments of the encoder, as JSON values.
     network
         Module of ``models/`` whose ``ENCODER`` builds it; empty for one that is registered from outside.
     spellings
-        Patterns and replacements that turn the names of other versions of the public code into the first's.
+        Patterns and replacements that turn the names of other versions of the public code into those of the
+        first.
     places
         Patterns and replacements that turn the first version's names into those of the encoder.
     may_be_reshaped
-        Pattern of names whose tensors some files hold in another shape of as many values, in the same order.
+        Pattern of the names of tensors that some files hold in another shape, with as many values in the same
+        order.
     classifier
-        What names of the classifier begin with, which is left out.
+        Prefixes of the classifier's tensor names; the classifier is left out.
     foreign_keys
         Patterns of names, in a file or in the first version's spelling, that no weights of this backbone
-        have, and what they are then.
+        have, and what a file with such names holds instead.
     taken_anyway
-        Tensors of the patch embedding that even a network gets which embeds features of its own.
+        Tensors of the patch embedding loaded even into a network that embeds features of its own.
     sizes
-        Reads arguments of the network off the shapes, where the family comes in any size.
+        Function that reads arguments of the network off the shapes, where the family comes in any size.
     weights
-        The public files.
+        Public files of weights.
     advice
-        What to do about a file that does not fit.
+        Advice on a file that does not fit.
     strides
-        How much smaller than the image each stage is.
+        Stride of each stage relative to the image.
     """
 
     name: str
@@ -145,24 +147,24 @@ class BackboneRecord:
 
     @property
     def patch_embedding(self) -> str:
-        """What names of the patch embedding begin with."""
+        """Prefix of the patch embedding's tensor names."""
         return self.first_convolution.partition(".")[0] + "."
 
     def first_spelling(self, name: str) -> str:
-        """Return the name that a tensor of a file had in the first version of the public code."""
+        """Return the name that a file's tensor had in the first version of the public code."""
         for pattern, replacement in self.spellings:
             name = re.sub(pattern, replacement, name, flags=re.ASCII)
         return name
 
     def own_name(self, name: str) -> str:
-        """Return the name that the encoder has for a tensor of a file."""
+        """Return the encoder's name for a file's tensor."""
         name = self.first_spelling(name)
         for pattern, replacement in self.places:
             name = re.sub(pattern, replacement, name, flags=re.ASCII)
         return name
 
     def foreign(self, names: Iterable[str]) -> tuple[str, list[str]] | None:
-        """Return what a file is that has names which this backbone lacks, and these; None if it has none."""
+        """Return what a file with names foreign to this backbone holds, and those names; None without any."""
         names = list(names)
         for pattern, what in self.foreign_keys.items():
             if found := [
@@ -175,7 +177,7 @@ class BackboneRecord:
         return None
 
     def recognises(self, shapes: Shapes) -> bool:
-        """Return whether names and shapes of a file, without ``ENCODER``, are those of this backbone."""
+        """Return whether a file's names (without ``ENCODER``) and shapes are those of this backbone."""
         named = {self.own_name(name): shape for name, shape in shapes.items()}
         return self.foreign(shapes) is None and all(
             name in named and _agree(named[name], expected) for name, expected in self.recognised_by.items()

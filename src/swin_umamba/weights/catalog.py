@@ -12,9 +12,9 @@ from swin_umamba.weights import backbones
 from swin_umamba.weights.backbone import ENCODER, BackboneRecord, Shapes, WeightsRecord
 
 BACKBONES: dict[str, BackboneRecord] = {}
-"""Every backbone that there is in this process."""
+"""Every backbone known to this process."""
 CATALOG: dict[str, WeightsRecord] = {}
-"""The files of their weights by name."""
+"""Their files of weights by name."""
 
 
 def add_record(record: BackboneRecord) -> None:
@@ -23,7 +23,7 @@ def add_record(record: BackboneRecord) -> None:
     Raises
     ------
     UsageError
-        If another backbone has the name, or weights of another one that of its weights.
+        If another backbone has this name, or the weights of another backbone share a name with these.
     """
     others = [each for name, each in BACKBONES.items() if name != record.name]
     taken = {weights.name for each in others for weights in each.weights}
@@ -43,7 +43,7 @@ def find_record(name: str) -> WeightsRecord:
     Raises
     ------
     UsageError
-        If there is none; it names those that are close.
+        If there is none; the message suggests similar names.
     """
     if name not in CATALOG:
         raise unknown_name("set of weights", name, CATALOG)
@@ -51,17 +51,17 @@ def find_record(name: str) -> WeightsRecord:
 
 
 def backbone_of_weights(name: str) -> BackboneRecord:
-    """Return the backbone that weights of the catalogue are of."""
+    """Return the backbone of weights in the catalogue."""
     return next(each for each in BACKBONES.values() if name in {weights.name for weights in each.weights})
 
 
 def recognise_backbone(shapes: Shapes) -> BackboneRecord | None:
-    """Return the backbone that weights are of, told from names and shapes alone; None if it is unknown.
+    """Identify the backbone of weights by names and shapes alone; return None if it is unknown.
 
     Parameters
     ----------
     shapes
-        Of a classifier in any spelling, of an encoder that we have written, or of one of our networks.
+        Shapes by name: of a classifier in any spelling, an encoder file of ours, or one of our networks.
     """
     encoder = {
         name.removeprefix(ENCODER): shape for name, shape in shapes.items() if name.startswith(ENCODER)
@@ -73,18 +73,18 @@ def recognise_backbone(shapes: Shapes) -> BackboneRecord | None:
 def refuse_another_backbone(
     state_dict: Mapping[str, object], backbone: BackboneRecord, where: str | Path, otherwise: str
 ) -> None:
-    """Refuse weights that are recognised as those of another backbone than the network's.
+    """Refuse weights recognised as those of a backbone other than the network's.
 
     Parameters
     ----------
     state_dict
-        The weights, under names that ``recognise_backbone`` knows.
+        Weights, under names that ``recognise_backbone`` knows.
     backbone
         Backbone of the network.
     where
         The file, for the error.
     otherwise
-        What else can be done than to choose another network.
+        Alternative to choosing another network.
 
     Raises
     ------

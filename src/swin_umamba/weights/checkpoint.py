@@ -1,4 +1,4 @@
-"""Reading and writing checkpoints without ever running code from them."""
+"""Reading and writing of checkpoints, never running code from them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from swin_umamba.weights.plain_data import plain_data
 from swin_umamba.weights.safetensors_file import load_safetensors
 
 CALIBRATION_FILE = "calibration.json"
-"""Lies beside the checkpoint that it is of."""
+"""Lies beside the checkpoint it belongs to."""
 _FETCH_AGAIN = "copy or download the file again, and compare its size and checksum with the source's"
 
 
@@ -31,20 +31,20 @@ def load_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") 
 
     Only tensors and plain values are restored: a file that asks for anything else is refused before any
     of it runs. NumPy scalars and yacs configurations, which nnU-Net and VMamba put beside their weights,
-    are rebuilt by this module without calling NumPy's or yacs' own unpickling functions. What comes back is
-    plain (see ``plain_data``).
+    are rebuilt by this module without calling NumPy's or yacs' own unpickling functions. The result is plain
+    (see ``plain_data``).
 
     Parameters
     ----------
     path
-        A file written by ``torch.save``, or a ``.safetensors`` file.
+        File written by ``torch.save``, or a ``.safetensors`` file.
     map_location
-        The device to put tensors on.
+        Device to put tensors on.
 
     Returns
     -------
     dict
-        The content; for safetensors the state dict.
+        Content; for safetensors, the state dict.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def save_checkpoint(path: str | Path, checkpoint: dict[str, Any]) -> None:
     Raises
     ------
     OutputError
-        If the file cannot be written; what was there before is untouched.
+        If the file cannot be written; an existing file is left untouched.
     """
     with atomic_write(path) as temporary:
         try:
@@ -107,7 +107,7 @@ def _read(path: Path, map_location: str | torch.device) -> Any:
     except (PermissionError, CheckpointError):
         raise
     except Exception as error:
-        # A damaged file can fail at any instruction, so the kind of exception says nothing.
+        # A damaged file can fail at any instruction, so the type of the exception says nothing.
         if isinstance(error, pickle.UnpicklingError) and (refused := _refused_global(str(error))):
             raise CheckpointError(
                 f"the file asks to load {refused!r}, which weights never need; nothing of it ran",
@@ -133,17 +133,17 @@ def _read(path: Path, map_location: str | torch.device) -> Any:
 
 
 def _check_archive(path: Path) -> None:
-    """Refuse an archive that would fill the memory, and one with changed bytes, which torch does not notice.
+    """Refuse an archive that would exhaust memory, or whose bytes have changed, which torch does not notice.
 
-    torch stores everything once and uncompressed, and with checksums unless they are switched off: then they
-    are zero.
+    torch stores everything once, uncompressed, and with checksums unless they are switched off, in which
+    case they are zero.
     """
     if not zipfile.is_zipfile(path):
         return
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
-        # The mark that torch tells programs from weights by. Before 2.6 it ran them even where it was asked
-        # for weights alone (CVE-2025-32434).
+        # The file by which torch tells programs from weights. Before 2.6 it ran programs even when asked for
+        # weights only (CVE-2025-32434).
         if any(entry.filename.rpartition("/")[2] == "constants.pkl" for entry in entries):
             raise CheckpointError(
                 "the file is a TorchScript program, not weights; nothing of it ran",
@@ -160,12 +160,12 @@ def _check_archive(path: Path) -> None:
         for entry in entries:
             if entry.CRC:
                 with archive.open(entry) as file:
-                    while file.read(2**20):  # its end raises BadZipFile if the checksum differs
+                    while file.read(2**20):  # reaching the end raises BadZipFile if the checksum differs
                         pass
 
 
 def _reason(error: Exception) -> str:
-    # torch puts what its restricted unpickler found in the middle of a page of advice.
+    # torch buries what its restricted unpickler found in a page of advice.
     match = re.search(r"WeightsUnpickler error:\s*(.+)", str(error)) or re.match(r"[^.\n]+", str(error))
     return f"{type(error).__name__}: {match.group(match.lastindex or 0)}" if match else type(error).__name__
 
@@ -176,7 +176,7 @@ def _refused_global(message: str) -> str | None:
 
 
 class _NumpyDtype:
-    """Stands in for ``numpy.dtype`` while unpickling: keeps the type code, takes the byte order as state.
+    """Stand-in for ``numpy.dtype`` while unpickling: keeps the type code, takes the byte order as state.
 
     Only numbers pass, and nothing from the file reaches the state of NumPy's own objects.
     """
@@ -203,7 +203,7 @@ def _numpy_scalar(dtype: _NumpyDtype, data: bytes) -> np.generic:
 
 
 class _Config:
-    """Stands in for the yacs configuration of old VMamba checkpoints: becomes a plain ordered dict."""
+    """Stand-in for the yacs configuration of old VMamba checkpoints: becomes a plain ordered dict."""
 
     def __new__(cls, *_: object) -> OrderedDict[str, Any]:  # type: ignore[misc]
         return OrderedDict()
@@ -234,8 +234,8 @@ _ALLOWING = threading.Lock()
 
 @contextmanager
 def _stand_ins_allowed() -> Iterator[None]:
-    # The list of allowed globals belongs to the whole process: replace it for the shortest time, one thread
-    # at a time, and put back what the user had allowed.
+    # The list of allowed globals belongs to the whole process: replace it as briefly as possible, one thread
+    # at a time, and restore what the user had allowed.
     with _ALLOWING:
         before = torch.serialization.get_safe_globals()
         torch.serialization.clear_safe_globals()

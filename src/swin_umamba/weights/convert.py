@@ -1,6 +1,6 @@
-"""Weights of classifiers for the encoder of the networks.
+"""Conversion of classifiers' weights for the encoder of the networks.
 
-The functions know no network: they match names and shapes of two state dicts.
+The functions know nothing of networks: they match the names and shapes of two state dicts.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from swin_umamba.weights.fine_tune import adapt_input_channels
 logger = logging.getLogger(__name__)
 
 STEM = "stem.0.weight"
-"""A network that has it gives its encoder features at half the size instead of the image."""
+"""A network with this tensor feeds its encoder features at half the size instead of the image."""
 
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What became of every tensor.
+    """Outcome for every tensor.
 
     Attributes
     ----------
     loaded
-        Names of the model's tensors that are those of the file.
+        Names of the model's tensors taken unchanged from the file.
     adapted
-        Name of a tensor of the model and how it was made from that of the file.
+        Name of each tensor of the model that was derived from the file's, and how.
     skipped
-        Name in the file and the reason why the model does not use it.
+        Name in the file of each tensor that the model does not use, and why.
     missing
         Names of the model's tensors that keep their initial values.
     """
@@ -51,7 +51,7 @@ class LoadReport:
     missing: tuple[str, ...]
 
     def lines(self) -> list[str]:
-        """Return the report as text: the counts, then each tensor or part that is not as in the file."""
+        """Return the report as text: the counts, then each tensor or part that differs from the file."""
         parts = Counter(".".join(name.split(".")[: 2 if ENCODER in name else 1]) for name in self.missing)
         return [
             f"{len(self.loaded)} tensors loaded, {len(self.adapted)} adapted, "
@@ -69,26 +69,26 @@ def load_imagenet_weights(
     backbone: BackboneRecord = VMAMBA_TINY,
     adapt_first_convolution: bool = False,
 ) -> LoadReport:
-    """Put the weights of a classifier into the encoder of ``model``.
+    """Load a classifier's weights into the encoder of ``model``.
 
     Parameters
     ----------
     model
-        A network whose encoder is called ``vssm_encoder``.
+        Network whose encoder is called ``vssm_encoder``.
     path
-        The checkpoint: a dict with the state dict under "model", or the state dict itself.
+        Checkpoint: a dict with the state dict under "model", or the state dict itself.
     backbone, adapt_first_convolution
         As for ``convert_imagenet_weights``.
 
     Returns
     -------
     LoadReport
-        What was loaded, adapted, skipped and left as initialised.
+        Tensors loaded, adapted, skipped and left as initialised.
 
     Raises
     ------
     CheckpointError
-        If the file cannot be read, or is not a checkpoint that fits the encoder. The model is then unchanged.
+        If the file cannot be read, or is not a checkpoint that fits the encoder; the model is left unchanged.
     """
     source = find_state_dict(load_checkpoint(path), path, backbone)
     converted, report = convert_imagenet_weights(
@@ -111,8 +111,8 @@ def find_state_dict(
     Raises
     ------
     CheckpointError
-        If there is no state dict, or the file is a segmentation checkpoint of nnU-Net, or the state of a
-        pretraining.
+        If there is no state dict, or the file is a segmentation checkpoint of nnU-Net or the state of a
+        pretraining run.
     """
     if "network_weights" in checkpoint:
         raise CheckpointError(
@@ -148,41 +148,41 @@ def convert_imagenet_weights(
     backbone: BackboneRecord = VMAMBA_TINY,
     adapt_first_convolution: bool = False,
 ) -> tuple[dict[str, Tensor], LoadReport]:
-    """Map the state dict of a classifier to names of a network's encoder.
+    """Map a classifier's state dict to the names of a network's encoder.
 
     Parameters
     ----------
     source
-        State dict of the classifier in any spelling of the backbone, or what an earlier call returned.
+        State dict of the classifier in any spelling of the backbone, or the result of an earlier call.
     target
         State dict of the network; only names and shapes are read.
     path
         The file, for messages.
     backbone
-        Of the network.
+        Backbone of the network.
     adapt_first_convolution
-        Where the network embeds images as the classifier does, but with another number of channels, make its
-        first convolution from the classifier's (``adapt_input_channels``) and take over the rest of the patch
+        If the network embeds images as the classifier does, but with a different number of channels, derive
+        its first convolution from the classifier's (``adapt_input_channels``) and load the rest of the patch
         embedding. False leaves all of it random, as the published code does.
 
     Returns
     -------
     dict
-        The tensors of ``source`` that the network uses, under its names.
+        Tensors of ``source`` that the network uses, under its names.
     LoadReport
-        What became of every tensor.
+        Outcome for every tensor.
 
     Raises
     ------
     CheckpointError
-        If the weights are of another backbone, a name or shape cannot be explained, a tensor that the encoder
-        needs is not there, or holds NaN or infinity.
+        If the weights are those of another backbone, a name or shape cannot be explained, or a tensor that
+        the encoder needs is missing or holds NaN or infinity.
 
     Notes
     -----
     The default is exactly the published mapping. The classifier's head and final norm are left out. The
-    patch embedding is used where its shape fits, that is by Swin-UMamba-dagger on images with three
-    channels. Swin-UMamba embeds its stem instead of the image and starts with a new patch embedding,
+    patch embedding is used where its shape fits, i.e. by Swin-UMamba-dagger on images with three channels.
+    Swin-UMamba embeds the output of its stem instead of the image and starts with a new patch embedding,
     except for the bias of its norm (see ``taken_anyway`` in the record of VMamba-Tiny).
     """
     _check_source(source, path, backbone)
@@ -234,7 +234,7 @@ def _check_source(source: Mapping[str, Tensor], path: str | Path, backbone: Back
 
 
 def _refuse(names: Sequence[str], problem: str, path: str | Path, backbone: BackboneRecord) -> None:
-    """Raise ``CheckpointError`` if any tensor has the problem, a sentence with a place for their number."""
+    """Raise ``CheckpointError`` if any tensor has the problem, a sentence with a slot for their number."""
     if names:
         raise CheckpointError(
             f"{problem.format(len(names))}: {in_short(names)}", where=path, hint=backbone.advice
@@ -244,7 +244,7 @@ def _refuse(names: Sequence[str], problem: str, path: str | Path, backbone: Back
 def _renamed(
     source: Mapping[str, Tensor], path: str | Path, backbone: BackboneRecord
 ) -> dict[str, tuple[str, Tensor]]:
-    """Map the name that the encoder has for a tensor to the name in the file and the tensor."""
+    """Map the encoder's name for each tensor to its name in the file and the tensor."""
     renamed: dict[str, tuple[str, Tensor]] = {}
     ours = all(key.startswith(ENCODER) for key in source)
     for key, tensor in source.items():
@@ -287,7 +287,7 @@ def _reason_to_skip(
 def _differs_in_channels(
     name: str, tensor: Tensor, target: Mapping[str, Tensor], backbone: BackboneRecord
 ) -> bool:
-    """Return whether this is the kernel that sees the image, with another number of channels."""
+    """Return whether this is the kernel that sees the image, with a different number of channels."""
     if name != backbone.first_convolution or ENCODER + name not in target or STEM in target:
         return False
     theirs, ours = tensor.shape, target[ENCODER + name].shape

@@ -1,7 +1,7 @@
-"""Files of the catalogue: found in the user's cache, or downloaded into it.
+"""Files of the catalogue, found in the user's cache or downloaded into it.
 
 A file appears under its name only when it is complete, has the right hash and holds nothing but weights.
-Until then it is a hidden ``.partial-NAME`` beside it, which the next call continues with.
+Until then it is a hidden ``.partial-NAME`` in the same folder, which the next call resumes.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ OFFLINE = "SWIN_UMAMBA_OFFLINE"
 
 
 def locate_weights(given: str | Path) -> Path:
-    """Return the file that a user means by a path or a name of the catalogue.
+    """Return the file that a user means by a path or a name in the catalogue.
 
-    A file of that path comes first. What is neither is returned as a path, for the reader to refuse.
+    An existing file takes precedence. What is neither is returned as a path, for the reader to refuse.
 
     Raises
     ------
     UsageError
         If it looks like a misspelt name.
     CheckpointError, OutputError
-        As ``fetch_weights`` does for a name.
+        As for ``fetch_weights``, given a name.
     """
     path = Path(given).expanduser()
     if not path.exists() and str(given) in CATALOG:
@@ -51,15 +51,15 @@ def weights_path(record: WeightsRecord) -> Path:
 
 
 def fetch_weights(record: WeightsRecord) -> Path:
-    """Return the file of a record, downloaded unless it is in the cache, and checked in either case.
+    """Return the file of a record, downloaded unless it is cached, and checked in either case.
 
-    Any number of processes may ask at the same time; one downloads.
+    Any number of processes may call this at once; only one downloads.
 
     Raises
     ------
     CheckpointError
-        If the file cannot be downloaded, or is not the right one. A wrong download is removed; a wrong file
-        in the cache is left for the user to look at.
+        If the file cannot be downloaded or is the wrong one. A wrong download is removed; a wrong file in the
+        cache is left for the user to inspect.
     OutputError
         If the cache cannot be written.
     """
@@ -82,7 +82,7 @@ def fetch_weights(record: WeightsRecord) -> Path:
 
 
 def known_sha256(record: WeightsRecord) -> str | None:
-    """Return the hash that the file must have: the catalogue's, or the one it had when it was first seen."""
+    """Return the hash that the file must have: the catalogue's, or the one it had when first seen."""
     if record.sha256 is not None:
         return record.sha256
     pin = _pin(weights_path(record))
@@ -90,7 +90,7 @@ def known_sha256(record: WeightsRecord) -> str | None:
 
 
 def by_hand(record: WeightsRecord) -> str:
-    """Say how to get the file without this program."""
+    """Explain how to get the file without this program."""
     place = f"save it as {weights_path(record)}, or give its path instead of the name"
     return (
         f"download {record.url} in a browser and {place}"
@@ -149,9 +149,9 @@ def _download(record: WeightsRecord, path: Path) -> None:
 def _check_hash(record: WeightsRecord, path: Path) -> None:
     found, expected = file_sha256(path), known_sha256(record)
     if expected is None:
-        load_checkpoint(path)  # what is not a checkpoint must not become the file to compare with
+        load_checkpoint(path)  # only a checkpoint may become the file to compare with
         try:
-            # In the form of the command sha256sum.
+            # In the format of the command sha256sum.
             write_text(_pin(path), f"{found}  {path.name}\n")
         except OutputError as error:
             logger.warning("The hash of %s could not be kept: %s", path, error)
@@ -169,13 +169,13 @@ def _pin(path: Path) -> Path:
 
 
 def _beside(path: Path, prefix: str) -> Path:
-    # The suffix stays: checkpoints are read by it.
+    # The suffix stays: it decides how a checkpoint is read.
     return path.with_name(prefix + path.name)
 
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    # The system frees the lock of a process that dies.
+    # The system releases the lock of a process that dies.
     lock = FileLock(_beside(path, ".lock-"))
     try:
         lock.acquire(blocking=False)

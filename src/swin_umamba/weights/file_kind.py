@@ -1,4 +1,4 @@
-"""What a file is that should have been a checkpoint, told by its first bytes."""
+"""Identification of files that should have been checkpoints, by their first bytes."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import zipfile
 from pathlib import Path
 
 HEAD = 512
-"""How many bytes tell a file's kind."""
+"""Number of bytes that tell a file's kind."""
 
 _MOST_PICKLE_BYTES = 2**20
-"""How much of a pickle is looked through; weights themselves are not in it."""
+"""Bytes of a pickle that are searched; the weights themselves are stored elsewhere."""
 _ARCHIVES = {b"\x1f\x8b": "gzip", b"7z\xbc\xaf": "7z", b"Rar!": "RAR", b"BZh": "bzip2", b"\xfd7zXZ": "xz"}
 _ZIP = b"PK\x03\x04"
 _PICKLE = b"\x80"
@@ -21,17 +21,17 @@ _UNPACK = "unpack it and give the checkpoint inside"
 
 
 def describe_other_kind(head: bytes) -> tuple[str, str] | None:
-    """Say what a file is that begins with none of a checkpoint's signatures.
+    """Identify a file that begins with none of a checkpoint's signatures.
 
     Parameters
     ----------
     head
-        Its first ``HEAD`` bytes, or all if it is shorter.
+        First ``HEAD`` bytes of the file, or all of a shorter one.
 
     Returns
     -------
     tuple of str
-        What it is, to be read after "the file is", and what to do; None if it may be a checkpoint.
+        Description that follows "the file is", and advice; None if it may be a checkpoint.
     """
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head", b"<body", b"<!--")):
@@ -55,7 +55,7 @@ def describe_other_kind(head: bytes) -> tuple[str, str] | None:
 
 
 def describe_damage(path: Path) -> tuple[str, str] | None:
-    """Say what is wrong with a file that could not be read as a checkpoint; None if it does not show."""
+    """Say what is wrong with a file that could not be read as a checkpoint; None if that is not apparent."""
     with path.open("rb") as file:
         head = file.read(HEAD)
     if other := describe_other_kind(head):
@@ -76,7 +76,7 @@ def describe_damage(path: Path) -> tuple[str, str] | None:
 
 
 def globals_in_pickle(path: Path) -> list[str]:
-    """Return the names of what a pickle of protocol 4 or 5 asks to load, in order, without loading any."""
+    """Return the names that a pickle of protocol 4 or 5 asks to load, in order, without loading any."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             member = next(name for name in archive.namelist() if name.endswith("data.pkl"))
@@ -94,12 +94,12 @@ def globals_in_pickle(path: Path) -> list[str]:
             elif isinstance(argument, str):
                 texts.append(argument)
     except ValueError:
-        pass  # cut off: what it has asked for until there is known
+        pass  # cut off: what it has asked for so far is known
     return list(found)
 
 
 def _is_safetensors(head: bytes) -> bool:
-    # A length of eight bytes, then a JSON object.
+    # An eight-byte length, then a JSON object.
     return len(head) > 8 and head[8:9] == b"{" and head[5:8] == b"\0\0\0"
 
 

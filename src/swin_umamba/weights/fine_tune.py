@@ -1,8 +1,8 @@
-"""Weights of a trained segmentation network as the start of another training.
+"""Weights of a trained segmentation network as the starting point of another training run.
 
-The functions know no network: they match names and shapes of two state dicts. Where the new task has other
-channels or classes, the layers that touch the image are adapted and the heads start afresh; everything else
-must fit exactly.
+The functions know nothing of networks: they match the names and shapes of two state dicts. Where the new task
+has other channels or classes, the layers that touch the image are adapted and the heads start afresh;
+everything else must fit exactly.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from swin_umamba.weights.backbone import ENCODER, BackboneRecord
 from swin_umamba.weights.backbones.vmamba import VMAMBA_TINY
 from swin_umamba.weights.catalog import recognise_backbone, refuse_another_backbone, shapes_of
 
-# The convolutions of Swin-UMamba that see the image itself; of Swin-UMamba-dagger it is the encoder's first.
+# The convolutions of Swin-UMamba that see the image itself; in Swin-UMamba-dagger it is the encoder's first.
 _FIRST_CONVOLUTION = re.compile(r"stem\.0\.weight|encoder1\.layer\.conv[13]\.conv\.weight")
-# Its first residual block has a projecting shortcut unless the image has as many channels as the block.
+# Swin-UMamba's first residual block has a projection shortcut unless the image has as many channels as it.
 _SHORTCUT = "encoder1.layer.conv3.conv.weight"
 _HEAD = re.compile(r"(out_layers\.\d+\.conv\.conv|decoder\.seg_layers\.\d+)\.(weight|bias)")
 _SIGNATURES = {"SwinUMamba": "stem.0.weight", "SwinUMambaD": "decoder.expand_layers.0.expand.weight"}
@@ -32,18 +32,18 @@ _LAST_BLOCK_OF_SWIN_UMAMBA = "decoder6."
 
 @dataclass(frozen=True)
 class FineTuneReport:
-    """What became of every tensor.
+    """Outcome for every tensor.
 
     Attributes
     ----------
     loaded
-        Names of the tensors that are those of the file.
+        Names of the tensors taken unchanged from the file.
     adapted
-        Name and how the tensor was made from that of the file.
+        Name of each tensor that was derived from the file's, and how.
     reinitialised
-        Name and why the tensor keeps its initial value.
+        Name of each tensor that keeps its initial value, and why.
     skipped
-        Name of a tensor of the file and why the network has no use for it.
+        Name of each tensor in the file that the network has no use for, and why.
     """
 
     loaded: tuple[str, ...]
@@ -52,7 +52,7 @@ class FineTuneReport:
     skipped: Mapping[str, str]
 
     def lines(self) -> list[str]:
-        """Return the report as text: the counts, then each tensor that was not loaded as it is."""
+        """Return the report as text: the counts, then each tensor that was not loaded unchanged."""
         counts = (
             f"{len(self.loaded)} tensors loaded, {len(self.adapted)} adapted, "
             f"{len(self.reinitialised)} re-initialised, {len(self.skipped)} of the file skipped, 0 missing"
@@ -75,7 +75,7 @@ def is_segmentation_checkpoint(checkpoint: Mapping[str, Any]) -> bool:
 
 
 def network_of(state_dict: Mapping[str, Any]) -> str | None:
-    """Return the class of the network that a state dict is of; None if it is neither of the two."""
+    """Return the class of the network that a state dict belongs to; None if it is neither of the two."""
     whole = any(name.startswith(ENCODER) for name in state_dict)
     if not whole and recognise_backbone(shapes_of(state_dict)) is not None:
         return None  # a classifier, whatever its layers are called
@@ -91,7 +91,7 @@ def find_segmentation_weights(checkpoint: Mapping[str, Any], path: str | Path) -
     Raises
     ------
     CheckpointError
-        If there is no state dict, it is of several folds, or it holds anything but finite floating-point
+        If there is no state dict, it spans several folds, or it holds anything but finite floating-point
         tensors.
     """
     weights = checkpoint.get("network_weights", checkpoint)
@@ -140,25 +140,25 @@ def convert_segmentation_weights(
     Parameters
     ----------
     source, target
-        State dicts of the trained and of the new network; of the latter only names and shapes are read.
+        State dicts of the trained and the new network; only names and shapes of the latter are read.
     path
         The file, for messages.
     same_classes
-        Whether the heads stand for the same classes; None if nobody knows: then equal numbers are enough.
+        Whether the heads stand for the same classes; None if unknown, when equal numbers suffice.
     backbone
-        Of the new network.
+        Backbone of the new network.
 
     Returns
     -------
     dict
-        What the new network is to load.
+        Tensors for the new network to load.
     FineTuneReport
-        What became of every tensor.
+        Outcome for every tensor.
 
     Raises
     ------
     CheckpointError
-        If a tensor of either is not explained by other channels or other classes.
+        If other channels or classes do not explain a tensor of either.
     """
     refuse_another_backbone(source, backbone, path, "give another checkpoint")
     converted: dict[str, Tensor] = {}
@@ -192,22 +192,22 @@ def convert_segmentation_weights(
 
 
 def adapt_input_channels(weight: Tensor, in_channels: int) -> Tensor:
-    """Give the kernel of a first convolution another number of input channels.
+    """Change the number of input channels of a first convolution's kernel.
 
     For one channel the kernel is summed, so that a grey image gives what its copy in every channel gave. For
-    several the channels are repeated in turn and scaled by old / new, which keeps the size of the response.
+    several, the channels are repeated in turn and scaled by old / new, which preserves the response's size.
 
     Parameters
     ----------
     weight
-        (out, old, height, width).
+        Kernel (out, old, height, width).
     in_channels
-        The new number.
+        New number of channels.
 
     Returns
     -------
     Tensor
-        (out, in_channels, height, width).
+        Kernel (out, in_channels, height, width).
     """
     old = weight.shape[1]
     if in_channels == 1:
@@ -219,7 +219,7 @@ def adapt_input_channels(weight: Tensor, in_channels: int) -> Tensor:
 def _without_a_place(
     source: Mapping[str, Tensor], target: Mapping[str, Tensor]
 ) -> tuple[list[str], dict[str, str]]:
-    """Return the names in the file that the network lacks: the inexplicable ones, and those with a reason."""
+    """Return the names in the file that the network lacks: the unexplained ones, and those with a reason."""
     unknown = [name for name in source if name not in target]
     if _SHORTCUT not in unknown or "stem.0.weight" not in target:
         return unknown, {}

@@ -1,4 +1,4 @@
-"""What a checkpoint is, told from its content, without running anything of it."""
+"""Identification of checkpoints by their content, without running any of it."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ _LONGEST = 80
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a checkpoint is.
+    """Findings about a checkpoint.
 
     Attributes
     ----------
     path
-        The file.
+        Path of the file.
     size
-        Its size in bytes.
+        Size in bytes.
     sha256
-        Its hash, hexadecimal.
+        Hash in hexadecimal.
     kind
-        What it is, in a few words.
+        Kind of checkpoint, in a few words.
     facts
-        What else it says of itself, such as the trainer and the epoch.
+        Other facts it states about itself, such as the trainer and the epoch.
     weights
-        Its state dict; of a model with several folds that of the first.
+        State dict; for a model with several folds, that of the first.
     backbone
-        What the weights are of, or the encoder in them; None if that is not known.
+        Backbone of the weights, or of the encoder in them; None if unknown.
     family
-        ``"imagenet"`` if the weights may go into an encoder, ``"segmentation"`` if they are those of a whole
+        ``"imagenet"`` if the weights can go into an encoder, ``"segmentation"`` if they are those of a whole
         network of ours, else None.
     """
 
@@ -66,7 +66,7 @@ class Inspection:
 
 
 def inspect_checkpoint(path: str | Path) -> Inspection:
-    """Find out what a checkpoint is.
+    """Identify a checkpoint.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def inspect_checkpoint(path: str | Path) -> Inspection:
 
 
 def _find_weights(content: Mapping[str, Any]) -> tuple[dict[str, Tensor], str]:
-    """Return the state dict and the entry that it was found under, "" for the file itself."""
+    """Return the state dict and the entry it was found under, "" for the file itself."""
     for origin in ("network_weights", "model", "pretraining"):
         inner = content.get(origin)
         if origin == "pretraining" and isinstance(inner, Mapping):

@@ -1,9 +1,9 @@
-"""What comes out of a checkpoint, rebuilt as plain values before anything looks at it.
+"""The content of a checkpoint, rebuilt as plain values before anything looks at it.
 
-Restricted unpickling calls nothing of a file's choice, but sets attributes: an ordered dictionary or a tensor
-can come with a method of the file's own, and whoever asks for its ``items`` would get what the file wants.
-And it makes tensors of any shape: one stored number, or none, can stand for terabytes of them (a stride of 0,
-a sparse layout, the device "meta"), for which whoever copies the tensor has to find room.
+Restricted unpickling calls nothing of the file's choosing, but does set attributes: an ordered dictionary or
+a tensor can carry a method of the file's own, and code that asks for its ``items`` would get what the file
+wants. It also makes tensors of any shape: one stored number, or none, can stand for terabytes of them (a
+stride of 0, a sparse layout, the device "meta"), and copying the tensor would need room for all.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from swin_umamba.errors import CheckpointError
 from swin_umamba.json_files import DEEPEST
 
 MOST_VALUES = 5_000_000
-"""A training of thousands of epochs has less; a list that holds itself twice, and so on, has 2**100."""
+"""Training for thousands of epochs stores fewer; a list that holds itself twice, and so on, has 2**100."""
 MOST_USES = 16
-"""A network that lists its layers more than once stores each of them once, and has them under a few names."""
+"""A network that lists its layers more than once stores each of them once, under a few names."""
 SPARE_BYTES = 2**28
-"""What they may claim beyond that: it fits into the memory of any machine."""
+"""Bytes they may claim beyond that, which fit into the memory of any machine."""
 _LEAVES = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.layout)
 
 
@@ -34,16 +34,16 @@ def plain_data(content: Any, where: Path, file_bytes: int) -> Any:
     Parameters
     ----------
     content
-        What was unpickled.
+        Unpickled content.
     where
-        The file.
+        Path of the file.
     file_bytes
-        Its size.
+        Size of the file.
 
     Raises
     ------
     CheckpointError
-        There is something else in it, it is nested too deep, or its tensors claim far more than is stored.
+        If it holds anything else, is nested too deeply, or its tensors claim far more than is stored.
     """
     size = _Size()
     try:
@@ -59,7 +59,7 @@ def plain_data(content: Any, where: Path, file_bytes: int) -> Any:
 
 
 class _Size:
-    """What was looked at: number of values, bytes that tensors claim, and bytes that are stored for them."""
+    """Totals so far: number of values, bytes that tensors claim, and bytes stored for them."""
 
     def __init__(self) -> None:
         self.values = 0
@@ -79,7 +79,7 @@ class _Size:
         self.stored[tensor.device, storage.data_ptr()] = storage.nbytes()
 
     def check(self, file_bytes: int) -> None:
-        # torch's old format can announce numbers that never come: then they are whatever was in the memory.
+        # torch's old format can announce numbers that never come; they are then whatever was in memory.
         stored = sum(self.stored.values())
         if stored > file_bytes or self.claimed > MOST_USES * stored + SPARE_BYTES:
             stored = min(stored, file_bytes)

@@ -1,7 +1,7 @@
 """Reading and writing safetensors files: tensors and a dictionary of strings, and nothing that could run.
 
 A header that claims more than 100 MB, or tensors that the file does not hold, is refused by safetensors
-itself before memory is taken for it.
+itself before it allocates memory for them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def load_safetensors(path: str | Path, device: str | torch.device = "cpu") -> di
     Raises
     ------
     CheckpointError
-        If the file is missing, may not be read, is damaged, or is none of this format.
+        If the file is missing, unreadable, damaged, or not in this format.
     """
     with _failures_explained(path):
         tensors: dict[str, Tensor] = load_file(path, device=str(device))
@@ -55,13 +55,13 @@ def save_safetensors(
     Raises
     ------
     OutputError
-        If the file cannot be written; what was there before is untouched.
+        If the file cannot be written; an existing file is left untouched.
     """
     own = _without_shared_storage(tensors)
     with atomic_write(path) as temporary:
         try:
             save_file(own, temporary, metadata=None if metadata is None else dict(metadata))
-        except SafetensorError as error:  # also what it makes of a full disk
+        except SafetensorError as error:  # raised for a full disk, too
             raise OutputError(
                 f"cannot write the weights: {error}",
                 where=path,
@@ -74,7 +74,7 @@ def _failures_explained(path: str | Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        # A damaged file can fail at any instruction, so the kind of exception says nothing.
+        # A damaged file can fail at any instruction, so the type of the exception says nothing.
         raise _explanation(Path(path), error) from error
 
 
@@ -94,7 +94,7 @@ def _explanation(path: Path, error: Exception) -> CheckpointError:
 
 
 def _without_shared_storage(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors, each with a storage of its own: safetensors refuses others.
+    """Return the tensors, each with storage of its own: safetensors refuses others.
 
     nnU-Net's U-Nets hold their encoder twice.
     """

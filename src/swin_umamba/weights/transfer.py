@@ -1,4 +1,4 @@
-"""One file over HTTP, continuing where an earlier attempt stopped."""
+"""Download of one file over HTTP, resuming where an earlier attempt stopped."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from swin_umamba.progress import byte_progress
 from swin_umamba.weights.file_kind import describe_other_kind
 
 MAX_BYTES = 4 * 2**30
-"""No file of weights is larger; a server that sends more is stopped."""
+"""No file of weights is larger; a server that sends more is cut off."""
 MAX_REDIRECTS = 5
 TIMEOUT_SECONDS = 30
 BLOCK = 2**16
@@ -29,25 +29,25 @@ def transfer(url: str, partial: Path, *, size: int | None, hint: str) -> None:
     """Download ``url`` to ``partial``, appending to what is there.
 
     Proxies are taken from the environment. The connection is encrypted and the server's certificate checked;
-    only the machine itself may be asked without.
+    only this machine itself may be asked without encryption.
 
     Parameters
     ----------
     url
         An ``https`` address, or ``http`` to this machine.
     partial
-        The file. After a failure of the network or the disk it keeps what arrived.
+        File to write. After a failure of the network or the disk it keeps what has arrived.
     size
-        The whole file's size in bytes, if known.
+        Size of the whole file in bytes, if known.
     hint
-        How to get the file by hand, for messages.
+        Advice on getting the file by hand, for messages.
 
     Raises
     ------
     CheckpointError
-        If the file does not come, not wholly, or is plainly another one.
+        If the file does not arrive, is incomplete, or is plainly another one.
     OutputError
-        If it cannot be written.
+        If the file cannot be written.
     """
     start = partial.stat().st_size if partial.exists() else 0
     if size is not None and start == size:
@@ -81,22 +81,22 @@ def transfer(url: str, partial: Path, *, size: int | None, hint: str) -> None:
 
 
 def _open(url: str, start: int, hint: str) -> requests.Response:
-    """Return the answer to a request for the file from byte ``start`` on."""
+    """Request the file from byte ``start`` on and return the response."""
     first_url = url
-    # What is compressed on the way has other sizes and no parts.
+    # A response compressed on the way has another size and cannot be resumed.
     headers = {"Accept-Encoding": "identity"}
     if start:
         headers["Range"] = f"bytes={start}-"
     for _ in range(MAX_REDIRECTS + 1):
         _check_address(url, first_url, hint)
-        # Redirects are followed here: requests would follow one to an address without encryption.
+        # Redirects are followed here: requests would follow one to an unencrypted address.
         response = requests.get(
             url, headers=headers, stream=True, allow_redirects=False, timeout=TIMEOUT_SECONDS
         )
         if response.status_code in (200, 206):
             return response
         response.close()
-        if response.status_code == 416 and start:  # what is there is longer than the file
+        if response.status_code == 416 and start:  # the partial file is longer than the whole one
             return _open(first_url, 0, hint)
         if not response.is_redirect:
             reason = f"the server answers {response.status_code} {response.reason}"
@@ -112,7 +112,7 @@ def _open(url: str, start: int, hint: str) -> requests.Response:
 
 def _check_address(url: str, first_url: str, hint: str) -> None:
     parts, first = urlsplit(url), urlsplit(first_url)
-    # A server elsewhere does not lead to one of this machine, which may do as it is asked.
+    # A server elsewhere must not redirect to one on this machine, which may do whatever it is asked.
     local = parts.scheme == first.scheme == "http" and _is_this_machine(parts.hostname or "")
     if parts.scheme == "https" or local:
         return
@@ -174,7 +174,7 @@ def _errors_explained(url: str, partial: Path, hint: str) -> Iterator[None]:
 
 
 def _innermost(error: BaseException) -> str:
-    """Return the message of the first cause, without the layers that libraries have put around it."""
+    """Return the message of the first cause, without the layers that libraries wrap around it."""
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner
     return str(error) or type(error).__name__

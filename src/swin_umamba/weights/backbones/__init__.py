@@ -1,4 +1,4 @@
-"""The records of the backbones: one module for each family, with its records in ``RECORDS``.
+"""The records of the backbones: one module per family, with its records in ``RECORDS``.
 
-Plain data without torch. The network of a family is in the module of ``models/`` that the record names.
+Plain data without torch. A family's network is in the module of ``models/`` that the record names.
 """

@@ -86,7 +86,7 @@ VMAMBA_TINY = BackboneRecord(
     classifier=("norm.", "head."),
     foreign_keys={_NEWER: "a newer VMamba architecture"},
     # The published code of Swin-UMamba means to skip the whole patch embedding but lists norm.weight twice
-    # and norm.bias never, so the bias is loaded. Its results were obtained that way, so it stays.
+    # and norm.bias never, so the bias is loaded. Its results were obtained that way, so we keep it.
     taken_anyway=("patch_embed.norm.bias",),
     sizes=_sizes,
     weights=_WEIGHTS,
