@@ -1,1 +1,1 @@
-"""The networks and the function that makes them by name."""
+"""The networks, and the function that creates them by name."""

@@ -1,4 +1,4 @@
-"""Backbones: which class builds the encoder of which record, and how a user's own becomes one of them."""
+"""Backbones: which class builds the encoder of which record, and how users register their own."""
 
 from __future__ import annotations
 
@@ -24,33 +24,33 @@ _ENCODERS: dict[str, Callable[..., nn.Module]] = {}
 
 
 def list_backbones() -> list[str]:
-    """Return the names that networks know as ``backbone``."""
+    """Return the names that networks accept as ``backbone``."""
     return list(BACKBONES)
 
 
 def register_backbone(record: BackboneRecord, encoder: Callable[..., nn.Module]) -> None:
     """Make a backbone known to networks, commands and models, for as long as this process runs.
 
-    Call it in a file of your own, which is loaded because you name it (``docs/extending.md``). What is
-    registered again replaces what had its name.
+    Call it in a file of your own, which is loaded because you name it (``docs/extending.md``). A later
+    registration under the same name replaces the earlier one.
 
     Parameters
     ----------
     record
-        How its weights are recognised, and where they are.
+        Record of how its weights are recognised, and where they are.
     encoder
         Called as ``encoder(in_channels, patch_size, features_per_stage=..., d_state=..., drop_path_rate=...,
         activation_checkpointing=..., backend=..., **record.arguments)``. The module maps ``(images,
         num_stages=None)``, images (batch, in_channels, height, width) with sides that are multiples of 32, to
         the list of the finest ``num_stages`` stages, all by default: stage i is channels-last, (batch,
         height / (patch_size * 2**i), width / (patch_size * 2**i), features_per_stage[i]). ``patch_size`` is 4
-        where it sees the image, and 2 where it sees features at half the size, as in ``swin_umamba``.
+        if it sees the image, and 2 if it sees features at half the size, as in ``swin_umamba``.
 
     Raises
     ------
     UsageError
-        If the name is that of a backbone of ours, weights have the name of another backbone's, or record and
-        encoder do not fit each other.
+        If a backbone of ours has this name, its weights share a name with another backbone's, or record and
+        encoder do not match.
     """
     if record.name in BACKBONES and record.name not in _ENCODERS:
         raise UsageError(f"there is a backbone {record.name!r} already", hint="give yours another name")
@@ -67,13 +67,13 @@ def register_backbone(record: BackboneRecord, encoder: Callable[..., nn.Module])
 
 
 def check_encoder(record: BackboneRecord) -> None:
-    """Build the encoder of a backbone without memory and compare it with the record.
+    """Build the encoder of a backbone without memory and compare it with its record.
 
     Raises
     ------
     UsageError
-        If its tensors are not those by which the record recognises them, or its stages have other shapes than
-        the decoders take.
+        If its tensors are not those by which the record recognises them, or its stages do not have the shapes
+        that the decoders take.
     """
     hint = "correct the record or the encoder; help(swin_umamba.register_backbone) says what they have to be"
     where = f"the backbone {record.name!r}"
@@ -85,7 +85,7 @@ def check_encoder(record: BackboneRecord) -> None:
         raise UsageError(
             f"its encoder does not work ({type(error).__name__}: {error})", where=where, hint=hint
         ) from error
-    # An encoder of images alone will do for swin_umamba_d.
+    # An encoder that takes only images is enough for swin_umamba_d.
     with suppress(Exception), torch.device("meta"):
         stages[PATCH_SIZE // 2] = _stages(build_encoder(record, 5, PATCH_SIZE // 2), 5)
     if len(shapes.get(record.first_convolution, ())) != 4 or not record.recognises(shapes):
@@ -114,7 +114,7 @@ def _stages(encoder: nn.Module, in_channels: int) -> list[tuple[int, ...]]:
 
 
 def find_backbone(name: str) -> BackboneRecord:
-    """Return the record of a backbone; nothing is imported for its sake.
+    """Return the record of a backbone, without importing anything for it.
 
     Raises
     ------
@@ -145,13 +145,13 @@ def build_encoder(
     Parameters
     ----------
     record
-        Of the backbone.
+        Record of the backbone.
     in_channels, patch_size
         As for ``register_backbone``.
     depths, features_per_stage
-        Instead of those of the record.
+        Replacements for those of the record.
     **arguments
-        Of the network; those of the record come first.
+        Arguments of the network; those of the record take precedence.
     """
     encoder = _ENCODERS.get(record.name)
     if encoder is None:
@@ -167,6 +167,6 @@ def build_encoder(
 
 
 def encoder_on_meta(record: BackboneRecord, in_channels: int) -> nn.Module:
-    """Return the encoder for images without memory, for the names and shapes of its tensors."""
+    """Return the encoder for images, without memory: only names and shapes of its tensors."""
     with torch.device("meta"):
         return build_encoder(record, in_channels)

@@ -1,4 +1,4 @@
-"""Which networks a file's weights fit, and the weights of an encoder as a file of its own."""
+"""The networks that a file's weights fit, and the weights of an encoder as a file of its own."""
 
 from __future__ import annotations
 
@@ -35,23 +35,23 @@ def convert_file(
     *,
     adapt_first_convolution: bool = False,
 ) -> LoadReport:
-    """Write what a network takes of an ImageNet checkpoint as safetensors, under the network's names.
+    """Write what a network uses of an ImageNet checkpoint as safetensors, under the network's names.
 
     ``create_model(..., pretrained=output)`` then gives the same network as with ``source``.
 
     Parameters
     ----------
     source
-        A checkpoint of any backbone, which is recognised by names and shapes.
+        Checkpoint of any backbone, recognised by names and shapes.
     output
-        The file to write, ``NAME.safetensors``.
+        File to write, ``NAME.safetensors``.
     name, in_channels, adapt_first_convolution
         As for ``create_model``.
 
     Returns
     -------
     LoadReport
-        What became of every tensor.
+        Outcome for every tensor.
 
     Raises
     ------
@@ -80,18 +80,18 @@ def convert_file(
 
 
 def find_fits(inspection: Inspection) -> dict[str, str]:
-    """Return for each network whether and how the weights of a checkpoint fit it.
+    """Return, for each network, whether and how the weights of a checkpoint fit it.
 
     Parameters
     ----------
     inspection
-        What ``inspect_checkpoint`` has found.
+        Findings of ``inspect_checkpoint``.
 
     Returns
     -------
     dict
-        Name of the network, with its number of channels where it matters, and a sentence. Empty if the
-        weights are of no kind that could fit.
+        Sentence for the name of each network, with its number of channels where it matters. Empty if weights
+        of this kind fit none.
     """
     if inspection.family == "imagenet":
         return _fits_of_imagenet(inspection)
@@ -149,7 +149,7 @@ def _on_meta(
 
 
 def _sizes(backbone: BackboneRecord, weights: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Return the backbone and what the weights say of its sizes as arguments of a network."""
+    """Return the backbone, and its sizes as read off the weights, as arguments of a network."""
     shapes = {name.removeprefix(ENCODER): shape for name, shape in shapes_of(weights).items()}
     return {"backbone": backbone.name, **(backbone.sizes(shapes) if backbone.sizes is not None else {})}
 

@@ -9,12 +9,12 @@
     network.push_to_hub("user/repository")
 
 The methods are huggingface_hub's own (``PyTorchModelHubMixin``). They are mixed in here and not into the
-networks themselves, because a base class that is there only where some package is installed would make the
-same class differ from machine to machine, and because other code should not pay for the import. The classes
-are subclasses of the networks with the same constructors and state dicts, so a trained network moves over
-with ``load_state_dict``.
+networks themselves, because a base class that exists only where some package is installed would make the same
+class differ from machine to machine, and because other code should not pay for the import. The classes are
+subclasses of the networks with the same constructors and state dicts, so ``load_state_dict`` transfers a
+trained network.
 
-Needs the extra ``hub``: ``pip install swin-umamba[hub]``.
+Requires the extra ``hub``: ``pip install swin-umamba[hub]``.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _DOWNLOAD_ARGUMENTS = {"revision", "cache_dir", "force_download", "token", "loca
 
 
 class _HubMixin(PyTorchModelHubMixin):
-    """The mixin, with our way of reading and writing files: safe, atomic, and nothing left at random."""
+    """The mixin, with our way of reading and writing files: safe, atomic, and with no tensor left random."""
 
     def _save_pretrained(self, save_directory: Path) -> None:
         assert isinstance(self, SegmentationNetwork)
@@ -54,11 +54,11 @@ class _HubMixin(PyTorchModelHubMixin):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> Any:
-        """Read a network as huggingface_hub does, with its arguments; config.json is checked before."""
+        """Read a network as huggingface_hub does, with its arguments, but check config.json first."""
         config = Path(pretrained_model_name_or_path) / CONFIG_NAME
         if not config.parent.is_dir():
             given = {key: value for key, value in kwargs.items() if key in _DOWNLOAD_ARGUMENTS}
-            with suppress(HfHubHTTPError):  # huggingface_hub asks again, and says what is missing
+            with suppress(HfHubHTTPError):  # huggingface_hub will ask again, and say what is missing
                 config = Path(hf_hub_download(str(pretrained_model_name_or_path), CONFIG_NAME, **given))
         if config.exists():
             read_json(config, dict, error=CheckpointError, hint="fetch it again from its source")

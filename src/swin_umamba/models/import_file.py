@@ -1,4 +1,4 @@
-"""Files that a user has fetched by hand: into the cache, as if they had been downloaded."""
+"""Import into the cache of files that a user has fetched by hand, as if they had been downloaded."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from swin_umamba.weights.download import fetch_weights, known_sha256, weights_pa
 
 
 def import_weights(source: str | Path, name: str | None = None) -> tuple[WeightsRecord, Path]:
-    """Copy a file of the catalogue into the cache, where its name then finds it.
+    """Copy a file of the catalogue into the cache, where it is then found by name.
 
     Parameters
     ----------
     source
-        The file; it is not touched.
+        File to copy; it is left untouched.
     name
-        Which weights these are; by default those of this file name or SHA-256.
+        Name of these weights; by default the one with this file name or SHA-256.
 
     Returns
     -------
     WeightsRecord
-        What it was taken for.
+        Record of the weights that it was recognised as.
     Path
-        Where it is now.
+        Path of the copy.
 
     Raises
     ------
     CheckpointError
-        If the file is missing, damaged, unsafe to load, no ImageNet checkpoint, or has another hash, other
-        names or other shapes than these weights. Nothing is written.
+        If the file is missing, damaged, unsafe to load, or not an ImageNet checkpoint, or its hash, names or
+        shapes are not those of these weights. Nothing is written.
     UsageError
-        If it cannot be told which weights these are.
+        If these weights cannot be identified.
     OutputError
         If the cache cannot be written.
     """
@@ -68,7 +68,7 @@ def import_weights(source: str | Path, name: str | None = None) -> tuple[Weights
                 hint=f"remove it if {source} is the right one",
             )
         return record, fetch_weights(record)
-    # Others may be able to change the source at any moment: what is checked is what is kept.
+    # Others may be able to change the source at any moment, so the copy that is kept is what is checked.
     copy = path.with_name(f".import-{secrets.token_hex(8)}-{path.name}")
     try:
         copy_file(source, copy, error=CheckpointError)

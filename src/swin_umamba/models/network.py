@@ -1,4 +1,4 @@
-"""What both networks share: the input contract, padding and cropping, and freezing the encoder."""
+"""The common base of the networks: the input contract, padding and cropping, and freezing the encoder."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ STRIDE = 32
 """The coarsest stage works at 1/32 of the input size."""
 
 MOST_BLOCKS = 1000
-"""Of an encoder. Depths come from files of others, and each block takes memory even without its weights."""
+"""Limit per encoder: depths come from untrusted files, and a block takes memory even without weights."""
 
 
 class SegmentationNetwork(nn.Module, ABC):
-    """Base class of the networks: checks and pads the input, crops the logits.
+    """Base class of the networks, which checks and pads the input and crops the logits.
 
     Attributes
     ----------
@@ -29,7 +29,7 @@ class SegmentationNetwork(nn.Module, ABC):
     deep_supervision_scales
         Size of each head's logits relative to the input.
     backbone
-        The record of the encoder.
+        Record of the encoder.
     features_per_stage
         Channels of the encoder's stages.
     """
@@ -86,20 +86,20 @@ class SegmentationNetwork(nn.Module, ABC):
         """Map a padded image to the logits of all heads, or of the finest alone without deep supervision."""
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
-        """Segment a batch of images of any size from 32x32.
+        """Segment a batch of images of any size from 32x32 up.
 
-        Sizes that are not multiples of 32 are padded at the right and at the bottom by repeating the border,
+        Sizes that are not multiples of 32 are padded on the right and at the bottom by repeating the border,
         and the logits are cropped back.
 
         Parameters
         ----------
         x
-            (batch, in_channels, height, width), floating, of the dtype of the parameters or under autocast.
+            Images (batch, in_channels, height, width), floating, of the parameters' dtype or under autocast.
 
         Returns
         -------
         Tensor or list of Tensor
-            Logits (batch, num_classes, height, width). With deep supervision a list, finest first, whose
+            Logits (batch, num_classes, height, width). With deep supervision a list, finest first, in which
             item i has the size (round(height * scale_i), round(width * scale_i)).
 
         Raises
@@ -122,9 +122,9 @@ class SegmentationNetwork(nn.Module, ABC):
         return heads if self.deep_supervision else heads[0]
 
     def encoder_parameters(self) -> list[nn.Parameter]:
-        """Return what can be frozen or learn at a rate of its own: the encoder but for its patch embedding.
+        """Return what can be frozen or learn at its own rate: the encoder except its patch embedding.
 
-        Most images have another number of channels than the three that ImageNet weights embed.
+        Most images do not have the three channels that ImageNet weights embed.
         """
         embedding, named = self.backbone.patch_embedding, self.vssm_encoder.named_parameters()
         return [parameter for name, parameter in named if not name.startswith(embedding)]

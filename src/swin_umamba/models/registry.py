@@ -1,9 +1,9 @@
 """Networks by name.
 
-A network is a decoder around the encoder of any backbone (``models/backbones.py``). A new decoder has a place
-in other lists, too, where ``tests/models/test_registry.py`` looks for it: ``nnunet/architecture.py`` (for
+A network is a decoder around the encoder of any backbone (``models/backbones.py``). A new decoder belongs in
+other lists, too, where ``tests/models/test_registry.py`` looks for it: ``nnunet/architecture.py`` (for
 plans), ``nnunet/trainers`` and ``trainer_names.py``, ``models/hub.py``, ``weights/fine_tune.py`` (how its
-weights are recognised) and ``compare/networks.py`` (what ``models`` lists). A new backbone has none.
+weights are recognised) and ``compare/networks.py`` (what ``models`` lists). A new backbone needs none.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MODELS: dict[str, Callable[..., SegmentationNetwork]] = {
 
 
 def list_models() -> list[str]:
-    """Return the names that ``create_model`` knows."""
+    """Return the names that ``create_model`` accepts."""
     return list(_MODELS)
 
 
@@ -53,13 +53,13 @@ def create_model(
     num_classes
         Channels of the logits: classes including background, or regions.
     pretrained
-        An ImageNet checkpoint of the backbone (``.pth`` or ``.safetensors``), or the name of one in the
-        catalogue, such as ``"vmamba_tiny_v0cls"``, which is downloaded at first use; None starts from random
+        ImageNet checkpoint of the backbone (``.pth`` or ``.safetensors``), or the name of one in the
+        catalogue, such as ``"vmamba_tiny_v0cls"``, which is downloaded on first use; None starts from random
         weights.
     adapt_first_convolution
-        If images have other than three channels, make the first convolution of ``swin_umamba_d`` from the
-        pretrained one. False leaves it random, as the published code does. For ``swin_umamba``, whose first
-        convolution is not pretrained, it makes no difference.
+        If images do not have three channels, derive the first convolution of ``swin_umamba_d`` from the
+        pretrained one. False leaves it random, as the published code does. It makes no difference for
+        ``swin_umamba``, whose first convolution is not pretrained.
     **kwargs
         Further arguments of the network, e.g. ``deep_supervision=True`` or ``backbone="vmamba_tiny"``.
 

@@ -37,13 +37,12 @@ class SwinUMamba(SegmentationNetwork):
     use_last_stage
         Let the decoder start from the encoder's last stage (1/32), as in version 2 of the paper. False is the
         network of version 1, ``create_model("swin_umamba_v1")``: it has no ``decoder6``, and its bottleneck
-        is the output of ``encoder5`` at 1/16. The parameters of the last stage are there all the same, as
-        in the public checkpoints, but they have no influence and get no gradients.
+        is the output of ``encoder5`` at 1/16. The parameters of the last stage still exist, as in the public
+        checkpoints, but they have no influence and get no gradients.
     deep_supervision
         Return the logits of four heads (1/1, 1/2, 1/4, 1/8) instead of the finest alone.
     activation_checkpointing
-        Trade time for memory while training: compute the inside of each VSS block again in the backward
-        pass.
+        Trade time for memory while training: recompute the inside of each VSS block in the backward pass.
     backend
         Name of the scan backend; None chooses by device.
 
@@ -56,8 +55,8 @@ class SwinUMamba(SegmentationNetwork):
     ----------
     Liu et al., "Swin-UMamba: Mamba-based UNet with ImageNet-based pretraining", arXiv 2402.03302,
     section 2 (version 2). What is known of the network of version 1 (40.4 million parameters) comes from the
-    public code of that time: it has no ``decoder6``, ``encoder5`` feeds ``decoder5``, all other names and
-    shapes are the same. Taken over from version 2 are norms and activations, which have no parameters.
+    public code of that time: it has no ``decoder6``, ``encoder5`` feeds ``decoder5``, and all other names and
+    shapes are the same. Norms and activations, which have no parameters, are taken from version 2.
     """
 
     deep_supervision_scales = (1.0, 1 / 2, 1 / 4, 1 / 8)
@@ -109,8 +108,8 @@ class SwinUMamba(SegmentationNetwork):
         self.encoder3 = _residual_layer(dim1, dim2)
         self.encoder4 = _residual_layer(dim2, dim3)
         self.encoder5 = _residual_layer(dim3, dim4)
-        # Each decoder ends at the resolution of the encoder with the number one lower; the order of
-        # construction is the order of the public state dict.
+        # Each decoder ends at the resolution of the encoder numbered one lower; the order of construction is
+        # that of the public state dict.
         self.decoder6 = UpBlock(dim4, dim4) if use_last_stage else None
         self.decoder5 = UpBlock(dim4, dim3)
         self.decoder4 = UpBlock(dim3, dim2)

@@ -41,18 +41,17 @@ class SwinUMambaD(SegmentationNetwork):
         Size of the hidden state of the scan.
     drop_path_rate
         Stochastic-depth rate at the bottleneck; it falls linearly to 0 at the first block of the encoder
-        and at the last one of the decoder.
+        and the last block of the decoder.
     deep_supervision
         Return the logits of four heads (1/1, 1/4, 1/8, 1/16) instead of the finest alone.
     activation_checkpointing
-        Trade time for memory while training: compute the inside of each VSS block again in the backward
-        pass.
+        Trade time for memory while training: recompute the inside of each VSS block in the backward pass.
     backend
         Name of the scan backend; None chooses by device.
     depth_head
-        Have one more head, for the depth within objects (``instances.targets``). Its output is one more
-        channel after the finest logits, and only while ``returns_depth`` is set, so that the network is one
-        of classes for everybody else.
+        Add a head for the depth within objects (``instances.targets``). Its output is one more channel after
+        the finest logits, but only while ``returns_depth`` is set, so that the network is an ordinary one of
+        classes for all other code.
 
     Raises
     ------
@@ -120,7 +119,7 @@ class SwinUMambaD(SegmentationNetwork):
 
     @property
     def deep_supervision(self) -> bool:
-        """Whether ``forward`` returns all heads. It lies on the decoder, where nnU-Net looks for it."""
+        """Whether ``forward`` returns all heads. It is stored on the decoder, where nnU-Net looks for it."""
         return self.decoder.deep_supervision
 
     @deep_supervision.setter
@@ -150,7 +149,7 @@ class SwinUMambaD(SegmentationNetwork):
 
 
 class VSSDecoder(nn.Module):
-    """From the coarsest stage upwards: expand, append the skip, reduce, VSS blocks; then expand by 4.
+    """Decoder from the coarsest stage up: expand, append the skip, reduce, VSS blocks; finally expand by 4.
 
     Parameters
     ----------
@@ -165,11 +164,11 @@ class VSSDecoder(nn.Module):
     deep_supervision
         Return the logits of every resolution instead of the finest alone.
     activation_checkpointing
-        Compute the inside of each VSS block again in the backward pass.
+        Recompute the inside of each VSS block in the backward pass.
     backend
         Name of the scan backend; None chooses by device.
     depth_head
-        Have a head for the depth within objects.
+        Add a head for the depth within objects.
     """
 
     def __init__(
@@ -191,7 +190,7 @@ class VSSDecoder(nn.Module):
         dims = coarse_to_fine[1:]
         finest = dims[-1]
         rates = drop_path_schedule(drop_path_rate, 0.0, [DECODER_DEPTH] * len(dims))
-        # The order of construction is the order of the public state dict.
+        # The order of construction is that of the public state dict.
         self.stages = nn.ModuleList(
             VSSLayer(
                 dim,
@@ -232,7 +231,7 @@ class VSSDecoder(nn.Module):
 
     def _full_resolution_logits(self, x: Tensor) -> Tensor:
         # The head is a 1x1 convolution: applied before the pixels move to their places, it leaves a few
-        # classes to be moved instead of all channels.
+        # classes to move instead of all channels.
         head, expand = self.seg_layers[-1], self.expand_layers[-1]
         assert isinstance(head, nn.Conv2d)
         assert isinstance(expand, PatchExpand)
@@ -257,9 +256,9 @@ def _init_conv(module: nn.Module) -> None:
 def _init_patch_bias(proj: nn.Conv2d) -> None:
     """Give the patch embedding a small random bias: PyTorch's default for a convolution.
 
-    The published code starts with zero, like that of all other convolutions. Then a flat black region, such
-    as the border that a rotated training image gets, stays exactly zero through the whole encoder; there each
-    layer norm multiplies the gradient by 1 / sqrt(eps) = 316, and the first gradients overflow float32.
+    The published code starts it at zero, as for all other convolutions. Then a flat black region, such as the
+    border that a rotated training image gets, stays exactly zero through the whole encoder; there each layer
+    norm multiplies the gradient by 1 / sqrt(eps) = 316, and the first gradients overflow float32.
     """
     assert proj.bias is not None
     bound = (proj.in_channels * proj.kernel_size[0] * proj.kernel_size[1]) ** -0.5

@@ -39,7 +39,7 @@ class VMambaEncoder(nn.Module):
     drop_path_rate
         Stochastic-depth rate of the last block; it grows linearly from 0 at the first.
     activation_checkpointing
-        Trade time for memory while training: compute the inside of each block again in the backward pass.
+        Trade time for memory while training: recompute the inside of each block in the backward pass.
     backend
         Name of the scan backend; None chooses by device.
     """
@@ -80,9 +80,9 @@ class VMambaEncoder(nn.Module):
         Parameters
         ----------
         x
-            (batch, in_channels, height, width).
+            Input (batch, in_channels, height, width).
         num_stages
-            Compute the finest so many stages only; all by default.
+            Number of stages to compute, finest first; all by default.
 
         Returns
         -------
@@ -103,7 +103,7 @@ class VMambaEncoder(nn.Module):
 
 
 ENCODER = VMambaEncoder
-"""What the records of the family are built with."""
+"""Class of the encoder for the records of this family."""
 
 
 def _init_linear(module: nn.Module) -> None:

@@ -31,7 +31,7 @@ class Mamba(nn.Module):
 
     Notes
     -----
-    The scan always runs in float32 or wider, whatever autocast makes of the projections.
+    The scan always runs in float32 or wider, whatever autocast does to the projections.
 
     References
     ----------
@@ -55,7 +55,7 @@ class Mamba(nn.Module):
 
     @torch.no_grad()
     def reset_scan_parameters(self) -> None:
-        """Start with step sizes log-uniform in [0.001, 0.1], A = -(1, 2, ..., N), and a skip of one."""
+        """Initialise with step sizes log-uniform in [0.001, 0.1], A = -(1, 2, ..., N), and a skip of one."""
         nn.init.uniform_(self.dt_proj.weight, -(self.dt_rank**-0.5), self.dt_rank**-0.5)
         log_dt = torch.empty_like(self.dt_proj.bias).uniform_(math.log(DT_MIN), math.log(DT_MAX))
         dt = log_dt.exp().clamp(min=DT_FLOOR)

@@ -93,8 +93,8 @@ class PatchExpand(nn.Module):
     def project(self, x: Tensor) -> Tensor:
         """Map (batch, height, width, dim) to (batch, height, width, scale, scale, out_dim).
 
-        What is done to each pixel by itself costs less here, on contiguous memory, than after the pixels
-        have moved to their places.
+        Pixelwise operations cost less here, on contiguous memory, than after the pixels have moved to their
+        places.
         """
         patches: Tensor = self.norm(self.expand(x).unflatten(-1, (self.scale, self.scale, -1)))
         return patches

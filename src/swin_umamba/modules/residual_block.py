@@ -17,10 +17,10 @@ def named_conv(conv: nn.Module) -> nn.Sequential:
 
 
 class InstanceNorm(nn.InstanceNorm2d):
-    """Instance norm, on the CPU through PyTorch's group norm, which is several times faster there.
+    """Instance norm; on the CPU through PyTorch's group norm, which is several times faster there.
 
-    Elsewhere group norm would leave half precision under autocast. On the CPU it needs channels-first memory:
-    for channels-last it subtracts large numbers from each other and loses the variance.
+    Elsewhere, group norm would leave half precision under autocast. On the CPU it needs channels-first
+    memory: on channels-last it subtracts large numbers from each other and loses the variance.
     """
 
     def forward(self, x: Tensor) -> Tensor:

@@ -87,8 +87,8 @@ class SS2D(nn.Module):
 
     def _scan(self, x: Tensor) -> Tensor:
         d_inner = x.shape[-1]
-        # One matrix product for all directions: the projection is pointwise, so it can be done before
-        # the pixels are put into any order.
+        # One matrix product for all directions: the projection is pointwise, so it can come before the
+        # pixels are put into any order.
         x_dbl = F.linear(x, self.x_proj_weight.flatten(0, 1)).unflatten(-1, (NUM_DIRECTIONS, -1))
         dtype = torch.promote_types(x.dtype, torch.float32)
         return ss2d_scan(

@@ -1,4 +1,4 @@
-"""The visual state space block: a pre-norm residual SS2D with stochastic depth, and stages of such blocks."""
+"""The visual state space block, a pre-norm residual SS2D with stochastic depth, and stages of such blocks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class DropPath(nn.Module):
     Parameters
     ----------
     drop_prob
-        Probability in [0, 1) with which a sample loses the branch. The kept samples are divided by
+        Probability in [0, 1) that a sample loses the branch. The kept samples are divided by
         ``1 - drop_prob``, so that the expectation does not change.
 
     References
@@ -37,7 +37,7 @@ class DropPath(nn.Module):
         return x * (mask / keep_prob)
 
     def extra_repr(self) -> str:
-        """Return what ``repr`` shows of the layer."""
+        """Return the arguments that ``repr`` shows."""
         return f"drop_prob={self.drop_prob:.3f}"
 
 
@@ -78,11 +78,11 @@ class VSSLayer(nn.Module):
     dim
         Channels.
     drop_path
-        Stochastic-depth probability of each block; its length is the number of blocks.
+        Stochastic-depth probability of each block; the length is the number of blocks.
     d_state
         Size of the hidden state of the scan.
     activation_checkpointing
-        Keep only the input of each block while training and compute the rest again in the backward pass.
+        Keep only the input of each block while training and recompute the rest in the backward pass.
     backend
         Name of the scan backend; None chooses by device.
     """
