@@ -1,4 +1,4 @@
-"""The convolutional twin of SwinUMambaD: the control that tells what the scan is worth."""
+"""The convolutional twin of SwinUMambaD: the control that shows what the scan is worth."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ KERNEL = 7
 
 
 class ConvMixer(nn.Module):
-    """SS2D with a 7x7 depthwise convolution in the place of the four scans and of all their parameters.
+    """SS2D with a 7x7 depthwise convolution in place of the four scans and all their parameters.
 
-    Projections, 3x3 depthwise convolution, norm and gate are those of the SS2D it is made from.
+    Projections, 3x3 depthwise convolution, norm and gate are those of the given SS2D.
 
     Parameters
     ----------
     ss2d
-        Its layers are taken over, not copied.
+        Source of these layers, which are reused, not copied.
     """
 
     def __init__(self, ss2d: SS2D) -> None:
@@ -34,7 +34,7 @@ class ConvMixer(nn.Module):
         self.mixer = nn.Conv2d(d_inner, d_inner, KERNEL, padding=KERNEL // 2, groups=d_inner)
         self.out_norm = ss2d.out_norm
         self.out_proj = ss2d.out_proj
-        # As every other convolution of the network.
+        # Like every other convolution of the network.
         nn.init.kaiming_normal_(self.mixer.weight, a=NEGATIVE_SLOPE)
         assert self.mixer.bias is not None
         nn.init.zeros_(self.mixer.bias)
@@ -48,7 +48,7 @@ class ConvMixer(nn.Module):
 
 
 class SwinUMambaDConv(SwinUMambaD):
-    """SwinUMambaD without any scan; all else (depths, widths, heads, initialisation) is the same.
+    """SwinUMambaD without any scan; everything else (depths, widths, heads, initialisation) is the same.
 
     Parameters
     ----------

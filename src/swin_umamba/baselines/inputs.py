@@ -15,18 +15,18 @@ def check_input(x: Tensor, name: str, in_channels: int, multiples: Sequence[int]
     Parameters
     ----------
     x
-        Should be (batch, in_channels, height, width).
+        Batch to check; it should be (batch, in_channels, height, width).
     name
         Name of the network, for the message.
     in_channels
         Channels that the network was built for.
     multiples
-        What height and width must be multiples of.
+        Numbers that height and width must be multiples of.
 
     Raises
     ------
     DataError
-        If the number of axes or channels is another one, or a side is not a multiple.
+        If the number of axes or channels is wrong, or a side is not a multiple.
     """
     if x.ndim != 4 or x.shape[1] != in_channels:
         raise DataError(

@@ -1,4 +1,4 @@
-"""SegResNet, UNETR and SwinUNETR from MONAI, with the arguments of the paper's comparison.
+"""MONAI's SegResNet, UNETR and SwinUNETR, with the arguments of the paper's comparison.
 
 MONAI is needed only when one of them is built: ``pip install swin-umamba[compare]``.
 """
@@ -36,7 +36,7 @@ def monai_networks() -> Any:
 
 
 class MonaiNetwork(nn.Module, ABC):
-    """Base class: a network of MONAI with one head, behind the constructor that nnU-Net calls.
+    """Base class: a MONAI network with one head, behind the constructor that nnU-Net calls.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ class MonaiNetwork(nn.Module, ABC):
 
 
 class _LinspaceOnCpu(TorchFunctionMode):
-    """MONAI reads the rates of dropped paths back while it builds, which a meta device does not have."""
+    """MONAI reads back its drop-path rates while building, and tensors on a meta device have no values."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -111,7 +111,7 @@ class SegResNet(MonaiNetwork):
 
 
 class UNETR(MonaiNetwork):
-    """Hatamizadeh et al., arXiv 2103.10504; a learnt position table ties it to one image size."""
+    """Hatamizadeh et al., arXiv 2103.10504; learnt position embeddings tie it to one image size."""
 
     multiple = 16
 
@@ -130,7 +130,7 @@ class UNETR(MonaiNetwork):
             img_size=self.patch_size,
             **arguments,
         )
-        # Newer versions give each block a norm that only cross attention uses: parameters without a gradient.
+        # Newer versions give each block a norm that only cross-attention uses: parameters without a gradient.
         vit: Any = network.vit
         for block in vit.blocks:
             if hasattr(block, "norm_cross_attn") and not block.with_cross_attention:

@@ -1,8 +1,8 @@
 """nnFormer flattened to 2D: a U-Net of transformer blocks whose decoder attends to the skips.
 
 The 2D form in the comparison of arXiv 2402.03302 (60 million parameters, 50.2 GFLOPs) is not known, and the
-public nnFormer is 3D only. This is therefore a stand-in: the public structure with its third axis left out,
-at a width, with heads and windows chosen here. See ``NNFormer``.
+public nnFormer is 3D only. This is therefore a stand-in: the public structure without its third axis, with
+width, heads and windows chosen here. See ``NNFormer``.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class TransformerBlock(nn.Module):
 
 
 class CrossAttentionBlock(nn.Module):
-    """The first block of a decoder level: the upsampled map asks, the skip answers.
+    """The first block of a decoder level: the upsampled map gives the queries, the skip keys and values.
 
     Parameters
     ----------
@@ -158,44 +158,44 @@ class CrossAttentionDecoderLevel(nn.Module):
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         """Map the level below, and the skip of this one, to the shape of the skip."""
         x = _channels_last(self.up, self.norm(x))
-        # Where the skip's side is odd, upsampling overshoots by one.
+        # If the skip's side is odd, upsampling overshoots by one.
         x = x[:, : skip.shape[1], : skip.shape[2]]
         y: Tensor = self.block(self.cross_block(x, skip))
         return y
 
 
 class NNFormer(nn.Module):
-    """nnFormer in 2D: the public structure, at a width that is a choice.
+    """nnFormer in 2D: the public structure, at a width chosen here.
 
     From the public 3D network: stem to 1/4 of the resolution, four encoder and three decoder levels of two
-    blocks, convolutions between levels, attention in shifted windows without mask, cross attention to the
-    skips, one transposed convolution from each decoder level to logits, initialisation.
+    blocks, convolutions between levels, attention in shifted windows without a mask, cross-attention to the
+    skips, one transposed convolution from each decoder level to logits, and the initialisation.
 
-    Chosen here: 144 channels, which in 2D give 64.3 million parameters, nearer to the 60 million of the
+    Chosen here: 144 channels, which in 2D give 64.3 million parameters, closer to the 60 million of the
     paper's unknown network than 96 (28.7) or 128 (50.8); windows of 7 at every level; 6, 12, 24 and 48 heads
-    and deep supervision, as in the public settings for Synapse; stochastic depth in the encoder alone. Maps
-    with an odd side, which the public network does not meet, are rounded up on the way down and cropped on
-    the way up.
+    and deep supervision, as in the public settings for Synapse; stochastic depth only in the encoder. Maps
+    with an odd side, which the public network does not encounter, are rounded up on the way down and cropped
+    on the way up.
 
     Parameters
     ----------
     input_channels, num_classes
         Channels of the image and of the logits.
     embed_dim
-        Channels of the first level; they double from level to level. Even.
+        Channels of the first level, an even number; they double from level to level.
     num_heads
         Attention heads of the four levels; each must divide the channels of its level.
     window_size
         Edge of the windows in pixels of a map.
     deep_supervision
-        Return logits at 1, 1/2 and 1/4 of the resolution instead of the first alone.
+        Return logits at 1, 1/2 and 1/4 of the resolution instead of only the first.
     strides
         Only for nnU-Net, which reads the sizes of the heads from the plans.
 
     Raises
     ------
     UsageError
-        If channels cannot be divided among the heads.
+        If the channels cannot be divided among the heads.
     DataError
         In ``forward``, if a side of the image is not a multiple of 4.
 
@@ -254,7 +254,7 @@ class NNFormer(nn.Module):
         for level, head in zip(self.decoder_levels, self.heads, strict=True):
             x = level(x, skips.pop())
             if self.deep_supervision or not skips:
-                # Coarse maps with a side that was rounded up cover more than the image.
+                # Coarse maps whose side was rounded up cover more than the image.
                 scale = 2 ** len(skips)
                 logits.append(head(x.permute(0, 3, 1, 2))[..., : height // scale, : width // scale])
         return logits[::-1] if self.deep_supervision else logits[-1]

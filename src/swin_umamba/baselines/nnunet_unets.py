@@ -10,7 +10,7 @@ from swin_umamba.baselines.topology import unet_features, unet_strides
 PACKAGE = "dynamic_network_architectures.architectures.unet"
 CONVOLUTIONS_PER_STAGE = 2
 RESIDUAL_BLOCKS = (1, 3, 4, 6)
-"""Of the first encoder stages; all further ones have as many as the last of these."""
+"""Blocks of the first encoder stages; all further ones have as many as the last of these."""
 
 
 def plain_unet_entry(patch_size: Sequence[int], spacing: Sequence[float] = (1.0, 1.0)) -> dict[str, Any]:

@@ -1,14 +1,14 @@
-"""How many stages nnU-Net gives a 2D U-Net, and where it halves which axis."""
+"""The number of stages that nnU-Net gives a 2D U-Net, and where it halves which axis."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 MIN_SIDE = 4
-"""No axis is halved to below this."""
+"""No axis is halved below this."""
 
 MIN_SIDE_ALONE = 3 * MIN_SIDE
-"""An axis that would be halved alone must be at least this long."""
+"""An axis to be halved alone must be at least this long."""
 
 BASE_FEATURES, MAX_FEATURES = 32, 512
 
@@ -17,7 +17,7 @@ def unet_strides(patch_size: Sequence[int], spacing: Sequence[float] = (1.0, 1.0
     """Return the stride of each stage along (height, width); the first is 1.
 
     An axis is halved as long as at least 4 pixels remain and its pixels are not at least twice as large as
-    those of the other axis. Unlike nnU-Net, which then enlarges the patch, an odd axis is not halved: in a
+    those of the other axis. Unlike in nnU-Net, which would enlarge the patch, an odd axis is not halved: in a
     comparison the patch is the same for all networks.
 
     Parameters

@@ -32,14 +32,14 @@ class ConvNormAct(nn.Sequential):
 
 
 class PooledResidualBlock(nn.Module):
-    """Two 3x3 convolutions with a shortcut that average-pools where the block has a stride.
+    """Two 3x3 convolutions with a shortcut that average-pools if the block has a stride.
 
     Parameters
     ----------
     in_channels, out_channels
-        Where they differ, the shortcut has a 1x1 convolution without bias and an instance norm.
+        If they differ, the shortcut has a 1x1 convolution without bias and an instance norm.
     stride
-        Along (height, width).
+        Stride along (height, width).
 
     References
     ----------
@@ -68,7 +68,7 @@ class PooledResidualBlock(nn.Module):
 
 
 class MambaLayer(nn.Module):
-    """Layer norm and Mamba over the pixels in row-major order; one direction, and no residual around it."""
+    """Layer norm and Mamba over the pixels in row-major order, in one direction and without a residual."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -104,8 +104,8 @@ class UMamba(nn.Module):
     input_channels, num_classes
         Channels of the image and of the logits.
     strides
-        Strides of each encoder stage along (height, width), as nnU-Net plans them; the number of
-        stages follows.
+        Strides of each encoder stage along (height, width), as planned by nnU-Net; they determine the number
+        of stages.
     features_per_stage
         Channels of each stage; by default 32, doubling up to 512.
     deep_supervision
@@ -121,7 +121,7 @@ class UMamba(nn.Module):
     References
     ----------
     Ma et al., "U-Mamba: Enhancing Long-range Dependency for Biomedical Image Segmentation", arXiv 2401.04722.
-    Parameters agree with the counts in table 2 of arXiv 2402.03302: 63 (Bot) and 67 million (Enc).
+    Parameter counts agree with table 2 of arXiv 2402.03302: 63 (Bot) and 67 million (Enc).
     """
 
     mamba_after_every_stage: bool
@@ -190,7 +190,7 @@ class UMambaBot(UMamba):
 
 
 class UMambaEnc(UMamba):
-    """A Mamba layer after every encoder stage; its output is passed on and is also the skip."""
+    """A Mamba layer after every encoder stage; its output goes to the next stage and is also the skip."""
 
     mamba_after_every_stage = True
 
@@ -209,7 +209,7 @@ def _init_conv(module: nn.Module) -> None:
 
 
 def _init_last_norm(module: nn.Module) -> None:
-    """Start every residual block as its shortcut."""
+    """Make every residual block start as its shortcut."""
     if isinstance(module, PooledResidualBlock):
         nn.init.zeros_(module.norm2.weight)
         nn.init.zeros_(module.norm2.bias)

@@ -1,4 +1,4 @@
-"""Attention in windows that may be shifted: Swin's, without attention mask, as nnFormer has it."""
+"""Attention in windows that may be shifted: Swin's, but without an attention mask, as in nnFormer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def partition_windows(x: Tensor, window_size: int) -> Tensor:
 
 
 def merge_windows(windows: Tensor, window_size: int, height: int, width: int) -> Tensor:
-    """Undo ``partition_windows`` of a map of that height and width."""
+    """Undo ``partition_windows`` for a map of that height and width."""
     rows, columns = height // window_size, width // window_size
     x = windows.unflatten(1, (window_size, window_size)).unflatten(0, (-1, rows, columns))
     y: Tensor = x.transpose(2, 3).flatten(3, 4).flatten(1, 2)
@@ -29,7 +29,7 @@ def merge_windows(windows: Tensor, window_size: int, height: int, width: int) ->
 def apply_to_windows(
     function: Callable[..., Tensor], maps: Sequence[Tensor], window_size: int, shift: int
 ) -> Tensor:
-    """Apply a function to the windows of maps and put its result back to where the pixels came from.
+    """Apply a function to the windows of maps and put its result back where the pixels came from.
 
     Maps are padded with zeros, below and on the right, to multiples of the window, and then shifted
     cyclically. As in nnFormer there is no attention mask: padding takes part, and a window at the border of
@@ -38,9 +38,10 @@ def apply_to_windows(
     Parameters
     ----------
     function
-        Gets the windows of each map, (batch * windows, window_size ** 2, channels), and returns that shape.
+        Function that maps the windows of each map, (batch * windows, window_size ** 2, channels), to that
+        shape.
     maps
-        (batch, height, width, channels), all of one shape.
+        Maps (batch, height, width, channels), all of one shape.
     window_size
         Edge of a window in pixels.
     shift
@@ -79,7 +80,7 @@ class RelativePositionBias(nn.Module):
         self.table = nn.Parameter(torch.empty(offsets**2, num_heads))
         nn.init.trunc_normal_(self.table, std=0.02)
         pixels = torch.cartesian_prod(torch.arange(window_size), torch.arange(window_size))
-        # Query minus key, moved so that the most negative offset is 0.
+        # Query minus key, offset so that the most negative value is 0.
         rows, columns = (pixels[:, None] - pixels[None] + window_size - 1).unbind(-1)
         self.register_buffer("index", rows * offsets + columns, persistent=False)
 
@@ -138,6 +139,6 @@ class WindowCrossAttention(nn.Module):
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
-    """Attend with as many heads as the bias has; all else is (windows, pixels, dim)."""
+    """Attend with as many heads as the bias has; everything else is (windows, pixels, dim)."""
     query, key, value = (x.unflatten(-1, (len(bias), -1)).transpose(1, 2) for x in (query, key, value))
     return F.scaled_dot_product_attention(query, key, value, attn_mask=bias).transpose(1, 2).flatten(2)

@@ -1,4 +1,4 @@
-"""From an image of any size to a training or validation crop of the network's."""
+"""Conversion of images of any size to training and validation crops of the network's size."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ STD_FLOOR = 1e-8
 
 
 def to_input(data: np.ndarray, in_channels: int, path: object) -> Tensor:
-    """Turn an image into what the network is fed: the wanted channels, each with mean 0 and deviation 1.
+    """Turn an image into network input: the wanted channels, each with mean 0 and standard deviation 1.
 
-    This is the normalisation that nnU-Net gives to pictures and MRI by default, so that the backbone sees the
-    same range of values in both trainings, whatever the type of the pixels.
+    This is nnU-Net's default normalisation of pictures and MRI, so the backbone sees the same range of values
+    in pretraining and training, whatever the type of the pixels.
 
     Parameters
     ----------
     data
-        (channels, height, width).
+        Image (channels, height, width).
     in_channels
-        1 (colours become grey), 3 (grey is repeated), or the number that the image has.
+        Number of channels: 1 (colours become grey), 3 (grey is repeated), or as many as the image has.
     path
         The file, for messages.
 
     Returns
     -------
     Tensor
-        (in_channels, height, width), float32.
+        Image (in_channels, height, width), float32.
 
     Raises
     ------
     DataError
-        If the image is a volume or its channels cannot be brought to that number.
+        If the image is a volume or its channels cannot be converted to that number.
     """
     if data.ndim != 3:
         raise DataError(
@@ -73,18 +73,18 @@ def to_input(data: np.ndarray, in_channels: int, path: object) -> Tensor:
 def training_crop(
     image: Tensor, size: int, rng: np.random.Generator, *, smallest_crop: float, colour_jitter: float
 ) -> Tensor:
-    """Cut out a random part, scale it to a square, mirror it at random, and change contrast and colour.
+    """Cut out a random part, scale it to a square, flip it at random, and change contrast and colour.
 
     Parameters
     ----------
     image
-        (channels, height, width), normalised.
+        Image (channels, height, width), normalised.
     size
         Edge of the result in pixels.
     rng
-        Where all randomness comes from.
+        Source of all randomness.
     smallest_crop
-        Smallest part of the image's area, from 0 to 1.
+        Smallest fraction of the image's area, from 0 to 1.
     colour_jitter
         Strength, from 0 to 1: contrast and saturation change by up to this factor, brightness by up to this
         many standard deviations.
@@ -117,7 +117,7 @@ def validation_crop(image: Tensor, size: int) -> Tensor:
 def _random_box(
     height: int, width: int, rng: np.random.Generator, smallest: float
 ) -> tuple[int, int, int, int]:
-    """Return top, left, height and width of a box of random area and aspect ratio; at worst of all."""
+    """Return top, left, height and width of a box of random area and aspect ratio, or else of the image."""
     for _ in range(ATTEMPTS):
         area = height * width * rng.uniform(smallest, 1.0)
         ratio = math.exp(rng.uniform(math.log(NARROWEST), math.log(WIDEST)))

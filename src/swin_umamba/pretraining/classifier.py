@@ -1,4 +1,4 @@
-"""The VMamba-Tiny classifier: what ImageNet weights of the encoder are trained as."""
+"""The VMamba-Tiny classifier, in which ImageNet weights of the encoder are trained."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ class VMambaClassifier(nn.Module):
 def public_state_dict(classifier: VMambaClassifier) -> dict[str, Tensor]:
     """Return the state dict under the names of VMamba's first public checkpoints, on the CPU.
 
-    Only names differ: the public network keeps each down-sampling in the stage before it and has no part of
-    its own for the encoder.
+    Only names differ: the public network keeps each down-sampling in the stage before it and has no separate
+    encoder.
     """
     renamed = {}
     for name, value in classifier.state_dict().items():

@@ -1,4 +1,4 @@
-"""The processes that train together, as ``torchrun`` starts them."""
+"""The processes that train together, as started by ``torchrun``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Processes:
     rank
         Number of this process, from 0.
     size
-        How many there are.
+        Number of processes.
     device
         The device of this process.
     """
@@ -46,7 +46,7 @@ class Processes:
 
 @contextmanager
 def joined_processes(device: str) -> Iterator[Processes]:
-    """Join the processes that ``torchrun`` has started, if it has, and leave them at the end.
+    """Join the processes that ``torchrun`` has started, if any, and leave them at the end.
 
     Parameters
     ----------

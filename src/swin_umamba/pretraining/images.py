@@ -1,4 +1,4 @@
-"""Labelled pictures in folders: which there are, how they are split, and how they become batches."""
+"""Labelled pictures in folders: finding them, splitting them, and making batches of them."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ def find_images(folder: str | Path, *, validation_fraction: float, seed: int) ->
         Either ``train/CLASS/...`` and ``val/CLASS/...``, or ``CLASS/...`` alone. Class folders are searched
         to any depth.
     validation_fraction
-        Part of each class that is held out for validation if there is no folder ``val``; at least one image.
+        Fraction of each class held out for validation if there is no folder ``val``; at least one image.
     seed
         Seed of that choice.
 
     Raises
     ------
     DataError
-        If a folder is missing, has fewer than two classes, a class without images, or, where a part is held
-        out, with only one; or if ``val`` has a class that ``train`` has not.
+        If a folder is missing, has fewer than two classes, or has a class without images or, if some are held
+        out, with only one; or if ``val`` has a class that ``train`` lacks.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -77,7 +77,7 @@ def find_images(folder: str | Path, *, validation_fraction: float, seed: int) ->
 class ImageDataset(Dataset[tuple[Tensor, int] | SwinUMambaError]):
     """Cropped, normalised images, whose random numbers depend on seed, epoch and index alone.
 
-    So they are the same in any number of loader processes, on any number of devices, and after resuming.
+    So they are the same with any number of loader processes, on any number of devices, and after resuming.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ class ImageDataset(Dataset[tuple[Tensor, int] | SwinUMambaError]):
     Attributes
     ----------
     epoch
-        Set it before each pass over the data.
+        Current epoch, to be set before each pass over the data.
     """
 
     def __init__(
@@ -122,9 +122,9 @@ class ImageDataset(Dataset[tuple[Tensor, int] | SwinUMambaError]):
         return len(self.samples)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int] | SwinUMambaError:
-        """Return (in_channels, size, size) float32 and the label; an image that cannot be read as its error.
+        """Return (in_channels, size, size) float32 and the label; for an unreadable image, the error.
 
-        The error is returned, because a loader process would raise it as a page of text.
+        The error is returned because, if raised, a loader process would turn it into a page of text.
         """
         path, label = self.samples[index]
         try:
@@ -151,7 +151,7 @@ def collate(items: list[tuple[Tensor, int] | SwinUMambaError]) -> Batch | SwinUM
 
 
 def batches(loader: DataLoader[Batch]) -> Iterator[Batch]:
-    """Yield the batches of a loader; raise the error of an image that could not be read."""
+    """Yield the batches of a loader; raise the error of an unreadable image."""
     for batch in loader:
         if isinstance(batch, SwinUMambaError):
             raise batch
@@ -159,7 +159,7 @@ def batches(loader: DataLoader[Batch]) -> Iterator[Batch]:
 
 
 def _by_class(folder: Path) -> dict[str, list[Path]]:
-    """Return the image files of each class, everything in order of names."""
+    """Return the image files of each class, all sorted by name."""
     names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != ".")
     if len(names) < 2:
         raise DataError(

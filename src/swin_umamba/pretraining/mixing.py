@@ -16,23 +16,23 @@ def mix(
     Parameters
     ----------
     images
-        (batch, channels, height, width).
+        Images (batch, channels, height, width).
     labels
-        (batch,) class numbers.
+        Class numbers (batch,).
     num_classes
         Number of classes.
     mixup, cutmix
-        Parameter of the symmetric beta distribution that the share of the first image is drawn from, once
-        per batch. 0 switches a method off; with both off, nothing is mixed.
+        Parameter of the symmetric beta distribution from which the share of the first image is drawn once per
+        batch. 0 switches a method off; with both off, nothing is mixed.
     rng
-        Where all randomness comes from.
+        Source of all randomness.
 
     Returns
     -------
     Tensor
         Mixed images.
     Tensor
-        (batch, num_classes) share of each class, float32.
+        Share of each class (batch, num_classes), float32.
 
     References
     ----------
@@ -52,7 +52,7 @@ def mix(
 
 
 def _cut(images: Tensor, others: Tensor, share: float, rng: np.random.Generator) -> tuple[Tensor, float]:
-    """Replace a box of 1 - share of the area; return the share that is left after the border has cut it."""
+    """Replace a box of 1 - share of the area; return the share that remains after clipping at the border."""
     height, width = images.shape[-2:]
     edge = (1 - share) ** 0.5
     rows = _interval(height, edge, rng)
@@ -64,6 +64,6 @@ def _cut(images: Tensor, others: Tensor, share: float, rng: np.random.Generator)
 
 
 def _interval(length: int, fraction: float, rng: np.random.Generator) -> slice:
-    """Return an interval of a fraction of the length around a random centre, cut at the borders."""
+    """Return an interval of a fraction of the length around a random centre, clipped at the borders."""
     centre, half = int(rng.integers(length)), round(length * fraction / 2)
     return slice(max(centre - half, 0), min(centre + half, length))

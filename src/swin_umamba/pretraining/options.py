@@ -15,7 +15,7 @@ STRIDE = 32
 
 @dataclass(frozen=True)
 class PretrainOptions(Options):
-    """Everything that can be chosen; the defaults are the recipe of VMamba-Tiny, which is that of Swin.
+    """All options; the defaults are the recipe of VMamba-Tiny, which is that of Swin.
 
     References
     ----------
@@ -96,7 +96,7 @@ class PretrainOptions(Options):
 
 @dataclass(frozen=True)
 class StartOptions(Options):
-    """How a run starts; not stored with it."""
+    """Options of how a run starts, which are not stored with it."""
 
     continue_training: bool = option(
         False,

@@ -1,4 +1,4 @@
-"""One pretraining run: its network, optimizer and data, one epoch at a time."""
+"""A pretraining run: its network, optimizer and data, one epoch at a time."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ STATE_SPACE_PARAMETERS = ("A_logs", "Ds", "dt_projs_bias")
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Share of validation images, from 0 to 1.
+    """Shares of validation images, from 0 to 1.
 
     Attributes
     ----------
     top1, top5
-        Whose class has the largest logit, or one of the five largest.
+        Share whose class has the largest logit, or one of the five largest.
     """
 
     top1: float
@@ -47,14 +47,14 @@ class Accuracy:
 
 
 class PretrainingRun:
-    """Everything that changes while training.
+    """Everything that changes during training.
 
     Parameters
     ----------
     images
-        What to train on.
+        Images to train on.
     options
-        The recipe.
+        Recipe of the training.
     processes
         This process and the others.
     network_kwargs
@@ -65,7 +65,7 @@ class PretrainingRun:
     epoch
         Number of epochs trained.
     best_top1
-        The best validation so far; -1 before the first.
+        Best top-1 accuracy in validation so far; -1 before the first.
     """
 
     def __init__(
@@ -118,11 +118,11 @@ class PretrainingRun:
         Raises
         ------
         TrainingError
-            If a loss is not finite, in half precision if all are.
+            If a loss is not finite or, in half precision, if none is.
         DataError
             If an image cannot be read.
         """
-        # Drawn for each epoch, so that a continued run needs no state of the generators.
+        # Set for each epoch, so that a resumed run needs no state of the generators.
         torch.manual_seed(self._seed_of_epoch())
         self.sampler.set_epoch(self.epoch)
         self.training_data.epoch = self.epoch
@@ -155,7 +155,7 @@ class PretrainingRun:
         return Accuracy(first / total, best / total)
 
     def validated_model(self) -> VMambaClassifier:
-        """Return the classifier with the averaged weights, or without averaging the one being trained."""
+        """Return the classifier with the averaged weights or, without averaging, the one being trained."""
         model = self.classifier if self.average is None else self.average.module
         assert isinstance(model, VMambaClassifier)
         return model
@@ -165,7 +165,7 @@ class PretrainingRun:
         return public_state_dict(self.validated_model())
 
     def state(self) -> dict[str, Any]:
-        """Return what a checkpoint holds."""
+        """Return the content of a checkpoint."""
         return {
             "options": self.options.as_dict(),
             "classes": list(self.images.classes),
@@ -180,12 +180,12 @@ class PretrainingRun:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go back to a state.
+        """Restore a state.
 
         Raises
         ------
         CheckpointError
-            If the state is of other data, another number of processes, or another network.
+            If the state belongs to other data, another number of processes, or another network.
         """
         now = self.state()
         for name in ("classes", "num_images", "num_processes"):
@@ -228,7 +228,7 @@ class PretrainingRun:
             value = loss.item()
             if math.isfinite(value):
                 sums += torch.tensor([value, 1.0], dtype=torch.float64)
-            elif not self.mixed_precision:  # the scaler would leave the step out
+            elif not self.mixed_precision:  # the scaler would skip the step
                 raise self._not_finite()
         self.scaler.unscale_(self.optimizer)
         nn.utils.clip_grad_norm_(self.classifier.parameters(), MAX_GRADIENT_NORM)
@@ -306,8 +306,8 @@ def learning_rate_fraction(step: int, warmup: int, total: int) -> float:
 def moving_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
     """Return the update of an exponential moving average of weights.
 
-    In the first updates the decay is only (1 + n) / (10 + n): with 0.9999 from the start the average of a
-    short training would be its random initial weights.
+    In the first updates the decay is only (1 + n) / (10 + n): with 0.9999 from the start, the average over a
+    short training run would be its random initial weights.
     """
 
     @torch.no_grad()
@@ -321,7 +321,7 @@ def moving_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor]
 
 
 def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Return AdamW's groups: matrices and kernels, which are decayed, and all else, which is not."""
+    """Return AdamW's groups: matrices and kernels, which are decayed, and everything else, which is not."""
     decayed: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
     for name, parameter in network.named_parameters():

@@ -25,14 +25,14 @@ STATE = "pretraining"
 
 @dataclass(frozen=True)
 class PretrainResult:
-    """What ``pretrain`` has written.
+    """Result of ``pretrain``.
 
     Attributes
     ----------
     backbone
-        The weights with the best validation, in the layout of the public VMamba checkpoints.
+        File of the weights with the best validation, in the layout of the public VMamba checkpoints.
     epochs
-        Epochs trained altogether.
+        Epochs trained in total.
     num_classes
         Classes of the classifier.
     best_top1
@@ -57,16 +57,16 @@ def pretrain(
     network_kwargs: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> PretrainResult:
-    """Train a VMamba-Tiny classifier on folders of pictures; its encoder is the networks'.
+    """Train a VMamba-Tiny classifier, whose encoder is that of the networks, on folders of pictures.
 
     Parameters
     ----------
     data
         Folder of the images, see ``find_images``.
     output
-        Gets ``backbone.pth``, the weights with the best validation, and ``checkpoint_latest.pth``.
+        Folder for ``backbone.pth``, the weights with the best validation, and ``checkpoint_latest.pth``.
     continue_training
-        Go on from ``checkpoint_latest.pth`` with the options of the first run.
+        Continue from ``checkpoint_latest.pth`` with the options of the first run.
     overwrite
         Replace an earlier run.
     network_kwargs
@@ -77,13 +77,13 @@ def pretrain(
     Raises
     ------
     UsageError
-        If an option is impossible or contradicts the run to be continued.
+        If an option has an impossible value or contradicts the run to be continued.
     DataError
-        If an image or a class folder is wrong.
+        If an image or a class folder is invalid.
     TrainingError
         If the output folder holds a run, or none to resume from, or the loss is not finite.
     CheckpointError
-        If the checkpoint is unsafe, damaged, or of another run.
+        If the checkpoint is unsafe, damaged, or from another run.
     OutputError
         If the output folder cannot be written to.
     """
@@ -105,7 +105,7 @@ def pretrain(
             run.best_top1 = max(last.top1, run.best_top1)
             if processes.is_first:
                 _write(run, output, better=better)
-                _log_epoch(run, loss, last)  # who reads of an epoch may interrupt: it is kept
+                _log_epoch(run, loss, last)  # after _write: an epoch that is logged is already saved
     return PretrainResult(output / BACKBONE, run.epoch, len(images.classes), run.best_top1, last)
 
 
