@@ -1,8 +1,8 @@
-"""Calibrate a trained model on cases that it has not seen.
+"""Calibrate a trained model on cases it has not seen.
 
-Temperature scaling (Guo et al. 2017) divides all logits by one number, chosen so that labelled cases are as
-likely as possible. Labels stay as they are; probabilities come to say how often they are right. In the same
-way one exponent brings the agreement of mirrored images to the true Dice of the cases.
+Temperature scaling (Guo et al. 2017) divides all logits by one number, chosen to maximise the likelihood of
+labelled cases. Labels do not change; probabilities come to match how often they are right. Likewise, one
+exponent maps the agreement of mirrored images to the true Dice of the cases.
 """
 
 from __future__ import annotations
@@ -52,20 +52,20 @@ from swin_umamba.weights.checkpoint import load_checkpoint
 
 logger = logging.getLogger(__name__)
 
-# Pixels that are drawn for the fit: enough that its error is far below what matters, few enough for memory.
+# Pixels sampled for the fit: enough to keep its error far below what matters, few enough for memory.
 PIXELS_OF_A_CASE = 100_000
 PIXELS_OF_ALL = 2_000_000
 
 
 @dataclass(frozen=True)
 class CalibrationResult:
-    """What a calibration found.
+    """Result of a calibration.
 
     Attributes
     ----------
     calibration
-        The temperature, above 1 if the model was too sure, and the exponent, above 1 if its members agree
-        better than they are right.
+        Temperature, above 1 if the model was overconfident, and exponent, above 1 if its members agree with
+        each other better than with the truth.
     curves
         Reliability before and after.
     cases
@@ -73,9 +73,9 @@ class CalibrationResult:
     failures
         Cases that could not be used, and why.
     file
-        Where the calibration was written.
+        File the calibration was written to.
     decodings
-        How well objects are found in all ways that were tried, the best first; none without objects.
+        Scores of all decodings that were tried, best first; empty without objects.
     """
 
     calibration: FoldCalibration
@@ -93,28 +93,28 @@ def calibrate(
     references: str | Path | None = None,
     instances: str | Path | None = None,
 ) -> CalibrationResult:
-    """Find temperature and exponent of one fold of a model and write them beside its checkpoint.
+    """Find the temperature and exponent of one fold of a model and write them beside its checkpoint.
 
-    Of a model of objects, which has a boundary class, also find how objects are best made of its classes.
+    For an object model, which has a boundary class, also find the best way to turn its classes into objects.
 
     Parameters
     ----------
     predictor
-        Predictor of one fold of a model folder, with the options that it will be used with.
+        Predictor of one fold of a model folder, with the options it will be used with.
     images, references
-        Folders of labelled cases that the fold has not been trained on. By default the validation cases of
-        the fold, if nnU-Net's folders are there.
+        Folders of labelled cases the fold was not trained on. By default the validation cases of the fold, if
+        nnU-Net's folders exist.
     instances
         Folder of the true instance maps of these cases; by default ``instancesTr`` beside ``labelsTr``.
 
     Raises
     ------
     UsageError
-        If the predictor has not one fold, or there are no cases that it has not been trained on.
+        If the predictor does not have exactly one fold, or there are no cases it was not trained on.
     DataError
         If no case can be used.
     OutputError
-        If the folder of the checkpoint cannot be written to; nothing is predicted then.
+        If the checkpoint's folder is not writable; nothing is predicted then.
     """
     _check_model(predictor)
     plans, checkpoint = predictor.plans, predictor.model.checkpoints[0]
@@ -218,7 +218,7 @@ def _validation_cases(checkpoint: Path) -> tuple[Path, Path, frozenset[str]]:
 def _labelled(
     cases: Sequence[Case], references: Path, wanted: frozenset[str] | None
 ) -> list[tuple[Case, Path]]:
-    """Return the cases with their label maps; all that are wanted must have one."""
+    """Return the cases with their label maps; every wanted case must have one."""
     files = {image_stem(path): path for path in list_images(references)}
     chosen = [
         case
@@ -236,7 +236,7 @@ def _labelled(
 
 
 def _truth(reference: Path, prediction: Prediction, plans: ModelPlans) -> np.ndarray:
-    """Read the labels of a case, on the grid of its prediction."""
+    """Read the true labels of a case on the grid of its prediction."""
     labels = read_labels(reference)
     assert prediction.image is not None
     check_same_grid(prediction.image, labels)

@@ -1,4 +1,4 @@
-"""What became of a case of a folder."""
+"""Outcome of one case of a folder."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CaseResult:
-    """What became of one case.
+    """Outcome of one case.
 
     Attributes
     ----------
     case
-        Its name.
+        Name of the case.
     files
-        Its image files.
+        Image files of the case.
     output
         The label file.
     status
-        ``written``; ``kept``, if the label file was there before; or ``failed``.
+        ``written``; ``kept``, if the label file already existed; or ``failed``.
     seconds
-        Time taken.
+        Time taken, in seconds.
     error
-        Why it failed.
+        Reason for a failure.
     confidence
-        How sure the prediction is, without the entropy of its pixels: ``quality``, ``class_quality``,
-        ``mean_entropy``, ``num_members``, ``temperature``, ``calibrated``. None if it was not asked for.
+        Confidence of the prediction, without the entropy of its pixels: ``quality``, ``class_quality``,
+        ``mean_entropy``, ``num_members``, ``temperature``, ``calibrated``. None if not asked for.
     """
 
     case: str
@@ -46,7 +46,7 @@ class CaseResult:
 
 
 def summary_of(confidence: Confidence) -> dict[str, Any]:
-    """Return what is worth keeping of a confidence without the entropy of its pixels."""
+    """Return the parts of a confidence worth keeping, without the entropy of its pixels."""
     return {
         "quality": confidence.quality,
         "class_quality": dict(confidence.class_quality),

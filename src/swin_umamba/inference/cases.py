@@ -1,4 +1,4 @@
-"""Which files belong to one case, and what its result is called."""
+"""Group files into cases, and name their results."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Case:
     Attributes
     ----------
     name
-        By which it is found.
+        Name by which the case is found.
     files
         One file, or one per channel in the model's order.
     """
@@ -33,7 +33,7 @@ class Case:
 
     @property
     def shown(self) -> str:
-        """What its results are called: its name, or its pseudonym."""
+        """Name of its results: its own name, or its pseudonym."""
         return shown(self.name)
 
 
@@ -41,21 +41,21 @@ def find_cases(inputs: str | Path | Sequence[str | Path], num_channels: int) -> 
     """Group image files into cases.
 
     ``CASE_0000``, ``CASE_0001`` ... are the channels of one case, as nnU-Net names them, if they count from 0
-    and the model takes that many. Where the first file has all channels by itself, as with colour pictures,
-    the numbers are part of the names (frames of a video). Without such a number a file is a case. A folder
-    with DICOM files counts as one file.
+    and the model takes that many. If the first file has all channels by itself, as colour pictures do, the
+    numbers are part of the names (frames of a video). A file without such a number is a case. A folder of
+    DICOM files counts as one file.
 
     Parameters
     ----------
     inputs
         A folder, an image file, or several image files.
     num_channels
-        Channels that the model takes.
+        Number of channels the model takes.
 
     Raises
     ------
     DataError
-        If there is no such file or folder, or no image.
+        If there is no such file or folder, or it holds no image.
     """
     if isinstance(inputs, (str, Path)):
         files = list_images(inputs)
@@ -85,9 +85,9 @@ def find_cases(inputs: str | Path | Sequence[str | Path], num_channels: int) -> 
 
 
 def output_paths(cases: Sequence[Case], output: str | Path, file_ending: str) -> list[Path]:
-    """Return where each case's labels go.
+    """Return the path of each case's labels.
 
-    The ending is the model's own where it suits the input, otherwise that of the input's format; see
+    The ending is the model's own if it suits the input, otherwise that of the input's format; see
     ``data.formats.label_suffix``.
 
     Parameters
@@ -95,14 +95,14 @@ def output_paths(cases: Sequence[Case], output: str | Path, file_ending: str) ->
     cases
         The cases.
     output
-        A folder; or, for a single case, a file name with an ending of an image format.
+        A folder; or, for a single case, a file name with the ending of an image format.
     file_ending
         The ending of the model's training images (``file_ending`` in dataset.json).
 
     Raises
     ------
     UsageError
-        If two cases would get the same file, or results would lie among the inputs or replace one.
+        If two cases would share a file, or results would lie among the inputs or replace one.
     """
     output = Path(output)
     if is_image_name(output) and not output.is_dir():
@@ -122,7 +122,7 @@ def output_paths(cases: Sequence[Case], output: str | Path, file_ending: str) ->
     sources = {file.resolve() for file in _files(cases)}
     taken: dict[str, Case] = {}
     for case, path in zip(cases, paths, strict=True):
-        # Compared without regard to case, because file systems of Windows and macOS do.
+        # Compare without regard to case, as the file systems of Windows and macOS do.
         other = taken.setdefault(str(path).casefold(), case)
         if other is not case:
             raise UsageError(
@@ -142,7 +142,7 @@ def _files(cases: Sequence[Case]) -> list[Path]:
 
 
 def _are_channels(files: dict[int, Path], num_channels: int) -> bool:
-    """Whether the numbers in the names of these files are channels and not part of the names."""
+    """Return whether the numbers in these file names are channels rather than part of the names."""
     if 0 not in files or max(files) >= num_channels:
         return False
     if len(files) == 1:

@@ -1,4 +1,4 @@
-"""How objects are best made of a model's classes, found on cases that it has not seen."""
+"""Find the best way to turn a model's classes into objects, on cases it has not seen."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ logger = logging.getLogger(__name__)
 SPLIT_DISTANCES = (None, 3, 5, 7, 10, 14, 20)
 OUTER_RIMS = (1, 0)
 FEWEST_CASES = 5
-"""With fewer cases, what is found is said to be little more than chance."""
+"""With fewer cases, the result is reported as little more than chance."""
 F1 = "f1"
 
 
 @dataclass(frozen=True)
 class DecodingScore:
-    """How well objects are found in one way.
+    """Score of one decoding.
 
     Attributes
     ----------
     decoding
-        The way.
+        The decoding.
     f1
-        Mean of F1 at an IoU of 0.5 over the cases that have objects; NaN without any.
+        Mean F1 at an IoU of 0.5 over the cases that have objects; NaN if none has.
     """
 
     decoding: Decoding
@@ -48,19 +48,19 @@ class DecodingScore:
 
     @property
     def is_default(self) -> bool:
-        """Whether that is how objects are found without a calibration."""
+        """Whether this is the decoding used without a calibration."""
         return self.decoding == Decoding()
 
 
 class DecodingFit:
-    """Scores each way on case after case.
+    """Scores each decoding, case by case.
 
     Parameters
     ----------
     classes
         The classes of the model.
     files
-        The true instance map of each case.
+        File of the true instance map of each case.
     """
 
     def __init__(self, classes: ObjectClasses, files: Mapping[str, Path]) -> None:
@@ -69,7 +69,7 @@ class DecodingFit:
         self._f1: dict[Decoding, list[float]] = {way: [] for way in ways}
 
     def add(self, case: str, labels: np.ndarray, depth: np.ndarray | None = None) -> None:
-        """Score the objects of a predicted label map; without a true map it is left out with a warning."""
+        """Score the objects of a predicted label map; skip it with a warning if there is no true map."""
         try:
             truth = read_labels(self._files[case]).data[0] if case in self._files else None
         except DataError as error:
@@ -87,7 +87,7 @@ class DecodingFit:
                 scores.append(value)
 
     def scores(self) -> tuple[DecodingScore, ...]:
-        """Return the ways, the best first; of equals the default, then the one that cuts less."""
+        """Return the scores, best first; among equals the default, then the one that cuts less."""
         count = len(next(iter(self._f1.values())))
         if not count:
             return ()
@@ -100,7 +100,7 @@ class DecodingFit:
 def decoding_fit(
     labels: Mapping[str, Any], references: Path, instances: str | Path | None
 ) -> DecodingFit | None:
-    """Return what finds the best way; None if the model has no boundary class or there are no true objects.
+    """Return a fit of the decoding; None if the model has no boundary class or there are no true objects.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def decoding_fit(
     references
         Folder of the true label maps.
     instances
-        Folder of the true instance maps; None for ``instancesTr`` beside ``labelsTr``, if it is there.
+        Folder of the true instance maps; None for ``instancesTr`` beside ``labelsTr``, if it exists.
     """
     try:
         classes = ObjectClasses.of(labels)

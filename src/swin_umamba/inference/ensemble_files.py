@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 def write_for_ensemble(
     probabilities: np.ndarray, labels: np.ndarray, image: Image, path: Path, plans: ModelPlans
 ) -> None:
-    """Write ``CASE.npz`` and, where nnU-Net reads such files, ``CASE.pkl``.
+    """Write ``CASE.npz`` and, if nnU-Net reads such files, ``CASE.pkl``.
 
     Parameters
     ----------
     probabilities
         ``(classes, y, x)``, written with one slice as nnU-Net does, or ``(classes, z, y, x)``.
     labels, image
-        The label map, and whose grid it is on.
+        The label map, and the image whose grid it is on.
     path
-        Where the label map will be.
+        Path the label map will have.
     plans
         Plans of the model.
     """
     with tempfile.TemporaryDirectory(prefix="swin-umamba-") as folder:
-        # nnU-Net's reader says what nnU-Net's writer wants to know, of a file as it will be.
+        # nnU-Net's reader returns what its writer needs to know, given a file like the one to come.
         likeness = Path(folder) / f"labels{image_suffix(path)}"
         write_labels(likeness, labels, like=image)
         properties = plans.nnunets_properties(likeness)

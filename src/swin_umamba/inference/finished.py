@@ -1,4 +1,4 @@
-"""Whether a result that is there already is the one that would be made now: whole, and of the same origin."""
+"""Tell whether an existing result is the one that would be made now: complete, and of the same origin."""
 
 from __future__ import annotations
 
@@ -25,42 +25,42 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Folders of their own: pictures among the label maps would be taken for label maps.
+# Separate folders: pictures among the label maps would be taken for label maps.
 PREVIEWS = "previews"
 ENTROPY = "entropy"
 
 _HEADERS = (".mhd", ".nhdr")
-"""Files that name another one with the voxels."""
+"""Endings of files that name another one with the voxels."""
 
 
 def entropy_path(labels: Path) -> Path:
-    """Return where the entropy of the prediction with the label map ``labels`` is written."""
+    """Return the entropy file of the prediction with the label map ``labels``."""
     return labels.parent / ENTROPY / f"{image_stem(labels)}{number_suffix(labels)}"
 
 
 def probabilities_path(labels: Path) -> Path:
-    """Return where the probabilities of the prediction with the label map ``labels`` are written."""
+    """Return the file of probabilities of the prediction with the label map ``labels``."""
     return labels.parent / f"{image_stem(labels)}.npz"
 
 
 def preview_path(labels: Path) -> Path:
-    """Return where the prediction with the label map ``labels`` is drawn."""
+    """Return the preview of the prediction with the label map ``labels``."""
     return labels.parent / PREVIEWS / f"{image_stem(labels)}.png"
 
 
 def wanted_files(labels: Path, options: FolderOptions) -> list[Path]:
-    """Return the label map and all else that a prediction writes, without what can be drawn from it."""
+    """Return the label map and all other files of a prediction, except previews, which can be redrawn."""
     more = ((probabilities_path(labels), options.probabilities), (entropy_path(labels), options.confidence))
     return [labels, *(path for path, wanted in more if wanted), *object_files(labels, options)]
 
 
 def made_from(predictor: Predictor, files: Sequence[Path], options: FolderOptions) -> dict[str, str] | None:
-    """Return fingerprints of what a result depends on: input, model, options.
+    """Return fingerprints of everything a result depends on: input, model, options.
 
     Returns
     -------
     dict or None
-        None if an input cannot be read, as its prediction will say.
+        None if an input cannot be read, which its prediction will report.
     """
     try:
         content = [_input_fingerprint(path, options.series) for path in files]
@@ -82,31 +82,31 @@ def made_from(predictor: Predictor, files: Sequence[Path], options: FolderOption
 
 
 def hashes_of(files: Sequence[Path]) -> dict[str, str]:
-    """Return the SHA-256 of each file by its path below the folder of the first, the label map."""
+    """Return the SHA-256 of each file by its path relative to the folder of the first, the label map."""
     return {path.relative_to(files[0].parent).as_posix(): file_sha256(path) for path in files}
 
 
 def is_finished(record: Mapping[str, Any], origin: Mapping[str, str] | None, files: Sequence[Path]) -> bool:
-    """Return whether the files of a case are whole and what would be written now.
+    """Return whether the files of a case are complete and what would be written now.
 
-    What nobody has touched since it was written is replaced if it is of another input, model or options, or
-    incomplete. So is a label map that cannot be read: a full disk or a crash left it. A label map that was
-    corrected by hand counts as finished if its origin is right.
+    Files untouched since they were written are replaced if they come from another input, model or options, or
+    are incomplete. So is an unreadable label map, left by a full disk or a crash. A label map corrected by
+    hand counts as finished if its origin is right.
 
     Parameters
     ----------
     record
-        Line of the case in ``predictions.jsonl``; empty if there is none.
+        Line for the case in ``predictions.jsonl``; empty if there is none.
     origin
         See ``made_from``.
     files
-        What is to be there, the label map first.
+        Files that must exist, the label map first.
 
     Raises
     ------
     DataError
-        If there is a readable label map that is not known to be of this origin, and that this program did not
-        write, or somebody has changed since: it is neither used nor replaced.
+        If there is a readable label map not known to be of this origin that this program did not write, or
+        that has been changed since: it is neither used nor replaced.
     """
     labels = files[0]
     if not labels.exists():
@@ -129,7 +129,7 @@ def is_finished(record: Mapping[str, Any], origin: Mapping[str, str] | None, fil
         return False
     if hashes and complete and not other:
         return True
-    if origin is None:  # the prediction fails, and says why
+    if origin is None:  # the prediction will fail and say why
         return False
     what = "nobody recorded what it was made from"
     if hashes:
@@ -155,7 +155,7 @@ def _can_be_read(labels: Path) -> bool:
 
 
 def _what_differs(record: Mapping[str, Any], origin: Mapping[str, str] | None) -> str:
-    """Return what of the origin is another than recorded; nothing if all is the same."""
+    """Return which parts of the origin differ from the record; empty if none does."""
     before = record.get("made_from")
     if not isinstance(before, dict) or origin is None:
         return "an unknown origin"

@@ -1,4 +1,4 @@
-"""Segment many images: each on its own, so that one bad file costs one result."""
+"""Segment many images, each on its own, so that one bad file costs only one result."""
 
 from __future__ import annotations
 
@@ -55,40 +55,40 @@ def predict_folder(
 ) -> list[CaseResult]:
     """Segment all images of a folder and write their label maps.
 
-    A folder of results gets a record ``predictions.jsonl`` of every case; see ``inference.records``.
+    A record of every case, ``predictions.jsonl``, goes into a folder of results; see ``inference.records``.
 
     Parameters
     ----------
     predictor
         The model.
     inputs
-        A folder, a file or several files; see ``find_cases`` for how files make cases.
+        A folder, a file or several files; see ``find_cases`` for how files are grouped into cases.
     output
-        Folder for the label maps; for a single case also a file name. See ``output_paths``. Results that are
-        there are kept if they are finished, see ``inference.finished``.
+        Folder for the label maps; for a single case also a file name. See ``output_paths``. Existing results
+        are kept if they are finished, see ``inference.finished``.
     options
-        What else to write.
+        Options of the prediction, among them what else to write.
 
     Returns
     -------
     list of CaseResult
-        One per case, in the order of their names. A case that fails does not stop the others.
+        One per case, ordered by name. A case that fails does not stop the others.
 
     Raises
     ------
     DataError
         If there are no images.
     UsageError
-        If two cases would be written to the same file, or a result over an input; nothing is written then.
+        If two cases would be written to one file, or a result over an input; nothing is written then.
     OutputError
-        If a result cannot be written: it would be the same with all that follow.
+        If a result cannot be written, since all that follow would fail, too.
     """
     if options.with_objects:
-        ObjectClasses.of(predictor.labels)  # refuses a model without objects before hours of predictions
+        ObjectClasses.of(predictor.labels)  # refuse a model without objects before hours of prediction
     cases = find_cases(inputs, len(predictor.channel_names))
     paths = output_paths(cases, output, str(predictor.model.dataset_json.get("file_ending", "")))
     check_output_folder(paths[0].parent)
-    # A single file may lie anywhere; nobody expects a second one beside it.
+    # A single file may go anywhere, and nobody expects a second one beside it.
     records = PredictionRecords(paths[0].parent) if paths[0].parent == Path(output) else None
     if records is not None:
         _refuse_names(cases, records)
@@ -108,7 +108,7 @@ def predict_folder(
 
 
 def _refuse_names(cases: Sequence[Case], records: PredictionRecords) -> None:
-    """Refuse a folder whose record names cases that are to have pseudonyms."""
+    """Refuse a folder whose record names cases that are to get pseudonyms."""
     if any(case.shown != case.name and case.name in records.of_case for case in cases):
         raise UsageError(
             "the folder holds results of these cases under their names",
@@ -119,7 +119,7 @@ def _refuse_names(cases: Sequence[Case], records: PredictionRecords) -> None:
 
 @dataclass(frozen=True)
 class _Work:
-    """A case to predict, with all that this needs."""
+    """A case to predict, with everything this needs."""
 
     predictor: Predictor
     case: Case
@@ -128,7 +128,7 @@ class _Work:
     records: PredictionRecords | None
 
     def result(self) -> CaseResult:
-        """Predict the case unless it is finished, record it, and return what became of it."""
+        """Predict the case unless it is finished, record it, and return the outcome."""
         start = time.perf_counter()
         origin = made_from(self.predictor, self.case.files, self.options)
         known = {} if self.records is None else self.records.of_case.get(self.case.shown, {})
@@ -150,7 +150,7 @@ class _Work:
         seconds = time.perf_counter() - start
         result = CaseResult(self.case.shown, self.case.files, self.path, status, seconds, failure, confidence)
         if self.records is not None and status != "kept":
-            source, files = known.get("made_from"), known.get("files")  # what is there stays what it was
+            source, files = known.get("made_from"), known.get("files")  # existing files stay as they were
             if status == "written":
                 source, files = origin, hashes_of(wanted_files(self.path, self.options))
             self.records.add(result, self.predictor, source, files)
@@ -191,7 +191,7 @@ class _Work:
 
 
 def _write(prediction: Prediction, image: Image, path: Path, plans: ModelPlans) -> Mapping[str, Any] | None:
-    """Write what else a prediction holds, the label map last: a case with a label map is complete."""
+    """Write everything a prediction holds, the label map last: a case with a label map is complete."""
     if prediction.confidence is not None:
         write_image(entropy_path(path), image.with_data(prediction.confidence.entropy[None]))
     if prediction.probabilities is not None:

@@ -1,4 +1,4 @@
-"""Turn what a caller gives to predict into what nnU-Net's preprocessing expects."""
+"""Turn the input of a prediction into what nnU-Net's preprocessing expects."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from swin_umamba.errors import DataError, UsageError
 from swin_umamba.trained.volume import FLAT_SPACING_FACTOR, Volume
 
 Given = np.ndarray | Image | str | Path | Sequence[str | Path]
-"""What can be segmented."""
+"""Anything that can be segmented."""
 
-# What colour models call their channels; convert and the challenges' data sets name them R, G and B.
+# Channel names of colour models; convert and the challenges' data sets use R, G and B.
 _COLOUR_NAMES = (["r", "g", "b"], ["red", "green", "blue"], ["rgb_to_0_1"] * 3)
 
 
@@ -33,23 +33,23 @@ def as_volume(
     ----------
     image
         An array (Y, X), (C, Y, X), (C, Z, Y, X), or (Y, X, C) if only its last axis can be the channels; a
-        file; one file per channel; or an image that was read. See :func:`fit_channels`; an array (Y, X, 4) or
+        file; one file per channel; or an image already read. See :func:`fit_channels`; an array (Y, X, 4) or
         (Y, X, 2) of colours or grey may also have an alpha channel that is opaque everywhere.
     spacing
-        Distance of neighbouring pixels along (Y, X) or (Z, Y, X); None for what the file says.
+        Distance between neighbouring pixels along (Y, X) or (Z, Y, X); None to use the file's.
     channel_names
         Names of the model's channels, in order.
     nonfinite
-        Refuse NaN and infinite values, or take them for zero.
+        Whether to refuse NaN and infinite values or to replace them with zero.
     series
         UID or number of the series to take from a DICOM folder with several.
 
     Raises
     ------
     DataError
-        If the image is damaged or not of a shape, dtype or number of channels that the model can take.
+        If the image is damaged, or the model cannot take its shape, dtype or number of channels.
     TypeError
-        If it is something else, such as a Pillow image, a tensor or a list of arrays.
+        If the input is anything else, such as a Pillow image, a tensor or a list of arrays.
     UsageError
         If ``spacing`` does not have one positive number per axis.
     """
@@ -78,7 +78,7 @@ def as_volume(
 def fit_channels(data: np.ndarray, channel_names: Sequence[str], where: Path | None) -> np.ndarray:
     """Return an image ``(channels, ...)`` with the channels of a model.
 
-    A grey image is given to a model of colours as three equal channels, as ``convert`` stores grey images
+    A colour model gets a grey image as three equal channels, which is how ``convert`` stores grey images
     among coloured ones.
 
     Raises
@@ -94,7 +94,7 @@ def fit_channels(data: np.ndarray, channel_names: Sequence[str], where: Path | N
 
 
 def takes_colours(channel_names: Sequence[str]) -> bool:
-    """Return whether the channels of a model are red, green and blue, so that it takes grey images, too."""
+    """Return whether a model's channels are red, green and blue, so that it also takes grey images."""
     return [name.lower() for name in channel_names] in _COLOUR_NAMES
 
 
@@ -166,7 +166,7 @@ def _channels_first(
 
 
 def _without_alpha(array: np.ndarray, channel_names: Sequence[str]) -> np.ndarray | None:
-    """Return grey or colours (Y, X, C) without an alpha channel, opaque everywhere; None for other arrays."""
+    """Drop an alpha channel, opaque everywhere, from grey or colour (Y, X, C); None for other arrays."""
     colours = takes_colours(channel_names)
     values = array.shape[-1]
     if colours and values == 1:
