@@ -1,12 +1,10 @@
-"""The objects of a prediction, and the files of a folder of predictions that hold them.
+"""The objects of a prediction, and the files that hold them in a folder of predictions.
 
 ::
 
-    instances/CASE.tif      the number of the object of each pixel (where there is geometry, as .nii.gz)
-    objects/CASE.csv        a line for each object
-    objects/CASE.geojson    their outlines for QuPath, if wanted
-    objects/CASE.zip        and for ImageJ
-    objects.csv             the lines of all cases
+    instances/CASE.tif      the object number of each pixel (.nii.gz if there is geometry) objects/CASE.csv
+    a line for each object objects/CASE.geojson    their outlines for QuPath, if wanted objects/CASE.zip
+    and for ImageJ objects.csv             the lines of all cases
 """
 
 from __future__ import annotations
@@ -39,7 +37,7 @@ _SUFFIXES = {"geojson": ".geojson", "rois": ".zip"}
 
 
 def chosen_decoding(found: Decoding, options: ObjectOptions) -> Decoding:
-    """Return how objects are made of classes: as calibrated, or as the options say."""
+    """Return how to turn classes into objects: as calibrated, or as the options say."""
     if options.split_distance is None:
         return found
     return replace(found, split_distance=options.split_distance or None)
@@ -63,11 +61,11 @@ def measure_objects(
     probabilities
         ``(classes, ...)`` of the same shape, the background first.
     volume
-        What was predicted.
+        The volume that was segmented.
     classes, decoding, options
         See ``instances.decoding`` and ``inference.options``.
     depth
-        Depth within objects, if the model knows it.
+        Depth within objects, if the model predicts it.
     """
     instances, class_of_each = classes.decode(labels, decoding, min_size=options.min_size, depth=depth)
     image = volume.data[:, 0] if volume.flat else volume.data
@@ -84,7 +82,7 @@ def measure_objects(
 
 
 def _spacing(volume: Volume) -> tuple[float, ...] | None:
-    """Return the size of a pixel in mm, if a file says it."""
+    """Return the size of a pixel in mm, if a file states it."""
     if volume.source is not None:
         return volume.source.spacing if volume.source.has_spacing else None
     if volume.spacing is None:
@@ -93,7 +91,7 @@ def _spacing(volume: Volume) -> tuple[float, ...] | None:
 
 
 def object_files(labels: Path, options: FolderOptions) -> list[Path]:
-    """Return where the objects of the prediction with this label map are written; none if not wanted."""
+    """Return the object files of the prediction with this label map; none if not wanted."""
     if not options.with_objects:
         return []
     name, folder = image_stem(labels), labels.parent / OBJECTS
@@ -102,19 +100,19 @@ def object_files(labels: Path, options: FolderOptions) -> list[Path]:
 
 
 def instances_path(labels: Path) -> Path:
-    """Return where the instance map of the prediction with this label map is written."""
+    """Return the file of the instance map of the prediction with this label map."""
     return labels.parent / INSTANCES / f"{image_stem(labels)}{number_suffix(labels)}"
 
 
 def write_case_objects(
     prediction: Prediction, image: Image, labels: Path, case: str, options: FolderOptions
 ) -> None:
-    """Write the files of a case's objects.
+    """Write the object files of a case.
 
     Raises
     ------
     UsageError
-        If outlines of a volume are wanted.
+        If outlines of a volume are requested.
     DataError, OutputError
         If a file cannot be written.
     """
@@ -138,7 +136,7 @@ def write_case_objects(
 
 
 def write_all_objects(folder: Path, labels: Sequence[Path]) -> None:
-    """Write ``objects.csv`` with the lines of these cases, of those that have been predicted."""
+    """Write ``objects.csv`` with the lines of those of these cases that have been predicted."""
     files = [folder / OBJECTS / f"{image_stem(each)}.csv" for each in labels]
     files = [path for path in files if path.exists()]
     if files:

@@ -1,4 +1,4 @@
-"""The options of a prediction: of the model, of the network's passes, and of the results of a folder."""
+"""The options of a prediction: for the model, the network's passes, and the results of a folder."""
 
 from __future__ import annotations
 
@@ -63,13 +63,13 @@ class ModelOptions(PredictorOptions):
     )
 
     def for_predictor(self) -> PredictorOptions:
-        """Return how the model is run alone."""
+        """Return only the options of how the model is run."""
         return PredictorOptions.of(self)
 
 
 @dataclass(frozen=True)
 class ObjectOptions(Options):
-    """How the objects of an image are made of its label map, and measured."""
+    """How the objects of an image are derived from its label map, and measured."""
 
     min_size: int = option(MIN_SIZE, "leave out objects of fewer pixels (voxels)", metavar="N")
     split_distance: int | None = option(
@@ -89,7 +89,7 @@ class ObjectOptions(Options):
 
 @dataclass(frozen=True)
 class FolderOptions(ObjectOptions):
-    """What to write for each case of a folder besides its label map, and when."""
+    """Files to write for each case of a folder besides its label map, and when."""
 
     probabilities: bool = option(
         False, "write the class probabilities, too, as CASE.npz with the array 'probabilities'"
@@ -124,5 +124,5 @@ class FolderOptions(ObjectOptions):
 
     @property
     def with_objects(self) -> bool:
-        """Whether objects are wanted, as maps or outlines."""
+        """Whether objects are requested, as maps or outlines."""
         return self.instances or bool(self.objects)

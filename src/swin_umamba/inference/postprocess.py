@@ -1,4 +1,4 @@
-"""Choose the post-processing of a trained model on the validation cases of its folds."""
+"""Choose a trained model's post-processing on the validation cases of its folds."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PostprocessingResult:
-    """What was chosen, on how many cases of which folds, and where it was written."""
+    """The steps chosen, on how many cases of which folds, and the file they were written to."""
 
     chosen: Postprocessing
     num_cases: int
@@ -47,7 +47,7 @@ def choose_postprocessing(
     UsageError
         If no fold was validated, or the references are not found.
     DataError
-        If a label map has no reference, or does not fit it.
+        If a label map has no reference, or one that does not fit.
     CheckpointError
         If the model is incomplete or damaged.
     """

@@ -1,4 +1,4 @@
-"""What a prediction of one image holds."""
+"""The prediction of one image."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ class Prediction:
     Attributes
     ----------
     labels
-        ``(Y, X)`` or ``(Z, Y, X)``, uint8 (uint16 from 255 classes on), on the grid of the input.
+        ``(Y, X)`` or ``(Z, Y, X)``, uint8 (uint16 from 255 classes up), on the grid of the input.
     probabilities
         ``(classes, Y, X)`` or ``(classes, Z, Y, X)``, float32: sums to 1 over the classes, or one independent
-        probability per region. None unless asked for. They are the network's own, without a calibration.
+        probability per region. None unless asked for. They are the network's own, uncalibrated.
     image
-        The image that was read, for its geometry; None if an array was given.
+        The image read, for its geometry; None if an array was given.
     confidence
-        How sure the prediction is. None unless asked for.
+        Confidence of the prediction. None unless asked for.
     instances
-        The number of the object of each pixel, 0 for none, in the shape of ``labels``: uint16, uint32 above
-        65,535 objects. None unless asked for.
+        Object number of each pixel, 0 for none, in the shape of ``labels``: uint16, or uint32 above 65,535
+        objects. None unless asked for.
     objects
-        A line for each of them: size, place, shape, intensities. None unless asked for.
+        A row for each object: size, place, shape, intensities. None unless asked for.
     depth
-        Depth within the objects, float32 in the shape of ``labels``, of a model that has learnt it.
+        Depth within the objects, float32 in the shape of ``labels``, if the model has learnt it.
     """
 
     labels: np.ndarray

@@ -44,8 +44,8 @@ from swin_umamba.trained.volume import Volume
 
 logger = logging.getLogger(__name__)
 
-# Tiles go through the network together up to this many pixels: as much memory as one tile of 512x512, the
-# largest patch of the paper. Below, calls cost more than work.
+# Largest number of pixels in a batch of tiles: as much memory as one tile of 512x512, the paper's largest
+# patch. With smaller batches, calls cost more than the work itself.
 PIXELS_PER_BATCH = 512 * 512
 
 
@@ -62,28 +62,28 @@ class Predictor:
     Attributes
     ----------
     plans
-        What the plans of the model say.
+        Plans of the model.
     channel_names
-        Names of the channels that the model takes, in order.
+        Names of the channels the model takes, in order.
     labels
-        Name of each label, with its number or, for a region, the numbers that it unites.
+        Name of each label, with its number or, for a region, the numbers it unites.
     has_regions
         True if classes may overlap: probabilities are then independent of each other.
     mirroring
-        Whether the mean over mirrored images is taken.
+        Whether predictions are averaged over mirrored images.
     postprocessing
-        Steps that label maps go through; probabilities and confidence stay the network's own.
+        Steps applied to label maps; probabilities and confidence stay the network's own.
     settings
-        The options that results depend on.
+        Options that results depend on.
 
     Raises
     ------
     CheckpointError
-        If the model is incomplete, inconsistent or names code that it must not.
+        If the model is incomplete or inconsistent, or names code that it must not.
     UsageError
-        If an option is out of its range.
+        If an option is out of range.
     BackendError
-        If the device or backend is missing here.
+        If the device or backend is not available.
     """
 
     @options_as_keywords(PredictorOptions)
@@ -132,7 +132,8 @@ class Predictor:
         CheckpointError
             If the model is missing, incomplete, damaged or not safe to load.
         UsageError
-            If a checkpoint of an exported file is named, or a trainer that cannot be loaded or is another.
+            If a checkpoint is named for an exported file, or a trainer that cannot be loaded or does not
+            match.
         """
         trainer = None if options.trainer is None else find_trainer(options.trainer).__name__
         if Path(path).suffix == MODEL_FILE_SUFFIX:
@@ -155,7 +156,7 @@ class Predictor:
 
     @cached_property
     def fingerprint(self) -> str:
-        """What tells this model from any other, wherever its files lie and whatever they are called."""
+        """Identity of this model, wherever its files are and whatever they are called."""
         model = self.model
         return fingerprint_of(
             [
@@ -188,38 +189,38 @@ class Predictor:
         ----------
         image
             A file or a folder of DICOM files, a list of these with one channel each in the order of
-            ``channel_names``, an image that was read, or an array: (Y, X), (C, Y, X), (C, Z, Y, X), or
-            (Y, X, C) where the first axis cannot be the channels. A model of colours takes grey images, too,
-            and arrays of colours or of grey may have an alpha channel that is opaque everywhere.
+            ``channel_names``, an image already read, or an array: (Y, X), (C, Y, X), (C, Z, Y, X), or (Y, X,
+            C) if the first axis cannot be the channels. A colour model also takes grey images, and colour or
+            grey arrays may have an alpha channel that is opaque everywhere.
         spacing
-            Distance of neighbouring pixels along (Y, X) or (Z, Y, X) in mm. By default what the file says;
-            for an array and for a file that does not say it, the spacing that the model works at, so that
-            nothing is resampled. A model that was trained on pictures counts pixels, whatever is said here.
+            Distance between neighbouring pixels along (Y, X) or (Z, Y, X) in mm. By default the file's; for
+            an array, or a file that states none, the spacing the model works at, so that nothing is
+            resampled. A model trained on pictures counts pixels and ignores this.
         probabilities
-            Return probabilities, too.
+            Also return probabilities.
         confidence
-            Return the entropy and an estimate of the Dice, too; the labels are the same.
+            Also return the entropy and an estimate of the Dice; the labels stay the same.
         nonfinite
-            Refuse images with NaN or infinite values, or take those values for zero.
+            Whether to refuse images with NaN or infinite values or to replace those values with zero.
         on_progress
-            Called after each pass of the network with the part of the work that is done, up to 1. What it
-            raises ends the prediction.
+            Called after each pass of the network with the fraction of the work done, up to 1. Any exception
+            it raises ends the prediction.
         max_voxels
-            Largest image at the spacing that the model works at, all channels together.
+            Largest image, in voxels of all channels together, at the spacing the model works at.
         series
             UID or number of the series to take from a DICOM folder with several.
         instances
-            Whether to find the objects (cells, nuclei, lesions), too, and how.
+            Whether and how to find the objects (cells, nuclei, lesions) as well.
 
         Raises
         ------
         UsageError
-            If objects are wanted of a model whose classes overlap.
+            If objects are requested from a model whose classes overlap.
         DataError
             If the image cannot be read, holds NaN or infinity, has the wrong channels, does not fit into
-            memory, or if its spacing would make it larger than ``max_voxels``.
+            memory, or would exceed ``max_voxels`` because of its spacing.
         TypeError
-            If it is something else, such as a Pillow image, a tensor or a list of arrays.
+            If the input is anything else, such as a Pillow image, a tensor or a list of arrays.
         """
         volume = as_volume(image, spacing, self.channel_names, nonfinite, series)
         members = MemberDecisions(independent=self.has_regions) if confidence else None
@@ -277,7 +278,7 @@ class Predictor:
 
     @property
     def _knows_depth(self) -> bool:
-        """Whether the network has learnt the depth within objects."""
+        """Whether the network has learnt depth within objects."""
         return bool(getattr(self._network, "has_depth_head", False))
 
     @contextmanager

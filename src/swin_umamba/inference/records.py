@@ -1,8 +1,8 @@
-"""``predictions.jsonl`` in a folder of predictions: what became of each case, its time, how sure it is.
+"""``predictions.jsonl`` in a folder of predictions: the outcome, time and confidence of each case.
 
-One JSON object a line, one line a case, appended when the case is done, so that an interrupted run keeps what
-it has. A case that is predicted again has a line again, and one when it is begun; the last one counts, and
-the others go when the run ends.
+One JSON object per line, one line per case, appended when the case is done, so that an interrupted run keeps
+its results. A case also gets a line when it is begun, and further lines when predicted again; the last one
+counts, and the others are removed when the run ends.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ _NUMBERS = ("quality", "mean_entropy", "num_members", "temperature", "quality_ex
 class PredictionRecords:
     """The record of a folder of predictions.
 
-    What an earlier run has recorded is kept, lines of 0.1 in the form of today; half a line of a run that was
-    killed is dropped.
+    Lines of an earlier run are kept, those of version 0.1 converted to the current form; the partial line of
+    a killed run is dropped.
 
     Parameters
     ----------
     folder
-        Where the label maps are.
+        Folder of the label maps.
 
     Raises
     ------
     OutputError
-        If an earlier record cannot be read or written, or a newer version has written a line of it.
+        If an earlier record cannot be read or written, or has a line written by a newer version.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -56,15 +56,15 @@ class PredictionRecords:
         self.tidy()
 
     def confidence_of(self, case: str) -> Mapping[str, Any] | None:
-        """Return the confidence that an earlier run has recorded of a case; None if there is none to believe.
+        """Return the confidence an earlier run recorded for a case; None if there is none to trust.
 
-        The file may be damaged or untrusted: what is returned has the form that this package writes.
+        The file may be damaged or untrusted: the value returned has the form that this package writes.
         """
         known = self.of_case.get(case, {}).get("confidence")
         if not isinstance(known, dict) or not isinstance(known.get("class_quality"), dict):
             return None
         numbers = {key: known.get(key) for key in _NUMBERS}
-        # 0 <= NaN is false, too.
+        # 0 <= NaN is also false.
         if not all(
             each is None or (isinstance(each, int | float) and 0 <= each < math.inf)
             for each in (*numbers.values(), *known["class_quality"].values())
@@ -78,12 +78,12 @@ class PredictionRecords:
         }
 
     def tidy(self) -> None:
-        """Leave the last line of each case."""
+        """Keep only the last line of each case."""
         if self.path.exists():
             write_text(self.path, "".join(f"{line}\n" for line in self._lines.values()))
 
     def begin(self, case: str, made_from: Mapping[str, str] | None) -> None:
-        """Append that a case is begun: whatever is there when this is the last line is not finished."""
+        """Append a line that a case is begun: if it stays the last one, existing files are unfinished."""
         started = {"case": case, "status": "started", "made_from": made_from}
         self._append("predictions-line-started", started)
 
@@ -94,14 +94,14 @@ class PredictionRecords:
         made_from: Mapping[str, str] | None = None,
         files: Mapping[str, str] | None = None,
     ) -> None:
-        """Append what became of a case.
+        """Append the outcome of a case.
 
         Parameters
         ----------
         result, predictor
-            What became of it, and the model.
+            The outcome, and the model.
         made_from, files
-            Fingerprints of what it was made from and of what was written; see ``inference.finished``.
+            Fingerprints of its inputs and of the files written; see ``inference.finished``.
         """
         error = result.error
         record = {
@@ -123,7 +123,7 @@ class PredictionRecords:
 
     def _append(self, contract: str, record: dict[str, Any]) -> None:
         if not self.path.exists():
-            write_text(self.path, "")  # makes the folder, too
+            write_text(self.path, "")  # also creates the folder
         case, line = record["case"], contract_text(contract, record)
         append_line(self.path, line)
         self.of_case[case], self._lines[case] = record, line
@@ -135,7 +135,7 @@ def read_records(folder: Path) -> dict[str, Mapping[str, Any]]:
     Raises
     ------
     OutputError
-        If the file cannot be read, is far too large, or has a line of a newer version.
+        If the file cannot be read, is far too large, or has a line from a newer version.
     """
     path = folder / RECORDS_FILE
     if not path.is_file():
@@ -146,7 +146,7 @@ def read_records(folder: Path) -> dict[str, Mapping[str, Any]]:
 
 
 def _as_of_today(record: dict[str, Any]) -> dict[str, Any]:
-    """Return a record with the keys of today: 0.1 called a hint ``cure``."""
+    """Return a record with the current keys: version 0.1 called a hint ``cure``."""
     error = record.get("error")
     if isinstance(error, dict) and "cure" in error:
         record["error"] = {("hint" if key == "cure" else key): value for key, value in error.items()}
@@ -154,7 +154,7 @@ def _as_of_today(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _without_nan(value: Any) -> Any:
-    """Return plain data with null for numbers that JSON does not know."""
+    """Replace numbers that JSON cannot express with null in plain data."""
     if isinstance(value, dict):
         return {name: _without_nan(each) for name, each in value.items()}
     if isinstance(value, list):

@@ -1,9 +1,9 @@
 """Sliding-window prediction: overlapping tiles, Gaussian weights, mirroring, sums in float32.
 
-The geometry is nnU-Net's (Isensee et al. 2021, Nature Methods 18, 203-211): tiles of the patch size,
-neighbours at most ``step_size * patch_size`` apart and evenly spread, each weighted by a Gaussian of sigma
-``patch_size / 8``, images below the patch size padded with zeros on both sides. nnU-Net sums logits in
-float16; here they are summed in float32, so that small differences between classes survive large logits.
+The geometry is nnU-Net's (Isensee et al. 2021, Nature Methods 18, 203-211): tiles of the patch size, evenly
+spaced at most ``step_size * patch_size`` apart, each weighted by a Gaussian of sigma ``patch_size / 8``;
+images below the patch size are zero-padded on both sides. nnU-Net sums logits in float16; here they are
+summed in float32, so that small differences between classes survive large logits.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ class SlidingWindow:
     Parameters
     ----------
     patch_size
-        Two or three sizes in pixels. With two, every Z slice is predicted on its own.
+        Two or three sizes in pixels. With two, each Z slice is predicted on its own.
     num_classes
         Number of logits per pixel.
     num_extra
-        Further numbers per pixel that follow the logits; no member decides by them.
+        Number of further values per pixel that follow the logits; members ignore them in their decisions.
     step_size
-        Distance of neighbouring tiles as a part of the patch size, in (0, 1].
+        Distance between neighbouring tiles as a fraction of the patch size, in (0, 1].
     mirror_axes
-        Spatial axes of the patch (0 is its first) to mirror along: the mean over all combinations is taken.
+        Spatial axes of the patch (0 is its first) to mirror along; all combinations are averaged.
     tiles_per_batch
         Tiles that go through the network together.
     device
-        Where the network is, and the sums if they fit.
+        Device of the network, and of the sums if they fit.
     precision
         Precision of matrix products and convolutions, see ``swin_umamba.ops.precision``; the sums are
         always float32.
@@ -76,10 +76,10 @@ class SlidingWindow:
         image
             ``(channels, Z, Y, X)``, float32.
         members
-            Collects what each mirrored image decides by itself.
+            Collector of the decisions of each mirrored image.
         on_progress
-            Called after each pass of the network with the part that is done, up to 1. What it raises ends the
-            prediction.
+            Called after each pass of the network with the fraction done, up to 1. Any exception it raises
+            ends the prediction.
 
         Returns
         -------
@@ -91,7 +91,7 @@ class SlidingWindow:
         try:
             logits = self._weighted_mean(network, image, self.device, members, on_progress)
         except torch.cuda.OutOfMemoryError:
-            # The sums of a large volume can outgrow a GPU that holds the network and a tile easily.
+            # The sums of a large volume can exceed a GPU that easily holds the network and a tile.
             torch.cuda.empty_cache()
             smaller = replace(self, tiles_per_batch=1)
             logits = smaller._weighted_mean(network, image, torch.device("cpu"), members, on_progress)
@@ -134,7 +134,7 @@ class SlidingWindow:
                             tile,
                             output[place, : self.num_classes].to(sums_device, torch.float32) * weights,
                         )
-        if len(self.patch_size) == 2:  # all slices are tiled alike, so the sum of one serves all
+        if len(self.patch_size) == 2:  # all slices are tiled alike, so one sum serves all
             tiles = [tile[1:] for tile in tiles if tile[0] == 0]
         weight_sums = torch.zeros(image.shape[-len(self.patch_size) :], device=sums_device)
         for tile in tiles:
@@ -148,7 +148,7 @@ class SlidingWindow:
         part: float,
         on_progress: Callable[[float], None] | None,
     ) -> Iterator[Tensor]:
-        """Yield what the network gives for a batch, and tell after each what part of the image is done."""
+        """Yield the network's output for each batch, and report the fraction of the image done after each."""
         passes = 2 ** len(self.mirror_axes)
         for number, output in enumerate(outputs, start=1):
             if on_progress is not None:
@@ -157,7 +157,7 @@ class SlidingWindow:
 
 
 def mirrored_logits(network: nn.Module, patches: Tensor, mirror_axes: Sequence[int]) -> Iterator[Tensor]:
-    """Yield the logits for every combination of mirrored axes, each mirrored back; first those of none.
+    """Yield the logits for every combination of mirrored axes, mirrored back; the unmirrored ones come first.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ def mirrored_logits(network: nn.Module, patches: Tensor, mirror_axes: Sequence[i
     patches
         ``(batch, channels, *patch_size)``.
     mirror_axes
-        Spatial axes, 0 for the first after the channels.
+        Spatial axes to mirror, 0 for the first after the channels.
     """
     yield network(patches).float()
     axes = [axis + 2 for axis in mirror_axes]
@@ -176,7 +176,7 @@ def mirrored_logits(network: nn.Module, patches: Tensor, mirror_axes: Sequence[i
 
 
 def mean_in_order(tensors: Iterable[Tensor]) -> Tensor:
-    """Return the mean of tensors of one shape, summed in their order: equal inputs give equal bits."""
+    """Return the mean of tensors of one shape, summed in order: equal inputs give equal bits."""
     count, total = 0, torch.zeros(())
     for count, tensor in enumerate(tensors, start=1):
         total = tensor if count == 1 else total + tensor
@@ -186,7 +186,7 @@ def mean_in_order(tensors: Iterable[Tensor]) -> Tensor:
 def tile_slices(
     image_size: Sequence[int], patch_size: Sequence[int], step_size: float
 ) -> Iterator[tuple[slice | int, ...]]:
-    """Yield each tile as an index into ``(Z, Y, X)``; a 2D patch's begins with the slice's number."""
+    """Yield each tile as an index into ``(Z, Y, X)``; that of a 2D patch begins with the slice number."""
     planar = len(patch_size) == len(image_size) - 1
     sizes = image_size[1:] if planar else image_size
     starts = [tile_starts(size, patch, step_size) for size, patch in zip(sizes, patch_size, strict=True)]
@@ -197,10 +197,10 @@ def tile_slices(
 
 
 def tile_starts(size: int, patch: int, step_size: float) -> list[int]:
-    """Return where the tiles start along one axis: evenly spread, at most ``step_size * patch`` apart."""
+    """Return where tiles start along one axis: evenly spaced, at most ``step_size * patch`` apart."""
     last = size - patch
     steps = math.ceil(last / (patch * step_size))
-    # round() takes halves to the even neighbour, as NumPy does in nnU-Net: the tiles are the same ones.
+    # round() takes halves to the even neighbour, as NumPy does in nnU-Net, so the tiles are the same.
     return [round(last / steps * i) for i in range(steps + 1)] if steps else [0]
 
 
@@ -215,7 +215,7 @@ def gaussian_weights(patch_size: tuple[int, ...]) -> Tensor:
 
 
 def _padding(image_size: Sequence[int], patch_size: Sequence[int]) -> tuple[list[int], tuple[slice, ...]]:
-    """Return the padding for ``torch.nn.functional.pad`` and the index of ``(C, Z, Y, X)`` that undoes it."""
+    """Return the padding for ``torch.nn.functional.pad`` and the index into ``(C, Z, Y, X)`` undoing it."""
     padding: list[int] = []
     inside = [slice(None)]
     patch = [1] * (len(image_size) - len(patch_size)) + list(patch_size)
