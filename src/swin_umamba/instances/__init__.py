@@ -1,1 +1,1 @@
-"""Objects of an instance map: their table, their outlines, and the files that other programs read."""
+"""Objects of an instance map: their table, their outlines, and files for other programs."""

@@ -1,4 +1,4 @@
-"""Label maps as objects: which classes of a model mean what, and the instance map that follows from them."""
+"""Label maps as objects: the meaning of a model's classes, and the instance map that follows from them."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ from swin_umamba.instances.tidy import ordered, tidy
 BOUNDARY_NAMES = ("boundary", "border")
 INTERIOR_NAME = "interior"
 OBJECT_NAME = "object"
-"""What an object is called where there are no classes of objects."""
+"""Name of an object if there are no classes of objects."""
 CORE_DEPTH = 0.5
-"""What is deeper is the core of an object, from which it grows."""
+"""Pixels deeper than this are the core of an object, from which it grows."""
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """How objects are made of classes; ``calibrate`` finds the best for a model.
+    """How classes are turned into objects; ``calibrate`` finds the best for a model.
 
     Attributes
     ----------
     split_distance
-        Interiors that are joined at a neck are cut there, with at least so many pixels between the centres of
-        two objects. None cuts nothing.
+        Smallest distance in pixels between the centres of two objects when interiors joined at a neck are cut
+        there. None cuts nothing.
     outer_rim
-        How far the boundary class reaches outside the objects, in pixels; see ``data.instance_labels``.
+        Width in pixels of the boundary class outside the objects; see ``data.instance_labels``.
 
     Raises
     ------
     UsageError
-        If a value is out of its range.
+        If a value is out of range.
     """
 
     split_distance: int | None = None
@@ -57,15 +57,15 @@ class Decoding:
 
 @dataclass(frozen=True)
 class ObjectClasses:
-    """What the values of a model's label maps say about objects.
+    """The meaning of the values of a model's label maps for objects.
 
     Attributes
     ----------
     names
-        Name of the class of objects by the value of their interior.
+        Name of each class of objects, by the value of its interior.
     boundary
-        Value of the boundary between objects; None for a model without one: its objects are what is
-        connected and of one class.
+        Value of the boundary between objects; None for a model without one, whose objects are the connected
+        pixels of one class.
     """
 
     names: Mapping[int, str]
@@ -83,7 +83,7 @@ class ObjectClasses:
         Raises
         ------
         UsageError
-            If classes overlap, or none is left.
+            If classes overlap, or no class of objects is left.
         """
         values: dict[str, int] = {}
         for name, value in labels.items():
@@ -105,7 +105,7 @@ class ObjectClasses:
 
     @classmethod
     def find(cls, labels: Mapping[str, int | Sequence[int]]) -> ObjectClasses | None:
-        """Return the same as :meth:`of`, or None where it raises."""
+        """Return the same as :meth:`of`, or None if that raises."""
         try:
             return cls.of(labels)
         except UsageError:
@@ -126,19 +126,19 @@ class ObjectClasses:
         labels
             ``(y, x)`` or ``(z, y, x)``.
         decoding
-            How interiors are cut and how far the boundary reaches.
+            Where interiors are cut, and how far the boundary reaches.
         min_size
-            Objects of fewer pixels are left out.
+            Smallest size of an object in pixels; smaller ones are left out.
         depth
-            Predicted depth within objects, see ``instances.targets``, in the shape of the labels: what is
-            deeper than a half is the core of an object. None if the model does not know it.
+            Predicted depth within objects, see ``instances.targets``, in the shape of the labels: pixels
+            deeper than a half are the core of an object. None if the model does not predict it.
 
         Returns
         -------
         instances, classes
             The instance map, uint16 (uint32 above 65,535 objects), numbered by position, holes filled; and
-            the class of each object, ``(objects,)``: that of most of its interior. What is all boundary has
-            the first class.
+            the class of each object, ``(objects,)``: that of most of its interior. An object that is all
+            boundary gets the first class.
         """
         inside = np.isin(labels, list(self.names))
         if self.boundary is None:
@@ -169,7 +169,7 @@ class ObjectClasses:
 
 
 def _connected(labels: np.ndarray) -> np.ndarray:
-    """Return what is connected, diagonally too, and of one class."""
+    """Return the connected components (diagonals included) of each class."""
     everywhere = ndimage.generate_binary_structure(labels.ndim, labels.ndim)
     instances = np.zeros(labels.shape, np.int64)
     total = 0

@@ -1,6 +1,6 @@
 """Objects as GeoJSON for QuPath (0.5 and later): detections with their class and measurements.
 
-Coordinates are pixels of the image in full resolution, as QuPath takes them.
+Coordinates are pixels of the full-resolution image, as QuPath expects.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from swin_umamba.instances.outlines import Polygon
 from swin_umamba.instances.table import ObjectTable
 from swin_umamba.report.palette import class_colour
 
-# Of the objects' identifiers; any constant will do.
+# Namespace of the objects' identifiers; any constant will do.
 _NAMESPACE = UUID("6e0c5d0e-3f4b-5b0c-9a55-1d3f0a7f6d21")
 _NO_MEASUREMENTS = {"case", "object", "class", "schema"}
 
@@ -29,16 +29,16 @@ def write_geojson(path: str | Path, table: ObjectTable, outlines: Mapping[int, t
     Parameters
     ----------
     path
-        Where to; QuPath opens ``.geojson``.
+        File to write; QuPath opens ``.geojson``.
     table
         The objects of a flat map.
     outlines
-        Of the same map.
+        Outlines of the same map.
 
     Raises
     ------
     UsageError
-        Table and outlines are of different objects.
+        Table and outlines hold different objects.
     OutputError
         The file cannot be written.
     """
@@ -51,11 +51,10 @@ def write_geojson(path: str | Path, table: ObjectTable, outlines: Mapping[int, t
 
 
 def features_of(table: ObjectTable, outlines: Mapping[int, tuple[Polygon, ...]]) -> Iterator[dict[str, Any]]:
-    """Return a GeoJSON feature for each object, in the order of the table.
+    """Yield a GeoJSON feature for each object, in the order of the table.
 
-    Its name is the number of the object; its measurements are called as the columns of the table, units
-    included, and those that are not applicable are left out. Its identifier is always the same for the same
-    case, number and outline.
+    Its name is the object's number; its measurements are named like the columns of the table, units included,
+    and those not applicable are left out. Its identifier depends only on case, number and outline.
     """
     columns = list(table.columns())
     for label, row in zip(table.label.tolist(), table.rows(), strict=True):
@@ -68,7 +67,7 @@ def features_of(table: ObjectTable, outlines: Mapping[int, tuple[Polygon, ...]])
             "coordinates": coordinates if several else coordinates[0],
         }
         properties: dict[str, Any] = {"objectType": "detection", "name": str(number)}
-        if label > 0:  # an object of background alone has no class
+        if label > 0:  # an object entirely on background has no class
             properties["classification"] = {"name": values["class"], "color": list(class_colour(label))}
         properties["measurements"] = {
             name: value
@@ -85,6 +84,6 @@ def features_of(table: ObjectTable, outlines: Mapping[int, tuple[Polygon, ...]])
 
 
 def check_same_objects(table: ObjectTable, outlines: Mapping[int, tuple[Polygon, ...]]) -> None:
-    """Refuse a table and outlines that are not of the same map."""
+    """Refuse a table and outlines of different maps."""
     if table.number.tolist() != list(outlines):
         raise UsageError("the table and the outlines are of different objects", where=table.case)

@@ -1,10 +1,9 @@
-"""The outlines of objects as polygons along the edges of pixels, which drawn give the same pixels again.
+"""The outlines of objects as polygons along pixel edges; filling them gives the same pixels again.
 
-Corners are whole numbers: pixel ``(y, x)`` covers the square from ``(x, y)`` to ``(x + 1, y + 1)``. Pixels
-that meet at a corner alone are not joined by it: without another way between them they belong to two
-polygons. So each ring is simple (it passes no point twice), holes lie inside their polygon and touch it at
-corners at most, and the polygons of an object share no more than corners: all is valid by OGC's Simple
-Features.
+Corners are integers: pixel ``(y, x)`` covers the square from ``(x, y)`` to ``(x + 1, y + 1)``. A shared
+corner does not join pixels: unless connected elsewhere, they belong to two polygons. So each ring is simple
+(it passes no point twice), holes lie inside their polygon and touch it only at corners, and the polygons of
+an object share nothing but corners: all are valid under OGC's Simple Features.
 """
 
 from __future__ import annotations
@@ -15,23 +14,23 @@ from swin_umamba.data.instance_labels import check_numbers
 from swin_umamba.errors import UsageError
 
 Polygon = tuple[np.ndarray, ...]
-"""Rings ``(corners + 1, 2)`` of int64 x and y; the outer one first, and the last corner is the first again.
+"""Rings ``(corners + 1, 2)`` of int64 x and y; the outer one first, the last corner equal to the first.
 
-Only turns are corners. Outer rings run clockwise on the screen (where y points down), holes the other way.
+Only turns are corners. On screen (y points down) outer rings run clockwise, holes counter-clockwise.
 """
 
-# The edges of a pixel in the order in which one walks around it with the pixel to the right: top, right,
-# bottom, left. The neighbour beyond each, where it leads to, and where it begins, all as (y, x).
+# The edges of a pixel in the order of a walk around it that keeps it on the right: top, right, bottom, left.
+# For each, the neighbour beyond, the direction and the starting corner, all as (y, x).
 _BEYOND = ((-1, 0), (0, 1), (1, 0), (0, -1))
 _AHEAD = ((0, 1), (1, 0), (0, -1), (-1, 0))
 _BEGIN = ((0, 0), (0, 1), (1, 1), (1, 0))
 
 
 def outlines_of(instances: np.ndarray) -> dict[int, tuple[Polygon, ...]]:
-    """Return the outline of every object of a map, by rising number.
+    """Return the outline of every object of a map, by ascending number.
 
-    An object of several pieces has several polygons, by the raster order of their first pixels; holes follow
-    in that order, too. The time goes with the pixels of the map and with the edges around objects.
+    An object of several pieces has several polygons, in raster order of their first pixels, as are the holes
+    within each. Time grows with the pixels of the map and the edges around objects.
 
     Parameters
     ----------
@@ -41,7 +40,7 @@ def outlines_of(instances: np.ndarray) -> dict[int, tuple[Polygon, ...]]:
     Raises
     ------
     UsageError
-        The map is no flat one, or holds no integers, or negative ones.
+        The map is not 2D, or holds values that are negative or not integers.
     """
     from skimage.measure import label
 
@@ -60,7 +59,8 @@ def outlines_of(instances: np.ndarray) -> dict[int, tuple[Polygon, ...]]:
     y, x = np.divmod(pixel, pieces.shape[1])
     begin = np.array(_BEGIN)[side]
     corners = np.stack([x - 1 + begin[:, 1], y - 1 + begin[:, 0]], axis=1)
-    # Twice along x, once each way: what lies between is the area, which is negative for a hole.
+    # Summed over vertical edges, x counts + on the way down and - on the way up: the area, negative for a
+    # hole.
     signed = corners[:, 0] * ((side == 1).astype(np.int64) - (side == 3))
     hole = np.add.reduceat(signed, starts) < 0
     before = np.roll(side, 1)
@@ -80,18 +80,18 @@ def outlines_of(instances: np.ndarray) -> dict[int, tuple[Polygon, ...]]:
 
 
 def _edges(pieces: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the edges between pieces and what is not of them, each from both of its sides.
+    """Return the edges between each piece and its surroundings, seen from either side.
 
     Parameters
     ----------
     pieces
-        Numbers of pieces connected over edges, with a frame of background around them.
+        Numbers of edge-connected pieces, framed by background.
 
     Returns
     -------
     tuple of numpy.ndarray
-        Of each edge the flat index of its pixel, which of the four sides of the pixel it is, and the index
-        of the edge that follows when one walks around the piece.
+        For each edge, the flat index of its pixel, which of the pixel's four sides it is, and the index of
+        the next edge on the walk around the piece.
     """
     flat, width = pieces.ravel(), pieces.shape[1]
     beyond, ahead = ([y * width + x for y, x in steps] for steps in (_BEYOND, _AHEAD))
@@ -101,8 +101,8 @@ def _edges(pieces: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     after = []
     for side, here in enumerate(pixels):
         straight, across = here + ahead[side], here + ahead[side] + beyond[side]
-        # At a corner where the piece meets itself the way goes over to the pixel across: staying would let a
-        # hole that touches the outside there become a part of the outer ring.
+        # At a corner where the piece meets itself, cross over to the diagonal pixel: otherwise a hole that
+        # touches the outside there would become part of the outer ring.
         left = flat[across] == flat[here]
         on = ~left & (flat[straight] == flat[here])
         follows = np.empty(len(here), np.int64)
@@ -115,9 +115,9 @@ def _edges(pieces: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _walk(after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return a permutation ring by ring in the order of the walk, and where each ring begins in it.
+    """Return a permutation of the edges, ring by ring in walking order, and where each ring begins in it.
 
-    All rings are walked at once, in steps that double (Wyllie's list ranking).
+    All rings are walked at once, in doubling steps (Wyllie's list ranking).
     """
     every = np.arange(len(after))
     first, jump = every, after

@@ -1,7 +1,7 @@
-"""Objects as a zip file of regions of interest, which the ROI Manager of ImageJ opens.
+"""Objects as a zip file of regions of interest for ImageJ's ROI Manager.
 
-The format is that of ImageJ's class ``RoiDecoder`` (ImageJ 1.53), big-endian. An outline without holes in
-one piece is a traced region, as ImageJ's wand makes it; any other a composite one.
+The format is that of ImageJ's class ``RoiDecoder`` (ImageJ 1.53), big-endian. An outline in one piece without
+holes is a traced region, as drawn by ImageJ's wand; any other is a composite.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from swin_umamba.instances.outlines import Polygon
 from swin_umamba.instances.table import ObjectTable
 from swin_umamba.report.palette import class_colour
 
-# ImageJ keeps the box of a region, and corners relative to it, as int16, and their number as uint16.
+# ImageJ stores the box of a region, and corners relative to it, as int16, and their number as uint16.
 LARGEST_COORDINATE = np.iinfo(np.int16).max
 LARGEST_COUNT = np.iinfo(np.uint16).max
 _VERSION = 227
@@ -31,23 +31,23 @@ _DATE = (1980, 1, 1, 0, 0, 0)  # the same objects give the same bytes
 
 
 def write_rois(path: str | Path, table: ObjectTable, outlines: Mapping[int, tuple[Polygon, ...]]) -> None:
-    """Write the outlines of a case's objects, atomically: a region each, named by the object's number.
+    """Write the outlines of a case's objects atomically, as one region each, named by the object's number.
 
     Parameters
     ----------
     path
-        Where to; ImageJ opens ``.zip``.
+        File to write; ImageJ opens ``.zip``.
     table
-        The objects of a flat map: regions are drawn in the colour of their class.
+        The objects of a 2D map; regions have the colour of their class.
     outlines
-        Of the same map.
+        Outlines of the same map.
 
     Raises
     ------
     DataError
-        An outline goes beyond pixel 32,767.
+        An outline extends beyond pixel 32,767.
     UsageError
-        Table and outlines are of different objects.
+        Table and outlines hold different objects.
     OutputError
         The file cannot be written.
     """
@@ -92,7 +92,7 @@ def encode_roi(name: str, polygons: tuple[Polygon, ...], colour: tuple[int, int,
 
 
 def _path_of(ring: np.ndarray) -> np.ndarray:
-    """Return a closed ring as segments of a path, ``(values,)``."""
+    """Return a closed ring as path segments, ``(values,)``."""
     steps = np.column_stack([np.full(len(ring) - 1, _LINE_TO), ring[:-1]])
     steps[0, 0] = _MOVE_TO
     return np.append(steps.ravel(), _CLOSE)

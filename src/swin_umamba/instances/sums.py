@@ -1,7 +1,7 @@
-"""What can be summed over the pixels of each object, block by block: sizes, moments, boxes, intensities.
+"""Sums over the pixels of each object, block by block: sizes, moments, boxes, intensities.
 
-Sums of two blocks of one image add up to those of the whole, so that an image never has to be in memory at
-once, and an object may lie in any number of blocks.
+The sums of two blocks of an image add up to those of the whole, so that an image never has to be in memory
+all at once, and an object may span any number of blocks.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from swin_umamba.errors import GeometryError, UsageError
 class ObjectSums:
     """Sums over the pixels of each object of a map, or of a block of it.
 
-    Moments are about the first corner of an object's box and not about the corner of the image, and
-    intensities about one of the object's: sums of squares far away from their centre would lose the digits
-    that matter. Of integers all sums are exact up to 2**53.
+    Moments are about the first corner of an object's box, not the image's corner, and intensities about one
+    of the object's own: sums of squares far from their centre would lose the digits that matter. Sums of
+    integers are exact up to 2**53.
 
     Attributes
     ----------
     numbers
-        ``(objects,)``: the numbers of the objects in the map, rising.
+        ``(objects,)``: the numbers of the objects in the map, ascending.
     pixels
-        ``(objects,)``: how many pixels each has.
+        ``(objects,)``: number of pixels of each.
     low, high
-        ``(axes, objects)``: box, half open, in pixels of the whole image.
+        ``(axes, objects)``: half-open box, in pixels of the whole image.
     first
         ``(axes, objects)``: sum of the coordinates minus ``low``.
     second
-        ``(axes, axes, objects)``: sum of the products of two of them.
+        ``(axes, axes, objects)``: sum of the products of any two of them.
     pivot
-        ``(channels, objects)``: the intensity that is taken off.
+        ``(channels, objects)``: the intensity subtracted.
     intensity, square
         ``(channels, objects)``: sum of the intensities minus ``pivot``, and of their squares.
     class_pixels
-        ``(classes, objects)``: how many pixels are of class 0, 1, ...
+        ``(classes, objects)``: number of pixels of class 0, 1, ...
     """
 
     numbers: np.ndarray
@@ -83,10 +83,10 @@ class ObjectSums:
         )
 
     def about(self, low: np.ndarray, pivot: np.ndarray) -> ObjectSums:
-        """Return the same sums about another corner and other intensities, where there is any pixel."""
+        """Return the sums about another corner and other intensities, for objects with any pixel."""
         count = self.pixels
         moved = np.where(count > 0, self.low - low, 0)
-        with np.errstate(invalid="ignore"):  # what is infinite stays with its object
+        with np.errstate(invalid="ignore"):  # infinities stay with their object
             brighter = np.where((count > 0) & (self.pivot != pivot), self.pivot - pivot, 0)
         across = moved[:, None] * self.first
         return replace(
@@ -100,7 +100,7 @@ class ObjectSums:
         )
 
     def _among(self, numbers: np.ndarray) -> ObjectSums:
-        """Return the sums with objects of no pixel put in, so that there is one for each of the numbers."""
+        """Return the sums with empty objects inserted, so that each of the numbers has one."""
         places = np.searchsorted(numbers, self.numbers)
 
         def spread(values: np.ndarray, nothing: int = 0) -> np.ndarray:
@@ -127,18 +127,18 @@ def sums_of(
     instances
         Integers, ``(y, x)`` or ``(z, y, x)``; 0 is the background.
     offset
-        Where the first pixel of the block lies in the whole image; by default at its corner.
+        Position of the block's first pixel in the whole image; its corner by default.
     channels
-        Intensities, each array of the shape of the map; an image ``(channels, ...)`` will do.
+        Intensities, arrays of the shape of the map; an image ``(channels, ...)`` will do.
     classes
-        The class of each pixel, from 0; none by default.
+        Class of each pixel, from 0; none by default.
 
     Raises
     ------
     GeometryError
         The arrays have different shapes.
     UsageError
-        The map has other than 2 or 3 axes, or holds no integers, or negative ones.
+        The map does not have 2 or 3 axes, or holds values that are negative or not integers.
     """
     check_shapes(instances, channels, classes)
     compact, count = consecutive_labels(instances)
@@ -161,7 +161,7 @@ def sums_of(
     pivot, intensity, square = np.zeros((3, len(channels), count))
     for number, channel in enumerate(channels):
         values = channel[place].astype(np.float64)
-        if channel.dtype.kind == "f":  # sums of integers need none: they are exact
+        if channel.dtype.kind == "f":  # integers need none: their sums are exact
             pivot[number, index[::-1]] = values[::-1]  # the intensity of the first pixel
             with np.errstate(invalid="ignore"):
                 values -= pivot[number, index]
@@ -183,7 +183,7 @@ def sums_of(
 
 
 def check_shapes(instances: np.ndarray, channels: Sequence[np.ndarray], classes: np.ndarray | None) -> None:
-    """Refuse channels and classes of another shape than the map, and maps of other than 2 or 3 axes."""
+    """Refuse channels and classes that differ in shape from the map, and maps without 2 or 3 axes."""
     if instances.ndim not in (2, 3):
         raise UsageError(f"an instance map has 2 or 3 axes, not {instances.ndim}")
     for array in (*channels, *(() if classes is None else (classes,))):

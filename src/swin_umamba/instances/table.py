@@ -1,6 +1,6 @@
-"""The objects of an instance map as a table: where each lies, how large and round it is, how bright.
+"""The objects of an instance map as a table: position, size, shape and brightness of each.
 
-Shapes are those of whole pixels, as in scikit-image's ``regionprops``: moments are about pixel centres.
+Shapes are made of whole pixels, as in scikit-image's ``regionprops``; moments use pixel centres.
 """
 
 from __future__ import annotations
@@ -18,44 +18,44 @@ from swin_umamba.errors import UsageError
 from swin_umamba.instances.sums import ObjectSums, check_shapes, sums_of
 
 SCHEMA: Final = 1
-"""Version of the columns; it is in the last of them."""
-# A map is summed in slabs of about so many pixels, so that memory does not grow with the image.
+"""Version of the columns, stored in the last of them."""
+# A map is summed in slabs of about this many pixels, so that memory does not grow with the image.
 SLAB = 2**22
 MICROMETRES = 1000  # a millimetre
 
 
 @dataclass(frozen=True, eq=False)
 class ObjectTable:
-    """The objects of a case by rising number, a column an attribute.
+    """The objects of a case by ascending number, one attribute per column.
 
     Attributes
     ----------
     case
         Name of the case.
     number
-        ``(objects,)``: the number of each object in the map.
+        ``(objects,)``: number of each object in the map.
     label
-        ``(objects,)``: the value of its class.
+        ``(objects,)``: value of its class.
     class_name
-        The name of each object's class; the value as text where it has no name.
+        Name of each object's class; the value as text if it has no name.
     pixels
         ``(objects,)``: area in pixels, or volume in voxels.
     centroid
         ``(objects, axes)``: mean of the pixel indices, in pixels.
     box
-        ``(objects, 2, axes)``: first pixel of the bounding box, and the one behind its last.
+        ``(objects, 2, axes)``: first pixel of the bounding box, and one past its last.
     eccentricity
-        ``(objects,)``: that of the ellipse with the same second moments, 0 for a circle, below 1; in the
-        world where the pixel size is known, else in pixels. NaN in 3D.
+        ``(objects,)``: eccentricity of the ellipse with the same second moments, 0 for a circle, below 1; in
+        physical units if the pixel size is known, else in pixels. NaN in 3D.
     solidity
-        ``(objects,)``: pixels over pixels of the convex hull; NaN if it was not asked for.
+        ``(objects,)``: pixels over pixels of the convex hull; NaN if not asked for.
     mean, std
-        ``(objects, channels)``: intensities, and their standard deviation over the object's pixels (of the
-        population). NaN where a pixel is.
+        ``(objects, channels)``: mean intensity, and its (population) standard deviation over the object's
+        pixels. NaN if any pixel is NaN.
     touches_border
         ``(objects,)``: whether the object has a pixel in the outermost row or column (or slice).
     probability
-        ``(objects,)``: mean probability of the foreground; NaN if it is not known.
+        ``(objects,)``: mean foreground probability; NaN if unknown.
     spacing
         Size of a pixel in mm along each axis; None if it is not known.
     """
@@ -80,13 +80,13 @@ class ObjectTable:
 
     @property
     def size_um(self) -> np.ndarray:
-        """Area in square or volume in cubic micrometres; NaN if the pixel size is not known."""
+        """Area in square or volume in cubic micrometres; NaN if the pixel size is unknown."""
         pixel = math.nan if self.spacing is None else math.prod(MICROMETRES * each for each in self.spacing)
         sizes: np.ndarray = self.pixels * pixel
         return sizes
 
     def columns(self) -> dict[str, Sequence[Any] | np.ndarray]:
-        """Return all columns by name, in their order, with units in the names; NaN is not applicable."""
+        """Return all columns by name, in order, with units in the names; NaN means not applicable."""
         axes = self.box.shape[-1]
         names, flat = "zyx"[-axes:], axes == 2
         size, micrometres = ("area_px", "area_um2") if flat else ("volume_voxels", "volume_um3")
@@ -113,14 +113,14 @@ class ObjectTable:
         return columns | {"schema": [SCHEMA] * len(self)}
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
-        """Return a tuple for each object, its values in the order of the columns, as plain Python numbers."""
+        """Yield a tuple for each object, with its values in column order as plain Python numbers."""
         columns = self.columns().values()
         plain = [each.tolist() if isinstance(each, np.ndarray) else each for each in columns]
         return zip(*plain, strict=True)
 
 
 def equivalent_diameter(size: np.ndarray, axes: int) -> np.ndarray:
-    """Return the diameter of the circle of each area, or of the ball of each volume (``axes`` is 3)."""
+    """Return the diameter of a circle of each area, or of a ball of each volume if ``axes`` is 3."""
     values: np.ndarray = np.sqrt(4 * size / math.pi) if axes == 2 else np.cbrt(6 * size / math.pi)
     return values
 
@@ -141,32 +141,32 @@ def objects_of(
     Parameters
     ----------
     instances
-        Integers, ``(y, x)`` or ``(z, y, x)``; 0 is the background. Gaps in the numbers do not matter, nor
-        whether an object is connected.
+        Integers, ``(y, x)`` or ``(z, y, x)``; 0 is the background. Numbers may have gaps, and objects need
+        not be connected.
     case
         Name of the case.
     classes
-        The class of each pixel, in the shape of the map: an object has the one of most of its pixels,
-        background left out, and of two with as many the smaller. Or ``(objects,)``: that of each object by
-        rising number. By default every object is of class 1.
+        Class of each pixel, in the shape of the map: an object gets that of most of its pixels, background
+        excluded, and the smaller one of a tie. Or ``(objects,)``: the class of each object by ascending
+        number. By default every object is of class 1.
     class_names
-        What the values of classes mean.
+        Names of the classes by value.
     image
         Intensities, ``(channels, ...)``.
     probability
-        Probability of the foreground of each pixel, in the shape of the map.
+        Foreground probability of each pixel, in the shape of the map.
     spacing
         Size of a pixel in mm along each axis; None if it is not known.
     solidity
-        Measure it too: a convex hull each, which takes much longer than all else.
+        Whether to measure it, too: a convex hull per object, which takes much longer than all the rest.
 
     Raises
     ------
     GeometryError
         The arrays have different shapes.
     UsageError
-        The map has other than 2 or 3 axes, or holds no integers, or negative ones; or there are not as many
-        classes as objects, or not as many sizes of a pixel as axes, or they are not positive.
+        The map does not have 2 or 3 axes, or holds values that are negative or not integers; or the number of
+        classes is not that of the objects; or there is not one positive pixel size per axis.
     """
     if spacing is not None and (
         len(spacing) != instances.ndim or not all(math.isfinite(each) and each > 0 for each in spacing)
@@ -228,7 +228,7 @@ def _intensities(sums: ObjectSums) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and standard deviation, ``(channels, objects)``."""
     with np.errstate(invalid="ignore"):
         mean = sums.pivot + sums.intensity / sums.pixels
-        # About an integer near the mean: of integers that is exact, and leaves no large squares to cancel.
+        # About an integer near the mean: exact for integers, and no large squares to cancel.
         centred = sums.about(sums.low, sums.pivot + np.rint(sums.intensity / sums.pixels))
         variance = centred.square / sums.pixels - (centred.intensity / sums.pixels) ** 2
     return mean, np.sqrt(np.maximum(variance, 0))
@@ -239,12 +239,12 @@ def _eccentricity(sums: ObjectSums, spacing: Sequence[float] | None) -> np.ndarr
         return np.full(len(sums), math.nan)
     scale = np.array([1.0, 1.0] if spacing is None else spacing)
     mean = sums.first / sums.pixels
-    # Half of the numbers' digits are enough for the differences: the box is no larger than the object.
+    # Half of the digits suffice for the differences: the box is no larger than the object.
     covariance = sums.second / sums.pixels - mean[:, None] * mean
     yy, xx = (covariance[axis, axis] * scale[axis] ** 2 for axis in range(2))
     xy = covariance[0, 1] * scale.prod()
     root = np.sqrt((yy - xx) ** 2 + 4 * xy**2)
-    largest = yy + xx + root  # twice the eigenvalue; the smallest is without root
+    largest = yy + xx + root  # twice the eigenvalue; the smallest one subtracts root
     with np.errstate(invalid="ignore"):
         ratio = np.where(largest > 0, 2 * root / largest, 0.0)
     values: np.ndarray = np.sqrt(np.clip(ratio, 0, 1))
@@ -252,7 +252,7 @@ def _eccentricity(sums: ObjectSums, spacing: Sequence[float] | None) -> np.ndarr
 
 
 def _solidity(instances: np.ndarray) -> np.ndarray:
-    """Return the pixels of each object over those of its convex hull, objects by rising number."""
+    """Return the pixels of each object over those of its convex hull, by ascending object number."""
     from skimage.morphology import convex_hull_image
 
     compact, count = consecutive_labels(instances)

@@ -1,8 +1,8 @@
-"""What a network learns of objects, made of instance maps: the classes, and the depth within each object.
+"""Training targets made from instance maps: the classes, and the depth within each object.
 
-The depth keeps objects apart that touch: it falls to its least where one meets another, whether or not a
-pixel of boundary is left between them. It is made after all augmentation, because a depth that was scaled or
-rotated with the image would be wrong.
+The depth separates touching objects: it is lowest where one meets another, whether or not a boundary pixel is
+left between them. It is computed after all augmentation, because a depth scaled or rotated with the image
+would be wrong.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ DEPTH_SCALE = 1000
 
 
 def depths_of(instances: np.ndarray) -> np.ndarray:
-    """Return the depth within each object: the distance to what is not of it, over the largest of the object.
+    """Return the depth within each object: the distance to its outside, over the object's largest one.
 
     Parameters
     ----------
     instances
-        ``(y, x)``: the number of the object of each pixel, 0 for none. The border of the image is not one of
-        an object that it cuts.
+        ``(y, x)``: object number of each pixel, 0 for none. The image border does not count as the border of
+        an object it cuts.
 
     Returns
     -------
     numpy.ndarray
-        float32: 0 outside, up to 1 within; in an object all of whose pixels are at its border, 1.
+        float32: 0 outside, up to 1 within; 1 in an object all of whose pixels are at its border.
     """
     compact, count = consecutive_labels(instances)
     if not count:
         return np.zeros(instances.shape, np.float32)
-    # The nearest pixel at a border of any object is one of the own object: the way to another leads past it.
+    # The nearest border pixel of any object is one of the object itself: the way to another crosses it.
     border = find_boundaries(compact, mode="inner")
     distance = 1 + ndimage.distance_transform_edt(~border) if border.any() else np.ones(instances.shape)
     largest = np.ones(count + 1)
@@ -54,11 +54,11 @@ def targets_of(
     instances
         ``(y, x)``.
     labels
-        The label map of the patch: an object has the class that most of its pixels have there.
+        The label map of the patch: an object gets the class of most of its pixels there.
     classes
-        What the values of the labels mean; with a boundary.
+        Meaning of the label values; it must have a boundary.
     ignore
-        Value of pixels of which the truth is not known; None if there is none.
+        Value of pixels whose truth is unknown; None if there is none.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Instance maps put in order: numbered by position, without holes and specks."""
+"""Clean up instance maps: number objects by position, remove holes and specks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from swin_umamba.errors import UsageError
 
 
 def ordered(instances: np.ndarray) -> np.ndarray:
-    """Return the map with objects numbered from 1, without gaps, in the raster order of their first pixels.
+    """Return the map with objects numbered from 1 without gaps, in raster order of their first pixels.
 
     Parameters
     ----------
@@ -20,7 +20,7 @@ def ordered(instances: np.ndarray) -> np.ndarray:
     Returns
     -------
     numpy.ndarray
-        uint16, and uint32 above 65,535 objects.
+        uint16, or uint32 above 65,535 objects.
 
     Raises
     ------
@@ -38,20 +38,21 @@ def ordered(instances: np.ndarray) -> np.ndarray:
 
 
 def tidy(instances: np.ndarray, *, min_size: int = 1, fill_holes: bool = True) -> np.ndarray:
-    """Return the map without small objects, and with the holes of objects filled; the numbers stay.
+    """Return the map without small objects and with holes in objects filled; numbers do not change.
 
-    Holes are filled first, so that they count for the size, and then those again in which an object was too
-    small.
+    Holes are filled first, so that they count towards the size, and again where a dropped small object left
+    one.
 
     Parameters
     ----------
     instances
         Integers, ``(y, x)`` or ``(z, y, x)``; 0 is the background.
     min_size
-        Objects of fewer pixels, all pieces of a number together, are dropped.
+        Smallest size in pixels, over all pieces of a number; smaller objects are dropped.
     fill_holes
-        Fill holes: pixels of background connected over edges (faces), away from the border of the image,
-        whose neighbours are all of one object. What lies between an object and another one in it is no hole.
+        Whether to fill holes: background pixels connected over edges (faces), away from the image border,
+        whose neighbours all belong to one object. The gap between an object and another inside it is not a
+        hole.
 
     Raises
     ------
@@ -76,7 +77,7 @@ def tidy(instances: np.ndarray, *, min_size: int = 1, fill_holes: bool = True) -
 
 
 def _filled(compact: np.ndarray) -> np.ndarray:
-    """Return a map with its holes filled; each is looked at once, however many objects there are."""
+    """Return a map with its holes filled, visiting each once, however many objects there are."""
     patches, count = ndimage.label(compact == 0)
     lowest = np.full(count + 1, np.iinfo(np.int64).max)
     highest = np.zeros(count + 1, np.int64)

@@ -1,4 +1,4 @@
-"""The files of objects: a case's map, in which a value is the number of an object, and the table of all."""
+"""Write object files: the map of a case, whose values are object numbers, and the table of all cases."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ INSTANCE_TYPES = (np.uint16, np.uint32)
 
 
 def write_instances(path: str | Path, instances: np.ndarray, like: Image) -> None:
-    """Write an instance map as it is, atomically, with the pixel size of the image.
+    """Write an instance map unchanged, atomically, with the pixel size of the image.
 
-    Stored as uint16, and as uint32 if a number is above 65,535.
+    It is stored as uint16, or as uint32 if a number is above 65,535.
 
     Raises
     ------
     DataError
-        The map has another shape than ``like``, or holds no integers, or numbers that do not fit.
+        The map differs in shape from ``like``, or holds values that are not integers or do not fit.
     OutputError
         The file cannot be written.
     """
@@ -33,12 +33,12 @@ def write_instances(path: str | Path, instances: np.ndarray, like: Image) -> Non
 
 
 def write_objects(path: str | Path, tables: Iterable[ObjectTable]) -> None:
-    """Write the objects of all cases as one CSV file, atomically; what is not applicable is an empty cell.
+    """Write the objects of all cases to one CSV file, atomically; cells that do not apply are empty.
 
     Raises
     ------
     UsageError
-        There is no table, or they are of flat images and volumes, or of different numbers of channels.
+        There is no table, or tables mix 2D images with volumes or differ in the number of channels.
     OutputError
         The file cannot be written.
     """
@@ -55,12 +55,12 @@ def write_objects(path: str | Path, tables: Iterable[ObjectTable]) -> None:
 
 
 def join_objects(path: str | Path, files: Iterable[Path]) -> None:
-    """Write one CSV file with the lines of several that :func:`write_objects` has written, atomically.
+    """Join several files of :func:`write_objects` into one CSV file, atomically.
 
     Raises
     ------
     UsageError
-        They have no columns in common.
+        The files do not have the same columns.
     OutputError
         A file cannot be read or written.
     """
