@@ -1,1 +1,1 @@
-"""Comparing networks on equal terms: their sizes, a training of each, and what the differences are worth."""
+"""Compare networks on equal terms: their sizes, a training of each, and the significance of differences."""

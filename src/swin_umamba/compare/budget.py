@@ -1,4 +1,4 @@
-"""How long a training may take, in steps or in seconds."""
+"""The length of a training, in steps or seconds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from swin_umamba.errors import UsageError
 
 EPOCHS = 10
-"""What any budget is divided into; learning rates do not depend on it, they change with every step."""
+"""Number of epochs of any budget; learning rates change with every step and do not depend on it."""
 
 SECONDS_OF_UNIT = {"s": 1, "min": 60, "h": 3600}
 FORM = re.compile(r"(?P<number>\d+(\.\d+)?)(?P<unit>s|min|h)")
@@ -17,14 +17,14 @@ FORM = re.compile(r"(?P<number>\d+(\.\d+)?)(?P<unit>s|min|h)")
 
 @dataclass(frozen=True)
 class Budget:
-    """Steps or seconds of a training; exactly one of both.
+    """Steps or seconds of a training, exactly one of the two.
 
     Attributes
     ----------
     iterations
         Optimizer steps.
     seconds
-        Wall time of the steps and of loading their batches.
+        Wall time of the steps, loading of batches included.
     """
 
     iterations: int | None = None
@@ -45,7 +45,7 @@ class Budget:
         Raises
         ------
         UsageError
-            If it has another form.
+            If the text has another form.
         """
         if text.isdecimal():
             return cls(iterations=int(text))
@@ -67,11 +67,11 @@ class Budget:
 
     @property
     def epochs(self) -> int:
-        """The number of epochs that it is divided into."""
+        """Number of epochs into which the budget is divided."""
         return EPOCHS if self.iterations is None else min(EPOCHS, self.iterations)
 
     def done(self, steps: int, seconds: float) -> float:
-        """Return the part, 0 to 1, that so many steps in so many seconds are."""
+        """Return the fraction of the budget, 0 to 1, used up by these steps and seconds."""
         part = seconds / self.seconds if self.seconds else steps / (self.iterations or 1)
         return min(part, 1.0)
 
@@ -83,7 +83,8 @@ class Budget:
         epoch
             Counted from 0.
         steps, seconds
-            Taken before. The first epoch of a budget of seconds has a single step, to see how long one takes.
+            Steps and seconds so far. The first epoch of a budget in seconds has a single step, to see how
+            long one takes.
         """
         if self.iterations is not None:
             left = self.epochs - epoch

@@ -1,4 +1,4 @@
-"""Train and test a list of networks on equal terms, and resume where a comparison was stopped."""
+"""Train and test networks on equal terms, resuming where a comparison was stopped."""
 
 from __future__ import annotations
 
@@ -32,31 +32,31 @@ TABLE_FILES = ("comparison.json", "comparison.csv", "comparison.md")
 
 @dataclass(frozen=True)
 class Settings:
-    """What is equal for all trainings of a comparison.
+    """Settings shared by all trainings of a comparison.
 
     Attributes
     ----------
     budget
         Budget of each training.
     recipe
-        How weights are updated; None gives each network the recipe that it was published with.
+        How weights are updated; None gives each network the recipe it was published with.
     fold
         ``"all"`` trains on all cases and tests on the test set; a number tests on that fold of the training
-        set. None is ``"all"`` where the data set has labels for its test set (``labelsTs``), else 0.
+        set. None is ``"all"`` if the data set has labels for its test set (``labelsTs``), else 0.
     patch_size, batch_size
-        Instead of the planned ones; the patch is (height, width) in pixels.
+        Replacements for the planned ones; the patch is (height, width) in pixels.
     protocol
         Name of one of the paper's protocols, scored in its corrected form; None scores every class by Dice,
         NSD and HD95.
     references
-        Folder of the label maps (instance maps for cells) of the test cases, if it is not ``labelsTs`` or
+        Folder of the label maps (instance maps for cells) of the test cases, if other than ``labelsTs`` or
         ``labelsTr``.
     tolerance
         Tolerance of the NSD without a protocol, in mm (pixels for pictures).
     pretrained
         ImageNet weights for the networks that start from them.
     workers
-        Processes that augment data.
+        Number of processes that augment data.
     device
         ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
     """
@@ -90,30 +90,30 @@ def compare(
 ) -> Table:
     """Train and test networks, and write ``comparison.json``, ``.csv`` and ``.md``.
 
-    Trainings that are finished in ``output`` are not repeated, one that was broken off is started again. The
-    table is written after each round of seeds, too.
+    Trainings finished in ``output`` are not repeated; one that was interrupted is restarted. The table is
+    also written after each round of seeds.
 
     Parameters
     ----------
     data
         Raw data set folder ``DatasetXXX_Name``.
     networks
-        From ``find_network``.
+        Networks from ``find_network``.
     seeds
-        Seeds of the trainings; each network is trained with every one.
+        Seeds of the trainings; each network is trained with all of them.
     output
         Folder for everything: preprocessed data, models, predictions, tables.
     settings
-        What is equal for all.
+        Settings shared by all trainings.
     baseline
-        Name of the network that the others are compared with; the first by default.
+        Name of the network to compare the others with; the first by default.
     run
-        Does a job.
+        Function that runs a job.
 
     Raises
     ------
     UsageError
-        If an option is impossible, or ``output`` holds a comparison with other settings.
+        If an option is invalid, or ``output`` holds a comparison with other settings.
     DataError
         If the data set is damaged, or a test case has no label map.
     TrainingError
@@ -201,7 +201,7 @@ def _check_settings(path: Path, raw: Dataset, settings: Settings) -> None:
 
 
 def _planned(dataset: Dataset, marker: Path, settings: Settings) -> dict[str, Any]:
-    """Plan and preprocess, unless that is done; return the plans."""
+    """Plan and preprocess unless already done; return the plans."""
     from swin_umamba.nnunet.planning.plan import plan
 
     if not marker.is_file():
@@ -215,7 +215,7 @@ def _planned(dataset: Dataset, marker: Path, settings: Settings) -> dict[str, An
 def _prepare(
     dataset: Dataset, plans: dict[str, Any], network: ComparedNetwork, settings: Settings
 ) -> Complexity:
-    """Write the plans of a network and return its size at their patch."""
+    """Write the plans of a network and return its size at their patch size."""
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
     plans = deepcopy(plans)
@@ -244,7 +244,7 @@ def _result(
     settings: Settings,
     run: Callable[[TrainingJob], RunResult],
 ) -> RunResult:
-    """Return the result of a training, done now unless it was before."""
+    """Return the result of a training, running it unless it was run before."""
     folder = output / "runs" / network.name / f"seed_{seed}"
     if (folder / RESULT_FILE).is_file():
         return RunResult.read(folder / RESULT_FILE)

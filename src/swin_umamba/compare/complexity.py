@@ -1,4 +1,4 @@
-"""Parameters and multiply-accumulates of a network, counted as the paper counts them."""
+"""Parameters and multiply-accumulates of a network, counted as in the paper."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def measure_complexity(
     Parameters
     ----------
     build
-        Called as ``build(in_channels, num_classes, size, device="meta")``.
+        Function called as ``build(in_channels, num_classes, size, device="meta")``.
     in_channels, num_classes
         Channels of the image and of the logits.
     size
@@ -76,31 +76,31 @@ def count_macs(network: nn.Module, image: torch.Tensor) -> int:
 
     A convolution or matrix product costs one per multiplication. A norm costs 5 per element, 4 if it has no
     parameters. A selective scan costs 9 L D N + L D for a sequence of L steps, D channels and N states; the
-    scan of an image is four of them, and the projection of the step sizes inside of it is a matrix product.
-    Activations, exponentials, additions and interpolations are free. All heads that the network returns
-    count.
+    scan of an image is four of them, and the projection of step sizes within it is a matrix product.
+    Activations, exponentials, additions and interpolations are free. All heads the network returns count.
 
     Parameters
     ----------
     network
-        Its parameters may be on the meta device.
+        Network whose parameters may be on the meta device.
     image
         (batch, channels, height, width), on the same device.
 
     References
     ----------
-    Liu et al., arXiv 2402.03302, tables 1 to 3; the costs of the norms are those of the tool fvcore.
+    Liu et al., arXiv 2402.03302, tables 1 to 3; the costs of norms are fvcore's.
     """
     for module in network.modules():
         if isinstance(module, SS2D | Mamba):
-            # The portable backend is one operator on any device; the reference would be counted step by step.
+            # The portable backend is a single operator on any device; the reference would be counted step by
+            # step.
             module.backend = "chunked"
     mapping: dict[Any, Any] = {
         torch.ops.swin_umamba.ss2d_scan: _ss2d_scan_flops,
         torch.ops.swin_umamba.selective_scan: _selective_scan_flops,
         torch.ops.aten.native_layer_norm: _layer_norm_flops,
         torch.ops.aten.native_group_norm: _norm_flops,
-        # Instance norm is batch norm of a reshaped tensor; which of the two arrives depends on PyTorch.
+        # Instance norm is batch norm of a reshaped tensor; which of the two is called depends on PyTorch.
         torch.ops.aten.native_batch_norm: _norm_flops,
         torch.ops.aten._native_batch_norm_legit: _norm_flops,
     }

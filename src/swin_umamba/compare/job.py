@@ -30,7 +30,7 @@ RESULT_FILE = "result.json"
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """What one process has to do.
+    """The work of one process.
 
     Attributes
     ----------
@@ -39,13 +39,13 @@ class TrainingJob:
     seed
         Seed of the training.
     dataset
-        Planned; its results folder is this training's own.
+        Planned data set; its results folder is this training's own.
     folder
-        For the predictions and ``result.json``.
+        Folder for the predictions and ``result.json``.
     fold
         ``"all"``, or the fold whose validation cases are the test cases.
     epochs
-        What the budget in the plans is divided into.
+        Number of epochs into which the budget in the plans is divided.
     images, references
         Folders of the test cases.
     protocol
@@ -55,9 +55,9 @@ class TrainingJob:
     pretrained
         File of ImageNet weights, or None.
     workers
-        Processes that augment data.
+        Number of processes that augment data.
     device
-        As for training.
+        Device, as for training.
     """
 
     network: str
@@ -76,14 +76,14 @@ class TrainingJob:
 
 
 def run_in_process(job: TrainingJob) -> RunResult:
-    """Do a job in a process of its own, so that its peak memory is its own.
+    """Run a job in a separate process, so that its peak memory is its own.
 
     Raises
     ------
     TrainingError
         If the process dies.
     SwinUMambaError
-        Whatever fails in the process.
+        If anything fails in the process.
     """
     level = logging.getLogger("swin_umamba").level
     context = multiprocessing.get_context("spawn")
@@ -100,7 +100,7 @@ def run_in_process(job: TrainingJob) -> RunResult:
 
 
 def run_job(job: TrainingJob) -> RunResult:
-    """Train, predict and score; write ``result.json`` last, so that it is there only if all is done."""
+    """Train, predict and score; write ``result.json`` last, so that it exists only if all is done."""
     from swin_umamba.compare.trainer import COST_FILE, nnUNetTrainerComparison
     from swin_umamba.nnunet.training.options import TrainRequest
     from swin_umamba.nnunet.training.train import train_with

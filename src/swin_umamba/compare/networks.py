@@ -1,4 +1,4 @@
-"""The networks of the comparison by name."""
+"""The networks of the comparison, by name."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ class ComparedNetwork:
     Attributes
     ----------
     name, title
-        On the command line, and in tables.
+        Name on the command line, and title in tables.
     entry
-        Gives the ``architecture`` entry of the plans for (height, width) of the patch and the size of a
-        pixel along both.
+        Function that returns the ``architecture`` entry of the plans, given (height, width) of the patch and
+        the pixel size along both.
     recipe
-        The optimizer and schedule that it was published with.
+        Optimizer and schedule it was published with.
     supervises_deeply
         Whether it has heads at several resolutions.
     pretrained
@@ -50,7 +50,7 @@ class ComparedNetwork:
     needs_monai
         Whether MONAI must be installed.
     note
-        What a reader of a table must know about it.
+        Remark that a reader of a table must know.
     """
 
     name: str
@@ -65,7 +65,7 @@ class ComparedNetwork:
     def build(
         self, in_channels: int, num_classes: int, patch_size: Sequence[int], device: str = "cpu"
     ) -> nn.Module:
-        """Return the network with random weights, with deep supervision if it has that.
+        """Return the network with random weights, and with deep supervision if it has that.
 
         Parameters
         ----------
@@ -74,7 +74,7 @@ class ComparedNetwork:
         patch_size
             (height, width) in pixels.
         device
-            ``meta`` gives a network without memory, for counting.
+            ``meta`` gives a network that takes no memory, for counting.
 
         Raises
         ------
@@ -88,7 +88,7 @@ class ComparedNetwork:
 def build_from_entry(
     entry: Mapping[str, Any], in_channels: int, num_classes: int, deep_supervision: bool, device: str = "cpu"
 ) -> nn.Module:
-    """Return the network that an ``architecture`` entry of plans describes, with random weights."""
+    """Return the network described by an ``architecture`` entry of plans, with random weights."""
     with torch.device(device):
         network: nn.Module = get_network_from_plans(
             entry["network_class_name"],
@@ -173,7 +173,7 @@ def find_network(name: str) -> ComparedNetwork:
     Raises
     ------
     UsageError
-        If there is none of that name.
+        If there is no network of that name.
     """
     if name not in NETWORKS:
         raise unknown_name("network to compare", name, NETWORKS)
@@ -181,6 +181,6 @@ def find_network(name: str) -> ComparedNetwork:
 
 
 def require_packages(networks: Sequence[ComparedNetwork]) -> None:
-    """Raise ``UsageError`` if a package is missing that one of the networks needs."""
+    """Raise ``UsageError`` if one of the networks needs a missing package."""
     if any(network.needs_monai for network in networks):
         monai_networks()

@@ -1,4 +1,4 @@
-"""Optimizer and learning rate schedule of a training, as plain values that plans can hold."""
+"""Optimizer and learning rate schedule of a training, as plain values for plans."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ class Recipe:
     optimizer
         ``adamw``, ``adam`` (its decay is an L2 penalty) or ``sgd`` (Nesterov momentum 0.99).
     learning_rate, weight_decay
-        At the start; the same for all parameters.
+        Values at the start; the same for all parameters.
     schedule
-        ``cosine``, down to 1e-6, or ``poly``, ``(1 - t) ** exponent`` down to zero, where t is the part of
-        the training that is done.
+        ``cosine``, down to 1e-6, or ``poly``, ``(1 - t) ** exponent`` down to zero, where t is the fraction
+        of the training done.
     exponent
         Exponent of the ``poly`` schedule.
     eps
         Epsilon of the Adam optimizers.
     frozen_share
-        Part of the training during which a pretrained encoder is frozen.
+        Fraction of the training during which a pretrained encoder is frozen.
     """
 
     optimizer: str = "adamw"
@@ -65,7 +65,7 @@ class Recipe:
 
     @classmethod
     def from_stored(cls, stored: Mapping[str, Any]) -> Recipe:
-        """Return the recipe that ``as_dict`` has stored."""
+        """Return the recipe stored by ``as_dict``."""
         return cls(**stored)
 
     def as_dict(self) -> dict[str, Any]:
@@ -73,7 +73,7 @@ class Recipe:
         return asdict(self)
 
     def make_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        """Return the optimizer, at the first learning rate."""
+        """Return the optimizer, at the initial learning rate."""
         common: dict[str, Any] = {"lr": self.learning_rate, "weight_decay": self.weight_decay}
         if self.optimizer == "sgd":
             return torch.optim.SGD(parameters, momentum=MOMENTUM, nesterov=True, **common)
@@ -81,7 +81,7 @@ class Recipe:
         return adam(parameters, eps=self.eps, **common)
 
     def learning_rate_at(self, done: float) -> float:
-        """Return the learning rate when the part ``done`` (0 to 1) of the training is done."""
+        """Return the learning rate after the fraction ``done`` (0 to 1) of the training."""
         if self.schedule == "poly":
             rate: float = self.learning_rate * (1 - done) ** self.exponent
             return rate
@@ -99,7 +99,7 @@ class Recipe:
         )
 
 
-# What each network was published with; schedules are stretched or squeezed to the budget.
+# Published recipe of each network; schedules are stretched or compressed to the budget.
 SWIN_UMAMBA = Recipe(frozen_share=FROZEN_EPOCHS / SCHEDULE_EPOCHS)
 NNUNET = Recipe("sgd", 1e-2, 3e-5, "poly", 0.9)
 SEGRESNET = Recipe("adam", 1e-4, 1e-5, "poly", 0.9)

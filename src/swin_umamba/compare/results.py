@@ -1,4 +1,4 @@
-"""What one training of a comparison gave: its cost, and scores for every case."""
+"""The result of one training of a comparison: its cost, and scores for every case."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class RunResult:
 
     @classmethod
     def read(cls, path: Path) -> RunResult:
-        """Read what ``write`` has written.
+        """Read a result written by ``write``.
 
         Raises
         ------
@@ -96,7 +96,7 @@ class RunResult:
 
 
 def read_cost(path: Path) -> TrainingCost:
-    """Read what a training of a comparison has cost.
+    """Read the cost of a training of a comparison.
 
     Raises
     ------
@@ -120,7 +120,7 @@ def plain_scores(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str,
 def score_array(results: Sequence[RunResult], metric: str) -> np.ndarray:
     """Return scores as an array (trainings, cases, classes), NaN where not applicable.
 
-    Cases and classes are in the order of their names, trainings in that of ``results``.
+    Cases and classes are sorted by name, trainings are in the order of ``results``.
 
     Raises
     ------

@@ -22,25 +22,25 @@ MEBIBYTE = 2**20
 
 @dataclass(frozen=True)
 class Row:
-    """One network of the table.
+    """Row of one network.
 
     Attributes
     ----------
     name, title
         Name and title of the network.
     seeds
-        It was trained with.
+        Seeds it was trained with.
     parameters, macs
-        Its size at the patch that was trained on.
+        Its size at the patch size of the training.
     scores
-        Metric to mean over classes, cases and seeds.
+        Mean over classes, cases and seeds, by metric.
     differences
-        Metric to the difference from the baseline; empty for the baseline itself, None where no interval can
-        be given.
+        Difference from the baseline, by metric; empty for the baseline itself, None if no interval can be
+        given.
     step_seconds, seconds, steps
-        Median over the seeds of the median time of a step; mean time and number of steps of a training.
+        Median over seeds of the median time of a step; mean time and mean number of steps of a training.
     memory_bytes
-        Largest peak of the seeds; None where the system does not tell.
+        Largest peak among the seeds; None if the system does not report it.
     """
 
     name: str
@@ -83,7 +83,7 @@ class Table:
         }
 
     def to_csv(self) -> str:
-        """Return unrounded values, a line for each network."""
+        """Return unrounded values, one line per network."""
         header = ["network", "seeds", "parameters", "macs"]
         for metric in self.metrics:
             header += [metric, f"{metric}_difference", f"{metric}_low", f"{metric}_high"]
@@ -101,7 +101,7 @@ class Table:
         return csv_text(rows)
 
     def to_markdown(self) -> str:
-        """Return the table as people read it, with its caption."""
+        """Return the table for human readers, with its caption."""
         header = ["network", "parameters", "GMACs"]
         for metric in self.metrics:
             title = METRICS[metric].title
@@ -126,7 +126,7 @@ class Table:
 
 
 def describe_difference(interval: Interval | None, metric: Metric) -> str:
-    """Return ``better: +0.0213 [+0.0102, +0.0330]``, ``worse: ...``, or that there is no difference."""
+    """Return ``better: +0.0213 [+0.0102, +0.0330]``, ``worse: ...``, or a statement of no difference."""
     if interval is None:
         return "too few cases to tell"
     digits = metric.digits
@@ -150,18 +150,18 @@ def make_table(
     Parameters
     ----------
     results
-        Network to its results, one for each seed.
+        Results of each network, one per seed.
     sizes, titles
         Sizes and titles of the same networks.
     baseline
-        The network that the others are compared with.
+        Network to compare the others with.
     caption
-        The terms of the comparison; how to read the intervals is added.
+        Terms of the comparison; an explanation of the intervals is added.
 
     Raises
     ------
     UsageError
-        If the baseline is none of the networks, or the seeds are not the same for all.
+        If the baseline is not among the networks, or they differ in seeds.
     DataError
         If networks were scored on different cases or classes.
     """
@@ -192,7 +192,7 @@ def _row(
     metrics: Sequence[str],
 ) -> Row:
     runs = results[name]
-    # Together, so that it is checked that both were scored on the same cases and classes.
+    # Together, to check that both were scored on the same cases and classes.
     both = {metric: score_array([*runs, *results[baseline]], metric) for metric in metrics}
     peaks = [run.cost["peak_memory_bytes"] for run in runs]
     return Row(

@@ -1,4 +1,4 @@
-"""The trainer of comparisons: one loop, loss, augmentation and stream of batches for every network."""
+"""The trainer of comparisons: the same loop, loss, augmentation and batches for every network."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ _TERMS = table(
 
 @dataclass(frozen=True)
 class Terms:
-    """What a comparison asks of a training, kept in the plans beside the network.
+    """Terms a comparison sets for a training, stored in the plans beside the network.
 
     Attributes
     ----------
     recipe
         How the weights are updated.
     budget
-        How long.
+        Length of the training.
     supervises_deeply
         Whether the network has coarser heads, which then take part in the loss.
     """
@@ -73,12 +73,12 @@ class Terms:
 
     @classmethod
     def from_plans(cls, plans: dict[str, Any]) -> Terms:
-        """Read what ``as_dict`` has put into plans.
+        """Read the terms that ``as_dict`` stored in plans.
 
         Raises
         ------
         UsageError
-            If the plans are not those of a comparison.
+            If the plans do not come from a comparison.
         """
         stored = plans.get(PLANS_ENTRY)
         if stored is None:
@@ -95,16 +95,16 @@ class Terms:
 
 
 class NoSchedule:
-    """Stands in for a schedule by epochs: the trainer sets the learning rate before each step."""
+    """Placeholder for a schedule by epochs: the trainer sets the learning rate before each step."""
 
     def step(self, epoch: int) -> None:
         """Do nothing."""
 
 
 class nnUNetTrainerComparison(RobustTrainer):
-    """Trains the network that the plans name, on the terms that the plans hold.
+    """Trains the network named in the plans, on the terms stored there.
 
-    Trainings with the same seed see the same batches, whatever random numbers the networks use up.
+    Trainings with the same seed see the same batches, however many random numbers the networks draw.
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class nnUNetTrainerComparison(RobustTrainer):
         return self.terms.recipe.make_optimizer(self.bare_network().parameters()), NoSchedule()
 
     def set_deep_supervision_enabled(self, enabled: bool) -> None:
-        """Make the network return the logits of all heads, or of the finest alone."""
+        """Make the network return the logits of all heads, or only of the finest."""
         if self.terms.supervises_deeply:
             network = self.bare_network()
             # Stock U-Nets have the switch on their decoder.
@@ -146,11 +146,11 @@ class nnUNetTrainerComparison(RobustTrainer):
 
     @property
     def spent(self) -> tuple[int, float]:
-        """Steps taken, and seconds that they and the loading of their batches took."""
+        """Number of steps taken, and seconds spent on them, loading of batches included."""
         return len(self.step_seconds), sum(self.step_seconds) + sum(self.loading_seconds)
 
     def on_train_epoch_start(self) -> None:
-        """Begin an epoch of as many steps as the budget allows."""
+        """Begin an epoch with as many steps as the budget allows."""
         super().on_train_epoch_start()
         self.num_iterations_per_epoch = self.terms.budget.steps_of_epoch(self.current_epoch, *self.spent)
 
@@ -163,19 +163,19 @@ class nnUNetTrainerComparison(RobustTrainer):
         return batch
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, np.ndarray]:
-        """Take a step at the learning rate that the recipe has at this point of the budget, and time it."""
+        """Take and time a step at the recipe's learning rate for this point of the budget."""
         start = perf_counter()
         done = self.terms.budget.done(*self.spent)
         rate = self.terms.recipe.learning_rate_at(done)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self._freeze_or_release(done)
-        outcome = super().train_step(batch)  # ends with the loss on the CPU, so that the device has finished
+        outcome = super().train_step(batch)  # ends with the loss on the CPU, so the device has finished
         self.step_seconds.append(perf_counter() - start)
         return outcome
 
     def on_train_end(self) -> None:
-        """Close the training and write what it has cost."""
+        """Close the training and write its cost."""
         super().on_train_end()
         steps, seconds = self.spent
         cost = {
@@ -200,7 +200,7 @@ class nnUNetTrainerComparison(RobustTrainer):
 
 
 def peak_memory_bytes(device: torch.device) -> int | None:
-    """Return the most memory in use so far: of the device, on a CPU of the process; None where unknown."""
+    """Return the peak memory so far: of the device or, on a CPU, of the process; None if unknown."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     try:

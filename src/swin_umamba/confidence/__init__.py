@@ -1,1 +1,1 @@
-"""How sure a prediction is."""
+"""The confidence of a prediction."""

@@ -1,4 +1,4 @@
-"""The estimated Dice of cases compared with the true one: its error, and the exponent that corrects it."""
+"""Compare the estimated Dice of cases with the true one: its error, and the exponent that corrects it."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ def estimated_dice(agreement: Mapping[str, float | None], exponent: float = 1.0)
 
 
 def mean_of_known(values: Iterable[float | None]) -> float | None:
-    """Return the mean of the values that are there, None if there is none."""
+    """Return the mean of the known values; None if there are none."""
     known = [value for value in values if value is not None]
     return fmean(known) if known else None
 
 
 @dataclass(frozen=True)
 class CaseAgreement:
-    """Agreement of the ensemble members of a prediction and true Dice of a case.
+    """Agreement of the ensemble members of a prediction, and the true Dice of its case.
 
     Attributes
     ----------
     case
-        Its name.
+        Name of the case.
     agreement, dice
         Agreement of the ensemble members and true Dice of each class; None where there is nothing to compare.
     """
@@ -48,13 +48,13 @@ class CaseAgreement:
 
     @property
     def true_dice(self) -> float | None:
-        """The mean over classes; None if no class is applicable."""
+        """Mean over classes; None if no class is applicable."""
         return mean_of_known(self.dice.values())
 
 
 @dataclass(frozen=True)
 class EstimatedCase:
-    """A case with its estimated Dice, without (``raw``) and with an exponent, and the true one."""
+    """A case with its estimated Dice, without (``raw``) and with an exponent, and its true Dice."""
 
     case: str
     raw: float
@@ -64,16 +64,16 @@ class EstimatedCase:
 
 @dataclass(frozen=True)
 class QualityCheck:
-    """Errors of the estimated Dice; None where there are too few cases.
+    """Errors of the estimated Dice; None if there are too few cases.
 
     Attributes
     ----------
     bias_before, bias_after
         Mean of estimated minus true Dice, without and with the exponent.
     error_before, error_after
-        Mean absolute difference of estimated and true Dice, without and with the exponent.
+        Mean absolute difference between estimated and true Dice, without and with the exponent.
     rank_correlation
-        Spearman's correlation of estimated and true Dice; an exponent does not change the order.
+        Spearman's correlation between estimated and true Dice; an exponent does not change the order.
     """
 
     bias_before: float | None

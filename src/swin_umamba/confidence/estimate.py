@@ -1,4 +1,4 @@
-"""How sure a prediction is: the entropy of every pixel, and an estimate of the case's Dice."""
+"""The confidence of a prediction: the entropy of every pixel, and an estimate of the case's Dice."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from swin_umamba.confidence.temperature import entropy
 
 @dataclass(frozen=True)
 class Confidence:
-    """How sure a prediction is.
+    """Confidence of a prediction.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Pixels drawn from labelled cases, on which a model is calibrated and its calibration is measured."""
+"""Pixels sampled from labelled cases, to calibrate a model and to measure its calibration."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ POSSIBLE = 0.01
 
 @dataclass(frozen=True)
 class LabelledPixels:
-    """Pixels with what a model says of them and what is true.
+    """Pixels with a model's probabilities and the truth.
 
     Attributes
     ----------
@@ -23,9 +23,9 @@ class LabelledPixels:
     truth
         ``(pixels,)``, index of the true class; for regions ``(regions, pixels)``, booleans.
     near_structure
-        ``(pixels,)`` whether the model gives a structure at least ``POSSIBLE`` of probability there. The
-        truth has no say in it: if it had, all misses would be counted but not all hits, and a model that is
-        calibrated well would look as if it were not.
+        ``(pixels,)`` whether the model gives any structure a probability of at least ``POSSIBLE`` there. The
+        truth must not matter: otherwise all misses would be counted but not all hits, and a well calibrated
+        model would look badly calibrated.
     """
 
     probabilities: np.ndarray
@@ -38,12 +38,12 @@ class LabelledPixels:
         return self.truth.ndim == 2
 
     def near_structures(self) -> LabelledPixels:
-        """Return the pixels near structures alone."""
+        """Return only the pixels near structures."""
         kept = self.near_structure
         return LabelledPixels(self.probabilities[:, kept], self.truth[..., kept], kept[kept])
 
     def tempered(self, temperature: float) -> LabelledPixels:
-        """Return the pixels with the probabilities of logits that are divided by a temperature."""
+        """Return the pixels with the probabilities that follow from dividing the logits by a temperature."""
         scaled = tempered(self.probabilities, temperature, independent=self.independent)
         return LabelledPixels(scaled, self.truth, self.near_structure)
 
@@ -54,7 +54,7 @@ class LabelledPixels:
 
 @dataclass(frozen=True)
 class CalibrationCurves:
-    """How confidence and accuracy go together before and after a calibration.
+    """Relation of confidence and accuracy before and after a calibration.
 
     Attributes
     ----------
@@ -80,7 +80,7 @@ def draw_pixels(
     number: int,
     random: np.random.Generator,
 ) -> LabelledPixels:
-    """Draw annotated pixels of a case, all with the same probability.
+    """Sample annotated pixels of a case uniformly.
 
     Parameters
     ----------
@@ -93,11 +93,11 @@ def draw_pixels(
     regions
         Whether these are regions; otherwise the label value is the index of the class.
     ignore
-        The label of pixels that nobody annotated.
+        Label of pixels without annotation.
     number
-        How many at most.
+        Largest number of pixels to sample.
     random
-        Decides which.
+        Generator that decides which.
     """
     flat = labels.ravel()
     known = np.flatnonzero(flat != ignore) if ignore is not None else np.arange(flat.size)
@@ -119,21 +119,21 @@ def joined(parts: Sequence[LabelledPixels]) -> LabelledPixels:
 
 
 def temperature_of(parts: Sequence[LabelledPixels]) -> float:
-    """Return the temperature under which the truth of all cases is most likely."""
+    """Return the temperature that makes the truth of all cases most likely."""
     pixels = joined(parts)
     return fit_temperature(pixels.probabilities, pixels.truth, independent=pixels.independent)
 
 
 def calibration_curves(parts: Sequence[LabelledPixels]) -> CalibrationCurves:
-    """Measure the calibration of a model, and what a temperature makes of it.
+    """Measure the calibration of a model, without and with a temperature.
 
     Each half of the cases is judged with the temperature of the other half, so that no case is judged with
-    one that was fitted to it. A single case cannot be spared that.
+    one fitted to it, except a single case.
 
     Parameters
     ----------
     parts
-        The pixels of each case.
+        Pixels of each case.
     """
     halves = [parts[::2], parts[1::2]] if len(parts) > 1 else [parts]
     temperatures = [temperature_of(half) for half in halves][::-1]

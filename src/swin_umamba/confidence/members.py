@@ -1,9 +1,9 @@
-"""The ensemble members of a prediction: what each view of the image would have decided alone, for each fold.
+"""The ensemble members of a prediction: what each view of the image would decide alone, for each fold.
 
 A view is the image mirrored along some axes (test-time augmentation); each fold sees every view, and each
-pair of a fold and a view is an ensemble member. Where members disagree, the prediction is uncertain. Their
-decisions (labels) are kept and not their logits, and the logits of a slice are freed after its last tile,
-which saves memory.
+pair of a fold and a view is an ensemble member. Where members disagree, the prediction is uncertain. To save
+memory, their decisions (labels) are kept rather than their logits, and the logits of a slice are freed after
+its last tile.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ Tile = tuple[slice | int, ...]
 
 
 def decide(logits: Tensor, *, independent: bool) -> Tensor:
-    """Return what logits ``(classes, ...)`` decide: uint8 ``(1, ...)``, or for regions ``(regions, ...)``.
+    """Turn logits ``(classes, ...)`` into decisions: uint8 ``(1, ...)``, or for regions ``(regions, ...)``.
 
-    Positive factors of the logits change nothing, so that weighted sums do as well as means.
+    Positive factors of the logits make no difference, so weighted sums do as well as means.
     """
     if independent:
         return (logits > 0).to(torch.uint8)
@@ -42,7 +42,7 @@ class MemberDecisions:
         self._open: dict[int | None, Tensor] = {}
 
     def start(self, num_views: int, num_classes: int, size: Sequence[int]) -> None:
-        """Begin an image of ``size`` (Z, Y, X) for one fold; what was collected for it before is dropped."""
+        """Begin an image of ``size`` (Z, Y, X) for one fold, dropping anything collected for it so far."""
         self._size = tuple(size)
         self._shape = (num_views, num_classes)
         self._open = {}
@@ -87,15 +87,15 @@ def agreement(decisions: Tensor, num_classes: int) -> list[float | None]:
     """Return the agreement of the ensemble members on each class, 0 to 1; None if no member finds the class.
 
     This is the Dice between two members, pooled over all pairs. If ``v`` of ``K`` members assign a pixel to
-    the class, it is ``sum(v (v - 1)) / ((K - 1) sum(v))``: the probability that a pixel which one member
-    assigns to the class is assigned to it by another member as well. The agreement of sampled segmentations
-    correlates with the true Dice of a case (Roy et al. 2019, "Bayesian QuickNAT", NeuroImage 195).
+    the class, it is ``sum(v (v - 1)) / ((K - 1) sum(v))``: the probability that a pixel assigned to the class
+    by one member is also assigned to it by another. The agreement of sampled segmentations correlates with
+    the true Dice of a case (Roy et al. 2019, "Bayesian QuickNAT", NeuroImage 195).
 
     Parameters
     ----------
     decisions
-        ``(members, 1, ...)`` with values 0 to ``num_classes - 1``, of which 0 is the background, or
-        ``(members, regions, ...)`` with 0 and 1.
+        ``(members, 1, ...)`` with 0 (background) to ``num_classes - 1``; for regions ``(members, regions,
+        ...)`` with 0 and 1.
     num_classes
         Number of logits.
 

@@ -1,7 +1,7 @@
 """Calibration of probabilities and agreement: temperature, calibration error, entropy, exponent.
 
-Probabilities are either of mutually exclusive classes (they sum to 1 over the classes) or of independent
-regions, where each region is a separate yes-or-no question.
+Probabilities belong either to mutually exclusive classes (summing to 1 over the classes) or to independent
+regions, each a separate yes-or-no question.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Reliability:
     Attributes
     ----------
     counts
-        ``(bins,)``: number of predictions in each of equally wide bins of the confidence from 0 to 1.
+        ``(bins,)``: number of predictions in each of the equally wide bins of confidence from 0 to 1.
     confidence, accuracy
         ``(bins,)``: mean confidence in each bin, and fraction of correct predictions; NaN in empty bins.
     """
@@ -41,7 +41,7 @@ class Reliability:
 
     @property
     def expected_calibration_error(self) -> float:
-        """Mean difference of confidence and accuracy (Naeini et al. 2015); NaN without predictions."""
+        """Mean difference between confidence and accuracy (Naeini et al. 2015); NaN without predictions."""
         total = self.counts.sum()
         if total == 0:
             return math.nan
