@@ -1,4 +1,4 @@
-"""The three experiments of the paper, from the challenges' data to the paper's table, and the user's own."""
+"""The paper's three experiments, from the challenges' data to the paper's table, and the user's own."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _OURS = {*DATASETS, *PROTOCOLS, *EXPERIMENTS, "folder"}
 def register_challenge(
     dataset: ChallengeDataset, protocol: Any = None, experiment: PaperExperiment | None = None
 ) -> None:
-    """Make the data set of a challenge known to ``convert``, and how it is evaluated to the other commands.
+    """Register a challenge's data set with ``convert``, and its evaluation with the other commands.
 
-    Call it in a file of your own that ``SWIN_UMAMBA_EXTENSIONS`` names (``docs/extending.md``). What is
-    registered again replaces what had its name.
+    Call it in a file of your own named in ``SWIN_UMAMBA_EXTENSIONS`` (``docs/extending.md``). A later
+    registration replaces an earlier one of the same name.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def register_challenge(
     Raises
     ------
     UsageError
-        If the package has the name, or the parts have different ones.
+        If the package already uses the name, or the names of the parts differ.
     """
     names = {dataset.name, *(each.name for each in (protocol, experiment) if each is not None)}
     if len(names) > 1 or names & _OURS or (experiment is not None and protocol is None):

@@ -1,4 +1,4 @@
-"""The report of an experiment: what was done, its scores beside the paper's, and what is not as there."""
+"""The report of an experiment: what was done, its scores beside the paper's, and the deviations."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def write_report(experiment: Experiment, seconds: Mapping[str, float]) -> tuple[
     Parameters
     ----------
     experiment
-        All of its steps are done.
+        Experiment with all steps done.
     seconds
-        How long the steps took that were done in this session.
+        Duration of the steps done in this session.
 
     Returns
     -------
@@ -66,7 +66,7 @@ def _collect(experiment: Experiment, seconds: Mapping[str, float]) -> dict[str, 
 
 
 def _scores(metrics_file: Path, paper: Mapping[str, float]) -> dict[str, Any]:
-    """Return what an evaluation by both forms of a protocol found, beside the numbers of the paper."""
+    """Return the scores by both forms of a protocol, beside the paper's numbers."""
     hint = "delete the file and run the same command again"
     metrics = read_contract(metrics_file, largest=LARGEST_RESULTS, hint=hint)
     try:

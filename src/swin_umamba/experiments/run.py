@@ -1,4 +1,4 @@
-"""Run the steps of an experiment that are not done yet."""
+"""Run the remaining steps of an experiment."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ WIDTH = 72
 
 
 def reproduce(experiment: Experiment, announce: Callable[[str], None]) -> tuple[Path, Path]:
-    """Convert, plan, train, predict, evaluate and report; what is done already is not repeated.
+    """Convert, plan, train, predict, evaluate and report; finished steps are not repeated.
 
     Parameters
     ----------
     experiment
-        What to do and where.
+        The experiment and its folder.
     announce
-        Called with a line for each step.
+        Function called with a line for each step.
 
     Returns
     -------
@@ -38,7 +38,7 @@ def reproduce(experiment: Experiment, announce: Callable[[str], None]) -> tuple[
     UsageError
         The folder holds something else, or a run with other settings.
     SwinUMambaError
-        A step failed. The steps before it are done; the same command continues there.
+        A step failed. The steps before it are done, and the same command resumes there.
     """
     _check_root(experiment)
     for line in warning(experiment):
@@ -47,7 +47,7 @@ def reproduce(experiment: Experiment, announce: Callable[[str], None]) -> tuple[
     if not experiment.final_checkpoint.is_file() and needed_weights(experiment) not in (None, "none"):
         from swin_umamba.nnunet.training.pretrained import locate_pretrained
 
-        # Before hours of other work: this may have to download.
+        # Before hours of other work, as this may have to download.
         locate_pretrained(str(needed_weights(experiment)))
     write_contract("experiment-settings", experiment.root / SETTINGS_NAME, _settings(experiment))
     seconds: dict[str, float] = {}
@@ -80,7 +80,7 @@ def dry_run(experiment: Experiment) -> Iterator[str]:
 
 
 def warning(experiment: Experiment) -> list[str]:
-    """Return lines that cannot be overlooked if the run is not the paper's; none if it is."""
+    """Return a conspicuous warning if the run deviates from the paper; no lines if it does not."""
     lines = deviations(experiment.recipe, experiment.settings)
     if not lines:
         return []
@@ -89,7 +89,7 @@ def warning(experiment: Experiment) -> list[str]:
 
 
 def _settings(experiment: Experiment) -> dict[str, Any]:
-    """Return what all trainers in a folder must have in common."""
+    """Return the settings that all trainers in a folder must share."""
     return {
         "recipe": experiment.recipe.name,
         "data": str(experiment.data.absolute()),
@@ -99,7 +99,7 @@ def _settings(experiment: Experiment) -> dict[str, Any]:
 
 
 def _check_root(experiment: Experiment) -> None:
-    """Refuse a folder of something else, or of a run with other settings."""
+    """Refuse a folder that holds something else, or a run with other settings."""
     root, path = experiment.root, experiment.root / SETTINGS_NAME
     if not root.exists():
         return check_output_folder(root)
@@ -126,6 +126,6 @@ def _check_root(experiment: Experiment) -> None:
 
 
 def _check_source(experiment: Experiment) -> None:
-    """Refuse a missing folder while it is needed."""
+    """Refuse a missing data folder while it is still needed."""
     if not experiment.data.is_dir() and not STEPS[0].is_done(experiment):
         raise UsageError("there is no such folder", where=experiment.data, hint="give the data with --data")

@@ -1,4 +1,4 @@
-"""What a run of a recipe does: the paper's numbers, or fewer steps on smaller patches within a budget."""
+"""Settings of a run of a recipe: the paper's, or fewer steps on smaller patches within a budget."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from swin_umamba.paper import (
     PaperExperiment,
 )
 
-# A shortened run has so many epochs, each side of the patch and the batch divided by these.
+# Epochs of a shortened run, and the divisors of its patch's sides and of its batch.
 SHORT_EPOCHS = 10
 PATCH_DIVISOR = 2
 BATCH_DIVISOR = 4
@@ -24,14 +24,14 @@ STRIDE = 32
 
 @dataclass(frozen=True)
 class RunSettings:
-    """The choices of a run; the same for all trainers in its folder.
+    """Settings of a run; the same for all trainers in its folder.
 
     Attributes
     ----------
     epochs, iterations_per_epoch, validation_iterations, patch_size, batch_size, schedule
         As in ``TrainingOptions``.
     frozen_epochs
-        For the trainers with pretrained weights.
+        Frozen epochs of the trainers with pretrained weights.
     """
 
     epochs: int
@@ -66,14 +66,15 @@ def choose_settings(
     recipe
         The experiment.
     budget
-        Training steps. The learning rate then falls to its end within them, and patch and batch are smaller.
+        Number of training steps. The learning rate then falls to its final value within them, and patch and
+        batch are smaller.
     patch_size, batch_size
-        Instead of the chosen ones.
+        Replacements for the default ones.
 
     Raises
     ------
     UsageError
-        ``budget`` is not positive, or as long as the paper's training.
+        ``budget`` is not positive, or not shorter than the paper's training.
     """
     if budget is None:
         return RunSettings(
@@ -106,7 +107,7 @@ def choose_settings(
 
 
 def deviations(recipe: PaperExperiment, settings: RunSettings) -> list[str]:
-    """Return what is not as in the paper."""
+    """Return the deviations from the paper."""
     paper, ours = choose_settings(recipe).as_dict(), settings.as_dict()
     lines = [
         f"{name.replace('_', ' ')}: {_shown(ours[name])}, in the paper {_shown(paper[name])}"

@@ -1,4 +1,4 @@
-"""The steps of an experiment. Each tells from what lies in the folder whether it has been done."""
+"""The steps of an experiment. Each one sees from the contents of the folder whether it has been done."""
 
 from __future__ import annotations
 
@@ -31,18 +31,17 @@ class Experiment:
     Attributes
     ----------
     recipe, settings
-        What is done.
+        The paper's experiment, and the settings of its run.
     data
         The challenge's data, or a data set in nnU-Net's raw layout with the recipe's classes.
     root
-        Folder of everything that is made; trainers share the data set and its plans in it.
+        Folder of all output; trainers share the data set and its plans in it.
     trainer
         Name of the trainer.
     pretrained
-        What the network starts from; None for the ImageNet weights of the catalogue where the trainer
-        needs some.
+        Weights the network starts from; None for the catalogue's ImageNet weights if the trainer needs any.
     convert_options
-        For the recipe's converter.
+        Options of the recipe's converter.
     seed, workers, device
         As in ``TrainingOptions``.
     """
@@ -60,30 +59,30 @@ class Experiment:
 
     @property
     def source(self) -> ChallengeDataset:
-        """What the recipe's data set is made of."""
+        """Challenge data set from which the recipe's data set is made."""
         return DATASETS[self.recipe.name]
 
     @cached_property
     def is_converted(self) -> bool:
-        """Whether ``data`` is the recipe's data set in nnU-Net's raw layout already."""
+        """Whether ``data`` is already the recipe's data set in nnU-Net's raw layout."""
         path = self.data / "dataset.json"
         if self.data.name != self.recipe.dataset_name or not path.is_file():
             return False
         labels = read_json(path, dict, hint="copy it again", nan=True).get("labels")
-        # The challenges' own files name classes by other words; only the numbers decide what is trained.
+        # The challenges' own files name classes differently; only the numbers decide what is trained.
         ours = self.source.load("DESCRIPTION")["labels"]
         return isinstance(labels, dict) and _numbered(labels) == _numbered(ours)
 
     @property
     def dataset(self) -> Dataset:
-        """The raw data set and where the rest goes."""
+        """The raw data set and the folders for the rest."""
         own = Folders.below(self.root)
         raw = self.data.absolute().parent if self.is_converted else own.raw
         return Dataset(self.recipe.dataset_name, Folders(raw, own.preprocessed, own.results))
 
     @property
     def model_folder(self) -> Path:
-        """Where the trained model is."""
+        """Folder of the trained model."""
         return self.dataset.folders.results / self.recipe.dataset_name / f"{self.trainer}__{PLANS_NAME}__2d"
 
     @property
@@ -102,7 +101,7 @@ class Experiment:
         return self._first_of(self.source.reference_folders)
 
     def result_folder(self, kind: str) -> Path:
-        """Return the folder of predictions or evaluation: each trained model has its own."""
+        """Return the folder of predictions or evaluation; each trained model has its own."""
         digest = file_sha256(self.final_checkpoint)[:HASH_DIGITS]
         return self.root / self.trainer / f"{kind}_{digest}"
 
@@ -120,7 +119,7 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Step:
-    """One step: its name, what it will do, whether that is done, and doing it."""
+    """One step: its name, a description, a check whether it is done, and its function."""
 
     name: str
     describe: Callable[[Experiment], str]
@@ -129,7 +128,7 @@ class Step:
 
 
 def _numbered(labels: dict[str, Any]) -> dict[str, Any]:
-    """Return labels with names that are compared without case and underscores."""
+    """Return labels with names normalised to ignore case and underscores."""
     names = {name.lower().replace("_", " ").removesuffix(" gland"): name for name in labels}
     return {name: labels[original] for name, original in names.items()}
 
@@ -145,7 +144,7 @@ def _convert(experiment: Experiment) -> None:
 
 
 def _is_planned(experiment: Experiment) -> bool:
-    """Whether the plans are the recipe's and all cases are preprocessed: their folder appears at the end."""
+    """Return whether plans are the recipe's and all cases preprocessed: their folder appears at the end."""
     folder = experiment.dataset.preprocessed_folder
     plans_file = folder / f"{PLANS_NAME}.json"
     if not plans_file.is_file() or not (folder / "dataset.json").is_file():
@@ -166,7 +165,7 @@ def _plan(experiment: Experiment) -> None:
     from swin_umamba.nnunet.planning.plan import plan
 
     settings = experiment.settings
-    _ = experiment.test_images, experiment.references  # known to be there before hours of training
+    _ = experiment.test_images, experiment.references  # must exist before hours of training
     plan(
         experiment.dataset,
         patch_size=settings.patch_size,
@@ -180,7 +179,7 @@ def _is_trained(experiment: Experiment) -> bool:
 
 
 def needed_weights(experiment: Experiment) -> str | None:
-    """Return what the training has to start from, if anything."""
+    """Return the weights that the training needs to start from, if any."""
     if experiment.pretrained is None and experiment.trainer in PRETRAINED_TRAINER_NAMES:
         return DEFAULT_WEIGHTS
     return experiment.pretrained
@@ -199,7 +198,7 @@ def _train(experiment: Experiment) -> None:
         "validation_iterations": settings.validation_iterations,
         "schedule": settings.schedule,
         "device": experiment.device,
-        "skip_validation": True,  # of the training cases: fold all has no others
+        "skip_validation": True,  # on the training cases: fold all has no others
     }
     weights = needed_weights(experiment)
     if weights is not None:

@@ -113,7 +113,7 @@ class ObjectTable:
         return columns | {"schema": [SCHEMA] * len(self)}
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
-        """Yield a tuple for each object, with its values in column order as plain Python numbers."""
+        """Return a tuple for each object, with its values in column order as plain Python numbers."""
         columns = self.columns().values()
         plain = [each.tolist() if isinstance(each, np.ndarray) else each for each in columns]
         return zip(*plain, strict=True)

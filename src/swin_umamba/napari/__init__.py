@@ -1,1 +1,1 @@
-"""A widget for the viewer napari; only ``widget`` imports napari itself."""
+"""A widget for the napari viewer; only ``widget`` imports napari itself."""

@@ -1,4 +1,4 @@
-"""The controls of the widget: what the user has chosen, and nothing of what is done with it."""
+"""The controls of the widget: the user's choices, but not what is done with them."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class SegmentForm(QWidget):
     Attributes
     ----------
     model_chosen
-        Signal: another model was chosen.
+        Signal that another model was chosen.
     channels
-        Names of the channels of the model; none as long as it is not loaded.
+        Names of the model's channels; empty until it is loaded.
     """
 
     model_chosen = Signal()
@@ -99,7 +99,7 @@ class SegmentForm(QWidget):
         Raises
         ------
         UsageError
-            If there is no model yet, or the folds are none.
+            If there is no model yet, or the folds are invalid.
         """
         path = self.model.currentData()
         if path is None:
@@ -109,7 +109,7 @@ class SegmentForm(QWidget):
         )
 
     def chosen_layers(self) -> list[Any]:
-        """Return the layers of the channels, in the model's order; one layer if it holds them all.
+        """Return the layers of the channels in the model's order, or the one that holds them all.
 
         Raises
         ------
@@ -122,7 +122,7 @@ class SegmentForm(QWidget):
         return layers
 
     def chosen_channel_axis(self) -> int | None:
-        """Return the axis of the channels; None if it shall be found."""
+        """Return the axis of the channels; None to detect it."""
         return None if self._one_each() or len(self.channels) < 2 else self.channel_axis.currentData()
 
     def set_channels(self, names: Sequence[str]) -> None:
@@ -138,7 +138,7 @@ class SegmentForm(QWidget):
         self.objects.setChecked(possible and by_default)
 
     def set_layers(self, layers: Sequence[Any], preferred: Any = None) -> None:
-        """Offer these layers; what was chosen stays so, else the preferred one is."""
+        """Offer these layers; keep the chosen ones, else choose the preferred one."""
         self._layers = list(layers)
         for number, box in enumerate(self.layer_boxes):
             chosen = box.currentData()
@@ -150,7 +150,7 @@ class SegmentForm(QWidget):
                 box.setCurrentIndex(self._layers.index(wanted))
 
     def _default_layer(self, number: int, preferred: Any) -> Any:
-        """Return the layer for a box: with one layer each, the channel's name tells, else the order."""
+        """Return the layer for a box: with one layer per channel by the channel's name, else by order."""
         if self._one_each():
             name = self.channels[number].lower()
             named = [layer for layer in self._layers if name in layer.name.lower()]
@@ -178,7 +178,7 @@ class SegmentForm(QWidget):
         self._show_channel_axis()
 
     def _show_channel_axis(self) -> None:
-        """Ask for it only where it is a question: for one layer without colours, with several channels."""
+        """Ask for the channel axis only if unclear: for one layer without colours, with several channels."""
         layer = self.layer_boxes[0].currentData()
         colours = layer is not None and layer.rgb
         asked = len(self.channels) > 1 and not self._one_each() and not colours
@@ -211,7 +211,7 @@ class SegmentForm(QWidget):
 
 
 class ModelBox(QComboBox):
-    """The trained models of nnU-Net's results folder, read whenever the list opens, and chosen paths."""
+    """The trained models in nnU-Net's results folder, read whenever the list opens, and chosen paths."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -219,7 +219,7 @@ class ModelBox(QComboBox):
         self.refresh()
 
     def refresh(self) -> None:
-        """List the models; the current one stays."""
+        """List the models, keeping the current one."""
         current = self.currentData()
         models = {**find_models(), **self._chosen}
         self.blockSignals(True)
@@ -244,7 +244,7 @@ class ModelBox(QComboBox):
 
 
 def plain_text(text: str = "") -> QLabel:
-    """Return a label that takes no text for HTML: names come from untrusted files."""
+    """Return a label that never treats text as HTML: names come from untrusted files."""
     label = QLabel()
     label.setTextFormat(Qt.TextFormat.PlainText)
     label.setText(printable(text))
@@ -276,7 +276,7 @@ def _check_box(title: str, checked: bool, tip: str) -> QCheckBox:
 
 
 def _narrowing(box: AnyBox, letters: int = 12) -> AnyBox:
-    """Let a box be narrower than its longest entry: names of files would push the viewer aside."""
+    """Let a box be narrower than its longest entry: file names would push the viewer aside."""
     box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     box.setMinimumContentsLength(letters)
     return box

@@ -1,6 +1,6 @@
-"""Files in the viewer, through the package's own reader and writer: commands of napari's manifest.
+"""Open and save files in the viewer with the package's own reader and writer: commands of napari's manifest.
 
-Axes stay in the order of the file, since that is the order in which a model sees them.
+Axes stay in file order, since that is the order in which a model sees them.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from swin_umamba.report.overlay import is_colour
 
 LayerData = tuple[np.ndarray, dict[str, Any], str]
 
-# Axes x, y, z of NIfTI's world (right, front, up) as axes of the viewer: z up, y to the back, x to the left,
-# so that a slice is seen as radiologists see it.
+# Axes x, y, z of NIfTI's world (right, anterior, superior) as axes of the viewer: z up, y to the back, x to
+# the left, so that slices appear as radiologists see them.
 _TO_VIEWER = np.array([[0.0, 0.0, 1.0], [0.0, -1.0, 0.0], [-1.0, 0.0, 0.0]])
 
 
 def get_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None:
-    """Return what reads a file of one of the formats or a folder of DICOM files; None for anything else."""
+    """Return a reader for a file of a supported format or a folder of DICOM files; None for anything else."""
     if isinstance(path, list):  # files to be stacked
         return None
     if Path(path).is_dir():
@@ -65,12 +65,12 @@ def read_layers(path: str) -> list[LayerData]:
 
 
 def write_labels(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
-    """Write a layer of labels on the grid of the image that it was made from; return what was written.
+    """Write a labels layer on the grid of the image it was made from; return the file written.
 
     Raises
     ------
     UsageError
-        The layer was not made from an image that ``read_layers`` has opened, or was moved since.
+        The layer was not made from an image opened by ``read_layers``, or has been moved since.
     DataError
         As for ``image_io.write_labels``.
     """
@@ -89,7 +89,7 @@ def write_labels(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
 
 
 def _options(image: Image) -> dict[str, Any]:
-    """Return the arguments of a layer for the axes of space."""
+    """Return the layer arguments for the spatial axes."""
     grid = replace(image, data=np.broadcast_to(np.uint8(0), (1, *image.spatial_shape)))
     options = {
         "name": image_stem(image.path),
@@ -103,10 +103,10 @@ def _options(image: Image) -> dict[str, Any]:
 
 
 def _placement(image: Image) -> dict[str, np.ndarray]:
-    """Return scale and, if they are known, the directions and the place of a volume in the viewer.
+    """Return the scale and, if known, the directions and position of a volume in the viewer.
 
-    The viewer shows slices across its own axes only. An image whose axes run nearest to other ones, as in
-    sagittal and coronal series, is placed along its own: right beside others of the same directions.
+    The viewer shows slices only across its own axes. An image whose axes are closest to different ones, as in
+    sagittal and coronal series, is placed along its own: correctly relative to images of the same directions.
     """
     ndim = len(image.spacing)
     affine, translate = np.eye(ndim + 1), np.zeros(ndim)
@@ -125,7 +125,7 @@ def _placement(image: Image) -> dict[str, np.ndarray]:
 
 
 def _with_channels(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a layer whose first axis is the channels."""
+    """Return the arguments of a layer whose first axis holds the channels."""
     affine = np.eye(len(options["affine"]) + 1)
     affine[1:, 1:] = options["affine"]
     with_channels = {

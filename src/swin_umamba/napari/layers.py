@@ -1,6 +1,6 @@
-"""Layers of the viewer as images for a model, and where in the viewer its labels belong.
+"""Viewer layers as images for a model, and the placement of its labels in the viewer.
 
-Nothing here imports napari: a layer is whatever has the attributes of ``ImageLayer``.
+Nothing here imports napari: anything with the attributes of ``ImageLayer`` is a layer.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from swin_umamba.inference.inputs import takes_colours
 CHANNEL_LABELS = frozenset({"c", "ch", "channel", "channels"})
 TIME_LABELS = frozenset({"t", "time"})
 GRID_KEY = "swin_umamba_grid"
-"""Where the metadata of a layer hold the image without its voxels, on whose grid its labels are written."""
+"""Metadata key of the image (without voxels) on whose grid a layer's labels are written."""
 
-# Neighbouring pixels are this exact, in digits: the norm of a column of numbers is not, in its last one.
+# Number of exact digits of a pixel distance: the norm of a matrix column is inexact in its last one.
 _SPACING_DIGITS = 12
 
 
 class ImageLayer(Protocol):
-    """What is read of an image layer.
+    """The parts of an image layer that are read.
 
-    Attributes as of ``napari.layers.Image``: ``data`` without colours has ``ndim`` axes, ``units`` has a
-    ``pint.Unit`` for each, and ``data_to_world`` maps indices to the viewer's coordinates.
+    Attributes are those of ``napari.layers.Image``: ``data`` without colours has ``ndim`` axes, ``units``
+    holds a ``pint.Unit`` for each, and ``data_to_world`` maps indices to the viewer's coordinates.
     """
 
     name: str
@@ -45,7 +45,7 @@ class ImageLayer(Protocol):
     metadata: dict[str, Any]
 
     def data_to_world(self, position: Any) -> Any:
-        """Return where an index lies in the viewer."""
+        """Return the position of an index in the viewer."""
 
 
 @dataclass(frozen=True)
@@ -55,20 +55,20 @@ class LayerImage:
     Attributes
     ----------
     name
-        Name of the layer; the first one's if each channel has its own.
+        Name of the layer, or of the first one if each channel has its own.
     data
         ``(C, Y, X)`` or ``(C, Z, Y, X)``.
     spacing
-        Distance of neighbouring pixels along (Y, X) or (Z, Y, X) in mm; None if the layer does not say.
+        Distance between neighbouring pixels along (Y, X) or (Z, Y, X) in mm; None if the layer does not say.
     geometry
-        What a layer of labels must be made with to lie on the image: ``scale`` and so on.
+        Arguments that place a labels layer on the image: ``scale`` and so on.
     metadata
-        What a layer of labels must know to be written on the grid of the image: ``GRID_KEY`` or nothing.
+        Metadata a labels layer needs to be written on the grid of the image: ``GRID_KEY`` or nothing.
     has_units
-        Whether ``spacing`` follows from units of length, and is not only taken for mm.
+        Whether ``spacing`` follows from units of length rather than being assumed to be mm.
     repeats
-        Axis and number of times that labels are repeated along it, since the viewer aligns layers at their
-        last axes: channels after the first axis keep their place. None if nothing is repeated.
+        Axis along which labels are repeated, and how many times, since the viewer aligns layers at their last
+        axes: channels after the first axis keep their place. None if nothing is repeated.
     """
 
     name: str
@@ -95,23 +95,24 @@ def layer_image(
     Parameters
     ----------
     layers
-        One layer with all channels, or one layer per channel, in the model's order. Of a multiscale layer the
-        finest level is taken; lazy arrays are computed.
+        One layer with all channels, or one layer per channel, in the model's order. The finest level of a
+        multiscale layer is used; lazy arrays are computed.
     channel_names
         Names of the model's channels.
     channel_axis
-        Axis of a single layer that holds the channels. By default colours of an RGB layer (alpha is left out
-        for a model of three channels), an axis labelled ``c`` or ``channel``, or the only axis as long as the
-        model has channels. A model of colours takes a grey layer as three equal channels.
+        Axis of a single layer that holds the channels. By default the colours of an RGB layer (alpha is
+        dropped for a model with three channels), an axis labelled ``c`` or ``channel``, or the only axis
+        whose length is the model's number of channels. A colour model takes a grey layer as three equal
+        channels.
 
     Raises
     ------
     DataError
         If the layer has other channels than the model, a time axis or too many dimensions.
     GeometryError
-        If layers of one image differ in shape or place.
+        If layers of one image differ in shape or position.
     UsageError
-        If there is no such channel axis, or more than one may be it.
+        If there is no such channel axis, or more than one candidate.
     """
     if len(layers) == 1:
         return _image_of_one(layers[0], channel_names, channel_axis)
@@ -135,12 +136,12 @@ def layer_image(
 
 
 def layer_spacing(layer: ImageLayer, axes: Sequence[int]) -> tuple[float, ...] | None:
-    """Return the distance of neighbouring pixels along some axes in mm, or None if the layer does not say.
+    """Return the distance between neighbouring pixels along some axes in mm; None if the layer does not say.
 
-    The distance is measured in the viewer, so it comes from the layer's scale and its affine transform. If
-    the units of all axes are lengths, they are converted to mm. If none is (the viewer's default are pixels)
-    and not all distances are 1, the distances are taken for mm, as most readers of medical images mean them.
-    In any other case the layer tells nothing about the size of a pixel.
+    The distance is measured in the viewer, so it reflects the layer's scale and affine transform. If the
+    units of all axes are lengths, they are converted to mm. If none is (the viewer's default is pixels) and
+    not all distances are 1, they are assumed to be mm, as most readers of medical images intend. In any other
+    case the layer says nothing about the pixel size.
     """
     origin = np.asarray(layer.data_to_world(np.zeros(layer.ndim)), float)
     steps = [np.asarray(layer.data_to_world(np.eye(layer.ndim)[axis]), float) - origin for axis in axes]
@@ -185,7 +186,7 @@ def _image_of_one(layer: ImageLayer, channel_names: Sequence[str], chosen: int |
 def _channel_axis(
     layer: ImageLayer, shape: Sequence[int], channel_names: Sequence[str], chosen: int | None
 ) -> int | None:
-    """Return which axis of a layer without colours holds the channels; None if none does."""
+    """Return the axis that holds the channels in a layer without colours; None if there is none."""
     if chosen is not None:
         if not 0 <= chosen < len(shape):
             raise UsageError(
@@ -294,6 +295,6 @@ def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 
 def _millimetres(unit: Any) -> float | None:
-    """Return how long a unit is in mm; None if it is not a length."""
+    """Return the length of a unit in mm; None if it is not a length."""
     quantity = 1 * unit
     return float(quantity.m_as("millimeter")) if quantity.check("[length]") else None

@@ -1,4 +1,4 @@
-"""Which trained models there are, what a choice among them is called, and the one that is loaded."""
+"""The available trained models, the names of choices, and the loaded model."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _TRAINER_PREFIX, _DATASET_PREFIX = "nnUNetTrainer", "Dataset"
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """A model and the options that it is loaded with.
+    """A model and the options it is loaded with.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class ModelChoice:
 
 
 class ModelShelf:
-    """Holds one loaded model: as long as the choice and its files stay the same, it is not read again."""
+    """Holds one loaded model, which is not read again while the choice and its files stay the same."""
 
     def __init__(self) -> None:
         self._choice: ModelChoice | None = None
@@ -57,7 +57,7 @@ class ModelShelf:
         self._times: tuple[int, ...] = ()
 
     def load(self, choice: ModelChoice) -> Predictor:
-        """Return the predictor of a choice; the one before it is given up.
+        """Return the predictor of a choice, dropping the previous one.
 
         Raises
         ------
@@ -67,7 +67,7 @@ class ModelShelf:
         kept = self._predictor
         if kept is not None and self._choice == choice and self._times == _times(kept):
             return kept
-        # PyTorch takes seconds to import: not before a model is wanted, and then in the thread that loads it.
+        # PyTorch takes seconds to import: wait until a model is wanted, and import it in the loading thread.
         import_triton_apart()
         from swin_umamba.inference.predictor import Predictor
 
@@ -80,13 +80,13 @@ class ModelShelf:
 
 
 def import_triton_apart() -> None:
-    """Import Triton, which PyTorch imports if it is installed, so that it finds its own LLVM first.
+    """Import Triton, which PyTorch imports if installed, in a way that makes it find its own LLVM first.
 
-    The window of the viewer has loaded the OpenGL driver, and with Mesa's drivers (software rendering, AMD)
-    another LLVM, whose symbols are global since PyOpenGL opens the driver so. Triton's library, linked to its
-    own LLVM of another version, would call that one and end the process with a segmentation fault.
+    The viewer's window has loaded the OpenGL driver, and Mesa's drivers (software rendering, AMD) bring
+    another LLVM, whose symbols are global because of how PyOpenGL opens the driver. Triton's library, linked
+    to its own LLVM of a different version, would call that one and crash with a segmentation fault.
     """
-    deepbind = getattr(os, "RTLD_DEEPBIND", 0)  # of the GNU C library alone
+    deepbind = getattr(os, "RTLD_DEEPBIND", 0)  # GNU C library only
     if not deepbind or "triton" in sys.modules or importlib.util.find_spec("triton") is None:
         return
     flags = sys.getdlopenflags()
@@ -100,9 +100,9 @@ def import_triton_apart() -> None:
 
 
 def find_models(environment: Mapping[str, str] = os.environ) -> dict[str, Path]:
-    """Return the trained models below the folder that ``nnUNet_results`` names, by a title for each.
+    """Return the trained models below the folder named by ``nnUNet_results``, keyed by title.
 
-    A model that has no checkpoint yet is left out. Without the variable there are none.
+    Models without a checkpoint are left out. Without the variable there are none.
     """
     results = environment.get(RESULTS_VARIABLE)
     if not results:
@@ -114,7 +114,7 @@ def find_models(environment: Mapping[str, str] = os.environ) -> dict[str, Path]:
 
 
 def model_name(path: Path) -> str:
-    """Return a short name: the data set's for a model in nnU-Net's folders, else the file's or folder's."""
+    """Return a short name: that of the data set in nnU-Net's folders, else of the file or folder."""
     path = path.absolute()
     folder = path.parent if path.suffix == ".pth" else path
     folder = folder.parent if folder.name.startswith("fold_") else folder
@@ -124,7 +124,7 @@ def model_name(path: Path) -> str:
 
 
 def parse_folds(text: str) -> tuple[int | str, ...] | None:
-    """Read folds as a user types them: ``0 1 2``, ``0, 1`` or ``all``, the fold of that name; None if none.
+    """Parse folds as typed by a user: ``0 1 2``, ``0, 1`` or ``all``, the fold of that name; None if empty.
 
     Raises
     ------
@@ -149,6 +149,6 @@ def _title(folder: Path) -> str:
 
 
 def _times(predictor: Predictor) -> tuple[int, ...]:
-    """Return when each file of the model was last written, 0 for a file that is gone."""
+    """Return when each file of the model was last written, 0 for a missing file."""
     files = predictor.model.checkpoints
     return tuple(file.stat().st_mtime_ns if file.exists() else 0 for file in files)

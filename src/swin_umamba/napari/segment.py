@@ -1,4 +1,4 @@
-"""From layers and a loaded model to new layers, without the viewer."""
+"""Turn layers into new ones with a loaded model, without the viewer."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ if TYPE_CHECKING:
     from swin_umamba.inference.prediction import Prediction
     from swin_umamba.inference.predictor import Predictor
 
-# Marks in a layer's metadata what a model has made, which is not an image to segment.
+# Metadata key that marks a model's result, which is not an image to segment.
 RESULT_KEY = "swin_umamba"
-# Pixels that are more than this many times larger or smaller than the model's are given in other units.
+# Pixels more than this many times larger or smaller than the model's must be in other units.
 LARGEST_RATIO = 30.0
-_NO_FEATURES = ("case", "schema")  # the same in each line
-UNCERTAINTY_STEPS = 65  # of its colours, between which the viewer interpolates
+_NO_FEATURES = ("case", "schema")  # the same in every row
+UNCERTAINTY_STEPS = 65  # colours, between which the viewer interpolates
 
 
 @dataclass(frozen=True)
 class ModelDescription:
-    """What a user wants to know of a loaded model.
+    """Description of a loaded model for the user.
 
     Attributes
     ----------
     title
-        Its network or trainer, configuration and folds.
+        Network or trainer, configuration and folds.
     channel_names
-        The channels that it takes, in order.
+        Channels the model takes, in order.
     classes
-        Name and RGB colour (0 to 255) of each class but the background.
+        Name and RGB colour (0 to 255) of each class except the background.
     can_find_objects
-        Whether objects can be made of its classes.
+        Whether its classes can be turned into objects.
     keeps_objects_apart
         Whether one of its classes is the boundary between them.
     """
@@ -61,7 +61,7 @@ class ClassResult:
     colour
         RGB, 0 to 255.
     pixels
-        How many pixels have its label.
+        Number of pixels with its label.
     quality
         Estimated Dice; None if it was not asked for or cannot be told.
     """
@@ -74,7 +74,7 @@ class ClassResult:
 
 @dataclass(frozen=True)
 class NewLayer:
-    """Data and keyword arguments of a layer that the viewer shall get."""
+    """Data and keyword arguments of a layer to add to the viewer."""
 
     data: np.ndarray
     options: dict[str, Any]
@@ -82,30 +82,30 @@ class NewLayer:
 
 @dataclass(frozen=True)
 class Segmentation:
-    """What a model made of an image.
+    """A model's segmentation of an image.
 
     Attributes
     ----------
     labels
         For ``add_labels``.
     uncertainty
-        For ``add_image``: float32, 0 where the model is sure, 1 where all classes are equally likely; None
+        For ``add_image``: float32, 0 where the model is certain, 1 where all classes are equally likely; None
         unless asked for.
     classes
-        Results of the classes but the background, by label value.
+        Results of the classes except the background, by label value.
     size
         Number of pixels.
     spacing
-        The distance of pixels in mm that was used; None for the model's own.
+        Distance between pixels in mm that was used; None for the model's own.
     quality
         Estimated mean Dice; None if it was not asked for or cannot be told.
     num_members
-        How many predictions agree so well; 0 if that was not asked for.
+        Number of predictions compared for the estimate; 0 if not asked for.
     objects
-        For ``add_labels``: the number of the object of each pixel, and their table as features. None unless
+        For ``add_labels``: object number of each pixel, with the table of objects as features. None unless
         asked for.
     num_objects
-        How many objects there are.
+        Number of objects.
     """
 
     labels: NewLayer
@@ -120,7 +120,7 @@ class Segmentation:
 
 
 def describe(predictor: Predictor) -> ModelDescription:
-    """Return what the widget shows of a loaded model."""
+    """Return the description of a loaded model that the widget shows."""
     model = predictor.model
     folds = len(model.parameters)
     objects = ObjectClasses.find(predictor.labels)
@@ -144,7 +144,7 @@ def segment(
     objects: bool = False,
     on_progress: Callable[[float], None] | None = None,
 ) -> Segmentation:
-    """Segment the image in one or several layers.
+    """Segment the image held by one or more layers.
 
     Parameters
     ----------
@@ -153,31 +153,31 @@ def segment(
     layers, channel_axis
         See ``layer_image``.
     model_name
-        Becomes part of the names of the new layers.
+        Name that becomes part of the new layers' names.
     use_scale
-        Take the size of a pixel from the layer (see ``layer_spacing``) instead of that which the model works
-        at. A model trained on pictures without a pixel size counts in pixels and always uses its own.
+        Whether to take the pixel size from the layer (see ``layer_spacing``) instead of the model's. A model
+        trained on pictures without a pixel size counts in pixels and always uses its own.
     confidence
-        Return the uncertainty and the estimated Dice, too.
+        Whether to return the uncertainty and the estimated Dice, too.
     objects
-        Find the objects, too. They are measured in micrometres if the size of a pixel is taken from the layer
-        and, for a model that counts in pixels, if the layer has units of length.
+        Whether to find the objects, too. They are measured in micrometres if the pixel size is taken from the
+        layer and, for a model that counts in pixels, if the layer has units of length.
     on_progress
-        See ``Predictor.predict``; what it raises ends the prediction.
+        See ``Predictor.predict``; any exception it raises ends the prediction.
 
     Raises
     ------
     DataError
         If the layers do not fit the model, or their pixels are far larger or smaller than the model's.
     UsageError
-        If objects are wanted of a model whose classes overlap.
+        If objects are requested from a model whose classes overlap.
     """
     image = layer_image(layers, predictor.channel_names, channel_axis=channel_axis)
     counts_pixels = predictor.plans.counts_pixels
     spacing = image.spacing if use_scale and not counts_pixels else None
     if spacing is not None:
         _check_ratio(spacing, predictor.plans.configuration.spacing, image.name)
-    # For the table of objects alone; a scale without units may be in anything.
+    # Only for the table of objects; a scale without units could mean anything.
     of_objects = image.spacing if objects and counts_pixels and use_scale and image.has_units else None
     prediction = predictor.predict(
         image.data,
@@ -208,7 +208,7 @@ def segment(
 
 
 def class_names(predictor: Predictor) -> dict[int, str]:
-    """Return the name of each value of the model's label maps, the background's first."""
+    """Return the name of each value of the model's label maps, background first."""
     values = predictor.plans.label_values
     return {
         0: "background",
@@ -217,7 +217,7 @@ def class_names(predictor: Predictor) -> dict[int, str]:
 
 
 def label_colours(values: Sequence[int]) -> dict[int | None, tuple[float, float, float, float]]:
-    """Return the RGBA colour (0 to 1) of each label value; the background and all others are transparent."""
+    """Return the RGBA colour (0 to 1) of each label value; background and all others are transparent."""
     clear = (0.0, 0.0, 0.0, 0.0)
     colours: dict[int | None, tuple[float, float, float, float]] = {None: clear, 0: clear}
     for value in values:
@@ -228,7 +228,7 @@ def label_colours(values: Sequence[int]) -> dict[int | None, tuple[float, float,
 
 
 def _check_ratio(spacing: Sequence[float], own: Sequence[float], name: str) -> None:
-    # Only the smallest distances are compared: the slices of a volume may be far apart.
+    # Compare only the smallest distances: the slices of a volume may be far apart.
     ratio = min(spacing) / min(own)
     if not 1 / LARGEST_RATIO <= ratio <= LARGEST_RATIO:
         raise DataError(
@@ -240,7 +240,7 @@ def _check_ratio(spacing: Sequence[float], own: Sequence[float], name: str) -> N
 
 
 def format_spacing(spacing: Sequence[float]) -> str:
-    """Return a pixel size for people: ``0.8 × 0.8 mm``."""
+    """Return a readable pixel size: ``0.8 × 0.8 mm``."""
     return " × ".join(f"{value:.3g}" for value in spacing) + " mm"
 
 
@@ -260,7 +260,7 @@ def _labels_layer(
 
 
 def _objects_layer(image: LayerImage, prediction: Prediction, model: str) -> NewLayer | None:
-    """Return the instance map in the colours that the viewer gives to numbers, with a feature per column."""
+    """Return the instance map in the viewer's colours for numbers, with one feature per column."""
     if prediction.instances is None or prediction.objects is None:
         return None
     columns = prediction.objects.columns()

@@ -1,4 +1,4 @@
-"""The widget: segments image layers of the viewer in a thread, and shows what came of it."""
+"""The widget: segments image layers of the viewer in a thread and shows the result."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ class SegmentWidget(QWidget):
     Parameters
     ----------
     napari_viewer
-        The viewer whose layers are offered and that gets the results.
+        Viewer whose layers are offered and that receives the results.
 
     Attributes
     ----------
     form
         The controls.
     progressed
-        Signal: how much of the prediction is done, 0 to 1; sent by the thread that predicts.
+        Signal: the fraction of the prediction done, 0 to 1; sent by the predicting thread.
     """
 
     progressed = Signal(float)
@@ -69,11 +69,11 @@ class SegmentWidget(QWidget):
         self._refresh_layers()
 
     def run(self) -> None:
-        """Segment the chosen layers in a thread; the labels become a new layer."""
+        """Segment the chosen layers in a thread, and add the labels as a new layer."""
         form = self.form
         try:
             choice = form.choice()
-            if not form.channels:  # loading it failed before
+            if not form.channels:  # an earlier load failed
                 self._load_model()
                 return
             layers = form.chosen_layers()
@@ -94,7 +94,7 @@ class SegmentWidget(QWidget):
         self._start(work, self._show_segmentation, f"Segmenting {layers[0].name}")
 
     def cancel(self) -> None:
-        """End the prediction after the tiles that it is at."""
+        """End the prediction after its current tiles."""
         if self._worker is not None:
             self._worker.quit()
             self.message.setText("Cancelling …")
@@ -188,7 +188,7 @@ class SegmentWidget(QWidget):
         self.run_button.setEnabled(not busy)
         self.cancel_button.setEnabled(busy)
         self.progress_bar.setVisible(busy)
-        self.progress_bar.setRange(0, 0)  # busy: how much is done is known after the first tiles
+        self.progress_bar.setRange(0, 0)  # busy: progress is known only after the first tiles
 
     # What the user sees of it.
 
@@ -238,7 +238,7 @@ class _CancelledError(Exception):
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What a thread hands over; of an exception that left the thread, the user would see the traceback."""
+    """Outcome of a thread; an exception leaving the thread would show the user a traceback."""
 
     result: Any = None
     error: SwinUMambaError | None = None
@@ -251,7 +251,7 @@ def _estimate(result: Segmentation) -> str:
 
 
 def _legend(rows: list[tuple[tuple[int, int, int], str, str]]) -> str:
-    """Return a table of colours, names and what else is known of the classes, in Qt's HTML."""
+    """Return a table of colours, names and other details of the classes, in Qt's HTML."""
     lines = [
         f'<tr><td bgcolor="#{red:02x}{green:02x}{blue:02x}">&nbsp;&nbsp;&nbsp;&nbsp;</td>'
         f"<td>&nbsp;{escape(printable(name))}</td><td>&nbsp;&nbsp;{escape(more)}</td></tr>"
