@@ -1,10 +1,9 @@
 """DICOM: a file, or a folder with the files of a series, read into one image.
 
-Only pydicom's parser and the decoders of imagecodecs see the bytes. Parts: ``files`` (which files of a folder
-count), ``elements`` (the encoding), ``storage`` and ``planes`` (what a header
-says about pixels and about one image), ``series`` (which images
-belong together), ``volume`` (the grid that they make up), ``pixels`` (the values), which asks ``codestreams``
-(compression) and ``colours``.
+Only pydicom's parser and imagecodecs' decoders see the bytes. Modules: ``files`` (which files of a folder
+count), ``elements`` (the encoding), ``storage`` and ``planes`` (what a header says about pixels and about one
+image), ``series`` (which images belong together), ``volume`` (the grid that they form), and ``pixels`` (the
+values), which relies on ``codestreams`` (compression) and ``colours``.
 """
 
 from __future__ import annotations
@@ -29,32 +28,33 @@ __all__ = ["holds_dicom", "is_dicom", "is_dicom_folder", "may_be_dicom", "read_d
 def read_dicom(
     path: Path, *, indexed: bool = False, max_voxels: int = MAX_VOXELS, series: str | None = None
 ) -> Image:
-    """Read a DICOM file, or one series of a folder and its subfolders.
+    """Read a DICOM file, or one series from a folder and its subfolders.
 
     Parameters
     ----------
     path
-        A file with one image or, as enhanced objects have them, many; or a folder.
+        A file with one image or, for enhanced objects, many; or a folder.
     indexed
         Whether to return the indices of palette pictures instead of their colours.
     max_voxels
-        Images of more voxels, all channels together, are refused before memory is taken for them.
+        Largest number of voxels, all channels together; images with more are refused before memory is
+        allocated.
     series
-        UID or number of the series; needed for folders with more than one. Of a series with several volumes,
-        ``UID:NAME=VALUE`` takes the images whose element NAME is VALUE, as the error lists them; the UID or
-        number may be left out before the colon.
+        UID or number of the series; required for folders with more than one. For a series with several
+        volumes, ``UID:NAME=VALUE`` selects the images whose element NAME is VALUE, as listed by the error;
+        the UID or number before the colon may be omitted.
 
     Returns
     -------
     Image
-        ``(channels, z, y, x)`` with slices along the normal of their plane, or ``(channels, y, x)`` of a
+        ``(channels, z, y, x)`` with slices along the normal of their plane, or ``(channels, y, x)`` for a
         single image. Values are rescaled, slice by slice: Hounsfield units in CT, Bq/ml in PET whose
-        ``Units`` are BQML. Positions are NIfTI's, with x and y the other way round than in DICOM.
+        ``Units`` are BQML. Positions are NIfTI's, with x and y reversed relative to DICOM.
 
     Raises
     ------
     DataError
-        The images make up no volume, a file is damaged, or something is not supported.
+        The images do not form a volume, a file is damaged, or something is not supported.
     """
     path = Path(path)
     chosen, *conditions = (series or "").split(":")

@@ -1,6 +1,6 @@
-"""Frames in compressed form: JPEG, JPEG-LS, JPEG 2000 and RLE, decoded by imagecodecs.
+"""Compressed frames: JPEG, JPEG-LS, JPEG 2000 and RLE, decoded by imagecodecs.
 
-What a codestream says of its own size is compared with the DICOM header before a decoder takes memory for it.
+A codestream's own size is compared with the DICOM header before a decoder allocates memory for it.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _JPEG_2000 = {
 COMPRESSED = {RLE: "RLE", **_JPEG, **_JPEG_LS, **_JPEG_2000}
 
 _END_OF_IMAGE = b"\xff\xd9"
-# Padding behind the end of a codestream, which is one byte where the standard is kept.
+# Padding after the end of a codestream, which is one byte where the standard is followed.
 _MOST_PADDING = 64
 _START_OF_SCAN, _ADOBE, _JFIF = 0xDA, 0xEE, 0xE0
-# Start of frame: all but the four markers in between that mean something else.
+# Start of frame: all but the markers in this range that mean something else.
 _FRAME_MARKERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 _ALONE = {0x01, *range(0xD0, 0xD9)}
 _RLE_HEADER = struct.Struct("<16I")
@@ -47,20 +47,20 @@ class _Codestream:
     samples: int
     bits: int
     signed: bool = False
-    # Whether the three samples are luminance and chrominance; None if it does not say.
+    # Whether the three samples are luminance and chrominance; None if unknown.
     is_ycc: bool | None = None
 
 
 def decode_frame(content: bytes, storage: Storage, path: Path) -> np.ndarray:
     """Return one frame as stored numbers ``(rows, columns[, samples])``.
 
-    Colours that were transformed for compression come back as RGB: by JPEG 2000's own transformations, and
-    all luminance and chrominance in JPEG.
+    Colours that were transformed for compression are returned as RGB: those with JPEG 2000's own
+    transformations, and all luminance and chrominance in JPEG.
 
     Raises
     ------
     DataError
-        The codestream is damaged or is not what the DICOM header says.
+        The codestream is damaged or contradicts the DICOM header.
     """
     try:
         if storage.syntax == RLE:
@@ -83,14 +83,14 @@ def decode_frame(content: bytes, storage: Storage, path: Path) -> np.ndarray:
 
 
 class _Contradiction(Exception):
-    """A codestream is not what the DICOM header says."""
+    """A codestream contradicts the DICOM header."""
 
 
 def _decode_codestream(content: bytes, storage: Storage) -> np.ndarray:
     import imagecodecs
 
     end = content.rfind(_END_OF_IMAGE)
-    # Decoders fill what is missing with grey, and say nothing.
+    # Decoders silently fill what is missing with grey.
     if end < 0 or len(content) - end > _MOST_PADDING:
         raise ValueError("its end is missing")
     content = content[: end + 2]
@@ -119,13 +119,13 @@ def _decode_codestream(content: bytes, storage: Storage) -> np.ndarray:
 
 
 def _check_colours(stream: _Codestream, storage: Storage) -> bool:
-    """Return whether a decoder must turn luminance and chrominance to RGB; refuse two different answers."""
+    """Return whether a decoder must convert luminance and chrominance to RGB; refuse contradictions."""
     if storage.samples == 1:
         return False
     interpretation = storage.photometric
     if storage.syntax in _JPEG_2000:
         transformed = interpretation in ("YBR_RCT", "YBR_ICT")
-        # Encoders often write RGB for colours that they have transformed; decoders turn them back anyway.
+        # Encoders often write RGB for colours that they have transformed; decoders convert them back anyway.
         clash = transformed and not stream.is_ycc
         clash = clash or (interpretation.startswith("YBR_FULL") and bool(stream.is_ycc))
     else:
@@ -138,7 +138,7 @@ def _check_colours(stream: _Codestream, storage: Storage) -> bool:
 
 
 def _jpeg_header(content: bytes) -> _Codestream:
-    """Return what the markers of JPEG and JPEG-LS data say, up to its first scan."""
+    """Return the information in the markers of JPEG and JPEG-LS data, up to the first scan."""
     if content[:2] != b"\xff\xd8":
         raise ValueError("its beginning is missing")
     place, is_ycc, frame = 2, None, None
@@ -169,8 +169,8 @@ def _jpeg_header(content: bytes) -> _Codestream:
 
 
 def _jpeg_2000_header(content: bytes) -> _Codestream:
-    """Return what the main header of a JPEG 2000 codestream says."""
-    start = content.find(b"\xff\x4f\xff\x51")  # behind the boxes of a JP2 file, which some encoders leave in
+    """Return the information in the main header of a JPEG 2000 codestream."""
+    start = content.find(b"\xff\x4f\xff\x51")  # after the boxes of a JP2 file, which some encoders leave in
     if start < 0:
         raise ValueError("its main header is missing")
     size = struct.unpack(">HHIIIIIIIIH", content[start + 4 : start + 42])
@@ -202,7 +202,7 @@ def _decode_rle(content: bytes, storage: Storage) -> np.ndarray:
     for number, (start, end) in enumerate(zip(offsets[:segments], ends, strict=True)):
         if not _RLE_HEADER.size <= start <= end <= len(content):
             raise ValueError(f"segment {number + 1} lies outside of the frame")
-        # Some room for padding; more than that is not unpacked.
+        # Some room for padding; no more than that is decompressed.
         plane = np.frombuffer(packbits_decode(content[start:end], out=pixels + 2), np.uint8)
         if len(plane) < pixels:
             raise ValueError(f"segment {number + 1} holds {len(plane)} bytes of {pixels}")

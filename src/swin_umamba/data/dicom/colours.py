@@ -1,4 +1,4 @@
-"""Colours of DICOM pictures: palettes, and luminance with chrominance."""
+"""Colours in DICOM pictures: palettes, and luminance with chrominance."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _SEGMENTED = (0x00281221, 0x00281222, 0x00281223)
 
 
 def palette_colours(path: Path, stored: np.ndarray, signed: bool) -> np.ndarray:
-    """Return the colours ``(y, x, 3)`` of palette indices, uint8 or uint16 as the palette's entries are.
+    """Return the colours ``(y, x, 3)`` of palette indices, uint8 or uint16 like the palette's entries.
 
     Raises
     ------
     DataError
-        There is no palette, or it is not one that is supported.
+        There is no palette, or it is not a supported one.
     """
     elements = read_data_set(path, (*_DESCRIPTORS, *_TABLES, *_SEGMENTED)).elements
     if any(tag in elements for tag in _SEGMENTED):
@@ -46,7 +46,7 @@ def _entries(elements: Elements, tag: int, count: int, bits: int) -> np.ndarray:
     if bits == 16 and len(words) == count:
         return words
     if bits == 8 and len(words) == count and (count == 1 or words.max() < 2**8):
-        return words.astype(np.uint8)  # a word for each entry all the same
+        return words.astype(np.uint8)  # a word for each entry nevertheless
     if bits == 8 and len(content) == count + count % 2:
         return words.astype("<u2").view(np.uint8)[:count]
     raise DataError(
@@ -57,7 +57,7 @@ def _entries(elements: Elements, tag: int, count: int, bits: int) -> np.ndarray:
 
 
 def ybr_to_rgb(colours: np.ndarray) -> np.ndarray:
-    """Return RGB ``(y, x, 3)`` of luminance and chrominance of 8 bits (YBR_FULL in PS3.3 C.7.6.3.1.2)."""
+    """Return RGB ``(y, x, 3)`` for 8-bit luminance and chrominance (YBR_FULL in PS3.3 C.7.6.3.1.2)."""
     luminance, blue, red = np.moveaxis(colours.astype(np.float64), -1, 0)
     blue, red = blue - 128, red - 128
     rgb: np.ndarray = np.stack(

@@ -1,4 +1,4 @@
-"""The elements of a DICOM file, parsed by pydicom and checked as they are asked for."""
+"""The elements of a DICOM file, parsed by pydicom and checked on access."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 EXPLICIT_BIG = "1.2.840.10008.1.2.2"
 DEFLATED = "1.2.840.10008.1.2.1.99"
 _SYNTAX = 0x00020010
-# Pixels, floating-point pixels, and these with double precision.
+# Pixels, floating-point pixels, and double-precision ones.
 PIXELS, FLOAT_PIXELS, DOUBLE_PIXELS = 0x7FE00010, 0x7FE00008, 0x7FE00009
 _PIXEL_ELEMENTS = (PIXELS, FLOAT_PIXELS, DOUBLE_PIXELS)
 UNDEFINED_LENGTH = 0xFFFFFFFF
@@ -29,26 +29,26 @@ DAMAGED = "copy or export the file again; it is damaged"
 # How an item of a sequence begins, in both byte orders.
 _ITEMS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
 _MOST_ITEMS = 500_000
-# Inflating is stopped here: no more than a frame of the largest size that a header can describe.
+# Decompression stops here: at the largest frame that a header can describe.
 _MOST_INFLATED = 2**31
 
 
 @dataclass(frozen=True)
 class PixelElement:
-    """Where the pixels are.
+    """Location of the pixels.
 
     Attributes
     ----------
     tag
-        Which kind of pixels.
+        Tag that tells the kind of pixels.
     kind
-        The value representation, ``OB`` or ``OW``; empty where the file does not say.
+        The value representation, ``OB`` or ``OW``; empty if the file does not give it.
     offset
-        Where they begin, counted from the beginning of the file (or of what it inflates to).
+        Start of the pixels in bytes from the beginning of the file (or of its inflated data set).
     length
-        In bytes, or ``UNDEFINED_LENGTH`` of encapsulated pixels.
+        Number of bytes, or ``UNDEFINED_LENGTH`` for encapsulated pixels.
     available
-        Bytes from there to the end of the file.
+        Number of bytes from there to the end of the file.
     """
 
     tag: int
@@ -64,9 +64,9 @@ class Elements:
     Parameters
     ----------
     elements
-        From tag to pydicom's element, as it was read.
+        pydicom's raw elements by tag.
     path
-        The file, for messages.
+        Path of the file, for messages.
     """
 
     def __init__(self, elements: Mapping[int, Any], path: Path) -> None:
@@ -75,11 +75,11 @@ class Elements:
         self.path = path
 
     def __contains__(self, tag: int) -> bool:
-        """Return whether there is such an element, an empty one included."""
+        """Return whether there is such an element, even an empty one."""
         return tag in self._elements
 
     def content(self, tag: int) -> bytes:
-        """Return the bytes of a value; none if there is no such element.
+        """Return the bytes of a value; empty if there is no such element.
 
         Raises
         ------
@@ -99,7 +99,7 @@ class Elements:
         return value
 
     def text(self, tag: int) -> str:
-        """Return a text without padding; empty if there is none."""
+        """Return a text without padding; empty if it is missing."""
         content = self.content(tag)
         try:
             text = content.decode()
@@ -108,7 +108,7 @@ class Elements:
         return text.strip(" \0")
 
     def numbers(self, tag: int, count: int) -> tuple[float, ...] | None:
-        """Return a text of so many finite numbers; None if it is empty or missing."""
+        """Return ``count`` finite numbers from a text; None if it is empty or missing."""
         text = self.text(tag)
         if not text:
             return None
@@ -121,12 +121,12 @@ class Elements:
         return values
 
     def whole(self, tag: int, default: int | None = None) -> int:
-        """Return one whole number from 0, binary or as text.
+        """Return one non-negative integer, stored as binary or as text.
 
         Raises
         ------
         DataError
-            There is none, or it is no such number, and no default was given.
+            It is missing without a default, or not such an integer.
         """
         element, content = self._elements.get(tag), self.content(tag)
         if element is None or not content:
@@ -142,7 +142,7 @@ class Elements:
         raise self.damaged(f"element {name_of(tag)} does not hold one whole number: {content[:20]!r}")
 
     def words(self, tag: int) -> list[int]:
-        """Return the binary 16-bit numbers of an element, as unsigned ones."""
+        """Return the binary 16-bit numbers of an element as unsigned integers."""
         content = self.content(tag)
         order = "<" if not content or self._elements[tag].is_little_endian else ">"
         if len(content) % 2:
@@ -150,7 +150,7 @@ class Elements:
         return list(struct.unpack(f"{order}{len(content) // 2}H", content))
 
     def items(self, tag: int) -> list[Elements]:
-        """Return the items of a sequence; none if there is no such element."""
+        """Return the items of a sequence; empty if there is no such element."""
         element = self._elements.get(tag)
         if element is None:
             return []
@@ -180,7 +180,7 @@ class Elements:
 
 
 def name_of(tag: int) -> str:
-    """Return what the standard calls an element, for messages."""
+    """Return the standard's name of an element, for messages."""
     from pydicom.datadict import keyword_for_tag
 
     return keyword_for_tag(tag) or f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
@@ -188,18 +188,18 @@ def name_of(tag: int) -> str:
 
 @dataclass(frozen=True)
 class DataSet:
-    """What was read of a file.
+    """The part of a file that was read.
 
     Attributes
     ----------
     elements
-        Those that were asked for.
+        The requested elements.
     syntax
-        UID of the transfer syntax: how the pixels are stored.
+        UID of the transfer syntax, which says how the pixels are stored.
     little_endian
-        The byte order.
+        Whether the byte order is little-endian.
     pixels
-        The element of the pixels; None in an object without.
+        The pixel element; None if the object has none.
     """
 
     elements: Elements
@@ -209,19 +209,19 @@ class DataSet:
 
 
 def read_data_set(path: Path, tags: Collection[int]) -> DataSet:
-    """Read some elements of a DICOM file, up to where its pixels begin.
+    """Read some elements of a DICOM file, up to the start of its pixels.
 
     Parameters
     ----------
     path
         The file.
     tags
-        The elements of the topmost level that are wanted; sequences come with all that is in them.
+        Wanted elements of the top level; sequences come with all their contents.
 
     Raises
     ------
     DataError
-        The file is damaged, or ends too early.
+        The file is damaged or ends too early.
     """
     with _opened(path) as (source, syntax):
         start = _look_ahead(source)
@@ -248,7 +248,7 @@ def read_data_set(path: Path, tags: Collection[int]) -> DataSet:
 
 @contextmanager
 def pixel_source(path: Path, element: PixelElement) -> Iterator[Source]:
-    """Open a file where its pixels begin."""
+    """Open a file at the start of its pixels."""
     with _opened(path) as (source, _):
         source.seek(element.offset)
         yield source
@@ -256,7 +256,7 @@ def pixel_source(path: Path, element: PixelElement) -> Iterator[Source]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[Source, str]]:
-    """Open a file at the beginning of its data set; the transfer syntax is empty where it does not say."""
+    """Open a file at the start of its data set; the transfer syntax is empty if the file does not give it."""
     with open_regular(path) as file, _damage_reported(path):
         source = Source(file)
         syntax = _read_meta(source)
@@ -264,9 +264,9 @@ def _opened(path: Path) -> Iterator[tuple[Source, str]]:
 
 
 class Source(io.RawIOBase):
-    """A file of which reads take no more memory than it has: lengths in headers are only claims.
+    """A file whose reads allocate no more memory than it has bytes: lengths in headers are only claims.
 
-    An item of a sequence is 8 bytes here and a hundred times that in memory: their number is bounded, too.
+    A sequence item takes 8 bytes here and a hundred times that in memory, so their number is limited, too.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -276,7 +276,7 @@ class Source(io.RawIOBase):
         file.seek(0)
 
     def read(self, size: int | None = -1) -> bytes:
-        """Read so many bytes, or all that are left."""
+        """Read the given number of bytes, or all that are left."""
         left = max(0, self.size - self._file.tell())
         content = self._file.read(left if size is None or size < 0 else min(size, left))
         if size == 8 and content[:4] in _ITEMS:
@@ -286,11 +286,11 @@ class Source(io.RawIOBase):
         return content
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move to a place in the file."""
+        """Move to a position in the file."""
         return self._file.seek(offset, whence)
 
     def tell(self) -> int:
-        """Return the place in the file."""
+        """Return the position in the file."""
         return self._file.tell()
 
 
@@ -308,7 +308,7 @@ def _parse(source: Source, implicit: bool, little: bool, stop: Any, tags: Collec
 
 
 def _read_meta(source: Source) -> str:
-    """Return the UID of the transfer syntax, empty if there is none, and go to the data set behind."""
+    """Return the UID of the transfer syntax, empty if there is none, and move to the data set after it."""
     head = source.read(132)
     if head[128:] != b"DICM":
         source.seek(0)
@@ -337,13 +337,13 @@ def _inflated(path: Path, source: Source) -> Source:
 
 @contextmanager
 def _damage_reported(path: Path) -> Iterator[None]:
-    """Turn whatever a parser raises about a strange file into one error."""
+    """Turn whatever a parser raises on an unexpected file into one error."""
     try:
         yield
     except (DataError, MemoryError):
         raise
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise  # the disk's, not the parser's
+            raise  # from the disk, not from the parser
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"the DICOM header is damaged: {reason}", where=path, hint=DAMAGED) from error

@@ -1,4 +1,4 @@
-"""Which files of a folder are DICOM, and opening them: regular files of that folder, no links out of it."""
+"""Which files of a folder are DICOM, and opening them: regular files in that folder, no links out of it."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from swin_umamba.errors import DataError
 
 MAX_FILES = 100_000
 
-# A DICOM file has this word after 128 free bytes.
+# A DICOM file has this word after an unused preamble of 128 bytes.
 _MAGIC, _MAGIC_OFFSET = b"DICM", 128
-# Files of old exports lack both and begin with an element of group 2 or 8, in either byte order.
+# Files from old exports lack both and begin with an element of group 2 or 8, in either byte order.
 _FIRST_GROUPS: dict[bytes, Literal["little", "big"]] = {
     b"\x02\x00": "little",
     b"\x08\x00": "little",
     b"\x00\x08": "big",
 }
-# Which elements, in practice: lengths and character sets, kind, date and time, class and UID.
+# Elements that occur there in practice: lengths and character sets, kind, date and time, class and UID.
 _FIRST_ELEMENTS = {0x00, 0x01, 0x02, 0x05, 0x08, 0x10, 0x12, 0x13, 0x16, 0x18, 0x20}
 _LONGEST_FIRST_VALUE = 1024
-# A file of this name must be one; of any other name it may be a viewer, a picture or a note.
+# A file with one of these suffixes must be DICOM; any other may be a viewer, a picture or a note.
 _DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
-# Parts of UIDs are not endings.
+# Parts of UIDs are not suffixes.
 _ENDING = re.compile(r"\.[A-Za-z]\w*$")
 _NOT_LOOKED_AT = ("__MACOSX",)
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a file for reading that is neither a link nor a device, a pipe or a socket.
+    """Open a file for reading unless it is a link, a device, a pipe or a socket.
 
     Raises
     ------
@@ -52,19 +52,19 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def is_dicom(path: Path) -> bool:
-    """Return whether the first bytes of a regular file are those of a DICOM file."""
+    """Return whether a regular file begins like a DICOM file."""
     with open_regular(path) as file:
         head = file.read(_MAGIC_OFFSET + len(_MAGIC))
     return head[_MAGIC_OFFSET:] == _MAGIC or _begins_with_element(head)
 
 
 def is_dicom_folder(folder: Path) -> bool:
-    """Return whether a folder holds DICOM files directly."""
+    """Return whether a folder itself contains DICOM files."""
     return folder.is_dir() and any(map(_looks_like_dicom, folder.iterdir()))
 
 
 def may_be_dicom(name: str) -> bool:
-    """Return whether a file of this name may be DICOM: it ends as such, or has no ending, as on discs."""
+    """Return whether a file with this name may be DICOM: it has a DICOM suffix, or none, as on discs."""
     return name.lower().endswith(_DICOM_SUFFIXES) or _ENDING.search(name) is None
 
 
@@ -80,21 +80,20 @@ def holds_dicom(folder: Path) -> bool:
 def _looks_like_dicom(path: Path) -> bool:
     try:
         return not _is_hidden(path.name) and stat.S_ISREG(path.lstat().st_mode) and is_dicom(path)
-    except OSError:  # what cannot be read is reported when it must be
+    except OSError:  # an unreadable file is reported when it is needed
         return False
 
 
 def dicom_files(folder: Path) -> list[Path]:
     """Return the DICOM files in a folder and its subfolders, sorted by path.
 
-    Hidden files, devices, pipes and sockets are passed over. A DICOMDIR is a DICOM file, too; what it refers
-    to is not looked at.
+    Hidden files, devices, pipes and sockets are skipped. A DICOMDIR is also a DICOM file; its references are
+    not followed.
 
     Raises
     ------
     DataError
-        A link leads out of the folder, a file that is named like a DICOM file is none, or there are too many
-        files.
+        A link leads out of the folder, a file with a DICOM name is not DICOM, or there are too many files.
     """
     files: set[Path] = set()
     for path in _regular_files(folder.resolve()):
@@ -136,7 +135,7 @@ def _is_hidden(name: str) -> bool:
 
 
 def _target(root: Path, link: Path) -> Path:
-    """Return what a link refers to if that is in the folder, too."""
+    """Return the target of a link if it is also in the folder."""
     target = link.resolve()
     if not target.is_relative_to(root):
         raise DataError(

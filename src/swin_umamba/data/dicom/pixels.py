@@ -1,4 +1,4 @@
-"""Pixels of DICOM files: the numbers that are stored, and the values that they mean."""
+"""Pixels of DICOM files: the stored numbers, and the values that they represent."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ _GREY = ("MONOCHROME1", "MONOCHROME2")
 _PALETTE = "PALETTE COLOR"
 _LUMINANCE = ("YBR_FULL", "YBR_FULL_422")
 _COLOURS = ("RGB", "YBR_RCT", "YBR_ICT", *_LUMINANCE)
-# Modalities whose numbers are measurements however they are shown.
+# Modalities whose numbers are measurements, however they are displayed.
 _MEASURED = ("CT", "MR", "NM", "PT")
 _WHOLE = tuple(np.dtype(name) for name in ("uint8", "int8", "uint16", "int16", "uint32", "int32"))
 
 
 def read_values(planes: Sequence[Plane], *, indexed: bool) -> np.ndarray:
-    """Return the values of images of one size and kind, ``(channels, planes, y, x)``.
+    """Return the values of images with equal size and kind, ``(channels, planes, y, x)``.
 
-    Whole numbers in the smallest type that holds all that the headers allow (not only what occurs), float64
-    if that is more than 32 bits; float32 where a slope or an intercept is a fraction.
+    Integers use the smallest type that holds everything the headers allow (not just the values that occur),
+    or float64 if that takes more than 32 bits; float32 where a slope or an intercept is a fraction.
 
     Parameters
     ----------
     planes
-        The images, in their order; there may be many to a file.
+        The images, in order; a file may contain many.
     indexed
         Whether to return the indices of palette pictures instead of their colours.
 
@@ -85,7 +85,7 @@ def read_values(planes: Sequence[Plane], *, indexed: bool) -> np.ndarray:
 
 
 def _check_supported(storage: Storage, path: Path) -> None:
-    """Refuse what is not supported, before anything is read."""
+    """Refuse what is not supported before anything is read."""
     reason = None
     encapsulated = storage.element.length == UNDEFINED_LENGTH
     kinds = (storage.samples, storage.photometric)
@@ -135,7 +135,7 @@ def _syntax_name(syntax: str) -> str:
 
 
 def _stored_numbers(planes: Sequence[Plane]) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield the index and the stored numbers, ``(y, x)`` or ``(y, x, samples)``, of planes, file by file."""
+    """Yield the index and stored numbers, ``(y, x)`` or ``(y, x, samples)``, of planes, file by file."""
     of_file: dict[Path, dict[int, int]] = {}
     for index, plane in enumerate(planes):
         of_file.setdefault(plane.path, {})[plane.frame] = index
@@ -205,13 +205,13 @@ def _plain_frames(
 
 
 def _plain_content(path: Path, source: Source, storage: Storage) -> bytes:
-    """Return the bytes of all frames, after comparing them with what the header describes."""
+    """Return the bytes of all frames after comparing their number with the header."""
     samples = 2 if storage.photometric == "YBR_FULL_422" else storage.samples
     bits = storage.frames * storage.rows * storage.columns * samples * storage.allocated
     size, length = -(-bits // 8), storage.element.length
     content = source.read(length) if size <= length else b""
     if storage.allocated <= 8 and not storage.little_endian and storage.element.kind == "OW":
-        # Bytes in words of 16 bits, whose order is that of the words.
+        # Bytes packed in 16-bit words, which have the byte order of the file.
         content = np.frombuffer(content[: length // 2 * 2], ">u2").astype("<u2").tobytes()
     if len(content) < size:
         raise DataError(
@@ -229,7 +229,7 @@ def _plain_content(path: Path, source: Source, storage: Storage) -> bytes:
 
 
 def _significant_bits(path: Path, raw: np.ndarray, storage: Storage) -> np.ndarray:
-    """Return the stored numbers without the bits beside them, in native byte order."""
+    """Return the stored numbers without the bits around them, in native byte order."""
     if raw.dtype.kind == "f":
         return raw.astype(raw.dtype.newbyteorder("="))
     size = max(storage.allocated, 8) // 8
@@ -271,7 +271,7 @@ def _is_rescaled(plane: Plane) -> bool:
 
 
 def _is_mirrored(planes: Sequence[Plane]) -> bool:
-    """Return whether small numbers are bright and mean nothing else, so that they are turned round."""
+    """Return whether small numbers are bright and mean nothing else, so that they must be inverted."""
     first = planes[0]
     return (
         first.storage.photometric == "MONOCHROME1"
@@ -305,7 +305,7 @@ def _value_type(planes: Sequence[Plane]) -> np.dtype:
 
 
 def _values(plane: Plane, stored: np.ndarray, dtype: np.dtype, mirrored: bool) -> np.ndarray:
-    """Return what the stored numbers mean."""
+    """Return the values that the stored numbers represent."""
     if mirrored:
         stored = np.subtract(sum(_range(plane.storage)), stored, dtype=np.int64)
     if _is_rescaled(plane):

@@ -1,4 +1,4 @@
-"""What a DICOM file says about each of its images: where it lies, how it is stored, what its values mean."""
+"""What a DICOM file says about each of its images: its position, its storage, the meaning of its values."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MODALITY, _UNITS, _DESCRIPTION = 0x00080060, 0x00541001, 0x0008103E
 _PATIENT_NAME, _PATIENT_ID, _PATIENT_BIRTH = 0x00100010, 0x00100020, 0x00100030
 _SERIES_UID, _SERIES_NUMBER, _FRAME_OF_REFERENCE = 0x0020000E, 0x00200011, 0x00200052
 _POSITION, _ORIENTATION = 0x00200032, 0x00200037
-# Pixel spacing, or that of the detector, or that of a scanned film: the first that is there counts.
+# Pixel spacing, or that of the detector, or that of a scanned film: the first one present counts.
 _SPACINGS = (0x00280030, 0x00181164, 0x00182010)
 _ROWS, _ASPECT = 0x00280010, 0x00280034
 _INTERCEPT, _SLOPE, _MODALITY_LUT = 0x00281052, 0x00281053, 0x00283000
@@ -36,7 +36,7 @@ _PLANE_POSITION, _PLANE_ORIENTATION, _PIXEL_MEASURES, _TRANSFORMATION = (
     0x00289110,
     0x00289145,
 )
-# What tells the volumes of one series from each other.
+# Elements that distinguish the volumes of one series.
 _DISTINGUISHING = (
     _IMAGE_TYPE,
     0x00180024,  # SequenceName
@@ -67,7 +67,7 @@ _WANTED = (
     _ASPECT,
     *(_INTERCEPT, _SLOPE, _MODALITY_LUT, _TILED, _SHARED_GROUPS, _FRAME_GROUPS, *_DISTINGUISHING),
 )
-# Objects with pixels whose numbers mean something else than an image's, or that do not lie side by side.
+# Objects whose pixels are not the values of an image, or do not lie side by side.
 _NO_IMAGES = {
     "1.2.840.10008.5.1.4.1.1.66.4": "segmentation",
     "1.2.840.10008.5.1.4.1.1.66.7": "label map segmentation",
@@ -79,7 +79,7 @@ _UNIT_LENGTH_TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class Series:
-    """Which series an image belongs to, and whose it is. The patient is compared and never shown."""
+    """The series of an image, and its patient, who is compared and never shown."""
 
     uid: str
     number: str
@@ -91,27 +91,26 @@ class Series:
 
 @dataclass(frozen=True)
 class Plane:
-    """One image of one file.
+    """One image in one file.
 
     Attributes
     ----------
     path, frame
-        Where it is; frames count from 0.
+        Location of the image; frames count from 0.
     series, storage
-        What it has in common with others.
+        Properties that it shares with other images.
     slope, intercept
-        A stored number times ``slope`` plus ``intercept`` is the value; None if the header has none.
+        ``slope`` times a stored number plus ``intercept`` is the value; None if the header has neither.
     position
-        Centre of the first pixel, in mm (x to the left, y to the back, z up); None if it is not
-        known.
+        Centre of the first pixel, in mm (x to the left, y to the back, z up); None if unknown.
     orientation
-        Unit vectors ``(2, 3)`` along a row and along a column; None if they are not known.
+        Unit vectors ``(2, 3)`` along a row and along a column; None if unknown.
     spacing
-        Distance of rows and of columns in mm; None if it is not known.
+        Distance between rows and between columns in mm; None if unknown.
     frame_of_reference
-        Positions of equal UIDs can be compared.
+        UID; positions with equal UIDs are comparable.
     traits
-        What may tell it from other images at the same place.
+        Properties that may distinguish it from other images at the same position.
     """
 
     path: Path
@@ -128,18 +127,18 @@ class Plane:
 
     @property
     def name(self) -> str:
-        """The file, and the frame of several, for messages."""
+        """Name of the file, with the frame if there are several, for messages."""
         frames = self.storage.frames
         return self.path.name if frames == 1 else f"frame {self.frame + 1} of {self.path.name}"
 
 
 def read_planes(path: Path) -> list[Plane] | str:
-    """Return the images of a DICOM file; of an object that is not an image, what it is.
+    """Return the images of a DICOM file, or the kind of an object that is not an image.
 
     Raises
     ------
     DataError
-        The header is damaged, or holds something that is not supported.
+        The header is damaged, or contains something that is not supported.
     """
     data_set = read_data_set(path, _WANTED)
     elements = data_set.elements
@@ -198,7 +197,7 @@ def _planes(path: Path, data_set: DataSet, pixels: PixelElement) -> list[Plane]:
             _macro(groups, tag, elements)
             for tag in (_PLANE_POSITION, _PLANE_ORIENTATION, _PIXEL_MEASURES, _TRANSFORMATION)
         )
-        # The one position at the top of a file of several frames cannot be that of each.
+        # In a file with several frames, the one position at the top level cannot apply to each of them.
         lacks_place = several and position is elements
         slope, intercept = _rescale(transformation)
         planes.append(
@@ -220,7 +219,7 @@ def _planes(path: Path, data_set: DataSet, pixels: PixelElement) -> list[Plane]:
 
 
 def _macro(groups: Sequence[Elements], tag: int, elements: Elements) -> Elements:
-    """Return what describes a frame: its own group, that of all frames, or the topmost level."""
+    """Return what describes a frame: its own group, that of all frames, or the top level."""
     for group in groups:
         for item in group.items(tag)[:1]:
             return item
@@ -232,7 +231,7 @@ def _rescale(elements: Elements) -> tuple[float | None, float | None]:
     if slope is None and intercept is None:
         return None, None
     if slope is None or intercept is None or slope[0] == 0:
-        # Readers differ here: some take 1 and 0 for what is missing, some ignore what is there.
+        # Readers differ here: some assume 1 and 0 for what is missing, some ignore what is there.
         raise DataError(
             f"the values cannot be rescaled: slope {None if slope is None else slope[0]}, "
             f"intercept {None if intercept is None else intercept[0]}",
@@ -258,7 +257,7 @@ def _orientation(elements: Elements) -> tuple[tuple[float, ...], ...] | None:
 def _spacing(elements: Elements) -> tuple[float, ...] | None:
     for tag in _SPACINGS:
         spacing = elements.numbers(tag, 2)
-        if spacing is not None and spacing != (0, 0):  # zeros stand for what is not known
+        if spacing is not None and spacing != (0, 0):  # zeros mean unknown
             if min(spacing) <= 0:
                 raise elements.damaged(f"{name_of(tag)} is {spacing}")
             return spacing
@@ -274,7 +273,7 @@ def _spacing(elements: Elements) -> tuple[float, ...] | None:
 
 
 def _traits(elements: Elements, groups: Sequence[Elements]) -> tuple[tuple[str, str], ...]:
-    """Return what may tell an image from others at the same place, wherever a frame keeps it."""
+    """Return what may distinguish an image from others at the same position, wherever a frame stores it."""
     sources: list[tuple[Elements, Sequence[int]]] = [(elements, _DISTINGUISHING)]
     for group in groups:
         sources += [(item, tags) for sequence, tags in _FRAME_TRAITS for item in group.items(sequence)[:1]]

@@ -1,4 +1,4 @@
-"""The images of a folder, sorted into series, and the choice of one of them."""
+"""The images of a folder, grouped into series, and the selection of one series."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from swin_umamba.data.dicom.files import dicom_files, is_dicom
 from swin_umamba.data.dicom.planes import Plane, read_planes
 from swin_umamba.errors import DataError
 
-# So many series are listed in an error; the rest is counted.
+# This many series are listed in an error; the rest are counted.
 LISTED = 20
 
 
@@ -20,7 +20,7 @@ def planes_of_file(path: Path) -> list[Plane]:
     Raises
     ------
     DataError
-        The file is damaged, or holds no image.
+        The file is damaged, or contains no image.
     """
     if not is_dicom(path):
         raise DataError("the file does not begin like a DICOM file", where=path, hint="copy it again")
@@ -33,19 +33,19 @@ def planes_of_file(path: Path) -> list[Plane]:
 
 
 def planes_of_folder(folder: Path, series: str | None) -> list[Plane]:
-    """Return the images of one series in a folder and its subfolders, in no particular order.
+    """Return the images of one series from a folder and its subfolders, in no particular order.
 
     Parameters
     ----------
     folder
-        As it comes from a disc or an archive: what is not an image is passed over.
+        Folder as copied from a disc or an archive: anything that is not an image is skipped.
     series
-        UID or number of a series; None for the only one.
+        UID or number of a series; None if there is only one.
 
     Raises
     ------
     DataError
-        There is no image, no such series, more than one, or it has files of several patients.
+        There is no image, no such series, or more than one; or the series has files of several patients.
     """
     found: dict[str, list[Plane]] = {}
     others: Counter[str] = Counter()

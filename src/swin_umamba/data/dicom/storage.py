@@ -10,7 +10,7 @@ from swin_umamba.errors import DataError
 _SAMPLES, _PHOTOMETRIC, _PLANAR, _FRAMES = 0x00280002, 0x00280004, 0x00280006, 0x00280008
 _ROWS, _COLUMNS = 0x00280010, 0x00280011
 _ALLOCATED, _STORED, _HIGH, _SIGNED = 0x00280100, 0x00280101, 0x00280102, 0x00280103
-# OverlayBitPosition of each overlay: the bit beside the pixels that holds it.
+# OverlayBitPosition of each overlay: the bit next to the pixel bits that holds it.
 _OVERLAY_BITS = tuple(0x60000102 + (group << 16) for group in range(0, 0x20, 2))
 STORAGE_TAGS = (
     *(_SAMPLES, _PHOTOMETRIC, _PLANAR, _FRAMES, _ROWS, _COLUMNS),
@@ -22,7 +22,7 @@ STORAGE_TAGS = (
 class Storage:
     """How the pixels of a file are stored; most names are the standard's.
 
-    ``has_overlay`` says that some bits beside the pixels hold overlays.
+    ``has_overlay`` says whether some bits next to the pixel bits hold overlays.
     """
 
     syntax: str
@@ -47,7 +47,7 @@ def read_storage(data_set: DataSet, pixels: PixelElement) -> Storage:
     Raises
     ------
     DataError
-        The header is damaged, or describes more pixels than there are.
+        The header is damaged, or describes more pixels than the file contains.
     """
     elements = data_set.elements
     frames = elements.whole(_FRAMES, 1)
@@ -62,7 +62,7 @@ def read_storage(data_set: DataSet, pixels: PixelElement) -> Storage:
             f"bits up to bit {high}"
         )
     if pixels.length == UNDEFINED_LENGTH:
-        needed = 8 * frames  # of each at least the beginning of its fragment
+        needed = 8 * frames  # each has at least the header of its fragment
     else:
         shared = 3 if elements.text(_PHOTOMETRIC) == "YBR_FULL_422" else 1  # two of three samples are stored
         needed = frames * rows * columns * samples * allocated // 8 // shared

@@ -1,4 +1,4 @@
-"""The grid that images of one series make up, or why they make up none."""
+"""The grid that the images of one series form, or why they do not form one."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ import numpy as np
 from swin_umamba.data.dicom.planes import Plane
 from swin_umamba.errors import DataError
 
-# Distances between slices may differ by this part of the usual one, for rounded positions.
+# Distances between slices may differ by this fraction of the usual one, since positions are rounded.
 DISTANCE_TOLERANCE = 0.02
-# All along the volume, slices may be shifted within their plane by this part of a pixel.
+# Over the whole volume, slices may shift within their plane by this fraction of a pixel.
 SHIFT_TOLERANCE = 0.25
 ORIENTATION_TOLERANCE = 1e-4
 SPACING_TOLERANCE = 1e-4
-# Positions below this distance (mm) are one place.
+# Positions closer than this (mm) count as one.
 _SAME_PLACE = 1e-3
 _NAMED_PLACES = 5
-# DICOM points x to the left and y to the back, NIfTI to the right and to the front.
+# DICOM's x points to the left and its y to the back, NIfTI's to the right and to the front.
 _TO_RAS = np.array((-1.0, -1.0, 1.0))
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Planes in the order of the slices, and where their pixels lie.
+    """Planes in slice order, and where their pixels lie.
 
     Attributes
     ----------
     planes
-        Along the normal of their plane, which completes rows and columns to a right-handed system.
+        Planes along their normal, which completes rows and columns to a right-handed system.
     spacing, origin, direction
-        As those of :class:`~swin_umamba.data.image.Image`; two axes for a single plane.
+        As in :class:`~swin_umamba.data.image.Image`; two axes for a single plane.
     has_spacing, has_orientation
-        Whether they are known, or stand-ins.
+        Whether they are known; otherwise they are placeholders.
     """
 
     planes: tuple[Plane, ...]
@@ -49,12 +49,12 @@ class Grid:
 
 
 def choose_volume(planes: Sequence[Plane], conditions: Sequence[str], where: Path) -> Sequence[Plane]:
-    """Return the images that meet all conditions ``NAME=VALUE``.
+    """Return the images that satisfy all conditions ``NAME=VALUE``.
 
     Raises
     ------
     DataError
-        There is none.
+        No image does.
     """
     for condition in conditions:
         name, _, wanted = condition.partition("=")
@@ -72,14 +72,14 @@ def choose_volume(planes: Sequence[Plane], conditions: Sequence[str], where: Pat
 
 
 def arrange(planes: Sequence[Plane], where: Path) -> Grid:
-    """Return the grid that the images of one series make up.
+    """Return the grid that the images of one series form.
 
-    Slices are ordered by their positions, never by numbers or names.
+    Slices are ordered by position, never by number or name.
 
     Raises
     ------
     DataError
-        They differ in size, kind or orientation; their positions are missing, doubled, uneven or sheared.
+        Images differ in size, kind or orientation; or positions are missing, doubled, uneven or sheared.
     """
     if len(planes) == 1:
         return _single(planes[0])
@@ -118,7 +118,7 @@ def arrange(planes: Sequence[Plane], where: Path) -> Grid:
 
 def _single(plane: Plane) -> Grid:
     placed = plane.position is not None and plane.orientation is not None
-    # Stand-ins: the axes of an axial slice at the origin.
+    # Placeholders: the axes of an axial slice at the origin.
     position = plane.position if placed else (0.0, 0.0, 0.0)
     orientation = plane.orientation if placed else ((-1.0, 0.0, 0.0), (0.0, -1.0, 0.0))
     assert position is not None
@@ -137,7 +137,7 @@ def _ras(vector: Any) -> tuple[float, ...]:
     return tuple((np.asarray(vector) * _TO_RAS + 0.0).tolist())  # + 0.0: no negative zeros
 
 
-# What the images of a volume have in common.
+# Properties that the images of a volume must share.
 _ALIKE: tuple[tuple[Callable[[Plane], Any], str], ...] = (
     (lambda plane: (plane.storage.rows, plane.storage.columns), "sizes (rows, columns)"),
     (lambda plane: (plane.storage.samples, plane.storage.photometric), "kinds of pixels"),
@@ -182,7 +182,7 @@ def _check_places(planes: Sequence[Plane], heights: np.ndarray, normal: np.ndarr
     doubled = np.flatnonzero(steps < _SAME_PLACE)
     if len(doubled):
         raise _doubled(planes, heights, doubled, where)
-    usual = float(np.sort(steps)[(len(steps) - 1) // 2])  # of two, the smaller: the other lacks a slice
+    usual = float(np.sort(steps)[(len(steps) - 1) // 2])  # of two, the smaller: the other spans a gap
     uneven = np.flatnonzero(np.abs(steps - usual) > DISTANCE_TOLERANCE * usual)
     if len(uneven):
         index = int(uneven[np.abs(steps[uneven] - usual).argmax()])
@@ -216,7 +216,7 @@ def _check_places(planes: Sequence[Plane], heights: np.ndarray, normal: np.ndarr
 
 
 def _doubled(planes: Sequence[Plane], heights: np.ndarray, doubled: np.ndarray, where: Path) -> DataError:
-    """Return the error for several images at one place, with the places and what tells the images apart."""
+    """Return the error for several images at one position, with the positions and the differing elements."""
     places = [planes[int(index)].position for index in doubled]
     shown = ", ".join(_short(place) for place in places[:_NAMED_PLACES])
     more = f" and at {len(places) - _NAMED_PLACES} more places" if len(places) > _NAMED_PLACES else ""
@@ -242,13 +242,13 @@ def _doubled(planes: Sequence[Plane], heights: np.ndarray, doubled: np.ndarray, 
 
 
 def _volumes(planes: Sequence[Plane], heights: np.ndarray, names: Sequence[str]) -> list[str]:
-    """Return the volumes of a series in words, if one element or two tell them apart."""
+    """Return descriptions of the volumes in a series if one or two elements distinguish them."""
     for chosen in (*combinations(names, 1), *combinations(names, 2)):
         groups: dict[tuple[str, ...], list[float]] = {}
         for plane, height in zip(planes, heights, strict=True):
             traits = dict(plane.traits)
             groups.setdefault(tuple(traits.get(name, "") for name in chosen), []).append(float(height))
-        # Each has the same places, each once; heights are sorted.
+        # Each group has the same positions, each once; heights are sorted.
         places = list(groups.values())
         if len({len(each) for each in places}) == 1 and all(
             np.allclose(each, places[0], rtol=0, atol=_SAME_PLACE) and (np.diff(each) > _SAME_PLACE).all()
