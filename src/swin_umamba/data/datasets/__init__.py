@@ -1,6 +1,6 @@
-"""Data sets: from a source's own layout to nnU-Net's raw layout.
+"""Data sets: conversion from a source's own layout to nnU-Net's raw layout.
 
-The table of the challenges is plain data, so that the command line needs nothing heavy for its help.
+The table of challenges is plain data, so the command line needs nothing heavy for its help.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ class AbdomenMROptions(Options):
 
 @dataclass(frozen=True)
 class ChallengeDataset:
-    """A data set that is made of what a challenge gives.
+    """A data set that is converted from a challenge's files.
 
     Attributes
     ----------
     name
-        On the command line.
+        Name on the command line.
     meaning
-        What to give.
+        Description of the input to give.
     module
         Name of a module with ``DATASET_NAME``, ``DESCRIPTION`` (its ``dataset.json`` without the number of
-        cases) and ``convert_MODULE(source, folder, *, skip_damaged, needs_test)``, MODULE being the last
-        part of its name. In a file of the user's own it is ``__name__``.
+        cases) and ``convert_MODULE(source, folder, *, skip_damaged, needs_test)``, where MODULE is the last
+        part of its name. In a user's own file it is ``__name__``.
     options
-        Further keywords of that function.
+        Further keyword arguments of that function.
     image_folders, reference_folders
-        Folders that may contain test images and their references, in our data set or another one of the same
+        Folders that may contain test images and their references, in our data set or in another with the same
         name.
     """
 
@@ -60,14 +60,14 @@ class ChallengeDataset:
     reference_folders: tuple[str, ...] = ("labelsTs",)
 
     def convert(self, source: Path, folder: Path, **options: Any) -> Conversion:
-        """Make the data set of ``source`` in ``folder``."""
+        """Convert ``source`` to a data set in ``folder``."""
         conversion: Conversion = self.load(f"convert_{self.module.rpartition('.')[2]}")(
             source, folder, **options
         )
         return conversion
 
     def load(self, name: str) -> Any:
-        """Return what the module has under a name."""
+        """Return the module's object with the given name."""
         return getattr(importlib.import_module(self.module), name)
 
 
@@ -89,7 +89,8 @@ DATASETS = {
             "microscopy",
             "NeurIPS 2022 cells: the folder with Training-labeled and Tuning",
             f"{__name__}.neurips_cell",
-            # The download of the paper's authors calls the test images and their instance maps otherwise.
+            # The download from the paper's authors has other names for the test images and their instance
+            # maps.
             image_folders=("imagesTs", "imagesVal"),
             reference_folders=("instancesTs", "labelsVal-instance-mask"),
         ),

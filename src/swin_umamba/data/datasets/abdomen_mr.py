@@ -1,10 +1,10 @@
 """Dataset702_AbdomenMR: the MR volumes of the AMOS 2022 challenge with 13 of its organs.
 
 AMOS (Ji et al., NeurIPS Datasets and Benchmarks 2022) has ``imagesTr``, ``labelsTr``, ``imagesVa``,
-``labelsVa`` and ``imagesTs`` with files ``amos_NNNN.nii.gz``; scans up to number 500 are CT, the others MR.
+``labelsVa`` and ``imagesTs`` with files ``amos_NNNN.nii.gz``; scans numbered up to 500 are CT, the others MR.
 The 40 MR scans for training and the 20 for validation are the 60 training cases of the paper (Liu et al.,
 MICCAI 2024). Its 50 test cases were annotated by the authors of U-Mamba (Ma et al., arXiv:2401.04722) and are
-no part of AMOS.
+not part of AMOS.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ DESCRIPTION: dict[str, Any] = {
 }
 PUBLISHED_COUNTS = (60, 50)
 LAST_CT = 500
-# As AMOS numbers them; used where its dataset.json is missing.
+# Numbered as in AMOS; used if its dataset.json is missing.
 AMOS_ORGANS = (
     "spleen",
     "right kidney",
@@ -67,7 +67,7 @@ AMOS_ORGANS = (
     "bladder",
     "prostate/uterus",
 )
-# The dataset.json of AMOS has a misprint and another word; other copies leave words out.
+# AMOS's dataset.json has one misprint and one synonym; other copies omit words.
 _OTHER_NAMES = {
     "gall bladder": "gallbladder",
     "arota": "aorta",
@@ -86,7 +86,7 @@ class _Case:
     split: Split
     image: Path
     label: Path
-    values: Mapping[int, int]  # of the source, to ours
+    values: Mapping[int, int]  # source value to our value
 
 
 def convert_abdomen_mr(
@@ -98,20 +98,20 @@ def convert_abdomen_mr(
     skip_damaged: bool = False,
     needs_test: bool = False,
 ) -> Conversion:
-    """Make the data set from AMOS.
+    """Convert AMOS to the data set.
 
     Parameters
     ----------
     source
-        The unpacked challenge: the folder with ``imagesTr``, or the one around it.
+        Folder of the unpacked challenge that contains ``imagesTr``, or the folder around it.
     folder
         The new data set.
     test
-        A folder with ``imagesTs``, ``labelsTs`` and a ``dataset.json`` that names the label values, such as
-        U-Mamba's download. Without it, labelled test cases of ``source`` are taken if there are any.
+        Folder with ``imagesTs``, ``labelsTs`` and a ``dataset.json`` that names the label values, such as
+        U-Mamba's download. Without it, labelled test cases in ``source`` are used if there are any.
     validation_as_test
-        Test on the 20 labelled validation scans of AMOS and train on the other 40: not the paper's split, but
-        one that AMOS alone allows.
+        Whether to test on the 20 labelled validation scans of AMOS and train on the other 40: not the paper's
+        split, but one that AMOS alone allows.
     skip_damaged, needs_test
         See :func:`write_dataset`.
 
@@ -167,7 +167,7 @@ def _root(source: Path, needed: str = "imagesTr") -> Path:
 
 
 def _organ_values(root: Path, *, default: bool) -> tuple[dict[int, int], list[str]]:
-    """Return our value for each value of the source, 0 for organs that are not a class, and remarks."""
+    """Return our value for each source value, 0 for organs that are not a class, and remarks."""
     path = root / "dataset.json"
     if not path.is_file():
         if not default:
@@ -193,7 +193,7 @@ def _organ_values(root: Path, *, default: bool) -> tuple[dict[int, int], list[st
 
 
 def _stored_names(path: Path) -> dict[int, str]:
-    """Return value to organ from a dataset.json, which maps either way."""
+    """Return organ names by value from a dataset.json, which may map in either direction."""
     hint = "copy the file again"
     stored = read_json(path, dict, hint=hint, nan=True)
     try:
@@ -217,7 +217,7 @@ def _find(
     left_out: list[LeftOut],
     problems: list[LeftOut],
 ) -> None:
-    """Add what the folders ``images{part}`` and ``labels{part}`` hold."""
+    """Add the contents of the folders ``images{part}`` and ``labels{part}``."""
     labels = _by_number(root / f"labels{part}", left_out)
     for number, image in _by_number(root / f"images{part}", left_out).items():
         label = labels.pop(number, None)

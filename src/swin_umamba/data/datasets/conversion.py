@@ -1,7 +1,7 @@
-"""What all converters share: a new data set in nnU-Net's raw layout, made as a whole or not at all.
+"""What all converters share: a new data set in nnU-Net's raw layout, created completely or not at all.
 
-A converter finds cases and says which files it leaves out. Every case is then read, checked and written. The
-folder appears when all is done; until then, and after an error, there is nothing at its place.
+A converter finds cases and says which files it omits. Every case is then read, checked and written. The
+folder appears when all is done; until then, and after an error, there is nothing in its place.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ PROBLEMS_SHOWN = 20
 
 
 class SourceCase(Protocol):
-    """A case that a converter has found."""
+    """A case found by a converter."""
 
     @property
     def name(self) -> str:
-        """As its files will be called."""
+        """Name for its files."""
 
     @property
     def split(self) -> Split:
@@ -45,7 +45,7 @@ AnyCase = TypeVar("AnyCase", bound=SourceCase)
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A file or folder that is not in the data set, and why."""
+    """A file or folder that is not in the data set, and the reason."""
 
     path: str
     reason: str
@@ -65,20 +65,20 @@ _REPORT = table(
 
 @dataclass(frozen=True)
 class Conversion:
-    """What a converter has made.
+    """Result of a conversion.
 
     Attributes
     ----------
     folder
         The data set.
     num_training, num_test
-        Cases in it.
+        Number of cases in it.
     left_out
-        What was found and does not belong to the data set.
+        Files found that do not belong to the data set.
     damaged
-        Cases that should be in it but could not be read, if that was allowed.
+        Cases that belong to it but could not be read, if that was allowed.
     remarks
-        What else a user should know.
+        Further notes for the user.
     """
 
     folder: Path
@@ -89,7 +89,7 @@ class Conversion:
     remarks: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain data for JSON."""
+        """Return all attributes as plain data for JSON."""
         return {
             "dataset": self.folder.name,
             "num_training": self.num_training,
@@ -101,12 +101,12 @@ class Conversion:
 
     @classmethod
     def of_folder(cls, folder: Path) -> Conversion:
-        """Return what ``conversion.json`` in a converted data set says.
+        """Return the conversion described by ``conversion.json`` in a converted data set.
 
         Raises
         ------
         DataError
-            It cannot be read, or is another file.
+            The file cannot be read, or is of another kind.
         """
         path, hint = folder / REPORT_NAME, "convert the data again, or delete the file"
         stored = read_contract(path, hint=hint, largest=LARGEST_RESULTS)
@@ -119,7 +119,7 @@ class Conversion:
         return cls(folder, *counts, left_out, damaged, tuple(stored["remarks"]))
 
     def text(self) -> str:
-        """Return the report for people: one line a reason, with the number of files and the first of them."""
+        """Return the report for people: one line per reason, with the number of files and the first one."""
         lines = [f"{self.folder.name}: {self.num_training} training and {self.num_test} test cases"]
         for title, entries in (("left out", self.left_out), ("damaged, not converted", self.damaged)):
             for reason, count in Counter(each.reason for each in entries).items():
@@ -146,32 +146,32 @@ def write_dataset(
     Parameters
     ----------
     folder
-        The data set's folder, such as ``nnUNet_raw/Dataset702_AbdomenMR``. Must not exist.
+        Folder of the data set, such as ``nnUNet_raw/Dataset702_AbdomenMR``. Must not exist.
     cases
-        What to convert.
+        Cases to convert.
     write_case
-        Reads and checks one case, writes it below the folder it is given, and returns remarks. It must write
-        nothing before all of the case has been read.
+        Function that reads and checks one case, writes it below the given folder, and returns remarks. It
+        must write nothing before it has read the whole case.
     description
-        ``dataset.json`` without ``numTraining``.
+        Contents of ``dataset.json`` without ``numTraining``.
     left_out, remarks
-        For the report.
+        Entries for the report.
     problems
-        Cases that are known to be incomplete: they count as damaged.
+        Cases known to be incomplete: they count as damaged.
     published
-        Training and test cases of the published data set; other numbers are remarked on.
+        Number of training and test cases in the published data set; deviations cause a remark.
     skip_damaged
-        Leave damaged cases out with a note in the report. By default they are an error.
+        Whether to omit damaged cases with a note in the report. By default they are an error.
     needs_test
-        Refuse a data set without test cases.
+        Whether to refuse a data set without test cases.
 
     Raises
     ------
     OutputError
         The folder exists or cannot be written.
     DataError
-        Cases are damaged (all are listed), or there is no training case, or no test case where
-        one is needed. Nothing is left behind.
+        Cases are damaged (all are listed), or there is no training case, or no test case where one is
+        required. Nothing is left behind.
     """
     folder = Path(folder).absolute()
     _refuse_existing(folder)
@@ -201,12 +201,12 @@ def write_dataset(
         result = Conversion(folder, counts["Tr"], counts["Ts"], tuple(left_out), tuple(damaged), tuple(notes))
         write_json(temporary / "dataset.json", {**description, "numTraining": counts["Tr"]})
         write_contract("conversion", temporary / REPORT_NAME, result.to_dict())
-        _refuse_existing(folder)  # somebody may have made it while we worked
+        _refuse_existing(folder)  # it may have been created in the meantime
     return result
 
 
 def store_picture(image: Image, path: Path) -> None:
-    """Write a picture as PNG; the bytes are copied if nnU-Net's reader sees them as ours does."""
+    """Write a picture as PNG; its bytes are copied if nnU-Net's reader sees them as ours does."""
     if image.path.suffix.lower() == ".png" and stands_alone(image.path):
         return copy_file(image.path, path)
     return write_image(path, image)
@@ -234,7 +234,7 @@ def _refuse_existing(folder: Path) -> None:
 
 def _check_names(cases: Sequence[SourceCase]) -> None:
     names: dict[tuple[Split, str], list[str]] = {}
-    for case in cases:  # what differs only by case is one file on Windows and macOS
+    for case in cases:  # names that differ only by case are one file on Windows and macOS
         names.setdefault((case.split, case.name.casefold()), []).append(case.name)
     twice = [each for each in names.values() if len(each) > 1]
     if twice:

@@ -1,9 +1,9 @@
 """Dataset704_Endovis17: the seven kinds of instruments of the MICCAI 2017 robotic instrument segmentation.
 
 The challenge (Allan et al., arXiv:1902.06426) has eight training sequences of 225 stereo frames,
-``instrument_dataset_N/left_frames/frameNNN.png``, with a folder of masks for each instrument in
-``ground_truth``. The test set has the next 75 frames of each and two sequences of 300 frames, with class
-numbers in ``gt/TypeSegmentation``. Left frames are used, whole, with their black border.
+``instrument_dataset_N/left_frames/frameNNN.png``, with a mask folder for each instrument in ``ground_truth``.
+The test set has the next 75 frames of each and two sequences of 300 frames, with class numbers in
+``gt/TypeSegmentation``. Left frames are used whole, including their black border.
 """
 
 from __future__ import annotations
@@ -61,13 +61,13 @@ class _Case:
 def convert_endovis17(
     source: str | Path, folder: str | Path, *, skip_damaged: bool = False, needs_test: bool = False
 ) -> Conversion:
-    """Make the data set from the challenge's folders.
+    """Convert the challenge's folders to the data set.
 
     Parameters
     ----------
     source
-        A folder with the unpacked archives anywhere below it. A sequence with ``ground_truth`` is for
-        training, any other for testing.
+        Folder with the unpacked archives anywhere below it. A sequence with ``ground_truth`` is for training,
+        any other for testing.
     folder
         The new data set.
     skip_damaged, needs_test
@@ -86,7 +86,7 @@ def convert_endovis17(
     for (split, number), place in sorted(sequences.items()):
         found, without = _training_frames(place) if split == "Tr" else _test_frames(place)
         cases += found
-        # A test set without labels is what the challenge gives at first: no damage.
+        # The challenge first provides a test set without labels, so that is not damage.
         (problems if split == "Tr" or found else left_out).extend(without)
         expected = TRAINING_FRAMES if split == "Tr" else TEST_FRAMES.get(number)
         if expected != len(found):

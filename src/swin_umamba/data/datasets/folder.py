@@ -1,4 +1,4 @@
-"""Anybody's own images and masks, in any naming and format, as an nnU-Net data set."""
+"""Conversion of a user's own images and masks, in any naming and format, to an nnU-Net data set."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _RGB = ("R", "G", "B")
 
 @dataclass(frozen=True)
 class _Case:
-    """A pair; what is trained on."""
+    """A pair, which becomes a training case."""
 
     pair: Pair
     split: Split = "Tr"
@@ -54,13 +54,13 @@ class _Format:
 
     @property
     def as_rgb(self) -> bool:
-        """Three colours in one file."""
+        """Whether the three colours are in one file."""
         return self.coloured and self.ending != ".nii.gz"
 
 
 @dataclass(frozen=True)
 class _Look:
-    """What has to be known of an image before the format is chosen."""
+    """The properties of an image that determine the format."""
 
     path: Path
     ndim: int
@@ -85,33 +85,34 @@ def convert_folder(
     series: str | None = None,
     instances: bool = False,
 ) -> Conversion:
-    """Make a data set from a folder of images and a folder of masks.
+    """Convert a folder of images and a folder of masks to a data set.
 
     Pictures (grey or RGB) become PNG, or TIFF if nnU-Net's reader would not see their values in PNG
-    (fractions, negative numbers, colours of 16 bits); they are stored as they are seen. Volumes become NIfTI,
-    and so do pictures if all of them say how large a pixel is, as those of scanners and microscopes do.
+    (fractions, negative numbers, 16-bit colours); they are stored as displayed. Volumes become NIfTI, and so
+    do pictures if all of them give their pixel size, as those from scanners and microscopes do.
 
     Parameters
     ----------
     images, masks
-        The folders; see :func:`find_pairs` for how names are compared.
+        The folders; see :func:`find_pairs` for how names are matched.
     folder
         The new data set.
     classes, background
         See :meth:`ClassSurvey.table`.
     threshold
-        For masks of one class that are soft or JPEG: values from it on are foreground.
+        Foreground threshold for masks of one class that are soft or JPEG: this value and above are
+        foreground.
     channels
-        Names of the channels. nnU-Net normalizes a channel ``CT`` in its own way.
+        Channel names. nnU-Net normalizes a channel ``CT`` in its own way.
     skip_damaged
         See :func:`write_dataset`.
     max_left_out
-        Largest share of the images that may be left out, for lack of a mask or as damaged.
+        Largest fraction of the images that may be left out because they are damaged or have no mask.
     series
-        UID or number of the series to take from DICOM folders with several.
+        UID or number of the series to use from DICOM folders with several.
     instances
-        Whether the masks tell objects apart: a number for each, a file for each, or outlines; ``masks`` may
-        then be a file of COCO. See ``data.object_masks`` and :class:`ObjectMasks`.
+        Whether the masks distinguish objects, by numbers, separate files or outlines; ``masks`` may then be a
+        COCO file. See ``data.object_masks`` and :class:`ObjectMasks`.
 
     Raises
     ------
@@ -175,7 +176,7 @@ def convert_folder(
 def _check_share(
     images: Path, left_out: Sequence[LeftOut], problems: Sequence[LeftOut], usable: int, largest: float
 ) -> None:
-    """Refuse to make a data set of the smaller part of the images: the names are probably not understood."""
+    """Refuse to use only the smaller part of the images: the names were probably not understood."""
     alone = [each for each in left_out if _is_image_in(images, Path(each.path))]
     lost, total = len(alone) + len(problems), len(alone) + len(problems) + usable
     if lost > largest * total:
@@ -238,10 +239,10 @@ def _choose_format(looks: Sequence[_Look]) -> _Format:
 
 
 def _are_sized(looks: Sequence[_Look]) -> tuple[bool, tuple[str, ...]]:
-    """Return whether the images say how large a pixel is, and what a user should know about that.
+    """Return whether the images give their pixel size, and what a user should know about that.
 
-    Only TIFF pictures may differ there, since some programs write a size and others none: all of them then
-    count in pixels, as pictures do.
+    Only TIFF pictures may differ in this, since some programs write a size and others do not: all of them are
+    then counted in pixels, as pictures are.
     """
     with_size = next((look for look in looks if look.has_spacing), None)
     without = next((look for look in looks if not look.has_spacing), None)

@@ -1,4 +1,4 @@
-"""Which values or colours of masks are which class."""
+"""Assignment of the values or colours of masks to classes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from swin_umamba.data.object_masks.reading import check_size
 from swin_umamba.data.segments import SegmentNames
 from swin_umamba.errors import DataError, UsageError
 
-# More values than this are not classes but instances, or blurred edges.
+# A larger number of values indicates instances or blurred edges rather than classes.
 MAX_CLASSES = 64
 IGNORE_NAME = "ignore"
 _GREY = 0x010101
@@ -32,11 +32,11 @@ class Mask:
     Attributes
     ----------
     image
-        For its grid.
+        Image that provides the grid.
     codes
         ``(y, x)`` or ``(z, y, x)``.
     coloured
-        Whether they are colours; such of greys only are still colours here.
+        Whether the codes are colours; colours that are all grey still count as colours here.
     """
 
     image: Image
@@ -51,9 +51,9 @@ class ClassTable:
     Attributes
     ----------
     labels
-        Class name to number, with the background, as ``dataset.json`` has them.
+        Numbers by class name, including the background, as in ``dataset.json``.
     classes
-        Code to class number.
+        Class numbers by code.
     coloured
         Whether the codes are colours.
     """
@@ -68,7 +68,7 @@ class ClassTable:
         Raises
         ------
         DataError
-            It holds a code without a class.
+            The mask contains a code without a class.
         """
         codes = mask.codes
         if mask.coloured and not self.coloured:
@@ -84,12 +84,12 @@ class ClassTable:
 
 
 def read_mask(path: Path, threshold: int | None) -> Mask:
-    """Read a mask: grey values, palette indices or colours; with a threshold, 1 from it on and 0 below.
+    """Read a mask: grey values, palette indices or colours; with a threshold, 1 from it upwards and 0 below.
 
     Raises
     ------
     DataError
-        It cannot be read, or holds values that are not classes.
+        The mask cannot be read, or contains values that are not classes.
     """
     if threshold is None and not path.is_dir() and not (known := format_of(path)).holds_labels:
         raise DataError(
@@ -113,14 +113,14 @@ def read_mask(path: Path, threshold: int | None) -> Mask:
 
 
 class ClassMasks:
-    """Reads the classes of all images, and writes the label maps made of them.
+    """Reads the classes of all images, and writes the resulting label maps.
 
     Parameters
     ----------
     classes, background
         See :meth:`ClassSurvey.table`.
     threshold
-        For masks of one class: foreground from this value on.
+        Foreground threshold for masks of one class: this value and above are foreground.
     """
 
     def __init__(self, classes: Sequence[str], background: Sequence[str], threshold: int | None) -> None:
@@ -138,20 +138,20 @@ class ClassMasks:
         Raises
         ------
         DataError
-            It cannot be read, or is of another image.
+            The mask cannot be read, or does not belong to the image.
         """
         mask = read_mask(pair.mask, self._threshold)
         check_size(mask.image.with_data(mask.codes[None]), image)
         return mask
 
     def add(self, pair: Pair, mask: Mask) -> None:
-        """Take note of the values of a mask."""
+        """Record the values of a mask."""
         self._survey.add(mask)
         if not self._classes and not mask.coloured and len(self._objects) < MAPS_LOOKED_AT:
             self._objects.append(number_of_objects(mask.codes))
 
     def labels(self) -> Mapping[str, int]:
-        """Return the classes and their numbers, as ``dataset.json`` has them.
+        """Return the classes and their numbers, as in ``dataset.json``.
 
         Raises
         ------
@@ -169,7 +169,7 @@ class ClassMasks:
         return self._table.labels
 
     def remarks(self) -> list[str]:
-        """Return what a user should know."""
+        """Return remarks for the user."""
         assert self._table is not None
         found = self._survey.masks_with(self._table)
         each = (f"{name}={number} in {found[name]}" for name, number in self._table.labels.items())
@@ -190,14 +190,14 @@ class ClassSurvey:
         self._names = SegmentNames()
 
     def add(self, mask: Mask) -> None:
-        """Count a mask's codes, one a mask."""
+        """Count each code of a mask once."""
         counts = self._colour if mask.coloured else self._grey
         if len(counts) <= MAX_CLASSES:
             counts.update(np.unique(mask.codes).tolist())
         self._names.add(mask.image)
 
     def masks_with(self, table: ClassTable) -> dict[str, int]:
-        """Return for each class the number of masks that hold it (of a class of several codes, at most)."""
+        """Return how many masks contain each class (counting only the commonest code of each)."""
         counts = self._counts()[0]
         return {
             name: max((counts[code] for code, each in table.classes.items() if each == number), default=0)
@@ -210,17 +210,17 @@ class ClassSurvey:
         Parameters
         ----------
         classes
-            ``NAME=CODE`` or ``NAME=CODE,CODE``, where a code is a grey value or a colour ``#RRGGBB``. Without
-            any, each code is a class with a name made of it.
+            ``NAME=CODE`` or ``NAME=CODE,CODE``, where a code is a grey value or a colour ``#RRGGBB``. If
+            empty, each code is a class with a name derived from it.
         background
-            Codes of the background; 0 or black by default.
+            Codes of the background; by default 0 or black.
 
         Raises
         ------
         DataError
-            There are too many values, none of the background, or some without a class.
+            There are too many values, none is the background, or some have no class.
         UsageError
-            ``classes`` or ``background`` cannot be read.
+            ``classes`` or ``background`` cannot be parsed.
         """
         counts, coloured = self._counts()
         outside = {_code(text, coloured) for text in background} or {0}
@@ -251,13 +251,13 @@ class ClassSurvey:
             )
         if not groups:
             raise DataError("the masks hold nothing but background", hint="check the folder of the masks")
-        names = sorted(groups, key=lambda name: name == IGNORE_NAME)  # nnU-Net wants it last
+        names = sorted(groups, key=lambda name: name == IGNORE_NAME)  # nnU-Net requires it to be last
         labels = {"background": 0, **{name: number for number, name in enumerate(names, start=1)}}
         table = {code: labels[name] for name in names for code in groups[name]}
         return ClassTable(labels, {**dict.fromkeys(outside, 0), **table}, coloured)
 
     def _counts(self) -> tuple[Counter[int], bool]:
-        """Return all codes as one kind, and whether that is colours: greys saved as colours are greys."""
+        """Return all codes in one form, and whether they are colours: greys saved as colours are greys."""
         if all(code % _GREY == 0 for code in self._colour):
             return self._grey + Counter({code & 0xFF: count for code, count in self._colour.items()}), False
         if self._grey and max(self._grey) > 0xFF:
@@ -266,7 +266,7 @@ class ClassSurvey:
 
 
 def shown(codes: Sequence[int], coloured: bool) -> str:
-    """Return the codes as text, shortened."""
+    """Return the codes as abbreviated text."""
     texts = [f"#{code:06x}" if coloured else str(code) for code in codes[:_VALUES_SHOWN]]
     return ", ".join(texts) + (", ..." if len(codes) > _VALUES_SHOWN else "")
 

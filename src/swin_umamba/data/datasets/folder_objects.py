@@ -1,4 +1,4 @@
-"""Masks that number or outline objects: how a folder of them becomes what a network learns."""
+"""Conversion of masks that number or outline objects to labels that a network can learn."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from swin_umamba.errors import DataError, UsageError
 
 BACKGROUND_NAME, INTERIOR_NAME, BOUNDARY_NAME, IGNORE_NAME = "background", "interior", "boundary", "ignore"
 UNNAMED = "other"
-"""Class of objects without one, where others have one."""
+"""Class of objects that have none, if others have one."""
 
 
 class ObjectMasks:
-    """Reads the objects of all images, finds their classes, and writes the label maps made of them.
+    """Reads the objects of all images, determines their classes, and writes the resulting label maps.
 
-    The classes that a network learns are the background, the interior of objects, one for each of their
-    classes, and the boundary, which keeps them apart; see ``data.instance_labels``.
+    A network learns these classes: the background, the interior of objects (one for each object class), and
+    the boundary, which separates them; see ``data.instance_labels``.
 
     Parameters
     ----------
     coco
-        File with the objects of all images; None if each has files of its own.
+        File with the objects of all images; None if each image has its own.
     classes
-        ``ignore=N``, where pixels with the number N are left out of training; nothing else.
+        ``ignore=N`` to leave pixels with the number N out of training; nothing else is allowed.
 
     Raises
     ------
     UsageError
-        ``classes`` says something else.
+        ``classes`` contains anything else.
     """
 
     def __init__(self, coco: CocoFile | None, classes: Sequence[str]) -> None:
@@ -62,7 +62,7 @@ class ObjectMasks:
         Raises
         ------
         DataError
-            They cannot be read, or are of another image.
+            The objects cannot be read, or do not belong to the image.
         """
         if self._coco is None or pair.entry is None:
             return read_objects(pair.mask, image, self._ignored_value)
@@ -72,7 +72,7 @@ class ObjectMasks:
         return map_of_objects(self._coco.objects(pair.entry, shape), shape, pair.mask)
 
     def add(self, pair: Pair, found: ObjectMap) -> None:
-        """Take note of the objects of an image."""
+        """Record the objects of an image."""
         self._objects.update(found.class_names)
         self._images_with.update({name or UNNAMED for name in found.class_names})
         if found.ignored is not None:
@@ -82,12 +82,12 @@ class ObjectMasks:
             self._remarks.append(f"{pair.name}: no objects")
 
     def labels(self) -> dict[str, int]:
-        """Return the classes and their numbers, as ``dataset.json`` has them.
+        """Return the classes and their numbers, as in ``dataset.json``.
 
         Raises
         ------
         DataError
-            There is no object, or a class has a name that means something else here.
+            There is no object, or a class has a name that is reserved here.
         """
         if not self._objects:
             raise DataError("the masks hold nothing but background", hint="check the folder of the masks")
@@ -106,7 +106,7 @@ class ObjectMasks:
         return {name: number for number, name in enumerate(names)}
 
     def remarks(self) -> list[str]:
-        """Return what a user should know."""
+        """Return remarks for the user."""
         counts = ", ".join(
             f"{count} {name or ('objects' if len(self._objects) == 1 else UNNAMED)} in "
             f"{self._images_with[name or UNNAMED]} images"
@@ -115,7 +115,7 @@ class ObjectMasks:
         return [f"objects: {counts}", *self._remarks]
 
     def write(self, path: Path, found: ObjectMap, like: Image, labels: Mapping[str, int]) -> None:
-        """Write the label map of an image, its objects as ``instancesTr`` beside, and their classes.
+        """Write the label map of an image, with its objects in ``instancesTr`` and their classes beside it.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Which image belongs to which mask, in folders of any naming."""
+"""Matching of images and masks in folders with any naming."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MASK_WORD = (
     "annotations?"
 )
 _IMAGE_WORD = "images?|img|imgs"
-# Words that only say what a file is, at the end or the beginning of its name.
+# Words at the start or end of a name that only say what a file is.
 _WORDS = re.compile(rf"(?:^|[ ._-]+)(?:{_MASK_WORD}|{_IMAGE_WORD})$|^(?:{_MASK_WORD}|{_IMAGE_WORD})[ ._-]+")
 _MASK_NAME = re.compile(rf"(?:^|[ ._-])(?:{_MASK_WORD})$|^(?:{_MASK_WORD})[ ._-]")
 _CHANNEL = re.compile(r"(.+)_(\d{4})")
@@ -30,16 +30,16 @@ _CLUTTER = ("__macosx", "thumbs.db", "desktop.ini")
 
 @dataclass(frozen=True)
 class Pair:
-    """An image, as one file (or DICOM folder) or one a channel, and its mask.
+    """An image, as one file (or DICOM folder) or one per channel, and its mask.
 
     Attributes
     ----------
     name
-        Name of the case: the image's path below its folder, with characters that suit file names.
+        Name of the case: the image's path relative to its folder, with characters safe in file names.
     images, mask
         The files; the mask may be a folder with one file for each object.
     entry
-        What a mask file with the objects of all images calls this one; None if each has its own.
+        Name of this image in a mask file with the objects of all images; None if each has its own.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class _Item:
-    stem: str  # path below the folder, without suffix, with / between folders
+    stem: str  # path relative to the folder, without suffix, with / between folders
     paths: tuple[Path, ...]
     parts: tuple[Path, ...] = ()  # files of single objects in a folder
 
@@ -58,14 +58,14 @@ class _Item:
 def find_pairs(images: Path, masks: Path, *, objects: bool = False) -> tuple[list[Pair], list[LeftOut]]:
     """Return the images with a mask, and all other files with the reason why they have no partner.
 
-    Names are compared from the strictest way to the laxest: the path below the folder as it is; without words
-    such as ``_mask``, ``label_`` or ``_img``; then the same for the bare name. What fits several files is not
-    guessed. Images that are left over and end in ``_0000``, ``_0001`` and so on are taken for the channels of
-    one image. Of nested folders around DICOM files, the one that has a mask is the image. The two folders may
-    be the same one: masks are then the files that are named like masks.
+    Names are compared in increasingly lenient ways: the path relative to the folder as it is; without words
+    such as ``_mask``, ``label_`` or ``_img``; then the same for the bare name. Ambiguous matches are never
+    guessed. Remaining images that end in ``_0000``, ``_0001`` and so on are treated as the channels of one
+    image. Of nested folders around DICOM files, the one that has a mask is the image. Both folders may be the
+    same: masks are then the files that are named like masks.
 
-    With ``objects``, files of annotation programs count as masks, and so do folders ``CASE`` or
-    ``CASE/masks`` of files that have one object each.
+    With ``objects``, files from annotation programs count as masks, and so do folders ``CASE`` or
+    ``CASE/masks`` whose files each contain one object.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def find_pairs(images: Path, masks: Path, *, objects: bool = False) -> tuple[lis
 
 
 def _items(folder: Path) -> tuple[list[_Item], list[LeftOut]]:
-    """Return every image file and DICOM folder below a folder, folders around these, and what is neither."""
+    """Return all image files and DICOM folders below a folder, the folders around them, and other files."""
     items: list[_Item] = []
     left_out: list[LeftOut] = []
     series: set[Path] = set()
@@ -137,12 +137,12 @@ def _items(folder: Path) -> tuple[list[_Item], list[LeftOut]]:
 
 
 def pairs_of_entries(images: Path, source: Path, entries: Sequence[str]) -> tuple[list[Pair], list[LeftOut]]:
-    """Return the images that a file with the objects of all images names, and what has no partner.
+    """Return the images listed in a file with the objects of all images, and whatever has no partner.
 
     Raises
     ------
     DataError
-        The folder is missing, or none of the images is in it.
+        The folder is missing, or contains none of the images.
     """
     if not images.is_dir():
         raise DataError("there is no such folder", where=images, hint="check the path")
@@ -165,7 +165,7 @@ def pairs_of_entries(images: Path, source: Path, entries: Sequence[str]) -> tupl
 
 
 def _annotations(left_out: list[LeftOut]) -> list[_Item]:
-    """Take the files of annotation programs out of what is no image, and return them."""
+    """Remove the files of annotation programs from those that are not images, and return them."""
     found = [each for each in left_out if each.path.lower().endswith(ANNOTATION_SUFFIXES)]
     for each in found:
         left_out.remove(each)
@@ -174,7 +174,7 @@ def _annotations(left_out: list[LeftOut]) -> list[_Item]:
 
 
 def _object_folders(root: Path, images: Sequence[_Item], masks: Sequence[_Item]) -> list[_Item]:
-    """Return masks, with folders named like an image in place of the files in them: one has one object."""
+    """Return masks, with folders named like an image replacing their files, which have one object each."""
     names = {_bare(item.stem).casefold() for item in images}
     groups: dict[Path, list[_Item]] = {}
     for item in masks:
@@ -195,7 +195,7 @@ def _object_folders(root: Path, images: Sequence[_Item], masks: Sequence[_Item])
 
 
 def _unrelated(items: Sequence[_Item], pairs: Sequence[tuple[_Item, _Item]]) -> list[_Item]:
-    """Drop folders in and around those that have found their partner; of the others, keep the innermost."""
+    """Drop folders in and around those that have a partner; keep only the innermost of the others."""
     taken = {path for pair in pairs for item in pair for path in item.paths}
     around = {parent for path in taken for parent in path.parents}
     kept = [
@@ -210,7 +210,7 @@ def _unrelated(items: Sequence[_Item], pairs: Sequence[tuple[_Item, _Item]]) -> 
 def _match(
     images: Sequence[_Item], masks: Sequence[_Item]
 ) -> tuple[list[tuple[_Item, _Item]], list[_Item], list[_Item]]:
-    """Return pairs and what is left of both."""
+    """Return the pairs, and the images and masks without a partner."""
     pairs: list[tuple[_Item, _Item]] = []
     for key in _KEYS:
         image_of, mask_of = _unique(images, key), _unique(masks, key)
@@ -255,7 +255,7 @@ _KEYS = (_AS_IT_IS, *map(_in_any_case, (_AS_IT_IS, _plain, _bare, _plain_bare)))
 
 
 def _channel_groups(items: Sequence[_Item]) -> tuple[list[_Item], list[_Item]]:
-    """Return images made of one file a channel, and the files that are none of these."""
+    """Return images that consist of one file per channel, and the files that do not belong to any."""
     groups: dict[str, list[_Item]] = {}
     single = []
     for item in items:
@@ -290,6 +290,6 @@ def _without_repeats(stem: str) -> str:
 
 
 def _safe(stem: str) -> str:
-    """Return a name for files on any system: letters, marks and digits of all scripts stay."""
+    """Return a name for files on any system; letters, marks and digits of all scripts are kept."""
     kept = (letter if letter in "_.-" or category(letter)[0] in "LMN" else "\0" for letter in stem)
     return re.sub("\0+", "_", "".join(kept))

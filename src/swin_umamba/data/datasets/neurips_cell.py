@@ -1,8 +1,8 @@
 """Dataset703_NeurIPSCell: the labelled images of the NeurIPS 2022 cell segmentation challenge.
 
 The challenge (Ma et al., Nature Methods 21, 2024) has ``Training-labeled`` (1000) and ``Tuning`` (101, the
-test images of the paper), each with ``images`` of many formats and ``labels/NAME_label.tiff``, one number a
-cell. As in the challenge's baseline, images become RGB of 8 bits, each channel stretched between the 1st and
+test images of the paper), each with ``images`` in many formats and ``labels/NAME_label.tiff``, one number per
+cell. As in the challenge's baseline, images become 8-bit RGB, with each channel stretched between the 1st and
 99th percentile of its values above zero, and instances become the classes interior and boundary.
 """
 
@@ -39,7 +39,7 @@ DESCRIPTION: dict[str, Any] = {
 PUBLISHED_COUNTS = (1000, 101)
 LABEL_ENDING = "_label"
 PERCENTILES = (1.0, 99.0)
-# The folders' names without case, hyphens, underscores and spaces, as the releases spell them differently.
+# Folder names without case, hyphens, underscores and spaces, since the releases spell them differently.
 _SPLIT_OF_FOLDER: dict[str, Split] = {
     "traininglabeled": "Tr",
     "traininglabelled": "Tr",
@@ -60,15 +60,15 @@ class _Case:
 def convert_neurips_cell(
     source: str | Path, folder: str | Path, *, skip_damaged: bool = False, needs_test: bool = False
 ) -> Conversion:
-    """Make the data set from the challenge's folders.
+    """Convert the challenge's folders to the data set.
 
-    Beside nnU-Net's folders there is ``instancesTs`` with the cells of the test images, which the protocol
-    ``microscopy`` scores.
+    In addition to nnU-Net's folders, it has ``instancesTs`` with the cells of the test images, which the
+    ``microscopy`` protocol scores.
 
     Parameters
     ----------
     source
-        A folder with ``Training-labeled`` and ``Tuning`` in it, or the folder around that.
+        Folder that contains ``Training-labeled`` and ``Tuning``, or the folder around it.
     folder
         The new data set.
     skip_damaged, needs_test
@@ -99,7 +99,7 @@ def convert_neurips_cell(
             where=source,
             hint="give the folder that the challenge's archives were unpacked in",
         )
-    # A folder around the data is listed before what is in it.
+    # A folder around the data is listed before its contents.
     left_out = [
         each for each in left_out if not any(place.is_relative_to(each.path) for place in found.values())
     ]

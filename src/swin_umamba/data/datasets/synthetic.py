@@ -22,10 +22,10 @@ _STAINS = (
     ((0.03, 0.03, 0.06), (0.25, 0.42, 0.85)),
     ((0.02, 0.05, 0.03), (0.30, 0.75, 0.42)),
 )
-# The typical radius of nuclei as a part of the picture's side, and the part of the picture that they cover.
+# Ranges of the typical nucleus radius as a fraction of the picture's side, and of the area fraction covered.
 _RADIUS_FRACTION = (0.03, 0.055)
 _COVERED_FRACTION = (0.14, 0.3)
-# No nucleus hides more than this part of another one or of its own size, so that each stays recognisable.
+# No nucleus hides more than this fraction of another or of its own size, so each stays recognisable.
 _MAX_COVERED = 0.2
 _MIN_RADIUS = 2.5
 _MIN_AREA = 12
@@ -47,15 +47,15 @@ def make_nuclei(
     """Draw a data set in nnU-Net's raw layout.
 
     Pictures are RGB PNG (channels R, G, B); label maps hold background 0, interior 1 and boundary 2, as
-    ``data.instance_labels`` makes them of the nuclei. Nuclei are textured ellipses of uneven outline that
-    touch and overlap, under uneven light, blur and noise, in a stain that varies between pictures. The same
-    arguments give the same bytes; training and test pictures are drawn from separate streams of random
-    numbers, and a larger set begins with the pictures of a smaller one.
+    ``data.instance_labels`` derives them from the nuclei. Nuclei are textured ellipses with uneven outlines
+    that touch and overlap, under uneven light, blur and noise, in a stain that varies between pictures. The
+    same arguments yield the same bytes; training and test pictures are drawn from separate random streams,
+    and a larger set begins with the pictures of a smaller one.
 
     Parameters
     ----------
     folder
-        The data set's folder, such as ``nnUNet_raw/Dataset999_DemoNuclei``; its files are replaced.
+        Folder of the data set, such as ``nnUNet_raw/Dataset999_DemoNuclei``; its files are replaced.
     num_training, num_test
         Number of pictures.
     size
@@ -66,8 +66,8 @@ def make_nuclei(
     Returns
     -------
     Path
-        ``folder``, with ``imagesTr``, ``labelsTr``, ``instancesTr`` (uint16 PNG, one number a nucleus), the
-        same of the test pictures as ``imagesTs`` and so on, and ``dataset.json``.
+        ``folder``, with ``imagesTr``, ``labelsTr``, ``instancesTr`` (uint16 PNG, one number per nucleus), the
+        same for the test pictures as ``imagesTs`` and so on, and ``dataset.json``.
     """
     if num_training < 1 or num_test < 0 or size < _MIN_SIZE:
         raise UsageError(
@@ -109,7 +109,7 @@ def _draw_picture(seed: np.random.SeedSequence, size: int) -> _Picture:
         for colour in _STAINS[rng.integers(len(_STAINS))]
     )
     instances, density = _place_nuclei(rng, size)
-    # Between the nuclei lies weakly stained tissue; far less of it in fluorescence, on a dark background.
+    # Between the nuclei is weakly stained tissue; far less of it in fluorescence, on a dark background.
     fluorescent = background.mean() < 0.5
     tissue = rng.uniform(*((0.02, 0.08) if fluorescent else (0.15, 0.4)))
     density = density + (1 - density) * tissue * _clouds(rng, size, wavelengths=(0.12, 0.04, 0.012))
@@ -132,7 +132,7 @@ def _place_nuclei(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.n
     for _ in range(_MAX_ATTEMPTS):
         if np.count_nonzero(instances) >= wanted * size * size:
             break
-        # Some nuclei start a new place, the others join an earlier one, so that they touch.
+        # Some nuclei start a new cluster, the others join an earlier one, so they touch.
         if len(areas) == 1 or rng.random() < 0.45:
             centre = rng.uniform(0, size, 2)
         else:
@@ -147,7 +147,7 @@ def _place_nuclei(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.n
         limits = _MAX_COVERED * np.minimum(area, areas)
         if area < _MIN_AREA or (covered[1:] > limits[1:]).any():
             continue
-        # Chromatin lies in grains and along the membrane; where nuclei overlap, their stains add up.
+        # Chromatin is granular and lines the membrane; where nuclei overlap, their stains add up.
         stained = rng.uniform(0.5, 0.85) + 0.6 * (chromatin[window] - 0.5) + 0.18 * level**6
         added = np.clip(stained + 0.3 * density[window], 0, 1)
         density[window] = np.where(inside, added, density[window])
@@ -159,9 +159,9 @@ def _place_nuclei(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.n
 def _nucleus(
     rng: np.random.Generator, size: int, centre: np.ndarray, radius: float
 ) -> tuple[tuple[slice, slice], np.ndarray]:
-    """Return a window of the picture and in it the distance to the centre, 1 on the outline of the nucleus.
+    """Return a picture window and, for its pixels, the distance to the nucleus's centre, 1 on its outline.
 
-    The outline is a turned ellipse with a soft wobble. The window is empty if it lies outside the picture.
+    The outline is a rotated ellipse with a gentle wobble. The window is empty if it lies outside the picture.
     """
     reach = 2 * radius
     first = np.clip(centre - reach, 0, size).astype(int)
@@ -180,7 +180,7 @@ def _nucleus(
 
 
 def _clouds(rng: np.random.Generator, size: int, wavelengths: Sequence[float]) -> np.ndarray:
-    """Return smooth noise from 0 to 1, the mean of layers of the given wavelengths (parts of the side)."""
+    """Return smooth noise from 0 to 1, the mean of layers with the given wavelengths (parts of the side)."""
     layers = []
     for wavelength in wavelengths:
         sigma = max(wavelength * size / 2, 0.5)
