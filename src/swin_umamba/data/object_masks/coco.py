@@ -1,7 +1,7 @@
 """Objects of COCO's ``annotations.json``: polygons, and run lengths, compressed or not.
 
-Source: https://cocodataset.org/#format-data. Run lengths go down the columns, and begin with the background;
-the compressed form writes differences to the length before the last in characters of six bits, of which one
+Source: https://cocodataset.org/#format-data. Run lengths follow the columns and begin with the background;
+the compressed form writes differences to the length before the last in six-bit characters, in which one bit
 says that more follow.
 """
 
@@ -41,7 +41,7 @@ class CocoFile:
     Raises
     ------
     DataError
-        It is not of this format.
+        The file does not have this format.
     """
 
     def __init__(self, path: Path) -> None:
@@ -58,7 +58,7 @@ class CocoFile:
 
     @property
     def file_names(self) -> list[str]:
-        """The images, as the file names them."""
+        """Names of the images in the file."""
         return list(self._image_of)
 
     def objects(self, file_name: str, shape: tuple[int, int]) -> Iterator[OneObject]:
@@ -67,7 +67,7 @@ class CocoFile:
         Raises
         ------
         DataError
-            The image has another size than is said, or an object cannot be read.
+            The image does not have the stated size, or an object cannot be read.
         """
         image = self._image_of[file_name]
         said = (image.get("height", shape[0]), image.get("width", shape[1]))
@@ -97,7 +97,7 @@ def _object(segmentation: Any, shape: tuple[int, int], class_name: str | None, w
         return OneObject(_mask_of_runs(lengths, shape), (0, 0), class_name, what)
     if not isinstance(segmentation, Sequence) or isinstance(segmentation, str) or not segmentation:
         raise ValueError("it has no outline")
-    # An object that something lies before has several parts: what is in any of them belongs to it.
+    # An object that is partly hidden has several parts: anything in any of them belongs to it.
     return union([_polygon(ring, shape, class_name, what) for ring in segmentation], shape)
 
 

@@ -1,9 +1,9 @@
-"""Objects of ImageJ: a ``.roi`` file, or a ``.zip`` of them from its ROI manager.
+"""Objects from ImageJ: a ``.roi`` file, or a ``.zip`` of them from its ROI manager.
 
 Source: the layout that ImageJ's ``RoiDecoder`` documents. All numbers are big-endian. A header of 64 bytes
-holds the kind at 6, top, left, bottom, right from 8, the number of points at 16, the size of a shape's path
-at 36, the options at 50; points follow as whole numbers from the upper left corner of the box and, with the
-option of sub-pixels, once more as they are. A shape (``ShapeRoi``) is a path of moves and lines.
+holds the kind at 6, top, left, bottom and right from 8, the number of points at 16, the size of a shape's
+path at 36, and the options at 50; points follow as integers relative to the upper left corner of the box and,
+with the sub-pixel option, again as absolute floats. A shape (``ShapeRoi``) is a path of moves and lines.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from swin_umamba.opening import open_to_read
 
 HINT = "save the ROIs again from ImageJ's ROI manager, as areas (polygon, freehand, rectangle, oval, traced)"
 MOST_BYTES = 2**28
-"""Of all ROIs of an archive, unpacked."""
+"""Largest size of all ROIs in an archive, unpacked."""
 MOST_ROIS = 10**6
 _HEADER = 64
 _POLYGON, _RECTANGLE, _OVAL, _FREEHAND, _TRACED = 0, 1, 2, 7, 8
@@ -34,12 +34,12 @@ _MOVE, _LINE, _CLOSE = 0, 1, 4
 
 
 def imagej_objects(path: Path, shape: tuple[int, int]) -> Iterator[OneObject]:
-    """Yield the objects of a file, for an image of so many rows and columns. ImageJ names no classes.
+    """Yield the objects of a file, for an image of shape ``(rows, columns)``. ImageJ gives no classes.
 
     Raises
     ------
     DataError
-        It is damaged, too large, or holds ROIs without an area.
+        The file is damaged, too large, or contains ROIs without an area.
     """
     for name, content in _contents(path):
         try:
@@ -103,7 +103,7 @@ def _numbers(content: bytes, dtype: str, start: int, count: int) -> np.ndarray:
 
 
 def _path(numbers: np.ndarray) -> list[np.ndarray]:
-    """Return the rings of a path: a move begins one, lines go on, a close ends it."""
+    """Return the rings of a path: a move begins one, lines extend it, a close ends it."""
     rings: list[list[tuple[float, float]]] = []
     position = 0
     while position < len(numbers):

@@ -1,6 +1,6 @@
-"""Objects of a LabelMe file, ``CASE.json``: polygons, rectangles, circles and masks.
+"""Objects from a LabelMe file, ``CASE.json``: polygons, rectangles, circles and masks.
 
-Source: the files that LabelMe 5 writes. Shapes of one ``group_id`` and label are parts of one object.
+Source: the files that LabelMe 5 writes. Shapes with the same ``group_id`` and label are parts of one object.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ def labelme_objects(path: Path, stored: Any, shape: tuple[int, int]) -> Iterator
     Parameters
     ----------
     path
-        The file, for messages.
+        Path of the file, for messages.
     stored
-        What it holds.
+        Contents of the file.
     shape
         Rows and columns of the image.
 
     Raises
     ------
     DataError
-        It is not of this format, of an image of another size, or holds shapes without an area.
+        The file has another format, belongs to an image of another size, or contains shapes without an area.
     """
     Provenance(path, HINT, beginning="this is not a file of LabelMe: ").check(stored, _FILE)
     said = (stored.get("imageHeight") or shape[0], stored.get("imageWidth") or shape[1])
@@ -90,7 +90,7 @@ def _object(path: Path, each: Mapping[str, Any], shape: tuple[int, int], what: s
 def _painted(
     path: Path, each: Mapping[str, Any], points: np.ndarray, shape: tuple[int, int], what: str
 ) -> OneObject:
-    """Return a mask that is stored as a picture; its points are its first and its last pixel."""
+    """Return a mask that is stored as a picture; its points are its first and last pixel."""
     if not (np.abs(points) < 2**31).all():
         raise ValueError(f"{what} has a point that is nowhere")
     left, top = np.floor(points[0])

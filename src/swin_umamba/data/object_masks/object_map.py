@@ -1,4 +1,4 @@
-"""A map of objects, and how it is made of objects one by one."""
+"""A map of objects, and how it is built from single objects."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ IGNORE_NAMES = ("ignore", "ignore*", "__ignore__")
 
 
 MOST_PIXELS = 256
-"""How many times the boxes of all objects may cover the image."""
+"""Largest total area of the objects' boxes, as a multiple of the image."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class OneObject:
     mask
         bool, ``(y, x)``.
     corner
-        Row and column of the image at which the mask begins; the mask may reach beyond the image.
+        Row and column of the image at which the mask begins; the mask may extend beyond the image.
     class_name
-        None if the file names none.
+        Name of its class; None if the file gives none.
     what
-        What it is called in messages, such as ``annotation 7``.
+        Name for messages, such as ``annotation 7``.
     """
 
     mask: np.ndarray
@@ -51,11 +51,11 @@ class ObjectMap:
     instances
         ``(y, x)`` or ``(z, y, x)``, intp: 0 is the background, objects are numbered from 1 without gaps.
     class_names
-        Of each object, in the order of their numbers; None where the file names none.
+        Class of each object, in the order of their numbers; None where the file gives none.
     ignored
-        bool of the same shape: pixels of which the truth is not known; None if there are none.
+        bool of the same shape: pixels whose ground truth is unknown; None if there are none.
     remarks
-        What a user should know.
+        Notes for the user.
     """
 
     instances: np.ndarray
@@ -65,9 +65,9 @@ class ObjectMap:
 
 
 def union(parts: Sequence[OneObject], shape: tuple[int, int]) -> OneObject:
-    """Return the object that consists of some parts, with the class and name of the first.
+    """Return the object that consists of several parts, with the class and name of the first.
 
-    Parts outside of the image are left out, unless all are.
+    Parts outside the image are omitted, unless all are.
     """
     inside = [part for part in parts if _inside(part, shape) is not None]
     if len(inside) < 2:
@@ -89,7 +89,7 @@ def map_of_numbers(numbers: np.ndarray, ignored_value: int | None = None) -> Obj
     numbers
         Whole numbers from 0, ``(y, x)`` or ``(z, y, x)``.
     ignored_value
-        Number of the pixels of which the truth is not known.
+        Number of the pixels whose ground truth is unknown.
     """
     ignored = None
     if ignored_value is not None and (numbers == ignored_value).any():
@@ -100,18 +100,18 @@ def map_of_numbers(numbers: np.ndarray, ignored_value: int | None = None) -> Obj
 
 
 def map_of_objects(objects: Iterable[OneObject], shape: tuple[int, int], where: Path) -> ObjectMap:
-    """Paint objects one over the other, in their order.
+    """Paint objects over each other, in order.
 
-    Objects that have no pixel, or none that no later object covers, are left out with a remark.
+    Objects that have no pixel, or whose pixels are all covered by later objects, are omitted with a remark.
 
     Parameters
     ----------
     objects
-        The objects; those of a class called ``ignore`` are pixels of which the truth is not known.
+        The objects; those of a class called ``ignore`` mark pixels whose ground truth is unknown.
     shape
         Rows and columns of the image.
     where
-        The file, for messages.
+        Path of the file, for messages.
 
     Raises
     ------

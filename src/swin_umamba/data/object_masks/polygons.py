@@ -13,29 +13,29 @@ import numpy as np
 from swin_umamba.data.object_masks.object_map import OneObject
 
 MOST_CROSSINGS = 2**27
-"""Crossings of edges with lines of pixels, each of which takes some memory. An outline that follows the edges
-of pixels has two a line of each piece."""
+"""Crossings of edges with pixel rows, each of which takes memory. An outline along pixel edges has two per
+row of each piece."""
 _FURTHEST = 2**31
 
 
 def polygon_object(
     rings: Sequence[np.ndarray], shape: tuple[int, int], class_name: str | None, what: str
 ) -> OneObject:
-    """Return the pixels within some rings.
+    """Return the pixels inside the given rings.
 
     Parameters
     ----------
     rings
-        Each ``(points, 2)``, x and y, float; closed or not. An area within two of them is a hole.
+        Arrays ``(points, 2)``, x and y, float; closed or not. An area inside two of them is a hole.
     shape
-        Rows and columns of the image; what lies beyond counts only in so far that the mask is not empty.
+        Rows and columns of the image; anything beyond counts only insofar as the mask is not empty.
     class_name, what
         See :class:`OneObject`.
 
     Raises
     ------
     ValueError
-        A ring has fewer than three points, a coordinate is not a number within reason, or there are too many
+        A ring has fewer than three points, a coordinate is not a reasonable number, or there are too many
         edges; the message says which.
     """
     for ring in rings:
@@ -49,9 +49,9 @@ def polygon_object(
     low, high = np.floor(points.min(axis=0)).astype(int), np.ceil(points.max(axis=0)).astype(int)
     height, width = shape
     if high[0] <= 0 or high[1] <= 0 or low[0] >= width or low[1] >= height:
-        outside = np.ones((1, 1), bool)  # one pixel says where
+        outside = np.ones((1, 1), bool)  # one pixel marks the place
         return OneObject(outside, (int(low[1]), int(low[0])), class_name, what)
-    # One more pixel around the image tells that the object reaches beyond it.
+    # One extra pixel around the image shows that the object extends beyond it.
     low = np.maximum(low, -1)
     high = np.minimum(high, (width + 1, height + 1))
     return OneObject(_even_odd(rings, low, high, what), (int(low[1]), int(low[0])), class_name, what)
@@ -63,7 +63,7 @@ def _even_odd(rings: Sequence[np.ndarray], low: np.ndarray, high: np.ndarray, wh
     ends = np.concatenate([np.roll(ring, -1, axis=0) for ring in rings]) - low
     width, height = (int(value) for value in high - low)
     upper, lower = np.minimum(starts[:, 1], ends[:, 1]), np.maximum(starts[:, 1], ends[:, 1])
-    # Lines of pixels whose centres lie in [upper, lower): each edge counts its upper end and not its lower.
+    # Pixel rows whose centres lie in [upper, lower): each edge includes its upper end but not its lower one.
     first = np.clip(np.ceil(upper - 0.5), 0, height).astype(int)
     last = np.clip(np.ceil(lower - 0.5), 0, height).astype(int)
     counts = last - first

@@ -1,7 +1,7 @@
-"""Objects of QuPath's GeoJSON, in pixels of the full image.
+"""Objects from QuPath's GeoJSON, in pixels of the full image.
 
-Sources: RFC 7946; QuPath's documentation of its export. A feature is an object: a polygon or several, with
-holes. Its class is ``properties.classification.name``. Of a cell the outline counts and not its nucleus.
+Sources: RFC 7946; QuPath's documentation of its export. A feature is an object: one or more polygons, with
+holes. Its class is ``properties.classification.name``. For a cell, the outline counts, not its nucleus.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ def geojson_objects(path: Path, stored: Any, shape: tuple[int, int]) -> Iterator
     Parameters
     ----------
     path
-        The file, for messages.
+        Path of the file, for messages.
     stored
-        What it holds.
+        Contents of the file.
     shape
         Rows and columns of the image.
 
     Raises
     ------
     DataError
-        It is not of this format, or holds points or lines, which have no area.
+        The file has another format, or contains points or lines, which have no area.
     """
     if isinstance(stored, Mapping):
         stored = stored.get("features") if stored.get("type") == "FeatureCollection" else [stored]
@@ -67,5 +67,5 @@ def _object(feature: Any, shape: tuple[int, int], what: str) -> OneObject:
 
 
 def _flat(ring: np.ndarray) -> np.ndarray:
-    """Return x and y of points that may have a height."""
+    """Return x and y of points that may also have a height."""
     return ring[:, :2] if ring.ndim == 2 and ring.shape[1] > 2 else ring

@@ -1,4 +1,4 @@
-"""The objects of an image, from whatever kind of file they are in."""
+"""The objects of an image, from any supported kind of file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from swin_umamba.errors import DataError, GeometryError
 from swin_umamba.json_files import LARGEST_RESULTS, read_json
 
 ANNOTATION_SUFFIXES = (".geojson", ".json", ".zip", ".roi")
-"""Of files with the outlines of the objects of one image."""
+"""Suffixes of files with the outlines of the objects of one image."""
 
 
 def read_objects(source: Path, image: Image, ignored_value: int | None = None) -> ObjectMap:
@@ -31,18 +31,18 @@ def read_objects(source: Path, image: Image, ignored_value: int | None = None) -
     ----------
     source
         An image file with a number for each object; a folder of image files, each of which is above zero
-        where its object is; or a file of LabelMe, QuPath (GeoJSON) or ImageJ.
+        where its object is; or a file from LabelMe, QuPath (GeoJSON) or ImageJ.
     image
-        The image that they are of.
+        The image that contains the objects.
     ignored_value
         See :func:`map_of_numbers`.
 
     Raises
     ------
     GeometryError
-        The objects are of an image of another size or place.
+        The objects belong to an image of another size or position.
     DataError
-        The file cannot be read, or is of no such kind.
+        The file cannot be read, or has none of these formats.
     """
     suffix = source.suffix.lower()
     if suffix not in ANNOTATION_SUFFIXES and not (source.is_dir() and not is_dicom_folder(source)):
@@ -74,7 +74,7 @@ def check_size(mask: Image, image: Image) -> None:
     Raises
     ------
     GeometryError
-        Says how they differ.
+        The grids differ; the message says how.
     """
     if mask.spatial_shape != image.spatial_shape:
         raise GeometryError(
