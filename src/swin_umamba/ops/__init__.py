@@ -1,1 +1,1 @@
-"""Operators: tensors in, tensors out. This floor knows no ``nn.Module``."""
+"""Operators: tensors in, tensors out. Nothing here knows ``nn.Module``."""

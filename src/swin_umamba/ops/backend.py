@@ -42,7 +42,7 @@ _TRITON_CAPABILITY = (8, 0)  # the oldest GPUs that Triton supports, as compute 
 
 @dataclass(frozen=True)
 class BackendStatus:
-    """Whether one backend can be used on this machine.
+    """Availability of one backend on this machine.
 
     Attributes
     ----------
@@ -51,9 +51,9 @@ class BackendStatus:
     available
         True if a scan can run on it here.
     reason
-        One sentence: what it is, or why it is missing.
+        One sentence: what the backend is, or why it is missing.
     hint
-        How to get it; None if it is available.
+        Advice on getting it; None if it is available.
     """
 
     name: str
@@ -63,7 +63,7 @@ class BackendStatus:
 
 
 def resolve_device(name: str = "auto") -> torch.device:
-    """Turn the name of a device into the device.
+    """Resolve the name of a device.
 
     Parameters
     ----------
@@ -119,13 +119,13 @@ def _require_cuda(name: str, index: int) -> None:
 
 
 def compute_dtype(*dtypes: torch.dtype) -> torch.dtype:
-    """Dtype that a scan over tensors of these dtypes is computed in: the policy for mixed precision.
+    """Return the dtype that a scan over these dtypes is computed in: the policy for mixed precision.
 
     The recurrence multiplies thousands of decays, which half precision cannot carry. Hence, in every backend
     and under autocast too, the projection of dt, its softplus, the exponentials, the states and all sums are
     float32 for float16 and bfloat16 tensors, and only the result is cast back to the dtype of the
     activation; each gradient has the dtype of its tensor. One float64 tensor makes everything float64.
-    Matrix products and convolutions around the scan are autocast's own business.
+    Matrix products and convolutions around the scan are left to autocast.
     """
     return functools.reduce(torch.promote_types, dtypes, torch.float32)
 
@@ -136,7 +136,7 @@ def choose_backend(device: torch.device, dtype: torch.dtype, requested: str | No
     Parameters
     ----------
     device, dtype
-        Where the tensors are and what they hold. Half precision counts as float32 (`compute_dtype`).
+        Device and dtype of the tensors. Half precision counts as float32 (`compute_dtype`).
     requested
         A name of ``BACKENDS``, or None for the automatic choice: the one that the environment variable
         ``SWIN_UMAMBA_BACKEND`` names, else for float32 ``native`` on a CPU with numba and ``triton`` on a
@@ -146,7 +146,7 @@ def choose_backend(device: torch.device, dtype: torch.dtype, requested: str | No
     -------
     str
         A name of ``BACKENDS``. Whatever is requested, it is ``reference`` in forward-mode differentiation and
-        under the transforms of ``torch.func`` that differentiate: no other backend has those derivatives.
+        under the differentiating transforms of ``torch.func``: no other backend has those derivatives.
 
     Raises
     ------
@@ -165,7 +165,7 @@ def choose_backend(device: torch.device, dtype: torch.dtype, requested: str | No
     return "reference"
 
 
-# Dynamo cannot trace imports and the environment: the answer is a constant of the compiled graph. PyTorch 2.4
+# Dynamo cannot trace imports or the environment: the answer is a constant of the compiled graph. PyTorch 2.4
 # binds it to the name of this function in the module being compiled, so nothing there may have the same name.
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _constant_backend_of_graph(device: torch.device, dtype: torch.dtype, requested: str | None) -> str:
@@ -208,7 +208,7 @@ def _warn_once(message: str) -> None:
 
 
 def _fits(name: str, device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether the native, Triton or mamba_ssm kernels compute this dtype on this device."""
+    """Return whether the native, Triton or mamba_ssm kernels compute this dtype on this device."""
     if compute_dtype(dtype) != torch.float32:
         return False
     if name == "triton" and _interpreting():
@@ -217,7 +217,7 @@ def _fits(name: str, device: torch.device, dtype: torch.dtype) -> bool:
 
 
 def _interpreting() -> bool:
-    """Whether Triton interprets its kernels, on the CPU and slowly; for tests."""
+    """Return whether Triton interprets its kernels, on the CPU and slowly; for tests."""
     return os.environ.get("TRITON_INTERPRET") == "1"
 
 
@@ -229,7 +229,7 @@ def _is_recent(device: torch.device) -> bool:
 
 @functools.cache
 def backend_status(name: str) -> BackendStatus:
-    """Whether the backend ``name`` can be used on this machine; looked up once per process."""
+    """Return whether the backend ``name`` can be used on this machine; looked up once per process."""
     if name == "reference":
         return BackendStatus(name, True, "the recurrence as a loop over time, slow, for comparison")
     if name == "chunked":
@@ -263,7 +263,7 @@ def _triton_status() -> BackendStatus:
         hint = "use a machine with one, or leave the backend out"
         return BackendStatus("triton", False, "no CUDA device is visible", hint)
     try:
-        # Compiles the few lines that launch kernels, on the first call on a machine.
+        # The first call on a machine compiles the few lines that launch kernels.
         triton.runtime.driver.active.get_current_target()
     except (RuntimeError, AssertionError, subprocess.CalledProcessError) as error:
         reason = f"Triton cannot build its launcher ({error})"
@@ -284,7 +284,7 @@ def _mamba_status() -> BackendStatus:
 
 
 def backend_report() -> list[BackendStatus]:
-    """State of every backend on this machine, for diagnosis."""
+    """Return the status of every backend on this machine, for diagnosis."""
     return [backend_status(name) for name in BACKENDS]
 
 
@@ -301,7 +301,7 @@ def _has_autocast(device_type: str) -> bool:
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager[object]:
-    """Context in which matrix products on ``device`` keep the dtype of their inputs."""
+    """Return a context in which matrix products on ``device`` keep the dtype of their inputs."""
     if _has_autocast(device.type):
         return torch.autocast(device.type, enabled=False)
     return nullcontext()

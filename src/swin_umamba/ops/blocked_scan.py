@@ -4,16 +4,16 @@ One group of channels, channels last::
 
     h_t = exp(delta_t * A) * h_{t-1} + delta_t * u_t * B_t,    y_t = <C_t, h_t>
 
-Time goes in blocks of `BLOCK` steps. What does not depend on the state before (decays, inputs, contractions)
-is one operation over a whole block; only the recurrence itself is one fused multiply-add per step. The
-forward keeps the state at the start of each block; the backward recomputes the states inside a block from it,
-so that memory grows with length * dim and not with length * dim * d_state.
+Time is cut into blocks of `BLOCK` steps. What does not depend on the previous state (decays, inputs,
+contractions) is one operation over a whole block; only the recurrence itself is one fused multiply-add per
+step. The forward keeps the state at the start of each block; from it the backward recomputes the states
+inside, so that memory grows with length * dim and not with length * dim * d_state.
 
 A GPU needs more parallel work than the channels of one step offer. There the sequence is cut into chunks that
-run side by side, as if they were a larger batch, in two passes: the first starts every chunk from zero and
-yields what each chunk adds to the state; since the decay over a chunk is exp(A * sum of delta), the true
-start states follow one after the other; the second pass runs from those. Decays are only ever multiplied,
-never divided by, so a decay that underflows to zero is harmless.
+run side by side, like a larger batch, in two passes: the first starts every chunk from zero and yields what
+each chunk adds to the state; since the decay over a chunk is exp(A * sum of delta), the true start states
+follow one after the other; the second pass runs from those. Decays are only ever multiplied, never divided
+by, so a decay that underflows to zero is harmless.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def num_blocks(length: int) -> int:
 
 
 def chunk_length(device: torch.device, length: int) -> int:
-    """Return how many steps run one after the other; the chunks of a sequence run side by side."""
+    """Return how many steps run sequentially; the chunks of a sequence run side by side."""
     # On a CPU the second pass costs more than the calls it saves.
     return length if device.type == "cpu" else min(length, _GPU_CHUNK)
 
@@ -45,7 +45,7 @@ def blocked_scan_forward(
     Parameters
     ----------
     u, delta
-        Shape (batch, length, dim), length at least 1; delta not negative.
+        Shape (batch, length, dim), length at least 1; delta nonnegative.
     A
         Shape (dim, d_state), negative.
     B, C
@@ -79,7 +79,7 @@ def blocked_scan_backward(
     B: Tensor,
     C: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of `blocked_scan_forward` with respect to u, delta, A, B and C.
+    """Return the gradients of `blocked_scan_forward` with respect to u, delta, A, B and C.
 
     ``grad_last_state`` has the shape of ``last_state``, (batch, d_state, dim). Sums run in a fixed order,
     so the result does not change from run to run.
@@ -104,7 +104,7 @@ def blocked_scan_backward(
 
 
 def _to_rows(sequence: Tensor, steps: int) -> Tensor:
-    """Cut (batch, length, ...) into rows of ``steps`` steps: (batch * chunks, steps, ...), padded with zeros.
+    """Cut (batch, length, ...) into rows of ``steps`` steps, (batch * chunks, steps, ...), padded with zeros.
 
     A padded step has delta = 0: it leaves the state as it is and adds nothing.
     """
@@ -125,9 +125,9 @@ def _decay_over_row(delta: Tensor, A: Tensor) -> Tensor:
 
 
 def _chain(added: Tensor, decay: Tensor, first: Tensor, reverse: bool = False) -> Tensor:
-    """State that enters each chunk, from what each chunk adds and ``first``, which enters the first one.
+    """Return the state entering each chunk, from what each chunk adds and ``first``, which enters the first.
 
-    With ``reverse`` time runs backwards: the first chunk is then the last one.
+    With ``reverse``, time runs backwards and the first chunk is the last one.
     """
     batch = len(first)
     added, decay = added.unflatten(0, (batch, -1)), decay.unflatten(0, (batch, -1))
@@ -167,7 +167,7 @@ def _adjoint_of_block(grad_y: Tensor, C: Tensor, decay: Tensor, grad_end: Tensor
 def _scan_rows(
     u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor | None, state: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Scan rows side by side from their start states; without C only the states are wanted."""
+    """Scan rows side by side from their start states; without C, compute only the states."""
     rows, length, _ = u.shape
     y = torch.empty_like(u, memory_format=torch.contiguous_format)
     block_starts = u.new_empty(rows, num_blocks(length), *A.shape)
@@ -186,7 +186,7 @@ def _scan_rows(
 
 
 def _adjoint_rows(grad_y: Tensor, delta: Tensor, A: Tensor, C: Tensor) -> Tensor:
-    """Gradient of the start states of the rows, if no gradient entered at their ends."""
+    """Return the gradient of the start states of the rows if no gradient enters at their ends."""
     rows, length, _ = delta.shape
     decay_buffer = delta.new_empty(rows, min(BLOCK, length), *A.shape)
     adjoint_buffer = torch.empty_like(decay_buffer)
@@ -209,7 +209,7 @@ def _grad_rows(
     B: Tensor,
     C: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of u, delta, A, B and C, from the gradients of the outputs and end states of the rows."""
+    """Return the gradients of u, delta, A, B and C from those of the outputs and end states of the rows."""
     rows, length, _ = u.shape
     grad_u, grad_delta = torch.empty_like(u), torch.empty_like(delta)
     grad_B, grad_C = torch.empty_like(B), torch.empty_like(C)

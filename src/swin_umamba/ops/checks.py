@@ -1,4 +1,4 @@
-"""Argument checks shared by the operators: what they refuse, and in which words."""
+"""Argument checks shared by the operators, and the wording of their refusals."""
 
 from __future__ import annotations
 

@@ -13,11 +13,11 @@ from torch import Tensor
 from swin_umamba.ops.blocked_scan import blocked_scan_backward, blocked_scan_forward, num_blocks
 from swin_umamba.ops.reference import from_sequence, to_sequence
 
-_SOFTPLUS_THRESHOLD = 20.0  # above it torch's softplus is the identity
+_SOFTPLUS_THRESHOLD = 20.0  # above this, torch's softplus is the identity
 
 
 def selective_scan_states_shape(batch: int, dim: int, length: int, d_state: int) -> tuple[int, ...]:
-    """Shape of the states that `selective_scan_forward` saves for the backward."""
+    """Return the shape of the states that `selective_scan_forward` saves for the backward."""
     return (batch, num_blocks(length), d_state, dim)
 
 
@@ -72,7 +72,7 @@ def selective_scan_backward(
     delta_bias: Tensor | None,
     delta_softplus: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
-    """Gradients of u, delta, A, B, C, D and delta_bias; None for an option that is None."""
+    """Return the gradients of u, delta, A, B, C, D and delta_bias; None for an option that is None."""
     step = _step(delta, delta_bias, delta_softplus)
     grad_u, grad_delta, grad_A = torch.empty_like(u), torch.empty_like(delta), torch.empty_like(A)
     grad_B, grad_C = torch.empty_like(B), torch.empty_like(C)
@@ -103,7 +103,7 @@ def selective_scan_backward(
 def ss2d_scan_states_shape(
     batch: int, height: int, width: int, d_inner: int, d_state: int
 ) -> tuple[int, ...]:
-    """Shape of the states that `ss2d_scan_forward` saves for the backward."""
+    """Return the shape of the states that `ss2d_scan_forward` saves for the backward."""
     return (batch, 4, num_blocks(height * width), d_state, d_inner)
 
 
@@ -118,7 +118,7 @@ def ss2d_scan_forward(
 ) -> tuple[Tensor, Tensor]:
     """Scan an image; see `swin_umamba.ops.ss2d_scan.ss2d_scan` for the shapes.
 
-    The directions run one after the other, which keeps one set of temporary tensors instead of four.
+    The directions run one after the other, so that there is one set of temporary tensors instead of four.
 
     Returns
     -------
@@ -150,7 +150,7 @@ def ss2d_scan_backward(
     A: Tensor,
     D: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of the six inputs of `ss2d_scan_forward`."""
+    """Return the gradients of the six inputs of `ss2d_scan_forward`."""
     height, width = x.shape[1:3]
     grad_x = torch.zeros_like(x)
     grad_x_dbl, grad_weight, grad_bias, grad_A, grad_D = (
@@ -175,7 +175,7 @@ def ss2d_scan_backward(
 def _direction_inputs(
     x_dbl: Tensor, dt_projs_weight: Tensor, dt_projs_bias: Tensor, d_state: int, k: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Low-rank dt, delta, B and C of direction ``k`` as sequences."""
+    """Return low-rank dt, delta, B and C of direction ``k`` as sequences."""
     sequence = to_sequence(x_dbl[:, :, :, k], k)
     dt_low, B, C = sequence.split([dt_projs_weight.shape[2], d_state, d_state], dim=-1)
     delta = F.softplus(F.linear(dt_low, dt_projs_weight[k], dt_projs_bias[k]))
@@ -192,7 +192,7 @@ def _channels_last(sequence: Tensor) -> Tensor:
 
 
 def _step(delta: Tensor, delta_bias: Tensor | None, delta_softplus: bool) -> Tensor:
-    """Step size d_t of the recurrence."""
+    """Return the step size d_t of the recurrence."""
     if delta_bias is not None:
         delta = delta + delta_bias[:, None]
     return F.softplus(delta) if delta_softplus else delta

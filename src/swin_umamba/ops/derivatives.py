@@ -1,9 +1,9 @@
-"""Which derivatives the registered operators have, and what happens where others are asked for.
+"""The derivatives that the registered operators have, and what happens when others are requested.
 
-The hand-written backwards are differentiated once, in reverse mode. PyTorch would let the tangents of forward
-mode pass a registered operator as zeros, and knows no operator of this kind under ``torch.func.grad``; hence
-both run on the reference, which is made of differentiable operations. Second derivatives are refused: when
-they are asked for, the backend has long been chosen.
+The hand-written backwards give first derivatives, in reverse mode. PyTorch would let the tangents of forward
+mode pass through a registered operator as zeros, and does not support such operators under
+``torch.func.grad``; hence both run on the reference, which is made of differentiable operations. Second
+derivatives are refused: by the time they are requested, the backend has long been chosen.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _HINT = 'use backend="reference", or set SWIN_UMAMBA_BACKEND=reference; it is sl
 
 
 def reference_is_needed() -> bool:
-    """Whether a level of forward mode, or a transform of ``torch.func`` that differentiates, is open."""
+    """Return whether a level of forward mode, or a differentiating transform of ``torch.func``, is active."""
     if forward_ad._current_level >= 0:
         return True
     if torch.compiler.is_compiling():
@@ -32,24 +32,24 @@ def reference_is_needed() -> bool:
 
 
 def gradient_may_be_asked_for(tensors: Iterable[Tensor]) -> bool:
-    """Whether autograd records what is computed from the tensors."""
+    """Return whether autograd records what is computed from the tensors."""
     if not torch.is_grad_enabled():
         return False
-    # A tensor inside torch.func.vmap does not tell whether the one that it is a part of requires gradients.
+    # A tensor inside torch.func.vmap does not tell whether the tensor it is part of requires gradients.
     return any(tensor.requires_grad for tensor in tensors) or torch._C._are_functorch_transforms_active()
 
 
 def refuse_forward_mode(operator: str) -> None:
     """Raise BackendError if a registered operator runs in forward mode: it would drop the tangents.
 
-    A scan comes here where the backend was chosen before: when gradients carry tangents through its backward.
+    A scan gets here if its backend was chosen earlier: when gradients carry tangents through its backward.
     """
     if forward_ad._current_level >= 0:
         raise BackendError("the fast scans have no derivative in forward mode", where=operator, hint=_HINT)
 
 
 def refuse_second_derivative(ctx: object, *gradients: Tensor | None) -> NoReturn:
-    """Raise BackendError: the backward of the backward of a scan."""
+    """Raise BackendError in place of the backward of a scan's backward."""
     raise BackendError(
         "the fast scans can be differentiated once only",
         where="second derivative (create_graph=True, hessian, double backward)",

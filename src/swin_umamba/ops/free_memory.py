@@ -1,4 +1,4 @@
-"""How much memory a device has left."""
+"""The free memory of a device."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import torch
 _SYSTEM = Path("/proc/meminfo")
 _OWN_GROUPS = Path("/proc/self/cgroup")
 _GROUPS = Path("/sys/fs/cgroup")
-# Folder below that of all groups, files of the limit and of what is taken, and what the sums over all groups
-# below are called in memory.stat: of version 2 and of version 1.
+# Folder below that of all groups, files of the limit and of the usage, and the prefix in memory.stat of sums
+# over all groups below: for version 2 and version 1.
 _VERSIONS = {
     "": (".", "memory.max", "memory.current", ""),
     "memory": ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
@@ -21,10 +21,10 @@ _VERSIONS = {
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Return how many bytes a device has left; None if that is not known.
+    """Return how many bytes a device has left; None if unknown.
 
-    On a CPU it is what Linux takes to be available, or what the limits of a container or of a job of a
-    scheduler (control groups) leave, whichever is less; other systems have no such files.
+    On a CPU it is what Linux considers available, or what the limits of a container or a scheduler's job
+    (control groups) leave, whichever is less; other systems have no such files.
     """
     if device.type == "cuda":
         kept_by_torch = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -41,7 +41,7 @@ def _of_system() -> Iterator[int]:
 
 
 def _of_groups() -> Iterator[int]:
-    """Yield what each control group that this process is in has left, where it has a limit."""
+    """Yield what each control group of this process has left, if it has a limit."""
     for line in _text(_OWN_GROUPS).splitlines():
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
@@ -57,7 +57,7 @@ def _of_groups() -> Iterator[int]:
 def _of_group(group: Path, limit: str, taken: str, prefix: str) -> Iterator[int]:
     with suppress(ValueError):  # no such file, or no limit ("max")
         most, used = int(_text(group / limit)), int(_text(group / taken))
-        # Files that are cached count as taken, and make place.
+        # Cached files count as used, but are dropped when memory is needed.
         cached = re.findall(
             rf"^{prefix}(?:in)?active_file (\d+)$", _text(group / "memory.stat"), re.MULTILINE
         )

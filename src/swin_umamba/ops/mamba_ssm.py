@@ -1,7 +1,7 @@
-"""The scans with the CUDA extension of the package mamba_ssm, where it is installed.
+"""The scans with the CUDA extension of the package mamba_ssm, if it is installed.
 
 For comparison only: its backward adds up with atomics, so that equal runs differ, and the four directions
-need four permuted copies of everything. Nothing chooses it unless it is asked for by name.
+need four permuted copies of everything. It is used only when requested by name.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def selective_scan_mamba(
     Raises
     ------
     BackendError
-        If the last state is asked for where it may be differentiated: the extension would leave out its
-        gradient without a word.
+        If the last state is requested where it may be differentiated: the extension would silently omit its
+        gradient.
     """
     from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
 
@@ -84,7 +84,7 @@ def ss2d_scan_mamba(
 
 
 def as_sequences(x: Tensor, x_dbl: Tensor, dt_projs_weight: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Copy an image four times, in the order of each direction.
+    """Copy an image four times, once in the order of each direction.
 
     Returns
     -------
@@ -101,6 +101,6 @@ def as_sequences(x: Tensor, x_dbl: Tensor, dt_projs_weight: Tensor) -> tuple[Ten
 
 
 def as_image(y: Tensor, height: int, width: int) -> Tensor:
-    """Add up the outputs of the directions, (batch, 4 * d_inner, length), each put back into the image."""
+    """Put the outputs of the directions, (batch, 4 * d_inner, length), back into the image; add them up."""
     parts = [from_sequence(part.mT, k, height, width) for k, part in enumerate(y.chunk(4, dim=1))]
     return parts[0] + parts[2] + parts[1] + parts[3]

@@ -1,4 +1,4 @@
-"""The precision of matrix products and convolutions; scans keep their states in float32 in any case."""
+"""The precision of matrix products and convolutions; scans always keep their states in float32."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def check_precision(precision: str, device: torch.device) -> None:
 
 
 def training_precision(requested: str | None, device: torch.device) -> str:
-    """Return the precision of a training: as requested, else nnU-Net's own, float16 on CUDA only.
+    """Return the precision for training: as requested, else nnU-Net's own, float16 on CUDA only.
 
     Raises
     ------
@@ -37,9 +37,9 @@ def training_precision(requested: str | None, device: torch.device) -> str:
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
-    """Return the context in which a network runs with this precision.
+    """Return a context in which a network runs with this precision.
 
-    Weights stay float32, and so does what is sensitive: the operators that PyTorch's autocast keeps in
+    Weights stay in float32, and so do sensitive operations: the operators that PyTorch's autocast keeps in
     float32, and the scans (``backend.compute_dtype``).
     """
     if precision == "float32":

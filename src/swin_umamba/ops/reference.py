@@ -1,7 +1,7 @@
 """The selective scan as a loop over time steps: the definition of correct.
 
-Nothing here is fast. Every backend is tested against these two functions, outputs and gradients; autograd
-differentiates them, and they run in whatever floating dtype they are given.
+Nothing here is fast. The outputs and gradients of every backend are tested against these two functions;
+autograd differentiates them, and they run in whatever floating dtype they are given.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def selective_scan_reference(
     delta_softplus: bool = False,
     return_last_state: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """Run the selective scan, one time step after the other.
+    """Run the selective scan, one time step after another.
 
     With ``d_t = softplus(delta_t + delta_bias)`` (softplus only if asked for), for every channel::
 
@@ -85,7 +85,7 @@ def selective_scan_reference(
 def ss2d_scan_reference(
     x: Tensor, x_dbl: Tensor, dt_projs_weight: Tensor, dt_projs_bias: Tensor, A: Tensor, D: Tensor
 ) -> Tensor:
-    """Four-direction scan of an image, each direction written out as a sequence of its own.
+    """Scan an image in four directions, each written out as a sequence of its own.
 
     See `swin_umamba.ops.ss2d_scan.ss2d_scan` for the shapes.
     """

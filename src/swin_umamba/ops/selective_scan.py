@@ -2,7 +2,7 @@
 
 The operators ``swin_umamba::selective_scan`` and ``swin_umamba::selective_scan_backward`` are registered with
 PyTorch, so that ``torch.compile`` and ``torch.export`` see one opaque call each. The gate ``z`` is applied
-outside of them.
+outside them.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def selective_scan(
     *,
     backend: str | None = None,
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """Run the selective scan, with the arguments of the ``selective_scan_fn`` of Mamba.
+    """Run the selective scan, with the arguments of Mamba's ``selective_scan_fn``.
 
     With ``d_t = softplus(delta_t + delta_bias)`` (softplus only if asked for), for every channel::
 
@@ -69,14 +69,14 @@ def selective_scan(
     Raises
     ------
     UsageError
-        If a shape, dtype or device does not fit.
+        If a shape, dtype or device is wrong.
     BackendError
-        If the backend asked for is missing or does not fit the tensors.
+        If the requested backend is missing or does not support the tensors.
 
     Notes
     -----
-    Gradients are those of reverse mode, once. Second derivatives are refused; forward mode and the transforms
-    of ``torch.func`` that differentiate run on the slow reference (see ``swin_umamba.ops.derivatives``).
+    There are first derivatives in reverse mode. Second derivatives are refused; forward mode and the
+    differentiating transforms of ``torch.func`` run on the slow reference (``swin_umamba.ops.derivatives``).
 
     References
     ----------
@@ -219,7 +219,7 @@ def _selective_scan_backward(
             gradients = load_backend(backend, "selective_scan").selective_scan_backward(
                 *outputs, states, *inputs, delta_softplus
             )
-    # A registered operator has to return tensors: an empty one stands for "no such input".
+    # A registered operator must return tensors: an empty one stands for "no such input".
     return tuple(u.new_empty(0) if gradient is None else gradient for gradient in gradients)
 
 

@@ -64,19 +64,20 @@ def ss2d_scan(
     Returns
     -------
     Tensor
-        Shape and dtype of ``x``. `swin_umamba.ops.backend.compute_dtype` says what it is computed in.
+        Output with the shape and dtype of ``x``; `swin_umamba.ops.backend.compute_dtype` says in which dtype
+        it is computed.
 
     Raises
     ------
     UsageError
-        If a shape, dtype or device does not fit.
+        If a shape, dtype or device is wrong.
     BackendError
-        If the backend asked for is missing or does not fit the tensors.
+        If the requested backend is missing or does not support the tensors.
 
     Notes
     -----
-    Gradients are those of reverse mode, once. Second derivatives are refused; forward mode and the transforms
-    of ``torch.func`` that differentiate run on the slow reference (see ``swin_umamba.ops.derivatives``).
+    There are first derivatives in reverse mode. Second derivatives are refused; forward mode and the
+    differentiating transforms of ``torch.func`` run on the slow reference (``swin_umamba.ops.derivatives``).
 
     References
     ----------
@@ -129,7 +130,7 @@ def _new_states(x: Tensor, A: Tensor, save_states: bool, backend: str) -> Tensor
     return x.new_zeros(shape if save_states else (0, *shape[1:]), dtype=compute_dtype(x.dtype))
 
 
-# The states are for the backward alone: without ``save_states`` the tensor has no elements.
+# Only the backward uses the states: without ``save_states`` the tensor has no elements.
 @torch.library.custom_op(
     "swin_umamba::ss2d_scan",
     mutates_args=(),
