@@ -7,13 +7,13 @@ With g_t = dL/dh_t and dL/dy_t given, it runs backwards in time::
     dL/d(delta_t u_t) = sum over states of g_t B_t      dL/dA = sum over t of delta_t a_t g_t h_{t-1}
     dL/d(delta_t), through a_t only, = sum over states of A a_t g_t h_{t-1}
 
-The forward pass keeps the state before each chunk only; those within are computed again, and their a_t kept
-for the way back. Then, with delta = softplus(v) or v itself, s its derivative and D the skip weight::
+The forward pass keeps only the state before each chunk; those within are recomputed, and their a_t kept for
+the way back. Then, with delta = softplus(v) or v itself, s its derivative and D the skip weight::
 
     dL/du = delta dL/d(delta u) + D dL/dy               dL/dD = sum over t of dL/dy u
     dL/dv = s (dL/d(delta) + u dL/d(delta u))           dL/d(bias) = sum over t of dL/dv
 
-Sums over time are summed up per chunk first: they stay exact over long sequences.
+Sums over time are taken per chunk first, so they stay accurate over long sequences.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ from swin_umamba.ops.native.state_vector import (
 )
 from swin_umamba.ops.native.vector import LANES, clear, fma, load, pointer, splat, store
 
-# These functions are merged into their caller: to pass ten tiles along costs more than a short loop. Numba
-# leaves the choice to LLVM, which decides the other way.
+# These functions are inlined: passing ten tiles along costs more than a short loop. Numba leaves the choice
+# to LLVM, which decides otherwise.
 _inlined = njit(nogil=True, forceinline=True)
 
 _TILE = CHUNK * LANES
@@ -47,7 +47,7 @@ TILES_SIZE = (5 + STATES) * _TILE + STATES * (_TILE + LANES)  # h begins with th
 
 
 class Tiles(NamedTuple):
-    """Pointers to what the backward knows of a chunk and a block: (chunk, 16) unless stated otherwise."""
+    """Pointers to the backward's data on a chunk and a block: (chunk, 16) unless stated otherwise."""
 
     u: Any  # becomes its gradient
     grad_y: Any
@@ -62,7 +62,7 @@ class Tiles(NamedTuple):
 
 @_inlined
 def new_tiles(memory, u, grad_y):  # type: ignore[no-untyped-def]
-    """Tiles in an array of ``TILES_SIZE`` numbers, beside those of the input and of the output's gradient."""
+    """Return tiles in an array of ``TILES_SIZE`` numbers, beside those of input and output gradient."""
     return Tiles(
         u, grad_y, pointer(memory, 0), pointer(memory, _TILE), pointer(memory, 2 * _TILE),
         pointer(memory, 3 * _TILE), pointer(memory, 4 * _TILE), pointer(memory, 5 * _TILE),
@@ -85,7 +85,7 @@ def _recompute_states(steps, columns, tiles, rate, state, B):  # type: ignore[no
 
 @_inlined
 def _run_adjoint(steps, columns, tiles, rate, carried, B, C):  # type: ignore[no-untyped-def]
-    """Run through the chunk backwards: turn ``decays`` into g_t, add to the gradients of delta and delta * u.
+    """Run backwards through the chunk: turn ``decays`` into g_t, add to the gradients of delta and delta * u.
 
     Returns a_t g_t of the first step and the gradient of A.
     """
@@ -118,7 +118,7 @@ def _add_channel_sums(steps, n, size, first, tiles, grad_B, grad_C):  # type: ig
 def _scan_states_backward(  # type: ignore[no-untyped-def]
     like, steps, n, d_state, columns, tiles, A, B, h_first, carry, grad_A, grad_B, grad_C
 ):
-    """Return the adjoint of the states from ``n`` on that make one vector as long as ``like``."""
+    """Return the adjoint of the states from ``n`` on that fill a vector as long as ``like``."""
     first, B_n = n * LANES, pointer(B, n)
     rate = load_like(like, A, first)
     _recompute_states(steps, columns, tiles, scaled_for_exp2(rate), load_like(like, h_first, first), B_n)
@@ -137,7 +137,7 @@ def scan_chunk_backward(  # type: ignore[no-untyped-def]
     """Fill the gradients of delta and delta * u; add to those of A (d_state, 16), B and C (d_state, chunk).
 
     ``carry`` (d_state, 16) is a_{t+1} g_{t+1} of the step after the chunk, and becomes that of its first
-    step. What the sums hold for the steps after the last is of no meaning.
+    step. The sums for steps after the last are meaningless.
     """
     clear(tiles.grad_delta, _TILE)
     clear(tiles.grad_delta_u, _TILE)

@@ -9,9 +9,9 @@ state)::
 The lanes of a vector are 16 channels, so that B_t and C_t are scalars to it. All arguments but sizes are
 pointers to tiles in the first-level cache: (chunk, 16) for a quantity per step and channel, (d_state, 16) per
 state and channel. ``B`` points to B_1 in a tile (chunk, columns) that holds B_t and then C_t, d_state numbers
-each, in every row. ``STATES`` states advance together as one vector, what is left over one by one. The
-kernels run with denormal numbers flushed to zero (``threads.py``), or states that die out would cost 20 times
-as much as those that live.
+each, in every row. ``STATES`` states advance together as one vector, the rest one by one. The kernels run
+with denormal numbers flushed to zero (``threads.py``); otherwise states that decay away would cost 20 times
+as much as others.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from swin_umamba.ops.native.state_vector import (
 )
 from swin_umamba.ops.native.vector import LANES, fma, load, pointer, store
 
-# Saved states cost 4 * d_state / CHUNK activations of memory. The dozen tiles of a chunk have to fit
-# into a first-level cache of 32 KiB: 64 steps do not, and are slower.
+# Saved states cost 4 * d_state / CHUNK activations of memory. The dozen tiles of a chunk must fit into a
+# first-level cache of 32 KiB: those of 64 steps do not, and are slower.
 CHUNK = 32
 
 
 @njit(nogil=True)
 def chunk_count(length):  # type: ignore[no-untyped-def]
-    """Return the number of chunks of a sequence, the last of which may be shorter."""
+    """Return the number of chunks in a sequence; the last may be shorter."""
     return (length + CHUNK - 1) // CHUNK
 
 
@@ -52,7 +52,7 @@ def apply_softplus(steps, delta, u, delta_u):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True)
 def apply_softplus_with_slope(steps, delta, u, delta_u, slope):  # type: ignore[no-untyped-def]
-    """As ``apply_softplus``, with its derivative at ``delta``."""
+    """Do as ``apply_softplus``, and compute the derivative of softplus at ``delta``."""
     for t in range(steps):
         step_size, derivative = softplus_and_sigmoid(load(delta, t * LANES))
         store(slope, t * LANES, derivative)
@@ -62,7 +62,7 @@ def apply_softplus_with_slope(steps, delta, u, delta_u, slope):  # type: ignore[
 
 @njit(nogil=True)
 def start_output(steps, skip, u):  # type: ignore[no-untyped-def]
-    """Turn the input into the output's first term, the input times the skip weight D."""
+    """Turn the input into the first term of the output, the input times the skip weight D."""
     for t in range(steps):
         store(u, t * LANES, skip * load(u, t * LANES))
 

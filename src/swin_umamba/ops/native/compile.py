@@ -1,4 +1,4 @@
-"""Compilation of the kernels at their first call, and the disk cache that spares later processes the wait."""
+"""Compilation of the kernels on their first call, and the disk cache that spares later processes the wait."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ logger = logging.getLogger(__name__)
 
 
 def kernel(function: Callable[..., None]) -> Any:
-    """Compile ``function`` at its first call, to run without the interpreter lock, and keep it on disk.
+    """Compile ``function`` on its first call, to run without the interpreter lock, and keep it on disk.
 
-    The cache lies where Numba keeps its own: in ``NUMBA_CACHE_DIR``, else beside the source, else in the
-    user's cache folder. What lies there is executed: if other users can write to it, a private folder is
-    taken. It can only save time: a folder that is missing, read-only, full or damaged means compiling again.
+    The cache is where Numba keeps its own: in ``NUMBA_CACHE_DIR``, else beside the source, else in the user's
+    cache folder. Its files are executed, so if other users can write to it, a private folder is used instead.
+    It only saves time: if the folder is missing, read-only, full or damaged, the kernel is compiled again.
 
     Raises
     ------
@@ -40,14 +40,14 @@ def kernel(function: Callable[..., None]) -> Any:
     dispatcher = numba.njit(nogil=True)(function)
     try:
         dispatcher._cache = _KernelCache(function)
-    except (RuntimeError, OSError) as error:  # RuntimeError: no folder in Numba's list can be written
+    except (RuntimeError, OSError) as error:  # RuntimeError: no folder on Numba's list is writable
         logger.info("The CPU kernel %s is compiled for this process only: %s", function.__name__, error)
     return dispatcher
 
 
 @functools.cache
 def _source_digest() -> str:
-    """Hash of every source file of this folder: a kernel is compiled together with its helpers."""
+    """Return a hash of all source files in this folder: a kernel is compiled together with its helpers."""
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())
@@ -70,9 +70,9 @@ def _numba_cache_in(folder: Path) -> Iterator[None]:
 
 
 class _KernelCache(FunctionCache):
-    """Numba's cache of one function, with two differences: it never fails, and never serves an old helper.
+    """Numba's cache of one function, except that it never fails and never serves an outdated helper.
 
-    Numba notices a change of the function's own file only. Here the file names carry the digest of all
+    Numba notices only changes to the function's own file. Here the file names carry the digest of all
     sources, so that even a half-written update (disk full after the index, before the code) cannot pair old
     code with a new index.
     """
@@ -86,7 +86,7 @@ class _KernelCache(FunctionCache):
                 raise RuntimeError("other users can write to every folder for compiled code")
             with _numba_cache_in(place):
                 super().__init__(function)
-            # Where it cannot write there, Numba takes the next folder of its list.
+            # If it cannot write there, Numba takes the next folder on its list.
             if not Path(self._cache_path).is_relative_to(place) or not is_private(Path(self._cache_path)):
                 raise RuntimeError(f"no kernel can be kept in {place}")
         digest = _source_digest()
@@ -107,5 +107,5 @@ class _KernelCache(FunctionCache):
     def save_overload(self, sig: Any, data: Any) -> None:
         try:
             super().save_overload(sig, data)
-        except Exception as error:  # whatever the disk or the pickler says, the kernel itself is fine
+        except Exception as error:  # whatever goes wrong with disk or pickler, the kernel itself is fine
             logger.warning("The compiled CPU kernel could not be kept in %s: %r", self._cache_path, error)

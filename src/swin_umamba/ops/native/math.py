@@ -3,14 +3,14 @@
 exp2(x): x = r + f with r the nearest integer, found by adding and subtracting 1.5 * 2^23, which pushes the
 fraction out of the mantissa; 2^f on [-1/2, 1/2] is a polynomial of degree 5, fitted to the smallest error in
 units in the last place (ulp) with exp2(0) = 1 exactly; r is then added to the exponent bits as an integer.
-Below -126 the result stays 2^-126 (no subnormal numbers), from 128 on it is infinity. The error is below 2
+Below -126 the result stays 2^-126 (no subnormal numbers); from 128 up it is infinity. The error is below 2
 ulp of float32.
 
 softplus(x) = max(x, 0) + log1p(exp(-|x|)), log1p(t) = t * (polynomial of degree 9 on [0, 1]); below 4 ulp for
-x >= -87, where it reaches the smallest normal number and stays there. PyTorch returns x itself above 20,
+x >= -87, where it reaches the smallest normal number and stays there. Above 20, PyTorch returns x itself,
 which is the same number in float32. sigmoid is the derivative of softplus.
 
-NaN in gives NaN out, in each function.
+Every function maps NaN to NaN.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def _emit_polynomial(builder: ir.IRBuilder, x: ir.Value, coefficients: tuple[flo
 
 
 def _emit_power_of_two(builder: ir.IRBuilder, rounded: ir.Value, fraction: ir.Value) -> ir.Value:
-    """2^(r + f), where ``rounded`` is r + 1.5 * 2^23, whose low mantissa bits are the integer r."""
+    """Emit 2^(r + f), where ``rounded`` is r + 1.5 * 2^23, whose low mantissa bits are the integer r."""
     lanes = fraction.type.count
     mantissa = builder.bitcast(_emit_polynomial(builder, fraction, _EXP2), integers(lanes))
     exponent = builder.shl(builder.bitcast(rounded, integers(lanes)), integer_constant(23, lanes))
@@ -84,7 +84,7 @@ def _emit_power_of_two(builder: ir.IRBuilder, rounded: ir.Value, fraction: ir.Va
 
 @intrinsic
 def exp2(typingctx: Any, x: types.Type) -> Any:
-    """2^x. A NaN must be one whose low 9 mantissa bits are 0, see ``canonical_nan``."""
+    """Return 2^x. The low 9 mantissa bits of a NaN must be 0, see ``canonical_nan``."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
         clamped = _emit_clamp(builder, args[0], -126.0, 128.0)
@@ -98,7 +98,7 @@ def exp2(typingctx: Any, x: types.Type) -> Any:
 
 @intrinsic
 def _exp_of_negative(typingctx: Any, x: types.Type) -> Any:
-    """e^x for x <= 0, with the argument reduced in two steps so that large |x| keeps its accuracy."""
+    """Return e^x for x <= 0, reducing the argument in two steps to stay accurate for large |x|."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
         constant = functools.partial(float_constant, like=args[0])
@@ -116,7 +116,7 @@ def _exp_of_negative(typingctx: Any, x: types.Type) -> Any:
 
 @intrinsic
 def _log1p_of_fraction(typingctx: Any, x: types.Type) -> Any:
-    """log(1 + x) for 0 <= x <= 1."""
+    """Return log(1 + x) for 0 <= x <= 1."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
         return builder.fmul(args[0], _emit_polynomial(builder, args[0], _LOG1P))
@@ -126,7 +126,7 @@ def _log1p_of_fraction(typingctx: Any, x: types.Type) -> Any:
 
 @intrinsic
 def canonical_nan(typingctx: Any, x: types.Type) -> Any:
-    """``x`` with each NaN replaced by the standard one, the only kind that exp2 keeps."""
+    """Replace each NaN in ``x`` by the standard one, the only kind that exp2 preserves."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
         is_nan = builder.fcmp_unordered("uno", args[0], args[0])
@@ -137,7 +137,7 @@ def canonical_nan(typingctx: Any, x: types.Type) -> Any:
 
 @njit(nogil=True)
 def softplus_and_sigmoid(x):  # type: ignore[no-untyped-def]
-    """log(1 + e^x) and its derivative 1 / (1 + e^-x), which share the exponential."""
+    """Return log(1 + e^x) and its derivative 1 / (1 + e^-x), which share the exponential."""
     x = canonical_nan(x)
     zero, one = splat(np.float32(0.0)), splat(np.float32(1.0))
     power = _exp_of_negative(select_negative(x, x, zero - x))
@@ -148,5 +148,5 @@ def softplus_and_sigmoid(x):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True)
 def scaled_for_exp2(x):  # type: ignore[no-untyped-def]
-    """``x * log2(e)``, so that exp2 of it is e^x; free of NaNs that exp2 would not keep."""
+    """Return ``x * log2(e)``, so that its exp2 is e^x, without NaNs that exp2 would not preserve."""
     return canonical_nan(x) * repeat_like(x, splat(np.float32(LOG2_E)))

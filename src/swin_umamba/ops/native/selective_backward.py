@@ -1,8 +1,7 @@
 """Backward kernels of the selective scan over sequences (the adjoint itself is in ``adjoint.py``).
 
-The gradient of the last state is where the adjoint starts from. The gradients of B and C are sums over the
-channels of a group: one partial sum per work item, added in order, so that no bit depends on the number of
-threads.
+The adjoint starts from the gradient of the last state. The gradients of B and C are sums over the channels of
+a group: one partial sum per work item, added in order, so that no bit depends on the number of threads.
 """
 
 from __future__ import annotations
@@ -29,20 +28,20 @@ def selective_backward(  # type: ignore[no-untyped-def]
     grad_y, grad_last_state, saved_states, u, delta, A, B, C, D, delta_bias, with_softplus,
     grad_u, grad_delta, grad_A, partial, grad_D, grad_bias,
 ):  # fmt: skip
-    """Run the adjoint over the channels from ``first_channel`` to before ``last_channel``, all of one group.
+    """Run the adjoint over channels ``first_channel`` up to ``last_channel``, exclusive, all of one group.
 
-    The gradients of B and C summed over these channels go into ``partial[batch, group, part]``, of shape
+    The gradients of B and C, summed over these channels, go into ``partial[batch, group, part]``, of shape
     (chunks, 2, d_state, chunk length). Those of A, D and the bias are per sequence: (batch, dim, numbers per
     channel).
     """
-    # 1. Memory for one block of channels, and what all blocks carry from chunk to chunk.
+    # 1. Memory for one block of channels, and for what all blocks carry from chunk to chunk.
     length, d_state = u.shape[2], A.shape[1]
     blocks = (last_channel - first_channel + LANES - 1) // LANES
     sequences, tiles_memory = zeros_aligned(2 * CHUNK * LANES), zeros_aligned(TILES_SIZE)
     rows = zeros_aligned(CHUNK * 2 * d_state)
-    # Of a block: D, bias, A and the states before the chunk.
+    # For one block: D, bias, A and the states before the chunk.
     parameters = zeros_aligned((2 + 2 * d_state) * LANES)
-    # Of all blocks: the same order, with the carried adjoint in place of the states.
+    # For all blocks: the same order, with the carried adjoint in place of the states.
     gradients = zeros_aligned(blocks * (2 + 2 * d_state) * LANES)
 
     # 2. The adjoint begins with the gradient of the last state.
@@ -51,7 +50,7 @@ def selective_backward(  # type: ignore[no-untyped-def]
         _, _, _, carry = _per_block(gradients, block, d_state)
         gather_channel_values(channel, min(LANES, last_channel - channel), grad_last_state[batch], carry)
 
-    # 3. Chunk by chunk back in time: load, discretise, scan there and back, store.
+    # 3. Chunk by chunk, back in time: load, discretise, scan forwards and backwards, store.
     for chunk in range(chunk_count(length) - 1, -1, -1):
         first_step = chunk * CHUNK
         steps = min(CHUNK, length - first_step)
@@ -69,7 +68,7 @@ def selective_backward(  # type: ignore[no-untyped-def]
             gather_channel_values(channel, lanes, A, rates)
             gather_channel_values(channel, lanes, D, skip)
             gather_channel_values(channel, lanes, delta_bias, bias)
-            if lanes < LANES:  # the sums over channels must not see what the block before left there
+            if lanes < LANES:  # the sums over channels must not include what the previous block left there
                 clear(sequences, sequences.size)
                 clear(tiles.delta, CHUNK * LANES)
             gather_sequence(batch, channel, lanes, first_step, steps, u, tiles.u)
@@ -84,7 +83,7 @@ def selective_backward(  # type: ignore[no-untyped-def]
             scatter_sequence(batch, channel, lanes, first_step, steps, tiles.u, grad_u)
             scatter_sequence(batch, channel, lanes, first_step, steps, tiles.grad_delta, grad_delta)
 
-    # 4. What was summed over all steps.
+    # 4. The sums over all steps.
     for block in range(blocks):
         channel = first_channel + block * LANES
         lanes = min(LANES, last_channel - channel)
@@ -96,7 +95,7 @@ def selective_backward(  # type: ignore[no-untyped-def]
 
 @njit(nogil=True)
 def _per_block(memory, block, d_state):  # type: ignore[no-untyped-def]
-    """Pointers to what belongs to a block: D and bias (16), A and the states (d_state, 16)."""
+    """Return pointers to the parts of a block: D and bias (16), A and the states (d_state, 16)."""
     first = block * (2 + 2 * d_state) * LANES
     return (
         pointer(memory, first),

@@ -20,7 +20,7 @@ def selective_forward(  # type: ignore[no-untyped-def]
     batch, group, first_channel, last_channel, u, delta, A, B, C, D, delta_bias, with_softplus,
     y, last_state, saved_states,
 ):  # fmt: skip
-    """Scan the channels from ``first_channel`` to before ``last_channel``, all of one group.
+    """Scan channels ``first_channel`` up to ``last_channel``, exclusive, all of one group.
 
     ``D`` and ``delta_bias`` are (dim, 1). The state before each chunk goes into ``saved_states`` (batch,
     chunks, dim, d_state).

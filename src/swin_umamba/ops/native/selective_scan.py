@@ -13,13 +13,13 @@ from swin_umamba.ops.native.selective_forward import selective_forward
 from swin_umamba.ops.native.threads import run_items, sum_in_order
 from swin_umamba.ops.native.vector import LANES
 
-# Memory for the partial gradients of B and C, in units of one activation, and the most parts of a group.
+# Memory for the partial gradients of B and C, in units of one activation, and the maximum parts of a group.
 _PARTIAL_ACTIVATIONS = 1.0
 _MOST_PARTS = 16
 
 
 def selective_scan_states_shape(batch: int, dim: int, length: int, d_state: int) -> tuple[int, ...]:
-    """Shape of the saved states: (batch, chunks, dim, d_state)."""
+    """Return the shape of the saved states: (batch, chunks, dim, d_state)."""
     return (batch, -(-length // CHUNK), dim, d_state)
 
 
@@ -33,7 +33,7 @@ def selective_scan_forward(
     delta_bias: Tensor | None,
     delta_softplus: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Output (batch, dim, length), last state (batch, dim, d_state) and the states before each chunk.
+    """Return output (batch, dim, length), last state (batch, dim, d_state) and the states before each chunk.
 
     All tensors are contiguous float32 tensors on the CPU, with the shapes of
     `swin_umamba.ops.selective_scan.selective_scan`.
@@ -69,7 +69,7 @@ def selective_scan_backward(
     delta_bias: Tensor | None,
     delta_softplus: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
-    """Gradients of u, delta, A, B, C, D and delta_bias; None for an option that is None."""
+    """Return the gradients of u, delta, A, B, C, D and delta_bias; None for an option that is None."""
     _check(u, delta, A, B, C, D, delta_bias)
     batch, dim, length = u.shape
     groups, d_state = B.shape[1:3]
@@ -110,13 +110,13 @@ def selective_scan_backward(
 
 
 def _backward_items(dim: int, groups: int, d_state: int) -> list[tuple[int, int, int, int]]:
-    """Work items of the backward: fixed by the shapes alone, as are the sums."""
+    """Return the work items of the backward: fixed by the shapes alone, as are the sums."""
     affordable = int(_PARTIAL_ACTIVATIONS * dim / (groups * 2 * d_state))
     return _channels_of_items(dim, groups, parts=max(1, min(affordable, _MOST_PARTS)))
 
 
 def _channels_of_items(dim: int, groups: int, parts: int) -> list[tuple[int, int, int, int]]:
-    """Work items of one sequence: (group, number within the group, first channel, channel after the last).
+    """Return the work items of a sequence: (group, number in it, first channel, channel after the last).
 
     Items hold whole blocks of channels, except at the end of a group.
     """
@@ -142,7 +142,7 @@ def _arrays(*tensors: Tensor) -> list[Any]:
 def _check(
     u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, delta_bias: Tensor | None
 ) -> None:
-    """Refuse other shapes: the kernels do not check an index."""
+    """Refuse other shapes: the kernels do not check indices."""
     batch, dim, length = u.shape
     assert delta.shape == u.shape
     assert A.shape[0] == dim

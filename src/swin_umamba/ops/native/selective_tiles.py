@@ -1,7 +1,7 @@
-"""What both kernels of the selective scan share: tiles out of channels-first sequences.
+"""Shared helpers of both kernels of the selective scan: tiles from channels-first sequences.
 
-The tensors are (batch, dim, length) and (batch, groups, d_state, length), time last, whereas a vector of the
-kernels is 16 channels of one step: a chunk is transposed on its way into the cache.
+The tensors are (batch, dim, length) and (batch, groups, d_state, length), time last, whereas a vector in the
+kernels is 16 channels of one step, so a chunk is transposed on its way into the cache.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """Backward kernel of the fused four-direction 2D scan.
 
-One direction at a time, chunks from last to first: the chunk's delta is computed again, then the adjoint runs
-through it (``adjoint.py``). What is left is the projection delta = softplus(v), v = W dt_low + bias::
+One direction at a time, chunks from last to first: the chunk's delta is recomputed, then the adjoint runs
+through it (``adjoint.py``). What remains is the projection delta = softplus(v), v = W dt_low + bias::
 
     dL/d(dt_low) = sum over channels of W dL/dv, dL/dW = sum over t of dL/dv dt_low
 
-Sums over channels run inside an item over its blocks, in order, and leave one partial result per item
-(``ss2d_partials.py``). The grouping of channels into items is fixed by the shapes, so every bit of the result
-is independent of the number of threads.
+Sums over channels run over the blocks of an item, in order, and leave one partial result per item
+(``ss2d_partials.py``). The shapes alone fix the grouping of channels into items, so no bit of the result
+depends on the number of threads.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ from swin_umamba.ops.native.vector import (
 
 @njit(nogil=True)
 def _transposed(weight, padded_rank):  # type: ignore[no-untyped-def]
-    """(blocks, dt_rank, 16) as (blocks, 16, padded dt_rank)."""
+    """Turn (blocks, dt_rank, 16) into (blocks, 16, padded dt_rank)."""
     transposed = zeros_aligned(weight.shape[0] * LANES * padded_rank).reshape(-1, LANES, padded_rank)
     for block in range(weight.shape[0]):
         for r in range(weight.shape[1]):
@@ -110,7 +110,7 @@ def _low_rank_gradient(steps, padded_rank, grad_projected, weight_rows, grad_dt_
 def _backward_through_block(  # type: ignore[no-untyped-def]
     steps, d_state, dt_rank, columns, rows, tiles, parameters, weight_rows, h_first, carry, gradients, sums
 ):
-    """Add what one chunk and one block of channels contribute to every gradient."""
+    """Add the contribution of one chunk and one block of channels to every gradient."""
     weight, bias = parameters.dt_projs_weight, parameters.dt_projs_bias
     project_dt(steps, dt_rank, columns, rows, weight, bias, tiles.delta)
     apply_softplus_with_slope(steps, tiles.delta, tiles.u, tiles.delta_u, tiles.slope)
@@ -180,7 +180,7 @@ def ss2d_backward(  # type: ignore[no-untyped-def]
         gather_channels(batch, pixels, steps, channel, channels, grad_y, output_gradients)
         clear(sums_memory, sums_memory.size)
         sums = row_sums_in(sums_memory, d_state)
-        # 3. Block by block of 16 channels: through the states there and back.
+        # 3. Block by block of 16 channels: forwards and backwards through the states.
         for block in range(blocks):
             first, last = block * next_steps // blocks, (block + 1) * next_steps // blocks
             prefetch_channels(batch, next_pixels, first, last, channel, channels, x)

@@ -1,6 +1,6 @@
 """The gradient of ``x_dbl``: each work item sums over its own channels, ``add_partials`` over the items.
 
-The order of the sums is fixed, so that no bit depends on the number of threads.
+The order of summation is fixed, so that no bit depends on the number of threads.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ class RowSums(NamedTuple):
 
 @njit(nogil=True)
 def padded(dt_rank):  # type: ignore[no-untyped-def]
-    """``dt_rank`` rounded up to whole vectors."""
+    """Round ``dt_rank`` up to whole vectors."""
     return (dt_rank + LANES - 1) // LANES * LANES
 
 
 @njit(nogil=True)
 def new_row_sums(dt_rank, d_state):  # type: ignore[no-untyped-def]
-    """Zeros for ``row_sums_in``."""
+    """Return zeros for ``row_sums_in``."""
     return zeros_aligned((2 * d_state + padded(dt_rank)) * CHUNK)
 
 
@@ -46,7 +46,7 @@ def row_sums_in(memory, d_state):  # type: ignore[no-untyped-def]
 def add_partials(  # type: ignore[no-untyped-def]
     batch, direction, first_chunk, last_chunk, height, width, dt_rank, partial, grad_x_dbl
 ):
-    """Add up the groups' partial gradients of some chunks, in order, and put them at their pixels."""
+    """Add up the groups' partial gradients of some chunks, in order, and store them at their pixels."""
     length, columns = grad_x_dbl.shape[1], grad_x_dbl.shape[3]
     d_state, padded_rank = (columns - dt_rank) // 2, padded(dt_rank)
     groups, chunks, size = partial.shape[1:]

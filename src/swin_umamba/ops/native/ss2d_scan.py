@@ -14,9 +14,9 @@ from swin_umamba.ops.native.ss2d_partials import add_partials
 from swin_umamba.ops.native.threads import run_items, sum_in_order
 from swin_umamba.ops.native.vector import LANES
 
-# In the forward, the most channel blocks that share a pass over B, C and dt, and so a second-level cache.
+# In the forward, at most so many channel blocks share a pass over B, C and dt, and so a second-level cache.
 _FORWARD_BLOCKS = 8
-# In the backward, the memory for partial gradients of x_dbl, in units of one activation, and the most groups.
+# In the backward, memory for partial gradients of x_dbl, in units of one activation, and the maximum groups.
 _PARTIAL_ACTIVATIONS = 1.0
 _MOST_GROUPS = 8
 _CHUNKS_PER_SUM = 64
@@ -25,7 +25,7 @@ _CHUNKS_PER_SUM = 64
 def ss2d_scan_states_shape(
     batch: int, height: int, width: int, d_inner: int, d_state: int
 ) -> tuple[int, ...]:
-    """Shape of the saved states: (batch, 4, chunks, channel blocks, d_state, 16)."""
+    """Return the shape of the saved states: (batch, 4, chunks, channel blocks, d_state, 16)."""
     return (batch, 4, -(-height * width // CHUNK), -(-d_inner // LANES), d_state, LANES)
 
 
@@ -38,7 +38,7 @@ def ss2d_scan_forward(
     D: Tensor,
     save_states: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """Output (batch, height, width, d_inner) and the states before each chunk, for the backward.
+    """Return output (batch, height, width, d_inner) and the states before each chunk, for the backward.
 
     All tensors are contiguous float32 tensors on the CPU, with the shapes of
     `swin_umamba.ops.ss2d_scan.ss2d_scan`. Without ``save_states`` the second result is an empty tensor.
@@ -47,14 +47,14 @@ def ss2d_scan_forward(
     _check(x, x_dbl, dt_projs_weight, dt_projs_bias, A, D)
     shape = ss2d_scan_states_shape(batch, height, width, d_inner, A.shape[2])
     states = torch.empty(shape if save_states else (0, *shape[1:]))
-    assert states.data_ptr() % 64 == 0  # PyTorch aligns so; the kernel writes whole cache lines
+    assert states.data_ptr() % 64 == 0  # PyTorch's alignment; the kernel writes whole cache lines
     y = torch.empty_like(x)
     if x.numel() == 0:
         return y, states.zero_()
     arrays = [_flat_pixels(x), _flat_pixels(x_dbl), *_arrays(dt_projs_weight, dt_projs_bias, A, D)]
     arrays += [_flat_pixels(y), states.numpy()]
 
-    # How channels are grouped does not touch the result here: no sum crosses channels.
+    # The grouping of channels does not affect the result here: no sum crosses channels.
     blocks, threads = shape[3], torch.get_num_threads()
     rounds = -(-batch * -(-blocks // _FORWARD_BLOCKS) // threads)
     per_item = -(-blocks // max(1, rounds * threads // batch))
@@ -79,7 +79,7 @@ def ss2d_scan_backward(
     A: Tensor,
     D: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of x, x_dbl, dt_projs_weight, dt_projs_bias, A and D, from that of the output."""
+    """Return the gradients of x, x_dbl, dt_projs_weight, dt_projs_bias, A and D, from that of the output."""
     batch, height, width, d_inner = x.shape
     _check(x, x_dbl, dt_projs_weight, dt_projs_bias, A, D)
     assert grad_y.shape == x.shape
@@ -125,7 +125,7 @@ def ss2d_scan_backward(
 
 
 def _backward_groups(d_inner: int, sums_per_step: int) -> tuple[int, int]:
-    """Channel blocks per work item, and items per image: fixed by the shapes alone, as are the sums."""
+    """Return channel blocks per work item and items per image: fixed by the shapes alone, as are the sums."""
     blocks = -(-d_inner // LANES)
     affordable = int(_PARTIAL_ACTIVATIONS * d_inner / sums_per_step)
     per_item = -(-blocks // max(1, min(affordable, _MOST_GROUPS, blocks)))
@@ -143,7 +143,7 @@ def _arrays(*tensors: Tensor) -> list[Any]:
 def _check(
     x: Tensor, x_dbl: Tensor, dt_projs_weight: Tensor, dt_projs_bias: Tensor, A: Tensor, D: Tensor
 ) -> None:
-    """Refuse other shapes: the kernels do not check an index."""
+    """Refuse other shapes: the kernels do not check indices."""
     d_inner, dt_rank, d_state = x.shape[3], dt_projs_weight.shape[2], A.shape[2]
     assert x_dbl.shape == (*x.shape[:3], 4, dt_rank + 2 * d_state)
     assert dt_projs_weight.shape == (4, d_inner, dt_rank)

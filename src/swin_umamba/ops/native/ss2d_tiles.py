@@ -1,8 +1,8 @@
-"""What both kernels of the 2D scan share: the order of pixels, tiles, and the parameters of a chunk.
+"""Shared helpers of both kernels of the 2D scan: the order of pixels, tiles, and parameters of a chunk.
 
-A direction is an order in which the pixels of the image are visited, and nothing else: 0 is row-major, 1 is
-column-major, 2 and 3 are 0 and 1 backwards in time. So each step has the address of its pixel, and no
-permuted copy of anything exists.
+A direction is just an order in which the pixels of the image are visited: 0 is row-major, 1 is column-major,
+2 and 3 are 0 and 1 backwards in time. So each step has the address of its pixel, and no permuted copy of
+anything exists.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from swin_umamba.ops.native.vector import (
 
 @njit(nogil=True)
 def visit_pixels(direction, first_step, steps, height, width, pixels):  # type: ignore[no-untyped-def]
-    """Flat row-major index of the pixel of each step of a chunk."""
+    """Compute the flat row-major index of the pixel of each step of a chunk."""
     position, move = first_step, 1
     if direction >= 2:
         position, move = height * width - 1 - first_step, -1
@@ -59,7 +59,7 @@ def gather_rows(batch, direction, pixels, steps, x_dbl, rows):  # type: ignore[n
         source = ((batch * length + pixels[t]) * directions + direction) * columns
         for column in range(0, columns - LANES, LANES):
             store(rows, t * columns + column, load(x_dbl, source + column))
-        # The last vector ends with the row and may overlap the one before it.
+        # The last vector ends with the row and may overlap the previous one.
         column = columns - LANES
         store(rows, t * columns + column, load(x_dbl, source + column))
 
@@ -87,7 +87,7 @@ def prefetch_channels(batch, pixels, first, last, channel, channels, image):  # 
 class Parameters(NamedTuple):
     """Parameters of one direction, or their gradients.
 
-    Arrays (blocks, numbers per channel, 16), or pointers to what belongs to one block.
+    Arrays (blocks, numbers per channel, 16), or pointers to the part of one block.
     """
 
     dt_projs_weight: Any
@@ -98,7 +98,7 @@ class Parameters(NamedTuple):
 
 @njit(nogil=True)
 def parameters_of_block(block, dt_rank, d_state, weights, biases, rates, skips):  # type: ignore[no-untyped-def]
-    """Pointers to the part of each parameter that belongs to one block."""
+    """Return pointers to the part of each parameter that belongs to one block."""
     return Parameters(
         pointer(weights, block * dt_rank * LANES),
         pointer(biases, block * LANES),
@@ -109,13 +109,13 @@ def parameters_of_block(block, dt_rank, d_state, weights, biases, rates, skips):
 
 @njit(nogil=True)
 def new_channel_values(blocks, numbers):  # type: ignore[no-untyped-def]
-    """Zeros, (blocks, numbers, 16)."""
+    """Return zeros, (blocks, numbers, 16)."""
     return zeros_aligned(blocks * numbers * LANES).reshape(blocks, numbers, LANES)
 
 
 @njit(nogil=True)
 def new_parameters(blocks, dt_rank, d_state):  # type: ignore[no-untyped-def]
-    """Zeros for each parameter."""
+    """Return zeros for each parameter."""
     return Parameters(
         new_channel_values(blocks, dt_rank),
         new_channel_values(blocks, 1),
@@ -144,7 +144,7 @@ def gather_parameters(  # type: ignore[no-untyped-def]
 
 @njit(nogil=True)
 def states_offset(batch, direction, chunk, block, states):  # type: ignore[no-untyped-def]
-    """Where the states of a chunk and a block begin in (batch, 4, chunks, blocks, d_state, 16)."""
+    """Return where the states of a chunk and a block begin in (batch, 4, chunks, blocks, d_state, 16)."""
     directions, chunks, blocks, d_state = states.shape[1:5]
     return (((batch * directions + direction) * chunks + chunk) * blocks + block) * d_state * LANES
 
@@ -161,8 +161,8 @@ def prefetch_states(batch, direction, chunk, block, states):  # type: ignore[no-
 def project_dt(steps, dt_rank, columns, rows, weight, bias, delta):  # type: ignore[no-untyped-def]
     """Return delta before softplus, (steps, 16): the low-rank dt times the weight (dt_rank, 16), plus bias.
 
-    Four steps share each load of a weight, and hide each other's latency. The chunk length is a multiple of
-    four, and nobody reads what comes out for the steps after the last.
+    Four steps share each load of a weight and hide each other's latency. The chunk length is a multiple of
+    four, and the results for steps after the last are never read.
     """
     for t in range(0, steps, 4):
         row_0 = t * columns
@@ -182,10 +182,10 @@ def project_dt(steps, dt_rank, columns, rows, weight, bias, delta):  # type: ign
 
 @njit(nogil=True)
 def gather_channels(batch, pixels, steps, channel, channels, image, tiles):  # type: ignore[no-untyped-def]
-    """Copy ``channels`` channels of a chunk's pixels out of a channels-last image into (blocks, chunk, 16).
+    """Copy ``channels`` channels of a chunk's pixels from a channels-last image into (blocks, chunk, 16).
 
-    All blocks at once: the pixels may be far from each other, but the channels of a pixel are neighbours.
-    Lanes past the last channel become 0: the sums over channels must not see what was there before.
+    All blocks at once: the pixels may be far apart, but the channels of a pixel are neighbours. Lanes past
+    the last channel become 0: the sums over channels must not include what was there before.
     """
     length, d_inner = image.shape[1:]
     whole = channels - channels % LANES
@@ -226,5 +226,5 @@ def scatter_channels(  # type: ignore[no-untyped-def]
 
 @njit(nogil=True)
 def new_pixels():  # type: ignore[no-untyped-def]
-    """Room for the pixel indices of a chunk."""
+    """Return room for the pixel indices of a chunk."""
     return np.empty(CHUNK, dtype=np.int64)

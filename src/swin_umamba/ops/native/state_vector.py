@@ -1,8 +1,8 @@
 """Vectors that hold several states of the same 16 channels, and sums across the lanes of a vector.
 
-``STATES`` states advance together as one vector of 64 numbers, what is left over of d_state one by one: they
-share what is loaded and stored per step, and hide each other's latency. The functions here are told by their
-first argument, ``like``, how many states to work on; LLVM splits a vector into the machine's.
+``STATES`` states advance together as one vector of 64 numbers, the rest of d_state one by one: they share
+what is loaded and stored per step, and hide each other's latency. The first argument of the functions here,
+``like``, says how many states to work on; LLVM splits a vector into the machine's.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ _float32x64 = Float32Vector(STATES * LANES)
 
 @intrinsic
 def lanes_of(typingctx: Any, x: types.Type) -> Any:
-    """How many numbers ``x`` holds."""
+    """Return how many numbers ``x`` holds."""
     return types.int64(x), lambda context, builder, signature, args: ir.Constant(ir.IntType(64), x.lanes)
 
 
 @intrinsic
 def several_states(typingctx: Any) -> Any:
-    """Zeros for ``STATES`` states of 16 channels, to be given as ``like``."""
+    """Return zeros for ``STATES`` states of 16 channels, to be passed as ``like``."""
     zeros = ir.Constant(floats(_float32x64.lanes), None)
     return _float32x64(), lambda context, builder, signature, args: zeros
 
 
 @njit(nogil=True)
 def one_state():  # type: ignore[no-untyped-def]
-    """As ``several_states``, for one."""
+    """Return the same as ``several_states``, for one."""
     return splat(np.float32(0.0))
 
 
@@ -60,7 +60,7 @@ def _part(builder: ir.IRBuilder, vector: ir.Value, state: int) -> ir.Value:
 
 
 def _joined(builder: ir.IRBuilder, vectors: list[ir.Value]) -> ir.Value:
-    """One vector of all lanes; the number of vectors is a power of two."""
+    """Join the lanes of vectors, whose number is a power of two, into one vector."""
     while len(vectors) > 1:
         lanes = ir.Constant(integers(2 * vectors[0].type.count), list(range(2 * vectors[0].type.count)))
         pairs = zip(vectors[::2], vectors[1::2], strict=True)
@@ -70,7 +70,7 @@ def _joined(builder: ir.IRBuilder, vectors: list[ir.Value]) -> ir.Value:
 
 @intrinsic
 def load_like(typingctx: Any, like: types.Type, memory: types.Type, offset: types.Type) -> Any:
-    """As ``load``, a vector as long as ``like``: the same 16 channels of one state, or of several."""
+    """Load, as ``load`` does, a vector as long as ``like``: the same 16 channels of one or several states."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
         _, memory, first = args
@@ -82,7 +82,7 @@ def load_like(typingctx: Any, like: types.Type, memory: types.Type, offset: type
 
 @intrinsic
 def broadcast_like(typingctx: Any, like: types.Type, memory: types.Type, offset: types.Type) -> Any:
-    """16 copies of a number for each state in ``like``; the first is the flat element ``offset``."""
+    """Return 16 copies of a number for each state in ``like``; the first is the flat element ``offset``."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
         first = number_address(context, builder, signature.args[1], *args[1:])
@@ -104,7 +104,7 @@ def repeat_like(typingctx: Any, like: types.Type, x: types.Type) -> Any:
 
 @intrinsic
 def add_products(typingctx: Any, x: types.Type, y: types.Type, total: types.Type) -> Any:
-    """``total`` (16 channels) plus the sum over the states of ``x * y``, one state after the other."""
+    """Add to ``total`` (16 channels) the sum of ``x * y`` over the states, one state after another."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
         result = args[2]
@@ -121,9 +121,9 @@ def _emit_row_sums(
 ) -> ir.Value:
     """Add up rows of 16 numbers across their lanes: lane i of the result is the sum of row i.
 
-    Two vectors become one: of the lanes i and i + distance, the first vector gives its sum to the former and
-    the second to the latter. That takes 15 additions for 16 rows, in an order that is fixed. Depth first, so
-    that few rows are in registers at a time.
+    Two vectors become one: of the lanes i and i + distance, the former takes the sum of the first vector, the
+    latter that of the second. That takes 15 additions for 16 rows, in a fixed order, depth first, so that few
+    rows are in registers at a time.
     """
     if distance == LANES:
         return row(first)
@@ -146,7 +146,7 @@ def row_products(
     y: types.Type,
     y_offset: types.Type,
 ) -> Any:
-    """Scalar products of 16 rows of 16 numbers of ``x`` with those of ``y``: a number per lane.
+    """Return the scalar products of 16 rows of 16 numbers of ``x`` with those of ``y``, one per lane.
 
     The rows of ``x`` begin ``x_stride`` numbers apart, those of ``y`` 16.
     """

@@ -1,8 +1,8 @@
 """A small thread pool for kernels that run without the interpreter lock.
 
-Numba's own threading layers are not safe under ``fork`` and not from several Python threads at once. Here the
-kernels are serial and a call hands out numbered work items; what an item computes does not depend on who runs
-it.
+Numba's own threading layers are safe neither under ``fork`` nor from several Python threads at once. Here the
+kernels are serial and a call hands out numbered work items; what an item computes does not depend on the
+thread.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 
 
 class _Pool:
-    """The process's helper threads, started on first need."""
+    """The process's helper threads, started when first needed."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -44,7 +44,7 @@ def _forget_pool() -> None:
     _pool = _Pool()
 
 
-# Threads do not survive a fork, and a lock may be held by one that is gone.
+# Threads do not survive a fork, and one that is gone may still hold a lock.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_pool)
 
@@ -52,8 +52,8 @@ if hasattr(os, "register_at_fork"):
 def run_items(work: Callable[[int], None], items: int) -> None:
     """Call ``work(i)`` once for each i below ``items``, on as many threads as PyTorch may use.
 
-    The calling thread takes part and can finish all by itself, so that a busy pool delays nobody and calls
-    may come from any thread. The first exception of an item is raised after the threads have stopped.
+    The calling thread takes part and can finish everything by itself, so that a busy pool delays no call and
+    calls may come from any thread. The first exception of an item is raised after the threads have stopped.
     """
     threads = min(torch.get_num_threads(), items)
     numbers = itertools.count()  # next() on it is atomic
@@ -73,8 +73,8 @@ def run_items(work: Callable[[int], None], items: int) -> None:
         for _ in range(threads - 1):
             futures.append(executor.submit(take_items))
     except RuntimeError:
-        # The interpreter is shutting down, the system has no thread left, or another call enlarged the pool
-        # just now: this thread does what the others cannot.
+        # The interpreter is shutting down, the system has no thread left, or another call has just enlarged
+        # the pool: this thread does what the others cannot.
         pass
     try:
         take_items()
@@ -87,12 +87,12 @@ def run_items(work: Callable[[int], None], items: int) -> None:
 
 @contextmanager
 def denormals_flushed() -> Iterator[None]:
-    """Let numbers below 1.2e-38 be zero on this thread while the block runs.
+    """Treat numbers below 1.2e-38 as zero on this thread while the block runs.
 
-    Where the input is zero, states decay until they are denormal, which takes a processor 20 times longer
-    per operation than any other number and changes no result that float32 could show.
+    Where the input is zero, states decay until they are denormal, which makes operations 20 times slower than
+    on any other number and changes no result that float32 could show.
     """
-    # PyTorch can set the mode but not tell it; half of the smallest normal number shows it.
+    # PyTorch can set the mode but not report it; half of the smallest normal number reveals it.
     smallest_normal = sys.float_info.min
     flushed_before = smallest_normal / 2 == 0.0
     torch.set_flush_denormal(True)
@@ -103,10 +103,10 @@ def denormals_flushed() -> Iterator[None]:
 
 
 def sum_in_order(terms: torch.Tensor) -> torch.Tensor:
-    """Sum over the first dimension, one term after the other; ``terms`` is used up.
+    """Sum over the first dimension, one term after another, overwriting ``terms``.
 
     ``torch.sum`` may split a long sum among its threads, which changes the rounding, and even an addition
-    would wake PyTorch's own threads while those of this module may still be at work: NumPy does neither.
+    would wake PyTorch's own threads while those of this module may still be running: NumPy does neither.
     """
     if len(terms) == 0:
         return torch.zeros(terms.shape[1:])

@@ -1,12 +1,12 @@
 """A vector of 16 float32 numbers as a Numba type, so that the kernels vectorise by construction.
 
-A plain inner loop over 16 channels leaves it to the optimiser whether the states stay in registers; it does
+With a plain inner loop over 16 channels the optimiser decides whether the states stay in registers; they do
 not, because it cannot prove that the work arrays do not overlap. Here the vector is a value of LLVM type
 ``<16 x float>``, which LLVM splits into whatever the machine has (one AVX-512, two AVX2 or four NEON
 registers).
 
-No fast-math flag is set anywhere: every operation is the IEEE one, so that NaN and infinity travel as they
-should. ``fma`` is one rounding on machines with fused multiply-add and two on the few without.
+No fast-math flag is set anywhere: every operation is the IEEE one, so that NaN and infinity propagate as they
+should. ``fma`` rounds once on machines with fused multiply-add and twice on the few without.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ INT32 = ir.IntType(32)
 
 
 class Float32Vector(types.Type):
-    """The Numba type of a vector of float32 numbers; it lives inside kernels only."""
+    """The Numba type of a vector of float32 numbers, used only inside kernels."""
 
     def __init__(self, lanes: int) -> None:
         self.lanes = lanes
@@ -65,7 +65,7 @@ def integer_constant(value: int, lanes: int) -> ir.Constant:
 
 
 def emit_fma(builder: ir.IRBuilder, x: ir.Value, y: ir.Value, z: ir.Value) -> ir.Value:
-    """Emit ``x * y + z``; fused where the machine can, never a slow library call where it cannot."""
+    """Emit ``x * y + z``: fused if the machine can, but never a slow library call if it cannot."""
     function_type = ir.FunctionType(x.type, [x.type] * 3)
     name = f"llvm.fmuladd.v{x.type.count}f32"
     return builder.call(cgutils.get_or_insert_function(builder.module, function_type, name), [x, y, z])
@@ -86,7 +86,7 @@ def vector_address(
 def number_address(
     context: Any, builder: ir.IRBuilder, kind: types.Type, memory: ir.Value, offset: ir.Value
 ) -> ir.Value:
-    """Return the address of a flat element of an array, or from a pointer on."""
+    """Return the address of a flat element of an array, or counted from a pointer."""
     first = memory if kind == float32_pointer else context.make_array(kind)(context, builder, memory).data
     return builder.gep(first, [offset])
 
@@ -95,9 +95,9 @@ def number_address(
 def pointer(typingctx: Any, memory: types.Type, offset: types.Type) -> Any:
     """Return the address of the flat element ``offset`` of a C-contiguous float32 array or another pointer.
 
-    What the inner functions work on: a slice of an array would cost two atomic operations on its reference
-    count, and a dozen numbers to pass along. A pointer keeps no array alive, so take it inside the loop that
-    goes on to use the array.
+    The inner functions work on pointers: a slice of an array would cost two atomic operations on its
+    reference count, and a dozen numbers to pass along. A pointer keeps no array alive, so take it inside the
+    loop that goes on to use the array.
     """
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
@@ -108,7 +108,7 @@ def pointer(typingctx: Any, memory: types.Type, offset: types.Type) -> Any:
 
 @intrinsic
 def load(typingctx: Any, memory: types.Type, offset: types.Type) -> Any:
-    """16 numbers from the flat element ``offset`` of a C-contiguous float32 array or a pointer on."""
+    """Load 16 numbers from the flat element ``offset`` on, of a C-contiguous float32 array or a pointer."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
         return builder.load(vector_address(context, builder, signature.args[0], *args), align=4)
@@ -118,7 +118,7 @@ def load(typingctx: Any, memory: types.Type, offset: types.Type) -> Any:
 
 @intrinsic
 def store(typingctx: Any, memory: types.Type, offset: types.Type, vector: types.Type) -> Any:
-    """Write a vector into a C-contiguous float32 array or to a pointer, from a flat element on."""
+    """Write a vector into a C-contiguous float32 array or to a pointer, starting at a flat element."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
         address = vector_address(context, builder, signature.args[0], args[0], args[1], vector.lanes)
@@ -130,7 +130,7 @@ def store(typingctx: Any, memory: types.Type, offset: types.Type, vector: types.
 
 @intrinsic
 def stream(typingctx: Any, memory: types.Type, offset: types.Type, vector: types.Type) -> Any:
-    """As ``store``, to whole cache lines that nobody reads soon: past the caches, not fetched first."""
+    """Store to whole cache lines that are not read soon: past the caches, without fetching them first."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
         address = vector_address(context, builder, signature.args[0], args[0], args[1], vector.lanes)
@@ -166,15 +166,15 @@ def emit_splat(builder: ir.IRBuilder, number: ir.Value) -> ir.Value:
 
 @intrinsic
 def splat(typingctx: Any, number: types.Type) -> Any:
-    """16 copies of one float32 number."""
+    """Return 16 copies of one float32 number."""
     return float32x16(types.float32), lambda context, builder, signature, args: emit_splat(builder, *args)
 
 
 @intrinsic
 def broadcast(typingctx: Any, memory: types.Type, offset: types.Type) -> Any:
-    """16 copies of the flat element ``offset`` of a C-contiguous float32 array or a pointer.
+    """Return 16 copies of the flat element ``offset`` of a C-contiguous float32 array or a pointer.
 
-    Numba's own indexing would look at each step whether the index is negative.
+    Numba's own indexing would check at each step whether the index is negative.
     """
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
@@ -185,7 +185,7 @@ def broadcast(typingctx: Any, memory: types.Type, offset: types.Type) -> Any:
 
 @intrinsic
 def fma(typingctx: Any, x: types.Type, y: types.Type, z: types.Type) -> Any:
-    """``x * y + z``."""
+    """Return ``x * y + z``."""
     return x(x, y, z), lambda context, builder, signature, args: emit_fma(builder, *args)
 
 
@@ -211,7 +211,7 @@ _define_operator(operator.truediv, "fdiv")
 
 @intrinsic
 def select_negative(typingctx: Any, x: types.Type, if_negative: types.Type, otherwise: types.Type) -> Any:
-    """Lane by lane ``if_negative if x < 0 else otherwise``; a NaN in ``x`` is not negative."""
+    """Select lane by lane ``if_negative if x < 0 else otherwise``; a NaN in ``x`` is not negative."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
         negative = builder.fcmp_ordered("<", args[0], float_constant(0.0, args[0]))
@@ -222,7 +222,7 @@ def select_negative(typingctx: Any, x: types.Type, if_negative: types.Type, othe
 
 @njit(nogil=True)
 def zeros_aligned(size):  # type: ignore[no-untyped-def]
-    """``size`` float32 zeros that begin on a cache line, so that no vector straddles two."""
+    """Return ``size`` float32 zeros that begin on a cache line, so that no vector straddles two."""
     memory = np.zeros(size + LANES, dtype=np.float32)
     first = (-memory.ctypes.data // 4) % LANES
     return memory[first : first + size]
@@ -244,6 +244,6 @@ def copy_vectors(source, target, size):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True)
 def stream_vectors(source, target, size):  # type: ignore[no-untyped-def]
-    """As ``copy_vectors``, to memory that begins on a cache line and is not read soon."""
+    """Copy like ``copy_vectors``, to memory that begins on a cache line and is not read soon."""
     for i in range(0, size, LANES):
         stream(target, i, load(source, i))
