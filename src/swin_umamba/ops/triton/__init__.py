@@ -1,9 +1,9 @@
-"""The GPU kernels, written in Triton. Imported only when a scan runs on them.
+"""The GPU kernels, written in Triton and imported only when a scan runs on them.
 
 Both scans cut time into chunks that all run side by side, so that a single image fills a GPU:
 
 1. ``*_chunks.py``: what each chunk adds to the state if it starts from zero, and the sum of its step sizes;
-2. ``chain.py``: from these, one after the other, the state that enters each chunk;
+2. ``chain.py``: from these, one after another, the state that enters each chunk;
 3. ``*_outputs.py``: every chunk again, from its true state, with the outputs.
 
 The backward does the same with the adjoint, which runs back in time, and then computes all gradients of a
@@ -12,7 +12,7 @@ step sizes, exponentials and sums are float32 whatever the tensors hold. Sums ov
 go through memory and are added up in a fixed order; no kernel uses an atomic addition, so equal inputs give
 equal bits on one device.
 
-So far no GPU was at hand: values are checked in Triton's interpreter, registers and shared memory in the
+So far no GPU was available: values are checked in Triton's interpreter, registers and shared memory in the
 machine code that Triton compiles without a device. Speed is unmeasured, and the sizes in ``launch.py`` are
-reasoned, not tuned; ``python benchmarks/ss2d.py --device cuda`` checks and times everything on one.
+reasoned, not tuned; ``python benchmarks/ss2d.py --device cuda`` checks and times everything on a GPU.
 """

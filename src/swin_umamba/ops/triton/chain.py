@@ -4,9 +4,9 @@ Over a whole chunk a state is multiplied by exp(A * sum of delta) and what the c
 
     entering_{c+1} = exp(A_n sum_c) entering_c + end_c
 
-A tile of 32 chunks is one scan, and the tiles follow each other. With the sums of the adjoint and c counted
-back in time the same recurrence yields the gradient of the state that leaves each chunk. ``ends`` (batch,
-directions, chunks, d_state, channels) is overwritten by the entering states.
+A tile of 32 chunks is one scan, and tiles follow one another. With the sums of the adjoint, and c counted
+back in time, the same recurrence yields the gradient of the state that leaves each chunk. The entering states
+overwrite ``ends`` (batch, directions, chunks, d_state, channels).
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def chain_kernel(  # type: ignore[no-untyped-def]
     DIRECTIONS: tl.constexpr, D_STATE: tl.constexpr, CHUNKS: tl.constexpr, CHANNELS: tl.constexpr,
     ADJOINT: tl.constexpr, HAS_FIRST: tl.constexpr, HAS_LAST: tl.constexpr,
 ):  # fmt: skip
-    """One state of one block of channels; ``first`` and ``last`` (batch, channels, d_state) are optional."""
-    # 1. Which state and channels.
+    """Chain a state of a channel block; ``first`` and ``last`` (batch, channels, d_state) are optional."""
+    # 1. The state and channels of this program.
     n = tl.program_id(0) % D_STATE
     channels = (tl.program_id(0) // D_STATE) * CHANNELS + single_numbers(CHANNELS)
     mask = channels < d_inner
@@ -41,7 +41,7 @@ def chain_kernel(  # type: ignore[no-untyped-def]
     carry = tl.full((CHANNELS,), 0.0, tl.float32)
     if HAS_FIRST:
         carry = tl.load(first + (sequence * d_inner + channels) * D_STATE + n, mask=mask, other=0.0)
-    # 3. Tile by tile of chunks: scan their ends, replace them by what enters each, carry on.
+    # 3. Tile by tile of chunks: scan their ends, replace them by what enters each chunk, pass on the carry.
     steps = tl.arange(0, CHUNKS)
     for begin in range(0, chunks, CHUNKS):
         order = begin + steps
@@ -53,7 +53,7 @@ def chain_kernel(  # type: ignore[no-untyped-def]
         decay = tl.exp2(total * rate[None, :])
         decay_before, added_before = exclusive_scan(decay, end, False)
         entering = decay_before * carry[None, :] + added_before
-        # Past the last chunk decay is 1 and end 0: the carry just passes.
+        # Past the last chunk, decay is 1 and end 0: the carry just passes through.
         leaving = decay * entering + end
         carry = tl.sum(tl.where((steps == CHUNKS - 1)[:, None], leaving, 0.0), axis=0)
         tl.debug_barrier()  # all of the tile has been read before any of it is replaced
@@ -84,8 +84,8 @@ def chain(
     adjoint
         Whether ``ends`` are gradients, which run back in time.
     first, last
-        The state before everything, and the place for the one after everything: (batch, channels, d_state),
-        for one direction only.
+        State before the first chunk, and room for the one after the last: (batch, channels, d_state), for one
+        direction only.
     """
     batch, directions, chunks, d_state, channels = ends.shape
     grid = (d_state * triton.cdiv(channels, _CHANNELS), batch * directions)

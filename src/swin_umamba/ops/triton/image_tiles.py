@@ -1,7 +1,7 @@
 """Addresses along the four paths through an image, and the step sizes of a tile of pixels.
 
 A chunk is CHUNK neighbours in row-major order (directions 0 and 2) or in column-major order (1 and 3). The
-reversed directions use the same chunks and scan them the other way round, so that nothing is ever permuted.
+reversed directions use the same chunks and scan them backwards, so that nothing is ever permuted.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from swin_umamba.ops.triton.tiles import load_tile
 
 @triton.jit
 def pixels_of_path(positions, height, width, column, WIDE: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Numbers of the pixels at these positions of a path by rows or by columns.
+    """Return the numbers of the pixels at these positions of a path by rows or by columns.
 
     Offsets within an image are 32 bits wide, which saves registers, unless ``WIDE``.
     """
@@ -29,7 +29,7 @@ def pixels_of_path(positions, height, width, column, WIDE: tl.constexpr):  # typ
 def projected_dt(  # type: ignore[no-untyped-def]
     x_dbl, rows, row_mask, weight, bias, channel_mask, DT_RANK: tl.constexpr
 ):
-    """bias_d + sum over r of weight_d,r rows_t,r: what softplus turns into the step sizes.
+    """Return bias_d + sum over r of weight_d,r rows_t,r, which softplus turns into the step sizes.
 
     ``weight`` and ``bias`` point to r = 0 of each channel, ``x_dbl + rows`` to that of each step.
     """

@@ -1,4 +1,4 @@
-"""Sizes of the kernels' tiles, and the device that they run on."""
+"""Sizes of the kernels' tiles, and the device they run on."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _MOST_CHANNELS = 128
 
 
 def chunk_count(length: int) -> int:
-    """Chunks of a sequence, and so the saved states of each channel."""
+    """Return the number of chunks of a sequence, and so of the saved states of each channel."""
     return -(-length // CHUNK)
 
 
 def channel_block(channels: int) -> int:
-    """Channels of a tile: as many as possible, for each block leaves partial gradients of B and C to add up.
+    """Return the channels of a tile: as many as possible, as each block adds partial gradients of B and C.
 
-    192 channels are three blocks of 64; two of 128 would compute a quarter in vain.
+    192 channels make three blocks of 64; in two of 128, a quarter of the computation would be wasted.
     """
     if channels >= _MOST_CHANNELS:
         return _MOST_CHANNELS if channels % _MOST_CHANNELS == 0 else _MOST_CHANNELS // 2
@@ -31,20 +31,20 @@ def channel_block(channels: int) -> int:
 
 
 def warps_of(block: int) -> int:
-    """Warps of a program whose tile has so many channels: one channel a thread."""
+    """Return the warps of a program for a tile of ``block`` channels: one channel per thread."""
     return block // _WARP
 
 
 def device_of(tensor: Tensor) -> AbstractContextManager[object]:
-    """Context that launches kernels on the tensor's own device; the interpreter needs none."""
+    """Return a context that launches kernels on the tensor's own device; the interpreter needs none."""
     return torch.cuda.device(tensor.device) if tensor.is_cuda else nullcontext()
 
 
 def needs_wide_offsets(*images: Tensor) -> bool:
-    """Whether an offset within one image of a batch does not fit into 32 bits."""
+    """Return whether an offset within one image of a batch does not fit into 32 bits."""
     return any(image[0].numel() + CHUNK * image.shape[-1] >= 2**31 for image in images)
 
 
 def or_any(tensor: Tensor | None, other: Tensor) -> Tensor:
-    """Return the tensor, or if there is none any other: a kernel that is told so never reads it."""
+    """Return the tensor or, if there is none, another one, which a kernel that is told so never reads."""
     return other if tensor is None else tensor

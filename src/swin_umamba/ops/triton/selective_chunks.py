@@ -4,7 +4,7 @@ As in ``ss2d_chunks.py``. Forward, with S_t the sum of the step sizes of the chu
 
     end_n = sum over t of exp(A_n S_t) delta_t u_t B_t,n
 
-and backward, with P_t the sum up to and with step t::
+and backward, with P_t the sum up to and including step t::
 
     end_n = sum over t of exp(A_n P_t) grad_y_t C_t,n
 """
@@ -26,7 +26,7 @@ def selective_chunks_kernel(  # type: ignore[no-untyped-def]
     D_STATE: tl.constexpr, CHUNK: tl.constexpr, CHANNELS: tl.constexpr, ADJOINT: tl.constexpr,
     HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr,
 ):  # fmt: skip
-    """One chunk and channel block; ``sequence`` and ``matrix`` are u and B, or the gradient of y and C."""
+    """Process a chunk and channel block; ``sequence`` and ``matrix``: u and B, or the gradient of y and C."""
     chunk = tl.program_id(0)
     batch = tl.program_id(2).to(tl.int64)
     channels, channel_mask = channels_of_group_block(blocks, dim // groups, CHANNELS)
@@ -64,7 +64,7 @@ def selective_chunks(
 ) -> None:
     """Fill ``ends`` (batch, 1, chunks, d_state, dim) and ``sums`` (batch, 1, chunks, dim).
 
-    ``sequence`` and ``matrix`` are u and B, or with ``adjoint`` the gradient of the output and C.
+    ``sequence`` and ``matrix`` are u and B or, with ``adjoint``, the gradient of the output and C.
     """
     batch, dim, length = sequence.shape
     groups, chunks = matrix.shape[1], ends.shape[2]

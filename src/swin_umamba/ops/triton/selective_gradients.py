@@ -1,8 +1,8 @@
-"""All gradients of the selective scan within a chunk, from both its ends.
+"""All gradients of the selective scan within a chunk, from both ends.
 
-The states are computed again from the saved one that enters the chunk, the adjoint runs back from the
-gradient of the one that leaves it (``tiles.state_gradients``). With m_t the gradient of delta_t u_t and s the
-derivative of softplus, or 1 without it::
+The states are recomputed from the saved one that enters the chunk; the adjoint runs back from the gradient of
+the one that leaves it (``tiles.state_gradients``). With m_t the gradient of delta_t u_t and s the derivative
+of softplus, or 1 without it::
 
     grad_u_t = delta_t m_t + D grad_y_t                grad_D = sum over t of grad_y_t u_t
     gradient of delta and of its bias = s_t (u_t m_t + gradient of delta_t by way of the decays)
@@ -26,8 +26,8 @@ def selective_gradients_kernel(  # type: ignore[no-untyped-def]
     D_STATE: tl.constexpr, CHUNK: tl.constexpr, CHANNELS: tl.constexpr, HAS_D: tl.constexpr,
     HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr,
 ):  # fmt: skip
-    """One chunk and channel block."""
-    # 1. Which steps and channels.
+    """Process one chunk and channel block."""
+    # 1. The steps and channels of this program.
     chunk = tl.program_id(0)
     batch = tl.program_id(2).to(tl.int64)
     group = tl.program_id(1) // blocks
@@ -40,7 +40,7 @@ def selective_gradients_kernel(  # type: ignore[no-untyped-def]
     step = step_sizes(delta + places, mask, delta_bias + channels, channel_mask, HAS_BIAS, SOFTPLUS)
     values = load_tile(u + places, mask)
     grad_out = load_tile(grad_y + places, mask)
-    # 3. All states, there and back.
+    # 3. All states, forwards and backwards.
     matrix = (batch * groups + group) * D_STATE * length
     block = tl.program_id(1) % blocks
     partial = ((block * tl.num_programs(2) + batch) * groups + group) * D_STATE * length

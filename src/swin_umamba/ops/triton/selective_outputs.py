@@ -20,7 +20,7 @@ def selective_outputs_kernel(  # type: ignore[no-untyped-def]
     D_STATE: tl.constexpr, CHUNK: tl.constexpr, CHANNELS: tl.constexpr, HAS_D: tl.constexpr,
     HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr,
 ):  # fmt: skip
-    """One chunk and channel block."""
+    """Process one chunk and channel block."""
     chunk = tl.program_id(0)
     batch = tl.program_id(2).to(tl.int64)
     channels, channel_mask = channels_of_group_block(blocks, dim // groups, CHANNELS)

@@ -13,7 +13,7 @@ from swin_umamba.ops.triton.selective_outputs import selective_outputs
 
 
 def selective_scan_states_shape(batch: int, dim: int, length: int, d_state: int) -> tuple[int, ...]:
-    """Shape of the saved states: (batch, 1, chunks, d_state, dim)."""
+    """Return the shape of the saved states: (batch, 1, chunks, d_state, dim)."""
     return (batch, 1, chunk_count(length), d_state, dim)
 
 
@@ -27,7 +27,7 @@ def selective_scan_forward(
     delta_bias: Tensor | None,
     delta_softplus: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Output (batch, dim, length), last state (batch, dim, d_state), and the state that enters each chunk.
+    """Return output (batch, dim, length), last state (batch, dim, d_state) and the state entering each chunk.
 
     All tensors are contiguous, with the shapes of `swin_umamba.ops.selective_scan.selective_scan`; ``A``,
     ``D`` and ``delta_bias`` are float32, the others float32, bfloat16 or float16.
@@ -54,7 +54,7 @@ def selective_scan_backward(
     delta_bias: Tensor | None,
     delta_softplus: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
-    """Gradients of u, delta, A, B, C, D and delta_bias; None for an option that is None."""
+    """Return the gradients of u, delta, A, B, C, D and delta_bias; None for an option that is None."""
     batch, dim, length = u.shape
     leaving, sums = _new_chunks(u, A)
     selective_chunks(grad_y, delta, A, C, delta_bias, delta_softplus, leaving, sums, adjoint=True)
@@ -81,7 +81,7 @@ def selective_scan_backward(
 
 
 def _new_chunks(u: Tensor, A: Tensor) -> tuple[Tensor, Tensor]:
-    """Room for a state and for the sum of the step sizes of each chunk."""
+    """Return room for a state and for the sum of the step sizes of each chunk."""
     batch, dim, length = u.shape
     shape = selective_scan_states_shape(batch, dim, length, A.shape[1])
     return A.new_empty(shape), A.new_empty(*shape[:3], shape[4])

@@ -10,9 +10,9 @@ from swin_umamba.ops.triton.tiles import load_tile, single_numbers, softplus
 
 @triton.jit
 def channels_of_group_block(blocks, group_size, CHANNELS: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Channels of this program, whose second index counts the blocks of all groups, and their mask.
+    """Return the channels of this program, whose second index counts blocks of all groups, and their mask.
 
-    A block never reaches into the next group, so that all its channels use the same B and C.
+    A block never extends into the next group, so that all its channels use the same B and C.
     """
     group = tl.program_id(1) // blocks
     within = (tl.program_id(1) % blocks) * CHANNELS + single_numbers(CHANNELS)
@@ -21,9 +21,9 @@ def channels_of_group_block(blocks, group_size, CHANNELS: tl.constexpr):  # type
 
 @triton.jit
 def steps_of_chunk(chunk, CHUNK: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Numbers of the time steps of a chunk.
+    """Return the numbers of the time steps of a chunk.
 
-    They do follow each other in memory, but each thread has to read its own 16, through the cache.
+    They are consecutive in memory, but each thread has to read its own 16, through the cache.
     """
     return chunk * CHUNK + single_numbers(CHUNK)
 
@@ -32,7 +32,7 @@ def steps_of_chunk(chunk, CHUNK: tl.constexpr):  # type: ignore[no-untyped-def]
 def step_sizes(  # type: ignore[no-untyped-def]
     pointers, mask, bias, channel_mask, HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr
 ):
-    """Step sizes of a tile, zero where masked; ``bias`` points to those of the channels."""
+    """Return the step sizes of a tile, zero where masked; ``bias`` points to those of the channels."""
     delta = load_tile(pointers, mask)
     if HAS_BIAS:
         delta += tl.load(bias, mask=channel_mask, other=0.0)[None, :]

@@ -4,11 +4,11 @@ Forward, with S_t the sum of the step sizes of the chunk after step t::
 
     end_n = sum over t of exp(A_n S_t) delta_t x_t B_t,n
 
-which is h at the end of the chunk for h = 0 at its start. Backward, with P_t the sum up to and with step t::
+which is h at the end of the chunk for h = 0 at its start. Backward, with P_t the sum up to and including t::
 
     end_n = sum over t of exp(A_n P_t) grad_y_t C_t,n
 
-the gradient of the state before the chunk, if none came from behind it. Neither needs a scan per state.
+the gradient of the state before the chunk, if none comes from beyond its end. Neither needs a scan per state.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def ss2d_chunks_kernel(  # type: ignore[no-untyped-def]
     DT_RANK: tl.constexpr, D_STATE: tl.constexpr, CHUNK: tl.constexpr, CHANNELS: tl.constexpr,
     ADJOINT: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
-    """One chunk, channel block and direction; ``tile`` is x, or the gradient of y."""
-    # 1. Which pixels, channels and direction.
+    """Process one chunk, channel block and direction; ``tile`` is x, or the gradient of y."""
+    # 1. The pixels, channels and direction of this program.
     chunk = tl.program_id(0)
     image = (tl.program_id(2) // 4).to(tl.int64)
     k = tl.program_id(2) % 4
@@ -54,7 +54,7 @@ def ss2d_chunks_kernel(  # type: ignore[no-untyped-def]
     weight = load_tile(
         tile + image * height * width * d_inner + (pixels * d_inner)[:, None] + channels[None, :], mask
     )
-    # In directions 2 and 3 time runs against the order of the tile's rows.
+    # In directions 2 and 3, time runs against the order of the tile's rows.
     if ADJOINT:
         if k < 2:
             time_left, _ = running_sums(delta, False)
@@ -90,7 +90,7 @@ def ss2d_chunks(
 ) -> None:
     """Fill ``ends`` (batch, 4, chunks, d_state, d_inner) and ``sums`` (batch, 4, chunks, d_inner).
 
-    ``image`` is x, or with ``adjoint`` the gradient of the output.
+    ``image`` is x or, with ``adjoint``, the gradient of the output.
     """
     batch, height, width, d_inner = image.shape
     block, chunks = channel_block(d_inner), ends.shape[2]

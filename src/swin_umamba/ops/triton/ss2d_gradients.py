@@ -1,15 +1,15 @@
-"""All gradients of the four-direction scan within a chunk, from both its ends.
+"""All gradients of the four-direction scan within a chunk, from both ends.
 
-The states are computed again from the saved one that enters the chunk, the adjoint runs back from the
-gradient of the one that leaves it (``tiles.state_gradients``). With v the projected dt, s = sigmoid(v) and
-m_t the gradient of delta_t x_t::
+The states are recomputed from the saved one that enters the chunk; the adjoint runs back from the gradient of
+the one that leaves it (``tiles.state_gradients``). With v the projected dt, s = sigmoid(v) and m_t the
+gradient of delta_t x_t::
 
     grad_x_t = delta_t m_t + D grad_y_t                grad_D = sum over all pixels of grad_y x
     grad_v_t = s_t (x_t m_t + gradient of delta_t by way of the decays)
 
-What is summed over more than a chunk and channel block goes into memory. The gradient of v is kept whole: the
-sums that make the gradients of the low-rank dt, of the projection and of its bias are matrix products, which
-a library computes many times faster than a kernel that adds up across threads.
+Terms of sums over more than a chunk and channel block go into memory. The gradient of v is kept whole: the
+sums that give the gradients of the low-rank dt, the projection and its bias are matrix products, which a
+library computes many times faster than a kernel that adds up across threads.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def ss2d_gradients_kernel(  # type: ignore[no-untyped-def]
     DT_RANK: tl.constexpr, D_STATE: tl.constexpr, CHUNK: tl.constexpr, CHANNELS: tl.constexpr,
     BY_COLUMNS: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
-    """One chunk and channel block of one image, in two directions."""
-    # 1. Which pixels and channels.
+    """Process one chunk and channel block of one image, in two directions."""
+    # 1. The pixels and channels of this program.
     chunk = tl.program_id(0)
     image = tl.program_id(2).to(tl.int64)
     images = tl.num_programs(2)
@@ -61,7 +61,7 @@ def ss2d_gradients_kernel(  # type: ignore[no-untyped-def]
         sums = partial_D + (image * chunks + chunk) * d_inner + channels
         tl.store(sums, tl.sum(grad_out * u, axis=0), mask=channel_mask)
 
-    # 3. There and back: step sizes, all states, gradients of both.
+    # 3. Forwards and backwards: step sizes, all states, gradients of both.
     for back in tl.static_range(2):
         k = BY_COLUMNS + 2 * back
         inputs = x_dbl + (first_pixel * 4 + k) * COLUMNS
@@ -86,7 +86,7 @@ def ss2d_gradients_kernel(  # type: ignore[no-untyped-def]
         # (4, batch, pixels, channels): one matrix per direction.
         offset = (k * images + image) * length * d_inner
         tl.store(grad_dt + offset + places, grad_projected, mask=mask)
-    # 4. Add what the directions along rows gave, and store.
+    # 4. Add the result of the directions along rows, and store.
     if BY_COLUMNS == 1:
         grad_u += load_tile(by_rows + first_place + places, mask)
     tl.store(grad_x + first_place + places, grad_u.to(grad_x.dtype.element_ty), mask=mask)
@@ -113,7 +113,7 @@ def ss2d_gradients(
     Parameters
     ----------
     by_rows, grad_x
-        Shape of ``x``; the first is float32 and may be the second.
+        Shape of ``x``; the first is float32 and may be the same tensor as the second.
     grad_dt
         Gradient of the projected dt, shape (4, batch, height * width, d_inner).
     partial_rows

@@ -3,8 +3,8 @@
     h_t = exp(delta_t A) h_{t-1} + delta_t x_t B_t,    y_t = sum over n of C_t,n h_t,n + D x_t
 
 A program computes a direction and its reverse over the same pixels, read once. The pass by rows (directions 0
-and 2) stores their sum, the pass by columns (1 and 3) adds its own to it: two launches instead of an atomic
-addition or a second pass over four images.
+and 2) stores their sum, to which the pass by columns (1 and 3) adds its own: two launches instead of an
+atomic addition or a second pass over four images.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def ss2d_outputs_kernel(  # type: ignore[no-untyped-def]
     DT_RANK: tl.constexpr, D_STATE: tl.constexpr, CHUNK: tl.constexpr, CHANNELS: tl.constexpr,
     BY_COLUMNS: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
-    """One chunk and channel block of one image, in two directions."""
-    # 1. Which pixels and channels.
+    """Process one chunk and channel block of one image, in two directions."""
+    # 1. The pixels and channels of this program.
     chunk = tl.program_id(0)
     image = tl.program_id(2).to(tl.int64)
     channels = channels_of_block(CHANNELS)
@@ -42,7 +42,7 @@ def ss2d_outputs_kernel(  # type: ignore[no-untyped-def]
     # 2. Load the tile.
     u = load_tile(x + first_place + places, mask)
     out = tl.full((CHUNK, CHANNELS), 0.0, tl.float32)
-    # 3. There and back: step sizes, all states, the skip term.
+    # 3. Forwards and backwards: step sizes, all states, the skip term.
     for back in tl.static_range(2):
         k = BY_COLUMNS + 2 * back
         inputs = x_dbl + (first_pixel * 4 + k) * COLUMNS
@@ -59,7 +59,7 @@ def ss2d_outputs_kernel(  # type: ignore[no-untyped-def]
             states + state + channels, channel_mask, d_inner, D_STATE, back == 1,
         )  # fmt: skip
         out += tl.load(D + parameters, mask=channel_mask, other=0.0)[None, :] * u
-    # 4. Add what the directions along rows gave, and store.
+    # 4. Add the result of the directions along rows, and store.
     if BY_COLUMNS == 1:
         out += load_tile(by_rows + first_place + places, mask)
     tl.store(y + first_place + places, out.to(y.dtype.element_ty), mask=mask)
@@ -76,7 +76,7 @@ def ss2d_outputs(
     by_rows: Tensor,
     y: Tensor,
 ) -> None:
-    """Fill ``y`` by way of the float32 tensor ``by_rows``, which may be the same one."""
+    """Fill ``y`` by way of the float32 tensor ``by_rows``, which may be the same tensor."""
     batch, height, width, d_inner = x.shape
     block, chunks = channel_block(d_inner), states.shape[2]
     wide = needs_wide_offsets(x, x_dbl)

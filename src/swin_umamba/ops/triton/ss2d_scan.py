@@ -15,7 +15,7 @@ from swin_umamba.ops.triton.ss2d_outputs import ss2d_outputs
 def ss2d_scan_states_shape(
     batch: int, height: int, width: int, d_inner: int, d_state: int
 ) -> tuple[int, ...]:
-    """Shape of the saved states: (batch, 4, chunks, d_state, d_inner)."""
+    """Return the shape of the saved states: (batch, 4, chunks, d_state, d_inner)."""
     return (batch, 4, chunk_count(height * width), d_state, d_inner)
 
 
@@ -28,7 +28,7 @@ def ss2d_scan_forward(
     D: Tensor,
     save_states: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """Output (batch, height, width, d_inner) and the state that enters each chunk, for the backward.
+    """Return output (batch, height, width, d_inner) and the state entering each chunk, for the backward.
 
     All tensors are contiguous, with the shapes of `swin_umamba.ops.ss2d_scan.ss2d_scan`; ``x`` and ``x_dbl``
     are float32, bfloat16 or float16, the parameters float32. Without ``save_states`` the second result is
@@ -53,7 +53,7 @@ def ss2d_scan_backward(
     A: Tensor,
     D: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of x, x_dbl, dt_projs_weight, dt_projs_bias, A and D, from that of the output."""
+    """Return the gradients of x, x_dbl, dt_projs_weight, dt_projs_bias, A and D, from that of the output."""
     batch, height, width, d_inner = x.shape
     d_state = A.shape[2]
     leaving, sums = _new_chunks(x, A)
@@ -81,19 +81,19 @@ def ss2d_scan_backward(
 
 
 def _new_chunks(x: Tensor, A: Tensor) -> tuple[Tensor, Tensor]:
-    """Room for a state and for the sum of the step sizes of each chunk."""
+    """Return room for a state and for the sum of the step sizes of each chunk."""
     batch, height, width, d_inner = x.shape
     shape = ss2d_scan_states_shape(batch, height, width, d_inner, A.shape[2])
     return A.new_empty(shape), A.new_empty(*shape[:3], shape[4])
 
 
 def _float32_buffer(tensor: Tensor) -> Tensor:
-    """Where the pass by rows keeps its result until the pass by columns adds to it."""
+    """Return room for the result of the pass by rows until the pass by columns adds to it."""
     return tensor if tensor.dtype == torch.float32 else torch.empty_like(tensor, dtype=torch.float32)
 
 
 def _grad_x_dbl(x_dbl: Tensor, grad_dt: Tensor, dt_projs_weight: Tensor, partial_rows: Tensor) -> Tensor:
-    """Gradient of ``x_dbl``: the low-rank dt by matrix products, B and C from the sums over channel blocks.
+    """Return the gradient of ``x_dbl``: dt by matrix products, B and C from the sums over channel blocks.
 
     ``grad_dt`` is (4, pixels, d_inner); ``partial_rows`` as in `ss2d_gradients`.
     """

@@ -1,7 +1,7 @@
-"""What the kernels share: functions, scans and addresses of a tile of (CHUNK steps, channels).
+"""Shared parts of the kernels: functions, scans and addresses of a tile of (CHUNK steps, channels).
 
 Every warp owns 32 channels, and each of its threads all time steps of one channel. A scan over the first axis
-of such a tile is therefore a plain sequence of multiply-adds in registers; nothing moves between threads.
+of such a tile is thus a plain sequence of multiply-adds in registers; nothing moves between threads.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ LOG2_E = tl.constexpr(1.4426950408889634)
 
 @triton.jit
 def softplus(v):  # type: ignore[no-untyped-def]
-    """log(1 + exp(v)), to float32 precision for very negative ``v`` too, where it is nearly exp(v).
+    """Return log(1 + exp(v)), to float32 precision even for very negative ``v``, where it is nearly exp(v).
 
     With z = exp(-|v|) it is max(v, 0) + log(1 + z), and log(1 + z) = 2 artanh(z / (2 + z)), whose series
-    converges quickly because its argument is at most 1/3. The logarithm of the GPU is absolutely precise
-    only, which would cost a small step size half its digits.
+    converges quickly because its argument is at most 1/3. The GPU's logarithm is precise only in absolute
+    terms, which would cost a small step size half its digits.
     """
     z = tl.exp(-tl.abs(v))
     ratio = z / (2.0 + z)
@@ -36,7 +36,7 @@ def softplus(v):  # type: ignore[no-untyped-def]
 def softplus_slope(step):  # type: ignore[no-untyped-def]
     """Return the derivative of softplus from its value: 1 - exp(-step).
 
-    For small steps it is the series, since the difference would lose the digits that matter.
+    For small steps the series is used, since the difference would lose the digits that matter.
     """
     series = 1.0 - step * (1.0 / 6.0)
     series = 1.0 - step * (1.0 / 5.0) * series
@@ -57,7 +57,7 @@ def _turned(x, REVERSE: tl.constexpr):  # type: ignore[no-untyped-def]
     """Return the tile with its last step first, if ``REVERSE``.
 
     The steps of a tile are registers of one thread, so this only renames them. The scan's own option would
-    turn the lanes of a warp, too: ten exchanges between threads for every number.
+    reverse the lanes of a warp, too: ten exchanges between threads for every number.
     """
     if REVERSE:
         return tl.flip(x, 0)
@@ -67,7 +67,7 @@ def _turned(x, REVERSE: tl.constexpr):  # type: ignore[no-untyped-def]
 
 @triton.jit
 def inclusive_scan(a, b, REVERSE: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Composition of the maps h -> a h + b of all steps up to each one; with ``REVERSE`` from the last on."""
+    """Compose the maps h -> a h + b of all steps up to each one; with ``REVERSE``, from the last step on."""
     a, b = tl.associative_scan((_turned(a, REVERSE), _turned(b, REVERSE)), 0, _compose)
     return _turned(a, REVERSE), _turned(b, REVERSE)
 
@@ -76,16 +76,16 @@ def inclusive_scan(a, b, REVERSE: tl.constexpr):  # type: ignore[no-untyped-def]
 def _compose_before(  # type: ignore[no-untyped-def]
     a, b, a_before, b_before, next_a, next_b, next_a_before, next_b_before
 ):
-    """Like ``_compose``; the second pair is the composition without the last step."""
+    """Compose like ``_compose``; the second pair is the composition without the last step."""
     return a * next_a, next_a * b + next_b, a * next_a_before, next_a_before * b + next_b_before
 
 
 @triton.jit
 def exclusive_scan(a, b, REVERSE: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Composition of the maps of all steps before each one; the identity for the first.
+    """Compose the maps of all steps before each one; the identity for the first.
 
-    A step alone has the identity before it. The compiler sees these constants: the exclusive scan costs no
-    more than an inclusive one. Undoing the last step of an inclusive scan would instead divide by a decay
+    A single step has the identity before it. The compiler sees these constants, so the exclusive scan costs
+    no more than an inclusive one. Undoing the last step of an inclusive scan would instead divide by a decay
     that may be zero, or subtract numbers that are nearly equal.
     """
     one = tl.full(a.shape, 1.0, tl.float32)
@@ -102,9 +102,9 @@ def _add(total, before, next_total, next_before):  # type: ignore[no-untyped-def
 
 @triton.jit
 def running_sums(x, REVERSE: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Return sums of the rows up to each one, with it and without it.
+    """Return the sums of the rows up to each one, including and excluding it.
 
-    Subtracting the row from the first would leave nothing of a small sum behind a large row.
+    Subtracting the row from the former would leave nothing of a small sum before a large row.
     """
     zero = tl.full(x.shape, 0.0, tl.float32)
     total, before = tl.associative_scan((_turned(x, REVERSE), zero), 0, _add)
@@ -113,23 +113,23 @@ def running_sums(x, REVERSE: tl.constexpr):  # type: ignore[no-untyped-def]
 
 @triton.jit
 def single_numbers(SIZE: tl.constexpr):  # type: ignore[no-untyped-def]
-    """0 to SIZE - 1; the compiler is told that they do not follow each other.
+    """Return 0 to SIZE - 1, telling the compiler that they are not consecutive.
 
-    Else it would have a thread read four neighbours at once and part the time steps among the threads, and
-    every scan would have to pass numbers between threads.
+    Otherwise it would have a thread read four neighbours at once and divide the time steps among the threads,
+    and every scan would have to pass numbers between threads.
     """
     return tl.max_contiguous(tl.arange(0, SIZE), 1)
 
 
 @triton.jit
 def channels_of_block(CHANNELS: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Numbers of the channels of this program, whose block is its second index."""
+    """Return the numbers of the channels of this program, whose second index is the block."""
     return tl.program_id(1) * CHANNELS + single_numbers(CHANNELS)
 
 
 @triton.jit
 def load_tile(pointers, mask):  # type: ignore[no-untyped-def]
-    """Numbers in float32, zero where masked."""
+    """Load numbers as float32, zero where masked."""
     return tl.load(pointers, mask=mask, other=0.0).to(tl.float32)
 
 
@@ -163,9 +163,9 @@ def add_outputs(  # type: ignore[no-untyped-def]
     y, delta, u, B, C, rows, row_mask, row_stride, A, starts, channel_mask, d_inner,
     D_STATE: tl.constexpr, REVERSE: tl.constexpr,
 ):  # fmt: skip
-    """``y`` plus sum over n of C_t,n h_t,n, the states running from ``starts``.
+    """Return ``y`` plus the sum over n of C_t,n h_t,n, with the states running from ``starts``.
 
-    In any array of states those of one n lie ``d_inner`` numbers after those of n - 1.
+    In any array of states, those of n lie ``d_inner`` numbers after those of n - 1.
     """
     delta_u = delta * u
     for n in range(D_STATE):
@@ -183,15 +183,15 @@ def state_gradients(  # type: ignore[no-untyped-def]
     delta, u, grad_y, B, C, rows, row_mask, row_stride, A, starts, leaving, channel_mask, d_inner,
     partial_B, partial_C, partial_stride, D_STATE: tl.constexpr, REVERSE: tl.constexpr,
 ):  # fmt: skip
-    """Run through all states of a chunk there and back.
+    """Run through all states of a chunk, forwards and backwards.
 
     With a_t = exp(delta_t A), g_t the gradient of h_t and c_t = a_t g_t the one passed on to h_{t-1}::
 
         c_t = a_t (C_t grad_y_t + c_{t+1})         g_t = C_t grad_y_t + c_{t+1}
 
     is an affine recurrence with the same coefficients a_t, back in time, from ``leaving``, the gradient of
-    the state that leaves the chunk. Stores the sums over these channels that the gradients of B and C
-    consist of, and in the place of ``leaving`` the sum over time of delta_t c_t h_{t-1}, the gradient of A.
+    the state that leaves the chunk. Stores the sums over these channels that make up the gradients of B and
+    C and, in place of ``leaving``, the sum over time of delta_t c_t h_{t-1}, the gradient of A.
 
     Returns
     -------
