@@ -1,4 +1,4 @@
-"""Caches of compiled code. Their content is executed, so nobody else may be able to write to them."""
+"""Caches of compiled code. Their content is executed, so nobody else must be able to write to them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ALWAYS_SET = ("TORCHINDUCTOR_CACHE_DIR",)
 
 
 def set_private_caches() -> None:
-    """Make PyTorch and Triton keep compiled code where only this user can write; before their import."""
+    """Before their import, make PyTorch and Triton keep compiled code where only this user can write."""
     for variable, name in VARIABLES.items():
         given = os.environ.get(variable)
         if given:
@@ -48,13 +48,13 @@ def private_folder(name: str) -> Path | None:
     """
     try:
         folder = _made(cache_folder() / "compiled" / name)
-    except RuntimeError:  # a user without a home
+    except RuntimeError:  # a user without a home folder
         return None
     return folder if folder is not None and is_private(folder) else None
 
 
 def warn_of(folder: Path) -> None:
-    """Warn once about a cache that is not used."""
+    """Warn once that a cache is not used."""
     if str(folder) not in _warned:
         _warned.add(str(folder))
         logger.warning(
@@ -100,7 +100,7 @@ def is_private(folder: Path) -> bool:
 
 
 def _made(folder: Path) -> Path | None:
-    """Return a folder without links, created for this user with its parents; None if that fails."""
+    """Return a link-free folder, created for this user with its parents; None if that fails."""
     folder = Path(os.path.realpath(folder))
     try:
         for place in (*reversed(folder.parents), folder):

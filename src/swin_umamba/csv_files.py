@@ -1,4 +1,4 @@
-"""Tables as CSV, in which no name can become a formula of a spreadsheet."""
+"""Tables as CSV in which no name can become a spreadsheet formula."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _SEPARATORS = ";\t|"
 def csv_text(rows: Iterable[Sequence[Any]]) -> str:
     """Return rows as CSV, with unchanged numbers, and empty cells for NaN and None.
 
-    A text that a spreadsheet would evaluate, such as ``=cmd|...`` or ``-2+3``, is prefixed with an
-    apostrophe, as OWASP recommends against CSV injection. So is any part of it after a character that a
-    spreadsheet may treat as the end of a cell. JSON files keep names unchanged.
+    Text that a spreadsheet would evaluate, such as ``=cmd|...`` or ``-2+3``, is prefixed with an apostrophe,
+    as OWASP recommends against CSV injection. So is any part of it after a character that a spreadsheet may
+    treat as the end of a cell. JSON files keep names unchanged.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -37,7 +37,7 @@ class SwinUMambaError(Exception):
     def __str__(self) -> str:
         lines = [self.what]
         if self.where is not None:
-            # A line break in the name of a file must not start a new line.
+            # A line break in a file name must not start a new line.
             lines.append("  where: " + self.where.replace("\n", "\N{REPLACEMENT CHARACTER}"))
         if self.hint is not None:
             lines.append(f"  what to do: {self.hint}")
@@ -126,7 +126,7 @@ class BackendError(SwinUMambaError):
 
 
 class OutputError(SwinUMambaError):
-    """A result could not be written. An earlier file at its place is unchanged."""
+    """A result could not be written. An earlier file in its place is unchanged."""
 
 
 class TrainingError(SwinUMambaError):

@@ -1,4 +1,4 @@
-"""The user's own code, which is only loaded because the user names it, by file or by module.
+"""The user's own code, loaded only because the user names it, by file or by module.
 
 No file of a model, weights or data can determine what is loaded here.
 """
@@ -20,7 +20,7 @@ of ``PATH``. It may be set permanently, so its meaning must not depend on the cu
 
 
 def load_extensions() -> None:
-    """Load the files and modules that ``SWIN_UMAMBA_EXTENSIONS`` names.
+    """Load the files and modules named in ``SWIN_UMAMBA_EXTENSIONS``.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def load_module(given: str, where: str, *, in_current_folder: bool = True) -> Mo
     """Import a module by its name, or by the path of its file, and return it.
 
     The folder of the file, or the current folder if the module is there, is appended to ``sys.path``, so that
-    the module can import its neighbours, also in the processes that load data. It never hides installed
+    the module can import its neighbours, even in the processes that load data. It never hides installed
     modules.
 
     Parameters
@@ -103,7 +103,7 @@ def load_module(given: str, where: str, *, in_current_folder: bool = True) -> Mo
         importlib.invalidate_caches()
     try:
         return importlib.import_module(name)
-    except Exception as error:  # whatever the user's code raises
+    except Exception as error:  # anything the user's code raises
         raise UsageError(
             f"{given} cannot be imported ({type(error).__name__}: {error})",
             where=where,

@@ -1,4 +1,4 @@
-"""Writing files so that a reader sees either the old content or the new one, never a part of it."""
+"""Write files so that a reader sees either the old content or the new, never a part of it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
     The permissions of a replaced file are kept; a new file gets those that the umask allows. Links are
     followed and kept. If the system supports it, the path goes through a descriptor: it leads to the
-    temporary file whatever others do in that folder, and is only valid in this process and its forks.
+    temporary file whatever others do in that folder, and is valid only in this process and its forks.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     Yields
     ------
     Path
-        Path that the block has to write to.
+        Path for the block to write to.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def atomic_open(path: str | Path) -> Iterator[BinaryIO]:
     Yields
     ------
     BinaryIO
-        File that the block has to write to.
+        File for the block to write to.
 
     Raises
     ------
@@ -97,12 +97,12 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     Yields
     ------
     Path
-        The folder to write files into, each through ``atomic_write``.
+        Folder to write files into, each through ``atomic_write``.
 
     Raises
     ------
     OutputError
-        If the folder cannot be created or moved to its place. An ``OSError`` of the block about a file
+        If the folder cannot be created or moved into place. An ``OSError`` of the block about a file
         elsewhere is raised unchanged.
     """
     with _replacement("folder", path) as target, ExitStack() as stack:
@@ -126,7 +126,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
 
 
 def put_in_place(temporary: Path, path: Path) -> None:
-    """Replace ``path`` by a finished file of the same folder in one step, synced to disk before and after."""
+    """Replace ``path`` with a finished file of the same folder in one step, synced before and after."""
     descriptor = open_regular(temporary, os.O_RDWR)
     try:
         os.fsync(descriptor)
@@ -181,7 +181,7 @@ def copy_file(
 
 
 def cache_folder() -> Path:
-    """Return the cache folder, for files that can be fetched or made again; it may not exist yet.
+    """Return the cache folder, for files that can be fetched or made again; it need not exist yet.
 
     It is ``SWIN_UMAMBA_CACHE``, else ``swin-umamba`` in ``XDG_CACHE_HOME``, else ``~/.cache/swin-umamba``.
     """
@@ -236,7 +236,7 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 def append_line(path: str | Path, line: str) -> None:
     """Append one line to a text file in one write, synced to disk; create the file if it does not exist.
 
-    A killed process leaves the whole line or a part of it, and never changes earlier lines.
+    A killed process leaves the whole line or part of it, and never changes earlier lines.
 
     Parameters
     ----------
@@ -280,7 +280,7 @@ class _Target:
 
 @contextmanager
 def _replacement(kind: str, path: str | Path) -> Iterator[_Target]:
-    """Find out what is to be replaced, make the folders for it, and say what fails; remove them then."""
+    """Determine what to replace, and make its folders; on failure report why and remove them."""
     target = _Target(Path(path))
     made: list[Path] = []
     done = False
@@ -325,7 +325,7 @@ def _concerns(error: OSError, written: Path) -> bool:
         None if name is None or isinstance(name, int) else os.fsdecode(name).startswith(str(written))
         for name in (error.filename, error.filename2)
     )
-    # Copying names the source first, whichever of the two failed; only writing meets a full disk.
+    # Copying names the source first, whichever of the two failed; only writing can meet a full disk.
     return first is not False or (second is True and error.errno in _DISK_IS_FULL)
 
 

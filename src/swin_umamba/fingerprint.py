@@ -1,6 +1,6 @@
-"""Fingerprints of the sources of derived files, which are compared before the files are used.
+"""Fingerprints of the sources of derived files, compared before the files are used.
 
-A fingerprint reveals nothing about its source, so that files with it can be shared.
+A fingerprint reveals nothing about its source, so files that contain it can be shared.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Interrupting a training so that it can save its state first."""
+"""Interrupt a training so that it can save its state first."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Terminated(KeyboardInterrupt):
 
 @contextmanager
 def terminate_as_interrupt() -> Iterator[None]:
-    """Raise ``Terminated`` inside the ``with`` block on SIGTERM. Does nothing outside the main thread."""
+    """Raise ``Terminated`` inside the ``with`` block on SIGTERM; do nothing outside the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -66,7 +66,7 @@ def interrupts_ignored() -> Iterator[None]:
         return
     handlers = {signal.SIGINT: signal.SIG_IGN, signal.SIGTERM: signal.SIG_IGN}
     if hasattr(signal, "SIGCHLD"):
-        # If it were ignored, the system would discard how the child ended.
+        # If it were ignored, the system would discard the child's exit status.
         handlers[signal.SIGCHLD] = signal.SIG_DFL
     previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:

@@ -1,4 +1,4 @@
-"""Reading and writing JSON: one parser with limits, for files, their lines, and text inside other files."""
+"""Read and write JSON: one parser with limits, for files, their lines, and text inside other files."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ LARGEST_RESULTS = 256 * 2**20
 DEEPEST = 100
 """Largest depth of nested lists and objects. Recursive code would fail at about a thousand."""
 SCHEMA: Final = 2
-"""Number of the schemas of printed JSON and of our files; those of 0.1 have none."""
+"""Version of the schemas of printed JSON and of our files; those of version 0.1 have none."""
 
 _Kind = TypeVar("_Kind")
 _NAMES: dict[type, str] = {dict: "object", list: "list"}
 
 
 class _DamagedLine(DataError):
-    """A line that is left out."""
+    """A damaged line, which is left out."""
 
 
 def read_json(
@@ -53,7 +53,7 @@ def read_json(
     error, hint
         Class and hint of the error to raise if that fails.
     largest
-        Bytes.
+        Largest size in bytes.
     nan
         Whether numbers may be NaN or infinite, which is not JSON; nnU-Net writes them.
 
@@ -154,13 +154,13 @@ def read_contract_lines(
     Returns
     -------
     list of dict
-        The objects, without the numbers of their schemas. Lines that are damaged are left out.
+        The objects, without their schema numbers. Damaged lines are left out.
 
     Raises
     ------
     SwinUMambaError
-        An error of class ``error``: the file is missing or far too large. One of class ``newer``: a newer
-        version has written a line, which this one must not drop.
+        An error of class ``error``: the file is missing or far too large. One of class ``newer``: a line was
+        written by a newer version, and this one must not drop it.
     """
     text = read_text(path, error=error, hint=hint, largest=largest, damaged="replace")
     lines = []
@@ -189,7 +189,7 @@ def read_contract(
     largest: int = LARGEST_JSON,
     nan: bool = False,
 ) -> dict[str, Any]:
-    """Return the content of a file of ``write_contract``, without the number of the schema.
+    """Return the content of a file written by ``write_contract``, without its schema number.
 
     Parameters
     ----------
@@ -201,8 +201,8 @@ def read_contract(
     Raises
     ------
     SwinUMambaError
-        An error of class ``error``: as for ``read_json``, or the number is one that no version writes. One of
-        class ``newer``: the number is higher than ours, so that keys may mean something else.
+        An error of class ``error``: as for ``read_json``, or no version writes the number. One of class
+        ``newer``: the number is higher than ours, so keys may mean something else.
     """
     text = read_text(path, error=error, hint=hint, largest=largest)
     return parse_contract(text, where=path, error=error, newer=newer, hint=hint, nan=nan)
@@ -217,9 +217,9 @@ def parse_contract(
     hint: str = "write it again",
     nan: bool = False,
 ) -> dict[str, Any]:
-    """Return the content of a text of ``contract_text``; parameters and errors as for ``read_contract``."""
+    """Return the content of text from ``contract_text``; parameters and errors as for ``read_contract``."""
     content = parse_json(text, dict, where=where, error=error, hint=hint, nan=nan)
-    if "schema" not in content:  # of 0.1
+    if "schema" not in content:  # version 0.1
         return content
     number = content.pop("schema")
     if type(number) is int and number > SCHEMA:
@@ -239,12 +239,12 @@ def parse_contract(
 
 
 def contract_text(name: str, data: Mapping[str, Any], indent: int | None = None) -> str:
-    """Return data with a contract as JSON, in one line by default, with the number of their schema."""
+    """Return data with a contract as JSON, on one line by default, with their schema number."""
     return json.dumps(_under_contract(name, data), indent=indent, allow_nan=False)
 
 
 def _under_contract(name: str, data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return data with the number of their schema; in tests, all data that pass here are validated."""
+    """Return data with their schema number; in tests, all data passing here are validated."""
     return {"schema": SCHEMA, **data}
 
 

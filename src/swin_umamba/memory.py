@@ -1,4 +1,4 @@
-"""Telling a lack of memory from other errors: PyTorch raises a plain ``RuntimeError`` for it on the CPU."""
+"""Tell a lack of memory from other errors: PyTorch raises a plain ``RuntimeError`` for it on the CPU."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _GIBIBYTE = 2**30
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error of Python, NumPy or PyTorch says that there is not enough memory."""
+    """Return whether an error from Python, NumPy or PyTorch reports a lack of memory."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     return isinstance(error, RuntimeError) and _WORDS.search(str(error)) is not None
@@ -29,16 +29,16 @@ def out_of_memory(
     hint: str,
     kind: type[SwinUMambaError] = SwinUMambaError,
 ) -> SwinUMambaError:
-    """Return the error for a lack of memory, with how much was asked for if that is known.
+    """Return the error for a lack of memory, with the amount requested if known.
 
     Parameters
     ----------
     error
-        As it was raised.
+        The original error.
     sizes
-        What was worked on, and how large it is.
+        Description of the data being processed and their size.
     where, hint
-        As for every error.
+        Place and hint, as for every error.
     kind
         Class of the error.
     """

@@ -1,7 +1,7 @@
-"""The metrics: what they are called, in which unit, and which of two values is the better one.
+"""The metrics: their names, their units, and which of two values is better.
 
-Plain data for everything that measures, prints, draws or compares scores. A metric is an entry here and a
-method with the name of its key at what it is measured of; one of the user's own brings its function along.
+Plain data for all code that measures, prints, draws or compares scores. A metric is an entry here and a
+method named like its key on the class it is measured on; a user's own metric brings its function along.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ class Metric:
     Attributes
     ----------
     key
-        In Python and in files.
+        Name in Python and in files.
     title
-        For people.
+        Name for readers.
     of
-        What measures it: ``masks`` is ``evaluation.metrics.MaskPair``, ``instances`` is
-        ``evaluation.instances.Overlap``; nothing here if it comes from files alone.
+        Class it is measured on: ``masks`` is ``evaluation.metrics.MaskPair``, ``instances`` is
+        ``evaluation.instances.Overlap``; ``files`` if it is only read from files.
     unit
-        Empty if it goes from 0 (worst) to 1.
+        Unit; empty if it ranges from 0 (worst) to 1.
     lower_is_better
-        As distances are.
+        Whether lower values are better, as for distances.
     function
-        Measures it; None for the method of that name.
+        Function that measures it; None for the method of that name.
     """
 
     key: str
@@ -48,7 +48,7 @@ class Metric:
 
     @property
     def digits(self) -> int:
-        """How many decimals are shown."""
+        """Number of decimals shown."""
         return 2 if self.unit else 4
 
     @property
@@ -80,14 +80,14 @@ METRICS = {
 def register_metric(metric: Metric) -> None:
     """Add a metric to every evaluation, table and report.
 
-    Call it in a file of your own that ``SWIN_UMAMBA_EXTENSIONS`` names (``docs/extending.md``). What is
-    registered again replaces what had its key.
+    Call it in a file of your own named in ``SWIN_UMAMBA_EXTENSIONS`` (``docs/extending.md``). A later
+    registration replaces an earlier one with the same key.
 
     Raises
     ------
     UsageError
-        If a metric of the package has the key, the key is not an identifier, or there is no function that
-        other processes can import.
+        If a metric of the package already has the key, the key is not an identifier, or there is no function
+        that other processes can import.
     """
     before = METRICS.get(metric.key)
     if before is not None and before.function is None:
@@ -109,16 +109,16 @@ def register_metric(metric: Metric) -> None:
 
 
 def own_metrics() -> list[Metric]:
-    """Return the metrics that were registered, for other processes to register, too."""
+    """Return the registered metrics, for other processes to register as well."""
     return [metric for metric in METRICS.values() if metric.function is not None]
 
 
 def register_metrics(metrics: list[Metric]) -> None:
-    """Register several metrics: what a new process begins with."""
+    """Register several metrics, when a new process starts."""
     for metric in metrics:
         register_metric(metric)
 
 
 def metrics_of(what: Literal["masks", "instances"]) -> tuple[str, ...]:
-    """Return the keys of the metrics that are measured of masks or of instances, in their order."""
+    """Return the keys of the metrics measured on masks or instances, in order."""
     return tuple(key for key, metric in METRICS.items() if metric.of == what)

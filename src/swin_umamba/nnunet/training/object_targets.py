@@ -1,7 +1,7 @@
-"""Instance maps on their way to the loss: beside the labels, through augmentation, into targets.
+"""Instance maps on their way to the loss: with the labels through augmentation, then into targets.
 
-nnU-Net's loader keeps segmentations as 16-bit integers. The number of an object therefore travels as two
-channels, its low and its high part, which are looked up together (nearest neighbour), never interpolated.
+nnU-Net's loader keeps segmentations as 16-bit integers. Object numbers are therefore passed on as two
+channels, the low and the high part, which are looked up together (nearest neighbour), never interpolated.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from swin_umamba.nnunet.preprocessed import preprocessed_name
 from swin_umamba.progress import progress
 
 PART = 2**15
-"""Objects of one value of the high part."""
+"""Number of objects per value of the high part."""
 HINT = "make the data set with swin-umamba convert folder --instances, and plan it again"
 
 
 def split_numbers(instances: np.ndarray) -> np.ndarray:
-    """Return numbers of objects as two channels of 16 bits before the axes of the map, the low part first."""
+    """Return object numbers as two 16-bit channels before the axes of the map, the low part first."""
     if int(instances.max(initial=0)) >= PART**2:
         raise DataError(f"an object has the number {instances.max()}, of {PART**2 - 1} at most")
     numbers = instances.astype(np.int64)
@@ -42,21 +42,21 @@ def split_numbers(instances: np.ndarray) -> np.ndarray:
 
 
 def joined_numbers(parts: np.ndarray) -> np.ndarray:
-    """Return the numbers of objects of two channels; what nnU-Net pads with -1 is background."""
+    """Return the object numbers of two channels; nnU-Net's padding of -1 becomes background."""
     low, high = np.maximum(parts, 0).astype(np.int64)
     numbers: np.ndarray = low + PART * high
     return numbers
 
 
 class CasesWithInstances:
-    """A data set of nnU-Net whose segmentations have the numbers of the objects as two more channels.
+    """An nnU-Net data set whose segmentations hold the object numbers as two more channels.
 
     Parameters
     ----------
     cases
         The data set.
     folder
-        Where :func:`prepare_instances` has put the objects of each case.
+        Folder in which :func:`prepare_instances` has put the objects of each case.
     """
 
     def __init__(self, cases: Any, folder: Path) -> None:
@@ -64,7 +64,7 @@ class CasesWithInstances:
         self.identifiers = cases.identifiers
 
     def load_case(self, identifier: str) -> tuple[Any, np.ndarray, None, Any]:
-        """Return image, segmentation (3, 1, y, x) int16, None, and properties of a case."""
+        """Return the image, segmentation (3, 1, y, x) int16, None, and properties of a case."""
         image, segmentation, _, properties = self._cases.load_case(identifier)
         parts = np.load(self._folder / f"{identifier}.npy", mmap_mode="r")
         return image, np.concatenate([np.asarray(segmentation[:], np.int16), parts]), None, properties
@@ -73,23 +73,23 @@ class CasesWithInstances:
 def prepare_instances(
     cases: Any, raw: Path | None, folder: Path, transpose: Sequence[int] = (0, 1, 2)
 ) -> CasesWithInstances:
-    """Return the cases with their objects, which are brought onto the grid of the preprocessed images first.
+    """Return the cases with their objects, first resampled to the grid of the preprocessed images.
 
     Parameters
     ----------
     cases
-        A data set of nnU-Net.
+        nnU-Net data set.
     raw
-        Raw data set, with the objects as ``instancesTr``; None if it is not known where it is.
+        Raw data set, with the objects as ``instancesTr``; None if its location is unknown.
     folder
-        Where they are kept; what is there and of the same map is not made again.
+        Folder for the results; existing ones of the same map are reused.
     transpose
-        Order in which nnU-Net takes the axes of an image.
+        Order in which nnU-Net reads the axes of an image.
 
     Raises
     ------
     TrainingError
-        If a case has no map of its objects.
+        If a case has no instance map.
     DataError
         If a map cannot be read or has another size than its image.
     """
@@ -125,7 +125,7 @@ def _prepare(cases: Any, name: str, source: Path, target: Path, transpose: Seque
             f"the map has the shape {numbers.shape}, its image {expected}", where=source, hint=HINT
         )
     numbers = numbers[tuple(slice(first, last) for first, last in box)]
-    # Nearest neighbours, each pixel by its centre.
+    # Nearest neighbour of each pixel's centre.
     for axis, (size, own) in enumerate(zip(shape, numbers.shape, strict=True)):
         if size != own:
             places = np.floor((np.arange(size) + 0.5) * own / size).astype(int)
@@ -136,14 +136,14 @@ def _prepare(cases: Any, name: str, source: Path, target: Path, transpose: Seque
 
 
 class ObjectTargets(SegOnlyTransform):
-    """Makes labels and numbers of objects, augmented, into the targets of the loss.
+    """Turns augmented labels and object numbers into the targets of the loss.
 
     Parameters
     ----------
     classes
-        What the values of the labels mean.
+        Meaning of the label values.
     ignore
-        Value of pixels of which the truth is not known; None if there is none.
+        Value of pixels whose truth is unknown; None if there is none.
     """
 
     def __init__(self, classes: ObjectClasses, ignore: int | None) -> None:
@@ -159,7 +159,7 @@ class ObjectTargets(SegOnlyTransform):
 def with_object_targets(
     transforms: ComposeTransforms, classes: ObjectClasses, ignore: int | None
 ) -> ComposeTransforms:
-    """Have augmentations look numbers up instead of interpolating them, and end in targets of objects."""
+    """Make augmentations look object numbers up instead of interpolating them, and end in object targets."""
     steps: list[Any] = transforms.transforms
     for step in steps:
         inner = getattr(step, "transform", step)

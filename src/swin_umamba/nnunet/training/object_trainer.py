@@ -1,4 +1,4 @@
-"""The recipe for objects that touch: beside the classes, the network learns the depth within each object."""
+"""The recipe for touching objects: besides classes, the network learns the depth within each object."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from swin_umamba.nnunet.training.object_targets import (
 from swin_umamba.nnunet.training.swin_umamba_trainer import SwinUMambaTrainer
 
 DEPTH_WEIGHT = 5.0
-"""Of the mean squared error of the depth, which is small beside Dice and cross-entropy."""
+"""Weight of the mean squared error of the depth, which is small compared with Dice and cross-entropy."""
 
 
 class ObjectTrainer(SwinUMambaTrainer):
     """Trains a network with a head for the depth within objects, whose data set has ``instancesTr``.
 
-    Classes and depths are computed from the instance maps after augmentation. Validation, and prediction by
-    stock nnU-Net, are of the classes.
+    Classes and depths are computed from the instance maps after augmentation. Validation and prediction by
+    stock nnU-Net use the classes only.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class ObjectTrainer(SwinUMambaTrainer):
         return with_object_targets(transforms, self.object_classes, self.label_manager.ignore_label)
 
     def build_loss(self) -> nn.Module:
-        """Return nnU-Net's loss of the classes, with the error of the depth where there is one."""
+        """Return nnU-Net's loss of the classes, plus the error of the depth if there is one."""
         return LossOfObjects(super().build_loss(), self.label_manager.ignore_label)
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -88,9 +88,9 @@ class LossOfObjects(nn.Module):
     Parameters
     ----------
     of_classes
-        Takes logits and labels, or lists of both.
+        Loss that takes logits and labels, or lists of both.
     ignore
-        Value of pixels that do not count; None if there is none.
+        Value of pixels to ignore; None if there is none.
     """
 
     def __init__(self, of_classes: nn.Module, ignore: int | None) -> None:
@@ -103,10 +103,10 @@ class LossOfObjects(nn.Module):
         Parameters
         ----------
         output
-            Logits (batch, classes, height, width), with the depth as one more channel while training; or a
-            list, finest first, whose first has the depth.
+            Logits (batch, classes, height, width), with the depth as an additional channel during training;
+            or a list, finest first, whose first entry has the depth.
         target
-            Labels (batch, 1, height, width), with the depth in thousandths as a second channel while
+            Labels (batch, 1, height, width), with the depth in thousandths as a second channel during
             training; or a list of these.
         """
         finest = target if isinstance(target, Tensor) else target[0]
