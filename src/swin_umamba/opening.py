@@ -1,4 +1,4 @@
-"""Opening files: no pipe that might never answer, and no link by which others choose the file."""
+"""Open files, but no pipe that might never answer, and no link by which others choose the file."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ MOST_LINKS = 40
 
 
 def open_to_read(path: str | Path) -> BinaryIO:
-    """Open a file to read its bytes.
+    """Open a file for reading bytes.
 
     Raises
     ------
     OSError
-        If it cannot be opened, or is a pipe or a device, which might never end.
+        If the file cannot be opened, or is a pipe or device, which might never end.
     """
     return open(path, "rb", opener=partial(open_regular, follow=True))
 
@@ -37,7 +37,7 @@ def open_regular(path: str | Path, flags: int, mode: int = 0o666, *, follow: boo
     Raises
     ------
     OSError
-        If it cannot be opened, or is a link that may not be followed, a pipe or a device.
+        If the file cannot be opened, or is a pipe, a device, or a link that may not be followed.
     """
     flags |= getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     descriptor = os.open(path, flags if follow else flags | getattr(os, "O_NOFOLLOW", 0), mode)
@@ -49,13 +49,13 @@ def open_regular(path: str | Path, flags: int, mode: int = 0o666, *, follow: boo
 
 
 def final_place(path: Path) -> Path:
-    """Return where a path leads to: what is written goes there, and a link stays a link.
+    """Return the target of a path, so that writing goes there and a link stays a link.
 
     Raises
     ------
     OSError
-        If the links form a cycle, or another user has created one: following that would let him
-        choose a file of ours to be overwritten.
+        If the links form a cycle, or another user has created one: following it would let that user choose a
+        file of ours to overwrite.
     """
     for _ in range(MOST_LINKS):
         if not path.is_symlink():
@@ -67,12 +67,12 @@ def final_place(path: Path) -> Path:
 
 
 def others_can_read(descriptor: int) -> bool:
-    """Return whether users besides the owner may read an open file; False where there are no modes."""
+    """Return whether users other than the owner may read an open file; False if there are no modes."""
     return sys.platform != "win32" and bool(os.fstat(descriptor).st_mode & 0o077)
 
 
 def own_number() -> int:
-    """Return the number of the user that this process acts for; 0 where users have none."""
+    """Return the ID of the user that this process acts for; 0 where users have none."""
     if sys.platform == "win32":
         return 0
     return os.geteuid()

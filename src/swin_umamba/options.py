@@ -1,7 +1,7 @@
-"""Options declared once: a field of a dataclass makes keyword, flag, variable and documentation.
+"""Options declared once: a dataclass field provides keyword, flag, variable and documentation.
 
 ``option`` declares the field, ``Options`` is the base of the dataclasses, and ``options_as_keywords`` lets a
-function take their fields as keywords, typed. ``cli.options.add_options`` makes the flags.
+function take their fields as typed keywords. ``cli.options.add_options`` makes the flags.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 PRECISIONS = ("float32", "bfloat16", "float16")
-"""Of matrix products and convolutions; scans keep their states in float32 in any case."""
+"""Precisions of matrix products and convolutions; scans always keep their states in float32."""
 Nonfinite = Literal["refuse", "zero"]
-"""What to do about NaN and infinite voxels: refuse the image, or take them for zero."""
+"""Treatment of NaN and infinite voxels: refuse the image, or replace them with zero."""
 _KEY, _GIVEN = "option", "_given"
 
 P = ParamSpec("P")
@@ -48,28 +48,28 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Option:
-    """What is known of an option beside its name, type and default.
+    """An option: its name, type and default, and everything else known of it.
 
     Attributes
     ----------
     name, type, default
         Name, type without ``None``, and default of the field.
     help
-        What it does, in words that suit the command line and the documentation.
+        Description that suits both the command line and the documentation.
     flags
-        On the command line; by default ``--name-of-the-field``, and none if empty.
+        Flags on the command line; by default ``--name-of-the-field``, and none if empty.
     metavar
-        How the command line calls its value.
+        Name of its value on the command line.
     choices
-        The values that there are; any of the type if empty.
+        Allowed values; any of the type if empty.
     parse
-        Makes a value from text; by default the type does.
+        Function that makes a value from text; by default the type.
     in_environment
-        Whether a variable sets it where there is no command line of ours.
+        Whether a variable sets it where our command line is not in use.
     may_change
-        Whether a continued run may take another value; with any other option it would be another run.
+        Whether a continued run may change it; changing any other option would make it a different run.
     ours_only
-        Whether only the trainers of Swin-UMamba heed it; nnU-Net's own trainer then refuses it.
+        Whether only Swin-UMamba's trainers support it; nnU-Net's own trainer then refuses it.
     """
 
     name: str
@@ -85,25 +85,25 @@ class Option:
     ours_only: bool = False
 
     def from_text(self, text: str) -> Any:
-        """Return the value that a text stands for; raise ``ValueError`` if it stands for none."""
+        """Return the value of a text; raise ``ValueError`` if it has none."""
         if self.type is bool:
             return text.lower() in ("1", "true", "yes")
         return (self.parse or self.type)(text)
 
     @property
     def stored_as(self) -> ValueRule:
-        """What a stored value has to be; ranges are for the dataclass."""
+        """Rule for a stored value; the dataclass checks ranges."""
         rule = rule_of(self.type)
         return optional(rule) if self.default is None else rule
 
 
 def option(default: Any, help: str, **more: Any) -> Any:
-    """Return the field of an option; ``more`` are further attributes of ``Option``."""
+    """Return the dataclass field of an option; ``more`` are further attributes of ``Option``."""
     return field(default=default, metadata={_KEY: {"help": help, **more}})
 
 
 def declared_options(options_class: Any) -> tuple[Option, ...]:
-    """Return the options of a dataclass, in their order."""
+    """Return the options of a dataclass, in order."""
     hints = get_type_hints(options_class)
     declared = []
     for each in fields(options_class):
@@ -124,25 +124,25 @@ class Options:
 
     @property
     def given(self) -> Mapping[str, Any]:
-        """The fields that the caller of ``from_keywords`` named, with their values."""
+        """Fields named by the caller of ``from_keywords``, with their values."""
         given: Mapping[str, Any] = self.__dict__.get(_GIVEN, {})
         return given
 
     @classmethod
     def from_keywords(cls, **given: Any) -> Self:
-        """Return the options, and remember which of them were given."""
+        """Return the options, remembering which were given."""
         options = cls(**given)
         object.__setattr__(options, _GIVEN, given)
         return options
 
     @classmethod
     def from_stored(cls, stored: Mapping[str, Any]) -> Self:
-        """Return the options that ``as_dict`` has stored, ignoring fields of other versions.
+        """Return the options stored by ``as_dict``, ignoring fields of other versions.
 
         Raises
         ------
         UsageError
-            If one has a value of another type, or that no option has.
+            If a value has another type, or is not allowed for its option.
         """
         declared = {each.name: each for each in declared_options(cls)}
         Provenance("the stored options of the run", "start again", UsageError).check(stored, stored_rule(cls))
@@ -154,11 +154,11 @@ class Options:
 
     @classmethod
     def of(cls, options: Options) -> Self:
-        """Return those of other options that these have, too."""
+        """Return the fields of this class with their values in other options."""
         return cls(**{each.name: getattr(options, each.name) for each in declared_options(cls)})
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the options as plain values that JSON and a safe checkpoint can hold."""
+        """Return the options as plain values for JSON and safe checkpoints."""
         return {
             name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()
         }
@@ -186,7 +186,7 @@ class Options:
         return replace(self, **{name: given[name] for name in changeable if name in given})
 
     def _check_numbers(self, names: Sequence[str], holds: Callable[[Any], bool], hint: str) -> None:
-        """Raise ``UsageError`` for the first of the named options that is given and not as it should be."""
+        """Raise ``UsageError`` for the first of the named options that is given and invalid."""
         for name in names:
             value = getattr(self, name)
             if value is not None and not holds(value):
@@ -194,7 +194,7 @@ class Options:
 
 
 class _TakesOptions(Protocol[P, O_co]):
-    """Makes a function of one to three positional arguments and options into one of keywords."""
+    """Turns a function of one to three positional arguments and options into one with keywords."""
 
     @overload
     def __call__(self, function: Callable[[A, O_co], R], /) -> Callable[Concatenate[A, P], R]: ...
@@ -207,9 +207,9 @@ class _TakesOptions(Protocol[P, O_co]):
 
 
 def options_as_keywords(options_class: Callable[P, O_co]) -> _TakesOptions[P, O_co]:
-    """Return a decorator: the last argument, an object of ``options_class``, is given as keywords instead.
+    """Return a decorator that replaces the last argument, an object of ``options_class``, with keywords.
 
-    Type checkers know the keywords, their types and defaults from the fields of the dataclass.
+    Type checkers take the keywords, their types and defaults from the fields of the dataclass.
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
@@ -224,7 +224,7 @@ def options_as_keywords(options_class: Callable[P, O_co]) -> _TakesOptions[P, O_
 
 
 def _signature(function: Callable[..., Any], options_class: Callable[..., Any]) -> inspect.Signature:
-    """Return the signature of a function whose last argument is given as keywords, for ``help``."""
+    """Return the signature, for ``help``, of a function whose last argument is given as keywords."""
     first = list(inspect.signature(function).parameters.values())[:-1]
     keywords = [
         each.replace(kind=inspect.Parameter.KEYWORD_ONLY)
@@ -236,5 +236,5 @@ def _signature(function: Callable[..., Any], options_class: Callable[..., Any]) 
 def _without_none(hint: Any) -> Any:
     if get_origin(hint) in (types.UnionType, Union):
         kinds = [each for each in get_args(hint) if each is not types.NoneType]
-        return kinds[0] if len(kinds) == 1 else Union[tuple(kinds)]  # noqa: UP007  made at run time
+        return kinds[0] if len(kinds) == 1 else Union[tuple(kinds)]  # noqa: UP007  built at run time
     return hint

@@ -1,6 +1,6 @@
-"""The numbers of the paper, Liu et al., "Swin-UMamba" (arXiv 2402.03302), and of its published code.
+"""Numbers from the paper, Liu et al., "Swin-UMamba" (arXiv 2402.03302), and its published code.
 
-Plain data, so that help and records can name them without torch. Everything else asks here.
+Plain data, so that help and records can name them without torch; all other code takes them from here.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FINAL_LEARNING_RATE = 1e-6
 WEIGHT_DECAY = 5e-2
 ADAM_EPS = 1e-5
 DEFAULT_WEIGHTS = "vmamba_tiny_v0cls"
-"""Name of what trainings of the recipe start from, in ``weights/catalog.py``."""
+"""Name of the weights that trainings of the recipe start from, in ``weights/catalog.py``."""
 
 
 @dataclass(frozen=True)
@@ -31,15 +31,15 @@ class PaperExperiment:
     Attributes
     ----------
     name
-        As the command line, and the protocol of its evaluation, are called.
+        Name on the command line, and of its evaluation protocol.
     dataset_name
-        The data set's folder.
+        Name of the data set's folder.
     patch_size, batch_size
         Sizes in the published plans; (height, width) in pixels.
     epochs
-        Trained until the published results, in the fork of nnU-Net that trained them counted from 0.
+        Number of epochs of the published results, counted from 0 in the fork of nnU-Net that trained them.
     published_results
-        Trainer to metric to the published value.
+        Published value by trainer and metric.
     """
 
     name: str
@@ -51,12 +51,12 @@ class PaperExperiment:
 
     @property
     def checkpoint(self) -> str:
-        """The checkpoint file that the published results were made with."""
+        """Checkpoint file that gave the published results."""
         return f"checkpoint_{self.epochs - 1}.pth"
 
     @property
     def steps(self) -> int:
-        """Training steps of the paper."""
+        """Number of training steps in the paper."""
         return self.epochs * ITERATIONS_PER_EPOCH
 
 

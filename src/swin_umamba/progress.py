@@ -1,4 +1,4 @@
-"""One way to show progress: bars on a terminal, most of them only for what takes longer than two seconds."""
+"""One way to show progress: bars on a terminal, most of them only for work of more than two seconds."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def byte_progress(
 ) -> Iterator[bytes]:
     """Iterate over ``blocks`` of ``total`` bytes with a progress bar like that of ``progress``.
 
-    ``start`` bytes are there already.
+    The first ``start`` bytes are already done.
     """
     with _bar(
         desc=description,
@@ -44,7 +44,7 @@ def byte_progress(
 
 @contextmanager
 def passing_bar(description: str, *, total: int, unit: str, shown: bool = True) -> Iterator[tqdm[Any]]:
-    """Yield a progress bar that is there at once and leaves the terminal as it was.
+    """Yield a progress bar that appears at once and leaves no trace on the terminal.
 
     Log messages in the block appear above the bar. Silent when stderr is not a terminal, or if not ``shown``.
     """
@@ -58,7 +58,7 @@ def passing_bar(description: str, *, total: int, unit: str, shown: bool = True) 
 
 @contextmanager
 def bars_aside() -> Iterator[None]:
-    """Take progress bars away while the block prints something, and put them back."""
+    """Hide progress bars while the block prints something, and show them again afterwards."""
     with tqdm.external_write_mode():
         yield
 

@@ -1,7 +1,7 @@
-"""Pseudonyms of cases: the same for a name and a key; nobody without the key finds the name by trying.
+"""Pseudonyms of cases: the same for a name and a key; without the key, nobody can find the name by trial.
 
-While pseudonyms are in use, ``shown`` is asked wherever a list of cases is made, and ``hidden`` wherever a
-text is made that may name a file: messages of errors and of logs.
+While pseudonyms are in use, ``shown`` is called wherever a list of cases is made, and ``hidden`` wherever
+text is made that may name a file: error and log messages.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ logger = logging.getLogger(__name__)
 
 
 class Pseudonyms:
-    """The pseudonyms that a key gives, and the names that were asked for.
+    """The pseudonyms from a key, and the names replaced so far.
 
-    A pseudonym ends with a check by the key, so that it is known as one and stays what it is: results that
-    have pseudonyms already can be read again.
+    A pseudonym ends with a check value from the key, by which it is recognised and left unchanged: results
+    that already have pseudonyms can be read again.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class Pseudonyms:
         Raises
         ------
         ValueError
-            If another name has the same one.
+            If another name has the same pseudonym.
         """
         name = unicodedata.normalize("NFC", name)
         if name in self._pseudonym_of:
@@ -70,7 +70,7 @@ class Pseudonyms:
         return pseudonym
 
     def hide(self, text: str) -> str:
-        """Replace the names in a text that were asked for, where no letter or digit touches them."""
+        """Replace the names used so far in a text, unless a letter or digit touches them."""
         if not self._pseudonym_of:
             return text
         if self._pattern is None:
@@ -98,22 +98,22 @@ _current: Pseudonyms | None = None
 
 
 def current() -> Pseudonyms | None:
-    """Return the pseudonyms in use; None if cases are called by their names."""
+    """Return the pseudonyms in use; None if cases go by their names."""
     return _current
 
 
 def shown(name: str) -> str:
-    """Return what a case is called: its name, or its pseudonym while those are in use."""
+    """Return the shown name of a case: its own, or its pseudonym while those are in use."""
     return name if _current is None else _current.of(name)
 
 
 def hidden(text: str) -> str:
-    """Return a text with pseudonyms for the names of cases while those are in use."""
+    """Replace case names in a text with pseudonyms while those are in use."""
     return text if _current is None else _current.hide(text)
 
 
 def use(pseudonyms: Pseudonyms | None) -> None:
-    """Use pseudonyms from now on, in messages of logs too; for processes that work for another one."""
+    """Use pseudonyms from now on, in log messages, too; for processes working for another one."""
     global _current
     _current = pseudonyms
     if pseudonyms is None:
@@ -124,7 +124,7 @@ def use(pseudonyms: Pseudonyms | None) -> None:
 
 @contextmanager
 def in_use(pseudonyms: Pseudonyms | None) -> Iterator[None]:
-    """Use pseudonyms in a block; None changes nothing."""
+    """Use pseudonyms within a block; None changes nothing."""
     global _current
     before, factory = _current, logging.getLogRecordFactory()
     if pseudonyms is not None:
@@ -137,7 +137,7 @@ def in_use(pseudonyms: Pseudonyms | None) -> Iterator[None]:
 
 
 def key_file() -> Path:
-    """Return ``SWIN_UMAMBA_PSEUDONYM_KEY``, else a file in the user's configuration folder."""
+    """Return the path in ``SWIN_UMAMBA_PSEUDONYM_KEY``, else one in the user's configuration folder."""
     if own := os.environ.get(KEY_VARIABLE):
         return Path(own).expanduser().absolute()
     xdg = os.environ.get("XDG_CONFIG_HOME", "")
@@ -146,12 +146,12 @@ def key_file() -> Path:
 
 
 def read_key(path: Path) -> bytes:
-    """Return the key in a file; a new one is made, for this user alone, if there is no such file.
+    """Return the key in a file; if there is no such file, make one that only this user can read.
 
     Raises
     ------
     OSError
-        If the file cannot be read or made.
+        If the file cannot be read or created.
     ValueError
         If others can read it or own it, or it holds no key; the message says what to do.
     """
@@ -170,7 +170,7 @@ def read_key(path: Path) -> bytes:
 
 def _make_key(path: Path) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent)  # for its owner alone
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent)  # only for its owner
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(secrets.token_hex(32).encode())

@@ -1,8 +1,8 @@
-"""What the values of a file have to be, as a table of rules: types, ranges and lengths.
+"""Rules for the values of a file, as a table: types, ranges and lengths.
 
-JSON gives any value at any place, and what works with them later fails in any way. A table beside the reader
-says what each value has to be; ``Provenance.check`` names the first one that is not, and ``as_json`` says the
-same as JSON Schema (draft 2020-12).
+JSON allows any value anywhere, and code that uses a wrong one later fails in arbitrary ways. A table beside
+the reader states what each value has to be; ``Provenance.check`` names the first violation, and ``as_json``
+expresses the rules as JSON Schema (draft 2020-12).
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from swin_umamba.errors import DataError, SwinUMambaError
 
 LARGEST = 2**63 - 1
-"""Whole numbers beyond are in no file of ours, and fit no array."""
+"""Largest integer: larger ones are in no file of ours and fit no array."""
 _MISSING = object()
 _Parts = Iterator[tuple[str, Any, "ValueRule"]]
 
 
 @dataclass(frozen=True)
 class ValueRule:
-    """What a value has to be.
+    """Rule for a value.
 
     Attributes
     ----------
     expected
-        In words, to be read after "has to be".
+        Expectation in words, to be read after "has to be".
     holds
-        Whether a value is so, without its parts.
+        Function that tells whether a value obeys the rule, apart from its parts.
     parts
-        Gives the key of each part of a value, the part, and its rule.
+        Function that gives the key of each part of a value, the part, and its rule.
     as_json
         JSON Schema of the value; by default that of any value.
     """
@@ -46,16 +46,16 @@ class ValueRule:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where values come from, and what to raise if they are not what they have to be.
+    """Origin of values, and the error to raise if they break a rule.
 
     Attributes
     ----------
     where, hint
-        The file, and what can be done about it.
+        File, and hint of the error.
     error
-        The class of the error.
+        Class of the error.
     beginning
-        Beginning of its message, where the file alone does not say what is wrong.
+        Beginning of its message, if the file alone does not say what is wrong.
     """
 
     where: str | Path
@@ -77,7 +77,7 @@ class Provenance:
 
 
 def shown(value: Any) -> str:
-    """Return a value for a message: short, however long it is."""
+    """Return a short form of any value, for a message."""
     if value is _MISSING:
         return "missing"
     if type(value) is int and abs(value) > LARGEST:  # repr refuses those with thousands of digits
@@ -89,7 +89,7 @@ def shown(value: Any) -> str:
 
 
 def whole(least: int = -LARGEST, most: int = LARGEST) -> ValueRule:
-    """Return the rule for a whole number in a range."""
+    """Return the rule for an integer in a range."""
     bounds = [f"of at least {least:,}"] * (least > -LARGEST) + [f"of at most {most:,}"] * (most < LARGEST)
     return ValueRule(
         " ".join(["a whole number", " and ".join(bounds)]).strip(),
@@ -103,7 +103,7 @@ def whole(least: int = -LARGEST, most: int = LARGEST) -> ValueRule:
 
 
 def number(least: float = -math.inf, most: float = math.inf, *, above: float = -math.inf) -> ValueRule:
-    """Return the rule for a finite number in a range, which may begin beyond a bound."""
+    """Return the rule for a finite number in a range, whose lower bound may be exclusive."""
 
     def holds(value: Any) -> bool:
         if type(value) is int and abs(value) > LARGEST:
@@ -120,7 +120,7 @@ def number(least: float = -math.inf, most: float = math.inf, *, above: float = -
 
 
 def text(longest: int = 1000) -> ValueRule:
-    """Return the rule for a text that is not empty."""
+    """Return the rule for non-empty text."""
     holds = lambda value: type(value) is str and 0 < len(value) <= longest  # noqa: E731
     as_json = {"type": "string", "minLength": 1, "maxLength": longest}
     return ValueRule(f"a text of 1 to {longest} characters", holds, as_json=as_json)
@@ -152,7 +152,7 @@ def optional(rule: ValueRule) -> ValueRule:
 
 
 def either(*rules: ValueRule) -> ValueRule:
-    """Return the rule for a value that fulfils one of several; its parts have to fulfil that one's."""
+    """Return the rule for a value that obeys one of several; its parts must obey the rules of that one."""
 
     def parts(value: Any) -> _Parts:
         return next(rule for rule in rules if rule.holds(value)).parts(value)
@@ -163,7 +163,7 @@ def either(*rules: ValueRule) -> ValueRule:
 
 
 def listed(rule: ValueRule, lengths: Collection[int] = range(100_001)) -> ValueRule:
-    """Return the rule for a list whose entries fulfil a rule, of one of several lengths."""
+    """Return the rule for a list of an allowed length whose entries obey a rule."""
     few = len(lengths) <= 3
     return ValueRule(
         f"a list of {' or '.join(map(str, lengths)) if few else f'at most {max(lengths):,}'} entries",
@@ -174,7 +174,7 @@ def listed(rule: ValueRule, lengths: Collection[int] = range(100_001)) -> ValueR
 
 
 def named(rule: ValueRule, least: int = 0) -> ValueRule:
-    """Return the rule for an object with any names, whose values fulfil a rule."""
+    """Return the rule for an object with any keys whose values obey a rule."""
     return ValueRule(
         "an object" if least == 0 else f"an object with {least} entries or more",
         lambda value: _is_object(value) and len(value) >= least,
@@ -193,9 +193,9 @@ def table(
     Parameters
     ----------
     required, may_have
-        The rules of keys that it must have, and of those that it may have.
+        Rules of the keys it must have, and of those it may have.
     others
-        Rule for all other keys. By default these may be anything, as other versions know more.
+        Rule for all other keys. By default these may be anything, as other versions may have more.
     """
     rules = {**required, **(may_have or {})}
 
@@ -223,8 +223,8 @@ def _is_object(value: Any) -> bool:
 def rule_of(kind: Any) -> ValueRule:
     """Return the rule for values of a Python type, as ``json.dumps`` writes them.
 
-    Knows plain values, None, ``Literal``, unions, lists and tuples, mappings, dataclasses and typed
-    dictionaries. The latter two are objects with their own keys and no others.
+    It supports plain values, None, ``Literal``, unions, lists and tuples, mappings, dataclasses and typed
+    dictionaries. The latter two are objects with exactly their own keys.
     """
     if kind in _PLAIN:
         return _PLAIN[kind]

@@ -1,4 +1,4 @@
-"""The software and the machine that a result comes from: versions, state of the source code, processor."""
+"""The software and machine behind a result: versions, state of the source code, processor."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class GitState:
     commit
         Hash of the commit, 40 hexadecimal digits (64 in a repository with SHA-256).
     changed
-        Whether there are uncommitted changes in the folder of the file that was asked for.
+        Whether there are uncommitted changes in the folder of the file in question.
     """
 
     commit: str
@@ -34,7 +34,7 @@ class GitState:
 
 
 def software_versions() -> dict[str, str | None]:
-    """Return the versions of swin-umamba, Python and the packages that compute; None if not installed."""
+    """Return the versions of swin-umamba, Python and the computing packages; None if not installed."""
     versions: dict[str, str | None] = {"swin-umamba": __version__, "Python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -53,19 +53,19 @@ def source_state() -> GitState | None:
 def git_state(file: Path, root: Path) -> GitState | None:
     """Return the state of the clone that a file belongs to.
 
-    None if git does not keep the file, is missing, refuses to look at the folder, or takes longer than ten
-    seconds. A file that only lies in a clone, such as in a virtual environment there, does not belong to it.
+    None if git does not track the file, is missing, refuses the folder, or takes longer than ten seconds. A
+    file that merely lies in a clone, as in a virtual environment there, does not belong to it.
 
     Parameters
     ----------
     file
         A file of the clone, as an absolute path.
     root
-        Folder of the clone. Git does not look above it: it runs programs that the settings of a clone name,
-        and whoever gave away a folder in which we happen to be installed can have written those.
+        Folder of the clone. Git does not look above it: it runs programs named in a clone's settings, which
+        another user may have written if we happen to be installed in a folder they gave away.
     """
     git = _git()
-    if git is None or os.pathsep in str(root.parent):  # a list of folders is separated by it
+    if git is None or os.pathsep in str(root.parent):  # it would split a list of folders
         return None
     deadline = time.monotonic() + SECONDS_FOR_GIT
     # Variables such as GIT_DIR, which git sets for its hooks, would lead to another repository.
@@ -95,14 +95,14 @@ def git_state(file: Path, root: Path) -> GitState | None:
 
 
 def _git() -> str | None:
-    """Return the path of git; None if it is missing, or found only where the current folder is searched."""
+    """Return the path of git; None if it is missing, or found only in the current folder."""
     folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
     found = shutil.which("git", path=os.pathsep.join(filter(os.path.isabs, folders)) or os.devnull)
     return found if found is not None and os.path.isabs(found) else None  # Windows looks there first
 
 
 def processor_name() -> str:
-    """Return the model of the processor, as far as the system tells."""
+    """Return the model of the processor, as far as the system reports it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:  # not Linux

@@ -1,9 +1,9 @@
-"""Temporary files and folders beside their final place, which nobody else can replace.
+"""Temporary files and folders beside their final place that nobody else can replace.
 
-Who may write to a folder can replace every name in it by a link, also while we write to that name. What we
-write to an open file stays ours. For what writes to a path, the file lies in a private folder and is reached
-through that folder's descriptor, which leads to it whatever the name has become. Where the system has no such
-paths (``/proc/self/fd``), a private folder that was replaced is noticed after the writing only.
+Anyone who may write to a folder can replace any name in it with a link, even while we write to that name.
+Data written to an open file stays ours. For code that writes to a path, the file lies in a private folder and
+is reached through that folder's descriptor, which leads to it whatever happens to the name. On systems
+without such paths (``/proc/self/fd``), a replaced private folder is noticed only after writing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if sys.platform != "win32":
 
 PREFIX = ".writing-"
 RANDOM_DIGITS = 8
-# Where files cannot be locked, a writer that has not touched its temporary file for so long counts as dead.
+# If files cannot be locked, a writer that has not touched its temporary file for this long counts as dead.
 SECONDS_UNTIL_STALE = 600
 _DESCRIPTORS = Path("/proc/self/fd")
 
@@ -40,11 +40,11 @@ class Temporary:
     Parameters
     ----------
     path
-        Where to write.
+        Path to write to.
     made
-        What it was when it had just been made: its permissions are what the system gives to anything new.
+        Status right after creation; its permissions are those the system gives to anything new.
     private
-        Whether nobody else can replace it, so that it is ours also if the writer has replaced it.
+        Whether nobody else can replace it, so that it is ours even if the writer has replaced it.
     """
 
     path: Path
@@ -52,7 +52,7 @@ class Temporary:
     private: bool = True
 
     def open(self) -> BinaryIO:
-        """Open the file that was made for writing."""
+        """Open the created file for writing."""
         file = open(self.path, "r+b", opener=open_regular)  # noqa: SIM115 - the caller closes it
         if sys.platform != "win32" and not os.path.samestat(os.fstat(file.fileno()), self.made):
             file.close()
@@ -60,17 +60,17 @@ class Temporary:
         return file
 
     def settle(self, before: os.stat_result | None) -> None:
-        """Give what was written its permissions and sync it to disk.
+        """Set the final permissions and sync to disk.
 
         Parameters
         ----------
         before
-            What it is going to replace, and whose permissions stay; None if it is new.
+            Status of the file or folder to be replaced, whose permissions are kept; None if there is none.
 
         Raises
         ------
         PermissionError
-            If another user has put something else in its place. That stays as it is.
+            If another user has put something else in its place, which is left alone.
         """
         is_folder = stat.S_ISDIR(self.made.st_mode)
         if sys.platform == "win32" and is_folder:
@@ -91,7 +91,7 @@ class Temporary:
     def _refuse_another(self, status: os.stat_result) -> None:
         is_folder = stat.S_ISDIR(self.made.st_mode)
         same_kind = stat.S_IFMT(status.st_mode) == stat.S_IFMT(self.made.st_mode)
-        # A second name would be that of a file that was there before.
+        # A second name would belong to a file that existed before.
         ours = same_kind and status.st_uid == self.made.st_uid and (status.st_nlink == 1 or is_folder)
         if not ours or not (self.private or os.path.samestat(status, self.made)):
             raise _replaced_by_another(self.path)
@@ -105,12 +105,12 @@ class Temporary:
         if before is not None:
             is_folder = stat.S_ISDIR(self.made.st_mode)
             old = stat.S_IMODE(before.st_mode) & (0o2777 if is_folder else 0o777)
-            # What another user has opened to all was not for our content.
+            # Access granted by another user was not meant for our content.
             wanted = old if before.st_uid == self.made.st_uid else old & wanted
             if before.st_gid != status.st_gid:
                 try:
                     os.fchown(descriptor, -1, before.st_gid)
-                except OSError:  # what one group was allowed is not for another
+                except OSError:  # access of one group is not for another
                     wanted &= ~stat.S_IRWXG
             if is_folder:
                 wanted |= stat.S_IRWXU
@@ -120,16 +120,16 @@ class Temporary:
 
 @contextmanager
 def temporary_file(path: Path, before: os.stat_result | None, *, private: bool) -> Iterator[Temporary]:
-    """Yield an empty file beside ``path``; remove it at the end if it is still there.
+    """Yield an empty file beside ``path``; remove it at the end if it still exists.
 
     Parameters
     ----------
     path
-        What the file is to become; its name ends in the same way. What dead writers of it left is removed.
+        Final path; the temporary name has the same ending. Leftovers of its dead writers are removed.
     before
-        The existing file. If it is ours, nobody else can read the new file before it is complete.
+        Status of the existing file. If it is ours, nobody else can read the new file before it is complete.
     private
-        Whether it is to lie in a private folder, for writing to its path.
+        Whether to put it in a private folder, for writing to its path.
     """
     _remove_leftovers(path)
     mode = 0o666
@@ -138,14 +138,14 @@ def temporary_file(path: Path, before: os.stat_result | None, *, private: bool) 
         mode = 0o600 if is_own else 0o600 | stat.S_IMODE(before.st_mode) & mode
     with ExitStack() as stack:
         folder = path.parent
-        if private and sys.platform != "win32":  # there, what is in a private folder would stay private
+        if private and sys.platform != "win32":  # there, files from a private folder would stay private
             folder = stack.enter_context(private_folder(folder, path.name))
         temporary, descriptor = _make_file(folder, path.name, mode)
         stack.callback(temporary.unlink, missing_ok=True)
         try:
             made = os.fstat(descriptor)
         finally:
-            # An open file keeps its lock, and Windows from renaming it.
+            # An open file keeps its lock, but Windows cannot rename it.
             if sys.platform == "win32":
                 os.close(descriptor)
             else:
@@ -155,7 +155,7 @@ def temporary_file(path: Path, before: os.stat_result | None, *, private: bool) 
 
 @contextmanager
 def private_folder(parent: Path, name: str) -> Iterator[Path]:
-    """Make a folder that only we may look into, yield a path to it, and remove it at the end if it is empty.
+    """Make a folder that only we can access, yield a path to it, and remove it at the end if it is empty.
 
     Raises
     ------
@@ -168,14 +168,14 @@ def private_folder(parent: Path, name: str) -> Iterator[Path]:
         made.mkdir(0o777 if sys.platform == "win32" else 0o700)
         if sys.platform == "win32":
             break
-        with suppress(FileNotFoundError):  # another writer has taken it for a leftover before it was locked
+        with suppress(FileNotFoundError):  # another writer mistook it for a leftover before it was locked
             descriptor = os.open(made, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             _lock(descriptor, wait=True)
             if not os.fstat(descriptor).st_nlink:
                 os.close(descriptor)
                 descriptor = -1
     try:
-        if sys.platform == "win32":  # permissions are not bits, and links are the administrator's
+        if sys.platform == "win32":  # permissions are not bits, and only administrators make links
             yield made
         else:
             try:
@@ -191,7 +191,7 @@ def private_folder(parent: Path, name: str) -> Iterator[Path]:
 
 
 def new_name(folder: Path, name: str) -> Path:
-    """Return a path for a temporary file or folder, such as nothing has."""
+    """Return an unused path for a temporary file or folder."""
     return folder / f"{PREFIX}{secrets.token_hex(RANDOM_DIGITS // 2)}{name}"
 
 
@@ -202,8 +202,8 @@ def _replaced_by_another(path: Path) -> PermissionError:
 def _make_file(folder: Path, name: str, mode: int) -> tuple[Path, int]:
     """Make an empty temporary file; also return its descriptor, which locks it if the system can.
 
-    The system gives the lock up when the writer ends, however it ends: that tells a dead writer's file from a
-    living one's.
+    The system releases the lock when the writer ends, however it ends, which tells a dead writer's file from
+    a living one's.
     """
     while True:
         path = new_name(folder, name)
@@ -213,7 +213,7 @@ def _make_file(folder: Path, name: str, mode: int) -> tuple[Path, int]:
             continue
         if not _lock(descriptor, wait=True) or os.fstat(descriptor).st_nlink:
             return path, descriptor
-        os.close(descriptor)  # another writer has taken it for a leftover just before it was locked
+        os.close(descriptor)  # another writer mistook it for a leftover just before it was locked
 
 
 def _take_possession(place: Path, descriptor: int) -> None:
@@ -221,7 +221,7 @@ def _take_possession(place: Path, descriptor: int) -> None:
     if sys.platform == "win32":
         return
     status = os.fstat(descriptor)
-    if status.st_uid != own_number():  # another's, or on a file system that gives us another number
+    if status.st_uid != own_number():  # another user's, or a file system that gives us another ID
         probe, file = _make_file(place, "", 0o600)
         owner = os.fstat(file).st_uid
         os.close(file)
@@ -255,7 +255,7 @@ def _lock(descriptor: int, *, wait: bool) -> bool:
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Remove temporary files of ``path`` that no living writer can have."""
+    """Remove temporary files of ``path`` that cannot belong to a living writer."""
     for leftover in _temporary_files(path.parent):
         if _is_temporary_of(leftover, path.name):
             with suppress(OSError):
@@ -271,7 +271,7 @@ def _is_temporary_of(leftover: Path, name: str) -> bool:
 
 
 def _remove_private_folder(folder: Path, name: str) -> None:
-    """Remove a dead writer's private folder and its file in it; no other file, nor a living writer's."""
+    """Remove a dead writer's private folder and its file there, but no other file and no living writer's."""
     files = [each for each in folder.iterdir() if _is_temporary_of(each, name)]
     for each in files:
         _remove_if_dead(each)
@@ -288,7 +288,7 @@ def _remove_private_folder(folder: Path, name: str) -> None:
 
 
 def _remove_if_dead(leftover: Path) -> None:
-    """Remove a temporary file if nobody has locked it; where files cannot be locked, if it is old."""
+    """Remove a temporary file if nobody has locked it or, if files cannot be locked, if it is old."""
     descriptor = open_regular(leftover, os.O_RDWR)
     try:
         dead = _lock(descriptor, wait=False) or _is_old(os.fstat(descriptor))
@@ -297,7 +297,7 @@ def _remove_if_dead(leftover: Path) -> None:
     finally:
         os.close(descriptor)
     if dead and sys.platform == "win32":
-        leftover.unlink()  # Windows removes no open file
+        leftover.unlink()  # Windows cannot remove an open file
 
 
 def _is_old(status: os.stat_result) -> bool:
@@ -306,9 +306,9 @@ def _is_old(status: os.stat_result) -> bool:
 
 @cache
 def _temporary_files(folder: Path) -> tuple[Path, ...]:
-    """Return the temporary files that were there before this process wrote to ``folder``.
+    """Return the temporary files that existed before this process wrote to ``folder``.
 
-    Kept, as listing a folder again for each file would take quadratic time.
+    The list is cached, as listing a folder for each file would take quadratic time.
     """
     with suppress(OSError), os.scandir(folder) as entries:
         return tuple(folder / entry.name for entry in entries if entry.name.startswith(PREFIX))
@@ -316,7 +316,7 @@ def _temporary_files(folder: Path) -> tuple[Path, ...]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Write to disk what a folder lists, so that a rename in it survives a power cut."""
+    """Sync a folder's entries to disk, so that a rename in it survives a power cut."""
     if os.name == "nt":
         return  # Windows cannot open a folder for syncing
     descriptor = os.open(folder, os.O_RDONLY)

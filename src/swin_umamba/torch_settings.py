@@ -1,4 +1,4 @@
-"""What is set before PyTorch is imported: what makes it faster, and what keeps out the code of others."""
+"""Settings made before PyTorch is imported: for speed, and to keep out other people's code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from swin_umamba.compiled_code import set_private_caches
 
 
 class Setting(NamedTuple):
-    """An environment variable, why it has this value, and the variable that makes it superfluous."""
+    """An environment variable, the reason for its value, and the variable that makes it unnecessary."""
 
     name: str
     value: str
@@ -36,7 +36,7 @@ SETTINGS = (
 
 
 def apply_settings() -> None:
-    """Set what the user's environment leaves open; before PyTorch is imported, as the command line does."""
+    """Set what the user's environment leaves open, before importing PyTorch, as the command line does."""
     for setting in SETTINGS:
         if setting.unless not in os.environ:
             os.environ.setdefault(setting.name, setting.value)
@@ -45,13 +45,13 @@ def apply_settings() -> None:
 
 
 def _keep_children_off_the_current_folder() -> None:
-    """Let no worker process import what lies in the current folder, which may be untrusted.
+    """Keep worker processes from importing modules in the current folder, which may be untrusted.
 
-    ``python -c``, by which ``multiprocessing`` and others start theirs, looks there first, even for modules
-    of the standard library.
+    ``python -c``, with which ``multiprocessing`` and others start theirs, looks there first, even for
+    standard library modules.
     """
     os.environ["PYTHONSAFEPATH"] = "1"
-    if sys.version_info < (3, 11):  # which has no such variable; workers get their parent's path later
+    if sys.version_info < (3, 11):  # no such variable; workers get their parent's path later
         from multiprocessing import util
 
         flags = vars(util)["_args_from_interpreter_flags"]

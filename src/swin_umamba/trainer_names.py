@@ -1,6 +1,6 @@
-"""The names of the trainers, as users give them and as the folders of trained models carry them.
+"""The names of the trainers, as given by users and used in the folders of trained models.
 
-Plain data, so that ``--help`` needs no torch. The classes stand in ``nnunet/trainers``.
+Plain data, so that ``--help`` needs no torch. The classes are in ``nnunet/trainers``.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ SWIN_UMAMBA_D_OBJECTS = "nnUNetTrainerSwinUMambaDObjects"
 NNUNET = "nnUNetTrainer"
 
 PRETRAINED_TRAINER_NAMES = (SWIN_UMAMBA, SWIN_UMAMBA_D, SWIN_UMAMBA_D_OBJECTS)
-"""Those that need weights to start from."""
+"""Trainers that need weights to start from."""
 PUBLISHED_TRAINER_NAMES = (SWIN_UMAMBA, SWIN_UMAMBA_D, SWIN_UMAMBA_SCRATCH, SWIN_UMAMBA_D_SCRATCH)
-"""Those of the published code."""
+"""Trainers of the published code."""
 EXPERIMENT_TRAINER_NAMES = (*PUBLISHED_TRAINER_NAMES, NNUNET)
-"""The published ones, and nnU-Net's own for comparison."""
+"""The published trainers, and nnU-Net's own for comparison."""
 TRAINER_NAMES = (*PUBLISHED_TRAINER_NAMES, SWIN_UMAMBA_D_OBJECTS, NNUNET)
-"""All that ``train`` takes: those, and the one for objects that touch."""
+"""All trainers that ``train`` accepts: those, and the one for touching objects."""
