@@ -18,6 +18,9 @@ from skimage.segmentation import find_boundaries, watershed
 from swin_umamba.errors import UsageError
 
 BACKGROUND, INTERIOR, BOUNDARY = 0, 1, 2
+BACKGROUND_NAME, INTERIOR_NAME, BOUNDARY_NAME = "background", "interior", "boundary"
+IGNORE_NAME = "ignore"
+"""Class of pixels of unknown truth, which nnU-Net does not train on."""
 # Smaller interiors, in pixels, are left out of the training labels.
 MIN_INTERIOR_SIZE = 16
 # How far the boundary class extends outside the cells, in pixels.

@@ -129,11 +129,12 @@ def calibrate(
     pairs = _labelled(find_cases(images, len(plans.channel_names)), Path(references), wanted)
     drawn, agreements, failures = [], [], []
     fit = decoding_fit(predictor.labels, Path(references), instances)
+    wants_depth = fit is not None and predictor.knows_depth
     budget = min(PIXELS_OF_A_CASE, max(1, PIXELS_OF_ALL // len(pairs)))
     for number, (case, reference) in enumerate(progress(pairs, "calibrating", total=len(pairs))):
         try:
             prediction = predictor.predict(
-                case.files, probabilities=True, confidence=True, instances=fit is not None
+                case.files, probabilities=True, confidence=True, instances=wants_depth
             )
             truth = _truth(reference, prediction, plans)
         except DataError as error:

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from swin_umamba.data.image_io import image_stem, list_images, read_labels
-from swin_umamba.errors import DataError, UsageError
+from swin_umamba.errors import DataError
 from swin_umamba.evaluation.instances import score_instances
+from swin_umamba.inference.objects import true_instances
 from swin_umamba.instances.decoding import Decoding, ObjectClasses
 
 logger = logging.getLogger(__name__)
@@ -111,14 +112,10 @@ def decoding_fit(
     instances
         Folder of the true instance maps; None for ``instancesTr`` beside ``labelsTr``, if it exists.
     """
-    try:
+    if instances is None:
+        classes, instances = ObjectClasses.find(labels), true_instances(references)
+        if classes is None or classes.boundary is None or instances is None:
+            return None
+    else:
         classes = ObjectClasses.of(labels)
-    except UsageError:
-        if instances is not None:
-            raise
-        return None
-    folder = references.parent / references.name.replace("labels", "instances")
-    if instances is None and (classes.boundary is None or folder == references or not folder.is_dir()):
-        return None
-    files = list_images(folder if instances is None else instances)
-    return DecodingFit(classes, {image_stem(path): path for path in files})
+    return DecodingFit(classes, {image_stem(path): path for path in list_images(instances)})

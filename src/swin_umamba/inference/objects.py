@@ -2,9 +2,11 @@
 
 ::
 
-    instances/CASE.tif      the object number of each pixel (.nii.gz if there is geometry) objects/CASE.csv
-    a line for each object objects/CASE.geojson    their outlines for QuPath, if wanted objects/CASE.zip
-    and for ImageJ objects.csv             the lines of all cases
+    instances/CASE.tif      the object number of each pixel (.nii.gz if there is geometry)
+    objects/CASE.csv        a line for each object
+    objects/CASE.geojson    their outlines for QuPath, if wanted
+    objects/CASE.zip        and for ImageJ
+    objects.csv             the lines of all cases
 """
 
 from __future__ import annotations
@@ -33,7 +35,18 @@ if TYPE_CHECKING:
 
 INSTANCES, OBJECTS = "instances", "objects"
 OBJECTS_FILE = "objects.csv"
+_TABLE = ".csv"
 _SUFFIXES = {"geojson": ".geojson", "rois": ".zip"}
+
+
+def true_instances(references: Path) -> Path | None:
+    """Return the folder of true instance maps beside one of label maps (``instancesTr`` beside ``labelsTr``).
+
+    None if there is no such folder.
+    """
+    beside = references.resolve()
+    folder = beside.with_name(beside.name.replace("labels", INSTANCES))
+    return folder if folder != beside and folder.is_dir() else None
 
 
 def chosen_decoding(found: Decoding, options: ObjectOptions) -> Decoding:
@@ -94,9 +107,15 @@ def object_files(labels: Path, options: FolderOptions) -> list[Path]:
     """Return the object files of the prediction with this label map; none if not wanted."""
     if not options.with_objects:
         return []
-    name, folder = image_stem(labels), labels.parent / OBJECTS
-    files = [instances_path(labels), folder / f"{name}.csv"]
-    return files + [folder / f"{name}{_SUFFIXES[kind]}" for kind in options.objects or ()]
+    kinds = options.objects or ()
+    return [
+        instances_path(labels),
+        *(_path_of(labels, suffix) for suffix in (_TABLE, *(_SUFFIXES[kind] for kind in kinds))),
+    ]
+
+
+def _path_of(labels: Path, suffix: str) -> Path:
+    return labels.parent / OBJECTS / f"{image_stem(labels)}{suffix}"
 
 
 def instances_path(labels: Path) -> Path:
@@ -118,7 +137,6 @@ def write_case_objects(
     """
     assert prediction.instances is not None
     assert prediction.objects is not None
-    name, folder = image_stem(labels), labels.parent / OBJECTS
     table = replace(prediction.objects, case=case)
     if options.objects:
         if prediction.instances.ndim != 2:
@@ -130,14 +148,13 @@ def write_case_objects(
         outlines = outlines_of(prediction.instances)
         for kind in options.objects:
             write = write_geojson if kind == "geojson" else write_rois
-            write(folder / f"{name}{_SUFFIXES[kind]}", table, outlines)
-    write_objects(folder / f"{name}.csv", [table])
+            write(_path_of(labels, _SUFFIXES[kind]), table, outlines)
+    write_objects(_path_of(labels, _TABLE), [table])
     write_instances(instances_path(labels), prediction.instances, image)
 
 
 def write_all_objects(folder: Path, labels: Sequence[Path]) -> None:
     """Write ``objects.csv`` with the lines of those of these cases that have been predicted."""
-    files = [folder / OBJECTS / f"{image_stem(each)}.csv" for each in labels]
-    files = [path for path in files if path.exists()]
+    files = [path for path in (_path_of(each, _TABLE) for each in labels) if path.exists()]
     if files:
         join_objects(folder / OBJECTS_FILE, files)

@@ -225,7 +225,7 @@ class Predictor:
         volume = as_volume(image, spacing, self.channel_names, nonfinite, series)
         members = MemberDecisions(independent=self.has_regions) if confidence else None
         of_objects = ObjectClasses.of(self.labels) if instances else None
-        wants_depth = of_objects is not None and self._knows_depth
+        wants_depth = of_objects is not None and self.knows_depth
         try:
             labels, classes, depth = self._segment(
                 volume, members, on_progress, max_voxels, probabilities or of_objects is not None, wants_depth
@@ -277,7 +277,7 @@ class Predictor:
         return labels, classes, depth
 
     @property
-    def _knows_depth(self) -> bool:
+    def knows_depth(self) -> bool:
         """Whether the network has learnt depth within objects."""
         return bool(getattr(self._network, "has_depth_head", False))
 
@@ -288,11 +288,8 @@ class Predictor:
             yield self._window
             return
         network: Any = self._network
-        network.returns_depth = True
-        try:
+        with network.returning_depth():
             yield replace(self._window, num_extra=1)
-        finally:
-            network.returns_depth = False
 
     def _out_of_memory(self, error: BaseException, volume: Volume) -> SwinUMambaError:
         size = " x ".join(map(str, volume.data.shape))

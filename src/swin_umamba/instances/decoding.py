@@ -10,7 +10,10 @@ from scipy import ndimage
 
 from swin_umamba.data.instance_labels import (
     BOUNDARY,
+    BOUNDARY_NAME,
+    IGNORE_NAME,
     INTERIOR,
+    INTERIOR_NAME,
     OUTER_RIM,
     cells_of,
     classes_to_instances,
@@ -19,8 +22,7 @@ from swin_umamba.errors import UsageError
 from swin_umamba.instances.defaults import MIN_SIZE
 from swin_umamba.instances.tidy import ordered, tidy
 
-BOUNDARY_NAMES = ("boundary", "border")
-INTERIOR_NAME = "interior"
+BOUNDARY_NAMES = (BOUNDARY_NAME, "border")
 OBJECT_NAME = "object"
 """Name of an object if there are no classes of objects."""
 CORE_DEPTH = 0.5
@@ -92,7 +94,7 @@ class ObjectClasses:
                     f"the model has regions, such as {name}, which overlap: no object belongs to one of them",
                     hint="train a model with a class for each kind of object",
                 )
-            if value and name != "ignore":
+            if value and name != IGNORE_NAME:
                 values[name] = value
         boundary = next((values.pop(name) for name in BOUNDARY_NAMES if name in values), None)
         if not values:
@@ -156,14 +158,19 @@ class ObjectClasses:
                 parts = np.where(cells, np.where(depth > CORE_DEPTH, INTERIOR, BOUNDARY), 0)
             instances = classes_to_instances(parts, outer_rim=rim, split_distance=decoding.split_distance)
         instances = ordered(tidy(instances, min_size=min_size))
-        return instances, self._classes_of(instances, labels, inside)
+        return instances, self.classes_of(instances, labels)
 
-    def _classes_of(self, instances: np.ndarray, labels: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    def classes_of(self, instances: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Return the class of most pixels of each object, ``(objects,)``; the smallest among equals.
+
+        Parameters
+        ----------
+        instances, labels
+            Maps of the same shape; objects are numbered from 1 without gaps.
+        """
         count = int(instances.max(initial=0))
         values = sorted(self.names)
-        votes = np.zeros((len(values), count + 1), np.int64)
-        for row, value in enumerate(values):
-            votes[row] = np.bincount(instances[inside & (labels == value)], minlength=count + 1)
+        votes = np.stack([np.bincount(instances[labels == value], minlength=count + 1) for value in values])
         classes: np.ndarray = np.array(values)[votes.argmax(axis=0)][1:]
         return classes
 

@@ -65,10 +65,8 @@ def targets_of(
     numpy.ndarray
         int16, ``(2, y, x)``: the class, and the depth in thousandths.
     """
-    compact, count = consecutive_labels(instances)
-    values = sorted(classes.names)
-    votes = np.stack([np.bincount(compact[labels == value], minlength=count + 1) for value in values])
-    of_object = np.array(values)[votes.argmax(axis=0)]
+    compact, _ = consecutive_labels(instances)
+    of_object = np.append(0, classes.classes_of(compact, labels))
     parts = instances_to_classes(compact)
     target = np.where(parts == INTERIOR, of_object[compact], 0)
     target[parts == BOUNDARY] = classes.boundary

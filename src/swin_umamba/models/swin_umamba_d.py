@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -50,7 +51,7 @@ class SwinUMambaD(SegmentationNetwork):
         Name of the scan backend; None chooses by device.
     depth_head
         Add a head for the depth within objects (``instances.targets``). Its output is one more channel after
-        the finest logits, but only while ``returns_depth`` is set, so that the network is an ordinary one of
+        the finest logits, but only within ``returning_depth()``, so that the network is an ordinary one of
         classes for all other code.
 
     Raises
@@ -131,16 +132,22 @@ class SwinUMambaD(SegmentationNetwork):
         """Whether the network has a head for the depth within objects."""
         return self.decoder.depth_head is not None
 
-    @property
-    def returns_depth(self) -> bool:
-        """Whether the depth follows the finest logits, as one more channel."""
-        return self.decoder.returns_depth
+    @contextmanager
+    def returning_depth(self) -> Iterator[None]:
+        """Return the depth after the finest logits, as one more channel, in the block.
 
-    @returns_depth.setter
-    def returns_depth(self, enabled: bool) -> None:
-        if enabled and not self.has_depth_head:
+        Raises
+        ------
+        UsageError
+            If the network has no head for it.
+        """
+        if not self.has_depth_head:
             raise UsageError("the network has no head for the depth within objects")
-        self.decoder.returns_depth = enabled
+        self.decoder.returns_depth = True
+        try:
+            yield
+        finally:
+            self.decoder.returns_depth = False
 
     def segment(self, x: Tensor) -> list[Tensor]:
         """Map (batch, in_channels, 32i, 32j) to the logits of the heads in use, finest first."""

@@ -13,7 +13,7 @@ import numpy as np
 from swin_umamba.evaluation.cases import files_by_stem
 from swin_umamba.evaluation.evaluate_instances import ENDINGS
 from swin_umamba.evaluation.object_errors import draw_errors
-from swin_umamba.inference.objects import INSTANCES, OBJECTS_FILE
+from swin_umamba.inference.objects import INSTANCES, OBJECTS_FILE, true_instances
 from swin_umamba.pseudonyms import shown
 from swin_umamba.report.contents import ObjectOverview
 from swin_umamba.report.objects import told_apart
@@ -43,11 +43,7 @@ def find_object_maps(
     """
     within = None if predictions is None else predictions / INSTANCES
     predicted = within if within is not None and within.is_dir() else predictions if evaluated else None
-    true = references
-    if references is not None and not evaluated:
-        beside = references.resolve()
-        true = beside.with_name(beside.name.replace("labels", INSTANCES))
-        true = None if true == beside or not true.is_dir() else true
+    true = references if references is None or evaluated else true_instances(references)
     found = [{} if folder is None else files_by_stem(folder, ENDINGS) for folder in (predicted, true)]
     return found[0], found[1]
 

@@ -17,7 +17,7 @@ from nnunet.planned_data import DATASET_NAME
 from nnunet.tiny_training import SHORT, make_trainer
 from swin_umamba.data.image_io import read_labels
 from swin_umamba.data.instance_labels import instances_to_classes
-from swin_umamba.errors import DataError, TrainingError
+from swin_umamba.errors import DataError, TrainingError, UsageError
 from swin_umamba.inference.predictor import Predictor
 from swin_umamba.instances.decoding import Decoding, ObjectClasses
 from swin_umamba.instances.targets import DEPTH_SCALE, depths_of, targets_of
@@ -173,13 +173,13 @@ def test_the_head_is_of_no_concern_to_others() -> None:
     with torch.no_grad():
         for ours, theirs in zip(network(image), plain(image), strict=True):
             assert torch.equal(ours, theirs)
-        network.returns_depth = True
-        finest, *coarser = network(image)
+        with network.returning_depth():
+            finest, *coarser = network(image)
         assert finest.shape == (2, 4, 48, 40)
         torch.testing.assert_close(finest[:, :3], plain(image)[0])
         assert [each.shape[1] for each in coarser] == [3, 3, 3]
-    with pytest.raises(Exception, match="no head"):
-        plain.returns_depth = True
+    with pytest.raises(UsageError, match="no head"), plain.returning_depth():
+        pass
 
 
 def test_a_model_of_objects_is_one_for_everybody(cells: Dataset, tiny_trainers: None) -> None:

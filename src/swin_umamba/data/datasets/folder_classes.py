@@ -13,14 +13,13 @@ import numpy as np
 from swin_umamba.data.datasets.folder_pairs import Pair
 from swin_umamba.data.formats import format_of
 from swin_umamba.data.image_io import Image, read_image, write_labels
-from swin_umamba.data.instance_labels import MAPS_LOOKED_AT, number_objects, number_of_objects
+from swin_umamba.data.instance_labels import IGNORE_NAME, MAPS_LOOKED_AT, number_objects, number_of_objects
 from swin_umamba.data.object_masks.reading import check_size
 from swin_umamba.data.segments import SegmentNames
 from swin_umamba.errors import DataError, UsageError
 
 # A larger number of values indicates instances or blurred edges rather than classes.
 MAX_CLASSES = 64
-IGNORE_NAME = "ignore"
 _GREY = 0x010101
 _VALUES_SHOWN = 12
 

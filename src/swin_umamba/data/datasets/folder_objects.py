@@ -10,13 +10,20 @@ import numpy as np
 
 from swin_umamba.data.datasets.folder_pairs import Pair
 from swin_umamba.data.image_io import Image, write_labels
-from swin_umamba.data.instance_labels import BOUNDARY, INTERIOR, instances_to_classes
+from swin_umamba.data.instance_labels import (
+    BACKGROUND_NAME,
+    BOUNDARY,
+    BOUNDARY_NAME,
+    IGNORE_NAME,
+    INTERIOR,
+    INTERIOR_NAME,
+    instances_to_classes,
+)
 from swin_umamba.data.object_masks.coco import CocoFile
 from swin_umamba.data.object_masks.object_map import ObjectMap, map_of_objects
 from swin_umamba.data.object_masks.reading import read_objects
 from swin_umamba.errors import DataError, UsageError
 
-BACKGROUND_NAME, INTERIOR_NAME, BOUNDARY_NAME, IGNORE_NAME = "background", "interior", "boundary", "ignore"
 UNNAMED = "other"
 """Class of objects that have none, if others have one."""
 

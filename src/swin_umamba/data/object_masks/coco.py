@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from swin_umamba.data.object_masks.object_map import OneObject, union
+from swin_umamba.data.object_masks.object_map import OneObject, check_annotated_size, union
 from swin_umamba.data.object_masks.polygons import polygon_object
 from swin_umamba.errors import DataError
 from swin_umamba.json_files import LARGEST_RESULTS, read_json
@@ -71,13 +71,7 @@ class CocoFile:
         """
         image = self._image_of[file_name]
         said = (image.get("height", shape[0]), image.get("width", shape[1]))
-        if said != shape:
-            raise DataError(
-                f"{file_name} has {shape[0]} x {shape[1]} pixels, its annotations are of "
-                f"{said[0]} x {said[1]}",
-                where=self.path,
-                hint="give the images that were annotated, in their size",
-            )
+        check_annotated_size(said, shape, file_name, self.path)
         for each in self._objects.get(image["id"], []):
             what = f"annotation {each['id']}"
             category = each.get("category_id")

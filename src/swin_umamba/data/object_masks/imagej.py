@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from swin_umamba.data.object_masks.object_map import OneObject
-from swin_umamba.data.object_masks.polygons import ellipse, polygon_object
+from swin_umamba.data.object_masks.polygons import ellipse, polygon_object, rectangle
 from swin_umamba.errors import DataError
 from swin_umamba.opening import open_to_read
 
@@ -87,7 +87,7 @@ def _rings(content: bytes) -> list[np.ndarray]:
             x, y, width, height = struct.unpack_from(">4f", content, 18)
         if kind == _OVAL:
             return [ellipse(x + width / 2, y + height / 2, width / 2, height / 2)]
-        return [np.array([[x, y], [x + width, y], [x + width, y + height], [x, y + height]], np.float64)]
+        return [rectangle(x, y, x + width, y + height)]
     if kind not in (_POLYGON, _FREEHAND, _TRACED):
         raise ValueError(f"it is {_OTHER.get(kind, f'of the unknown kind {kind}')}, which has no area")
     if sub_pixel:

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from swin_umamba.data.object_masks.object_map import OneObject, union
-from swin_umamba.data.object_masks.polygons import ellipse, polygon_object
+from swin_umamba.data.object_masks.object_map import OneObject, check_annotated_size, union
+from swin_umamba.data.object_masks.polygons import ellipse, polygon_object, rectangle
 from swin_umamba.data.png import read_png
 from swin_umamba.errors import DataError
 from swin_umamba.schema import Provenance, listed, number, optional, table, text, whole
@@ -49,12 +49,7 @@ def labelme_objects(path: Path, stored: Any, shape: tuple[int, int]) -> Iterator
     """
     Provenance(path, HINT, beginning="this is not a file of LabelMe: ").check(stored, _FILE)
     said = (stored.get("imageHeight") or shape[0], stored.get("imageWidth") or shape[1])
-    if said != shape:
-        raise DataError(
-            f"the image has {shape[0]} x {shape[1]} pixels, its annotations are of {said[0]} x {said[1]}",
-            where=path,
-            hint="give the image that was annotated, in its size",
-        )
+    check_annotated_size(said, shape, "the image", path)
     groups: dict[Any, list[OneObject]] = {}
     for index, each in enumerate(stored["shapes"]):
         what = f"shape {index} ({each['label']})"
@@ -76,9 +71,7 @@ def _object(path: Path, each: Mapping[str, Any], shape: tuple[int, int], what: s
     if kind == "polygon":
         return polygon_object([points], shape, name, what)
     if kind == "rectangle":
-        (left, top), (right, bottom) = points
-        corners = np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
-        return polygon_object([corners], shape, name, what)
+        return polygon_object([rectangle(*points.ravel())], shape, name, what)
     if kind == "circle":
         radius = float(np.hypot(*(points[1] - points[0])))
         return polygon_object([ellipse(points[0, 0], points[0, 1], radius, radius)], shape, name, what)

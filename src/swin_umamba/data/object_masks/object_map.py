@@ -64,6 +64,29 @@ class ObjectMap:
     remarks: tuple[str, ...] = ()
 
 
+def check_annotated_size(said: tuple[int, int], shape: tuple[int, int], name: str, where: Path) -> None:
+    """Refuse annotations of an image of another size.
+
+    Parameters
+    ----------
+    said, shape
+        Rows and columns according to the annotations, and of the image.
+    name, where
+        Name of the image and file of the annotations, for the message.
+
+    Raises
+    ------
+    DataError
+        The sizes differ.
+    """
+    if said != shape:
+        raise DataError(
+            f"{name} has {shape[0]} x {shape[1]} pixels, its annotations are of {said[0]} x {said[1]}",
+            where=where,
+            hint="give the image that was annotated, in its size",
+        )
+
+
 def union(parts: Sequence[OneObject], shape: tuple[int, int]) -> OneObject:
     """Return the object that consists of several parts, with the class and name of the first.
 

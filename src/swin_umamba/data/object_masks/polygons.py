@@ -79,6 +79,11 @@ def _even_odd(rings: Sequence[np.ndarray], low: np.ndarray, high: np.ndarray, wh
     return inside
 
 
+def rectangle(left: float, top: float, right: float, bottom: float) -> np.ndarray:
+    """Return the corners of a rectangle, ``(4, 2)``."""
+    return np.array([[left, top], [right, top], [right, bottom], [left, bottom]], np.float64)
+
+
 def ellipse(x: float, y: float, radius_x: float, radius_y: float, points: int = 256) -> np.ndarray:
     """Return a polygon for an ellipse, ``(points, 2)``."""
     angles = np.arange(points) * (2 * np.pi / points)

@@ -6,7 +6,6 @@ channels, the low and the high part, which are looked up together (nearest neigh
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from torch import Tensor
 from swin_umamba.data.image_io import image_stem, list_images, read_labels
 from swin_umamba.errors import DataError, TrainingError
 from swin_umamba.files import atomic_open, file_sha256, write_text
+from swin_umamba.fingerprint import fingerprint_of
 from swin_umamba.instances.decoding import ObjectClasses
 from swin_umamba.instances.targets import targets_of
 from swin_umamba.nnunet.preprocessed import preprocessed_name
@@ -113,7 +113,7 @@ def prepare_instances(
 def _prepare(cases: Any, name: str, source: Path, target: Path, transpose: Sequence[int]) -> None:
     image, _, _, properties = cases.load_case(name)
     shape, box = image.shape[1:], properties["bbox_used_for_cropping"]
-    origin = hashlib.sha256(f"{file_sha256(source)} {shape} {box} {list(transpose)}".encode()).hexdigest()
+    origin = fingerprint_of([file_sha256(source), shape, np.asarray(box).tolist(), list(transpose)])
     record = target.with_suffix(".made_from")
     if target.is_file() and record.is_file() and record.read_text(encoding="utf-8") == origin:
         return

@@ -35,21 +35,21 @@ class ObjectTrainer(SwinUMambaTrainer):
     stock nnU-Net use the classes only.
     """
 
-    def __init__(
-        self,
-        plans: dict[str, Any],
-        configuration: str,
-        fold: int | str,
-        dataset_json: dict[str, Any],
-        device: torch.device = torch.device("cuda"),  # noqa: B008  nnU-Net's own default
-    ) -> None:
-        super().__init__(plans, configuration, fold, dataset_json, device)
+    def initialize(self) -> None:
+        """Build network, optimizer and loss for a data set of objects.
+
+        Raises
+        ------
+        TrainingError
+            If its labels have no boundary between objects.
+        """
         try:
-            self.object_classes = ObjectClasses.of(dataset_json["labels"])
+            self.object_classes = ObjectClasses.of(self.dataset_json["labels"])
         except UsageError as error:
             raise TrainingError(error.what, where="dataset.json", hint=HINT) from error
         if self.object_classes.boundary is None:
             raise TrainingError("the data set has no class boundary", where="dataset.json", hint=HINT)
+        super().initialize()
 
     def get_tr_and_val_datasets(self) -> tuple[CasesWithInstances, Any]:
         """Return the training cases with their objects, and the validation cases."""
@@ -74,12 +74,8 @@ class ObjectTrainer(SwinUMambaTrainer):
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Take a step on classes and depths."""
-        network = self.bare_network()
-        network.returns_depth = True
-        try:
+        with self.bare_network().returning_depth():
             return super().train_step(batch)
-        finally:
-            network.returns_depth = False
 
 
 class LossOfObjects(nn.Module):
