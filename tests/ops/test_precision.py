@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from swin_umamba.errors import UsageError
-from swin_umamba.ops.precision import autocast, check_precision, training_precision
+from swin_umamba.ops.precision import autocast, check_precision, scaler_for, training_precision
 
-CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda"), torch.device("mps")
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,48 @@ def test_what_a_cpu_cannot_do(precision: str, said: str) -> None:
         check_precision(precision, CPU)
     with pytest.raises(UsageError, match=said):
         training_precision(precision, CPU)
+
+
+def test_float16_is_for_predictions_alone_on_mps() -> None:
+    check_precision("float16", MPS)
+    with pytest.raises(UsageError, match="only on CUDA is the loss scaled"):
+        training_precision("float16", MPS)
+
+
+def set_capabilities(monkeypatch: pytest.MonkeyPatch, capabilities: list[tuple[int, int]]) -> None:
+    """Pretend to be a machine with CUDA devices of these compute capabilities."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capabilities[device.index or 0])
+
+
+@pytest.mark.parametrize("capability", [(7, 0), (7, 5), (8, 0), (8, 6), (9, 0), (12, 0)])
+@pytest.mark.parametrize("index", [0, 1])
+def test_bfloat16_is_refused_where_it_is_emulated(
+    capability: tuple[int, int], index: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    devices = [(6, 1), (6, 1)]
+    devices[index] = capability
+    set_capabilities(monkeypatch, devices)
+    device = torch.device("cuda", index)
+    for precision in ("float16", "float32"):
+        assert training_precision(precision, device) == precision
+    if capability >= (8, 0):
+        assert training_precision("bfloat16", device) == "bfloat16"
+        return
+    for check in (check_precision, training_precision):
+        with pytest.raises(UsageError, match="no instructions for bfloat16"):
+            check("bfloat16", device)
+    monkeypatch.setattr(torch.version, "hip", "6.4")  # AMD's GPUs number their capabilities otherwise
+    check_precision("bfloat16", device)
+
+
+def test_the_scaler_follows_the_precision() -> None:
+    assert scaler_for("float32", CUDA, None) is None
+    with pytest.warns(UserWarning, match="CUDA is not available"):
+        made = scaler_for("float16", CUDA, None)
+    assert isinstance(made, torch.amp.GradScaler)
+    assert scaler_for("float16", CUDA, made) is made
+    assert scaler_for("bfloat16", CUDA, made) is None
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])

@@ -8,6 +8,7 @@ import torch
 from nnunet.tiny_training import DAGGER, make_trainer
 from swin_umamba.errors import UsageError
 from swin_umamba.nnunet.environment import Dataset
+from swin_umamba.nnunet.training.options import TrainingOptions
 
 pytestmark = pytest.mark.usefixtures("tiny_trainers")
 
@@ -31,3 +32,19 @@ def test_bfloat16_trains_with_other_roundings(planned_dataset: Dataset) -> None:
 def test_float16_is_refused_on_a_cpu(planned_dataset: Dataset) -> None:
     with pytest.raises(UsageError, match="float16"):
         make_trainer(planned_dataset, DAGGER, precision="float16")
+
+
+@pytest.mark.filterwarnings("ignore:.*CUDA is not available")
+def test_a_second_configuration_has_the_scaler_of_its_precision(planned_dataset: Dataset) -> None:
+    """As where a variable of the shell sets another precision than the run to be continued has."""
+    trainer = make_trainer(planned_dataset, DAGGER)
+    trainer.device = torch.device("cuda")
+    kept = None
+    for precision in ("float16", "bfloat16", None, "float32", "float16", "float16"):
+        trainer.configure(TrainingOptions(precision=precision))
+        scaled = precision in (None, "float16")
+        assert trainer.precision == (precision or "float16")
+        assert (trainer.grad_scaler is not None) == scaled
+        kept = trainer.grad_scaler
+    trainer.configure(TrainingOptions(precision="float16"))
+    assert trainer.grad_scaler is kept

@@ -40,7 +40,7 @@ from swin_umamba.nnunet.resume.training_state import (
 from swin_umamba.nnunet.splits import SPLITS_FILE, update_splits
 from swin_umamba.nnunet.training.optimizer_step import StepGuard
 from swin_umamba.nnunet.training.options import TrainingOptions, options_from_environment
-from swin_umamba.ops.precision import training_precision
+from swin_umamba.ops.precision import scaler_for, training_precision
 from swin_umamba.weights.checkpoint import load_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -92,8 +92,7 @@ class ResumableTrainer(nnUNetTrainer):
         _require_packages(options)
         self.options = options
         self.precision = training_precision(options.precision, self.device)
-        if self.precision != "float16":
-            self.grad_scaler = None  # only float16 has too small a range for gradients
+        self.grad_scaler = scaler_for(self.precision, self.device, self.grad_scaler)
         self.num_epochs = options.epochs
         self.num_iterations_per_epoch = options.iterations_per_epoch
         self.num_val_iterations_per_epoch = options.validation_iterations
