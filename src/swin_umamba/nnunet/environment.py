@@ -131,7 +131,7 @@ def raw_folder(dataset_name: str) -> Path | None:
 
 
 @contextmanager
-def environment_variable(name: str, value: int | None) -> Iterator[None]:
+def environment_variable(name: str, value: int | str | None) -> Iterator[None]:
     """Set an environment variable in the block, unless ``value`` is None."""
     before = os.environ.get(name)
     if value is not None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,10 +18,14 @@ from swin_umamba.nnunet.environment import Dataset
 from swin_umamba.nnunet.resume.training_state import (
     copied_to_cpu,
     random_state,
+    reproducibility,
     restore_random_state,
     seed_everything,
 )
+from swin_umamba.nnunet.training.options import TrainingOptions
 from swin_umamba.weights.checkpoint import load_checkpoint, save_checkpoint
+
+CPU = torch.device("cpu")
 
 
 def draw() -> tuple[float, float, float, float]:
@@ -30,10 +36,10 @@ def draw() -> tuple[float, float, float, float]:
 def test_random_generators_go_on_after_a_round_trip_through_a_file(tmp_path: Path) -> None:
     seed_everything(3)
     draw()
-    save_checkpoint(tmp_path / "state.pth", {"state": random_state()})
+    save_checkpoint(tmp_path / "state.pth", {"state": random_state(CPU)})
     expected = [draw() for _ in range(3)]
     seed_everything(4)
-    restore_random_state(load_checkpoint(tmp_path / "state.pth")["state"])
+    restore_random_state(load_checkpoint(tmp_path / "state.pth")["state"], CPU)
     assert [draw() for _ in range(3)] == expected
 
 
@@ -42,6 +48,100 @@ def test_equal_seeds_give_equal_draws() -> None:
     first = draw()
     seed_everything(3)
     assert draw() == first
+
+
+@pytest.fixture
+def generators(monkeypatch: pytest.MonkeyPatch) -> dict[int, torch.Tensor]:
+    """The states of the generators of four GPUs that are not there, by number."""
+    states = {number: torch.tensor([number], dtype=torch.uint8) for number in range(4)}
+
+    def restore(state: torch.Tensor, device: torch.device) -> None:
+        states[device.index or 0] = state
+
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: states[device.index or 0])
+    monkeypatch.setattr(torch.cuda, "set_rng_state", restore)
+    return states
+
+
+@pytest.mark.parametrize("before", ["cuda", "cuda:0", "cuda:2"])
+@pytest.mark.parametrize("after", ["cuda", "cuda:0", "cuda:3"])
+def test_the_generator_of_the_training_device_goes_on_where_the_run_does(
+    before: str, after: str, generators: dict[int, torch.Tensor], caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = torch.device(before), torch.device(after)
+    generators[first.index or 0] = torch.tensor([77], dtype=torch.uint8)
+    state = random_state(first)
+    assert len(state["cuda"]) == 1
+    generators.update({number: torch.tensor([number], dtype=torch.uint8) for number in range(4)})
+    restore_random_state(state, second)
+    assert {number: int(each) for number, each in generators.items()} == {
+        number: 77 if number == (second.index or 0) else number for number in range(4)
+    }
+    assert not caplog.records
+
+
+@pytest.mark.usefixtures("generators")
+@pytest.mark.parametrize(("before", "after"), [("cpu", "cuda:1"), ("cuda", "cpu"), ("cuda:1", "mps")])
+def test_another_kind_of_device_has_other_random_numbers(
+    before: str, after: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    restore_random_state(random_state(torch.device(before)), torch.device(after))
+    assert f"not trained on {after}" in caplog.text
+
+
+@pytest.mark.parametrize(("stored", "device", "restored"), [(4, 2, True), (2, 1, True), (2, 3, False)])
+def test_earlier_checkpoints_have_the_generators_of_all_gpus(
+    stored: int,
+    device: int,
+    restored: bool,
+    generators: dict[int, torch.Tensor],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    state = random_state(CPU)
+    del state["mps"]
+    state["cuda"] = [torch.tensor([10 + number], dtype=torch.uint8) for number in range(stored)]
+    restore_random_state(state, torch.device("cuda", device))
+    assert int(generators[device]) == (10 + device if restored else device)
+    assert bool(caplog.records) != restored
+
+
+def flags() -> tuple[bool, bool, bool, str | None]:
+    cudnn = torch.backends.cudnn
+    variable = os.environ.get("CUBLAS_WORKSPACE_CONFIG")
+    return cudnn.benchmark, cudnn.deterministic, torch.are_deterministic_algorithms_enabled(), variable
+
+
+@pytest.mark.parametrize("before", [(False, False), (True, False), (False, True)])
+@pytest.mark.parametrize(
+    ("options", "within"),
+    [
+        ({}, (True, False, False, None)),
+        ({"seed": 3}, (False, True, False, None)),
+        ({"seed": 3, "deterministic": True}, (False, True, True, ":4096:8")),
+    ],
+)
+def test_settings_for_speed_or_for_equal_results(
+    before: tuple[bool, bool],
+    options: dict[str, Any],
+    within: tuple[bool, bool, bool, str | None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    for name, value in zip(("benchmark", "deterministic"), before, strict=True):
+        monkeypatch.setattr(torch.backends.cudnn, name, value)
+    tf32 = torch.backends.cudnn.allow_tf32, torch.backends.cudnn.conv.fp32_precision
+    with pytest.raises(KeyError), reproducibility(TrainingOptions(**options), CPU):  # noqa: PT012
+        assert flags() == within
+        assert (torch.backends.cudnn.allow_tf32, torch.backends.cudnn.conv.fp32_precision) == tf32
+        raise KeyError
+    assert flags() == (*before, False, None)
+
+
+def test_a_workspace_of_the_users_own_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+    with reproducibility(TrainingOptions(seed=1, deterministic=True), CPU):
+        assert flags()[3] == ":16:8"
+    assert flags()[3] == ":16:8"
 
 
 def test_copies_share_nothing() -> None:

@@ -120,6 +120,30 @@ def test_stopping_and_going_on_equals_not_stopping(planned_dataset: Dataset) -> 
     assert not (straight / "checkpoint_latest.pth").exists()
 
 
+def test_cudnn_is_deterministic_in_a_seeded_run_that_goes_on_too(
+    planned_dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cudnn = torch.backends.cudnn
+    # As nnU-Net's own command leaves them, which sets them after it has made the trainer.
+    monkeypatch.setattr(cudnn, "benchmark", True)
+    monkeypatch.setattr(cudnn, "deterministic", False)
+    seen = []
+
+    def recorded(function: Any) -> Any:
+        def with_flags(*arguments: Any, **keywords: Any) -> Any:
+            seen.append((cudnn.benchmark, cudnn.deterministic))
+            return function(*arguments, **keywords)
+
+        return with_flags
+
+    monkeypatch.setattr(RobustTrainer, "train_step", recorded(RobustTrainer.train_step))
+    monkeypatch.setattr(RobustTrainer, "_validate", recorded(RobustTrainer._validate))
+    train_shortly(planned_dataset, epochs=1, skip_validation=True)
+    train_shortly(planned_dataset, epochs=2, continue_training=True, skip_validation=False)
+    assert seen == [(False, True)] * 5
+    assert (cudnn.benchmark, cudnn.deterministic) == (True, False)
+
+
 def test_ctrl_c_in_the_first_epoch_leaves_something_to_go_on_from(planned_dataset: Dataset) -> None:
     # A shell starts background jobs, and so perhaps these tests, with Ctrl-C switched off.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -59,6 +59,7 @@ class ResumableTrainer(nnUNetTrainer):
     # nnU-Net sets these in its constructor without types.
     network: nn.Module
     _best_ema: float | None
+    grad_scaler: torch.amp.GradScaler | None
 
     def __init__(
         self,
@@ -151,7 +152,9 @@ class ResumableTrainer(nnUNetTrainer):
         return {
             **weights_state(self.bare_network(), self.optimizer, self.grad_scaler),
             **nnunets_own,
-            **own_state(self.options, self.loss, self.batches_drawn, self.guard.skipped, self.cases),
+            **own_state(
+                self.options, self.loss, self.batches_drawn, self.guard.skipped, self.cases, self.device
+            ),
         }
 
     def restore(self, checkpoint: dict[str, Any]) -> None:

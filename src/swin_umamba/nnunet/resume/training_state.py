@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +15,14 @@ import torch
 from torch import nn
 from torch._dynamo import OptimizedModule
 
+from swin_umamba.nnunet.environment import environment_variable
 from swin_umamba.nnunet.training.options import TrainingOptions
+
+logger = logging.getLogger(__name__)
 
 OWN_ENTRY = "swin_umamba"
 """Key of our entry in a checkpoint, besides nnU-Net's own entries."""
+CUBLAS_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 
 
 @dataclass(frozen=True)
@@ -77,13 +83,14 @@ def own_state(
     batches_drawn: Sequence[int],
     skipped_steps: int,
     cases: Mapping[str, str | None],
+    device: torch.device,
 ) -> dict[str, Any]:
     """Return our entry of a checkpoint, with the present state of the random generators."""
     return {
         OWN_ENTRY: {
             "options": options.as_dict(),
             "loss": _parts_of_loss(loss),
-            "random_state": random_state(),
+            "random_state": random_state(device),
             "batches_drawn": list(batches_drawn),
             "skipped_steps": skipped_steps,
             "cases": dict(cases),
@@ -134,23 +141,37 @@ def stored_options(checkpoint: dict[str, Any]) -> TrainingOptions | None:
 
 
 def seed_everything(seed: int) -> None:
-    """Seed Python, NumPy and torch, and make cuDNN deterministic."""
+    """Seed Python, NumPy and torch, with all of its devices."""
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002  nnU-Net's loaders draw from the global generator
     torch.manual_seed(seed)
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.deterministic = True
 
 
 @contextmanager
-def deterministic_algorithms(wanted: bool, device: torch.device) -> Iterator[None]:
-    """Restrict PyTorch to deterministic operators inside the ``with`` block, if ``wanted``.
+def reproducibility(options: TrainingOptions, device: torch.device) -> Iterator[None]:
+    """Within the ``with`` block, choose operators for speed, or with a seed for equal results.
+
+    Without a seed cuDNN measures its algorithms for each size and takes the fastest, which differs from run
+    to run. A seeded run uses those of cuDNN that give equal bits, when it is resumed too; with
+    ``deterministic``, so do PyTorch's own operators and cuBLAS.
+    """
+    cudnn: Any = torch.backends.cudnn
+    before = cudnn.benchmark, cudnn.deterministic
+    # Not with cudnn.flags(), which changes more than it is told to.
+    cudnn.benchmark, cudnn.deterministic = options.seed is None, options.seed is not None
+    try:
+        with _deterministic_algorithms(device) if options.deterministic else nullcontext():
+            yield
+    finally:
+        cudnn.benchmark, cudnn.deterministic = before
+
+
+@contextmanager
+def _deterministic_algorithms(device: torch.device) -> Iterator[None]:
+    """Restrict PyTorch to deterministic operators.
 
     CUDA has no deterministic version of some operators that nnU-Net's losses need; these give a warning.
     """
-    if not wanted:
-        yield
-        return
     memory: Any = torch.utils.deterministic
     before = torch.are_deterministic_algorithms_enabled()
     only_warned = torch.is_deterministic_algorithms_warn_only_enabled()
@@ -158,33 +179,56 @@ def deterministic_algorithms(wanted: bool, device: torch.device) -> Iterator[Non
     torch.use_deterministic_algorithms(True, warn_only=device.type != "cpu")
     memory.fill_uninitialized_memory = False  # takes time, and is meant for finding bugs
     try:
-        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+        # cuBLAS, which reads it before its first product, is deterministic only with a fixed workspace.
+        with environment_variable(CUBLAS_WORKSPACE, os.environ.get(CUBLAS_WORKSPACE, ":4096:8")):
             yield
     finally:
         torch.use_deterministic_algorithms(before, warn_only=only_warned)
         memory.fill_uninitialized_memory = filled
 
 
-def random_state() -> dict[str, Any]:
-    """Return the states of all random generators as values that can be stored in a checkpoint."""
+def random_state(device: torch.device) -> dict[str, Any]:
+    """Return the states of all random generators that training on a device draws from, for a checkpoint."""
     name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)  # noqa: NPY002
     return {
         "python": random.getstate(),
         "numpy": (name, np.asarray(keys).tolist(), position, has_gauss, gauss),
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda": [torch.cuda.get_rng_state(device)] if device.type == "cuda" else [],
+        "mps": [torch.mps.get_rng_state()] if device.type == "mps" else [],
     }
 
 
-def restore_random_state(state: dict[str, Any]) -> None:
-    """Restore all random generators from the result of ``random_state``."""
+def restore_random_state(state: dict[str, Any], device: torch.device) -> None:
+    """Restore all random generators from the result of ``random_state``.
+
+    Warns if it has no state for the generator of the device, since the run was trained on another kind.
+
+    Parameters
+    ----------
+    state
+        Result of ``random_state``; earlier versions stored the states of all CUDA devices of the machine.
+    device
+        Device that the training goes on with, whatever its number was until now.
+    """
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
     name, keys, *rest = state["numpy"]
     np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))  # noqa: NPY002
     torch.set_rng_state(state["torch"].cpu())
-    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all([each.cpu() for each in state["cuda"]])
+    stored = {kind: state.get(kind, []) for kind in ("cuda", "mps")}
+    states = stored.get(device.type, [])
+    number = 0 if len(states) == 1 else device.index or 0
+    if number < len(states) and device.type == "cuda":
+        torch.cuda.set_rng_state(states[number].cpu(), device)
+    elif number < len(states):
+        torch.mps.set_rng_state(states[number].cpu())
+    elif device.type != "cpu" or any(stored.values()):
+        logger.warning(
+            "until now the run was not trained on %s: random layers go on with other numbers than they "
+            "would have there",
+            device,
+        )
 
 
 def copied_to_cpu(value: Any) -> Any:

@@ -26,7 +26,7 @@ from swin_umamba.nnunet.record.metrics_file import names_of_classes
 from swin_umamba.nnunet.record.training_progress import TrainingProgress
 from swin_umamba.nnunet.record.training_record import TrainingRecord
 from swin_umamba.nnunet.resume.resumable_trainer import ResumableTrainer
-from swin_umamba.nnunet.resume.training_state import deterministic_algorithms, restore_random_state
+from swin_umamba.nnunet.resume.training_state import reproducibility, restore_random_state
 from swin_umamba.nnunet.training.batches import BatchStream, batch_streams, worker_death
 from swin_umamba.nnunet.training.validation import FoldValidation
 from swin_umamba.ops.precision import autocast
@@ -133,11 +133,7 @@ class RobustTrainer(ResumableTrainer):
 
     def run_training(self) -> None:
         """Train all remaining epochs; save if anything stops the training, including Ctrl-C and SIGTERM."""
-        with (
-            self.locked(),
-            terminate_as_interrupt(),
-            deterministic_algorithms(self.options.deterministic, self.device),
-        ):
+        with self.locked(), terminate_as_interrupt(), reproducibility(self.options, self.device):
             try:
                 self.on_train_start()
                 for _ in range(self.current_epoch, self.num_epochs):
@@ -218,7 +214,7 @@ class RobustTrainer(ResumableTrainer):
             if self.starts_fresh:  # only after it is known that the folder can be written to
                 self.checkpoints.remove_earlier_run()
         if self.resumed_random_state is not None:
-            restore_random_state(self.resumed_random_state)
+            restore_random_state(self.resumed_random_state, self.device)
         self.checkpoints.resume_point = self.snapshot()
 
     def _save_debug_information(self) -> None:
@@ -278,7 +274,7 @@ class RobustTrainer(ResumableTrainer):
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
         """Predict the validation cases and write predictions and scores to the folder ``validation``."""
-        with self.locked():
+        with self.locked(), reproducibility(self.options, self.device):
             self._validate(save_probabilities)
 
     def _validate(self, save_probabilities: bool) -> None:
