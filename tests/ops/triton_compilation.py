@@ -1,8 +1,13 @@
 """Compile the Triton kernels for GPUs that need not be there, and print what each takes of one, as JSON.
 
     python tests/ops/triton_compilation.py                   # float32, 16 states, compute capability 9.0
-    python tests/ops/triton_compilation.py --first-of KERNEL # the first launch of a kernel, or of several
-    python tests/ops/triton_compilation.py --all             # also half precision, 1 and 64 states, 8.0, 10.0
+    python tests/ops/triton_compilation.py --kernels KERNEL  # the first launch of a kernel, or of several
+    python tests/ops/triton_compilation.py --gpus            # for all GPUs
+    python tests/ops/triton_compilation.py --unusual         # other dtypes, sizes and numbers of states
+    python tests/ops/triton_compilation.py --keys            # only list the variants of two sizes of image
+
+The scans are called as for a GPU, but each launch is only noted and then compiled as it was meant to be: the
+arguments that Triton makes constants, the warps and the registers are those of the launch.
 
 Not in the process of the other tests: there the kernels are functions for Triton's interpreter.
 """
@@ -11,146 +16,178 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
-import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
+import torch
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from swin_umamba.ops.triton.chain import chain_kernel
-from swin_umamba.ops.triton.launch import CHUNK, warps_of
-from swin_umamba.ops.triton.selective_chunks import selective_chunks_kernel
-from swin_umamba.ops.triton.selective_gradients import selective_gradients_kernel
-from swin_umamba.ops.triton.selective_outputs import selective_outputs_kernel
-from swin_umamba.ops.triton.ss2d_chunks import ss2d_chunks_kernel
-from swin_umamba.ops.triton.ss2d_gradients import ss2d_gradients_kernel
-from swin_umamba.ops.triton.ss2d_outputs import ss2d_outputs_kernel
+from ops.machine_code import resources
+from swin_umamba.ops.triton import launch
+from swin_umamba.ops.triton.selective_scan import selective_scan_backward, selective_scan_forward
+from swin_umamba.ops.triton.ss2d_scan import ss2d_scan_backward, ss2d_scan_forward
 
-CUOBJDUMP = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
-INTEGERS = ("height", "width", "d_inner", "chunks", "length", "dim", "groups", "blocks")
-# The activations, whose dtype follows the network's; parameters and workspaces are float32.
-ACTIVATIONS = ("x", "x_dbl", "y", "grad_y", "grad_x", "tile", "u", "delta", "B", "C", "matrix", "sequence")
+CAPABILITIES = (75, 80, 100, 90)
+SIZE = (6, 11)  # of the images; nothing is computed
 
 
-def variants(d_state: int, channels: int) -> Iterator[tuple[Any, dict[str, Any], int]]:
-    """Each kernel with the constants of each of its launches, and its number of warps."""
-    size = {"D_STATE": d_state, "CHUNK": CHUNK, "CHANNELS": channels}
-    warps = warps_of(channels)
-    for adjoint in (False, True):
-        image = size | {"DT_RANK": 6, "WIDE": False}
-        yield ss2d_chunks_kernel, image | {"ADJOINT": adjoint}, warps
-        yield ss2d_outputs_kernel, image | {"BY_COLUMNS": int(adjoint)}, warps
-        yield ss2d_gradients_kernel, image | {"BY_COLUMNS": int(adjoint)}, warps
-        options = {"HAS_BIAS": True, "SOFTPLUS": True}
-        yield selective_chunks_kernel, size | options | {"ADJOINT": adjoint}, warps
-        chain = {"D_STATE": d_state, "DIRECTIONS": 4, "CHUNKS": 32, "CHANNELS": 32, "ADJOINT": int(adjoint)}
-        ends = {"HAS_FIRST": adjoint, "HAS_LAST": not adjoint}
-        absent = {"last": None} if adjoint else {"first": None}
-        yield chain_kernel, chain | ends | absent, 1
-    for options in (
-        {"HAS_BIAS": True, "SOFTPLUS": True, "HAS_D": True},
-        {"HAS_BIAS": False, "SOFTPLUS": False, "HAS_D": False},
-    ):
-        yield selective_outputs_kernel, size | options, warps
-        yield selective_gradients_kernel, size | options, warps
-    wide = size | {"DT_RANK": 6, "WIDE": True, "BY_COLUMNS": 1}
-    yield ss2d_gradients_kernel, wide, warps
-    yield from of_one_chunk(d_state)
+class _Driver:
+    """Stands in for the one that asks the GPU."""
+
+    def get_current_device(self) -> int:
+        return 0
+
+    def get_current_stream(self, device: int) -> int:
+        return 0
+
+    def get_current_target(self) -> GPUTarget:
+        return GPUTarget("cuda", 90, 32)
 
 
-def of_one_chunk(d_state: int) -> Iterator[tuple[Any, dict[str, Any], int]]:
-    """The launches for one pixel or step: Triton turns integers that are 1 into constants."""
-    size = {"D_STATE": d_state, "CHUNK": CHUNK, "CHANNELS": 32, "chunks": 1}
-    image = size | {"DT_RANK": 1, "WIDE": False, "height": 1, "width": 1, "d_inner": 1}
-    yield ss2d_chunks_kernel, image | {"ADJOINT": True}, 1
-    yield ss2d_outputs_kernel, image | {"BY_COLUMNS": 1}, 1
-    yield ss2d_gradients_kernel, image | {"BY_COLUMNS": 1}, 1
-    sequence = size | {"length": 1, "dim": 1, "groups": 1, "blocks": 1, "HAS_BIAS": True, "SOFTPLUS": True}
-    yield selective_chunks_kernel, sequence | {"ADJOINT": False}, 1
-    yield selective_outputs_kernel, sequence | {"HAS_D": True}, 1
-    yield selective_gradients_kernel, sequence | {"HAS_D": True}, 1
-    chain = {"D_STATE": d_state, "DIRECTIONS": 1, "CHUNKS": 32, "CHANNELS": 32, "chunks": 1, "d_inner": 1}
-    ends = {"ADJOINT": 0, "HAS_FIRST": False, "HAS_LAST": False, "first": None, "last": None}
-    yield chain_kernel, chain | ends, 1
+@dataclass(frozen=True)
+class Launch:
+    """A kernel with everything that makes Triton compile it anew; ``case`` is what it was launched for."""
+
+    kernel: Any
+    key: str
+    source: Any
+    options: dict[str, Any]
+    constants: dict[str, Any]
+    case: str
 
 
-def signature_of(kernel: Any, constants: dict[str, Any], dtype: str) -> dict[str, str]:
-    """Types of the arguments."""
-    types = {}
-    for name in kernel.arg_names:
-        if name in constants:
-            types[name] = "constexpr"
-        elif name in INTEGERS:
-            types[name] = "i32"
-        else:
-            types[name] = f"*{dtype}" if name in ACTIVATIONS else "*fp32"
-    return types
+class Recorder:
+    """Notes the launches of kernels instead of compiling and launching them."""
+
+    def __init__(self) -> None:
+        self.launches: dict[tuple[str, str], Launch] = {}
+        self.case = ""
+        triton.runtime.driver.set_active(_Driver())
+        triton.knobs.runtime.jit_cache_hook = self._note
+
+    def _note(self, *, key: str, fn: Any, compile: dict[str, Any], **_: Any) -> bool:
+        kernel = fn.jit_function
+        constants, attributes = compile["constants"], compile["configs"][0]
+        options = json.loads(compile["specialization_data"])["options"]
+        chosen = {name: options[name] for name in ("num_warps", "maxnreg") if options[name] is not None}
+        names = {kernel.arg_names[path[0]]: value for path, value in constants.items() if value is not None}
+        source = ASTSource(kernel, compile["signature"], constants, attributes)
+        launch = Launch(kernel, key, source, chosen, names, self.case)
+        self.launches.setdefault((kernel.__name__, key), launch)
+        return True  # do not compile
+
+    def image(
+        self,
+        dtype: torch.dtype = torch.float32,
+        d_inner: int = 192,
+        d_state: int = 16,
+        size: tuple[int, int] = SIZE,
+        dt_rank: int = 6,
+    ) -> None:
+        self.case = f"image {str(dtype)[6:]}, {d_inner} channels, {d_state} states, rank {dt_rank}"
+        x = torch.zeros(1, *size, d_inner, dtype=dtype)
+        x_dbl = torch.zeros(1, *size, 4, dt_rank + 2 * d_state, dtype=dtype)
+        weight, bias = torch.zeros(4, d_inner, dt_rank), torch.zeros(4, d_inner)
+        tensors = x, x_dbl, weight, bias, torch.zeros(4, d_inner, d_state), torch.zeros(4, d_inner)
+        y, states = ss2d_scan_forward(*tensors)
+        ss2d_scan_backward(torch.zeros_like(y), states, *tensors)
+
+    def sequence(
+        self,
+        dtype: torch.dtype = torch.float32,
+        dim: int = 192,
+        d_state: int = 16,
+        length: int = 70,
+        options: bool = True,
+    ) -> None:
+        self.case = f"sequence {str(dtype)[6:]}, {dim} channels, {d_state} states, options {options}"
+        u = torch.zeros(1, dim, length, dtype=dtype)
+        B = torch.zeros(1, 1, d_state, length, dtype=dtype)
+        D = torch.zeros(dim) if options else None
+        tensors = u, u, torch.zeros(dim, d_state), B, B, D, D, options
+        y, last, states = selective_scan_forward(*tensors)
+        selective_scan_backward(torch.zeros_like(y), last if options else None, states, *tensors)
+
+    def wide_image(self) -> None:
+        """One with offsets of 64 bits."""
+        most, launch.MOST_OFFSET = launch.MOST_OFFSET, 1
+        self.image()
+        launch.MOST_OFFSET = most
+
+    def list(self) -> list[Launch]:
+        return list(self.launches.values())
 
 
-def compiled(
-    kernel: Any, constants: dict[str, Any], warps: int, dtype: str, capability: int
-) -> dict[str, Any]:
-    """Compile one variant and read its resources from the machine code."""
-    signature = signature_of(kernel, constants, dtype)
-    # Tensors from PyTorch's allocator, and channel counts that are multiples of 16, as at run time.
-    aligned = [
-        i
-        for i, name in enumerate(kernel.arg_names)
-        if signature[name][0] == "*" or (name in ("d_inner", "dim") and name not in constants)
-    ]
-    source = ASTSource(
-        kernel,
-        signature,
-        {(kernel.arg_names.index(name),): value for name, value in constants.items()},
-        {(i,): [["tt.divisibility", 16]] for i in aligned},
-    )
-    result = triton.compile(source, target=GPUTarget("cuda", capability, 32), options={"num_warps": warps})
-    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
-        file.write(result.asm["cubin"])
-        file.flush()
-        usage = subprocess.run(
-            [CUOBJDUMP, "-res-usage", file.name], capture_output=True, text=True, check=True
-        ).stdout
-    found = re.search(r"REG:(\d+) STACK:(\d+)", usage)
-    assert found, usage
+def compiled(launch: Launch, capability: int) -> dict[str, Any]:
+    """Compile one launch and read its resources from the machine code."""
+    target = GPUTarget("cuda", capability, 32)
+    result = triton.compile(launch.source, target=target, options=launch.options)
     return {
-        "kernel": kernel.__name__,
-        "constants": {name: value for name, value in constants.items() if value is not None},
-        "dtype": dtype,
+        "kernel": launch.kernel.__name__,
+        "case": launch.case,
+        "constants": launch.constants,
         "capability": capability,
-        "warps": warps,
-        "registers": int(found[1]),
-        "spilled_bytes": int(found[2]),
-        "shared_bytes": result.metadata.shared,
-        "shuffles": result.asm["ptx"].count("shfl.sync"),
-        "atomics": len(re.findall(r"\b(?:atom|red)\.(?:global|shared)", result.asm["ptx"])),
+        **launch.options,
+        **resources(result, capability, launch.options["num_warps"]),
     }
+
+
+def usual() -> Recorder:
+    """The launches of the networks' first stage, and of a sequence."""
+    recorder = Recorder()
+    recorder.image()
+    recorder.sequence()
+    return recorder
+
+
+def unusual() -> Recorder:
+    """All that need only compile: other options and sizes, huge images, images of one pixel."""
+    recorder = Recorder()
+    recorder.image(torch.float16)
+    recorder.image(d_state=1)
+    recorder.image(d_inner=33, d_state=3, dt_rank=1)
+    recorder.image(d_state=64, dt_rank=24)
+    recorder.image(torch.bfloat16, d_inner=384, dt_rank=12)
+    recorder.sequence(torch.bfloat16)
+    recorder.sequence(dim=40, options=False)
+    recorder.image(d_inner=1, d_state=1, size=(1, 1), dt_rank=1)
+    recorder.sequence(dim=1, d_state=1, length=1)
+    recorder.wide_image()
+    return recorder
+
+
+def keys_of_two_sizes() -> list[list[list[str]]]:
+    """The variants that images of two sizes, and sequences of two lengths, compile."""
+    both = []
+    for size in ((32, 64), (7, 5)):
+        recorder = Recorder()
+        recorder.image(size=size)
+        recorder.image(size=size, d_inner=384, dt_rank=12)
+        recorder.sequence(length=size[0] * size[1])
+        both.append(sorted(map(list, recorder.launches)))
+    return both
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Compile the Triton kernels without a GPU.")
-    parser.add_argument("--all", action="store_true", help="other dtypes, sizes and GPUs")
-    parser.add_argument("--first-of", nargs="+", help="the first launch of these kernels only")
+    parser.add_argument("--gpus", action="store_true", help="all GPUs")
+    parser.add_argument("--unusual", action="store_true", help="other dtypes, sizes and numbers of states")
+    parser.add_argument("--keys", action="store_true", help="compile nothing")
+    parser.add_argument("--kernels", nargs="+", help="the first launch of these kernels only")
     options = parser.parse_args()
-    cases = [("fp32", 16, 64, 90)]
-    if options.all:
-        cases = [("fp32", 1, 32, 90), ("fp32", 64, 128, 90), ("bf16", 16, 128, 90), ("fp16", 16, 64, 90)]
-        cases += [("fp32", 16, 64, 80), ("fp32", 16, 64, 100)]
-    launches = [
-        (kernel, constants, warps, dtype, capability)
-        for dtype, d_state, channels, capability in cases
-        for kernel, constants, warps in variants(d_state, channels)
-    ]
-    if options.first_of:
-        first = {launch[0].__name__: launch for launch in reversed(launches)}
-        launches = [first[name] for name in options.first_of]
-    json.dump([compiled(*launch) for launch in launches], sys.stdout)
+    if options.keys:
+        json.dump(keys_of_two_sizes(), sys.stdout)
+        return
+    launches = (unusual() if options.unusual else usual()).list()
+    if options.kernels:
+        first = {launch.kernel.__name__: launch for launch in reversed(launches)}
+        launches = [first[name] for name in options.kernels]
+    capabilities = CAPABILITIES if options.gpus else CAPABILITIES[-1:]
+    rows = [compiled(launch, capability) for launch in launches for capability in capabilities]
+    json.dump(rows, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -15,14 +15,14 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from swin_umamba.ops.triton.launch import device_of
+from swin_umamba.ops.triton.launch import SIZES, device_of
 from swin_umamba.ops.triton.tiles import LOG2_E, exclusive_scan, load_tile, single_numbers
 
 _CHUNKS = 32
 _CHANNELS = 32
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def chain_kernel(  # type: ignore[no-untyped-def]
     ends, sums, A, first, last, d_inner, chunks,
     DIRECTIONS: tl.constexpr, D_STATE: tl.constexpr, CHUNKS: tl.constexpr, CHANNELS: tl.constexpr,

@@ -11,6 +11,13 @@ CHUNK = 16
 """Time steps of a tile, in the registers of one thread. Twice as many spill in the backward; half as many
 double the memory of the saved states, which at d_state 16 take as much as four activations."""
 
+SIZES = ("height", "width", "length", "chunks")
+"""Arguments that Triton must not turn into constants or tell apart by their divisors: another size of image
+would compile all kernels again."""
+
+MOST_OFFSET = 2**31 - 1
+"""Within an image; beyond it, offsets are 64 bits wide."""
+
 _WARP = 32
 _MOST_CHANNELS = 128
 
@@ -42,7 +49,7 @@ def device_of(tensor: Tensor) -> AbstractContextManager[object]:
 
 def needs_wide_offsets(*images: Tensor) -> bool:
     """Return whether an offset within one image of a batch does not fit into 32 bits."""
-    return any(image[0].numel() + CHUNK * image.shape[-1] >= 2**31 for image in images)
+    return any(image[0].numel() + CHUNK * image.shape[-1] > MOST_OFFSET for image in images)
 
 
 def or_any(tensor: Tensor | None, other: Tensor) -> Tensor:

@@ -15,12 +15,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from swin_umamba.ops.triton.launch import CHUNK, channel_block, device_of, or_any, warps_of
+from swin_umamba.ops.triton.launch import CHUNK, SIZES, channel_block, device_of, or_any, warps_of
 from swin_umamba.ops.triton.sequence_tiles import channels_of_group_block, step_sizes, steps_of_chunk
 from swin_umamba.ops.triton.tiles import chunk_end, load_tile, running_sums
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def selective_chunks_kernel(  # type: ignore[no-untyped-def]
     sequence, delta, A, matrix, delta_bias, ends, sums, dim, length, chunks, blocks, groups,
     D_STATE: tl.constexpr, CHUNK: tl.constexpr, CHANNELS: tl.constexpr, ADJOINT: tl.constexpr,

@@ -14,12 +14,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from swin_umamba.ops.triton.launch import CHUNK, channel_block, device_of, or_any, warps_of
+from swin_umamba.ops.triton.launch import CHUNK, SIZES, channel_block, device_of, or_any, warps_of
 from swin_umamba.ops.triton.sequence_tiles import channels_of_group_block, step_sizes, steps_of_chunk
 from swin_umamba.ops.triton.tiles import load_tile, softplus_slope, state_gradients
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def selective_gradients_kernel(  # type: ignore[no-untyped-def]
     grad_y, u, delta, A, B, C, D, delta_bias, states, leaving, grad_u, grad_delta, partial_B, partial_C,
     partial_D, dim, length, chunks, blocks, groups,

@@ -9,12 +9,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from swin_umamba.ops.triton.launch import CHUNK, channel_block, device_of, or_any, warps_of
+from swin_umamba.ops.triton.launch import CHUNK, SIZES, channel_block, device_of, or_any, warps_of
 from swin_umamba.ops.triton.sequence_tiles import channels_of_group_block, step_sizes, steps_of_chunk
 from swin_umamba.ops.triton.tiles import add_outputs, load_tile
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def selective_outputs_kernel(  # type: ignore[no-untyped-def]
     u, delta, A, B, C, D, delta_bias, states, y, dim, length, chunks, blocks, groups,
     D_STATE: tl.constexpr, CHUNK: tl.constexpr, CHANNELS: tl.constexpr, HAS_D: tl.constexpr,

@@ -18,11 +18,11 @@ import triton.language as tl
 from torch import Tensor
 
 from swin_umamba.ops.triton.image_tiles import pixels_of_path, projected_dt
-from swin_umamba.ops.triton.launch import CHUNK, channel_block, device_of, needs_wide_offsets, warps_of
+from swin_umamba.ops.triton.launch import CHUNK, SIZES, channel_block, device_of, needs_wide_offsets, warps_of
 from swin_umamba.ops.triton.tiles import channels_of_block, chunk_end, load_tile, running_sums, softplus
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def ss2d_chunks_kernel(  # type: ignore[no-untyped-def]
     tile, x_dbl, dt_projs_weight, dt_projs_bias, A, ends, sums, height, width, d_inner, chunks,
     DT_RANK: tl.constexpr, D_STATE: tl.constexpr, CHUNK: tl.constexpr, CHANNELS: tl.constexpr,

@@ -19,7 +19,7 @@ import triton.language as tl
 from torch import Tensor
 
 from swin_umamba.ops.triton.image_tiles import pixels_of_path, projected_dt
-from swin_umamba.ops.triton.launch import CHUNK, channel_block, device_of, needs_wide_offsets, warps_of
+from swin_umamba.ops.triton.launch import CHUNK, SIZES, channel_block, device_of, needs_wide_offsets, warps_of
 from swin_umamba.ops.triton.tiles import (
     channels_of_block,
     load_tile,
@@ -29,7 +29,7 @@ from swin_umamba.ops.triton.tiles import (
 )
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def ss2d_gradients_kernel(  # type: ignore[no-untyped-def]
     grad_y, x, x_dbl, dt_projs_weight, dt_projs_bias, A, D, states, leaving, by_rows, grad_x, grad_dt,
     partial_rows, partial_D, height, width, d_inner, chunks,

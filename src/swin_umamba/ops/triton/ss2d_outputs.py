@@ -14,11 +14,11 @@ import triton.language as tl
 from torch import Tensor
 
 from swin_umamba.ops.triton.image_tiles import pixels_of_path, projected_dt
-from swin_umamba.ops.triton.launch import CHUNK, channel_block, device_of, needs_wide_offsets, warps_of
+from swin_umamba.ops.triton.launch import CHUNK, SIZES, channel_block, device_of, needs_wide_offsets, warps_of
 from swin_umamba.ops.triton.tiles import add_outputs, channels_of_block, load_tile, softplus
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def ss2d_outputs_kernel(  # type: ignore[no-untyped-def]
     x, x_dbl, dt_projs_weight, dt_projs_bias, A, D, states, by_rows, y, height, width, d_inner, chunks,
     DT_RANK: tl.constexpr, D_STATE: tl.constexpr, CHUNK: tl.constexpr, CHANNELS: tl.constexpr,
