@@ -32,8 +32,11 @@ from swin_umamba.schema import Provenance, ValueRule, optional, rule_of, table
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-PRECISIONS = ("float32", "bfloat16", "float16")
-"""Precisions of matrix products and convolutions; scans always keep their states in float32."""
+PRECISIONS = ("float32", "tf32", "bfloat16", "float16")
+"""Precisions of matrix products and convolutions; scans always keep their states in float32.
+
+With ``tf32`` they round their operands to 10 bits after the point, in the tensor cores of CUDA devices.
+"""
 Nonfinite = Literal["refuse", "zero"]
 """Treatment of NaN and infinite voxels: refuse the image, or replace them with zero."""
 _KEY, _GIVEN = "option", "_given"

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 import torch
 
 from swin_umamba.errors import UsageError
-from swin_umamba.ops.precision import autocast, check_precision, scaler_for, training_precision
+from swin_umamba.ops.precision import (
+    autocast,
+    check_precision,
+    rounding_of_float32,
+    scaler_for,
+    training_precision,
+)
 
 CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda"), torch.device("mps")
 
@@ -16,6 +25,8 @@ CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda"), torch.device("mps")
     [
         (None, CPU, "float32"),
         (None, CUDA, "float16"),
+        (None, MPS, "float32"),
+        ("tf32", CUDA, "tf32"),
         ("bfloat16", CPU, "bfloat16"),
         ("float32", CUDA, "float32"),
         ("float16", CUDA, "float16"),
@@ -26,7 +37,8 @@ def test_training_precision(requested: str | None, device: torch.device, expecte
 
 
 @pytest.mark.parametrize(
-    ("precision", "said"), [("half", "unknown precision 'half'"), ("float16", "float16")]
+    ("precision", "said"),
+    [("half", "unknown precision 'half'"), ("float16", "float16"), ("tf32", "only CUDA devices have TF32")],
 )
 def test_what_a_cpu_cannot_do(precision: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
@@ -49,7 +61,7 @@ def set_capabilities(monkeypatch: pytest.MonkeyPatch, capabilities: list[tuple[i
 
 @pytest.mark.parametrize("capability", [(7, 0), (7, 5), (8, 0), (8, 6), (9, 0), (12, 0)])
 @pytest.mark.parametrize("index", [0, 1])
-def test_bfloat16_is_refused_where_it_is_emulated(
+def test_what_needs_the_cards_instructions_is_refused_without_them(
     capability: tuple[int, int], index: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     devices = [(6, 1), (6, 1)]
@@ -58,12 +70,13 @@ def test_bfloat16_is_refused_where_it_is_emulated(
     device = torch.device("cuda", index)
     for precision in ("float16", "float32"):
         assert training_precision(precision, device) == precision
-    if capability >= (8, 0):
-        assert training_precision("bfloat16", device) == "bfloat16"
-        return
-    for check in (check_precision, training_precision):
-        with pytest.raises(UsageError, match="no instructions for bfloat16"):
-            check("bfloat16", device)
+    for precision in ("bfloat16", "tf32"):
+        if capability >= (8, 0):
+            assert training_precision(precision, device) == precision
+            continue
+        for check in (check_precision, training_precision):
+            with pytest.raises(UsageError, match=f"no instructions for {precision}"):
+                check(precision, device)
     monkeypatch.setattr(torch.version, "hip", "6.4")  # AMD's GPUs number their capabilities otherwise
     check_precision("bfloat16", device)
 
@@ -82,3 +95,48 @@ def test_autocast(precision: str, dtype: torch.dtype) -> None:
     x = torch.randn(4, 4)
     with autocast(CPU, precision):
         assert (x @ x).dtype == dtype
+
+
+def float32_settings() -> tuple[object, ...]:
+    """Return PyTorch's settings of TF32, old and new."""
+    cudnn, cublas = torch.backends.cudnn, torch.backends.cuda.matmul
+    return cudnn.allow_tf32, cublas.allow_tf32, cudnn.conv.fp32_precision, cublas.fp32_precision
+
+
+@pytest.fixture(params=["untouched", "matmul", "none at all", "new settings"])
+def users_settings(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A program that uses the package with settings of its own."""
+    cudnn, cublas = torch.backends.cudnn, torch.backends.cuda.matmul
+    fresh = cudnn.conv.fp32_precision, cublas.fp32_precision
+    if request.param == "matmul":
+        torch.set_float32_matmul_precision("high")
+    elif request.param == "none at all":
+        cudnn.allow_tf32 = False
+    elif request.param == "new settings":
+        cudnn.conv.fp32_precision, cublas.fp32_precision = "ieee", "tf32"
+    yield request.param
+    cudnn.allow_tf32, cublas.allow_tf32 = True, False
+    cudnn.conv.fp32_precision, cublas.fp32_precision = fresh
+
+
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bfloat16", "float16"])
+@pytest.mark.filterwarnings("ignore:.*CUDA is not available")
+@pytest.mark.parametrize("context", [autocast, rounding_of_float32])
+def test_tf32_is_used_where_it_is_asked_for_alone(precision: str, context: Any, users_settings: str) -> None:
+    contradictory = users_settings == "new settings"  # PyTorch then refuses to tell the old ones
+    cudnn, cublas = torch.backends.cudnn, torch.backends.cuda.matmul
+    new = cudnn.conv.fp32_precision, cublas.fp32_precision
+    before = None if contradictory else float32_settings()
+    with pytest.raises(KeyError), context(CUDA, precision):  # noqa: PT012
+        assert float32_settings()[:2] == ((True, True) if precision == "tf32" else (False, False))
+        assert ("tf32" in float32_settings()) == (precision == "tf32")
+        raise KeyError
+    assert (cudnn.conv.fp32_precision, cublas.fp32_precision) == new
+    if before is not None:
+        assert float32_settings() == before
+
+
+def test_other_devices_have_no_such_settings() -> None:
+    before = float32_settings()
+    with autocast(CPU, "float32"):
+        assert float32_settings() == before

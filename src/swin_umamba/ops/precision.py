@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import torch
 
 from swin_umamba.errors import UsageError
 from swin_umamba.options import PRECISIONS
 
-_BFLOAT16_CAPABILITY = (8, 0)  # the oldest GPUs with instructions for it, as compute capability
+_AMPERE = (8, 0)  # compute capability of the oldest GPUs with instructions for bfloat16 and TF32
 
 
 def check_precision(precision: str, device: torch.device) -> None:
@@ -22,19 +24,25 @@ def check_precision(precision: str, device: torch.device) -> None:
             where=f"device {device}",
             hint="give bfloat16, which is faster than float32 on CPUs with instructions for it, or float32",
         )
-    if precision == "bfloat16" and _emulates_bfloat16(device):
+    if precision == "tf32" and device.type != "cuda":
         raise UsageError(
-            "this GPU has no instructions for bfloat16: PyTorch would emulate them, slower than float32",
+            "only CUDA devices have TF32; others compute the same in float32",
+            where=f"device {device}",
+            hint="give float32",
+        )
+    if precision in ("tf32", "bfloat16") and _is_before_ampere(device):
+        raise UsageError(
+            f"this GPU has no instructions for {precision}, at most an emulation slower than float32",
             where=f"device {device}",
             hint="give float16 or float32",
         )
 
 
-def _emulates_bfloat16(device: torch.device) -> bool:
+def _is_before_ampere(device: torch.device) -> bool:
     # torch.cuda.is_bf16_supported(including_emulation=False) asks the same, but only of the current device.
     if device.type != "cuda" or torch.version.hip or not torch.cuda.is_available():
         return False
-    return torch.cuda.get_device_capability(device) < _BFLOAT16_CAPABILITY
+    return torch.cuda.get_device_capability(device) < _AMPERE
 
 
 def training_precision(requested: str | None, device: torch.device) -> str:
@@ -74,12 +82,40 @@ def scaler_for(
     return torch.amp.GradScaler(device.type) if present is None else present
 
 
-def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
-    """Return a context in which a network runs with this precision.
+@contextmanager
+def autocast(device: torch.device, precision: str) -> Iterator[None]:
+    """Within the ``with`` block, run a network with this precision.
 
     Weights stay in float32, and so do sensitive operations: the operators that PyTorch's autocast keeps in
     float32, and the scans (``backend.compute_dtype``).
     """
-    if precision == "float32":
-        return nullcontext()
-    return torch.autocast(device.type, dtype=getattr(torch, precision))
+    dtype = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(precision)
+    half = nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
+    with rounding_of_float32(device, precision), half:
+        yield
+
+
+@contextmanager
+def rounding_of_float32(device: torch.device, precision: str) -> Iterator[None]:
+    """Within the ``with`` block, allow TF32 in float32 products and convolutions on CUDA only for ``tf32``.
+
+    PyTorch allows it in cuDNN's convolutions unless told otherwise, and not in matrix products. It rounds
+    their operands to 10 bits after the point, which shows in the third decimal: without it, results differ
+    between devices by float32 rounding alone. The gradients of a block are to be computed in it as well.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    cudnn: Any = torch.backends.cudnn
+    cublas: Any = torch.backends.cuda.matmul
+    operators = (cudnn.conv, cublas)
+    # PyTorch has two settings for the same thing. Both are set, for it refuses to tell either one while they
+    # contradict each other.
+    before = [each.fp32_precision for each in operators]
+    cudnn.allow_tf32 = cublas.allow_tf32 = precision == "tf32"
+    try:
+        yield
+    finally:
+        cudnn.allow_tf32, cublas.allow_tf32 = (each == "tf32" for each in before)
+        for operator, each in zip(operators, before, strict=True):
+            operator.fp32_precision = each

@@ -17,6 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, DistributedSampler, Subset
 
 from swin_umamba.errors import CheckpointError, TrainingError
+from swin_umamba.ops.precision import autocast, rounding_of_float32
 from swin_umamba.pretraining.classifier import VMambaClassifier, public_state_dict
 from swin_umamba.pretraining.distributed import Processes
 from swin_umamba.pretraining.images import Batch, ImageDataset, LabelledImages, Sample, batches, collate
@@ -221,7 +222,10 @@ class PretrainingRun:
                 cutmix=self.options.cutmix,
                 rng=rng,
             )
-            with self._without_synchronising(number < len(group) - 1):
+            with (
+                self._without_synchronising(number < len(group) - 1),
+                rounding_of_float32(self.processes.device, "float32"),
+            ):
                 with self._autocast():
                     loss = self.loss(self.network(images), targets)
                 self.scaler.scale(loss / len(group)).backward()
@@ -285,7 +289,7 @@ class PretrainingRun:
         )
 
     def _autocast(self) -> AbstractContextManager[Any]:
-        return torch.autocast("cuda") if self.mixed_precision else nullcontext()
+        return autocast(self.processes.device, "float16" if self.mixed_precision else "float32")
 
     def _without_synchronising(self, without: bool) -> AbstractContextManager[Any]:
         return self.network.no_sync() if without and self.processes.size > 1 else nullcontext()  # type: ignore[operator]

@@ -151,7 +151,7 @@ class TrainingOptions(Options):
     precision: str | None = option(
         None,
         "precision of matrix products and convolutions (default: float16 on CUDA, else float32; on CPUs that "
-        "have it bfloat16 is faster)",
+        "have it bfloat16 is faster; tf32 is float32 with faster products on CUDA, which float32 never has)",
         choices=PRECISIONS,
         in_environment=True,
     )

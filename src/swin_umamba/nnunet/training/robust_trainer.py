@@ -29,7 +29,7 @@ from swin_umamba.nnunet.resume.resumable_trainer import ResumableTrainer
 from swin_umamba.nnunet.resume.training_state import reproducibility, restore_random_state
 from swin_umamba.nnunet.training.batches import BatchStream, batch_streams, worker_death
 from swin_umamba.nnunet.training.validation import FoldValidation
-from swin_umamba.ops.precision import autocast
+from swin_umamba.ops.precision import autocast, rounding_of_float32
 from swin_umamba.progress import bars_aside
 
 
@@ -133,7 +133,12 @@ class RobustTrainer(ResumableTrainer):
 
     def run_training(self) -> None:
         """Train all remaining epochs; save if anything stops the training, including Ctrl-C and SIGTERM."""
-        with self.locked(), terminate_as_interrupt(), reproducibility(self.options, self.device):
+        with (
+            self.locked(),
+            terminate_as_interrupt(),
+            reproducibility(self.options, self.device),
+            rounding_of_float32(self.device, self.precision),
+        ):
             try:
                 self.on_train_start()
                 for _ in range(self.current_epoch, self.num_epochs):
