@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-from torch import nn
+from torch import Tensor, nn
 
 from swin_umamba.errors import OutputError, SwinUMambaError, TrainingError
 from swin_umamba.interrupt import terminate_as_interrupt
@@ -28,6 +28,7 @@ from swin_umamba.nnunet.record.training_record import TrainingRecord
 from swin_umamba.nnunet.resume.resumable_trainer import ResumableTrainer
 from swin_umamba.nnunet.resume.training_state import reproducibility, restore_random_state
 from swin_umamba.nnunet.training.batches import BatchStream, batch_streams, worker_death
+from swin_umamba.nnunet.training.pseudo_dice import counts_of
 from swin_umamba.nnunet.training.validation import FoldValidation
 from swin_umamba.ops.precision import autocast, rounding_of_float32
 from swin_umamba.progress import bars_aside
@@ -236,12 +237,7 @@ class RobustTrainer(ResumableTrainer):
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, np.ndarray]:
         """Take one optimizer step, or skip it if loss or gradients are not finite."""
-        data = batch["data"].to(self.device, non_blocking=True)
-        target = batch["target"]
-        if isinstance(target, list):
-            target = [each.to(self.device, non_blocking=True) for each in target]
-        else:
-            target = target.to(self.device, non_blocking=True)
+        data, target = self._on_device(batch)
         self.optimizer.zero_grad(set_to_none=True)
         with autocast(self.device, self.precision):
             loss = self.loss(self.network(data), target)
@@ -253,6 +249,27 @@ class RobustTrainer(ResumableTrainer):
             distributed=self.is_ddp,
         )
         return {"loss": loss.detach().cpu().numpy()}
+
+    def validation_step(self, batch: dict[str, Any]) -> dict[str, np.ndarray]:
+        """Return loss and counts for the pseudo-Dice of a batch, in the precision of the training."""
+        data, target = self._on_device(batch)
+        with autocast(self.device, self.precision):
+            output = self.network(data)
+            loss = self.loss(output, target)
+        if self.enable_deep_supervision:
+            output, target = output[0], target[0]
+        labels = self.label_manager
+        counts = counts_of(output, target, has_regions=labels.has_regions, ignore_label=labels.ignore_label)
+        return {"loss": loss.detach().cpu().numpy(), **counts}
+
+    def _on_device(self, batch: dict[str, Any]) -> tuple[Tensor, Any]:
+        """Return images and targets of a batch where the network is."""
+        target = batch["target"]
+        if isinstance(target, list):
+            target = [each.to(self.device, non_blocking=True) for each in target]
+        else:
+            target = target.to(self.device, non_blocking=True)
+        return batch["data"].to(self.device, non_blocking=True), target
 
     def on_train_epoch_end(self, train_outputs: list[dict[str, np.ndarray]]) -> None:
         """Log the mean loss of the steps that were taken."""
