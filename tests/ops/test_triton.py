@@ -18,6 +18,7 @@ from torch import Tensor
 import swin_umamba.ops
 from ops.scan_inputs import detached, errors_against_reference, image_inputs, sequence_inputs
 from swin_umamba.errors import BackendError
+from swin_umamba.ops import ss2d_scan as ss2d_module
 from swin_umamba.ops.selective_scan import _selective_scan, _selective_scan_backward
 from swin_umamba.ops.ss2d_scan import _ss2d_scan, _ss2d_scan_backward, ss2d_scan
 
@@ -190,6 +191,17 @@ def test_equal_inputs_give_equal_bits() -> None:
         runs.append([y, *torch.autograd.grad(y.square().sum(), list(inputs.values()))])
     for first, second in zip(*runs, strict=True):
         assert torch.equal(first, second)
+
+
+def test_the_registered_operator_gives_equal_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = on_device(image_inputs(1, 2, batch=1, d_state=1))
+    runs = []
+    for operator in (False, True):
+        monkeypatch.setattr(ss2d_module, "operator_is_needed", lambda tensors, operator=operator: operator)
+        y = ss2d_scan(**inputs, backend="triton")
+        runs.append([y, *torch.autograd.grad(y.square().sum(), list(inputs.values()))])
+    for plain, registered in zip(*runs, strict=True):
+        assert torch.equal(plain, registered)
 
 
 def test_no_kernel_uses_an_atomic_operation() -> None:

@@ -302,6 +302,6 @@ def _has_autocast(device_type: str) -> bool:
 
 def without_autocast(device: torch.device) -> AbstractContextManager[object]:
     """Return a context in which matrix products on ``device`` keep the dtype of their inputs."""
-    if _has_autocast(device.type):
+    if _has_autocast(device.type) and torch.is_autocast_enabled(device.type):
         return torch.autocast(device.type, enabled=False)
     return nullcontext()

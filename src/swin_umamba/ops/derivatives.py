@@ -14,6 +14,7 @@ from typing import NoReturn
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
+from torch.nn import Parameter
 
 from swin_umamba.errors import BackendError
 
@@ -37,6 +38,24 @@ def gradient_may_be_asked_for(tensors: Iterable[Tensor]) -> bool:
         return False
     # A tensor inside torch.func.vmap does not tell whether the tensor it is part of requires gradients.
     return any(tensor.requires_grad for tensor in tensors) or torch._C._are_functorch_transforms_active()
+
+
+def operator_is_needed(tensors: Iterable[Tensor | None]) -> bool:
+    """Return whether something takes notice of operators: a compiler, a transform, a mode or a subclass.
+
+    A registered operator costs the host several times what its kernels cost to launch. Where nothing would
+    see it, the scans run as a plain ``torch.autograd.Function``, which computes the same.
+    """
+    if torch.compiler.is_compiling() or torch._C._is_tracing():
+        return True
+    if torch._C._are_functorch_transforms_active() or torch._C._len_torch_dispatch_stack() > 0:
+        return True
+    is_batched = torch._C._functorch.is_legacy_batchedtensor  # torch.autograd's own vmap, of gradients
+    return any(
+        tensor is not None
+        and (type(tensor) not in (Tensor, Parameter) or tensor.is_meta or is_batched(tensor))
+        for tensor in tensors
+    )
 
 
 def refuse_forward_mode(operator: str) -> None:

@@ -1,12 +1,13 @@
 """The selective scan of Mamba over sequences.
 
 The operators ``swin_umamba::selective_scan`` and ``swin_umamba::selective_scan_backward`` are registered with
-PyTorch, so that ``torch.compile`` and ``torch.export`` see one opaque call each. The gate ``z`` is applied
-outside them.
+PyTorch, so that ``torch.compile`` and ``torch.export`` see one opaque call each. Elsewhere the same functions
+run in a ``torch.autograd.Function``. The gate ``z`` is applied outside them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 from swin_umamba.errors import UsageError
 from swin_umamba.ops.backend import choose_backend, compute_dtype, load_backend, without_autocast
 from swin_umamba.ops.checks import require_dimensions, require_floating_on_one_device, require_shape
-from swin_umamba.ops.derivatives import refuse_forward_mode, refuse_second_derivative
+from swin_umamba.ops.derivatives import operator_is_needed, refuse_forward_mode, refuse_second_derivative
 from swin_umamba.ops.mamba_ssm import selective_scan_mamba
 from swin_umamba.ops.reference import selective_scan_reference
 
@@ -101,8 +102,12 @@ def selective_scan(
             y, last_state = selective_scan_mamba(
                 u, delta, A, B, C, D, delta_bias, delta_softplus, return_last_state
             )
-    else:
+    elif operator_is_needed((u, delta, A, B, C, D, delta_bias)):
         y, last_state, _ = _selective_scan(u, delta, A, B, C, D, delta_bias, delta_softplus, backend)
+    else:
+        y, last_state = _SelectiveScan.apply(  # type: ignore[no-untyped-call]
+            u, delta, A, B, C, D, delta_bias, delta_softplus, backend
+        )
     if z is not None:
         y = y * F.silu(z)
     y = y.to(output_dtype)
@@ -145,12 +150,7 @@ def _contiguous(*tensors: Tensor | None) -> list[Tensor | None]:
     return [None if tensor is None else tensor.contiguous() for tensor in tensors]
 
 
-@torch.library.custom_op(
-    "swin_umamba::selective_scan",
-    mutates_args=(),
-    schema=f"({_INPUTS}, str backend) -> (Tensor y, Tensor last_state, Tensor states)",
-)
-def _selective_scan(
+def _forward(
     u: Tensor,
     delta: Tensor,
     A: Tensor,
@@ -172,6 +172,14 @@ def _selective_scan(
         return results
 
 
+_selective_scan = torch.library.custom_op(
+    "swin_umamba::selective_scan",
+    _forward,
+    mutates_args=(),
+    schema=f"({_INPUTS}, str backend) -> (Tensor y, Tensor last_state, Tensor states)",
+)
+
+
 @_selective_scan.register_fake
 def _(
     u: Tensor,
@@ -188,14 +196,7 @@ def _(
     return y, u.new_empty(*u.shape[:2], A.shape[1]), _new_states(u, A, backend)
 
 
-@torch.library.custom_op(
-    "swin_umamba::selective_scan_backward",
-    mutates_args=(),
-    schema=f"(Tensor grad_y, Tensor? grad_last_state, Tensor states, {_INPUTS}, str backend) -> "
-    "(Tensor grad_u, Tensor grad_delta, Tensor grad_A, Tensor grad_B, Tensor grad_C, Tensor grad_D, "
-    "Tensor grad_delta_bias)",
-)
-def _selective_scan_backward(
+def _backward(
     grad_y: Tensor,
     grad_last_state: Tensor | None,
     states: Tensor,
@@ -221,6 +222,16 @@ def _selective_scan_backward(
             )
     # A registered operator must return tensors: an empty one stands for "no such input".
     return tuple(u.new_empty(0) if gradient is None else gradient for gradient in gradients)
+
+
+_selective_scan_backward = torch.library.custom_op(
+    "swin_umamba::selective_scan_backward",
+    _backward,
+    mutates_args=(),
+    schema=f"(Tensor grad_y, Tensor? grad_last_state, Tensor states, {_INPUTS}, str backend) -> "
+    "(Tensor grad_u, Tensor grad_delta, Tensor grad_A, Tensor grad_B, Tensor grad_C, Tensor grad_D, "
+    "Tensor grad_delta_bias)",
+)
 
 
 @_selective_scan_backward.register_fake
@@ -259,9 +270,10 @@ def _differentiate(
         return (None,) * 9
     if grad_y is None:
         grad_y = torch.zeros_like(inputs[0])
-    gradients = _selective_scan_backward(
-        grad_y, grad_last_state, states, *inputs, ctx.delta_softplus, ctx.backend
-    )
+    # Only the operator knows what to answer to a second derivative.
+    watched = torch.is_grad_enabled() or operator_is_needed((grad_y, grad_last_state, *inputs))
+    backward: Callable[..., tuple[Tensor, ...]] = _selective_scan_backward if watched else _backward
+    gradients = backward(grad_y, grad_last_state, states, *inputs, ctx.delta_softplus, ctx.backend)
     present = (
         gradient if tensor is not None else None for gradient, tensor in zip(gradients, inputs, strict=True)
     )
@@ -270,3 +282,19 @@ def _differentiate(
 
 _selective_scan.register_autograd(_differentiate, setup_context=_save_for_backward)
 _selective_scan_backward.register_autograd(refuse_second_derivative)
+
+
+class _SelectiveScan(torch.autograd.Function):
+    """The operator without what it costs to register one."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor]:
+        outputs = _forward(*inputs)
+        _save_for_backward(ctx, inputs, outputs)
+        return outputs[:2]
+
+    @staticmethod
+    def backward(
+        ctx: Any, grad_y: Tensor | None, grad_last_state: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        return _differentiate(ctx, grad_y, grad_last_state, None)

@@ -1,11 +1,13 @@
 """The selective scan of an image in four directions, with the projection of dt and the merge inside.
 
 The operators ``swin_umamba::ss2d_scan`` and ``swin_umamba::ss2d_scan_backward`` are registered with PyTorch,
-so that ``torch.compile`` and ``torch.export`` see one opaque call each.
+so that ``torch.compile`` and ``torch.export`` see one opaque call each. Elsewhere the same functions run in
+a ``torch.autograd.Function``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,6 +17,7 @@ from swin_umamba.ops.backend import choose_backend, compute_dtype, load_backend,
 from swin_umamba.ops.checks import require_dimensions, require_floating_on_one_device, require_shape
 from swin_umamba.ops.derivatives import (
     gradient_may_be_asked_for,
+    operator_is_needed,
     refuse_forward_mode,
     refuse_second_derivative,
 )
@@ -104,8 +107,10 @@ def ss2d_scan(
     if backend in ("reference", "mamba_ssm"):
         with without_autocast(x.device):
             y = (ss2d_scan_reference if backend == "reference" else ss2d_scan_mamba)(*tensors)
-    else:
+    elif operator_is_needed(tensors):
         y, _ = _ss2d_scan(*tensors, gradient_may_be_asked_for(tensors), backend)
+    else:
+        y = _SS2DScan.apply(*tensors, gradient_may_be_asked_for(tensors), backend)  # type: ignore[no-untyped-call]
     return y.to(x.dtype)
 
 
@@ -131,12 +136,7 @@ def _new_states(x: Tensor, A: Tensor, save_states: bool, backend: str) -> Tensor
 
 
 # Only the backward uses the states: without ``save_states`` the tensor has no elements.
-@torch.library.custom_op(
-    "swin_umamba::ss2d_scan",
-    mutates_args=(),
-    schema=f"({_INPUTS}, bool save_states, str backend) -> (Tensor y, Tensor states)",
-)
-def _ss2d_scan(
+def _forward(
     x: Tensor,
     x_dbl: Tensor,
     dt_projs_weight: Tensor,
@@ -157,6 +157,14 @@ def _ss2d_scan(
         return results
 
 
+_ss2d_scan = torch.library.custom_op(
+    "swin_umamba::ss2d_scan",
+    _forward,
+    mutates_args=(),
+    schema=f"({_INPUTS}, bool save_states, str backend) -> (Tensor y, Tensor states)",
+)
+
+
 @_ss2d_scan.register_fake
 def _(
     x: Tensor,
@@ -172,13 +180,7 @@ def _(
     return y, _new_states(x, A, save_states, backend)
 
 
-@torch.library.custom_op(
-    "swin_umamba::ss2d_scan_backward",
-    mutates_args=(),
-    schema=f"(Tensor grad_y, Tensor states, {_INPUTS}, str backend) -> "
-    "(Tensor grad_x, Tensor grad_x_dbl, Tensor grad_weight, Tensor grad_bias, Tensor grad_A, Tensor grad_D)",
-)
-def _ss2d_scan_backward(
+def _backward(
     grad_y: Tensor,
     states: Tensor,
     x: Tensor,
@@ -197,6 +199,15 @@ def _ss2d_scan_backward(
         backward = load_backend(backend, "ss2d_scan").ss2d_scan_backward
         results: tuple[Tensor, ...] = backward(grad_y.contiguous(), states, *inputs)
         return results
+
+
+_ss2d_scan_backward = torch.library.custom_op(
+    "swin_umamba::ss2d_scan_backward",
+    _backward,
+    mutates_args=(),
+    schema=f"(Tensor grad_y, Tensor states, {_INPUTS}, str backend) -> "
+    "(Tensor grad_x, Tensor grad_x_dbl, Tensor grad_weight, Tensor grad_bias, Tensor grad_A, Tensor grad_D)",
+)
 
 
 @_ss2d_scan_backward.register_fake
@@ -225,8 +236,26 @@ def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, 
 def _differentiate(ctx: Any, grad_y: Tensor | None, grad_states: Tensor | None) -> tuple[Tensor | None, ...]:
     if grad_y is None:
         return (None,) * 8
-    return (*_ss2d_scan_backward(grad_y, *ctx.saved_tensors, ctx.backend), None, None)
+    tensors = (grad_y, *ctx.saved_tensors)
+    # Only the operator knows what to answer to a second derivative.
+    watched = torch.is_grad_enabled() or operator_is_needed(tensors)
+    backward: Callable[..., tuple[Tensor, ...]] = _ss2d_scan_backward if watched else _backward
+    return (*backward(*tensors, ctx.backend), None, None)
 
 
 _ss2d_scan.register_autograd(_differentiate, setup_context=_save_for_backward)
 _ss2d_scan_backward.register_autograd(refuse_second_derivative)
+
+
+class _SS2DScan(torch.autograd.Function):
+    """The operator without what it costs to register one."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> Tensor:
+        outputs = _forward(*inputs)
+        _save_for_backward(ctx, inputs, outputs)
+        return outputs[0]
+
+    @staticmethod
+    def backward(ctx: Any, grad_y: Tensor | None) -> tuple[Tensor | None, ...]:
+        return _differentiate(ctx, grad_y, None)
