@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from swin_umamba.baselines.window_attention import WindowAttention
+from swin_umamba.compare import complexity
 from swin_umamba.compare.complexity import count_macs, measure_complexity
 from swin_umamba.compare.networks import NETWORKS
 from swin_umamba.errors import UsageError
@@ -66,6 +67,26 @@ def test_sizes_are_those_of_the_paper(name: str, case: int) -> None:
     else:
         network = NETWORKS[name].build(channels, classes, size, device="meta")
         assert sum(parameter.numel() for parameter in network.parameters()) == PARAMETERS[name][case]
+
+
+def test_the_dagger_is_smaller_but_scans_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As its docstring and the README say."""
+    costs: list[int] = []
+    cost = complexity._scan_cost
+
+    def recorded(*sizes: int) -> int:
+        costs.append(cost(*sizes))
+        return costs[-1]
+
+    monkeypatch.setattr(complexity, "_scan_cost", recorded)
+    sizes, scans = [], []
+    for name in OURS:
+        costs.clear()
+        sizes.append(measure_complexity(NETWORKS[name].build, *PAPER_INPUTS[0]))
+        scans.append(sum(costs))
+    assert [round(size.parameters / 1e6, 1) for size in sizes] == [59.9, 27.5]
+    assert round(sizes[1].macs / sizes[0].macs, 2) == 0.28
+    assert round(scans[1] / scans[0], 1) == 1.6
 
 
 def test_scan_of_a_sequence_by_hand() -> None:

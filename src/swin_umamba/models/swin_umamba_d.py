@@ -23,8 +23,10 @@ DECODER_DEPTH = 2
 class SwinUMambaD(SegmentationNetwork):
     """Swin-UMamba-dagger: everything runs at 1/4 of the input size and below.
 
-    The last step to full resolution is a learnt pixel shuffle, so the network is smaller and faster than
-    ``SwinUMamba``.
+    The last step to full resolution is a learnt pixel shuffle. With 1 channel and 14 classes the network has
+    27.5 million parameters where ``SwinUMamba`` has 59.9, and 28 % of its multiply-accumulates, but 1.6 times
+    those of its scans, since its decoder scans, too. On a CPU that makes it twice as fast; on a GPU, where
+    scans take a larger part of the time, neither has been timed yet.
 
     Parameters
     ----------
