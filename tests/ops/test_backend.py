@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from swin_umamba.errors import BackendError, UsageError
+from swin_umamba.ops import backend, gpu_kernels
 from swin_umamba.ops.backend import (
     BACKENDS,
     ENVIRONMENT_VARIABLE,
@@ -17,6 +20,8 @@ from swin_umamba.ops.backend import (
     backend_status,
     choose_backend,
     compute_dtype,
+    current_device,
+    load_backend,
     resolve_device,
 )
 
@@ -92,14 +97,28 @@ def test_automatic_choice_by_device_and_dtype() -> None:
 
 @pytest.fixture
 def fresh_status() -> Iterator[None]:
-    """Backends looked up again, in the machine that the test pretends to be."""
-    backend_status.cache_clear()
+    """Backends looked up again, in the machine that the test pretends to be; warnings are said again."""
+    caches = (backend_status, gpu_kernels.card_obstacle, backend._warn_once)
+    for each in caches:
+        each.cache_clear()
     yield
-    backend_status.cache_clear()
+    for each in caches:
+        each.cache_clear()
 
 
-def set_capability(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int]) -> None:
-    """Pretend to be a machine with one CUDA device of this compute capability, and Triton."""
+def set_capability(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], error: Exception | None = None
+) -> None:
+    """Pretend to be a machine with Triton and one CUDA device of this compute capability.
+
+    There a kernel raises the error, if one is given.
+    """
+
+    def run(device: torch.device) -> None:
+        if error is not None:
+            raise error
+
+    monkeypatch.setattr(gpu_kernels, "_run_smallest_kernel", run)
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     set_devices(monkeypatch, cuda=1)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
@@ -130,9 +149,143 @@ def test_triton_is_the_choice_on_cuda_where_it_is_installed(monkeypatch: pytest.
 
 
 @pytest.mark.usefixtures("fresh_status")
-def test_a_gpu_older_than_triton_supports_gets_the_portable_backend(monkeypatch: pytest.MonkeyPatch) -> None:
-    set_capability(monkeypatch, (6, 1))
+@pytest.mark.parametrize("capability", [(5, 2), (6, 1), (7, 0), (7, 2)])
+def test_a_gpu_too_old_for_the_kernels_gets_the_portable_backend_and_a_warning(
+    capability: tuple[int, int], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    set_capability(monkeypatch, capability)
+    for _ in range(2):
+        assert choose_backend(CUDA, torch.float32) == "chunked"
+    said = [record.message for record in caplog.records]
+    assert said == [
+        "scans will be slow: the kernels need compute capability 7.5, and this GPU has "
+        f"{capability[0]}.{capability[1]}; use a T4, a GPU of the series GTX 16 or RTX 20, or a newer one"
+    ]
+    with pytest.raises(BackendError, match=r"need compute capability 7\.5"):
+        choose_backend(CUDA, torch.float32, "triton")
+
+
+@pytest.mark.usefixtures("fresh_status")
+@pytest.mark.parametrize("capability", [(7, 5), (8, 0), (8, 9), (9, 0), (12, 0)])
+def test_the_kernels_run_from_the_capability_that_they_are_compiled_for(
+    capability: tuple[int, int], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    set_capability(monkeypatch, capability)
+    for _ in range(2):
+        assert (
+            choose_backend(CUDA, torch.float32) == choose_backend(CUDA, torch.float32, "triton") == "triton"
+        )
+    said = [record.message for record in caplog.records]
+    assert len(said) == (capability < (8, 0))
+    assert all("compute capability 7.5 of this GPU, but not tested" in each for each in said)
+
+
+@pytest.mark.usefixtures("fresh_status")
+def test_gpus_of_amd_get_the_portable_backend_and_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    set_capability(monkeypatch, (9, 4))
+    monkeypatch.setattr(torch.version, "hip", "6.4.0")
     assert choose_backend(CUDA, torch.float32) == "chunked"
+    assert "scans will be slow: the kernels are for NVIDIA GPUs, not for AMD's (ROCm)" in caplog.text
+    with pytest.raises(BackendError, match="ROCm"):
+        choose_backend(CUDA, torch.float32, "triton")
+
+
+@pytest.mark.usefixtures("fresh_status")
+@pytest.mark.parametrize(
+    ("error", "cure"),
+    [
+        (
+            RuntimeError("Triton Error [CUDA]: the provided PTX was compiled with an unsupported toolchain."),
+            "update the NVIDIA driver",
+        ),
+        (RuntimeError("Triton Error [CUDA]: device kernel image is invalid"), "update the NVIDIA driver"),
+        (RuntimeError("ptxas fatal: Value 'sm_130a' is not defined for option 'gpu-name'"), "update PyTorch"),
+        (RuntimeError("Failed to find C compiler. Please specify via CC"), "install gcc"),
+        (subprocess.CalledProcessError(1, ["gcc", "main.c"]), "install gcc"),
+        (PermissionError(13, "Permission denied", "/root/.triton"), "TRITON_CACHE_DIR"),
+        (OSError(30, "Read-only file system", "/opt/cache"), "TRITON_CACHE_DIR"),
+    ],
+)
+def test_kernels_that_do_not_run_are_replaced_and_a_cure_is_named(
+    error: Exception, cure: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    set_capability(monkeypatch, (9, 0), error)
+    for _ in range(2):
+        assert choose_backend(CUDA, torch.float32) == "chunked"
+    (said,) = [record.message for record in caplog.records]
+    assert str(error).splitlines()[0] in said
+    assert cure in said
+    with pytest.raises(BackendError, match="does not run on cuda") as caught:
+        choose_backend(CUDA, torch.float32, "triton")
+    assert cure in str(caught.value.hint)
+
+
+@pytest.mark.usefixtures("fresh_status")
+def test_a_gpu_that_another_program_has_is_not_replaced_by_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    message = "CUDA error: CUDA-capable device(s) is/are busy or unavailable"
+    set_capability(monkeypatch, (9, 0), RuntimeError(message))
+    with pytest.raises(BackendError, match="taken by another program") as caught:
+        choose_backend(CUDA, torch.float32)
+    assert "nvidia-smi" in str(caught.value.hint)
+    gpu_kernels.card_obstacle.cache_clear()
+    set_capability(monkeypatch, (9, 0), torch.cuda.OutOfMemoryError("CUDA out of memory"))
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        choose_backend(CUDA, torch.float32)
+
+
+def test_the_smallest_kernel_runs() -> None:
+    pytest.importorskip("triton")
+    gpu_kernels._run_smallest_kernel(CUDA if torch.cuda.is_available() else CPU)
+
+
+def test_the_first_compilation_is_announced_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("triton")
+    caplog.set_level("INFO")
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    gpu_kernels.announce_compilation.cache_clear()
+    load_backend("triton", "ss2d_scan")
+    assert not caplog.records  # nothing is compiled by the interpreter
+    gpu_kernels.announce_compilation.cache_clear()
+    monkeypatch.setattr(gpu_kernels, "interpreting", lambda: False)
+    for operator in ("ss2d_scan", "ss2d_scan", "selective_scan"):
+        load_backend("triton", operator)
+    gpu_kernels.announce_compilation.cache_clear()
+    assert len(caplog.records) == 1
+    assert "up to a minute" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("device", "made_current"),
+    [("cuda:1", ["cuda:1"]), ("cuda", []), ("cuda:0", []), ("cpu", []), ("mps", [])],
+)
+def test_a_gpu_with_a_number_is_made_the_current_one(
+    device: str, made_current: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered = []
+
+    @contextmanager
+    def recorded(device: torch.device) -> Iterator[None]:
+        entered.append(str(device))
+        yield
+
+    monkeypatch.setattr(torch.cuda, "device", recorded)
+    with current_device(torch.device(device)):
+        assert entered == made_current
+
+
+def test_a_driver_that_is_too_old_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def init() -> None:
+        raise RuntimeError("The NVIDIA driver on your system is too old (found version 11040).")
+
+    set_devices(monkeypatch)
+    monkeypatch.setattr(torch.cuda, "init", init)
+    with pytest.raises(BackendError, match="driver is too old for this PyTorch") as caught:
+        resolve_device("cuda")
+    assert "update the driver" in str(caught.value.hint)
 
 
 @pytest.mark.usefixtures("fresh_status")

@@ -9,13 +9,20 @@ import platform
 import shutil
 import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
 
+from swin_umamba.cli.doctor_devices import (
+    Finding,
+    check_backends,
+    check_gpu_kernel_cache,
+    check_kernel_cache,
+    check_processors,
+    check_scan,
+    check_shared_memory,
+    is_writable,
+)
 from swin_umamba.cli.output import say, say_json
 
 ORDER = 190
@@ -41,34 +48,10 @@ EXTRAS = {
     "hub": ("swin_umamba.models.hub", ("huggingface_hub",)),
 }
 NNUNET_FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
-# Relative to the largest output. The self-test is short: float32 rounding stays below 1e-6.
-LARGEST_DIFFERENCE = 1e-5
 LOW_DISK_GIB = 5
 SECONDS_FOR_AN_IMPORT = 120
 # The current folder is left out: any file in it could be called torchvision.py.
 IMPORT = "import sys; sys.path[:] = filter(None, sys.path); import {}"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What one check found.
-
-    Attributes
-    ----------
-    name
-        What was checked.
-    status
-        ``error`` if an essential part does not work.
-    detail
-        What was found.
-    hint
-        What to do about it.
-    """
-
-    name: str
-    status: Literal["ok", "warning", "error"]
-    detail: str
-    hint: str | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -101,6 +84,8 @@ def examine() -> Iterator[Finding]:
         check_backends,
         check_scan,
         check_kernel_cache,
+        check_gpu_kernel_cache,
+        check_shared_memory,
         check_torchvision,
         check_folders,
         check_disk,
@@ -150,107 +135,6 @@ def check_extras() -> Iterator[Finding]:
         )
 
 
-def check_processors() -> Iterator[Finding]:
-    """Cores, threads and accelerators."""
-    import torch
-
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    threads = torch.get_num_threads()
-    yield Finding("processor", "ok", f"{cores} cores for this process, {threads} threads for PyTorch")
-    if torch.cuda.is_available():
-        for index in range(torch.cuda.device_count()):
-            properties = torch.cuda.get_device_properties(index)
-            memory = f"{properties.total_memory / 2**30:.0f} GiB"
-            yield Finding(f"cuda:{index}", "ok", f"{properties.name}, {memory}")
-    elif torch.version.cuda is not None:
-        yield Finding(
-            "cuda",
-            "warning",
-            "PyTorch is built for CUDA, but no device is visible",
-            "check nvidia-smi and the driver",
-        )
-    else:
-        yield Finding("cuda", "ok", "none: this PyTorch is built without CUDA")
-    yield Finding("mps", "ok", "available" if torch.backends.mps.is_available() else "none")
-
-
-def check_backends() -> Iterator[Finding]:
-    """Yield the available scan backends."""
-    import torch
-
-    from swin_umamba.ops.backend import backend_report
-
-    fast = ["native", "triton"] if torch.cuda.is_available() else ["native"]
-    for backend in backend_report():
-        available = "available" if backend.available else "not available"
-        # Without the kernels for a device everything still runs, but several times slower.
-        slow = backend.name in fast and not backend.available
-        yield Finding(
-            f"backend {backend.name}",
-            "warning" if slow else "ok",
-            f"{available}: {backend.reason}",
-            backend.hint if slow else None,
-        )
-
-
-def check_scan() -> Iterator[Finding]:
-    """Run the backend of each device, and compare it with the definition in float64."""
-    import torch
-
-    from swin_umamba.errors import SwinUMambaError
-    from swin_umamba.ops.backend import choose_backend
-    from swin_umamba.ops.ss2d_scan import ss2d_scan
-
-    generator = torch.Generator().manual_seed(0)
-    shapes = ((1, 6, 7, 20), (1, 6, 7, 4, 2 + 2 * 16), (4, 20, 2), (4, 20), (4, 20, 16), (4, 20))
-    x, x_dbl, weight, bias, a, d = (torch.randn(shape, generator=generator) for shape in shapes)
-    inputs = (x, x_dbl, weight, bias, -a.exp(), d)
-    expected = ss2d_scan(*(tensor.double() for tensor in inputs), backend="reference")
-    devices = ["cpu"]
-    devices += ["cuda"] if torch.cuda.is_available() else []
-    devices += ["mps"] if torch.backends.mps.is_available() else []
-    for name in devices:
-        device = torch.device(name)
-        try:
-            backend = choose_backend(device, torch.float32)
-            start = time.perf_counter()
-            y = ss2d_scan(*(tensor.to(device) for tensor in inputs)).cpu().double()
-        except SwinUMambaError as error:
-            yield Finding(f"scan on {name}", "error", error.what, error.hint)
-            continue
-        seconds = time.perf_counter() - start
-        difference = float((y - expected).abs().max() / expected.abs().max())
-        detail = f"{backend}: largest difference from the reference {difference:.1e} ({seconds:.2f} s)"
-        if difference <= LARGEST_DIFFERENCE:
-            yield Finding(f"scan on {name}", "ok", detail)
-        else:
-            yield Finding(
-                f"scan on {name}", "error", detail, "use --backend chunked, and report this machine"
-            )
-
-
-def check_kernel_cache() -> Iterator[Finding]:
-    """Yield whether the compiled CPU kernels are cached for the next process."""
-    from swin_umamba.ops.backend import backend_status
-
-    if not backend_status("native").available:
-        return
-    from swin_umamba.ops.native.ss2d_forward import ss2d_forward
-
-    folder = ss2d_forward.stats.cache_path
-    if folder is None:
-        yield Finding(
-            "kernel cache",
-            "warning",
-            "no folder can be written: every process compiles the CPU kernels again, about 10 seconds",
-            "set NUMBA_CACHE_DIR to a folder that you can write to",
-        )
-    else:
-        used = "read from" if ss2d_forward.stats.cache_hits else "compiled now and kept in"
-        kernels = len(list(Path(folder).glob("*.nbi")))
-        yield Finding("kernel cache", "ok", f"{used} {folder} ({kernels} kernels)")
-
-
 def check_torchvision() -> Iterator[Finding]:
     """Yield whether torchvision matches torch; only nnU-Net's own commands need it."""
     try:
@@ -295,7 +179,7 @@ def check_folders() -> Iterator[Finding]:
             )
         elif not Path(value).is_dir():
             yield Finding(name, "warning", f"{value} does not exist", f"mkdir -p {value}")
-        elif not _is_writable(Path(value)):
+        elif not is_writable(Path(value)):
             yield Finding(
                 name,
                 "warning",
@@ -321,12 +205,3 @@ def check_disk() -> Iterator[Finding]:
                 if low
                 else None,
             )
-
-
-def _is_writable(folder: Path) -> bool:
-    # Permission bits do not show read-only file systems and quotas; writing a file does.
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            return True
-    except OSError:
-        return False

@@ -6,8 +6,8 @@ import functools
 import importlib
 import logging
 import os
-import subprocess
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -15,6 +15,13 @@ import torch
 
 from swin_umamba.errors import BackendError, UsageError, unknown_name
 from swin_umamba.ops.derivatives import reference_is_needed
+from swin_umamba.ops.gpu_kernels import (
+    announce_compilation,
+    card_obstacle,
+    driver_is_too_old,
+    interpreting,
+    triton_obstacle,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -29,15 +36,10 @@ _COMPUTES = {
 
 _NATIVE_HINT = "install numba (pip install numba), or leave the backend out to use the portable one"
 _TRITON_HINT = "pip install triton (CUDA builds of PyTorch for Linux bring it), or leave the backend out"
-_LAUNCHER_HINT = (
-    "install gcc and the header files of Python (apt install gcc python3-dev), or leave the backend out"
-)
 _MAMBA_HINT = (
     "build it with its CUDA extension (MAMBA_FORCE_BUILD=TRUE pip install --no-build-isolation mamba-ssm), "
     "or leave the backend out"
 )
-_OLDEST_TRITON = (3, 4)  # 3.3 does not compile the kernels
-_TRITON_CAPABILITY = (8, 0)  # the oldest GPUs that Triton supports, as compute capability
 
 
 @dataclass(frozen=True)
@@ -105,10 +107,13 @@ def _require_cuda(name: str, index: int) -> None:
         )
     count = torch.cuda.device_count()
     if not torch.cuda.is_available() or count == 0:
+        old = driver_is_too_old()
         raise BackendError(
-            "no CUDA device is visible",
+            "the NVIDIA driver is too old for this PyTorch" if old else "no CUDA device is visible",
             where=where,
-            hint="check nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device cpu",
+            hint="update the driver, or install a PyTorch for the version of CUDA that nvidia-smi shows"
+            if old
+            else "check nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device cpu",
         )
     if index >= count:
         raise BackendError(
@@ -116,6 +121,17 @@ def _require_cuda(name: str, index: int) -> None:
             where=where,
             hint=f"use cuda:0 to cuda:{count - 1}",
         )
+
+
+@contextmanager
+def current_device(device: torch.device) -> Iterator[None]:
+    """Within the ``with`` block, make a GPU with a number PyTorch's current one.
+
+    Whatever does not name a device, such as the thread that pins the memory of batches, would otherwise take
+    up memory on the first GPU.
+    """
+    with torch.cuda.device(device) if device.type == "cuda" and device.index else nullcontext():
+        yield
 
 
 def compute_dtype(*dtypes: torch.dtype) -> torch.dtype:
@@ -188,18 +204,29 @@ def _constant_backend_of_graph(device: torch.device, dtype: torch.dtype, request
             where=where,
             hint='use "chunked", or leave the backend out',
         )
+    if name == "triton" and (obstacle := card_obstacle(device)):
+        raise BackendError(f"the scan backend 'triton': {obstacle[0]}", where=where, hint=obstacle[1])
     return name
 
 
 def _fastest_backend(device: torch.device, dtype: torch.dtype) -> str:
     name = "triton" if device.type == "cuda" else "native"
-    if not _fits(name, device, dtype) or not _is_recent(device):
+    if not _fits(name, device, dtype):
         return "chunked"
-    status = backend_status(name)
+    status = kernel_status(device)
     if status.available:
         return name
     _warn_once(f"scans will be slow: {status.reason}; {status.hint}")
     return "chunked"
+
+
+def kernel_status(device: torch.device) -> BackendStatus:
+    """Return whether the kernels made for a device, ``triton`` or ``native``, run on it."""
+    if device.type != "cuda":
+        return backend_status("native")
+    status = backend_status("triton")
+    obstacle = card_obstacle(device) if status.available else None
+    return BackendStatus("triton", False, *obstacle) if obstacle else status
 
 
 @functools.cache
@@ -211,20 +238,9 @@ def _fits(name: str, device: torch.device, dtype: torch.dtype) -> bool:
     """Return whether the native, Triton or mamba_ssm kernels compute this dtype on this device."""
     if compute_dtype(dtype) != torch.float32:
         return False
-    if name == "triton" and _interpreting():
+    if name == "triton" and interpreting():
         return device.type in ("cpu", "cuda")
     return device.type == ("cpu" if name == "native" else "cuda")
-
-
-def _interpreting() -> bool:
-    """Return whether Triton interprets its kernels, on the CPU and slowly; for tests."""
-    return os.environ.get("TRITON_INTERPRET") == "1"
-
-
-def _is_recent(device: torch.device) -> bool:
-    if device.type != "cuda" or not torch.cuda.is_available():
-        return True
-    return torch.cuda.get_device_capability(device) >= _TRITON_CAPABILITY
 
 
 @functools.cache
@@ -253,27 +269,10 @@ def _native_status() -> BackendStatus:
 
 
 def _triton_status() -> BackendStatus:
-    triton = importlib.import_module("triton")
-    if _version(triton.__version__) < _OLDEST_TRITON:
-        reason = f"Triton {triton.__version__} cannot compile the kernels"
-        return BackendStatus("triton", False, reason, "update PyTorch: from 2.8 on it brings one that can")
-    if _interpreting():
-        return BackendStatus("triton", True, "CUDA kernels, run slowly by Triton's interpreter")
-    if not torch.cuda.is_available():
-        hint = "use a machine with one, or leave the backend out"
-        return BackendStatus("triton", False, "no CUDA device is visible", hint)
-    try:
-        # The first call on a machine compiles the few lines that launch kernels.
-        triton.runtime.driver.active.get_current_target()
-    except (RuntimeError, AssertionError, subprocess.CalledProcessError) as error:
-        reason = f"Triton cannot build its launcher ({error})"
-        return BackendStatus("triton", False, reason, _LAUNCHER_HINT)
-    return BackendStatus("triton", True, "float32 kernels for CUDA devices, compiled by Triton")
-
-
-def _version(text: str) -> tuple[int, int]:
-    major, minor = text.split(".")[:2]
-    return int(major), int(minor)
+    if obstacle := triton_obstacle():
+        return BackendStatus("triton", False, *obstacle)
+    how = "run slowly by Triton's interpreter" if interpreting() else "float32, compiled by Triton"
+    return BackendStatus("triton", True, f"kernels for CUDA devices, {how}")
 
 
 def _mamba_status() -> BackendStatus:
@@ -292,6 +291,8 @@ def load_backend(name: str, operator: str) -> ModuleType:
     """Import the module that implements ``operator`` (``ss2d_scan`` or ``selective_scan``) on a backend."""
     if name == "chunked":
         return importlib.import_module("swin_umamba.ops.chunked")
+    if name == "triton":
+        announce_compilation()
     return importlib.import_module(f"swin_umamba.ops.{name}.{operator}")
 
 

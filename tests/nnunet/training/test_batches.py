@@ -35,7 +35,13 @@ class Fails(Draws):
 
 def first_batches(number: int, *, first: int = 0, workers: int = 0, seed: int | None = 3) -> list[Any]:
     training, validation = batch_streams(
-        [Draws(), Draws()], seed=seed, rank=0, first=(first, first), workers=workers, pin_memory=False
+        [Draws(), Draws()],
+        seed=seed,
+        rank=0,
+        first=(first, first),
+        workers=workers,
+        pin_memory=False,
+        batch_bytes=0,
     )
     drawn = [(next(training)["drawn"], next(validation)["drawn"]) for _ in range(number)]
     training.close()
@@ -110,6 +116,16 @@ def test_exit_codes_say_more_than_the_message() -> None:
             "process 6 has ended with exit code 3"
         )
     assert worker_death(EOFError(), "data", {}) is None
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_a_process_without_shared_memory_names_its_cure() -> None:
+    pytorchs = "DataLoader worker (pid 5) is killed by signal: Bus error. It is possible that ..."
+    for error, ended in ((RuntimeError(pytorchs), {}), (EOFError(), {5: -signal.SIGBUS})):
+        death = worker_death(error, "data", ended)
+        assert death is not None
+        assert "--shm-size" in str(death.hint)
+        assert "--ipc=host" in str(death.hint)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")

@@ -6,6 +6,8 @@ import json
 import logging
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, tzinfo
 from typing import Any
 
@@ -287,6 +289,32 @@ def test_a_lack_of_memory_names_the_batch(planned_dataset: Dataset, monkeypatch:
 def test_an_unknown_trainer_brings_the_close_ones(planned_dataset: Dataset) -> None:
     with pytest.raises(UsageError, match="did you mean nnUNetTrainerSwinUMambaD"):
         train_shortly(planned_dataset, trainer="nnUNetTrainerSwinUmambaD")
+
+
+def test_a_second_gpu_is_the_current_one_from_before_the_first_batch(
+    planned_dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread that pins the memory of batches takes the current one."""
+    order: list[str] = []
+
+    @contextmanager
+    def recorded(device: torch.device) -> Iterator[None]:
+        order.append(f"current {device}")
+        yield
+        order.append("as before")
+
+    def made(*_: Any) -> Any:
+        order.append("trainer")
+        raise TrainingError("enough")
+
+    monkeypatch.setattr(torch.cuda, "device", recorded)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: True)
+    monkeypatch.setattr("swin_umamba.nnunet.training.train._make_trainer", made)
+    with pytest.raises(TrainingError, match="enough"):
+        train_shortly(planned_dataset, device="cuda:1")
+    assert order == ["current cuda:1", "trainer"]
 
 
 def test_stock_output_stays_off_stdout(planned_dataset: Dataset, capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,6 +22,7 @@ from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 from torch.utils.data import DataLoader, Dataset
 
 from swin_umamba.errors import TrainingError
+from swin_umamba.nnunet.training.shared_memory import CURE, warn_if_too_small
 
 BATCHES_AHEAD = 6
 """Number of prepared batches that wait for the training, as in nnU-Net; at least one for each process."""
@@ -78,7 +79,7 @@ class BatchStream:
             batch_size=None,
             sampler=itertools.count(first),
             num_workers=workers,
-            prefetch_factor=math.ceil(BATCHES_AHEAD / workers) if workers else None,
+            prefetch_factor=_ahead(workers) // workers if workers else None,
             collate_fn=_unchanged,
             pin_memory=pin_memory,
             generator=torch.Generator(),  # without a generator, PyTorch uses the global one
@@ -120,8 +121,11 @@ def batch_streams(
     first: Sequence[int],
     workers: int | None,
     pin_memory: bool,
+    batch_bytes: int,
 ) -> tuple[BatchStream, ...]:
     """Return the batches of several loaders; all but the first get half as many processes, as in nnU-Net.
+
+    Warns if the shared memory does not hold those that wait for the training.
 
     Parameters
     ----------
@@ -137,18 +141,27 @@ def batch_streams(
         Number of processes; 0 makes the batches in this one, None uses nnU-Net's default.
     pin_memory
         See `BatchStream`.
+    batch_bytes
+        Size of a batch.
     """
     workers = get_allowed_n_proc_DA() if workers is None else workers
+    processes = [math.ceil(workers / 2) if index else workers for index in range(len(loaders))]
+    warn_if_too_small(batch_bytes, sum(map(_ahead, processes)))
     entropy = secrets.randbits(64) if seed is None else seed
     return tuple(
         BatchStream(
             SeededBatches(loader, (entropy, rank, index)),
             first=first[index],
-            workers=math.ceil(workers / 2) if index else workers,
+            workers=processes[index],
             pin_memory=pin_memory,
         )
         for index, loader in enumerate(loaders)
     )
+
+
+def _ahead(workers: int) -> int:
+    """Return how many batches so many processes make ahead."""
+    return workers * math.ceil(BATCHES_AHEAD / workers) if workers else 0
 
 
 def worker_death(error: BaseException, where: str, ended: Mapping[int, int]) -> TrainingError | None:
@@ -176,11 +189,17 @@ def worker_death(error: BaseException, where: str, ended: Mapping[int, int]) -> 
         for number, code in ended.items()
     ]
     reason = "; ".join(reasons) or message.split(" Details are lost")[0].strip().rstrip(".")
+    if "Bus error" in reason:
+        hint = f"/dev/shm, through which batches come, is too small: {CURE}; then go on with --continue"
+    else:
+        hint = (
+            "repeat the command with --continue (nnUNetv2_train: --c); if the process was killed, most "
+            "likely because memory ran out, use fewer --workers"
+        )
     return TrainingError(
         f"a process that loads and augments data has died: {reason}",
         where=where,
-        hint="repeat the command with --continue (nnUNetv2_train: --c); if the process was killed, "
-        "most likely because memory ran out, use fewer --workers",
+        hint=hint,
     )
 
 

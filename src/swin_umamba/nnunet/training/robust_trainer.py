@@ -29,6 +29,7 @@ from swin_umamba.nnunet.resume.resumable_trainer import ResumableTrainer
 from swin_umamba.nnunet.resume.training_state import reproducibility, restore_random_state
 from swin_umamba.nnunet.training.batches import BatchStream, batch_streams, worker_death
 from swin_umamba.nnunet.training.pseudo_dice import counts_of
+from swin_umamba.nnunet.training.shared_memory import bytes_of_batch
 from swin_umamba.nnunet.training.validation import FoldValidation
 from swin_umamba.ops.precision import autocast, rounding_of_float32
 from swin_umamba.progress import bars_aside
@@ -73,6 +74,12 @@ class RobustTrainer(ResumableTrainer):
             first=self.batches_drawn,
             workers=self.options.workers,
             pin_memory=self.device.type == "cuda",
+            batch_bytes=bytes_of_batch(
+                self.batch_size,
+                self.num_input_channels,
+                len(self.label_manager.foreground_regions) + 1 if self.label_manager.has_regions else 1,
+                self.configuration_manager.patch_size,
+            ),
         )
 
     def training_transforms(self, transforms: ComposeTransforms) -> ComposeTransforms:

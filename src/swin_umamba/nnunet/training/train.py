@@ -21,6 +21,8 @@ from swin_umamba.options import options_as_keywords
 from swin_umamba.schema import Provenance
 
 if TYPE_CHECKING:
+    import torch
+
     from swin_umamba.nnunet.training.robust_trainer import RobustTrainer
 
 logger = logging.getLogger(__name__)
@@ -80,6 +82,8 @@ def train_with(
     trainer_class: type[RobustTrainer] | None, dataset: Dataset, request: TrainRequest
 ) -> TrainResult:
     """Train like ``train``, with a trainer that has no public name; None uses the named one."""
+    from swin_umamba.ops.backend import current_device, resolve_device
+
     given = request.for_the_run()
     if given.tensorboard:
         from swin_umamba.nnunet.record.event_files import require_tensorboard
@@ -88,8 +92,13 @@ def train_with(
     dataset.folders.export()
     plans, description = _read_planned(dataset, request.plans_name)
     check_output_folder(dataset.folders.results)
-    with stdout_to_log(), _no_traces_of_failed_starts(dataset.folders.results) as started:
-        trainer = _make_trainer(plans, description, given, trainer_class)
+    device = resolve_device(given.device)
+    with (
+        stdout_to_log(),
+        current_device(device),
+        _no_traces_of_failed_starts(dataset.folders.results) as started,
+    ):
+        trainer = _make_trainer(plans, description, given, trainer_class, device)
         started.append(trainer)
         trainer.options = replace(trainer.options, force_unlock=given.force_unlock)
         with trainer.locked():
@@ -186,11 +195,10 @@ def _make_trainer(
     description: dict[str, Any],
     options: TrainingOptions,
     trainer_class: type[RobustTrainer] | None,
+    device: torch.device,
 ) -> RobustTrainer:
     from swin_umamba.nnunet.trainers import find_trainer
-    from swin_umamba.ops.backend import resolve_device
 
-    device = resolve_device(options.device)
     return (trainer_class or find_trainer(options.trainer))(
         plans, options.configuration, options.fold, description, device
     )
