@@ -159,6 +159,8 @@ def test_a_check_that_breaks_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> No
         "backends",
         "scan",
         "kernel_cache",
+        "gpu_kernel_cache",
+        "shared_memory",
         "torchvision",
         "folders",
     ):
