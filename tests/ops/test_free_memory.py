@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from swin_umamba.ops import free_memory as module
-from swin_umamba.ops.free_memory import free_memory
+from swin_umamba.ops.free_memory import free_memory, memory_of_others
 
 CPU = torch.device("cpu")
 
@@ -78,3 +78,11 @@ def test_groups_that_say_nothing(text: str, system: Path) -> None:
     write(system / "groups", max="much", current="-")
     (system / "meminfo").write_text("MemAvailable: 1000 kB\n")
     assert free_memory(CPU) == 1_024_000
+
+
+@pytest.mark.parametrize(("free", "own", "others"), [(10, 60, 10), (80, 0, 0), (0, 80, 0), (30, 51, 0)])
+def test_what_other_programs_hold(free: int, own: int, others: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 80))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: own)
+    assert memory_of_others(torch.device("cuda:1")) == others
+    assert memory_of_others(CPU) == 0

@@ -34,6 +34,17 @@ def free_memory(device: torch.device) -> int | None:
     return None
 
 
+def memory_of_others(device: torch.device) -> int:
+    """Return about how many bytes of a GPU other programs hold; 0 where that cannot be told.
+
+    PyTorch's own context, below 1 GiB, counts as theirs, since it cannot be told apart.
+    """
+    if device.type != "cuda":
+        return 0
+    free, total = torch.cuda.mem_get_info(device)
+    return max(0, total - free - torch.cuda.memory_reserved(device))
+
+
 def _of_system() -> Iterator[int]:
     found = re.search(r"^MemAvailable:\s*(\d+) kB", _text(_SYSTEM), re.MULTILINE)
     if found:

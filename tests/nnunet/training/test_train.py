@@ -286,6 +286,22 @@ def test_a_lack_of_memory_names_the_batch(planned_dataset: Dataset, monkeypatch:
         train_shortly(planned_dataset, batch_size=4, patch_size=(32, 64))
 
 
+def test_a_gpu_full_of_other_programs_says_so(
+    planned_dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(self: RobustTrainer, batch: dict[str, Any]) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.5 GiB. GPU 0 has")
+
+    monkeypatch.setattr(RobustTrainer, "train_step", no_memory)
+    module = "swin_umamba.nnunet.training.robust_trainer"
+    for others, said in ((0, False), (3 * 2**30, True)):
+        monkeypatch.setattr(f"{module}.memory_of_others", lambda device, others=others: others)
+        with pytest.raises(TrainingError, match=r"1\.5 GiB more were asked for") as caught:
+            train_shortly(planned_dataset, overwrite=True)
+        assert ("3.0 GiB of this GPU" in str(caught.value.hint)) == said
+        assert "--batch-size" in str(caught.value.hint)
+
+
 def test_an_unknown_trainer_brings_the_close_ones(planned_dataset: Dataset) -> None:
     with pytest.raises(UsageError, match="did you mean nnUNetTrainerSwinUMambaD"):
         train_shortly(planned_dataset, trainer="nnUNetTrainerSwinUmambaD")

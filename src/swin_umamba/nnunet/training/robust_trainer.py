@@ -31,8 +31,12 @@ from swin_umamba.nnunet.training.batches import BatchStream, batch_streams, work
 from swin_umamba.nnunet.training.pseudo_dice import counts_of
 from swin_umamba.nnunet.training.shared_memory import bytes_of_batch
 from swin_umamba.nnunet.training.validation import FoldValidation
+from swin_umamba.ops.free_memory import memory_of_others
 from swin_umamba.ops.precision import autocast, rounding_of_float32
 from swin_umamba.progress import bars_aside
+
+MUCH_MEMORY = 2 * 2**30
+"""Bytes that other programs hold of a GPU, from which on they are worth mentioning."""
 
 
 class RobustTrainer(ResumableTrainer):
@@ -167,12 +171,18 @@ class RobustTrainer(ResumableTrainer):
     def _out_of_memory(self, error: BaseException) -> SwinUMambaError:
         configuration = self.configuration_manager
         height, width = configuration.patch_size
+        hint = "train again with a smaller --batch-size or --patch-size, or in half precision"
+        if (others := memory_of_others(self.device)) >= MUCH_MEMORY:
+            hint = (
+                f"end the other programs that hold {others / 2**30:.1f} GiB of this GPU (nvidia-smi lists "
+                f"them), use another one with --device cuda:N, or {hint}"
+            )
         return out_of_memory(
             error,
             sizes=f"training on {self.device}: batches of {configuration.batch_size} patches of "
             f"{height} x {width} pixels",
             where=self.output_folder,
-            hint="train again with a smaller --batch-size or --patch-size, or with --precision bfloat16",
+            hint=hint,
             kind=TrainingError,
         )
 
