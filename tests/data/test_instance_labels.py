@@ -10,6 +10,7 @@ from scipy import ndimage
 from skimage.feature import peak_local_max
 
 from swin_umamba.data.instance_labels import (
+    MIN_INTERIOR_SIZE,
     _peaks,
     classes_to_instances,
     consecutive_labels,
@@ -65,6 +66,32 @@ def test_boundary_keeps_touching_cells_apart_and_comes_back() -> None:
     assert (classes[8, 12:16] == 2).all()
     assert interior_components(classes)[1] == 2
     np.testing.assert_array_equal(classes_to_instances(classes), instances)
+
+
+@pytest.mark.parametrize("side", range(1, 12))
+@pytest.mark.parametrize("gap", [0, 1, 2, 3, 4, 5])
+def test_cells_of_any_size_side_by_side(side: int, gap: int) -> None:
+    instances = squares((side + 8, 2 * side + gap + 8), (4, 4 + side, 4, 4 + side))
+    instances[4 : 4 + side, 4 + side + gap : 4 + 2 * side + gap] = 2
+    found = classes_to_instances(instances_to_classes(instances))
+    # Cells of up to four pixels have no interior, and in a gap of up to two no background is left.
+    apart = side > 4 or gap > 2
+    assert apart or (found > 0)[instances > 0].any()
+    if apart:
+        assert found.max() == 2
+        np.testing.assert_array_equal(found[instances > 0], instances[instances > 0])
+        assert gap in (1, 2) or not found[instances == 0].any()
+
+
+@pytest.mark.parametrize("gap", [2, 3])
+def test_background_where_corners_meet_is_no_cell(gap: int) -> None:
+    instances = squares((40, 40), (2, 18, 2, 18), (2, 18, 18 + gap, 38), (18 + gap, 38, 2, 18))
+    instances[18 + gap : 38, 18 + gap : 38] = 4
+    classes = instances_to_classes(instances)
+    assert classes[18, 18] == 0
+    found = classes_to_instances(classes)
+    assert found.max() == 4
+    np.testing.assert_array_equal(found[instances > 0], instances[instances > 0])
 
 
 def test_nested_cells() -> None:
@@ -179,7 +206,9 @@ def test_any_class_map_gives_consistent_instances(
     noise = ndimage.gaussian_filter(rng.random((24, 31)), 1.2)
     classes = np.digitize(noise, np.quantile(noise, [density * 0.7, density])).astype(np.uint8)
     found = classes_to_instances(classes, outer_rim=outer_rim, split_distance=split)
-    assert not found[classes == 0].any()
+    holes, _ = ndimage.label(classes == 0)
+    small = (np.bincount(holes.ravel()) < MIN_INTERIOR_SIZE)[holes] & (outer_rim > 0)
+    assert not found[(classes == 0) & ~small].any()
     assert found[classes == 1].all()
     assert np.unique(found[found > 0]).tolist() == list(range(1, int(found.max()) + 1))
     components, count = interior_components(classes)

@@ -25,6 +25,9 @@ IGNORE_NAME = "ignore"
 MIN_INTERIOR_SIZE = 16
 # How far the boundary class extends outside the cells, in pixels.
 OUTER_RIM = 1
+# Steps along the axes from the background between cells to their interiors: along an edge, and at a corner
+# where so many cells meet.
+GAP_REACH, CORNER_REACH, CORNER_CELLS = 4, 6, 3
 MAPS_LOOKED_AT = 5
 """Number of maps from which to tell whether values are classes or number objects."""
 FEWEST_INSTANCES = 8
@@ -102,6 +105,9 @@ def classes_to_instances(
 
     Notes
     -----
+    The labels have background where an interior is smaller than ``MIN_INTERIOR_SIZE``. So a hole of that size
+    which meets nothing but boundary is taken for the interior of a small cell, if there is an outer rim.
+
     Each remaining boundary pixel goes to the interior that reaches it first when all interiors grow at the
     same speed within the boundary class. A patch of boundary that no interior reaches is an instance of its
     own: a cell too small to have an interior.
@@ -110,6 +116,11 @@ def classes_to_instances(
     if outer_rim < 0 or min_size < 1 or (split_distance is not None and split_distance < 1):
         raise UsageError("outer_rim must be at least 0, min_size and split_distance at least 1")
     markers, count = interior_components(classes)
+    if outer_rim:
+        complete = _with_small_interiors(classes, markers)
+        if complete is not classes:
+            classes = complete
+            markers, count = interior_components(classes)
     if split_distance is not None:
         markers, count = _split(markers, split_distance)
     cells = cells_of(classes, outer_rim)
@@ -129,6 +140,34 @@ def cells_of(classes: np.ndarray, outer_rim: int = OUTER_RIM) -> np.ndarray:
         near_background = ndimage.binary_dilation(~cells, cross, iterations=outer_rim)
         cells = (classes == INTERIOR) | (cells & ~near_background)
     return cells
+
+
+def _with_small_interiors(classes: np.ndarray, interiors: np.ndarray) -> np.ndarray:
+    """Return the map with interior in the holes that :func:`instances_to_classes` left in small cells.
+
+    In its labels, the background between cells is within ``GAP_REACH`` steps of their interiors: one pixel of
+    boundary outside and two inside. The middle of a small cell is farther from the interior of any other. Where
+    corners of cells meet the background may be farther too, but it has interiors on all sides.
+    """
+    holes, count = ndimage.label(classes == BACKGROUND)
+    small = np.bincount(holes.ravel(), minlength=count + 1) < MIN_INTERIOR_SIZE
+    small[0] = False
+    if not small.any():
+        return classes
+    nearest = np.full(count + 1, np.inf)
+    if interiors.any():
+        there = small[holes]
+        steps = ndimage.distance_transform_cdt(classes != INTERIOR, "taxicab")
+        np.minimum.at(nearest, holes[there], steps[there])
+    small &= nearest > GAP_REACH
+    places = ndimage.find_objects(holes)
+    for hole in np.flatnonzero(small & (nearest <= CORNER_REACH)):
+        around = tuple(
+            slice(max(side.start - CORNER_REACH, 0), side.stop + CORNER_REACH) for side in places[hole - 1]
+        )
+        reached = ndimage.binary_dilation(holes[around] == hole, iterations=CORNER_REACH)
+        small[hole] = np.count_nonzero(np.unique(interiors[around][reached])) < CORNER_CELLS
+    return np.where(small[holes], classes.dtype.type(INTERIOR), classes)
 
 
 def number_of_objects(labels: np.ndarray) -> int | None:

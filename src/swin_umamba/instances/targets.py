@@ -67,7 +67,8 @@ def targets_of(
     """
     compact, _ = consecutive_labels(instances)
     of_object = np.append(0, classes.classes_of(compact, labels))
-    parts = instances_to_classes(compact)
+    # The published labels make small interiors background, which would contradict the depth there.
+    parts = instances_to_classes(compact, min_interior_size=1)
     target = np.where(parts == INTERIOR, of_object[compact], 0)
     target[parts == BOUNDARY] = classes.boundary
     if ignore is not None:
