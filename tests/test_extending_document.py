@@ -42,7 +42,7 @@ def folder(planned_folder: Path, tmp_path: Path) -> Path:
     (tmp_path / "bin").mkdir()
     for command, arguments in (
         ("python", ""),
-        ("swin-umamba", "-m swin_umamba.cli.main"),
+        ("swin-umamba", "-m swin_umamba"),
         ("nnUNetv2_train", '-c "from nnunetv2.run.run_training import run_training_entry as m; m()"'),
         (
             "nnUNetv2_predict",

@@ -16,6 +16,8 @@ import swin_umamba
 
 SOURCE = Path(swin_umamba.__file__).parent
 
+DOORS = ("__init__", "__main__")
+"""Files of the top folder that stand before all rooms."""
 FLOOR_OF = {
     "compiled_code": 0,
     "csv_files": 0,
@@ -139,7 +141,7 @@ def refuse(violations: list[str]) -> None:
 
 
 def test_each_room_has_a_floor() -> None:
-    assert {home_of(path) for path in FILES} - {"__init__"} == set(FLOOR_OF)
+    assert {home_of(path) for path in FILES} - set(DOORS) == set(FLOOR_OF)
 
 
 def test_a_room_imports_only_from_floors_below() -> None:
@@ -157,7 +159,7 @@ def test_a_room_imports_only_from_floors_below() -> None:
 
 
 def test_the_top_folder_needs_nothing_but_itself() -> None:
-    top = {home_of(path): path for path in FILES if path.parent == SOURCE and path.name != "__init__.py"}
+    top = {home_of(path): path for path in FILES if path.parent == SOURCE and path.stem not in DOORS}
     rooms = {
         name: {room_of(each) for each in imported_modules(path)} & set(FLOOR_OF) for name, path in top.items()
     }

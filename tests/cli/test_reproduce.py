@@ -93,7 +93,7 @@ def test_the_scripts_print_the_steps(
 def test_a_real_run_that_is_killed_and_goes_on(tmp_path: Path) -> None:
     write_cell_challenge(tmp_path / "cells")
     command = [
-        *(sys.executable, "-m", "swin_umamba.cli.main", "reproduce", "microscopy", "--trainer", SCRATCH),
+        *(sys.executable, "-m", "swin_umamba", "reproduce", "microscopy", "--trainer", SCRATCH),
         *("--data", "cells", "-o", "run", "--budget", "2", "--patch-size", "64", "64", "--batch-size", "2"),
         *("--seed", "0", "--workers", "0", "--device", "cpu", "--json"),
     ]

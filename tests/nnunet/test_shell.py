@@ -95,7 +95,7 @@ def test_another_sitecustomize_still_runs(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_stock_search_finds_the_trainers() -> None:
     printed = subprocess.run(
-        [sys.executable, "-m", "swin_umamba.cli.main", "env"], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "swin_umamba", "env"], capture_output=True, text=True, check=True
     ).stdout
     code = (
         "from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name as find\n"

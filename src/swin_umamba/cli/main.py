@@ -171,7 +171,3 @@ def report_error(error: SwinUMambaError, *, as_json: bool) -> None:
     say(f"error: {error}", file=sys.stderr)
     if as_json:
         say_json("error", {"error": error.parts()}, indent=None)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

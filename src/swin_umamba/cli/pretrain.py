@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser, StartOptions)
     add_options(parser, PretrainOptions)
     parser.epilog = (
-        "several GPUs: torchrun --nproc-per-node N -m swin_umamba.cli.main pretrain ...; several hosts: the "
+        "several GPUs: torchrun --nproc-per-node N -m swin_umamba pretrain ...; several hosts: the "
         "same with torchrun's --nnodes and --rdzv-endpoint, and images and output on a shared file system"
     )
 

@@ -105,8 +105,9 @@ def classes_to_instances(
 
     Notes
     -----
-    The labels have background where an interior is smaller than ``MIN_INTERIOR_SIZE``. So a hole of that size
-    which meets nothing but boundary is taken for the interior of a small cell, if there is an outer rim.
+    The labels have background where an interior is smaller than ``MIN_INTERIOR_SIZE``. If there is an outer
+    rim, a hole of that size in the boundary, too far from other interiors to be a gap between cells, is taken
+    for the interior of a small cell.
 
     Each remaining boundary pixel goes to the interior that reaches it first when all interiors grow at the
     same speed within the boundary class. A patch of boundary that no interior reaches is an instance of its
@@ -146,8 +147,8 @@ def _with_small_interiors(classes: np.ndarray, interiors: np.ndarray) -> np.ndar
     """Return the map with interior in the holes that :func:`instances_to_classes` left in small cells.
 
     In its labels, the background between cells is within ``GAP_REACH`` steps of their interiors: one pixel of
-    boundary outside and two inside. The middle of a small cell is farther from the interior of any other. Where
-    corners of cells meet the background may be farther too, but it has interiors on all sides.
+    boundary outside and two inside. The middle of a small cell is farther from the interior of any other.
+    Where corners of cells meet, the background may be farther too, but it has interiors on all sides.
     """
     holes, count = ndimage.label(classes == BACKGROUND)
     small = np.bincount(holes.ravel(), minlength=count + 1) < MIN_INTERIOR_SIZE
