@@ -24,37 +24,41 @@ def test_more_classes_than_a_byte_holds() -> None:
     assert decide(logits, independent=False).tolist() == [[299]]
 
 
-def test_tiles_of_a_slice_are_summed_before_they_are_decided() -> None:
+def test_rows_run_through_all_slices_or_are_slices() -> None:
+    logits = torch.randn(3, 8, 5)  # of the rows 3 to 11 of two slices of 6 rows
     members = MemberDecisions(independent=False)
-    members.start(1, 2, (2, 1, 3))
-    left, right = slice(0, 2), slice(1, 3)
-    rows = slice(0, 1)
-    members.add(0, (0, rows, left), torch.tensor([[[0.0, 2.0]], [[1.0, 0.0]]]))
-    members.add(0, (0, rows, right), torch.tensor([[[0.0, 0.0]], [[3.0, 1.0]]]))  # 0 + 3 beats 2 + 0
-    members.add(0, (1, rows, left), torch.tensor([[[1.0, 1.0]], [[0.0, 0.0]]]))
-    members.finish((slice(None), slice(None), slice(None), slice(None)))
-    assert members.stacked().tolist() == [[[[[1, 1, 1]], [[0, 0, 0]]]]]
+    members.start(2, 3, (2, 6, 5))
+    members.add(1, slice(3, 11), logits)
+    found = members.stacked()
+    assert found.shape == (2, 1, 2, 6, 5)
+    assert torch.equal(found[1, 0].flatten(0, 1)[3:11], logits.argmax(0).to(torch.uint8))
+    assert found[0].sum() == found[1, 0, 0, :3].sum() == found[1, 0, 1, 5:].sum() == 0
+    volume = MemberDecisions(independent=False)
+    volume.start(1, 3, (4, 2, 5))
+    volume.add(0, slice(1, 3), logits[:, :4].reshape(3, 2, 2, 5))
+    assert torch.equal(volume.stacked()[0, 0, 1:3].flatten(), found[1, 0].flatten(0, 1)[3:7].flatten())
 
 
-def test_padding_is_cut_off_and_images_are_stacked() -> None:
+def test_regions_are_decided_each_by_itself() -> None:
     members = MemberDecisions(independent=True)
-    for sign in (1.0, -1.0):
-        members.start(2, 1, (1, 1, 4))
-        tile = (0, slice(0, 1), slice(0, 4))
-        members.add(0, tile, sign * torch.tensor([[[1.0, 1.0, -1.0, 1.0]]]))
-        members.add(1, tile, sign * torch.tensor([[[1.0, 1.0, 1.0, 1.0]]]))
-        members.finish((slice(None), slice(None), slice(None), slice(1, 3)))
-    assert members.stacked()[:, 0, 0, 0].tolist() == [[1, 0], [1, 1], [0, 1], [0, 0]]
+    members.start(1, 2, (1, 1, 2))
+    members.add(0, slice(0, 1), torch.tensor([[[1.0, -1.0]], [[2.0, 0.0]]]))
+    assert members.stacked()[0, :, 0, 0].tolist() == [[1, 0], [1, 0]]
 
 
 def test_starting_again_forgets() -> None:
     members = MemberDecisions(independent=False)
-    members.start(1, 2, (1, 1, 1))
-    members.add(0, (0, slice(0, 1), slice(0, 1)), torch.tensor([[[0.0]], [[9.0]]]))
-    members.start(1, 2, (1, 1, 1))
-    members.add(0, (0, slice(0, 1), slice(0, 1)), torch.tensor([[[1.0]], [[0.0]]]))
-    members.finish((slice(None),) * 4)
-    assert members.stacked().flatten().tolist() == [0]
+    for _ in range(2):
+        members.start(1, 2, (1, 1, 1))
+        assert members.stacked().sum() == 0
+        members.add(0, slice(0, 1), torch.tensor([[[0.0]], [[9.0]]]))
+
+
+def test_agreement_does_not_depend_on_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    maps = torch.from_numpy(np.random.default_rng(2).integers(0, 3, size=(3, 1, 7, 11)).astype(np.uint8))
+    whole = agreement(maps, 3)
+    monkeypatch.setattr("swin_umamba.confidence.members.PIXELS_AT_ONCE", 5)
+    assert agreement(maps, 3) == whole
 
 
 def labelled(*members: list[int]) -> Tensor:

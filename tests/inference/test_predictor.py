@@ -433,7 +433,7 @@ def test_incomplete_plans(make_model: MakeModel, key: str) -> None:
 def test_weights_that_are_not_finite(make_model: MakeModel) -> None:
     one = predictor(make_model())
     with torch.no_grad():
-        next(one._network.parameters()).fill_(torch.nan)
+        next(one._networks[0].parameters()).fill_(torch.nan)
     with pytest.raises(CheckpointError, match="not finite"):
         one.predict(picture(40, 50))
 
@@ -462,7 +462,7 @@ def test_a_lack_of_memory_names_the_image_and_its_size(
         raise RuntimeError(asked)
 
     one = predictor(make_model())
-    monkeypatch.setattr(one, "_logits", no_memory)
+    monkeypatch.setattr(one, "_labels", no_memory)
     PillowImage.fromarray(np.zeros((20, 30), np.uint8)).save(tmp_path / "a.png")
     with pytest.raises(DataError, match=r"memory for an image of 1 x 1 x 20 x 30 .* 5.00 GiB more") as caught:
         one.predict(tmp_path / "a.png")

@@ -1,26 +1,24 @@
 from __future__ import annotations
 
 import itertools
+import weakref
+from collections.abc import Callable
 from functools import partial
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from nnunetv2.inference import predict_from_raw_data
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-from nnunetv2.inference.sliding_window_prediction import compute_gaussian, compute_steps_for_sliding_window
+from nnunetv2.inference.sliding_window_prediction import compute_gaussian
 from torch import Tensor, nn
 
 from swin_umamba.confidence.members import MemberDecisions
-from swin_umamba.inference.sliding_window import (
-    SlidingWindow,
-    gaussian_weights,
-    mean_in_order,
-    mirrored_logits,
-    tile_slices,
-    tile_starts,
-)
+from swin_umamba.inference import sliding_window
+from swin_umamba.inference.blocks.bands import RowSums
+from swin_umamba.inference.sliding_window import SlidingWindow, mean_in_order, mirrored_logits
 
 CPU = torch.device("cpu")
 # Between two sums of about ten float32 terms in another order.
@@ -180,45 +178,78 @@ def test_members_are_what_each_mirrored_image_gives(
         assert (found[member, 0] == alone.argmax(0)).float().mean() > 0.9999  # ties, by rounding
 
 
-@pytest.mark.parametrize("size", [32, 33, 47, 48, 49, 100, 320])
-@pytest.mark.parametrize("step_size", [0.25, 0.5, 0.7, 1.0])
-def test_tiles_start_where_those_of_nnunet_do(size: int, step_size: float) -> None:
-    starts = tile_starts(size, 32, step_size)
-    assert starts == compute_steps_for_sliding_window((size,), (32,), step_size)[0]
-    assert starts[0] == 0
-    assert starts[-1] == size - 32
+class FullGPU(Convolution):
+    """Fails at some calls as on a full GPU."""
+
+    def __init__(self, *failing: int) -> None:
+        super().__init__(2)
+        self.failing, self.batches, self.alive = failing, [], 0
+        self.sums: list[weakref.ref[RowSums]] = []
+        self.failed_at = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.batches.append(len(x))
+        if len(self.batches) - 1 in self.failing:
+            self.failed_at = len(self.sums)
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        self.alive = max(self.alive, sum(each() is not None for each in self.sums[: self.failed_at]))
+        return super().forward(x)
 
 
-def test_every_slice_is_tiled() -> None:
-    tiles = list(tile_slices((2, 32, 48), (32, 32), 0.5))
-    assert tiles == [
-        (0, slice(0, 32), slice(0, 32)),
-        (0, slice(0, 32), slice(16, 48)),
-        (1, slice(0, 32), slice(0, 32)),
-        (1, slice(0, 32), slice(16, 48)),
-    ]
+@pytest.fixture
+def full_gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FullGPU]:
+    networks: list[FullGPU] = []
+
+    class Known(RowSums):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            networks[-1].sums.append(weakref.ref(self))
+
+    monkeypatch.setattr(sliding_window, "RowSums", Known)
+
+    def make(*failing: int) -> FullGPU:
+        networks.append(FullGPU(*failing))
+        return networks[-1].eval()
+
+    return make
 
 
-def test_weights_are_positive_everywhere() -> None:
-    weights = gaussian_weights((64, 32, 16))
-    assert weights.max() == weights[32, 16, 8] == 1
-    assert weights.min() > 0
-
-
-def test_falls_back_to_less_memory() -> None:
-    """A GPU that is full raises this error; one tile at a time with the sums on the CPU may still fit."""
-
-    class SmallMemory(Convolution):
-        def forward(self, x: Tensor) -> Tensor:
-            if len(x) > 1:
-                raise torch.cuda.OutOfMemoryError("out of memory")
-            return super().forward(x)
-
-    network = SmallMemory(2).eval()
-    image = torch.randn(2, 1, 40, 40)
+@pytest.mark.parametrize("with_members", [False, True])
+def test_a_full_gpu_gets_less_to_do(full_gpu: Callable[..., FullGPU], with_members: bool) -> None:
+    """First smaller batches, then the sums on the CPU; what the failed attempts took is free by then."""
+    image = torch.randn(2, 1, 120, 40)
+    network, parts = full_gpu(1, 3, 4), []
+    members = MemberDecisions(independent=False) if with_members else None
+    window = SlidingWindow((32, 32), num_classes=3, tiles_per_batch=4)
+    found = window.logits(network, image, members=members, on_progress=parts.append)
+    assert network.batches == [4, 4, 2, 2, 1, *[1] * 14]
+    assert network.alive == 0
+    assert parts == sorted(parts)
+    assert parts[-1] == 1
+    network.failing = ()
     one = SlidingWindow((32, 32), num_classes=3)
-    four = SlidingWindow((32, 32), num_classes=3, tiles_per_batch=4)
-    assert torch.equal(four.logits(network, image), one.logits(network, image))
+    expected = MemberDecisions(independent=False)
+    torch.testing.assert_close(found, one.logits(network, image, members=expected), atol=1e-6, rtol=1e-6)
+    if members is not None:
+        assert (members.stacked() == expected.stacked()).float().mean() > 0.9999
+
+
+def test_only_the_band_at_hand_is_tried_again(full_gpu: Callable[..., FullGPU]) -> None:
+    image = torch.randn(2, 1, 160, 32)  # nine rows of one tile, each a band
+    network = full_gpu(5)
+    bands = list(SlidingWindow((32, 32), num_classes=3).bands(network, image))
+    assert len(bands) == len(network.batches) - 1 == 9
+    network.failing = ()
+    whole = SlidingWindow((32, 32), num_classes=3).logits(network, image, one_band=True)
+    assert torch.equal(torch.cat([band.logits for band in bands], dim=1), whole[:, 0])
+
+
+def test_a_gpu_that_stays_full_is_an_error(full_gpu: Callable[..., FullGPU]) -> None:
+    network = full_gpu(*range(9))
+    with pytest.raises(torch.cuda.OutOfMemoryError, match="one tile at a time and the sums on the CPU"):
+        SlidingWindow((32, 32), 3, tiles_per_batch=4).logits(network, torch.randn(2, 1, 120, 40))
+    assert network.batches == [4, 2, 1, 1]
+    assert not any(each() for each in network.sums)
 
 
 def test_tells_how_much_is_done() -> None:

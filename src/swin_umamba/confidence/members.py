@@ -2,8 +2,7 @@
 
 A view is the image mirrored along some axes (test-time augmentation); each fold sees every view, and each
 pair of a fold and a view is an ensemble member. Where members disagree, the prediction is uncertain. To save
-memory, their decisions (labels) are kept rather than their logits, and the logits of a slice are freed after
-its last tile.
+memory, their decisions (labels) are kept rather than their logits.
 """
 
 from __future__ import annotations
@@ -13,7 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-Tile = tuple[slice | int, ...]
+# Votes are counted in pieces of this many pixels, so that copies stay small.
+PIXELS_AT_ONCE = 2**20
 
 
 def decide(logits: Tensor, *, independent: bool) -> Tensor:
@@ -28,7 +28,7 @@ def decide(logits: Tensor, *, independent: bool) -> Tensor:
 
 
 class MemberDecisions:
-    """Collects the decisions of the ensemble members while an image is predicted tile by tile.
+    """Collects the decisions of the ensemble members while an image is predicted band by band.
 
     Parameters
     ----------
@@ -38,49 +38,31 @@ class MemberDecisions:
 
     def __init__(self, *, independent: bool) -> None:
         self.independent = independent
-        self._finished: list[Tensor] = []
-        self._open: dict[int | None, Tensor] = {}
 
-    def start(self, num_views: int, num_classes: int, size: Sequence[int]) -> None:
-        """Begin an image of ``size`` (Z, Y, X) for one fold, dropping anything collected for it so far."""
-        self._size = tuple(size)
-        self._shape = (num_views, num_classes)
-        self._open = {}
+    def start(self, num_members: int, num_classes: int, size: Sequence[int]) -> None:
+        """Begin an image of ``size`` (Z, Y, X), dropping anything collected so far."""
         classes = num_classes if self.independent else 1
         dtype = torch.uint8 if num_classes < 256 else torch.int16
-        self._decisions = torch.zeros((num_views, classes, *size), dtype=dtype)
+        self._decisions = torch.zeros((num_members, classes, *size), dtype=dtype)
 
-    def add(self, view: int, tile: Tile, logits: Tensor) -> None:
-        """Add the weighted logits ``(classes, *patch_size)`` of a view at a tile.
+    def add(self, member: int, rows: slice, logits: Tensor) -> None:
+        """Keep what a member decides in some rows of the image.
 
-        Tiles come slice by slice; a 2D tile begins with the number of its slice.
+        Parameters
+        ----------
+        member
+            Number of the member.
+        rows, logits
+            The rows and their weighted logits: ``(classes, rows, X)``, counted through all slices, or
+            ``(classes, slices, Y, X)``.
         """
-        key, window = (tile[0], tile[1:]) if isinstance(tile[0], int) else (None, tile)
-        if key not in self._open:
-            self._close()
-            size = self._size if key is None else self._size[1:]
-            self._open[key] = torch.zeros((*self._shape, *size), device=logits.device)
-        where = (view, slice(None), *window)
-        self._open[key][where] += logits
-
-    def finish(self, inside: tuple[slice, ...]) -> None:
-        """End the image; all of its ``(classes, Z, Y, X)`` that is not ``inside`` is padding."""
-        self._close()
-        wanted = (slice(None), *inside)
-        self._finished.append(self._decisions[wanted])
+        decisions = self._decisions[member]
+        of_rows = decisions.flatten(1, 2) if logits.ndim == 3 else decisions
+        of_rows[:, rows] = decide(logits, independent=self.independent).cpu()
 
     def stacked(self) -> Tensor:
-        """Return the decisions of all finished images: ``(ensemble members, 1 or regions, Z, Y, X)``."""
-        return torch.cat(self._finished)
-
-    def _close(self) -> None:
-        for key, logits in self._open.items():
-            decided = torch.stack([decide(each, independent=self.independent) for each in logits]).cpu()
-            if key is None:
-                self._decisions[:] = decided
-            else:
-                self._decisions[:, :, key] = decided
-        self._open = {}
+        """Return all decisions: ``(ensemble members, 1 or regions, Z, Y, X)``."""
+        return self._decisions
 
 
 def agreement(decisions: Tensor, num_classes: int) -> list[float | None]:
@@ -108,14 +90,13 @@ def agreement(decisions: Tensor, num_classes: int) -> list[float | None]:
     if members < 2:
         raise ValueError("a single ensemble member has nothing to agree with")
     regions = decisions.shape[1] > 1 or num_classes == 1
-    masks = (
-        (decisions[:, region] for region in range(num_classes))
-        if regions
-        else (decisions[:, 0] == value for value in range(1, num_classes))
-    )
+    flat = decisions.flatten(2)
     result: list[float | None] = []
-    for mask in masks:
-        votes = torch.bincount(mask.sum(dim=0).flatten(), minlength=members + 1).double()
+    for number in range(num_classes) if regions else range(1, num_classes):
+        votes = torch.zeros(members + 1, dtype=torch.float64)
+        for piece in flat.split(PIXELS_AT_ONCE, dim=2):
+            mask = piece[:, number] if regions else piece[:, 0] == number
+            votes += torch.bincount(mask.sum(dim=0), minlength=members + 1)
         v = torch.arange(members + 1, dtype=torch.float64)
         total = float((votes * v).sum())
         result.append(float((votes * v * (v - 1)).sum()) / ((members - 1) * total) if total else None)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from swin_umamba.data.image_io import MAX_VOXELS
 from swin_umamba.errors import CheckpointError, DataError, SwinUMambaError, UsageError
 from swin_umamba.evaluation.postprocessing import apply_steps
 from swin_umamba.fingerprint import fingerprint_of
+from swin_umamba.inference.blocks.folds import FoldNetworks
 from swin_umamba.inference.case_result import CaseResult
 from swin_umamba.inference.folder import predict_folder
 from swin_umamba.inference.inputs import Given, as_volume
@@ -112,8 +113,9 @@ class Predictor:
             device=self.device,
             precision=options.precision,
         )
-        self._network = build_network(plans, self.device).to(self.device)
-        set_scan_backend(self._network, backend)
+        network = build_network(plans, self.device).to(self.device)
+        set_scan_backend(network, backend)
+        self._networks = FoldNetworks(network, model.parameters)
 
     @classmethod
     @options_as_keywords(ModelOptions)
@@ -261,12 +263,16 @@ class Predictor:
         wants_depth: bool,
     ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
         data, properties = self.plans.preprocess(volume, max_voxels)
-        with self._returning_depth(wants_depth) as window:
-            logits = self._logits(torch.from_numpy(data), members, on_progress, window)
+        image = torch.from_numpy(data)
         depth = None
-        if wants_depth:
-            logits, depth = logits[:-1], self.plans.to_grid(logits[-1:], properties)[0]
-        labels, classes = self.plans.to_labels(logits, properties, probabilities or members is not None)
+        if probabilities or members is not None or not self.plans.keeps_shape(image.shape[1:], properties):
+            with self._returning_depth(wants_depth) as window:
+                logits = self._logits(image, members, on_progress, window)
+            if wants_depth:
+                logits, depth = logits[:-1], self.plans.to_grid(logits[-1:], properties)[0]
+            labels, classes = self.plans.to_labels(logits, properties, probabilities or members is not None)
+        else:
+            labels, classes = self._labels(image, properties, on_progress), None
         if volume.flat:
             labels, classes = labels[0], None if classes is None else classes[:, 0]
             depth = None if depth is None else depth[0]
@@ -279,7 +285,7 @@ class Predictor:
     @property
     def knows_depth(self) -> bool:
         """Whether the network has learnt depth within objects."""
-        return bool(getattr(self._network, "has_depth_head", False))
+        return bool(getattr(self._networks.kept[0], "has_depth_head", False))
 
     @contextmanager
     def _returning_depth(self, wanted: bool) -> Iterator[SlidingWindow]:
@@ -287,8 +293,10 @@ class Predictor:
         if not wanted:
             yield self._window
             return
-        network: Any = self._network
-        with network.returning_depth():
+        with ExitStack() as stack:
+            for network in self._networks.kept:
+                returning_depth: Any = network.returning_depth
+                stack.enter_context(returning_depth())
             yield replace(self._window, num_extra=1)
 
     def _out_of_memory(self, error: BaseException, volume: Volume) -> SwinUMambaError:
@@ -312,31 +320,41 @@ class Predictor:
         """
         return predict_folder(self, inputs, output, options)
 
+    def _labels(
+        self, image: Tensor, properties: dict[str, Any], on_progress: Callable[[float], None] | None
+    ) -> np.ndarray:
+        """Return the labels of an image that was not resampled; only a band of its logits is ever there."""
+        labels = self.plans.label_map(properties)
+        for band in self._window.bands(
+            self._networks, image, on_progress=on_progress, one_band=not self._networks.all_at_hand
+        ):
+            self._check_finite(band.logits)
+            for place, logits in band.parts():
+                labels.put_logits(place, logits)
+        return labels.finished()
+
     def _logits(
         self,
-        data: Tensor,
+        image: Tensor,
         members: MemberDecisions | None = None,
         on_progress: Callable[[float], None] | None = None,
         window: SlidingWindow | None = None,
     ) -> Tensor:
-        total: Tensor | None = None
-        folds = len(self.model.parameters)
-        window = window or self._window
-        for fold, parameters in enumerate(self.model.parameters):
-            if folds > 1:
-                self._network.load_state_dict(parameters)
-            report = None if on_progress is None else partial(_progress_of_fold, on_progress, fold, folds)
-            logits = window.logits(self._network, data, members=members, on_progress=report)
-            total = logits if total is None else total.add_(logits)
-        assert total is not None
-        if not torch.isfinite(total).all():
+        logits = (window or self._window).logits(
+            self._networks,
+            image,
+            members=members,
+            on_progress=on_progress,
+            one_band=not self._networks.all_at_hand,
+        )
+        self._check_finite(logits)
+        return logits
+
+    def _check_finite(self, logits: Tensor) -> None:
+        # NaN is the least and the largest of all numbers.
+        if not all(torch.isfinite(each) for each in torch.aminmax(logits)):
             raise CheckpointError(
                 "the network's output is not finite: its weights hold or produce NaN or infinity",
                 where=self.model.path,
                 hint="use another checkpoint of this training",
             )
-        return total.div_(folds)
-
-
-def _progress_of_fold(report: Callable[[float], None], fold: int, folds: int, part: float) -> None:
-    report((fold + part) / folds)

@@ -1,26 +1,26 @@
 """Sliding-window prediction: overlapping tiles, Gaussian weights, mirroring, sums in float32.
 
-The geometry is nnU-Net's (Isensee et al. 2021, Nature Methods 18, 203-211): tiles of the patch size, evenly
-spaced at most ``step_size * patch_size`` apart, each weighted by a Gaussian of sigma ``patch_size / 8``;
-images below the patch size are zero-padded on both sides. nnU-Net sums logits in float16; here they are
-summed in float32, so that small differences between classes survive large logits.
+The geometry is nnU-Net's, see ``inference.blocks.tiles``. nnU-Net sums logits in float16; here they are
+summed in float32, so that small differences between classes survive large logits. The sums are those of one
+band of rows at a time, see ``inference.blocks.bands``.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 
 from swin_umamba.confidence.members import MemberDecisions
+from swin_umamba.inference.blocks.bands import Band, BandPlan, RowSums, plan_bands
+from swin_umamba.inference.blocks.tiles import Tile, TileGrid, gaussian_weights
 from swin_umamba.ops.precision import autocast
 
-SIGMA_IN_PATCHES = 1 / 8
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -60,99 +60,220 @@ class SlidingWindow:
     @torch.inference_mode()
     def logits(
         self,
-        network: nn.Module,
+        networks: nn.Module | Sequence[nn.Module],
         image: Tensor,
         *,
         members: MemberDecisions | None = None,
         on_progress: Callable[[float], None] | None = None,
+        one_band: bool = False,
     ) -> Tensor:
         """Predict one image.
 
-        Parameters
-        ----------
-        network
-            Maps ``(batch, channels, *patch_size)`` to ``(batch, num_classes + num_extra, *patch_size)``; in
-            eval mode.
-        image
-            ``(channels, Z, Y, X)``, float32.
-        members
-            Collector of the decisions of each mirrored image.
-        on_progress
-            Called after each pass of the network with the fraction done, up to 1. Any exception it raises
-            ends the prediction.
+        Parameters are those of :meth:`bands`.
 
         Returns
         -------
         Tensor
             Logits ``(num_classes + num_extra, Z, Y, X)``, float32, on the CPU.
         """
-        padding, inside = _padding(image.shape[1:], self.patch_size)
-        image = nn.functional.pad(image, padding)
-        try:
-            logits = self._weighted_mean(network, image, self.device, members, on_progress)
-        except torch.cuda.OutOfMemoryError:
-            # The sums of a large volume can exceed a GPU that easily holds the network and a tile.
-            torch.cuda.empty_cache()
-            smaller = replace(self, tiles_per_batch=1)
-            logits = smaller._weighted_mean(network, image, torch.device("cpu"), members, on_progress)
-        if members is not None:
-            members.finish(inside)
-        return logits[inside].cpu()
+        alone = isinstance(networks, nn.Module) or len(networks) == 1
+        # Sums of a single network on the CPU are the result; a copy of each band would be a second one.
+        one_band = one_band or (alone and self.device.type == "cpu")
+        bands = self.bands(networks, image, members=members, on_progress=on_progress, one_band=one_band)
+        whole: Tensor | None = None
+        for band in bands:
+            if whole is None and band.logits[0].numel() == image[0].numel():
+                whole = band.logits
+                continue
+            if whole is None:
+                size = (self.num_classes + self.num_extra, band.num_rows, *band.logits.shape[2:])
+                whole = torch.empty(size)
+            whole[:, band.rows] = band.logits
+        assert whole is not None
+        return whole.reshape(len(whole), *image.shape[1:])
 
-    def _weighted_mean(
+    def bands(
         self,
-        network: nn.Module,
+        networks: nn.Module | Sequence[nn.Module],
         image: Tensor,
-        sums_device: torch.device,
-        members: MemberDecisions | None,
-        on_progress: Callable[[float], None] | None,
-    ) -> Tensor:
-        tiles = list(tile_slices(image.shape[1:], self.patch_size, self.step_size))
-        weights = gaussian_weights(self.patch_size).to(sums_device)
-        channels = self.num_classes + self.num_extra
-        sums = torch.zeros((channels, *image.shape[1:]), dtype=torch.float32, device=sums_device)
-        if members is not None:
-            members.start(2 ** len(self.mirror_axes), self.num_classes, image.shape[1:])
-        for start in range(0, len(tiles), self.tiles_per_batch):
-            batch = [(slice(None), *tile) for tile in tiles[start : start + self.tiles_per_batch]]
-            patches = torch.stack([image[window] for window in batch]).to(self.device)
-            with autocast(self.device, self.precision):
-                done, part = start / len(tiles), len(batch) / len(tiles)
-                outputs: Iterable[Tensor] = self._reported(
-                    mirrored_logits(network, patches, self.mirror_axes), done, part, on_progress
-                )
-                if members is not None:
-                    outputs = list(outputs)
-                means = mean_in_order(outputs)
-            for window, logits in zip(batch, means, strict=True):
-                sums[window] += logits.to(sums_device, torch.float32) * weights
-            if members is not None:
-                for place, tile in enumerate(tiles[start : start + self.tiles_per_batch]):
-                    for member, output in enumerate(outputs):
-                        members.add(
-                            member,
-                            tile,
-                            output[place, : self.num_classes].to(sums_device, torch.float32) * weights,
-                        )
-        if len(self.patch_size) == 2:  # all slices are tiled alike, so one sum serves all
-            tiles = [tile[1:] for tile in tiles if tile[0] == 0]
-        weight_sums = torch.zeros(image.shape[-len(self.patch_size) :], device=sums_device)
-        for tile in tiles:
-            weight_sums[tile] += weights
-        return sums.div_(weight_sums)
+        *,
+        members: MemberDecisions | None = None,
+        on_progress: Callable[[float], None] | None = None,
+        one_band: bool = False,
+    ) -> Iterator[Band]:
+        """Yield the logits of one band of rows after the other.
 
-    def _reported(
-        self,
-        outputs: Iterator[Tensor],
-        done: float,
-        part: float,
-        on_progress: Callable[[float], None] | None,
-    ) -> Iterator[Tensor]:
-        """Yield the network's output for each batch, and report the fraction of the image done after each."""
-        passes = 2 ** len(self.mirror_axes)
-        for number, output in enumerate(outputs, start=1):
-            if on_progress is not None:
-                on_progress(min(1.0, done + part * number / passes))
+        Parameters
+        ----------
+        networks
+            A network, or several whose logits are averaged. Each maps ``(batch, channels, *patch_size)`` to
+            ``(batch, num_classes + num_extra, *patch_size)``; in eval mode.
+        image
+            ``(channels, Z, Y, X)``, float32.
+        members
+            Collector of the decisions of each network for each mirrored image.
+        on_progress
+            Called after each pass of a network with the fraction done, up to 1. Any exception it raises ends
+            the prediction.
+        one_band
+            Whether to yield all rows at once, for which each network is taken only once.
+        """
+        networks = [networks] if isinstance(networks, nn.Module) else networks
+        grid = TileGrid(image.shape[1:], self.patch_size, self.step_size)
+        plans = plan_bands(grid, self.tiles_per_batch, self.patch_size[0], one_band)
+        if members is not None:
+            num_members = len(networks) * self._num_views
+            members.start(num_members, self.num_classes, image.shape[1:])
+        passes = _Passes(len(grid.tiles) * len(networks) * self._num_views, on_progress)
+        work = _BandWork(self, networks, image, grid, members, passes, self.device)
+        carried = _Carried.nothing(len(networks))
+        for plan in plans:
+            done = passes.done
+            while (result := work.tried(plan, carried)) is None:
+                # The exception is gone here, and with it what the attempt had taken.
+                torch.cuda.empty_cache()
+                passes.done = done
+                work = work.with_less_memory()
+                carried = carried.on(work.sums_device)
+            logits, carried = result
+            yield Band(slice(plan.first, plan.finished), logits, grid.slice_height, grid.num_rows)
+
+    @property
+    def _num_views(self) -> int:
+        return 1 << len(self.mirror_axes)
+
+
+class _Passes:
+    """Counts the tiles that have gone through a network, and reports the fraction done, which never falls."""
+
+    def __init__(self, total: int, report: Callable[[float], None] | None) -> None:
+        self._total, self._report = total, report
+        self.done = self._most = 0
+
+    def add(self, tiles: int) -> None:
+        self.done += tiles
+        self._most = max(self._most, self.done)
+        if self._report is not None:
+            self._report(self._most / self._total)
+
+
+@dataclass(frozen=True)
+class _Carried:
+    """Sums of the rows that a band touches without finishing them."""
+
+    weights: Tensor | None
+    of_networks: Sequence[tuple[Tensor | None, Tensor | None]]
+    """For each network its mean over all views, and its views one after the other."""
+
+    @classmethod
+    def nothing(cls, num_networks: int) -> _Carried:
+        return cls(None, [(None, None)] * num_networks)
+
+    def on(self, device: torch.device) -> _Carried:
+        def moved(sums: Tensor | None) -> Tensor | None:
+            return None if sums is None else sums.to(device)
+
+        return _Carried(moved(self.weights), [(moved(a), moved(b)) for a, b in self.of_networks])
+
+
+@dataclass(frozen=True)
+class _BandWork:
+    """What is the same for all bands of an image, until a GPU runs out of memory."""
+
+    window: SlidingWindow
+    networks: Sequence[nn.Module]
+    image: Tensor
+    grid: TileGrid
+    members: MemberDecisions | None
+    passes: _Passes
+    sums_device: torch.device
+    is_last: bool = False
+
+    def with_less_memory(self) -> _BandWork:
+        """Return the next way to try: batches of half the tiles, down to one; then the sums on the CPU.
+
+        Raises
+        ------
+        torch.cuda.OutOfMemoryError
+            There is none left.
+        """
+        tiles = self.window.tiles_per_batch
+        if tiles > 1:
+            logger.warning("the GPU is full: %d instead of %d tiles at a time", tiles // 2, tiles)
+            return replace(self, window=replace(self.window, tiles_per_batch=tiles // 2))
+        if not self.is_last:
+            logger.warning("the GPU is full: the sums are on the CPU from here on")
+            return replace(self, sums_device=torch.device("cpu"), is_last=True)
+        raise torch.cuda.OutOfMemoryError("out of memory with one tile at a time and the sums on the CPU")
+
+    def tried(self, plan: BandPlan, carried: _Carried) -> tuple[Tensor, _Carried] | None:
+        """Return the logits of the finished rows, and the sums of the others; None if the GPU is full.
+
+        What an attempt has taken is free only when nothing refers to its exception any more: the exception
+        knows the functions that were running, and they their tensors.
+        """
+        try:
+            return self._predicted(plan, carried)
+        except torch.cuda.OutOfMemoryError:
+            return None
+
+    @torch.inference_mode()
+    def _predicted(self, plan: BandPlan, carried: _Carried) -> tuple[Tensor, _Carried]:
+        weights = gaussian_weights(self.window.patch_size).to(self.sums_device)
+        weight_sums = self._sums(1, plan, carried.weights)
+        for tile in plan.tiles:
+            weight_sums.add(tile, weights[None])
+        total: Tensor | None = None
+        rests = []
+        for number, before in enumerate(carried.of_networks):
+            sums, views = self._of_network(number, plan, before, weights)
+            rests.append((sums.carried(), None if views is None else views.carried()))
+            mean = sums.finished.div_(weight_sums.finished)
+            total = mean if total is None else total.add_(mean)
+        assert total is not None
+        if len(rests) > 1:
+            total.div_(len(rests))
+        return total.cpu(), _Carried(weight_sums.carried(), rests)
+
+    def _sums(self, channels: int, plan: BandPlan, carried: Tensor | None) -> RowSums:
+        return RowSums(channels, plan, self.grid.row_shape, self.sums_device, carried)
+
+    def _of_network(
+        self, number: int, plan: BandPlan, before: tuple[Tensor | None, Tensor | None], weights: Tensor
+    ) -> tuple[RowSums, RowSums | None]:
+        """Return the sums of one network, and of its views one after the other if there are members."""
+        window, num_views = self.window, self.window._num_views
+        classes = window.num_classes
+        sums = self._sums(classes + window.num_extra, plan, before[0])
+        views = None if self.members is None else self._sums(num_views * classes, plan, before[1])
+        network = self.networks[number]
+        for batch in plan.batches(window.tiles_per_batch):
+            patches = torch.stack([tile.patch_of(self.image, window.patch_size) for tile in batch])
+            with autocast(window.device, window.precision):
+                outputs: Iterable[Tensor] = self._counted(
+                    len(batch), mirrored_logits(network, patches.to(window.device), window.mirror_axes)
+                )
+                if views is not None:
+                    outputs = list(outputs)
+                    for view, output in enumerate(outputs):
+                        self._add(views, batch, output[:, :classes], weights, view * classes)
+                mean = mean_in_order(outputs)
+            self._add(sums, batch, mean, weights)
+        if self.members is not None and views is not None:
+            rows = slice(plan.first, plan.finished)
+            for view, logits in enumerate(views.finished.split(classes)):
+                self.members.add(number * num_views + view, rows, logits)
+        return sums, views
+
+    def _add(
+        self, sums: RowSums, batch: Sequence[Tile], logits: Tensor, weights: Tensor, first: int = 0
+    ) -> None:
+        for tile, of_tile in zip(batch, logits, strict=True):
+            sums.add(tile, of_tile.to(self.sums_device, torch.float32) * weights, first)
+
+    def _counted(self, tiles: int, outputs: Iterator[Tensor]) -> Iterator[Tensor]:
+        for output in outputs:
+            self.passes.add(tiles)
             yield output
 
 
@@ -181,46 +302,3 @@ def mean_in_order(tensors: Iterable[Tensor]) -> Tensor:
     for count, tensor in enumerate(tensors, start=1):
         total = tensor if count == 1 else total + tensor
     return total / count
-
-
-def tile_slices(
-    image_size: Sequence[int], patch_size: Sequence[int], step_size: float
-) -> Iterator[tuple[slice | int, ...]]:
-    """Yield each tile as an index into ``(Z, Y, X)``; that of a 2D patch begins with the slice number."""
-    planar = len(patch_size) == len(image_size) - 1
-    sizes = image_size[1:] if planar else image_size
-    starts = [tile_starts(size, patch, step_size) for size, patch in zip(sizes, patch_size, strict=True)]
-    for number in range(image_size[0]) if planar else (None,):
-        for corner in itertools.product(*starts):
-            window = tuple(slice(s, s + p) for s, p in zip(corner, patch_size, strict=True))
-            yield window if number is None else (number, *window)
-
-
-def tile_starts(size: int, patch: int, step_size: float) -> list[int]:
-    """Return where tiles start along one axis: evenly spaced, at most ``step_size * patch`` apart."""
-    last = size - patch
-    steps = math.ceil(last / (patch * step_size))
-    # round() takes halves to the even neighbour, as NumPy does in nnU-Net, so the tiles are the same.
-    return [round(last / steps * i) for i in range(steps + 1)] if steps else [0]
-
-
-@lru_cache(maxsize=4)
-def gaussian_weights(patch_size: tuple[int, ...]) -> Tensor:
-    """Return the weights of a tile: a Gaussian of sigma ``patch_size / 8``, 1 in the middle, float32."""
-    weights = torch.ones((), dtype=torch.float64)
-    for size in patch_size:
-        distance = torch.arange(size, dtype=torch.float64) - size // 2
-        weights = weights[..., None] * torch.exp(-0.5 * (distance / (size * SIGMA_IN_PATCHES)) ** 2)
-    return weights.float()
-
-
-def _padding(image_size: Sequence[int], patch_size: Sequence[int]) -> tuple[list[int], tuple[slice, ...]]:
-    """Return the padding for ``torch.nn.functional.pad`` and the index into ``(C, Z, Y, X)`` undoing it."""
-    padding: list[int] = []
-    inside = [slice(None)]
-    patch = [1] * (len(image_size) - len(patch_size)) + list(patch_size)
-    for size, wanted in zip(image_size, patch, strict=True):
-        missing = max(wanted - size, 0)
-        padding = [missing // 2, missing - missing // 2, *padding]
-        inside.append(slice(missing // 2, missing // 2 + size))
-    return padding, tuple(inside)

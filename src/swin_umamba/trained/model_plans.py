@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
 from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from torch import Tensor
@@ -21,6 +21,7 @@ from swin_umamba.evaluation.classes import IGNORE_NAME, in_output_order
 from swin_umamba.nnunet.plane import check_plane
 from swin_umamba.nnunet.stdout import stdout_to_log
 from swin_umamba.schema import shown
+from swin_umamba.trained.label_map import EVERYWHERE, LabelMap, box_of, probabilities_of
 from swin_umamba.trained.model import TrainedModel
 from swin_umamba.trained.plans_check import check_plans
 from swin_umamba.trained.volume import FLAT_SPACING_FACTOR, Volume
@@ -121,9 +122,10 @@ class ModelPlans:
         data, _, properties = preprocessor.run_case_npy(
             volume.data, None, properties, self._manager, self.configuration, self.model.dataset_json
         )
-        if not np.isfinite(data).all():
+        if not np.isfinite([data.min(), data.max()]).all():  # NaN is the least and the largest of all
+            largest = max(abs(float(volume.data.min())), abs(float(volume.data.max())))
             raise DataError(
-                f"normalizing the image overflows: its values reach {np.abs(volume.data).max():.3g}",
+                f"normalizing the image overflows: its values reach {largest:.3g}",
                 where=None if volume.source is None else volume.source.path,
                 hint="look for voxels that are far too large, and correct them",
             )
@@ -204,20 +206,35 @@ class ModelPlans:
             spacing = [across, *spacing]
         return [spacing[axis] for axis in self._manager.transpose_backward]
 
+    def keeps_shape(self, shape: Sequence[int], properties: dict[str, Any]) -> bool:
+        """Return whether the preprocessed image has one pixel for each of the cropped image."""
+        return tuple(shape) == tuple(properties["shape_after_cropping_and_before_resampling"])
+
+    def label_map(self, properties: dict[str, Any]) -> LabelMap:
+        """Return the label map to fill for an image of which ``preprocess`` has returned ``properties``."""
+        return LabelMap(self._label_manager, properties, self._manager.transpose_backward)
+
+    @torch.inference_mode()
     def to_labels(
         self, logits: Tensor, properties: dict[str, Any], probabilities: bool
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return the labels on the grid of the image, and the probabilities if requested."""
-        result = convert_predicted_logits_to_segmentation_with_correct_shape(
-            logits,
-            self._manager,
-            self.configuration,
-            self._label_manager,
-            properties,
-            return_probabilities=probabilities,
-            num_threads_torch=torch.get_num_threads(),
-        )
-        return result if probabilities else (result, None)
+        """Return the labels on the grid of the image, and the probabilities if requested.
+
+        The logits' memory is used for the probabilities.
+        """
+        labels = self.label_map(properties)
+        resampled = self._resampled(logits, properties)
+        if not probabilities:
+            labels.put_logits(EVERYWHERE, resampled)
+            return labels.finished(), None
+        classes = probabilities_of(torch.as_tensor(resampled), self._label_manager)
+        labels.put_probabilities(classes)
+        shape = properties["shape_before_cropping"]
+        if classes.shape[1:] != tuple(shape):
+            classes = self._label_manager.revert_cropping_on_probabilities(
+                classes, properties["bbox_used_for_cropping"], shape
+            )
+        return labels.finished(), self._turned_back(classes.numpy())
 
     def to_grid(self, values: Tensor, properties: dict[str, Any]) -> np.ndarray:
         """Return numbers on the grid of the image, 0 where nnU-Net has cropped it.
@@ -229,18 +246,27 @@ class ModelPlans:
         properties
             What ``preprocess`` returned of the image.
         """
+        resampled = np.asarray(self._resampled(values, properties))
+        whole = np.zeros((len(resampled), *properties["shape_before_cropping"]), np.float32)
+        inside = (slice(None), *box_of(properties))
+        whole[inside] = resampled
+        return self._turned_back(whole)
+
+    def _resampled(self, values: Tensor, properties: dict[str, Any]) -> Tensor | np.ndarray:
+        """Return numbers ``(channels, ...)`` on the grid of the cropped image."""
         spacing = [properties["spacing"][axis] for axis in self._manager.transpose_forward]
         shape = properties["shape_after_cropping_and_before_resampling"]
         own = [float(value) for value in self.configuration.spacing]
         current = own if len(own) == len(shape) else [spacing[0], *own]
-        resampled = self.configuration.resampling_fn_probabilities(values, shape, current, spacing)
-        resampled = np.asarray(resampled)
-        whole = np.zeros((len(resampled), *properties["shape_before_cropping"]), np.float32)
-        box = tuple(slice(first, last) for first, last in properties["bbox_used_for_cropping"])
-        window = (slice(None), *box)
-        whole[window] = resampled
-        result: np.ndarray = whole.transpose(0, *(axis + 1 for axis in self._manager.transpose_backward))
-        return result
+        resampled: Tensor | np.ndarray = self.configuration.resampling_fn_probabilities(
+            values, shape, current, spacing
+        )
+        return resampled
+
+    def _turned_back(self, values: np.ndarray) -> np.ndarray:
+        """Return numbers ``(channels, ...)`` with their axes in the order of the image's."""
+        turned: np.ndarray = values.transpose(0, *(axis + 1 for axis in self._manager.transpose_backward))
+        return turned
 
     def nnunets_properties(self, labels: Path) -> dict[str, Any] | None:
         """Return what nnU-Net keeps of an image to write results on its grid; None if it cannot read the map.

@@ -1,0 +1,1 @@
+"""Predicting an image in blocks: where the tiles lie, and what is summed of them."""

@@ -1,0 +1,73 @@
+"""The networks of a model's folds: all at hand where memory allows, else one after the other."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import overload
+
+import torch
+from torch import Tensor, nn
+
+from swin_umamba.ops.free_memory import free_memory
+
+PART_OF_FREE_MEMORY = 1 / 4
+"""The most that the networks of further folds may take."""
+
+
+class FoldNetworks(Sequence[nn.Module]):
+    """The network of each fold.
+
+    Parameters
+    ----------
+    network
+        The network with the weights of the first fold, where it is to run, in eval mode.
+    parameters
+        The state dict of each fold.
+
+    Attributes
+    ----------
+    all_at_hand
+        Whether each fold has a network of its own. Otherwise all share one, and a fold's weights are copied
+        into it whenever it is asked for: a network is then only good until the next is.
+    """
+
+    def __init__(self, network: nn.Module, parameters: Sequence[Mapping[str, Tensor]]) -> None:
+        self._parameters = parameters
+        self.all_at_hand = len(parameters) == 1 or _fit(network, len(parameters) - 1)
+        self._networks = [network]
+        if self.all_at_hand:
+            for of_fold in parameters[1:]:
+                another = copy.deepcopy(network)
+                another.load_state_dict(of_fold)
+                self._networks.append(another)
+
+    def __len__(self) -> int:
+        return len(self._parameters)
+
+    @overload
+    def __getitem__(self, fold: int) -> nn.Module: ...
+
+    @overload
+    def __getitem__(self, fold: slice) -> Sequence[nn.Module]: ...
+
+    def __getitem__(self, fold: int | slice) -> nn.Module | Sequence[nn.Module]:
+        if isinstance(fold, slice):
+            raise TypeError("folds are taken one by one")
+        if self.all_at_hand:
+            return self._networks[fold]
+        (network,) = self._networks
+        network.load_state_dict(self._parameters[fold])
+        return network
+
+    @property
+    def kept(self) -> Sequence[nn.Module]:
+        """All networks there are."""
+        return self._networks
+
+
+def _fit(network: nn.Module, copies: int) -> bool:
+    tensors = [*network.parameters(), *network.buffers()]
+    free = free_memory(tensors[0].device if tensors else torch.device("cpu"))
+    needed = copies * sum(tensor.nbytes for tensor in tensors)
+    return free is not None and needed <= PART_OF_FREE_MEMORY * free

@@ -1,0 +1,130 @@
+"""Where the tiles of a sliding window lie, and how each pixel of a tile is weighted.
+
+The geometry is nnU-Net's (Isensee et al. 2021, Nature Methods 18, 203-211): tiles of the patch size, evenly
+spaced at most ``step_size * patch_size`` apart, each weighted by a Gaussian of sigma ``patch_size / 8``;
+images below the patch size are zero-padded on both sides. The padding is added to each tile by itself, so
+that there is no padded copy of the image.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+
+SIGMA_IN_PATCHES = 1 / 8
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A tile of an image ``(Z, Y, X)``.
+
+    Attributes
+    ----------
+    pixels
+        The part of the image under the tile, as an index into ``(Z, Y, X)``; for a 2D patch it begins with
+        the number of the slice.
+    inside
+        The same part as an index into the patch; the rest of the patch is padding.
+    place
+        The same part as an index into sums, whose first axis is the rows of the image: see ``TileGrid``.
+    """
+
+    pixels: tuple[slice | int, ...]
+    inside: tuple[slice, ...]
+    place: tuple[slice, ...]
+
+    @property
+    def rows(self) -> slice:
+        """The rows under the tile."""
+        return self.place[0]
+
+    def patch_of(self, image: Tensor, patch_size: Sequence[int]) -> Tensor:
+        """Return the patch ``(channels, *patch_size)`` of an image ``(channels, Z, Y, X)``."""
+        index = (slice(None), *self.pixels)
+        part = image[index]
+        if part.shape[1:] == tuple(patch_size):
+            return part
+        padding: list[int] = []
+        for inside, size in zip(self.inside, patch_size, strict=True):
+            padding = [inside.start, size - inside.stop, *padding]
+        return nn.functional.pad(part, padding)
+
+
+class TileGrid:
+    """The tiles of an image, in the order in which they are predicted.
+
+    The image counts as a stack of rows: with a 3D patch the slices, with a 2D patch the lines of all slices,
+    one slice after the other. A tile never begins above one that precedes it, so that rows are finished from
+    the first to the last.
+
+    Parameters
+    ----------
+    image_size
+        ``(Z, Y, X)``.
+    patch_size
+        Two or three sizes in pixels. With two, each slice is tiled by itself.
+    step_size
+        Distance between neighbouring tiles as a fraction of the patch size, in (0, 1].
+
+    Attributes
+    ----------
+    tiles
+        All tiles.
+    num_rows
+        ``Z * Y`` with a 2D patch, ``Z`` with a 3D one.
+    row_shape
+        Shape of a row: ``(X,)`` or ``(Y, X)``.
+    slice_height
+        Rows of a slice; None with a 3D patch.
+    """
+
+    def __init__(self, image_size: Sequence[int], patch_size: Sequence[int], step_size: float) -> None:
+        planar = len(patch_size) == len(image_size) - 1
+        sizes = tuple(image_size[1:] if planar else image_size)
+        self.num_rows = image_size[0] * (sizes[0] if planar else 1)
+        self.row_shape = sizes[1:]
+        self.slice_height = sizes[0] if planar else None
+        of_axes = [_along(size, patch, step_size) for size, patch in zip(sizes, patch_size, strict=True)]
+        self.tiles: list[Tile] = []
+        for number in range(image_size[0]) if planar else (None,):
+            for corner in itertools.product(*of_axes):
+                pixels = tuple(part for part, _ in corner)
+                first = (number or 0) * sizes[0]
+                rows = slice(first + pixels[0].start, first + pixels[0].stop)
+                index: tuple[slice | int, ...] = pixels if number is None else (number, *pixels)
+                inside = tuple(part for _, part in corner)
+                self.tiles.append(Tile(index, inside, (rows, *pixels[1:])))
+
+
+def _along(size: int, patch: int, step_size: float) -> list[tuple[slice, slice]]:
+    """Return, for each tile along an axis, its part of the image and that part's place in the patch."""
+    before = max(patch - size, 0) // 2
+    parts = []
+    for start in tile_starts(max(size, patch), patch, step_size):
+        first, last = max(start - before, 0), min(start - before + patch, size)
+        parts.append((slice(first, last), slice(first - start + before, last - start + before)))
+    return parts
+
+
+def tile_starts(size: int, patch: int, step_size: float) -> list[int]:
+    """Return where tiles start along one axis: evenly spaced, at most ``step_size * patch`` apart."""
+    last = size - patch
+    steps = math.ceil(last / (patch * step_size))
+    # round() takes halves to the even neighbour, as NumPy does in nnU-Net, so the tiles are the same.
+    return [round(last / steps * i) for i in range(steps + 1)] if steps else [0]
+
+
+@lru_cache(maxsize=4)
+def gaussian_weights(patch_size: tuple[int, ...]) -> Tensor:
+    """Return the weights of a tile: a Gaussian of sigma ``patch_size / 8``, 1 in the middle, float32."""
+    weights = torch.ones((), dtype=torch.float64)
+    for size in patch_size:
+        distance = torch.arange(size, dtype=torch.float64) - size // 2
+        weights = weights[..., None] * torch.exp(-0.5 * (distance / (size * SIGMA_IN_PATCHES)) ** 2)
+    return weights.float()
