@@ -58,6 +58,7 @@ class PerPixel(nn.Module):
         self.offsets = torch.randn(classes, 1, 1, generator=generator)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the logits of a batch."""
         return x.mean(1, keepdim=True) * self.factors + self.offsets
 
 

@@ -470,3 +470,15 @@ def test_a_lack_of_memory_names_the_image_and_its_size(
     asked = "another reason"
     with pytest.raises(RuntimeError, match="another reason"):
         one.predict(tmp_path / "a.png")
+
+
+def test_a_gpu_that_holds_no_patch_is_told_from_a_large_image(make_model: MakeModel) -> None:
+    class Full(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 3.00 GiB.")
+
+    one = predictor(make_model())
+    one._networks._networks[0] = Full()
+    with pytest.raises(DataError, match=r"a single patch of 32 x 32 on cpu") as caught:
+        one.predict(picture(40, 50))
+    assert "--device cpu" in caught.value.hint

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from swin_umamba.confidence.members import MemberDecisions
 from swin_umamba.inference import sliding_window
-from swin_umamba.inference.blocks.bands import RowSums
+from swin_umamba.inference.blocks.bands import BandSums
 from swin_umamba.inference.sliding_window import SlidingWindow, mean_in_order, mirrored_logits
 
 CPU = torch.device("cpu")
@@ -184,7 +184,7 @@ class FullGPU(Convolution):
     def __init__(self, *failing: int) -> None:
         super().__init__(2)
         self.failing, self.batches, self.alive = failing, [], 0
-        self.sums: list[weakref.ref[RowSums]] = []
+        self.sums: list[weakref.ref[BandSums]] = []
         self.failed_at = 0
 
     def forward(self, x: Tensor) -> Tensor:
@@ -200,12 +200,12 @@ class FullGPU(Convolution):
 def full_gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FullGPU]:
     networks: list[FullGPU] = []
 
-    class Known(RowSums):
+    class Known(BandSums):
         def __init__(self, *arguments: Any) -> None:
             super().__init__(*arguments)
             networks[-1].sums.append(weakref.ref(self))
 
-    monkeypatch.setattr(sliding_window, "RowSums", Known)
+    monkeypatch.setattr(sliding_window, "BandSums", Known)
 
     def make(*failing: int) -> FullGPU:
         networks.append(FullGPU(*failing))

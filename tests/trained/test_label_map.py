@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
-from trained.model_folder import make_model
 
 from swin_umamba.trained import label_map
 from swin_umamba.trained.label_map import EVERYWHERE
 from swin_umamba.trained.model import load_trained_model
 from swin_umamba.trained.model_plans import ModelPlans
+from trained.model_folder import make_model
 
 __all__ = ["make_model"]
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
@@ -266,7 +265,8 @@ class Predictor:
         image = torch.from_numpy(data)
         depth = None
         if probabilities or members is not None or not self.plans.keeps_shape(image.shape[1:], properties):
-            with self._returning_depth(wants_depth) as window:
+            with self._networks.returning_depth(wants_depth) as num_extra:
+                window = replace(self._window, num_extra=num_extra)
                 logits = self._logits(image, members, on_progress, window)
             if wants_depth:
                 logits, depth = logits[:-1], self.plans.to_grid(logits[-1:], properties)[0]
@@ -285,30 +285,19 @@ class Predictor:
     @property
     def knows_depth(self) -> bool:
         """Whether the network has learnt depth within objects."""
-        return bool(getattr(self._networks.kept[0], "has_depth_head", False))
-
-    @contextmanager
-    def _returning_depth(self, wanted: bool) -> Iterator[SlidingWindow]:
-        """Have the network return the depth after the logits; yield the window that expects it."""
-        if not wanted:
-            yield self._window
-            return
-        with ExitStack() as stack:
-            for network in self._networks.kept:
-                returning_depth: Any = network.returning_depth
-                stack.enter_context(returning_depth())
-            yield replace(self._window, num_extra=1)
+        return self._networks.know_depth
 
     def _out_of_memory(self, error: BaseException, volume: Volume) -> SwinUMambaError:
         size = " x ".join(map(str, volume.data.shape))
         spacing = " x ".join(f"{value:g}" for value in self.plans.configuration.spacing)
-        return out_of_memory(
-            error,
-            sizes=f"an image of {size} voxels, {self.plans.num_classes} classes, resampled to {spacing}",
-            where=None if volume.source is None else volume.source.path,
-            hint="crop the image, check its spacing, or predict where there is more memory",
-            kind=DataError,
-        )
+        sizes = f"an image of {size} voxels, {self.plans.num_classes} classes, resampled to {spacing}"
+        hint = "crop the image, check its spacing, or predict where there is more memory"
+        if isinstance(error, torch.cuda.OutOfMemoryError):
+            patch = " x ".join(map(str, self.plans.patch_size))
+            sizes = f"a single patch of {patch} on {self.device}, with the sums of the image elsewhere"
+            hint = "end other programs that use the GPU, take a larger one, or predict with --device cpu"
+        where = None if volume.source is None else volume.source.path
+        return out_of_memory(error, sizes=sizes, where=where, hint=hint, kind=DataError)
 
     @options_as_keywords(FolderOptions)
     def predict_folder(

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from swin_umamba.confidence.members import MemberDecisions
-from swin_umamba.inference.blocks.bands import Band, BandPlan, RowSums, plan_bands
+from swin_umamba.inference.blocks.bands import Band, BandPlan, BandSums, plan_bands
 from swin_umamba.inference.blocks.tiles import Tile, TileGrid, gaussian_weights
 from swin_umamba.ops.precision import autocast
 
@@ -235,12 +235,12 @@ class _BandWork:
             total.div_(len(rests))
         return total.cpu(), _Carried(weight_sums.carried(), rests)
 
-    def _sums(self, channels: int, plan: BandPlan, carried: Tensor | None) -> RowSums:
-        return RowSums(channels, plan, self.grid.row_shape, self.sums_device, carried)
+    def _sums(self, channels: int, plan: BandPlan, carried: Tensor | None) -> BandSums:
+        return BandSums(channels, plan, self.grid.row_shape, self.sums_device, carried)
 
     def _of_network(
         self, number: int, plan: BandPlan, before: tuple[Tensor | None, Tensor | None], weights: Tensor
-    ) -> tuple[RowSums, RowSums | None]:
+    ) -> tuple[BandSums, BandSums | None]:
         """Return the sums of one network, and of its views one after the other if there are members."""
         window, num_views = self.window, self.window._num_views
         classes = window.num_classes
@@ -266,7 +266,7 @@ class _BandWork:
         return sums, views
 
     def _add(
-        self, sums: RowSums, batch: Sequence[Tile], logits: Tensor, weights: Tensor, first: int = 0
+        self, sums: BandSums, batch: Sequence[Tile], logits: Tensor, weights: Tensor, first: int = 0
     ) -> None:
         for tile, of_tile in zip(batch, logits, strict=True):
             sums.add(tile, of_tile.to(self.sums_device, torch.float32) * weights, first)
@@ -301,4 +301,4 @@ def mean_in_order(tensors: Iterable[Tensor]) -> Tensor:
     count, total = 0, torch.zeros(())
     for count, tensor in enumerate(tensors, start=1):
         total = tensor if count == 1 else total + tensor
-    return total / count
+    return total if count == 1 else total / count

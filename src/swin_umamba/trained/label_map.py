@@ -12,7 +12,7 @@ from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from torch import Tensor
 
 # NumPy copies what it looks for the largest number in; parts of this many numbers keep the copies small.
-NUMBERS_AT_ONCE = 2**22
+NUMBERS_AT_ONCE = 2**20
 EVERYWHERE = (slice(None), slice(None))
 
 

@@ -254,6 +254,8 @@ class ModelPlans:
 
     def _resampled(self, values: Tensor, properties: dict[str, Any]) -> Tensor | np.ndarray:
         """Return numbers ``(channels, ...)`` on the grid of the cropped image."""
+        if self.keeps_shape(values.shape[1:], properties):
+            return values
         spacing = [properties["spacing"][axis] for axis in self._manager.transpose_forward]
         shape = properties["shape_after_cropping_and_before_resampling"]
         own = [float(value) for value in self.configuration.spacing]

@@ -111,7 +111,7 @@ def plan_bands(grid: TileGrid, tiles_per_batch: int, patch_rows: int, one_band: 
     return plans
 
 
-class RowSums:
+class BandSums:
     """Sums over the rows of a band.
 
     Parameters

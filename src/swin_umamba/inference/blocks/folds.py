@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
-from typing import overload
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
@@ -59,6 +60,20 @@ class FoldNetworks(Sequence[nn.Module]):
         (network,) = self._networks
         network.load_state_dict(self._parameters[fold])
         return network
+
+    @property
+    def know_depth(self) -> bool:
+        """Whether the networks have learnt depth within objects."""
+        return bool(getattr(self._networks[0], "has_depth_head", False))
+
+    @contextmanager
+    def returning_depth(self, wanted: bool) -> Iterator[int]:
+        """Have the networks return the depth after the logits if wanted; yield how many values that adds."""
+        with ExitStack() as stack:
+            for network in self._networks if wanted else ():
+                returning_depth: Any = network.returning_depth
+                stack.enter_context(returning_depth())
+            yield int(wanted)
 
     @property
     def kept(self) -> Sequence[nn.Module]:
