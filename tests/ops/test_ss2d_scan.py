@@ -63,7 +63,9 @@ def test_half_precision_activations_give_half_precision_back() -> None:
     single = inputs | {name: half[name].detach().float() for name in ("x", "x_dbl")}
     y = ss2d_scan(**half, backend="chunked")
     assert y.dtype == torch.bfloat16
-    assert torch.equal(y, ss2d_scan(**single, backend="chunked").bfloat16())
+    exact = ss2d_scan(**single, backend="chunked")
+    assert torch.equal(y, exact.bfloat16())
+    assert torch.equal(ss2d_scan(**half, backend="chunked", out_dtype=torch.float32), exact)
     gradients = torch.autograd.grad(y.sum(), list(half.values()))
     assert [gradient.dtype for gradient in gradients] == [tensor.dtype for tensor in half.values()]
 

@@ -120,6 +120,7 @@ def test_half_precision_is_computed_in_float32() -> None:
     y, exact = ss2d_scan(**half, backend="triton"), ss2d_scan(**single, backend="triton")
     assert y.dtype == torch.float16
     assert torch.equal(y, exact.half())
+    assert torch.equal(ss2d_scan(**half, backend="triton", out_dtype=torch.float32), exact)
     weight = torch.randn_like(y)
     gradients = torch.autograd.grad(y, list(half.values()), weight)
     expected = torch.autograd.grad(exact, list(single.values()), weight.float())

@@ -8,6 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from swin_umamba.modules.half_precision import (
+    Copies,
+    call_with_copies,
+    copies_for_autocast,
+    copy_or_own,
+    gated,
+)
 from swin_umamba.ops.ss2d_scan import ss2d_scan
 
 NUM_DIRECTIONS = 4
@@ -79,24 +86,27 @@ class SS2D(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, height, width, d_model) to the same shape."""
-        x, z = self.in_proj(x).chunk(2, dim=-1)
-        x = F.silu(self.conv2d(x.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
-        y = self.out_norm(self._scan(x).to(self.out_norm.weight.dtype))
-        projected: Tensor = self.out_proj(y * F.silu(z))
-        return projected
+        copies = copies_for_autocast(x.device, self.in_proj, self.conv2d, self.x_proj_weight, self.out_proj)
+        x, z = call_with_copies(self.in_proj, x, copies).chunk(2, dim=-1)
+        x = call_with_copies(self.conv2d, x.permute(0, 3, 1, 2), copies)
+        y = self._scan(F.silu(x).permute(0, 2, 3, 1), copies)
+        y = self.out_norm(y.to(self.out_norm.weight.dtype))
+        return call_with_copies(self.out_proj, gated(y, z), copies)
 
-    def _scan(self, x: Tensor) -> Tensor:
+    def _scan(self, x: Tensor, copies: Copies) -> Tensor:
         d_inner = x.shape[-1]
         # One matrix product for all directions: the projection is pointwise, so it can come before the
         # pixels are put into any order.
-        x_dbl = F.linear(x, self.x_proj_weight.flatten(0, 1)).unflatten(-1, (NUM_DIRECTIONS, -1))
+        weight = copy_or_own(self.x_proj_weight, copies).flatten(0, 1)
+        x_dbl = F.linear(x, weight).unflatten(-1, (NUM_DIRECTIONS, -1))
         dtype = torch.promote_types(x.dtype, torch.float32)
         return ss2d_scan(
-            x.to(dtype),
+            x,
             x_dbl,
             self.dt_projs_weight,
             self.dt_projs_bias,
             -self.A_logs.to(dtype).exp().view(NUM_DIRECTIONS, d_inner, self.d_state),
             self.Ds.view(NUM_DIRECTIONS, d_inner),
             backend=self.backend,
+            out_dtype=dtype,
         )

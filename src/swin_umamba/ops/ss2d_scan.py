@@ -36,6 +36,7 @@ def ss2d_scan(
     D: Tensor,
     *,
     backend: str | None = None,
+    out_dtype: torch.dtype | None = None,
 ) -> Tensor:
     """Scan an image along its rows and columns, forwards and backwards, and add up the four results.
 
@@ -63,12 +64,14 @@ def ss2d_scan(
         Shape (4, d_inner).
     backend
         A name of `swin_umamba.ops.backend.BACKENDS`; None chooses by device.
+    out_dtype
+        Dtype of the output; None for that of ``x``.
 
     Returns
     -------
     Tensor
-        Output with the shape and dtype of ``x``; `swin_umamba.ops.backend.compute_dtype` says in which dtype
-        it is computed.
+        Output with the shape of ``x``; `swin_umamba.ops.backend.compute_dtype` says in which dtype it is
+        computed.
 
     Raises
     ------
@@ -98,12 +101,10 @@ def ss2d_scan(
     _require_shapes(**inputs)
     dtype = compute_dtype(*(tensor.dtype for tensor in inputs.values()))
     backend = choose_backend(x.device, dtype, backend)
-    tensors = [tensor.to(dtype) for tensor in inputs.values()]
-    if backend == "triton":  # its kernels read half precision and compute in float32
-        tensors[:2] = [
-            tensor if tensor.dtype in (torch.float16, torch.bfloat16) else tensor.to(dtype)
-            for tensor in (x, x_dbl)
-        ]
+    # The kernels of triton read activations in half precision, and compute in float32.
+    readable = (torch.float16, torch.bfloat16) if backend == "triton" else ()
+    tensors = [tensor if tensor.dtype in readable else tensor.to(dtype) for tensor in (x, x_dbl)]
+    tensors += [tensor.to(dtype) for tensor in (dt_projs_weight, dt_projs_bias, A, D)]
     if backend in ("reference", "mamba_ssm"):
         with without_autocast(x.device):
             y = (ss2d_scan_reference if backend == "reference" else ss2d_scan_mamba)(*tensors)
@@ -111,7 +112,7 @@ def ss2d_scan(
         y, _ = _ss2d_scan(*tensors, gradient_may_be_asked_for(tensors), backend)
     else:
         y = _SS2DScan.apply(*tensors, gradient_may_be_asked_for(tensors), backend)  # type: ignore[no-untyped-call]
-    return y.to(x.dtype)
+    return y.to(out_dtype or x.dtype)
 
 
 def _require_shapes(
@@ -135,7 +136,8 @@ def _new_states(x: Tensor, A: Tensor, save_states: bool, backend: str) -> Tensor
     return x.new_zeros(shape if save_states else (0, *shape[1:]), dtype=compute_dtype(x.dtype))
 
 
-# Only the backward uses the states: without ``save_states`` the tensor has no elements.
+# The output has the dtype in which it was computed, even if ``x`` has half precision. Only the backward uses
+# the states: without ``save_states`` the tensor has no elements.
 def _forward(
     x: Tensor,
     x_dbl: Tensor,
@@ -148,12 +150,13 @@ def _forward(
 ) -> tuple[Tensor, Tensor]:
     refuse_forward_mode("ss2d_scan")
     if x.numel() == 0:
-        y = torch.zeros_like(x, memory_format=torch.contiguous_format)
+        y = torch.zeros_like(x, dtype=compute_dtype(x.dtype), memory_format=torch.contiguous_format)
         return y, _new_states(x, A, save_states, backend)
     inputs = [tensor.contiguous() for tensor in (x, x_dbl, dt_projs_weight, dt_projs_bias, A, D)]
     with without_autocast(x.device):
         scan = load_backend(backend, "ss2d_scan").ss2d_scan_forward
-        results: tuple[Tensor, Tensor] = scan(*inputs, save_states)
+        dtype = {"y_dtype": compute_dtype(x.dtype)} if backend == "triton" else {}
+        results: tuple[Tensor, Tensor] = scan(*inputs, save_states, **dtype)
         return results
 
 
@@ -176,7 +179,7 @@ def _(
     save_states: bool,
     backend: str,
 ) -> tuple[Tensor, Tensor]:
-    y = torch.empty_like(x, memory_format=torch.contiguous_format)
+    y = torch.empty_like(x, dtype=compute_dtype(x.dtype), memory_format=torch.contiguous_format)
     return y, _new_states(x, A, save_states, backend)
 
 

@@ -27,18 +27,19 @@ def ss2d_scan_forward(
     A: Tensor,
     D: Tensor,
     save_states: bool = True,
+    y_dtype: torch.dtype | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return output (batch, height, width, d_inner) and the state entering each chunk, for the backward.
 
     All tensors are contiguous, with the shapes of `swin_umamba.ops.ss2d_scan.ss2d_scan`; ``x`` and ``x_dbl``
-    are float32, bfloat16 or float16, the parameters float32. Without ``save_states`` the second result is
-    empty.
+    are float32, bfloat16 or float16, the parameters float32. The output has the dtype of ``x`` unless
+    ``y_dtype`` says otherwise. Without ``save_states`` the second result is empty.
     """
     assert x.shape[1] * x.shape[2] < 2**31
     states, sums = _new_chunks(x, A)
     ss2d_chunks(x, x_dbl, dt_projs_weight, dt_projs_bias, A, states, sums, adjoint=False)
     chain(states, sums, A, adjoint=False)
-    y = torch.empty_like(x)
+    y = torch.empty_like(x, dtype=y_dtype)
     ss2d_outputs(x, x_dbl, dt_projs_weight, dt_projs_bias, A, D, states, _float32_buffer(y), y)
     return y, states if save_states else states.new_empty(0, *states.shape[1:])
 

@@ -1,0 +1,144 @@
+"""What autocast does with many small casts, done with few: at batch 1, launches bound a GPU.
+
+The numbers are those of autocast, bit by bit. Nothing here applies to a compiled or transformed network:
+compilers fuse casts themselves, and the transforms of ``torch.func`` need operations that they know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.nn import functional as F
+from torch.nn.modules.module import _has_any_global_hook
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
+
+_PLAIN_LAYERS = (nn.Linear, nn.Conv2d)
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+Copies = Mapping[int, Tensor]
+"""Copies of parameters in half precision, by the identity of the parameter."""
+
+
+def autocast_dtype(device: torch.device) -> torch.dtype | None:
+    """Return the half precision of autocast on the device; None without autocast or if it is better alone."""
+    if torch.compiler.is_compiling() or torch._C._is_tracing():
+        return None
+    if not torch.amp.is_autocast_available(device.type) or not torch.is_autocast_enabled(device.type):
+        return None
+    if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
+        return None
+    dtype = torch.get_autocast_dtype(device.type)
+    return dtype if dtype in (torch.float16, torch.bfloat16) else None
+
+
+def copies_for_autocast(device: torch.device, *sources: nn.Module | nn.Parameter) -> Copies:
+    """Cast float32 parameters to the precision of autocast, all at once.
+
+    Parameters
+    ----------
+    device
+        Device of the parameters.
+    sources
+        Parameters, and layers whose parameters are meant. Layers that somebody has replaced, or that have
+        hooks, are left to autocast.
+
+    Returns
+    -------
+    Copies
+        Empty without autocast, and without gradients: then autocast casts each parameter once for many
+        images.
+    """
+    dtype = autocast_dtype(device)
+    if dtype is None or not torch.is_grad_enabled():
+        return {}
+    parameters = [
+        parameter
+        for source in sources
+        for parameter in ([source] if isinstance(source, Tensor) else _parameters_of(source))
+        if parameter.dtype == torch.float32 and not is_traceable_wrapper_subclass(parameter)
+    ]
+    copies = _CastTogether.apply(dtype, *parameters)  # type: ignore[no-untyped-call]
+    return {id(parameter): copy for parameter, copy in zip(parameters, copies, strict=True)}
+
+
+def copy_or_own(parameter: Tensor, copies: Copies) -> Tensor:
+    """Return the copy of a parameter, or the parameter if there is none."""
+    return copies.get(id(parameter), parameter) if copies else parameter
+
+
+def call_with_copies(layer: nn.Module, x: Tensor, copies: Copies) -> Tensor:
+    """Return ``layer(x)``, with the copies of its parameters if there are any."""
+    if not copies or id(getattr(layer, "weight", None)) not in copies:
+        output: Tensor = layer(x)
+        return output
+    weight = copies[id(layer.weight)]
+    bias = None if layer.bias is None else copies[id(layer.bias)]
+    if isinstance(layer, nn.Conv2d):
+        output = layer._conv_forward(x, weight, bias)
+        return output
+    return F.linear(x, weight, bias)
+
+
+def _parameters_of(layer: nn.Module) -> list[nn.Parameter]:
+    if type(layer) not in _PLAIN_LAYERS or "forward" in vars(layer) or _has_any_global_hook():
+        return []
+    if any(getattr(layer, hooks) for hooks in _HOOKS):
+        return []
+    return list(layer.parameters(recurse=False))
+
+
+class _CastTogether(torch.autograd.Function):
+    """Cast float32 tensors to one dtype, and their gradients back, in one launch each on a GPU."""
+
+    @staticmethod
+    def forward(ctx: Any, dtype: torch.dtype, *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.set_materialize_grads(False)
+        return _cast(tensors, dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        present = [gradient for gradient in gradients if gradient is not None]
+        if torch.is_grad_enabled():  # the gradient will be differentiated
+            cast = iter([gradient.to(torch.float32) for gradient in present])
+        else:
+            cast = iter(_cast(present, torch.float32))
+        return (None, *(None if gradient is None else next(cast) for gradient in gradients))
+
+
+def _cast(tensors: tuple[Tensor, ...] | list[Tensor], dtype: torch.dtype) -> tuple[Tensor, ...]:
+    copies = [torch.empty_like(tensor, dtype=dtype) for tensor in tensors]
+    if copies:
+        torch._foreach_copy_(copies, list(tensors))
+    return tuple(copies)
+
+
+def gated(y: Tensor, z: Tensor) -> Tensor:
+    """Return ``y * silu(z)``; under autocast in the dtype of ``z``, to which the next layer would cast it."""
+    if y.dtype == torch.float32 and z.dtype == autocast_dtype(z.device):
+        product: Tensor = _Gate.apply(y, z)  # type: ignore[no-untyped-call]
+        return product
+    return y * F.silu(z)
+
+
+class _Gate(torch.autograd.Function):
+    """The product with the gate, computed in float32 and rounded by the kernel that computes it."""
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, z: Tensor) -> Tensor:
+        gate = F.silu(z)
+        ctx.save_for_backward(y, z, gate)
+        return torch.mul(y, gate, out=torch.empty_like(y, dtype=z.dtype))
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        y, z, gate = ctx.saved_tensors
+        if torch.is_grad_enabled():  # the gradient will be differentiated
+            exact, sigmoid = z.float(), z.float().sigmoid()
+            slope = sigmoid * (1 + exact * (1 - sigmoid))
+            return gradient * (exact * sigmoid), (gradient * y * slope).to(z.dtype)
+        grad_gate = torch.mul(gradient, y, out=torch.empty_like(z))
+        return gradient.float() * gate, torch.ops.aten.silu_backward(grad_gate, z)
