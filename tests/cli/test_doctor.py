@@ -128,7 +128,7 @@ def test_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def run(monkeypatch: pytest.MonkeyPatch, *found: Finding, as_json: bool) -> int:
     monkeypatch.setattr(doctor, "examine", lambda: iter(found))
-    return doctor.run(argparse.Namespace(json=as_json))
+    return doctor.run(argparse.Namespace(json=as_json, compile=False))
 
 
 def test_exit_codes_and_output(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

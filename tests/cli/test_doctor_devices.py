@@ -11,6 +11,7 @@ import torch
 
 from swin_umamba.cli import doctor_devices
 from swin_umamba.cli.doctor_devices import Finding
+from swin_umamba.models import warm_up
 from swin_umamba.nnunet.training import shared_memory
 from swin_umamba.ops import backend
 from swin_umamba.ops.backend import BackendStatus
@@ -88,3 +89,22 @@ def test_writable(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     assert not doctor_devices.is_writable(tmp_path)
     tmp_path.chmod(0o700)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "status", "expected", "said"),
+    [
+        (False, BackendStatus("triton", True, "fine"), "ok", "there is no GPU"),
+        (True, BackendStatus("triton", False, "ROCm", "use another"), "warning", "not possible: ROCm"),
+        (True, BackendStatus("triton", True, "fine"), "ok", "layers, by 3 processes in "),
+    ],
+)
+def test_compilation(
+    gpu: bool, status: BackendStatus, expected: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(backend, "kernel_status", lambda device: status)
+    monkeypatch.setattr(warm_up, "compile_all", lambda jobs, device: 3)
+    finding = findings(doctor_devices.check_compilation)["compilation"]
+    assert finding.status == expected
+    assert said in finding.detail

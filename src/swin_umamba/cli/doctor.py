@@ -9,13 +9,15 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 from swin_umamba.cli.doctor_devices import (
+    Check,
     Finding,
     check_backends,
+    check_compilation,
     check_gpu_kernel_cache,
     check_kernel_cache,
     check_processors,
@@ -55,12 +57,17 @@ IMPORT = "import sys; sys.path[:] = filter(None, sys.path); import {}"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this command: none."""
+    """Add the options of this command."""
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="compile the kernels for the GPU now, in a process for each core, and not when they are needed",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Run all checks and print what they found; return 1 if something essential is broken."""
-    findings = list(examine())
+    findings = list(examine(check_compilation) if args.compile else examine())
     errors = sum(finding.status == "error" for finding in findings)
     if args.json:
         say_json("doctor", {"ok": not errors, "findings": [asdict(finding) for finding in findings]})
@@ -75,9 +82,9 @@ def run(args: argparse.Namespace) -> int:
     return 1 if errors else 0
 
 
-def examine() -> Iterator[Finding]:
-    """Yield what each check finds; a check that breaks is itself a finding."""
-    checks: tuple[Callable[[], Iterator[Finding]], ...] = (
+def examine(*more: Check) -> Iterator[Finding]:
+    """Yield what each check, and those of ``more``, finds; a check that breaks is itself a finding."""
+    checks: tuple[Check, ...] = (
         check_versions,
         check_extras,
         check_processors,
@@ -89,6 +96,7 @@ def examine() -> Iterator[Finding]:
         check_torchvision,
         check_folders,
         check_disk,
+        *more,
     )
     for check in checks:
         name = check.__name__.removeprefix("check_").replace("_", " ")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -35,6 +35,9 @@ class Finding:
     status: Literal["ok", "warning", "error"]
     detail: str
     hint: str | None = None
+
+
+Check = Callable[[], Iterator[Finding]]
 
 
 def check_processors() -> Iterator[Finding]:
@@ -166,6 +169,28 @@ def check_gpu_kernel_cache() -> Iterator[Finding]:
             f"{folder} cannot be written to: the kernels for the GPU cannot be compiled",
             "set TRITON_CACHE_DIR to a folder that you can write to",
         )
+
+
+def check_compilation() -> Iterator[Finding]:
+    """Compile the kernels for the GPU."""
+    import torch
+
+    from swin_umamba.models.warm_up import compile_all, jobs_of_networks
+    from swin_umamba.ops.backend import kernel_status
+
+    if not torch.cuda.is_available():
+        yield Finding("compilation", "ok", "nothing to compile: there is no GPU")
+        return
+    status = kernel_status(torch.device("cuda"))
+    if not status.available:
+        yield Finding("compilation", "warning", f"not possible: {status.reason}", status.hint)
+        return
+    start = time.perf_counter()
+    jobs = jobs_of_networks()
+    processes = compile_all(jobs, "cuda")
+    seconds = time.perf_counter() - start
+    detail = f"the kernels of {len(jobs)} layers, by {processes} processes in {seconds:.0f} s"
+    yield Finding("compilation", "ok", detail)
 
 
 def check_shared_memory() -> Iterator[Finding]:
