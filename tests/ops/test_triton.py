@@ -16,14 +16,23 @@ import torch
 from torch import Tensor
 
 import swin_umamba.ops
-from ops.scan_inputs import detached, errors_against_reference, image_inputs, sequence_inputs
+from ops.scan_inputs import (
+    detached,
+    errors_against_reference,
+    image_inputs,
+    relative_error,
+    sequence_inputs,
+)
 from swin_umamba.errors import BackendError
 from swin_umamba.ops import ss2d_scan as ss2d_module
+from swin_umamba.ops.reference import ss2d_scan_reference
 from swin_umamba.ops.selective_scan import _selective_scan, _selective_scan_backward
 from swin_umamba.ops.ss2d_scan import _ss2d_scan, _ss2d_scan_backward, ss2d_scan
 
 pytest.importorskip("triton", reason="Triton is not installed")
 from ops.triton_interpreter import DEVICE, fast_interpreter  # noqa: F401
+from swin_umamba.ops.triton import launch
+from swin_umamba.ops.triton import ss2d_scan as triton_ss2d_scan
 
 FLOAT32_TOLERANCE = 2e-6  # of the largest number of each tensor
 # The rounding of the result itself, on top of the error of what is rounded. The interpreter cuts bfloat16 off
@@ -58,10 +67,10 @@ def check(errors: dict[str, float], tolerance: float = FLOAT32_TOLERANCE) -> Non
 
 IMAGES = {
     "ragged": (5, 7, {"d_state": 3}),
-    "one state": (4, 5, {"d_state": 1, "d_inner": 33}),
+    "one state": (3, 6, {"batch": 1, "d_state": 1, "d_inner": 33}),
     "one pixel": (1, 1, {"d_state": 2}),
     "one row": (1, 17, {"batch": 1, "d_state": 2}),
-    "one column": (33, 1, {"batch": 1, "d_state": 2}),
+    "one column": (18, 1, {"batch": 1, "d_state": 2}),
     "two channel blocks": (3, 4, {"batch": 1, "d_inner": 130, "d_state": 2}),
     "16 states": (3, 6, {"batch": 1, "d_inner": 40, "d_state": 16, "dt_rank": 5}),
     "64 states": (3, 3, {"batch": 1, "d_state": 64}),
@@ -107,7 +116,7 @@ def test_sequences_without_an_option(absent: tuple[str, ...]) -> None:
 def test_images_in_half_precision(dtype: torch.dtype) -> None:
     """The kernels read half precision; only what they return is rounded to it."""
     halves = {"x": dtype, "x_dbl": dtype}
-    errors = compare(image_inputs(5, 5, d_state=3), halves)
+    errors = compare(image_inputs(3, 6, batch=1, d_state=3), halves)
     rounded = {name: error for name, error in errors.items() if name.split()[-1] in ("output", "x", "x_dbl")}
     check(rounded, HALF_TOLERANCE[dtype])
 
@@ -140,7 +149,7 @@ def test_half_precision_is_computed_in_float32() -> None:
 )
 def test_hard_decays_in_images(rate: float, dtype: torch.dtype) -> None:
     """Steps from 1e-6 to 50 with decays down to exp(-500000), next to each other."""
-    inputs = image_inputs(5, 8, batch=1, d_state=2, dt_rank=1)
+    inputs = image_inputs(3, 6, batch=1, d_state=2, dt_rank=1)
     inputs["x_dbl"].data[..., 0].mul_(30)
     inputs["A"].data.fill_(-rate)
     errors = compare(inputs, {"x": dtype, "x_dbl": dtype})
@@ -185,7 +194,7 @@ def test_empty_images(shape: tuple[int, int, int]) -> None:
 
 
 def test_equal_inputs_give_equal_bits() -> None:
-    inputs = on_device(image_inputs(2, 9, batch=1, d_inner=33, d_state=1))
+    inputs = on_device(image_inputs(2, 9, batch=1, d_inner=3, d_state=1))
     runs = []
     for _ in range(2):
         y = ss2d_scan(**inputs, backend="triton")
@@ -213,15 +222,43 @@ def test_no_kernel_uses_an_atomic_operation() -> None:
         assert not re.search(r"\batomic_\w+\(|tl\.atomic|index_add|scatter_add", path.read_text()), path.name
 
 
-def test_states_are_saved_only_for_the_backward() -> None:
-    tensors = detached(on_device(image_inputs(4, 5, batch=1)))
-    y, states = _ss2d_scan(*tensors, True, "triton")
-    assert states.shape == (1, 4, 2, 3, 6)  # two chunks of 16 pixels
-    assert states.dtype == torch.float32
-    z, nothing = _ss2d_scan(*tensors, False, "triton")
-    assert nothing.numel() == 0
-    assert nothing.untyped_storage().nbytes() == 0
-    assert torch.equal(y, z)
+@pytest.mark.parametrize("save_states", [True, False])
+def test_no_states_are_saved(save_states: bool) -> None:
+    tensors = detached(on_device(image_inputs(1, 2, batch=1)))
+    _, states = _ss2d_scan(*tensors, save_states, "triton")
+    assert states.shape == (0, 4, 1, 3, 6)
+    assert states.untyped_storage().nbytes() == 0
+
+
+@pytest.mark.parametrize(
+    ("programs", "length", "steps"),
+    [(3, 16384, 32), (24, 16384, 256), (24, 256, 16), (192, 256, 32), (1, 7, 16), (10**6, 1, 256)],
+)
+def test_chunks_of_the_forward_grow_with_the_work(programs: int, length: int, steps: int) -> None:
+    assert launch.forward_steps(programs, length) == steps
+
+
+@pytest.mark.parametrize("steps", [7, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 32, 64))])
+def test_chunks_of_any_length_give_the_same_output(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(triton_ss2d_scan, "forward_steps", lambda programs, length: steps)
+    inputs = image_inputs(5, 7, batch=1, d_inner=3, d_state=2)
+    y = ss2d_scan(*detached(on_device(inputs)), backend="triton")
+    expected = ss2d_scan_reference(*detached(inputs))
+    assert relative_error(y.cpu(), expected) < FLOAT32_TOLERANCE
+
+
+def test_half_precision_may_give_a_float32_output() -> None:
+    x, x_dbl, *others = detached(on_device(image_inputs(2, 3, batch=1)))
+    x, x_dbl = x.half(), x_dbl.half()
+    y, _ = triton_ss2d_scan.ss2d_scan_forward(x, x_dbl, *others, y_dtype=torch.float32)
+    assert y.dtype == torch.float32
+    assert torch.equal(y, ss2d_scan(x.float(), x_dbl.float(), *others, backend="triton"))
+
+
+@pytest.mark.slow
+def test_offsets_of_64_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "MOST_OFFSET", 1)
+    check(compare(image_inputs(3, 6, batch=1, d_state=2)))
 
 
 @pytest.mark.slow

@@ -33,11 +33,11 @@ class Bounds(NamedTuple):
 # Below 128 registers a multiprocessor keeps 16 warps, above 168 only 8. What the gradients spill lies outside
 # of the loops over the states. A barrier of the chain orders reads and writes of 32 chunks.
 BOUNDS = {
-    "ss2d_chunks_kernel": Bounds(186, instructions=175),
-    "ss2d_outputs_kernel": Bounds(255, instructions=265),
+    "ss2d_chunks_kernel": Bounds(128, instructions=130),
+    "ss2d_outputs_kernel": Bounds(144, instructions=155),
     "ss2d_gradients_kernel": Bounds(255, 240, instructions=1000, shuffles=162, barriers=10),
-    "selective_chunks_kernel": Bounds(96, instructions=165),
-    "selective_outputs_kernel": Bounds(168, instructions=275),
+    "selective_chunks_kernel": Bounds(128, instructions=145),
+    "selective_outputs_kernel": Bounds(128, instructions=170),
     "selective_gradients_kernel": Bounds(255, 40, instructions=1010, shuffles=162, barriers=10),
     "chain_kernel": Bounds(168, instructions=580, barriers=0.5),
 }

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 CHUNK = 16
-"""Time steps of a tile, in the registers of one thread. Twice as many spill in the backward; half as many
-double the memory of the saved states, which at d_state 16 take as much as four activations."""
+"""Time steps of a chunk of the backward: a tile in the registers of one thread. Twice as many spill; half as
+many double the memory of the states between chunks, which at d_state 16 take as much as four activations."""
 
-SIZES = ("height", "width", "length", "chunks")
+SIZES = ("height", "width", "length", "chunks", "steps", "dt_rank")
 """Arguments that Triton must not turn into constants or tell apart by their divisors: another size of image
 would compile all kernels again."""
 
@@ -19,12 +20,41 @@ MOST_OFFSET = 2**31 - 1
 """Within an image; beyond it, offsets are 64 bits wide."""
 
 _WARP = 32
+_MOST_STEPS = 256  # of a chunk of the forward
+_ENOUGH_PROGRAMS = 1536  # of one warp: twelve for each multiprocessor of a large GPU
 _MOST_CHANNELS = 128
 
 
-def chunk_count(length: int) -> int:
-    """Return the number of chunks of a sequence, and so of the saved states of each channel."""
-    return -(-length // CHUNK)
+def forward_steps(programs: int, length: int) -> int:
+    """Return the time steps of a chunk of the forward: as many as leave the GPU enough to do at once.
+
+    The longer the chunks, the fewer states go through memory, and the shorter is the chain of chunks, which
+    runs one after another. ``programs`` is the number of programs for each chunk.
+    """
+    steps = CHUNK
+    while steps < _MOST_STEPS and programs * length >= 2 * steps * _ENOUGH_PROGRAMS:
+        steps *= 2
+    return steps
+
+
+@dataclass(frozen=True)
+class TimeLoop:
+    """The channels and the padded states of a program that loops over time, and its warps.
+
+    With two channels for each thread, both share the loads of B and C. More than 16 states leave no registers
+    for a second channel; few need more warps to keep the memory busy, and one channel for each thread.
+    """
+
+    channels: int
+    states: int
+    warps: int
+
+    @classmethod
+    def of(cls, channels: int, d_state: int) -> TimeLoop:
+        """Return the sizes for so many channels, in all or in a group."""
+        states = 1 << (d_state - 1).bit_length()
+        block = 2 * _WARP if channels > _WARP and states <= 16 else _WARP
+        return cls(block, states, block // _WARP if states <= 4 else 1)
 
 
 def channel_block(channels: int) -> int:

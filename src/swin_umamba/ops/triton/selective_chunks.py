@@ -1,13 +1,4 @@
-"""The contribution of one chunk of a sequence to the states, or to their gradients.
-
-As in ``ss2d_chunks.py``. Forward, with S_t the sum of the step sizes of the chunk after step t::
-
-    end_n = sum over t of exp(A_n S_t) delta_t u_t B_t,n
-
-and backward, with P_t the sum up to and including step t::
-
-    end_n = sum over t of exp(A_n P_t) grad_y_t C_t,n
-"""
+"""What one chunk of a sequence adds to the states, or to their gradients, as in ``ss2d_chunks.py``."""
 
 from __future__ import annotations
 
@@ -15,39 +6,38 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from swin_umamba.ops.triton.launch import CHUNK, SIZES, channel_block, device_of, or_any, warps_of
-from swin_umamba.ops.triton.sequence_tiles import channels_of_group_block, step_sizes, steps_of_chunk
-from swin_umamba.ops.triton.tiles import chunk_end, load_tile, running_sums
+from swin_umamba.ops.triton.launch import SIZES, TimeLoop, device_of, or_any
+from swin_umamba.ops.triton.sequence_tiles import channels_of_group_block
+from swin_umamba.ops.triton.time_loop import end_of_chunk, load_rates, path_of_chunk
 
 
 @triton.jit(do_not_specialize=SIZES)
 def selective_chunks_kernel(  # type: ignore[no-untyped-def]
-    sequence, delta, A, matrix, delta_bias, ends, sums, dim, length, chunks, blocks, groups,
-    D_STATE: tl.constexpr, CHUNK: tl.constexpr, CHANNELS: tl.constexpr, ADJOINT: tl.constexpr,
+    sequence, delta, A, matrix, delta_bias, ends, sums, dim, length, chunks, steps, blocks, groups,
+    ADJOINT: tl.constexpr, D_STATE: tl.constexpr, STATES: tl.constexpr, CHANNELS: tl.constexpr,
     HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr,
 ):  # fmt: skip
     """Process a chunk and channel block; ``sequence`` and ``matrix``: u and B, or the gradient of y and C."""
     chunk = tl.program_id(0)
     batch = tl.program_id(2).to(tl.int64)
     channels, channel_mask = channels_of_group_block(blocks, dim // groups, CHANNELS)
-    steps = steps_of_chunk(chunk, CHUNK)
-    step_mask = steps < length
-    mask = step_mask[:, None] & channel_mask[None, :]
-    places = (batch * dim + channels)[None, :] * length + steps[:, None]
-    step = step_sizes(delta + places, mask, delta_bias + channels, channel_mask, HAS_BIAS, SOFTPLUS)
-    weight = load_tile(sequence + places, mask)
-    if ADJOINT:
-        time_left, _ = running_sums(step, False)
-    else:
-        _, time_left = running_sums(step, True)
-        weight *= step
+    count, step, left, stride, jump, line = path_of_chunk(chunk, steps, length, 1, length, 0, ADJOINT)
+    first = (batch * dim + channels) * length
     group = batch * groups + tl.program_id(1) // blocks
-    place = batch * chunks + chunk
-    chunk_end(
-        time_left, weight, matrix + group * D_STATE * length, steps, step_mask, length,
-        A + channels * D_STATE, ends + place * D_STATE * dim + channels, channel_mask, dim, D_STATE,
+    rows = matrix + group * D_STATE * length
+    rate = load_rates(A + channels * D_STATE, channel_mask, D_STATE, STATES)
+    bias = tl.full((CHANNELS,), 0.0, tl.float32)
+    if HAS_BIAS:
+        bias = tl.load(delta_bias + channels, mask=channel_mask, other=0.0)
+    state, total = end_of_chunk(
+        sequence + first, delta + first, rows, rows, rate, bias, rate, channel_mask, 1, 1, length,
+        count, step, left, stride, jump, line, ADJOINT, D_STATE, STATES, 0, 1, SOFTPLUS,
     )  # fmt: skip
-    tl.store(sums + place * dim + channels, tl.sum(step, axis=0), mask=channel_mask)
+    place = batch * chunks + chunk
+    n = tl.arange(0, STATES)[:, None]
+    mask = channel_mask[None, :] & (n < D_STATE)
+    tl.store(ends + place * D_STATE * dim + n * dim + channels[None, :], state, mask=mask)
+    tl.store(sums + place * dim + channels, total, mask=channel_mask)
 
 
 def selective_chunks(
@@ -57,6 +47,7 @@ def selective_chunks(
     matrix: Tensor,
     delta_bias: Tensor | None,
     delta_softplus: bool,
+    steps: int,
     ends: Tensor,
     sums: Tensor,
     *,
@@ -68,11 +59,11 @@ def selective_chunks(
     """
     batch, dim, length = sequence.shape
     groups, chunks = matrix.shape[1], ends.shape[2]
-    block = channel_block(dim // groups)
-    blocks = triton.cdiv(dim // groups, block)
+    loop = TimeLoop.of(dim // groups, A.shape[1])
+    blocks = triton.cdiv(dim // groups, loop.channels)
     with device_of(sequence):
         selective_chunks_kernel[(chunks, groups * blocks, batch)](
-            sequence, delta, A, matrix, or_any(delta_bias, A), ends, sums, dim, length, chunks, blocks,
-            groups, D_STATE=A.shape[1], CHUNK=CHUNK, CHANNELS=block, ADJOINT=adjoint,
-            HAS_BIAS=delta_bias is not None, SOFTPLUS=delta_softplus, num_warps=warps_of(block),
+            sequence, delta, A, matrix, or_any(delta_bias, A), ends, sums, dim, length, chunks, steps, blocks,
+            groups, ADJOINT=int(adjoint), D_STATE=A.shape[1], STATES=loop.states, CHANNELS=loop.channels,
+            HAS_BIAS=delta_bias is not None, SOFTPLUS=delta_softplus, num_warps=loop.warps,
         )  # fmt: skip

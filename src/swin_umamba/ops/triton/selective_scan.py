@@ -6,15 +6,15 @@ import torch
 from torch import Tensor
 
 from swin_umamba.ops.triton.chain import chain
-from swin_umamba.ops.triton.launch import channel_block, chunk_count
+from swin_umamba.ops.triton.launch import CHUNK, TimeLoop, channel_block, forward_steps
 from swin_umamba.ops.triton.selective_chunks import selective_chunks
 from swin_umamba.ops.triton.selective_gradients import selective_gradients
 from swin_umamba.ops.triton.selective_outputs import selective_outputs
 
 
 def selective_scan_states_shape(batch: int, dim: int, length: int, d_state: int) -> tuple[int, ...]:
-    """Return the shape of the saved states: (batch, 1, chunks, d_state, dim)."""
-    return (batch, 1, chunk_count(length), d_state, dim)
+    """Return the shape of the saved states, of which there are none: the backward computes them anew."""
+    return (0, 1, 1, d_state, dim)
 
 
 def selective_scan_forward(
@@ -27,18 +27,20 @@ def selective_scan_forward(
     delta_bias: Tensor | None,
     delta_softplus: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return output (batch, dim, length), last state (batch, dim, d_state) and the state entering each chunk.
+    """Return output (batch, dim, length), last state (batch, dim, d_state) and, for saved states, nothing.
 
     All tensors are contiguous, with the shapes of `swin_umamba.ops.selective_scan.selective_scan`; ``A``,
     ``D`` and ``delta_bias`` are float32, the others float32, bfloat16 or float16.
     """
-    states, sums = _new_chunks(u, A)
-    selective_chunks(u, delta, A, B, delta_bias, delta_softplus, states, sums, adjoint=False)
-    last_state = A.new_empty(*u.shape[:2], A.shape[1])
-    chain(states, sums, A, adjoint=False, last=last_state)
+    batch, dim, length = u.shape
+    groups = B.shape[1]
+    programs = batch * groups * -(-dim // groups // TimeLoop.of(dim // groups, A.shape[1]).channels)
+    steps = forward_steps(programs, length)
+    last_state = A.new_empty(batch, dim, A.shape[1])
+    states = _entering_states(u, delta, A, B, delta_bias, delta_softplus, steps, last=last_state)
     y = torch.empty_like(u)
-    selective_outputs(u, delta, A, B, C, D, delta_bias, delta_softplus, states, y)
-    return y, last_state, states
+    selective_outputs(u, delta, A, B, C, D, delta_bias, delta_softplus, steps, states, y)
+    return y, last_state, A.new_empty(selective_scan_states_shape(batch, dim, length, A.shape[1]))
 
 
 def selective_scan_backward(
@@ -55,15 +57,16 @@ def selective_scan_backward(
     delta_softplus: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
     """Return the gradients of u, delta, A, B, C, D and delta_bias; None for an option that is None."""
-    batch, dim, length = u.shape
-    leaving, sums = _new_chunks(u, A)
-    selective_chunks(grad_y, delta, A, C, delta_bias, delta_softplus, leaving, sums, adjoint=True)
-    chain(leaving, sums, A, adjoint=True, first=grad_last_state)
+    batch, dim, _ = u.shape
+    states = _entering_states(u, delta, A, B, delta_bias, delta_softplus, CHUNK)
+    leaving = _entering_states(
+        grad_y, delta, A, C, delta_bias, delta_softplus, CHUNK, adjoint=True, first=grad_last_state
+    )
 
     group_size = dim // B.shape[1]
     blocks = -(-group_size // channel_block(group_size))
     partial_B, partial_C = A.new_empty(blocks, *B.shape), A.new_empty(blocks, *C.shape)
-    partial_D = A.new_empty(batch, chunk_count(length), dim)
+    partial_D = A.new_empty(batch, states.shape[2], dim)
     grad_u, grad_delta = torch.empty_like(u), torch.empty_like(delta, dtype=torch.float32)
     selective_gradients(
         grad_y, u, delta, A, B, C, D, delta_bias, delta_softplus, states, leaving, grad_u, grad_delta,
@@ -80,8 +83,30 @@ def selective_scan_backward(
     )
 
 
-def _new_chunks(u: Tensor, A: Tensor) -> tuple[Tensor, Tensor]:
-    """Return room for a state and for the sum of the step sizes of each chunk."""
-    batch, dim, length = u.shape
-    shape = selective_scan_states_shape(batch, dim, length, A.shape[1])
-    return A.new_empty(shape), A.new_empty(*shape[:3], shape[4])
+def _entering_states(
+    sequence: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    matrix: Tensor,
+    delta_bias: Tensor | None,
+    delta_softplus: bool,
+    steps: int,
+    *,
+    adjoint: bool = False,
+    first: Tensor | None = None,
+    last: Tensor | None = None,
+) -> Tensor:
+    """Return the state that enters each chunk of ``steps`` steps: (batch, 1, chunks, d_state, dim).
+
+    ``sequence`` and ``matrix`` are u and B or, with ``adjoint``, the gradient of the output and C: then time
+    runs backwards, and what enters is the gradient of the state that leaves the chunk.
+    """
+    batch, dim, length = sequence.shape
+    chunks = -(-length // steps)
+    ends = A.new_empty(batch, 1, chunks, A.shape[1], dim)
+    sums = A.new_empty(batch, 1, chunks, dim)
+    selective_chunks(
+        sequence, delta, A, matrix, delta_bias, delta_softplus, steps, ends, sums, adjoint=adjoint
+    )
+    chain(ends, sums, A, adjoint=adjoint, first=first, last=last)
+    return ends

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from swin_umamba.ops.triton.chain import chain
-from swin_umamba.ops.triton.launch import channel_block, chunk_count
+from swin_umamba.ops.triton.launch import CHUNK, TimeLoop, channel_block, forward_steps
 from swin_umamba.ops.triton.ss2d_chunks import ss2d_chunks
 from swin_umamba.ops.triton.ss2d_gradients import ss2d_gradients
 from swin_umamba.ops.triton.ss2d_outputs import ss2d_outputs
@@ -15,8 +15,11 @@ from swin_umamba.ops.triton.ss2d_outputs import ss2d_outputs
 def ss2d_scan_states_shape(
     batch: int, height: int, width: int, d_inner: int, d_state: int
 ) -> tuple[int, ...]:
-    """Return the shape of the saved states: (batch, 4, chunks, d_state, d_inner)."""
-    return (batch, 4, chunk_count(height * width), d_state, d_inner)
+    """Return the shape of the saved states, of which there are none: the backward computes them anew.
+
+    That takes a small part of its time, and they would take as much memory as four activations.
+    """
+    return (0, 4, 1, d_state, d_inner)
 
 
 def ss2d_scan_forward(
@@ -29,19 +32,21 @@ def ss2d_scan_forward(
     save_states: bool = True,
     y_dtype: torch.dtype | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Return output (batch, height, width, d_inner) and the state entering each chunk, for the backward.
+    """Return output (batch, height, width, d_inner) and an empty tensor in place of saved states.
 
     All tensors are contiguous, with the shapes of `swin_umamba.ops.ss2d_scan.ss2d_scan`; ``x`` and ``x_dbl``
     are float32, bfloat16 or float16, the parameters float32. The output has the dtype of ``x`` unless
-    ``y_dtype`` says otherwise. Without ``save_states`` the second result is empty.
+    ``y_dtype`` says otherwise.
     """
-    assert x.shape[1] * x.shape[2] < 2**31
-    states, sums = _new_chunks(x, A)
-    ss2d_chunks(x, x_dbl, dt_projs_weight, dt_projs_bias, A, states, sums, adjoint=False)
-    chain(states, sums, A, adjoint=False)
+    batch, height, width, d_inner = x.shape
+    assert height * width < 2**31
+    programs = batch * -(-d_inner // TimeLoop.of(d_inner, A.shape[2]).channels)
+    steps = forward_steps(programs, height * width)
+    states = _entering_states(x, x_dbl, dt_projs_weight, dt_projs_bias, A, steps)
     y = torch.empty_like(x, dtype=y_dtype)
-    ss2d_outputs(x, x_dbl, dt_projs_weight, dt_projs_bias, A, D, states, _float32_buffer(y), y)
-    return y, states if save_states else states.new_empty(0, *states.shape[1:])
+    partial = _float32_buffer(y)
+    ss2d_outputs(x, x_dbl, dt_projs_weight, dt_projs_bias, A, D, steps, states, partial, y)
+    return y, A.new_empty(ss2d_scan_states_shape(batch, height, width, d_inner, A.shape[2]))
 
 
 def ss2d_scan_backward(
@@ -54,18 +59,20 @@ def ss2d_scan_backward(
     A: Tensor,
     D: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Return the gradients of x, x_dbl, dt_projs_weight, dt_projs_bias, A and D, from that of the output."""
+    """Return the gradients of x, x_dbl, dt_projs_weight, dt_projs_bias, A and D, from that of the output.
+
+    ``grad_y`` may have another dtype than ``x``; ``states`` is what the forward returned.
+    """
     batch, height, width, d_inner = x.shape
     d_state = A.shape[2]
-    leaving, sums = _new_chunks(x, A)
-    ss2d_chunks(grad_y, x_dbl, dt_projs_weight, dt_projs_bias, A, leaving, sums, adjoint=True)
-    chain(leaving, sums, A, adjoint=True)
+    states = _entering_states(x, x_dbl, dt_projs_weight, dt_projs_bias, A, CHUNK)
+    leaving = _entering_states(grad_y, x_dbl, dt_projs_weight, dt_projs_bias, A, CHUNK, adjoint=True)
 
     grad_x = torch.empty_like(x)
     blocks = -(-d_inner // channel_block(d_inner))
-    grad_dt = sums.new_empty(4, batch, height * width, d_inner)
-    partial_rows = sums.new_empty(blocks, batch, 4, 2 * d_state, height * width)
-    partial_D = sums.new_empty(batch, leaving.shape[2], d_inner)
+    grad_dt = A.new_empty(4, batch, height * width, d_inner)
+    partial_rows = A.new_empty(blocks, batch, 4, 2 * d_state, height * width)
+    partial_D = A.new_empty(batch, leaving.shape[2], d_inner)
     ss2d_gradients(
         grad_y, x, x_dbl, dt_projs_weight, dt_projs_bias, A, D, states, leaving, _float32_buffer(grad_x),
         grad_x, grad_dt, partial_rows, partial_D,
@@ -81,11 +88,27 @@ def ss2d_scan_backward(
     return grad_x, grad_x_dbl, grad_weight, grad_dt.sum(1), grad_A, grad_D
 
 
-def _new_chunks(x: Tensor, A: Tensor) -> tuple[Tensor, Tensor]:
-    """Return room for a state and for the sum of the step sizes of each chunk."""
-    batch, height, width, d_inner = x.shape
-    shape = ss2d_scan_states_shape(batch, height, width, d_inner, A.shape[2])
-    return A.new_empty(shape), A.new_empty(*shape[:3], shape[4])
+def _entering_states(
+    image: Tensor,
+    x_dbl: Tensor,
+    dt_projs_weight: Tensor,
+    dt_projs_bias: Tensor,
+    A: Tensor,
+    steps: int,
+    adjoint: bool = False,
+) -> Tensor:
+    """Return the state that enters each chunk of ``steps`` pixels: (batch, 4, chunks, d_state, d_inner).
+
+    With ``adjoint``, ``image`` is the gradient of the output, and time runs backwards: what enters is the
+    gradient of the state that leaves the chunk.
+    """
+    batch, height, width, d_inner = image.shape
+    chunks = -(-height * width // steps)
+    ends = A.new_empty(batch, 4, chunks, A.shape[2], d_inner)
+    sums = A.new_empty(batch, 4, chunks, d_inner)
+    ss2d_chunks(image, x_dbl, dt_projs_weight, dt_projs_bias, A, steps, ends, sums, adjoint=adjoint)
+    chain(ends, sums, A, adjoint=adjoint)
+    return ends
 
 
 def _float32_buffer(tensor: Tensor) -> Tensor:

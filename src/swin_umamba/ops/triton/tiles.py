@@ -47,12 +47,6 @@ def softplus_slope(step):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _compose(a, b, next_a, next_b):  # type: ignore[no-untyped-def]
-    """Return the affine map h -> a h + b, followed by the next one."""
-    return a * next_a, next_a * b + next_b
-
-
-@triton.jit
 def _turned(x, REVERSE: tl.constexpr):  # type: ignore[no-untyped-def]
     """Return the tile with its last step first, if ``REVERSE``.
 
@@ -66,17 +60,10 @@ def _turned(x, REVERSE: tl.constexpr):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def inclusive_scan(a, b, REVERSE: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Compose the maps h -> a h + b of all steps up to each one; with ``REVERSE``, from the last step on."""
-    a, b = tl.associative_scan((_turned(a, REVERSE), _turned(b, REVERSE)), 0, _compose)
-    return _turned(a, REVERSE), _turned(b, REVERSE)
-
-
-@triton.jit
 def _compose_before(  # type: ignore[no-untyped-def]
     a, b, a_before, b_before, next_a, next_b, next_a_before, next_b_before
 ):
-    """Compose like ``_compose``; the second pair is the composition without the last step."""
+    """Compose two affine maps h -> a h + b; the second pair is the composition without the last step."""
     return a * next_a, next_a * b + next_b, a * next_a_before, next_a_before * b + next_b_before
 
 
@@ -93,22 +80,6 @@ def exclusive_scan(a, b, REVERSE: tl.constexpr):  # type: ignore[no-untyped-def]
     turned = (_turned(a, REVERSE), _turned(b, REVERSE), one, zero)
     _, _, a_before, b_before = tl.associative_scan(turned, 0, _compose_before)
     return _turned(a_before, REVERSE), _turned(b_before, REVERSE)
-
-
-@triton.jit
-def _add(total, before, next_total, next_before):  # type: ignore[no-untyped-def]
-    return total + next_total, total + next_before
-
-
-@triton.jit
-def running_sums(x, REVERSE: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Return the sums of the rows up to each one, including and excluding it.
-
-    Subtracting the row from the former would leave nothing of a small sum before a large row.
-    """
-    zero = tl.full(x.shape, 0.0, tl.float32)
-    total, before = tl.associative_scan((_turned(x, REVERSE), zero), 0, _add)
-    return _turned(total, REVERSE), _turned(before, REVERSE)
 
 
 @triton.jit
@@ -131,51 +102,6 @@ def channels_of_block(CHANNELS: tl.constexpr):  # type: ignore[no-untyped-def]
 def load_tile(pointers, mask):  # type: ignore[no-untyped-def]
     """Load numbers as float32, zero where masked."""
     return tl.load(pointers, mask=mask, other=0.0).to(tl.float32)
-
-
-@triton.jit
-def chunk_end(  # type: ignore[no-untyped-def]
-    time_left,
-    weight,
-    matrix,
-    rows,
-    row_mask,
-    row_stride,
-    A,
-    ends,
-    channel_mask,
-    d_inner,
-    D_STATE: tl.constexpr,
-):
-    """For each state n, store sum over t of exp(A_n time_left_t) weight_t matrix_t,n.
-
-    ``matrix + rows`` points to state 0 of each step, ``A`` and ``ends`` to state 0 of each channel.
-    """
-    for n in range(D_STATE):
-        rate = tl.load(A + n, mask=channel_mask, other=0.0) * LOG2_E
-        row = load_tile(matrix + n * row_stride + rows, row_mask)
-        end = tl.sum(tl.exp2(time_left * rate[None, :]) * weight * row[:, None], axis=0)
-        tl.store(ends + n * d_inner, end, mask=channel_mask)
-
-
-@triton.jit
-def add_outputs(  # type: ignore[no-untyped-def]
-    y, delta, u, B, C, rows, row_mask, row_stride, A, starts, channel_mask, d_inner,
-    D_STATE: tl.constexpr, REVERSE: tl.constexpr,
-):  # fmt: skip
-    """Return ``y`` plus the sum over n of C_t,n h_t,n, with the states running from ``starts``.
-
-    In any array of states, those of n lie ``d_inner`` numbers after those of n - 1.
-    """
-    delta_u = delta * u
-    for n in range(D_STATE):
-        rate = tl.load(A + n, mask=channel_mask, other=0.0) * LOG2_E
-        start = tl.load(starts + n * d_inner, mask=channel_mask, other=0.0)
-        B_n = load_tile(B + n * row_stride + rows, row_mask)
-        C_n = load_tile(C + n * row_stride + rows, row_mask)
-        decay, added = inclusive_scan(tl.exp2(delta * rate[None, :]), delta_u * B_n[:, None], REVERSE)
-        y += (decay * start[None, :] + added) * C_n[:, None]
-    return y
 
 
 @triton.jit
