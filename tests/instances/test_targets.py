@@ -98,3 +98,22 @@ def test_what_has_no_core_stays_an_object() -> None:
     labels[4:14, 4:14] = 1
     instances, _ = CELLS.decode(labels, Decoding(), depth=np.zeros((20, 20)))
     np.testing.assert_array_equal(instances, labels)
+
+
+@pytest.mark.parametrize("scale", [0.45, 1.0])
+def test_weak_and_noisy_depths_neither_break_objects_nor_join_them(scale: float) -> None:
+    truth = ellipses(-4, 0.4)
+    noise = np.random.default_rng(0).normal(0, 0.08, truth.shape)
+    classes = (truth > 0).astype(int)
+    found, _ = CELLS.decode(classes, Decoding(outer_rim=0), depth=scale * depths_of(truth) + noise)
+    assert score_instances(found, truth)["pq"] > 0.9
+
+
+def test_split_distance_cuts_what_the_depth_leaves_joined() -> None:
+    truth = ellipses(-4, 0.0)
+    classes = (truth > 0).astype(int)
+    flat = np.zeros(truth.shape)
+    joined, _ = CELLS.decode(classes, Decoding(outer_rim=0), depth=flat)
+    cut, _ = CELLS.decode(classes, Decoding(split_distance=10, outer_rim=0), depth=flat)
+    assert (joined.max(), cut.max()) == (1, 2)
+    assert score_instances(cut, truth)["f1"] == 1

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
+from skimage.morphology import reconstruction
+from skimage.segmentation import find_boundaries, watershed
 
 from swin_umamba.data.instance_labels import (
     BOUNDARY,
@@ -25,8 +27,10 @@ from swin_umamba.instances.tidy import ordered, tidy
 BOUNDARY_NAMES = (BOUNDARY_NAME, "border")
 OBJECT_NAME = "object"
 """Name of an object if there are no classes of objects."""
-CORE_DEPTH = 0.5
-"""Pixels deeper than this are the core of an object, from which it grows."""
+DEPTH_STEP = 0.2
+"""An object is deeper by this than the pass to any deeper one."""
+DEPTH_SMOOTHING = 1.0
+"""Standard deviation in pixels of the Gaussian that takes the noise out of predicted depths."""
 
 
 @dataclass(frozen=True)
@@ -132,8 +136,8 @@ class ObjectClasses:
         min_size
             Smallest size of an object in pixels; smaller ones are left out.
         depth
-            Predicted depth within objects, see ``instances.targets``, in the shape of the labels: pixels
-            deeper than a half are the core of an object. None if the model does not predict it.
+            Predicted depth within objects, see ``instances.targets``, in the shape of the labels. It has a
+            peak in each object and a pass between two that touch. None if the model does not predict it.
 
         Returns
         -------
@@ -152,11 +156,15 @@ class ObjectClasses:
         else:
             parts = np.where(inside, INTERIOR, 0).astype(np.uint8)
             parts[labels == self.boundary] = BOUNDARY
-            rim = decoding.outer_rim
-            if depth is not None:
-                cells, rim = cells_of(parts, rim), 0
-                parts = np.where(cells, np.where(depth > CORE_DEPTH, INTERIOR, BOUNDARY), 0)
-            instances = classes_to_instances(parts, outer_rim=rim, split_distance=decoding.split_distance)
+            rim, distance = decoding.outer_rim, decoding.split_distance
+            if depth is None:
+                instances = classes_to_instances(parts, outer_rim=rim, split_distance=distance)
+            else:
+                instances = objects_of_depth(cells_of(parts, rim), depth)
+                if distance is not None:
+                    edges = find_boundaries(instances, mode="inner")
+                    parts = np.where(instances > 0, np.where(edges, BOUNDARY, INTERIOR), 0)
+                    instances = classes_to_instances(parts, outer_rim=0, split_distance=distance)
         instances = ordered(tidy(instances, min_size=min_size))
         return instances, self.classes_of(instances, labels)
 
@@ -173,6 +181,28 @@ class ObjectClasses:
         votes = np.stack([np.bincount(instances[labels == value], minlength=count + 1) for value in values])
         classes: np.ndarray = np.array(values)[votes.argmax(axis=0)][1:]
         return classes
+
+
+def objects_of_depth(cells: np.ndarray, depth: np.ndarray) -> np.ndarray:
+    """Return the instance map of cells whose depth is known, numbered from 1 with gaps.
+
+    Each peak is an object, if it rises by ``DEPTH_STEP`` above the pass to any higher one; so noise makes no
+    objects, and neither does a long cell's ridge. The pixels go to the peaks by a watershed (Soille,
+    Morphological Image Analysis, 2003, sections 6.3 and 9.2). Connected cells without a peak are one object.
+
+    Parameters
+    ----------
+    cells, depth
+        bool and float, of the same shape ``(y, x)`` or ``(z, y, x)``.
+    """
+    depth = ndimage.gaussian_filter(depth, DEPTH_SMOOTHING, output=np.float32)
+    depth = np.where(cells, depth, depth.min(initial=0) - 1)
+    raised = reconstruction(depth - DEPTH_STEP, depth, "dilation").astype(np.float32)
+    everywhere = ndimage.generate_binary_structure(cells.ndim, cells.ndim)
+    peaks, count = ndimage.label(cells & (depth - raised >= DEPTH_STEP * 0.999), everywhere)
+    instances: np.ndarray = watershed(-depth, peaks, mask=cells)
+    others, _ = ndimage.label(cells & (instances == 0), everywhere)
+    return np.where(others > 0, others + count, instances)
 
 
 def _connected(labels: np.ndarray) -> np.ndarray:

@@ -117,6 +117,9 @@ class SwinUMambaD(SegmentationNetwork):
         if isinstance(self.vssm_encoder, VMambaEncoder):  # as in the published code; others keep their own
             self.vssm_encoder.apply(_init_conv)
         self.decoder.apply(_init_conv)
+        if self.decoder.depth_head is not None:
+            # Random depths would drown the classes in the first steps.
+            nn.init.zeros_(self.decoder.depth_head.weight)
         if isinstance(self.vssm_encoder, VMambaEncoder):
             _init_patch_bias(self.vssm_encoder.patch_embed.proj)
 
