@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from swin_umamba.confidence.members import MemberDecisions
 from swin_umamba.inference import sliding_window
 from swin_umamba.inference.blocks.bands import BandSums
-from swin_umamba.inference.sliding_window import SlidingWindow, mean_in_order, mirrored_logits
+from swin_umamba.inference.sliding_window import SlidingWindow, brought_to, mean_in_order, mirrored_logits
 
 CPU = torch.device("cpu")
 # Between two sums of about ten float32 terms in another order.
@@ -232,6 +233,47 @@ def test_a_full_gpu_gets_less_to_do(full_gpu: Callable[..., FullGPU], with_membe
     torch.testing.assert_close(found, one.logits(network, image, members=expected), atol=1e-6, rtol=1e-6)
     if members is not None:
         assert (members.stacked() == expected.stacked()).float().mean() > 0.9999
+
+
+def test_mirrored_images_in_one_batch_change_nothing(full_gpu: Callable[..., FullGPU]) -> None:
+    """A full GPU takes them one by one again before anything goes to the CPU."""
+    image = torch.randn(2, 1, 40, 40)
+    apart = SlidingWindow((32, 32), num_classes=3, mirror_axes=(0, 1), tiles_per_batch=3)
+    together = replace(apart, views_together=True)
+    network = full_gpu()
+    found, parts = [], []
+    for window in (apart, together):
+        members = MemberDecisions(independent=False)
+        logits = window.logits(network, image, members=members, on_progress=parts.append)
+        found.append((logits, members.stacked()))
+    assert network.batches == [3] * 4 + [1] * 4 + [12, 4]
+    assert parts[:8] == parts[8:]
+    torch.testing.assert_close(found[0][0], found[1][0], atol=1e-6, rtol=1e-6)
+    assert (found[0][1] == found[1][1]).float().mean() > 0.999
+    crowded = full_gpu(0, 1)
+    crowded.load_state_dict(network.state_dict())
+    logits = together.logits(crowded, image)
+    assert crowded.batches == [12, 4] + [1] * 16
+    torch.testing.assert_close(logits, found[0][0], atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("axes", [(), (0,), (0, 1), (0, 1, 2)])
+def test_mirrored_batches_have_the_same_bits_where_pixels_are_by_themselves(axes: tuple[int, ...]) -> None:
+    patches = torch.randn(2, 1, 6, 5, 7)
+    network = nn.LeakyReLU(0.3)
+    apart = list(mirrored_logits(network, patches, axes))
+    together = list(mirrored_logits(network, patches, axes, together=True))
+    assert len(apart) == len(together) == 2 ** len(axes)
+    assert all(torch.equal(a, b) for a, b in zip(apart, together, strict=True))
+
+
+@pytest.mark.parametrize(("free", "moved"), [(None, False), (4 * 600 - 1, False), (4 * 600, True)])
+def test_a_small_image_is_moved_once(free: int | None, moved: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The device is one without memory, as a machine without a GPU has none."""
+    monkeypatch.setattr(sliding_window, "free_memory", lambda _: free)
+    image = torch.zeros(1, 3, 5, 10)
+    assert (brought_to(torch.device("meta"), image).device.type == "meta") == moved
+    assert brought_to(CPU, image) is image
 
 
 def test_only_the_band_at_hand_is_tried_again(full_gpu: Callable[..., FullGPU]) -> None:

@@ -21,6 +21,7 @@ from swin_umamba.errors import CheckpointError, DataError, SwinUMambaError, Usag
 from swin_umamba.evaluation.postprocessing import apply_steps
 from swin_umamba.fingerprint import fingerprint_of
 from swin_umamba.inference.blocks.folds import FoldNetworks
+from swin_umamba.inference.blocks.tiles import tiles_per_batch
 from swin_umamba.inference.case_result import CaseResult
 from swin_umamba.inference.folder import predict_folder
 from swin_umamba.inference.inputs import Given, as_volume
@@ -43,10 +44,6 @@ from swin_umamba.trained.network import build_network, set_scan_backend
 from swin_umamba.trained.volume import Volume
 
 logger = logging.getLogger(__name__)
-
-# Largest number of pixels in a batch of tiles: as much memory as one tile of 512x512, the paper's largest
-# patch. With smaller batches, calls cost more than the work itself.
-PIXELS_PER_BATCH = 512 * 512
 
 
 class Predictor:
@@ -103,12 +100,14 @@ class Predictor:
             "precision": options.precision,
             "postprocessing": [asdict(step) for step in self.postprocessing],
         }
+        mirror_axes = plans.mirror_axes() if self.mirroring else ()
         self._window = SlidingWindow(
             patch_size=plans.patch_size,
             num_classes=plans.num_classes,
             step_size=options.step_size,
-            mirror_axes=plans.mirror_axes() if self.mirroring else (),
-            tiles_per_batch=max(1, PIXELS_PER_BATCH // math.prod(plans.patch_size)),
+            mirror_axes=mirror_axes,
+            tiles_per_batch=tiles_per_batch(plans.patch_size, len(mirror_axes), self.device),
+            views_together=self.device.type == "cuda",
             device=self.device,
             precision=options.precision,
         )

@@ -18,9 +18,13 @@ from torch import Tensor, nn
 from swin_umamba.confidence.members import MemberDecisions
 from swin_umamba.inference.blocks.bands import Band, BandPlan, BandSums, plan_bands
 from swin_umamba.inference.blocks.tiles import Tile, TileGrid, gaussian_weights
+from swin_umamba.ops.free_memory import free_memory
 from swin_umamba.ops.precision import autocast
 
 logger = logging.getLogger(__name__)
+
+PART_FOR_IMAGE = 1 / 4
+"""The most of a device's free memory that the image itself may take."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,8 @@ class SlidingWindow:
     precision
         Precision of matrix products and convolutions, see ``swin_umamba.ops.precision``; the sums are
         always float32.
+    views_together
+        Whether the mirrored images of a tile go through the network as one batch: fewer, larger calls.
     """
 
     patch_size: tuple[int, ...]
@@ -56,6 +62,7 @@ class SlidingWindow:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     precision: str = "float32"
     num_extra: int = 0
+    views_together: bool = False
 
     @torch.inference_mode()
     def logits(
@@ -125,6 +132,7 @@ class SlidingWindow:
             num_members = len(networks) * self._num_views
             members.start(num_members, self.num_classes, image.shape[1:])
         passes = _Passes(len(grid.tiles) * len(networks) * self._num_views, on_progress)
+        image = brought_to(self.device, image)
         work = _BandWork(self, networks, image, grid, members, passes, self.device)
         carried = _Carried.nothing(len(networks))
         for plan in plans:
@@ -190,7 +198,10 @@ class _BandWork:
     is_last: bool = False
 
     def with_less_memory(self) -> _BandWork:
-        """Return the next way to try: batches of half the tiles, down to one; then the sums on the CPU.
+        """Return the next way to try.
+
+        First batches of half the tiles, down to one; then each mirrored image by itself; then image and sums
+        on the CPU.
 
         Raises
         ------
@@ -201,9 +212,11 @@ class _BandWork:
         if tiles > 1:
             logger.warning("the GPU is full: %d instead of %d tiles at a time", tiles // 2, tiles)
             return replace(self, window=replace(self.window, tiles_per_batch=tiles // 2))
+        if self.window.views_together:
+            return replace(self, window=replace(self.window, views_together=False))
         if not self.is_last:
             logger.warning("the GPU is full: the sums are on the CPU from here on")
-            return replace(self, sums_device=torch.device("cpu"), is_last=True)
+            return replace(self, image=self.image.cpu(), sums_device=torch.device("cpu"), is_last=True)
         raise torch.cuda.OutOfMemoryError("out of memory with one tile at a time and the sums on the CPU")
 
     def tried(self, plan: BandPlan, carried: _Carried) -> tuple[Tensor, _Carried] | None:
@@ -248,11 +261,10 @@ class _BandWork:
         views = None if self.members is None else self._sums(num_views * classes, plan, before[1])
         network = self.networks[number]
         for batch in plan.batches(window.tiles_per_batch):
-            patches = torch.stack([tile.patch_of(self.image, window.patch_size) for tile in batch])
+            patches = self._patches(batch)
             with autocast(window.device, window.precision):
-                outputs: Iterable[Tensor] = self._counted(
-                    len(batch), mirrored_logits(network, patches.to(window.device), window.mirror_axes)
-                )
+                passed = mirrored_logits(network, patches, window.mirror_axes, window.views_together)
+                outputs: Iterable[Tensor] = self._counted(len(batch), passed)
                 if views is not None:
                     outputs = list(outputs)
                     for view, output in enumerate(outputs):
@@ -264,6 +276,14 @@ class _BandWork:
             for view, logits in enumerate(views.finished.split(classes)):
                 self.members.add(number * num_views + view, rows, logits)
         return sums, views
+
+    def _patches(self, batch: Sequence[Tile]) -> Tensor:
+        window = self.window
+        patches = torch.stack([tile.patch_of(self.image, window.patch_size) for tile in batch])
+        if patches.device.type == "cpu" and window.device.type == "cuda":
+            # From pinned memory the copy does not wait for what the GPU still has to do.
+            return patches.pin_memory().to(window.device, non_blocking=True)
+        return patches.to(window.device)
 
     def _add(
         self, sums: BandSums, batch: Sequence[Tile], logits: Tensor, weights: Tensor, first: int = 0
@@ -277,7 +297,18 @@ class _BandWork:
             yield output
 
 
-def mirrored_logits(network: nn.Module, patches: Tensor, mirror_axes: Sequence[int]) -> Iterator[Tensor]:
+def brought_to(device: torch.device, image: Tensor) -> Tensor:
+    """Return the image on a device if it takes little of the free memory there, else as it is."""
+    if device.type == "cpu":
+        return image
+    free = free_memory(device)
+    fits = free is not None and image.nbytes <= PART_FOR_IMAGE * free
+    return image.to(device) if fits else image
+
+
+def mirrored_logits(
+    network: nn.Module, patches: Tensor, mirror_axes: Sequence[int], together: bool = False
+) -> Iterator[Tensor]:
     """Yield the logits for every combination of mirrored axes, mirrored back; the unmirrored ones come first.
 
     Parameters
@@ -288,12 +319,22 @@ def mirrored_logits(network: nn.Module, patches: Tensor, mirror_axes: Sequence[i
         ``(batch, channels, *patch_size)``.
     mirror_axes
         Spatial axes to mirror, 0 for the first after the channels.
+    together
+        Whether all mirrored images go through the network as one batch.
     """
-    yield network(patches).float()
     axes = [axis + 2 for axis in mirror_axes]
-    for size in range(1, len(axes) + 1):
-        for combination in itertools.combinations(axes, size):
-            yield torch.flip(network(torch.flip(patches, combination)), combination).float()
+    sizes = range(1, len(axes) + 1)
+    combinations = [each for size in sizes for each in itertools.combinations(axes, size)]
+    if together and combinations:
+        views = torch.cat([patches, *(torch.flip(patches, each) for each in combinations)])
+        own, *others = network(views).split(len(patches))
+        yield own.float()
+        for output, combination in zip(others, combinations, strict=True):
+            yield torch.flip(output, combination).float()
+        return
+    yield network(patches).float()
+    for combination in combinations:
+        yield torch.flip(network(torch.flip(patches, combination)), combination).float()
 
 
 def mean_in_order(tensors: Iterable[Tensor]) -> Tensor:

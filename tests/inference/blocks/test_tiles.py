@@ -5,7 +5,7 @@ import torch
 from nnunetv2.inference.sliding_window_prediction import compute_steps_for_sliding_window
 from torch.nn.functional import pad
 
-from swin_umamba.inference.blocks.tiles import TileGrid, gaussian_weights, tile_starts
+from swin_umamba.inference.blocks.tiles import TileGrid, gaussian_weights, tile_starts, tiles_per_batch
 
 
 @pytest.mark.parametrize("size", [32, 33, 47, 48, 49, 100, 320])
@@ -52,3 +52,21 @@ def test_weights_are_positive_everywhere() -> None:
     weights = gaussian_weights((64, 32, 16))
     assert weights.max() == weights[32, 16, 8] == 1
     assert weights.min() > 0
+
+
+@pytest.mark.parametrize(
+    ("patch_size", "axes", "on_cpu", "on_gpu"),
+    [
+        ((512, 512), 0, 1, 8),
+        ((512, 512), 2, 1, 2),
+        ((256, 256), 2, 4, 8),
+        ((1024, 1024), 2, 1, 1),
+        ((64, 96, 96), 3, 1, 1),
+        ((300, 300), 1, 2, 11),
+    ],
+)
+def test_a_gpu_takes_more_tiles_at_once(
+    patch_size: tuple[int, ...], axes: int, on_cpu: int, on_gpu: int
+) -> None:
+    assert tiles_per_batch(patch_size, axes, torch.device("cpu")) == on_cpu
+    assert tiles_per_batch(patch_size, axes, torch.device("cuda")) == on_gpu

@@ -18,6 +18,11 @@ import torch
 from torch import Tensor, nn
 
 SIGMA_IN_PATCHES = 1 / 8
+# Largest number of pixels in a batch of tiles: as much memory as one tile of 512x512, the paper's largest
+# patch. With smaller batches, calls cost more than the work itself; for a GPU those of a single such tile are
+# still too small, and a batch may have this many times as many pixels, those of mirrored images among them.
+PIXELS_PER_BATCH = 512 * 512
+TIMES_ON_GPU = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +115,15 @@ def _along(size: int, patch: int, step_size: float) -> list[tuple[slice, slice]]
         first, last = max(start - before, 0), min(start - before + patch, size)
         parts.append((slice(first, last), slice(first - start + before, last - start + before)))
     return parts
+
+
+def tiles_per_batch(patch_size: Sequence[int], num_mirror_axes: int, device: torch.device) -> int:
+    """Return how many tiles go through a network together on a device.
+
+    On a CPU the mirrored images of a tile are batches of their own.
+    """
+    times = TIMES_ON_GPU / 2**num_mirror_axes if device.type == "cuda" else 1
+    return max(1, int(times * PIXELS_PER_BATCH / math.prod(patch_size)))
 
 
 def tile_starts(size: int, patch: int, step_size: float) -> list[int]:
