@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import argparse
+import weakref
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -244,3 +245,26 @@ def test_half_a_line_of_a_killed_run_is_dropped(one: Predictor, images: Path, tm
     one.predict_folder(images, tmp_path / "out")
     assert list(read_records(tmp_path / "out")) == ["a", "b", "c"]
     assert len(record.read_text().splitlines()) == 3
+
+
+def test_a_failed_case_keeps_no_memory(
+    one: Predictor, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its error is kept until the folder is done, but not the arrays that were being worked on."""
+    arrays: list[weakref.ref[np.ndarray]] = []
+    alive = []
+
+    def fail(data: np.ndarray, *_: object) -> None:
+        alive.append([each() is not None for each in arrays])
+        large = np.zeros(1000)
+        arrays.append(weakref.ref(large))
+        try:
+            raise RuntimeError("not enough memory")
+        except RuntimeError as error:
+            raise MemoryError from error
+
+    monkeypatch.setattr(one.plans, "preprocess", fail)
+    results = one.predict_folder(images, tmp_path / "out")
+    assert [result.status for result in results] == ["failed"] * 3
+    assert "not enough memory" in str(results[0].error)
+    assert alive == [[], [False], [False, False]]

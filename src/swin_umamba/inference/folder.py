@@ -147,6 +147,8 @@ class _Work:
                 where=self.case.files[0],
                 hint="look at it with --debug",
             )
+        if failure is not None:
+            _forget_frames(failure)
         seconds = time.perf_counter() - start
         result = CaseResult(self.case.shown, self.case.files, self.path, status, seconds, failure, confidence)
         if self.records is not None and status != "kept":
@@ -188,6 +190,16 @@ class _Work:
     def _draw(self, image: Image, labels: np.ndarray) -> None:
         shown = told_apart(labels) if self.options.with_objects else labels
         write_preview(preview_path(self.path), image, shown)
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    """Let go of what the functions that an error has passed still hold: images, sums, a GPU's memory.
+
+    Results keep their errors until the folder is done, and an error knows those functions' variables.
+    """
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 def _write(prediction: Prediction, image: Image, path: Path, plans: ModelPlans) -> Mapping[str, Any] | None:
