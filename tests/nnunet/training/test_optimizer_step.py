@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import copy
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from swin_umamba.errors import TrainingError
-from swin_umamba.nnunet.training.optimizer_step import MAX_SKIPPED_IN_A_ROW, StepGuard
+from swin_umamba.nnunet.training.optimizer_step import (
+    MAX_GRADIENT_NORM,
+    MAX_SKIPPED_IN_A_ROW,
+    STEPS_BETWEEN_READS,
+    StepGuard,
+    restore_optimizer,
+    skips_on_device,
+)
+from swin_umamba.nnunet.training.swin_umamba_trainer import SwinUMambaTrainer
 
 
 @pytest.fixture
@@ -93,3 +107,168 @@ def test_an_overflow_that_no_scale_cures_ends_the_training(parameter: nn.Paramet
     assert "last checkpoint is intact" in str(caught.value.hint)
     assert guard.skipped == MAX_SKIPPED_IN_A_ROW
     assert torch.equal(parameter.detach(), torch.tensor([1.0, -2.0]))
+
+
+ANSWERS = ("item", "tolist", "numpy", "cpu", "__bool__", "__float__", "__int__", "__index__")
+
+
+class NoNumbers(TorchDispatchMode):
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        assert func is not torch.ops.aten._local_scalar_dense.default, "the host waits for the device"
+        return func(*args, **(kwargs or {}))
+
+
+class NoAnswers(TorchFunctionMode):
+    """A device that the host must not ask for numbers: on a GPU, it would wait for all that is queued."""
+
+    def __enter__(self) -> NoAnswers:
+        self.numbers = NoNumbers()
+        self.numbers.__enter__()
+        super().__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        self.numbers.__exit__(*error)
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        assert getattr(func, "__name__", "") not in ANSWERS, "the host waits for the device"
+        return func(*args, **(kwargs or {}))
+
+
+def scalers() -> list[torch.amp.GradScaler | None]:
+    return [None, torch.amp.GradScaler("cpu", init_scale=4.0)]
+
+
+def adam(parameter: nn.Parameter, *, fused: bool = True) -> torch.optim.AdamW:
+    return torch.optim.AdamW([parameter], lr=0.1, weight_decay=0.1, fused=fused)
+
+
+def take(
+    guard: StepGuard,
+    parameter: nn.Parameter,
+    optimizer: torch.optim.Optimizer,
+    factor: float,
+    *,
+    scaler: torch.amp.GradScaler | None = None,
+    offset: float = 0.0,
+    distributed: bool = False,
+) -> None:
+    optimizer.zero_grad()
+    loss = (parameter * factor).sum() + offset
+    guard.step(loss, [parameter], optimizer, scaler, distributed=distributed)
+
+
+@pytest.mark.parametrize("scaler", scalers(), ids=["float32", "float16"])
+@pytest.mark.parametrize("distributed", [False, True])
+def test_a_fused_step_asks_the_device_for_nothing(
+    parameter: nn.Parameter, scaler: torch.amp.GradScaler | None, distributed: bool
+) -> None:
+    guard, optimizer = StepGuard(), adam(parameter)
+    with NoAnswers():
+        for step in range(STEPS_BETWEEN_READS - 1):
+            factor = float("nan") if step == 3 else 1.0
+            take(guard, parameter, optimizer, factor, scaler=scaler, distributed=distributed)
+        with pytest.raises(AssertionError, match="the host waits"):
+            take(guard, parameter, optimizer, 1.0)
+    assert (guard.skipped, guard.skipped_in_a_row) == (1, 0)
+    with NoAnswers(), pytest.raises(AssertionError, match="the host waits"):
+        take(StepGuard(), parameter, adam(parameter, fused=False), 1.0)
+
+
+@pytest.mark.parametrize("scaler", scalers(), ids=["float32", "float16"])
+def test_steps_that_a_device_skips_leave_no_trace(
+    parameter: nn.Parameter, scaler: torch.amp.GradScaler | None
+) -> None:
+    expected = nn.Parameter(parameter.detach().clone())
+    guard, optimizer, plain = StepGuard(), adam(parameter), adam(expected)
+    for factor, offset in [
+        (float("nan"), 0.0),
+        (1.0, 0.0),
+        (float("inf"), 0.0),
+        (1.0, float("inf")),
+        (1.0, float("nan")),
+        (-3.0, 0.0),
+        (1e4, 0.0),
+    ]:
+        take(guard, parameter, optimizer, factor, offset=offset, scaler=scaler)
+        if abs(factor) < 2e4 and offset == 0:
+            plain.zero_grad()
+            (expected * factor).sum().backward()
+            nn.utils.clip_grad_norm_([expected], MAX_GRADIENT_NORM)
+            plain.step()
+        assert torch.equal(parameter, expected)
+    assert guard.skipped == 4
+    found, exact = optimizer.state[parameter], plain.state[expected]
+    assert all(torch.equal(found[name], exact[name]) for name in ("step", "exp_avg", "exp_avg_sq"))
+
+
+def test_processes_that_share_gradients_ignore_their_own_loss_on_a_device(parameter: nn.Parameter) -> None:
+    guard, optimizer = StepGuard(), adam(parameter)
+    take(guard, parameter, optimizer, 1.0, offset=float("inf"), distributed=True)
+    assert guard.skipped == 0
+    assert not torch.equal(parameter.detach(), torch.tensor([1.0, -2.0]))
+
+
+@pytest.mark.parametrize("good", [0, 4])
+def test_too_many_in_a_row_on_a_device_end_the_training_at_the_next_reading(
+    parameter: nn.Parameter, good: int
+) -> None:
+    guard, optimizer = StepGuard(), adam(parameter)
+    for _ in range(MAX_SKIPPED_IN_A_ROW):
+        take(guard, parameter, optimizer, float("nan"))
+    assert torch.equal(parameter.detach(), torch.tensor([1.0, -2.0]))
+    for _ in range(good - 1):
+        take(guard, parameter, optimizer, 1.0)
+    with pytest.raises(TrainingError, match="16 steps in a row"):
+        take(guard, parameter, optimizer, 1.0) if good else guard.check()
+
+
+def test_the_count_of_a_resumed_run_goes_on(parameter: nn.Parameter) -> None:
+    guard, optimizer = StepGuard(), adam(parameter)
+    guard.skipped = 5
+    take(guard, parameter, optimizer, float("nan"))
+    assert guard.skipped == 6
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_run_goes_on_with_the_kind_of_optimizer_it_began_with(parameter: nn.Parameter, fused: bool) -> None:
+    before, after = adam(parameter, fused=fused), adam(parameter, fused=not fused)
+    take(StepGuard(), parameter, before, 1.0)
+    restore_optimizer(after, copy.deepcopy(before.state_dict()))
+    assert skips_on_device(after) == fused
+    start = parameter.detach().clone()
+    results = []
+    for optimizer in (before, after):
+        with torch.no_grad():
+            parameter.copy_(start)
+        scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+        take(StepGuard(), parameter, optimizer, 2.0, scaler=scaler)
+        results.append(parameter.detach().clone())
+    assert torch.equal(*results)
+    assert not torch.equal(results[0], start)
+
+
+def test_only_optimizers_that_skip_soundly_do_it_on_the_device(parameter: nn.Parameter) -> None:
+    assert skips_on_device(adam(parameter))
+    assert not skips_on_device(adam(parameter, fused=False))
+    assert not skips_on_device(torch.optim.SGD([parameter], lr=0.1, momentum=0.9, fused=True))
+    assert not skips_on_device(torch.optim.RMSprop([parameter]))
+    two = torch.optim.AdamW(
+        [{"params": [parameter], "fused": True}, {"params": [nn.Parameter(torch.ones(1))]}]
+    )
+    assert not skips_on_device(two)
+
+
+@pytest.mark.parametrize(("device", "fused"), [("cuda", True), ("cpu", None)])
+def test_the_trainers_fuse_their_optimizer_on_a_gpu(device: str, fused: bool | None) -> None:
+    trainer = SimpleNamespace(
+        bare_network=lambda: nn.Linear(2, 2),
+        options=SimpleNamespace(encoder_learning_rate=None, schedule="paper"),
+        device=torch.device(device),
+        initial_lr=1e-4,
+        weight_decay=0.05,
+        num_epochs=3,
+    )
+    optimizer, _ = SwinUMambaTrainer.configure_optimizers(trainer)
+    assert [group["fused"] for group in optimizer.param_groups] == [fused]

@@ -16,6 +16,7 @@ from torch import nn
 from torch._dynamo import OptimizedModule
 
 from swin_umamba.nnunet.environment import environment_variable
+from swin_umamba.nnunet.training.optimizer_step import restore_optimizer
 from swin_umamba.nnunet.training.options import TrainingOptions
 
 logger = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ def restore_weights(
         If the checkpoint is for another network or incomplete.
     """
     network.load_state_dict(checkpoint["network_weights"])
-    optimizer.load_state_dict(checkpoint["optimizer_state"])
+    restore_optimizer(optimizer, checkpoint["optimizer_state"])
     if grad_scaler is not None and checkpoint["grad_scaler_state"] is not None:
         grad_scaler.load_state_dict(checkpoint["grad_scaler_state"])
 

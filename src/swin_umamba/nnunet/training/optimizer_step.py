@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,20 +19,58 @@ MAX_GRADIENT_NORM = 12
 MAX_SKIPPED_IN_A_ROW = 16
 
 
+STEPS_BETWEEN_READS = 20
+
+
+def skips_on_device(optimizer: torch.optim.Optimizer) -> bool:
+    """Return whether the kernels of the optimizer can skip a step, so that the host need not know of it.
+
+    Only fused Adam and AdamW do that soundly: SGD would begin its momentum with what lies in memory if it
+    skipped its first step.
+    """
+    fused = all(group.get("fused") for group in optimizer.param_groups)
+    return fused and isinstance(optimizer, torch.optim.Adam | torch.optim.AdamW)
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Load the state of an optimizer. A run goes on as it began: fused only if it was.
+
+    Both kinds round differently, and the gradient scaler must be told which one it has.
+    """
+    optimizer.load_state_dict(state)
+    if hasattr(optimizer, "_step_supports_amp_scaling"):
+        optimizer._step_supports_amp_scaling = skips_on_device(optimizer)
+
+
 class StepGuard:
     """Takes optimizer steps, and skips and counts those whose loss or gradients are not finite.
 
-    Attributes
-    ----------
-    skipped
-        Number of steps skipped so far in this run.
-    skipped_in_a_row
-        Number of steps skipped since the last one that was taken.
+    A fused optimizer skips a step on its device, which so need not wait for the host. Then the steps are
+    counted later: every 20 steps, in `check`, and when the number is asked for.
     """
 
     def __init__(self) -> None:
-        self.skipped = 0
-        self.skipped_in_a_row = 0
+        self._skipped = 0
+        self._in_a_row = 0
+        self._most_in_a_row = 0
+        self._unread: list[Tensor] = []  # for each step since the last reading, one if it was skipped
+
+    @property
+    def skipped(self) -> int:
+        """Number of steps skipped so far in this run."""
+        self._read()
+        return self._skipped
+
+    @skipped.setter
+    def skipped(self, number: int) -> None:
+        self._read()
+        self._skipped = number
+
+    @property
+    def skipped_in_a_row(self) -> int:
+        """Number of steps skipped since the last one that was taken."""
+        self._read()
+        return self._in_a_row
 
     def step(
         self,
@@ -59,29 +98,71 @@ class StepGuard:
         Raises
         ------
         TrainingError
-            After 16 skipped steps in a row.
+            After 16 skipped steps in a row; with a fused optimizer up to 19 steps later.
         """
         (loss if scaler is None else scaler.scale(loss)).backward()
         if scaler is not None:
             scaler.unscale_(optimizer)
         norm = nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM)
-        if not torch.isfinite(norm) or not (distributed or torch.isfinite(loss)):
-            self._count()
+        if skips_on_device(optimizer):
+            self._step_on_device(norm if distributed else norm + loss.detach(), optimizer, scaler)
+        elif not torch.isfinite(norm) or not (distributed or torch.isfinite(loss)):
+            self._count(skipped=True)
+            self.check()
         else:
-            self.skipped_in_a_row = 0
+            self._count(skipped=False)
             if scaler is None:
                 optimizer.step()
             else:
                 scaler.step(optimizer)
         if scaler is not None:
             scaler.update()
+        if len(self._unread) >= STEPS_BETWEEN_READS:
+            self.check()
 
-    def _count(self) -> None:
-        self.skipped += 1
-        self.skipped_in_a_row += 1
-        logger.warning("loss or gradient is not finite; step skipped (%d so far)", self.skipped)
-        if self.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
+    def check(self) -> None:
+        """Count the steps that were not counted yet; call it at the end of each epoch.
+
+        Raises
+        ------
+        TrainingError
+            If 16 steps in a row were skipped.
+        """
+        self._read()
+        if self._most_in_a_row >= MAX_SKIPPED_IN_A_ROW:
             raise TrainingError(
-                f"loss or gradients were not finite in {self.skipped_in_a_row} steps in a row",
+                f"loss or gradients were not finite in {self._most_in_a_row} steps in a row",
                 hint="look for NaN in the images, or lower --learning-rate; the last checkpoint is intact",
             )
+
+    def _step_on_device(
+        self, number: Tensor, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler | None
+    ) -> None:
+        """Let the optimizer skip the step if a number, or a gradient that the scaler saw, is not finite."""
+        skip = torch.isfinite(number).logical_not().float()
+        if scaler is not None:
+            for found in scaler._found_inf_per_device(optimizer).values():
+                skip = torch.maximum(skip, found.to(skip.device, non_blocking=True))
+        # What the scaler does for such optimizers; the gradients are unscaled already.
+        optimizer.found_inf = skip  # type: ignore[attr-defined]
+        try:
+            optimizer.step()
+        finally:
+            del optimizer.found_inf  # type: ignore[attr-defined]
+        self._unread.append(skip)
+
+    def _read(self) -> None:
+        if self._unread:
+            outcomes = torch.stack(self._unread).tolist()
+            self._unread.clear()
+            for skip in outcomes:
+                self._count(skipped=skip > 0)
+
+    def _count(self, *, skipped: bool) -> None:
+        if not skipped:
+            self._in_a_row = 0
+            return
+        self._skipped += 1
+        self._in_a_row += 1
+        self._most_in_a_row = max(self._most_in_a_row, self._in_a_row)
+        logger.warning("loss or gradient is not finite; step skipped (%d so far)", self._skipped)

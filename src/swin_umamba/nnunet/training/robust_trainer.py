@@ -290,6 +290,7 @@ class RobustTrainer(ResumableTrainer):
 
     def on_train_epoch_end(self, train_outputs: list[dict[str, np.ndarray]]) -> None:
         """Log the mean loss of the steps that were taken."""
+        self.guard.check()
         finite = [output for output in train_outputs if np.isfinite(output["loss"])]
         super().on_train_epoch_end(finite or train_outputs)
 
