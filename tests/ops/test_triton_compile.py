@@ -30,17 +30,25 @@ class Bounds(NamedTuple):
     barriers: float = 0
 
 
-# Below 128 registers a multiprocessor keeps 16 warps, above 168 only 8. What the gradients spill lies outside
-# of the loops over the states. A barrier of the chain orders reads and writes of 32 chunks.
+# Up to 128 registers a multiprocessor keeps 16 warps, up to 168 still 12, beyond only 8. Only for capability
+# 10.0 the gradients spill, outside of the loops over the states. A barrier of the chain orders reads and
+# writes of 32 chunks.
 BOUNDS = {
     "ss2d_chunks_kernel": Bounds(128, instructions=130),
+    "ss2d_chunks_kernel with parts": Bounds(168, instructions=130),
     "ss2d_outputs_kernel": Bounds(144, instructions=155),
-    "ss2d_gradients_kernel": Bounds(255, 240, instructions=1000, shuffles=162, barriers=10),
+    "ss2d_gradients_kernel": Bounds(255, 24, instructions=640, shuffles=80, barriers=2),
     "selective_chunks_kernel": Bounds(128, instructions=145),
+    "selective_chunks_kernel with parts": Bounds(168, instructions=145),
     "selective_outputs_kernel": Bounds(128, instructions=170),
-    "selective_gradients_kernel": Bounds(255, 40, instructions=1010, shuffles=162, barriers=10),
+    "selective_gradients_kernel": Bounds(255, instructions=650, shuffles=80, barriers=2),
     "chain_kernel": Bounds(168, instructions=580, barriers=0.5),
 }
+KERNELS = {name.split()[0] for name in BOUNDS}
+
+
+def bounds_of(row: dict[str, Any]) -> Bounds:
+    return BOUNDS[row["kernel"] + (" with parts" if row["constants"].get("PART") else "")]
 
 
 def run_compilation(tmp_path: Path, *options: str) -> Any:
@@ -59,7 +67,7 @@ def run_compilation(tmp_path: Path, *options: str) -> Any:
 
 def check_bounds(rows: list[dict[str, Any]]) -> None:
     for row in rows:
-        most, loop = BOUNDS[row["kernel"]], row["loop"]
+        most, loop = bounds_of(row), row["loop"]
         assert row["spilled_bytes"] <= most.spilled_bytes, row
         if TRITON < (3, 7):  # lays scans out over threads
             continue
@@ -87,14 +95,14 @@ def test_kernels_compile(tmp_path: Path) -> None:
 
 def test_another_size_of_image_compiles_nothing(tmp_path: Path) -> None:
     multiples_of_16, odd = run_compilation(tmp_path, "--keys")
-    assert {name for name, _ in odd} == set(BOUNDS)
+    assert {name for name, _ in odd} == KERNELS
     assert multiples_of_16 == odd
 
 
 @pytest.mark.slow
 def test_kernels_compile_within_bounds_on_every_gpu(tmp_path: Path) -> None:
     rows = run_compilation(tmp_path, "--gpus")
-    assert {row["kernel"] for row in rows} == set(BOUNDS)
+    assert {row["kernel"] for row in rows} == KERNELS
     assert {row["capability"] for row in rows} == CAPABILITIES
     check_usable(rows)
     check_bounds(rows)
@@ -103,5 +111,5 @@ def test_kernels_compile_within_bounds_on_every_gpu(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_kernels_compile_for_all_dtypes_states_and_sizes(tmp_path: Path) -> None:
     rows = run_compilation(tmp_path, "--unusual")
-    assert {row["kernel"] for row in rows} == set(BOUNDS)
+    assert {row["kernel"] for row in rows} == KERNELS
     check_usable(rows)

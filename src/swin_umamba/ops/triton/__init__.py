@@ -7,9 +7,10 @@ Both scans cut time into chunks that all run side by side, so that a single imag
 3. ``*_outputs.py``: every chunk again, from its true state, with the outputs.
 
 1 and 3 are loops over time (``time_loop.py``), whose chunks may be long. The backward does 1 and 2 once
-more in short chunks, instead of reading states that the forward would have to keep, and the same with the
-adjoint, which runs back in time. Then it computes all gradients of a chunk (``*_gradients.py``,
-``tiles.py``) from the state that enters it and the gradient of the state that leaves it. States, step sizes,
+more, instead of reading states that the forward would have to keep, walks through the chunks for the states
+that enter each of their tiles, and does the same with the adjoint, which runs back in time. Then it computes
+all gradients of a tile (``*_gradients.py``, ``tiles.py``) from the state that enters it and the gradient of
+the state that leaves it. States, step sizes,
 exponentials and sums are float32 whatever the tensors hold. Sums over chunks and channel blocks
 go through memory and are added up in a fixed order; no kernel uses an atomic addition, so equal inputs give
 equal bits on one device.

@@ -8,30 +8,32 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-CHUNK = 16
-"""Time steps of a chunk of the backward: a tile in the registers of one thread. Twice as many spill; half as
-many double the memory of the states between chunks, which at d_state 16 take as much as four activations."""
+CHUNK = 8
+"""Time steps of a tile of the backward, in the registers of one thread for each of two channels. Twice as
+many spill; half as many double the memory of the states between tiles."""
 
-SIZES = ("height", "width", "length", "chunks", "steps", "dt_rank")
+SIZES = ("height", "width", "length", "chunks", "steps", "parts", "dt_rank")
 """Arguments that Triton must not turn into constants or tell apart by their divisors: another size of image
 would compile all kernels again."""
+
+MOST_REGISTERS = 168
+"""Of a kernel that would take many more just for addresses: so many leave 12 warps to a multiprocessor."""
 
 MOST_OFFSET = 2**31 - 1
 """Within an image; beyond it, offsets are 64 bits wide."""
 
 _WARP = 32
-_MOST_STEPS = 256  # of a chunk of the forward
+_LEAST_STEPS, _MOST_STEPS = 16, 256  # of a chunk of the time loop
 _ENOUGH_PROGRAMS = 1536  # of one warp: twelve for each multiprocessor of a large GPU
-_MOST_CHANNELS = 128
 
 
-def forward_steps(programs: int, length: int) -> int:
-    """Return the time steps of a chunk of the forward: as many as leave the GPU enough to do at once.
+def chunk_steps(programs: int, length: int) -> int:
+    """Return the time steps of a chunk of the time loop: as many as leave the GPU enough to do at once.
 
     The longer the chunks, the fewer states go through memory, and the shorter is the chain of chunks, which
     runs one after another. ``programs`` is the number of programs for each chunk.
     """
-    steps = CHUNK
+    steps = _LEAST_STEPS
     while steps < _MOST_STEPS and programs * length >= 2 * steps * _ENOUGH_PROGRAMS:
         steps *= 2
     return steps
@@ -58,18 +60,12 @@ class TimeLoop:
 
 
 def channel_block(channels: int) -> int:
-    """Return the channels of a tile: as many as possible, as each block adds partial gradients of B and C.
+    """Return the channels of a tile of the backward: two for each thread of a single warp.
 
-    192 channels make three blocks of 64; in two of 128, a quarter of the computation would be wasted.
+    They are added up in the thread before the sums over channels pass numbers between threads, and no sum
+    passes them between warps.
     """
-    if channels >= _MOST_CHANNELS:
-        return _MOST_CHANNELS if channels % _MOST_CHANNELS == 0 else _MOST_CHANNELS // 2
-    return max(_WARP, 1 << (channels - 1).bit_length())
-
-
-def warps_of(block: int) -> int:
-    """Return the warps of a program for a tile of ``block`` channels: one channel per thread."""
-    return block // _WARP
+    return 2 * _WARP if channels > _WARP else _WARP
 
 
 def device_of(tensor: Tensor) -> AbstractContextManager[object]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from swin_umamba.ops.triton.chain import chain
-from swin_umamba.ops.triton.launch import CHUNK, TimeLoop, channel_block, forward_steps
+from swin_umamba.ops.triton.launch import CHUNK, TimeLoop, channel_block, chunk_steps
 from swin_umamba.ops.triton.selective_chunks import selective_chunks
 from swin_umamba.ops.triton.selective_gradients import selective_gradients
 from swin_umamba.ops.triton.selective_outputs import selective_outputs
@@ -33,11 +33,9 @@ def selective_scan_forward(
     ``D`` and ``delta_bias`` are float32, the others float32, bfloat16 or float16.
     """
     batch, dim, length = u.shape
-    groups = B.shape[1]
-    programs = batch * groups * -(-dim // groups // TimeLoop.of(dim // groups, A.shape[1]).channels)
-    steps = forward_steps(programs, length)
+    steps = _steps(u, A, B)
     last_state = A.new_empty(batch, dim, A.shape[1])
-    states = _entering_states(u, delta, A, B, delta_bias, delta_softplus, steps, last=last_state)
+    states, _ = _entering_states(u, delta, A, B, delta_bias, delta_softplus, steps, last=last_state)
     y = torch.empty_like(u)
     selective_outputs(u, delta, A, B, C, D, delta_bias, delta_softplus, steps, states, y)
     return y, last_state, A.new_empty(selective_scan_states_shape(batch, dim, length, A.shape[1]))
@@ -58,9 +56,9 @@ def selective_scan_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
     """Return the gradients of u, delta, A, B, C, D and delta_bias; None for an option that is None."""
     batch, dim, _ = u.shape
-    states = _entering_states(u, delta, A, B, delta_bias, delta_softplus, CHUNK)
-    leaving = _entering_states(
-        grad_y, delta, A, C, delta_bias, delta_softplus, CHUNK, adjoint=True, first=grad_last_state
+    states = _tile_states(u, delta, A, B, delta_bias, delta_softplus)
+    leaving = _tile_states(
+        grad_y, delta, A, C, delta_bias, delta_softplus, adjoint=True, first=grad_last_state
     )
 
     group_size = dim // B.shape[1]
@@ -83,6 +81,14 @@ def selective_scan_backward(
     )
 
 
+def _steps(u: Tensor, A: Tensor, B: Tensor) -> int:
+    """Return the steps of a chunk of the time loop."""
+    batch, dim, length = u.shape
+    groups = B.shape[1]
+    blocks = -(-dim // groups // TimeLoop.of(dim // groups, A.shape[1]).channels)
+    return chunk_steps(batch * groups * blocks, length)
+
+
 def _entering_states(
     sequence: Tensor,
     delta: Tensor,
@@ -95,8 +101,8 @@ def _entering_states(
     adjoint: bool = False,
     first: Tensor | None = None,
     last: Tensor | None = None,
-) -> Tensor:
-    """Return the state that enters each chunk of ``steps`` steps: (batch, 1, chunks, d_state, dim).
+) -> tuple[Tensor, Tensor]:
+    """Return the state that enters each chunk, (batch, 1, chunks, d_state, dim), and the sums of the steps.
 
     ``sequence`` and ``matrix`` are u and B or, with ``adjoint``, the gradient of the output and C: then time
     runs backwards, and what enters is the gradient of the state that leaves the chunk.
@@ -109,4 +115,25 @@ def _entering_states(
         sequence, delta, A, matrix, delta_bias, delta_softplus, steps, ends, sums, adjoint=adjoint
     )
     chain(ends, sums, A, adjoint=adjoint, first=first, last=last)
-    return ends
+    return ends, sums
+
+
+def _tile_states(
+    sequence: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    matrix: Tensor,
+    delta_bias: Tensor | None,
+    delta_softplus: bool,
+    *,
+    adjoint: bool = False,
+    first: Tensor | None = None,
+) -> Tensor:
+    """Return the state that enters each tile of the backward, from those that enter the chunks."""
+    batch, dim, length = sequence.shape
+    steps = _steps(sequence, A, matrix)
+    inputs = (sequence, delta, A, matrix, delta_bias, delta_softplus)
+    starts, sums = _entering_states(*inputs, steps, adjoint=adjoint, first=first)
+    states = A.new_empty(batch, 1, -(-length // CHUNK), A.shape[1], dim)
+    selective_chunks(*inputs, steps, states, sums, adjoint=adjoint, starts=starts)
+    return states

@@ -23,7 +23,7 @@ def channels_of_group_block(blocks, group_size, CHANNELS: tl.constexpr):  # type
 def steps_of_chunk(chunk, CHUNK: tl.constexpr):  # type: ignore[no-untyped-def]
     """Return the numbers of the time steps of a chunk.
 
-    They are consecutive in memory, but each thread has to read its own 16, through the cache.
+    They are consecutive in memory, but each thread has to read its own, through the cache.
     """
     return chunk * CHUNK + single_numbers(CHUNK)
 

@@ -19,7 +19,7 @@ import triton.language as tl
 from torch import Tensor
 
 from swin_umamba.ops.triton.image_tiles import pixels_of_path, projected_dt
-from swin_umamba.ops.triton.launch import CHUNK, SIZES, channel_block, device_of, needs_wide_offsets, warps_of
+from swin_umamba.ops.triton.launch import CHUNK, SIZES, channel_block, device_of, needs_wide_offsets
 from swin_umamba.ops.triton.tiles import (
     channels_of_block,
     load_tile,
@@ -130,5 +130,5 @@ def ss2d_gradients(
                 grad_y, x, x_dbl, dt_projs_weight, dt_projs_bias, A, D, states, leaving, by_rows, target,
                 grad_dt, partial_rows, partial_D, height, width, d_inner, chunks,
                 DT_RANK=dt_projs_weight.shape[2], D_STATE=A.shape[2], CHUNK=CHUNK, CHANNELS=block,
-                BY_COLUMNS=columns, WIDE=needs_wide_offsets(x, x_dbl), num_warps=warps_of(block),
+                BY_COLUMNS=columns, WIDE=needs_wide_offsets(x, x_dbl), num_warps=1,
             )  # fmt: skip

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from swin_umamba.ops.triton.chain import chain
-from swin_umamba.ops.triton.launch import CHUNK, TimeLoop, channel_block, forward_steps
+from swin_umamba.ops.triton.launch import CHUNK, TimeLoop, channel_block, chunk_steps
 from swin_umamba.ops.triton.ss2d_chunks import ss2d_chunks
 from swin_umamba.ops.triton.ss2d_gradients import ss2d_gradients
 from swin_umamba.ops.triton.ss2d_outputs import ss2d_outputs
@@ -40,9 +40,8 @@ def ss2d_scan_forward(
     """
     batch, height, width, d_inner = x.shape
     assert height * width < 2**31
-    programs = batch * -(-d_inner // TimeLoop.of(d_inner, A.shape[2]).channels)
-    steps = forward_steps(programs, height * width)
-    states = _entering_states(x, x_dbl, dt_projs_weight, dt_projs_bias, A, steps)
+    steps = _steps(x, A)
+    states, _ = _entering_states(x, x_dbl, dt_projs_weight, dt_projs_bias, A, steps)
     y = torch.empty_like(x, dtype=y_dtype)
     partial = _float32_buffer(y)
     ss2d_outputs(x, x_dbl, dt_projs_weight, dt_projs_bias, A, D, steps, states, partial, y)
@@ -65,8 +64,8 @@ def ss2d_scan_backward(
     """
     batch, height, width, d_inner = x.shape
     d_state = A.shape[2]
-    states = _entering_states(x, x_dbl, dt_projs_weight, dt_projs_bias, A, CHUNK)
-    leaving = _entering_states(grad_y, x_dbl, dt_projs_weight, dt_projs_bias, A, CHUNK, adjoint=True)
+    states = _tile_states(x, x_dbl, dt_projs_weight, dt_projs_bias, A)
+    leaving = _tile_states(grad_y, x_dbl, dt_projs_weight, dt_projs_bias, A, adjoint=True)
 
     grad_x = torch.empty_like(x)
     blocks = -(-d_inner // channel_block(d_inner))
@@ -88,6 +87,12 @@ def ss2d_scan_backward(
     return grad_x, grad_x_dbl, grad_weight, grad_dt.sum(1), grad_A, grad_D
 
 
+def _steps(x: Tensor, A: Tensor) -> int:
+    """Return the pixels of a chunk of the time loop."""
+    batch, height, width, d_inner = x.shape
+    return chunk_steps(batch * -(-d_inner // TimeLoop.of(d_inner, A.shape[2]).channels), height * width)
+
+
 def _entering_states(
     image: Tensor,
     x_dbl: Tensor,
@@ -96,8 +101,8 @@ def _entering_states(
     A: Tensor,
     steps: int,
     adjoint: bool = False,
-) -> Tensor:
-    """Return the state that enters each chunk of ``steps`` pixels: (batch, 4, chunks, d_state, d_inner).
+) -> tuple[Tensor, Tensor]:
+    """Return the state that enters each chunk, (batch, 4, chunks, d_state, d_inner), and the sums of steps.
 
     With ``adjoint``, ``image`` is the gradient of the output, and time runs backwards: what enters is the
     gradient of the state that leaves the chunk.
@@ -108,7 +113,26 @@ def _entering_states(
     sums = A.new_empty(batch, 4, chunks, d_inner)
     ss2d_chunks(image, x_dbl, dt_projs_weight, dt_projs_bias, A, steps, ends, sums, adjoint=adjoint)
     chain(ends, sums, A, adjoint=adjoint)
-    return ends
+    return ends, sums
+
+
+def _tile_states(
+    image: Tensor,
+    x_dbl: Tensor,
+    dt_projs_weight: Tensor,
+    dt_projs_bias: Tensor,
+    A: Tensor,
+    adjoint: bool = False,
+) -> Tensor:
+    """Return the state that enters each tile of the backward, from those that enter the chunks."""
+    batch, height, width, d_inner = image.shape
+    steps = _steps(image, A)
+    starts, sums = _entering_states(image, x_dbl, dt_projs_weight, dt_projs_bias, A, steps, adjoint)
+    states = A.new_empty(batch, 4, -(-height * width // CHUNK), A.shape[2], d_inner)
+    ss2d_chunks(
+        image, x_dbl, dt_projs_weight, dt_projs_bias, A, steps, states, sums, adjoint=adjoint, starts=starts
+    )
+    return states
 
 
 def _float32_buffer(tensor: Tensor) -> Tensor:

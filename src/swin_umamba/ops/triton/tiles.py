@@ -1,7 +1,7 @@
 """Shared parts of the kernels: functions, scans and addresses of a tile of (CHUNK steps, channels).
 
-Every warp owns 32 channels, and each of its threads all time steps of one channel. A scan over the first axis
-of such a tile is thus a plain sequence of multiply-adds in registers; nothing moves between threads.
+Every thread owns all time steps of one or two channels. A scan over the first axis of such a tile is thus a
+plain sequence of multiply-adds in registers; nothing moves between threads but in sums over channels.
 """
 
 from __future__ import annotations

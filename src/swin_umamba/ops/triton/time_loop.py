@@ -83,21 +83,24 @@ def step_size(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def end_of_chunk(  # type: ignore[no-untyped-def]
-    values, delta, low, matrix, weights, bias, rate, channel_mask, value_stride, row_stride, state_stride,
-    count, pixel, left, stride, jump, line,
+def run_states(  # type: ignore[no-untyped-def]
+    state, total, values, delta, low, matrix, weights, bias, rate, channel_mask, value_stride, row_stride,
+    state_stride, count, pixel, left, stride, jump, line,
     ADJOINT: tl.constexpr, D_STATE: tl.constexpr, STATES: tl.constexpr, RANK: tl.constexpr,
     RANKS: tl.constexpr, SOFTPLUS: tl.constexpr,
 ):  # fmt: skip
-    """Return the states (STATES, channels) at the end of a chunk that starts from zero, and the sum of steps.
+    """Take ``count`` steps from ``state`` (STATES, channels), and add their sizes to ``total``.
 
     ``values`` and ``delta`` point to pixel 0 of each channel, ``low`` and ``matrix`` to that of all channels.
     With ``ADJOINT``, ``values`` are gradients of the output and ``matrix`` is C: what leaves a step is its
     decay times all that has entered so far.
+
+    Returns
+    -------
+    state, total, pixel, left
+        After these steps, with the pixel of the next one.
     """
     n = single_numbers(STATES)
-    state = rate * 0.0
-    total = bias * 0.0
     for _ in range(count):
         at = pixel * value_stride
         row = pixel * row_stride
@@ -111,7 +114,7 @@ def end_of_chunk(  # type: ignore[no-untyped-def]
             state = decay * state + (step * value)[None, :] * column[:, None]
         total += step
         pixel, left = next_pixel(pixel, left, stride, jump, line)
-    return state, total
+    return state, total, pixel, left
 
 
 @triton.jit
