@@ -30,9 +30,9 @@ from torch import Tensor, nn
 
 from evaluation import say
 from swin_umamba.confidence.temperature import entropy
-from swin_umamba.inference.blocks import bands
-from swin_umamba.inference.blocks.tiles import gaussian_weights, tile_starts
 from swin_umamba.inference.predictor import Predictor
+from swin_umamba.tiling import bands
+from swin_umamba.tiling.tiles import gaussian_weights, tile_starts
 from swin_umamba.trained.model import TrainedModel
 
 CLASSES, SIDE, PATCH = (2, 14, 104), 4096, 512

@@ -46,6 +46,7 @@ FLOOR_OF = {
     "data": 3,
     "models": 4,
     "report": 4,
+    "tiling": 4,
     "evaluation": 5,
     "instances": 5,
     "pretraining": 5,

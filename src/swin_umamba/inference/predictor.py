@@ -20,15 +20,12 @@ from swin_umamba.data.image_io import MAX_VOXELS
 from swin_umamba.errors import CheckpointError, DataError, SwinUMambaError, UsageError
 from swin_umamba.evaluation.postprocessing import apply_steps
 from swin_umamba.fingerprint import fingerprint_of
-from swin_umamba.inference.blocks.folds import FoldNetworks
-from swin_umamba.inference.blocks.tiles import tiles_per_batch
 from swin_umamba.inference.case_result import CaseResult
 from swin_umamba.inference.folder import predict_folder
 from swin_umamba.inference.inputs import Given, as_volume
 from swin_umamba.inference.objects import chosen_decoding, measure_objects
 from swin_umamba.inference.options import FolderOptions, ModelOptions, ObjectOptions, PredictorOptions
 from swin_umamba.inference.prediction import Prediction
-from swin_umamba.inference.sliding_window import SlidingWindow
 from swin_umamba.instances.decoding import ObjectClasses
 from swin_umamba.instances.table import ObjectTable
 from swin_umamba.memory import is_out_of_memory, out_of_memory
@@ -36,6 +33,9 @@ from swin_umamba.nnunet.trainers import find_trainer
 from swin_umamba.ops.backend import choose_backend, resolve_device
 from swin_umamba.ops.precision import check_precision
 from swin_umamba.options import Nonfinite, options_as_keywords
+from swin_umamba.tiling.folds import FoldNetworks
+from swin_umamba.tiling.sliding_window import SlidingWindow
+from swin_umamba.tiling.tiles import tiles_per_batch
 from swin_umamba.trained.calibration_file import weights_hash
 from swin_umamba.trained.model import FINAL_CHECKPOINT, TrainedModel, load_trained_model
 from swin_umamba.trained.model_file import MODEL_FILE_SUFFIX, read_model_file

@@ -1,8 +1,9 @@
-"""The final validation of a fold, in the training process.
+"""The final validation of a fold, in the training process and in the precision of the training.
 
 nnU-Net starts eight processes for it, each of which imports torch again; for few cases, that takes longer
-than the predictions. The files are the same: one prediction per case and ``summary.json``, with ``.npz`` and
-``.pkl`` if probabilities are requested, as finding the best configuration and ensembling need them.
+than the predictions. It sums logits in float16, in which they end at 65504; here the sums are float32. The
+files are the same: one prediction per case and ``summary.json``, with ``.npz`` and ``.pkl`` if probabilities
+are requested, as finding the best configuration and ensembling need them.
 """
 
 from __future__ import annotations
@@ -16,14 +17,16 @@ import numpy as np
 import torch
 from nnunetv2.evaluation.evaluate_predictions import compute_metrics, save_summary_json
 from nnunetv2.inference.export_prediction import export_prediction_from_logits
-from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.utilities.json_export import recursive_fix_for_json_export
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
-from torch import nn
+from torch import Tensor, nn
 
+from swin_umamba.errors import TrainingError
 from swin_umamba.files import atomic_write
+from swin_umamba.memory import is_out_of_memory, out_of_memory
 from swin_umamba.nnunet.checked_reader import CheckedReader
 from swin_umamba.progress import progress
+from swin_umamba.tiling.sliding_window import SlidingWindow
 
 CASES_BETWEEN_BARRIERS = 20
 """NCCL aborts a process that waits too long for the others."""
@@ -39,12 +42,10 @@ class FoldValidation:
         nnU-Net's views of the plans and of one of their configurations.
     dataset_json
         Content of ``dataset.json``.
-    trainer_name
-        Name of the trainer class.
     mirror_axes
         Axes that the training mirrored along.
-    device
-        Device of the network.
+    device, precision
+        Device of the network, and the precision that it was trained in.
     open_cases
         Function that returns nnU-Net's data set of the preprocessed cases with the given names.
     references
@@ -58,9 +59,9 @@ class FoldValidation:
     plans: PlansManager
     configuration: ConfigurationManager
     dataset_json: dict[str, Any]
-    trainer_name: str
     mirror_axes: tuple[int, ...] | None
     device: torch.device
+    precision: str
     open_cases: Callable[[list[str]], Any]
     references: Path
     folder: Path
@@ -77,28 +78,20 @@ class FoldValidation:
             Names of the cases of all processes.
         rank, distributed
             Rank of this process, and whether others predict a share of the cases.
+
+        Raises
+        ------
+        TrainingError
+            If a case does not fit into memory, or the output of the network is not finite.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        predictor = nnUNetPredictor(
-            perform_everything_on_device=self.device.type == "cuda", device=self.device, allow_tqdm=False
-        )
-        predictor.manual_initialization(
-            network,
-            self.plans,
-            self.configuration,
-            None,
-            self.dataset_json,
-            self.trainer_name,
-            self.mirror_axes,
-        )
         world_size = torch.distributed.get_world_size() if distributed else 1
         mine = keys[rank::world_size] if distributed else keys
         cases = self.open_cases(mine)
         for number, key in enumerate(progress(mine, "validating", total=len(mine)), start=1):
             data, _, _, properties = cases.load_case(key)
-            logits = predictor.predict_sliding_window_return_logits(torch.from_numpy(np.array(data[:])))
             export_prediction_from_logits(
-                logits.cpu(),
+                self._logits(network, key, np.array(data[:], dtype=np.float32)),
                 properties,
                 self.configuration,
                 self.plans,
@@ -113,6 +106,38 @@ class FoldValidation:
                 torch.distributed.barrier()
         if distributed:
             torch.distributed.barrier()
+
+    def _logits(self, network: nn.Module, key: str, image: np.ndarray) -> Tensor:
+        """Return the logits (classes, Z, Y, X) of an image (channels, Z, Y, X)."""
+        window = SlidingWindow(
+            patch_size=tuple(self.configuration.patch_size),
+            num_classes=self.plans.get_label_manager(self.dataset_json).num_segmentation_heads,
+            mirror_axes=tuple(self.mirror_axes or ()),
+            device=self.device,
+            precision=self.precision,
+        )
+        size = " x ".join(map(str, image.shape))
+        try:
+            logits = window.logits(network, torch.from_numpy(image))
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise out_of_memory(
+                error,
+                sizes=f"the validation of {key}, {size} voxels, on {self.device}",
+                where=self.folder,
+                hint="validate where there is more memory: train with --continue",
+                kind=TrainingError,
+            ) from error
+        if not torch.isfinite(logits).all():
+            raise TrainingError(
+                f"the output of the network for {key} is not finite in {self.precision}",
+                where=self.folder,
+                hint="train again with --precision bfloat16 or float32, in which larger numbers fit"
+                if self.precision == "float16"
+                else "look for NaN in the images, or train again with a lower --learning-rate",
+            )
+        return logits
 
     def summarize(self, keys: list[str]) -> dict[str, Any]:
         """Compare the predictions with the references; write and return nnU-Net's summary."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from swin_umamba.inference.blocks.tiles import Tile, TileGrid
+from swin_umamba.tiling.tiles import Tile, TileGrid
 
 # Below this many patches in height, the sums of bands and what is carried over take as much as all sums.
 SMALLEST_IN_PATCHES = 3

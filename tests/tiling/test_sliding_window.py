@@ -17,9 +17,9 @@ from nnunetv2.inference.sliding_window_prediction import compute_gaussian
 from torch import Tensor, nn
 
 from swin_umamba.confidence.members import MemberDecisions
-from swin_umamba.inference import sliding_window
-from swin_umamba.inference.blocks.bands import BandSums
-from swin_umamba.inference.sliding_window import SlidingWindow, brought_to, mean_in_order, mirrored_logits
+from swin_umamba.tiling import sliding_window
+from swin_umamba.tiling.bands import BandSums
+from swin_umamba.tiling.sliding_window import SlidingWindow, brought_to, mean_in_order, mirrored_logits
 
 CPU = torch.device("cpu")
 # Between two sums of about ten float32 terms in another order.

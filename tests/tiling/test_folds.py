@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from swin_umamba.inference.blocks import folds
-from swin_umamba.inference.blocks.folds import FoldNetworks
+from swin_umamba.tiling import folds
+from swin_umamba.tiling.folds import FoldNetworks
 
 
 def weights_of_three() -> list[dict[str, torch.Tensor]]:

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from swin_umamba.confidence.members import MemberDecisions
-from swin_umamba.inference.blocks import bands
-from swin_umamba.inference.blocks.bands import plan_bands
-from swin_umamba.inference.blocks.tiles import TileGrid
-from swin_umamba.inference.sliding_window import SlidingWindow
+from swin_umamba.tiling import bands
+from swin_umamba.tiling.bands import plan_bands
+from swin_umamba.tiling.sliding_window import SlidingWindow
+from swin_umamba.tiling.tiles import TileGrid
 
 NUM_CLASSES = 3
 

@@ -5,7 +5,7 @@ import torch
 from nnunetv2.inference.sliding_window_prediction import compute_steps_for_sliding_window
 from torch.nn.functional import pad
 
-from swin_umamba.inference.blocks.tiles import TileGrid, gaussian_weights, tile_starts, tiles_per_batch
+from swin_umamba.tiling.tiles import TileGrid, gaussian_weights, tile_starts, tiles_per_batch
 
 
 @pytest.mark.parametrize("size", [32, 33, 47, 48, 49, 100, 320])

@@ -1,8 +1,8 @@
 """Sliding-window prediction: overlapping tiles, Gaussian weights, mirroring, sums in float32.
 
-The geometry is nnU-Net's, see ``inference.blocks.tiles``. nnU-Net sums logits in float16; here they are
+The geometry is nnU-Net's, see ``tiling.tiles``. nnU-Net sums logits in float16; here they are
 summed in float32, so that small differences between classes survive large logits. The sums are those of one
-band of rows at a time, see ``inference.blocks.bands``.
+band of rows at a time, see ``tiling.bands``.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from swin_umamba.confidence.members import MemberDecisions
-from swin_umamba.inference.blocks.bands import Band, BandPlan, BandSums, plan_bands
-from swin_umamba.inference.blocks.tiles import Tile, TileGrid, gaussian_weights
 from swin_umamba.ops.free_memory import free_memory
 from swin_umamba.ops.precision import autocast
+from swin_umamba.tiling.bands import Band, BandPlan, BandSums, plan_bands
+from swin_umamba.tiling.tiles import Tile, TileGrid, gaussian_weights
 
 logger = logging.getLogger(__name__)
 
