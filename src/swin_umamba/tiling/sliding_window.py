@@ -67,7 +67,7 @@ class SlidingWindow:
     @torch.inference_mode()
     def logits(
         self,
-        networks: nn.Module | Sequence[nn.Module],
+        network: nn.Module | Sequence[nn.Module],
         image: Tensor,
         *,
         members: MemberDecisions | None = None,
@@ -83,10 +83,10 @@ class SlidingWindow:
         Tensor
             Logits ``(num_classes + num_extra, Z, Y, X)``, float32, on the CPU.
         """
-        alone = isinstance(networks, nn.Module) or len(networks) == 1
+        alone = isinstance(network, nn.Module) or len(network) == 1
         # Sums of a single network on the CPU are the result; a copy of each band would be a second one.
         one_band = one_band or (alone and self.device.type == "cpu")
-        bands = self.bands(networks, image, members=members, on_progress=on_progress, one_band=one_band)
+        bands = self.bands(network, image, members=members, on_progress=on_progress, one_band=one_band)
         whole: Tensor | None = None
         for band in bands:
             if whole is None and band.logits[0].numel() == image[0].numel():
@@ -101,7 +101,7 @@ class SlidingWindow:
 
     def bands(
         self,
-        networks: nn.Module | Sequence[nn.Module],
+        network: nn.Module | Sequence[nn.Module],
         image: Tensor,
         *,
         members: MemberDecisions | None = None,
@@ -112,7 +112,7 @@ class SlidingWindow:
 
         Parameters
         ----------
-        networks
+        network
             A network, or several whose logits are averaged. Each maps ``(batch, channels, *patch_size)`` to
             ``(batch, num_classes + num_extra, *patch_size)``; in eval mode.
         image
@@ -125,7 +125,7 @@ class SlidingWindow:
         one_band
             Whether to yield all rows at once, for which each network is taken only once.
         """
-        networks = [networks] if isinstance(networks, nn.Module) else networks
+        networks = [network] if isinstance(network, nn.Module) else network
         grid = TileGrid(image.shape[1:], self.patch_size, self.step_size)
         plans = plan_bands(grid, self.tiles_per_batch, self.patch_size[0], one_band)
         if members is not None:
