@@ -11,7 +11,7 @@ HASHES ?= $(shell $(PYTHON) -c 'import platform as p, sys; print("yes" if (sys.p
 # Without compiled files, each of the many processes that tests start would compile all sources for itself.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal --durations 20
 
-.PHONY: demo test test-all lint clean
+.PHONY: demo test test-all lint gpu-check clean
 
 demo: $(INSTALLED)
 	$(BIN)/swin-umamba demo
@@ -28,6 +28,10 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# With any Python that has PyTorch, NumPy and Triton: PYTHON=... make gpu-check ARGUMENTS=--resume
+gpu-check:
+	$(PYTHON) benchmarks/gpu_check.py $(ARGUMENTS)
 
 # With hashes (hashes/, see SECURITY.md): every file is known and nothing is resolved. torch's build for the CPU is in an
 # index of its own, or where PIP_FIND_LINKS says.

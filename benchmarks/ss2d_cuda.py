@@ -2,11 +2,13 @@
 
 Compared are the Triton kernels, the portable chunked backend, and where they are installed the scans of
 mamba_ssm and of VMamba with four permuted copies around them. Each must agree with the float64 reference
-first. Then they take turns in one process, timed with CUDA events, the caches of the device emptied before
-every call. Achieved bytes per second count the traffic that no implementation can avoid: every input read
-once and every output written once, for a backward its inputs and gradients once more. They are set against
-the device's own copy, measured in the same run. The exponentials are those that the recurrence cannot avoid,
-one per state and step; with many states they and not the memory set the pace.
+first. Then they are timed in one process, the caches of the device emptied before every call: on the device
+alone, everything queued beforehand, and with the host, from an idle device. Achieved bytes per second count
+the traffic that no implementation can avoid: every input read once and every output written once, for a
+backward its inputs and gradients once more. They are set against the device's own copy, measured in the same
+run. The exponentials are those that the recurrence cannot avoid, one per state and step; with more than four
+states they and not the memory set the pace, and their share of the exponentials that the device computes in
+registers is printed instead.
 
 No figures of a GPU have been taken yet. The way to VMamba's extension is written from its interface and has
 not been run.
@@ -17,9 +19,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
-import statistics
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -27,6 +27,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gpu.arithmetic import FEW_STATES, exponentials, share_of_sfu
+from gpu.limits import copied_bytes_per_second, exponentials_per_second
+from gpu.timing import time_call
 from ss2d import D_STATES, STAGES, check_correctness, forward_and_backward, make_inputs, peak_extra_bytes, say
 from swin_umamba.errors import SwinUMambaError
 from swin_umamba.ops.backend import backend_status, resolve_device
@@ -36,7 +39,6 @@ from swin_umamba.ops.ss2d_scan import ss2d_scan
 BATCHES = (1, 8)
 MODES = ("forward", "forward+backward")
 COPY_ELEMENTS = 2**28  # 1 GiB of float32
-CACHE_ELEMENTS = 2**27  # more than the last cache of any GPU
 WARM_UP_TURNS = 2
 
 Scan = Callable[..., Tensor]
@@ -44,7 +46,10 @@ Scan = Callable[..., Tensor]
 
 @dataclass(frozen=True)
 class CudaTiming:
-    """Median seconds of one implementation at one shape, and what follows from them."""
+    """Median seconds of one implementation at one shape, and what follows from them.
+
+    The rates follow from the seconds on the device; where those could not be measured, from the host's.
+    """
 
     implementation: str
     mode: str
@@ -53,10 +58,11 @@ class CudaTiming:
     height: int
     width: int
     d_state: int
-    seconds: float
+    device_seconds: float | None
+    host_seconds: float
     gigabytes_per_second: float
     share_of_copy: float
-    giga_exponentials_per_second: float
+    share_of_sfu: float
     peak_extra_megabytes: float | None
 
 
@@ -102,29 +108,6 @@ def implementations() -> dict[str, Scan]:
     return scans
 
 
-def seconds_of(function: Callable[[], object], device: torch.device) -> float:
-    """Seconds on the device between two events around one call."""
-    if device.type != "cuda":
-        start = time.perf_counter()
-        function()
-        return time.perf_counter() - start
-    start_event, end_event = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-    start_event.record()
-    function()
-    end_event.record()
-    torch.cuda.synchronize(device)
-    return start_event.elapsed_time(end_event) / 1e3
-
-
-def copy_bytes_per_second(device: torch.device, elements: int = COPY_ELEMENTS) -> float:
-    """Bytes read and written by a copy of 1 GiB within the device, per second."""
-    source = torch.zeros(elements, device=device)
-    target = torch.empty_like(source)
-    target.copy_(source)
-    fastest = min(seconds_of(lambda: target.copy_(source), device) for _ in range(10))
-    return 2 * source.numel() * source.element_size() / fastest
-
-
 def compulsory_bytes(inputs: list[Tensor], mode: str) -> int:
     """Bytes that must be moved: inputs once and the output once; backward, the same and the gradients."""
     given = sum(tensor.numel() * tensor.element_size() for tensor in inputs)
@@ -135,7 +118,7 @@ def compulsory_bytes(inputs: list[Tensor], mode: str) -> int:
 
 def time_shape(
     scans: dict[str, Scan], shape: tuple[int, int, int], d_state: int, batch: int, mode: str, turns: int,
-    device: torch.device, copy: float,
+    device: torch.device, copy: float, exponential_rate: float,
 ) -> list[CudaTiming]:  # fmt: skip
     """Time all implementations in turns at one shape."""
     d_inner, height, width = shape
@@ -154,21 +137,15 @@ def time_shape(
         for _ in range(WARM_UP_TURNS):  # kernels compile, memory is allocated
             call(scan)
         memory[name] = peak_extra_bytes(lambda scan=scan: call(scan), device)
-    cache = torch.empty(CACHE_ELEMENTS if device.type == "cuda" else 1, device=device)
-    seconds: dict[str, list[float]] = {name: [] for name in scans}
-    for _ in range(turns):
-        for name, scan in scans.items():
-            cache.zero_()
-            seconds[name].append(seconds_of(lambda scan=scan: call(scan), device))
-    exponentials = 4 * batch * d_inner * height * width * d_state * (1 if mode == "forward" else 2)
+    count = exponentials(batch, d_inner, height * width, d_state, backward=mode != "forward")
     timings = []
-    for name, measured in seconds.items():
-        median = statistics.median(measured)
-        rate, extra = compulsory_bytes(inputs, mode) / median, memory[name]
+    for name, scan in scans.items():
+        seconds = time_call(lambda scan=scan: call(scan), device, turns)
+        rate, extra = compulsory_bytes(inputs, mode) / seconds.best, memory[name]
         timings.append(
             CudaTiming(
-                name, mode, batch, *shape, d_state, median, rate / 1e9, rate / copy,
-                exponentials / median / 1e9, None if extra is None else extra / 1e6,
+                name, mode, batch, *shape, d_state, seconds.device, seconds.host, rate / 1e9, rate / copy,
+                share_of_sfu(count, seconds.best, exponential_rate), None if extra is None else extra / 1e6,
             )
         )  # fmt: skip
     return timings
@@ -182,11 +159,17 @@ def print_timings(timings: list[CudaTiming]) -> None:
         f"{first.mode}"
     )
     for timing in timings:
-        extra = timing.peak_extra_megabytes
+        extra, seconds = timing.peak_extra_megabytes, timing.device_seconds
+        share = (
+            f"{timing.share_of_copy:4.0%} of a copy"
+            if timing.d_state <= FEW_STATES
+            else f"{timing.share_of_sfu:4.0%} of the exponentials"
+        )
+        alone = "  not timed" if seconds is None else f"{seconds * 1e3:8.3f} ms"
         say(
-            f"  {timing.implementation:10}{timing.seconds * 1e3:9.3f} ms"
-            f"{timing.seconds / first.seconds:7.2f} x{timing.gigabytes_per_second:9.1f} GB/s"
-            f" = {timing.share_of_copy:4.0%} of a copy{timing.giga_exponentials_per_second:9.1f} G exp/s"
+            f"  {timing.implementation:10}{alone} on the device"
+            f"{timing.host_seconds * 1e3:9.3f} ms with the host"
+            f"{timing.host_seconds / first.host_seconds:7.2f} x   {share}"
             f"   peak {'n/a' if extra is None else f'{extra:.0f} MB'}"
         )
 
@@ -212,16 +195,22 @@ def measure(
     scans = implementations()
     check_correctness(scans, device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-    copy = copy_bytes_per_second(device, COPY_ELEMENTS if device.type == "cuda" else 2**20)
-    say(f"{name}, PyTorch {torch.__version__}: copy {copy / 1e9:.0f} GB/s")
+    copy = copied_bytes_per_second(device, COPY_ELEMENTS if device.type == "cuda" else 2**20)
+    rate = exponentials_per_second(device)
+    say(f"{name}, PyTorch {torch.__version__}: copy {copy / 1e9:.0f} GB/s, {rate / 1e9:.0f} G exponentials/s")
     timings = []
     for shape in stages:
         for batch in batches:
             for d_state in D_STATES:
                 for mode in MODES:
-                    measured = time_shape(scans, shape, d_state, batch, mode, turns, device, copy)
+                    measured = time_shape(scans, shape, d_state, batch, mode, turns, device, copy, rate)
                     print_timings(measured)
                     timings += measured
     if as_json:
-        figures = {"device": name, "copy_bytes_per_second": copy, "timings": [asdict(t) for t in timings]}
+        figures = {
+            "device": name,
+            "copy_bytes_per_second": copy,
+            "exponentials_per_second": rate,
+            "timings": [asdict(timing) for timing in timings],
+        }
         print(json.dumps(figures, indent=2))

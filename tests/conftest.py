@@ -30,6 +30,8 @@ if _runs_tests():
 
     if not torch.cuda.is_available():
         os.environ.setdefault("TRITON_INTERPRET", "1")
+    # On a GPU, fresh memory that holds NaN (below) forbids matrix products without it.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     # Whatever is imported stays until the end: no garbage among it is worth a search.
     gc.disable()
 # A developer's own nnU-Net folders must neither be used nor written to by a test.

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from swin_umamba.ops.reference import selective_scan_reference, ss2d_scan_reference
 from swin_umamba.ops.selective_scan import selective_scan
 from swin_umamba.ops.ss2d_scan import ss2d_scan
 
@@ -92,38 +91,44 @@ def errors_against_reference(
     device: torch.device | str = "cpu",
     dtypes: Mapping[str, torch.dtype] | None = None,
     delta_softplus: bool = True,
+    exact_backend: str = "reference",
+    exact_device: torch.device | str = "cpu",
 ) -> dict[str, float]:
     """Relative errors of the outputs and of all gradients of one backend, under the name of each.
 
     The operator is the one that ``inputs`` belong to: `sequence_inputs`, without some of the options if
-    wanted, or `image_inputs`. Tensors are float32 unless ``dtypes`` says otherwise. The reference gets the
-    same numbers in float64.
+    wanted, or `image_inputs`. Tensors are float32 unless ``dtypes`` says otherwise. The reference, or another
+    backend that knows float64, gets the same numbers in float64.
     """
     dtypes = dtypes or {}
     given = {
         name: tensor.detach().to(device, dtypes.get(name, torch.float32)).requires_grad_()
         for name, tensor in inputs.items()
     }
-    exact = {name: tensor.detach().cpu().double().requires_grad_() for name, tensor in given.items()}
+    exact = {
+        name: tensor.detach().to(exact_device, torch.float64).requires_grad_()
+        for name, tensor in given.items()
+    }
     if "u" in inputs:
         options = {"delta_softplus": delta_softplus, "return_last_state": True}
         outputs = selective_scan(**given, **options, backend=backend)
-        expected = selective_scan_reference(**exact, **options)
+        expected = selective_scan(**exact, **options, backend=exact_backend)
     else:
-        outputs, expected = (ss2d_scan(**given, backend=backend),), (ss2d_scan_reference(**exact),)
+        outputs = (ss2d_scan(**given, backend=backend),)
+        expected = (ss2d_scan(**exact, backend=exact_backend),)
     cotangents = [torch.randn_like(output) for output in outputs]
-    exact_cotangents = [cotangent.cpu().double() for cotangent in cotangents]
+    exact_cotangents = [cotangent.to(exact_device, torch.float64) for cotangent in cotangents]
     gradients = torch.autograd.grad(outputs, list(given.values()), cotangents, allow_unused=True)
     truth = torch.autograd.grad(expected, list(exact.values()), exact_cotangents, allow_unused=True)
-    units = {"D": terms_of_skip_gradient(exact, exact_cotangents[0])}
+    units = {"D": terms_of_skip_gradient(exact, exact_cotangents[0]).cpu()}
     errors = {}
     for name, tensor, gradient, value in zip(given, given.values(), gradients, truth, strict=True):
         assert (gradient is None) == (value is None), name
         if gradient is not None:
             assert gradient.dtype == tensor.dtype, name
-            errors[f"gradient of {name}"] = relative_error(gradient.cpu(), value, units.get(name))
+            errors[f"gradient of {name}"] = relative_error(gradient.cpu(), value.cpu(), units.get(name))
     for name, output, value in zip(("output", "last state"), outputs, expected, strict=False):
-        errors[name] = relative_error(output.cpu(), value)
+        errors[name] = relative_error(output.cpu(), value.cpu())
     return errors
 
 

@@ -6,59 +6,18 @@ before anything can import Triton. It proves the arithmetic and the addresses; i
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
 import pytest
 import torch
 
 pytest.importorskip("triton", reason="Triton is not installed")
 
-import triton.language as tl
-from triton.runtime import interpreter
+from ops.fast_triton import replacements
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def _scan_by_doubling(scan: Any, inputs: Any) -> list[Any]:
-    """Combine each row with the one 1, 2, 4, ... before it: the interpreter itself walks number by number.
-
-    The combination is the kernel's own, and associative, which is all that a scan asks for.
-    """
-    rows = [np.moveaxis(tensor.handle.data, scan.axis, 0).copy() for tensor in inputs]
-    distance = 1
-    while distance < len(rows[0]):
-        later = [scan.to_tensor(row.copy(), tensor.dtype) for row, tensor in zip(rows, inputs, strict=True)]
-        # Tensors have powers of two rows: the first ones get some other row, and are left alone below.
-        earlier = [
-            scan.to_tensor(np.roll(row, distance, axis=0), tensor.dtype)
-            for row, tensor in zip(rows, inputs, strict=True)
-        ]
-        for row, combined in zip(rows, scan.combine_fn.fn(*earlier, *later), strict=True):
-            row[distance:] = combined.handle.data[distance:]
-        distance *= 2
-    return [
-        scan.to_tensor(np.moveaxis(row, 0, scan.axis), tensor.dtype)
-        for row, tensor in zip(rows, inputs, strict=True)
-    ]
-
-
-def _flip(tensor: Any, axis: int) -> Any:
-    """Flip at once; the interpreter adds up with exclusive-or, number by number."""
-    return tl.core.tensor(
-        interpreter.TensorHandle(np.flip(tensor.handle.data, axis), tensor.handle.dtype), tensor.type
-    )
-
-
-def _call(function: Any, *arguments: Any, **options: Any) -> Any:
-    """Call a function of a kernel; the interpreter prepares Triton's language again for each call of one."""
-    return function.rewrite()(*arguments, **options)
 
 
 @pytest.fixture
 def fast_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replace what takes the interpreter most of its time, but not what it computes."""
-    monkeypatch.setattr(interpreter.ScanOps, "generic_scan", _scan_by_doubling)
-    if DEVICE.type == "cpu":
-        monkeypatch.setattr(interpreter.InterpretedFunction, "__call__", _call)
-        monkeypatch.setattr(tl, "flip", _flip)
+    for owner, name, value in replacements(DEVICE.type):
+        monkeypatch.setattr(owner, name, value)

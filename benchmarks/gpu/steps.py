@@ -1,0 +1,19 @@
+"""The ten steps, in the order of what their failure costs, with their seconds."""
+
+from __future__ import annotations
+
+from gpu import networks, numbers, speed
+from gpu.runner import Step
+
+STEPS = {
+    1: Step("Card, driver, memory, cache", numbers.environment, 15),
+    2: Step("Every kernel compiles", numbers.compile_all, 100, ("triton",)),
+    3: Step("Both scans against float64", numbers.scans, 60, ("triton",)),
+    4: Step("Large offsets", numbers.large_offsets, 40, ("triton",)),
+    5: Step("Equal bits", numbers.repeats, 30, ("triton",)),
+    6: Step("Whole networks", networks.whole_networks, 40),
+    7: Step("Training, and resumed", networks.training, 50),
+    8: Step("Two ranks", networks.two_ranks, 30),
+    9: Step("Prediction in little memory", networks.prediction, 40),
+    10: Step("Speed", speed.speed, 75, ("triton",), only_speed=True),
+}

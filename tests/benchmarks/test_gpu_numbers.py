@@ -1,0 +1,112 @@
+"""What the GPU check looks at, as tests: on a GPU at real sizes, else tiny ones in Triton's interpreter.
+
+Here the logic of each is run; with ``-m gpu`` the steps themselves are, one test each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from gpu_parts import BENCHMARKS  # isort: skip
+
+pytest.importorskip("triton", reason="Triton is not installed")
+from gpu import checks, facts, networks, numbers, timing
+from gpu.record import Finding
+from gpu.runner import Context, NotRunError
+from ops.scan_inputs import image_inputs
+from ops.triton_interpreter import DEVICE, fast_interpreter  # noqa: F401
+
+ON_GPU = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+STEPS: dict[str, Callable[[Context], None]] = {
+    "scans": numbers.scans,
+    "large offsets": numbers.large_offsets,
+    "repeats": numbers.repeats,
+    "whole networks": networks.whole_networks,
+    "training": networks.training,
+    "prediction": networks.prediction,
+}
+pytestmark = pytest.mark.usefixtures("fast_interpreter")
+assert BENCHMARKS.is_dir()
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=ON_GPU) for name in STEPS])
+def test_step_on_a_gpu(name: str, tmp_path: Path) -> None:
+    """At real sizes; large ones are skipped where they do not fit."""
+    findings: list[Finding] = []
+    context = Context(False, tmp_path, facts.card_facts(), findings.append)
+    try:
+        STEPS[name](context)
+    except NotRunError as reason:
+        pytest.skip(str(reason))
+    wrong = [finding for finding in findings if finding.kind == "must" and finding.passed is not True]
+    assert findings
+    assert not wrong
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_the_device_is_timed_apart_from_the_host() -> None:
+    """A wait of a known number of cycles, queued; and a call that waits for the device is not measured."""
+    seconds = timing.time_call(lambda: torch.cuda._sleep(20_000_000), DEVICE, 3)
+    assert seconds.device is not None
+    assert 5e-3 < seconds.device < 50e-3  # 0.4 to 4 GHz
+    assert seconds.device < 1.1 * seconds.host
+    assert timing.time_call(torch.cuda.synchronize, DEVICE, 1).device is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
+def test_errors_of_a_scan_in_units_of_their_tolerance(dtype: torch.dtype) -> None:
+    inputs = image_inputs(1, 2, batch=1, d_state=1)
+    errors = checks.scan_errors(inputs, dtype, DEVICE)
+    types = checks.half_types(inputs, dtype)
+    assert 0 <= checks.times_tolerance(errors, types) < 1
+    wrong = errors | {"gradient of A": 3 * checks.FLOAT32_TOLERANCE}
+    assert checks.times_tolerance(wrong, types) == pytest.approx(3)
+    lost = errors | {"output": float("inf")}
+    assert checks.times_tolerance(lost, types) == float("inf")
+
+
+def test_a_value_that_is_never_written_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    from swin_umamba.ops.triton import ss2d_scan
+
+    monkeypatch.setattr(ss2d_scan, "ss2d_outputs", lambda *tensors: None)
+    errors = checks.scan_errors(image_inputs(1, 2, batch=1, d_state=1), torch.float32, DEVICE)
+    assert errors["output"] == float("inf")
+
+
+def test_a_repeat_that_differs_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    results = iter([[torch.zeros(2)], [torch.zeros(2)], [torch.tensor([0.0, 1e-7])], [torch.zeros(2)]])
+    monkeypatch.setattr(checks, "outputs_and_gradients", lambda inputs, cotangent: next(results))
+    assert checks.different_repeats(image_inputs(1, 2, batch=1, d_state=1), DEVICE, 3) == 1
+
+
+@pytest.mark.slow
+def test_parts_of_an_image_equal_the_whole() -> None:
+    assert numbers._strided_is_equal(DEVICE)
+    with torch.no_grad():
+        assert numbers._last_image_is_equal(1, 3, 2, torch.float32, DEVICE)
+
+
+def test_errors_of_vectors() -> None:
+    truth = torch.tensor([3.0, -4.0], dtype=torch.float64)
+    assert checks.largest_error(truth + torch.tensor([0.0, 1.0]), truth) == 0.25
+    assert checks.length_error(truth + torch.tensor([0.0, 1.0]), truth) == 0.2
+    lost = torch.tensor([3.0, float("nan")], dtype=torch.float64)
+    assert checks.largest_error(lost, truth) == checks.length_error(lost, truth) == float("inf")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the CPU has no time of its own")
+def test_a_cpu_has_no_seconds_of_a_device() -> None:
+    calls: list[int] = []
+    seconds = timing.time_call(lambda: calls.append(1), DEVICE, 3)
+    assert seconds.device is None
+    assert seconds.best == seconds.host >= 0
+    assert len(calls) == 3
