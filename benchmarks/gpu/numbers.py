@@ -145,13 +145,13 @@ def large_offsets(context: Context) -> None:
     dtype = torch.float32 if context.rehearse else torch.float16
     side, parts = (4, 2) if context.rehearse else (1024, 4)
     channels = 64 if context.rehearse else 2048 + 64  # beyond 2^31 elements in an image
-    equal = _channels_in_parts_are_equal(side, channels, parts, dtype, device)
-    context.must("an image beyond 2^31 elements", equal, None, "", "equal bits as its channels in parts")
+    equal = _channels_in_parts_agree(side, channels, parts, dtype, device)
+    context.must("an image beyond 2^31 elements", equal, None, "", "equal to its channels in parts")
     if not context.rehearse:
         torch.cuda.empty_cache()
     batch = 3 if context.rehearse else 33
-    equal = _last_image_is_equal(side, 64, batch, dtype, device)
-    context.must("a batch beyond 2^31 elements", equal, None, "", "its last image has equal bits alone")
+    equal = _images_alone_agree(side, 64, batch, dtype, device)
+    context.must("a batch beyond 2^31 elements", equal, None, "", "its first and last image alone")
 
 
 def _strided_is_equal(device: torch.device) -> bool:
@@ -166,6 +166,13 @@ def _strided_is_equal(device: torch.device) -> bool:
     return torch.equal(y, expected)
 
 
+def _near(value: torch.Tensor, expected: torch.Tensor) -> bool:
+    """Return whether two scans agree up to one rounding: fewer channels or images may get longer chunks."""
+    rounding = 2 * checks.ROUNDING.get(value.dtype, 0.0)
+    tolerance = rounding + 2 * checks.FLOAT32_TOLERANCE
+    return checks.largest_error(value.float(), expected.float()) < tolerance
+
+
 def _parameters(channels: int, device: torch.device) -> dict[str, torch.Tensor]:
     return {
         "dt_projs_weight": torch.randn(4, channels, 1, device=device),
@@ -176,7 +183,7 @@ def _parameters(channels: int, device: torch.device) -> dict[str, torch.Tensor]:
 
 
 @torch.no_grad()
-def _channels_in_parts_are_equal(
+def _channels_in_parts_agree(
     side: int, channels: int, parts: int, dtype: torch.dtype, device: torch.device
 ) -> bool:
     """Compare a scan with that of some of its channels at a time: they know nothing of each other."""
@@ -193,13 +200,13 @@ def _channels_in_parts_are_equal(
             **{name: each[:, part] for name, each in parameters.items()},
             backend="triton",
         )
-        if not torch.equal(y[..., part], alone):
+        if not _near(y[..., part], alone):
             return False
     return True
 
 
 @torch.no_grad()
-def _last_image_is_equal(
+def _images_alone_agree(
     side: int, channels: int, batch: int, dtype: torch.dtype, device: torch.device
 ) -> bool:
     x = torch.randn(batch, side, side, channels, dtype=dtype, device=device)
@@ -207,7 +214,7 @@ def _last_image_is_equal(
     parameters = _parameters(channels, device)
     y = ss2d_scan(x, x_dbl, **parameters, backend="triton")
     return all(
-        torch.equal(y[i : i + 1], ss2d_scan(x[i : i + 1], x_dbl[i : i + 1], **parameters, backend="triton"))
+        _near(y[i : i + 1], ss2d_scan(x[i : i + 1], x_dbl[i : i + 1], **parameters, backend="triton"))
         for i in (0, batch - 1)
     )
 

@@ -92,7 +92,7 @@ def test_a_repeat_that_differs_is_counted(monkeypatch: pytest.MonkeyPatch) -> No
 def test_parts_of_an_image_equal_the_whole() -> None:
     assert numbers._strided_is_equal(DEVICE)
     with torch.no_grad():
-        assert numbers._last_image_is_equal(1, 3, 2, torch.float32, DEVICE)
+        assert numbers._images_alone_agree(1, 3, 2, torch.float32, DEVICE)
 
 
 def test_errors_of_vectors() -> None:
