@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from gpu import checks
 from gpu.runner import Context, NotRunError
-from swin_umamba.inference.sliding_window import SlidingWindow
 from swin_umamba.models.swin_umamba import SwinUMamba
 from swin_umamba.models.swin_umamba_d import SwinUMambaD
+from swin_umamba.tiling.sliding_window import SlidingWindow
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {"SwinUMamba": SwinUMamba, "SwinUMambaD": SwinUMambaD}
 CLASSES = 3
