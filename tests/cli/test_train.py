@@ -11,7 +11,9 @@ import pytest
 from swin_umamba.cli.main import main
 from swin_umamba.interrupt import Terminated
 from swin_umamba.nnunet.environment import Dataset
+from swin_umamba.nnunet.training import folds as several
 from swin_umamba.nnunet.training import train as train_step
+from swin_umamba.nnunet.training.folds import ClassDice, CrossValidation
 from swin_umamba.nnunet.training.train import TrainResult
 
 
@@ -96,3 +98,30 @@ def test_a_wrong_option_is_refused_before_anything_happens(
     assert main([*command, "--epochs", "0"]) == 2
     assert "epochs is 0" in capsys.readouterr().err
     assert main([*command, "--fold", "first"]) == 2
+
+
+def test_several_folds_end_in_a_table(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    called: list[Any] = []
+    results = {fold: TrainResult(Path(f"model/fold_{fold}"), 7, 0.5 + fold / 10, 0) for fold in (0, 2)}
+    classes = {"liver": ClassDice({0: 0.5, 2: 0.7}), "spleen": ClassDice({0: float("nan"), 2: 0.75})}
+
+    def train_folds(dataset: Dataset, folds: list[int], **options: Any) -> CrossValidation:
+        called.append((folds, options))
+        return CrossValidation(results, classes, ClassDice({0: 0.5, 2: 0.7}))
+
+    monkeypatch.setattr(several, "train_folds", train_folds)
+    assert main([*command, "--fold", "0", "2", "--continue"]) == 0
+    assert called == [([0, 2], {"continue_training": True})]
+    assert capsys.readouterr().out.splitlines() == [
+        "Dice    fold 0  fold 2    mean ± deviation",
+        "liver   0.5000  0.7000  0.6000 ± 0.1414",
+        "spleen    none  0.7500  0.7500 ± none",
+        "mean    0.5000  0.7000  0.6000 ± 0.1414",
+        "model: model",
+    ]
+    assert main([*command, "--fold", "0", "2", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert [each["fold_folder"] for each in printed["trained"]] == ["model/fold_0", "model/fold_2"]
+    assert printed["cross_validation"]["classes"]["spleen"]["folds"] == {"0": None, "2": 0.75}

@@ -1,16 +1,22 @@
-"""``swin-umamba train``: train one fold and validate it."""
+"""``swin-umamba train``: train one fold, or several, and validate them."""
 
 from __future__ import annotations
 
 import argparse
 import math
+from typing import TYPE_CHECKING, Any
 
 from swin_umamba.cli.options import add_options, given_options
 from swin_umamba.cli.output import say, say_json
-from swin_umamba.nnunet.training.options import TrainRequest
+from swin_umamba.nnunet.training.options import TrainRequest, parse_fold
+from swin_umamba.options import declared_options
+
+if TYPE_CHECKING:
+    from swin_umamba.nnunet.environment import Dataset
+    from swin_umamba.nnunet.training.train import TrainResult
 
 ORDER = 50
-HELP = "train one fold through nnU-Net with the recipe of the paper, and validate it"
+HELP = "train folds through nnU-Net with the recipe of the paper, and validate them"
 
 AFTER_INTERRUPT = "continue with the same command and --continue"
 
@@ -23,7 +29,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder that contains nnUNet_raw and the others (default: from the environment)",
     )
-    add_options(parser, TrainRequest)
+    parser.add_argument(
+        "--fold",
+        type=parse_fold,
+        nargs="+",
+        action=_Folds,
+        default=argparse.SUPPRESS,
+        metavar="N",
+        help="0 to 4, or all: train and validate on every case (default: 0); several are trained one after "
+        "the other, with --continue those that are missing",
+    )
+    others = {each.name for each in declared_options(TrainRequest)} - {"fold"}
+    add_options(parser, TrainRequest, others)
+
+
+class _Folds(argparse.Action):
+    """Stores one fold as it is, and several as a list."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
+        """Store the value or values."""
+        setattr(namespace, self.dest, values if len(values) > 1 else values[0])
 
 
 def run(args: argparse.Namespace) -> int:
@@ -32,18 +57,46 @@ def run(args: argparse.Namespace) -> int:
     from swin_umamba.nnunet.training.train import train
 
     dataset = find_dataset(args.dataset, args.root)
+    if isinstance(getattr(args, "fold", None), list):
+        return _run_folds(args, dataset)
     result = train(dataset, **given_options(args, TrainRequest))
-    dice = None if math.isnan(result.validation_dice) else result.validation_dice
     if args.json:
-        content = {
-            "fold_folder": str(result.fold_folder),
-            "epochs": result.epochs,
-            "validation_dice": dice,
-            "skipped_steps": result.skipped_steps,
-        }
-        say_json("train", content, indent=None)
+        say_json("train", _plain(result), indent=None)
     else:
-        shown = "none" if dice is None else f"{dice:.4f}"
-        say(f"{result.epochs} epochs trained; mean validation Dice: {shown}")
+        say(f"{result.epochs} epochs trained; mean validation Dice: {_shown(result.validation_dice)}")
         say(f"model: {result.fold_folder.parent}")
     return 0
+
+
+def _run_folds(args: argparse.Namespace, dataset: Dataset) -> int:
+    from swin_umamba.nnunet.training.folds import train_folds
+
+    options = given_options(args, TrainRequest)
+    found = train_folds(dataset, options.pop("fold"), **options)
+    if args.json:
+        trained = [_plain(result) for result in found.results.values()]
+        say_json("train-folds", {"trained": trained, "cross_validation": found.as_dict()}, indent=None)
+        return 0
+    rows = [*found.classes.items(), ("mean", found.foreground)]
+    width = max(len(name) for name, _ in rows)
+    heading = "  ".join(f"fold {fold}" for fold in found.results)
+    say(f"{'Dice':{width}}  {heading}    mean ± deviation")
+    for name, dice in rows:
+        of_folds = "  ".join(f"{_shown(dice.folds.get(fold, math.nan)):>6}" for fold in found.results)
+        say(f"{name:{width}}  {of_folds}  {_shown(dice.mean):>6} ± {_shown(dice.deviation)}")
+    say(f"model: {found.model_folder}")
+    return 0
+
+
+def _plain(result: TrainResult) -> dict[str, Any]:
+    dice = result.validation_dice
+    return {
+        "fold_folder": str(result.fold_folder),
+        "epochs": result.epochs,
+        "validation_dice": None if math.isnan(dice) else dice,
+        "skipped_steps": result.skipped_steps,
+    }
+
+
+def _shown(dice: float) -> str:
+    return "none" if math.isnan(dice) else f"{dice:.4f}"

@@ -259,6 +259,22 @@ class ExperimentSettingsJson(TypedDict):
     schedule: str
 
 
+class FoldsDiceJson(TypedDict):
+    """Dice of a class: mean, standard deviation (n - 1), and each fold; null where undefined."""
+
+    mean: float | None
+    deviation: float | None
+    folds: dict[str, float | None]
+
+
+class CrossValidationJson(TypedDict):
+    """File ``cross_validation.json`` of a model whose folds were trained by one command."""
+
+    folds: list[int]
+    classes: dict[str, FoldsDiceJson]
+    foreground: FoldsDiceJson
+
+
 class ExperimentReportJson(TypedDict):
     """``report.json`` of ``reproduce``, which prints it too."""
 

@@ -7,6 +7,7 @@ from typing import Literal, TypedDict
 from swin_umamba.contracts.files import (
     ConfidenceJson,
     ConversionReportJson,
+    CrossValidationJson,
     DecodingJson,
     DecodingScoreJson,
     Scores,
@@ -232,6 +233,13 @@ class TrainJson(TypedDict):
     epochs: int
     validation_dice: float | None
     skipped_steps: int
+
+
+class TrainFoldsJson(TypedDict):
+    """Printed by ``train`` for several folds."""
+
+    trained: list[TrainJson]
+    cross_validation: CrossValidationJson
 
 
 class WeightsConvertJson(TypedDict):

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+SUMMARY = Path("validation") / "summary.json"
+"""nnU-Net's scores of the validation, below the fold folder."""
+
 
 @dataclass(frozen=True)
 class TrainResult:
@@ -107,7 +110,7 @@ def train_with(
     return TrainResult(
         fold_folder=fold_folder,
         epochs=trainer.current_epoch,
-        validation_dice=float("nan") if trainer.options.skip_validation else _validation_dice(fold_folder),
+        validation_dice=float("nan") if trainer.options.skip_validation else validation_dice(fold_folder),
         skipped_steps=trainer.guard.skipped,
     )
 
@@ -134,8 +137,9 @@ def _train(trainer: RobustTrainer, request: TrainRequest) -> None:
         trainer.perform_actual_validation(trainer.options.npz)
 
 
-def _validation_dice(fold_folder: Path) -> float:
-    path = fold_folder / "validation" / "summary.json"
+def validation_dice(fold_folder: Path) -> float:
+    """Return the mean foreground Dice of a fold's validation; NaN if no case has foreground."""
+    path = fold_folder / SUMMARY
     hint = "validate the fold again with --continue"
     summary = read_json(path, dict, largest=LARGEST_RESULTS, hint=hint, nan=True)
     try:
