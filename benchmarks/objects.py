@@ -11,8 +11,8 @@ The rows are the paper's representation (background, interior, boundary) with th
 (connected interiors), the same predictions with our decoding, our second representation (with the depth
 within objects), and nnU-Net's own network with our decoding. The last column counts pairs of touching objects
 of which both were found. Intervals are 95 % paired bootstrap intervals over cases and seeds of the difference
-from the first row. Ceilings come from the true maps, decoded as if a network had predicted them. Before them, two
-ellipses that overlap more and more show what is lost when no boundary is seen between them.
+from the first row. Ceilings come from the true maps, decoded as if a network had predicted them. Before them,
+two ellipses that overlap more and more show what is lost when no boundary is seen between them.
 """
 
 from __future__ import annotations
