@@ -9,7 +9,8 @@ import pytest
 
 from swin_umamba.data.instance_labels import instances_to_classes
 from swin_umamba.errors import UsageError
-from swin_umamba.instances.decoding import Decoding, ObjectClasses
+from swin_umamba.instances.decoding import Decoding, ObjectClasses, objects_of_depth
+from swin_umamba.instances.targets import depths_of
 
 TRUTH = np.zeros((40, 60), np.int64)
 TRUTH[2:20, 2:20] = 1
@@ -77,6 +78,30 @@ def test_without_a_boundary_objects_are_connected_and_of_one_class() -> None:
     volume, of_volume = classes.decode(np.stack([labels] * 3), Decoding())
     np.testing.assert_array_equal(volume, np.stack([TRUTH] * 3))
     np.testing.assert_array_equal(of_volume, class_of_each)
+
+
+@pytest.mark.parametrize("higher", [0, 1e-5, 0.05])
+def test_peaks_with_a_shallow_pass_are_one_object(higher: float) -> None:
+    cells = np.zeros((24, 50), bool)
+    cells[2:22, 2:48] = True
+    depth = np.where(cells, 0.8, 0).astype(np.float32)
+    depth[8:16, 8:16] = 0.9
+    depth[8:16, 34:42] = 0.9 + higher
+    np.testing.assert_array_equal(objects_of_depth(cells, depth) > 0, cells)
+    assert np.unique(objects_of_depth(cells, depth)[cells]).size == 1
+    depth[:, 22:28] = np.where(cells[:, 22:28], 0.4, 0)
+    assert np.unique(objects_of_depth(cells, depth)[cells]).size == 2
+
+
+@pytest.mark.parametrize("degrees", [0, 15, 30, 45, 77])
+def test_long_cells_of_known_depth_are_whole(degrees: int) -> None:
+    y, x = np.mgrid[-32:32, -32:32]
+    angle = np.radians(degrees)
+    along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+    rods = np.where(np.abs(along) <= 25, (np.abs(across - 4) <= 4) + 2 * (np.abs(across + 5) <= 4), 0)
+    found = objects_of_depth(rods > 0, depths_of(rods))
+    assert [np.unique(found[rods == rod]).size for rod in (1, 2)] == [1, 1]
+    assert np.unique(found).size == 3
 
 
 def test_specks_are_left_out() -> None:

@@ -225,3 +225,14 @@ def test_each_block_of_a_network_does(name: str) -> None:
     few, many = counted
     assert many.together - few.together == 2 * CASTS_TOGETHER
     assert many.casts - few.casts <= 2 * CASTS_OF_A_BLOCK
+
+
+@HALVES
+def test_a_bias_in_half_precision_is_left_to_autocast(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer, x = layer_and_image()
+    layer.conv2d.bias.data = layer.conv2d.bias.data.bfloat16()
+    found = step(layer, x, dtype)
+    the_way_of_autocast(monkeypatch)
+    assert_equal(found, step(layer, x, dtype))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
-from skimage.morphology import reconstruction
+from skimage.morphology import local_maxima, reconstruction
 from skimage.segmentation import find_boundaries, watershed
 
 from swin_umamba.data.instance_labels import (
@@ -197,9 +197,10 @@ def objects_of_depth(cells: np.ndarray, depth: np.ndarray) -> np.ndarray:
     """
     depth = ndimage.gaussian_filter(depth, DEPTH_SMOOTHING, output=np.float32)
     depth = np.where(cells, depth, depth.min(initial=0) - 1)
-    raised = reconstruction(depth - DEPTH_STEP, depth, "dilation").astype(np.float32)
+    lowered = reconstruction(depth - DEPTH_STEP, depth, "dilation")
     everywhere = ndimage.generate_binary_structure(cells.ndim, cells.ndim)
-    peaks, count = ndimage.label(cells & (depth - raised >= DEPTH_STEP * 0.999), everywhere)
+    # Its plateaus, not what it has lost: peaks of one height lose the same on both sides of a shallow pass.
+    peaks, count = ndimage.label(cells & local_maxima(lowered, everywhere), everywhere)
     instances: np.ndarray = watershed(-depth, peaks, mask=cells)
     others, _ = ndimage.label(cells & (instances == 0), everywhere)
     return np.where(others > 0, others + count, instances)

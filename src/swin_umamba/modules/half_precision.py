@@ -76,7 +76,8 @@ def call_with_copies(layer: nn.Module, x: Tensor, copies: Copies) -> Tensor:
         output: Tensor = layer(x)
         return output
     weight = copies[id(layer.weight)]
-    bias = None if layer.bias is None else copies[id(layer.bias)]
+    bias: Any = layer.bias  # in another precision it has no copy
+    bias = None if bias is None else copy_or_own(bias, copies)
     if isinstance(layer, nn.Conv2d):
         output = layer._conv_forward(x, weight, bias)
         return output
