@@ -3,7 +3,8 @@ from __future__ import annotations
 import itertools
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -269,6 +270,24 @@ def test_progress_runs_through_all_folds(make_model: MakeModel) -> None:
     parts: list[float] = []
     predictor(make_model(folds=(0, 1))).predict(picture(1, 32, 32), on_progress=parts.append)
     assert parts == pytest.approx([n / 8 for n in range(1, 9)])
+
+
+def test_a_second_gpu_is_the_current_one_while_it_predicts(
+    make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What pins memory takes the current one."""
+    model = predictor(make_model())
+    entered: list[torch.device] = []
+
+    @contextmanager
+    def recorded(device: torch.device) -> Iterator[None]:
+        entered.append(device)
+        yield
+
+    monkeypatch.setattr(torch.cuda, "device", recorded)
+    model.device = torch.device("cuda:1")
+    model.predict(picture(40, 48))
+    assert entered == [torch.device("cuda:1")]
 
 
 def test_probabilities_and_labels_agree(make_model: MakeModel) -> None:

@@ -30,7 +30,7 @@ from swin_umamba.instances.decoding import ObjectClasses
 from swin_umamba.instances.table import ObjectTable
 from swin_umamba.memory import is_out_of_memory, out_of_memory
 from swin_umamba.nnunet.trainers import find_trainer
-from swin_umamba.ops.backend import choose_backend, resolve_device
+from swin_umamba.ops.backend import choose_backend, current_device, resolve_device
 from swin_umamba.ops.precision import check_precision
 from swin_umamba.options import Nonfinite, options_as_keywords
 from swin_umamba.tiling.folds import FoldNetworks
@@ -226,10 +226,12 @@ class Predictor:
         members = MemberDecisions(independent=self.has_regions) if confidence else None
         of_objects = ObjectClasses.of(self.labels) if instances else None
         wants_depth = of_objects is not None and self.knows_depth
+        keeps_classes = probabilities or of_objects is not None
         try:
-            labels, classes, depth = self._segment(
-                volume, members, on_progress, max_voxels, probabilities or of_objects is not None, wants_depth
-            )
+            with current_device(self.device):
+                labels, classes, depth = self._segment(
+                    volume, members, on_progress, max_voxels, keeps_classes, wants_depth
+                )
         except (MemoryError, RuntimeError) as error:
             if is_out_of_memory(error):
                 raise self._out_of_memory(error, volume) from error
