@@ -181,7 +181,7 @@ class SwinUMambaTrainer(RobustTrainer):
             rest = [parameter for parameter in network.parameters() if id(parameter) not in in_encoder]
             groups = [{"params": rest}, {"params": encoder, "lr": self.options.encoder_learning_rate}]
         # One kernel for all parameters, which skips a step without the host (``StepGuard``). On a CPU, it
-        # would round differently from earlier runs, for a few per cent of a step.
+        # would round differently from earlier runs.
         fused = True if self.device.type == "cuda" else None
         optimizer = torch.optim.AdamW(
             groups, lr=self.initial_lr, weight_decay=self.weight_decay, eps=ADAM_EPS, fused=fused
