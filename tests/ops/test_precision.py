@@ -103,18 +103,24 @@ def float32_settings() -> tuple[object, ...]:
     return cudnn.allow_tf32, cublas.allow_tf32, cudnn.conv.fp32_precision, cublas.fp32_precision
 
 
-@pytest.fixture(params=["untouched", "matmul", "none at all", "new settings"])
+@pytest.fixture(params=["untouched", "matmul", "medium", "none at all", "new settings", "all operators"])
 def users_settings(request: pytest.FixtureRequest) -> Iterator[str]:
     """A program that uses the package with settings of its own."""
     cudnn, cublas = torch.backends.cudnn, torch.backends.cuda.matmul
     fresh = cudnn.conv.fp32_precision, cublas.fp32_precision
     if request.param == "matmul":
         torch.set_float32_matmul_precision("high")
+    elif request.param == "medium":
+        torch.set_float32_matmul_precision("medium")
+    elif request.param == "all operators":
+        torch.backends.fp32_precision = "tf32"
     elif request.param == "none at all":
         cudnn.allow_tf32 = False
     elif request.param == "new settings":
         cudnn.conv.fp32_precision, cublas.fp32_precision = "ieee", "tf32"
     yield request.param
+    torch.backends.fp32_precision = "none"
+    torch.set_float32_matmul_precision("highest")
     cudnn.allow_tf32, cublas.allow_tf32 = True, False
     cudnn.conv.fp32_precision, cublas.fp32_precision = fresh
 
@@ -123,17 +129,24 @@ def users_settings(request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.mark.filterwarnings("ignore:.*CUDA is not available")
 @pytest.mark.parametrize("context", [autocast, rounding_of_float32])
 def test_tf32_is_used_where_it_is_asked_for_alone(precision: str, context: Any, users_settings: str) -> None:
-    contradictory = users_settings == "new settings"  # PyTorch then refuses to tell the old ones
+    contradictory = users_settings in (
+        "new settings",
+        "all operators",
+    )  # PyTorch refuses to tell the old ones
     cudnn, cublas = torch.backends.cudnn, torch.backends.cuda.matmul
     new = cudnn.conv.fp32_precision, cublas.fp32_precision
     before = None if contradictory else float32_settings()
     with pytest.raises(KeyError), context(CUDA, precision):  # noqa: PT012
-        assert float32_settings()[:2] == ((True, True) if precision == "tf32" else (False, False))
-        assert ("tf32" in float32_settings()) == (precision == "tf32")
+        inside = cudnn.conv.fp32_precision, cublas.fp32_precision
+        assert inside == (("tf32", "tf32") if precision == "tf32" else ("ieee", "ieee"))
+        if users_settings != "all operators":  # cuDNN's recurrent layers follow that
+            assert float32_settings()[:2] == ((True, True) if precision == "tf32" else (False, False))
         raise KeyError
     assert (cudnn.conv.fp32_precision, cublas.fp32_precision) == new
     if before is not None:
         assert float32_settings() == before
+    if users_settings == "medium":
+        assert torch.get_float32_matmul_precision() == "medium"
 
 
 def test_other_devices_have_no_such_settings() -> None:

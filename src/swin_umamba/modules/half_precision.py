@@ -1,7 +1,8 @@
 """What autocast does with many small casts, done with few: at batch 1, launches bound a GPU.
 
-The numbers are those of autocast, bit by bit. Nothing here applies to a compiled or transformed network:
-compilers fuse casts themselves, and the transforms of ``torch.func`` need operations that they know.
+The numbers are those of autocast, bit by bit, if a layer is called once in a step, as ours are. Nothing here
+applies to a compiled or transformed network: compilers fuse casts themselves, and the transforms of
+``torch.func`` need operations that they know.
 """
 
 from __future__ import annotations

@@ -112,10 +112,18 @@ def rounding_of_float32(device: torch.device, precision: str) -> Iterator[None]:
     # PyTorch has two settings for the same thing. Both are set, for it refuses to tell either one while they
     # contradict each other.
     before = [each.fp32_precision for each in operators]
+    try:
+        of_products = torch.get_float32_matmul_precision()
+    except RuntimeError:  # they contradict each other already
+        of_products = None
     cudnn.allow_tf32 = cublas.allow_tf32 = precision == "tf32"
+    for operator in operators:  # else it would follow a setting for all operators
+        operator.fp32_precision = "tf32" if precision == "tf32" else "ieee"
     try:
         yield
     finally:
         cudnn.allow_tf32, cublas.allow_tf32 = (each == "tf32" for each in before)
+        if of_products is not None:
+            torch.set_float32_matmul_precision(of_products)
         for operator, each in zip(operators, before, strict=True):
             operator.fp32_precision = each

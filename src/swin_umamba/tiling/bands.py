@@ -94,7 +94,6 @@ def plan_bands(grid: TileGrid, tiles_per_batch: int, patch_rows: int, one_band: 
     one_band
         Whether to have a single band of everything.
     """
-    one_band = one_band or grid.num_rows <= SMALLEST_IN_PATCHES * patch_rows
     everything = BandPlan(grid.tiles, 0, grid.num_rows, grid.num_rows)
     if one_band or grid.num_rows <= SMALLEST_IN_PATCHES * patch_rows:
         return [everything]

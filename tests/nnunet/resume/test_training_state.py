@@ -174,3 +174,12 @@ def test_a_run_goes_on_with_its_loss_alone(planned_dataset: Dataset) -> None:
         trainer.restore(state)
     del state["swin_umamba"]["loss"]  # of an earlier version
     trainer.restore(state)
+
+
+def test_a_run_on_the_cpu_of_a_machine_with_gpus_stays_one(caplog: pytest.LogCaptureFixture) -> None:
+    """Earlier versions stored the generators of all GPUs, whatever the device."""
+    state = random_state(torch.device("cpu"))
+    del state["mps"]
+    state["cuda"] = [torch.tensor([1], dtype=torch.uint8)] * 2
+    restore_random_state(state, torch.device("cpu"))
+    assert not caplog.records

@@ -224,7 +224,7 @@ def restore_random_state(state: dict[str, Any], device: torch.device) -> None:
         torch.cuda.set_rng_state(states[number].cpu(), device)
     elif number < len(states):
         torch.mps.set_rng_state(states[number].cpu())
-    elif device.type != "cpu" or any(stored.values()):
+    elif device.type != "cpu" or ("mps" in state and any(stored.values())):
         logger.warning(
             "until now the run was not trained on %s: random layers go on with other numbers than they "
             "would have there",
