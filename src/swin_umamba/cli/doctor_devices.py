@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -44,6 +45,8 @@ def check_processors() -> Iterator[Finding]:
     """Cores, threads and accelerators."""
     import torch
 
+    from swin_umamba.ops.gpu_kernels import driver_is_too_old
+
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     threads = torch.get_num_threads()
     yield Finding("processor", "ok", f"{cores} cores for this process, {threads} threads for PyTorch")
@@ -57,7 +60,9 @@ def check_processors() -> Iterator[Finding]:
             "cuda",
             "warning",
             "PyTorch is built for CUDA, but no device is visible",
-            "check nvidia-smi and the driver",
+            "install a newer driver"
+            if driver_is_too_old()
+            else "see with nvidia-smi whether the driver finds one",
         )
     else:
         yield Finding("cuda", "ok", "none: this PyTorch is built without CUDA")
@@ -154,7 +159,7 @@ def check_gpu_kernel_cache() -> Iterator[Finding]:
     """Yield whether Triton can keep the kernels that it compiles for a GPU."""
     import torch
 
-    if not torch.cuda.is_available():
+    if not torch.cuda.is_available() or find_spec("triton") is None:
         return
     import triton
 

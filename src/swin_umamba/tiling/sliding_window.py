@@ -213,9 +213,10 @@ class _BandWork:
             logger.warning("the GPU is full: %d instead of %d tiles at a time", tiles // 2, tiles)
             return replace(self, window=replace(self.window, tiles_per_batch=tiles // 2))
         if self.window.views_together:
+            logger.warning("the GPU is full: mirrored images one after the other")
             return replace(self, window=replace(self.window, views_together=False))
         if not self.is_last:
-            logger.warning("the GPU is full: the sums are on the CPU from here on")
+            logger.warning("the GPU is full: the image and the sums are on the CPU from here on")
             return replace(self, image=self.image.cpu(), sums_device=torch.device("cpu"), is_last=True)
         raise torch.cuda.OutOfMemoryError("out of memory with one tile at a time and the sums on the CPU")
 
