@@ -15,7 +15,7 @@ from swin_umamba.json_files import write_contract
 from swin_umamba.nnunet.training.options import TrainingOptions
 from swin_umamba.summary import training
 from swin_umamba.summary.curves import read_metrics
-from swin_umamba.summary.training import FoldRecord, data_facts, read_fold
+from swin_umamba.summary.training import FoldRecord, cross_validation_facts, data_facts, read_fold
 from swin_umamba.weights.checkpoint import save_checkpoint
 
 WANTED = 3
@@ -256,3 +256,28 @@ def test_numbers_without_end_and_lists_in_lists(fold: Path) -> None:
     missing: list[str] = []
     data_facts(model, missing)
     assert "the data fingerprint, as dataset_fingerprint.json is missing or damaged" in missing
+
+
+def test_cross_validation(tmp_path: Path) -> None:
+    missing: list[str] = []
+    assert cross_validation_facts(tmp_path, missing) == ()
+    liver = {"mean": 0.6, "deviation": 0.1414, "folds": {"0": 0.5, "2": 0.7}}
+    spleen = {"mean": 0.75, "deviation": None, "folds": {"0": None, "2": 0.75}}
+    content = {"folds": [0, 2], "classes": {"liver": liver, "spleen": spleen}, "foreground": liver}
+    write_contract("cross-validation", tmp_path / "cross_validation.json", content)
+    (facts,) = cross_validation_facts(tmp_path, missing)
+    assert facts.rows == (
+        ("liver", "0.6000 ± 0.1414 (fold 0: 0.5000, fold 2: 0.7000)"),
+        ("spleen", "0.7500 ± none (fold 0: none, fold 2: 0.7500)"),
+        ("mean of classes", "0.6000 ± 0.1414 (fold 0: 0.5000, fold 2: 0.7000)"),
+    )
+    assert missing == []
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"classes": 3}', '{"classes": {"a": {}}, "foreground": {}}'])
+def test_a_damaged_cross_validation_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "cross_validation.json").write_text(content)
+    missing: list[str] = []
+    assert cross_validation_facts(tmp_path, missing) == ()
+    assert len(missing) == 1
+    assert "cross_validation.json" in missing[0]

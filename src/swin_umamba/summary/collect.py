@@ -54,7 +54,7 @@ from swin_umamba.summary.scores import (
     summarize,
 )
 from swin_umamba.summary.software import software_now
-from swin_umamba.summary.training import data_facts, read_fold
+from swin_umamba.summary.training import cross_validation_facts, data_facts, read_fold
 from swin_umamba.trained.model import default_folds, is_model_folder
 
 BOUNDS = (
@@ -130,7 +130,7 @@ def collect_report(path: str | Path, sources: Sources | None = None) -> Report:
 def _read_model(model: Path, fold: Path | None, given: Sources, gaps: Gaps) -> tuple[_Training, _Results]:
     """Read the folds of a model folder, or one of them."""
     classes, num_channels = read_classes(given.dataset_json or model / "dataset.json", gaps)
-    facts = [*data_facts(model, gaps.missing)]
+    facts = [*data_facts(model, gaps.missing), *cross_validation_facts(model, gaps.missing)]
     available = sorted(each.name for each in model.glob("fold_*") if each.is_dir())
     folds = [fold] if fold is not None else [model / name for name in default_folds(available)]
     curves, calibrations = [], []

@@ -12,6 +12,7 @@ from typing import Any
 from swin_umamba.errors import DataError, SwinUMambaError
 from swin_umamba.json_files import LARGEST_RESULTS, read_contract, read_json
 from swin_umamba.nnunet.record.metrics_file import METRICS_FILE
+from swin_umamba.nnunet.training.folds import CROSS_VALIDATION_FILE
 from swin_umamba.report.contents import Facts, TrainingCurves
 from swin_umamba.summary.curves import curves_of_log, curves_of_metrics, read_metrics
 from swin_umamba.summary.software import software_of_training
@@ -98,6 +99,33 @@ def data_facts(model_folder: Path, missing: list[str]) -> tuple[Facts, ...]:
     except (DataError, KeyError, TypeError, AttributeError):
         missing.append("the plans, as plans.json is missing, damaged or without this configuration")
     return tuple(facts)
+
+
+def cross_validation_facts(model_folder: Path, missing: list[str]) -> tuple[Facts, ...]:
+    """Return the table of the Dice of folds that one command trained; if damaged, add it to ``missing``."""
+    path = model_folder / CROSS_VALIDATION_FILE
+    if not path.is_file():
+        return ()
+    try:
+        content = read_contract(path)
+        dice = {**content["classes"], "mean of classes": content["foreground"]}
+        rows = [
+            (
+                name,
+                f"{_decimals(each['mean'])} ± {_decimals(each['deviation'])} ("
+                + ", ".join(f"fold {fold}: {_decimals(value)}" for fold, value in each["folds"].items())
+                + ")",
+            )
+            for name, each in dice.items()
+        ]
+    except (DataError, KeyError, TypeError, ValueError, AttributeError):
+        missing.append(f"the cross-validation, as {CROSS_VALIDATION_FILE} is damaged")
+        return ()
+    return (Facts("Cross-validation: Dice, mean ± standard deviation over folds", tuple(rows)),)
+
+
+def _decimals(value: float | None) -> str:
+    return "none" if value is None else f"{value:.4f}"
 
 
 def duration(seconds: float) -> str:
