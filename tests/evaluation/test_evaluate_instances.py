@@ -108,6 +108,26 @@ def test_classes_of_objects(folders: tuple[Path, Path], tmp_path: Path) -> None:
     assert named.cases["a"]["both"].matches[0] == 2
 
 
+def test_where_the_truth_is_unknown_nothing_counts(tmp_path: Path) -> None:
+    """Of four predicted objects one is found, one half found, one in the unknown part, one mostly there."""
+    true, predicted = squares(1, 2, 0, 0), squares(1, 2, 3, 4)
+    unknown = np.zeros(true.shape, bool)
+    unknown[:, 9:18] = True  # half of the second, and the whole third
+    unknown[:, 19:22] = True  # three quarters of the fourth
+    for name, labels in (("true", true), ("predicted", predicted)):
+        save(tmp_path / name, "a.tif", labels)
+        classes = (labels > 0).astype(np.uint8)
+        save(tmp_path / f"{name}_classes", "a.tif", np.where(unknown & (name == "true"), 9, classes))
+    folders = tmp_path / "predicted", tmp_path / "true"
+    maps = tmp_path / "predicted_classes", tmp_path / "true_classes"
+    classes = LabelClasses.from_mapping({"background": 0, "cell": 1, "ignore": 9})
+    cell = evaluate_instances(*folders, class_maps=maps, classes=classes).cases["a"]["cell"]
+    assert (cell.num_reference, cell.num_prediction, cell.matches[0]) == (2, 2, 2)
+    without = LabelClasses.from_mapping({"background": 0, "cell": 1, "unknown": 9})
+    cell = evaluate_instances(*folders, class_maps=maps, classes=without).cases["a"]["cell"]
+    assert (cell.num_prediction, cell.matches[0]) == (4, 2)
+
+
 def test_class_maps_that_are_none(folders: tuple[Path, Path], tmp_path: Path) -> None:
     save(tmp_path / "maps", "a.tif", squares(1, 1, 1, 9, dtype=np.uint8))
     with pytest.raises(DataError, match="2 cases have no class map: b, c"):

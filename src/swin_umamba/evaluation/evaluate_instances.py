@@ -28,6 +28,7 @@ from swin_umamba.evaluation.instances import (
     class_of_objects,
     measure_overlap,
     scores_of,
+    without_unknown,
 )
 from swin_umamba.evaluation.object_errors import ERRORS, errors_of
 from swin_umamba.evaluation.results import CaseFailure, mean, none_for_nan, write_results
@@ -218,7 +219,8 @@ def evaluate_instances(
         Folders of label maps of the same names for the predicted and the true objects. The class of an object
         is the one that most of its pixels have; only objects of one class are matched.
     classes
-        Meaning of the values in the class maps. By default each value is a class.
+        Meaning of the values in the class maps. By default each value is a class. Pixels that are ``ignore``
+        in the map of the true objects are left out, and with them predicted objects of which most lie there.
     missing
         Treatment of references without a prediction: refuse them, or score them as if nothing was predicted.
     num_workers
@@ -288,16 +290,20 @@ def evaluate_case(files: InstanceFiles, classes: LabelClasses | None = None) -> 
         prediction = predicted.data[0]
     if files.reference_classes is None:
         return {ALL_OBJECTS: InstanceScores.of(measure_overlap(prediction, reference))}
-    layers = []
-    for instances, path in ((prediction, files.prediction_classes), (reference, files.reference_classes)):
+    labels = []
+    for path in (files.prediction_classes, files.reference_classes):
         if path is None:  # there is no prediction
-            layers.append(np.zeros(instances.shape, np.uint8))
+            labels.append(np.zeros(reference.shape, np.uint8))
             continue
-        labels = read_labels(path)
-        check_same_grid(labels, truth)
+        read = read_labels(path)
+        check_same_grid(read, truth)
         if classes is not None:
-            check_declared(labels.data[0], classes.declared, path)
-        layers.append(class_of_objects(instances, labels.data[0]))
+            check_declared(read.data[0], classes.declared, path)
+        labels.append(read.data[0])
+    if classes is not None and classes.ignore is not None:
+        unknown = labels[1] == classes.ignore
+        prediction, reference = without_unknown(prediction, unknown), np.where(unknown, 0, reference)
+    layers = [class_of_objects(*pair) for pair in zip((prediction, reference), labels, strict=True)]
     if classes is None:
         values = sorted(value for value in {*label_values(layers[0]), *label_values(layers[1])} if value)
         classes = LabelClasses.from_values(values)

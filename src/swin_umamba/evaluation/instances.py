@@ -263,3 +263,11 @@ def remove_border_instances(instances: np.ndarray, *, width: int = BORDER_WIDTH)
     keep[numbers[frame]] = False
     values: np.ndarray = instances * keep[numbers]
     return values
+
+
+def without_unknown(prediction: np.ndarray, unknown: np.ndarray) -> np.ndarray:
+    """Return the map without pixels of unknown truth, and without objects of which most pixels are there."""
+    compact, count = consecutive_labels(prediction)
+    sizes = np.bincount(compact.ravel(), minlength=count + 1)
+    there = np.bincount(compact[unknown], minlength=count + 1)
+    return np.where(unknown | (2 * there > sizes)[compact], 0, prediction)
