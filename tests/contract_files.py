@@ -26,12 +26,13 @@ from swin_umamba.nnunet.preprocessed import content_fingerprint
 from swin_umamba.nnunet.record.metrics_file import METRICS_FILE
 from swin_umamba.nnunet.record.software_file import SOFTWARE_FILE
 from swin_umamba.nnunet.record.training_record import OPTIONS_FILE
+from swin_umamba.nnunet.training.folds import CROSS_VALIDATION_FILE
 from swin_umamba.nnunet.training.options import TrainingOptions
 from swin_umamba.paper import EXPERIMENTS
 from swin_umamba.summary.curves import read_metrics
 from swin_umamba.summary.scores import read_results, scores_of_evaluation
 from swin_umamba.summary.software import software_of_training
-from swin_umamba.summary.training import read_fold
+from swin_umamba.summary.training import cross_validation_facts, read_fold
 from swin_umamba.trained.calibration_file import CALIBRATION_FILE, FoldCalibration, read_calibration
 from swin_umamba.trained.postprocessing_file import POSTPROCESSING_FILE, postprocessing_of, weights_hash
 
@@ -98,6 +99,12 @@ def _scores(path: Path) -> object:
 def _records(path: Path) -> object:
     records = read_records(path.parent)
     return unless_told(records, [] if records else ["the line is damaged"])
+
+
+def _cross_validation(path: Path) -> object:
+    missing: list[str] = []
+    facts = cross_validation_facts(path.parent, missing)
+    return unless_told(facts[0].rows if facts else None, missing)
 
 
 def _software(path: Path) -> object:
@@ -221,6 +228,8 @@ PROTOCOL = {
 EVALUATED = {"liver": {"dice": 0.5, "nsd": None, "hd95": 3.0}}
 FAILED = (("c", "damaged"),)
 
+FOLDS_DICE = {"mean": 0.5, "deviation": None, "folds": {"0": 0.5}}
+
 READ: dict[str, ContractFile] = {
     "calibration": ContractFile(
         CALIBRATION_FILE,
@@ -252,6 +261,12 @@ READ: dict[str, ContractFile] = {
             "left out: 1 x it is not an image (a.txt)",
             "note: two sizes",
         ],
+    ),
+    "cross-validation": ContractFile(
+        CROSS_VALIDATION_FILE,
+        {"folds": [0], "classes": {"liver": FOLDS_DICE}, "foreground": FOLDS_DICE},
+        _cross_validation,
+        (("liver", "0.5000 ± none (fold 0: 0.5000)"), ("mean of classes", "0.5000 ± none (fold 0: 0.5000)")),
     ),
     "evaluation": ContractFile("metrics.json", EVALUATION, _scores, None),
     "experiment-settings": ContractFile(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from evaluation.instance_oracle import (
+from instance_oracle import (
     NUM_PAIRS,
     ORACLE,
     THRESHOLDS,

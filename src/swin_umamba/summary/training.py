@@ -118,7 +118,10 @@ def cross_validation_facts(model_folder: Path, missing: list[str]) -> tuple[Fact
             )
             for name, each in dice.items()
         ]
-    except (DataError, KeyError, TypeError, ValueError, AttributeError):
+    except DataError as error:
+        missing.append(f"the cross-validation, {CROSS_VALIDATION_FILE} ({error.what})")
+        return ()
+    except (KeyError, TypeError, ValueError, AttributeError):
         missing.append(f"the cross-validation, as {CROSS_VALIDATION_FILE} is damaged")
         return ()
     return (Facts("Cross-validation: Dice, mean ± standard deviation over folds", tuple(rows)),)

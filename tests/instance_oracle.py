@@ -1,6 +1,6 @@
 """Scores of instance maps by cellpose and StarDist, written to ``instance_oracle.json`` beside this file.
 
-Run it where both are installed (no weights, no TensorFlow): ``python tests/evaluation/instance_oracle.py``.
+Run it where both are installed (no weights, no TensorFlow): ``python tests/instance_oracle.py``.
 """
 
 from __future__ import annotations
