@@ -24,7 +24,7 @@ def test_jobs_are_the_layers_of_the_networks() -> None:
     assert jobs[0] == ScanJob(768, 16, "float16", True)
 
 
-@pytest.mark.parametrize("trained", [False, True])
+@pytest.mark.parametrize("trained", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_job_runs_all_passes_of_a_scan(trained: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("triton")
     called = set()
