@@ -151,7 +151,7 @@ def ceilings(truths: Mapping[str, np.ndarray]) -> dict[str, list[dict[str, float
             instances_to_classes(truth), Decoding()
         )[0],
         "perfect classes and depth": lambda truth: classes.decode(
-            instances_to_classes(truth), Decoding(), depth=depths_of(truth)
+            instances_to_classes(truth, min_interior_size=1), Decoding(), depth=depths_of(truth)
         )[0],
     }
     return {
