@@ -89,11 +89,12 @@ def _run_folds(args: argparse.Namespace, dataset: Dataset) -> int:
 
 
 def _plain(result: TrainResult) -> dict[str, Any]:
-    dice = result.validation_dice
+    from swin_umamba.evaluation.results import none_for_nan
+
     return {
         "fold_folder": str(result.fold_folder),
         "epochs": result.epochs,
-        "validation_dice": None if math.isnan(dice) else dice,
+        "validation_dice": none_for_nan(result.validation_dice),
         "skipped_steps": result.skipped_steps,
     }
 

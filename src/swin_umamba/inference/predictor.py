@@ -33,6 +33,7 @@ from swin_umamba.nnunet.trainers import find_trainer
 from swin_umamba.ops.backend import choose_backend, current_device, resolve_device
 from swin_umamba.ops.precision import check_precision
 from swin_umamba.options import Nonfinite, options_as_keywords
+from swin_umamba.tiling.bands import all_finite
 from swin_umamba.tiling.folds import FoldNetworks
 from swin_umamba.tiling.sliding_window import SlidingWindow
 from swin_umamba.tiling.tiles import tiles_per_batch
@@ -341,8 +342,7 @@ class Predictor:
         return logits
 
     def _check_finite(self, logits: Tensor) -> None:
-        # NaN is the least and the largest of all numbers.
-        if not all(torch.isfinite(each) for each in torch.aminmax(logits)):
+        if not all_finite(logits):
             raise CheckpointError(
                 "the network's output is not finite: its weights hold or produce NaN or infinity",
                 where=self.model.path,

@@ -155,3 +155,9 @@ class BandSums:
         """Return a copy of the sums of the other rows; None if there are none."""
         rest = self._sums[:, self._plan.finished - self._plan.first :]
         return rest.clone() if rest.shape[1] else None
+
+
+def all_finite(logits: Tensor) -> bool:
+    """Return whether no number is NaN or infinite, without a mask of their size."""
+    # NaN is the least and the largest of all numbers.
+    return all(bool(torch.isfinite(each)) for each in torch.aminmax(logits))

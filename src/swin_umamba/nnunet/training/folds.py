@@ -10,12 +10,13 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from swin_umamba.errors import DataError, TrainingError, UsageError
-from swin_umamba.json_files import LARGEST_RESULTS, read_json, write_contract
+from swin_umamba.errors import TrainingError, UsageError
+from swin_umamba.evaluation.results import none_for_nan
+from swin_umamba.json_files import write_contract
 from swin_umamba.nnunet.environment import Dataset
 from swin_umamba.nnunet.training.options import TrainingOptions, TrainRequest
 from swin_umamba.nnunet.training.train import SUMMARY, TrainResult, train, validation_dice
-from swin_umamba.options import declared_options
+from swin_umamba.options import declared_options, options_as_keywords
 
 logger = logging.getLogger(__name__)
 
@@ -50,8 +51,8 @@ class ClassDice:
         """Return plain values, None for NaN."""
         numbers = {"mean": self.mean, "deviation": self.deviation}
         return {
-            **{name: _or_none(value) for name, value in numbers.items()},
-            "folds": {str(fold): _or_none(value) for fold, value in self.folds.items()},
+            **{name: none_for_nan(value) for name, value in numbers.items()},
+            "folds": {str(fold): none_for_nan(value) for fold, value in self.folds.items()},
         }
 
     def _known(self) -> list[float]:
@@ -90,7 +91,8 @@ class CrossValidation:
         }
 
 
-def train_folds(dataset: Dataset, folds: Sequence[int | str], **given: Any) -> CrossValidation:
+@options_as_keywords(TrainRequest)
+def train_folds(dataset: Dataset, folds: Sequence[int | str], request: TrainRequest) -> CrossValidation:
     """Train and validate folds one after the other; write ``cross_validation.json`` beside them.
 
     With ``continue_training`` folds that are finished stay as they are, those that were begun are resumed,
@@ -102,7 +104,7 @@ def train_folds(dataset: Dataset, folds: Sequence[int | str], **given: Any) -> C
         Data set, from ``find_dataset``; it must have been planned.
     folds
         Numbers of folds, each once.
-    **given
+    **request
         Options as for ``train``, but for ``fold``.
 
     Raises
@@ -120,7 +122,7 @@ def train_folds(dataset: Dataset, folds: Sequence[int | str], **given: Any) -> C
             where="--fold",
             hint="give each number once, or all alone",
         )
-    jobs = _jobs([int(fold) for fold in folds], _model_folder(dataset, TrainRequest(**given)), given)
+    jobs = _jobs([int(fold) for fold in folds], _model_folder(dataset, request), request)
     results = {}
     for number, (fold, job) in enumerate(jobs.items(), start=1):
         if isinstance(job, TrainResult):
@@ -149,30 +151,31 @@ class _Begun:
     result: TrainResult | None
 
 
-def _jobs(folds: list[int], model: Path, given: dict[str, Any]) -> dict[int, TrainResult | dict[str, Any]]:
+def _jobs(folds: list[int], model: Path, request: TrainRequest) -> dict[int, TrainResult | Mapping[str, Any]]:
     """Return the result of each finished fold, and the options of ``train`` for each other one."""
     from swin_umamba.nnunet.resume.newest import existing_checkpoints
 
     trained = [fold for fold in folds if existing_checkpoints(model / f"fold_{fold}")]
-    if not given.get("continue_training"):
-        if trained and not given.get("overwrite"):
+    given = request.given
+    if not request.continue_training:
+        if trained and not request.overwrite:
             raise TrainingError(
                 f"these folds have a training already: {', '.join(map(str, trained))}",
                 where=model,
                 hint="finish what is missing with --continue, or replace all with --overwrite",
             )
         return dict.fromkeys(folds, given)
-    begun = {fold: _begun(model / f"fold_{fold}", given) for fold in trained}
-    fresh = given | {"continue_training": False}
+    begun = {fold: _begun(model / f"fold_{fold}", request) for fold in trained}
+    fresh = {**given, "continue_training": False}
     if begun:
         fresh = _options_of_all(begun, model) | fresh
-    jobs: dict[int, TrainResult | dict[str, Any]] = {}
+    jobs: dict[int, TrainResult | Mapping[str, Any]] = {}
     for fold in folds:
         jobs[fold] = (begun[fold].result or given) if fold in begun else fresh
     return jobs
 
 
-def _begun(folder: Path, given: Mapping[str, Any]) -> _Begun:
+def _begun(folder: Path, request: TrainRequest) -> _Begun:
     """Read the state of a fold that has a checkpoint."""
     from swin_umamba.nnunet.resume.newest import newest_checkpoint
     from swin_umamba.nnunet.resume.training_state import OWN_ENTRY, stored_options
@@ -185,13 +188,14 @@ def _begun(folder: Path, given: Mapping[str, Any]) -> _Begun:
             where=folder,
             hint="give only the other folds, or replace all with --overwrite",
         )
-    own = {name: value for name, value in given.items() if name in options.as_dict() and name != "trainer"}
-    options = options.continued_with(own)
+    given = request.given_for_the_run()
+    given.pop("trainer", None)  # the folder is that of its class
+    options = options.continued_with(given)
     epochs = int(checkpoint["current_epoch"])
     skip = options.skip_validation
     if epochs < options.epochs or not (skip or (folder / SUMMARY).is_file()):
         return _Begun(options, None)
-    dice = math.nan if skip else validation_dice(folder)
+    dice = math.nan if skip else validation_dice(folder)[0]
     return _Begun(options, TrainResult(folder, epochs, dice, checkpoint[OWN_ENTRY].get("skipped_steps", 0)))
 
 
@@ -221,17 +225,7 @@ def _cross_validation(results: Mapping[int, TrainResult], dataset: Dataset) -> C
     for fold, result in results.items():
         if math.isnan(result.validation_dice):  # there may be no validation
             continue
-        path = result.fold_folder / SUMMARY
-        hint = "validate the fold again with --continue"
-        summary = read_json(path, dict, largest=LARGEST_RESULTS, hint=hint, nan=True)
-        try:
-            for value, scores in summary["mean"].items():
-                classes.setdefault(names.get(value, value), {})[fold] = float(scores["Dice"])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DataError("this is not a summary of a validation", where=path, hint=hint) from error
+        for value, dice in validation_dice(result.fold_folder)[1].items():
+            classes.setdefault(names.get(value, value), {})[fold] = dice
     foreground = ClassDice({fold: result.validation_dice for fold, result in results.items()})
     return CrossValidation(results, {name: ClassDice(dice) for name, dice in classes.items()}, foreground)
-
-
-def _or_none(value: float) -> float | None:
-    return None if math.isnan(value) else value

@@ -110,7 +110,7 @@ def train_with(
     return TrainResult(
         fold_folder=fold_folder,
         epochs=trainer.current_epoch,
-        validation_dice=float("nan") if trainer.options.skip_validation else validation_dice(fold_folder),
+        validation_dice=float("nan") if trainer.options.skip_validation else validation_dice(fold_folder)[0],
         skipped_steps=trainer.guard.skipped,
     )
 
@@ -137,14 +137,18 @@ def _train(trainer: RobustTrainer, request: TrainRequest) -> None:
         trainer.perform_actual_validation(trainer.options.npz)
 
 
-def validation_dice(fold_folder: Path) -> float:
-    """Return the mean foreground Dice of a fold's validation; NaN if no case has foreground."""
+def validation_dice(fold_folder: Path) -> tuple[float, dict[str, float]]:
+    """Return the Dice of a fold's validation: the mean of all classes, and each one by its value.
+
+    A Dice is NaN if no case has the class.
+    """
     path = fold_folder / SUMMARY
     hint = "validate the fold again with --continue"
     summary = read_json(path, dict, largest=LARGEST_RESULTS, hint=hint, nan=True)
     try:
-        return float(summary["foreground_mean"]["Dice"])
-    except (KeyError, TypeError, ValueError) as error:
+        classes = {value: float(scores["Dice"]) for value, scores in summary["mean"].items()}
+        return float(summary["foreground_mean"]["Dice"]), classes
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError("this is not a summary of a validation", where=path, hint=hint) from error
 
 

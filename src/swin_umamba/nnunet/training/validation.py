@@ -26,6 +26,7 @@ from swin_umamba.files import atomic_write
 from swin_umamba.memory import is_out_of_memory, out_of_memory
 from swin_umamba.nnunet.checked_reader import CheckedReader
 from swin_umamba.progress import progress
+from swin_umamba.tiling.bands import all_finite
 from swin_umamba.tiling.sliding_window import SlidingWindow
 
 CASES_BETWEEN_BARRIERS = 20
@@ -129,7 +130,7 @@ class FoldValidation:
                 hint="validate where there is more memory: train with --continue",
                 kind=TrainingError,
             ) from error
-        if not torch.isfinite(logits).all():
+        if not all_finite(logits):
             raise TrainingError(
                 f"the output of the network for {key} is not finite in {self.precision}",
                 where=self.folder,
