@@ -180,15 +180,34 @@ def test_a_signal_does_not_wait_for_predictions(listening: Listening, gate: Gate
     assert eventually(listening.is_empty)
 
 
+def _main(arguments: list[str]) -> int:
+    """Run as in a terminal, wherever the tests themselves run."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    return main(arguments)
+
+
+def _main_in_background(arguments: list[str]) -> int:
+    """Run as a shell starts a command that is followed by ``&``."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return main(arguments)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("function", "number", "code"),
+    [(_main, signal.SIGTERM, 143), (_main, signal.SIGINT, 130), (_main_in_background, signal.SIGINT, 130)],
+)
 def test_a_signal_ends_it_and_deletes_everything(
-    number: signal.Signals, code: int, predictor: Predictor, tmp_path: Path
+    function: Callable[[list[str]], int],
+    number: signal.Signals,
+    code: int,
+    predictor: Predictor,
+    tmp_path: Path,
 ) -> None:
     (tmp_path / "tmp").mkdir()
     arguments = ["serve", "-m", str(predictor.model.path), "--port", "0", "--json", "--device", "cpu"]
-    process = Forked(main, arguments, environment={**os.environ, "TMPDIR": str(tmp_path / "tmp")})
+    process = Forked(function, arguments, environment={**os.environ, "TMPDIR": str(tmp_path / "tmp")})
     try:
         address = urlsplit(json.loads(process.first_line())["address"])
         assert address.port is not None

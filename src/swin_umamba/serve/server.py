@@ -76,7 +76,8 @@ def address_of(listener: socket.socket, host: str, token: str | None = None) -> 
 def make_server(service: Service, host: str, token: str | None) -> uvicorn.Server:
     """Return a server; ``run(sockets=[listener])`` serves until SIGINT or SIGTERM.
 
-    The signal is raised again after the server has shut down.
+    After the server has shut down, the signal is raised again; where that does nothing, because a shell has
+    started the process in the background and has it ignore Ctrl-C, ``KeyboardInterrupt`` is.
 
     Parameters
     ----------
@@ -134,8 +135,16 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
         self._service = service
+        self._was_signalled = False
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until a signal arrives."""
+        super().run(sockets)
+        if self._was_signalled:
+            raise KeyboardInterrupt
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Start the shutdown."""
+        self._was_signalled = True
         self._service.queue.stop()
         super().handle_exit(sig, frame)
