@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from swin_umamba.errors import UsageError, similar_names
 from swin_umamba.nnunet.environment import PLANS_NAME
+from swin_umamba.nnunet.training.devices import check_devices
 from swin_umamba.options import PRECISIONS, Option, Options, declared_options, option
 from swin_umamba.paper import (
     EXPERIMENTS,
@@ -222,9 +223,20 @@ class TrainRequest(TrainingOptions):
     """A request to ``train``: the options of a run, and how it starts."""
 
     plans_name: str = option(PLANS_NAME, "name of the plans file", flags=())
+    devices: Sequence[str] | None = option(
+        None,
+        "several devices: a number of them, or their names: cuda:0 cuda:1 ...; on a CPU, a number of "
+        "processes",
+        metavar="N",
+    )
     continue_training: bool = option(
         False, "resume from the newest checkpoint with the options of the first run", flags=("--continue",)
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.devices is not None:
+            check_devices(self.devices, self.device)
 
     def for_the_run(self) -> TrainingOptions:
         """Return only the options of the run."""

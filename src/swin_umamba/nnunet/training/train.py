@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from swin_umamba.errors import DataError, TrainingError
+from swin_umamba.errors import DataError, TrainingError, UsageError
 from swin_umamba.files import check_output_folder
 from swin_umamba.json_files import LARGEST_RESULTS, read_json
 from swin_umamba.nnunet.dataset_json import check_description
 from swin_umamba.nnunet.environment import Dataset
 from swin_umamba.nnunet.plans_table import read_plans
 from swin_umamba.nnunet.stdout import stdout_to_log
+from swin_umamba.nnunet.training.devices import resolve_devices
 from swin_umamba.nnunet.training.options import TrainingOptions, TrainRequest
 from swin_umamba.options import options_as_keywords
 from swin_umamba.schema import Provenance
@@ -85,7 +86,7 @@ def train_with(
     trainer_class: type[RobustTrainer] | None, dataset: Dataset, request: TrainRequest
 ) -> TrainResult:
     """Train like ``train``, with a trainer that has no public name; None uses the named one."""
-    from swin_umamba.ops.backend import current_device, resolve_device
+    from swin_umamba.ops.backend import current_device
 
     given = request.for_the_run()
     if given.tensorboard:
@@ -95,7 +96,7 @@ def train_with(
     dataset.folders.export()
     plans, description = _read_planned(dataset, request.plans_name)
     check_output_folder(dataset.folders.results)
-    device = resolve_device(given.device)
+    device = _one_device(request)
     with (
         stdout_to_log(),
         current_device(device),
@@ -113,6 +114,19 @@ def train_with(
         validation_dice=float("nan") if trainer.options.skip_validation else validation_dice(fold_folder)[0],
         skipped_steps=trainer.guard.skipped,
     )
+
+
+def _one_device(request: TrainRequest) -> torch.device:
+    from swin_umamba.ops.backend import resolve_device
+
+    if request.devices is None:
+        return resolve_device(request.device)
+    devices = resolve_devices(request.devices, request.device)
+    if len(devices) > 1:
+        raise UsageError(
+            f"one fold cannot be trained on {len(devices)} devices", where="--devices", hint="give one"
+        )
+    return devices[0]
 
 
 def _train(trainer: RobustTrainer, request: TrainRequest) -> None:
