@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from swin_umamba.confidence.members import MemberDecisions
 from swin_umamba.tiling import bands
 from swin_umamba.tiling.bands import plan_bands
+from swin_umamba.tiling.patches import ImagePatches
 from swin_umamba.tiling.sliding_window import SlidingWindow
 from swin_umamba.tiling.tiles import TileGrid
 
@@ -130,6 +131,34 @@ def test_bands_have_the_bits_of_the_whole(
         if members is not None:
             assert torch.equal(members.stacked()[:, 0].long(), torch.stack(decisions))
     assert torch.equal(window.logits(networks, image, one_band=True), expected)
+
+
+@pytest.mark.parametrize(("size", "patch_size", "step", "axes", "folds", "batch"), CASES)
+@pytest.mark.parametrize("smallest", [0, bands.SMALLEST_IN_PATCHES])
+def test_regions_have_the_bits_of_the_whole(
+    size: tuple[int, int, int],
+    patch_size: tuple[int, ...],
+    step: float,
+    axes: tuple[int, ...],
+    folds: int,
+    batch: int,
+    smallest: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bands, "SMALLEST_IN_PATCHES", smallest)
+    generator = np.random.default_rng(sum(size))
+    image = torch.from_numpy(generator.standard_normal((2, *size), np.float32))
+    networks = [PerPixel(patch_size, seed) for seed in range(folds)]
+    window = SlidingWindow(patch_size, NUM_CLASSES, step, axes, batch)
+    expected, _ = one_shot(networks, image, patch_size, step, axes)
+    for _ in range(4):
+        corners = [sorted(generator.choice(length + 1, 2, replace=False)) for length in size]
+        region = z, y, x = tuple(slice(int(first), int(last)) for first, last in corners)
+        found = torch.full((NUM_CLASSES, *(int(last - first) for first, last in corners)), torch.nan)
+        for band in window.bands_of_region(networks, ImagePatches(image), region):
+            for place, logits in band.parts():
+                found[:, place[0], place[1]] = logits
+        assert torch.equal(found, expected[:, z, y, x])
 
 
 @pytest.mark.parametrize(("size", "patch_size", "step", "axes", "folds", "batch"), CASES)

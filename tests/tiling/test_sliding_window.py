@@ -17,9 +17,11 @@ from nnunetv2.inference.sliding_window_prediction import compute_gaussian
 from torch import Tensor, nn
 
 from swin_umamba.confidence.members import MemberDecisions
-from swin_umamba.tiling import sliding_window
+from swin_umamba.tiling import patches, sliding_window
 from swin_umamba.tiling.bands import BandSums
-from swin_umamba.tiling.sliding_window import SlidingWindow, brought_to, mean_in_order, mirrored_logits
+from swin_umamba.tiling.patches import brought_to
+from swin_umamba.tiling.sliding_window import SlidingWindow
+from swin_umamba.tiling.views import mean_in_order, mirrored_logits
 
 CPU = torch.device("cpu")
 # Between two sums of about ten float32 terms in another order.
@@ -270,7 +272,7 @@ def test_mirrored_batches_have_the_same_bits_where_pixels_are_by_themselves(axes
 @pytest.mark.parametrize(("free", "moved"), [(None, False), (4 * 600 - 1, False), (4 * 600, True)])
 def test_a_small_image_is_moved_once(free: int | None, moved: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """The device is one without memory, as a machine without a GPU has none."""
-    monkeypatch.setattr(sliding_window, "free_memory", lambda _: free)
+    monkeypatch.setattr(patches, "free_memory", lambda _: free)
     image = torch.zeros(1, 3, 5, 10)
     assert (brought_to(torch.device("meta"), image).device.type == "meta") == moved
     assert brought_to(CPU, image) is image

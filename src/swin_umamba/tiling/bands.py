@@ -140,10 +140,10 @@ class BandSums:
             self._sums[:, : carried.shape[1]] = carried
 
     def add(self, tile: Tile, values: Tensor, first: int = 0) -> None:
-        """Add numbers ``(channels, *patch_size)`` from channel ``first`` on; without the tile's padding."""
+        """Add numbers ``(channels, *patch_size)`` from channel ``first`` on, where they are wanted."""
         rows = slice(tile.rows.start - self._plan.first, tile.rows.stop - self._plan.first)
         channels = slice(first, first + len(values))
-        place, inside = (channels, rows, *tile.place[1:]), (slice(None), *tile.inside)
+        place, inside = (channels, rows, *tile.place[1:]), (slice(None), *tile.part)
         self._sums[place] += values[inside]
 
     @property

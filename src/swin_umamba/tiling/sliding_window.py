@@ -7,7 +7,6 @@ band of rows at a time, see ``tiling.bands``.
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,15 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from swin_umamba.confidence.members import MemberDecisions
-from swin_umamba.ops.free_memory import free_memory
 from swin_umamba.ops.precision import autocast
 from swin_umamba.tiling.bands import Band, BandPlan, BandSums, plan_bands
+from swin_umamba.tiling.patches import ImagePatches, Patches, brought_to
 from swin_umamba.tiling.tiles import Tile, TileGrid, gaussian_weights
+from swin_umamba.tiling.views import mean_in_order, mirrored_logits
 
 logger = logging.getLogger(__name__)
-
-PART_FOR_IMAGE = 1 / 4
-"""The most of a device's free memory that the image itself may take."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +105,7 @@ class SlidingWindow:
         on_progress: Callable[[float], None] | None = None,
         one_band: bool = False,
     ) -> Iterator[Band]:
-        """Yield the logits of one band of rows after the other.
+        """Yield the logits of one band of rows of an image after the other.
 
         Parameters
         ----------
@@ -126,14 +123,41 @@ class SlidingWindow:
             Whether to yield all rows at once, for which each network is taken only once.
         """
         networks = [network] if isinstance(network, nn.Module) else network
-        grid = TileGrid(image.shape[1:], self.patch_size, self.step_size)
+        patches = ImagePatches(brought_to(self.device, image))
+        return self.bands_of_region(
+            networks, patches, None, members=members, on_progress=on_progress, one_band=one_band
+        )
+
+    def bands_of_region(
+        self,
+        networks: Sequence[nn.Module],
+        patches: Patches,
+        region: tuple[slice, slice, slice] | None,
+        *,
+        members: MemberDecisions | None = None,
+        on_progress: Callable[[float], None] | None = None,
+        one_band: bool = False,
+    ) -> Iterator[Band]:
+        """Yield the logits of one band of rows of a region after the other.
+
+        On a CPU each pixel has the bits that it has in a prediction of the whole image, whatever the region.
+
+        Parameters
+        ----------
+        networks, members, on_progress, one_band
+            See :meth:`bands`.
+        patches
+            The patches of the whole image.
+        region
+            The part to predict, in (Z, Y, X); None for everything.
+        """
+        grid = TileGrid(patches.image_size, self.patch_size, self.step_size, region)
         plans = plan_bands(grid, self.tiles_per_batch, self.patch_size[0], one_band)
         if members is not None:
             num_members = len(networks) * self._num_views
-            members.start(num_members, self.num_classes, image.shape[1:])
+            members.start(num_members, self.num_classes, grid.size)
         passes = _Passes(len(grid.tiles) * len(networks) * self._num_views, on_progress)
-        image = brought_to(self.device, image)
-        work = _BandWork(self, networks, image, grid, members, passes, self.device)
+        work = _BandWork(self, networks, patches, grid, members, passes, self.device)
         carried = _Carried.nothing(len(networks))
         for plan in plans:
             done = passes.done
@@ -190,7 +214,7 @@ class _BandWork:
 
     window: SlidingWindow
     networks: Sequence[nn.Module]
-    image: Tensor
+    patches: Patches
     grid: TileGrid
     members: MemberDecisions | None
     passes: _Passes
@@ -217,7 +241,7 @@ class _BandWork:
             return replace(self, window=replace(self.window, views_together=False))
         if not self.is_last:
             logger.warning("the GPU is full: the image and the sums are on the CPU from here on")
-            return replace(self, image=self.image.cpu(), sums_device=torch.device("cpu"), is_last=True)
+            return replace(self, patches=self.patches.on_cpu(), sums_device=torch.device("cpu"), is_last=True)
         raise torch.cuda.OutOfMemoryError("out of memory with one tile at a time and the sums on the CPU")
 
     def tried(self, plan: BandPlan, carried: _Carried) -> tuple[Tensor, _Carried] | None:
@@ -233,6 +257,7 @@ class _BandWork:
 
     @torch.inference_mode()
     def _predicted(self, plan: BandPlan, carried: _Carried) -> tuple[Tensor, _Carried]:
+        self.patches.prepare(plan.tiles)
         weights = gaussian_weights(self.window.patch_size).to(self.sums_device)
         weight_sums = self._sums(1, plan, carried.weights)
         for tile in plan.tiles:
@@ -280,7 +305,7 @@ class _BandWork:
 
     def _patches(self, batch: Sequence[Tile]) -> Tensor:
         window = self.window
-        patches = torch.stack([tile.patch_of(self.image, window.patch_size) for tile in batch])
+        patches = torch.stack([self.patches.patch(tile, window.patch_size) for tile in batch])
         if patches.device.type == "cpu" and window.device.type == "cuda":
             # From pinned memory the copy does not wait for what the GPU still has to do.
             return patches.pin_memory().to(window.device, non_blocking=True)
@@ -296,51 +321,3 @@ class _BandWork:
         for output in outputs:
             self.passes.add(tiles)
             yield output
-
-
-def brought_to(device: torch.device, image: Tensor) -> Tensor:
-    """Return the image on a device if it takes little of the free memory there, else as it is."""
-    if device.type == "cpu":
-        return image
-    free = free_memory(device)
-    fits = free is not None and image.nbytes <= PART_FOR_IMAGE * free
-    return image.to(device) if fits else image
-
-
-def mirrored_logits(
-    network: nn.Module, patches: Tensor, mirror_axes: Sequence[int], together: bool = False
-) -> Iterator[Tensor]:
-    """Yield the logits for every combination of mirrored axes, mirrored back; the unmirrored ones come first.
-
-    Parameters
-    ----------
-    network
-        Maps ``(batch, channels, *patch_size)`` to ``(batch, num_classes, *patch_size)``.
-    patches
-        ``(batch, channels, *patch_size)``.
-    mirror_axes
-        Spatial axes to mirror, 0 for the first after the channels.
-    together
-        Whether all mirrored images go through the network as one batch.
-    """
-    axes = [axis + 2 for axis in mirror_axes]
-    sizes = range(1, len(axes) + 1)
-    combinations = [each for size in sizes for each in itertools.combinations(axes, size)]
-    if together and combinations:
-        views = torch.cat([patches, *(torch.flip(patches, each) for each in combinations)])
-        own, *others = network(views).split(len(patches))
-        yield own.float()
-        for output, combination in zip(others, combinations, strict=True):
-            yield torch.flip(output, combination).float()
-        return
-    yield network(patches).float()
-    for combination in combinations:
-        yield torch.flip(network(torch.flip(patches, combination)), combination).float()
-
-
-def mean_in_order(tensors: Iterable[Tensor]) -> Tensor:
-    """Return the mean of tensors of one shape, summed in order: equal inputs give equal bits."""
-    count, total = 0, torch.zeros(())
-    for count, tensor in enumerate(tensors, start=1):
-        total = tensor if count == 1 else total + tensor
-    return total if count == 1 else total / count

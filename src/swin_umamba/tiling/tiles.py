@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -37,22 +37,35 @@ class Tile:
     inside
         The same part as an index into the patch; the rest of the patch is padding.
     place
-        The same part as an index into sums, whose first axis is the rows of the image: see ``TileGrid``.
+        The part of it that lies in the region to predict, as an index into sums, whose first axis is the rows
+        of the region: see ``TileGrid``.
+    part
+        That part as an index into the patch.
     """
 
     pixels: tuple[slice | int, ...]
     inside: tuple[slice, ...]
     place: tuple[slice, ...]
+    part: tuple[slice, ...]
 
     @property
     def rows(self) -> slice:
         """The rows under the tile."""
         return self.place[0]
 
+    @property
+    def box(self) -> tuple[slice, slice, slice]:
+        """The part of the image under the tile, in (Z, Y, X)."""
+        z, y, x = (each if isinstance(each, slice) else slice(each, each + 1) for each in self.pixels)
+        return z, y, x
+
     def patch_of(self, image: Tensor, patch_size: Sequence[int]) -> Tensor:
         """Return the patch ``(channels, *patch_size)`` of an image ``(channels, Z, Y, X)``."""
         index = (slice(None), *self.pixels)
-        part = image[index]
+        return self.padded(image[index], patch_size)
+
+    def padded(self, part: Tensor, patch_size: Sequence[int]) -> Tensor:
+        """Return the patch ``(channels, *patch_size)`` whose part inside the image this is."""
         if part.shape[1:] == tuple(patch_size):
             return part
         padding: list[int] = []
@@ -66,7 +79,7 @@ class TileGrid:
 
     The image counts as a stack of rows: with a 3D patch the slices, with a 2D patch the lines of all slices,
     one slice after the other. A tile never begins above one that precedes it, so that rows are finished from
-    the first to the last.
+    the first to the last. A region of the image has rows likewise, and those of all tiles that touch it.
 
     Parameters
     ----------
@@ -76,11 +89,15 @@ class TileGrid:
         Two or three sizes in pixels. With two, each slice is tiled by itself.
     step_size
         Distance between neighbouring tiles as a fraction of the patch size, in (0, 1].
+    region
+        The part to predict, in (Z, Y, X); None for everything.
 
     Attributes
     ----------
     tiles
-        All tiles.
+        All tiles that touch the region.
+    size
+        ``(Z, Y, X)`` of the region.
     num_rows
         ``Z * Y`` with a 2D patch, ``Z`` with a 3D one.
     row_shape
@@ -89,32 +106,49 @@ class TileGrid:
         Rows of a slice; None with a 3D patch.
     """
 
-    def __init__(self, image_size: Sequence[int], patch_size: Sequence[int], step_size: float) -> None:
+    def __init__(
+        self,
+        image_size: Sequence[int],
+        patch_size: Sequence[int],
+        step_size: float,
+        region: tuple[slice, slice, slice] | None = None,
+    ) -> None:
         planar = len(patch_size) == len(image_size) - 1
-        sizes = tuple(image_size[1:] if planar else image_size)
-        self.num_rows = image_size[0] * (sizes[0] if planar else 1)
-        self.row_shape = sizes[1:]
-        self.slice_height = sizes[0] if planar else None
-        of_axes = [_along(size, patch, step_size) for size, patch in zip(sizes, patch_size, strict=True)]
+        wanted = [slice(0, size) for size in image_size] if region is None else list(region)
+        self.size = tuple(each.stop - each.start for each in wanted)
+        sizes, parts = (image_size[1:], wanted[1:]) if planar else (image_size, wanted)
+        self.num_rows = self.size[0] * (self.size[1] if planar else 1)
+        self.row_shape = self.size[2:] if planar else self.size[1:]
+        self.slice_height = self.size[1] if planar else None
+        of_axes = [
+            list(_along(size, patch, step_size, part))
+            for size, patch, part in zip(sizes, patch_size, parts, strict=True)
+        ]
         self.tiles: list[Tile] = []
-        for number in range(image_size[0]) if planar else (None,):
+        for number in range(wanted[0].start, wanted[0].stop) if planar else (None,):
             for corner in itertools.product(*of_axes):
-                pixels = tuple(part for part, _ in corner)
-                first = (number or 0) * sizes[0]
-                rows = slice(first + pixels[0].start, first + pixels[0].stop)
+                pixels, inside, place, part = zip(*corner, strict=True)
                 index: tuple[slice | int, ...] = pixels if number is None else (number, *pixels)
-                inside = tuple(part for _, part in corner)
-                self.tiles.append(Tile(index, inside, (rows, *pixels[1:])))
+                first = 0 if number is None else (number - wanted[0].start) * self.size[1]
+                rows = slice(first + place[0].start, first + place[0].stop)
+                self.tiles.append(Tile(index, inside, (rows, *place[1:]), part))
 
 
-def _along(size: int, patch: int, step_size: float) -> list[tuple[slice, slice]]:
-    """Return, for each tile along an axis, its part of the image and that part's place in the patch."""
+def _along(
+    size: int, patch: int, step_size: float, region: slice
+) -> Iterator[tuple[slice, slice, slice, slice]]:
+    """Yield the four parts of a ``Tile`` along an axis, for each tile that touches a region."""
     before = max(patch - size, 0) // 2
-    parts = []
     for start in tile_starts(max(size, patch), patch, step_size):
-        first, last = max(start - before, 0), min(start - before + patch, size)
-        parts.append((slice(first, last), slice(first - start + before, last - start + before)))
-    return parts
+        start -= before
+        pixels = slice(max(start, 0), min(start + patch, size))
+        wanted = slice(max(pixels.start, region.start), min(pixels.stop, region.stop))
+        if wanted.start < wanted.stop:
+            yield pixels, _moved(pixels, -start), _moved(wanted, -region.start), _moved(wanted, -start)
+
+
+def _moved(part: slice, by: int) -> slice:
+    return slice(part.start + by, part.stop + by)
 
 
 def tiles_per_batch(patch_size: Sequence[int], num_mirror_axes: int, device: torch.device) -> int:
