@@ -45,6 +45,7 @@ FLOOR_OF = {
     "weights": 3,
     "data": 3,
     "models": 4,
+    "regions": 4,
     "report": 4,
     "tiling": 4,
     "evaluation": 5,
