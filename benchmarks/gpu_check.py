@@ -48,16 +48,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.environ["SWIN_UMAMBA_BACKEND"] = "chunked"  # for whole networks; the scans name theirs
         args.minutes = max(args.minutes, 20.0)
     sys.path[:0] = [str(HERE), str(HERE.parent / "src"), str(HERE.parent / "tests")]
-    from gpu.facts import folder_name, software
+    from gpu.facts import software
     from gpu.record import Record
     from gpu.runner import Context, run_all
     from gpu.steps import STEPS
     from swin_umamba.errors import SwinUMambaError
+    from swin_umamba.ops.launch_settings import card_slug
 
     start = time.monotonic()
     try:
         facts = _facts(args.rehearse) | software()
-        name = REHEARSAL_FOLDER if args.rehearse else folder_name(facts["card"])
+        name = REHEARSAL_FOLDER if args.rehearse else card_slug(facts["card"])
         record = Record(args.output / name, facts, rehearsal=args.rehearse)
         record.folder.mkdir(parents=True, exist_ok=True)
         if args.resume or args.only:  # the other steps stay

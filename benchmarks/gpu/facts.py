@@ -118,8 +118,3 @@ def _physical_index() -> int:
     """Return the number by which nvidia-smi knows the first visible card."""
     first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
     return int(first) if first.isdecimal() else 0
-
-
-def folder_name(card: str) -> str:
-    """Return a card's name as that of a folder."""
-    return re.sub(r"[^a-z0-9]+", "_", card.lower()).strip("_") or "unknown_card"

@@ -32,6 +32,7 @@ from swin_umamba.ops.ss2d_scan import _ss2d_scan, _ss2d_scan_backward, ss2d_scan
 
 pytest.importorskip("triton", reason="Triton is not installed")
 from ops.triton_interpreter import DEVICE, fast_interpreter  # noqa: F401
+from swin_umamba.ops.launch_settings import DEFAULT
 from swin_umamba.ops.triton import launch
 from swin_umamba.ops.triton import ss2d_scan as triton_ss2d_scan
 
@@ -236,12 +237,12 @@ def test_no_states_are_saved(save_states: bool) -> None:
     [(3, 16384, 32), (24, 16384, 256), (24, 256, 16), (192, 256, 32), (1, 7, 16), (10**6, 1, 256)],
 )
 def test_chunks_grow_with_the_work(programs: int, length: int, steps: int) -> None:
-    assert launch.chunk_steps(programs, length) == steps
+    assert launch.chunk_steps(programs, length, DEFAULT.enough_warps) == steps
 
 
 @pytest.mark.parametrize("steps", [7, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 32, 64))])
 def test_chunks_of_any_length_give_the_same_output(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(triton_ss2d_scan, "chunk_steps", lambda programs, length: steps)
+    monkeypatch.setattr(launch, "chunk_steps", lambda *_: steps)
     inputs = image_inputs(5, 7, batch=1, d_inner=3, d_state=2)
     y = ss2d_scan(*detached(on_device(inputs)), backend="triton")
     expected = ss2d_scan_reference(*detached(inputs))

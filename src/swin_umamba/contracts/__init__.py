@@ -13,6 +13,7 @@ from swin_umamba.contracts import files, printed
 from swin_umamba.json_files import SCHEMA
 from swin_umamba.nnunet.preprocessed import ORIGIN_PARTS
 from swin_umamba.nnunet.training.options import TrainingOptions
+from swin_umamba.ops.launch_settings import LAUNCH_PARTS
 from swin_umamba.options import declared_options
 from swin_umamba.schema import ValueRule, anything, listed, rule_of, table
 
@@ -38,6 +39,7 @@ _KINDS: Mapping[str, Any] = {
     "experiment-settings": files.ExperimentSettingsJson,
     "export": printed.ExportJson,
     "instance-evaluation": files.InstanceEvaluationJson,
+    "launch-settings": table(LAUNCH_PARTS),
     "metrics-line": files.MetricsLineJson,
     "models": printed.ModelsJson,
     "plan": printed.PlanJson,

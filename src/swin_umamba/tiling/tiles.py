@@ -17,12 +17,13 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
+from swin_umamba.ops.launch_settings import launch_settings
+
 SIGMA_IN_PATCHES = 1 / 8
 # Largest number of pixels in a batch of tiles: as much memory as one tile of 512x512, the paper's largest
 # patch. With smaller batches, calls cost more than the work itself; for a GPU those of a single such tile are
-# still too small, and a batch may have this many times as many pixels, those of mirrored images among them.
+# still too small, and a batch may have many times as many pixels, those of mirrored images among them.
 PIXELS_PER_BATCH = 512 * 512
-TIMES_ON_GPU = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +157,7 @@ def tiles_per_batch(patch_size: Sequence[int], num_mirror_axes: int, device: tor
 
     On a CPU the mirrored images of a tile are batches of their own.
     """
-    times = TIMES_ON_GPU / 2**num_mirror_axes if device.type == "cuda" else 1
+    times = launch_settings(device).tiles_times / 2**num_mirror_axes if device.type == "cuda" else 1
     return max(1, int(times * PIXELS_PER_BATCH / math.prod(patch_size)))
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from swin_umamba.ops.launch_settings import LaunchSettings
+
 CHUNK = 8
 """Time steps of a tile of the backward, in the registers of one thread for each of two channels. Twice as
 many spill; half as many double the memory of the states between tiles."""
@@ -16,27 +18,29 @@ SIZES = ("height", "width", "length", "chunks", "steps", "parts", "dt_rank")
 """Arguments that Triton must not turn into constants or tell apart by their divisors: another size of image
 would compile all kernels again."""
 
-MOST_REGISTERS = 168
-"""Of a kernel that would take many more just for addresses: so many leave 12 warps to a multiprocessor."""
-
 MOST_OFFSET = 2**31 - 1
 """Within an image; beyond it, offsets are 64 bits wide."""
 
 _WARP = 32
 _LEAST_STEPS, _MOST_STEPS = 16, 256  # of a chunk of the time loop
-_ENOUGH_PROGRAMS = 1536  # of one warp: twelve for each multiprocessor of a large GPU
+_STATES_IN_REGISTERS = 16  # with two channels for each thread, and whatever the settings say of registers
 
 
-def chunk_steps(programs: int, length: int) -> int:
+def chunk_steps(warps: int, length: int, enough: int) -> int:
     """Return the time steps of a chunk of the time loop: as many as leave the GPU enough to do at once.
 
     The longer the chunks, the fewer states go through memory, and the shorter is the chain of chunks, which
-    runs one after another. ``programs`` is the number of programs for each chunk.
+    runs one after another. ``warps`` is the number of them for each chunk, and ``enough`` in all.
     """
     steps = _LEAST_STEPS
-    while steps < _MOST_STEPS and programs * length >= 2 * steps * _ENOUGH_PROGRAMS:
+    while steps < _MOST_STEPS and warps * length >= 2 * steps * enough:
         steps *= 2
     return steps
+
+
+def registers(limit: int | None, d_state: int) -> int | None:
+    """Return the limit of a thread's registers, ``maxnreg``: many states need all that there are."""
+    return limit if d_state <= _STATES_IN_REGISTERS else None
 
 
 @dataclass(frozen=True)
@@ -52,11 +56,23 @@ class TimeLoop:
     warps: int
 
     @classmethod
-    def of(cls, channels: int, d_state: int) -> TimeLoop:
+    def of(cls, channels: int, d_state: int, settings: LaunchSettings) -> TimeLoop:
         """Return the sizes for so many channels, in all or in a group."""
         states = 1 << (d_state - 1).bit_length()
-        block = 2 * _WARP if channels > _WARP and states <= 16 else _WARP
-        return cls(block, states, block // _WARP if states <= 4 else 1)
+        if channels <= _WARP or states > _STATES_IN_REGISTERS:
+            return cls(_WARP, states, 1)
+        if states <= 4:
+            return cls(2 * _WARP, states, 2)
+        warps = settings.loop_warps
+        while warps > 1 and channels <= _WARP * warps:
+            warps //= 2
+        return cls(2 * _WARP * warps, states, warps)
+
+    def chunk_steps(self, sequences: int, channels: int, length: int, settings: LaunchSettings) -> int:
+        """Return the steps of a chunk, for so many sequences of such channels at once."""
+        # With few states every thread has one channel, and half the warps do the same work.
+        warps = self.warps if self.states > 4 else 1
+        return chunk_steps(sequences * -(-channels // self.channels) * warps, length, settings.enough_warps)
 
 
 def channel_block(channels: int) -> int:

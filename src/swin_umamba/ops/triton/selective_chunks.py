@@ -6,7 +6,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from swin_umamba.ops.triton.launch import CHUNK, MOST_REGISTERS, SIZES, TimeLoop, device_of, or_any
+from swin_umamba.ops.launch_settings import launch_settings
+from swin_umamba.ops.triton.launch import CHUNK, SIZES, TimeLoop, device_of, or_any, registers
 from swin_umamba.ops.triton.sequence_tiles import channels_of_group_block
 from swin_umamba.ops.triton.time_loop import load_rates, path_of_chunk, run_states
 
@@ -79,7 +80,9 @@ def selective_chunks(
     """
     batch, dim, length = sequence.shape
     groups, chunks = matrix.shape[1], sums.shape[2]
-    loop = TimeLoop.of(dim // groups, A.shape[1])
+    settings = launch_settings(sequence.device)
+    loop = TimeLoop.of(dim // groups, A.shape[1], settings)
+    most = settings.chunk_registers if starts is None else settings.part_registers
     blocks = triton.cdiv(dim // groups, loop.channels)
     with device_of(sequence):
         selective_chunks_kernel[(chunks, groups * blocks, batch)](
@@ -87,5 +90,5 @@ def selective_chunks(
             chunks, steps, ends.shape[2], blocks, groups, ADJOINT=int(adjoint), D_STATE=A.shape[1],
             STATES=loop.states, CHANNELS=loop.channels, HAS_BIAS=delta_bias is not None,
             SOFTPLUS=delta_softplus, PART=0 if starts is None else CHUNK, num_warps=loop.warps,
-            maxnreg=None if starts is None else MOST_REGISTERS,
+            maxnreg=registers(most, A.shape[1]),
         )  # fmt: skip

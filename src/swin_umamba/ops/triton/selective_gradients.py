@@ -14,7 +14,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from swin_umamba.ops.triton.launch import CHUNK, SIZES, channel_block, device_of, or_any
+from swin_umamba.ops.launch_settings import launch_settings
+from swin_umamba.ops.triton.launch import CHUNK, SIZES, channel_block, device_of, or_any, registers
 from swin_umamba.ops.triton.sequence_tiles import channels_of_group_block, step_sizes, steps_of_chunk
 from swin_umamba.ops.triton.tiles import load_tile, softplus_slope, state_gradients
 
@@ -94,10 +95,12 @@ def selective_gradients(
     batch, dim, length = u.shape
     groups, chunks = B.shape[1], states.shape[2]
     block, blocks = channel_block(dim // groups), partial_B.shape[0]
+    most = launch_settings(u.device).gradient_registers
     with device_of(u):
         selective_gradients_kernel[(chunks, groups * blocks, batch)](
             grad_y, u, delta, A, B, C, or_any(D, A), or_any(delta_bias, A), states, leaving, grad_u,
             grad_delta, partial_B, partial_C, partial_D, dim, length, chunks, blocks, groups,
             D_STATE=A.shape[1], CHUNK=CHUNK, CHANNELS=block, HAS_D=D is not None,
             HAS_BIAS=delta_bias is not None, SOFTPLUS=delta_softplus, num_warps=1,
+            maxnreg=registers(most, A.shape[1]),
         )  # fmt: skip

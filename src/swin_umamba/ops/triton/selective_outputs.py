@@ -9,7 +9,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from swin_umamba.ops.triton.launch import SIZES, TimeLoop, device_of, or_any
+from swin_umamba.ops.launch_settings import launch_settings
+from swin_umamba.ops.triton.launch import SIZES, TimeLoop, device_of, or_any, registers
 from swin_umamba.ops.triton.sequence_tiles import channels_of_group_block
 from swin_umamba.ops.triton.time_loop import load_rates, outputs_of_chunk, path_of_chunk
 
@@ -60,12 +61,13 @@ def selective_outputs(
     """Fill ``y``, of the shape of ``u``."""
     batch, dim, length = u.shape
     groups, chunks = B.shape[1], states.shape[2]
-    loop = TimeLoop.of(dim // groups, A.shape[1])
+    settings = launch_settings(u.device)
+    loop = TimeLoop.of(dim // groups, A.shape[1], settings)
     blocks = triton.cdiv(dim // groups, loop.channels)
     with device_of(u):
         selective_outputs_kernel[(chunks, groups * blocks, batch)](
             u, delta, A, B, C, or_any(D, A), or_any(delta_bias, A), states, y, dim, length, chunks, steps,
             blocks, groups, D_STATE=A.shape[1], STATES=loop.states, CHANNELS=loop.channels,
             HAS_D=D is not None, HAS_BIAS=delta_bias is not None, SOFTPLUS=delta_softplus,
-            num_warps=loop.warps,
+            num_warps=loop.warps, maxnreg=registers(settings.output_registers, A.shape[1]),
         )  # fmt: skip

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from swin_umamba.ops.launch_settings import launch_settings
 from swin_umamba.ops.triton.chain import chain
-from swin_umamba.ops.triton.launch import CHUNK, TimeLoop, channel_block, chunk_steps
+from swin_umamba.ops.triton.launch import CHUNK, TimeLoop, channel_block
 from swin_umamba.ops.triton.selective_chunks import selective_chunks
 from swin_umamba.ops.triton.selective_gradients import selective_gradients
 from swin_umamba.ops.triton.selective_outputs import selective_outputs
@@ -85,8 +86,9 @@ def _steps(u: Tensor, A: Tensor, B: Tensor) -> int:
     """Return the steps of a chunk of the time loop."""
     batch, dim, length = u.shape
     groups = B.shape[1]
-    blocks = -(-dim // groups // TimeLoop.of(dim // groups, A.shape[1]).channels)
-    return chunk_steps(batch * groups * blocks, length)
+    settings = launch_settings(u.device)
+    loop = TimeLoop.of(dim // groups, A.shape[1], settings)
+    return loop.chunk_steps(batch * groups, dim // groups, length, settings)
 
 
 def _entering_states(

@@ -13,7 +13,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from swin_umamba.ops.triton.launch import CHUNK, MOST_REGISTERS, SIZES, TimeLoop, device_of, or_any
+from swin_umamba.ops.launch_settings import launch_settings
+from swin_umamba.ops.triton.launch import CHUNK, SIZES, TimeLoop, device_of, or_any, registers
 from swin_umamba.ops.triton.tiles import channels_of_block
 from swin_umamba.ops.triton.time_loop import load_rates, load_weights, path_of_chunk, run_states
 
@@ -100,12 +101,15 @@ def ss2d_chunks(
     pixels, and leave ``sums`` alone.
     """
     batch, height, width, d_inner = image.shape
-    loop, chunks, dt_rank = TimeLoop.of(d_inner, A.shape[2]), sums.shape[2], dt_projs_weight.shape[2]
+    settings = launch_settings(image.device)
+    loop, chunks = TimeLoop.of(d_inner, A.shape[2], settings), sums.shape[2]
+    dt_rank = dt_projs_weight.shape[2]
+    most = settings.chunk_registers if starts is None else settings.part_registers
     with device_of(image):
         ss2d_chunks_kernel[(chunks, triton.cdiv(d_inner, loop.channels), batch * 4)](
             image, x_dbl, dt_projs_weight, dt_projs_bias, A, or_any(starts, A), ends, sums, height, width,
             d_inner, dt_rank, chunks, steps, ends.shape[2], ADJOINT=int(adjoint), D_STATE=A.shape[2],
             STATES=loop.states, CHANNELS=loop.channels, RANK=dt_rank, RANKS=triton.next_power_of_2(dt_rank),
             PART=0 if starts is None else CHUNK, num_warps=loop.warps,
-            maxnreg=None if starts is None else MOST_REGISTERS,
+            maxnreg=registers(most, A.shape[2]),
         )  # fmt: skip

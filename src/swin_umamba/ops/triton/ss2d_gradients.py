@@ -18,8 +18,16 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from swin_umamba.ops.launch_settings import launch_settings
 from swin_umamba.ops.triton.image_tiles import pixels_of_path, projected_dt
-from swin_umamba.ops.triton.launch import CHUNK, SIZES, channel_block, device_of, needs_wide_offsets
+from swin_umamba.ops.triton.launch import (
+    CHUNK,
+    SIZES,
+    channel_block,
+    device_of,
+    needs_wide_offsets,
+    registers,
+)
 from swin_umamba.ops.triton.tiles import (
     channels_of_block,
     load_tile,
@@ -124,6 +132,7 @@ def ss2d_gradients(
     """
     batch, height, width, d_inner = x.shape
     block, chunks = channel_block(d_inner), states.shape[2]
+    most = launch_settings(x.device).gradient_registers
     with device_of(x):
         for columns, target in ((0, by_rows), (1, grad_x)):
             ss2d_gradients_kernel[(chunks, triton.cdiv(d_inner, block), batch)](
@@ -131,4 +140,5 @@ def ss2d_gradients(
                 grad_dt, partial_rows, partial_D, height, width, d_inner, chunks,
                 DT_RANK=dt_projs_weight.shape[2], D_STATE=A.shape[2], CHUNK=CHUNK, CHANNELS=block,
                 BY_COLUMNS=columns, WIDE=needs_wide_offsets(x, x_dbl), num_warps=1,
+                maxnreg=registers(most, A.shape[2]),
             )  # fmt: skip

@@ -13,7 +13,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from swin_umamba.ops.triton.launch import SIZES, TimeLoop, device_of
+from swin_umamba.ops.launch_settings import launch_settings
+from swin_umamba.ops.triton.launch import SIZES, TimeLoop, device_of, registers
 from swin_umamba.ops.triton.tiles import channels_of_block
 from swin_umamba.ops.triton.time_loop import load_rates, load_weights, outputs_of_chunk, path_of_chunk
 
@@ -79,12 +80,14 @@ def ss2d_outputs(
 ) -> None:
     """Fill ``y`` by way of the float32 tensor ``partial``, which may be the same tensor."""
     batch, height, width, d_inner = x.shape
-    loop, chunks, dt_rank = TimeLoop.of(d_inner, A.shape[2]), states.shape[2], dt_projs_weight.shape[2]
+    settings = launch_settings(x.device)
+    loop, chunks = TimeLoop.of(d_inner, A.shape[2], settings), states.shape[2]
+    dt_rank = dt_projs_weight.shape[2]
     with device_of(x):
         for by_columns, target in ((0, partial), (1, y)):
             ss2d_outputs_kernel[(chunks, triton.cdiv(d_inner, loop.channels), batch)](
                 x, x_dbl, dt_projs_weight, dt_projs_bias, A, D, states, partial, target, height, width,
                 d_inner, dt_rank, chunks, steps, by_columns, D_STATE=A.shape[2], STATES=loop.states,
                 CHANNELS=loop.channels, RANK=dt_rank, RANKS=triton.next_power_of_2(dt_rank),
-                num_warps=loop.warps,
+                num_warps=loop.warps, maxnreg=registers(settings.output_registers, A.shape[2]),
             )  # fmt: skip

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from swin_umamba.ops.launch_settings import launch_settings
 from swin_umamba.ops.triton.chain import chain
-from swin_umamba.ops.triton.launch import CHUNK, TimeLoop, channel_block, chunk_steps
+from swin_umamba.ops.triton.launch import CHUNK, TimeLoop, channel_block
 from swin_umamba.ops.triton.ss2d_chunks import ss2d_chunks
 from swin_umamba.ops.triton.ss2d_gradients import ss2d_gradients
 from swin_umamba.ops.triton.ss2d_outputs import ss2d_outputs
@@ -90,7 +91,9 @@ def ss2d_scan_backward(
 def _steps(x: Tensor, A: Tensor) -> int:
     """Return the pixels of a chunk of the time loop."""
     batch, height, width, d_inner = x.shape
-    return chunk_steps(batch * -(-d_inner // TimeLoop.of(d_inner, A.shape[2]).channels), height * width)
+    settings = launch_settings(x.device)
+    loop = TimeLoop.of(d_inner, A.shape[2], settings)
+    return loop.chunk_steps(batch, d_inner, height * width, settings)
 
 
 def _entering_states(
