@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from swin_umamba.data.image_io import Image, write_image
 from swin_umamba.errors import DataError, UsageError
 from swin_umamba.regions.opening import open_region_source
-from swin_umamba.regions.source import ArraySource, Level, check_chunk, check_levels, check_shape
+from swin_umamba.regions.source import ArraySource, Level, Placement, check_chunk, check_levels, check_shape
 
 VOXELS = np.arange(2 * 3 * 5 * 7, dtype=np.int16).reshape(2, 3, 5, 7)
 ALL = slice(None)
@@ -38,6 +39,18 @@ def test_regions_that_do_not_exist_are_refused(part: slice) -> None:
 def test_a_flat_image_has_one_slice() -> None:
     source = ArraySource(VOXELS[:, 0])
     assert (source.shape, source.flat, source.levels[0].shape) == ((2, 1, 5, 7), True, (1, 5, 7))
+
+
+def test_the_size_of_a_voxel_is_known_in_full_or_not_at_all() -> None:
+    image = Image.without_geometry(VOXELS, Path("a"))
+    assert ArraySource(image).spacing is None
+    assert ArraySource(replace(image, spacing=(3.0, 0.5, 0.25), has_spacing=True)).spacing == (3.0, 0.5, 0.25)
+    flat = replace(Image.without_geometry(VOXELS[:, 0], Path("a")), spacing=(0.5, 0.25), has_spacing=True)
+    assert ArraySource(flat).spacing == (1.0, 0.5, 0.25)
+    assert Placement.of_pixels(0.5, 0.25, "micrometer").spacing == (1.0, 0.0005, 0.00025)
+    for units in [("meter", "meter", None), ("meter", "parsec", "meter"), (None, None, None)]:
+        assert Placement(units=units).spacing is None
+    assert Placement((1.0, 0.0, 1.0), units=("meter",) * 3).spacing is None
 
 
 def test_a_source_pickles(tmp_path: Path) -> None:

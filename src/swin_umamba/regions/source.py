@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,10 +13,28 @@ from typing import Any
 import numpy as np
 
 from swin_umamba.data.image import Image
+from swin_umamba.data.tiff_pixel_size import MILLIMETRES, plausible
 from swin_umamba.errors import DataError, UsageError
 
 Box = tuple[int, int, int]
 """Lengths along z, y and x."""
+Triple = tuple[float, float, float]
+"""Numbers along z, y and x."""
+UNITS = {
+    name: MILLIMETRES[symbol]
+    for name, symbol in {
+        "picometer": "pm",
+        "angstrom": "Å",
+        "nanometer": "nm",
+        "micrometer": "µm",
+        "millimeter": "mm",
+        "centimeter": "cm",
+        "decimeter": "dm",
+        "meter": "m",
+        "inch": "in",
+    }.items()
+}
+"""Millimetres of a unit, by its name in OME-Zarr."""
 MAX_CHUNK_BYTES = 2**28
 """Most bytes of a chunk or tile, decoded: it has to be decoded whole, however small the region."""
 MAX_LENGTH = 2**31
@@ -32,27 +51,46 @@ class Level:
     shape
         Voxels along z, y and x.
     downsample
-        Size of its voxels along z, y and x in voxels of the largest level.
+        Size of its voxels along z, y and x, in voxels of the largest level.
+    offset
+        Place of its voxel 0 along z, y and x, in voxels of the largest level.
     """
 
     shape: Box
-    downsample: tuple[float, float, float]
+    downsample: Triple
+    offset: Triple = (0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the voxels of a source lie.
+    """Where the voxels of a source lie, in the units of its file.
 
     Attributes
     ----------
-    spacing
-        Size of a voxel along z, y and x in mm; None if it is not known. Of a flat image, z is 1.
+    scale
+        Size of a voxel along z, y and x. Of an image without a z axis, z is 1.
     translation
-        Position of voxel 0 along z, y and x in mm; zeros if it is not known.
+        Position of voxel 0 along z, y and x.
+    units
+        Unit along z, y and x by its name in OME-Zarr, such as ``micrometer``; None if it is not known.
     """
 
-    spacing: tuple[float, float, float] | None = None
-    translation: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    scale: Triple = (1.0, 1.0, 1.0)
+    translation: Triple = (0.0, 0.0, 0.0)
+    units: tuple[str | None, str | None, str | None] = (None, None, None)
+
+    @property
+    def spacing(self) -> Triple | None:
+        """Size of a voxel along z, y and x in mm; None if it is not known for all three."""
+        z, y, x = (
+            size * UNITS.get(unit or "", math.nan) for size, unit in zip(self.scale, self.units, strict=True)
+        )
+        return (z, y, x) if plausible(z, y, x) else None
+
+    @classmethod
+    def of_pixels(cls, y: float, x: float, unit: str) -> Placement:
+        """Return that of an image without a z axis."""
+        return cls((1.0, y, x), units=("millimeter", unit, unit))
 
 
 class RegionSource(ABC):
@@ -92,14 +130,14 @@ class RegionSource(ABC):
     flat: bool = False
 
     @property
-    def spacing(self) -> tuple[float, float, float] | None:
-        """Size of a voxel along z, y and x in mm; None if it is not known."""
+    def spacing(self) -> Triple | None:
+        """Size of a voxel along z, y and x in mm; None if it is not known. Of a flat image, z is 1."""
         return self.placement.spacing
 
     @property
     def has_spacing(self) -> bool:
         """Whether the size of a voxel is known."""
-        return self.placement.spacing is not None
+        return self.spacing is not None
 
     def read(self, z: slice, y: slice, x: slice) -> np.ndarray:
         """Return a region, ``(channels, z, y, x)``, C-contiguous, in the image's dtype.
@@ -170,7 +208,7 @@ class ArraySource(RegionSource):
         self.levels = (Level(self.chunk, (1.0, 1.0, 1.0)),)
         if isinstance(image, Image) and image.has_spacing:
             z, y, x = (1.0,) * (4 - data.ndim) + tuple(image.spacing)
-            self.placement = Placement((z, y, x))
+            self.placement = Placement((z, y, x), units=("millimeter",) * 3)
 
     def _read(self, z: tuple[int, int], y: tuple[int, int], x: tuple[int, int]) -> np.ndarray:
         return self._data[:, slice(*z), slice(*y), slice(*x)]
@@ -260,5 +298,5 @@ def chosen_level(path: Path, level: int, levels: int) -> int:
     return level
 
 
-def _rounded(numbers: tuple[float, ...]) -> tuple[float, ...]:
+def _rounded(numbers: Triple) -> tuple[float, ...]:
     return tuple(float(f"{number:.4g}") for number in numbers)
