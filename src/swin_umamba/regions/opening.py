@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from swin_umamba.data.image_io import read_image
-from swin_umamba.errors import UsageError
+from swin_umamba.errors import DataError, UsageError
+from swin_umamba.regions.ome_zarr import OmeZarrSource
 from swin_umamba.regions.source import ArraySource, RegionSource, chosen_level
+
+_ZARR_NAMES = ("zarr.json", ".zgroup", ".zattrs", ".zarray")
 
 
 def open_region_source(path: str | Path, level: int = 0, series: str | None = None) -> RegionSource:
@@ -31,10 +34,21 @@ def open_region_source(path: str | Path, level: int = 0, series: str | None = No
     DataError
         The file is damaged, or of a kind that is not supported.
     UsageError
-        There is no such level or series.
+        There is no such level or series, or a library is missing.
     """
     path = Path(path)
+    if not path.exists():
+        raise DataError("there is no such file", where=path, hint="check the path")
+    if is_zarr(path):
+        return OmeZarrSource(path, level, series)
     chosen_level(path, level, 1)
     if series is not None:
         raise UsageError("the file holds one image", where=path, hint="leave the series out")
     return ArraySource(read_image(path), reopen=(open_region_source, (path, level, series)))
+
+
+def is_zarr(path: Path) -> bool:
+    """Return whether a path is a folder in Zarr."""
+    return path.is_dir() and (
+        path.name.lower().endswith(".zarr") or any((path / name).is_file() for name in _ZARR_NAMES)
+    )
