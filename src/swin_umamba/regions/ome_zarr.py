@@ -298,9 +298,8 @@ class OmeZarrSource(RegionSource):
                 self._array.fill_value,
             )
         kept = [axis for axis in self._axes if axis != "t"]
-        region = stored.reshape([stored.shape[self._axes.index(axis)] for axis in kept])
-        order = [kept.index(axis) for axis in "czyx" if axis in kept]
-        region = region.transpose(order)
+        region: np.ndarray = stored.reshape([stored.shape[self._axes.index(axis)] for axis in kept])
+        region = region.transpose([kept.index(axis) for axis in "czyx" if axis in kept])
         region = region if "c" in kept else region[None]
         return region[:, None] if self.flat else region
 
