@@ -116,7 +116,7 @@ def make_predictor(classes: int, patch: int) -> Predictor:
         Path("benchmark"), (), plans, description, "2d", "nnUNetTrainer", (0, 1), (dict(weights),)
     )
     predictor = Predictor(model, device="cpu", mirroring=False)
-    predictor._networks._networks[:] = [PerPixel(classes).eval()]
+    predictor.networks._networks[:] = [PerPixel(classes).eval()]
     return predictor
 
 

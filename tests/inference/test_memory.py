@@ -59,9 +59,9 @@ def one(make_model: MakeModel, monkeypatch: pytest.MonkeyPatch) -> Predictor:
     labels = {"background": 0, **{f"{number}": number for number in range(1, CLASSES)}}
     folder = make_model(channels=("red", "green", "blue"), labels=labels, patch_size=(PATCH, PATCH))
     predictor = Predictor.from_folder(folder, device="cpu", mirroring=False)
-    predictor._networks._networks[0] = PerPixel()
+    predictor.networks._networks[0] = PerPixel()
     # One tile at a time, as of the paper's largest patch: several of this size would be most of the image.
-    predictor._window = replace(predictor._window, tiles_per_batch=1)
+    predictor.window = replace(predictor.window, tiles_per_batch=1)
     return predictor
 
 

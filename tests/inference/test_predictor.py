@@ -452,7 +452,7 @@ def test_incomplete_plans(make_model: MakeModel, key: str) -> None:
 def test_weights_that_are_not_finite(make_model: MakeModel) -> None:
     one = predictor(make_model())
     with torch.no_grad():
-        next(one._networks[0].parameters()).fill_(torch.nan)
+        next(one.networks[0].parameters()).fill_(torch.nan)
     with pytest.raises(CheckpointError, match="not finite"):
         one.predict(picture(40, 50))
 
@@ -497,7 +497,7 @@ def test_a_gpu_that_holds_no_patch_is_told_from_a_large_image(make_model: MakeMo
             raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 3.00 GiB.")
 
     one = predictor(make_model())
-    one._networks._networks[0] = Full()
+    one.networks._networks[0] = Full()
     with pytest.raises(DataError, match=r"a single patch of 32 x 32 on cpu") as caught:
         one.predict(picture(40, 50))
     assert "--device cpu" in caught.value.hint

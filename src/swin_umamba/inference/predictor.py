@@ -17,10 +17,11 @@ from torch import Tensor
 from swin_umamba.confidence.estimate import estimate_confidence
 from swin_umamba.confidence.members import MemberDecisions
 from swin_umamba.data.image_io import MAX_VOXELS
-from swin_umamba.errors import CheckpointError, DataError, SwinUMambaError, UsageError
+from swin_umamba.errors import DataError, SwinUMambaError, UsageError
 from swin_umamba.evaluation.postprocessing import apply_steps
 from swin_umamba.fingerprint import fingerprint_of
 from swin_umamba.inference.case_result import CaseResult
+from swin_umamba.inference.decisions import check_finite, labels_of_bands
 from swin_umamba.inference.folder import predict_folder
 from swin_umamba.inference.inputs import Given, as_volume
 from swin_umamba.inference.objects import chosen_decoding, measure_objects
@@ -33,7 +34,6 @@ from swin_umamba.nnunet.trainers import find_trainer
 from swin_umamba.ops.backend import choose_backend, current_device, resolve_device
 from swin_umamba.ops.precision import check_precision
 from swin_umamba.options import Nonfinite, options_as_keywords
-from swin_umamba.tiling.bands import all_finite
 from swin_umamba.tiling.folds import FoldNetworks
 from swin_umamba.tiling.sliding_window import SlidingWindow
 from swin_umamba.tiling.tiles import tiles_per_batch
@@ -73,6 +73,8 @@ class Predictor:
         Steps applied to label maps; probabilities and confidence stay the network's own.
     settings
         Options that results depend on.
+    window, networks
+        How an image of any size is predicted, and the network of each fold.
 
     Raises
     ------
@@ -102,7 +104,7 @@ class Predictor:
             "postprocessing": [asdict(step) for step in self.postprocessing],
         }
         mirror_axes = plans.mirror_axes() if self.mirroring else ()
-        self._window = SlidingWindow(
+        self.window = SlidingWindow(
             patch_size=plans.patch_size,
             num_classes=plans.num_classes,
             step_size=options.step_size,
@@ -114,7 +116,7 @@ class Predictor:
         )
         network = build_network(plans, self.device).to(self.device)
         set_scan_backend(network, backend)
-        self._networks = FoldNetworks(network, model.parameters)
+        self.networks = FoldNetworks(network, model.parameters)
 
     @classmethod
     @options_as_keywords(ModelOptions)
@@ -267,8 +269,8 @@ class Predictor:
         image = torch.from_numpy(data)
         depth = None
         if probabilities or members is not None or not self.plans.keeps_shape(image.shape[1:], properties):
-            with self._networks.returning_depth(wants_depth) as num_extra:
-                window = replace(self._window, num_extra=num_extra)
+            with self.networks.returning_depth(wants_depth) as num_extra:
+                window = replace(self.window, num_extra=num_extra)
                 logits = self._logits(image, members, on_progress, window)
             if wants_depth:
                 logits, depth = logits[:-1], self.plans.to_grid(logits[-1:], properties)[0]
@@ -287,7 +289,7 @@ class Predictor:
     @property
     def knows_depth(self) -> bool:
         """Whether the network has learnt depth within objects."""
-        return self._networks.know_depth
+        return self.networks.know_depth
 
     def _out_of_memory(self, error: BaseException, volume: Volume) -> SwinUMambaError:
         size = " x ".join(map(str, volume.data.shape))
@@ -315,14 +317,10 @@ class Predictor:
         self, image: Tensor, properties: dict[str, Any], on_progress: Callable[[float], None] | None
     ) -> np.ndarray:
         """Return the labels of an image that was not resampled; only a band of its logits is ever there."""
-        labels = self.plans.label_map(properties)
-        for band in self._window.bands(
-            self._networks, image, on_progress=on_progress, one_band=not self._networks.all_at_hand
-        ):
-            self._check_finite(band.logits)
-            for place, logits in band.parts():
-                labels.put_logits(place, logits)
-        return labels.finished()
+        bands = self.window.bands(
+            self.networks, image, on_progress=on_progress, one_band=not self.networks.all_at_hand
+        )
+        return labels_of_bands(bands, self.plans.label_map(properties), self.model.path)
 
     def _logits(
         self,
@@ -331,20 +329,12 @@ class Predictor:
         on_progress: Callable[[float], None] | None = None,
         window: SlidingWindow | None = None,
     ) -> Tensor:
-        logits = (window or self._window).logits(
-            self._networks,
+        logits = (window or self.window).logits(
+            self.networks,
             image,
             members=members,
             on_progress=on_progress,
-            one_band=not self._networks.all_at_hand,
+            one_band=not self.networks.all_at_hand,
         )
-        self._check_finite(logits)
+        check_finite(logits, self.model.path)
         return logits
-
-    def _check_finite(self, logits: Tensor) -> None:
-        if not all_finite(logits):
-            raise CheckpointError(
-                "the network's output is not finite: its weights hold or produce NaN or infinity",
-                where=self.model.path,
-                hint="use another checkpoint of this training",
-            )

@@ -23,6 +23,9 @@ from swin_umamba.tiling.views import mean_in_order, mirrored_logits
 
 logger = logging.getLogger(__name__)
 
+_SMALLEST = torch.finfo(torch.float32).tiny
+"""Below all weights, and so only instead of none."""
+
 
 @dataclass(frozen=True)
 class SlidingWindow:
@@ -134,6 +137,7 @@ class SlidingWindow:
         patches: Patches,
         region: tuple[slice, slice, slice] | None,
         *,
+        wanted: Callable[[Tile], bool] | None = None,
         members: MemberDecisions | None = None,
         on_progress: Callable[[float], None] | None = None,
         one_band: bool = False,
@@ -150,8 +154,12 @@ class SlidingWindow:
             The patches of the whole image.
         region
             The part to predict, in (Z, Y, X); None for everything.
+        wanted
+            Which tiles to predict; None for all. Where there is none, logits are 0; if there is none at all,
+            no band is yielded.
         """
         grid = TileGrid(patches.image_size, self.patch_size, self.step_size, region)
+        grid.tiles = [tile for tile in grid.tiles if wanted is None or wanted(tile)]
         plans = plan_bands(grid, self.tiles_per_batch, self.patch_size[0], one_band)
         if members is not None:
             num_members = len(networks) * self._num_views
@@ -267,7 +275,7 @@ class _BandWork:
         for number, before in enumerate(carried.of_networks):
             sums, views = self._of_network(number, plan, before, weights)
             rests.append((sums.carried(), None if views is None else views.carried()))
-            mean = sums.finished.div_(weight_sums.finished)
+            mean = sums.finished.div_(weight_sums.finished.clamp_min(_SMALLEST))
             total = mean if total is None else total.add_(mean)
         assert total is not None
         if len(rests) > 1:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from swin_umamba.evaluation.classes import IGNORE_NAME, in_output_order
 from swin_umamba.nnunet.plane import check_plane
 from swin_umamba.nnunet.stdout import stdout_to_log
 from swin_umamba.schema import shown
+from swin_umamba.trained.intensities import normalized
 from swin_umamba.trained.label_map import EVERYWHERE, LabelMap, box_of, probabilities_of
 from swin_umamba.trained.model import TrainedModel
 from swin_umamba.trained.plans_check import check_plans
@@ -30,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 PICTURE_READER = "NaturalImage2DIO"
 """nnU-Net's reader of pictures."""
+Z_SCORE = "ZScoreNormalization"
 
 
 class ModelPlans:
@@ -119,6 +122,8 @@ class ModelPlans:
             check_plane(volume.data.shape[1:], self._manager.transpose_forward, where)
         self._check_resampled(volume, properties["spacing"], max_voxels)
         preprocessor = self.configuration.preprocessor_class(verbose=False)
+        by_nnunet = preprocessor._normalize
+        preprocessor._normalize = partial(normalized, volume, self.z_scored_channels, by_nnunet)
         data, _, properties = preprocessor.run_case_npy(
             volume.data, None, properties, self._manager, self.configuration, self.model.dataset_json
         )
@@ -130,6 +135,21 @@ class ModelPlans:
                 hint="look for voxels that are far too large, and correct them",
             )
         return data, properties
+
+    def intensities_of(self, channel: int) -> dict[str, float]:
+        """Return nnU-Net's statistics of the training images' foreground in a channel."""
+        return dict(self._manager.foreground_intensity_properties_per_channel[str(channel)])
+
+    @property
+    def keeps_axes(self) -> bool:
+        """Whether the network takes an image's axes in their own order."""
+        return list(self._manager.transpose_forward) == [0, 1, 2]
+
+    @property
+    def z_scored_channels(self) -> list[int]:
+        """Numbers of the channels that are normalized by mean and deviation of all their pixels."""
+        schemes, masked = self.configuration.normalization_schemes, self.configuration.use_mask_for_norm
+        return [number for number, name in enumerate(schemes) if name == Z_SCORE and not masked[number]]
 
     def _check_resampled(self, volume: Volume, spacing: list[float], max_voxels: int) -> None:
         """Refuse an image whose spacing would make it huge or empty, before memory is allocated for it."""
@@ -210,7 +230,7 @@ class ModelPlans:
         """Return whether the preprocessed image has one pixel for each of the cropped image."""
         return tuple(shape) == tuple(properties["shape_after_cropping_and_before_resampling"])
 
-    def label_map(self, properties: dict[str, Any]) -> LabelMap:
+    def label_map(self, properties: Mapping[str, Any]) -> LabelMap:
         """Return the label map to fill for an image of which ``preprocess`` has returned ``properties``."""
         return LabelMap(self._label_manager, properties, self._manager.transpose_backward)
 

@@ -212,7 +212,7 @@ def test_a_model_of_objects_is_one_for_everybody(cells: Dataset, tiny_trainers: 
     stock.initialize_from_trained_model_folder(str(model), (0,))
     patch = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
-        assert torch.equal(stock.network.eval()(patch), predictor._networks[0](patch))
+        assert torch.equal(stock.network.eval()(patch), predictor.networks[0](patch))
     pixels = np.asarray(PillowImage.open(image)).astype(np.float32).transpose(2, 0, 1)[:, None]
     labels = stock.predict_single_npy_array(pixels, {"spacing": (999, 1, 1)})
     assert labels.shape == (1, 64, 64)

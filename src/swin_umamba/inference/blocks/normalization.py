@@ -1,0 +1,69 @@
+"""Normalize tiles of a large image as nnU-Net normalizes a whole one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from nnunetv2.preprocessing.normalization import default_normalization_schemes as schemes
+
+from swin_umamba.errors import UsageError
+from swin_umamba.inference.blocks.statistics import ImageStatistics
+from swin_umamba.trained.intensities import SMALLEST_DEVIATION, moments_of, z_score
+
+if TYPE_CHECKING:
+    from swin_umamba.trained.model_plans import ModelPlans
+
+_WITHOUT_STATISTICS = ("CTNormalization", "NoNormalization", "RGBTo01Normalization")
+Normalize = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""Takes numbers ``(z, y, x)`` in the image's dtype and those of the field around them; returns float32."""
+
+
+def normalizers_of(plans: ModelPlans, statistics: ImageStatistics) -> list[Normalize]:
+    """Return how each channel of a model's input is normalized.
+
+    Parameters
+    ----------
+    plans
+        The plans of the model.
+    statistics
+        Those of the image. On the basis ``field``, z-scores take mean and deviation of the field instead.
+
+    Raises
+    ------
+    UsageError
+        If the plans name a scheme that needs the whole image, or is not known.
+    """
+    names = plans.configuration.normalization_schemes
+    masked = plans.configuration.use_mask_for_norm
+    one = len(statistics.channels) == 1  # a grey image for a colour model
+    return [
+        _normalizer(plans, statistics, channel, 0 if one else channel, name, bool(mask))
+        for channel, (name, mask) in enumerate(zip(names, masked, strict=True))
+    ]
+
+
+def _normalizer(
+    plans: ModelPlans, statistics: ImageStatistics, channel: int, of_image: int, name: str, masked: bool
+) -> Normalize:
+    known = statistics.channels[of_image]
+    if name == "ZScoreNormalization" and not masked:
+        if statistics.basis == "field":
+            return lambda tile, field: z_score(
+                tile.astype(np.float32), *moments_of(field).mean_and_deviation()
+            )
+        return lambda tile, _: z_score(tile.astype(np.float32), known.mean, known.deviation)
+    if name == "RescaleTo01Normalization":
+        span = max(np.float32(known.largest) - np.float32(known.smallest), np.float32(SMALLEST_DEVIATION))
+        return lambda tile, _: (tile.astype(np.float32) - np.float32(known.smallest)) / span
+    if name in _WITHOUT_STATISTICS:
+        scheme = getattr(schemes, name)(
+            use_mask_for_norm=masked, intensityproperties=plans.intensities_of(channel)
+        )
+        return lambda tile, _: np.asarray(scheme.run(tile.astype(np.float32)))
+    raise UsageError(
+        f"the model normalizes by {name}{' within a mask' if masked else ''}, which needs the whole image",
+        where=plans.model.path,
+        hint="predict images that fit into memory, without --blocks",
+    )

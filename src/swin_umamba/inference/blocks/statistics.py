@@ -1,0 +1,234 @@
+"""What normalizing a large image needs to know of all of it, found strip by strip."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+from swin_umamba.errors import DataError, UsageError
+from swin_umamba.regions.source import RegionSource
+from swin_umamba.trained.intensities import CELL, Moments
+
+Basis = Literal["image", "tissue", "field"]
+"""The pixels whose mean and deviation an image is normalized by."""
+
+STRIP_WIDTH = 16 * CELL
+TISSUE_IN_CELL = 0.05
+"""A cell is of tissue if so much of it differs from the background."""
+_GREY_LEVELS = 2**16
+
+
+@dataclass(frozen=True)
+class ChannelStatistics:
+    """Statistics of a channel.
+
+    Attributes
+    ----------
+    mean, deviation
+        Of the pixels that count, see ``ImageStatistics``; deviation over n.
+    smallest, largest
+        Of all pixels.
+    """
+
+    mean: float
+    deviation: float
+    smallest: float
+    largest: float
+
+
+@dataclass(frozen=True)
+class ImageStatistics:
+    """Statistics of an image, the same however it is read.
+
+    Attributes
+    ----------
+    basis
+        ``image``: every pixel between the first and the last that is not zero along each axis counts, which
+        is what nnU-Net keeps of an image. ``tissue``: of those, only cells of tissue.
+    box
+        First and one after the last such pixel along z, y and x.
+    channels
+        For each channel.
+    tissue
+        Which cells of ``CELL`` pixels are of tissue, ``(z, y, x)``, bool; None if that was not asked.
+    threshold
+        Grey value between background and tissue; None likewise.
+    digest
+        SHA-256 of all pixels.
+    """
+
+    basis: Basis
+    box: tuple[slice, slice, slice]
+    channels: tuple[ChannelStatistics, ...]
+    tissue: np.ndarray | None
+    threshold: int | None
+    digest: str
+
+    @property
+    def background(self) -> float | None:
+        """Fraction of cells without tissue."""
+        return None if self.tissue is None else 1 - float(self.tissue.mean())
+
+
+def statistics_of(
+    source: RegionSource,
+    basis: Basis,
+    *,
+    find_tissue: bool = False,
+    nonfinite: str = "refuse",
+    on_progress: Callable[[float], None] | None = None,
+) -> ImageStatistics:
+    """Read an image once, twice if tissue is looked for, and return its statistics.
+
+    The rule for tissue: the mean of the channels, rounded down, is divided in two by Otsu's threshold (IEEE
+    Trans. SMC 9, 62-66, 1979) of the whole image. The side with the most frequent value is background, glass
+    or darkness; a cell of 512 x 512 pixels is of tissue if 5 % of it are on the other side.
+
+    Parameters
+    ----------
+    source
+        The image.
+    basis
+        Which pixels count; with ``field`` none of the whole image are needed, see ``normalization``.
+    find_tissue
+        Whether to look for cells of tissue whatever the basis.
+    nonfinite
+        Whether to ``refuse`` NaN and infinity, or to take them for ``zero``.
+    on_progress
+        Called with the fraction read.
+
+    Raises
+    ------
+    DataError
+        If the image holds NaN or infinity, or a part of it is damaged.
+    UsageError
+        If tissue is looked for in an image that is not of integers of up to 16 bits.
+    """
+    find_tissue = find_tissue or basis == "tissue"
+    assert basis in get_args(Basis), basis
+    strips = list(_strips(source))
+    share = 0.5 if find_tissue else 1.0
+    threshold, dark = None, False
+    if find_tissue:
+        grey = np.zeros(_GREY_LEVELS, np.int64)
+        for number, strip in enumerate(strips, start=1):
+            grey += np.bincount(_grey(source, source.read(*strip)).ravel(), minlength=_GREY_LEVELS)
+            if on_progress is not None:
+                on_progress(share * number / len(strips))
+        threshold = otsu_threshold(grey)
+        dark = int(grey.argmax()) <= threshold
+    work = _Sums(source, basis, threshold, dark)
+    for number, strip in enumerate(strips, start=1):
+        work.add(strip, finite(source.read(*strip), source, nonfinite))
+        if on_progress is not None:
+            on_progress(1 - share + share * number / len(strips))
+    return work.statistics()
+
+
+class _Sums:
+    """What is known of the strips read so far."""
+
+    def __init__(self, source: RegionSource, basis: Basis, threshold: int | None, dark: bool) -> None:
+        self._source, self._basis, self._threshold, self._dark = source, basis, threshold, dark
+        channels, *size = source.shape
+        self._moments = [Moments.of_dtype(source.dtype) for _ in range(channels)]
+        self._extremes = [[np.inf, -np.inf] for _ in range(channels)]
+        self._seen = [np.zeros(length, bool) for length in size]
+        cells = (size[0], *(-(-length // CELL) for length in size[1:]))
+        self._tissue = None if threshold is None else np.zeros(cells, bool)
+        self._digest = hashlib.sha256(repr((source.shape, source.dtype.str)).encode())
+
+    def add(self, strip: tuple[slice, slice, slice], pixels: np.ndarray) -> None:
+        z, y, x = strip
+        self._digest.update(np.ascontiguousarray(pixels).data)
+        some = (pixels != 0).any(0)
+        for axis, part in enumerate(strip):
+            others = tuple(other for other in range(3) if other != axis)
+            self._seen[axis][part] |= some.any(others)
+        for extremes, channel in zip(self._extremes, pixels, strict=True):
+            extremes[:] = min(extremes[0], channel.min()), max(extremes[1], channel.max())
+        for left in range(0, pixels.shape[3], CELL):
+            cell = pixels[:, 0, :, left : left + CELL]
+            counts = True
+            if self._tissue is not None:
+                counts = self._is_tissue(cell)
+                self._tissue[z.start, y.start // CELL, (x.start + left) // CELL] = counts
+            if counts or self._basis != "tissue":
+                for moments, values in zip(self._moments, cell, strict=True):
+                    moments.add(values)
+
+    def _is_tissue(self, cell: np.ndarray) -> bool:
+        above = _grey(self._source, cell) > self._threshold
+        share = float(above.mean())
+        return (share if self._dark else 1 - share) >= TISSUE_IN_CELL
+
+    def statistics(self) -> ImageStatistics:
+        ends = [np.flatnonzero(seen)[[0, -1]] if seen.any() else (0, len(seen) - 1) for seen in self._seen]
+        box = tuple(slice(int(first), int(last) + 1) for first, last in ends)
+        inside = int(np.prod([each.stop - each.start for each in box]))
+        if self._basis == "tissue":
+            if self._tissue is not None and not self._tissue.any():
+                raise DataError(
+                    "there is no tissue in the image, by the rule of --statistics tissue",
+                    where=self._source.path,
+                    hint="give --statistics image",
+                )
+            found = [moments.mean_and_deviation() for moments in self._moments]
+        else:
+            found = [moments.mean_and_deviation(inside) for moments in self._moments]
+        channels = tuple(
+            ChannelStatistics(mean, deviation, float(low), float(high))
+            for (mean, deviation), (low, high) in zip(found, self._extremes, strict=True)
+        )
+        z, y, x = box
+        return ImageStatistics(
+            self._basis, (z, y, x), channels, self._tissue, self._threshold, self._digest.hexdigest()
+        )
+
+
+def finite(pixels: np.ndarray, source: RegionSource, nonfinite: str) -> np.ndarray:
+    """Return pixels without NaN and infinity, or refuse them."""
+    if pixels.dtype.kind != "f" or np.isfinite([pixels.min(), pixels.max()]).all():
+        return pixels
+    if nonfinite == "refuse":
+        raise DataError(
+            "the image holds NaN or infinity", where=source.path, hint="take them for zero: --nonfinite zero"
+        )
+    return np.where(np.isfinite(pixels), pixels, pixels.dtype.type(0))
+
+
+def otsu_threshold(counts: np.ndarray) -> int:
+    """Return the highest value of the lower class of a histogram; the lowest of equally good ones."""
+    values = np.arange(len(counts))
+    below = np.cumsum(counts, dtype=np.float64)
+    sums = np.cumsum(counts * values, dtype=np.float64)
+    above = below[-1] - below
+    with np.errstate(divide="ignore", invalid="ignore"):
+        difference = sums / below - (sums[-1] - sums) / above
+        between = np.where((below > 0) & (above > 0), below * above * difference**2, 0.0)
+    return int(between.argmax())
+
+
+def _strips(source: RegionSource) -> Iterator[tuple[slice, slice, slice]]:
+    """Yield strips of whole cells, from the first pixel to the last."""
+    _, depth, height, width = source.shape
+    for number in range(depth):
+        for top in range(0, height, CELL):
+            for left in range(0, width, STRIP_WIDTH):
+                lines = slice(top, min(top + CELL, height))
+                yield slice(number, number + 1), lines, slice(left, min(left + STRIP_WIDTH, width))
+
+
+def _grey(source: RegionSource, pixels: np.ndarray) -> np.ndarray:
+    if pixels.dtype.kind not in "bu" or pixels.dtype.itemsize > 2:
+        raise UsageError(
+            f"tissue can be told from background in images of 8 or 16 bits, and this one is {pixels.dtype}",
+            where=source.path,
+            hint="give --statistics image, and leave out --tissue",
+        )
+    grey: np.ndarray = pixels.sum(0, dtype=np.int64) // len(pixels)
+    return grey
