@@ -3,6 +3,7 @@
     python benchmarks/gpu_check.py              # ten steps; ends at the first that must pass and does not
     python benchmarks/gpu_check.py --resume     # go on after a stop
     python benchmarks/gpu_check.py --only 3     # one step
+    python benchmarks/gpu_check.py --minutes 60 # and find the best settings of launches, for later runs
     python benchmarks/gpu_check.py --rehearse   # without a GPU: tiny sizes, Triton's interpreter, no figures
 
 Each step runs in its own process, and its result is written at once, to ``gpu_check.json`` and
@@ -29,11 +30,16 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description="Settle in eight minutes whether all is right on a GPU.")
     parser.add_argument(
-        "--only", type=int, choices=range(1, 11), metavar="STEP", help="run one step, 1 to 10"
+        "--only", type=int, choices=range(1, 12), metavar="STEP", help="run one step, 1 to 11"
     )
     parser.add_argument("--resume", action="store_true", help="leave out steps that passed")
     parser.add_argument("--rehearse", action="store_true", help="run through without a GPU; measures nothing")
-    parser.add_argument("--minutes", type=float, default=8.0, help="time for all steps (default 8)")
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=8.0,
+        help="time for all steps (default 8); from 30 on, launches are tuned as well",
+    )
     parser.add_argument("--output", type=Path, default=HERE / "results", help="folder of the cards' folders")
     parser.add_argument("--offline", action="store_true", help="accepted; nothing is ever installed")
     return parser.parse_args(arguments)
@@ -51,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from gpu.facts import software
     from gpu.record import Record
     from gpu.runner import Context, run_all
-    from gpu.steps import STEPS
+    from gpu.steps import STEPS, TUNING, TUNING_MINUTES
     from swin_umamba.errors import SwinUMambaError
     from swin_umamba.ops.launch_settings import card_slug
 
@@ -65,6 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             record.resume()
         context = Context(args.rehearse, record.folder, facts, lambda finding: None, args.minutes)
         wanted = [args.only] if args.only else sorted(STEPS)
+        if not (args.only or args.rehearse or args.minutes >= TUNING_MINUTES):
+            wanted.remove(TUNING)
         status = run_all(STEPS, record, context, wanted=wanted, resume=args.resume, say=say)
     except SwinUMambaError as error:
         say(str(error))

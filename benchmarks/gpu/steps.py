@@ -1,8 +1,8 @@
-"""The ten steps, in the order of what their failure costs, with their seconds."""
+"""The steps, in the order of what their failure costs, with their seconds; the last one needs much time."""
 
 from __future__ import annotations
 
-from gpu import networks, numbers, speed
+from gpu import networks, numbers, speed, tuning
 from gpu.runner import Step
 
 STEPS = {
@@ -16,4 +16,7 @@ STEPS = {
     8: Step("Two ranks", networks.two_ranks, 30),
     9: Step("Prediction in little memory", networks.prediction, 40),
     10: Step("Speed", speed.speed, 75, ("triton",), only_speed=True),
+    11: Step("Tuning of launches", tuning.tune, 2400, ("triton",), only_speed=True),
 }
+TUNING = 11
+TUNING_MINUTES = 30.0  # a shorter check leaves it out

@@ -57,7 +57,7 @@ def test_the_rehearsal_goes_on_after_it_was_killed(tmp_path: Path) -> None:
     assert "2. Every kernel compiles: done before" in resumed.stdout
     content = json.loads(written.read_text())
     assert {step["status"] for step in content["steps"].values()} == {"passed"}, resumed.stdout
-    assert len(content["steps"]) == 10
+    assert len(content["steps"]) == 11
     speeds = [each for each in content["steps"]["10"]["findings"] if each["kind"] == "speed"]
     assert speeds
     assert all(each["value"] is None for each in speeds)

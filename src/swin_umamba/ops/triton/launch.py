@@ -68,11 +68,15 @@ class TimeLoop:
             warps //= 2
         return cls(2 * _WARP * warps, states, warps)
 
-    def chunk_steps(self, sequences: int, channels: int, length: int, settings: LaunchSettings) -> int:
-        """Return the steps of a chunk, for so many sequences of such channels at once."""
+    def warps_at_once(self, sequences: int, channels: int) -> int:
+        """Return the warps for each chunk, of so many sequences of such channels."""
         # With few states every thread has one channel, and half the warps do the same work.
         warps = self.warps if self.states > 4 else 1
-        return chunk_steps(sequences * -(-channels // self.channels) * warps, length, settings.enough_warps)
+        return sequences * -(-channels // self.channels) * warps
+
+    def chunk_steps(self, sequences: int, channels: int, length: int, settings: LaunchSettings) -> int:
+        """Return the steps of a chunk, for so many sequences of such channels."""
+        return chunk_steps(self.warps_at_once(sequences, channels), length, settings.enough_warps)
 
 
 def channel_block(channels: int) -> int:
