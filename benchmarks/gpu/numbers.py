@@ -23,6 +23,8 @@ GIGABYTE = 1e9
 CACHE_NAME = ".triton_cache"
 COLD_SECONDS, WARM_SECONDS = 90.0, 3.0
 REPEATS = 20
+PROJECTION_GIGABYTES = 60
+SUMS_TOLERANCE = 1e-3  # sums over millions of pixels; a wrong offset is off by the sums themselves
 
 
 def environment(context: Context) -> None:
@@ -152,6 +154,17 @@ def large_offsets(context: Context) -> None:
     batch = 3 if context.rehearse else 33
     equal = _images_alone_agree(side, 64, batch, dtype, device)
     context.must("a batch beyond 2^31 elements", equal, None, "", "its first and last image alone")
+    if not context.rehearse:
+        torch.cuda.empty_cache()
+        if context.free_gigabytes < PROJECTION_GIGABYTES:
+            context.fact("x_dbl beyond 2^31 elements", None, "", f"left out, needs {PROJECTION_GIGABYTES} GB")
+            return
+    side, states = (2, 2) if context.rehearse else (4096, 16)  # 4 * 33 numbers for each pixel
+    error = states_in_halves_error(side, 4, states, dtype, device)
+    context.must(
+        "x_dbl beyond 2^31 elements, with all gradients", error < 1, error, "of the tolerance",
+        "equal to the sum of the scans with half of the states each",
+    )  # fmt: skip
 
 
 def _strided_is_equal(device: torch.device) -> bool:
@@ -217,6 +230,54 @@ def _images_alone_agree(
         _near(y[i : i + 1], ss2d_scan(x[i : i + 1], x_dbl[i : i + 1], **parameters, backend="triton"))
         for i in (0, batch - 1)
     )
+
+
+def states_in_halves_error(
+    side: int, channels: int, d_state: int, dtype: torch.dtype, device: torch.device
+) -> float:
+    """Return the largest error, in units of its tolerance, of a scan against two with half of its states.
+
+    States know nothing of each other: outputs and gradients of what the halves share add up, and the other
+    gradients lie side by side. Every tensor of a half has half as many elements.
+    """
+    half = d_state // 2
+    x = torch.randn(1, side, side, channels, dtype=dtype, device=device)
+    rows = torch.randn(1, side, side, 4, 1 + 2 * d_state, dtype=dtype, device=device)
+    weight = torch.randn(4, channels, 1, device=device)
+    bias = torch.randn(4, channels, device=device) - 2
+    A = -torch.rand(4, channels, d_state, device=device) - 0.5
+    cotangent = torch.randn(1, side, side, channels, dtype=dtype, device=device)
+
+    def scanned(first: int, last: int) -> list[torch.Tensor]:
+        B, C = rows[..., 1 + first : 1 + last], rows[..., 1 + d_state + first : 1 + d_state + last]
+        x_dbl = rows if last - first == d_state else torch.cat([rows[..., :1], B, C], -1)
+        D = torch.zeros(4, channels, device=device)
+        given = [each.detach().requires_grad_() for each in (x, x_dbl, weight, bias, A[..., first:last], D)]
+        y = ss2d_scan(*given, backend="triton")
+        return [y.detach(), *torch.autograd.grad(y, given[:5], cotangent)]
+
+    y, grad_x, grad_rows, *of_step_sizes, grad_A = scanned(0, d_state)
+    rounding = checks.ROUNDING.get(dtype, 0.0)
+    worst, grad_low = 0.0, None
+    parts: list[list[torch.Tensor]] = []
+    for first in (0, half):
+        part = scanned(first, first + half)
+        low, grad_B, grad_C = part[2].split((1, half, half), -1)
+        for place, given in ((1 + first, grad_B), (1 + d_state + first, grad_C)):
+            error = checks.largest_error(grad_rows[..., place : place + half], given)
+            worst = max(worst, error / (checks.FLOAT32_TOLERANCE + 2 * rounding))
+        grad_low = low.clone() if grad_low is None else grad_low + low
+        parts.append([part[0], part[1], *part[3:]])
+        del part, grad_B, grad_C, low, given
+    sums = [a + b for a, b in zip(parts[0][:-1], parts[1][:-1], strict=True)]
+    pairs = [(y, sums[0]), (grad_x, sums[1]), (grad_rows[..., :1], grad_low)]
+    for value, expected in pairs:
+        assert expected is not None
+        worst = max(worst, checks.largest_error(value, expected) / (checks.FLOAT32_TOLERANCE + 4 * rounding))
+    # These are sums over all pixels, one after another: float32 keeps fewer digits of them.
+    summed = [*zip(of_step_sizes, sums[2:], strict=True)]
+    summed.append((grad_A, torch.cat([parts[0][-1], parts[1][-1]], -1)))
+    return max(worst, *(checks.largest_error(*pair) / SUMS_TOLERANCE for pair in summed))
 
 
 def repeats(context: Context) -> None:

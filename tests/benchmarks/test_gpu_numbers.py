@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from gpu_parts import BENCHMARKS  # isort: skip
 
@@ -19,6 +21,8 @@ from gpu.record import Finding
 from gpu.runner import Context, NotRunError
 from ops.scan_inputs import image_inputs
 from ops.triton_interpreter import DEVICE, fast_interpreter  # noqa: F401
+from swin_umamba.ops.triton import launch
+from swin_umamba.tiling.sliding_window import SlidingWindow
 
 ON_GPU = [
     pytest.mark.gpu,
@@ -93,6 +97,67 @@ def test_parts_of_an_image_equal_the_whole() -> None:
     assert numbers._strided_is_equal(DEVICE)
     with torch.no_grad():
         assert numbers._images_alone_agree(1, 3, 2, torch.float32, DEVICE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wide", [False, True])
+def test_states_in_halves_equal_the_whole(wide: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if wide:
+        monkeypatch.setattr(launch, "MOST_OFFSET", 1)
+    assert numbers.states_in_halves_error(1, 2, 2, torch.float32, DEVICE) < 1
+
+
+def test_a_wrong_gradient_of_a_large_projection_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its last states, as if their offsets had wrapped around."""
+
+    def scan(
+        x: Tensor, x_dbl: Tensor, weight: Tensor, bias: Tensor, A: Tensor, D: Tensor, **_: Any
+    ) -> Tensor:
+        low = x_dbl[..., :1].sum() * (weight.sum() + bias.sum()) + D.sum()
+        B, C = x_dbl[..., 1:].chunk(2, -1)
+        if wraps and B.shape[-1] == 4:
+            B = torch.cat([B[..., :3], B[..., :1]], -1)
+        return x * (B * C * A.sum((0, 1))).sum((3, 4))[..., None] + low * A.shape[2] * x
+
+    monkeypatch.setattr(numbers, "ss2d_scan", scan)
+    for wraps in (False, True):
+        torch.manual_seed(0)
+        error = numbers.states_in_halves_error(2, 3, 4, torch.float32, DEVICE)
+        assert (error > 1e3) if wraps else (error < 1)
+
+
+def test_the_sums_do_not_fit_and_a_tile_does() -> None:
+    window = SlidingWindow((128, 128), 64)
+    sums = networks.bytes_of_sums(window, torch.zeros(1, 24, 256, 256))
+    assert sums == 4 * 65 * 24 * 256 * 256
+    for enough in (10**8, 10**9, 10**10):
+        limit = networks.memory_limit(enough, sums)
+        assert enough + networks.SPARE <= limit <= enough + sums - networks.SPARE
+    with pytest.raises(NotRunError, match="too small"):
+        networks.memory_limit(10**9, networks.SPARE)
+
+
+class Bias(nn.Module):
+    """A network of three classes that takes no time."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        return torch.cat([image, image + 1, image - 1], 1)
+
+
+@pytest.mark.parametrize(("attempts", "passed"), [(1, True), (0, False)])
+def test_a_prediction_that_never_ran_out_of_memory_shows_nothing(
+    attempts: int, passed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    findings: list[Finding] = []
+    made = networks.FullCard
+    monkeypatch.setattr(networks, "network", lambda *_, **__: Bias())
+    monkeypatch.setattr(networks, "FullCard", lambda model, _: made(model, attempts))
+    networks.prediction(Context(True, tmp_path, facts.INVENTED, findings.append))
+    reached, logits, labels = findings
+    assert reached.name == "the second attempt was reached"
+    assert (reached.passed, reached.value) == (passed, attempts)
+    assert logits.passed
+    assert labels.passed
 
 
 def test_errors_of_vectors() -> None:
