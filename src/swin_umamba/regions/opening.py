@@ -6,6 +6,7 @@ from pathlib import Path
 
 from swin_umamba.data.image_io import read_image
 from swin_umamba.errors import DataError, UsageError
+from swin_umamba.regions.labels import UNFINISHED
 from swin_umamba.regions.ome_zarr import OmeZarrSource
 from swin_umamba.regions.source import ArraySource, RegionSource, chosen_level
 
@@ -37,6 +38,10 @@ def open_region_source(path: str | Path, level: int = 0, series: str | None = No
         There is no such level or series, or a library is missing.
     """
     path = Path(path)
+    if (path / UNFINISHED).exists() or path.with_name(path.name + UNFINISHED).exists():
+        raise DataError(
+            "the label map is not finished", where=path, hint="run the prediction that writes it again"
+        )
     if not path.exists():
         raise DataError("there is no such file", where=path, hint="check the path")
     if is_zarr(path):
