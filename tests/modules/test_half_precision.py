@@ -15,8 +15,10 @@ from torch.nn.utils import parametrize
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from swin_umamba import create_model
+from swin_umamba.modules import residual_block as residual_module
 from swin_umamba.modules import ss2d as ss2d_module
 from swin_umamba.modules.half_precision import autocast_dtype, copies_for_autocast
+from swin_umamba.modules.residual_block import ResidualBlock
 from swin_umamba.modules.ss2d import SS2D
 from swin_umamba.modules.vss_block import VSSBlock, VSSLayer
 
@@ -29,8 +31,13 @@ CASTS_OF_A_BLOCK = 8
 CASTS_TOGETHER = 2
 
 
+# In a whole step of the network as published, on a CPU, which also casts what the scans read and write.
+CASTS_OF_A_STEP = 160
+
+
 def the_way_of_autocast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ss2d_module, "copies_for_autocast", lambda device, *sources: {})
+    for module in (ss2d_module, residual_module):
+        monkeypatch.setattr(module, "copies_for_autocast", lambda device, *sources: {})
     monkeypatch.setattr(ss2d_module, "gated", lambda y, z: y * F.silu(z))
 
 
@@ -131,34 +138,58 @@ class Twice(nn.Module):
         self.layer = layer
 
     def forward(self, x: Tensor) -> Tensor:
-        return 2 * self.layer(x)
+        return -2 * self.layer(x)
 
 
-@pytest.mark.parametrize("name", ["in_proj", "conv2d", "out_proj"])
+@HALVES
+@pytest.mark.parametrize("channels", [3, 4])
+def test_bits_of_a_residual_block(dtype: torch.dtype, channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    block, x = ResidualBlock(channels, 4), torch.randn(2, channels, 5, 7, requires_grad=True)
+    block.conv2[0].weight.requires_grad_(False)
+    found = step(block, x, dtype)
+    the_way_of_autocast(monkeypatch)
+    assert_equal(found, step(block, x, dtype))
+
+
+def residual_block() -> tuple[nn.Module, Tensor]:
+    torch.manual_seed(0)
+    return ResidualBlock(3, 4), torch.randn(2, 3, 5, 7, requires_grad=True)
+
+
+PARTS = [(layer_and_image, name) for name in ("in_proj", "conv2d", "out_proj")]
+PARTS += [(residual_block, name) for name in ("conv1.conv", "conv3")]
+
+
+@pytest.mark.parametrize(("make", "name"), PARTS, ids=[name for _, name in PARTS])
 @pytest.mark.parametrize("kind", ["hook", "pre-hook", "global hook", "replaced", "parametrized", "forward"])
-def test_what_is_done_to_a_layer_is_respected(kind: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    layer, x = layer_and_image()
+def test_what_is_done_to_a_layer_is_respected(
+    kind: str, name: str, make: Callable[[], tuple[nn.Module, Tensor]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if (kind, name) == ("parametrized", "conv3"):
+        name = "conv3.conv"
+    layer, x = make()
     before = step(layer, x, torch.bfloat16)[0]
     results, handles = [], []
     for autocasts in (False, True):
         changed = copy.deepcopy(layer)
         part = changed.get_submodule(name)
         if kind == "hook":
-            part.register_forward_hook(lambda module, given, output: 2 * output)
+            part.register_forward_hook(lambda module, given, output: -2 * output)
         elif kind == "pre-hook":
-            part.register_forward_pre_hook(lambda module, given: (2 * given[0],))
+            part.register_forward_pre_hook(lambda module, given: (-2 * given[0],))
         elif kind == "global hook":
             handles.append(
                 register_module_forward_hook(
-                    lambda module, given, output, part=part: 2 * output if module is part else None
+                    lambda module, given, output, part=part: -2 * output if module is part else None
                 )
             )
         elif kind == "replaced":
-            setattr(changed, name, Twice(part))
+            changed.set_submodule(name, Twice(part))
         elif kind == "parametrized":
             parametrize.register_parametrization(part, "weight", Shift())
         else:
-            monkeypatch.setattr(part, "forward", lambda x, forward=part.forward: 2 * forward(x))
+            monkeypatch.setattr(part, "forward", lambda x, forward=part.forward: -2 * forward(x))
         if autocasts:
             the_way_of_autocast(monkeypatch)
         try:
@@ -225,6 +256,13 @@ def test_each_block_of_a_network_does(name: str) -> None:
     few, many = counted
     assert many.together - few.together == 2 * CASTS_TOGETHER
     assert many.casts - few.casts <= 2 * CASTS_OF_A_BLOCK
+
+
+@pytest.mark.parametrize("name", ["swin_umamba", "swin_umamba_d"])
+def test_casts_of_a_whole_step(name: str) -> None:
+    small = {"in_channels": 1, "num_classes": 2, "features_per_stage": (8, 8, 8, 8), "d_state": 1}
+    network = create_model(name, deep_supervision=True, **small).train()
+    assert count(network, torch.randn(1, 1, 32, 32)).casts < CASTS_OF_A_STEP
 
 
 @HALVES

@@ -44,8 +44,8 @@ def copies_for_autocast(device: torch.device, *sources: nn.Module | nn.Parameter
     device
         Device of the parameters.
     sources
-        Parameters, and layers whose parameters are meant. Layers that somebody has replaced, or that have
-        hooks, are left to autocast.
+        Parameters, and layers whose parameters are meant, alone or as the only one in an ``nn.Sequential``.
+        Layers that somebody has replaced, or that have hooks, are left to autocast.
 
     Returns
     -------
@@ -73,9 +73,11 @@ def copy_or_own(parameter: Tensor, copies: Copies) -> Tensor:
 
 def call_with_copies(layer: nn.Module, x: Tensor, copies: Copies) -> Tensor:
     """Return ``layer(x)``, with the copies of its parameters if there are any."""
-    if not copies or id(getattr(layer, "weight", None)) not in copies:
+    inner = _only_layer(layer)
+    if not copies or id(getattr(inner, "weight", None)) not in copies:
         output: Tensor = layer(x)
         return output
+    layer = inner
     weight = copies[id(layer.weight)]
     bias: Any = layer.bias  # in another precision it has no copy
     bias = None if bias is None else copy_or_own(bias, copies)
@@ -85,10 +87,19 @@ def call_with_copies(layer: nn.Module, x: Tensor, copies: Copies) -> Tensor:
     return F.linear(x, weight, bias)
 
 
+def _only_layer(layer: nn.Module) -> nn.Module:
+    """Return the layer in a plain sequence of one, else the layer itself."""
+    return layer[0] if type(layer) is nn.Sequential and len(layer) == 1 and _is_untouched(layer) else layer
+
+
+def _is_untouched(layer: nn.Module) -> bool:
+    """Return whether to call a layer is to call what its class says, and nothing else."""
+    return "forward" not in vars(layer) and not any(getattr(layer, hooks) for hooks in _HOOKS)
+
+
 def _parameters_of(layer: nn.Module) -> list[nn.Parameter]:
-    if type(layer) not in _PLAIN_LAYERS or "forward" in vars(layer) or _has_any_global_hook():
-        return []
-    if any(getattr(layer, hooks) for hooks in _HOOKS):
+    layer = _only_layer(layer)
+    if type(layer) not in _PLAIN_LAYERS or not _is_untouched(layer) or _has_any_global_hook():
         return []
     return list(layer.parameters(recurse=False))
 

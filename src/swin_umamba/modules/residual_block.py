@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from swin_umamba.modules.half_precision import call_with_copies, copies_for_autocast
+
 NEGATIVE_SLOPE = 0.01
 
 
@@ -54,9 +56,11 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, in_channels, height, width) to (batch, out_channels, height, width)."""
-        shortcut = x if self.conv3 is None else self.norm3(self.conv3(x))
-        x = F.leaky_relu(self.norm1(self.conv1(x)), NEGATIVE_SLOPE, inplace=True)
-        x = self.norm2(self.conv2(x))
+        layers = (self.conv1, self.conv2) if self.conv3 is None else (self.conv1, self.conv2, self.conv3)
+        copies = copies_for_autocast(x.device, *layers)
+        shortcut = x if self.conv3 is None else self.norm3(call_with_copies(self.conv3, x, copies))
+        x = F.leaky_relu(self.norm1(call_with_copies(self.conv1, x, copies)), NEGATIVE_SLOPE, inplace=True)
+        x = self.norm2(call_with_copies(self.conv2, x, copies))
         return F.leaky_relu(x + shortcut, NEGATIVE_SLOPE, inplace=True)
 
 
