@@ -64,13 +64,13 @@ def refuse_forward_mode(operator: str) -> None:
     A scan gets here if its backend was chosen earlier: when gradients carry tangents through its backward.
     """
     if forward_ad._current_level >= 0:
-        raise BackendError("the fast scans have no derivative in forward mode", where=operator, hint=_HINT)
+        raise BackendError("the fast kernels have no derivative in forward mode", where=operator, hint=_HINT)
 
 
 def refuse_second_derivative(ctx: object, *gradients: Tensor | None) -> NoReturn:
     """Raise BackendError in place of the backward of a scan's backward."""
     raise BackendError(
-        "the fast scans can be differentiated once only",
+        "the fast kernels can be differentiated once only",
         where="second derivative (create_graph=True, hessian, double backward)",
         hint=_HINT,
     )

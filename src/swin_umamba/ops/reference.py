@@ -1,6 +1,6 @@
-"""The selective scan as a loop over time steps: the definition of correct.
+"""The selective scan as a loop over time steps, and what stands beside it: the definition of correct.
 
-Nothing here is fast. The outputs and gradients of every backend are tested against these two functions;
+Nothing here is fast. The outputs and gradients of every backend are tested against these functions;
 autograd differentiates them, and they run in whatever floating dtype they are given.
 """
 
@@ -129,3 +129,12 @@ def from_sequence(sequence: Tensor, direction: int, height: int, width: int) -> 
     else:
         image = sequence.unflatten(1, (width, height)).transpose(1, 2)
     return image
+
+
+def depthwise_silu_reference(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Convolve each channel of an image with its own 3x3 taps, and apply SiLU.
+
+    See `swin_umamba.ops.depthwise_silu.depthwise_silu` for the shapes.
+    """
+    image = F.conv2d(x.permute(0, 3, 1, 2), weight, bias, padding=1, groups=weight.shape[0])
+    return F.silu(image).permute(0, 2, 3, 1)

@@ -22,7 +22,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from swin_umamba.ops.triton.launch import device_of
+from swin_umamba.ops.launch_settings import launch_settings
+from swin_umamba.ops.triton.launch import SIZES, chunk_steps, device_of, evenly_spaced_pixels
 from swin_umamba.ops.triton.tiles import LOG2_E, load_tile
 
 CHANNELS = 64
@@ -30,47 +31,32 @@ CHANNELS = 64
 FORWARD_COLUMNS, GRADIENT_COLUMNS = 4, 2
 """Columns of pixels of a program. The gradients keep three rows of x in registers."""
 
-_LEAST_ROWS, _MOST_ROWS = 4, 64  # of a program
-_ENOUGH_PROGRAMS = 2048  # of one warp: 16 for each multiprocessor of a large GPU
-_SIZES = ("height", "width", "rows", "column_blocks", "row_blocks")
+_LEAST_ROWS, _MOST_ROWS = 4, 64  # that a program walks down; two more are read
 _TAPS = 9
 
 
 @dataclass(frozen=True)
 class _Blocks:
-    """How an image is divided among programs: ``rows`` of each, and the number of blocks of each kind."""
+    """How images are divided among programs: rows and columns of each, and the number of blocks of each."""
 
     rows: int
     columns: int
     row_blocks: int
     column_blocks: int
-    channel_blocks: int
-    images: int
+    grid: tuple[int, int]
 
     @classmethod
-    def of(cls, shape: torch.Size, columns: int) -> _Blocks:
+    def of(cls, image: Tensor, columns: int) -> _Blocks:
         """Divide images (batch, height, width, channels)."""
-        batch, height, width, channels = shape
+        batch, height, width, channels = image.shape
         column_blocks, channel_blocks = triton.cdiv(width, columns), triton.cdiv(channels, CHANNELS)
-        rows = walked_rows(batch * column_blocks * channel_blocks, height)
-        return cls(rows, columns, triton.cdiv(height, rows), column_blocks, channel_blocks, batch)
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Blocks of pixels of all images, and blocks of channels."""
-        return self.images * self.row_blocks * self.column_blocks, self.channel_blocks
-
-
-def walked_rows(programs: int, height: int) -> int:
-    """Return the rows that a program walks down: as many as leave the GPU enough programs.
-
-    Two more rows are read for each walk, and a walk has one part of the gradient of the weight.
-    ``programs`` is the number of programs if each walks down the whole image.
-    """
-    rows = _LEAST_ROWS
-    while rows < _MOST_ROWS and programs * height >= 2 * rows * _ENOUGH_PROGRAMS:
-        rows *= 2
-    return rows
+        warps = batch * column_blocks * channel_blocks
+        enough = launch_settings(image.device).enough_warps
+        rows = chunk_steps(warps, height, enough, _LEAST_ROWS, _MOST_ROWS)
+        row_blocks = triton.cdiv(height, rows)
+        return cls(
+            rows, columns, row_blocks, column_blocks, (batch * row_blocks * column_blocks, channel_blocks)
+        )
 
 
 @triton.jit
@@ -83,12 +69,22 @@ def _block_of_program(column_blocks, row_blocks, rows, COLUMNS: tl.constexpr):  
 
 
 @triton.jit
-def _pairs_of_channels(CHANNELS: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Return the channels of a program, telling the compiler that two neighbours belong to one thread.
+def _columns_of_program(  # type: ignore[no-untyped-def]
+    first_column, width, d_inner, CHANNELS: tl.constexpr, COLUMNS: tl.constexpr
+):
+    """Return the channels and columns of a program, and which of them and of their neighbours exist.
 
-    Otherwise it would give a thread eight, and their 72 taps.
+    The compiler is told that two neighbouring channels belong to one thread. Otherwise it would give a thread
+    eight, and their 72 taps.
     """
-    return tl.program_id(1) * CHANNELS + tl.max_contiguous(tl.arange(0, CHANNELS), 2)
+    channels = tl.program_id(1) * CHANNELS + tl.max_contiguous(tl.arange(0, CHANNELS), 2)
+    channel_mask = channels < d_inner
+    columns = tl.arange(0, COLUMNS)
+    column = (first_column + columns)[:, None]
+    left_mask = (column > 0) & (column <= width) & channel_mask[None, :]
+    mask = (column < width) & channel_mask[None, :]
+    right_mask = (column < width - 1) & channel_mask[None, :]
+    return channels, channel_mask, columns[:, None], left_mask, mask, right_mask
 
 
 @triton.jit
@@ -106,7 +102,7 @@ def _taps(weight, channel_mask, ROW: tl.constexpr, ADJOINT: tl.constexpr):  # ty
 def _neighbours(  # type: ignore[no-untyped-def]
     image, row, height, row_stride, pixel_stride, places, left_mask, mask, right_mask
 ):
-    """Return the pixels to the left of the columns, those in them, and to the right, zero beyond the image."""
+    """Return the pixels left of the columns, in them, and right of them; zeros beyond the image."""
     inside = (row >= 0) & (row < height)
     centre = image + row * row_stride + places
     left = load_tile(centre - pixel_stride, left_mask & inside)
@@ -120,26 +116,22 @@ def _add_row(start, left, centre, right, left_tap, tap, right_tap):  # type: ign
     return start + left * left_tap + centre * tap + right * right_tap
 
 
-@triton.jit(do_not_specialize=_SIZES)
+@triton.jit(do_not_specialize=SIZES)
 def depthwise_kernel(  # type: ignore[no-untyped-def]
     x, weight, bias, y, height, width, d_inner, pixel_stride, rows, column_blocks, row_blocks,
     CHANNELS: tl.constexpr, COLUMNS: tl.constexpr, ADJOINT: tl.constexpr,
 ):  # fmt: skip
     """Convolve; with SiLU, or with the taps in reverse order and nothing else if ``ADJOINT``."""
     image, first_row, first_column = _block_of_program(column_blocks, row_blocks, rows, COLUMNS)
-    channels = _pairs_of_channels(CHANNELS)
-    channel_mask = channels < d_inner
-    columns = tl.arange(0, COLUMNS)
-    column = first_column + columns
-    mask = (column < width)[:, None] & channel_mask[None, :]
-    left_mask = ((column > 0) & (column <= width))[:, None] & channel_mask[None, :]
-    right_mask = (column < width - 1)[:, None] & channel_mask[None, :]
+    channels, channel_mask, columns, left_mask, mask, right_mask = _columns_of_program(
+        first_column, width, d_inner, CHANNELS, COLUMNS
+    )
     # Only the columns of this program are counted in 32 bits.
     row_stride = width.to(tl.int64) * pixel_stride
     x += (image * height * width + first_column) * pixel_stride
     y += (image * height * width + first_column) * d_inner
-    places = columns[:, None] * pixel_stride + channels[None, :]
-    targets = columns[:, None] * d_inner + channels[None, :]
+    places = columns * pixel_stride + channels[None, :]
+    targets = columns * d_inner + channels[None, :]
     top_left, top, top_right = _taps(weight + channels * 9, channel_mask, 0, ADJOINT)
     mid_left, mid, mid_right = _taps(weight + channels * 9, channel_mask, 1, ADJOINT)
     low_left, low, low_right = _taps(weight + channels * 9, channel_mask, 2, ADJOINT)
@@ -170,7 +162,7 @@ def depthwise_kernel(  # type: ignore[no-untyped-def]
         tl.store(row_of_y + targets, out.to(y.dtype.element_ty), mask=mask)
 
 
-@triton.jit(do_not_specialize=_SIZES)
+@triton.jit(do_not_specialize=SIZES)
 def depthwise_gradients_kernel(  # type: ignore[no-untyped-def]
     grad_y, x, weight, bias, grad_s, partial, height, width, d_inner, pixel_stride, rows, column_blocks,
     row_blocks,
@@ -178,18 +170,14 @@ def depthwise_gradients_kernel(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """Store g, and the parts of the gradients of the nine taps and of the bias."""
     image, first_row, first_column = _block_of_program(column_blocks, row_blocks, rows, COLUMNS)
-    channels = _pairs_of_channels(CHANNELS)
-    channel_mask = channels < d_inner
-    columns = tl.arange(0, COLUMNS)
-    column = first_column + columns
-    mask = (column < width)[:, None] & channel_mask[None, :]
-    left_mask = ((column > 0) & (column <= width))[:, None] & channel_mask[None, :]
-    right_mask = (column < width - 1)[:, None] & channel_mask[None, :]
+    channels, channel_mask, columns, left_mask, mask, right_mask = _columns_of_program(
+        first_column, width, d_inner, CHANNELS, COLUMNS
+    )
     row_stride = width.to(tl.int64) * pixel_stride
     x += (image * height * width + first_column) * pixel_stride
     first_place = (image * height * width + first_column) * d_inner
-    places = columns[:, None] * pixel_stride + channels[None, :]
-    targets = columns[:, None] * d_inner + channels[None, :]
+    places = columns * pixel_stride + channels[None, :]
+    targets = columns * d_inner + channels[None, :]
     top_left, top, top_right = _taps(weight + channels * 9, channel_mask, 0, False)
     mid_left, mid, mid_right = _taps(weight + channels * 9, channel_mask, 1, False)
     low_left, low, low_right = _taps(weight + channels * 9, channel_mask, 2, False)
@@ -237,37 +225,41 @@ def depthwise_gradients_kernel(  # type: ignore[no-untyped-def]
 def depthwise_silu_forward(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Return the output, contiguous, in the dtype of ``x``.
 
-    ``x`` (batch, height, width, channels) is float32, bfloat16 or float16 and contiguous but for the distance
-    between pixels; ``weight`` (channels, 3, 3) and ``bias`` are float32 and contiguous.
+    ``x`` (batch, height, width, channels) is float32, bfloat16 or float16, ``weight`` (channels, 1, 3, 3) and
+    ``bias`` are float32. None is empty.
     """
-    y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-    _convolve(x, weight, bias, y, adjoint=False)
+    y = torch.empty_like(x, memory_format=torch.contiguous_format)
+    _convolve(x, weight.contiguous(), bias.contiguous(), y, adjoint=False)
     return y
 
 
 def depthwise_silu_backward(
     grad_y: Tensor, x: Tensor, weight: Tensor, bias: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients of ``x``, ``weight`` and ``bias`` from that of the output, contiguous."""
-    blocks = _Blocks.of(x.shape, GRADIENT_COLUMNS)
-    height, width, d_inner = x.shape[1:]
-    grad_s, grad_x = (torch.empty(x.shape, dtype=x.dtype, device=x.device) for _ in range(2))
+    """Return the gradients of ``x``, ``weight`` and ``bias`` from the contiguous one of the output."""
+    weight, bias, pixels = weight.contiguous(), bias.contiguous(), evenly_spaced_pixels(x)
+    blocks = _Blocks.of(x, GRADIENT_COLUMNS)
+    _, height, width, d_inner = x.shape
+    grad_s = torch.empty_like(x, memory_format=torch.contiguous_format)
     partial = weight.new_empty(blocks.grid[0], _TAPS + 1, d_inner)
     with device_of(x):
         depthwise_gradients_kernel[blocks.grid](
-            grad_y, x, weight, bias, grad_s, partial, height, width, d_inner, x.stride(2), blocks.rows,
-            blocks.column_blocks, blocks.row_blocks, CHANNELS=CHANNELS, COLUMNS=blocks.columns, num_warps=1,
+            grad_y, pixels, weight, bias, grad_s, partial, height, width, d_inner, pixels.stride(0),
+            blocks.rows, blocks.column_blocks, blocks.row_blocks, CHANNELS=CHANNELS, COLUMNS=blocks.columns,
+            num_warps=1,
         )  # fmt: skip
+    grad_x = torch.empty_like(grad_s)
     _convolve(grad_s, weight, bias, grad_x, adjoint=True)
     sums = partial.sum(0)
-    return grad_x, sums[:_TAPS].T.reshape(weight.shape), sums[_TAPS].clone()
+    return grad_x, sums[:_TAPS].T.contiguous().view(weight.shape), sums[_TAPS].clone()
 
 
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor, y: Tensor, *, adjoint: bool) -> None:
-    blocks = _Blocks.of(x.shape, FORWARD_COLUMNS)
-    height, width, d_inner = x.shape[1:]
+    blocks, pixels = _Blocks.of(x, FORWARD_COLUMNS), evenly_spaced_pixels(x)
+    _, height, width, d_inner = x.shape
     with device_of(x):
         depthwise_kernel[blocks.grid](
-            x, weight, bias, y, height, width, d_inner, x.stride(2), blocks.rows, blocks.column_blocks,
-            blocks.row_blocks, CHANNELS=CHANNELS, COLUMNS=blocks.columns, ADJOINT=adjoint, num_warps=1,
+            pixels, weight, bias, y, height, width, d_inner, pixels.stride(0), blocks.rows,
+            blocks.column_blocks, blocks.row_blocks, CHANNELS=CHANNELS, COLUMNS=blocks.columns,
+            ADJOINT=adjoint, num_warps=1,
         )  # fmt: skip

@@ -14,7 +14,18 @@ CHUNK = 8
 """Time steps of a tile of the backward, in the registers of one thread for each of two channels. Twice as
 many spill; half as many double the memory of the states between tiles."""
 
-SIZES = ("height", "width", "length", "chunks", "steps", "parts", "dt_rank")
+SIZES = (
+    "height",
+    "width",
+    "length",
+    "chunks",
+    "steps",
+    "parts",
+    "dt_rank",
+    "rows",
+    "column_blocks",
+    "row_blocks",
+)
 """Arguments that Triton must not turn into constants or tell apart by their divisors: another size of image
 would compile all kernels again."""
 
@@ -26,14 +37,16 @@ _LEAST_STEPS, _MOST_STEPS = 16, 256  # of a chunk of the time loop
 _STATES_IN_REGISTERS = 16  # with two channels for each thread, and whatever the settings say of registers
 
 
-def chunk_steps(warps: int, length: int, enough: int) -> int:
+def chunk_steps(
+    warps: int, length: int, enough: int, least: int = _LEAST_STEPS, most: int = _MOST_STEPS
+) -> int:
     """Return the time steps of a chunk of the time loop: as many as leave the GPU enough to do at once.
 
     The longer the chunks, the fewer states go through memory, and the shorter is the chain of chunks, which
     runs one after another. ``warps`` is the number of them for each chunk, and ``enough`` in all.
     """
-    steps = _LEAST_STEPS
-    while steps < _MOST_STEPS and warps * length >= 2 * steps * enough:
+    steps = least
+    while steps < most and warps * length >= 2 * steps * enough:
         steps *= 2
     return steps
 
@@ -101,3 +114,12 @@ def needs_wide_offsets(*images: Tensor) -> bool:
 def or_any(tensor: Tensor | None, other: Tensor) -> Tensor:
     """Return the tensor or, if there is none, another one, which a kernel that is told so never reads."""
     return other if tensor is None else tensor
+
+
+def evenly_spaced_pixels(image: Tensor) -> Tensor:
+    """Return all pixels (pixels, channels) of images, with the channels of each side by side.
+
+    A part of the channels of a contiguous tensor is not copied.
+    """
+    pixels = image.flatten(0, 2)
+    return pixels if pixels.stride(1) == 1 else pixels.contiguous()
