@@ -1,13 +1,19 @@
 """SS2D against its definition, written out with loops."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrize
 
 from swin_umamba.errors import SwinUMambaError
+from swin_umamba.modules import ss2d as ss2d_module
 from swin_umamba.modules.ss2d import SS2D
+from swin_umamba.ops.launch_settings import LaunchSettings, forced_settings
+from swin_umamba.ops.reference import depthwise_silu_reference
 
 D_MODEL, D_STATE, HEIGHT, WIDTH = 20, 3, 3, 4
 
@@ -79,6 +85,86 @@ def test_half_precision_stays_close(layer: SS2D, dtype: torch.dtype, tolerance: 
     for actual in (under_autocast, whole_module):
         assert actual.dtype == dtype
         assert (actual.float() - expected).abs().max() < tolerance * expected.abs().max()
+
+
+def calls_of_the_kernel(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
+    """Put PyTorch in the place of the kernel, switched on, and note what it is given."""
+    calls: list[torch.Tensor] = []
+
+    def kernel(x: torch.Tensor, *parameters: torch.Tensor, backend: str | None) -> torch.Tensor:
+        calls.append(x)
+        return depthwise_silu_reference(x, *parameters)
+
+    monkeypatch.setattr(ss2d_module, "use_depthwise_kernel", lambda x, backend: True)
+    monkeypatch.setattr(ss2d_module, "depthwise_silu", kernel)
+    return calls
+
+
+def test_the_kernel_of_the_convolution_gets_what_it_needs(
+    layer: SS2D, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = torch.randn(1, HEIGHT, WIDTH, D_MODEL, dtype=torch.float64)
+    expected = layer(image)
+    calls = calls_of_the_kernel(monkeypatch)
+    torch.testing.assert_close(layer(image), expected)
+    assert [x.shape for x in calls] == [(1, HEIGHT, WIDTH, 2 * D_MODEL)]
+
+
+REPLACED: dict[str, Callable[[nn.Conv2d], nn.Module]] = {
+    "sequence": lambda conv: nn.Sequential(conv),
+    "reflecting": lambda conv: nn.Conv2d(
+        2 * D_MODEL, 2 * D_MODEL, 3, padding=1, groups=2 * D_MODEL, padding_mode="reflect"
+    ),
+    "5x5": lambda conv: nn.Conv2d(2 * D_MODEL, 2 * D_MODEL, 5, padding=2, groups=2 * D_MODEL),
+    "dilated": lambda conv: nn.Conv2d(2 * D_MODEL, 2 * D_MODEL, 3, padding=2, dilation=2, groups=2 * D_MODEL),
+    "full": lambda conv: nn.Conv2d(2 * D_MODEL, 2 * D_MODEL, 3, padding=1),
+    "without bias": lambda conv: nn.Conv2d(
+        2 * D_MODEL, 2 * D_MODEL, 3, padding=1, groups=2 * D_MODEL, bias=False
+    ),
+    "hook": lambda conv: with_hook(conv),
+    "parametrized": lambda conv: parametrize.register_parametrization(conv, "weight", Doubled()),
+}
+
+
+class Doubled(nn.Module):
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        return 2 * weight
+
+
+def with_hook(conv: nn.Conv2d) -> nn.Module:
+    conv.register_forward_hook(lambda module, inputs, output: 2 * output)
+    return conv
+
+
+@pytest.mark.parametrize("name", REPLACED)
+def test_a_replaced_or_watched_convolution_runs_itself(
+    name: str, layer: SS2D, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer.conv2d = REPLACED[name](layer.conv2d).double()  # type: ignore[assignment]
+    image = torch.randn(1, HEIGHT, WIDTH, D_MODEL, dtype=torch.float64)
+    expected = layer(image)
+    calls = calls_of_the_kernel(monkeypatch)
+    assert torch.equal(layer(image), expected)
+    assert not calls
+
+
+@pytest.mark.slow
+def test_a_layer_on_kernels_computes_the_same(layer: SS2D) -> None:
+    """In Triton's interpreter without a GPU, also as one graph."""
+    pytest.importorskip("triton", reason="Triton is not installed")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    layer, image = layer.float().to(device), torch.randn(1, 2, 3, D_MODEL, device=device)
+    layer.backend = "triton"
+    wanted = list(layer.parameters())
+    compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
+    y = layer(image)
+    expected = [y, *torch.autograd.grad(y.square().sum(), wanted)]
+    with forced_settings(LaunchSettings(depthwise_kernel=True)):
+        for function in (layer, compiled):
+            y = function(image)
+            found = [y, *torch.autograd.grad(y.square().sum(), wanted)]
+            for a, b in zip(found, expected, strict=True):
+                assert (a - b).abs().max() < 1e-5 * b.abs().max()
 
 
 def test_initial_step_sizes_and_states() -> None:

@@ -27,6 +27,7 @@ from triton.compiler import ASTSource
 
 from ops.machine_code import resources
 from swin_umamba.ops.triton import launch
+from swin_umamba.ops.triton.depthwise_silu import depthwise_silu_backward, depthwise_silu_forward
 from swin_umamba.ops.triton.selective_scan import selective_scan_backward, selective_scan_forward
 from swin_umamba.ops.triton.ss2d_scan import ss2d_scan_backward, ss2d_scan_forward
 
@@ -111,6 +112,16 @@ class Recorder:
         y, last, states = selective_scan_forward(*tensors)
         selective_scan_backward(torch.zeros_like(y), last if options else None, states, *tensors)
 
+    def depthwise(
+        self, dtype: torch.dtype = torch.float32, channels: int = 192, size: tuple[int, int] = SIZE
+    ) -> None:
+        """A convolution of half of the channels of a tensor, as the networks call it."""
+        self.case = f"depthwise {str(dtype)[6:]}, {channels} channels"
+        x, _ = torch.zeros(1, *size, 2 * channels, dtype=dtype).chunk(2, dim=-1)
+        parameters = torch.zeros(channels, 1, 3, 3), torch.zeros(channels)
+        y = depthwise_silu_forward(x, *parameters)
+        depthwise_silu_backward(y, x, *parameters)
+
     def wide_image(self) -> None:
         """One with offsets of 64 bits."""
         most, launch.MOST_OFFSET = launch.MOST_OFFSET, 1
@@ -140,6 +151,8 @@ def usual() -> Recorder:
     recorder = Recorder()
     recorder.image()
     recorder.sequence()
+    recorder.depthwise()
+    recorder.depthwise(torch.float16)
     return recorder
 
 
@@ -156,6 +169,9 @@ def unusual() -> Recorder:
     recorder.image(d_inner=1, d_state=1, size=(1, 1), dt_rank=1)
     recorder.sequence(dim=1, d_state=1, length=1)
     recorder.wide_image()
+    recorder.depthwise(torch.bfloat16)
+    recorder.depthwise(channels=33)
+    recorder.depthwise(torch.float16, channels=1, size=(1, 1))
     return recorder
 
 
@@ -167,6 +183,7 @@ def keys_of_two_sizes() -> list[list[list[str]]]:
         recorder.image(size=size)
         recorder.image(size=size, d_inner=384, dt_rank=12)
         recorder.sequence(length=size[0] * size[1])
+        recorder.depthwise(size=size)
         both.append(sorted(map(list, recorder.launches)))
     return both
 

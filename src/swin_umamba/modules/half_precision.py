@@ -97,11 +97,14 @@ def _is_untouched(layer: nn.Module) -> bool:
     return "forward" not in vars(layer) and not any(getattr(layer, hooks) for hooks in _HOOKS)
 
 
+def is_plain(layer: nn.Module) -> bool:
+    """Return whether calling a layer does nothing but its own arithmetic: nobody replaced or watches it."""
+    return type(layer) in _PLAIN_LAYERS and _is_untouched(layer) and not _has_any_global_hook()
+
+
 def _parameters_of(layer: nn.Module) -> list[nn.Parameter]:
     layer = _only_layer(layer)
-    if type(layer) not in _PLAIN_LAYERS or not _is_untouched(layer) or _has_any_global_hook():
-        return []
-    return list(layer.parameters(recurse=False))
+    return list(layer.parameters(recurse=False)) if is_plain(layer) else []
 
 
 class _CastTogether(torch.autograd.Function):

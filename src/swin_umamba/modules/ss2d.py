@@ -14,7 +14,9 @@ from swin_umamba.modules.half_precision import (
     copies_for_autocast,
     copy_or_own,
     gated,
+    is_plain,
 )
+from swin_umamba.ops.depthwise_silu import depthwise_silu, use_depthwise_kernel
 from swin_umamba.ops.ss2d_scan import ss2d_scan
 
 NUM_DIRECTIONS = 4
@@ -88,10 +90,16 @@ class SS2D(nn.Module):
         """Map (batch, height, width, d_model) to the same shape."""
         copies = copies_for_autocast(x.device, self.in_proj, self.conv2d, self.x_proj_weight, self.out_proj)
         x, z = call_with_copies(self.in_proj, x, copies).chunk(2, dim=-1)
-        x = call_with_copies(self.conv2d, x.permute(0, 3, 1, 2), copies)
-        y = self._scan(F.silu(x).permute(0, 2, 3, 1), copies)
+        y = self._scan(self._convolve(x, copies), copies)
         y = self.out_norm(y.to(self.out_norm.weight.dtype))
         return call_with_copies(self.out_proj, gated(y, z), copies)
+
+    def _convolve(self, x: Tensor, copies: Copies) -> Tensor:
+        layer = self.conv2d
+        if use_depthwise_kernel(x, self.backend) and _is_plain_depthwise(layer) and layer.bias is not None:
+            return depthwise_silu(x, layer.weight, layer.bias, backend=self.backend)
+        image = call_with_copies(self.conv2d, x.permute(0, 3, 1, 2), copies)
+        return F.silu(image).permute(0, 2, 3, 1)
 
     def _scan(self, x: Tensor, copies: Copies) -> Tensor:
         d_inner = x.shape[-1]
@@ -110,3 +118,14 @@ class SS2D(nn.Module):
             backend=self.backend,
             out_dtype=dtype,
         )
+
+
+def _is_plain_depthwise(layer: nn.Module) -> bool:
+    """Return whether a layer is the convolution that the kernel computes: somebody may have replaced it."""
+    return (
+        isinstance(layer, nn.Conv2d)
+        and is_plain(layer)
+        and layer.weight.shape == (layer.in_channels, 1, 3, 3)
+        and (layer.stride, layer.padding, layer.dilation) == ((1, 1),) * 3
+        and layer.padding_mode == "zeros"
+    )

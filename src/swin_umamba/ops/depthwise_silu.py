@@ -10,8 +10,13 @@ from torch import Tensor
 
 from swin_umamba.ops.backend import choose_backend, compute_dtype, without_autocast
 from swin_umamba.ops.checks import require_dimensions, require_floating_on_one_device, require_shape
-from swin_umamba.ops.kernel_operator import KernelOperator
+from swin_umamba.ops.kernel_operator import KernelOperator, use_kernel
 from swin_umamba.ops.reference import depthwise_silu_reference
+
+
+def use_depthwise_kernel(x: Tensor, backend: str | None = None) -> bool:
+    """Return whether the kernel is to be used for ``x`` where scans run on ``backend``."""
+    return use_kernel("depthwise_kernel", x, backend)
 
 
 def depthwise_silu(x: Tensor, weight: Tensor, bias: Tensor, *, backend: str | None = None) -> Tensor:

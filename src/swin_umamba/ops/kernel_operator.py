@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from swin_umamba.ops.backend import load_backend
+from swin_umamba.ops.backend import choose_backend, compute_dtype, load_backend
 from swin_umamba.ops.derivatives import operator_is_needed, refuse_forward_mode, refuse_second_derivative
+from swin_umamba.ops.launch_settings import launch_settings
 
 
 class KernelOperator:
@@ -109,3 +110,27 @@ class _Plain(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
         return (None, *ctx.operator._differentiate(ctx, grad_y))
+
+
+def use_kernel(setting: str, x: Tensor, backend: str | None = None) -> bool:
+    """Return whether a kernel beside the scan replaces PyTorch's operators.
+
+    It does on a card on which it was measured to be faster, wherever scans run on the backend "triton", too.
+
+    Parameters
+    ----------
+    setting
+        The field of ``LaunchSettings`` that says so.
+    x
+        Activation.
+    backend
+        Name of the scan's backend; None for the choice by device.
+    """
+    if not _setting_of_graph(setting, x.device):
+        return False
+    return choose_backend(x.device, compute_dtype(x.dtype), backend) == "triton"
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # Dynamo reads no files
+def _setting_of_graph(setting: str, device: torch.device) -> bool:
+    return bool(getattr(launch_settings(device), setting))

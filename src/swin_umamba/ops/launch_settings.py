@@ -21,7 +21,7 @@ import torch
 from swin_umamba.errors import DataError
 from swin_umamba.files import cache_folder
 from swin_umamba.json_files import read_contract, write_contract
-from swin_umamba.schema import Provenance, any_text, one_of, optional, table, text, whole
+from swin_umamba.schema import Provenance, any_text, flag, one_of, optional, table, text, whole
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +48,9 @@ class LaunchSettings:
         default is 12 for each multiprocessor of a large GPU.
     tiles_times
         Pixels of a batch of tiles in prediction, in units of what a CPU takes.
+    depthwise_kernel
+        Whether the convolution before the scan runs on a kernel of ours, see ``ops.depthwise_silu``. Its
+        results differ from PyTorch's by rounding.
     """
 
     chunk_registers: int | None = None
@@ -57,6 +60,7 @@ class LaunchSettings:
     loop_warps: int = 1
     enough_warps: int = 1536
     tiles_times: int = 8
+    depthwise_kernel: bool = False
 
 
 SETTINGS_PARTS = {
@@ -67,6 +71,7 @@ SETTINGS_PARTS = {
     "loop_warps": one_of(1, 2, 4),
     "enough_warps": whole(64, 2**16),
     "tiles_times": whole(1, 64),
+    "depthwise_kernel": flag,
 }
 LAUNCH_PARTS = {
     "card": text(),
