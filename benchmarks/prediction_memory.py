@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import math
 import re
 import subprocess
 import sys
@@ -134,10 +135,10 @@ def gate() -> None:
     for height, width in ((1001, 65), (517, 203), (40, 300)):
         image = picture(height, width)
         x = image.astype(np.float32)
-        for channel in x:
-            mean, deviation = channel.mean(), channel.std()
-            channel -= mean
-            channel /= max(deviation, 1e-8)
+        for channel, values in zip(x, image.astype(np.int64), strict=True):
+            total, squares, count = int(values.sum()), int((values**2).sum()), values.size
+            channel -= np.float32(total / count)
+            channel /= np.float32(math.sqrt((count * squares - total**2) / count**2))
         missing = max(0, patch - height)
         padded = np.pad(x, ((0, 0), (missing // 2, missing - missing // 2), (0, 0)))
         sums = torch.zeros(classes, *padded.shape[1:])
@@ -163,7 +164,8 @@ def gate() -> None:
     assert bands.SMALLEST_IN_PATCHES * patch < 517  # the largest two are predicted in bands
 
 
-def _status(name: str) -> int:
+def status(name: str) -> int:
+    """Return a size that Linux knows of this process, such as ``VmRSS``, in bytes."""
     found = re.search(rf"^{name}:\s*(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
     assert found is not None
     return 1024 * int(found[1])
@@ -174,13 +176,13 @@ def measure(classes: int, side: int, probabilities: bool) -> dict[str, float]:
     predictor = make_predictor(classes, PATCH)
     predictor.predict(picture(600, 600), probabilities=probabilities)  # modules, kernels, thread pools
     gc.collect()
-    before = _status("VmRSS")
+    before = status("VmRSS")
     image = picture(side, side)
     Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
     start = time.perf_counter()
     predictor.predict(image, probabilities=probabilities)
     seconds = time.perf_counter() - start
-    return {"seconds": seconds, "bytes_a_pixel": (_status("VmHWM") - before) / side**2}
+    return {"seconds": seconds, "bytes_a_pixel": (status("VmHWM") - before) / side**2}
 
 
 def main() -> int:

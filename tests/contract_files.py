@@ -21,6 +21,9 @@ from swin_umamba.evaluation.postprocessing import ComponentStep
 from swin_umamba.experiments.run import SETTINGS_NAME, _check_root
 from swin_umamba.experiments.settings import choose_settings
 from swin_umamba.experiments.steps import Experiment
+from swin_umamba.inference.blocks.division import Block
+from swin_umamba.inference.blocks.finished_blocks import JOB_FILE, FinishedBlocks
+from swin_umamba.inference.blocks.job import BlockResult
 from swin_umamba.inference.records import RECORDS_FILE, read_records
 from swin_umamba.nnunet.preprocessed import content_fingerprint
 from swin_umamba.nnunet.record.metrics_file import METRICS_FILE
@@ -28,6 +31,7 @@ from swin_umamba.nnunet.record.software_file import SOFTWARE_FILE
 from swin_umamba.nnunet.record.training_record import OPTIONS_FILE
 from swin_umamba.nnunet.training.folds import CROSS_VALIDATION_FILE
 from swin_umamba.nnunet.training.options import TrainingOptions
+from swin_umamba.ops.launch_settings import LaunchSettings, read_settings
 from swin_umamba.paper import EXPERIMENTS
 from swin_umamba.summary.curves import read_metrics
 from swin_umamba.summary.scores import read_results, scores_of_evaluation
@@ -228,9 +232,34 @@ PROTOCOL = {
 EVALUATED = {"liver": {"dice": 0.5, "nsd": None, "hd95": 3.0}}
 FAILED = (("c", "damaged"),)
 
+WHOLE = Block(0, (0, 1), (0, 40), (0, 30))
 FOLDS_DICE = {"mean": 0.5, "deviation": None, "folds": {"0": 0.5}}
 
+BLOCK = {"number": 0, "digest": "0" * 64, "tiles": 4, "seconds": 1.5, "hardware": "x86_64 AVX2, PyTorch 2.13"}
+BLOCK_JOB = {
+    "identity": "0" * 64,
+    "image": "slide.svs",
+    "level": 0,
+    "region": [[0, 1], [0, 40], [0, 30]],
+    "statistics": "tissue",
+    "mean": [120.5],
+    "deviation": [30.0],
+    "background": 0.8,
+    "threshold": 200,
+    "only_tissue": False,
+    "blocks": [[[0, 1], [0, 40], [0, 30]]],
+}
+
 READ: dict[str, ContractFile] = {
+    "block": ContractFile(
+        "000000.json",
+        BLOCK,
+        lambda path: FinishedBlocks(path.parent).results([WHOLE]),
+        [BlockResult(**BLOCK)],
+    ),
+    "block-job": ContractFile(
+        JOB_FILE, BLOCK_JOB, lambda path: FinishedBlocks(path.parent).division("0" * 64), [WHOLE]
+    ),
     "calibration": ContractFile(
         CALIBRATION_FILE,
         CALIBRATION,
@@ -296,6 +325,12 @@ READ: dict[str, ContractFile] = {
     ),
     "predictions-line": ContractFile(
         RECORDS_FILE, RECORD, _records, {"a": RECORD_OF_TODAY}, of_today=RECORD_OF_TODAY
+    ),
+    "launch-settings": ContractFile(
+        "card.json",
+        {"card": "A card", "triton": "3.7.1", "code": "0" * 64, "settings": {"loop_warps": 2}},
+        lambda path: read_settings(path, "A card"),
+        LaunchSettings(loop_warps=2),
     ),
     "predictions-line-started": ContractFile(RECORDS_FILE, STARTED, _records, {"a": STARTED}),
     "preprocessed-origin": ContractFile(

@@ -78,6 +78,13 @@ def test_defaults(calls: dict[str, Any]) -> None:
         "min_size": 16,
         "split_distance": None,
         "solidity": False,
+        "blocks": False,
+        "workers": 1,
+        "level": 0,
+        "roi": None,
+        "statistics": None,
+        "tissue": False,
+        "label_format": None,
     }
     assert vars(ModelOptions()) == {
         "folds": None,

@@ -22,6 +22,8 @@ _LISTED_WEIGHTS = table(
 )
 
 _KINDS: Mapping[str, Any] = {
+    "block": files.BlockJson,
+    "block-job": files.BlockJobJson,
     "calibrate": printed.CalibrateJson,
     "calibration": files.CalibrationJson,
     "comparison": files.ComparisonJson,

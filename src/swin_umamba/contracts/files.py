@@ -275,6 +275,32 @@ class CrossValidationJson(TypedDict):
     foreground: FoldsDiceJson
 
 
+class BlockJobJson(TypedDict):
+    """File ``blocks/NAME/job.json``: an image that is predicted in blocks, and how it is normalized."""
+
+    identity: str
+    image: str
+    level: int
+    region: list[list[int]]
+    statistics: Literal["image", "tissue", "field"]
+    mean: list[float]
+    deviation: list[float]
+    background: float | None
+    threshold: int | None
+    only_tissue: bool
+    blocks: list[list[list[int]]]
+
+
+class BlockJson(TypedDict):
+    """File ``blocks/NAME/NUMBER.json``: a block that is written."""
+
+    number: int
+    digest: str
+    tiles: int
+    seconds: float
+    hardware: str
+
+
 class ExperimentReportJson(TypedDict):
     """``report.json`` of ``reproduce``, which prints it too."""
 

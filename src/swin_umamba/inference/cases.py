@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from swin_umamba.data.formats import label_suffix
-from swin_umamba.data.image_io import image_stem, image_suffix, is_image_name, list_images, read_image
+from swin_umamba.data.image_io import image_stem, image_suffix, list_images, read_image
 from swin_umamba.errors import DataError, UsageError
-from swin_umamba.pseudonyms import shown
+from swin_umamba.inference.blocks.inputs import goes_in_blocks, is_label_name, label_name, stem_of
+from swin_umamba.inference.blocks.options import BlockOptions
+from swin_umamba.pseudonyms import current, shown
+from swin_umamba.regions.opening import is_by_region
 
 CHANNEL_NUMBER = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
 
@@ -57,16 +60,14 @@ def find_cases(inputs: str | Path | Sequence[str | Path], num_channels: int) -> 
     DataError
         If there is no such file or folder, or it holds no image.
     """
-    if isinstance(inputs, (str, Path)):
-        files = list_images(inputs)
-    else:
-        files = [file for path in inputs for file in list_images(path)]
+    given = [inputs] if isinstance(inputs, (str, Path)) else inputs
+    files = [file for path in given for file in _list(Path(path))]
     groups: dict[tuple[Path, str, str], dict[int, Path]] = defaultdict(dict)
     cases = []
     for file in files:
-        match = CHANNEL_NUMBER.fullmatch(image_stem(file))
+        match = None if is_by_region(file) else CHANNEL_NUMBER.fullmatch(image_stem(file))
         if match is None:
-            cases.append(Case(image_stem(file), (file,)))
+            cases.append(Case(stem_of(file), (file,)))
         else:
             suffix = "" if file.is_dir() else image_suffix(file)
             other = groups[file.parent, match["case"], suffix].setdefault(int(match["channel"]), file)
@@ -84,11 +85,33 @@ def find_cases(inputs: str | Path | Sequence[str | Path], num_channels: int) -> 
     return sorted(cases, key=lambda case: case.name)
 
 
-def output_paths(cases: Sequence[Case], output: str | Path, file_ending: str) -> list[Path]:
+def _list(path: Path) -> list[Path]:
+    """Return the images of a folder, those among them that are read by region, or the path of an image."""
+    if is_by_region(path):
+        by_region = [path]
+    else:
+        children = sorted(path.iterdir()) if path.is_dir() else []
+        by_region = [each for each in children if is_by_region(each) and not each.name.startswith(".")]
+    if (pseudonyms := current()) is not None:
+        for image in by_region:
+            pseudonyms.of(stem_of(image))
+    if by_region == [path]:
+        return by_region
+    try:
+        return sorted([*by_region, *list_images(path)])
+    except DataError:
+        if by_region:
+            return by_region
+        raise
+
+
+def output_paths(
+    cases: Sequence[Case], output: str | Path, file_ending: str, options: BlockOptions | None = None
+) -> list[Path]:
     """Return the path of each case's labels.
 
     The ending is the model's own if it suits the input, otherwise that of the input's format; see
-    ``data.formats.label_suffix``.
+    ``data.formats.label_suffix``. Images in blocks have endings of their own.
 
     Parameters
     ----------
@@ -104,8 +127,8 @@ def output_paths(cases: Sequence[Case], output: str | Path, file_ending: str) ->
     UsageError
         If two cases would share a file, or results would lie among the inputs or replace one.
     """
-    output = Path(output)
-    if is_image_name(output) and not output.is_dir():
+    output, options = Path(output), options or BlockOptions()
+    if is_label_name(output) and (not output.is_dir() or is_by_region(output)):
         if len(cases) > 1:
             raise UsageError(
                 f"{len(cases)} cases cannot go into one file", where=output, hint="give a folder"
@@ -118,7 +141,7 @@ def output_paths(cases: Sequence[Case], output: str | Path, file_ending: str) ->
             hint="give another output folder",
         )
     else:
-        paths = [output / f"{case.shown}{label_suffix(case.files[0], file_ending)}" for case in cases]
+        paths = [output / f"{case.shown}{_suffix(case, file_ending, options)}" for case in cases]
     sources = {file.resolve() for file in _files(cases)}
     taken: dict[str, Case] = {}
     for case, path in zip(cases, paths, strict=True):
@@ -135,6 +158,12 @@ def output_paths(cases: Sequence[Case], output: str | Path, file_ending: str) ->
                 "the result would replace an input", where=path, hint="give another output folder"
             )
     return paths
+
+
+def _suffix(case: Case, file_ending: str, options: BlockOptions) -> str:
+    if goes_in_blocks(case.files, options):
+        return label_name(case.files[0], options)
+    return label_suffix(case.files[0], file_ending)
 
 
 def _files(cases: Sequence[Case]) -> list[Path]:

@@ -50,8 +50,8 @@ def preview_path(labels: Path) -> Path:
 
 def wanted_files(labels: Path, options: FolderOptions) -> list[Path]:
     """Return the label map and all other files of a prediction, except previews, which can be redrawn."""
-    more = ((probabilities_path(labels), options.probabilities), (entropy_path(labels), options.confidence))
-    return [labels, *(path for path, wanted in more if wanted), *object_files(labels, options)]
+    more = ((probabilities_path, options.probabilities), (entropy_path, options.confidence))
+    return [labels, *(path(labels) for path, wanted in more if wanted), *object_files(labels, options)]
 
 
 def made_from(predictor: Predictor, files: Sequence[Path], options: FolderOptions) -> dict[str, str] | None:
@@ -67,6 +67,8 @@ def made_from(predictor: Predictor, files: Sequence[Path], options: FolderOption
     except (OSError, SwinUMambaError):
         return None
     settings = predictor.settings | {"nonfinite": options.nonfinite, "series": options.series}
+    if options.in_blocks:
+        settings |= {name: getattr(options, name) for name in ("level", "roi", "statistics", "tissue")}
     origin = {
         "input": fingerprint_of(content),
         "model": predictor.fingerprint,
@@ -83,7 +85,7 @@ def made_from(predictor: Predictor, files: Sequence[Path], options: FolderOption
 
 def hashes_of(files: Sequence[Path]) -> dict[str, str]:
     """Return the SHA-256 of each file by its path relative to the folder of the first, the label map."""
-    return {path.relative_to(files[0].parent).as_posix(): file_sha256(path) for path in files}
+    return {path.relative_to(files[0].parent).as_posix(): _content(path) for path in files}
 
 
 def is_finished(record: Mapping[str, Any], origin: Mapping[str, str] | None, files: Sequence[Path]) -> bool:
@@ -143,7 +145,12 @@ def is_finished(record: Mapping[str, Any], origin: Mapping[str, str] | None, fil
 
 def _is_whole(path: Path, labels: Path, hashes: Mapping[str, Any]) -> bool:
     known = hashes.get(path.relative_to(labels.parent).as_posix())
-    return known is not None and path.is_file() and file_sha256(path) == known
+    return known is not None and path.exists() and _content(path) == known
+
+
+def _content(path: Path) -> str:
+    """Return the SHA-256 of a file, or the fingerprint of all files in a folder (OME-Zarr)."""
+    return fingerprint_of_files([path]) if path.is_dir() else file_sha256(path)
 
 
 def _can_be_read(labels: Path) -> bool:

@@ -20,6 +20,8 @@ from swin_umamba.data.image_io import (
 )
 from swin_umamba.errors import OutputError, SwinUMambaError, UsageError
 from swin_umamba.files import check_output_folder
+from swin_umamba.inference.blocks.inputs import goes_in_blocks
+from swin_umamba.inference.blocks.large_image import predict_large
 from swin_umamba.inference.case_result import CaseResult, summary_of
 from swin_umamba.inference.cases import Case, find_cases, output_paths
 from swin_umamba.inference.ensemble_files import describe_for_ensemble, write_for_ensemble
@@ -86,7 +88,8 @@ def predict_folder(
     if options.with_objects:
         ObjectClasses.of(predictor.labels)  # refuse a model without objects before hours of prediction
     cases = find_cases(inputs, len(predictor.channel_names))
-    paths = output_paths(cases, output, str(predictor.model.dataset_json.get("file_ending", "")))
+    ending = str(predictor.model.dataset_json.get("file_ending", ""))
+    paths = output_paths(cases, output, ending, options)
     check_output_folder(paths[0].parent)
     # A single file may go anywhere, and nobody expects a second one beside it.
     records = PredictionRecords(paths[0].parent) if paths[0].parent == Path(output) else None
@@ -170,6 +173,8 @@ class _Work:
             return "kept", None
         if self.records is not None:
             self.records.begin(self.case.shown, origin)
+        if goes_in_blocks(files, options):
+            return self._predict_blocks()
         prediction = self.predictor.predict(
             files,
             probabilities=options.probabilities,
@@ -186,6 +191,30 @@ class _Work:
             shown = prediction.labels if prediction.instances is None else prediction.instances
             self._draw(prediction.image, shown)
         return "written", confidence
+
+    def _predict_blocks(self) -> tuple[Literal["written"], None]:
+        options = self.options
+        asked = {
+            "--probabilities": options.probabilities,
+            "--confidence": options.confidence,
+            "--instances and --objects": options.with_objects,
+            "--preview": options.preview,
+        }
+        if wanted := [name for name, value in asked.items() if value]:
+            raise UsageError(
+                f"not for images in blocks: {', '.join(wanted)}",
+                where=self.case.files[0],
+                hint="leave it out",
+            )
+        predict_large(
+            self.predictor,
+            self.case.files[0],
+            self.path,
+            options,
+            nonfinite=options.nonfinite,
+            series=options.series,
+        )
+        return "written", None
 
     def _draw(self, image: Image, labels: np.ndarray) -> None:
         shown = told_apart(labels) if self.options.with_objects else labels

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from swin_umamba.errors import UsageError
+from swin_umamba.inference.blocks.options import BlockOptions
 from swin_umamba.instances.defaults import MIN_SIZE
 from swin_umamba.nnunet.training.options import parse_fold
 from swin_umamba.options import PRECISIONS, Nonfinite, Options, option
@@ -89,7 +90,7 @@ class ObjectOptions(Options):
 
 
 @dataclass(frozen=True)
-class FolderOptions(ObjectOptions):
+class FolderOptions(BlockOptions, ObjectOptions):
     """Files to write for each case of a folder besides its label map, and when."""
 
     probabilities: bool = option(
@@ -122,6 +123,10 @@ class FolderOptions(ObjectOptions):
         "(without it, an error lists them)",
         metavar="UID|NUMBER",
     )
+
+    def __post_init__(self) -> None:
+        BlockOptions.__post_init__(self)
+        ObjectOptions.__post_init__(self)
 
     @property
     def with_objects(self) -> bool:

@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +17,20 @@ from torch import Tensor
 from swin_umamba.confidence.estimate import estimate_confidence
 from swin_umamba.confidence.members import MemberDecisions
 from swin_umamba.data.image_io import MAX_VOXELS
-from swin_umamba.errors import DataError, SwinUMambaError, UsageError
+from swin_umamba.errors import UsageError
 from swin_umamba.evaluation.postprocessing import apply_steps
 from swin_umamba.fingerprint import fingerprint_of
 from swin_umamba.inference.case_result import CaseResult
 from swin_umamba.inference.decisions import check_finite, labels_of_bands
 from swin_umamba.inference.folder import predict_folder
+from swin_umamba.inference.full import full
 from swin_umamba.inference.inputs import Given, as_volume
 from swin_umamba.inference.objects import chosen_decoding, measure_objects
 from swin_umamba.inference.options import FolderOptions, ModelOptions, ObjectOptions, PredictorOptions
 from swin_umamba.inference.prediction import Prediction
 from swin_umamba.instances.decoding import ObjectClasses
 from swin_umamba.instances.table import ObjectTable
-from swin_umamba.memory import is_out_of_memory, out_of_memory
+from swin_umamba.memory import is_out_of_memory
 from swin_umamba.nnunet.trainers import find_trainer
 from swin_umamba.ops.backend import choose_backend, current_device, resolve_device
 from swin_umamba.ops.precision import check_precision
@@ -88,7 +89,8 @@ class Predictor:
 
     @options_as_keywords(PredictorOptions)
     def __init__(self, model: TrainedModel, options: PredictorOptions) -> None:
-        self.model = model
+        self.model, self._options = model, options
+        self._opened: tuple[Path, ModelOptions] | None = None
         self.device = resolve_device(options.device)
         check_precision(options.precision, self.device)
         backend = choose_backend(self.device, torch.float32, options.backend)
@@ -155,7 +157,25 @@ class Predictor:
                 where=path,
                 hint="name the trainer of the model, or leave --trainer out",
             )
-        return cls(model, **vars(options.for_predictor()))
+        predictor = cls(model, **vars(options.for_predictor()))
+        predictor._opened = Path(path), options
+        return predictor
+
+    def in_another_process(self, number: int) -> Callable[[], Predictor]:
+        """Return what makes the same predictor in another process; of several GPUs, each process gets one.
+
+        Parameters
+        ----------
+        number
+            Number of the process, from 0.
+        """
+        device = str(self.device)
+        if device == "cuda":
+            device = f"cuda:{number % torch.cuda.device_count()}"
+        if self._opened is None:
+            return partial(Predictor, self.model, **{**asdict(self._options), "device": device})
+        path, options = self._opened
+        return partial(Predictor.from_folder, path, **{**asdict(options), "device": device})
 
     @cached_property
     def fingerprint(self) -> str:
@@ -237,7 +257,7 @@ class Predictor:
                 )
         except (MemoryError, RuntimeError) as error:
             if is_out_of_memory(error):
-                raise self._out_of_memory(error, volume) from error
+                raise full(self, error, volume) from error
             raise
         sureness = None
         if members is not None and classes is not None:
@@ -290,18 +310,6 @@ class Predictor:
     def knows_depth(self) -> bool:
         """Whether the network has learnt depth within objects."""
         return self.networks.know_depth
-
-    def _out_of_memory(self, error: BaseException, volume: Volume) -> SwinUMambaError:
-        size = " x ".join(map(str, volume.data.shape))
-        spacing = " x ".join(f"{value:g}" for value in self.plans.configuration.spacing)
-        sizes = f"an image of {size} voxels, {self.plans.num_classes} classes, resampled to {spacing}"
-        hint = "crop the image, check its spacing, or predict where there is more memory"
-        if isinstance(error, torch.cuda.OutOfMemoryError):
-            patch = " x ".join(map(str, self.plans.patch_size))
-            sizes = f"a single patch of {patch} on {self.device}, with the sums of the image elsewhere"
-            hint = "end other programs that use the GPU, take a larger one, or predict with --device cpu"
-        where = None if volume.source is None else volume.source.path
-        return out_of_memory(error, sizes=sizes, where=where, hint=hint, kind=DataError)
 
     @options_as_keywords(FolderOptions)
     def predict_folder(

@@ -10,6 +10,8 @@ from swin_umamba.regions.labels import UNFINISHED
 from swin_umamba.regions.ome_zarr import OmeZarrSource
 from swin_umamba.regions.source import ArraySource, RegionSource, chosen_level
 
+SLIDES = (".svs", ".ndpi")
+"""Endings of slide scanners' files."""
 _ZARR_NAMES = ("zarr.json", ".zgroup", ".zattrs", ".zarray")
 
 
@@ -50,6 +52,11 @@ def open_region_source(path: str | Path, level: int = 0, series: str | None = No
     if series is not None:
         raise UsageError("the file holds one image", where=path, hint="leave the series out")
     return ArraySource(read_image(path), reopen=(open_region_source, (path, level, series)))
+
+
+def is_by_region(path: Path) -> bool:
+    """Return whether an image is of a kind that is only read by region."""
+    return is_zarr(path) or path.name.lower().endswith(SLIDES)
 
 
 def is_zarr(path: Path) -> bool:

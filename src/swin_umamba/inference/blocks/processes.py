@@ -10,8 +10,9 @@ import signal
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection, wait
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from swin_umamba.errors import SwinUMambaError
 from swin_umamba.inference.blocks.division import Block
@@ -22,22 +23,26 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+Outcome = TypeVar("Outcome")
+_READY = "ready"
 ATTEMPTS = 3
 """How often a block is tried whose process dies."""
 
 MakePredictor = Callable[[], "Predictor"]
-"""Makes the predictor in a process of its own; pickles."""
+"""Makes the predictor in another process; pickles."""
 
 
 @dataclass
 class _Process:
+    number: int
+    is_ready: bool
     process: multiprocessing.process.BaseProcess
     connection: Connection
     block: Block | None = None
 
 
 def run_in_processes(
-    make: MakePredictor, job: BlockJob, blocks: Sequence[Block], workers: int
+    make: Callable[[int], MakePredictor], job: BlockJob, blocks: Sequence[Block], workers: int
 ) -> Iterator[tuple[Block, BlockResult | SwinUMambaError]]:
     """Predict blocks, and yield what became of each as soon as it is known.
 
@@ -47,7 +52,7 @@ def run_in_processes(
     Parameters
     ----------
     make
-        Makes the predictor of a process.
+        Returns what makes the predictor of a process, given its number.
     job
         The image.
     blocks
@@ -62,13 +67,18 @@ def run_in_processes(
     try:
         while waiting or any(each.block is not None for each in running):
             while waiting and len(running) < workers:
-                running.append(_started(make, job, threads))
+                free = min(set(range(workers)) - {each.number for each in running})
+                running.append(_started(free, make(free), job, threads))
             for each in running:
                 if each.block is None and waiting:
                     each.block = waiting.popleft()
                     _send(each.connection, each.block)
             for each in _with_news(running):
                 answer = _received(each)
+                if not each.is_ready:
+                    _check_start(answer, each)
+                    each.is_ready = True
+                    continue
                 block = each.block
                 each.block = None
                 if answer is None:
@@ -100,13 +110,25 @@ def run_in_processes(
             each.connection.close()
 
 
-def _started(make: MakePredictor, job: BlockJob, threads: int) -> _Process:
+def _check_start(answer: object, process: _Process) -> None:
+    """Raise an error unless a process says that it can begin; the others could not either."""
+    if isinstance(answer, SwinUMambaError):
+        raise answer
+    if answer != _READY:
+        process.process.join()
+        raise SwinUMambaError(
+            f"a process died while it loaded the model (exit code {process.process.exitcode})",
+            hint="most likely memory ran out: use fewer --workers",
+        )
+
+
+def _started(number: int, make: MakePredictor, job: BlockJob, threads: int) -> _Process:
     context = multiprocessing.get_context("spawn")
     own, its = context.Pipe()
     process = context.Process(target=_work, args=(its, make, job, threads), daemon=True)
     process.start()
     its.close()
-    return _Process(process, own)
+    return _Process(number, False, process, own)
 
 
 def _send(connection: Connection, what: Block | None) -> None:
@@ -122,13 +144,12 @@ def _with_news(running: Sequence[_Process]) -> list[_Process]:
     return [each for each in running if each.connection in ready]
 
 
-def _received(process: _Process) -> BlockResult | SwinUMambaError | None:
+def _received(process: _Process) -> Any:
     """Return the answer of a process; None if it has died."""
     try:
-        answer: BlockResult | SwinUMambaError = process.connection.recv()
+        return process.connection.recv()
     except (EOFError, OSError):
         return None
-    return answer
 
 
 def _work(connection: Connection, make: MakePredictor, job: BlockJob, threads: int) -> None:
@@ -137,17 +158,22 @@ def _work(connection: Connection, make: MakePredictor, job: BlockJob, threads: i
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first process decides
     torch.set_num_threads(threads)
-    worker = BlockWorker(make(), job)
-    with contextlib.suppress(EOFError):
+    worker = _outcome(lambda: BlockWorker(make(), job), job)
+    if isinstance(worker, SwinUMambaError):
+        connection.send(worker)
+        return
+    connection.send(_READY)
+    with contextlib.suppress(EOFError, BrokenPipeError):  # the first process is gone
         while (block := connection.recv()) is not None:
-            connection.send(_result_of(worker, block, job))
+            connection.send(_outcome(partial(worker.run, block), job))
 
 
-def _result_of(worker: BlockWorker, block: Block, job: BlockJob) -> BlockResult | SwinUMambaError:
+def _outcome(function: Callable[[], Outcome], job: BlockJob) -> Outcome | SwinUMambaError:
+    """Return what a function returns, or the error that it raises as one of ours."""
     try:
-        return worker.run(block)
+        return function()
     except SwinUMambaError as error:
         return error
     except Exception as error:
-        logger.debug("block %d", block.number, exc_info=True)
+        logger.debug("a block", exc_info=True)
         return SwinUMambaError(f"unexpected {type(error).__name__}: {error}", where=job.source.path)

@@ -80,7 +80,7 @@ def statistics_of(
     *,
     find_tissue: bool = False,
     nonfinite: str = "refuse",
-    on_progress: Callable[[float], None] | None = None,
+    on_progress: Callable[[float], object] | None = None,
 ) -> ImageStatistics:
     """Read an image once, twice if tissue is looked for, and return its statistics.
 

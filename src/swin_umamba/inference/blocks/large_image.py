@@ -1,0 +1,309 @@
+"""Predict one image of any size: blocks, their processes, their record, and the label map."""
+
+from __future__ import annotations
+
+import logging
+import math
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from swin_umamba.errors import DataError, SwinUMambaError, UsageError
+from swin_umamba.fingerprint import fingerprint_of
+from swin_umamba.inference.blocks.division import Block, blocks_of
+from swin_umamba.inference.blocks.finished_blocks import FinishedBlocks
+from swin_umamba.inference.blocks.job import BlockJob, BlockResult, BlockWorker, check_divisible
+from swin_umamba.inference.blocks.options import BlockOptions
+from swin_umamba.inference.blocks.processes import run_in_processes
+from swin_umamba.inference.blocks.statistics import Basis, ImageStatistics, statistics_of
+from swin_umamba.progress import passing_bar
+from swin_umamba.regions.label_files import create_labels, open_labels
+from swin_umamba.regions.labels import LabelGrid, LabelWriter
+from swin_umamba.regions.opening import open_region_source
+from swin_umamba.regions.source import RegionSource
+from swin_umamba.report.palette import class_colour
+from swin_umamba.tiling.tiles import TileGrid
+
+if TYPE_CHECKING:
+    from swin_umamba.inference.predictor import Predictor
+
+logger = logging.getLogger(__name__)
+
+NAME = "segmentation"
+"""Name of the labels in OME-Zarr."""
+CHUNK = 512
+"""Side of a chunk of the label map."""
+MOST_DIFFERENCE = 0.1
+"""Pixels may be so much larger or smaller than the model's."""
+BLOCKS_PER_WORKER = 4
+
+
+def predict_large(
+    predictor: Predictor,
+    path: Path,
+    labels: Path,
+    options: BlockOptions,
+    *,
+    nonfinite: str = "refuse",
+    series: str | None = None,
+) -> Mapping[str, Any]:
+    """Predict an image in blocks and write its label map; continue what an earlier run has begun.
+
+    Parameters
+    ----------
+    predictor
+        The model.
+    path
+        The image; see ``open_region_source``.
+    labels
+        File or folder of the label map. The record of the blocks is beside it, in ``blocks``.
+    options
+        Options of the prediction.
+    nonfinite
+        Whether to ``refuse`` NaN and infinity, or to take them for ``zero``.
+    series
+        Which image of several in the file.
+
+    Returns
+    -------
+    Mapping
+        What the record says of the image.
+
+    Raises
+    ------
+    UsageError
+        If model, image and options do not go together.
+    DataError
+        If the image is damaged, or a block could not be predicted; finished blocks are kept.
+    OutputError
+        If something cannot be written.
+    """
+    with open_region_source(path, options.level, series) as source:
+        return _LargeImage(predictor, source, labels, options, nonfinite).predict()
+
+
+class _LargeImage:
+    def __init__(
+        self, predictor: Predictor, source: RegionSource, labels: Path, options: BlockOptions, nonfinite: str
+    ) -> None:
+        self._predictor, self._source, self._path = predictor, source, labels
+        self._options, self._nonfinite = options, nonfinite
+        self._finished = FinishedBlocks(labels.parent / "blocks" / labels.name)
+        check_divisible(predictor, source)
+        check_pixel_size(predictor, source)
+        _, *size = source.shape
+        self._region = options.region((size[0], size[1], size[2]))
+        self._size = tuple(part.stop - part.start for part in self._region)
+
+    def predict(self) -> Mapping[str, Any]:
+        """Predict what is missing, and finish the label map."""
+        basis = self._basis()
+        with passing_bar("reading the image", total=100, unit="%") as bar:
+            statistics = statistics_of(
+                self._source,
+                basis,
+                find_tissue=self._options.tissue,
+                nonfinite=self._nonfinite,
+                on_progress=lambda done: bar.update(100 * done - bar.n),
+            )
+        identity = self._identity(statistics)
+        blocks = self._finished.division(identity)
+        writer = None if blocks is None else self._begun()
+        if blocks is None or writer is None:
+            blocks = self._division()
+            self._remove_old()
+            writer = create_labels(self._path, self._grid(), name=NAME, image=self._source.path)
+            self._finished.begin(identity, blocks, self._about(statistics))
+        origin = tuple(part.start for part in self._region)
+        job = BlockJob(
+            self._source,
+            writer,
+            statistics,
+            (origin[0], origin[1], origin[2]),
+            self._options.tissue,
+            self._nonfinite,
+        )
+        missing = self._finished.missing(blocks, writer)
+        if len(missing) < len(blocks):
+            logger.info("%d of %d blocks are finished already", len(blocks) - len(missing), len(blocks))
+        self._run(job, missing, len(blocks))
+        writer.finish()
+        return self._summary(blocks, statistics)
+
+    def _begun(self) -> LabelWriter | None:
+        """Return the label map that an earlier run has begun; None if it is not there, or finished."""
+        try:
+            return open_labels(self._path, name=NAME)
+        except SwinUMambaError:
+            logger.debug("no label map to go on with", exc_info=True)
+            return None
+
+    def _remove_old(self) -> None:
+        """Remove labels, finished or not, that are of another image, model or options, or to be replaced."""
+        if self._path.is_dir():
+            shutil.rmtree(self._path / "labels" / NAME, ignore_errors=True)
+        for ending in ("", ".unfinished", ".unfinished.json"):
+            path = self._path.with_name(self._path.name + ending)
+            if path.is_file():
+                path.unlink()
+
+    def _run(self, job: BlockJob, missing: Sequence[Block], total: int) -> None:
+        failed: dict[int, SwinUMambaError] = {}
+        with passing_bar("predicting", total=total, unit="block") as bar:
+            bar.update(total - len(missing))
+            for block, result in self._results(job, missing, bar.update):
+                if isinstance(result, SwinUMambaError):
+                    failed[block.number] = result
+                    logger.warning("block %d: %s", block.number, result)
+                else:
+                    self._finished.add(result)
+        if failed:
+            first = next(iter(failed.values()))
+            raise DataError(
+                f"{len(failed)} of {total} blocks could not be predicted; the first error: {first.what}",
+                where=first.where,
+                hint="mend the cause and repeat the command: finished blocks are kept",
+            )
+
+    def _results(
+        self, job: BlockJob, missing: Sequence[Block], done: Callable[[float], object]
+    ) -> Iterator[tuple[Block, BlockResult | SwinUMambaError]]:
+        workers = min(self._options.workers, len(missing))
+        if workers > 1:
+            for each in run_in_processes(self._predictor.in_another_process, job, missing, workers):
+                done(1)
+                yield each
+            return
+        worker = BlockWorker(self._predictor, job)
+        for block in missing:
+            shown = 0.0
+
+            def show(part: float) -> None:
+                nonlocal shown
+                done(part - shown)
+                shown = part
+
+            try:
+                result: BlockResult | SwinUMambaError = worker.run(block, show)
+            except DataError as error:
+                result = error
+            done(1 - shown)
+            yield block, result
+
+    def _basis(self) -> Basis:
+        if self._options.statistics is not None:
+            return self._options.statistics
+        tellable = self._source.dtype.kind in "bu" and self._source.dtype.itemsize <= 2
+        return "tissue" if len(self._source.levels) > 1 and tellable else "image"
+
+    def _identity(self, statistics: ImageStatistics) -> str:
+        return fingerprint_of(
+            [
+                statistics.digest,
+                statistics.basis,
+                self._predictor.fingerprint,
+                self._predictor.settings,
+                [[part.start, part.stop] for part in self._region],
+                self._options.tissue,
+                self._nonfinite,
+            ]
+        )
+
+    def _division(self) -> list[Block]:
+        window = self._predictor.window
+        unit = (1, CHUNK, CHUNK)
+        workers = self._options.workers
+        return blocks_of(
+            self._size,
+            unit,
+            window.patch_size,
+            window.step_size,
+            4 * (window.num_classes + 1),
+            BLOCKS_PER_WORKER * workers if workers > 1 else 1,
+        )
+
+    def _grid(self) -> LabelGrid:
+        plans, source = self._predictor.plans, self._source
+        values = plans.label_values
+        placement = source.placement
+        moved = tuple(
+            first + part.start * step
+            for first, part, step in zip(placement.translation, self._region, placement.scale, strict=True)
+        )
+        whole = self._options.roi is None and source.level == 0
+        return LabelGrid(
+            shape=(self._size[0], self._size[1], self._size[2]),
+            dtype=np.dtype(np.uint8 if max(values.values()) < 256 else np.uint16),
+            block=(1, CHUNK, CHUNK),
+            placement=replace(placement, translation=moved),
+            levels=tuple(source.levels) if whole and len(source.levels) > 1 else None,
+            flat=source.flat,
+            names={value: name for name, value in values.items()},
+            colours={value: class_colour(value) for value in values.values()},
+        )
+
+    def _about(self, statistics: ImageStatistics) -> dict[str, Any]:
+        return {
+            "image": self._source.path.name if self._source.path else "",
+            "level": self._source.level,
+            "region": [[part.start, part.stop] for part in self._region],
+            "statistics": statistics.basis,
+            "mean": [channel.mean for channel in statistics.channels],
+            "deviation": [channel.deviation for channel in statistics.channels],
+            "background": statistics.background,
+            "threshold": statistics.threshold,
+            "only_tissue": self._options.tissue,
+        }
+
+    def _summary(self, blocks: Sequence[Block], statistics: ImageStatistics) -> Mapping[str, Any]:
+        results = self._finished.results(blocks)
+        window = self._predictor.window
+        box = tuple(part.stop - part.start for part in statistics.box)
+        tiles = len(TileGrid(box, window.patch_size, window.step_size).tiles)
+        summary = {
+            **self._about(statistics),
+            "blocks": len(blocks),
+            "tiles": sum(result.tiles for result in results),
+            "tiles_of_image": tiles,
+            "hardware": sorted({result.hardware for result in results}),
+        }
+        logger.info(
+            "%d blocks, %d tiles (the image has %d), normalized by the statistics of the %s",
+            summary["blocks"],
+            summary["tiles"],
+            tiles,
+            statistics.basis,
+        )
+        return summary
+
+
+def check_pixel_size(predictor: Predictor, source: RegionSource) -> None:
+    """Refuse an image whose pixels are not those of the model; images in blocks are not resampled.
+
+    Raises
+    ------
+    UsageError
+        Their sizes differ by more than 10 %.
+    """
+    plans = predictor.plans
+    if plans.counts_pixels or source.spacing is None:
+        return
+    own, found = plans.own_spacing(source.flat), source.spacing
+    axes = range(3) if len(plans.configuration.spacing) == 3 else (1, 2)
+    ratios = [found[axis] / own[axis] for axis in axes]
+    if all(abs(math.log(ratio)) <= math.log(1 + MOST_DIFFERENCE) for ratio in ratios):
+        return
+    levels = ", ".join(
+        f"{number}: {found[2] * level.downsample[2] / source.levels[source.level].downsample[2]:.4g} mm"
+        for number, level in enumerate(source.levels)
+    )
+    raise UsageError(
+        f"a pixel of the image is {found[1]:.4g} x {found[2]:.4g} mm, the model's {own[1]:.4g} x "
+        f"{own[2]:.4g} mm; images in blocks are not resampled",
+        where=source.path,
+        hint=f"choose the level that fits with --level ({levels}), or resample the image",
+    )

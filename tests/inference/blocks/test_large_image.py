@@ -1,0 +1,191 @@
+"""Large images from file to label map: as if read whole, interrupted or not, by any number of processes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+
+from swin_umamba.errors import DataError, UsageError
+from swin_umamba.inference.blocks import job, large_image
+from swin_umamba.inference.blocks.division import Block
+from swin_umamba.inference.blocks.job import BlockResult
+from swin_umamba.inference.predictor import Predictor
+
+MakeModel = Callable[..., Path]
+HEIGHT, WIDTH = 150, 97
+
+
+@pytest.fixture
+def predictor(make_model: MakeModel, monkeypatch: pytest.MonkeyPatch) -> Predictor:
+    monkeypatch.setattr(large_image, "CHUNK", 16)
+    folder = make_model(channels=("red", "green", "blue"), patch_size=(32, 32))
+    return Predictor.from_folder(folder, device="cpu", mirroring=False, step_size=1.0)
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> tuple[Path, np.ndarray]:
+    image = np.random.default_rng(0).integers(1, 255, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+    path = tmp_path / "images" / "a.tif"
+    path.parent.mkdir()
+    tifffile.imwrite(path, image, photometric="rgb", tile=(64, 64))
+    return path, image
+
+
+def labels_of(folder: Path) -> np.ndarray:
+    return np.asarray(tifffile.imread(folder / "a.tif", key=0))
+
+
+def test_the_labels_are_those_of_the_image_read_whole(
+    predictor: Predictor, picture: tuple[Path, np.ndarray], tmp_path: Path
+) -> None:
+    path, image = picture
+    expected = predictor.predict(image).labels
+    (result,) = predictor.predict_folder(path.parent, tmp_path / "out", blocks=True)
+    assert result.error is None
+    assert result.status == "written"
+    np.testing.assert_array_equal(labels_of(tmp_path / "out"), expected)
+    (again,) = predictor.predict_folder(path.parent, tmp_path / "out", blocks=True)
+    assert again.status == "kept"
+    record = json.loads((tmp_path / "out" / "blocks" / "a.tif" / "job.json").read_text())
+    assert record["statistics"] == "image"
+    assert record["mean"] == pytest.approx(list(image.mean((0, 1))), rel=1e-12)
+
+
+def test_a_region_has_the_labels_of_the_whole(
+    predictor: Predictor, picture: tuple[Path, np.ndarray], tmp_path: Path
+) -> None:
+    path, image = picture
+    expected = predictor.predict(image).labels[30:100, 7:90]
+    (result,) = predictor.predict_folder(path, tmp_path / "out", roi="30:100,7:90")
+    assert result.error is None
+    np.testing.assert_array_equal(labels_of(tmp_path / "out"), expected)
+
+
+def test_an_interrupted_run_goes_on(
+    predictor: Predictor,
+    picture: tuple[Path, np.ndarray],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path, image = picture
+    expected = predictor.predict(image).labels
+    monkeypatch.setattr(large_image, "blocks_of", rows_of_blocks)
+    run, ran = job.BlockWorker.run, []
+
+    def counted(self: Any, block: Block, *more: Any) -> BlockResult:
+        if len(ran) == 2:
+            raise KeyboardInterrupt
+        ran.append(block.number)
+        return run(self, block, *more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(job.BlockWorker, "run", counted)
+        with pytest.raises(KeyboardInterrupt):
+            predictor.predict_folder(path, tmp_path / "out", blocks=True)
+    assert not (tmp_path / "out" / "a.tif").exists()
+    damage_first_block(tmp_path / "out")
+    later = []
+
+    def seen(self: Any, block: Block, *more: Any) -> BlockResult:
+        later.append(block.number)
+        return run(self, block, *more)
+
+    monkeypatch.setattr(job.BlockWorker, "run", seen)
+    (result,) = predictor.predict_folder(path, tmp_path / "out", blocks=True)
+    assert result.error is None
+    assert later == [0, 2, 3, 4]
+    np.testing.assert_array_equal(labels_of(tmp_path / "out"), expected)
+
+
+def rows_of_blocks(size: tuple[int, int, int], *_: object) -> list[Block]:
+    starts = range(0, size[1], 32)
+    return [
+        Block(number, (0, 1), (first, min(first + 32, size[1])), (0, size[2]))
+        for number, first in enumerate(starts)
+    ]
+
+
+def damage_first_block(folder: Path) -> None:
+    path = folder / "blocks" / "a.tif" / "000000.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({**record, "digest": "0" * 64}))
+
+
+def test_a_block_that_fails_costs_no_other(
+    predictor: Predictor,
+    picture: tuple[Path, np.ndarray],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path, image = picture
+    monkeypatch.setattr(large_image, "blocks_of", rows_of_blocks)
+    run = job.BlockWorker.run
+
+    def failing(self: Any, block: Block, *more: Any) -> BlockResult:
+        if block.number == 1:
+            raise DataError("a damaged chunk", where=path)
+        return run(self, block, *more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(job.BlockWorker, "run", failing)
+        (result,) = predictor.predict_folder(path, tmp_path / "out", blocks=True)
+    assert result.error is not None
+    assert "1 of 5 blocks" in result.error.what
+    (result,) = predictor.predict_folder(path, tmp_path / "out", blocks=True)
+    assert result.error is None
+    np.testing.assert_array_equal(labels_of(tmp_path / "out"), predictor.predict(image).labels)
+
+
+@pytest.mark.slow
+def test_processes_give_the_same_labels(
+    predictor: Predictor,
+    picture: tuple[Path, np.ndarray],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path, image = picture
+    monkeypatch.setattr(large_image, "blocks_of", rows_of_blocks)
+    (result,) = predictor.predict_folder(path, tmp_path / "out", blocks=True, workers=2)
+    assert result.error is None
+    np.testing.assert_array_equal(labels_of(tmp_path / "out"), predictor.predict(image).labels)
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        ({"confidence": True}, "--confidence"),
+        ({"roi": "0:10,90:98"}, "not in the image"),
+        ({"level": 3}, "no level 3"),
+    ],
+)
+def test_what_is_not_possible_is_said(
+    options: dict[str, Any], what: str, predictor: Predictor, picture: tuple[Path, np.ndarray], tmp_path: Path
+) -> None:
+    (result,) = predictor.predict_folder(picture[0], tmp_path / "out", blocks=True, **options)
+    assert result.error is not None
+    assert what in str(result.error)
+    assert not (tmp_path / "out" / "a.tif").exists()
+
+
+@pytest.mark.parametrize("roi", ["1:2", "a", "0:1,0:1,0:1,0:1", "-1:4,0:3"])
+def test_a_region_that_is_none_is_refused(
+    roi: str, predictor: Predictor, picture: tuple[Path, np.ndarray], tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="region"):
+        predictor.predict_folder(picture[0], tmp_path / "out", roi=roi)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
