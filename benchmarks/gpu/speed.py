@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from gpu import block_kernels
 from gpu.arithmetic import FEW_STATES, compulsory_bytes, exponentials, peak_exponentials, share, share_of_sfu
 from gpu.limits import TURNS, copied_bytes_per_second, exponentials_per_second
 from gpu.networks import NETWORKS
@@ -73,6 +74,9 @@ def speed(context: Context) -> None:
             for d_state in (1,) if tiny else (16, 1) if stage == STAGES[0] else (16,):
                 _time_scan(context, stage, d_state, batch, rate, copy)
     _time_depthwise(context, copy)
+    for candidate in block_kernels.CANDIDATES:
+        if block_kernels.must_be_right(candidate, context):
+            block_kernels.measure(candidate, context, [(2, 1, 2, 1)] if tiny else [(*STAGES[0], 8)])
     for name in NETWORKS:
         for batch in (1,) if tiny else (1, 8):
             _time_network(context, name, batch)

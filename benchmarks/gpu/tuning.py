@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from gpu import checks
+from gpu import block_kernels, checks
 from gpu.choice import best_enough, enough_for, mean_ratio, smallest_as_good, winner
 from gpu.limits import TURNS
 from gpu.networks import NETWORKS, network
@@ -59,6 +59,7 @@ def tune(context: Context) -> None:
     for name, candidates, forward in QUESTIONS:
         tuning.ask(name, candidates, forward)
     tuning.ask_for_steps()
+    tuning.ask_for_kernels()
     tuning.ask_for_tiles()
     for mode, forward in (("forward", True), ("forward+backward", False)):
         ratio = mean_ratio(tuning.seconds(tuning.best, forward), tuning.seconds(DEFAULT, forward))
@@ -132,6 +133,16 @@ class Tuning:
             return chunk_steps(work, 1, enough)
 
         self._take("enough_warps", best_enough(measured, ENOUGH, self.best.enough_warps, rule))
+
+    def ask_for_kernels(self) -> None:
+        """Find which kernels beside the scan are faster than what they replace."""
+        for candidate in block_kernels.CANDIDATES:
+            name = candidate.setting
+            if self._no_time(name) or not block_kernels.must_be_right(candidate, self.context):
+                continue
+            ratio = mean_ratio(*block_kernels.measure(candidate, self.context, self.shapes))
+            self.context.speed(f"{name}: of the time of PyTorch", ratio, "")
+            self._take(name, winner({False: 1.0, True: ratio}, False))
 
     def ask_for_tiles(self) -> None:
         """Find how many pixels of tiles a batch of a prediction should have."""

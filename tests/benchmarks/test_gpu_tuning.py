@@ -14,7 +14,7 @@ import torch
 from gpu_parts import BENCHMARKS  # isort: skip
 
 pytest.importorskip("triton", reason="Triton is not installed")
-from gpu import checks, choice, facts, tuning
+from gpu import block_kernels, checks, choice, facts, tuning
 from gpu.record import Finding
 from gpu.runner import Context
 from ops.triton_interpreter import fast_interpreter  # noqa: F401
@@ -52,6 +52,7 @@ def found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Finding]:
     monkeypatch.setattr(Context, "device", torch.device("cpu"))
     monkeypatch.setattr(tuning, "network", lambda *_, **__: torch.nn.Identity())
     monkeypatch.setattr(tuning, "STAGES", ((192, 128, 128), (1536, 16, 16)))
+    monkeypatch.setattr(block_kernels, "CANDIDATES", ())
     return []
 
 
