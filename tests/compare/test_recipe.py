@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from swin_umamba.compare import recipe as recipe_module
 from swin_umamba.compare.recipe import NNUNET, SEGRESNET, SWIN_UMAMBA, SWIN_UNETR, UNETR_RECIPE, Recipe
 from swin_umamba.errors import UsageError
 
@@ -33,6 +34,15 @@ def test_published_optimizers(recipe: Recipe, optimizer: type, settings: dict[st
     assert type(made) is optimizer
     (group,) = made.param_groups
     assert {name: group[name] for name in settings} == settings
+
+
+def test_adam_is_fused_where_the_device_wants_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    parameters = [torch.nn.Parameter(torch.zeros(2))]
+    for wish in (None, True):
+        monkeypatch.setattr(recipe_module, "fused_on", lambda device, wish=wish: wish)
+        for recipe in (SWIN_UMAMBA, SEGRESNET):
+            (group,) = recipe.make_optimizer(iter(parameters)).param_groups
+            assert group["fused"] is wish
 
 
 def test_survives_storage_and_describes_itself() -> None:

@@ -13,10 +13,17 @@ from swin_umamba.models.warm_up import ScanJob, compile_all, compile_scan, jobs_
 from swin_umamba.ops import ss2d_scan as scans
 
 
-def test_jobs_are_the_layers_of_the_networks() -> None:
-    jobs = jobs_of_networks()
+@pytest.mark.parametrize("capability", [(7, 5), (8, 0), (9, 0)])
+def test_jobs_are_the_layers_of_the_networks(
+    capability: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    jobs = jobs_of_networks(torch.device("cuda"))
     assert len(set(jobs)) == len(jobs)
-    for precision, trained in (("float16", True), ("float32", False)):
+    ways = {("float16", True), ("float32", False)} | ({("bfloat16", True)} if capability >= (8, 0) else set())
+    assert {(job.precision, job.trained) for job in jobs} == ways
+    for precision, trained in ways:
         sizes = {
             (job.d_model, job.d_state) for job in jobs if (job.precision, job.trained) == (precision, trained)
         }
@@ -50,7 +57,7 @@ def test_a_job_runs_all_passes_of_a_scan(trained: bool, monkeypatch: pytest.Monk
 def test_each_job_is_done_once(monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[tuple[ScanJob, str]] = []
     monkeypatch.setattr(warm_up, "compile_scan", lambda *job: done.append(job))
-    jobs = jobs_of_networks()
+    jobs = jobs_of_networks(torch.device("cuda"))
     assert 1 <= compile_all(jobs, "cuda:1", ThreadPoolExecutor(2)) <= len(jobs)
     assert sorted(done, key=str) == sorted(((job, "cuda:1") for job in jobs), key=str)
 
@@ -61,7 +68,7 @@ def test_an_error_of_a_job_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(warm_up, "compile_scan", failing)
     with pytest.raises(RuntimeError, match="ptxas"):
-        compile_all(jobs_of_networks(), "cuda", ThreadPoolExecutor(1))
+        compile_all(jobs_of_networks(torch.device("cuda")), "cuda", ThreadPoolExecutor(1))
 
 
 @pytest.mark.slow

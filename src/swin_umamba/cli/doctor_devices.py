@@ -191,7 +191,7 @@ def check_compilation() -> Iterator[Finding]:
         yield Finding("compilation", "warning", f"not possible: {status.reason}", status.hint)
         return
     start = time.perf_counter()
-    jobs = jobs_of_networks()
+    jobs = jobs_of_networks(torch.device("cuda"))
     processes = compile_all(jobs, "cuda")
     seconds = time.perf_counter() - start
     detail = f"the kernels of {len(jobs)} layers, by {processes} processes in {seconds:.0f} s"

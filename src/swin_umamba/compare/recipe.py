@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from swin_umamba.errors import UsageError
+from swin_umamba.ops.fused_optimizer import fused_on
 from swin_umamba.paper import (
     ADAM_EPS,
     FINAL_LEARNING_RATE,
@@ -73,12 +74,13 @@ class Recipe:
         return asdict(self)
 
     def make_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        """Return the optimizer, at the initial learning rate."""
+        """Return the optimizer, at the initial learning rate; parameters on a GPU share its kernels."""
+        parameters = list(parameters)
         common: dict[str, Any] = {"lr": self.learning_rate, "weight_decay": self.weight_decay}
         if self.optimizer == "sgd":
             return torch.optim.SGD(parameters, momentum=MOMENTUM, nesterov=True, **common)
         adam = torch.optim.AdamW if self.optimizer == "adamw" else torch.optim.Adam
-        return adam(parameters, eps=self.eps, **common)
+        return adam(parameters, eps=self.eps, fused=fused_on(parameters[0].device), **common)
 
     def learning_rate_at(self, done: float) -> float:
         """Return the learning rate after the fraction ``done`` (0 to 1) of the training."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 from collections.abc import Sequence
@@ -11,9 +12,10 @@ from dataclasses import dataclass
 
 import torch
 
+from swin_umamba.errors import UsageError
 from swin_umamba.models.registry import create_model, list_models
 from swin_umamba.modules.ss2d import SS2D
-from swin_umamba.ops.precision import autocast
+from swin_umamba.ops.precision import autocast, check_precision
 
 SIZE = (2, 3)  # of the image: the kernels are those of all sizes
 
@@ -38,20 +40,35 @@ class ScanJob:
     trained: bool
 
 
-def jobs_of_networks() -> list[ScanJob]:
-    """Return the layers of our networks as they are trained and as they predict, unless told otherwise."""
+def jobs_of_networks(device: torch.device) -> list[ScanJob]:
+    """Return the layers of our networks as a device trains them in half precision, and as they predict."""
+    ways = [("float16", True), ("bfloat16", True), ("float32", False)]
+    # The widest layers take longest; those that are trained, longer than the others.
+    return [
+        ScanJob(*size, precision, trained)
+        for precision, trained in ways
+        if _has(precision, device)
+        for size in sorted(_sizes_of_networks(), reverse=True)
+    ]
+
+
+@functools.cache
+def _sizes_of_networks() -> frozenset[tuple[int, int]]:
     sizes = set()
     for name in list_models():
         with torch.device("meta"):
             network = create_model(name)
         layers = (each for each in network.modules() if isinstance(each, SS2D))
         sizes |= {(layer.in_proj.in_features, layer.d_state) for layer in layers}
-    # The widest layers take longest; those that are trained, longer than the others.
-    return [
-        ScanJob(*size, precision, trained)
-        for precision, trained in (("float16", True), ("float32", False))
-        for size in sorted(sizes, reverse=True)
-    ]
+    return frozenset(sizes)
+
+
+def _has(precision: str, device: torch.device) -> bool:
+    try:
+        check_precision(precision, device)
+    except UsageError:
+        return False
+    return True
 
 
 def compile_scan(job: ScanJob, device: str, backend: str = "triton") -> None:

@@ -17,6 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, DistributedSampler, Subset
 
 from swin_umamba.errors import CheckpointError, TrainingError
+from swin_umamba.ops.fused_optimizer import fused_on, restore_optimizer
 from swin_umamba.ops.precision import autocast, rounding_of_float32
 from swin_umamba.pretraining.classifier import VMambaClassifier, public_state_dict
 from swin_umamba.pretraining.distributed import Processes
@@ -97,7 +98,9 @@ class PretrainingRun:
             )
         self.maximal_learning_rate = options.maximal_learning_rate(processes.size)
         self.optimizer = torch.optim.AdamW(
-            parameter_groups(self.classifier, options.weight_decay), lr=self.maximal_learning_rate
+            parameter_groups(self.classifier, options.weight_decay),
+            lr=self.maximal_learning_rate,
+            fused=fused_on(processes.device),
         )
         self.mixed_precision = options.mixed_precision and processes.device.type == "cuda"
         self.scaler = torch.amp.GradScaler("cuda", enabled=self.mixed_precision)
@@ -199,7 +202,7 @@ class PretrainingRun:
             self.classifier.load_state_dict(state["network"])
             if self.average is not None:
                 self.average.load_state_dict(state["average"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            restore_optimizer(self.optimizer, state["optimizer"])
             self.scaler.load_state_dict(state["scaler"])
             self.epoch, self.best_top1 = int(state["epoch"]), float(state["best_top1"])
             if not (0 <= self.epoch <= self.options.epochs and -1 <= self.best_top1 <= 1):

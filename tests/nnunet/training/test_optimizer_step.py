@@ -18,10 +18,9 @@ from swin_umamba.nnunet.training.optimizer_step import (
     MAX_SKIPPED_IN_A_ROW,
     STEPS_BETWEEN_READS,
     StepGuard,
-    restore_optimizer,
-    skips_on_device,
 )
 from swin_umamba.nnunet.training.swin_umamba_trainer import SwinUMambaTrainer
+from swin_umamba.ops.fused_optimizer import restore_optimizer, skips_on_device
 
 
 @pytest.fixture
@@ -247,17 +246,6 @@ def test_a_run_goes_on_with_the_kind_of_optimizer_it_began_with(parameter: nn.Pa
         results.append(parameter.detach().clone())
     assert torch.equal(*results)
     assert not torch.equal(results[0], start)
-
-
-def test_only_optimizers_that_skip_soundly_do_it_on_the_device(parameter: nn.Parameter) -> None:
-    assert skips_on_device(adam(parameter))
-    assert not skips_on_device(adam(parameter, fused=False))
-    assert not skips_on_device(torch.optim.SGD([parameter], lr=0.1, momentum=0.9, fused=True))
-    assert not skips_on_device(torch.optim.RMSprop([parameter]))
-    two = torch.optim.AdamW(
-        [{"params": [parameter], "fused": True}, {"params": [nn.Parameter(torch.ones(1))]}]
-    )
-    assert not skips_on_device(two)
 
 
 @pytest.mark.parametrize(("device", "fused"), [("cuda", True), ("cpu", None)])

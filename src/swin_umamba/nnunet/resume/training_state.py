@@ -16,8 +16,8 @@ from torch import nn
 from torch._dynamo import OptimizedModule
 
 from swin_umamba.nnunet.environment import environment_variable
-from swin_umamba.nnunet.training.optimizer_step import restore_optimizer
 from swin_umamba.nnunet.training.options import TrainingOptions
+from swin_umamba.ops.fused_optimizer import restore_optimizer
 
 logger = logging.getLogger(__name__)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from swin_umamba.errors import TrainingError
+from swin_umamba.ops.fused_optimizer import skips_on_device
 
 logger = logging.getLogger(__name__)
 
@@ -17,29 +17,7 @@ MAX_GRADIENT_NORM = 12
 # Mixed precision starts with a loss scale of 2**16 and halves it at each overflow: the 16th overflow in a row
 # happens at a scale of 2, where scaling is no longer the cause.
 MAX_SKIPPED_IN_A_ROW = 16
-
-
 STEPS_BETWEEN_READS = 20
-
-
-def skips_on_device(optimizer: torch.optim.Optimizer) -> bool:
-    """Return whether the kernels of the optimizer can skip a step, so that the host need not know of it.
-
-    Only fused Adam and AdamW do that soundly: SGD would begin its momentum with what lies in memory if it
-    skipped its first step.
-    """
-    fused = all(group.get("fused") for group in optimizer.param_groups)
-    return fused and isinstance(optimizer, torch.optim.Adam | torch.optim.AdamW)
-
-
-def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Load the state of an optimizer. A run goes on as it began: fused only if it was.
-
-    Both kinds round differently, and the gradient scaler must be told which one it has.
-    """
-    optimizer.load_state_dict(state)
-    if hasattr(optimizer, "_step_supports_amp_scaling"):
-        optimizer._step_supports_amp_scaling = skips_on_device(optimizer)
 
 
 class StepGuard:

@@ -19,6 +19,7 @@ from swin_umamba.nnunet.architecture import NetworkClass, architecture_entry
 from swin_umamba.nnunet.training.pretrained import load_pretrained, locate_pretrained, take_over_stock_loading
 from swin_umamba.nnunet.training.robust_trainer import RobustTrainer
 from swin_umamba.nnunet.training.schedule import CosineSchedule
+from swin_umamba.ops.fused_optimizer import fused_on
 from swin_umamba.paper import ADAM_EPS, FROZEN_EPOCHS, LEARNING_RATE, SCHEDULE_EPOCHS, WEIGHT_DECAY
 
 logger = logging.getLogger(__name__)
@@ -180,11 +181,12 @@ class SwinUMambaTrainer(RobustTrainer):
             in_encoder = {id(parameter) for parameter in encoder}
             rest = [parameter for parameter in network.parameters() if id(parameter) not in in_encoder]
             groups = [{"params": rest}, {"params": encoder, "lr": self.options.encoder_learning_rate}]
-        # One kernel for all parameters, which skips a step without the host (``StepGuard``). On a CPU, it
-        # would round differently from earlier runs.
-        fused = True if self.device.type == "cuda" else None
         optimizer = torch.optim.AdamW(
-            groups, lr=self.initial_lr, weight_decay=self.weight_decay, eps=ADAM_EPS, fused=fused
+            groups,
+            lr=self.initial_lr,
+            weight_decay=self.weight_decay,
+            eps=ADAM_EPS,
+            fused=fused_on(self.device),
         )
         period = SCHEDULE_EPOCHS if self.options.schedule == "paper" else self.num_epochs
         return optimizer, CosineSchedule(optimizer, period)
