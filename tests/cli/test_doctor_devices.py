@@ -103,6 +103,7 @@ def test_compilation(
     gpu: bool, status: BackendStatus, expected: str, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     monkeypatch.setattr(backend, "kernel_status", lambda device: status)
     monkeypatch.setattr(warm_up, "compile_all", lambda jobs, device: 3)
     finding = findings(doctor_devices.check_compilation)["compilation"]
