@@ -13,9 +13,10 @@ import torch
 from PIL import Image as PillowImage
 
 import swin_umamba.cli
-from swin_umamba.cli.main import _PrintableFormatter, main
+from swin_umamba.cli.main import main
 from swin_umamba.cli.output import say
 from swin_umamba.errors import DataError
+from swin_umamba.log import PrintableFormatter
 from swin_umamba.report.page import render_page
 from swin_umamba.report.svg import text
 
@@ -49,7 +50,7 @@ def test_what_is_printed(name: str, capsys: pytest.CaptureFixture[str]) -> None:
 def test_errors_and_logs(name: str) -> None:
     assert all(line.isprintable() for line in str(DataError(name, where=name, hint=name)).splitlines())
     record = logging.LogRecord("n", logging.INFO, "", 0, "reading %s", (name,), None)
-    assert _PrintableFormatter("%(message)s").format(record).isprintable()
+    assert PrintableFormatter("%(message)s").format(record).isprintable()
 
 
 @names
@@ -62,7 +63,7 @@ def test_pages_and_charts(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_a_line_break_in_a_name_begins_no_line_of_its_own() -> None:
     record = logging.LogRecord("n", logging.INFO, "", 0, "reading %s", ("a\nerror: b",), None)
-    assert _PrintableFormatter("%(message)s").format(record) == "reading a\n  error: b"
+    assert PrintableFormatter("%(message)s").format(record) == "reading a\n  error: b"
     assert str(DataError("bad", where="a\nerror: b")) == "bad\n  where: a\N{REPLACEMENT CHARACTER}error: b"
 
 

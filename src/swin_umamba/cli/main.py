@@ -15,9 +15,10 @@ from typing import NoReturn
 from swin_umamba import __version__, cli
 from swin_umamba.cli.options import add_anonymous, add_common_options, pseudonyms_for
 from swin_umamba.cli.output import say, say_json
-from swin_umamba.errors import OutputError, SwinUMambaError, UsageError, printable
+from swin_umamba.errors import OutputError, SwinUMambaError, UsageError
 from swin_umamba.extensions import load_extensions
 from swin_umamba.interrupt import Terminated, terminate_as_interrupt
+from swin_umamba.log import log_to_stderr
 from swin_umamba.memory import is_out_of_memory, out_of_memory
 from swin_umamba.pseudonyms import in_use
 from swin_umamba.torch_settings import apply_settings
@@ -70,11 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UsageError as error:
         report_error(error, as_json="--json" in argv)
         return error.exit_code
-    handler = logging.StreamHandler()
-    handler.setFormatter(_PrintableFormatter("%(message)s"))
-    logging.basicConfig(handlers=[handler])
-    # Only our own messages: libraries have many that mean nothing to a user of ours.
-    logging.getLogger("swin_umamba").setLevel(logging.DEBUG if args.debug else logging.INFO)
+    log_to_stderr(logging.DEBUG if args.debug else logging.INFO)
     command = find_command(args.command)
     try:
         pseudonyms = pseudonyms_for(args, getattr(command, "CASES", ()))
@@ -129,14 +126,6 @@ def _as_own_error(error: Exception, command: str) -> SwinUMambaError:
         where=command,
         hint="run the same command with --debug and report what it prints",
     )
-
-
-class _PrintableFormatter(logging.Formatter):
-    """Lets no name out of a file command the terminal, as errors do."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the text of a message; what follows a line break in it looks like no message of its own."""
-        return printable(super().format(record)).replace("\n", "\n  ")
 
 
 class _Parser(argparse.ArgumentParser):

@@ -18,6 +18,7 @@ from swin_umamba.errors import DataError, TrainingError
 from swin_umamba.evaluation.cases import CaseFiles
 from swin_umamba.evaluation.classes import LabelClasses
 from swin_umamba.extensions import load_extensions
+from swin_umamba.log import OURS, log_to_stderr
 from swin_umamba.nnunet.environment import Dataset
 from swin_umamba.nnunet.preprocessed import preprocessed_name
 from swin_umamba.nnunet.splits import SPLITS_FILE, validation_cases
@@ -85,7 +86,7 @@ def run_in_process(job: TrainingJob) -> RunResult:
     SwinUMambaError
         If anything fails in the process.
     """
-    level = logging.getLogger("swin_umamba").level
+    level = logging.getLogger(OURS).level
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context, initializer=_begin, initargs=(level,)) as pool:
         try:
@@ -185,5 +186,4 @@ def check_references(cases: Sequence[str] | Any, references: Mapping[str, Path],
 
 def _begin(level: int) -> None:
     load_extensions()
-    logging.basicConfig(format="%(message)s")
-    logging.getLogger("swin_umamba").setLevel(level)
+    log_to_stderr(level)
