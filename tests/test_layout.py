@@ -19,6 +19,7 @@ SOURCE = Path(swin_umamba.__file__).parent
 DOORS = ("__init__", "__main__")
 """Files of the top folder that stand before all rooms."""
 FLOOR_OF = {
+    "child": 0,
     "compiled_code": 0,
     "csv_files": 0,
     "errors": 0,
@@ -27,6 +28,7 @@ FLOOR_OF = {
     "fingerprint": 0,
     "interrupt": 0,
     "json_files": 0,
+    "log": 0,
     "metric_table": 0,
     "memory": 0,
     "opening": 0,

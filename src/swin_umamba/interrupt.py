@@ -16,7 +16,10 @@ class Terminated(KeyboardInterrupt):
 
 @contextmanager
 def terminate_as_interrupt() -> Iterator[None]:
-    """Raise ``Terminated`` inside the ``with`` block on SIGTERM; do nothing outside the main thread."""
+    """Raise ``Terminated`` inside the ``with`` block on the first SIGTERM, and ignore any further one there.
+
+    Does nothing outside the main thread.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -28,6 +31,8 @@ def terminate_as_interrupt() -> Iterator[None]:
             # A forked child inherits this handler, but should end as if it had not.
             signal.signal(signal_number, signal.SIG_DFL)
             os.kill(os.getpid(), signal_number)
+        # A scheduler may tell it to each process, and the first of them to the others once more.
+        signal.signal(signal_number, signal.SIG_IGN)
         raise Terminated
 
     previous = signal.signal(signal.SIGTERM, raise_terminated)

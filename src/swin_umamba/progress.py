@@ -13,6 +13,13 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 Item = TypeVar("Item")
 
 SECONDS_BEFORE_SHOWN = 2.0
+_wanted = True
+
+
+def draw_no_bars() -> None:
+    """Draw none in this process from now on: it is one of several that share a terminal."""
+    global _wanted
+    _wanted = False
 
 
 def progress(
@@ -64,4 +71,4 @@ def bars_aside() -> Iterator[None]:
 
 
 def _bar(items: Iterable[Any] | None = None, *, shown: bool = True, **options: Any) -> tqdm[Any]:
-    return tqdm(items, disable=not (shown and sys.stderr.isatty()), dynamic_ncols=True, **options)
+    return tqdm(items, disable=not (_wanted and shown and sys.stderr.isatty()), dynamic_ncols=True, **options)

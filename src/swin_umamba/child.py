@@ -1,0 +1,158 @@
+"""A function in a process of its own: its log under its name, signals that reach it once, no orphans."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection, wait
+from typing import Any, Generic, TypeVar
+
+from swin_umamba.errors import SwinUMambaError
+from swin_umamba.extensions import load_extensions
+from swin_umamba.interrupt import interrupts_ignored, terminate_as_interrupt
+from swin_umamba.log import OURS, log_to_stderr
+from swin_umamba.progress import draw_no_bars
+
+logger = logging.getLogger(__name__)
+
+R = TypeVar("R")
+
+# Processes are spawned, not forked: the calling program may have threads and use a GPU.
+_CONTEXT: Any = multiprocessing.get_context("spawn")
+_SIGKILL = 9
+SECONDS_TO_SAVE = 120
+"""How long a process that is told to stop may take for it."""
+
+
+class Child(Generic[R]):
+    """A function that runs in a process of its own.
+
+    The process logs to stderr, each line after its name, prints nothing on stdout, and draws no bars. It ends
+    as if by SIGTERM when this process ends, however that happens. Ctrl-C does not reach it: on a terminal all
+    processes get it, and this one passes it on with ``stop_all``.
+
+    Parameters
+    ----------
+    name
+        What the lines of its log begin with.
+    function, arguments
+        What it runs: a function of a module, and arguments that can be pickled.
+    """
+
+    def __init__(self, name: str, function: Callable[..., R], *arguments: Any) -> None:
+        self.name = name
+        self.connection, self._far_end = _CONTEXT.Pipe(duplex=False)
+        level = logging.getLogger(OURS).getEffectiveLevel()
+        self._process = _CONTEXT.Process(
+            target=_run, args=(self._far_end, function, arguments, name, level), name=name
+        )
+
+    def start(self) -> None:
+        """Start the process."""
+        self._process.start()
+        self._far_end.close()  # else its end would not be noticed
+
+    def result(self) -> R:
+        """Wait for the end of the process; return the function's result.
+
+        Raises
+        ------
+        SwinUMambaError
+            If the function has raised one, or anything else; or the process was killed or told to stop.
+        """
+        try:
+            outcome = self.connection.recv()
+        except EOFError:
+            outcome = None
+        self._process.join()
+        if isinstance(outcome, SwinUMambaError):
+            raise outcome
+        if outcome is None:
+            raise SwinUMambaError(f"the process {_ending(self._process.exitcode)}")
+        found: R = outcome[0]
+        return found
+
+    def is_alive(self) -> bool:
+        """Return whether the process has been started and has not ended."""
+        return self._process.pid is not None and self._process.is_alive()
+
+    def stop(self) -> None:
+        """Ask the process to save its state and to end."""
+        self._process.terminate()
+
+    def end(self, deadline: float) -> None:
+        """Wait for the end of the process until a time on the monotonic clock, then kill it."""
+        self._process.join(max(0.0, deadline - time.monotonic()))
+        if self._process.is_alive():
+            logger.warning("%s does not end, and is killed", self.name)
+            self._process.kill()
+            self._process.join()
+
+
+def first_done(children: Sequence[Child[R]]) -> list[Child[R]]:
+    """Wait until some of the children have a result, or have ended; return these."""
+    ready = wait([child.connection for child in children])
+    return [child for child in children if child.connection in ready]
+
+
+def stop_all(children: Sequence[Child[Any]]) -> None:
+    """Ask all children to end, and wait for that; meanwhile this process takes no further signals."""
+    with interrupts_ignored():
+        alive = [child for child in children if child.is_alive()]
+        for child in alive:
+            child.stop()
+        deadline = time.monotonic() + SECONDS_TO_SAVE
+        for child in alive:
+            child.end(deadline)
+
+
+def _ending(code: int | None) -> str:
+    """Describe the end of a process that has left no result."""
+    if code == -signal.SIGTERM or code == 128 + signal.SIGTERM:
+        return "was told to stop"
+    if code == -_SIGKILL:
+        return "was killed, by hand or because memory ran out"
+    if code is not None and code < 0:
+        return f"was killed by signal: {signal.strsignal(-code)}"
+    return f"ended with exit code {code}"
+
+
+def _run(
+    connection: Connection, function: Callable[..., Any], arguments: tuple[Any, ...], name: str, level: int
+) -> None:
+    """Run in the new process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    os.dup2(sys.stderr.fileno(), 1)
+    draw_no_bars()
+    log_to_stderr(level, f"{name}: ")
+    outcome: SwinUMambaError | tuple[Any]
+    try:
+        with terminate_as_interrupt():
+            load_extensions()
+            outcome = (function(*arguments),)
+    except SwinUMambaError as error:
+        outcome = error
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGTERM)
+    except Exception as error:
+        logger.debug("%s", name, exc_info=True)
+        outcome = SwinUMambaError(
+            f"unexpected {type(error).__name__}: {error}",
+            hint="run it alone with --debug and report what it prints",
+        )
+    connection.send(outcome)
+
+
+def _end_with_parent() -> None:
+    """Wait for the end of the process that has started this one, and end then, too."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)

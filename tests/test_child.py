@@ -1,0 +1,135 @@
+"""Functions in processes of their own: results, errors, signals, and the end of who started them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import swin_umamba.child as child_module
+from forked import CONTEXT, Forked
+from swin_umamba.child import Child, first_done, stop_all
+from swin_umamba.errors import DataError, SwinUMambaError
+from swin_umamba.interrupt import Terminated
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals")
+
+
+@pytest.fixture(autouse=True)
+def _fast_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child_module, "_CONTEXT", CONTEXT)
+
+
+def started(function: Any, *arguments: Any) -> Child[Any]:
+    child: Child[Any] = Child("fold 7", function, *arguments)
+    child.start()
+    return child
+
+
+def fail(error: BaseException) -> None:
+    raise error
+
+
+def end(number: int) -> None:
+    os.kill(os.getpid(), number)
+
+
+def work_until_stopped(folder: Path, name: str, seconds_to_save: float = 0) -> None:
+    """Say that it runs, and what ended it."""
+    (folder / f"{name}.runs").write_text(str(os.getpid()))
+    try:
+        time.sleep(60)
+    except Terminated:
+        time.sleep(seconds_to_save)
+        with (folder / f"{name}.saved").open("a") as file:
+            file.write("saved\n")
+        raise
+
+
+def wait_for(path: Path) -> str:
+    deadline = time.monotonic() + 60
+    while not (path.exists() and (text := path.read_text())):
+        assert time.monotonic() < deadline, path
+        time.sleep(0.005)
+    return text
+
+
+def test_results_come_back_as_they_are_done(tmp_path: Path) -> None:
+    quick, slow = started(pow, 2, 10), started(work_until_stopped, tmp_path, "slow")
+    assert first_done([slow, quick]) == [quick]
+    assert quick.result() == 1024
+    wait_for(tmp_path / "slow.runs")
+    stop_all([quick, slow])
+
+
+@pytest.mark.parametrize(
+    ("function", "argument", "said"),
+    [
+        (fail, DataError("no", where="here", hint="do"), "no\n  where: here\n  what to do: do"),
+        (fail, ValueError("odd"), "unexpected ValueError: odd"),
+        (fail, KeyboardInterrupt(), "the process was told to stop"),
+        (end, signal.SIGTERM, "the process was told to stop"),
+        (end, signal.SIGABRT, "the process was killed by signal: Aborted"),
+        (end, signal.SIGKILL, "the process was killed, by hand or because memory ran out"),
+        (os._exit, 3, "the process ended with exit code 3"),
+        (time.sleep, "not a number", "unexpected TypeError"),
+    ],
+)
+def test_whatever_goes_wrong_there_is_an_error_here(function: Any, argument: Any, said: str) -> None:
+    with pytest.raises(SwinUMambaError) as caught:
+        started(function, argument).result()
+    assert said in str(caught.value)
+    assert isinstance(caught.value, DataError) == isinstance(argument, DataError)
+
+
+def test_all_are_told_to_stop_once_and_waited_for(tmp_path: Path) -> None:
+    children = [started(work_until_stopped, tmp_path, str(number), 0.2) for number in range(2)]
+    numbers = [int(wait_for(tmp_path / f"{number}.runs")) for number in range(2)]
+    for number in numbers:
+        os.kill(number, signal.SIGINT)  # as a terminal does to all
+        os.kill(number, signal.SIGTERM)  # as the scheduler of a cluster does
+    stop_all(children)
+    assert not any(child.is_alive() for child in children)
+    assert all((tmp_path / f"{number}.saved").read_text() == "saved\n" for number in range(2))
+
+
+def test_who_does_not_end_in_time_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child_module, "SECONDS_TO_SAVE", 0.05)
+    child = started(work_until_stopped, tmp_path, "slow", 60)
+    wait_for(tmp_path / "slow.runs")
+    stop_all([child])
+    with pytest.raises(SwinUMambaError, match="was killed"):
+        child.result()
+
+
+def _start_one(folder: Path) -> None:
+    # Forked, as a second server to fork from would take seconds; only one, as a second would hold its pipe.
+    child_module._CONTEXT = multiprocessing.get_context("fork")
+    started(work_until_stopped, folder, "child")
+    time.sleep(60)
+
+
+def test_a_child_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+    parent = Forked(_start_one, tmp_path)
+    number = int(wait_for(tmp_path / "child.runs"))
+    parent.kill()
+    assert wait_for(tmp_path / "child.saved") == "saved\n"
+    deadline = time.monotonic() + 30
+    while _runs(number):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def _runs(number: int) -> bool:
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{number}/stat")
+    return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"
