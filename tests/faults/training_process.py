@@ -17,15 +17,19 @@ TRAINER = "nnUNetTrainerSwinUMambaScratch"
 SMALL = ("--iterations", "2", "--validation-iterations", "1", "--device", "cpu", "--skip-validation")
 
 
-def fold_folder(root: Path) -> Path:
+def fold_folder(root: Path, fold: int = 0) -> Path:
     """The folder that a training below ``root`` writes to."""
-    return root / "nnUNet_results" / DATASET_NAME / f"{TRAINER}__SwinUMambaPlans__2d" / "fold_0"
+    return root / "nnUNet_results" / DATASET_NAME / f"{TRAINER}__SwinUMambaPlans__2d" / f"fold_{fold}"
 
 
 def start_training(root: Path, *arguments: str, threads: int = 1) -> Forked:
     """Start ``swin-umamba train`` of fold 0."""
     given = ["train", DATASET_NAME, "--root", str(root), "--trainer", TRAINER, *arguments]
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "SWIN_UMAMBA_BACKEND": "chunked"}
+    environment = os.environ | {
+        "OMP_NUM_THREADS": str(threads),
+        "SWIN_UMAMBA_BACKEND": "chunked",
+        "SWIN_UMAMBA_EXTENSIONS": str(TESTS / "faults" / "tiny_trainers.py"),  # for processes of its own
+    }
     return Forked(_train, given, environment=environment)
 
 
@@ -36,12 +40,12 @@ def train(root: Path, *arguments: str, threads: int = 1) -> tuple[int, str]:
     return process.returncode, said
 
 
-def wait_for_epoch(process: Forked | subprocess.Popen[str], root: Path, epoch: int) -> None:
+def wait_for_epoch(process: Forked | subprocess.Popen[str], root: Path, epoch: int, *, fold: int = 0) -> None:
     """Wait until the training has closed ``epoch`` epochs and is in the next one."""
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         assert process.poll() is None, process.communicate()[1]
-        logs = list(fold_folder(root).glob("training_log_*.txt"))
+        logs = list(fold_folder(root, fold).glob("training_log_*.txt"))
         if any(re.search(rf"Epoch {epoch}\s*$", log.read_text(), re.MULTILINE) for log in logs):
             return
         time.sleep(0.01)
@@ -61,17 +65,23 @@ def children(process: int) -> list[int]:
     return found
 
 
-def _train(arguments: list[str]) -> int:
-    """Run ``swin-umamba`` in its own process, with tiny networks, and without curves, which take a second."""
+def make_trainers_tiny() -> None:
+    """Let all trainers of this process have tiny networks, and draw no curves, which takes a second."""
     from nnunetv2.training.logging.nnunet_logger import MetaLogger
 
     from nnunet.tiny_training import SIZES
-    from swin_umamba.cli.main import main
     from swin_umamba.nnunet import trainers
 
-    # A shell starts background jobs, and so perhaps these tests, with Ctrl-C switched off.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     MetaLogger.plot_progress_png = lambda self, output_folder: None
     for name in trainers.__all__:
         trainers.TRAINERS[name] = type(name, (getattr(trainers, name),), {"network_kwargs": SIZES})
+
+
+def _train(arguments: list[str]) -> int:
+    """Run ``swin-umamba`` in its own process, with tiny networks."""
+    from swin_umamba.cli.main import main
+
+    # A shell starts background jobs, and so perhaps these tests, with Ctrl-C switched off.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    make_trainers_tiny()
     return main(arguments)

@@ -37,7 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=argparse.SUPPRESS,
         metavar="N",
         help="0 to 4, or all: train and validate on every case (default: 0); several are trained one after "
-        "the other, with --continue those that are missing",
+        "the other, or side by side as --devices or --folds-parallel says; with --continue those that are "
+        "missing",
     )
     others = {each.name for each in declared_options(TrainRequest)} - {"fold"}
     add_options(parser, TrainRequest, others)

@@ -7,7 +7,7 @@ removed cases end a training with a message about permissions.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from swin_umamba.errors import DataError, SwinUMambaError, TrainingError, in_short
@@ -85,6 +85,24 @@ def update_splits(path: Path, cases: Iterable[str]) -> bool:
         in_short(unused, NAMES_SHOWN),
     )
     return False
+
+
+def keep_splits_in_step(path: Path, cases: Iterable[str], model: Path, folds: Collection[str]) -> None:
+    """Call ``update_splits``, and warn of folds trained with earlier splits.
+
+    Parameters
+    ----------
+    path, cases
+        As for ``update_splits``.
+    model
+        Folder of the folds.
+    folds
+        Names of the folders of the folds to be trained now.
+    """
+    if update_splits(path, cases):
+        stale = {each.parent.name for each in model.glob("fold_[0-9]*/checkpoint_*.pth")} - set(folds)
+        if stale:
+            logger.warning("trained with the earlier splits, train again: %s", ", ".join(sorted(stale)))
 
 
 def validation_cases(

@@ -6,7 +6,6 @@ generators. An interrupted run saves the state between two epochs.
 
 from __future__ import annotations
 
-import logging
 import os
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
@@ -37,13 +36,11 @@ from swin_umamba.nnunet.resume.training_state import (
     stored_own_state,
     weights_state,
 )
-from swin_umamba.nnunet.splits import SPLITS_FILE, update_splits
+from swin_umamba.nnunet.splits import SPLITS_FILE, keep_splits_in_step
 from swin_umamba.nnunet.training.optimizer_step import StepGuard
 from swin_umamba.nnunet.training.options import TrainingOptions, options_from_environment
 from swin_umamba.ops.precision import scaler_for, training_precision
 from swin_umamba.weights.checkpoint import load_checkpoint
-
-logger = logging.getLogger(__name__)
 
 
 class ResumableTrainer(nnUNetTrainer):
@@ -203,11 +200,8 @@ class ResumableTrainer(nnUNetTrainer):
             return
         cases = infer_dataset_class(str(folder)).get_identifiers(str(folder))
         splits = Path(self.preprocessed_dataset_folder_base) / SPLITS_FILE
-        if update_splits(splits, cases):
-            others = Path(self.output_folder_base).glob("fold_[0-9]*/checkpoint_*.pth")
-            stale = {path.parent.name for path in others} - {Path(self.output_folder).name}
-            if stale:
-                logger.warning("trained with the earlier splits, train again: %s", ", ".join(sorted(stale)))
+        own = Path(self.output_folder)
+        keep_splits_in_step(splits, cases, own.parent, {own.name})
 
     def do_split(self) -> tuple[list[str], list[str]]:
         """Return the names of the training and of the validation cases of the fold.

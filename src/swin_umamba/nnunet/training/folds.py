@@ -1,4 +1,4 @@
-"""Several folds of a cross-validation one after the other, and what they found together."""
+"""Several folds of a cross-validation, one after the other or side by side, and what they found together."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ from swin_umamba.evaluation.results import none_for_nan
 from swin_umamba.json_files import write_contract
 from swin_umamba.nnunet.environment import Dataset
 from swin_umamba.nnunet.training.options import TrainingOptions, TrainRequest
+from swin_umamba.nnunet.training.parallel_folds import places_for, train_in_parallel
 from swin_umamba.nnunet.training.train import SUMMARY, TrainResult, train, validation_dice
 from swin_umamba.options import declared_options, options_as_keywords
 
 logger = logging.getLogger(__name__)
 
 CROSS_VALIDATION_FILE = "cross_validation.json"
+_OF_ALL = ("devices", "folds_parallel")
+"""Options that say where folds are trained, not how."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,10 @@ class CrossValidation:
 
 @options_as_keywords(TrainRequest)
 def train_folds(dataset: Dataset, folds: Sequence[int | str], request: TrainRequest) -> CrossValidation:
-    """Train and validate folds one after the other; write ``cross_validation.json`` beside them.
+    """Train and validate folds; write ``cross_validation.json`` beside them.
+
+    With ``devices`` there is a fold on each of them, with ``folds_parallel`` so many on one: in processes of
+    their own, and one that fails does not stop the others. Otherwise one follows the other in this process.
 
     With ``continue_training`` folds that are finished stay as they are, those that were begun are resumed,
     and the missing ones are trained with the options of the first that exists.
@@ -122,16 +128,19 @@ def train_folds(dataset: Dataset, folds: Sequence[int | str], request: TrainRequ
             where="--fold",
             hint="give each number once, or all alone",
         )
-    jobs = _jobs([int(fold) for fold in folds], _model_folder(dataset, request), request)
-    results = {}
-    for number, (fold, job) in enumerate(jobs.items(), start=1):
-        if isinstance(job, TrainResult):
-            logger.info("fold %d is finished already", fold)
-            results[fold] = job
-        else:
-            logger.info("fold %d, %d of %d", fold, number, len(jobs))
+    model = _model_folder(dataset, request)
+    jobs = _jobs([int(fold) for fold in folds], model, request)
+    results = {fold: job for fold, job in jobs.items() if isinstance(job, TrainResult)}
+    for fold in results:
+        logger.info("fold %d is finished already", fold)
+    missing = {fold: job for fold, job in jobs.items() if not isinstance(job, TrainResult)}
+    if missing and (places := places_for(request)):
+        results |= train_in_parallel(dataset, model, missing, places, request)
+    else:
+        for number, (fold, job) in enumerate(missing.items(), start=1):
+            logger.info("fold %d, %d of %d", fold, number, len(missing))
             results[fold] = train(dataset, fold=fold, **job)
-    found = _cross_validation(results, dataset)
+    found = _cross_validation({fold: results[fold] for fold in jobs}, dataset)
     write_contract("cross-validation", found.model_folder / CROSS_VALIDATION_FILE, found.as_dict())
     return found
 
@@ -156,7 +165,7 @@ def _jobs(folds: list[int], model: Path, request: TrainRequest) -> dict[int, Tra
     from swin_umamba.nnunet.resume.newest import existing_checkpoints
 
     trained = [fold for fold in folds if existing_checkpoints(model / f"fold_{fold}")]
-    given = request.given
+    given = {name: value for name, value in request.given.items() if name not in _OF_ALL}
     if not request.continue_training:
         if trained and not request.overwrite:
             raise TrainingError(

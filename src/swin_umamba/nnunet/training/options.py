@@ -229,6 +229,12 @@ class TrainRequest(TrainingOptions):
         "processes",
         metavar="N",
     )
+    folds_parallel: int | None = option(
+        None,
+        "with several folds on one device, train N at a time, each in a process of its own; without "
+        "OMP_NUM_THREADS each gets an equal share of the cores as threads",
+        metavar="N",
+    )
     continue_training: bool = option(
         False, "resume from the newest checkpoint with the options of the first run", flags=("--continue",)
     )
@@ -237,6 +243,12 @@ class TrainRequest(TrainingOptions):
         super().__post_init__()
         if self.devices is not None:
             check_devices(self.devices, self.device)
+        self._check_numbers(("folds_parallel",), lambda value: value >= 1, "give a number of folds")
+        if self.devices is not None and self.folds_parallel is not None:
+            raise UsageError(
+                "--devices and --folds-parallel both say how many folds are trained at a time",
+                hint="give --devices for one fold on each, or --folds-parallel for several on one device",
+            )
 
     def for_the_run(self) -> TrainingOptions:
         """Return only the options of the run."""

@@ -79,6 +79,12 @@ def train(dataset: Dataset, request: TrainRequest) -> TrainResult:
     KeyboardInterrupt
         After Ctrl-C or SIGTERM (then as ``Terminated``), once the state has been saved.
     """
+    if request.folds_parallel is not None:
+        raise UsageError(
+            f"fold {request.fold} is one fold, and none can be trained beside it",
+            where="--folds-parallel",
+            hint="give several: --fold 0 1 2 3 4; or leave it out",
+        )
     return train_with(None, dataset, request)
 
 
@@ -94,7 +100,7 @@ def train_with(
 
         require_tensorboard()
     dataset.folders.export()
-    plans, description = _read_planned(dataset, request.plans_name)
+    plans, description = read_planned(dataset, request.plans_name)
     check_output_folder(dataset.folders.results)
     device = _one_device(request)
     with (
@@ -197,7 +203,8 @@ def _remove_empty_folders(folder: Path, top: Path, *, include_top: bool) -> None
             top.rmdir()
 
 
-def _read_planned(dataset: Dataset, plans_name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def read_planned(dataset: Dataset, plans_name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return plans and description of a planned data set; raise ``TrainingError`` if it is not planned."""
     folder = dataset.preprocessed_folder
     plans_file = folder / f"{plans_name}.json"
     hint = f"run: swin-umamba plan {dataset.name}"

@@ -1,0 +1,156 @@
+"""Several folds at a time, each in a process of its own that takes the next one when it is done."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from swin_umamba.child import Child, first_done, stop_all
+from swin_umamba.errors import SwinUMambaError, TrainingError
+from swin_umamba.interrupt import terminate_as_interrupt
+from swin_umamba.nnunet.environment import Dataset, environment_variable
+from swin_umamba.nnunet.splits import SPLITS_FILE, keep_splits_in_step
+from swin_umamba.nnunet.training.devices import resolve_devices
+from swin_umamba.nnunet.training.options import TrainRequest
+from swin_umamba.nnunet.training.train import TrainResult, read_planned, train
+
+logger = logging.getLogger(__name__)
+
+THREADS, LOADERS = "OMP_NUM_THREADS", "nnUNet_n_proc_DA"
+"""Variables of the threads of a process, and of nnU-Net's processes for augmentation."""
+
+
+def places_for(request: TrainRequest) -> tuple[str | None, ...]:
+    """Return the device of each fold that is trained at the same time; none if one follows the other.
+
+    A device is None where the option ``device`` of the fold says it.
+
+    Raises
+    ------
+    BackendError
+        If this machine has no such devices.
+    """
+    if request.devices is not None:
+        return tuple(str(device) for device in resolve_devices(request.devices, request.device))
+    return (None,) * (request.folds_parallel or 0)
+
+
+def train_in_parallel(
+    dataset: Dataset,
+    model: Path,
+    jobs: Mapping[int, Mapping[str, Any]],
+    places: Sequence[str | None],
+    request: TrainRequest,
+) -> dict[int, TrainResult]:
+    """Train folds, as many at a time as there are places.
+
+    The cores of the machine are divided among them: threads by ``OMP_NUM_THREADS``, processes for
+    augmentation by ``workers``, unless the user has set these.
+
+    Parameters
+    ----------
+    dataset, model
+        Planned data set, and the folder of the folds.
+    jobs
+        Options of ``train`` for each fold.
+    places
+        Device of each process, see ``places_for``; the next fold goes to the first one that is free.
+    request
+        All options.
+
+    Raises
+    ------
+    TrainingError
+        If a fold fails, or its process is killed; after the others are trained.
+    KeyboardInterrupt
+        After Ctrl-C or SIGTERM, once all have saved their states.
+    """
+    _write_what_all_read(dataset, jobs, model, request)
+    waiting, free = list(jobs), list(places)
+    running: dict[int, tuple[Child[TrainResult], str | None]] = {}
+    results: dict[int, TrainResult] = {}
+    failures: dict[int, SwinUMambaError] = {}
+    threads, loaders = _shares(min(len(places), len(jobs)))
+    with (
+        terminate_as_interrupt(),
+        environment_variable(THREADS, threads),
+        environment_variable(LOADERS, loaders),
+        ExitStack() as stack,
+    ):
+        stack.callback(lambda: stop_all([child for child, _ in running.values()]))
+        while waiting or running:
+            while waiting and free:
+                fold, place = waiting.pop(0), free.pop(0)
+                options = {**jobs[fold], "fold": fold} | ({} if place is None else {"device": place})
+                child = Child(f"fold {fold}", _train, dataset, options, threads)
+                running[fold] = (child, place)
+                child.start()
+                logger.info(
+                    "fold %d begins%s; %d more to come", fold, f" on {place}" if place else "", len(waiting)
+                )
+            ended = first_done([child for child, _ in running.values()])
+            for fold in [fold for fold, (child, _) in running.items() if child in ended]:
+                child, place = running[fold]
+                try:
+                    results[fold] = child.result()
+                    logger.info("fold %d is done", fold)
+                except SwinUMambaError as error:
+                    failures[fold] = error
+                    logger.error("fold %d failed: %s", fold, error)
+                del running[fold]
+                free.append(place)
+    if failures:
+        raise _what_is_missing(failures, jobs, model)
+    return results
+
+
+def _what_is_missing(
+    failures: Mapping[int, SwinUMambaError], jobs: Mapping[int, Any], model: Path
+) -> SwinUMambaError:
+    """Return the error about the folds that have failed: the error itself if all failed for one reason."""
+    reasons = {str(error) for error in failures.values()}
+    if len(reasons) == 1 and len(failures) == len(jobs) > 1:
+        return next(iter(failures.values()))
+    told = "; ".join(f"fold {fold}: {failures[fold].what}" for fold in sorted(failures))
+    return TrainingError(
+        f"{len(failures)} of {len(jobs)} folds are missing: {told}",
+        where=model,
+        hint="mend what failed, then give the same command with --continue: it trains what is missing",
+    )
+
+
+def _shares(processes: int) -> tuple[int | None, int | None]:
+    """Return the threads and the loaders of each of several processes; None for what the user has set."""
+    from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    share = max(1, cores // processes)
+    threads = None if THREADS in os.environ else share
+    return threads, None if LOADERS in os.environ else min(share, get_allowed_n_proc_DA())
+
+
+def _write_what_all_read(dataset: Dataset, folds: Iterable[int], model: Path, request: TrainRequest) -> None:
+    """Write the splits, and unpack the data: of two processes one would read what the other is writing."""
+    from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
+
+    dataset.folders.export()
+    plans, _ = read_planned(dataset, request.plans_name)
+    identifier = plans["configurations"][request.configuration]["data_identifier"]
+    folder = dataset.preprocessed_folder / identifier
+    kind = infer_dataset_class(str(folder))
+    splits, cases = dataset.preprocessed_folder / SPLITS_FILE, kind.get_identifiers(str(folder))
+    keep_splits_in_step(splits, cases, model, [f"fold_{fold}" for fold in folds])
+    kind.unpack_dataset(str(folder), overwrite_existing=False, num_processes=1, verify=True)
+
+
+def _train(dataset: Dataset, options: Mapping[str, Any], threads: int | None) -> TrainResult:
+    """Train a fold in its own process."""
+    import torch
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return train(dataset, **options)
