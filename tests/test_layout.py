@@ -28,6 +28,7 @@ FLOOR_OF = {
     "fingerprint": 0,
     "interrupt": 0,
     "json_files": 0,
+    "lock": 0,
     "log": 0,
     "metric_table": 0,
     "memory": 0,

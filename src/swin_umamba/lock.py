@@ -1,0 +1,172 @@
+"""Locks that are files: only one process at a time does what a lock is for, on one host or on several.
+
+The file records its holder: host, process, and start time of the process. On the same host, a lock is stale
+if that process has ended or its number now belongs to another process. The lock of another host is stale if
+its holder has not touched it for minutes.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from swin_umamba.errors import DataError, SwinUMambaError
+from swin_umamba.json_files import parse_json
+from swin_umamba.opening import open_regular
+
+if sys.platform != "win32":
+    import fcntl
+
+logger = logging.getLogger(__name__)
+
+SECONDS_BETWEEN_BEATS = 60
+MINUTES_UNTIL_STALE = 10
+LARGEST_FILE = 4096
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
+"""What file systems answer that know no locks, as some of clusters."""
+
+
+class HeldByAnother(SwinUMambaError):
+    """A lock is held by a process that may still be running."""
+
+
+class Lock:
+    """Keeps other processes out.
+
+    Parameters
+    ----------
+    path
+        The file; its folder must exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._depth = 0
+
+    @contextmanager
+    def held(self, *, force: bool = False) -> Iterator[None]:
+        """Hold the lock in the ``with`` block; nested blocks have no effect.
+
+        Parameters
+        ----------
+        force
+            Whether to take the lock from any holder.
+
+        Raises
+        ------
+        HeldByAnother
+            If another process holds it.
+        """
+        if self._depth == 0:
+            self._take(force)
+        self._depth += 1
+        ended = threading.Event()
+        if self._depth == 1:
+            threading.Thread(target=self._beat, args=(ended,), daemon=True).start()
+        try:
+            yield
+        finally:
+            ended.set()
+            self._depth -= 1
+            if self._depth == 0:
+                self._release()
+
+    def _take(self, force: bool) -> None:
+        with opened_alone(self.path) as file:
+            holder = _holder(file)
+            if holder is not None and not force:
+                reason = _why_stale(holder, os.fstat(file.fileno()).st_mtime)
+                if reason is None:
+                    process, host, since = (holder.get(key) for key in ("process", "host", "since"))
+                    raise HeldByAnother(f"process {process} on {host}, since {since}", where=self.path)
+                logger.warning("the lock %s is taken over: %s", self.path.name, reason)
+            file.seek(0)
+            file.truncate()
+            json.dump({**_this_process(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}, file)
+
+    def _release(self) -> None:
+        with suppress(OSError), opened_alone(self.path) as file:
+            holder = _holder(file)
+            if holder is None or _same(holder, _this_process()):  # of nobody: it was opened just now
+                self.path.unlink()
+
+    def _beat(self, ended: threading.Event) -> None:
+        while not ended.wait(SECONDS_BETWEEN_BEATS):
+            with suppress(OSError):
+                os.utime(self.path)
+
+
+def _this_process() -> dict[str, Any]:
+    process = os.getpid()
+    return {"host": socket.gethostname(), "process": process, "started": _start_of(process)}
+
+
+def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return all(one.get(key) == other.get(key) for key in ("host", "process", "started"))
+
+
+def _start_of(process: int) -> str | None:
+    """Return what distinguishes a process from others that had its number; None if the system has nothing."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        # The name of the program, in parentheses, may contain any character.
+        fields = (
+            Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2]
+        )
+        return f"{boot} {fields.split()[19]}"
+    except (OSError, IndexError):
+        return None
+
+
+def _why_stale(holder: dict[str, Any], touched: float) -> str | None:
+    """Return the reason why a lock is stale; None if its holder may still be running."""
+    host, process, started = (holder.get(key) for key in ("host", "process", "started"))
+    if host == socket.gethostname() and isinstance(process, int) and isinstance(started, str):
+        return None if _start_of(process) == started else f"process {process} has ended"
+    minutes = (time.time() - touched) / 60
+    if minutes > MINUTES_UNTIL_STALE:
+        return f"process {process} on {host} gave no sign of life for {minutes:.0f} minutes"
+    return None
+
+
+@contextmanager
+def opened_alone(path: Path) -> Iterator[IO[str]]:
+    """Open a text file to read and append while no other process does; it is created if necessary.
+
+    Where the file system has no locks, others are not kept out.
+    """
+    while True:
+        file = open(path, "a+", encoding="utf-8", opener=open_regular)  # noqa: SIM115 - closed below
+        with file:
+            if sys.platform != "win32":
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX)
+                except OSError as error:
+                    if error.errno not in _NO_LOCKS:
+                        raise
+            try:  # another process may have removed it between opening and locking
+                current = os.path.samestat(os.fstat(file.fileno()), path.stat())
+            except FileNotFoundError:
+                current = False
+            if current:
+                yield file
+                return
+
+
+def _holder(file: IO[str]) -> dict[str, Any] | None:
+    """Return the holder of a lock; None if there is none, or a killed process left an incomplete file."""
+    file.seek(0)
+    try:
+        return parse_json(file.read(LARGEST_FILE), dict, where=file.name)
+    except DataError:
+        return None
