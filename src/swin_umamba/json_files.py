@@ -163,10 +163,17 @@ def read_contract_lines(
         written by a newer version, and this one must not drop it.
     """
     text = read_text(path, error=error, hint=hint, largest=largest, damaged="replace")
+    return contract_lines(text, where=path, newer=newer or error, nan=nan)
+
+
+def contract_lines(
+    text: str, *, where: str | Path, newer: type[SwinUMambaError] = DataError, nan: bool = False
+) -> list[dict[str, Any]]:
+    """Return the objects on the lines of a text, read from ``where``; see ``read_contract_lines``."""
     lines = []
     for line in text.split("\n"):
         with suppress(_DamagedLine):
-            lines.append(parse_contract(line, where=path, error=_DamagedLine, newer=newer or error, nan=nan))
+            lines.append(parse_contract(line, where=where, error=_DamagedLine, newer=newer, nan=nan))
     return lines
 
 

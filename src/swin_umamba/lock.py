@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, TextIO
 
 from swin_umamba.errors import DataError, SwinUMambaError
 from swin_umamba.json_files import parse_json
@@ -41,7 +41,7 @@ class HeldByAnother(SwinUMambaError):
 
 
 class Lock:
-    """Keeps other processes out.
+    """Keeps other processes out, and other objects of this class.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ def _why_stale(holder: dict[str, Any], touched: float) -> str | None:
 
 
 @contextmanager
-def opened_alone(path: Path) -> Iterator[IO[str]]:
+def opened_alone(path: Path) -> Iterator[TextIO]:
     """Open a text file to read and append while no other process does; it is created if necessary.
 
     Where the file system has no locks, others are not kept out.
@@ -163,7 +163,7 @@ def opened_alone(path: Path) -> Iterator[IO[str]]:
                 return
 
 
-def _holder(file: IO[str]) -> dict[str, Any] | None:
+def _holder(file: TextIO) -> dict[str, Any] | None:
     """Return the holder of a lock; None if there is none, or a killed process left an incomplete file."""
     file.seek(0)
     try:

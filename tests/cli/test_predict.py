@@ -67,6 +67,8 @@ def test_defaults(calls: dict[str, Any]) -> None:
     assert (calls["model"], calls["inputs"], calls["output"]) == (Path("model"), Path("images"), OUT)
     assert (calls["predict"], calls["load"]) == ({}, {})
     assert vars(FolderOptions()) == {
+        "part": None,
+        "merge": False,
         "probabilities": False,
         "confidence": False,
         "preview": False,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,7 +19,7 @@ from swin_umamba.data.image_io import (
     write_image,
     write_labels,
 )
-from swin_umamba.errors import OutputError, SwinUMambaError, UsageError
+from swin_umamba.errors import DataError, OutputError, SwinUMambaError, UsageError
 from swin_umamba.files import check_output_folder
 from swin_umamba.inference.blocks.inputs import goes_in_blocks
 from swin_umamba.inference.blocks.large_image import predict_large
@@ -35,9 +36,16 @@ from swin_umamba.inference.finished import (
 )
 from swin_umamba.inference.objects import instances_path, write_all_objects, write_case_objects
 from swin_umamba.inference.options import FolderOptions, ObjectOptions
+from swin_umamba.inference.parts import (
+    Part,
+    merge_if_all_are_done,
+    merge_parts,
+    parse_part,
+    records_for,
+)
 from swin_umamba.inference.records import PredictionRecords
+from swin_umamba.inference.sharing import each_claimed
 from swin_umamba.instances.decoding import ObjectClasses
-from swin_umamba.progress import progress
 from swin_umamba.report.objects import told_apart
 from swin_umamba.report.preview import write_preview
 
@@ -58,6 +66,7 @@ def predict_folder(
     """Segment all images of a folder and write their label maps.
 
     A record of every case, ``predictions.jsonl``, goes into a folder of results; see ``inference.records``.
+    Several processes that are given the same folders share the cases: see ``inference.sharing``.
 
     Parameters
     ----------
@@ -74,14 +83,15 @@ def predict_folder(
     Returns
     -------
     list of CaseResult
-        One per case, ordered by name. A case that fails does not stop the others.
+        One per case, or per case of the part, ordered by name. A case that fails does not stop the others.
 
     Raises
     ------
     DataError
         If there are no images.
     UsageError
-        If two cases would be written to one file, or a result over an input; nothing is written then.
+        If two cases would be written to one file, or a result over an input; nothing is written then. If the
+        part does not exist, or another process predicts it.
     OutputError
         If a result cannot be written, since all that follow would fail, too.
     """
@@ -91,22 +101,36 @@ def predict_folder(
     ending = str(predictor.model.dataset_json.get("file_ending", ""))
     paths = output_paths(cases, output, ending, options)
     check_output_folder(paths[0].parent)
+    part = None if options.part is None else parse_part(options.part)
+    work = [_Work(predictor, case, path, options) for case, path in zip(cases, paths, strict=True)]
+    if paths[0].parent == Path(output):
+        return _predict_into(Path(output), work, part)
     # A single file may go anywhere, and nobody expects a second one beside it.
-    records = PredictionRecords(paths[0].parent) if paths[0].parent == Path(output) else None
-    if records is not None:
-        _refuse_names(cases, records)
-    results = []
-    for case, path in progress(list(zip(cases, paths, strict=True)), "predicting", total=len(cases)):
-        result = _Work(predictor, case, path, options, records).result()
-        if records is not None and result.status == "kept":
-            result = replace(result, confidence=records.confidence_of(case.shown))
-        results.append(result)
-    if records is not None:
-        records.tidy()
+    if part is not None or options.merge:
+        raise UsageError("parts need a folder of results", where=output, hint="give a folder with -o")
+    return [work[0].result()]
+
+
+def _predict_into(folder: Path, work: Sequence[_Work], part: Part | None) -> list[CaseResult]:
+    """Predict all cases or those of a part, and write what belongs to the whole folder."""
+    options, order = work[0].options, [each.case.shown for each in work]
+    for file in merge_parts(folder, order) if part is None else ():
+        logger.warning("%s is not joined yet: a process is predicting this part", folder / file)
+    with part.held(folder) if part is not None else nullcontext():
+        records = records_for(folder, part)
+        _refuse_names([each.case for each in work], records)
+        results = each_claimed(
+            [replace(each, records=records) for each in (work if part is None else part.of(work))],
+            lambda each: each.path,
+            _Work.result,
+            "predicting",
+        )
+        records.tidy(order)
+    if part is None or merge_if_all_are_done(folder, order):
         if options.with_objects:
-            write_all_objects(paths[0].parent, paths)
+            write_all_objects(folder, [each.path for each in work])
         if options.probabilities:
-            describe_for_ensemble(paths[0], predictor.plans)
+            describe_for_ensemble(work[0].path, work[0].predictor.plans)
     return results
 
 
@@ -128,11 +152,25 @@ class _Work:
     case: Case
     path: Path
     options: FolderOptions
-    records: PredictionRecords | None
+    records: PredictionRecords | None = None
 
     def result(self) -> CaseResult:
         """Predict the case unless it is finished, record it, and return the outcome."""
         start = time.perf_counter()
+        if self.records is not None and (news := self.records.news_of(self.case.shown)):
+            # Another process has just made it.
+            if news.get("status") == "failed":
+                return self._failed_elsewhere(news)
+            return replace(self, options=replace(self.options, overwrite=False))._result(start)
+        return self._result(start)
+
+    def _failed_elsewhere(self, record: Mapping[str, Any]) -> CaseResult:
+        parts = record.get("error")
+        what, hint = (parts.get(name) if isinstance(parts, dict) else None for name in ("what", "hint"))
+        error = SwinUMambaError(str(what), where=self.case.files[0], hint=None if hint is None else str(hint))
+        return CaseResult(self.case.shown, self.case.files, self.path, "failed", error=error)
+
+    def _result(self, start: float) -> CaseResult:
         origin = made_from(self.predictor, self.case.files, self.options)
         known = {} if self.records is None else self.records.of_case.get(self.case.shown, {})
         status: Literal["written", "kept", "failed"] = "failed"
@@ -154,7 +192,9 @@ class _Work:
             _forget_frames(failure)
         seconds = time.perf_counter() - start
         result = CaseResult(self.case.shown, self.case.files, self.path, status, seconds, failure, confidence)
-        if self.records is not None and status != "kept":
+        if self.records is not None and status == "kept":
+            return replace(result, confidence=self.records.confidence_of(self.case.shown))
+        if self.records is not None and not self.options.merge:
             source, files = known.get("made_from"), known.get("files")  # existing files stay as they were
             if status == "written":
                 source, files = origin, hashes_of(wanted_files(self.path, self.options))
@@ -171,6 +211,12 @@ class _Work:
                 there = instances_path(self.path) if options.with_objects else self.path
                 self._draw(image, read_labels(there).data[0])
             return "kept", None
+        if options.merge:
+            raise DataError(
+                "this case has not been predicted",
+                where=files[0],
+                hint="run its part again, or the command without --merge, which predicts what is missing",
+            )
         if self.records is not None:
             self.records.begin(self.case.shown, origin)
         if goes_in_blocks(files, options):

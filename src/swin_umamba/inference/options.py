@@ -113,6 +113,15 @@ class FolderOptions(BlockOptions, ObjectOptions):
     )
     preview: bool = option(False, "draw each result over its image, as previews/CASE.png, too")
     overwrite: bool = option(False, "replace existing results; else they are kept")
+    part: str | None = option(
+        None,
+        "predict only part I of N of the cases, for the jobs of an array; auto takes I and N from Slurm's "
+        "variables; the last part to end joins the records and objects of all",
+        metavar="I/N",
+    )
+    merge: bool = option(
+        False, "predict nothing: join records and objects of parts that have ended, and say what is missing"
+    )
     nonfinite: Nonfinite = option(
         "refuse",
         "what to do about NaN and infinite voxels: refuse the image, or take them for zero",
@@ -127,6 +136,10 @@ class FolderOptions(BlockOptions, ObjectOptions):
     def __post_init__(self) -> None:
         BlockOptions.__post_init__(self)
         ObjectOptions.__post_init__(self)
+        if self.part is not None and self.merge:
+            raise UsageError(
+                "--merge joins all parts, and --part predicts one", hint="give --merge after the parts"
+            )
 
     @property
     def with_objects(self) -> bool:

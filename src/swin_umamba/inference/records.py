@@ -2,22 +2,34 @@
 
 One JSON object per line, one line per case, appended when the case is done, so that an interrupted run keeps
 its results. A case also gets a line when it is begun, and further lines when predicted again; the last one
-counts, and the others are removed when the run ends.
+counts, and the others are removed when the run ends. Several processes may write to it: each reads what the
+others have added. A part of a job array writes ``predictions.part-I-of-N.jsonl``, see ``inference.parts``.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+import os
+from collections import ChainMap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from swin_umamba import __version__
 from swin_umamba.errors import OutputError
 from swin_umamba.files import append_line, write_text
-from swin_umamba.json_files import LARGEST_RESULTS, SCHEMA, contract_text, read_contract_lines
+from swin_umamba.json_files import (
+    LARGEST_RESULTS,
+    SCHEMA,
+    contract_lines,
+    contract_text,
+    read_contract_lines,
+)
+from swin_umamba.lock import opened_alone
+from swin_umamba.opening import final_place
 from swin_umamba.pseudonyms import hidden
 
 if TYPE_CHECKING:
@@ -39,6 +51,10 @@ class PredictionRecords:
     ----------
     folder
         Folder of the label maps.
+    name
+        Name of the file.
+    others
+        Records of other files of the folder, by case; those of this file count before them.
 
     Raises
     ------
@@ -46,14 +62,21 @@ class PredictionRecords:
         If an earlier record cannot be read or written, or has a line written by a newer version.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / RECORDS_FILE
-        self.of_case = read_records(folder)
-        self._lines = {
-            case: json.dumps({"schema": SCHEMA, **_without_nan(record)})
-            for case, record in self.of_case.items()
-        }
+    def __init__(
+        self, folder: Path, name: str = RECORDS_FILE, others: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> None:
+        self.path = folder / name
+        self._others = dict(others or {})
+        self._own: dict[str, Mapping[str, Any]] = {}
+        self._lines: dict[str, str] = {}
+        self._read_until: tuple[int, int] | None = None  # inode and size
         self.tidy()
+        self._at_start = dict(self.of_case)
+
+    @property
+    def of_case(self) -> Mapping[str, Mapping[str, Any]]:
+        """The last record of each case."""
+        return ChainMap(self._own, self._others)
 
     def confidence_of(self, case: str) -> Mapping[str, Any] | None:
         """Return the confidence an earlier run recorded for a case; None if there is none to trust.
@@ -77,10 +100,70 @@ class PredictionRecords:
             "quality_calibrated": known.get("quality_calibrated") is True,
         }
 
-    def tidy(self) -> None:
-        """Keep only the last line of each case."""
-        if self.path.exists():
+    def tidy(self, order: Sequence[str] = (), *, added: Iterable[Mapping[str, Any]] = ()) -> None:
+        """Keep only the last line of each case.
+
+        Parameters
+        ----------
+        order
+            Names of cases whose lines come last, in this order; others stay in theirs.
+        added
+            Records to add, of cases that may have one already.
+        """
+        added = list(added)
+        if not added and not self.path.exists():
+            return
+        with self._alone() as file:
+            self._read_until = None  # all of it, whatever the file looks like
+            self._read(file)
+            self._keep(added)
+            last = {case: self._lines.pop(case) for case in order if case in self._lines}
+            self._lines.update(last)
             write_text(self.path, "".join(f"{line}\n" for line in self._lines.values()))
+            self._read_until = None
+
+    def news_of(self, case: str) -> Mapping[str, Any] | None:
+        """Return the record of a case that has come since this object was made; None if there is none."""
+        if self.path.exists():
+            with self._alone() as file:
+                self._read(file)
+        record = self.of_case.get(case)
+        return None if record == self._at_start.get(case) else record
+
+    @contextmanager
+    def _alone(self) -> Iterator[TextIO]:
+        """Open the file while no other process does."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with opened_alone(final_place(self.path)) as file:
+                yield file
+        except OSError as error:
+            raise OutputError(
+                f"the record of the predictions cannot be opened: {error.strerror or error}",
+                where=self.path,
+                hint="check the permissions of the folder",
+            ) from error
+
+    def _read(self, file: TextIO) -> None:
+        """Read what has been added since it was read last."""
+        status = os.fstat(file.fileno())
+        inode, size = self._read_until or (None, 0)
+        if status.st_ino == inode and status.st_size >= size:
+            file.buffer.seek(size)
+            text = file.buffer.read().decode("utf-8", errors="replace")
+            self._keep(contract_lines(text, where=self.path, newer=OutputError, nan=True))
+        else:
+            self._own.clear()
+            self._lines.clear()
+            self._keep(_read(self.path))
+        self._read_until = (status.st_ino, status.st_size)
+
+    def _keep(self, records: Iterable[Mapping[str, Any]]) -> None:
+        for line in records:
+            if isinstance(case := line.get("case"), str):
+                record = _as_of_today(dict(line))
+                self._own[case] = record
+                self._lines[case] = json.dumps({"schema": SCHEMA, **_without_nan(record)})
 
     def begin(self, case: str, made_from: Mapping[str, str] | None) -> None:
         """Append a line that a case is begun: if it stays the last one, existing files are unfinished."""
@@ -122,14 +205,18 @@ class PredictionRecords:
         self._append("predictions-line", record)
 
     def _append(self, contract: str, record: dict[str, Any]) -> None:
-        if not self.path.exists():
-            write_text(self.path, "")  # also creates the folder
         case, line = record["case"], contract_text(contract, record)
-        append_line(self.path, line)
-        self.of_case[case], self._lines[case] = record, line
+        with self._alone() as file:
+            self._read(file)
+            if _ends_within_a_line(file):  # a killed process has left it
+                append_line(self.path, "")
+            append_line(self.path, line)
+            self._own[case], self._lines[case] = record, line
+            status = os.fstat(file.fileno())
+            self._read_until = (status.st_ino, status.st_size)
 
 
-def read_records(folder: Path) -> dict[str, Mapping[str, Any]]:
+def read_records(folder: Path, name: str = RECORDS_FILE) -> dict[str, Mapping[str, Any]]:
     """Return the last record of each case by its name; none if there is no file. Damaged lines are left out.
 
     Raises
@@ -137,12 +224,21 @@ def read_records(folder: Path) -> dict[str, Mapping[str, Any]]:
     OutputError
         If the file cannot be read, is far too large, or has a line from a newer version.
     """
-    path = folder / RECORDS_FILE
-    if not path.is_file():
-        return {}
-    hint = "delete it, or check its permissions"
-    lines = read_contract_lines(path, error=OutputError, hint=hint, largest=LARGEST_FILE, nan=True)
+    path = folder / name
+    lines = _read(path) if path.is_file() else []
     return {line["case"]: _as_of_today(line) for line in lines if isinstance(line.get("case"), str)}
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    hint = "delete it, or check its permissions"
+    return read_contract_lines(path, error=OutputError, hint=hint, largest=LARGEST_FILE, nan=True)
+
+
+def _ends_within_a_line(file: TextIO) -> bool:
+    if os.fstat(file.fileno()).st_size == 0:
+        return False
+    file.buffer.seek(-1, os.SEEK_END)
+    return file.buffer.read(1) != b"\n"
 
 
 def _as_of_today(record: dict[str, Any]) -> dict[str, Any]:
