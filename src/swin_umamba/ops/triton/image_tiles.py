@@ -9,7 +9,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from swin_umamba.ops.triton.tiles import load_tile
+from swin_umamba.ops.triton.tiles import load_tile, softplus
 
 
 @triton.jit
@@ -26,15 +26,16 @@ def pixels_of_path(positions, height, width, column, WIDE: tl.constexpr):  # typ
 
 
 @triton.jit
-def projected_dt(  # type: ignore[no-untyped-def]
-    x_dbl, rows, row_mask, weight, bias, channel_mask, DT_RANK: tl.constexpr
+def projected_step_sizes(  # type: ignore[no-untyped-def]
+    x_dbl, rows, row_mask, weight, bias, channel_mask, RANK: tl.constexpr
 ):
-    """Return bias_d + sum over r of weight_d,r rows_t,r, which softplus turns into the step sizes.
+    """Return softplus(bias_d + sum over r of weight_d,r rows_t,r), zero where masked.
 
     ``weight`` and ``bias`` point to r = 0 of each channel, ``x_dbl + rows`` to that of each step.
     """
     projected = tl.full((rows.shape[0], bias.shape[0]), 0.0, tl.float32)
-    for r in range(DT_RANK):
+    for r in range(RANK):
         low = load_tile(x_dbl + r + rows, row_mask)
         projected += low[:, None] * tl.load(weight + r, mask=channel_mask, other=0.0)[None, :]
-    return projected + tl.load(bias, mask=channel_mask, other=0.0)[None, :]
+    projected += tl.load(bias, mask=channel_mask, other=0.0)[None, :]
+    return tl.where(row_mask[:, None], softplus(projected), 0.0)

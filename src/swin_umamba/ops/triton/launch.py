@@ -29,6 +29,10 @@ SIZES = (
 """Arguments that Triton must not turn into constants or tell apart by their divisors: another size of image
 would compile all kernels again."""
 
+LEAST_PRODUCT_RANK = 12
+"""From this rank of dt on, a matrix product projects it before the kernels, which then are the same for all
+ranks. Below, writing and reading the result would cost as much as to compute it in each kernel."""
+
 MOST_OFFSET = 2**31 - 1
 """Within an image; beyond it, offsets are 64 bits wide."""
 
@@ -71,7 +75,7 @@ class TimeLoop:
     @classmethod
     def of(cls, channels: int, d_state: int, settings: LaunchSettings) -> TimeLoop:
         """Return the sizes for so many channels, in all or in a group."""
-        states = 1 << (d_state - 1).bit_length()
+        states = padded(d_state)
         if channels <= _WARP or states > _STATES_IN_REGISTERS:
             return cls(_WARP, states, 1)
         if states <= 4:
@@ -90,6 +94,11 @@ class TimeLoop:
     def chunk_steps(self, sequences: int, channels: int, length: int, settings: LaunchSettings) -> int:
         """Return the steps of a chunk, for so many sequences of such channels."""
         return chunk_steps(self.warps_at_once(sequences, channels), length, settings.enough_warps)
+
+
+def padded(number: int) -> int:
+    """Return the least power of two that is not below; 1 for 0."""
+    return 1 << max(number - 1, 0).bit_length()
 
 
 def channel_block(channels: int) -> int:

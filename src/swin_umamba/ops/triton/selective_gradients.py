@@ -16,8 +16,8 @@ from torch import Tensor
 
 from swin_umamba.ops.launch_settings import launch_settings
 from swin_umamba.ops.triton.launch import CHUNK, SIZES, channel_block, device_of, or_any, registers
-from swin_umamba.ops.triton.sequence_tiles import channels_of_group_block, step_sizes, steps_of_chunk
-from swin_umamba.ops.triton.tiles import load_tile, softplus_slope, state_gradients
+from swin_umamba.ops.triton.sequence_tiles import channels_of_group_block, steps_of_chunk
+from swin_umamba.ops.triton.tiles import load_tile, softplus_slope, state_gradients, step_sizes
 
 
 @triton.jit(do_not_specialize=SIZES)

@@ -1,11 +1,11 @@
-"""Addresses in sequences (batch, dim, length), and the step sizes of a tile of them."""
+"""Addresses in sequences (batch, dim, length)."""
 
 from __future__ import annotations
 
 import triton
 import triton.language as tl
 
-from swin_umamba.ops.triton.tiles import load_tile, single_numbers, softplus
+from swin_umamba.ops.triton.tiles import single_numbers
 
 
 @triton.jit
@@ -26,16 +26,3 @@ def steps_of_chunk(chunk, CHUNK: tl.constexpr):  # type: ignore[no-untyped-def]
     They are consecutive in memory, but each thread has to read its own, through the cache.
     """
     return chunk * CHUNK + single_numbers(CHUNK)
-
-
-@triton.jit
-def step_sizes(  # type: ignore[no-untyped-def]
-    pointers, mask, bias, channel_mask, HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr
-):
-    """Return the step sizes of a tile, zero where masked; ``bias`` points to those of the channels."""
-    delta = load_tile(pointers, mask)
-    if HAS_BIAS:
-        delta += tl.load(bias, mask=channel_mask, other=0.0)[None, :]
-    if SOFTPLUS:
-        delta = softplus(delta)
-    return tl.where(mask, delta, 0.0)

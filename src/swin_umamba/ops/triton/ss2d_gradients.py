@@ -19,32 +19,36 @@ import triton.language as tl
 from torch import Tensor
 
 from swin_umamba.ops.launch_settings import launch_settings
-from swin_umamba.ops.triton.image_tiles import pixels_of_path, projected_dt
+from swin_umamba.ops.triton.image_tiles import pixels_of_path, projected_step_sizes
 from swin_umamba.ops.triton.launch import (
     CHUNK,
     SIZES,
     channel_block,
     device_of,
     needs_wide_offsets,
+    or_any,
     registers,
 )
 from swin_umamba.ops.triton.tiles import (
     channels_of_block,
     load_tile,
-    softplus,
     softplus_slope,
     state_gradients,
+    step_sizes,
 )
 
 
 @triton.jit(do_not_specialize=SIZES)
 def ss2d_gradients_kernel(  # type: ignore[no-untyped-def]
-    grad_y, x, x_dbl, dt_projs_weight, dt_projs_bias, A, D, states, leaving, by_rows, grad_x, grad_dt,
-    partial_rows, partial_D, height, width, d_inner, chunks,
-    DT_RANK: tl.constexpr, D_STATE: tl.constexpr, CHUNK: tl.constexpr, CHANNELS: tl.constexpr,
+    grad_y, x, x_dbl, delta, dt_projs_weight, dt_projs_bias, A, D, states, leaving, by_rows, grad_x,
+    grad_dt, partial_rows, partial_D, height, width, d_inner, dt_rank, chunks,
+    RANK: tl.constexpr, D_STATE: tl.constexpr, CHUNK: tl.constexpr, CHANNELS: tl.constexpr,
     BY_COLUMNS: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
-    """Process one chunk and channel block of one image, in two directions."""
+    """Process one chunk and channel block of one image, in two directions.
+
+    With ``RANK`` 0, ``delta`` is the projected dt, and may be the same memory as its gradient ``grad_dt``.
+    """
     # 1. The pixels and channels of this program.
     chunk = tl.program_id(0)
     image = tl.program_id(2).to(tl.int64)
@@ -57,8 +61,8 @@ def ss2d_gradients_kernel(  # type: ignore[no-untyped-def]
     mask = row_mask[:, None] & channel_mask[None, :]
     pixels = pixels_of_path(positions, height, width, BY_COLUMNS, WIDE)
     places = (pixels * d_inner)[:, None] + channels[None, :]
-    COLUMNS: tl.constexpr = DT_RANK + 2 * D_STATE
-    rows = pixels * (4 * COLUMNS)
+    columns = dt_rank + 2 * D_STATE
+    rows = pixels * (4 * columns)
     first_pixel = image * height * width
     first_place = first_pixel * d_inner
     # 2. Load the tile; the skip term needs no state.
@@ -72,28 +76,29 @@ def ss2d_gradients_kernel(  # type: ignore[no-untyped-def]
     # 3. Forwards and backwards: step sizes, all states, gradients of both.
     for back in tl.static_range(2):
         k = BY_COLUMNS + 2 * back
-        inputs = x_dbl + (first_pixel * 4 + k) * COLUMNS
+        inputs = x_dbl + (first_pixel * 4 + k) * columns
         parameters = k * d_inner + channels
-        projected = projected_dt(
-            inputs, rows, row_mask, dt_projs_weight + parameters * DT_RANK, dt_projs_bias + parameters,
-            channel_mask, DT_RANK,
-        )  # fmt: skip
-        delta = tl.where(row_mask[:, None], softplus(projected), 0.0)
+        # (4, batch, pixels, channels): one matrix per direction.
+        matrix = (k * images + image) * length * d_inner
+        bias = dt_projs_bias + parameters
+        if RANK > 0:
+            weight = dt_projs_weight + parameters * RANK
+            step = projected_step_sizes(inputs, rows, row_mask, weight, bias, channel_mask, RANK)
+        else:
+            step = step_sizes(delta + matrix + places, mask, bias, channel_mask, True, True)
         state = ((image * 4 + k) * chunks + chunk) * D_STATE * d_inner
-        B = inputs + DT_RANK
+        B = inputs + dt_rank
         partial = ((tl.program_id(1) * images + image) * 4 + k) * 2 * D_STATE * length
         partial_B = partial_rows + partial + positions
         through_input, through_decay = state_gradients(
-            delta, u, grad_out, B, B + D_STATE, rows, row_mask, 1, A + parameters * D_STATE,
+            step, u, grad_out, B, B + D_STATE, rows, row_mask, 1, A + parameters * D_STATE,
             states + state + channels, leaving + state + channels, channel_mask, d_inner,
             partial_B, partial_B + D_STATE * length, length, D_STATE, back == 1,
         )  # fmt: skip
-        grad_u += delta * through_input
+        grad_u += step * through_input
         grad_u += tl.load(D + parameters, mask=channel_mask, other=0.0)[None, :] * grad_out
-        grad_projected = softplus_slope(delta) * (u * through_input + through_decay)
-        # (4, batch, pixels, channels): one matrix per direction.
-        offset = (k * images + image) * length * d_inner
-        tl.store(grad_dt + offset + places, grad_projected, mask=mask)
+        grad_projected = softplus_slope(step) * (u * through_input + through_decay)
+        tl.store(grad_dt + matrix + places, grad_projected, mask=mask)
     # 4. Add the result of the directions along rows, and store.
     if BY_COLUMNS == 1:
         grad_u += load_tile(by_rows + first_place + places, mask)
@@ -104,6 +109,7 @@ def ss2d_gradients(
     grad_y: Tensor,
     x: Tensor,
     x_dbl: Tensor,
+    delta: Tensor | None,
     dt_projs_weight: Tensor,
     dt_projs_bias: Tensor,
     A: Tensor,
@@ -116,14 +122,17 @@ def ss2d_gradients(
     partial_rows: Tensor,
     partial_D: Tensor,
 ) -> None:
-    """Fill the last five; turn ``leaving`` from gradients of states into the chunks' gradients of A.
+    """Fill the last five tensors; turn ``leaving`` from gradients of states into the chunks' gradients of A.
 
     Parameters
     ----------
+    delta
+        The projected dt, of the shape of ``grad_dt``, or that very tensor, which is then overwritten; if
+        there is none, it is computed here.
     by_rows, grad_x
         Shape of ``x``; the first is float32 and may be the same tensor as the second.
     grad_dt
-        Gradient of the projected dt, shape (4, batch, height * width, d_inner).
+        Gradient of the projected dt, shape (4, batch * height * width, d_inner).
     partial_rows
         Gradients of B and C, each summed over one block of channels, in the order of the path: shape (channel
         blocks, batch, 4, 2 * d_state, height * width).
@@ -131,14 +140,14 @@ def ss2d_gradients(
         Gradient of D of each chunk, the same for every direction: shape (batch, chunks, d_inner).
     """
     batch, height, width, d_inner = x.shape
-    block, chunks = channel_block(d_inner), states.shape[2]
+    block, chunks, dt_rank = channel_block(d_inner), states.shape[2], dt_projs_weight.shape[2]
     most = launch_settings(x.device).gradient_registers
     with device_of(x):
         for columns, target in ((0, by_rows), (1, grad_x)):
             ss2d_gradients_kernel[(chunks, triton.cdiv(d_inner, block), batch)](
-                grad_y, x, x_dbl, dt_projs_weight, dt_projs_bias, A, D, states, leaving, by_rows, target,
-                grad_dt, partial_rows, partial_D, height, width, d_inner, chunks,
-                DT_RANK=dt_projs_weight.shape[2], D_STATE=A.shape[2], CHUNK=CHUNK, CHANNELS=block,
+                grad_y, x, x_dbl, or_any(delta, A), dt_projs_weight, dt_projs_bias, A, D, states, leaving,
+                by_rows, target, grad_dt, partial_rows, partial_D, height, width, d_inner, dt_rank, chunks,
+                RANK=dt_rank if delta is None else 0, D_STATE=A.shape[2], CHUNK=CHUNK, CHANNELS=block,
                 BY_COLUMNS=columns, WIDE=needs_wide_offsets(x, x_dbl), num_warps=1,
                 maxnreg=registers(most, A.shape[2]),
             )  # fmt: skip

@@ -14,15 +14,15 @@ import triton.language as tl
 from torch import Tensor
 
 from swin_umamba.ops.launch_settings import launch_settings
-from swin_umamba.ops.triton.launch import SIZES, TimeLoop, device_of, registers
+from swin_umamba.ops.triton.launch import SIZES, TimeLoop, device_of, or_any, padded, registers
 from swin_umamba.ops.triton.tiles import channels_of_block
 from swin_umamba.ops.triton.time_loop import load_rates, load_weights, outputs_of_chunk, path_of_chunk
 
 
 @triton.jit(do_not_specialize=(*SIZES, "by_columns"))
 def ss2d_outputs_kernel(  # type: ignore[no-untyped-def]
-    x, x_dbl, dt_projs_weight, dt_projs_bias, A, D, states, partial, y, height, width, d_inner, dt_rank,
-    chunks, steps, by_columns,
+    x, x_dbl, delta, dt_projs_weight, dt_projs_bias, A, D, states, partial, y, height, width, d_inner,
+    dt_rank, chunks, steps, by_columns,
     D_STATE: tl.constexpr, STATES: tl.constexpr, CHANNELS: tl.constexpr, RANK: tl.constexpr,
     RANKS: tl.constexpr,
 ):  # fmt: skip
@@ -54,13 +54,14 @@ def ss2d_outputs_kernel(  # type: ignore[no-untyped-def]
         )
         low = x_dbl + (first_pixel * 4 + k) * columns
         B = low + dt_rank
+        sizes = delta + (k * tl.num_programs(2) + image) * length * d_inner + channels
         if back == 0:
             target = partial + place
         else:
             target = y + place
             tl.debug_barrier()  # what the other direction stored is read again
         outputs_of_chunk(
-            state, x + place, x + place, low, B, B + D_STATE, weights, bias, rate, skip, channel_mask,
+            state, x + place, sizes, low, B, B + D_STATE, weights, bias, rate, skip, channel_mask,
             partial + place, k > 0, target, d_inner, 4 * columns, 1, count, pixel, left, stride, jump, line,
             D_STATE, STATES, RANK, RANKS, True,
         )  # fmt: skip
@@ -69,6 +70,7 @@ def ss2d_outputs_kernel(  # type: ignore[no-untyped-def]
 def ss2d_outputs(
     x: Tensor,
     x_dbl: Tensor,
+    delta: Tensor | None,
     dt_projs_weight: Tensor,
     dt_projs_bias: Tensor,
     A: Tensor,
@@ -78,16 +80,20 @@ def ss2d_outputs(
     partial: Tensor,
     y: Tensor,
 ) -> None:
-    """Fill ``y`` by way of the float32 tensor ``partial``, which may be the same tensor."""
+    """Fill ``y`` by way of the float32 tensor ``partial``, which may be the same tensor.
+
+    ``delta`` (4, batch * height * width, d_inner) is the projected dt; if there is none, it is computed here.
+    """
     batch, height, width, d_inner = x.shape
     settings = launch_settings(x.device)
     loop, chunks = TimeLoop.of(d_inner, A.shape[2], settings), states.shape[2]
     dt_rank = dt_projs_weight.shape[2]
+    rank = dt_rank if delta is None else 0
     with device_of(x):
         for by_columns, target in ((0, partial), (1, y)):
             ss2d_outputs_kernel[(chunks, triton.cdiv(d_inner, loop.channels), batch)](
-                x, x_dbl, dt_projs_weight, dt_projs_bias, A, D, states, partial, target, height, width,
-                d_inner, dt_rank, chunks, steps, by_columns, D_STATE=A.shape[2], STATES=loop.states,
-                CHANNELS=loop.channels, RANK=dt_rank, RANKS=triton.next_power_of_2(dt_rank),
+                x, x_dbl, or_any(delta, A), dt_projs_weight, dt_projs_bias, A, D, states, partial, target,
+                height, width, d_inner, dt_rank, chunks, steps, by_columns, D_STATE=A.shape[2],
+                STATES=loop.states, CHANNELS=loop.channels, RANK=rank, RANKS=padded(rank),
                 num_warps=loop.warps, maxnreg=registers(settings.output_registers, A.shape[2]),
             )  # fmt: skip

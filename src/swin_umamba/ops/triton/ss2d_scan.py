@@ -1,4 +1,4 @@
-"""The Triton backend of ``ss2d_scan``: memory and the order of the kernels."""
+"""The Triton backend of ``ss2d_scan``: memory, the order of the kernels, and the products around them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from swin_umamba.ops.launch_settings import launch_settings
+from swin_umamba.ops.precision import products_without_tf32
 from swin_umamba.ops.triton.chain import chain
-from swin_umamba.ops.triton.launch import CHUNK, TimeLoop, channel_block
+from swin_umamba.ops.triton.launch import CHUNK, LEAST_PRODUCT_RANK, TimeLoop, channel_block
 from swin_umamba.ops.triton.ss2d_chunks import ss2d_chunks
 from swin_umamba.ops.triton.ss2d_gradients import ss2d_gradients
 from swin_umamba.ops.triton.ss2d_outputs import ss2d_outputs
@@ -42,10 +43,11 @@ def ss2d_scan_forward(
     batch, height, width, d_inner = x.shape
     assert height * width < 2**31
     steps = _steps(x, A)
-    states, _ = _entering_states(x, x_dbl, dt_projs_weight, dt_projs_bias, A, steps)
+    delta = _projected_dt(_low_rank_dt(x_dbl, dt_projs_weight), dt_projs_weight)
+    states, _ = _entering_states(x, x_dbl, delta, dt_projs_weight, dt_projs_bias, A, steps)
     y = torch.empty_like(x, dtype=y_dtype)
     partial = _float32_buffer(y)
-    ss2d_outputs(x, x_dbl, dt_projs_weight, dt_projs_bias, A, D, steps, states, partial, y)
+    ss2d_outputs(x, x_dbl, delta, dt_projs_weight, dt_projs_bias, A, D, steps, states, partial, y)
     return y, A.new_empty(ss2d_scan_states_shape(batch, height, width, d_inner, A.shape[2]))
 
 
@@ -64,28 +66,48 @@ def ss2d_scan_backward(
     ``grad_y`` may have another dtype than ``x``; ``states`` is what the forward returned.
     """
     batch, height, width, d_inner = x.shape
-    d_state = A.shape[2]
-    states = _tile_states(x, x_dbl, dt_projs_weight, dt_projs_bias, A)
-    leaving = _tile_states(grad_y, x_dbl, dt_projs_weight, dt_projs_bias, A, adjoint=True)
+    low = _low_rank_dt(x_dbl, dt_projs_weight)
+    delta = _projected_dt(low, dt_projs_weight)
+    states = _tile_states(x, x_dbl, delta, dt_projs_weight, dt_projs_bias, A)
+    leaving = _tile_states(grad_y, x_dbl, delta, dt_projs_weight, dt_projs_bias, A, adjoint=True)
 
     grad_x = torch.empty_like(x)
     blocks = -(-d_inner // channel_block(d_inner))
-    grad_dt = A.new_empty(4, batch, height * width, d_inner)
-    partial_rows = A.new_empty(blocks, batch, 4, 2 * d_state, height * width)
+    # Nobody needs the projected dt any more: its gradient takes its place.
+    grad_dt = A.new_empty(*low.shape[:2], d_inner) if delta is None else delta
+    partial_rows = A.new_empty(blocks, batch, 4, 2 * A.shape[2], height * width)
     partial_D = A.new_empty(batch, leaving.shape[2], d_inner)
     ss2d_gradients(
-        grad_y, x, x_dbl, dt_projs_weight, dt_projs_bias, A, D, states, leaving, _float32_buffer(grad_x),
-        grad_x, grad_dt, partial_rows, partial_D,
+        grad_y, x, x_dbl, delta, dt_projs_weight, dt_projs_bias, A, D, states, leaving,
+        _float32_buffer(grad_x), grad_x, grad_dt, partial_rows, partial_D,
     )  # fmt: skip
 
-    grad_dt = grad_dt.flatten(1, 2)
-    grad_x_dbl = _grad_x_dbl(x_dbl, grad_dt, dt_projs_weight, partial_rows)
-    dt_low = x_dbl[..., : -2 * d_state].float().flatten(0, 2).transpose(0, 1)  # (4, pixels, dt_rank)
-    grad_weight = grad_dt.mT @ dt_low
+    with products_without_tf32(x.device):
+        grad_weight = torch.bmm(grad_dt.mT, low)
+        grad_low = torch.bmm(grad_dt, dt_projs_weight)
+    # One more column of the first product would be this sum, too, but products add up one after another: over
+    # the pixels of a batch that loses two digits.
+    grad_bias = grad_dt.sum(1)
     # (directions, d_state, d_inner) in the order of the parameter.
     grad_A = leaving.sum((0, 2)).mT.contiguous()
     grad_D = partial_D.sum((0, 1)).expand_as(D).contiguous()
-    return grad_x, grad_x_dbl, grad_weight, grad_dt.sum(1), grad_A, grad_D
+    return grad_x, _grad_x_dbl(x_dbl, grad_low, partial_rows), grad_weight, grad_bias, grad_A, grad_D
+
+
+def _low_rank_dt(x_dbl: Tensor, dt_projs_weight: Tensor) -> Tensor:
+    """Return the low-rank dt of all pixels, float32 of shape (4, batch * height * width, dt_rank)."""
+    return x_dbl[..., : dt_projs_weight.shape[2]].float().flatten(0, 2).transpose(0, 1)
+
+
+def _projected_dt(low: Tensor, dt_projs_weight: Tensor) -> Tensor | None:
+    """Return the projected dt, (4, batch * height * width, d_inner), or None if its kernels compute it.
+
+    It takes as much memory as four activations, while the scan runs; the backward computes it anew.
+    """
+    if low.shape[2] < LEAST_PRODUCT_RANK:
+        return None
+    with products_without_tf32(low.device):
+        return torch.bmm(low, dt_projs_weight.mT)
 
 
 def _steps(x: Tensor, A: Tensor) -> int:
@@ -99,6 +121,7 @@ def _steps(x: Tensor, A: Tensor) -> int:
 def _entering_states(
     image: Tensor,
     x_dbl: Tensor,
+    delta: Tensor | None,
     dt_projs_weight: Tensor,
     dt_projs_bias: Tensor,
     A: Tensor,
@@ -114,7 +137,7 @@ def _entering_states(
     chunks = -(-height * width // steps)
     ends = A.new_empty(batch, 4, chunks, A.shape[2], d_inner)
     sums = A.new_empty(batch, 4, chunks, d_inner)
-    ss2d_chunks(image, x_dbl, dt_projs_weight, dt_projs_bias, A, steps, ends, sums, adjoint=adjoint)
+    ss2d_chunks(image, x_dbl, delta, dt_projs_weight, dt_projs_bias, A, steps, ends, sums, adjoint=adjoint)
     chain(ends, sums, A, adjoint=adjoint)
     return ends, sums
 
@@ -122,6 +145,7 @@ def _entering_states(
 def _tile_states(
     image: Tensor,
     x_dbl: Tensor,
+    delta: Tensor | None,
     dt_projs_weight: Tensor,
     dt_projs_bias: Tensor,
     A: Tensor,
@@ -130,11 +154,10 @@ def _tile_states(
     """Return the state that enters each tile of the backward, from those that enter the chunks."""
     batch, height, width, d_inner = image.shape
     steps = _steps(image, A)
-    starts, sums = _entering_states(image, x_dbl, dt_projs_weight, dt_projs_bias, A, steps, adjoint)
+    inputs = (image, x_dbl, delta, dt_projs_weight, dt_projs_bias, A, steps)
+    starts, sums = _entering_states(*inputs, adjoint)
     states = A.new_empty(batch, 4, -(-height * width // CHUNK), A.shape[2], d_inner)
-    ss2d_chunks(
-        image, x_dbl, dt_projs_weight, dt_projs_bias, A, steps, states, sums, adjoint=adjoint, starts=starts
-    )
+    ss2d_chunks(*inputs, states, sums, adjoint=adjoint, starts=starts)
     return states
 
 
@@ -143,16 +166,16 @@ def _float32_buffer(tensor: Tensor) -> Tensor:
     return tensor if tensor.dtype == torch.float32 else torch.empty_like(tensor, dtype=torch.float32)
 
 
-def _grad_x_dbl(x_dbl: Tensor, grad_dt: Tensor, dt_projs_weight: Tensor, partial_rows: Tensor) -> Tensor:
-    """Return the gradient of ``x_dbl``: dt by matrix products, B and C from the sums over channel blocks.
+def _grad_x_dbl(x_dbl: Tensor, grad_low: Tensor, partial_rows: Tensor) -> Tensor:
+    """Return the gradient of ``x_dbl``, that of B and C from the sums over channel blocks.
 
-    ``grad_dt`` is (4, pixels, d_inner); ``partial_rows`` as in `ss2d_gradients`.
+    ``grad_low`` is that of the low-rank dt, (4, batch * height * width, dt_rank); ``partial_rows`` as in
+    `ss2d_gradients`.
     """
     batch, height, width = x_dbl.shape[:3]
-    dt_rank = dt_projs_weight.shape[2]
+    dt_rank = grad_low.shape[2]
     grad_x_dbl = torch.empty_like(x_dbl)
-    grad_low = torch.bmm(grad_dt, dt_projs_weight).view(4, batch, height, width, dt_rank)
-    grad_x_dbl[..., :dt_rank] = grad_low.permute(1, 2, 3, 0, 4)
+    grad_x_dbl[..., :dt_rank] = grad_low.view(4, batch, height, width, dt_rank).permute(1, 2, 3, 0, 4)
     sums = partial_rows.sum(0)
     by_rows = sums[:, 0::2].unflatten(3, (height, width))
     by_columns = sums[:, 1::2].unflatten(3, (width, height))

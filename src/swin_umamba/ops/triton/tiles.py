@@ -105,6 +105,19 @@ def load_tile(pointers, mask):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
+def step_sizes(  # type: ignore[no-untyped-def]
+    pointers, mask, bias, channel_mask, HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr
+):
+    """Return the step sizes of a tile, zero where masked; ``bias`` points to those of the channels."""
+    delta = load_tile(pointers, mask)
+    if HAS_BIAS:
+        delta += tl.load(bias, mask=channel_mask, other=0.0)[None, :]
+    if SOFTPLUS:
+        delta = softplus(delta)
+    return tl.where(mask, delta, 0.0)
+
+
+@triton.jit
 def state_gradients(  # type: ignore[no-untyped-def]
     delta, u, grad_y, B, C, rows, row_mask, row_stride, A, starts, leaving, channel_mask, d_inner,
     partial_B, partial_C, partial_stride, D_STATE: tl.constexpr, REVERSE: tl.constexpr,

@@ -59,9 +59,12 @@ def load_rates(A, channel_mask, D_STATE: tl.constexpr, STATES: tl.constexpr):  #
 
 @triton.jit
 def load_weights(weight, channel_mask, RANK: tl.constexpr, RANKS: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Return the weights (RANKS, channels) that make a channel's step size of a low-rank one."""
-    r = single_numbers(RANKS)[:, None]
-    return tl.load(weight[None, :] + r, mask=channel_mask[None, :] & (r < RANK), other=0.0)
+    """Return the weights (RANKS, channels) that make a channel's step size of a low-rank one, if any do."""
+    if RANK > 0:
+        r = single_numbers(RANKS)[:, None]
+        return tl.load(weight[None, :] + r, mask=channel_mask[None, :] & (r < RANK), other=0.0)
+    else:
+        return 0.0
 
 
 @triton.jit
