@@ -45,9 +45,9 @@ def ragged_cases(dtype: torch.dtype, *, tiny: bool) -> Iterator[tuple[str, Input
     for d_state in (16, 1) if dtype == torch.float32 else (16,):
         sizes = ((1, 1), (5, 7), (1, 37), (37, 1), (17, 23)) if dtype == torch.float32 else ((5, 7),)
         for height, width in sizes:
-            for d_inner in (33, 192):
+            for d_inner, dt_rank in ((33, 12), (192, 6)):  # from 12 on a product projects dt
                 name = f"image {height}x{width}, {d_inner} channels, {d_state} states"
-                yield name, image_case(height, width, d_inner=d_inner, d_state=d_state, dt_rank=6)
+                yield name, image_case(height, width, d_inner=d_inner, d_state=d_state, dt_rank=dt_rank)
         for length in (1, 35, 400) if dtype == torch.float32 else (35,):
             yield f"sequence of {length}, {d_state} states", sequence_inputs(length, dim=260, d_state=d_state)
 

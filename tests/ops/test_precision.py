@@ -12,6 +12,7 @@ from swin_umamba.errors import UsageError
 from swin_umamba.ops.precision import (
     autocast,
     check_precision,
+    products_without_tf32,
     rounding_of_float32,
     scaler_for,
     training_precision,
@@ -149,7 +150,19 @@ def test_tf32_is_used_where_it_is_asked_for_alone(precision: str, context: Any, 
         assert torch.get_float32_matmul_precision() == "medium"
 
 
+@pytest.mark.filterwarnings("ignore:.*CUDA is not available")
+def test_products_without_tf32(users_settings: str) -> None:
+    cublas = torch.backends.cuda.matmul
+    before = cublas.fp32_precision
+    assert (before == "tf32") == (users_settings not in ("untouched", "none at all"))
+    with pytest.raises(KeyError), products_without_tf32(CUDA):  # noqa: PT012
+        assert cublas.fp32_precision in ("none", "ieee")
+        raise KeyError
+    assert cublas.fp32_precision == before
+
+
 def test_other_devices_have_no_such_settings() -> None:
     before = float32_settings()
-    with autocast(CPU, "float32"):
-        assert float32_settings() == before
+    for context in (autocast(CPU, "float32"), products_without_tf32(CPU)):
+        with context:
+            assert float32_settings() == before

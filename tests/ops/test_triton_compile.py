@@ -42,6 +42,10 @@ BOUNDS = {
     "ss2d_chunks_kernel with parts": Bounds(168, instructions=130),
     "ss2d_outputs_kernel": Bounds(144, instructions=155),
     "ss2d_gradients_kernel": Bounds(255, 24, instructions=640, shuffles=80, barriers=2),
+    "ss2d_chunks_kernel of projected dt": Bounds(123, instructions=120),
+    "ss2d_chunks_kernel of projected dt with parts": Bounds(168, instructions=120),
+    "ss2d_outputs_kernel of projected dt": Bounds(128, instructions=142),
+    "ss2d_gradients_kernel of projected dt": Bounds(255, 24, instructions=640, shuffles=80, barriers=2),
     "selective_chunks_kernel": Bounds(128, instructions=145),
     "selective_chunks_kernel with parts": Bounds(168, instructions=145),
     "selective_outputs_kernel": Bounds(128, instructions=170),
@@ -53,12 +57,7 @@ BOUNDS = {
     "depthwise_gradients_kernel": Bounds(168, instructions=950),
 }
 KERNELS = {name.split()[0] for name in BOUNDS}
-
-
-def bounds_of(row: dict[str, Any]) -> Bounds:
-    kinds = {"PART": "with parts", "ADJOINT": "with adjoint"}
-    names = [f"{row['kernel']} {kind}" for flag, kind in kinds.items() if row["constants"].get(flag)]
-    return next((BOUNDS[name] for name in names if name in BOUNDS), BOUNDS[row["kernel"]])
+QUICK = "ss2d_chunks_kernel of projected dt with parts"
 
 
 def run_compilation(tmp_path: Path, *options: str) -> Any:
@@ -77,7 +76,7 @@ def run_compilation(tmp_path: Path, *options: str) -> Any:
 
 def check_bounds(rows: list[dict[str, Any]]) -> None:
     for row in rows:
-        most, loop = bounds_of(row), row["loop"]
+        most, loop = BOUNDS[row["name"]], row["loop"]
         assert row["spilled_bytes"] <= most.spilled_bytes, row
         if TRITON < (3, 7):  # lays scans out over threads
             continue
@@ -95,24 +94,38 @@ def check_usable(rows: list[dict[str, Any]]) -> None:
         assert row["atomics"] == 0, row
 
 
-def test_kernels_compile(tmp_path: Path) -> None:
-    names = ["chain_kernel"]
-    rows = run_compilation(tmp_path, "--kernels", *names)
-    assert [row["kernel"] for row in rows] == names
-    check_usable(rows)
-    check_bounds(rows)
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return run_compilation(tmp_path_factory.mktemp("cache"), "--keys", "--kernels", QUICK)
 
 
-def test_another_size_of_image_compiles_nothing(tmp_path: Path) -> None:
-    multiples_of_16, odd = run_compilation(tmp_path, "--keys")
-    assert {name for name, _ in odd} == KERNELS
+def test_a_kernel_compiles(quick: Any) -> None:
+    assert [row["name"] for row in quick["rows"]] == [QUICK]
+    check_usable(quick["rows"])
+    check_bounds(quick["rows"])
+
+
+def test_another_size_of_image_compiles_nothing(quick: Any) -> None:
+    multiples_of_16, odd = quick["keys"]
+    assert {name for keys in odd.values() for name, _ in keys} == KERNELS
     assert multiples_of_16 == odd
+
+
+def test_all_ranks_that_a_product_projects_share_their_kernels(quick: Any) -> None:
+    """Nine for an image: four kinds of chunks, outputs, gradients by rows and by columns, two of the chain.
+
+    Three stages add the seven of one of them to those of the first.
+    """
+    first, *others = [quick["keys"][0][channels] for channels in ("192", "384", "768", "1536")]
+    assert len(first) == 9
+    assert others[0] == others[1] == others[2]
+    assert len({tuple(variant) for variants in (first, *others) for variant in variants}) == 16
 
 
 @pytest.mark.slow
 def test_kernels_compile_within_bounds_on_every_gpu(tmp_path: Path) -> None:
-    rows = run_compilation(tmp_path, "--gpus")
-    assert {row["kernel"] for row in rows} == KERNELS
+    rows = run_compilation(tmp_path, "--gpus")["rows"]
+    assert {row["name"] for row in rows} == set(BOUNDS)
     assert {row["capability"] for row in rows} == CAPABILITIES
     check_usable(rows)
     check_bounds(rows)
@@ -120,6 +133,6 @@ def test_kernels_compile_within_bounds_on_every_gpu(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_kernels_compile_for_all_dtypes_states_and_sizes(tmp_path: Path) -> None:
-    rows = run_compilation(tmp_path, "--unusual")
-    assert {row["kernel"] for row in rows} == KERNELS
+    rows = run_compilation(tmp_path, "--unusual")["rows"]
+    assert {row["name"].split()[0] for row in rows} == KERNELS
     check_usable(rows)

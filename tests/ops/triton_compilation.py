@@ -1,10 +1,10 @@
 """Compile the Triton kernels for GPUs that need not be there, and print what each takes of one, as JSON.
 
     python tests/ops/triton_compilation.py                   # float32, 16 states, compute capability 9.0
-    python tests/ops/triton_compilation.py --kernels KERNEL  # the first launch of a kernel, or of several
+    python tests/ops/triton_compilation.py --kernels NAME    # the first launch of one name, or of several
     python tests/ops/triton_compilation.py --gpus            # for all GPUs
     python tests/ops/triton_compilation.py --unusual         # other dtypes, sizes and numbers of states
-    python tests/ops/triton_compilation.py --keys            # only list the variants of two sizes of image
+    python tests/ops/triton_compilation.py --keys            # list all variants of all stages, too
 
 The scans are called as for a GPU, but each launch is only noted and then compiled as it was meant to be: the
 arguments that Triton makes constants, the warps and the registers are those of the launch.
@@ -33,6 +33,7 @@ from swin_umamba.ops.triton.ss2d_scan import ss2d_scan_backward, ss2d_scan_forwa
 
 CAPABILITIES = (75, 80, 100, 90)
 SIZE = (6, 11)  # of the images; nothing is computed
+STAGES = (192, 384, 768, 1536)  # channels of the networks' stages
 
 
 class _Driver:
@@ -58,6 +59,18 @@ class Launch:
     options: dict[str, Any]
     constants: dict[str, Any]
     case: str
+
+    @property
+    def name(self) -> str:
+        """The kernel, and which of its forms."""
+        has = self.constants.get
+        forms = {
+            " of projected dt": has("RANK") == 0,
+            " with parts": has("PART"),
+            # Scans take the same back in time.
+            " with adjoint": has("ADJOINT") and self.kernel.__name__.startswith("depthwise"),
+        }
+        return self.kernel.__name__ + "".join(form for form, is_so in forms.items() if is_so)
 
 
 class Recorder:
@@ -137,7 +150,7 @@ def compiled(launch: Launch, capability: int) -> dict[str, Any]:
     target = GPUTarget("cuda", capability, 32)
     result = triton.compile(launch.source, target=target, options=launch.options)
     return {
-        "kernel": launch.kernel.__name__,
+        "name": launch.name,
         "case": launch.case,
         "constants": launch.constants,
         "capability": capability,
@@ -147,9 +160,10 @@ def compiled(launch: Launch, capability: int) -> dict[str, Any]:
 
 
 def usual() -> Recorder:
-    """The launches of the networks' first stage, and of a sequence."""
+    """The launches of the networks' first stage and of the others, and of a sequence."""
     recorder = Recorder()
     recorder.image()
+    recorder.image(d_inner=384, dt_rank=12)
     recorder.sequence()
     recorder.depthwise()
     recorder.depthwise(torch.float16)
@@ -164,6 +178,7 @@ def unusual() -> Recorder:
     recorder.image(d_inner=33, d_state=3, dt_rank=1)
     recorder.image(d_state=64, dt_rank=24)
     recorder.image(torch.bfloat16, d_inner=384, dt_rank=12)
+    recorder.image(d_inner=33, d_state=3, dt_rank=12)
     recorder.sequence(torch.bfloat16)
     recorder.sequence(dim=40, options=False)
     recorder.image(d_inner=1, d_state=1, size=(1, 1), dt_rank=1)
@@ -175,16 +190,19 @@ def unusual() -> Recorder:
     return recorder
 
 
-def keys_of_two_sizes() -> list[list[list[str]]]:
-    """The variants that images of two sizes, and sequences of two lengths, compile."""
+def keys_of_two_sizes() -> list[dict[str, list[list[str]]]]:
+    """The variants of each stage's scan and of the other kernels, for two sizes."""
     both = []
-    for size in ((32, 64), (7, 5)):
+    for height, width in ((16, 32), (7, 5)):
         recorder = Recorder()
-        recorder.image(size=size)
-        recorder.image(size=size, d_inner=384, dt_rank=12)
-        recorder.sequence(length=size[0] * size[1])
-        recorder.depthwise(size=size)
-        both.append(sorted(map(list, recorder.launches)))
+        recorder.sequence(length=height * width)
+        recorder.depthwise(size=(height, width))
+        keys = {"others": sorted(map(list, recorder.launches))}
+        for d_inner in STAGES:
+            recorder = Recorder()
+            recorder.image(size=(height, width), d_inner=d_inner, dt_rank=d_inner // 32)
+            keys[str(d_inner)] = sorted(map(list, recorder.launches))
+        both.append(keys)
     return both
 
 
@@ -192,19 +210,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Compile the Triton kernels without a GPU.")
     parser.add_argument("--gpus", action="store_true", help="all GPUs")
     parser.add_argument("--unusual", action="store_true", help="other dtypes, sizes and numbers of states")
-    parser.add_argument("--keys", action="store_true", help="compile nothing")
-    parser.add_argument("--kernels", nargs="+", help="the first launch of these kernels only")
+    parser.add_argument("--keys", action="store_true", help="list what all stages would compile")
+    parser.add_argument("--kernels", nargs="+", help="the first launch of these names only")
     options = parser.parse_args()
-    if options.keys:
-        json.dump(keys_of_two_sizes(), sys.stdout)
-        return
+    keys = keys_of_two_sizes() if options.keys else []
     launches = (unusual() if options.unusual else usual()).list()
     if options.kernels:
-        first = {launch.kernel.__name__: launch for launch in reversed(launches)}
+        first = {launch.name: launch for launch in reversed(launches)}
         launches = [first[name] for name in options.kernels]
     capabilities = CAPABILITIES if options.gpus else CAPABILITIES[-1:]
     rows = [compiled(launch, capability) for launch in launches for capability in capabilities]
-    json.dump(rows, sys.stdout)
+    json.dump({"rows": rows, "keys": keys}, sys.stdout)
 
 
 if __name__ == "__main__":
