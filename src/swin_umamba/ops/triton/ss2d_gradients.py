@@ -61,7 +61,8 @@ def ss2d_gradients_kernel(  # type: ignore[no-untyped-def]
     mask = row_mask[:, None] & channel_mask[None, :]
     pixels = pixels_of_path(positions, height, width, BY_COLUMNS, WIDE)
     places = (pixels * d_inner)[:, None] + channels[None, :]
-    columns = dt_rank + 2 * D_STATE
+    rank = RANK if RANK > 0 else dt_rank  # a constant where it is one anyway
+    columns = rank + 2 * D_STATE
     rows = pixels * (4 * columns)
     first_pixel = image * height * width
     first_place = first_pixel * d_inner
@@ -78,16 +79,15 @@ def ss2d_gradients_kernel(  # type: ignore[no-untyped-def]
         k = BY_COLUMNS + 2 * back
         inputs = x_dbl + (first_pixel * 4 + k) * columns
         parameters = k * d_inner + channels
-        # (4, batch, pixels, channels): one matrix per direction.
-        matrix = (k * images + image) * length * d_inner
         bias = dt_projs_bias + parameters
         if RANK > 0:
             weight = dt_projs_weight + parameters * RANK
             step = projected_step_sizes(inputs, rows, row_mask, weight, bias, channel_mask, RANK)
         else:
-            step = step_sizes(delta + matrix + places, mask, bias, channel_mask, True, True)
+            matrix = delta + (k * images + image) * length * d_inner
+            step = step_sizes(matrix + places, mask, bias, channel_mask, True, True)
         state = ((image * 4 + k) * chunks + chunk) * D_STATE * d_inner
-        B = inputs + dt_rank
+        B = inputs + rank
         partial = ((tl.program_id(1) * images + image) * 4 + k) * 2 * D_STATE * length
         partial_B = partial_rows + partial + positions
         through_input, through_decay = state_gradients(
@@ -98,7 +98,9 @@ def ss2d_gradients_kernel(  # type: ignore[no-untyped-def]
         grad_u += step * through_input
         grad_u += tl.load(D + parameters, mask=channel_mask, other=0.0)[None, :] * grad_out
         grad_projected = softplus_slope(step) * (u * through_input + through_decay)
-        tl.store(grad_dt + matrix + places, grad_projected, mask=mask)
+        # (4, batch, pixels, channels): one matrix per direction.
+        offset = (k * images + image) * length * d_inner
+        tl.store(grad_dt + offset + places, grad_projected, mask=mask)
     # 4. Add the result of the directions along rows, and store.
     if BY_COLUMNS == 1:
         grad_u += load_tile(by_rows + first_place + places, mask)
