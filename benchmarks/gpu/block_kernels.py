@@ -14,11 +14,14 @@ from gpu.limits import TURNS
 from gpu.runner import Context
 from gpu.timing import time_call
 from ops.scan_inputs import relative_error
+from swin_umamba.modules.half_precision import gated
 from swin_umamba.ops.depthwise_silu import depthwise_silu
-from swin_umamba.ops.reference import depthwise_silu_reference
+from swin_umamba.ops.gated_norm import gated_norm
+from swin_umamba.ops.reference import depthwise_silu_reference, gated_norm_reference
 
 Shape = tuple[int, int, int, int]  # channels, height, width, batch
-RAGGED: tuple[Shape, ...] = ((33, 5, 7, 2), (192, 1, 37, 1), (192, 67, 3, 2), (1, 1, 1, 1))
+RAGGED: tuple[Shape, ...] = ((33, 5, 7, 2), (192, 1, 37, 1), (192, 67, 3, 2), (7, 1, 1, 1))
+TINY: Shape = (6, 1, 2, 1)  # with two channels, the gradient through a norm is all cancellation
 # A gradient in half precision is made of nine products with one that was rounded, too.
 ROUNDINGS_OF_GRADIENT = 4
 
@@ -34,7 +37,7 @@ class Candidate:
     inputs
         Returns tensors of a shape, with the activations in a dtype.
     kernel, replaced
-        What to compare: the second casts parameters as autocast does.
+        What to compare: the second casts as the block does under autocast.
     reference
         The definition of correct.
     """
@@ -60,6 +63,19 @@ def _convolution_of_pytorch(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return F.silu(image).permute(0, 2, 3, 1)
 
 
+def _norm_inputs(shape: Shape, dtype: torch.dtype, device: torch.device) -> list[Tensor]:
+    """Return the scan's output, half of the channels of a projection as the gate, weight and bias."""
+    channels, height, width, batch = shape
+    y = torch.randn(batch, height, width, channels, device=device) + 1
+    both = torch.randn(batch, height, width, 2 * channels, device=device).to(dtype)
+    return [y, both[..., channels:], *torch.randn(2, channels, device=device)]
+
+
+def _norm_of_pytorch(y: Tensor, z: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    with torch.autocast(z.device.type, z.dtype, enabled=z.dtype != torch.float32):
+        return gated(F.layer_norm(y, y.shape[3:], weight, bias), z)
+
+
 CANDIDATES = (
     Candidate(
         "depthwise_kernel",
@@ -67,6 +83,13 @@ CANDIDATES = (
         lambda *tensors: depthwise_silu(*tensors, backend="triton"),
         _convolution_of_pytorch,
         depthwise_silu_reference,
+    ),
+    Candidate(
+        "gated_norm_kernel",
+        _norm_inputs,
+        lambda *tensors: gated_norm(*tensors, backend="triton"),
+        _norm_of_pytorch,
+        gated_norm_reference,
     ),
 )
 
@@ -80,7 +103,7 @@ def check(candidate: Candidate, device: torch.device, *, tiny: bool) -> Iterator
     if not tiny and torch.cuda.is_bf16_supported(including_emulation=False):
         dtypes.append(torch.bfloat16)
     for dtype in dtypes:
-        for shape in ((2, 1, 2, 1),) if tiny else RAGGED:
+        for shape in (TINY,) if tiny else RAGGED:
             tensors = candidate.inputs(shape, dtype, device)
             cotangent = torch.randn(tensors[0].shape, device=device).to(dtype)
             with checks.nan_in_fresh_memory():
@@ -124,8 +147,9 @@ def measure(
     device = context.device
     both: tuple[list[float], list[float]] = [], []
     for shape in shapes:
-        tensors = candidate.inputs(shape, torch.float32 if context.rehearse else torch.float16, device)
-        cotangent = torch.randn_like(tensors[0], memory_format=torch.contiguous_format)
+        dtype = torch.float32 if context.rehearse else torch.float16
+        tensors = candidate.inputs(shape, dtype, device)
+        cotangent = torch.randn(tensors[0].shape, device=device).to(dtype)
         for backward in (False, True):
             for function, found in zip((candidate.kernel, candidate.replaced), both, strict=True):
                 call = _call(function, tensors, cotangent if backward else None)

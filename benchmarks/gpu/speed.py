@@ -76,7 +76,7 @@ def speed(context: Context) -> None:
     _time_depthwise(context, copy)
     for candidate in block_kernels.CANDIDATES:
         if block_kernels.must_be_right(candidate, context):
-            block_kernels.measure(candidate, context, [(2, 1, 2, 1)] if tiny else [(*STAGES[0], 8)])
+            block_kernels.measure(candidate, context, [block_kernels.TINY] if tiny else [(*STAGES[0], 8)])
     for name in NETWORKS:
         for batch in (1,) if tiny else (1, 8):
             _time_network(context, name, batch)

@@ -37,7 +37,7 @@ def test_the_kernels_are_right_and_measured(candidate: Candidate, tmp_path: Path
     found: list[Finding] = []
     context = Context(True, tmp_path, facts.INVENTED, found.append)
     assert block_kernels.must_be_right(candidate, context)
-    ours, theirs = block_kernels.measure(candidate, context, [(2, 1, 2, 1)])
+    ours, theirs = block_kernels.measure(candidate, context, [block_kernels.TINY])
     assert len(ours) == len(theirs) == 2
     assert min(ours + theirs) > 0
     assert [each.kind for each in found] == ["must", "speed", "speed"]

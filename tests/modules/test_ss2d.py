@@ -13,7 +13,7 @@ from swin_umamba.errors import SwinUMambaError
 from swin_umamba.modules import ss2d as ss2d_module
 from swin_umamba.modules.ss2d import SS2D
 from swin_umamba.ops.launch_settings import LaunchSettings, forced_settings
-from swin_umamba.ops.reference import depthwise_silu_reference
+from swin_umamba.ops.reference import depthwise_silu_reference, gated_norm_reference
 
 D_MODEL, D_STATE, HEIGHT, WIDTH = 20, 3, 3, 4
 
@@ -148,6 +148,30 @@ def test_a_replaced_or_watched_convolution_runs_itself(
     assert not calls
 
 
+def test_norm_and_gate_run_on_the_kernel_unless_replaced_or_watched(
+    layer: SS2D, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = torch.randn(1, HEIGHT, WIDTH, D_MODEL, dtype=torch.float64)
+    layer.out_norm.eps = 0.1
+    expected = layer(image)
+    calls: list[float] = []
+
+    def kernel(*tensors: torch.Tensor, eps: float, backend: str | None) -> torch.Tensor:
+        calls.append(eps)
+        return gated_norm_reference(*tensors, eps=eps)
+
+    monkeypatch.setattr(ss2d_module, "use_gated_norm_kernel", lambda y, backend: True)
+    monkeypatch.setattr(ss2d_module, "gated_norm", kernel)
+    torch.testing.assert_close(layer(image), expected)
+    assert calls == [0.1]
+    layer.out_norm.register_forward_hook(lambda module, inputs, output: 2 * output)
+    torch.testing.assert_close(layer(image), 2 * expected)
+    for other in (nn.LayerNorm((WIDTH, 2 * D_MODEL)), nn.LayerNorm(2 * D_MODEL, bias=False)):
+        layer.out_norm = other.double()
+        layer(image)
+    assert calls == [0.1]
+
+
 @pytest.mark.slow
 def test_a_layer_on_kernels_computes_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """In Triton's interpreter without a GPU, also as one graph."""
@@ -163,7 +187,7 @@ def test_a_layer_on_kernels_computes_the_same(monkeypatch: pytest.MonkeyPatch) -
     compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
     y = layer(image)
     expected = [y, *torch.autograd.grad(y.square().sum(), wanted)]
-    with forced_settings(LaunchSettings(depthwise_kernel=True)):
+    with forced_settings(LaunchSettings(depthwise_kernel=True, gated_norm_kernel=True)):
         for function in (layer, compiled):
             y = function(image)
             found = [y, *torch.autograd.grad(y.square().sum(), wanted)]

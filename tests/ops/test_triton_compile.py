@@ -55,6 +55,9 @@ BOUNDS = {
     # Its taps come in reverse order, and threads exchange them once.
     "depthwise_kernel with adjoint": Bounds(128, shuffles=18),
     "depthwise_gradients_kernel": Bounds(168, instructions=950),
+    # Sums over the channels of a pixel, by one warp or by eight.
+    "gated_norm_kernel": Bounds(80, instructions=460, shuffles=32, barriers=12),
+    "gated_norm_gradients_kernel": Bounds(128, instructions=840, shuffles=64, barriers=28),
 }
 KERNELS = {name.split()[0] for name in BOUNDS}
 QUICK = "ss2d_chunks_kernel of projected dt with parts"

@@ -28,6 +28,7 @@ from triton.compiler import ASTSource
 from ops.machine_code import resources
 from swin_umamba.ops.triton import launch
 from swin_umamba.ops.triton.depthwise_silu import depthwise_silu_backward, depthwise_silu_forward
+from swin_umamba.ops.triton.gated_norm import gated_norm_backward, gated_norm_forward
 from swin_umamba.ops.triton.selective_scan import selective_scan_backward, selective_scan_forward
 from swin_umamba.ops.triton.ss2d_scan import ss2d_scan_backward, ss2d_scan_forward
 
@@ -135,6 +136,16 @@ class Recorder:
         y = depthwise_silu_forward(x, *parameters)
         depthwise_silu_backward(y, x, *parameters)
 
+    def gated_norm(
+        self, dtype: torch.dtype = torch.float32, channels: int = 192, size: tuple[int, int] = SIZE
+    ) -> None:
+        """A norm with half of the channels of a tensor as the gate, as the networks call it."""
+        self.case = f"gated norm {str(dtype)[6:]}, {channels} channels"
+        y, parameter = torch.zeros(1, *size, channels), torch.zeros(channels)
+        _, z = torch.zeros(1, *size, 2 * channels, dtype=dtype).chunk(2, dim=-1)
+        out = gated_norm_forward(y, z, parameter, parameter, 1e-5)
+        gated_norm_backward(out, y, z, parameter, parameter, 1e-5)
+
     def wide_image(self) -> None:
         """One with offsets of 64 bits."""
         most, launch.MOST_OFFSET = launch.MOST_OFFSET, 1
@@ -167,6 +178,8 @@ def usual() -> Recorder:
     recorder.sequence()
     recorder.depthwise()
     recorder.depthwise(torch.float16)
+    recorder.gated_norm(torch.float16)
+    recorder.gated_norm(torch.float16, channels=1536)
     return recorder
 
 
@@ -187,6 +200,8 @@ def unusual() -> Recorder:
     recorder.depthwise(torch.bfloat16)
     recorder.depthwise(channels=33)
     recorder.depthwise(torch.float16, channels=1, size=(1, 1))
+    recorder.gated_norm(torch.bfloat16, channels=33)
+    recorder.gated_norm(channels=1, size=(1, 1))
     return recorder
 
 
@@ -197,6 +212,7 @@ def keys_of_two_sizes() -> list[dict[str, list[list[str]]]]:
         recorder = Recorder()
         recorder.sequence(length=height * width)
         recorder.depthwise(size=(height, width))
+        recorder.gated_norm(size=(height, width))
         keys = {"others": sorted(map(list, recorder.launches))}
         for d_inner in STAGES:
             recorder = Recorder()

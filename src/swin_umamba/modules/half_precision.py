@@ -17,7 +17,8 @@ from torch.nn import functional as F
 from torch.nn.modules.module import _has_any_global_hook
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
-_PLAIN_LAYERS = (nn.Linear, nn.Conv2d)
+_CAST_LAYERS = (nn.Linear, nn.Conv2d)
+_PLAIN_LAYERS = (*_CAST_LAYERS, nn.LayerNorm)
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 Copies = Mapping[int, Tensor]
@@ -104,7 +105,7 @@ def is_plain(layer: nn.Module) -> bool:
 
 def _parameters_of(layer: nn.Module) -> list[nn.Parameter]:
     layer = _only_layer(layer)
-    return list(layer.parameters(recurse=False)) if is_plain(layer) else []
+    return list(layer.parameters(recurse=False)) if type(layer) in _CAST_LAYERS and is_plain(layer) else []
 
 
 class _CastTogether(torch.autograd.Function):

@@ -17,6 +17,7 @@ from swin_umamba.modules.half_precision import (
     is_plain,
 )
 from swin_umamba.ops.depthwise_silu import depthwise_silu, use_depthwise_kernel
+from swin_umamba.ops.gated_norm import gated_norm, use_gated_norm_kernel
 from swin_umamba.ops.ss2d_scan import ss2d_scan
 
 NUM_DIRECTIONS = 4
@@ -91,8 +92,7 @@ class SS2D(nn.Module):
         copies = copies_for_autocast(x.device, self.in_proj, self.conv2d, self.x_proj_weight, self.out_proj)
         x, z = call_with_copies(self.in_proj, x, copies).chunk(2, dim=-1)
         y = self._scan(self._convolve(x, copies), copies)
-        y = self.out_norm(y.to(self.out_norm.weight.dtype))
-        return call_with_copies(self.out_proj, gated(y, z), copies)
+        return call_with_copies(self.out_proj, self._gate(y, z), copies)
 
     def _convolve(self, x: Tensor, copies: Copies) -> Tensor:
         layer = self.conv2d
@@ -100,6 +100,12 @@ class SS2D(nn.Module):
             return depthwise_silu(x, layer.weight, layer.bias, backend=self.backend)
         image = call_with_copies(self.conv2d, x.permute(0, 3, 1, 2), copies)
         return F.silu(image).permute(0, 2, 3, 1)
+
+    def _gate(self, y: Tensor, z: Tensor) -> Tensor:
+        layer = self.out_norm
+        if use_gated_norm_kernel(y, self.backend) and _is_plain_norm(layer, y.shape[3:]):
+            return gated_norm(y, z, layer.weight, layer.bias, eps=layer.eps, backend=self.backend)
+        return gated(layer(y.to(layer.weight.dtype)), z)
 
     def _scan(self, x: Tensor, copies: Copies) -> Tensor:
         d_inner = x.shape[-1]
@@ -129,3 +135,8 @@ def _is_plain_depthwise(layer: nn.Module) -> bool:
         and (layer.stride, layer.padding, layer.dilation) == ((1, 1),) * 3
         and layer.padding_mode == "zeros"
     )
+
+
+def _is_plain_norm(layer: nn.LayerNorm, shape: tuple[int, ...]) -> bool:
+    """Return whether a layer is the norm that the kernel computes."""
+    return is_plain(layer) and layer.normalized_shape == shape and layer.bias is not None

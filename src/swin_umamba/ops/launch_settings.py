@@ -48,9 +48,9 @@ class LaunchSettings:
         default is 12 for each multiprocessor of a large GPU.
     tiles_times
         Pixels of a batch of tiles in prediction, in units of what a CPU takes.
-    depthwise_kernel
-        Whether the convolution before the scan runs on a kernel of ours, see ``ops.depthwise_silu``. Its
-        results differ from PyTorch's by rounding.
+    depthwise_kernel, gated_norm_kernel
+        Whether the convolution before the scan, and norm and gate after it, run on kernels of ours, see
+        ``ops.depthwise_silu`` and ``ops.gated_norm``. Their results differ from PyTorch's by rounding.
     """
 
     chunk_registers: int | None = None
@@ -61,6 +61,7 @@ class LaunchSettings:
     enough_warps: int = 1536
     tiles_times: int = 8
     depthwise_kernel: bool = False
+    gated_norm_kernel: bool = False
 
 
 SETTINGS_PARTS = {
@@ -72,6 +73,7 @@ SETTINGS_PARTS = {
     "enough_warps": whole(64, 2**16),
     "tiles_times": whole(1, 64),
     "depthwise_kernel": flag,
+    "gated_norm_kernel": flag,
 }
 LAUNCH_PARTS = {
     "card": text(),

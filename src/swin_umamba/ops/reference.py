@@ -138,3 +138,11 @@ def depthwise_silu_reference(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """
     image = F.conv2d(x.permute(0, 3, 1, 2), weight, bias, padding=1, groups=weight.shape[0])
     return F.silu(image).permute(0, 2, 3, 1)
+
+
+def gated_norm_reference(y: Tensor, z: Tensor, weight: Tensor, bias: Tensor, *, eps: float = 1e-5) -> Tensor:
+    """Normalise the channels of each pixel, scale and shift them, and multiply with ``silu(z)``.
+
+    See `swin_umamba.ops.gated_norm.gated_norm` for the shapes.
+    """
+    return F.layer_norm(y, y.shape[-1:], weight, bias, eps) * F.silu(z)
