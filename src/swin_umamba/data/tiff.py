@@ -65,14 +65,14 @@ def read_tiff(path: Path, *, indexed: bool, max_voxels: int = MAX_VOXELS) -> Ima
     """
     with path.open("rb") as file:
         pages = read_pages(path, file)
-        whole = _full_pages(pages)
+        whole = full_pages(pages)
         first, layout = whole[0], layout_of(whole[0])
         ome = Ome.of(pages[0]) or Ome.of(first)
         imagej = None if ome else ImageJ.of(first)
         if ome:
             stack = ome.stack(pages, layout)
         else:
-            stack = imagej.stack(whole) if imagej else _plain_stack(whole, layout)
+            stack = imagej.stack(whole) if imagej else plain_stack(whole, layout)
         _check_size(path, layout, stack, max_voxels)
         data = _read_stack(pages, stack, imagej, indexed=indexed)
         if stack.shape[1] == 1:
@@ -86,10 +86,10 @@ def read_tiff(path: Path, *, indexed: bool, max_voxels: int = MAX_VOXELS) -> Ima
             spacing = size_by_tags(first)
         if spacing is not None:
             image = replace(image, spacing=spacing, has_spacing=True)
-        return _upright(image, _orientation(first))
+        return _upright(image, orientation_of(first))
 
 
-def _full_pages(pages: Sequence[Page]) -> list[Page]:
+def full_pages(pages: Sequence[Page]) -> list[Page]:
     """Return the pages except thumbnails and the smaller levels of pyramids."""
     kinds = [page.number_of(254, {2: _REDUCED}.get(page.number_of(255, 0), 0)) for page in pages]
     if any(kind & _MASK for kind in kinds):
@@ -103,7 +103,7 @@ def _full_pages(pages: Sequence[Page]) -> list[Page]:
     return whole
 
 
-def _plain_stack(pages: Sequence[Page], layout: Layout) -> np.ndarray:
+def plain_stack(pages: Sequence[Page], layout: Layout) -> np.ndarray:
     """Return the page number of each channel and slice, ``(channels, slices)``.
 
     Pages are slices unless tifffile's description gives them other axes.
@@ -176,7 +176,7 @@ def _read_stack(
     for (channel, number), index in np.ndenumerate(stack):
         page = pages[index]
         layout = layout_of(page)
-        if layout.kind != kind or _orientation(page) != _orientation(first):
+        if layout.kind != kind or orientation_of(page) != orientation_of(first):
             raise DataError(
                 f"the file holds images of different shapes or kinds: page {first.number + 1} is {kind}, "
                 f"page {page.number + 1} {layout.kind}",
@@ -201,7 +201,7 @@ def _read_stack(
     return data
 
 
-def _orientation(page: Page) -> int:
+def orientation_of(page: Page) -> int:
     """Return tag 274; undefined values count as 1, as in libtiff."""
     stored = page.number_of(ORIENTATION_TAG, 1)
     return stored if 1 <= stored <= 8 else 1

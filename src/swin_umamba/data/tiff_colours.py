@@ -5,10 +5,12 @@ Sources: TIFF 6.0 (Adobe, 1992), sections 3 to 6, 18 and 21.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from swin_umamba.data.picture_checks import refuse_transparent
-from swin_umamba.data.tiff_layout import COLOURS, JPEG, PALETTE, WHITE_IS_ZERO, YCBCR, Layout
+from swin_umamba.data.tiff_layout import COLOURS, JPEG, JPEG_2000, PALETTE, WHITE_IS_ZERO, YCBCR, Layout
 from swin_umamba.data.tiff_tags import Page
 
 _ASSOCIATED, _UNASSOCIATED = 1, 2
@@ -42,7 +44,7 @@ def to_channels(page: Page, layout: Layout, data: np.ndarray, *, indexed: bool) 
     """
     if layout.photometric == PALETTE and not indexed:
         return _colour_map(page, layout)[:, data[0]]
-    if layout.photometric == YCBCR and layout.compression != JPEG:
+    if layout.photometric == YCBCR and layout.compression not in (JPEG, *JPEG_2000):
         return _rgb_of_ycbcr(page, data)
     if layout.photometric == WHITE_IS_ZERO:
         if indexed:
@@ -98,6 +100,16 @@ def _rgb_of_ycbcr(page: Page, data: np.ndarray) -> np.ndarray:
     levels = page.array(532) if 532 in page else _BLACK_AND_WHITE
     if len(levels) != 6 or not green or not np.isfinite([red, green, blue, *levels]).all():
         raise page.damaged("its YCbCr coefficients or reference levels make no sense")
+    return ycbcr_to_rgb(data, (red, green, blue), levels)
+
+
+def ycbcr_to_rgb(
+    data: np.ndarray,
+    weights: Sequence[float] = _WEIGHTS,
+    levels: Sequence[float] | np.ndarray = _BLACK_AND_WHITE,
+) -> np.ndarray:
+    """Return red, green and blue for YCbCr values of eight bits, ``(3, ...)``."""
+    red, green, blue = weights
     luma, *chroma = (
         (values.astype(np.float32) - black) * (full / (white - black))
         for values, black, white, full in zip(data, levels[::2], levels[1::2], (255, 127, 127), strict=True)

@@ -25,17 +25,18 @@ _OTHER_COLOURS = {
 }
 
 NONE, LZW, JPEG, DEFLATE, OLD_DEFLATE, PACKBITS, ZSTD = 1, 5, 7, 8, 32946, 32773, 50000
+APERIO_YCBCR, APERIO_RGB, PLAIN_JPEG_2000 = JPEG_2000 = 33003, 33005, 34712
 # Most bytes that one stored byte can become: LZW encodes up to 4096 bytes in 12 bits, PackBits 128 bytes in
 # two. Zstandard and JPEG have no such bound below a computer's memory, so they get one here.
 MAX_RATIO = {NONE: 1, LZW: 2731, PACKBITS: 64} | dict.fromkeys(
     (DEFLATE, OLD_DEFLATE, ZSTD, JPEG), DEFLATE_MAX_RATIO
 )
+MAX_RATIO |= dict.fromkeys(JPEG_2000, 2**14)  # of a tile without tissue, little is left
 _OTHER_COMPRESSIONS = {
     number: name
     for name, numbers in {
         "CCITT": (2, 3, 4, 32771),
         "old-style JPEG": (6,),
-        "JPEG 2000": (33003, 33005, 34712),
         "LERC": (34887,),
         "LZMA": (34925,),
         "WebP": (50001,),
@@ -208,7 +209,7 @@ def _check_coding(page: Page, layout: Layout) -> None:
     """Refuse unsupported combinations, and those that TIFF readers interpret differently."""
     compression, predictor = layout.compression, layout.predictor
     if predictor != 1 and (
-        compression in (NONE, PACKBITS, JPEG)
+        compression in (NONE, PACKBITS, JPEG, *JPEG_2000)
         or predictor not in (HORIZONTAL, FLOATING_POINT)
         or layout.bits in PACKED_BITS
         or (predictor == FLOATING_POINT and layout.dtype.kind != "f")
@@ -224,7 +225,17 @@ def _check_coding(page: Page, layout: Layout) -> None:
         not plain_bytes or layout.photometric == PALETTE or (layout.planar and layout.photometric == YCBCR)
     ):
         raise page.unsupported("files with JPEG of anything but 8-bit grey, RGB or YCbCr are", RECOMPRESS)
-    if layout.photometric == YCBCR and compression != JPEG:
+    if compression in JPEG_2000:
+        if (
+            not unsigned
+            or layout.bits not in (8, 16)
+            or layout.planar
+            or layout.photometric in (WHITE_IS_ZERO, PALETTE)
+            or (layout.photometric == YCBCR and compression == PLAIN_JPEG_2000)
+            or (compression == APERIO_YCBCR and (layout.samples, layout.bits) != (3, 8))
+        ):
+            raise page.unsupported("files with JPEG 2000 of anything but grey or RGB are", RECOMPRESS)
+    elif layout.photometric == YCBCR and compression != JPEG:
         subsampling = tuple(int(value) for value in page.array(530)) or (2, 2)
         if not plain_bytes or subsampling != (1, 1):
             raise page.unsupported(

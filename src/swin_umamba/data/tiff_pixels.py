@@ -6,16 +6,20 @@ Sources: TIFF 6.0 (Adobe, 1992); TIFF Technical Notes 1 to 3 (Adobe) for floatin
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
-from swin_umamba.data.image import DEFLATE_MAX_RATIO
 from swin_umamba.data.tiff_jpeg import decode_jpeg
+from swin_umamba.data.tiff_jpeg_2000 import decode_jpeg_2000
 from swin_umamba.data.tiff_layout import (
     DEFLATE,
     FLOATING_POINT,
     HORIZONTAL,
     JPEG,
+    JPEG_2000,
     LZW,
     MAX_RATIO,
     NONE,
@@ -30,10 +34,28 @@ from swin_umamba.data.tiff_layout import (
 )
 from swin_umamba.data.tiff_tags import Page
 
+Region = tuple[tuple[int, int], tuple[int, int]]
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
-def _check_segments(page: Page, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
+@dataclass(frozen=True)
+class Segments:
+    """Where the strips or tiles of a page are.
+
+    Attributes
+    ----------
+    offsets, lengths
+        First byte and number of bytes of each, int64.
+    completed
+        Makes a stream that can be decoded of what is stored; None if it is one.
+    """
+
+    offsets: np.ndarray
+    lengths: np.ndarray
+    completed: Callable[[bytes], bytes] | None = None
+
+
+def segments_of(page: Page, layout: Layout) -> Segments:
     """Return the offsets and lengths of all strips or tiles, which must exist and be able to hold the pixels.
 
     Raises
@@ -61,40 +83,70 @@ def _check_segments(page: Page, layout: Layout) -> tuple[np.ndarray, np.ndarray]
         if length > 8 * layout.tile[0] * layout.row_bytes + 2**16 and layout.compression != NONE:
             raise page.damaged(f"a tile or strip of {least} bytes claims {length} compressed ones")
         if least > length * MAX_RATIO[layout.compression]:
-            if layout.compression in (JPEG, ZSTD):
+            if layout.compression in (JPEG, ZSTD, *JPEG_2000):
+                most = MAX_RATIO[layout.compression]
                 raise page.unsupported(
-                    f"files compressed more than {DEFLATE_MAX_RATIO} times by Zstandard or JPEG are",
+                    f"files compressed more than {most} times by Zstandard or JPEG are",
                     RECOMPRESS,
                 )
             raise page.damaged(f"pixels are missing: {length} bytes stand for {least}")
-    return offsets, lengths
+    return Segments(offsets.astype(np.int64), lengths.astype(np.int64))
 
 
-def read_samples(page: Page, layout: Layout) -> np.ndarray:
+def read_samples(
+    page: Page, layout: Layout, region: Region | None = None, segments: Segments | None = None
+) -> np.ndarray:
     """Return the stored values of a page, ``(samples, y, x)`` in the dtype of the layout.
+
+    Parameters
+    ----------
+    page, layout
+        The page, and how it is stored.
+    region
+        First row and the one after the last, and the same of columns; None for the whole page. Only the
+        strips or tiles that it touches are read.
+    segments
+        Where they are, as ``segments_of`` or another module says; None to look.
 
     Raises
     ------
     DataError
         The pixels are damaged.
     """
-    offsets, lengths = _check_segments(page, layout)
-    out = np.empty((layout.samples, layout.length, layout.width), layout.dtype)
+    segments = segments or segments_of(page, layout)
+    (top, bottom), (left, right) = region or ((0, layout.length), (0, layout.width))
+    out = np.empty((layout.samples, bottom - top, right - left), layout.dtype)
     tables = page.content(347) if layout.compression == JPEG else b""
-    _, rows, columns = layout.grid
+    planes, rows, columns = layout.grid
     height, width = layout.tile
-    for index, (start, length) in enumerate(zip(offsets.tolist(), lengths.tolist(), strict=True)):
-        plane, row, column = index // (rows * columns), index // columns % rows, index % columns
-        page.file.seek(start)
-        whole = height * layout.row_bytes
-        stored = page.file.read(min(length, whole) if layout.compression == NONE else length)
-        try:
-            tile = _decoded(page, layout, stored, tables, layout.rows_of(row))
-        except (RuntimeError, ValueError, zlib.error) as error:  # imagecodecs' errors are RuntimeErrors
-            raise page.damaged(f"tile or strip {index + 1} cannot be decompressed: {error}") from error
-        part = out[plane : plane + layout.tile_samples, row * height :, column * width :]
-        part[:, :height, :width] = tile.transpose(2, 0, 1)[:, : part.shape[1], : part.shape[2]]
+    for plane, row, column in product(
+        range(planes),
+        range(top // height, (bottom - 1) // height + 1),
+        range(left // width, (right - 1) // width + 1),
+    ):
+        index = (plane * rows + row) * columns + column
+        tile = _read_segment(page, layout, segments, index, tables).transpose(2, 0, 1)
+        # Where the tile lies in the region, and the region in the tile.
+        y, x = row * height - top, column * width - left
+        part = out[plane : plane + layout.tile_samples, max(y, 0) : y + height, max(x, 0) : x + width]
+        inside = tile[:, max(-y, 0) :, max(-x, 0) :]
+        part[...] = inside[:, : part.shape[1], : part.shape[2]]
     return out
+
+
+def _read_segment(page: Page, layout: Layout, segments: Segments, index: int, tables: bytes) -> np.ndarray:
+    """Return a strip or tile, ``(rows, columns, samples)``."""
+    start, length = int(segments.offsets[index]), int(segments.lengths[index])
+    page.file.seek(start)
+    whole = layout.tile[0] * layout.row_bytes
+    stored = page.file.read(min(length, whole) if layout.compression == NONE else length)
+    try:
+        if segments.completed is not None:
+            stored = segments.completed(stored)
+        row = index // layout.grid[2] % layout.grid[1]
+        return _decoded(page, layout, stored, tables, layout.rows_of(row))
+    except (RuntimeError, ValueError, zlib.error) as error:  # imagecodecs' errors are RuntimeErrors
+        raise page.damaged(f"tile or strip {index + 1} cannot be decompressed: {error}") from error
 
 
 def _decoded(page: Page, layout: Layout, stored: bytes, tables: bytes, rows: int) -> np.ndarray:
@@ -108,6 +160,8 @@ def _decoded(page: Page, layout: Layout, stored: bytes, tables: bytes, rows: int
         if len(pixels) < rows:
             raise page.damaged(f"a strip or tile holds {len(pixels)} rows of {rows}")
         return pixels
+    if layout.compression in JPEG_2000:
+        return decode_jpeg_2000(page, layout, stored)
     if layout.reversed_bits:
         stored = stored.translate(_REVERSED)
     if layout.compression == LZW and stored[:1] == b"\0" and stored[1:2] and stored[1] % 2:

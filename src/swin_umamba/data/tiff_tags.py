@@ -19,13 +19,15 @@ DAMAGED = "copy or download the file again; it is damaged"
 # Far above what images of MAX_VOXELS need, and far below where reading the tags alone takes minutes.
 MAX_PAGES = 2**16
 MAX_TAGS = 2**21
+MAX_PAGES_IN_A_PAGE = 64
 MAX_TAGS_OF_A_PAGE = 2**12
 # The size of a 16-bit palette; only tables of strips and tiles have more.
 MAX_VALUES = 3 * 2**16
 # Whole-slide scanners write megabytes of text.
 MAX_TEXT = 2**26
 
-_TEXT, _UNDEFINED = 2, 7
+_HAMAMATSU = 65420
+_TEXT, _LONG, _UNDEFINED = 2, 4, 7
 _RATIONALS = {5: "u4", 10: "i4"}
 _NUMBERS = {1: "u1", 3: "u2", 4: "u4", 6: "i1", 8: "i2", 9: "i4", 11: "f4", 12: "f8", 13: "u4"} | {
     16: "u8",
@@ -37,12 +39,17 @@ _SIZES = {_TEXT: 1, _UNDEFINED: 1, **dict.fromkeys(_RATIONALS, 8)} | {
 }
 
 
+class UnsupportedTiffError(DataError):
+    """Something valid in a TIFF file that this package does not read."""
+
+
 class _Entry(NamedTuple):
-    """One tag: the type and number of its values, and where they lie in the file."""
+    """One tag: the type and number of its values, where they lie in the file, and the upper half of one."""
 
     kind: int
     values: int
     offset: int
+    upper: int = 0
 
 
 @dataclass(frozen=True)
@@ -92,7 +99,8 @@ class Page:
         if entry.kind not in _NUMBERS:
             raise self.damaged(f"tag {tag} holds no numbers")
         values = np.frombuffer(stored, self.order + _NUMBERS[entry.kind])
-        return values.astype(values.dtype.newbyteorder("="))
+        values = values.astype(values.dtype.newbyteorder("="))
+        return values.astype(np.int64) | entry.upper << 32 if entry.upper else values
 
     def number_of(self, tag: int, default: int) -> int:
         """Return the one whole number in a tag (the first of several), or the default."""
@@ -131,7 +139,7 @@ class Page:
 
     def unsupported(self, what: str, hint: str) -> DataError:
         """Return the error for something valid in a TIFF file that this package does not read."""
-        return DataError(f"TIFF {what} not supported", where=self.path, hint=hint)
+        return UnsupportedTiffError(f"TIFF {what} not supported", where=self.path, hint=hint)
 
     def _stored(self, tag: int, entry: _Entry) -> bytes:
         self.file.seek(entry.offset)
@@ -168,6 +176,9 @@ def read_pages(path: Path, file: BinaryIO) -> list[Page]:
     if big and struct.unpack_from(order + "HH", head, 4) != (8, 0):
         raise DataError("the first bytes of the BigTIFF file are damaged", where=path, hint=DAMAGED)
     offset = struct.unpack_from(order + ("Q" if big else "I"), head, 8 if big else 4)[0]
+    if not big and path.suffix.lower() == ".ndpi" and len(head) >= 12:
+        whole = struct.unpack_from(order + "Q", head, 4)[0]  # as all offsets of Hamamatsu's are
+        offset = whole if whole < size else offset
     pages: list[Page] = []
     visited: set[int] = set()
     tags = 0
@@ -184,6 +195,26 @@ def read_pages(path: Path, file: BinaryIO) -> list[Page]:
     if not pages:
         raise DataError("the TIFF file is damaged: it has no pages", where=path, hint=DAMAGED)
     return pages
+
+
+def read_subpages(page: Page) -> list[Page]:
+    """Return the pages within a page (tag 330), such as smaller levels, in their order.
+
+    Raises
+    ------
+    DataError
+        One of them lies outside of the file, or their tags do.
+    """
+    path, file = page.path, page.file
+    size, offsets = file.seek(0, 2), page.array(330, MAX_PAGES_IN_A_PAGE).tolist()
+    file.seek(0)
+    big = int.from_bytes(file.read(4)[2:], "little" if page.order == "<" else "big") == 43
+    found = []
+    for offset in offsets:
+        if not isinstance(offset, int) or offset < 8 or offset + 2 > size:
+            raise page.damaged(f"a smaller level lies at byte {offset} of {size}")
+        found.append(_read_directory(path, file, page.number, page.order, big, offset, size)[0])
+    return found
 
 
 def _refusal(offset: int, size: int, visited: set[int], tags: int) -> str:
@@ -219,12 +250,22 @@ def _read_directory(
     following = struct.unpack_from(order + offset_format, listed, count * width)[0]
     entries: dict[int, list[_Entry]] = {}
     place = offset + len(head) + width - room
-    for tag, kind, values, where in struct.iter_unpack(order + entry_format, listed[: count * width]):
+    numbers = list(struct.iter_unpack(order + entry_format, listed[: count * width]))
+    high = [0] * count
+    if path.suffix.lower() == ".ndpi" and not big and any(tag == _HAMAMATSU for tag, *_ in numbers):
+        # Offsets have the upper half of 64 bits: that of the next page, then that of each tag.
+        more = file.read(4 + 4 * count)
+        if len(more) != 4 + 4 * count:
+            raise page.damaged("its list of tags is cut off")
+        upper, *high = struct.unpack(f"{order}{1 + count}I", more)
+        following |= upper << 32
+    for (tag, kind, values, where), upper in zip(numbers, high, strict=True):
         length = values * _SIZES.get(kind, 0)  # readers must skip unknown types
-        start = where if length > room else place
+        start = where | upper << 32 if length > room else place
         place += width
         if start + length > size:
             raise page.damaged(f"the {values} values of tag {tag} lie outside the file")
         if length:
-            entries.setdefault(tag, []).append(_Entry(kind, values, start))
+            alone = kind == _LONG and values == 1
+            entries.setdefault(tag, []).append(_Entry(kind, values, start, upper if alone else 0))
     return Page(path, file, number, order, entries), count, following

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from swin_umamba.data.image_io import read_image
+from swin_umamba.data.tiff_tags import UnsupportedTiffError
 from swin_umamba.errors import DataError, UsageError
 from swin_umamba.regions.labels import UNFINISHED
 from swin_umamba.regions.ome_zarr import OmeZarrSource
+from swin_umamba.regions.openslide_source import OpenSlideSource
 from swin_umamba.regions.source import ArraySource, RegionSource, chosen_level
+from swin_umamba.regions.tiff import TiffSource, is_upright
 
-SLIDES = (".svs", ".ndpi")
-"""Endings of slide scanners' files."""
+logger = logging.getLogger(__name__)
+
+_TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".svs", ".ndpi")
+_SCANNERS = (".svs", ".ndpi")
+_OPENSLIDE_SUFFIXES = (".bif", ".mrxs", ".scn", ".svslide", ".vms", ".vmu")
+SLIDES = (".btf", *_SCANNERS, *_OPENSLIDE_SUFFIXES)
+"""Endings of files that are only read by region."""
 _ZARR_NAMES = ("zarr.json", ".zgroup", ".zattrs", ".zarray")
 
 
@@ -48,10 +57,33 @@ def open_region_source(path: str | Path, level: int = 0, series: str | None = No
         raise DataError("there is no such file", where=path, hint="check the path")
     if is_zarr(path):
         return OmeZarrSource(path, level, series)
+    if path.name.lower().endswith((*_TIFF_SUFFIXES, *_OPENSLIDE_SUFFIXES)) and path.is_file():
+        if series is not None:
+            raise UsageError("the file holds one image", where=path, hint="leave the series out")
+        if path.name.lower().endswith(_OPENSLIDE_SUFFIXES):
+            return OpenSlideSource(path, level)
+        if path.name.lower().endswith(_SCANNERS):
+            return _open_slide(path, level)
+        if is_upright(path):
+            return TiffSource(path, level)
     chosen_level(path, level, 1)
     if series is not None:
         raise UsageError("the file holds one image", where=path, hint="leave the series out")
     return ArraySource(read_image(path), reopen=(open_region_source, (path, level, series)))
+
+
+def _open_slide(path: Path, level: int) -> RegionSource:
+    """Open a slide by our reader, and by OpenSlide only what that does not support."""
+    try:
+        return TiffSource(path, level)
+    except UnsupportedTiffError as error:
+        try:
+            source = OpenSlideSource(path, level)
+        except UsageError:  # it is not installed
+            hint = f"{error.hint}, or install OpenSlide: pip install 'swin-umamba[openslide]'"
+            raise DataError(error.what, where=path, hint=hint) from error
+        logger.info("%s is read through OpenSlide: %s", path, error.what)
+        return source
 
 
 def is_by_region(path: Path) -> bool:

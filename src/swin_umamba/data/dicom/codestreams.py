@@ -41,7 +41,9 @@ _RLE_HEADER = struct.Struct("<16I")
 
 
 @dataclass(frozen=True)
-class _Codestream:
+class Codestream:
+    """What the header of a codestream says."""
+
     rows: int
     columns: int
     samples: int
@@ -94,7 +96,7 @@ def _decode_codestream(content: bytes, storage: Storage) -> np.ndarray:
     if end < 0 or len(content) - end > _MOST_PADDING:
         raise ValueError("its end is missing")
     content = content[: end + 2]
-    stream = _jpeg_2000_header(content) if is_jpeg_2000(storage.syntax) else _jpeg_header(content)
+    stream = jpeg_2000_header(content) if is_jpeg_2000(storage.syntax) else _jpeg_header(content)
     wanted = storage.rows, storage.columns, storage.samples
     found = stream.rows, stream.columns, stream.samples
     if found != wanted:
@@ -118,7 +120,7 @@ def _decode_codestream(content: bytes, storage: Storage) -> np.ndarray:
     return data
 
 
-def _check_colours(stream: _Codestream, storage: Storage) -> bool:
+def _check_colours(stream: Codestream, storage: Storage) -> bool:
     """Return whether a decoder must convert luminance and chrominance to RGB; refuse contradictions."""
     if storage.samples == 1:
         return False
@@ -137,7 +139,7 @@ def _check_colours(stream: _Codestream, storage: Storage) -> bool:
     return transformed
 
 
-def _jpeg_header(content: bytes) -> _Codestream:
+def _jpeg_header(content: bytes) -> Codestream:
     """Return the information in the markers of JPEG and JPEG-LS data, up to the first scan."""
     if content[:2] != b"\xff\xd8":
         raise ValueError("its beginning is missing")
@@ -165,10 +167,10 @@ def _jpeg_header(content: bytes) -> _Codestream:
     if frame[6::3][: frame[5]] == b"RGB":
         is_ycc = False
     bits, rows, columns, samples = struct.unpack(">BHHB", frame[:6])
-    return _Codestream(rows, columns, samples, bits, is_ycc=is_ycc)
+    return Codestream(rows, columns, samples, bits, is_ycc=is_ycc)
 
 
-def _jpeg_2000_header(content: bytes) -> _Codestream:
+def jpeg_2000_header(content: bytes) -> Codestream:
     """Return the information in the main header of a JPEG 2000 codestream."""
     start = content.find(b"\xff\x4f\xff\x51")  # after the boxes of a JP2 file, which some encoders leave in
     if start < 0:
@@ -183,7 +185,7 @@ def _jpeg_2000_header(content: bytes) -> _Codestream:
         raise ValueError("its samples are thinned out")
     style = content.find(b"\xff\x52", start)
     transformed = style >= 0 and content[style + 8 : style + 9] == b"\x01"
-    return _Codestream(
+    return Codestream(
         bottom - top, right - left, samples, (depth & 0x7F) + 1, bool(depth & 0x80), transformed
     )
 
