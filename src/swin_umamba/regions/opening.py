@@ -82,6 +82,8 @@ def _open_slide(path: Path, level: int) -> RegionSource:
         except UsageError:  # it is not installed
             hint = f"{error.hint}, or install OpenSlide: pip install 'swin-umamba[openslide]'"
             raise DataError(error.what, where=path, hint=hint) from error
+        except DataError:  # nor does it know the file: the first reason says more
+            raise error from None
         logger.info("%s is read through OpenSlide: %s", path, error.what)
         return source
 
