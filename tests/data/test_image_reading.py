@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from swin_umamba.data.image_io import Image, read_case, read_image, read_labels, write_image
+from swin_umamba.data.image_io import (
+    Image,
+    num_channels_of,
+    read_case,
+    read_image,
+    read_labels,
+    write_image,
+)
 from swin_umamba.errors import DataError, GeometryError, UsageError
 
 
@@ -22,6 +29,37 @@ def save_nifti(path: Path, array: np.ndarray, spacing: tuple[float, ...] = (1, 1
 def save_png(path: Path, array: np.ndarray) -> Path:
     PillowImage.fromarray(array).save(path)
     return path
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+@pytest.mark.parametrize(
+    "shape",
+    [(4, 5), (4, 5, 6), (4, 5, 1), (4, 5, 6, 3), (4, 5, 1, 2), (4, 5, 6, 1, 3), (4, 5, 6, 1), (3, 3, 3)],
+)
+def test_channels_are_counted_as_they_are_read(tmp_path: Path, shape: tuple[int, ...], suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    nibabel.save(nibabel.Nifti1Image(np.zeros(shape, np.float32), np.eye(4)), path)
+    assert num_channels_of(path) == read_image(path).num_channels
+    coloured = save_png(tmp_path / "a.png", np.zeros((4, 5, 3), np.uint8))
+    assert num_channels_of(coloured) == 3
+
+
+def test_voxels_are_not_read_to_count_channels(tmp_path: Path) -> None:
+    path = save_nifti(tmp_path / "a.nii.gz", np.random.default_rng(0).random((40, 40, 40)))
+    path.write_bytes(path.read_bytes()[:2000])
+    assert num_channels_of(path) == 1
+    with pytest.raises(DataError, match="damaged"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x1f\x8b", b"no image at all" * 100])
+def test_channels_of_what_is_no_image(tmp_path: Path, content: bytes) -> None:
+    for name in ("a.nii", "a.nii.gz"):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(DataError, match=name):
+            num_channels_of(tmp_path / name)
+    with pytest.raises(DataError, match="no such file"):
+        num_channels_of(tmp_path / "b.nii")
 
 
 @pytest.mark.parametrize(

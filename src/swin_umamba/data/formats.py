@@ -16,7 +16,7 @@ import numpy as np
 from swin_umamba.data.dicom import read_dicom
 from swin_umamba.data.image import Image
 from swin_umamba.data.metaimage import encode_metaimage, read_metaimage
-from swin_umamba.data.nifti import encode_nifti, read_nifti
+from swin_umamba.data.nifti import encode_nifti, nifti_channels, read_nifti
 from swin_umamba.data.nrrd import encode_nrrd, read_nrrd
 from swin_umamba.data.pictures import encode_picture, read_picture
 from swin_umamba.data.tiff import encode_tiff, read_tiff
@@ -74,6 +74,9 @@ class Format:
         Suffix for label maps of images in this format if the model's own file ending is unsuitable.
     write_beside
         See ``WriteBeside``; None if a file is complete by itself.
+    channels
+        Function that returns the number of channels of a file from its header alone; None if the whole file
+        has to be read.
     """
 
     name: str
@@ -84,12 +87,15 @@ class Format:
     has_geometry: bool
     label_suffix: str
     write_beside: WriteBeside | None = None
+    channels: Callable[[Path], int] | None = None
 
 
 # A folder has this format, too.
 DICOM = Format("DICOM", (".dcm",), read_dicom, None, True, True, ".nii.gz")
 FORMATS: list[Format] = [
-    Format("NIfTI", (".nii.gz", ".nii"), read_nifti, encode_nifti, True, True, ".nii.gz"),
+    Format(
+        "NIfTI", (".nii.gz", ".nii"), read_nifti, encode_nifti, True, True, ".nii.gz", channels=nifti_channels
+    ),
     Format("MetaImage", (".mha", ".mhd"), read_metaimage, encode_metaimage, True, True, ".mha"),
     Format("NRRD", (".seg.nrrd", ".nrrd", ".nhdr"), read_nrrd, encode_nrrd, True, True, ".nrrd"),
     Format("TIFF", (".tiff", ".tif"), read_tiff, encode_tiff, True, False, ".tif", write_spacing_file),

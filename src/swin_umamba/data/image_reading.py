@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,22 @@ def read_image(
         logger.warning("%s: %s; set to 0", path, message)
         return image.with_data(np.where(finite, image.data, image.data.dtype.type(0)))
     raise DataError(message, where=path, hint="repair the image, or allow such voxels to be read as zero")
+
+
+def num_channels_of(path: str | Path) -> int:
+    """Return the number of channels of an image, from its header if that says it.
+
+    Raises
+    ------
+    DataError
+        As ``read_image`` does; but damaged voxels of a format whose header is read are not noticed.
+    """
+    path = Path(path)
+    read_channels = format_of(path).channels
+    if read_channels is None or not path.is_file():
+        return read_image(path).num_channels
+    with _refusing_what_fails(path):
+        return read_channels(path)
 
 
 def read_labels(path: str | Path) -> Image:
@@ -151,12 +168,19 @@ def _read(path: Path, *, indexed: bool, max_voxels: int = MAX_VOXELS, series: st
             where=path,
             hint="check the path",
         )
-    try:
+    with _refusing_what_fails(path):
         if known is DICOM:
             return read_dicom(path, indexed=indexed, max_voxels=max_voxels, series=series)
         if path.stat().st_size == 0:
             raise DataError("the file is empty", where=path, hint="copy or download the file again")
         return known.read(path, indexed=indexed, max_voxels=max_voxels)
+
+
+@contextmanager
+def _refusing_what_fails(path: Path) -> Iterator[None]:
+    """Turn errors of the system into those of the file."""
+    try:
+        yield
     except OSError as error:
         raise DataError(
             f"the file cannot be read: {error.strerror or error}",

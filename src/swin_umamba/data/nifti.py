@@ -6,6 +6,8 @@ import gzip
 import math
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -74,6 +76,25 @@ def read_nifti(path: Path, *, indexed: bool, max_voxels: int = MAX_VOXELS) -> Im
     DataError
         The file is damaged, not NIfTI, or not a real-valued image.
     """
+    with _opened(path) as (stream, most_bytes):
+        return _read_stream(path, stream, most_bytes, indexed=indexed, max_voxels=max_voxels)
+
+
+def nifti_channels(path: Path) -> int:
+    """Return the number of channels that ``read_nifti`` would find, without reading the voxels.
+
+    Raises
+    ------
+    DataError
+        The header is damaged or not that of NIfTI.
+    """
+    with _opened(path) as (stream, _):
+        return math.prod(_dimensions(path, _read_header(path, stream), MAX_VOXELS)[3:])
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[BinaryIO | gzip.GzipFile, int]]:
+    """Yield the stream of a file, unpacked, and the largest number of bytes that it can hold."""
     file_bytes = path.stat().st_size
     with path.open("rb") as file:
         is_gzip = file.read(2) == GZIP_MAGIC
@@ -86,11 +107,11 @@ def read_nifti(path: Path, *, indexed: bool, max_voxels: int = MAX_VOXELS) -> Im
                 hint=f"let its name end in {suffix} if it is NIfTI, or copy it again",
             )
         if not is_gzip:
-            return _read_stream(path, file, file_bytes, indexed=indexed, max_voxels=max_voxels)
+            yield file, file_bytes
+            return
         try:
             with gzip.GzipFile(fileobj=file) as stream:
-                most_bytes = file_bytes * DEFLATE_MAX_RATIO
-                return _read_stream(path, stream, most_bytes, indexed=indexed, max_voxels=max_voxels)
+                yield stream, file_bytes * DEFLATE_MAX_RATIO
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise DataError(f"the compressed data is damaged: {error}", where=path, hint=_DAMAGED) from error
 

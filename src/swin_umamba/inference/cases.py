@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from swin_umamba.data.formats import label_suffix
-from swin_umamba.data.image_io import image_stem, image_suffix, list_images, read_image
+from swin_umamba.data.image_io import image_stem, image_suffix, list_images, num_channels_of
 from swin_umamba.errors import DataError, UsageError
 from swin_umamba.inference.blocks.inputs import goes_in_blocks, is_label_name, label_name, stem_of
 from swin_umamba.inference.blocks.options import BlockOptions
@@ -178,7 +178,7 @@ def _are_channels(files: dict[int, Path], num_channels: int) -> bool:
         return True
     for number in sorted(files):
         try:
-            return read_image(files[number]).num_channels != num_channels
+            return num_channels_of(files[number]) != num_channels
         except DataError:
             continue  # a damaged file is reported when its turn comes
     return True
