@@ -13,7 +13,7 @@ import tifffile
 from PIL import Image as PillowImage
 
 from swin_umamba.cli import predict
-from swin_umamba.data.image_io import read_labels
+from swin_umamba.data.image_io import Image, read_labels
 from swin_umamba.errors import OutputError, UsageError
 from swin_umamba.inference.predictor import Predictor
 from swin_umamba.inference.records import read_records
@@ -86,10 +86,10 @@ def test_an_unexpected_error_fails_alone(
 ) -> None:
     predict = one.predict
 
-    def fails_on_b(files: tuple[Path, ...], **options: object) -> object:
-        if files[0].name == "b.png":
+    def fails_on_b(image: Image, **options: object) -> object:
+        if image.path is not None and image.path.name == "b.png":
             raise ZeroDivisionError("by zero")
-        return predict(files, **options)
+        return predict(image, **options)
 
     monkeypatch.setattr(one, "predict", fails_on_b)
     results = one.predict_folder(images, tmp_path / "out")

@@ -43,6 +43,7 @@ from swin_umamba.inference.parts import (
     parse_part,
     records_for,
 )
+from swin_umamba.inference.read_ahead import ReadAhead, reading_ahead
 from swin_umamba.inference.records import PredictionRecords
 from swin_umamba.inference.sharing import each_claimed
 from swin_umamba.instances.decoding import ObjectClasses
@@ -119,12 +120,15 @@ def _predict_into(folder: Path, work: Sequence[_Work], part: Part | None) -> lis
     with part.held(folder) if part is not None else nullcontext():
         records = records_for(folder, part)
         _refuse_names([each.case for each in work], records)
-        results = each_claimed(
-            [replace(each, records=records) for each in (work if part is None else part.of(work))],
-            lambda each: each.path,
-            _Work.result,
-            "predicting",
-        )
+        chosen = work if part is None else part.of(work)
+        read_whole = [each.case.files for each in chosen if not goes_in_blocks(each.case.files, options)]
+        with reading_ahead(read_whole, options.nonfinite, options.series) as reader:
+            results = each_claimed(
+                [replace(each, records=records, reader=reader) for each in chosen],
+                lambda each: each.path,
+                _Work.result,
+                "predicting",
+            )
         records.tidy(order)
     if part is None or merge_if_all_are_done(folder, order):
         if options.with_objects:
@@ -153,6 +157,7 @@ class _Work:
     path: Path
     options: FolderOptions
     records: PredictionRecords | None = None
+    reader: ReadAhead | None = None
 
     def result(self) -> CaseResult:
         """Predict the case unless it is finished, record it, and return the outcome."""
@@ -222,7 +227,7 @@ class _Work:
         if goes_in_blocks(files, options):
             return self._predict_blocks()
         prediction = self.predictor.predict(
-            files,
+            files if self.reader is None else self.reader.image_of(files),
             probabilities=options.probabilities,
             confidence=options.confidence,
             nonfinite=options.nonfinite,
