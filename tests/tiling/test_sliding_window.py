@@ -15,6 +15,7 @@ from nnunetv2.inference import predict_from_raw_data
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.inference.sliding_window_prediction import compute_gaussian
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from swin_umamba.confidence.members import MemberDecisions
 from swin_umamba.tiling import patches, sliding_window
@@ -330,3 +331,26 @@ def test_bfloat16_products_are_summed_in_float32() -> None:
     assert half.dtype == torch.float32
     difference = (half - exact).abs().max() / exact.abs().max()
     assert 1e-5 < difference < 1e-2  # bfloat16 has 8 bits
+
+
+class Casts(TorchDispatchMode):
+    """Counts casts of weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        casts = torch.ops.aten._to_copy.default, torch.ops.aten.to.dtype  # the second in inference mode
+        self.count += func in casts and args[0].shape == (2, 1, 3, 3)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("inference", [False, True])
+def test_weights_are_cast_once_for_all_tiles_of_a_band(inference: bool) -> None:
+    network = nn.Conv2d(1, 2, 3, padding=1).eval()
+    window = SlidingWindow((32, 32), num_classes=2, mirror_axes=(0, 1), precision="bfloat16")
+    members = MemberDecisions(independent=False)
+    with torch.inference_mode(inference), Casts() as casts:
+        window.logits(network, torch.randn(1, 1, 70, 100), one_band=True, members=members)
+    assert casts.count == 1

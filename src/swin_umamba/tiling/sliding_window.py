@@ -291,20 +291,21 @@ class _BandWork:
         """Return the sums of one network, and of its views one after the other if there are members."""
         window, num_views = self.window, self.window._num_views
         classes = window.num_classes
-        sums = self._sums(classes + window.num_extra, plan, before[0])
-        views = None if self.members is None else self._sums(num_views * classes, plan, before[1])
         network = self.networks[number]
-        for batch in plan.batches(window.tiles_per_batch):
-            patches = self._patches(batch)
-            with autocast(window.device, window.precision):
+        # Once for all batches, and not in inference mode: autocast keeps the weights that it has cast until
+        # its end, and in inference mode it keeps none.
+        with torch.inference_mode(False), torch.no_grad(), autocast(window.device, window.precision):
+            sums = self._sums(classes + window.num_extra, plan, before[0])
+            views = None if self.members is None else self._sums(num_views * classes, plan, before[1])
+            for batch in plan.batches(window.tiles_per_batch):
+                patches = self._patches(batch)
                 passed = mirrored_logits(network, patches, window.mirror_axes, window.views_together)
                 outputs: Iterable[Tensor] = self._counted(len(batch), passed)
                 if views is not None:
                     outputs = list(outputs)
                     for view, output in enumerate(outputs):
                         self._add(views, batch, output[:, :classes], weights, view * classes)
-                mean = mean_in_order(outputs)
-            self._add(sums, batch, mean, weights)
+                self._add(sums, batch, mean_in_order(outputs), weights)
         if self.members is not None and views is not None:
             rows = slice(plan.first, plan.finished)
             for view, logits in enumerate(views.finished.split(classes)):
