@@ -82,6 +82,7 @@ def test_defaults(calls: dict[str, Any]) -> None:
         "solidity": False,
         "blocks": False,
         "workers": 1,
+        "scheduler": None,
         "level": 0,
         "roi": None,
         "statistics": None,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,11 @@ import pytest
 import tifffile
 
 from swin_umamba.errors import DataError, UsageError
-from swin_umamba.inference.blocks import job, large_image
+from swin_umamba.inference.blocks import cluster, job, large_image
 from swin_umamba.inference.blocks.division import Block
+from swin_umamba.inference.blocks.finished_blocks import FinishedBlocks
 from swin_umamba.inference.blocks.job import BlockResult
+from swin_umamba.inference.blocks.options import BlockOptions
 from swin_umamba.inference.predictor import Predictor
 
 MakeModel = Callable[..., Path]
@@ -143,7 +147,9 @@ def test_a_block_that_fails_costs_no_other(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("scheduler", [None, "local"])
 def test_processes_give_the_same_labels(
+    scheduler: str | None,
     predictor: Predictor,
     picture: tuple[Path, np.ndarray],
     tmp_path: Path,
@@ -151,9 +157,56 @@ def test_processes_give_the_same_labels(
 ) -> None:
     path, image = picture
     monkeypatch.setattr(large_image, "blocks_of", rows_of_blocks)
-    (result,) = predictor.predict_folder(path, tmp_path / "out", blocks=True, workers=2)
+    out = tmp_path / "out"
+    (result,) = predictor.predict_folder(path, out, blocks=True, workers=2, scheduler=scheduler)
     assert result.error is None
     np.testing.assert_array_equal(labels_of(tmp_path / "out"), predictor.predict(image).labels)
+
+
+@pytest.mark.slow
+def test_processes_that_are_killed_cost_nothing_but_time(
+    predictor: Predictor,
+    picture: tuple[Path, np.ndarray],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path, image = picture
+    monkeypatch.setattr(large_image, "blocks_of", rows_of_blocks)
+    add, killed = FinishedBlocks.add, []
+
+    def add_and_kill(self: FinishedBlocks, result: BlockResult) -> None:
+        add(self, result)
+        children = multiprocessing.active_children()
+        if len(killed) < 3 and children:
+            victim = children[result.number % len(children)]
+            victim.kill()
+            killed.append(victim.pid)
+
+    monkeypatch.setattr(FinishedBlocks, "add", add_and_kill)
+    (result,) = predictor.predict_folder(path, tmp_path / "out", blocks=True, workers=2)
+    assert result.error is None
+    assert len(killed) == 3
+    np.testing.assert_array_equal(labels_of(tmp_path / "out"), predictor.predict(image).labels)
+
+
+def test_a_scheduler_that_is_not_there_is_said(
+    predictor: Predictor,
+    picture: tuple[Path, np.ndarray],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cluster, "SECONDS_TO_CONNECT", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+    (result,) = predictor.predict_folder(picture[0], tmp_path / "out", blocks=True, scheduler=address)
+    assert result.error is not None
+    assert "no scheduler answers" in str(result.error)
+
+
+@pytest.mark.parametrize("scheduler", ["10.0.0.1:8786", "tcp://host", "http://host:1", "local "])
+def test_an_address_that_is_none_is_refused(scheduler: str) -> None:
+    with pytest.raises(UsageError, match="scheduler"):
+        BlockOptions(scheduler=scheduler)
 
 
 @pytest.mark.parametrize(

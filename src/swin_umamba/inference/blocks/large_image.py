@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_Outcome = tuple[Block, BlockResult | SwinUMambaError]
 NAME = "segmentation"
 """Name of the labels in OME-Zarr."""
 CHUNK = 512
@@ -171,10 +172,10 @@ class _LargeImage:
 
     def _results(
         self, job: BlockJob, missing: Sequence[Block], done: Callable[[float], object]
-    ) -> Iterator[tuple[Block, BlockResult | SwinUMambaError]]:
-        workers = min(self._options.workers, len(missing))
-        if workers > 1:
-            for each in run_in_processes(self._predictor.in_another_process, job, missing, workers):
+    ) -> Iterator[_Outcome]:
+        elsewhere = self._elsewhere(job, missing)
+        if elsewhere is not None:
+            for each in elsewhere:
                 done(1)
                 yield each
             return
@@ -193,6 +194,16 @@ class _LargeImage:
                 result = error
             done(1 - shown)
             yield block, result
+
+    def _elsewhere(self, job: BlockJob, missing: Sequence[Block]) -> Iterator[_Outcome] | None:
+        """Return the results of other processes; None if this one predicts the blocks itself."""
+        make, address = self._predictor.in_another_process, self._options.scheduler
+        workers = min(self._options.workers, len(missing))
+        if address is not None and missing:
+            from swin_umamba.inference.blocks.cluster import run_on_cluster
+
+            return run_on_cluster(make, job, missing, self._finished.identity, address, workers)
+        return run_in_processes(make, job, missing, workers) if workers > 1 else None
 
     def _basis(self) -> Basis:
         if self._options.statistics is not None:
@@ -223,7 +234,7 @@ class _LargeImage:
             window.patch_size,
             window.step_size,
             4 * (window.num_classes + 1),
-            BLOCKS_PER_WORKER * workers if workers > 1 else 1,
+            BLOCKS_PER_WORKER * workers if workers > 1 or self._options.scheduler else 1,
         )
 
     def _grid(self) -> LabelGrid:

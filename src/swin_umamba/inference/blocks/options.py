@@ -9,6 +9,7 @@ from typing import Literal
 from swin_umamba.errors import UsageError
 from swin_umamba.options import Options, option
 
+_ADDRESS = re.compile(r"local|(?:tcp|tls)://[^\s/]+:\d{1,5}")
 _PART = re.compile(r"(?:(\d+):(\d+),)?(\d+):(\d+),(\d+):(\d+)")
 
 
@@ -22,6 +23,12 @@ class BlockOptions(Options):
         "2^27 pixels always are, see docs/large_images.md",
     )
     workers: int = option(1, "processes that predict the blocks of an image", metavar="N")
+    scheduler: str | None = option(
+        None,
+        "predict the blocks on a Dask cluster: tcp://HOST:PORT or tls://HOST:PORT of its scheduler, or local "
+        "for --workers of this machine; see docs/large_images.md",
+        metavar="ADDRESS",
+    )
     level: int = option(0, "level of a pyramid to predict, 0 for the largest", metavar="N")
     roi: str | None = option(
         None,
@@ -39,6 +46,12 @@ class BlockOptions(Options):
     )
 
     def __post_init__(self) -> None:
+        if self.scheduler is not None and not _ADDRESS.fullmatch(self.scheduler):
+            raise UsageError(
+                f"the scheduler {self.scheduler!r}",
+                where="--scheduler",
+                hint="give tcp://HOST:PORT, tls://HOST:PORT, or local",
+            )
         if self.workers < 1:
             raise UsageError(f"{self.workers} workers", hint="give 1 or more")
         if self.level < 0:

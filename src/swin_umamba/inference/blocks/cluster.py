@@ -1,0 +1,176 @@
+"""Work on the blocks of an image with the workers of a Dask cluster.
+
+Dask executes what it is sent: whoever reaches a scheduler can run code on its workers.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from swin_umamba import __version__
+from swin_umamba.errors import SwinUMambaError, UsageError
+from swin_umamba.inference.blocks.division import Block
+from swin_umamba.inference.blocks.job import BlockJob, BlockResult, BlockWorker
+
+if TYPE_CHECKING:
+    from swin_umamba.inference.predictor import Predictor
+
+logger = logging.getLogger(__name__)
+
+LOCAL = "local"
+ATTEMPTS = 3
+"""How often a block is tried whose worker dies."""
+SECONDS_TO_CONNECT = 30
+_WORKERS: dict[str, BlockWorker] = {}
+"""In a worker: what predicts the blocks of each job, by the job's identity."""
+
+
+def run_on_cluster(
+    make: Callable[[int], Callable[[], Predictor]],
+    job: BlockJob,
+    blocks: Sequence[Block],
+    identity: str,
+    address: str,
+    workers: int = 1,
+) -> Iterator[tuple[Block, BlockResult | SwinUMambaError]]:
+    """Predict blocks, and yield what became of each as soon as it is known.
+
+    Workers write the blocks themselves: they reach image, model and label map under the same paths. A worker
+    that dies costs its block, which another predicts; one that has killed ``ATTEMPTS`` workers is given up.
+
+    Parameters
+    ----------
+    make
+        Returns what makes the predictor of a worker.
+    job, blocks
+        The image, and what to predict of it.
+    identity
+        Fingerprint of the image, the model and the options.
+    address
+        Of the scheduler, ``tcp://HOST:PORT``; or ``tls://HOST:PORT`` with the certificates in Dask's own
+        configuration. ``local`` for workers on this machine that nobody else reaches.
+    workers
+        Number of workers of ``local``.
+
+    Raises
+    ------
+    UsageError
+        If Dask is not installed, there is no scheduler, or a worker has other software.
+    SwinUMambaError
+        If the scheduler vanishes.
+    """
+    distributed = _library()
+    with ExitStack() as stack:
+        client = _client(distributed, address, workers, stack)
+        _check_software(client)
+        task = _Task(make(0), job, identity)
+        sent = client.scatter(task, broadcast=False, hash=False)
+        futures = {client.submit(_run, sent, block, pure=False): block for block in blocks}
+        stack.callback(client.cancel, list(futures))
+        try:
+            for future in distributed.as_completed(futures):
+                yield futures[future], _answer(future, distributed, job)
+        except (OSError, distributed.comm.CommClosedError) as error:
+            raise SwinUMambaError(
+                f"the connection to the scheduler is lost ({type(error).__name__})",
+                where=address,
+                hint="start it again and repeat the command: finished blocks are kept",
+            ) from error
+
+
+@dataclass(frozen=True)
+class _Task:
+    make: Callable[[], Predictor]
+    job: BlockJob
+    identity: str
+
+
+def _run(task: _Task, block: Block) -> BlockResult | SwinUMambaError:
+    """Predict a block in a worker, whose model is loaded with the first one."""
+    try:
+        if task.identity not in _WORKERS:
+            _WORKERS.clear()
+            torch.set_num_threads(1)
+            _WORKERS[task.identity] = BlockWorker(task.make(), task.job)
+        return _WORKERS[task.identity].run(block)
+    except SwinUMambaError as error:
+        return error
+    except Exception as error:
+        return SwinUMambaError(f"unexpected {type(error).__name__}: {error}", where=task.job.source.path)
+
+
+def _answer(future: Any, distributed: Any, job: BlockJob) -> BlockResult | SwinUMambaError:
+    try:
+        answer: BlockResult | SwinUMambaError = future.result()
+    except distributed.KilledWorker as error:
+        return SwinUMambaError(
+            f"{ATTEMPTS} workers died while they predicted a block, the last: {error.last_worker.address}",
+            where=job.source.path,
+            hint="most likely memory ran out: give each worker more",
+        )
+    return answer
+
+
+def software() -> dict[str, str]:
+    """Return the versions that labels depend on."""
+    return {"swin-umamba": __version__, "torch": torch.__version__, "Python": platform.python_version()}
+
+
+def _check_software(client: Any) -> None:
+    own = software()
+    for worker, theirs in client.run(software).items():
+        other = [
+            f"{name} {theirs.get(name)} and not {own[name]}" for name in own if theirs.get(name) != own[name]
+        ]
+        if other:
+            raise UsageError(
+                f"a worker has other software: {', '.join(other)}",
+                where=worker,
+                hint="start workers from an environment like this one",
+            )
+
+
+def _client(distributed: Any, address: str, workers: int, stack: ExitStack) -> Any:
+    """Return a client, which ends with the stack, as does a cluster of its own."""
+    dask = importlib.import_module("dask")
+    dask.config.set({"distributed.scheduler.allowed-failures": ATTEMPTS - 1})
+    if address == LOCAL:
+        cluster = distributed.LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            host="127.0.0.1",
+            dashboard_address=None,
+            memory_limit=0,
+            silence_logs=logging.ERROR,
+        )
+        stack.enter_context(cluster)
+        return stack.enter_context(distributed.Client(cluster))
+    try:
+        client = stack.enter_context(distributed.Client(address, timeout=SECONDS_TO_CONNECT))
+    except (OSError, ValueError) as error:  # TimeoutError is an OSError
+        raise UsageError(
+            f"no scheduler answers there ({type(error).__name__}: {error})",
+            where=address,
+            hint="start one with `dask scheduler`, or give --scheduler local",
+        ) from error
+    if not client.scheduler_info()["workers"]:
+        raise UsageError("the scheduler has no workers", where=address, hint="start some with `dask worker`")
+    return client
+
+
+def _library() -> Any:
+    try:
+        return importlib.import_module("distributed")
+    except ImportError as error:
+        raise UsageError(
+            f"--scheduler needs Dask, which cannot be imported: {error}",
+            hint="pip install 'swin-umamba[cluster]'",
+        ) from error
