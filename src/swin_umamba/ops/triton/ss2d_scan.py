@@ -43,7 +43,7 @@ def ss2d_scan_forward(
     batch, height, width, d_inner = x.shape
     assert height * width < 2**31
     steps = _steps(x, A)
-    delta = _projected_dt(_low_rank_dt(x_dbl, dt_projs_weight), dt_projs_weight)
+    delta = _projected_dt(x_dbl, dt_projs_weight)
     states, _ = _entering_states(x, x_dbl, delta, dt_projs_weight, dt_projs_bias, A, steps)
     y = torch.empty_like(x, dtype=y_dtype)
     partial = _float32_buffer(y)
@@ -66,15 +66,14 @@ def ss2d_scan_backward(
     ``grad_y`` may have another dtype than ``x``; ``states`` is what the forward returned.
     """
     batch, height, width, d_inner = x.shape
-    low = _low_rank_dt(x_dbl, dt_projs_weight)
-    delta = _projected_dt(low, dt_projs_weight)
+    delta = _projected_dt(x_dbl, dt_projs_weight)
     states = _tile_states(x, x_dbl, delta, dt_projs_weight, dt_projs_bias, A)
     leaving = _tile_states(grad_y, x_dbl, delta, dt_projs_weight, dt_projs_bias, A, adjoint=True)
 
     grad_x = torch.empty_like(x)
     blocks = -(-d_inner // channel_block(d_inner))
     # Nobody needs the projected dt any more: its gradient takes its place.
-    grad_dt = A.new_empty(*low.shape[:2], d_inner) if delta is None else delta
+    grad_dt = A.new_empty(4, batch * height * width, d_inner) if delta is None else delta
     partial_rows = A.new_empty(blocks, batch, 4, 2 * A.shape[2], height * width)
     partial_D = A.new_empty(batch, leaving.shape[2], d_inner)
     ss2d_gradients(
@@ -83,7 +82,7 @@ def ss2d_scan_backward(
     )  # fmt: skip
 
     with products_without_tf32(x.device):
-        grad_weight = torch.bmm(grad_dt.mT, low)
+        grad_weight = torch.bmm(grad_dt.mT, _low_rank_dt(x_dbl, dt_projs_weight))
         grad_low = torch.bmm(grad_dt, dt_projs_weight)
     # One more column of the first product would be this sum, too, but products add up one after another: over
     # the pixels of a batch that loses two digits.
@@ -99,15 +98,15 @@ def _low_rank_dt(x_dbl: Tensor, dt_projs_weight: Tensor) -> Tensor:
     return x_dbl[..., : dt_projs_weight.shape[2]].float().flatten(0, 2).transpose(0, 1)
 
 
-def _projected_dt(low: Tensor, dt_projs_weight: Tensor) -> Tensor | None:
-    """Return the projected dt, (4, batch * height * width, d_inner), or None if its kernels compute it.
+def _projected_dt(x_dbl: Tensor, dt_projs_weight: Tensor) -> Tensor | None:
+    """Return the projected dt, (4, batch * height * width, d_inner), or None if the kernels compute it.
 
     It takes as much memory as four activations, while the scan runs; the backward computes it anew.
     """
-    if low.shape[2] < LEAST_PRODUCT_RANK:
+    if dt_projs_weight.shape[2] < LEAST_PRODUCT_RANK:
         return None
-    with products_without_tf32(low.device):
-        return torch.bmm(low, dt_projs_weight.mT)
+    with products_without_tf32(x_dbl.device):
+        return torch.bmm(_low_rank_dt(x_dbl, dt_projs_weight), dt_projs_weight.mT)
 
 
 def _steps(x: Tensor, A: Tensor) -> int:
