@@ -43,6 +43,7 @@ FLOOR_OF = {
     "torch_settings": 0,
     "trainer_names": 0,
     "ops": 1,
+    "distributed": 2,
     "modules": 2,
     "confidence": 3,
     "weights": 3,

@@ -54,6 +54,7 @@ class _Folds(argparse.Action):
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    from swin_umamba.distributed.processes import is_first_process
     from swin_umamba.nnunet.environment import find_dataset
     from swin_umamba.nnunet.training.train import train
 
@@ -61,6 +62,8 @@ def run(args: argparse.Namespace) -> int:
     if isinstance(getattr(args, "fold", None), list):
         return _run_folds(args, dataset)
     result = train(dataset, **given_options(args, TrainRequest))
+    if not is_first_process():
+        return 0
     if args.json:
         say_json("train", _plain(result), indent=None)
     else:

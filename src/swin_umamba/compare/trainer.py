@@ -120,6 +120,11 @@ class nnUNetTrainerComparison(RobustTrainer):
         self.loading_seconds: list[float] = []
         self.encoder_is_frozen = False
         super().__init__(plans, configuration, fold, dataset_json, device)
+        if self.processes.size > 1 and self.terms.budget.seconds is not None:
+            raise UsageError(
+                "a budget of time is measured by each process, and several would take different steps",
+                hint="compare on one device, or with a budget of iterations",
+            )
         self.initial_lr = self.terms.recipe.learning_rate
         self.weight_decay = self.terms.recipe.weight_decay
         self.enable_deep_supervision = self.terms.supervises_deeply

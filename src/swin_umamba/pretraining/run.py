@@ -16,11 +16,11 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, DistributedSampler, Subset
 
+from swin_umamba.distributed.processes import Processes
 from swin_umamba.errors import CheckpointError, TrainingError
 from swin_umamba.ops.fused_optimizer import fused_on, restore_optimizer
 from swin_umamba.ops.precision import autocast, rounding_of_float32
 from swin_umamba.pretraining.classifier import VMambaClassifier, public_state_dict
-from swin_umamba.pretraining.distributed import Processes
 from swin_umamba.pretraining.images import Batch, ImageDataset, LabelledImages, Sample, batches, collate
 from swin_umamba.pretraining.mixing import mix
 from swin_umamba.pretraining.options import PretrainOptions

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from swin_umamba.distributed.processes import device_of_rank, joined_processes
 from swin_umamba.errors import CheckpointError, TrainingError, UsageError
 from swin_umamba.files import check_output_folder
-from swin_umamba.pretraining.distributed import joined_processes
 from swin_umamba.pretraining.images import find_images
 from swin_umamba.pretraining.options import PretrainOptions
 from swin_umamba.pretraining.run import Accuracy, PretrainingRun
@@ -92,7 +93,7 @@ def pretrain(
     check_output_folder(output)
     images = find_images(data, validation_fraction=chosen.validation_fraction, seed=chosen.seed)
     last: Accuracy | None = None
-    with joined_processes(chosen.device) as processes:
+    with joined_processes(partial(device_of_rank, chosen.device)) as processes:
         run = PretrainingRun(images, chosen, processes, network_kwargs or {})
         if state is not None:
             run.restore(state)

@@ -12,6 +12,8 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from swin_umamba.distributed.agreement import Agreement
+from swin_umamba.distributed.processes import Processes
 from swin_umamba.nnunet.training.pseudo_dice import COUNTS, counts_of
 from swin_umamba.nnunet.training.robust_trainer import RobustTrainer
 
@@ -46,7 +48,9 @@ def trainer_of(network: nn.Module, *, regions: bool, ignore: int | None, deep: b
         loss=loss_of,
         enable_deep_supervision=deep,
         label_manager=labels,
+        agreement=Agreement(Processes(0, 1, torch.device("cpu"))),
     )
+    trainer.unwrapped_network = lambda: trainer.network
     vars(trainer).update(more)
     trainer._on_device = lambda batch: RobustTrainer._on_device(trainer, batch)
     return trainer

@@ -17,6 +17,7 @@ import torch
 from PIL import Image as PILImage
 
 from equal_states import TIMES, assert_equal_states
+from nnunet.tiny_training import make_trainer
 from swin_umamba.errors import CheckpointError, DataError, OutputError, TrainingError, UsageError
 from swin_umamba.interrupt import Terminated
 from swin_umamba.nnunet.environment import Dataset
@@ -231,7 +232,7 @@ def test_a_fold_is_trained_by_one_process_at_a_time(
         assert train_shortly(planned_dataset, epochs=1, overwrite=True, force_unlock=True).epochs == 1
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UsageError, match="torchrun has started 2 processes"):
-        train_shortly(planned_dataset, overwrite=True)
+        make_trainer(planned_dataset, "nnUNetTrainerSwinUMambaScratch")
 
 
 def test_a_finished_run_is_only_validated_again(
@@ -293,7 +294,7 @@ def test_a_gpu_full_of_other_programs_says_so(
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.5 GiB. GPU 0 has")
 
     monkeypatch.setattr(RobustTrainer, "train_step", no_memory)
-    module = "swin_umamba.nnunet.training.robust_trainer"
+    module = "swin_umamba.nnunet.training.gpu_memory"
     for others, said in ((0, False), (3 * 2**30, True)):
         monkeypatch.setattr(f"{module}.memory_of_others", lambda device, others=others: others)
         with pytest.raises(TrainingError, match=r"1\.5 GiB more were asked for") as caught:

@@ -20,6 +20,7 @@ from nnunetv2.inference.sliding_window_prediction import compute_gaussian
 from PIL import Image as PILImage
 from torch import Tensor, nn
 
+from swin_umamba.distributed.processes import Processes
 from swin_umamba.errors import TrainingError
 from swin_umamba.nnunet.checked_reader import CheckedReader
 from swin_umamba.nnunet.training import validation
@@ -27,6 +28,7 @@ from swin_umamba.nnunet.training.validation import FoldValidation, summarize
 
 TOLERANCE = 1e-5  # of logits, where nnU-Net sums them in float32, too
 
+ALONE = Processes(0, 1, torch.device("cpu"))
 KEYS = [f"case{number}" for number in range(3)]
 
 
@@ -157,7 +159,7 @@ def test_a_fold_is_predicted_in_the_precision_of_the_training(
     precision: str, dtype: torch.dtype, tmp_path: Path, written: dict[str, Tensor]
 ) -> None:
     network = Pixelwise().eval()
-    fold_of(tmp_path, precision).predict(network, ["a", "b"], rank=0, distributed=False)
+    fold_of(tmp_path, precision).predict(network, ["a", "b"], ALONE)
     assert network.seen == {dtype}
     assert {key: (logits.dtype, tuple(logits.shape)) for key, logits in written.items()} == dict.fromkeys(
         "ab", (torch.float32, (2, 1, 40, 50))
@@ -167,10 +169,10 @@ def test_a_fold_is_predicted_in_the_precision_of_the_training(
 def test_logits_beyond_half_precision_survive(tmp_path: Path, written: dict[str, Tensor]) -> None:
     torch.manual_seed(0)
     network = Pixelwise().eval()
-    fold_of(tmp_path).predict(network, ["a"], rank=0, distributed=False)
+    fold_of(tmp_path).predict(network, ["a"], ALONE)
     small = written["a"]
     network.scale = 1e6
-    fold_of(tmp_path).predict(network, ["a"], rank=0, distributed=False)
+    fold_of(tmp_path).predict(network, ["a"], ALONE)
     assert written["a"].abs().max() > torch.finfo(torch.float16).max
     torch.testing.assert_close(written["a"] / 1e6, small, rtol=1e-5, atol=1e-6)
 
@@ -185,7 +187,7 @@ def test_a_fold_is_predicted_as_by_nnunet(
     torch.manual_seed(0)
     network = Pixelwise().eval()
     fold = fold_of(tmp_path)
-    fold.predict(network, ["a", "b"], rank=0, distributed=False)
+    fold.predict(network, ["a", "b"], ALONE)
     stock = nnUNetPredictor(device=torch.device("cpu"), allow_tqdm=False)
     stock.network = network
     stock.configuration_manager = fold.configuration
@@ -210,5 +212,5 @@ def test_what_goes_wrong_with_a_case_is_named(
     module = nn.Identity()
     module.forward = network  # type: ignore[method-assign]
     with pytest.raises(TrainingError, match=said):
-        fold_of(tmp_path).predict(module, ["a"], rank=0, distributed=False)
+        fold_of(tmp_path).predict(module, ["a"], ALONE)
     assert not written

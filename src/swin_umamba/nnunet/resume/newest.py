@@ -24,6 +24,7 @@ _STATE = table(
                 "loss": listed(text()),
                 "skipped_steps": whole(0),
                 "random_state": optional(table({})),
+                "random_states_of_others": listed(table({})),
             },
         )
     },

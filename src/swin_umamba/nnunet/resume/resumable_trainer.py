@@ -7,6 +7,7 @@ generators. An interrupted run saves the state between two epochs.
 from __future__ import annotations
 
 import os
+import warnings
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from pathlib import Path
@@ -19,6 +20,7 @@ from torch import nn
 from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
 
+from swin_umamba.distributed.processes import current_processes, num_started
 from swin_umamba.errors import CheckpointError, TrainingError, UsageError
 from swin_umamba.nnunet.environment import raw_folder
 from swin_umamba.nnunet.preprocessed import check_origin
@@ -30,6 +32,7 @@ from swin_umamba.nnunet.resume.same_experiment import check_cases, check_plans, 
 from swin_umamba.nnunet.resume.training_state import (
     copied_to_cpu,
     own_state,
+    random_state,
     restore_weights,
     seed_everything,
     stored_options,
@@ -55,6 +58,8 @@ class ResumableTrainer(nnUNetTrainer):
 
     # nnU-Net sets these in its constructor without types.
     network: nn.Module
+    is_ddp: bool
+    output_folder_base: str
     _best_ema: float | None
     grad_scaler: torch.amp.GradScaler | None
 
@@ -71,13 +76,19 @@ class ResumableTrainer(nnUNetTrainer):
         _require_packages(options)  # before nnU-Net creates its folder and its log
         plans = deepcopy(plans)
         self.continues = bool(plans.setdefault("continue_training", False))
-        super().__init__(plans, configuration, fold, dataset_json, device)
-        if not self.is_ddp:
-            self.device = device  # nnU-Net would turn cuda:1 into cuda:0
+        with warnings.catch_warnings():  # several ranks on a CPU: nnU-Net takes their device to be a GPU
+            warnings.filterwarnings(
+                "ignore", "torch.cuda.amp.GradScaler is enabled, but CUDA is not available"
+            )
+            super().__init__(plans, configuration, fold, dataset_json, device)
+        if not self.is_ddp or device.type != "cuda" or device.index is not None:
+            self.device = device  # nnU-Net would take the GPU of the rank's number, alone the first one
+        self.processes = current_processes(self.device)
         self.starts_fresh = True
         self.has_trained = False
         self.guard = StepGuard()
-        self.resumed_random_state: dict[str, Any] | None = None
+        self.random_states: list[dict[str, Any]] = []  # of all ranks if there are several
+        self.resumed_random_states: list[dict[str, Any]] = []
         self.batches_drawn = [0, 0]  # for training, for validation
         self.cases: dict[str, str | None] = {}  # fingerprints of the cases of the fold
         folder = Path(self.output_folder)
@@ -122,11 +133,14 @@ class ResumableTrainer(nnUNetTrainer):
                 "(nnUNetv2_train: SWIN_UMAMBA_OVERWRITE=1)",
             )
 
+    def unwrapped_network(self) -> nn.Module:
+        """Return the network without the wrapper of distributed training."""
+        network = self.network
+        return network.module if isinstance(network, DistributedDataParallel) else network
+
     def bare_network(self) -> Any:
         """Return the network without the wrappers of distributed training and compilation."""
-        network = self.network
-        if isinstance(network, DistributedDataParallel):
-            network = network.module
+        network = self.unwrapped_network()
         return network._orig_mod if isinstance(network, OptimizedModule) else network
 
     def _do_i_compile(self) -> bool:
@@ -150,7 +164,12 @@ class ResumableTrainer(nnUNetTrainer):
             **weights_state(self.bare_network(), self.optimizer, self.grad_scaler),
             **nnunets_own,
             **own_state(
-                self.options, self.loss, self.batches_drawn, self.guard.skipped, self.cases, self.device
+                self.options,
+                self.loss,
+                self.batches_drawn,
+                self.guard.skipped,
+                self.cases,
+                self.random_states or [random_state(self.device)],
             ),
         }
 
@@ -179,7 +198,7 @@ class ResumableTrainer(nnUNetTrainer):
                 hint="continue with the trainer, plans and options of the first run",
             ) from error
         self.batches_drawn = own.batches_drawn
-        self.resumed_random_state = own.random_state
+        self.resumed_random_states = own.random_states
         self.guard.skipped = own.skipped_steps
         self.cases = own.cases
 
@@ -289,12 +308,11 @@ def _require_packages(options: TrainingOptions) -> None:
 
 def _refuse_torchrun() -> None:
     """Refuse to run as one of several processes that would train independently into the same folder."""
-    processes = os.environ.get("WORLD_SIZE", "1")
+    processes = num_started()
     distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-    if processes != "1" and not distributed:
+    if processes > 1 and not distributed:
         raise UsageError(
             f"torchrun has started {processes} processes, which would all train into the same folder",
             where="WORLD_SIZE",
-            hint="start the command once, without torchrun; for several GPUs of one machine, "
-            "nnUNetv2_train DATASET 2d FOLD -num_gpus N, or one fold per GPU with --device cuda:N",
+            hint="use torchrun --nproc-per-node N -m swin_umamba train ..., or swin-umamba train --devices N",
         )

@@ -34,8 +34,8 @@ class OwnState:
     ----------
     batches_drawn
         Number of batches drawn for training and for validation.
-    random_state
-        See ``random_state``; None if the checkpoint has none.
+    random_states
+        Result of ``random_state`` on each rank; empty if the checkpoint has none.
     skipped_steps
         Number of steps skipped up to now.
     cases
@@ -43,7 +43,7 @@ class OwnState:
     """
 
     batches_drawn: list[int]
-    random_state: dict[str, Any] | None
+    random_states: list[dict[str, Any]]
     skipped_steps: int
     cases: dict[str, str | None]
 
@@ -84,14 +84,15 @@ def own_state(
     batches_drawn: Sequence[int],
     skipped_steps: int,
     cases: Mapping[str, str | None],
-    device: torch.device,
+    random_states: Sequence[dict[str, Any]],
 ) -> dict[str, Any]:
-    """Return our entry of a checkpoint, with the present state of the random generators."""
+    """Return our entry of a checkpoint, with the states of the random generators of all ranks."""
     return {
         OWN_ENTRY: {
             "options": options.as_dict(),
             "loss": _parts_of_loss(loss),
-            "random_state": random_state(device),
+            "random_state": random_states[0],
+            "random_states_of_others": list(random_states[1:]),
             "batches_drawn": list(batches_drawn),
             "skipped_steps": skipped_steps,
             "cases": dict(cases),
@@ -120,10 +121,11 @@ def stored_own_state(checkpoint: dict[str, Any], steps_per_epoch: Sequence[int],
     before, now = (" of ".join(parts) for parts in (own.get("loss", ()), _parts_of_loss(loss)))
     if before and before != now:
         raise ValueError(f"the run was started with the loss {before}, and the present one is {now}")
+    first = own.get("random_state")
     drawn = [checkpoint["current_epoch"] * number for number in steps_per_epoch]
     return OwnState(
         own.get("batches_drawn", drawn),
-        own.get("random_state"),
+        [] if first is None else [first, *own.get("random_states_of_others", [])],
         own.get("skipped_steps", 0),
         own.get("cases", {}),
     )

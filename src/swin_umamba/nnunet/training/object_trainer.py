@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -72,10 +73,10 @@ class ObjectTrainer(SwinUMambaTrainer):
         """Return nnU-Net's loss of the classes, plus the error of the depth if there is one."""
         return LossOfObjects(super().build_loss(), self.label_manager.ignore_label)
 
-    def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Take a step on classes and depths."""
-        with self.bare_network().returning_depth():
-            return super().train_step(batch)
+    def training_outputs(self) -> AbstractContextManager[None]:
+        """Let the network return depths, too."""
+        context: AbstractContextManager[None] = self.bare_network().returning_depth()
+        return context
 
 
 class LossOfObjects(nn.Module):

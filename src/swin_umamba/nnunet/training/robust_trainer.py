@@ -17,35 +17,31 @@ from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import Tensor, nn
 
-from swin_umamba.errors import OutputError, SwinUMambaError, TrainingError
-from swin_umamba.interrupt import terminate_as_interrupt
-from swin_umamba.memory import is_out_of_memory, out_of_memory
+from swin_umamba.errors import TrainingError
+from swin_umamba.memory import is_out_of_memory
 from swin_umamba.nnunet.environment import environment_variable
 from swin_umamba.nnunet.record.debug_file import DEBUG_FILE, forget_the_machine, named_places
 from swin_umamba.nnunet.record.metrics_file import names_of_classes
 from swin_umamba.nnunet.record.training_progress import TrainingProgress
 from swin_umamba.nnunet.record.training_record import TrainingRecord
-from swin_umamba.nnunet.resume.resumable_trainer import ResumableTrainer
-from swin_umamba.nnunet.resume.training_state import reproducibility, restore_random_state
+from swin_umamba.nnunet.resume.training_state import reproducibility
 from swin_umamba.nnunet.training.batches import BatchStream, batch_streams, worker_death
+from swin_umamba.nnunet.training.distributed_trainer import DistributedTrainer
+from swin_umamba.nnunet.training.gpu_memory import training_out_of_memory
 from swin_umamba.nnunet.training.pseudo_dice import counts_of
 from swin_umamba.nnunet.training.shared_memory import bytes_of_batch
 from swin_umamba.nnunet.training.validation import FoldValidation
-from swin_umamba.ops.free_memory import memory_of_others
 from swin_umamba.ops.precision import autocast, rounding_of_float32
 from swin_umamba.progress import bars_aside
 
-MUCH_MEMORY = 2 * 2**30
-"""Bytes that other programs hold of a GPU, from which on they are worth mentioning."""
 
-
-class RobustTrainer(ResumableTrainer):
+class RobustTrainer(DistributedTrainer):
     """Base class of the trainers, with the same interface as nnU-Net's own.
 
     Parameters
     ----------
     plans, configuration, fold, dataset_json, device
-        As for ``ResumableTrainer``.
+        As for ``DistributedTrainer``.
     """
 
     def __init__(
@@ -130,6 +126,10 @@ class RobustTrainer(ResumableTrainer):
         self.batches_drawn[0 if loader is self.dataloader_train else 1] += 1
         return batch
 
+    def agreed_batch(self, loader: Any) -> dict[str, Any]:
+        """Return the next batch, and ask the other ranks whether they have theirs."""
+        return self.agreement.before_step(lambda: self.next_batch(loader))
+
     def ended_processes(self) -> dict[int, int]:
         """Return the exit codes of the data loading processes that have failed."""
         loaders = [loader for loader in (self.dataloader_train, self.dataloader_val) if loader is not None]
@@ -147,44 +147,35 @@ class RobustTrainer(ResumableTrainer):
         """Train all remaining epochs; save if anything stops the training, including Ctrl-C and SIGTERM."""
         with (
             self.locked(),
-            terminate_as_interrupt(),
+            self.agreement.listening(),
             reproducibility(self.options, self.device),
             rounding_of_float32(self.device, self.precision),
         ):
             try:
                 self.on_train_start()
+                self.agreement.defer_signals()
                 for _ in range(self.current_epoch, self.num_epochs):
                     self.run_epoch()
                 self.on_train_end()
             except BaseException as error:
-                if not isinstance(error, OutputError):  # it would fail again
-                    self.save_resume_point()
-                if death := worker_death(error, self.preprocessed_dataset_folder, self.ended_processes()):
-                    raise death from error
-                if is_out_of_memory(error):
-                    raise self._out_of_memory(error) from error
-                raise
+                cause = self.stop(error, self._explained(error))
+                if cause is error:
+                    raise
+                raise cause from error
             finally:
                 self.close_data_loaders()
                 self.record.close()
 
-    def _out_of_memory(self, error: BaseException) -> SwinUMambaError:
-        configuration = self.configuration_manager
-        height, width = configuration.patch_size
-        hint = "train again with a smaller --batch-size or --patch-size, or in half precision"
-        if (others := memory_of_others(self.device)) >= MUCH_MEMORY:
-            hint = (
-                f"end the other programs that hold {others / 2**30:.1f} GiB of this GPU (nvidia-smi lists "
-                f"them), use another one with --device cuda:N, or {hint}"
-            )
-        return out_of_memory(
-            error,
-            sizes=f"training on {self.device}: batches of {configuration.batch_size} patches of "
-            f"{height} x {width} pixels",
-            where=self.output_folder,
-            hint=hint,
-            kind=TrainingError,
-        )
+    def _explained(self, error: BaseException) -> BaseException:
+        """Return an error that says what the user can do, if we know."""
+        death = worker_death(error, self.preprocessed_dataset_folder, self.ended_processes())
+        if death is not None:
+            return death
+        if is_out_of_memory(error):
+            configuration = self.configuration_manager
+            size = configuration.batch_size, configuration.patch_size
+            return training_out_of_memory(error, self.device, *size, self.output_folder)
+        return error
 
     def run_epoch(self) -> None:
         """Train and validate for one epoch with the steps of nnU-Net's trainers, and show the progress."""
@@ -201,7 +192,8 @@ class RobustTrainer(ResumableTrainer):
         ) as shown:
             outputs = []
             for _ in range(self.num_iterations_per_epoch):
-                outputs.append(self.train_step(self.next_batch(self.dataloader_train)))
+                outputs.append(self.train_step(self.agreed_batch(self.dataloader_train)))
+                self.agreement.settle()
                 shown.trained(float(outputs[-1]["loss"]))
             self.on_train_epoch_end(outputs)
             shown.begin_validation()
@@ -209,7 +201,8 @@ class RobustTrainer(ResumableTrainer):
                 self.on_validation_epoch_start()
                 outputs = []
                 for _ in range(self.num_val_iterations_per_epoch):
-                    outputs.append(self.validation_step(self.next_batch(self.dataloader_val)))
+                    outputs.append(self.validation_step(self.agreed_batch(self.dataloader_val)))
+                    self.agreement.settle()
                     shown.validated()
                 self.on_validation_epoch_end(outputs)
             shown.begin_saving()
@@ -223,7 +216,7 @@ class RobustTrainer(ResumableTrainer):
             super().print_to_log_file(*(named_places(each, self._folders()) for each in args), **kwargs)
 
     def on_train_start(self) -> None:
-        """Prepare everything; when resuming, then restore the random generators."""
+        """Prepare everything, with the random generators as they were if resuming; then begin the record."""
         super().on_train_start()
         self.has_trained = True
         if self.local_rank == 0:
@@ -236,8 +229,7 @@ class RobustTrainer(ResumableTrainer):
             )
             if self.starts_fresh:  # only after it is known that the folder can be written to
                 self.checkpoints.remove_earlier_run()
-        if self.resumed_random_state is not None:
-            restore_random_state(self.resumed_random_state, self.device)
+        self.gather_random_states()
         self.checkpoints.resume_point = self.snapshot()
 
     def _save_debug_information(self) -> None:
@@ -256,22 +248,27 @@ class RobustTrainer(ResumableTrainer):
         """Take one optimizer step, or skip it if loss or gradients are not finite."""
         data, target = self._on_device(batch)
         self.optimizer.zero_grad(set_to_none=True)
-        with autocast(self.device, self.precision):
-            loss = self.loss(self.network(data), target)
-        self.guard.step(
-            loss,
-            list(self.network.parameters()),
-            self.optimizer,
-            self.grad_scaler,
-            distributed=self.is_ddp,
-        )
+        self.distribute()
+        with self.training_outputs():
+            with autocast(self.device, self.precision):
+                output = self.network(data)
+                self.agreement.settle()  # from here on, ranks wait for each other
+                loss = self.loss(output, target)
+            self.guard.step(
+                loss,
+                list(self.network.parameters()),
+                self.optimizer,
+                self.grad_scaler,
+                distributed=self.is_ddp,
+            )
         return {"loss": loss.detach().cpu().numpy()}
 
     def validation_step(self, batch: dict[str, Any]) -> dict[str, np.ndarray]:
         """Return loss and counts for the pseudo-Dice of a batch, in the precision of the training."""
         data, target = self._on_device(batch)
         with autocast(self.device, self.precision):
-            output = self.network(data)
+            output = self.unwrapped_network()(data)
+            self.agreement.settle()
             loss = self.loss(output, target)
         if self.enable_deep_supervision:
             output, target = output[0], target[0]
@@ -289,14 +286,17 @@ class RobustTrainer(ResumableTrainer):
         return batch["data"].to(self.device, non_blocking=True), target
 
     def on_train_epoch_end(self, train_outputs: list[dict[str, np.ndarray]]) -> None:
-        """Log the mean loss of the steps that were taken."""
+        """Log the mean loss of the steps that were taken, of all ranks."""
         self.guard.check()
-        finite = [output for output in train_outputs if np.isfinite(output["loss"])]
-        super().on_train_epoch_end(finite or train_outputs)
+        outputs = self.of_all_ranks(train_outputs)
+        finite = [output for output in outputs if np.isfinite(output["loss"])]
+        with self.as_nnunets(distributed=False):
+            super().on_train_epoch_end(finite or outputs)
 
     def on_validation_epoch_end(self, val_outputs: list[dict[str, Any]]) -> None:
-        """Log the pseudo-Dice; if the batches have no foreground, its moving average is unchanged."""
-        super().on_validation_epoch_end(val_outputs)
+        """Log the pseudo-Dice of all ranks; without any foreground its moving average is unchanged."""
+        with self.as_nnunets(distributed=False):
+            super().on_validation_epoch_end(self.of_all_ranks(val_outputs))
         averages = self.logger.get_value("ema_fg_dice", step=None)
         if math.isnan(averages[-1]) and len(averages) > 1:
             mean = self.logger.get_value("mean_fg_dice", step=-1)
@@ -304,6 +304,7 @@ class RobustTrainer(ResumableTrainer):
 
     def on_epoch_end(self) -> None:
         """End the epoch as nnU-Net does, then record it and save a checkpoint if one is due."""
+        self.gather_random_states()
         super().on_epoch_end()
         if self._best_ema is not None and math.isnan(self._best_ema):
             self._best_ema = None  # no value would ever be better than NaN
@@ -314,7 +315,7 @@ class RobustTrainer(ResumableTrainer):
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
         """Predict the validation cases and write predictions and scores to the folder ``validation``."""
-        with self.locked(), reproducibility(self.options, self.device):
+        with self.locked(), self.agreement.listening(), reproducibility(self.options, self.device):
             self._validate(save_probabilities)
 
     def _validate(self, save_probabilities: bool) -> None:
@@ -337,9 +338,10 @@ class RobustTrainer(ResumableTrainer):
         self.set_deep_supervision_enabled(False)
         self.network.eval()
         try:
-            fold.predict(self.network, sorted(keys), rank=self.local_rank, distributed=self.is_ddp)
+            fold.predict(self.unwrapped_network(), sorted(keys), self.processes)
         finally:
             self.set_deep_supervision_enabled(self.enable_deep_supervision)
         if self.local_rank == 0:
             summary = fold.summarize(sorted(keys))
             self.print_to_log_file("Mean Validation Dice: ", summary["foreground_mean"]["Dice"])
+        self.processes.barrier()

@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 
 import torch
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-from torch.nn.parallel import DistributedDataParallel
 
 from swin_umamba.errors import TrainingError, UsageError
 from swin_umamba.models.network import STRIDE
@@ -101,11 +100,6 @@ class SwinUMambaTrainer(RobustTrainer):
             self.refuse_weights_for_scratch()
             path = locate_pretrained(str(self.options.pretrained))
         super().initialize()
-        if self.is_ddp:
-            # Frozen parameters get no gradient.
-            self.network = DistributedDataParallel(
-                self.network.module, device_ids=[self.local_rank], find_unused_parameters=True
-            )
         if self.starts_fresh:
             take_over_stock_loading(self.network, self.load_stock_pretrained)
         if path is not None:

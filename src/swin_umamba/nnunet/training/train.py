@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,8 +92,13 @@ def train_with(
     trainer_class: type[RobustTrainer] | None, dataset: Dataset, request: TrainRequest
 ) -> TrainResult:
     """Train like ``train``, with a trainer that has no public name; None uses the named one."""
+    from swin_umamba.distributed.processes import joined_processes, num_started
     from swin_umamba.ops.backend import current_device
 
+    if request.devices is not None and num_started() == 1:
+        devices = resolve_devices(request.devices, request.device)
+        if len(devices) > 1:
+            return _train_on(devices, trainer_class, dataset, request)
     given = request.for_the_run()
     if given.tensorboard:
         from swin_umamba.nnunet.record.event_files import require_tensorboard
@@ -102,17 +107,18 @@ def train_with(
     dataset.folders.export()
     plans, description = read_planned(dataset, request.plans_name)
     check_output_folder(dataset.folders.results)
-    device = _one_device(request)
     with (
+        joined_processes(lambda local, size: _device_of_rank(request, local, size)) as processes,
         stdout_to_log(),
-        current_device(device),
+        current_device(processes.device),
         _no_traces_of_failed_starts(dataset.folders.results) as started,
     ):
-        trainer = _make_trainer(plans, description, given, trainer_class, device)
+        trainer = _make_trainer(plans, description, given, trainer_class, processes.device)
         started.append(trainer)
         trainer.options = replace(trainer.options, force_unlock=given.force_unlock)
         with trainer.locked():
             _train(trainer, request)
+            processes.barrier()  # the first one writes the scores
     fold_folder = Path(trainer.output_folder)
     return TrainResult(
         fold_folder=fold_folder,
@@ -122,17 +128,34 @@ def train_with(
     )
 
 
-def _one_device(request: TrainRequest) -> torch.device:
-    from swin_umamba.ops.backend import resolve_device
+def _train_on(
+    devices: Sequence[torch.device],
+    trainer_class: type[RobustTrainer] | None,
+    dataset: Dataset,
+    request: TrainRequest,
+) -> TrainResult:
+    """Train in as many processes of this host as there are devices."""
+    from swin_umamba.distributed.launch import run_on_ranks
 
-    if request.devices is None:
-        return resolve_device(request.device)
-    devices = resolve_devices(request.devices, request.device)
-    if len(devices) > 1:
-        raise UsageError(
-            f"one fold cannot be trained on {len(devices)} devices", where="--devices", hint="give one"
-        )
-    return devices[0]
+    logger.info("starting %d processes, on %s", len(devices), ", ".join(map(str, devices)))
+    result: TrainResult = run_on_ranks(train_with, (trainer_class, dataset, request), len(devices))
+    return result
+
+
+def _device_of_rank(request: TrainRequest, local: int, size: int) -> torch.device:
+    """Return the device of this process, number ``local`` of ``size`` on this host."""
+    from swin_umamba.distributed.processes import device_of_rank
+
+    if request.devices is not None:
+        devices = resolve_devices(request.devices, request.device)
+        if len(devices) != size:
+            raise UsageError(
+                f"{size} processes were started on this host, for {len(devices)} devices",
+                where="--devices",
+                hint="leave it out: each process takes the device of its number",
+            )
+        return devices[local]
+    return device_of_rank(request.device, local, size)
 
 
 def _train(trainer: RobustTrainer, request: TrainRequest) -> None:
@@ -186,7 +209,7 @@ def _no_traces_of_failed_starts(results: Path) -> Iterator[list[RobustTrainer]]:
         yield trainers
     except BaseException:
         for trainer in trainers:
-            if not trainer.has_trained:
+            if not trainer.has_trained and trainer.processes.is_first:
                 if (log := Path(trainer.log_file)) not in earlier:
                     log.unlink(missing_ok=True)
                 _remove_empty_folders(Path(trainer.output_folder), results, include_top=not existed)

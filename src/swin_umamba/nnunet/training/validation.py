@@ -21,6 +21,7 @@ from nnunetv2.utilities.json_export import recursive_fix_for_json_export
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import Tensor, nn
 
+from swin_umamba.distributed.processes import Processes
 from swin_umamba.errors import TrainingError
 from swin_umamba.files import atomic_write
 from swin_umamba.memory import is_out_of_memory, out_of_memory
@@ -28,9 +29,6 @@ from swin_umamba.nnunet.checked_reader import CheckedReader
 from swin_umamba.progress import progress
 from swin_umamba.tiling.bands import all_finite
 from swin_umamba.tiling.sliding_window import SlidingWindow
-
-CASES_BETWEEN_BARRIERS = 20
-"""NCCL aborts a process that waits too long for the others."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ class FoldValidation:
     folder: Path
     save_probabilities: bool = False
 
-    def predict(self, network: nn.Module, keys: list[str], *, rank: int, distributed: bool) -> None:
+    def predict(self, network: nn.Module, keys: list[str], processes: Processes) -> None:
         """Predict the preprocessed cases ``keys`` with sliding window and mirroring; write the label maps.
 
         Parameters
@@ -77,8 +75,8 @@ class FoldValidation:
             Network in evaluation mode, without deep supervision.
         keys
             Names of the cases of all processes.
-        rank, distributed
-            Rank of this process, and whether others predict a share of the cases.
+        processes
+            This process and the others, each of which predicts a share of the cases.
 
         Raises
         ------
@@ -86,10 +84,9 @@ class FoldValidation:
             If a case does not fit into memory, or the output of the network is not finite.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        world_size = torch.distributed.get_world_size() if distributed else 1
-        mine = keys[rank::world_size] if distributed else keys
+        mine = keys[processes.rank :: processes.size]
         cases = self.open_cases(mine)
-        for number, key in enumerate(progress(mine, "validating", total=len(mine)), start=1):
+        for key in progress(mine, "validating", total=len(mine)):
             data, _, _, properties = cases.load_case(key)
             export_prediction_from_logits(
                 self._logits(network, key, np.array(data[:], dtype=np.float32)),
@@ -101,12 +98,7 @@ class FoldValidation:
                 self.save_probabilities,
                 num_threads_torch=torch.get_num_threads(),
             )
-            # Every process has at least this many cases, so that none waits at a barrier that others never
-            # reach.
-            if distributed and number % CASES_BETWEEN_BARRIERS == 0 and number <= len(keys) // world_size:
-                torch.distributed.barrier()
-        if distributed:
-            torch.distributed.barrier()
+        processes.barrier()
 
     def _logits(self, network: nn.Module, key: str, image: np.ndarray) -> Tensor:
         """Return the logits (classes, Z, Y, X) of an image (channels, Z, Y, X)."""

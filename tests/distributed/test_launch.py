@@ -1,0 +1,49 @@
+"""The processes of one host: what they return, and what ends them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+
+from swin_umamba.distributed import launch
+from swin_umamba.distributed.launch import run_on_ranks
+from swin_umamba.distributed.processes import device_of_rank, joined_processes
+from swin_umamba.errors import DataError, TrainingError
+
+pytestmark = pytest.mark.slow
+
+
+def ranks_and_sum(what: str, rank: int) -> tuple[list[int], float, int]:
+    with joined_processes(partial(device_of_rank, "cpu")) as processes:
+        if processes.rank == rank and what == "raise":
+            raise DataError("damaged", where="case7", hint="mend it")
+        if processes.rank == rank and what == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        logging.getLogger("swin_umamba.test").warning("here")
+        total = processes.sum(torch.tensor(processes.rank + 1.0))
+        return processes.gather(processes.rank), float(total), torch.get_num_threads()
+
+
+def test_the_first_rank_returns_what_all_found(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(launch, "_threads", lambda size: 3)
+    assert run_on_ranks(ranks_and_sum, ("", 0), 3) == ([0, 1, 2], 6.0, 3)
+    assert sorted(caplog.messages) == ["here", "rank 1: here", "rank 2: here"]
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize(
+    ("what", "error", "message"),
+    [("raise", DataError, "damaged"), ("kill", TrainingError, "rank {rank} was killed by signal: Killed")],
+)
+def test_the_first_error_is_that_of_all(what: str, error: Any, message: str, rank: int) -> None:
+    with pytest.raises(error, match=message.format(rank=rank)):
+        run_on_ranks(ranks_and_sum, (what, rank), 2)

@@ -1,0 +1,157 @@
+"""Two ranks that train together on the CPU: what one does, and going on after any stop."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+import forked
+from equal_states import assert_equal_states
+from nnunet.ranks import Ranks, fold_folder, weights
+from swin_umamba.weights.checkpoint import load_checkpoint
+
+TOLERANCE = 1e-6
+"""Largest difference of a weight after 20 steps: the gradients are summed in another order."""
+EPOCHS = ("--epochs", "3")
+SECONDS = 60.0
+"""In which all ranks have left; on a quiet machine it takes two, and as long again to start."""
+
+
+@pytest.fixture(autouse=True)
+def no_process_outlives_its_test() -> Iterator[None]:
+    yield
+    forked.end_all()
+
+
+@pytest.fixture
+def root(planned_folder: Path, tmp_path: Path) -> Path:
+    return new_root(planned_folder, tmp_path / "own")
+
+
+def largest_difference(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
+    return max(float((one[key] - other[key]).abs().max()) for key in one)
+
+
+def new_root(planned: Path, root: Path) -> Path:
+    shutil.copytree(planned / "nnUNet_preprocessed", root / "nnUNet_preprocessed")
+    (root / "nnUNet_raw").symlink_to(planned / "nnUNet_raw")
+    return root
+
+
+@pytest.fixture(scope="module")
+def undisturbed(planned_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of three epochs by two ranks; not to be written to."""
+    root = new_root(planned_folder, tmp_path_factory.mktemp("undisturbed") / "own")
+    assert [code for code, _ in Ranks(root, *EPOCHS).wait()] == [0, 0]
+    return root
+
+
+def test_two_ranks_take_a_step_and_stop_together(root: Path) -> None:
+    """What the slow tests show, in short."""
+    ranks = Ranks(root, "--epochs", "1", faults={1: "loader@1"})
+    outcome = ranks.wait()
+    assert [code for code, _ in outcome] == [1, 1]
+    assert "a case is damaged" in outcome[1][1]
+    assert "all ranks stop, since rank 1 on" in outcome[0][1]
+    assert [each.output().split()[-1] for each in ranks.processes] == ["1", "1"]
+    assert load_checkpoint(fold_folder(root) / "checkpoint_latest.pth")["current_epoch"] == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("frozen", ["0", "1"])
+def test_two_ranks_train_what_one_does(planned_folder: Path, tmp_path: Path, frozen: str) -> None:
+    """With an encoder that is trained from the second epoch on, too: then the network is wrapped again."""
+    found = []
+    for name, size in (("one", 1), ("two", 2), ("again", 2)):
+        root = new_root(planned_folder, tmp_path / name)
+        options = (
+            "--epochs",
+            "2",
+            "--iterations",
+            "10",
+            "--save-every",
+            "1",
+            "--freeze-encoder-epochs",
+            frozen,
+        )
+        ranks = Ranks(
+            root, *options, size=size, faults=dict.fromkeys(range(size), "slices@0"), drop_path_rate=0.0
+        )
+        outcome = ranks.wait()
+        assert [code for code, _ in outcome] == [0] * size, outcome
+        found.append(weights(root))
+        assert [each.output().split()[-1] for each in ranks.processes] == ["20"] * size
+    one, two, again = found
+    assert_equal_states(two, again)
+    assert largest_difference(one, two) < TOLERANCE
+    assert largest_difference(one, weights(root, "checkpoint_0.pth")) > 100 * TOLERANCE, "they have moved"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("what", ["SIGTERM", "SIGINT", "loader", "step", "SIGKILL"])
+@pytest.mark.parametrize("moment", range(3))
+def test_all_ranks_leave_together_and_go_on(
+    root: Path, undisturbed: Path, rank: int, what: str, moment: int
+) -> None:
+    step = random.Random(f"{rank}{what}{moment}").randrange(2 if what == "SIGKILL" else 0, 6)
+    ranks = Ranks(root, *EPOCHS, "--save-every", "1", faults={rank: f"{what}@{step}"})
+    start = time.monotonic()
+    outcome = ranks.wait()
+    assert time.monotonic() - start < SECONDS
+    codes = [code for code, _ in outcome]
+    survivors = [each for each in range(2) if what != "SIGKILL" or each != rank]
+    expected = {"SIGTERM": 143, "SIGINT": 130}.get(what, 1)
+    assert [codes[each] for each in survivors] == [expected] * len(survivors), outcome
+    said = outcome[1 - rank][1]
+    assert f"rank {rank}" in said
+    assert "--continue" in said or what in ("loader", "step")
+    if what != "SIGKILL":
+        assert {each.output().split()[-1] for each in ranks.processes} == {str(step)}
+    newest = max(
+        load_checkpoint(path)["current_epoch"] for path in fold_folder(root).glob("checkpoint_*.pth")
+    )
+    assert newest == step // 2 or (what == "SIGKILL" and rank == 0)
+    assert [code for code, _ in Ranks(root, "--continue").wait()] == [0, 0]
+    assert_equal_states(weights(root), weights(undisturbed))
+
+
+@pytest.mark.slow
+def test_masks_of_random_layers_differ_and_go_on(root: Path, undisturbed: Path) -> None:
+    states = load_checkpoint(fold_folder(undisturbed) / "checkpoint_final.pth")["swin_umamba"]
+    first, other = states["random_state"], states["random_states_of_others"]
+    assert len(other) == 1
+    assert not torch.equal(first["torch"], other[0]["torch"])
+    assert [code for code, _ in Ranks(root, "--epochs", "2").wait()] == [0, 0]
+    assert [code for code, _ in Ranks(root, "--continue", "--epochs", "3").wait()] == [0, 0]
+    resumed = load_checkpoint(fold_folder(root) / "checkpoint_final.pth")["swin_umamba"]
+    assert torch.equal(resumed["random_state"]["torch"], first["torch"])
+    assert torch.equal(resumed["random_states_of_others"][0]["torch"], other[0]["torch"])
+    assert_equal_states(weights(root), weights(undisturbed))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2), (2, 4)])
+def test_another_number_of_ranks_goes_on(root: Path, before: int, after: int) -> None:
+    assert [code for code, _ in Ranks(root, "--epochs", "1", size=before).wait()] == [0] * before
+    outcome = Ranks(root, "--continue", "--epochs", "2", size=after).wait()
+    assert [code for code, _ in outcome] == [0] * after
+    assert f"until now {before} ranks have trained, and now {after} do" in outcome[0][1]
+    assert load_checkpoint(fold_folder(root) / "checkpoint_final.pth")["current_epoch"] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch", ["1", "5"])
+def test_a_batch_that_ranks_cannot_share_is_refused(root: Path, batch: str) -> None:
+    outcome = Ranks(root, "--batch-size", batch).wait()
+    assert [code for code, _ in outcome] == [2, 2]
+    assert all(
+        f"a batch of {batch} patches cannot be divided evenly over 2 ranks" in said for _, said in outcome
+    )
+    assert not fold_folder(root).exists()
