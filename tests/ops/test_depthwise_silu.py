@@ -152,6 +152,31 @@ def test_some_channels_of_a_larger_tensor_are_read_in_place() -> None:
     assert torch.equal(depthwise_silu(turned, *parameters, backend="triton"), expected)
 
 
+@SLOW
+@pytest.mark.parametrize("shape", [(5, 1, 1, 4), (1, 5, 1, 4), (1, 1, 5, 4)], ids=str)
+def test_offsets_beyond_32_bits(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few pixels, so far apart that the last begins at number 2^31; most of the memory is never touched."""
+    tensors, cotangent = inputs(*shape, dtype=torch.float16), torch.randn(shape, device=DEVICE).half()
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)
+    wide = torch.empty(5, 2**29, dtype=torch.float16, device=DEVICE).view(*shape[:3], 2**29)[..., 8:12]
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
+    wide.copy_(tensors[0])
+    expected = output_and_gradients(tensors, cotangent, backend="triton")
+    found = output_and_gradients([wide, *tensors[1:]], cotangent, backend="triton")
+    for value, its in zip(found, expected, strict=True):
+        assert torch.equal(value, its)
+
+
+def test_saturated_activations() -> None:
+    """SiLU and its slope at numbers of either sign whose exponentials overflow or vanish."""
+    tensors, cotangent = inputs(1, 1, 2, 4), torch.randn(1, 1, 2, 4, device=DEVICE)
+    tensors[2] = torch.tensor([-1e3, -90.0, 90.0, 1e3], device=DEVICE)
+    found = output_and_gradients(tensors, cotangent, backend="triton")
+    exact = truth(tensors, cotangent)
+    for value, its in zip(found, exact, strict=True):
+        torch.testing.assert_close(value.double(), its, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("shape", [(0, 3, 4, 2), (2, 0, 4, 2), (2, 3, 0, 2), (2, 3, 4, 0)])
 def test_empty_images(shape: tuple[int, ...]) -> None:
     tensors = inputs(*shape)

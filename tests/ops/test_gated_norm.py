@@ -114,6 +114,23 @@ def test_equal_inputs_give_equal_bits_also_as_a_registered_operator(monkeypatch:
         assert torch.equal(first, of_operator)
 
 
+@SLOW
+@pytest.mark.parametrize("shape", [(5, 1, 1, 4), (1, 5, 1, 4), (1, 1, 5, 4)], ids=str)
+def test_offsets_beyond_32_bits(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few pixels, so far apart that the last begins at number 2^31; most of the memory is never touched."""
+    tensors = inputs(*shape, dtype=torch.float16)
+    cotangent = torch.randn_like(tensors[1])
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)
+    wide = torch.empty(5, 2**29, dtype=torch.float16, device=DEVICE).view(*shape[:3], 2**29)[..., 8:12]
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
+    wide.copy_(tensors[1])
+    expected = output_and_gradients(gated_norm, tensors, cotangent, backend="triton")
+    tensors[1] = wide
+    found = output_and_gradients(gated_norm, tensors, cotangent, backend="triton")
+    for value, its in zip(found, expected, strict=True):
+        assert torch.equal(value, its)
+
+
 @pytest.mark.parametrize("shape", [(0, 3, 4, 2), (2, 3, 4, 0)])
 def test_empty_images(shape: tuple[int, ...]) -> None:
     tensors = inputs(*shape, dtype=torch.float16)

@@ -63,13 +63,17 @@ def gated_norm_kernel(  # type: ignore[no-untyped-def]
     scales = tl.load(weight + channels, mask=channel_mask, other=0.0)
     shifts = tl.load(bias + channels, mask=channel_mask, other=0.0)
     first = tl.program_id(0).to(tl.int64) * steps
-    for pixel in range(first, tl.minimum(first + steps, length)):
-        gate = load_tile(z + pixel * z_stride + channels, channel_mask)
-        normed, _ = _normed(
-            load_tile(y + pixel * y_stride + channels, channel_mask), channel_mask, d_inner, eps
-        )
+    y += first * y_stride
+    z += first * z_stride
+    out += first * d_inner
+    for _ in range(tl.minimum(steps, length - first)):
+        gate = load_tile(z + channels, channel_mask)
+        normed, _ = _normed(load_tile(y + channels, channel_mask), channel_mask, d_inner, eps)
         product = (normed * scales + shifts) * (gate / (1.0 + tl.exp2(gate * -LOG2_E)))
-        tl.store(out + pixel * d_inner + channels, product.to(out.dtype.element_ty), mask=channel_mask)
+        tl.store(out + channels, product.to(out.dtype.element_ty), mask=channel_mask)
+        y += y_stride
+        z += z_stride
+        out += d_inner
 
 
 @triton.jit(do_not_specialize=(*SIZES, "eps"))
@@ -85,13 +89,13 @@ def gated_norm_gradients_kernel(  # type: ignore[no-untyped-def]
     grad_scales = tl.full((CHANNELS,), 0.0, tl.float32)
     grad_shifts = tl.full((CHANNELS,), 0.0, tl.float32)
     first = tl.program_id(0).to(tl.int64) * steps
-    for pixel in range(first, tl.minimum(first + steps, length)):
-        place = pixel * d_inner + channels
+    y += first * y_stride
+    z += first * z_stride
+    place = first * d_inner + channels
+    for _ in range(tl.minimum(steps, length - first)):
         grad = load_tile(grad_out + place, channel_mask)
-        gate = load_tile(z + pixel * z_stride + channels, channel_mask)
-        normed, scale = _normed(
-            load_tile(y + pixel * y_stride + channels, channel_mask), channel_mask, d_inner, eps
-        )
+        gate = load_tile(z + channels, channel_mask)
+        normed, scale = _normed(load_tile(y + channels, channel_mask), channel_mask, d_inner, eps)
         sigmoid = 1.0 / (1.0 + tl.exp2(gate * -LOG2_E))
         slope = sigmoid * (1.0 + gate * (1.0 - sigmoid))
         grad_gate = grad * (normed * scales + shifts) * slope
@@ -104,6 +108,9 @@ def gated_norm_gradients_kernel(  # type: ignore[no-untyped-def]
         along_scale = tl.sum(grad_normed * normed, axis=0) / d_inner
         grad_pixel = scale * (grad_normed - along_mean - normed * along_scale)
         tl.store(grad_y + place, grad_pixel.to(grad_y.dtype.element_ty), mask=channel_mask)
+        y += y_stride
+        z += z_stride
+        place += d_inner
     part = partial + tl.program_id(0).to(tl.int64) * 2 * d_inner + channels
     tl.store(part, grad_scales, mask=channel_mask)
     tl.store(part + d_inner, grad_shifts, mask=channel_mask)
