@@ -12,21 +12,25 @@ from typing import Any
 import numpy as np
 import pytest
 
-from swin_umamba.errors import DataError, UsageError
+from swin_umamba.errors import UsageError
 from swin_umamba.regions.opening import open_region_source
 
 pytest.importorskip("zarr", reason="the zarr library needs Python 3.11")
 
 import zarr.codecs
 
-from regions.zarr_images import multiscale, write_group, write_image
+from regions.zarr_images import (
+    CODECS,
+    VERSIONS,
+    multiscale,
+    refused,
+    stored,
+    voxels,
+    write_group,
+    write_image,
+)
 
 ALL = slice(None)
-VERSIONS = pytest.mark.parametrize("version", [2, 3])
-
-
-def voxels(*shape: int, dtype: str = "uint16") -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 200, shape).astype(dtype)
 
 
 @VERSIONS
@@ -61,16 +65,6 @@ def test_regions_are_those_of_the_array(
     assert np.array_equal(again.read(ALL, ALL, slice(0, 2)), expected[:, :, ::2, :4:2])
 
 
-CODECS: dict[str, dict[str, Any]] = {
-    "plain": {"compressors": None},
-    "gzip": {"compressors": zarr.codecs.GzipCodec()},
-    "zstd": {"compressors": zarr.codecs.ZstdCodec(checksum=True)},
-    "blosc": {"compressors": zarr.codecs.BloscCodec(cname="lz4")},
-    "crc": {"compressors": [zarr.codecs.GzipCodec(), zarr.codecs.Crc32cCodec()]},
-    "transposed": {"filters": [zarr.codecs.TransposeCodec(order=(1, 0))]},
-}
-
-
 @pytest.mark.parametrize("sharded", [False, True])
 @pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
@@ -98,19 +92,6 @@ def test_every_supported_encoding_of_version_2_is_read(
     source = open_region_source(tmp_path / "a.zarr")
     assert source.dtype == np.dtype(dtype).newbyteorder("=")
     assert np.array_equal(source.read(ALL, ALL, ALL)[0, 0], data)
-
-
-def refused(folder: Path, what: str, **how: Any) -> None:
-    with pytest.raises(DataError, match=what), open_region_source(folder, **how) as source:
-        source.read(ALL, ALL, ALL)
-
-
-def stored(folder: Path, version: int) -> tuple[Path, dict[str, Any], dict[str, Any]]:
-    """Return the metadata file of an image, its content, and the part on levels in it."""
-    file = folder / (".zattrs" if version == 2 else "zarr.json")
-    content = json.loads(file.read_text())
-    ome = content if version == 2 else content["attributes"]["ome"]
-    return file, content, ome["multiscales"][0]
 
 
 @VERSIONS
@@ -144,41 +125,6 @@ def test_a_missing_chunk_is_said(tmp_path: Path, version: int, caplog: pytest.Lo
 
 
 @VERSIONS
-@pytest.mark.parametrize("path", ["../b.zarr/0", "/etc", "", "0/../../b.zarr/0", "link", "https://host/0"])
-def test_no_level_lies_outside_of_the_folder(tmp_path: Path, version: int, path: str) -> None:
-    for name in ("a", "b"):
-        write_image(tmp_path / f"{name}.zarr", voxels(16, 16), "yx", version, (8, 8))
-    (tmp_path / "a.zarr" / "link").symlink_to(tmp_path / "b.zarr" / "0")
-    file, content, image = stored(tmp_path / "a.zarr", version)
-    image["datasets"][0]["path"] = path
-    file.write_text(json.dumps(content))
-    refused(tmp_path / "a.zarr", "outside of its own folder|is missing")
-
-
-@VERSIONS
-def test_no_chunk_lies_outside_of_the_folder(tmp_path: Path, version: int) -> None:
-    write_image(tmp_path / "a.zarr", voxels(16, 16), "yx", version, (8, 8))
-    chunk = tmp_path / "a.zarr" / ("0/0/0" if version == 2 else "0/c/0/0")
-    chunk.rename(tmp_path / "elsewhere")
-    chunk.symlink_to(tmp_path / "elsewhere")
-    refused(tmp_path / "a.zarr", "leads out of its folder")
-    chunk.unlink()
-    os.mkfifo(chunk)
-    refused(tmp_path / "a.zarr", "a pipe or a device")
-
-
-@pytest.mark.parametrize("sharded", [False, True])
-@pytest.mark.parametrize("codec", ["plain", "gzip", "zstd", "blosc", "crc"])
-def test_a_chunk_that_becomes_too_large_is_not_decoded(tmp_path: Path, codec: str, sharded: bool) -> None:
-    how = {**CODECS[codec], **({"shards": (8, 8)} if sharded else {})}
-    write_image(tmp_path / "a.zarr", voxels(8, 8), "yx", 3, (8, 8), **how)
-    how = {**CODECS[codec], **({"shards": (2048, 2048)} if sharded else {})}
-    write_image(tmp_path / "b.zarr", np.ones((2048, 2048), np.uint16), "yx", 3, (2048, 2048), **how)
-    os.replace(tmp_path / "b.zarr/0/c/0/0", tmp_path / "a.zarr/0/c/0/0")
-    refused(tmp_path / "a.zarr", "damaged: it would become|damaged: bytes 0 to|damaged: a chunk lies at")
-
-
-@VERSIONS
 def test_levels_that_disagree_are_refused(tmp_path: Path, version: int) -> None:
     folder = tmp_path / "a.zarr"
     write_image(folder, voxels(64, 64), "yx", version, (8, 8), levels=3)
@@ -192,50 +138,6 @@ def test_levels_that_disagree_are_refused(tmp_path: Path, version: int) -> None:
     os.rename(folder / "1", tmp_path / "old")
     os.rename(tmp_path / "b.zarr" / "1", folder / "1")
     refused(folder, "disagree: they have 1 channels of uint16 and 1 channels of uint8")
-
-
-@pytest.mark.parametrize(
-    ("change", "what"),
-    [
-        ({"shape": [2**40, 64]}, "its shape is"),
-        ({"shape": [64]}, "its shape is"),
-        ({"shape": [True, 64]}, "its shape is"),
-        ({"chunks": [2**20, 2**20]}, "stored in parts of"),
-        ({"chunks": [0, 8]}, "its chunks is"),
-        ({"dtype": "|O"}, "values of type object"),
-        ({"dtype": "<c8"}, "values of type complex64"),
-        ({"dtype": [["a", "<u2"]]}, "values of type object"),
-        ({"filters": [{"id": "pickle"}]}, "filters"),
-        ({"compressor": {"id": "pickle"}}, "compressed by pickle"),
-        ({"compressor": {"id": "bz2"}}, "compressed by bz2"),
-    ],
-)
-def test_arrays_of_version_2_are_checked_first(tmp_path: Path, change: dict[str, Any], what: str) -> None:
-    write_image(tmp_path / "a.zarr", voxels(64, 64), "yx", 2, (8, 8))
-    file = tmp_path / "a.zarr/0/.zarray"
-    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
-    refused(tmp_path / "a.zarr", what)
-
-
-@pytest.mark.parametrize(
-    ("change", "what"),
-    [
-        ({"shape": [2**40, 64]}, "its shape is"),
-        ({"chunk_grid": {"name": "rectilinear"}}, "no regular grid"),
-        ({"data_type": "string"}, "values of type string"),
-        ({"data_type": {"name": "struct"}}, "values of type"),
-        ({"codecs": [{"name": "vlen-utf8"}]}, "encoded by"),
-        ({"codecs": [{"name": "bytes"}, {"name": "numcodecs.pickle"}]}, "compressed by numcodecs.pickle"),
-        ({"codecs": [{"name": "bytes"}, {"name": "gzip"}, {"name": "zstd"}]}, "encoded by"),
-        ({"codecs": []}, "encoded by"),
-        ({"storage_transformers": [{"name": "x"}]}, "no regular grid"),
-    ],
-)
-def test_arrays_of_version_3_are_checked_first(tmp_path: Path, change: dict[str, Any], what: str) -> None:
-    write_image(tmp_path / "a.zarr", voxels(64, 64), "yx", 3, (8, 8))
-    file = tmp_path / "a.zarr/0/zarr.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
-    refused(tmp_path / "a.zarr", what)
 
 
 def changed(image: dict[str, Any], change: str) -> None:

@@ -7,9 +7,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import zarr
+import zarr.codecs
 from zarr.storage import LocalStore
 
+from swin_umamba.errors import DataError
+from swin_umamba.regions.opening import open_region_source
+
+ALL = slice(None)
+VERSIONS = pytest.mark.parametrize("version", [2, 3])
+CODECS: dict[str, dict[str, Any]] = {
+    "plain": {"compressors": None},
+    "gzip": {"compressors": zarr.codecs.GzipCodec()},
+    "zstd": {"compressors": zarr.codecs.ZstdCodec(checksum=True)},
+    "blosc": {"compressors": zarr.codecs.BloscCodec(cname="lz4")},
+    "crc": {"compressors": [zarr.codecs.GzipCodec(), zarr.codecs.Crc32cCodec()]},
+    "transposed": {"filters": [zarr.codecs.TransposeCodec(order=(1, 0))]},
+}
 SCALES = {"z": 2.0, "y": 0.5, "x": 0.25}
 
 
@@ -82,3 +97,22 @@ def write_image(
         )
         array[...] = data
         data = data[step]
+
+
+def voxels(*shape: int, dtype: str = "uint16") -> np.ndarray:
+    """Return any values from 0 to 199."""
+    return np.random.default_rng(0).integers(0, 200, shape).astype(dtype)
+
+
+def refused(folder: Path, what: str, **how: Any) -> None:
+    """Expect an error with these words where an image is opened or read."""
+    with pytest.raises(DataError, match=what), open_region_source(folder, **how) as source:
+        source.read(ALL, ALL, ALL)
+
+
+def stored(folder: Path, version: int) -> tuple[Path, dict[str, Any], dict[str, Any]]:
+    """Return the metadata file of an image, its content, and the part on levels in it."""
+    file = folder / (".zattrs" if version == 2 else "zarr.json")
+    content = json.loads(file.read_text())
+    ome = content if version == 2 else content["attributes"]["ome"]
+    return file, content, ome["multiscales"][0]
