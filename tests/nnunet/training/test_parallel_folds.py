@@ -98,13 +98,18 @@ def test_places(given: dict[str, Any], places: tuple[str | None, ...]) -> None:
     assert places_for(TrainRequest(**given)) == places
 
 
-def test_impossible_places(planned_dataset: Dataset) -> None:
+def test_impossible_places(planned_dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="folds_parallel is 0"):
         TrainRequest(folds_parallel=0)
     with pytest.raises(UsageError, match="both say how many"):
         TrainRequest(folds_parallel=2, devices=("2",))
     with pytest.raises(UsageError, match="fold 3 is one fold"):
         train(planned_dataset, fold=3, folds_parallel=2)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert places_for(TrainRequest()) == ()
+    for given in ({"folds_parallel": 2}, {"devices": ("2",), "device": "cpu"}):
+        with pytest.raises(UsageError, match="without torchrun"):
+            places_for(TrainRequest(**given))
 
 
 @pytest.mark.parametrize(("processes", "threads"), [(1, 7), (2, 3), (3, 2), (7, 1), (20, 1)])

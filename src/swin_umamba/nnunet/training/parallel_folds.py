@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from swin_umamba.child import Child, first_done, stop_all
-from swin_umamba.errors import SwinUMambaError, TrainingError
+from swin_umamba.errors import SwinUMambaError, TrainingError, UsageError
 from swin_umamba.interrupt import terminate_as_interrupt
 from swin_umamba.nnunet.environment import Dataset, environment_variable
 from swin_umamba.nnunet.splits import SPLITS_FILE, keep_splits_in_step
@@ -33,7 +33,17 @@ def places_for(request: TrainRequest) -> tuple[str | None, ...]:
     ------
     BackendError
         If this machine has no such devices.
+    UsageError
+        If torchrun has started this process: each of its processes would train all folds.
     """
+    if request.devices is None and request.folds_parallel is None:
+        return ()
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise UsageError(
+            "torchrun has started this command, which starts a process for each fold itself",
+            where="--devices" if request.devices is not None else "--folds-parallel",
+            hint="give the command without torchrun, or one fold with it",
+        )
     if request.devices is not None:
         return tuple(str(device) for device in resolve_devices(request.devices, request.device))
     return (None,) * (request.folds_parallel or 0)
