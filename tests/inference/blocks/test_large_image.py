@@ -20,6 +20,7 @@ from swin_umamba.inference.blocks.finished_blocks import FinishedBlocks
 from swin_umamba.inference.blocks.job import BlockResult
 from swin_umamba.inference.blocks.options import BlockOptions
 from swin_umamba.inference.predictor import Predictor
+from swin_umamba.pseudonyms import Pseudonyms, in_use
 
 MakeModel = Callable[..., Path]
 HEIGHT, WIDTH = 150, 97
@@ -105,6 +106,22 @@ def test_an_interrupted_run_goes_on(
     assert result.error is None
     assert later == [0, 2, 3, 4]
     np.testing.assert_array_equal(labels_of(tmp_path / "out"), expected)
+
+
+def test_pseudonyms_hide_the_name(
+    predictor: Predictor, picture: tuple[Path, np.ndarray], tmp_path: Path
+) -> None:
+    path = picture[0].rename(picture[0].with_name("John_Doe.tif"))
+    out = tmp_path / "out"
+    with in_use(Pseudonyms(b"k" * 32)):
+        for label_format in ("tiff", "zarr"):
+            (result,) = predictor.predict_folder(path, out, blocks=True, label_format=label_format)
+            assert result.error is None
+    files = [file for file in out.rglob("*") if file.is_file()]
+    assert len(files) > 4
+    for file in files:
+        assert "Doe" not in str(file.relative_to(out))
+        assert b"Doe" not in file.read_bytes()
 
 
 def rows_of_blocks(size: tuple[int, int, int], *_: object) -> list[Block]:

@@ -21,6 +21,7 @@ from swin_umamba.inference.blocks.options import BlockOptions
 from swin_umamba.inference.blocks.processes import run_in_processes
 from swin_umamba.inference.blocks.statistics import Basis, ImageStatistics, statistics_of
 from swin_umamba.progress import passing_bar
+from swin_umamba.pseudonyms import current, hidden
 from swin_umamba.regions.label_files import create_labels, open_labels
 from swin_umamba.regions.labels import LabelGrid, LabelWriter
 from swin_umamba.regions.opening import open_region_source
@@ -117,7 +118,8 @@ class _LargeImage:
         if blocks is None or writer is None:
             blocks = self._division()
             self._remove_old()
-            writer = create_labels(self._path, self._grid(), name=NAME, image=self._source.path)
+            image = self._source.path if current() is None else None  # a link to it would name it
+            writer = create_labels(self._path, self._grid(), name=NAME, image=image)
             self._finished.begin(identity, blocks, self._about(statistics))
         origin = tuple(part.start for part in self._region)
         job = BlockJob(
@@ -259,7 +261,7 @@ class _LargeImage:
 
     def _about(self, statistics: ImageStatistics) -> dict[str, Any]:
         return {
-            "image": self._source.path.name if self._source.path else "",
+            "image": hidden(self._source.path.name) if self._source.path else "",
             "level": self._source.level,
             "region": [[part.start, part.stop] for part in self._region],
             "statistics": statistics.basis,
