@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from gpu import block_kernels, checks
-from gpu.choice import best_enough, enough_for, mean_ratio, smallest_as_good, winner
+from gpu.choice import best_enough, enough_for, mean_ratio, smallest_as_good, threshold, winner
 from gpu.limits import TURNS
 from gpu.networks import NETWORKS, network
 from gpu.numbers import STAGES, use_cache
@@ -45,6 +45,7 @@ QUESTIONS: tuple[tuple[str, tuple[int | None, ...], bool], ...] = (
 CHUNK_STEPS = (16, 32, 64, 128, 256)
 ENOUGH = (96, 192, 384, 768, 1536, 3072, 6144, 12288)
 TILES = (1, 2, 4, 8, 16)
+ALWAYS, NEVER = 1, 2**16  # ranks of dt
 LAST_SECONDS = 60.0  # so much must be left to begin another candidate
 
 Shape = tuple[int, int, int, int]  # channels, height, width, batch
@@ -59,6 +60,7 @@ def tune(context: Context) -> None:
     for name, candidates, forward in QUESTIONS:
         tuning.ask(name, candidates, forward)
     tuning.ask_for_steps()
+    tuning.ask_for_product()
     tuning.ask_for_kernels()
     tuning.ask_for_tiles()
     for mode, forward in (("forward", True), ("forward+backward", False)):
@@ -133,6 +135,26 @@ class Tuning:
             return chunk_steps(work, 1, enough)
 
         self._take("enough_warps", best_enough(measured, ENOUGH, self.best.enough_warps, rule))
+
+    def ask_for_product(self) -> None:
+        """Find the rank of dt from which on a matrix product projects it faster than the kernels."""
+        from ss2d import dt_rank_of
+
+        both = [replace(self.best, product_rank=rank) for rank in (ALWAYS, NEVER)]
+        if self._no_time("product_rank") or not all(
+            self.must_be_right(settings, f"product from rank {settings.product_rank} on") for settings in both
+        ):
+            return
+        faster: dict[int, bool] = {}
+        for channels in dict.fromkeys(shape[0] for shape in self.shapes):
+            shapes = [shape for shape in self.shapes if shape[0] == channels]
+            product, kernels = (
+                [self.scan_seconds(settings, shape, forward=False) for shape in shapes] for settings in both
+            )
+            rank, ratio = dt_rank_of(channels), mean_ratio(product, kernels)
+            faster[rank] = ratio < 1
+            self.context.speed(f"dt of rank {rank} by a product: of the time in the kernels", ratio, "")
+        self._take("product_rank", threshold(faster, NEVER))
 
     def ask_for_kernels(self) -> None:
         """Find which kernels beside the scan are faster than what they replace."""

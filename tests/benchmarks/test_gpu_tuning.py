@@ -24,7 +24,12 @@ from swin_umamba.ops.triton.launch import TimeLoop, chunk_steps
 assert BENCHMARKS.is_dir()
 CARD = facts.INVENTED["card"]
 BEST = LaunchSettings(
-    chunk_registers=128, part_registers=None, loop_warps=4, enough_warps=384, gradient_registers=160
+    chunk_registers=128,
+    part_registers=None,
+    loop_warps=4,
+    enough_warps=384,
+    gradient_registers=160,
+    product_rank=48,
 )
 
 
@@ -32,10 +37,12 @@ class Card(tuning.Tuning):
     """One whose times are known: each number that is not ``BEST`` costs a tenth, and few tiles are slow."""
 
     def scan_seconds(self, settings: LaunchSettings, shape: tuning.Shape, forward: bool) -> float:
-        names = [name for name in asdict(BEST) if name != "enough_warps"]
+        names = [name for name in asdict(BEST) if name not in ("enough_warps", "product_rank")]
         wrong = sum(getattr(settings, name) != getattr(BEST, name) for name in names)
         steps = chunk_steps(self.work(shape), 1, settings.enough_warps)
         ideal = chunk_steps(self.work(shape), 1, BEST.enough_warps)
+        rank = shape[0] // 32
+        wrong += (settings.product_rank <= rank) != (BEST.product_rank <= rank)
         return shape[3] * 1.1**wrong * (1 + abs(math.log2(steps / ideal)))
 
     def time(self, call: Callable[[], object]) -> float:

@@ -46,6 +46,9 @@ class LaunchSettings:
     enough_warps
         How many warps keep the card busy: chunks of the time loop grow while there are twice as many. The
         default is 12 for each multiprocessor of a large GPU.
+    product_rank
+        From this rank of dt on, a matrix product projects it before the kernels, which then are the same for
+        all ranks. Below, writing and reading the result would cost as much as to compute it in each kernel.
     tiles_times
         Pixels of a batch of tiles in prediction, in units of what a CPU takes.
     depthwise_kernel, gated_norm_kernel
@@ -59,6 +62,7 @@ class LaunchSettings:
     gradient_registers: int | None = None
     loop_warps: int = 1
     enough_warps: int = 1536
+    product_rank: int = 12
     tiles_times: int = 8
     depthwise_kernel: bool = False
     gated_norm_kernel: bool = False
@@ -71,6 +75,7 @@ SETTINGS_PARTS = {
     "gradient_registers": _REGISTERS,
     "loop_warps": one_of(1, 2, 4),
     "enough_warps": whole(64, 2**16),
+    "product_rank": whole(1, 2**16),
     "tiles_times": whole(1, 64),
     "depthwise_kernel": flag,
     "gated_norm_kernel": flag,

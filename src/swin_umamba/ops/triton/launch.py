@@ -29,10 +29,6 @@ SIZES = (
 """Arguments that Triton must not turn into constants or tell apart by their divisors: another size of image
 would compile all kernels again."""
 
-LEAST_PRODUCT_RANK = 12
-"""From this rank of dt on, a matrix product projects it before the kernels, which then are the same for all
-ranks. Below, writing and reading the result would cost as much as to compute it in each kernel."""
-
 MOST_OFFSET = 2**31 - 1
 """Within an image; beyond it, offsets are 64 bits wide."""
 

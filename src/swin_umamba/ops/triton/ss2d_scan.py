@@ -8,7 +8,7 @@ from torch import Tensor
 from swin_umamba.ops.launch_settings import launch_settings
 from swin_umamba.ops.precision import products_without_tf32
 from swin_umamba.ops.triton.chain import chain
-from swin_umamba.ops.triton.launch import CHUNK, LEAST_PRODUCT_RANK, TimeLoop, channel_block
+from swin_umamba.ops.triton.launch import CHUNK, TimeLoop, channel_block
 from swin_umamba.ops.triton.ss2d_chunks import ss2d_chunks
 from swin_umamba.ops.triton.ss2d_gradients import ss2d_gradients
 from swin_umamba.ops.triton.ss2d_outputs import ss2d_outputs
@@ -103,7 +103,7 @@ def _projected_dt(x_dbl: Tensor, dt_projs_weight: Tensor) -> Tensor | None:
 
     It takes as much memory as four activations, while the scan runs; the backward computes it anew.
     """
-    if dt_projs_weight.shape[2] < LEAST_PRODUCT_RANK:
+    if dt_projs_weight.shape[2] < launch_settings(x_dbl.device).product_rank:
         return None
     with products_without_tf32(x_dbl.device):
         return torch.bmm(_low_rank_dt(x_dbl, dt_projs_weight), dt_projs_weight.mT)
