@@ -69,14 +69,14 @@ def test_regions_are_those_of_the_array(
 @pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_every_supported_encoding_is_read(tmp_path: Path, codec: str, dtype: str, sharded: bool) -> None:
-    data, how = voxels(37, 29, dtype=dtype), dict(CODECS[codec])
+    data, how = voxels(19, 13, dtype=dtype), dict(CODECS[codec])
     if sharded:
         how["shards"] = (16, 16)
     write_image(tmp_path / "a.zarr", data, "yx", 3, (8, 8), **how)
     source = open_region_source(tmp_path / "a.zarr")
     assert source.chunk == (1, 8, 8)
     assert np.array_equal(source.read(ALL, ALL, ALL)[0, 0], data)
-    assert np.array_equal(source.read(ALL, slice(9, 10), slice(15, 17))[0, 0], data[9:10, 15:17])
+    assert np.array_equal(source.read(ALL, slice(9, 10), slice(7, 9))[0, 0], data[9:10, 7:9])
 
 
 @pytest.mark.parametrize("dtype", [">u2", "<f4", "|i1"])
