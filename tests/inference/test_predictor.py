@@ -461,6 +461,9 @@ def test_an_image_that_overflows_is_not_the_fault_of_the_weights(make_model: Mak
     model = predictor(make_model())
     image = np.zeros((64, 64), np.float32)
     image[3, 4:9] = 3e38
+    assert model.predict(image).labels.shape == image.shape  # sums beyond float32 are no trouble
+    image = np.full((64, 64), 3e38, np.float32)
+    image[3, 4:9] = -3e38
     with pytest.raises(DataError, match=r"overflows: its values reach 3e\+38"):
         model.predict(image)
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from swin_umamba.errors import DataError
 from swin_umamba.trained.volume import Volume
 
 CELL = 512
@@ -100,9 +102,28 @@ def moments_of(image: np.ndarray) -> Moments:
 
 def z_score(image: np.ndarray, mean: float, deviation: float) -> np.ndarray:
     """Subtract the mean from float32 numbers and divide by the deviation, in place, as nnU-Net does."""
-    image -= np.float32(mean)
-    image /= max(np.float32(deviation), np.float32(SMALLEST_DEVIATION))
+    with np.errstate(over="ignore", invalid="ignore"):  # see check_overflow
+        image -= np.float32(mean)
+        image /= max(np.float32(deviation), np.float32(SMALLEST_DEVIATION))
     return image
+
+
+def check_overflow(normalized: np.ndarray, image: np.ndarray, where: Path | None) -> None:
+    """Refuse an image whose normalized values are not finite.
+
+    Raises
+    ------
+    DataError
+        Its own values are so large that normalizing them overflows.
+    """
+    if np.isfinite([normalized.min(), normalized.max()]).all():  # NaN is the least and the largest of all
+        return
+    largest = max(abs(float(image.min())), abs(float(image.max())))
+    raise DataError(
+        f"normalizing the image overflows: its values reach {largest:.3g}",
+        where=where,
+        hint="look for voxels that are far too large, and correct them",
+    )
 
 
 def normalized(

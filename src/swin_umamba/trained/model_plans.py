@@ -22,7 +22,7 @@ from swin_umamba.evaluation.classes import IGNORE_NAME, in_output_order
 from swin_umamba.nnunet.plane import check_plane
 from swin_umamba.nnunet.stdout import stdout_to_log
 from swin_umamba.schema import shown
-from swin_umamba.trained.intensities import normalized
+from swin_umamba.trained.intensities import check_overflow, normalized
 from swin_umamba.trained.label_map import EVERYWHERE, LabelMap, box_of, probabilities_of
 from swin_umamba.trained.model import TrainedModel
 from swin_umamba.trained.plans_check import check_plans
@@ -127,13 +127,7 @@ class ModelPlans:
         data, _, properties = preprocessor.run_case_npy(
             volume.data, None, properties, self._manager, self.configuration, self.model.dataset_json
         )
-        if not np.isfinite([data.min(), data.max()]).all():  # NaN is the least and the largest of all
-            largest = max(abs(float(volume.data.min())), abs(float(volume.data.max())))
-            raise DataError(
-                f"normalizing the image overflows: its values reach {largest:.3g}",
-                where=None if volume.source is None else volume.source.path,
-                hint="look for voxels that are far too large, and correct them",
-            )
+        check_overflow(data, volume.data, None if volume.source is None else volume.source.path)
         return data, properties
 
     def intensities_of(self, channel: int) -> dict[str, float]:

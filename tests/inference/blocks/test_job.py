@@ -180,6 +180,10 @@ def test_what_needs_the_whole_image_is_refused(make_model: MakeModel, predictor:
         predicted(predictor, picture(40, 40, channels=2))
     with pytest.raises(UsageError, match="8 or 16 bits"):
         statistics_of(ArraySource(picture(40, 40, np.float32)), "tissue")
+    huge = np.full((3, 40, 40), 3e38, np.float32)
+    huge[:, 3, 4:9] = -3e38
+    with pytest.raises(DataError, match=r"overflows: its values reach 3e\+38"):
+        predicted(predictor, huge)
     nan = picture(40, 40, np.float32)
     nan[1, 3, 4] = np.nan
     with pytest.raises(DataError, match="NaN"):

@@ -12,6 +12,7 @@ from swin_umamba.inference.blocks.normalization import Normalize
 from swin_umamba.inference.blocks.statistics import finite
 from swin_umamba.regions.source import RegionSource
 from swin_umamba.tiling.tiles import Tile
+from swin_umamba.trained.intensities import check_overflow
 
 Box = tuple[slice, slice, slice]
 
@@ -70,6 +71,7 @@ class SourcePatches:
                 for channel, normalize in zip(channels, self._normalizers, strict=True)
             ]
         )
+        check_overflow(values, own, self._source.path)
         part = torch.from_numpy(values[:, 0] if len(patch_size) == 2 else values)
         return tile.padded(part, patch_size)
 
