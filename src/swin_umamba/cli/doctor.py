@@ -48,6 +48,9 @@ EXTRAS = {
     "napari": ("the widget for napari", ("napari",)),
     "compare": ("MONAI's networks in compare", ("monai",)),
     "hub": ("swin_umamba.models.hub", ("huggingface_hub",)),
+    "zarr": ("images in OME-Zarr", ("zarr",)),
+    "openslide": ("more slide scanners' files", ("openslide-python",)),
+    "cluster": ("predict --scheduler", ("distributed",)),
 }
 NNUNET_FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
 LOW_DISK_GIB = 5
