@@ -17,12 +17,12 @@ import pytest
 import forked
 from equal_states import assert_equal_states
 from faults.training_process import children
-from nnunet.ranks import SMALL, Ranks, fold_folder, weights
+from nnunet.ranks import SMALL, TRAINER, Ranks, fold_folder, weights
 from swin_umamba.weights.checkpoint import load_checkpoint
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="looks under /proc")]
 
-TRAINER = """
+CODE = """
 from nnunetv2.training.logging.nnunet_logger import MetaLogger
 from nnunet.tiny_training import SIZES
 from swin_umamba.nnunet import trainers
@@ -30,10 +30,10 @@ from swin_umamba.nnunet import trainers
 MetaLogger.plot_progress_png = lambda self, output_folder: None
 
 
-class nnUNetTrainerSwinUMambaScratch(trainers.nnUNetTrainerSwinUMambaScratch):
+class TinyTrainer(trainers.nnUNetTrainerSwinUMambaScratch):
     network_kwargs = SIZES
 """
-DATASET = "Dataset901_Squares"
+TINY, DATASET = "TinyTrainer", "Dataset901_Squares"
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "swin_umamba"]
 
 
@@ -47,13 +47,13 @@ def no_process_outlives_its_test() -> Iterator[None]:
 def root(planned_folder: Path, tmp_path: Path) -> Path:
     for part in ("nnUNet_raw", "nnUNet_preprocessed"):
         shutil.copytree(planned_folder / part, tmp_path / part)
-    (tmp_path / "tiny.py").write_text(TRAINER)
+    (tmp_path / "tiny.py").write_text(CODE)
     return tmp_path
 
 
 def start(root: Path, start_with: Sequence[str], *more: str) -> subprocess.Popen[str]:
     options = [option for option in SMALL if option != "--skip-validation"]
-    given = ["train", DATASET, "--root", str(root), "--trainer", f"{root / 'tiny.py'}:{fold_name()}"]
+    given = ["train", DATASET, "--root", str(root), "--trainer", f"{root / 'tiny.py'}:{TINY}"]
     path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     return subprocess.Popen(
         [sys.executable, *start_with, *given, *options, *more],
@@ -64,12 +64,8 @@ def start(root: Path, start_with: Sequence[str], *more: str) -> subprocess.Popen
     )
 
 
-def fold_name() -> str:
-    return "nnUNetTrainerSwinUMambaScratch"
-
-
 def wait_for_epochs(root: Path, process: subprocess.Popen[str], number: int) -> None:
-    metrics = fold_folder(root) / "metrics.jsonl"
+    metrics = fold_folder(root, TINY) / "metrics.jsonl"
     deadline = time.monotonic() + 300
     while not metrics.is_file() or metrics.read_text().count("\n") < number:
         assert process.poll() is None, process.communicate()
@@ -87,12 +83,12 @@ def test_two_processes_train_and_validate(root: Path, launcher: str) -> None:
     (answer,) = [json.loads(line) for line in out.splitlines()]
     assert answer["epochs"] == 1
     assert "each batch of 4 patches is divided over 2 ranks, 2 on each" in said
-    summary = json.loads((fold_folder(root) / "validation" / "summary.json").read_text())
+    summary = json.loads((fold_folder(root, TINY) / "validation" / "summary.json").read_text())
     splits = json.loads((root / "nnUNet_preprocessed" / DATASET / "splits_final.json").read_text())
     scored = {Path(case["prediction_file"]).stem for case in summary["metric_per_case"]}
     assert scored == set(splits[0]["val"])
     assert summary["foreground_mean"]["Dice"] == answer["validation_dice"]
-    trained = weights(root)
+    trained = weights(root, trainer=TINY)
     shutil.rmtree(root / "nnUNet_results")
     assert [code for code, _ in Ranks(root, "--epochs", "1").wait()] == [0, 0]
     assert_equal_states(trained, weights(root))
@@ -107,7 +103,7 @@ def test_a_signal_to_the_command_stops_both(root: Path, number: int, code: int) 
     assert process.returncode == code, said
     assert "continue with the same command and --continue" in said
     assert "Traceback" not in said
-    assert (fold_folder(root) / "checkpoint_latest.pth").is_file()
+    assert (fold_folder(root, TINY) / "checkpoint_latest.pth").is_file()
 
 
 def test_a_killed_process_ends_the_command(root: Path) -> None:
@@ -120,7 +116,7 @@ def test_a_killed_process_ends_the_command(root: Path) -> None:
     _, said = process.communicate(timeout=120)
     assert process.returncode == 1, said
     assert "rank 1 was killed by signal: Killed" in said
-    epochs = load_checkpoint(fold_folder(root) / "checkpoint_latest.pth")["current_epoch"]
+    epochs = load_checkpoint(fold_folder(root, TINY) / "checkpoint_latest.pth")["current_epoch"]
     again = start(root, ["-m", "swin_umamba"], "--continue", "--epochs", str(epochs + 1), "--devices", "2")
     _, said = again.communicate(timeout=300)
     assert again.returncode == 0, said
@@ -138,7 +134,7 @@ def test_nnunets_own_command_refuses_ranks_on_a_cpu(root: Path) -> None:
         "2d",
         "0",
         "-tr",
-        fold_name(),
+        TRAINER,
         "-p",
         "SwinUMambaPlans",
         "-num_gpus",
