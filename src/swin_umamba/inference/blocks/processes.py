@@ -62,6 +62,7 @@ def run_in_processes(
     """
     waiting = deque(blocks)
     deaths: Counter[int] = Counter()
+    lost = 0  # processes that died while they loaded the model
     threads = max((os.cpu_count() or 1) // workers, 1)
     running: list[_Process] = []
     try:
@@ -75,6 +76,11 @@ def run_in_processes(
                     _send(each.connection, each.block)
             for each in _with_news(running):
                 answer = _received(each)
+                if answer is None and not each.is_ready and lost < ATTEMPTS:
+                    lost += 1
+                    running.remove(each)
+                    waiting.extend([] if each.block is None else [each.block])
+                    continue
                 if not each.is_ready:
                     _check_start(answer, each)
                     each.is_ready = True
