@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar
 
-from swin_umamba.errors import SwinUMambaError
+from swin_umamba.errors import SwinUMambaError, unexpected
 from swin_umamba.extensions import load_extensions
 from swin_umamba.interrupt import interrupts_ignored, terminate_as_interrupt
 from swin_umamba.log import OURS, log_to_stderr
@@ -128,7 +128,7 @@ def _run(
 ) -> None:
     """Run in the new process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     os.dup2(sys.stderr.fileno(), 1)
     draw_no_bars()
     log_to_stderr(level, f"{name}: ")
@@ -143,16 +143,17 @@ def _run(
         sys.exit(128 + signal.SIGTERM)
     except Exception as error:
         logger.debug("%s", name, exc_info=True)
-        outcome = SwinUMambaError(
-            f"unexpected {type(error).__name__}: {error}",
-            hint="run it alone with --debug and report what it prints",
-        )
+        outcome = unexpected(error, hint="run it alone with --debug and report what it prints")
     connection.send(outcome)
 
 
-def _end_with_parent() -> None:
-    """Wait for the end of the process that has started this one, and end then, too."""
+def end_with_parent() -> None:
+    """Send SIGTERM to this process as soon as the one that started it has ended, however that happens."""
     parent = multiprocessing.parent_process()
     assert parent is not None
-    parent.join()
-    os.kill(os.getpid(), signal.SIGTERM)
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()

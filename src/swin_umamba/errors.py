@@ -53,6 +53,13 @@ class SwinUMambaError(Exception):
         return (_rebuild, (type(self), self.what, self.where, self.hint))
 
 
+def unexpected(
+    error: BaseException, *, where: str | Path | None = None, hint: str | None = None
+) -> SwinUMambaError:
+    """Return the error for an exception that is none of ours: most likely a fault of the program."""
+    return SwinUMambaError(f"unexpected {type(error).__name__}: {error}", where=where, hint=hint)
+
+
 def printable(text: str) -> str:
     """Return ``text`` with control characters other than line breaks replaced.
 

@@ -8,6 +8,9 @@ from typing import NamedTuple
 
 from swin_umamba.compiled_code import set_private_caches
 
+THREADS = "OMP_NUM_THREADS"
+"""Variable of the threads of a process."""
+
 
 class Setting(NamedTuple):
     """An environment variable, the reason for its value, and the variable that makes it unnecessary."""
@@ -42,6 +45,18 @@ def apply_settings() -> None:
             os.environ.setdefault(setting.name, setting.value)
     set_private_caches()
     _keep_children_off_the_current_folder()
+
+
+def processors() -> int:
+    """Return the number of processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def threads_for(processes: int) -> int | None:
+    """Return the threads of each of several processes at a time; None if the user has set their number."""
+    return None if THREADS in os.environ else max(1, processors() // processes)
 
 
 def _keep_children_off_the_current_folder() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +9,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
+
+from swin_umamba.torch_settings import processors
 
 # Relative to the largest output. The self-test is short: float32 rounding stays below 1e-6.
 LARGEST_DIFFERENCE = 1e-5
@@ -47,7 +48,7 @@ def check_processors() -> Iterator[Finding]:
 
     from swin_umamba.ops.gpu_kernels import driver_is_too_old
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = processors()
     threads = torch.get_num_threads()
     yield Finding("processor", "ok", f"{cores} cores for this process, {threads} threads for PyTorch")
     if torch.cuda.is_available():

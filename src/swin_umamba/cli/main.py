@@ -15,7 +15,7 @@ from typing import NoReturn
 from swin_umamba import __version__, cli
 from swin_umamba.cli.options import add_anonymous, add_common_options, pseudonyms_for
 from swin_umamba.cli.output import say, say_json
-from swin_umamba.errors import OutputError, SwinUMambaError, UsageError
+from swin_umamba.errors import OutputError, SwinUMambaError, UsageError, unexpected
 from swin_umamba.extensions import load_extensions
 from swin_umamba.interrupt import Terminated, terminate_as_interrupt
 from swin_umamba.log import log_to_stderr
@@ -121,10 +121,8 @@ def _as_own_error(error: Exception, command: str) -> SwinUMambaError:
             hint="check free space and permissions, also of the folder for temporary files (TMPDIR); "
             "with --debug the full traceback is shown",
         )
-    return SwinUMambaError(
-        f"unexpected {type(error).__name__}: {error}",
-        where=command,
-        hint="run the same command with --debug and report what it prints",
+    return unexpected(
+        error, where=command, hint="run the same command with --debug and report what it prints"
     )
 
 

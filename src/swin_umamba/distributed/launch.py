@@ -18,9 +18,11 @@ from multiprocessing.connection import Connection, wait
 from types import FrameType
 from typing import Any
 
+from swin_umamba.child import end_with_parent
 from swin_umamba.distributed.watch import DERIVED, HINT
 from swin_umamba.errors import TrainingError
 from swin_umamba.interrupt import Terminated
+from swin_umamba.torch_settings import apply_settings, threads_for
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +87,7 @@ def run_on_ranks(function: Callable[..., Any], arguments: Sequence[Any], size: i
         try:
             for rank in range(size):
                 mine, theirs = context.Pipe(duplex=False)
-                place = _Place(rank, size, store.port, _threads(size), _level())
+                place = _Place(rank, size, store.port, threads_for(size), _level())
                 process = context.Process(target=_run, args=(function, arguments, place, theirs, records))
                 ranks.append(_Rank(process, mine))
                 process.start()
@@ -135,10 +137,9 @@ def _run(
     ours.setLevel(place.level)
     ours.propagate = False
     from swin_umamba.extensions import load_extensions
-    from swin_umamba.torch_settings import apply_settings
 
     apply_settings()
-    _end_with_parent()
+    end_with_parent()
     try:
         load_extensions()
         import torch
@@ -170,18 +171,6 @@ def _picklable(error: BaseException) -> BaseException:
     return TrainingError(f"unexpected {type(error).__name__}: {error}", hint="report what --debug prints")
 
 
-def _end_with_parent() -> None:
-    """Let SIGTERM reach this process if the one that started it is killed."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        wait([parent.sentinel])
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=watch, name="parent", daemon=True).start()
-
-
 class _Forward(logging.Handler):
     """Hands the records of other processes to the loggers of this one."""
 
@@ -191,14 +180,6 @@ class _Forward(logging.Handler):
 
 def _level() -> int:
     return logging.getLogger("swin_umamba").getEffectiveLevel()
-
-
-def _threads(size: int) -> int | None:
-    """Return the number of threads of each process; None if the user has set it."""
-    if "OMP_NUM_THREADS" in os.environ:
-        return None
-    processors = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    return max(1, processors // size)
 
 
 def _wait_for(ranks: Sequence[_Rank]) -> None:

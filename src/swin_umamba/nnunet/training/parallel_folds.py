@@ -17,11 +17,12 @@ from swin_umamba.nnunet.splits import SPLITS_FILE, keep_splits_in_step
 from swin_umamba.nnunet.training.devices import resolve_devices
 from swin_umamba.nnunet.training.options import TrainRequest
 from swin_umamba.nnunet.training.train import TrainResult, read_planned, train
+from swin_umamba.torch_settings import THREADS, processors, threads_for
 
 logger = logging.getLogger(__name__)
 
-THREADS, LOADERS = "OMP_NUM_THREADS", "nnUNet_n_proc_DA"
-"""Variables of the threads of a process, and of nnU-Net's processes for augmentation."""
+LOADERS = "nnUNet_n_proc_DA"
+"""Variable of nnU-Net's processes for augmentation."""
 
 
 def places_for(request: TrainRequest) -> tuple[str | None, ...]:
@@ -137,10 +138,9 @@ def _shares(processes: int) -> tuple[int | None, int | None]:
     """Return the threads and the loaders of each of several processes; None for what the user has set."""
     from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    share = max(1, cores // processes)
-    threads = None if THREADS in os.environ else share
-    return threads, None if LOADERS in os.environ else min(share, get_allowed_n_proc_DA())
+    share = max(1, processors() // processes)
+    loaders = None if LOADERS in os.environ else min(share, get_allowed_n_proc_DA())
+    return threads_for(processes), loaders
 
 
 def _write_what_all_read(dataset: Dataset, folds: Iterable[int], model: Path, request: TrainRequest) -> None:
