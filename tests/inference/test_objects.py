@@ -14,6 +14,7 @@ import tifffile
 from PIL import Image as PillowImage
 from scipy import ndimage
 
+from inference.conftest import CELLS
 from swin_umamba.cli.main import main
 from swin_umamba.data.image_io import Image, read_labels
 from swin_umamba.data.instance_labels import instances_to_classes
@@ -28,17 +29,6 @@ from swin_umamba.report.palette import class_colour
 from swin_umamba.trained.calibration_file import FoldCalibration, write_calibration
 
 MakeModel = Callable[..., Path]
-CELLS = {"background": 0, "interior": 1, "boundary": 2}
-
-
-@pytest.fixture
-def model(make_model: MakeModel) -> Path:
-    return make_model(labels=CELLS)
-
-
-@pytest.fixture
-def cells(model: Path) -> Predictor:
-    return Predictor.from_folder(model, device="cpu", mirroring=False)
 
 
 @pytest.fixture

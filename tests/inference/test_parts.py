@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +15,6 @@ from swin_umamba.errors import UsageError
 from swin_umamba.inference.parts import Part, parse_part
 from swin_umamba.inference.predictor import Predictor
 from swin_umamba.inference.records import RECORDS_FILE, PredictionRecords, read_records
-
-MakeModel = Callable[..., Path]
-CELLS = {"background": 0, "interior": 1, "boundary": 2}
-
-
-@pytest.fixture
-def model(make_model: MakeModel) -> Path:
-    return make_model(labels=CELLS)
-
-
-@pytest.fixture
-def cells(model: Path) -> Predictor:
-    return Predictor.from_folder(model, device="cpu", mirroring=False)
 
 
 @pytest.fixture
