@@ -146,3 +146,15 @@ def test_a_name_in_two_spellings_of_unicode_is_one_case(tmp_path: Path) -> None:
     (tmp_path / "M\u00fcller_0001.png").touch()
     with pytest.raises(DataError, match="two spellings of Unicode"):
         find_cases(tmp_path, 2)
+
+
+@pytest.mark.parametrize("name", ["a.svs", "a.NDPI", "a.mrxs", "a.scn", "a.btf"])
+def test_a_slide_of_any_scanner_is_a_case_of_its_name(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).touch()
+    assert found(tmp_path, 3) == {"a": [name]}
+
+
+@pytest.mark.parametrize("name", ["a.zarr", "a.ome.zarr"])
+def test_a_folder_in_zarr_is_a_case_of_its_name(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
+    assert found(tmp_path, 3) == {"a": [name]}

@@ -11,7 +11,7 @@ from pathlib import Path
 from swin_umamba.data.formats import label_suffix
 from swin_umamba.data.image_io import image_stem, image_suffix, list_images, num_channels_of
 from swin_umamba.errors import DataError, UsageError
-from swin_umamba.inference.blocks.inputs import goes_in_blocks, is_label_name, label_name, stem_of
+from swin_umamba.inference.blocks.inputs import is_label_name, label_name, stem_of
 from swin_umamba.inference.blocks.options import BlockOptions
 from swin_umamba.pseudonyms import current, shown
 from swin_umamba.regions.opening import is_by_region
@@ -29,10 +29,13 @@ class Case:
         Name by which the case is found.
     files
         One file, or one per channel in the model's order.
+    in_blocks
+        Whether it is predicted in blocks; see ``inference.blocks.inputs.goes_in_blocks``.
     """
 
     name: str
     files: tuple[Path, ...]
+    in_blocks: bool = False
 
     @property
     def shown(self) -> str:
@@ -161,7 +164,7 @@ def output_paths(
 
 
 def _suffix(case: Case, file_ending: str, options: BlockOptions) -> str:
-    if goes_in_blocks(case.files, options):
+    if case.in_blocks:
         return label_name(case.files[0], options)
     return label_suffix(case.files[0], file_ending)
 

@@ -19,8 +19,9 @@ from swin_umamba.data.image_io import (
     write_image,
     write_labels,
 )
-from swin_umamba.errors import DataError, OutputError, SwinUMambaError, UsageError
+from swin_umamba.errors import DataError, OutputError, SwinUMambaError, UsageError, unexpected
 from swin_umamba.files import check_output_folder
+from swin_umamba.fingerprint import fingerprint_of
 from swin_umamba.inference.blocks.inputs import goes_in_blocks
 from swin_umamba.inference.blocks.large_image import predict_large
 from swin_umamba.inference.case_result import CaseResult, summary_of
@@ -98,7 +99,10 @@ def predict_folder(
     """
     if options.with_objects:
         ObjectClasses.of(predictor.labels)  # refuse a model without objects before hours of prediction
-    cases = find_cases(inputs, len(predictor.channel_names))
+    cases = [
+        replace(case, in_blocks=goes_in_blocks(case.files, options))
+        for case in find_cases(inputs, len(predictor.channel_names))
+    ]
     ending = str(predictor.model.dataset_json.get("file_ending", ""))
     paths = output_paths(cases, output, ending, options)
     check_output_folder(paths[0].parent)
@@ -121,7 +125,7 @@ def _predict_into(folder: Path, work: Sequence[_Work], part: Part | None) -> lis
         records = records_for(folder, part)
         _refuse_names([each.case for each in work], records)
         chosen = work if part is None else part.of(work)
-        read_whole = [each.case.files for each in chosen if not goes_in_blocks(each.case.files, options)]
+        read_whole = [each.case.files for each in chosen if not each.case.in_blocks]
         with reading_ahead(read_whole, options.nonfinite, options.series) as reader:
             results = each_claimed(
                 [replace(each, records=records, reader=reader) for each in chosen],
@@ -188,11 +192,7 @@ class _Work:
             failure = error
         except Exception as error:
             logger.debug("case %s", self.case.shown, exc_info=True)
-            failure = SwinUMambaError(
-                f"unexpected {type(error).__name__}: {error}",
-                where=self.case.files[0],
-                hint="look at it with --debug",
-            )
+            failure = unexpected(error, where=self.case.files[0], hint="look at it with --debug")
         if failure is not None:
             _forget_frames(failure)
         seconds = time.perf_counter() - start
@@ -224,8 +224,8 @@ class _Work:
             )
         if self.records is not None:
             self.records.begin(self.case.shown, origin)
-        if goes_in_blocks(files, options):
-            return self._predict_blocks()
+        if self.case.in_blocks:
+            return self._predict_blocks(fingerprint_of(origin))
         prediction = self.predictor.predict(
             files if self.reader is None else self.reader.image_of(files),
             probabilities=options.probabilities,
@@ -243,7 +243,7 @@ class _Work:
             self._draw(prediction.image, shown)
         return "written", confidence
 
-    def _predict_blocks(self) -> tuple[Literal["written"], None]:
+    def _predict_blocks(self, identity: str) -> tuple[Literal["written"], None]:
         options = self.options
         asked = {
             "--probabilities": options.probabilities,
@@ -262,6 +262,7 @@ class _Work:
             self.case.files[0],
             self.path,
             options,
+            identity,
             nonfinite=options.nonfinite,
             series=options.series,
         )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from swin_umamba.errors import UsageError
 from swin_umamba.regions.labels import LabelGrid, LabelWriter
-from swin_umamba.regions.ome_zarr_labels import OmeZarrLabelWriter
-from swin_umamba.regions.tiff_labels import TiffLabelWriter
+from swin_umamba.regions.ome_zarr_labels import OmeZarrLabelWriter, label_folder
+from swin_umamba.regions.tiff_labels import TiffLabelWriter, remove_tiff
 
 
 def create_labels(
@@ -50,6 +51,15 @@ def open_labels(path: str | Path, *, name: str = "segmentation") -> LabelWriter:
     """
     path = Path(path)
     return TiffLabelWriter(path) if is_label_tiff(path) else OmeZarrLabelWriter(_folder(path), name)
+
+
+def remove_labels(path: str | Path, *, name: str = "segmentation") -> None:
+    """Remove a label map, finished or not, of which there may be none."""
+    path = Path(path)
+    if is_label_tiff(path):
+        remove_tiff(path)
+    else:
+        shutil.rmtree(label_folder(path, name), ignore_errors=True)
 
 
 def is_label_tiff(path: Path) -> bool:

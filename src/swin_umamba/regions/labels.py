@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
 
@@ -88,6 +88,18 @@ class LabelGrid:
             names or {},
             colours or {},
         )
+
+    def part(self, z: slice, y: slice, x: slice) -> LabelGrid:
+        """Return the grid of a part of the labels, with a pyramid of its own."""
+        moved = tuple(
+            first + part.start * step
+            for first, part, step in zip(
+                self.placement.translation, (z, y, x), self.placement.scale, strict=True
+            )
+        )
+        shape = z.stop - z.start, y.stop - y.start, x.stop - x.start
+        placement = replace(self.placement, translation=moved)
+        return replace(self, shape=shape, placement=placement, levels=None)
 
     @property
     def pyramid(self) -> tuple[Level, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import unicodedata
 from pathlib import Path
 
 from swin_umamba.data.image_io import read_image
@@ -91,6 +92,14 @@ def _open_slide(path: Path, level: int) -> RegionSource:
 def is_by_region(path: Path) -> bool:
     """Return whether an image is of a kind that is only read by region."""
     return is_zarr(path) or path.name.lower().endswith(SLIDES)
+
+
+def stem_by_region(path: Path) -> str:
+    """Return the name, without folder and suffix, of an image that is only read by region."""
+    name = path.name or path.resolve().name
+    suffixes = (".ome.zarr", ".zarr", *SLIDES)
+    length = next((len(suffix) for suffix in suffixes if name.lower().endswith(suffix)), 0)
+    return unicodedata.normalize("NFC", name[: len(name) - length])
 
 
 def is_zarr(path: Path) -> bool:

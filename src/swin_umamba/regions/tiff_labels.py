@@ -46,7 +46,7 @@ class TiffLabelWriter(LabelWriter):
     @classmethod
     def create(cls, path: Path, grid: LabelGrid, image: Path | None) -> TiffLabelWriter:
         """Create an empty file for blocks."""
-        for place in (path, _blocks(path), _description(path)):
+        for place in _files_of(path):
             if place.exists():
                 raise OutputError(
                     "there is a file of this name already", where=place, hint="choose another, or remove it"
@@ -150,6 +150,16 @@ class TiffLabelWriter(LabelWriter):
             labels = self._sampled([place[run] for place, run in zip(places, part, strict=True)])[0]
             missing = [(0, most - length) for most, length in zip((height, width), labels.shape, strict=True)]
             yield np.pad(labels, missing)
+
+
+def remove_tiff(path: Path) -> None:
+    """Remove a label map, finished or not."""
+    for place in _files_of(path):
+        place.unlink(missing_ok=True)
+
+
+def _files_of(path: Path) -> tuple[Path, ...]:
+    return path, _blocks(path), _description(path)
 
 
 def _runs(numbers: np.ndarray) -> Iterator[tuple[int, slice]]:

@@ -145,10 +145,11 @@ def _along(
         pixels = slice(max(start, 0), min(start + patch, size))
         wanted = slice(max(pixels.start, region.start), min(pixels.stop, region.stop))
         if wanted.start < wanted.stop:
-            yield pixels, _moved(pixels, -start), _moved(wanted, -region.start), _moved(wanted, -start)
+            yield pixels, moved(pixels, -start), moved(wanted, -region.start), moved(wanted, -start)
 
 
-def _moved(part: slice, by: int) -> slice:
+def moved(part: slice, by: int) -> slice:
+    """Return a slice with both ends ``by`` further on."""
     return slice(part.start + by, part.stop + by)
 
 

@@ -72,6 +72,7 @@ def test_a_region_has_the_labels_of_the_whole(
     np.testing.assert_array_equal(labels_of(tmp_path / "out"), expected)
 
 
+@pytest.mark.usefixtures("in_rows")
 def test_an_interrupted_run_goes_on(
     predictor: Predictor,
     picture: tuple[Path, np.ndarray],
@@ -80,7 +81,6 @@ def test_an_interrupted_run_goes_on(
 ) -> None:
     path, image = picture
     expected = predictor.predict(image).labels
-    monkeypatch.setattr(large_image, "blocks_of", rows_of_blocks)
     run, ran = job.BlockWorker.run, []
 
     def counted(self: Any, block: Block, *more: Any) -> BlockResult:
@@ -124,6 +124,12 @@ def test_pseudonyms_hide_the_name(
         assert b"Doe" not in file.read_bytes()
 
 
+@pytest.fixture
+def in_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Divide the picture into five blocks."""
+    monkeypatch.setattr(large_image, "blocks_of", rows_of_blocks)
+
+
 def rows_of_blocks(size: tuple[int, int, int], *_: object) -> list[Block]:
     starts = range(0, size[1], 32)
     return [
@@ -138,6 +144,7 @@ def damage_first_block(folder: Path) -> None:
     path.write_text(json.dumps({**record, "digest": "0" * 64}))
 
 
+@pytest.mark.usefixtures("in_rows")
 def test_a_block_that_fails_costs_no_other(
     predictor: Predictor,
     picture: tuple[Path, np.ndarray],
@@ -145,7 +152,6 @@ def test_a_block_that_fails_costs_no_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     path, image = picture
-    monkeypatch.setattr(large_image, "blocks_of", rows_of_blocks)
     run = job.BlockWorker.run
 
     def failing(self: Any, block: Block, *more: Any) -> BlockResult:
@@ -165,15 +171,14 @@ def test_a_block_that_fails_costs_no_other(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scheduler", [None, "local"])
+@pytest.mark.usefixtures("in_rows")
 def test_processes_give_the_same_labels(
     scheduler: str | None,
     predictor: Predictor,
     picture: tuple[Path, np.ndarray],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     path, image = picture
-    monkeypatch.setattr(large_image, "blocks_of", rows_of_blocks)
     out = tmp_path / "out"
     (result,) = predictor.predict_folder(path, out, blocks=True, workers=2, scheduler=scheduler)
     assert result.error is None
@@ -181,6 +186,7 @@ def test_processes_give_the_same_labels(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("in_rows")
 def test_processes_that_are_killed_cost_nothing_but_time(
     predictor: Predictor,
     picture: tuple[Path, np.ndarray],
@@ -188,7 +194,6 @@ def test_processes_that_are_killed_cost_nothing_but_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     path, image = picture
-    monkeypatch.setattr(large_image, "blocks_of", rows_of_blocks)
     add, killed = FinishedBlocks.add, []
 
     def add_and_kill(self: FinishedBlocks, result: BlockResult) -> None:

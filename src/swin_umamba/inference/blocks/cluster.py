@@ -18,7 +18,7 @@ import torch
 from swin_umamba import __version__
 from swin_umamba.errors import SwinUMambaError, UsageError
 from swin_umamba.inference.blocks.division import Block
-from swin_umamba.inference.blocks.job import BlockJob, BlockResult, BlockWorker
+from swin_umamba.inference.blocks.job import BlockJob, BlockResult, BlockWorker, outcome_of
 
 if TYPE_CHECKING:
     from swin_umamba.inference.predictor import Predictor
@@ -95,16 +95,15 @@ class _Task:
 
 def _run(task: _Task, block: Block) -> BlockResult | SwinUMambaError:
     """Predict a block in a worker, whose model is loaded with the first one."""
-    try:
+
+    def run() -> BlockResult:
         if task.identity not in _WORKERS:
             _WORKERS.clear()
             torch.set_num_threads(1)
             _WORKERS[task.identity] = BlockWorker(task.make(), task.job)
         return _WORKERS[task.identity].run(block)
-    except SwinUMambaError as error:
-        return error
-    except Exception as error:
-        return SwinUMambaError(f"unexpected {type(error).__name__}: {error}", where=task.job.source.path)
+
+    return outcome_of(run, task.job)
 
 
 def _answer(future: Any, distributed: Any, job: BlockJob) -> BlockResult | SwinUMambaError:

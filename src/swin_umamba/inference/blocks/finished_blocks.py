@@ -24,16 +24,10 @@ class FinishedBlocks:
     ----------
     folder
         The folder; made when something is recorded.
-
-    Attributes
-    ----------
-    identity
-        Fingerprint of what is predicted, once it is known.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.identity = ""
 
     def division(self, identity: str) -> list[Block] | None:
         """Return the blocks of an earlier run; None if there is none, or it predicted anything else.
@@ -43,7 +37,6 @@ class FinishedBlocks:
         identity
             Fingerprint of the image, the model and the options.
         """
-        self.identity = identity
         path = self.folder / JOB_FILE
         if not path.is_file():
             return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,10 +9,9 @@ from swin_umamba.data.image_io import image_stem, is_image_name
 from swin_umamba.data.picture_checks import MAX_PIXELS
 from swin_umamba.errors import UsageError
 from swin_umamba.inference.blocks.options import BlockOptions
-from swin_umamba.regions.opening import is_by_region, open_region_source
+from swin_umamba.regions.opening import is_by_region, open_region_source, stem_by_region
 
 ZARR, TIFF = ".ome.zarr", ".tif"
-_SUFFIXES = (ZARR, ".zarr", ".svs", ".ndpi")
 _TIFF_SUFFIXES = (".tif", ".tiff")
 _SMALL_FILE = 2**25
 """Smaller TIFF files are read whole without a look at their pyramid."""
@@ -21,11 +19,7 @@ _SMALL_FILE = 2**25
 
 def stem_of(path: Path) -> str:
     """Return the name of an image, without folder and suffix."""
-    name = path.name.lower()
-    for suffix in _SUFFIXES:
-        if name.endswith(suffix) and not is_image_name(path):
-            return unicodedata.normalize("NFC", path.name[: -len(suffix)])
-    return image_stem(path)
+    return stem_by_region(path) if is_by_region(path) else image_stem(path)
 
 
 def is_label_name(path: Path) -> bool:
@@ -59,12 +53,9 @@ def label_name(path: Path, options: BlockOptions) -> str:
     return ZARR if zarr else TIFF
 
 
-def _is_small(path: Path) -> bool:
-    return path.stat().st_size < _SMALL_FILE
-
-
 def _is_large(path: Path) -> bool:
-    if not path.name.lower().endswith(_TIFF_SUFFIXES) or not path.is_file() or _is_small(path):
+    is_tiff = path.name.lower().endswith(_TIFF_SUFFIXES) and path.is_file()
+    if not is_tiff or path.stat().st_size < _SMALL_FILE:
         return False
     with open_region_source(path) as source:
         _, _, height, width = source.shape

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
 
-from swin_umamba.errors import UsageError
+from swin_umamba.errors import SwinUMambaError, UsageError, unexpected
 from swin_umamba.inference.blocks.division import Block
 from swin_umamba.inference.blocks.normalization import normalizers_of
 from swin_umamba.inference.blocks.patches import SourcePatches
@@ -22,11 +23,16 @@ from swin_umamba.inference.inputs import takes_colours, wrong_channels
 from swin_umamba.ops.backend import current_device
 from swin_umamba.regions.labels import LabelWriter
 from swin_umamba.regions.source import RegionSource
-from swin_umamba.tiling.tiles import Tile, TileGrid
+from swin_umamba.tiling.tiles import Tile, TileGrid, moved
 from swin_umamba.trained.intensities import CELL
 
 if TYPE_CHECKING:
     from swin_umamba.inference.predictor import Predictor
+
+
+logger = logging.getLogger(__name__)
+
+Outcome = TypeVar("Outcome")
 
 
 @dataclass(frozen=True)
@@ -124,11 +130,11 @@ class BlockWorker:
         job, predictor, window = self._job, self._predictor, self._predictor.window
         size = tuple(part.stop - part.start for part in block.region)
         labels = np.zeros(size, job.writer.grid.dtype)
-        in_image = [_moved(part, by) for part, by in zip(block.region, job.origin, strict=True)]
+        in_image = [moved(part, by) for part, by in zip(block.region, job.origin, strict=True)]
         kept = [_common(part, whole) for part, whole in zip(in_image, job.statistics.box, strict=True)]
         if any(part.start >= part.stop for part in kept):
             return labels, 0
-        z, y, x = (_moved(part, -whole.start) for part, whole in zip(kept, job.statistics.box, strict=True))
+        z, y, x = (moved(part, -whole.start) for part, whole in zip(kept, job.statistics.box, strict=True))
         wanted = self._has_tissue if job.only_tissue else None
         tiles = TileGrid(self._patches.image_size, window.patch_size, window.step_size, (z, y, x)).tiles
         count = len(tiles) if wanted is None else sum(map(wanted, tiles))
@@ -146,14 +152,14 @@ class BlockWorker:
             found = labels_of_bands(bands, predictor.plans.label_map(whole), predictor.model.path)
         if job.only_tissue:
             found = found * self._tissue_in(kept)
-        inside = tuple(_moved(part, -first.start) for part, first in zip(kept, in_image, strict=True))
+        inside = tuple(moved(part, -first.start) for part, first in zip(kept, in_image, strict=True))
         labels[inside] = found
         return labels, count
 
     def _has_tissue(self, tile: Tile) -> bool:
         assert self._job.statistics.tissue is not None
         z, y, x = (
-            _moved(part, whole.start) for part, whole in zip(tile.box, self._job.statistics.box, strict=True)
+            moved(part, whole.start) for part, whole in zip(tile.box, self._job.statistics.box, strict=True)
         )
         return bool(self._job.statistics.tissue[z, _cells(y), _cells(x)].any())
 
@@ -163,6 +169,17 @@ class BlockWorker:
         z, y, x = region
         rows, columns = (np.arange(part.start, part.stop) // CELL for part in (y, x))
         return self._job.statistics.tissue[z][:, rows][:, :, columns]
+
+
+def outcome_of(function: Callable[[], Outcome], job: BlockJob) -> Outcome | SwinUMambaError:
+    """Return what a function returns or, as one of ours, the error that it raises."""
+    try:
+        return function()
+    except SwinUMambaError as error:
+        return error
+    except Exception as error:
+        logger.debug("a block", exc_info=True)
+        return unexpected(error, where=job.source.path)
 
 
 def check_divisible(predictor: Predictor, source: RegionSource) -> None:
@@ -206,17 +223,8 @@ def hardware(device: torch.device) -> str:
     return f"{name}, PyTorch {torch.__version__}"
 
 
-def plain(result: BlockResult) -> dict[str, Any]:
-    """Return a result for JSON."""
-    return dict(vars(result))
-
-
 def _cells(part: slice) -> slice:
     return slice(part.start // CELL, -(-part.stop // CELL))
-
-
-def _moved(part: slice, by: int) -> slice:
-    return slice(part.start + by, part.stop + by)
 
 
 def _common(part: slice, whole: slice) -> slice:

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import logging
 import math
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from swin_umamba.errors import DataError, SwinUMambaError, UsageError
-from swin_umamba.fingerprint import fingerprint_of
 from swin_umamba.inference.blocks.division import Block, blocks_of
 from swin_umamba.inference.blocks.finished_blocks import FinishedBlocks
 from swin_umamba.inference.blocks.job import BlockJob, BlockResult, BlockWorker, check_divisible
 from swin_umamba.inference.blocks.options import BlockOptions
 from swin_umamba.inference.blocks.processes import run_in_processes
-from swin_umamba.inference.blocks.statistics import Basis, ImageStatistics, statistics_of
+from swin_umamba.inference.blocks.statistics import Basis, ImageStatistics, statistics_of, tells_tissue
 from swin_umamba.progress import passing_bar
 from swin_umamba.pseudonyms import current, hidden
-from swin_umamba.regions.label_files import create_labels, open_labels
+from swin_umamba.regions.label_files import create_labels, open_labels, remove_labels
 from swin_umamba.regions.labels import LabelGrid, LabelWriter
 from swin_umamba.regions.opening import open_region_source
 from swin_umamba.regions.source import RegionSource
@@ -49,10 +46,11 @@ def predict_large(
     path: Path,
     labels: Path,
     options: BlockOptions,
+    identity: str,
     *,
     nonfinite: str = "refuse",
     series: str | None = None,
-) -> Mapping[str, Any]:
+) -> None:
     """Predict an image in blocks and write its label map; continue what an earlier run has begun.
 
     Parameters
@@ -65,15 +63,12 @@ def predict_large(
         File or folder of the label map. The record of the blocks is beside it, in ``blocks``.
     options
         Options of the prediction.
+    identity
+        Fingerprint of image, model and options: what an earlier run with another one has begun is replaced.
     nonfinite
         Whether to ``refuse`` NaN and infinity, or to take them for ``zero``.
     series
         Which image of several in the file.
-
-    Returns
-    -------
-    Mapping
-        What the record says of the image.
 
     Raises
     ------
@@ -85,15 +80,21 @@ def predict_large(
         If something cannot be written.
     """
     with open_region_source(path, options.level, series) as source:
-        return _LargeImage(predictor, source, labels, options, nonfinite).predict()
+        _LargeImage(predictor, source, labels, options, identity, nonfinite).predict()
 
 
 class _LargeImage:
     def __init__(
-        self, predictor: Predictor, source: RegionSource, labels: Path, options: BlockOptions, nonfinite: str
+        self,
+        predictor: Predictor,
+        source: RegionSource,
+        labels: Path,
+        options: BlockOptions,
+        identity: str,
+        nonfinite: str,
     ) -> None:
         self._predictor, self._source, self._path = predictor, source, labels
-        self._options, self._nonfinite = options, nonfinite
+        self._options, self._identity, self._nonfinite = options, identity, nonfinite
         self._finished = FinishedBlocks(labels.parent / "blocks" / labels.name)
         check_divisible(predictor, source)
         check_pixel_size(predictor, source)
@@ -101,7 +102,7 @@ class _LargeImage:
         self._region = options.region((size[0], size[1], size[2]))
         self._size = tuple(part.stop - part.start for part in self._region)
 
-    def predict(self) -> Mapping[str, Any]:
+    def predict(self) -> None:
         """Predict what is missing, and finish the label map."""
         basis = self._basis()
         with passing_bar("reading the image", total=100, unit="%") as bar:
@@ -112,15 +113,14 @@ class _LargeImage:
                 nonfinite=self._nonfinite,
                 on_progress=lambda done: bar.update(100 * done - bar.n),
             )
-        identity = self._identity(statistics)
-        blocks = self._finished.division(identity)
+        blocks = self._finished.division(self._identity)
         writer = None if blocks is None else self._begun()
         if blocks is None or writer is None:
             blocks = self._division()
-            self._remove_old()
+            remove_labels(self._path, name=NAME)
             image = self._source.path if current() is None else None  # a link to it would name it
             writer = create_labels(self._path, self._grid(), name=NAME, image=image)
-            self._finished.begin(identity, blocks, self._about(statistics))
+            self._finished.begin(self._identity, blocks, self._about(statistics))
         origin = tuple(part.start for part in self._region)
         job = BlockJob(
             self._source,
@@ -135,7 +135,7 @@ class _LargeImage:
             logger.info("%d of %d blocks are finished already", len(blocks) - len(missing), len(blocks))
         self._run(job, missing, len(blocks))
         writer.finish()
-        return self._summary(blocks, statistics)
+        self._tell(blocks, statistics)
 
     def _begun(self) -> LabelWriter | None:
         """Return the label map that an earlier run has begun; None if it is not there, or finished."""
@@ -144,15 +144,6 @@ class _LargeImage:
         except SwinUMambaError:
             logger.debug("no label map to go on with", exc_info=True)
             return None
-
-    def _remove_old(self) -> None:
-        """Remove labels, finished or not, that are of another image, model or options, or to be replaced."""
-        if self._path.is_dir():
-            shutil.rmtree(self._path / "labels" / NAME, ignore_errors=True)
-        for ending in ("", ".unfinished", ".unfinished.json"):
-            path = self._path.with_name(self._path.name + ending)
-            if path.is_file():
-                path.unlink()
 
     def _run(self, job: BlockJob, missing: Sequence[Block], total: int) -> None:
         failed: dict[int, SwinUMambaError] = {}
@@ -204,27 +195,14 @@ class _LargeImage:
         if address is not None and missing:
             from swin_umamba.inference.blocks.cluster import run_on_cluster
 
-            return run_on_cluster(make, job, missing, self._finished.identity, address, workers)
+            return run_on_cluster(make, job, missing, self._identity, address, workers)
         return run_in_processes(make, job, missing, workers) if workers > 1 else None
 
     def _basis(self) -> Basis:
         if self._options.statistics is not None:
             return self._options.statistics
-        tellable = self._source.dtype.kind in "bu" and self._source.dtype.itemsize <= 2
-        return "tissue" if len(self._source.levels) > 1 and tellable else "image"
-
-    def _identity(self, statistics: ImageStatistics) -> str:
-        return fingerprint_of(
-            [
-                statistics.digest,
-                statistics.basis,
-                self._predictor.fingerprint,
-                self._predictor.settings,
-                [[part.start, part.stop] for part in self._region],
-                self._options.tissue,
-                self._nonfinite,
-            ]
-        )
+        is_pyramid = len(self._source.levels) > 1
+        return "tissue" if is_pyramid and tells_tissue(self._source.dtype) else "image"
 
     def _division(self) -> list[Block]:
         window = self._predictor.window
@@ -240,24 +218,15 @@ class _LargeImage:
         )
 
     def _grid(self) -> LabelGrid:
-        plans, source = self._predictor.plans, self._source
-        values = plans.label_values
-        placement = source.placement
-        moved = tuple(
-            first + part.start * step
-            for first, part, step in zip(placement.translation, self._region, placement.scale, strict=True)
+        values = self._predictor.plans.label_values
+        grid = LabelGrid.like(
+            self._source,
+            np.dtype(np.uint8 if max(values.values()) < 256 else np.uint16),
+            (1, CHUNK, CHUNK),
+            {value: name for name, value in values.items()},
+            {value: class_colour(value) for value in values.values()},
         )
-        whole = self._options.roi is None and source.level == 0
-        return LabelGrid(
-            shape=(self._size[0], self._size[1], self._size[2]),
-            dtype=np.dtype(np.uint8 if max(values.values()) < 256 else np.uint16),
-            block=(1, CHUNK, CHUNK),
-            placement=replace(placement, translation=moved),
-            levels=tuple(source.levels) if whole and len(source.levels) > 1 else None,
-            flat=source.flat,
-            names={value: name for name, value in values.items()},
-            colours={value: class_colour(value) for value in values.values()},
-        )
+        return grid if self._options.roi is None else grid.part(*self._region)
 
     def _about(self, statistics: ImageStatistics) -> dict[str, Any]:
         return {
@@ -272,26 +241,16 @@ class _LargeImage:
             "only_tissue": self._options.tissue,
         }
 
-    def _summary(self, blocks: Sequence[Block], statistics: ImageStatistics) -> Mapping[str, Any]:
-        results = self._finished.results(blocks)
+    def _tell(self, blocks: Sequence[Block], statistics: ImageStatistics) -> None:
         window = self._predictor.window
         box = tuple(part.stop - part.start for part in statistics.box)
-        tiles = len(TileGrid(box, window.patch_size, window.step_size).tiles)
-        summary = {
-            **self._about(statistics),
-            "blocks": len(blocks),
-            "tiles": sum(result.tiles for result in results),
-            "tiles_of_image": tiles,
-            "hardware": sorted({result.hardware for result in results}),
-        }
         logger.info(
             "%d blocks, %d tiles (the image has %d), normalized by the statistics of the %s",
-            summary["blocks"],
-            summary["tiles"],
-            tiles,
+            len(blocks),
+            sum(result.tiles for result in self._finished.results(blocks)),
+            len(TileGrid(box, window.patch_size, window.step_size).tiles),
             statistics.basis,
         )
-        return summary
 
 
 def check_pixel_size(predictor: Predictor, source: RegionSource) -> None:

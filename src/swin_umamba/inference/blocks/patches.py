@@ -11,7 +11,7 @@ from torch import Tensor
 from swin_umamba.inference.blocks.normalization import Normalize
 from swin_umamba.inference.blocks.statistics import finite
 from swin_umamba.regions.source import RegionSource
-from swin_umamba.tiling.tiles import Tile
+from swin_umamba.tiling.tiles import Tile, moved
 from swin_umamba.trained.intensities import check_overflow
 
 Box = tuple[slice, slice, slice]
@@ -57,7 +57,7 @@ class SourcePatches:
             slice(min(box[axis].start for box in boxes), max(box[axis].stop for box in boxes))
             for axis in range(3)
         ]
-        z, y, x = (_moved(part, whole.start) for part, whole in zip(around, self._box, strict=True))
+        z, y, x = (moved(part, whole.start) for part, whole in zip(around, self._box, strict=True))
         self._pixels = finite(self._source.read(z, y, x), self._source, self._nonfinite)
         self._origin = (around[0].start, around[1].start, around[2].start)
 
@@ -80,7 +80,7 @@ class SourcePatches:
         return self
 
     def _at_hand(self, box: Box) -> np.ndarray:
-        z, y, x = (_moved(part, -first) for part, first in zip(box, self._origin, strict=True))
+        z, y, x = (moved(part, -first) for part, first in zip(box, self._origin, strict=True))
         return self._pixels[:, z, y, x]
 
     def _field(self, tile: Tile) -> Box:
@@ -101,7 +101,3 @@ def _around(part: slice, size: int, length: int) -> slice:
     first = (part.start + part.stop - size) // 2
     first = min(max(first, 0), length - size)
     return slice(first, first + size)
-
-
-def _moved(part: slice, by: int) -> slice:
-    return slice(part.start + by, part.stop + by)

@@ -5,25 +5,24 @@ from __future__ import annotations
 import contextlib
 import logging
 import multiprocessing
-import os
 import signal
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection, wait
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from swin_umamba.errors import SwinUMambaError
 from swin_umamba.inference.blocks.division import Block
-from swin_umamba.inference.blocks.job import BlockJob, BlockResult, BlockWorker
+from swin_umamba.inference.blocks.job import BlockJob, BlockResult, BlockWorker, outcome_of
+from swin_umamba.torch_settings import threads_for
 
 if TYPE_CHECKING:
     from swin_umamba.inference.predictor import Predictor
 
 logger = logging.getLogger(__name__)
 
-Outcome = TypeVar("Outcome")
 _READY = "ready"
 ATTEMPTS = 3
 """How often a block is tried whose process dies."""
@@ -63,7 +62,7 @@ def run_in_processes(
     waiting = deque(blocks)
     deaths: Counter[int] = Counter()
     lost = 0  # processes that died while they loaded the model
-    threads = max((os.cpu_count() or 1) // workers, 1)
+    threads = threads_for(workers)
     running: list[_Process] = []
     try:
         while waiting or any(each.block is not None for each in running):
@@ -128,7 +127,7 @@ def _check_start(answer: object, process: _Process) -> None:
         )
 
 
-def _started(number: int, make: MakePredictor, job: BlockJob, threads: int) -> _Process:
+def _started(number: int, make: MakePredictor, job: BlockJob, threads: int | None) -> _Process:
     context = multiprocessing.get_context("spawn")
     own, its = context.Pipe()
     process = context.Process(target=_work, args=(its, make, job, threads), daemon=True)
@@ -158,28 +157,18 @@ def _received(process: _Process) -> Any:
         return None
 
 
-def _work(connection: Connection, make: MakePredictor, job: BlockJob, threads: int) -> None:
+def _work(connection: Connection, make: MakePredictor, job: BlockJob, threads: int | None) -> None:
     """Predict the blocks that come, until there are no more, or the other process is gone."""
     import torch
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first process decides
-    torch.set_num_threads(threads)
-    worker = _outcome(lambda: BlockWorker(make(), job), job)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    worker = outcome_of(lambda: BlockWorker(make(), job), job)
     if isinstance(worker, SwinUMambaError):
         connection.send(worker)
         return
     connection.send(_READY)
     with contextlib.suppress(EOFError, BrokenPipeError):  # the first process is gone
         while (block := connection.recv()) is not None:
-            connection.send(_outcome(partial(worker.run, block), job))
-
-
-def _outcome(function: Callable[[], Outcome], job: BlockJob) -> Outcome | SwinUMambaError:
-    """Return what a function returns, or the error that it raises as one of ours."""
-    try:
-        return function()
-    except SwinUMambaError as error:
-        return error
-    except Exception as error:
-        logger.debug("a block", exc_info=True)
-        return SwinUMambaError(f"unexpected {type(error).__name__}: {error}", where=job.source.path)
+            connection.send(outcome_of(partial(worker.run, block), job))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -57,8 +56,6 @@ class ImageStatistics:
         Which cells of ``CELL`` pixels are of tissue, ``(z, y, x)``, bool; None if that was not asked.
     threshold
         Grey value between background and tissue; None likewise.
-    digest
-        SHA-256 of all pixels.
     """
 
     basis: Basis
@@ -66,7 +63,6 @@ class ImageStatistics:
     channels: tuple[ChannelStatistics, ...]
     tissue: np.ndarray | None
     threshold: int | None
-    digest: str
 
     @property
     def background(self) -> float | None:
@@ -140,11 +136,9 @@ class _Sums:
         self._seen = [np.zeros(length, bool) for length in size]
         cells = (size[0], *(-(-length // CELL) for length in size[1:]))
         self._tissue = None if threshold is None else np.zeros(cells, bool)
-        self._digest = hashlib.sha256(repr((source.shape, source.dtype.str)).encode())
 
     def add(self, strip: tuple[slice, slice, slice], pixels: np.ndarray) -> None:
         z, y, x = strip
-        self._digest.update(np.ascontiguousarray(pixels).data)
         some = (pixels != 0).any(0)
         for axis, part in enumerate(strip):
             others = tuple(other for other in range(3) if other != axis)
@@ -185,9 +179,12 @@ class _Sums:
             for (mean, deviation), (low, high) in zip(found, self._extremes, strict=True)
         )
         z, y, x = box
-        return ImageStatistics(
-            self._basis, (z, y, x), channels, self._tissue, self._threshold, self._digest.hexdigest()
-        )
+        return ImageStatistics(self._basis, (z, y, x), channels, self._tissue, self._threshold)
+
+
+def tells_tissue(dtype: np.dtype) -> bool:
+    """Return whether tissue can be told from background in images of a dtype: by the values' histogram."""
+    return dtype.kind in "bu" and dtype.itemsize <= 2
 
 
 def finite(pixels: np.ndarray, source: RegionSource, nonfinite: str) -> np.ndarray:
@@ -224,7 +221,7 @@ def _strips(source: RegionSource) -> Iterator[tuple[slice, slice, slice]]:
 
 
 def _grey(source: RegionSource, pixels: np.ndarray) -> np.ndarray:
-    if pixels.dtype.kind not in "bu" or pixels.dtype.itemsize > 2:
+    if not tells_tissue(pixels.dtype):
         raise UsageError(
             f"tissue can be told from background in images of 8 or 16 bits, and this one is {pixels.dtype}",
             where=source.path,
