@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from swin_umamba import torch_settings
 from swin_umamba.torch_settings import SETTINGS, apply_settings
 
 DEFAULTS = {"GOMP_SPINCOUNT": "20000", "THP_MEM_ALLOC_ENABLE": "1"}
@@ -46,3 +47,11 @@ def test_the_command_line_has_them_before_torch_is_imported() -> None:
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout == "20000 1 False\n"
+
+
+def test_processors_are_divided_unless_the_user_has_set_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch_settings, "processors", lambda: 8)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert [torch_settings.threads_for(processes) for processes in (1, 3, 8, 9)] == [8, 2, 1, 1]
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    assert torch_settings.threads_for(2) is None

@@ -34,7 +34,7 @@ def test_the_first_rank_returns_what_all_found(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(launch, "_threads", lambda size: 3)
+    monkeypatch.setattr(launch, "threads_for", lambda size: 3)
     assert run_on_ranks(ranks_and_sum, ("", 0), 3) == ([0, 1, 2], 6.0, 3)
     assert sorted(caplog.messages) == ["here", "rank 1: here", "rank 2: here"]
 
