@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_BEATS = 60
 MINUTES_UNTIL_STALE = 10
+SECONDS_BETWEEN_LOOKS = 0.2
 LARGEST_FILE = 4096
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 """What file systems answer that know no locks, as some of clusters."""
@@ -80,6 +81,21 @@ class Lock:
             self._depth -= 1
             if self._depth == 0:
                 self._release()
+
+    @contextmanager
+    def held_when_free(self) -> Iterator[None]:
+        """Hold the lock in the ``with`` block, which begins when no other process holds it."""
+        with ExitStack() as stack:
+            is_told = False
+            while True:
+                try:
+                    stack.enter_context(self.held())
+                    break
+                except HeldByAnother as other:
+                    logger.log(logging.DEBUG if is_told else logging.INFO, "waiting for %s", other.what)
+                    is_told = True
+                    time.sleep(SECONDS_BETWEEN_LOOKS)
+            yield
 
     def _take(self, force: bool) -> None:
         with opened_alone(self.path) as file:

@@ -101,6 +101,8 @@ def _text(results: list[CaseResult], output: Path) -> str:
     lines = [f"{counts['written']} of {len(results)} cases written to {output} in {seconds:.1f} s"]
     if counts["kept"]:
         lines.append(f"{counts['kept']} existed already and were kept (--overwrite replaces them)")
+    if counts["begun"]:
+        lines.append(f"{counts['begun']} wait for other parts to finish their blocks")
     if counts["failed"]:
         lines.append(f"{counts['failed']} failed")
     estimates = [
@@ -123,6 +125,7 @@ def _summary(predictor: Predictor, results: list[CaseResult], output: Path) -> d
         "labels": predictor.labels,
         "written": counts["written"],
         "kept": counts["kept"],
+        "begun": counts["begun"],
         "failed": counts["failed"],
         "cases": [
             {

@@ -146,7 +146,7 @@ class PredictedCaseJson(TypedDict):
     case: str
     inputs: list[str]
     output: str
-    status: Literal["written", "kept", "failed"]
+    status: Literal["written", "kept", "begun", "failed"]
     seconds: float
     confidence: ConfidenceJson | None
     error: ErrorDetailJson | None
@@ -161,6 +161,7 @@ class PredictJson(TypedDict):
     labels: dict[str, int | list[int]]
     written: int
     kept: int
+    begun: int
     failed: int
     cases: list[PredictedCaseJson]
 

@@ -26,7 +26,8 @@ class CaseResult:
     output
         The label file.
     status
-        ``written``; ``kept``, if the label file already existed; or ``failed``.
+        ``written``; ``kept``, if the label file already existed; ``failed``; or ``begun``, if other parts
+        have not finished their blocks of a large image.
     seconds
         Time taken, in seconds.
     error
@@ -39,7 +40,7 @@ class CaseResult:
     case: str
     files: tuple[Path, ...]
     output: Path
-    status: Literal["written", "kept", "failed"]
+    status: Literal["written", "kept", "begun", "failed"]
     seconds: float = 0.0
     error: SwinUMambaError | None = None
     confidence: Mapping[str, Any] | None = None

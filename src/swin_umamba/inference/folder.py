@@ -19,7 +19,7 @@ from swin_umamba.data.image_io import (
     write_image,
     write_labels,
 )
-from swin_umamba.errors import DataError, OutputError, SwinUMambaError, UsageError, unexpected
+from swin_umamba.errors import OutputError, SwinUMambaError, UsageError, unexpected
 from swin_umamba.files import check_output_folder
 from swin_umamba.fingerprint import fingerprint_of
 from swin_umamba.inference.blocks.inputs import goes_in_blocks
@@ -41,6 +41,7 @@ from swin_umamba.inference.parts import (
     Part,
     merge_if_all_are_done,
     merge_parts,
+    not_predicted,
     parse_part,
     records_for,
 )
@@ -124,12 +125,15 @@ def _predict_into(folder: Path, work: Sequence[_Work], part: Part | None) -> lis
     with part.held(folder) if part is not None else nullcontext():
         records = records_for(folder, part)
         _refuse_names([each.case for each in work], records)
-        chosen = work if part is None else part.of(work)
+        chosen, divides = (work, False) if part is None else part.of_cases(work, _Work.is_large)
         read_whole = [each.case.files for each in chosen if not each.case.in_blocks]
         with reading_ahead(read_whole, options.nonfinite, options.series) as reader:
             results = each_claimed(
-                [replace(each, records=records, reader=reader) for each in chosen],
-                lambda each: each.path,
+                [
+                    replace(each, records=records, reader=reader, part=part if divides else None)
+                    for each in chosen
+                ],
+                lambda each: each.claimed,
                 _Work.result,
                 "predicting",
             )
@@ -162,6 +166,19 @@ class _Work:
     options: FolderOptions
     records: PredictionRecords | None = None
     reader: ReadAhead | None = None
+    part: Part | None = None
+    """If it is to do only its blocks of a large image."""
+
+    def is_large(self) -> bool:
+        """Return whether the image is predicted in blocks."""
+        return self.case.in_blocks
+
+    @property
+    def claimed(self) -> Path:
+        """What no other process may make meanwhile."""
+        if self.part is None or not self.case.in_blocks:
+            return self.path
+        return self.path.with_name(f"{self.path.name}.{self.part.number}-of-{self.part.count}")
 
     def result(self) -> CaseResult:
         """Predict the case unless it is finished, record it, and return the outcome."""
@@ -182,7 +199,7 @@ class _Work:
     def _result(self, start: float) -> CaseResult:
         origin = made_from(self.predictor, self.case.files, self.options)
         known = {} if self.records is None else self.records.of_case.get(self.case.shown, {})
-        status: Literal["written", "kept", "failed"] = "failed"
+        status: Literal["written", "kept", "begun", "failed"] = "failed"
         confidence, failure = None, None
         try:
             status, confidence = self._keep_or_predict(known, origin)
@@ -199,7 +216,8 @@ class _Work:
         result = CaseResult(self.case.shown, self.case.files, self.path, status, seconds, failure, confidence)
         if self.records is not None and status == "kept":
             return replace(result, confidence=self.records.confidence_of(self.case.shown))
-        if self.records is not None and not self.options.merge:
+        is_new = status == "written" or not self.options.merge
+        if self.records is not None and is_new and status != "begun":
             source, files = known.get("made_from"), known.get("files")  # existing files stay as they were
             if status == "written":
                 source, files = origin, hashes_of(wanted_files(self.path, self.options))
@@ -208,7 +226,7 @@ class _Work:
 
     def _keep_or_predict(
         self, known: Mapping[str, Any], origin: Mapping[str, str] | None
-    ) -> tuple[Literal["written", "kept"], Mapping[str, Any] | None]:
+    ) -> tuple[Literal["written", "kept", "begun"], Mapping[str, Any] | None]:
         options, files = self.options, self.case.files
         if not options.overwrite and is_finished(known, origin, wanted_files(self.path, options)):
             if options.preview and not preview_path(self.path).exists():
@@ -216,13 +234,9 @@ class _Work:
                 there = instances_path(self.path) if options.with_objects else self.path
                 self._draw(image, read_labels(there).data[0])
             return "kept", None
-        if options.merge:
-            raise DataError(
-                "this case has not been predicted",
-                where=files[0],
-                hint="run its part again, or the command without --merge, which predicts what is missing",
-            )
-        if self.records is not None:
+        if options.merge and not self.case.in_blocks:
+            raise not_predicted(files[0])
+        if self.records is not None and not options.merge:
             self.records.begin(self.case.shown, origin)
         if self.case.in_blocks:
             return self._predict_blocks(fingerprint_of(origin))
@@ -243,7 +257,7 @@ class _Work:
             self._draw(prediction.image, shown)
         return "written", confidence
 
-    def _predict_blocks(self, identity: str) -> tuple[Literal["written"], None]:
+    def _predict_blocks(self, identity: str) -> tuple[Literal["written", "begun"], None]:
         options = self.options
         asked = {
             "--probabilities": options.probabilities,
@@ -257,7 +271,13 @@ class _Work:
                 where=self.case.files[0],
                 hint="leave it out",
             )
-        predict_large(
+        if self.part is not None and options.overwrite and self.path.exists():
+            raise UsageError(
+                "a part of an image does not replace the result of all",
+                where=self.path,
+                hint="remove it, or predict the image without --part",
+            )
+        is_finished = predict_large(
             self.predictor,
             self.case.files[0],
             self.path,
@@ -265,8 +285,10 @@ class _Work:
             identity,
             nonfinite=options.nonfinite,
             series=options.series,
+            part=self.part,
+            merge=options.merge,
         )
-        return "written", None
+        return "written" if is_finished else "begun", None
 
     def _draw(self, image: Image, labels: np.ndarray) -> None:
         shown = told_apart(labels) if self.options.with_objects else labels

@@ -115,8 +115,8 @@ class FolderOptions(BlockOptions, ObjectOptions):
     overwrite: bool = option(False, "replace existing results; else they are kept")
     part: str | None = option(
         None,
-        "predict only part I of N of the cases, for the jobs of an array; auto takes I and N from Slurm's "
-        "variables; the last part to end joins the records and objects of all",
+        "predict only part I of N of the cases, for the jobs of an array; large images that are fewer than N "
+        "are divided, too; auto takes I and N from Slurm's variables; the last part to end joins all",
         metavar="I/N",
     )
     merge: bool = option(

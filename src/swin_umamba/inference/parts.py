@@ -9,14 +9,13 @@ from __future__ import annotations
 import logging
 import os
 import re
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from swin_umamba.errors import UsageError
+from swin_umamba.errors import DataError, UsageError
 from swin_umamba.inference.records import PredictionRecords, read_records
 from swin_umamba.lock import HeldByAnother, Lock
 
@@ -26,7 +25,6 @@ AUTOMATIC = "auto"
 _GIVEN = re.compile(r"(\d{1,9})/(\d{1,9})")
 _FILE = re.compile(r"predictions\.part-(\d+)-of-(\d+)\.jsonl")
 _MERGING = "predictions.merge.lock"
-_SECONDS_BETWEEN_LOOKS = 0.2
 
 Item = TypeVar("Item")
 
@@ -55,6 +53,15 @@ class Part:
     def of(self, items: Sequence[Item]) -> list[Item]:
         """Return the items of this part: every ``count``-th, so that neighbours of one size are divided."""
         return list(items[self.number - 1 :: self.count])
+
+    def of_cases(self, cases: Sequence[Item], is_large: Callable[[Item], bool]) -> tuple[list[Item], bool]:
+        """Return the cases that this part works on, and whether it does only its blocks of large images.
+
+        Large images that are fewer than the parts are divided, and belong to all of them.
+        """
+        divides = 0 < sum(map(is_large, cases)) < self.count
+        whole = self.of([case for case in cases if not (divides and is_large(case))])
+        return [case for case in cases if case in whole or (divides and is_large(case))], divides
 
     @contextmanager
     def held(self, folder: Path) -> Iterator[None]:
@@ -94,6 +101,15 @@ def parse_part(text: str, environment: Mapping[str, str] | None = None) -> Part:
             f"there is no part {text!r}", where="--part", hint="give 1/3, 2/3 and 3/3 for three, or auto"
         )
     return Part(int(match[1]), int(match[2]))
+
+
+def not_predicted(path: Path | None, what: str = "this case has") -> DataError:
+    """Return the error of a case that is to be merged and is not there."""
+    return DataError(
+        f"{what} not been predicted",
+        where=path,
+        hint="run its part again, or the command without --merge, which predicts what is missing",
+    )
 
 
 def _slurms(environment: Mapping[str, str]) -> Part:
@@ -170,7 +186,7 @@ def merge_if_all_are_done(folder: Path, order: Sequence[str]) -> bool:
 def _idle_parts(folder: Path) -> Iterator[tuple[list[Path], list[str]]]:
     """Yield the files of parts that no process is predicting, kept so, and the names of the others."""
     with ExitStack() as stack:
-        stack.enter_context(_waited_for(Lock(folder / _MERGING)))
+        stack.enter_context(Lock(folder / _MERGING).held_when_free())
         idle, busy = [], []
         for file in _files_of_parts(folder):
             try:
@@ -191,13 +207,22 @@ def _merge(folder: Path, files: Sequence[Path], order: Sequence[str]) -> None:
 
 def _newer_in(files: Sequence[Path], known: Mapping[str, Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Return the records in files of parts, but for those of cases that were finished later elsewhere."""
-    newer = []
+    last: dict[str, Mapping[str, Any]] = {}
     for file in files:
         for case, record in read_records(file.parent, file.name).items():
-            here, there = _finished(known.get(case)), _finished(record)
-            if here is None or there is None or here <= there:
-                newer.append(record)
-    return newer
+            other = last.get(case)
+            same = other is not None and record.get("made_from") == other.get("made_from")
+            if same and _finished(record) is None:
+                continue  # all parts begin a large image, and one of them finishes it
+            if _is_later(record, other):
+                last[case] = record
+    return [record for case, record in last.items() if _is_later(record, known.get(case))]
+
+
+def _is_later(record: Mapping[str, Any], other: Mapping[str, Any] | None) -> bool:
+    """Return whether a record is of a later run than another; one that was only begun is."""
+    there, here = _finished(record), _finished(other)
+    return here is None or there is None or here <= there
 
 
 def _files_of_parts(folder: Path) -> list[Path]:
@@ -214,15 +239,3 @@ def _finished(record: Mapping[str, Any] | None) -> str | None:
 
 def _lock_of(file: Path) -> Lock:
     return Lock(file.with_suffix(".lock"))
-
-
-@contextmanager
-def _waited_for(lock: Lock) -> Iterator[None]:
-    with ExitStack() as stack:
-        while True:
-            try:
-                stack.enter_context(lock.held())
-                break
-            except HeldByAnother:
-                time.sleep(_SECONDS_BETWEEN_LOOKS)
-        yield

@@ -23,6 +23,11 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+def claim_of(path: Path) -> Lock:
+    """Return the lock that is held by who makes a file."""
+    return Lock(path.with_name(f".{path.name}.claim"))
+
+
 def each_claimed(
     items: Sequence[Item], path_of: Callable[[Item], Path], do: Callable[[Item], Result], description: str
 ) -> list[Result]:
@@ -45,7 +50,7 @@ def each_claimed(
         path = path_of(items[number])
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with Lock(path.with_name(f".{path.name}.claim")).held():
+            with claim_of(path).held():
                 results[number] = do(items[number])
         except HeldByAnother as other:
             return other

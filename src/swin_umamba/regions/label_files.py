@@ -62,6 +62,12 @@ def remove_labels(path: str | Path, *, name: str = "segmentation") -> None:
         shutil.rmtree(label_folder(path, name), ignore_errors=True)
 
 
+def labels_exist(path: str | Path, *, name: str = "segmentation") -> bool:
+    """Return whether there is a label map, finished or not."""
+    path = Path(path)
+    return path.exists() if is_label_tiff(path) else label_folder(path, name).exists()
+
+
 def is_label_tiff(path: Path) -> bool:
     """Return whether labels of this path become a TIFF file."""
     return path.name.lower().endswith((".tif", ".tiff"))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 
@@ -121,7 +123,7 @@ class TiffLabelWriter(LabelWriter):
         grid = self.grid
         # A page holds one slice, so that levels have the slices of the largest.
         levels = [level for level in grid.pyramid if level.shape[0] == grid.shape[0]]
-        metadata: dict[str, Any] = {"axes": "YX" if grid.flat else "ZYX"}
+        metadata: dict[str, Any] = {"axes": "YX" if grid.flat else "ZYX", "UUID": str(self._identity())}
         for axis, size, unit in zip("ZYX", grid.placement.scale, grid.placement.units, strict=True):
             if unit in _SYMBOLS and not (axis == "Z" and grid.flat):
                 metadata[f"PhysicalSize{axis}"] = size
@@ -143,6 +145,13 @@ class TiffLabelWriter(LabelWriter):
                     photometric="minisblack",
                     **(first if number == 0 else {"subfiletype": 1, "metadata": None}),
                 )
+
+    def _identity(self) -> UUID:
+        """Return what tells this file from others: equal labels make equal files."""
+        digest = hashlib.sha256(_description(self.path).read_bytes())
+        for number in np.ndindex(self._counts):
+            digest.update(self._block(number).data)
+        return UUID(bytes=digest.digest()[:16], version=5)
 
     def _tiles(self, places: list[np.ndarray], height: int, width: int) -> Iterator[np.ndarray]:
         z, y, x = places

@@ -19,7 +19,9 @@ from swin_umamba.inference.blocks.division import Block
 from swin_umamba.inference.blocks.finished_blocks import FinishedBlocks
 from swin_umamba.inference.blocks.job import BlockResult
 from swin_umamba.inference.blocks.options import BlockOptions
+from swin_umamba.inference.finished import hashes_of
 from swin_umamba.inference.predictor import Predictor
+from swin_umamba.inference.records import read_records
 from swin_umamba.pseudonyms import Pseudonyms, in_use
 
 MakeModel = Callable[..., Path]
@@ -95,13 +97,7 @@ def test_an_interrupted_run_goes_on(
             predictor.predict_folder(path, tmp_path / "out", blocks=True)
     assert not (tmp_path / "out" / "a.tif").exists()
     damage_first_block(tmp_path / "out")
-    later = []
-
-    def seen(self: Any, block: Block, *more: Any) -> BlockResult:
-        later.append(block.number)
-        return run(self, block, *more)
-
-    monkeypatch.setattr(job.BlockWorker, "run", seen)
+    later = count_blocks(monkeypatch)
     (result,) = predictor.predict_folder(path, tmp_path / "out", blocks=True)
     assert result.error is None
     assert later == [0, 2, 3, 4]
@@ -167,6 +163,88 @@ def test_a_block_that_fails_costs_no_other(
     (result,) = predictor.predict_folder(path, tmp_path / "out", blocks=True)
     assert result.error is None
     np.testing.assert_array_equal(labels_of(tmp_path / "out"), predictor.predict(image).labels)
+
+
+@pytest.mark.usefixtures("in_rows")
+@pytest.mark.parametrize("label_format", ["tiff", "zarr"])
+@pytest.mark.parametrize("order", [(1, 2, 3), (3, 1, 2)])
+def test_parts_predict_their_blocks(
+    predictor: Predictor,
+    picture: tuple[Path, np.ndarray],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    label_format: str,
+    order: tuple[int, int, int],
+) -> None:
+    path, _ = picture
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    options: dict[str, Any] = {"blocks": True, "label_format": label_format}
+    predictor.predict_folder(path, whole, **options)
+    ran = count_blocks(monkeypatch)
+    statuses = []
+    for number in order:
+        (result,) = predictor.predict_folder(path, parts, part=f"{number}/3", **options)
+        assert result.error is None
+        statuses.append(result.status)
+    assert statuses == ["begun", "begun", "written"]
+    assert ran == [block for number in order for block in range(5)[number - 1 :: 3]]
+    (name,) = (each.name for each in whole.iterdir() if each.name.startswith("a."))
+    assert hashes_of([whole / name]) == hashes_of([parts / name])
+    assert list(read_records(parts)) == ["a"]
+    (result,) = predictor.predict_folder(path, parts, part="1/3", **options)
+    assert result.status == "kept"
+    (result,) = predictor.predict_folder(path, parts, part="2/3", overwrite=True, **options)
+    assert "does not replace" in str(result.error)
+
+
+@pytest.mark.usefixtures("in_rows")
+def test_blocks_of_a_lost_part_are_made_up_for(
+    predictor: Predictor, picture: tuple[Path, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, image = picture
+    out = tmp_path / "out"
+    (result,) = predictor.predict_folder(path, out, blocks=True, merge=True)
+    assert "this case has not been predicted" in str(result.error)
+    predictor.predict_folder(path, out, blocks=True, part="1/2")
+    (result,) = predictor.predict_folder(path, out, blocks=True, merge=True)
+    assert "2 of 5 blocks have not been predicted" in str(result.error)
+    with monkeypatch.context() as patch:  # the second part ends right after its last block
+        patch.setattr(FinishedBlocks, "have_records", lambda *_: False)
+        (result,) = predictor.predict_folder(path, out, blocks=True, part="2/2")
+        assert result.status == "begun"
+    assert not (out / "a.tif").exists()
+    (result,) = predictor.predict_folder(path, out, blocks=True, merge=True)
+    assert result.status == "written"
+    np.testing.assert_array_equal(labels_of(out), predictor.predict(image).labels)
+    assert sorted(each.name for each in out.iterdir()) == ["a.tif", "blocks", "predictions.jsonl"]
+    (result,) = predictor.predict_folder(path, out, blocks=True, merge=True)
+    assert result.status == "kept"
+
+
+@pytest.mark.usefixtures("in_rows")
+def test_any_run_goes_on_with_what_a_part_has_begun(
+    predictor: Predictor, picture: tuple[Path, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, image = picture
+    out = tmp_path / "out"
+    predictor.predict_folder(path, out, blocks=True, part="2/3")
+    ran = count_blocks(monkeypatch)
+    (result,) = predictor.predict_folder(path, out, blocks=True)
+    assert ran == [0, 2, 3]
+    assert result.status == "written"
+    np.testing.assert_array_equal(labels_of(out), predictor.predict(image).labels)
+
+
+def count_blocks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that gets the number of each block that is predicted."""
+    run, ran = job.BlockWorker.run, []
+
+    def counted(self: Any, block: Block, *more: Any) -> BlockResult:
+        ran.append(block.number)
+        return run(self, block, *more)
+
+    monkeypatch.setattr(job.BlockWorker, "run", counted)
+    return ran
 
 
 @pytest.mark.slow

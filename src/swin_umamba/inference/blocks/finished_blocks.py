@@ -70,6 +70,10 @@ class FinishedBlocks:
         """Return the blocks without a record, and those whose labels are not the recorded ones."""
         return [block for block in blocks if not self._is_there(block, writer)]
 
+    def have_records(self, blocks: Sequence[Block]) -> bool:
+        """Return whether all blocks have a record, whatever their labels are now."""
+        return all(self._path(block.number).is_file() for block in blocks)
+
     def results(self, blocks: Sequence[Block]) -> list[BlockResult]:
         """Return the records of all blocks."""
         return [BlockResult(**read_contract(self._path(block.number))) for block in blocks]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +18,11 @@ from swin_umamba.inference.blocks.job import BlockJob, BlockResult, BlockWorker,
 from swin_umamba.inference.blocks.options import BlockOptions
 from swin_umamba.inference.blocks.processes import run_in_processes
 from swin_umamba.inference.blocks.statistics import Basis, ImageStatistics, statistics_of, tells_tissue
+from swin_umamba.inference.parts import Part, not_predicted
+from swin_umamba.inference.sharing import claim_of
 from swin_umamba.progress import passing_bar
 from swin_umamba.pseudonyms import current, hidden
-from swin_umamba.regions.label_files import create_labels, open_labels, remove_labels
+from swin_umamba.regions.label_files import create_labels, labels_exist, open_labels, remove_labels
 from swin_umamba.regions.labels import LabelGrid, LabelWriter
 from swin_umamba.regions.opening import open_region_source
 from swin_umamba.regions.source import RegionSource
@@ -50,7 +53,9 @@ def predict_large(
     *,
     nonfinite: str = "refuse",
     series: str | None = None,
-) -> None:
+    part: Part | None = None,
+    merge: bool = False,
+) -> bool:
     """Predict an image in blocks and write its label map; continue what an earlier run has begun.
 
     Parameters
@@ -69,6 +74,16 @@ def predict_large(
         Whether to ``refuse`` NaN and infinity, or to take them for ``zero``.
     series
         Which image of several in the file.
+    part
+        Predict only the blocks of this part; the last part finishes the label map. Without it, the caller
+        keeps others from the label map.
+    merge
+        Predict nothing: finish the label map of parts that have ended.
+
+    Returns
+    -------
+    bool
+        Whether the label map is finished.
 
     Raises
     ------
@@ -80,7 +95,8 @@ def predict_large(
         If something cannot be written.
     """
     with open_region_source(path, options.level, series) as source:
-        _LargeImage(predictor, source, labels, options, identity, nonfinite).predict()
+        image = _LargeImage(predictor, source, labels, options, identity, nonfinite, part)
+        return image.merge() if merge else image.predict()
 
 
 class _LargeImage:
@@ -92,8 +108,9 @@ class _LargeImage:
         options: BlockOptions,
         identity: str,
         nonfinite: str,
+        part: Part | None,
     ) -> None:
-        self._predictor, self._source, self._path = predictor, source, labels
+        self._predictor, self._source, self._path, self._part = predictor, source, labels, part
         self._options, self._identity, self._nonfinite = options, identity, nonfinite
         self._finished = FinishedBlocks(labels.parent / "blocks" / labels.name)
         check_divisible(predictor, source)
@@ -102,8 +119,19 @@ class _LargeImage:
         self._region = options.region((size[0], size[1], size[2]))
         self._size = tuple(part.stop - part.start for part in self._region)
 
-    def predict(self) -> None:
-        """Predict what is missing, and finish the label map."""
+    def merge(self) -> bool:
+        """Finish the label map whose blocks parts have predicted."""
+        blocks = self._finished.division(self._identity)
+        writer = None if blocks is None else self._begun()
+        if blocks is None or writer is None:
+            raise not_predicted(self._source.path)
+        if missing := self._finished.missing(blocks, writer):
+            raise not_predicted(self._source.path, f"{len(missing)} of {len(blocks)} blocks have")
+        writer.finish()
+        return True
+
+    def predict(self) -> bool:
+        """Predict what is missing of all or of the part, and finish the label map if nothing else is."""
         basis = self._basis()
         with passing_bar("reading the image", total=100, unit="%") as bar:
             statistics = statistics_of(
@@ -113,14 +141,11 @@ class _LargeImage:
                 nonfinite=self._nonfinite,
                 on_progress=lambda done: bar.update(100 * done - bar.n),
             )
-        blocks = self._finished.division(self._identity)
-        writer = None if blocks is None else self._begun()
-        if blocks is None or writer is None:
-            blocks = self._division()
-            remove_labels(self._path, name=NAME)
-            image = self._source.path if current() is None else None  # a link to it would name it
-            writer = create_labels(self._path, self._grid(), name=NAME, image=image)
-            self._finished.begin(self._identity, blocks, self._about(statistics))
+        with self._alone():
+            begun = self._begin(statistics)
+        if begun is None:
+            return True
+        blocks, writer = begun
         origin = tuple(part.start for part in self._region)
         job = BlockJob(
             self._source,
@@ -130,12 +155,44 @@ class _LargeImage:
             self._options.tissue,
             self._nonfinite,
         )
-        missing = self._finished.missing(blocks, writer)
-        if len(missing) < len(blocks):
-            logger.info("%d of %d blocks are finished already", len(blocks) - len(missing), len(blocks))
-        self._run(job, missing, len(blocks))
-        writer.finish()
+        own = blocks if self._part is None else self._part.of(blocks)
+        missing = self._finished.missing(own, writer)
+        if len(missing) < len(own):
+            logger.info("%d of %d blocks are finished already", len(own) - len(missing), len(own))
+        self._run(job, missing, len(own))
+        with self._alone():
+            if self._part is not None:
+                if not self._finished.have_records(blocks):
+                    return False
+                if self._begun() is None:
+                    return True  # another part has just finished it
+                if self._finished.missing(blocks, writer):
+                    return False
+            writer.finish()
         self._tell(blocks, statistics)
+        return True
+
+    def _alone(self) -> AbstractContextManager[None]:
+        """Keep other parts from the label map as a whole; without parts, the caller does so."""
+        return nullcontext() if self._part is None else claim_of(self._path).held_when_free()
+
+    def _begin(self, statistics: ImageStatistics) -> tuple[list[Block], LabelWriter] | None:
+        """Return all blocks and the label map, of an earlier run if it was the same.
+
+        None if other parts have finished the label map.
+        """
+        blocks = self._finished.division(self._identity)
+        writer = None if blocks is None else self._begun()
+        if blocks is not None and writer is not None:
+            return blocks, writer
+        if self._part is not None and blocks is not None and labels_exist(self._path, name=NAME):
+            return None
+        blocks = self._division()
+        remove_labels(self._path, name=NAME)
+        image = self._source.path if current() is None else None  # a link to it would name it
+        writer = create_labels(self._path, self._grid(), name=NAME, image=image)
+        self._finished.begin(self._identity, blocks, self._about(statistics))
+        return blocks, writer
 
     def _begun(self) -> LabelWriter | None:
         """Return the label map that an earlier run has begun; None if it is not there, or finished."""
@@ -207,7 +264,7 @@ class _LargeImage:
     def _division(self) -> list[Block]:
         window = self._predictor.window
         unit = (1, CHUNK, CHUNK)
-        workers = self._options.workers
+        workers = self._options.workers * (1 if self._part is None else self._part.count)
         return blocks_of(
             self._size,
             unit,
