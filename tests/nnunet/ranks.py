@@ -6,9 +6,12 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -89,17 +92,18 @@ def fold_folder(root: Path, trainer: str = TRAINER) -> Path:
 
 
 def train_rank(arguments: Sequence[str], fault: str, network: Mapping[str, Any]) -> int:
-    """Be a rank that trains a tiny network.
+    """Be a rank that trains a tiny network; print how many steps it has taken.
 
     Parameters
     ----------
     arguments
         Of ``swin-umamba``.
     fault
-        ``WHAT@STEP``: before this step of the training, of all epochs, this rank gets the signal of the name
-        ``WHAT``, or its loader fails (``loader``), or its step (``step``). With ``slices@0`` for all ranks,
-        they get the parts of the batches that one process would have, and gradient descent: AdamW divides by
-        the gradients, and so makes much of the rounding of small ones. Empty for none.
+        ``WHAT@STEP``: in this step of the training, of all epochs, this rank gets the signal of the name
+        ``WHAT``, or fails in its ``loader``, before the ``step``, in the ``forward`` pass, the ``loss``, the
+        ``backward`` pass, the ``update`` of the weights, or the ``validation`` after it. With ``+SECONDS``, a
+        signal comes so much later, wherever the rank is then. ``slices`` or ``double`` for all ranks: see
+        ``train_like_one``. Empty for none.
     network
         Further arguments of the network.
     """
@@ -107,36 +111,116 @@ def train_rank(arguments: Sequence[str], fault: str, network: Mapping[str, Any])
 
     from nnunet.tiny_training import SIZES
     from swin_umamba.cli.main import main
-    from swin_umamba.errors import DataError
     from swin_umamba.nnunet import trainers
-    from swin_umamba.nnunet.training.robust_trainer import RobustTrainer
-    from swin_umamba.nnunet.training.schedule import CosineSchedule
-    from swin_umamba.nnunet.training.swin_umamba_trainer import SwinUMambaTrainer
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
     MetaLogger.plot_progress_png = lambda self, output_folder: None
     for name in trainers.__all__:
         kwargs = {"network_kwargs": SIZES | network}
         trainers.TRAINERS[name] = type(name, (getattr(trainers, name),), kwargs)
-    what, _, number = fault.partition("@")
-    next_batch, train_step = RobustTrainer.next_batch, RobustTrainer.train_step
-    steps = 0
+    if fault in ("slices", "double"):
+        train_like_one(exactly=fault == "double")
+        fault = ""
+    steps = _meet(fault)
+    code = main(list(arguments))
+    sys.stdout.write(f"{steps.taken}\n")
+    sys.stdout.flush()
+    return code
 
-    def is_due(self: RobustTrainer) -> bool:
-        return bool(what) and steps == int(number)
+
+@dataclass
+class _Steps:
+    taken: int = 0
+
+
+def _meet(fault: str) -> _Steps:
+    """Let the training meet with a fault; return the count of its steps."""
+    from swin_umamba.errors import DataError
+    from swin_umamba.nnunet.training.optimizer_step import StepGuard
+    from swin_umamba.nnunet.training.robust_trainer import RobustTrainer
+
+    what, _, moment = fault.partition("@")
+    step, _, delay = moment.partition("+")
+    steps = _Steps()
+    next_batch, train_step, validation_step = (
+        RobustTrainer.next_batch,
+        RobustTrainer.train_step,
+        RobustTrainer.validation_step,
+    )
+    update = StepGuard.step
+
+    def fail(*_: Any) -> None:
+        raise DataError(f"the {what} fails", where="case7", hint="mend it")
+
+    def is_due(name: str) -> bool:
+        return what == name and steps.taken == int(step)
 
     def drawing(self: RobustTrainer, loader: Any) -> Any:
-        if is_due(self) and loader is self.dataloader_train:
-            if what == "loader":
-                raise DataError("a case is damaged", where="case7", hint="mend it")
-            if what.startswith("SIG"):
-                os.kill(os.getpid(), getattr(signal, what))
-        if what == "slices":
-            return share_of(self, next_batch(self, loader))
+        if loader is self.dataloader_train:
+            if is_due("loader"):
+                fail()
+            if what.startswith("SIG") and is_due(what):
+                _send_to_self(getattr(signal, what), float(delay or 0))
         return next_batch(self, loader)
 
+    def stepping(self: RobustTrainer, batch: Any) -> Any:
+        if is_due("step"):
+            fail()
+        network, loss = self.unwrapped_network(), self.loss
+        parts = [
+            network.register_forward_hook(fail) if is_due("forward") else None,
+            loss.register_forward_pre_hook(fail) if is_due("loss") else None,
+            next(network.parameters()).register_hook(fail) if is_due("backward") else None,
+        ]
+        outcome = train_step(self, batch)
+        assert parts == [None] * 3
+        steps.taken += 1
+        return outcome
+
+    def updating(
+        self: StepGuard, loss: Any, parameters: Any, optimizer: Any, *rest: Any, **more: Any
+    ) -> None:
+        if is_due("update"):
+            optimizer.register_step_pre_hook(fail)
+        update(self, loss, parameters, optimizer, *rest, **more)
+
+    def validating(self: RobustTrainer, batch: Any) -> Any:
+        if what == "validation" and steps.taken > int(step):
+            fail()
+        return validation_step(self, batch)
+
+    RobustTrainer.next_batch, RobustTrainer.train_step = drawing, stepping  # type: ignore[method-assign]
+    RobustTrainer.validation_step = validating  # type: ignore[method-assign]
+    StepGuard.step = updating  # type: ignore[method-assign]
+    return steps
+
+
+def _send_to_self(number: int, delay: float) -> None:
+    if delay:
+        threading.Timer(delay, os.kill, (os.getpid(), number)).start()
+    else:
+        os.kill(os.getpid(), number)
+
+
+def train_like_one(*, exactly: bool) -> None:
+    """Give each rank its part of the batches that one process would have.
+
+    Parameters
+    ----------
+    exactly
+        Whether to compute in float64, nnU-Net's Dice included, with the optimizer as it is. Otherwise it is
+        gradient descent: AdamW divides by the gradients, and so makes much of the rounding of small ones.
+    """
+    from nnunetv2.training.loss import dice
+
+    from swin_umamba.nnunet.training.robust_trainer import RobustTrainer
+    from swin_umamba.nnunet.training.schedule import CosineSchedule
+    from swin_umamba.nnunet.training.swin_umamba_trainer import SwinUMambaTrainer
+
+    next_batch, get_dataloaders = RobustTrainer.next_batch, RobustTrainer.get_dataloaders
+    initialize = RobustTrainer.initialize
+
     def whole_batches(self: RobustTrainer) -> tuple[Any, ...]:
-        """Load on each rank what one process would load; ``share_of`` takes the rank's part."""
         own = self.batch_size, self.oversample_foreground_percent, self.local_rank
         self.batch_size, self.oversample_foreground_percent = self.configuration_manager.batch_size, 0.33
         self.local_rank = 0
@@ -145,27 +229,24 @@ def train_rank(arguments: Sequence[str], fault: str, network: Mapping[str, Any])
         finally:
             self.batch_size, self.oversample_foreground_percent, self.local_rank = own
 
+    def in_double(self: RobustTrainer) -> None:
+        initialize(self)
+        self.network.double()
+        self.network.register_forward_pre_hook(lambda _, images: images[0].double())
+
     def plain_descent(self: SwinUMambaTrainer) -> tuple[torch.optim.Optimizer, Any]:
         optimizer = torch.optim.SGD(self.bare_network().parameters(), lr=3e-4)
         return optimizer, CosineSchedule(optimizer, 1000)
 
-    def stepping(self: RobustTrainer, batch: Any) -> Any:
-        nonlocal steps
-        if is_due(self) and what == "step":
-            raise DataError("a step fails", where="step")
-        outcome = train_step(self, batch)
-        steps += 1
-        return outcome
-
-    get_dataloaders = RobustTrainer.get_dataloaders
-    if what == "slices":
-        RobustTrainer.get_dataloaders = whole_batches  # type: ignore[method-assign]
+    RobustTrainer.get_dataloaders = whole_batches  # type: ignore[method-assign]
+    RobustTrainer.next_batch = lambda self, loader: share_of(  # type: ignore[method-assign]
+        self, next_batch(self, loader)
+    )
+    if exactly:
+        RobustTrainer.initialize = in_double  # type: ignore[method-assign]
+        dice.torch = SimpleNamespace(**vars(torch) | {"float32": torch.float64})  # it sums in float32
+    else:
         SwinUMambaTrainer.configure_optimizers = plain_descent  # type: ignore[method-assign, assignment]
-    RobustTrainer.next_batch, RobustTrainer.train_step = drawing, stepping  # type: ignore[method-assign]
-    code = main(list(arguments))
-    sys.stdout.write(f"{steps}\n")
-    sys.stdout.flush()
-    return code
 
 
 def share_of(trainer: Any, batch: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -68,7 +69,11 @@ def test_a_body_that_crawls_is_given_up(listening: Listening) -> None:
     assert eventually(listening.is_empty)
 
 
-def test_crawling_uploads_do_not_keep_others_waiting(listening: Listening) -> None:
+def test_crawling_uploads_do_not_keep_others_waiting(
+    start: Callable[..., Service], predictor: Predictor, listen: Callable[[Service], Listening]
+) -> None:
+    listening = listen(start(predictor, replace(LIMITS, silence_seconds=30.0)))
+    begin = time.monotonic()
     crawlers = [socket.create_connection(("127.0.0.1", listening.port)) for _ in range(30)]
     for crawler in crawlers:
         crawler.sendall(
@@ -76,6 +81,7 @@ def test_crawling_uploads_do_not_keep_others_waiting(listening: Listening) -> No
             b"Content-Type: multipart/form-data; boundary=b\r\n\r\n" + PART
         )
     assert listening.predict() == 200
+    assert time.monotonic() - begin < 30, "it waited until the others were given up"
     for crawler in crawlers:
         crawler.close()
     assert eventually(listening.is_empty)
