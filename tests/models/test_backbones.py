@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -195,7 +194,8 @@ def test_both_decoders_take_it_and_gradients_reach_it(file: Path, name: str) -> 
     from swin_umamba.extensions import load_module
 
     load_module(str(file), "x")
-    assert list_backbones() == ["vmamba_tiny", "pyramid"]
+    assert list_backbones()[0] == "vmamba_tiny"
+    assert list_backbones()[-1] == "pyramid"
     network = create_model(name, 2, 3, backbone="pyramid", d_state=2, deep_supervision=True)
     heads = network(torch.randn(1, 2, 45, 70))
     assert heads[0].shape == (1, 3, 45, 70)
@@ -295,63 +295,10 @@ def test_an_impossible_record(wrong: dict[str, Any], message: str) -> None:
 
 
 def test_an_unknown_backbone_says_how_to_name_ones_own() -> None:
-    with pytest.raises(UsageError, match="no backbone 'vmamba_small'") as caught:
-        create_model("swin_umamba_d", 3, 2, backbone="vmamba_small")
+    with pytest.raises(UsageError, match="no backbone 'vmamba_tini'") as caught:
+        create_model("swin_umamba_d", 3, 2, backbone="vmamba_tini")
     assert "did you mean vmamba_tiny" in str(caught.value.hint)
     assert "SWIN_UMAMBA_EXTENSIONS" in str(caught.value.hint)
-
-
-def second_generation(name: str, channels: int, ratio: int, depth: int) -> BackboneRecord:
-    """A record as VMamba's second generation will need it: sizes by shapes alone, several spellings."""
-    return BackboneRecord(
-        name,
-        name,
-        tuple(channels << stage for stage in range(4)),
-        {
-            "patch_embed.5.weight": (channels, channels // 2, 3, 3),
-            "layers.0.blocks.0.op.A_logs": (4 * ratio * channels, 1),
-            "layers.0.blocks.0.mlp.fc1.weight": (4 * channels, channels),
-            f"layers.2.blocks.{depth - 1}.norm.weight": (4 * channels,),
-        },
-        "patch_embed.0.weight",
-        {"depths": (2, 2, depth, 2), "ratio": ratio, "d_state": 1},
-        spellings=(
-            (r"^(module|model|backbone|encoder)\.", ""),
-            (r"\.op\.x_proj\.weight$", ".op.x_proj_weight"),
-        ),
-        may_be_reshaped=r"_proj_weight$|proj\.weight$|mlp\.fc\d\.weight$",
-        classifier=("classifier.",),
-        foreign_keys={rf"^layers\.2\.blocks\.({'|'.join(map(str, range(depth, 40)))})\.": "a deeper VMamba"},
-    )
-
-
-SIZES = {
-    "s1l8": (96, 1, 8),
-    "s2l5": (96, 2, 5),
-    "small": (96, 2, 15),
-    "small_s1": (96, 1, 20),
-    "base": (128, 2, 15),
-}
-
-
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("prefix", ["", "module.", "vssm_encoder."])
-def test_sizes_of_a_family_are_told_apart_by_shapes_alone(
-    monkeypatch: pytest.MonkeyPatch, size: str, prefix: str
-) -> None:
-    for name, sizes in SIZES.items():
-        monkeypatch.setitem(BACKBONES, name, second_generation(name, *sizes))
-    channels, ratio, depth = SIZES[size]
-    shapes = {
-        "patch_embed.0.weight": (channels // 2, 3, 3, 3),
-        "patch_embed.5.weight": (channels, channels // 2, 3, 3),
-        "layers.0.blocks.0.op.A_logs": (4 * ratio * channels, 1),
-        "layers.0.blocks.0.mlp.fc1.weight": (4 * channels, channels),
-        **{f"layers.2.blocks.{block}.norm.weight": (4 * channels,) for block in range(depth)},
-    }
-    found = recognise_backbone({prefix + name: shape for name, shape in shapes.items()})
-    assert found is BACKBONES[size]
-    assert recognise_backbone({re.sub("mlp", "mlps", name): shape for name, shape in shapes.items()}) is None
 
 
 def test_tensors_that_some_files_hold_in_another_shape(monkeypatch: pytest.MonkeyPatch) -> None:

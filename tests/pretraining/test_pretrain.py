@@ -17,7 +17,7 @@ import torch
 from equal_states import assert_equal_states
 from swin_umamba.errors import CheckpointError, DataError, TrainingError, UsageError
 from swin_umamba.models.registry import create_model
-from swin_umamba.pretraining.classifier import VMambaClassifier, public_state_dict
+from swin_umamba.pretraining.classifier import BackboneClassifier, public_state_dict
 from swin_umamba.pretraining.run import PretrainingRun
 from swin_umamba.pretraining.train import BACKBONE, CHECKPOINT, STATE, pretrain
 from swin_umamba.weights.checkpoint import load_checkpoint, save_checkpoint
@@ -186,7 +186,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(
     textures: Path, tmp_path: Path, recipe: dict[str, Any]
 ) -> None:
     def spoil(module: torch.nn.Module, _: Any, output: torch.Tensor) -> torch.Tensor:
-        return output * float("nan") if isinstance(module, VMambaClassifier) else output
+        return output * float("nan") if isinstance(module, BackboneClassifier) else output
 
     hook = torch.nn.modules.module.register_module_forward_hook(spoil)
     try:
@@ -217,7 +217,7 @@ def test_it_trains_in_half_precision_on_cuda(textures: Path, tmp_path: Path, rec
 def test_the_networks_take_a_backbone_of_full_size(
     tmp_path: Path, name: str, in_channels: int, loaded: int, missing: int
 ) -> None:
-    classifier = VMambaClassifier(in_channels, 7)
+    classifier = BackboneClassifier(in_channels, 7)
     weights = public_state_dict(classifier)
     save_checkpoint(tmp_path / BACKBONE, {"model": weights, "epoch": 1})
     network = create_model(name, in_channels, 2)

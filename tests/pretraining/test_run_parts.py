@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from swin_umamba.errors import UsageError
-from swin_umamba.pretraining.classifier import VMambaClassifier
+from swin_umamba.pretraining.classifier import BackboneClassifier
 from swin_umamba.pretraining.options import PretrainOptions
 from swin_umamba.pretraining.run import learning_rate_fraction, moving_average, parameter_groups
 
@@ -39,7 +39,7 @@ def test_the_moving_average_forgets_its_beginning() -> None:
 
 
 def test_only_matrices_and_kernels_are_decayed() -> None:
-    network = VMambaClassifier(1, 3, depths=(1, 1, 1, 1), features_per_stage=(8, 12, 16, 20), d_state=2)
+    network = BackboneClassifier(1, 3, depths=(1, 1, 1, 1), features_per_stage=(8, 12, 16, 20), d_state=2)
     decayed, others = parameter_groups(network, 0.05)
     assert (decayed["weight_decay"], others["weight_decay"]) == (0.05, 0.0)
     name_of = {id(parameter): name for name, parameter in network.named_parameters()}

@@ -6,14 +6,21 @@ from dataclasses import FrozenInstanceError
 import pytest
 
 from swin_umamba.errors import UsageError
-from swin_umamba.weights.catalog import CATALOG, find_record
+from swin_umamba.weights.catalog import BACKBONES, CATALOG, backbone_of_weights, find_record
 
 
 def test_both_public_generations_are_there() -> None:
     assert {name: record.file_name for name, record in CATALOG.items()} == {
         "vmamba_tiny_v0cls": "vssmtiny_dp01_ckpt_epoch_292.pth",
         "vmamba_tiny_e292": "vmamba_tiny_e292.pth",
+        "vmamba_tiny_s1l8_v2cls": "vssm1_tiny_0230s_ckpt_epoch_264.pth",
+        "vmamba_tiny_s2l5_v2cls": "vssm_tiny_0230_ckpt_epoch_262.pth",
+        "vmamba_small_s2l15_v2cls": "vssm_small_0229_ckpt_epoch_222.pth",
+        "vmamba_small_s1l20_v2cls": "vssm1_small_0229s_ckpt_epoch_240.pth",
+        "vmamba_base_s2l15_v2cls": "vssm_base_0229_ckpt_epoch_237.pth",
+        "vmamba_base_s1l20_v2cls": "vssm1_base_0229s_ckpt_epoch_225.pth",
     }
+    assert {backbone_of_weights(name).name for name in CATALOG} == set(BACKBONES)
 
 
 @pytest.mark.parametrize("name", CATALOG)
@@ -22,6 +29,7 @@ def test_a_record_is_whole(name: str) -> None:
     assert record.name == name
     assert len(record.mean) == len(record.std) == record.in_channels == 3
     assert record.licence
+    assert record.top1 is None or 80 < record.top1 < 90
     assert record.note
     assert record.source.startswith("https://")
     assert record.url is None or record.url.startswith("https://")

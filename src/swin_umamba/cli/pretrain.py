@@ -11,7 +11,7 @@ from swin_umamba.cli.output import say, say_json
 from swin_umamba.pretraining.options import PretrainOptions, StartOptions
 
 ORDER = 40
-HELP = "train a VMamba-Tiny backbone on folders of labelled pictures, for train --pretrained"
+HELP = "train a backbone, VMamba-Tiny or another, on folders of labelled pictures, for train --pretrained"
 
 AFTER_INTERRUPT = "continue after the last complete epoch with the same command and --continue"
 

@@ -38,6 +38,7 @@ def _text(entry: dict[str, object]) -> str:
     rows = {
         "backbone": entry["backbone"],
         "network": entry["architecture"],
+        "ImageNet": entry["top1"] and f"top-1 {entry['top1']} %",
         "address": entry["url"] or "none: the file has to be put there by hand",
         "size": size,
         "SHA-256": entry["sha256"]

@@ -309,6 +309,7 @@ class ListedWeightsJson(TypedDict):
     in_channels: int
     mean: list[float]
     std: list[float]
+    top1: float | None
     note: str
     backbone: str
     features_per_stage: list[int]

@@ -157,6 +157,8 @@ def build_encoder(
     if encoder is None:
         encoder = importlib.import_module(f"swin_umamba.models.{record.network}").ENCODER
     arguments = {"d_state": 16, "drop_path_rate": 0.0, "activation_checkpointing": False, **arguments}
+    if arguments["drop_path_rate"] is None:
+        arguments["drop_path_rate"] = record.drop_path_rate
     given = {} if depths is None else {"depths": tuple(depths)}
     features = tuple(record.features_per_stage if features_per_stage is None else features_per_stage)
     return encoder(

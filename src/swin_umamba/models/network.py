@@ -47,7 +47,7 @@ class SegmentationNetwork(nn.Module, ABC):
         depths: Sequence[int] | None,
         features_per_stage: Sequence[int] | None,
         d_state: int,
-        drop_path_rate: float,
+        drop_path_rate: float | None,
     ) -> None:
         super().__init__()
         self.backbone = record = find_backbone(backbone)
@@ -73,7 +73,7 @@ class SegmentationNetwork(nn.Module, ABC):
                 f"the network would have {sum(depths)} blocks, more than {MOST_BLOCKS}",
                 hint="give smaller depths",
             )
-        if not 0 <= drop_path_rate < 1:
+        if drop_path_rate is not None and not 0 <= drop_path_rate < 1:
             raise UsageError(
                 f"drop_path_rate is {drop_path_rate}", hint="give a probability from 0 to below 1"
             )

@@ -33,7 +33,8 @@ class SwinUMamba(SegmentationNetwork):
     d_state
         Size of the hidden state of the scan.
     drop_path_rate
-        Stochastic-depth rate of the last encoder block; it grows linearly from 0 at the first.
+        Stochastic-depth rate of the last encoder block; it grows linearly from 0 at the first. None for the
+        backbone's own, 0.2 for VMamba-Tiny.
     use_last_stage
         Let the decoder start from the encoder's last stage (1/32), as in version 2 of the paper. False is the
         network of version 1, ``create_model("swin_umamba_v1")``: it has no ``decoder6``, and its bottleneck
@@ -70,7 +71,7 @@ class SwinUMamba(SegmentationNetwork):
         depths: Sequence[int] | None = None,
         features_per_stage: Sequence[int] | None = None,
         d_state: int = 16,
-        drop_path_rate: float = 0.2,
+        drop_path_rate: float | None = None,
         use_last_stage: bool = True,
         deep_supervision: bool = False,
         activation_checkpointing: bool = False,

@@ -18,6 +18,7 @@ from swin_umamba.modules.residual_block import NEGATIVE_SLOPE
 from swin_umamba.modules.vss_block import VSSLayer
 
 DECODER_DEPTH = 2
+DECODER_DROP_PATH_RATE = 0.2
 
 
 class SwinUMambaD(SegmentationNetwork):
@@ -44,7 +45,8 @@ class SwinUMambaD(SegmentationNetwork):
         Size of the hidden state of the scan.
     drop_path_rate
         Stochastic-depth rate at the bottleneck; it falls linearly to 0 at the first block of the encoder
-        and the last block of the decoder.
+        and the last block of the decoder. None for the backbone's own in the encoder, 0.2 for VMamba-Tiny,
+        and 0.2 in the decoder.
     deep_supervision
         Return the logits of four heads (1/1, 1/4, 1/8, 1/16) instead of the finest alone.
     activation_checkpointing
@@ -78,7 +80,7 @@ class SwinUMambaD(SegmentationNetwork):
         depths: Sequence[int] | None = None,
         features_per_stage: Sequence[int] | None = None,
         d_state: int = 16,
-        drop_path_rate: float = 0.2,
+        drop_path_rate: float | None = None,
         deep_supervision: bool = False,
         activation_checkpointing: bool = False,
         backend: str | None = None,
@@ -108,7 +110,7 @@ class SwinUMambaD(SegmentationNetwork):
             num_classes,
             features_per_stage=self.features_per_stage,
             d_state=d_state,
-            drop_path_rate=drop_path_rate,
+            drop_path_rate=DECODER_DROP_PATH_RATE if drop_path_rate is None else drop_path_rate,
             deep_supervision=deep_supervision,
             activation_checkpointing=activation_checkpointing,
             backend=backend,

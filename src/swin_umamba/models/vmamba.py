@@ -72,7 +72,7 @@ class VMambaEncoder(nn.Module):
         self.downsamples = nn.ModuleList(
             PatchMerging(fine, coarse) for fine, coarse in pairwise(features_per_stage)
         )
-        self.apply(_init_linear)
+        self.apply(init_linear)
 
     def forward(self, x: Tensor, num_stages: int | None = None) -> list[Tensor]:
         """Return the output of each stage, finest first.
@@ -106,7 +106,8 @@ ENCODER = VMambaEncoder
 """Class of the encoder for the records of this family."""
 
 
-def _init_linear(module: nn.Module) -> None:
+def init_linear(module: nn.Module) -> None:
+    """Initialise a linear layer as VMamba does; leave any other module as it is."""
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=TRUNCATED_NORMAL_STD)
         if module.bias is not None:

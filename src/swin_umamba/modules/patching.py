@@ -98,3 +98,86 @@ class PatchExpand(nn.Module):
         """
         patches: Tensor = self.norm(self.expand(x).unflatten(-1, (self.scale, self.scale, -1)))
         return patches
+
+
+class ChannelsLast(nn.Module):
+    """Move the channels from the first axis of an image to its last."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, channels, height, width) to (batch, height, width, channels)."""
+        return x.permute(0, 2, 3, 1)
+
+
+class ChannelsFirst(nn.Module):
+    """Move the channels from the last axis of an image to its first."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, height, width, channels) to (batch, channels, height, width)."""
+        return x.permute(0, 3, 1, 2)
+
+
+class ConvolutionStem(nn.Sequential):
+    """Two 3x3 convolutions, each normalised: the patch embedding of VMamba's second generation.
+
+    Parameters
+    ----------
+    in_channels
+        Channels of the input.
+    dim
+        Channels of the output; between the convolutions there are half as many.
+    patch_size
+        Factor by which height and width shrink: 4, or 2 with a first convolution of stride 1.
+
+    References
+    ----------
+    Liu et al., "VMamba: Visual State Space Model", arXiv 2401.10166 (version 3), and its public code.
+    """
+
+    def __init__(self, in_channels: int, dim: int, patch_size: int) -> None:
+        super().__init__(
+            nn.Conv2d(in_channels, dim // 2, 3, stride=patch_size // 2, padding=1),
+            ChannelsLast(),
+            nn.LayerNorm(dim // 2),
+            ChannelsFirst(),
+            nn.GELU(),
+            nn.Conv2d(dim // 2, dim, 3, stride=2, padding=1),
+            ChannelsLast(),
+            nn.LayerNorm(dim),
+        )
+
+    def both(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map an image (batch, in_channels, height, width) to two channels-last embeddings.
+
+        Returns
+        -------
+        tuple of Tensor
+            What the second convolution sees, (batch, ceil(height / 2), ceil(width / 2), dim / 2), and the
+            output, (batch, ceil(height / 4), ceil(width / 4), dim); with patch size 2 twice as large.
+        """
+        layers = list(self)
+        for layer in layers[:5]:
+            x = layer(x)
+        half = x.permute(0, 2, 3, 1)
+        for layer in layers[5:]:
+            x = layer(x)
+        return half, x
+
+
+class ConvolutionMerging(nn.Sequential):
+    """Halve the resolution with a 3x3 convolution, and normalise; an odd side is rounded up.
+
+    Parameters
+    ----------
+    dim
+        Channels of the input.
+    out_dim
+        Channels of the output.
+    """
+
+    def __init__(self, dim: int, out_dim: int) -> None:
+        super().__init__(
+            ChannelsFirst(),
+            nn.Conv2d(dim, out_dim, 3, stride=2, padding=1),
+            ChannelsLast(),
+            nn.LayerNorm(out_dim),
+        )

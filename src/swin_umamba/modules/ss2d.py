@@ -40,6 +40,13 @@ class SS2D(nn.Module):
         Channels of the input and the output.
     d_state
         Size N of the hidden state of each channel.
+    expansion
+        Channels of the scan relative to ``d_model``.
+    gated
+        Multiply the result of the scans by a second projection of the input, as the first generation of
+        VMamba does; the second has none.
+    conv_bias
+        Whether the depthwise convolution has a bias.
     backend
         Name of the scan backend; None chooses by device (see ``swin_umamba.ops.backend``).
 
@@ -50,22 +57,33 @@ class SS2D(nn.Module):
 
     References
     ----------
-    Liu et al., "VMamba: Visual State Space Model", arXiv 2401.10166, section 4.2 (version 1).
+    Liu et al., "VMamba: Visual State Space Model", arXiv 2401.10166, section 4.2 (version 1) for the gated
+    form, section 4.3 (version 3) for the other.
     """
 
-    def __init__(self, d_model: int, d_state: int = 16, *, backend: str | None = None) -> None:
+    def __init__(
+        self,
+        d_model: int,
+        d_state: int = 16,
+        *,
+        expansion: int = EXPANSION,
+        gated: bool = True,
+        conv_bias: bool = True,
+        backend: str | None = None,
+    ) -> None:
         super().__init__()
-        d_inner = EXPANSION * d_model
+        d_inner = expansion * d_model
         dt_rank = math.ceil(d_model / CHANNELS_PER_DT_RANK)
         self.d_state = d_state
+        self.gated = gated
         self.backend = backend
         self.x_proj_weight = nn.Parameter(torch.empty(NUM_DIRECTIONS, dt_rank + 2 * d_state, d_inner))
         self.dt_projs_weight = nn.Parameter(torch.empty(NUM_DIRECTIONS, d_inner, dt_rank))
         self.dt_projs_bias = nn.Parameter(torch.empty(NUM_DIRECTIONS, d_inner))
         self.A_logs = nn.Parameter(torch.empty(NUM_DIRECTIONS * d_inner, d_state))
         self.Ds = nn.Parameter(torch.empty(NUM_DIRECTIONS * d_inner))
-        self.in_proj = nn.Linear(d_model, 2 * d_inner, bias=False)
-        self.conv2d = nn.Conv2d(d_inner, d_inner, kernel_size=3, padding=1, groups=d_inner)
+        self.in_proj = nn.Linear(d_model, (1 + gated) * d_inner, bias=False)
+        self.conv2d = nn.Conv2d(d_inner, d_inner, kernel_size=3, padding=1, groups=d_inner, bias=conv_bias)
         self.out_norm = nn.LayerNorm(d_inner)
         self.out_proj = nn.Linear(d_inner, d_model, bias=False)
         self.reset_scan_parameters()
@@ -90,9 +108,15 @@ class SS2D(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, height, width, d_model) to the same shape."""
         copies = copies_for_autocast(x.device, self.in_proj, self.conv2d, self.x_proj_weight, self.out_proj)
-        x, z = call_with_copies(self.in_proj, x, copies).chunk(2, dim=-1)
-        y = self._scan(self._convolve(x, copies), copies)
-        return call_with_copies(self.out_proj, self._gate(y, z), copies)
+        x = call_with_copies(self.in_proj, x, copies)
+        if not self.gated:
+            u = self._convolve(x, copies)
+            y = self._scan(u, copies)
+            y = self.out_norm(y.to(self.out_norm.weight.dtype)).to(u.dtype)
+        else:
+            x, z = x.chunk(2, dim=-1)
+            y = self._gate(self._scan(self._convolve(x, copies), copies), z)
+        return call_with_copies(self.out_proj, y, copies)
 
     def _convolve(self, x: Tensor, copies: Copies) -> Tensor:
         layer = self.conv2d

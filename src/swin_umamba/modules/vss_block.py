@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from swin_umamba.modules.ss2d import SS2D
@@ -70,8 +72,74 @@ class VSSBlock(nn.Module):
         return y
 
 
+class MLP(nn.Module):
+    """Two linear layers with a GELU between them.
+
+    Parameters
+    ----------
+    dim
+        Channels of the input and the output.
+    ratio
+        Channels between the layers, relative to ``dim``.
+    """
+
+    def __init__(self, dim: int, ratio: int = 4) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, ratio * dim)
+        self.fc2 = nn.Linear(ratio * dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., dim) to the same shape."""
+        y: Tensor = self.fc2(F.gelu(self.fc1(x)))
+        return y
+
+
+class VSSBlockV2(nn.Module):
+    """The block of VMamba's second generation: SS2D without gate, then an MLP, each a pre-norm residual.
+
+    Parameters
+    ----------
+    dim
+        Channels.
+    drop_path
+        Stochastic-depth probability of each of the two branches.
+    d_state
+        Size of the hidden state of the scan.
+    ratio
+        Channels of the scan relative to ``dim``.
+    backend
+        Name of the scan backend; None chooses by device.
+
+    References
+    ----------
+    Liu et al., "VMamba: Visual State Space Model", arXiv 2401.10166, section 4.3 (version 3).
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        drop_path: float = 0.0,
+        d_state: int = 1,
+        ratio: int = 1,
+        backend: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.op = SS2D(dim, d_state, expansion=ratio, gated=False, conv_bias=False, backend=backend)
+        self.drop_path = DropPath(drop_path)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = MLP(dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, height, width, dim) to the same shape."""
+        x = x + self.drop_path(self.op(self.norm(x)))
+        y: Tensor = x + self.drop_path(self.mlp(self.norm2(x)))
+        return y
+
+
 class VSSLayer(nn.Module):
-    """One stage: VSS blocks in sequence.
+    """One stage: blocks in sequence.
 
     Parameters
     ----------
@@ -79,12 +147,13 @@ class VSSLayer(nn.Module):
         Channels.
     drop_path
         Stochastic-depth probability of each block; the length is the number of blocks.
-    d_state
-        Size of the hidden state of the scan.
+    block
+        Class of the blocks, or a function that builds one: called as ``block(dim, drop_path=...,
+        **arguments)``.
     activation_checkpointing
         Keep only the input of each block while training and recompute the rest in the backward pass.
-    backend
-        Name of the scan backend; None chooses by device.
+    **arguments
+        Further arguments of the blocks.
     """
 
     def __init__(
@@ -92,15 +161,13 @@ class VSSLayer(nn.Module):
         dim: int,
         drop_path: Sequence[float],
         *,
-        d_state: int = 16,
+        block: Callable[..., nn.Module] = VSSBlock,
         activation_checkpointing: bool = False,
-        backend: str | None = None,
+        **arguments: Any,
     ) -> None:
         super().__init__()
         self.activation_checkpointing = activation_checkpointing
-        self.blocks = nn.ModuleList(
-            VSSBlock(dim, drop_path=rate, d_state=d_state, backend=backend) for rate in drop_path
-        )
+        self.blocks = nn.ModuleList(block(dim, drop_path=rate, **arguments) for rate in drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, height, width, dim) to the same shape."""

@@ -1,19 +1,23 @@
-"""The VMamba-Tiny classifier, in which ImageNet weights of the encoder are trained."""
+"""The classifier of a backbone, in which ImageNet weights of the encoder are trained."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
-from swin_umamba.models.vmamba import TRUNCATED_NORMAL_STD, VMambaEncoder
+from swin_umamba.errors import UsageError
+from swin_umamba.models.backbones import DEFAULT_BACKBONE, build_encoder, find_backbone
+from swin_umamba.models.vmamba import init_linear
 
-PATCH_SIZE = 4
+DEFAULT_DROP_PATH_RATE = 0.1
+"""That of VMamba-Tiny's ImageNet training, half of what its segmentation networks have."""
 
 
-class VMambaClassifier(nn.Module):
-    """VMamba with its classifier: encoder, layer norm, mean over the image, linear head.
+class BackboneClassifier(nn.Module):
+    """A backbone with a classifier: encoder, layer norm, mean over the image, linear head.
 
     Parameters
     ----------
@@ -21,16 +25,22 @@ class VMambaClassifier(nn.Module):
         Channels of the image.
     num_classes
         Channels of the logits.
+    backbone
+        Name of the encoder, see ``list_backbones()``.
     depths
-        VSS blocks of each stage.
+        Blocks of each stage; None for the backbone's own.
     features_per_stage
-        Channels of each stage.
-    d_state
-        Size of the hidden state of the scan.
+        Channels of each stage; None for the backbone's own.
     drop_path_rate
-        Stochastic-depth rate of the last block; it grows linearly from 0 at the first.
-    backend
-        Name of the scan backend; None chooses by device.
+        Stochastic-depth rate of the last block; it grows linearly from 0 at the first. None for the
+        backbone's own, and 0.1 for VMamba-Tiny.
+    **arguments
+        Further arguments of the encoder.
+
+    Raises
+    ------
+    UsageError
+        If there is no such backbone, or its record does not say what the layers of its classifier are called.
 
     References
     ----------
@@ -42,27 +52,33 @@ class VMambaClassifier(nn.Module):
         in_channels: int = 3,
         num_classes: int = 1000,
         *,
-        depths: Sequence[int] = (2, 2, 9, 2),
-        features_per_stage: Sequence[int] = (96, 192, 384, 768),
-        d_state: int = 16,
-        drop_path_rate: float = 0.1,
-        backend: str | None = None,
+        backbone: str = DEFAULT_BACKBONE,
+        depths: Sequence[int] | None = None,
+        features_per_stage: Sequence[int] | None = None,
+        drop_path_rate: float | None = None,
+        **arguments: Any,
     ) -> None:
         super().__init__()
-        self.encoder = VMambaEncoder(
+        self.record = find_backbone(backbone)
+        if not self.record.classifier:
+            raise UsageError(
+                f"the backbone {backbone} has no classifier to train",
+                hint="name the prefix of its classifier's tensors in its record: classifier=('head.',)",
+            )
+        if drop_path_rate is None and backbone == DEFAULT_BACKBONE:
+            drop_path_rate = DEFAULT_DROP_PATH_RATE
+        self.encoder = build_encoder(
+            self.record,
             in_channels,
-            PATCH_SIZE,
             depths=depths,
             features_per_stage=features_per_stage,
-            d_state=d_state,
             drop_path_rate=drop_path_rate,
-            activation_checkpointing=False,
-            backend=backend,
+            **arguments,
         )
-        self.norm = nn.LayerNorm(features_per_stage[-1])
-        self.head = nn.Linear(features_per_stage[-1], num_classes)
-        nn.init.trunc_normal_(self.head.weight, std=TRUNCATED_NORMAL_STD)
-        nn.init.zeros_(self.head.bias)
+        last = (features_per_stage or self.record.features_per_stage)[-1]
+        self.norm = nn.LayerNorm(last)
+        self.head = nn.Linear(last, num_classes)
+        init_linear(self.head)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images (batch, in_channels, 32i, 32j) to logits (batch, num_classes)."""
@@ -71,15 +87,19 @@ class VMambaClassifier(nn.Module):
         return logits
 
 
-def public_state_dict(classifier: VMambaClassifier) -> dict[str, Tensor]:
-    """Return the state dict under the names of VMamba's first public checkpoints, on the CPU.
+def public_state_dict(classifier: BackboneClassifier) -> dict[str, Tensor]:
+    """Return the state dict under the names of the backbone's first public checkpoints, on the CPU.
 
-    Only names differ: the public network keeps each down-sampling in the stage before it and has no separate
-    encoder.
+    Only names differ: VMamba's public networks keep each down-sampling in the stage before it and have no
+    separate encoder.
     """
+    prefixes = classifier.record.classifier
+    prefix = "" if {"norm.", "head."} <= set(prefixes) else prefixes[0]
     renamed = {}
     for name, value in classifier.state_dict().items():
-        name = name.removeprefix("encoder.")
-        name = re.sub(r"^downsamples\.(\d+)\.", r"layers.\1.downsample.", name)
+        if name.startswith("encoder."):
+            name = re.sub(r"^downsamples\.(\d+)\.", r"layers.\1.downsample.", name.removeprefix("encoder."))
+        else:
+            name = prefix + name
         renamed[name] = value.detach().cpu()
     return renamed

@@ -23,6 +23,9 @@ class PretrainOptions(Options):
     section 5.1.
     """
 
+    backbone: str = option(
+        "vmamba_tiny", "backbone to train: one that weights list names, or your own", metavar="NAME"
+    )
     in_channels: int = option(3, "3 for colour, 1 for grey", metavar="N")
     image_size: int = option(224, "edge of the crops in pixels, a multiple of 32", metavar="N")
     epochs: int = option(300, "number of epochs", metavar="N")
@@ -39,7 +42,11 @@ class PretrainOptions(Options):
         "weight decay of matrices and kernels; biases, norms and the state space's parameters have none",
         metavar="X",
     )
-    drop_path_rate: float = option(0.1, "stochastic-depth rate of the last block", metavar="P")
+    drop_path_rate: float | None = option(
+        None,
+        "stochastic-depth rate of the last block (default: the backbone's own, but 0.1 for vmamba_tiny)",
+        metavar="P",
+    )
     label_smoothing: float = option(0.1, "share of a target that is spread over all classes", metavar="X")
     mixup: float = option(0.8, "beta parameter of mixup; 0 for none", metavar="ALPHA")
     cutmix: float = option(1.0, "beta parameter of cutmix; 0 for none", metavar="ALPHA")

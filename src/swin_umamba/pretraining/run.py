@@ -20,7 +20,7 @@ from swin_umamba.distributed.processes import Processes
 from swin_umamba.errors import CheckpointError, TrainingError
 from swin_umamba.ops.fused_optimizer import fused_on, restore_optimizer
 from swin_umamba.ops.precision import autocast, rounding_of_float32
-from swin_umamba.pretraining.classifier import VMambaClassifier, public_state_dict
+from swin_umamba.pretraining.classifier import BackboneClassifier, public_state_dict
 from swin_umamba.pretraining.images import Batch, ImageDataset, LabelledImages, Sample, batches, collate
 from swin_umamba.pretraining.mixing import mix
 from swin_umamba.pretraining.options import PretrainOptions
@@ -60,7 +60,7 @@ class PretrainingRun:
     processes
         This process and the others.
     network_kwargs
-        Arguments of ``VMambaClassifier``, for tests with small networks.
+        Arguments of ``BackboneClassifier``, for tests with small networks.
 
     Attributes
     ----------
@@ -81,9 +81,10 @@ class PretrainingRun:
         self.epoch = 0
         self.best_top1 = -1.0
         torch.manual_seed(options.seed)
-        self.classifier = VMambaClassifier(
+        self.classifier = BackboneClassifier(
             options.in_channels,
             len(images.classes),
+            backbone=options.backbone,
             drop_path_rate=options.drop_path_rate,
             **network_kwargs,
         ).to(processes.device)
@@ -158,10 +159,10 @@ class PretrainingRun:
         first, best, total = self.processes.sum(counts).tolist()
         return Accuracy(first / total, best / total)
 
-    def validated_model(self) -> VMambaClassifier:
+    def validated_model(self) -> BackboneClassifier:
         """Return the classifier with the averaged weights or, without averaging, the one being trained."""
         model = self.classifier if self.average is None else self.average.module
-        assert isinstance(model, VMambaClassifier)
+        assert isinstance(model, BackboneClassifier)
         return model
 
     def public_weights(self) -> dict[str, Tensor]:

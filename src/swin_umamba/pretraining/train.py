@@ -31,7 +31,7 @@ class PretrainResult:
     Attributes
     ----------
     backbone
-        File of the weights with the best validation, in the layout of the public VMamba checkpoints.
+        File of the weights with the best validation, in the layout of the public checkpoints.
     epochs
         Epochs trained in total.
     num_classes
@@ -58,7 +58,7 @@ def pretrain(
     network_kwargs: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> PretrainResult:
-    """Train a VMamba-Tiny classifier, whose encoder is that of the networks, on folders of pictures.
+    """Train a classifier, whose encoder is that of the networks, on folders of pictures.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def pretrain(
     overwrite
         Replace an earlier run.
     network_kwargs
-        Arguments of ``VMambaClassifier``; the networks need the defaults.
+        Arguments of ``BackboneClassifier``; the networks need the defaults.
     **options
         Fields of ``PretrainOptions``.
 

@@ -45,6 +45,9 @@ class WeightsRecord:
         Channels of the images it was trained on.
     mean, std
         Normalisation of those images, per channel, for values in [0, 1].
+    top1
+        Share of ImageNet's validation images that its classifier gets right, in percent, as published; or
+        None.
     note
         Anything else a user should know, above all how certain the above is.
     """
@@ -60,6 +63,7 @@ class WeightsRecord:
     in_channels: int = 3
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    top1: float | None = None
     note: str = ""
 
 
@@ -110,6 +114,14 @@ class BackboneRecord:
         Advice on a file that does not fit.
     strides
         Stride of each stage relative to the image.
+    adapts_channels
+        Always derive the first convolution from that of the weights if images do not have three channels.
+        False does so only on request, as the published code leaves it random.
+    stem_features
+        If the encoder has ``with_stem(images)``, which returns an embedding at half the size of the image
+        before the stages: the channels of that embedding. None if it has not.
+    drop_path_rate
+        Stochastic-depth rate of the last block, unless the network says otherwise.
     """
 
     name: str
@@ -129,6 +141,9 @@ class BackboneRecord:
     weights: tuple[WeightsRecord, ...] = ()
     advice: str = "give a file of the network's own backbone"
     strides: tuple[int, ...] = STRIDES
+    adapts_channels: bool = False
+    stem_features: int | None = None
+    drop_path_rate: float = 0.2
 
     def __post_init__(self) -> None:
         problem = None

@@ -163,7 +163,8 @@ def convert_imagenet_weights(
     adapt_first_convolution
         If the network embeds images as the classifier does, but with a different number of channels, derive
         its first convolution from the classifier's (``adapt_input_channels``) and load the rest of the patch
-        embedding. False leaves all of it random, as the published code does.
+        embedding. False leaves all of it random, as the published code does, unless the record says
+        otherwise.
 
     Returns
     -------
@@ -186,6 +187,7 @@ def convert_imagenet_weights(
     except for the bias of its norm (see ``taken_anyway`` in the record of VMamba-Tiny).
     """
     _check_source(source, path, backbone)
+    adapt_first_convolution = adapt_first_convolution or backbone.adapts_channels
     ours = bool(source) and all(key.startswith(ENCODER) for key in source)
     renamed = _renamed(source, path, backbone)
     converted: dict[str, Tensor] = {}
@@ -223,6 +225,7 @@ def convert_imagenet_weights(
 
 
 def _check_source(source: Mapping[str, Tensor], path: str | Path, backbone: BackboneRecord) -> None:
+    refuse_another_backbone(source, backbone, path, backbone.advice)
     if foreign := backbone.foreign(source):
         what, names = foreign
         raise CheckpointError(
@@ -230,7 +233,6 @@ def _check_source(source: Mapping[str, Tensor], path: str | Path, backbone: Back
             where=path,
             hint=backbone.advice,
         )
-    refuse_another_backbone(source, backbone, path, backbone.advice)
 
 
 def _refuse(names: Sequence[str], problem: str, path: str | Path, backbone: BackboneRecord) -> None:
@@ -296,7 +298,14 @@ def _differs_in_channels(
 
 def _may_be_reshaped(name: str, tensor: Tensor, expected: Tensor, backbone: BackboneRecord) -> bool:
     pattern = backbone.may_be_reshaped
-    return pattern is not None and re.search(pattern, name) is not None and tensor.numel() == expected.numel()
+    if pattern is None or not re.search(pattern, name) or tensor.numel() != expected.numel():
+        return False
+    # The last axis longer than 1 must stay, or the tensor could be a transposed one.
+    return _last_axis(tensor) == _last_axis(expected)
+
+
+def _last_axis(tensor: Tensor) -> int:
+    return next((size for size in reversed(tensor.shape) if size > 1), 1)
 
 
 def _by(kernel: Sequence[int]) -> str:

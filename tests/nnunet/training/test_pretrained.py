@@ -76,9 +76,9 @@ def test_other_channels_and_classes_are_adapted_and_said_so(
 
 @pytest.mark.parametrize("adapts", [True, False])
 def test_a_backbone_of_our_own_pretraining(planned_dataset: Dataset, tmp_path: Path, adapts: bool) -> None:
-    from swin_umamba.pretraining.classifier import VMambaClassifier, public_state_dict
+    from swin_umamba.pretraining.classifier import BackboneClassifier, public_state_dict
 
-    weights = public_state_dict(VMambaClassifier(3, 5, **SIZES))
+    weights = public_state_dict(BackboneClassifier(3, 5, **SIZES))
     save_checkpoint(tmp_path / "backbone.pth", {"model": weights})
     trainer = make_trainer(
         planned_dataset,

@@ -47,7 +47,8 @@ _WEIGHTS = (
         sha256="dbc0cc4f5ec0e45db5fba7c939d2c7d9b617e891ac10766912a8d604c37c5e47",
         licence=_LICENCE,
         source="https://github.com/MzeroMiko/VMamba/issues/281",
-        note="The release asset, ImageNet top-1 82.2 % at 224 x 224. It was first released under the tag "
+        top1=82.2,
+        note="The release asset. It was first released under the tag "
         "#20240218, which has been moved. Its authors publish neither hash nor size: the SHA-256 was "
         "published by two independent users of this address, the size by one of them.",
     ),
@@ -60,6 +61,7 @@ _WEIGHTS = (
         sha256=None,
         licence=_LICENCE,
         source="https://github.com/JiarunLiu/Swin-UMamba",
+        top1=82.2,
         note="The same weights as first shared in January 2024, with the training configuration beside "
         "them; the file of the paper. It has no address any more, so who has it places it by hand; "
         "everybody else takes vmamba_tiny_v0cls.",
