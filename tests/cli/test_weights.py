@@ -72,7 +72,7 @@ def test_list(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cache.mkdir(parents=True)
     (cache / "vmamba_tiny_e292.pth").write_bytes(b"x")
     text = text_of(capsys, "list")
-    first, second = text.split("\n\n")
+    first, second, third, *_ = text.split("\n\n")
     record = catalog.CATALOG["vmamba_tiny_v0cls"]
     for part in ("vmamba_tiny_v0cls", record.url, record.sha256, "91,649,482 bytes", "(not there)", "MIT"):
         assert part in first
@@ -83,6 +83,8 @@ def test_list(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "e292.pth (there)",
     ):
         assert part in second
+    for part in ("vmamba_tiny_s1l8", "top-1 82.6 %", "vssm1_tiny_0230s_ckpt_epoch_264.pth", "unverified"):
+        assert part in third
 
 
 def test_download(

@@ -15,6 +15,7 @@ from swin_umamba.models.registry import create_model
 from swin_umamba.pretraining.classifier import BackboneClassifier, public_state_dict
 from swin_umamba.weights.catalog import BACKBONES
 from swin_umamba.weights.convert import convert_imagenet_weights
+from weights.vmamba_v2_files import classifier
 
 TINY = {"depths": (1, 2, 1, 1), "features_per_stage": (8, 12, 16, 20), "d_state": 2}
 
@@ -71,6 +72,14 @@ def test_the_second_generation_is_written_as_its_public_files_are(backbone: str)
         backbone=BACKBONES[backbone],
     )
     assert len(converted) == len(classifier.encoder.state_dict()) == len(report.loaded)
+
+
+def test_the_second_generation_is_written_whole() -> None:
+    with torch.device("meta"):
+        public = BackboneClassifier(backbone="vmamba_tiny_s1l8").state_dict()
+    expected = {name: tuple(value.shape) for name, value in classifier("vmamba_tiny_s1l8").items()}
+    found = {re.sub("^(?=norm|head)", "classifier.", name): value for name, value in public.items()}
+    assert {k.removeprefix("encoder."): tuple(v.shape) for k, v in found.items()} == expected
 
 
 def test_a_backbone_without_a_classifier_cannot_be_pretrained(monkeypatch: pytest.MonkeyPatch) -> None:
