@@ -119,6 +119,13 @@ def test_refuses_impossible_lists(
     assert not (tmp_path / "output").exists()
 
 
+def test_refuses_several_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="torchrun has started 2 processes"):
+        compare("nowhere", [OURS], [0], tmp_path / "output", SETTINGS, run=refuse)
+    assert not (tmp_path / "output").exists()
+
+
 def test_training_on_all_cases_needs_a_test_set(tmp_path: Path) -> None:
     data = make_nuclei(tmp_path / "raw" / "Dataset905_Tiny", num_training=1, num_test=1, size=64, seed=0)
     for path in (data / "labelsTs").iterdir():

@@ -10,6 +10,7 @@ import pytest
 import torch
 from nnunetv2.training.logging.nnunet_logger import MetaLogger
 
+from swin_umamba.compare import trainer
 from swin_umamba.compare.budget import Budget
 from swin_umamba.compare.recipe import Recipe
 from swin_umamba.compare.trainer import (
@@ -19,6 +20,7 @@ from swin_umamba.compare.trainer import (
     nnUNetTrainerComparison,
     peak_memory_bytes,
 )
+from swin_umamba.distributed.processes import Processes
 from swin_umamba.errors import UsageError
 from swin_umamba.nnunet.architecture import PlannedSwinUMamba, PlannedSwinUMambaD, architecture_entry
 from swin_umamba.nnunet.environment import PLANS_NAME, Dataset
@@ -98,6 +100,14 @@ def test_budget_of_seconds_is_met(planned_dataset: Dataset, steps: list[tuple[fl
 def test_plans_of_no_comparison_are_refused(planned_dataset: Dataset) -> None:
     with pytest.raises(UsageError, match="trains for comparisons only"):
         train_with(nnUNetTrainerComparison, planned_dataset, TrainRequest(fold="all", device="cpu"))
+
+
+def test_a_budget_of_time_is_not_measured_by_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As nnU-Net's own command would start them."""
+    monkeypatch.setattr(trainer, "current_processes", lambda device: Processes(1, 2, device))
+    plans = {PLANS_ENTRY: Terms(Recipe(), Budget(seconds=60), True).as_dict()}
+    with pytest.raises(UsageError, match="a budget of time is measured by each process"):
+        nnUNetTrainerComparison(plans, "2d", 0, {}, torch.device("cpu"))
 
 
 def test_peak_memory_only_grows() -> None:

@@ -89,6 +89,12 @@ def test_two_processes_train_and_validate(root: Path, launcher: str) -> None:
     assert scored == set(splits[0]["val"])
     assert summary["foreground_mean"]["Dice"] == answer["validation_dice"]
     trained = weights(root, trainer=TINY)
+    shutil.rmtree(fold_folder(root, TINY) / "validation")
+    alone = start(root, ["-m", "swin_umamba"], "--continue", "--json")
+    out, said = alone.communicate(timeout=300)
+    assert json.loads(out)["validation_dice"] == answer["validation_dice"], said
+    again = json.loads((fold_folder(root, TINY) / "validation" / "summary.json").read_text())
+    assert again["metric_per_case"] == summary["metric_per_case"]
     shutil.rmtree(root / "nnUNet_results")
     assert [code for code, _ in Ranks(root, "--epochs", "1").wait()] == [0, 0]
     assert_equal_states(trained, weights(root))

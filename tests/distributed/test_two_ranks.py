@@ -15,7 +15,10 @@ import torch
 
 import forked
 from equal_states import assert_equal_states
-from nnunet.ranks import Ranks, fold_folder, weights
+from nnunet.planned_data import make_objects
+from nnunet.ranks import DATASET_NAME, Ranks, fold_folder, weights
+from swin_umamba.nnunet.environment import Dataset, Folders
+from swin_umamba.trainer_names import SWIN_UMAMBA_D_OBJECTS
 from swin_umamba.weights.checkpoint import load_checkpoint
 
 TOLERANCE = 1e-6
@@ -173,6 +176,40 @@ def test_another_number_of_ranks_goes_on(root: Path, before: int, after: int) ->
     assert [code for code, _ in outcome] == [0] * after
     assert f"until now {before} ranks have trained, and now {after} do" in outcome[0][1]
     assert load_checkpoint(fold_folder(root) / "checkpoint_final.pth")["current_epoch"] == 2
+
+
+@pytest.mark.slow
+def test_ranks_that_see_other_files_are_refused(root: Path, planned_folder: Path, tmp_path: Path) -> None:
+    other = new_root(planned_folder, tmp_path / "other")
+    splits = [{"train": [f"case{n}" for n in range(1, 6)], "val": ["case0"]}] * 5
+    (other / "nnUNet_preprocessed" / DATASET_NAME / "splits_final.json").write_text(json.dumps(splits))
+    outcome = Ranks(root, *EPOCHS, roots={1: other}).wait()
+    assert [code for code, _ in outcome] == [1, 1]
+    for _, said in outcome:
+        assert "ranks 0 and 1 differ in what they have found: cases" in said
+        assert "put them on a shared file system" in said
+    assert not list(tmp_path.glob("*/nnUNet_results/**/*.pth"))
+
+
+@pytest.mark.slow
+def test_two_ranks_learn_objects(root: Path, planned_folder: Path) -> None:
+    """The maps of objects are made ready by the first rank, and read by both."""
+    name = SWIN_UMAMBA_D_OBJECTS
+    (root / "nnUNet_raw").unlink()
+    shutil.copytree(planned_folder / "nnUNet_raw", root / "nnUNet_raw")
+    make_objects(Dataset(DATASET_NAME, Folders.below(root)))
+    states = []
+    for begin in (("--epochs", "2"), ("--epochs", "1")):
+        outcome = Ranks(root, *begin, "--pretrained", "none", trainer=name).wait()
+        assert [code for code, _ in outcome] == [0, 0], outcome
+        if begin[1] == "1":
+            outcome = Ranks(root, "--continue", "--epochs", "2", trainer=name).wait()
+            assert [code for code, _ in outcome] == [0, 0], outcome
+        states.append(weights(root, trainer=name))
+        shutil.rmtree(root / "nnUNet_results")
+    assert_equal_states(*states)
+    maps = list((root / "nnUNet_preprocessed" / DATASET_NAME).glob("*_instances/*.npy"))
+    assert len(maps) == 4
 
 
 @pytest.mark.slow

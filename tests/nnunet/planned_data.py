@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image as PILImage
 
 from own_environment import own_environment
@@ -15,6 +16,7 @@ from swin_umamba.nnunet.environment import Dataset, Folders
 
 DATASET_NAME = "Dataset901_Squares"
 NUM_CASES = 6
+OBJECT_LABELS = ("background", "interior", "boundary")
 
 
 def write_dataset(raw: Path, name: str = DATASET_NAME, num_cases: int = NUM_CASES) -> Path:
@@ -41,6 +43,19 @@ def write_dataset(raw: Path, name: str = DATASET_NAME, num_cases: int = NUM_CASE
     }
     (folder / "dataset.json").write_text(json.dumps(description))
     return folder
+
+
+def make_objects(dataset: Dataset) -> None:
+    """Turn a planned data set into one of touching objects, whose numbers need more than 16 bits."""
+    place = dataset.raw_folder / "instancesTr"
+    place.mkdir()
+    for path in (dataset.raw_folder / "labelsTr").iterdir():
+        numbers = np.asarray(PILImage.open(path), dtype=np.uint32) * 100_000
+        tifffile.imwrite(place / f"{path.stem}.tif", numbers)
+    for folder in (dataset.raw_folder, dataset.preprocessed_folder):
+        description = json.loads((folder / "dataset.json").read_text())
+        description["labels"] = {name: number for number, name in enumerate(OBJECT_LABELS)}
+        (folder / "dataset.json").write_text(json.dumps(description))
 
 
 @pytest.fixture

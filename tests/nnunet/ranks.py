@@ -40,6 +40,8 @@ class Ranks:
         Number of ranks.
     faults
         For a rank, what happens to it; see ``_train``.
+    roots
+        For a rank that sees other files, its ``--root``.
     network
         Arguments of the networks, besides those that make them tiny.
     """
@@ -51,6 +53,7 @@ class Ranks:
         size: int = 2,
         faults: Mapping[int, str] | None = None,
         trainer: str = TRAINER,
+        roots: Mapping[int, Path] | None = None,
         **network: Any,
     ) -> None:
         listener = socket.socket()
@@ -60,7 +63,6 @@ class Ranks:
         self.store = TCPStore(
             "127.0.0.1", port, is_master=True, wait_for_workers=False, master_listen_fd=listener.detach()
         )
-        given = ["train", DATASET_NAME, "--root", str(root), "--trainer", trainer, *SMALL, *arguments]
         self.processes = []
         for rank in range(size):
             environment = os.environ | {
@@ -75,7 +77,8 @@ class Ranks:
                 "TORCHELASTIC_USE_AGENT_STORE": "True",
                 "GLOO_SOCKET_IFNAME": "lo",
             }
-            fault = (faults or {}).get(rank, "")
+            fault, own = (faults or {}).get(rank, ""), str((roots or {}).get(rank, root))
+            given = ["train", DATASET_NAME, "--root", own, "--trainer", trainer, *SMALL, *arguments]
             self.processes.append(Forked(train_rank, given, fault, network, environment=environment))
 
     def wait(self, timeout: float = 120) -> list[tuple[int, str]]:

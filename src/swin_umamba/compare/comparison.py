@@ -18,6 +18,7 @@ from swin_umamba.compare.recipe import Recipe
 from swin_umamba.compare.results import RunResult
 from swin_umamba.compare.table import Table, make_table
 from swin_umamba.compare.trainer import PLANS_ENTRY, Terms
+from swin_umamba.distributed.processes import num_started
 from swin_umamba.errors import UsageError
 from swin_umamba.files import check_output_folder, write_text
 from swin_umamba.json_files import parse_json, read_contract, write_contract, write_json
@@ -148,6 +149,12 @@ def compare(
 def _check(
     networks: Sequence[ComparedNetwork], seeds: Sequence[int], baseline: str, settings: Settings
 ) -> None:
+    if (processes := num_started()) > 1:
+        raise UsageError(
+            f"torchrun has started {processes} processes, which would all compare in the same folder",
+            where="WORLD_SIZE",
+            hint="compare without torchrun, on one device",
+        )
     names = [network.name for network in networks]
     for what, values in (("networks", names), ("seeds", list(seeds))):
         if not values or len(set(values)) < len(values):

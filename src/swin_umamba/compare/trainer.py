@@ -16,6 +16,7 @@ import torch
 
 from swin_umamba.compare.budget import Budget
 from swin_umamba.compare.recipe import Recipe
+from swin_umamba.distributed.processes import current_processes
 from swin_umamba.errors import UsageError
 from swin_umamba.json_files import write_contract
 from swin_umamba.nnunet.training.pretrained import load_pretrained, locate_pretrained
@@ -119,12 +120,12 @@ class nnUNetTrainerComparison(RobustTrainer):
         self.step_seconds: list[float] = []
         self.loading_seconds: list[float] = []
         self.encoder_is_frozen = False
-        super().__init__(plans, configuration, fold, dataset_json, device)
-        if self.processes.size > 1 and self.terms.budget.seconds is not None:
+        if current_processes(device).size > 1 and self.terms.budget.seconds is not None:
             raise UsageError(
                 "a budget of time is measured by each process, and several would take different steps",
                 hint="compare on one device, or with a budget of iterations",
             )
+        super().__init__(plans, configuration, fold, dataset_json, device)
         self.initial_lr = self.terms.recipe.learning_rate
         self.weight_decay = self.terms.recipe.weight_decay
         self.enable_deep_supervision = self.terms.supervises_deeply

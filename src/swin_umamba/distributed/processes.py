@@ -66,6 +66,15 @@ class Processes:
         if self.size > 1:
             dist.barrier(group=self.control)
 
+    @contextmanager
+    def first_alone(self) -> Iterator[None]:
+        """Let the first process run the ``with`` block before all others: they find what it has written."""
+        if not self.is_first:
+            self.barrier()
+        yield
+        if self.is_first:
+            self.barrier()
+
     def gather(self, value: T) -> list[T]:
         """Return the values of all processes, which must be picklable, by rank."""
         if self.size == 1:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import tifffile
 import torch
 from PIL import Image as PillowImage
 
-from nnunet.planned_data import DATASET_NAME
+from nnunet.planned_data import DATASET_NAME, OBJECT_LABELS, make_objects
 from nnunet.tiny_training import SHORT, make_trainer
 from swin_umamba.data.image_io import read_labels
 from swin_umamba.data.instance_labels import instances_to_classes
@@ -29,8 +28,6 @@ from swin_umamba.nnunet.training.object_trainer import DEPTH_WEIGHT, LossOfObjec
 from swin_umamba.nnunet.training.train import train
 from swin_umamba.trainer_names import SWIN_UMAMBA_D_OBJECTS
 
-LABELS = ("background", "interior", "boundary")
-
 
 @pytest.fixture
 def cells(planned_dataset: Dataset, tmp_path: Path) -> Dataset:
@@ -39,20 +36,12 @@ def cells(planned_dataset: Dataset, tmp_path: Path) -> Dataset:
     raw = tmp_path / "raw_with_objects"
     shutil.copytree(folders.raw / DATASET_NAME, raw / DATASET_NAME)
     own = Dataset(DATASET_NAME, Folders(raw, folders.preprocessed, folders.results))
-    place = own.raw_folder / "instancesTr"
-    place.mkdir()
-    for path in (own.raw_folder / "labelsTr").iterdir():
-        labels = read_labels(path).data[0].astype(np.uint32)
-        tifffile.imwrite(place / f"{path.stem}.tif", labels * 100_000)
-    for folder in (own.raw_folder, own.preprocessed_folder):
-        description = json.loads((folder / "dataset.json").read_text())
-        description["labels"] = {name: number for number, name in enumerate(LABELS)}
-        (folder / "dataset.json").write_text(json.dumps(description))
+    make_objects(own)
     return own
 
 
 def trainer_of(dataset: Dataset, **options: Any) -> Any:
-    return make_trainer(dataset, SWIN_UMAMBA_D_OBJECTS, labels=LABELS, workers=0, seed=3, **options)
+    return make_trainer(dataset, SWIN_UMAMBA_D_OBJECTS, labels=OBJECT_LABELS, workers=0, seed=3, **options)
 
 
 @pytest.mark.parametrize("largest", [0, 5, 32767, 32768, 2**30 - 1])
@@ -126,7 +115,7 @@ def test_maps_are_made_again_only_if_they_change(cells: Dataset, tiny_trainers: 
 @pytest.mark.parametrize("what", ["no folder", "no map", "another size", "no boundary"])
 def test_data_that_do_not_fit(cells: Dataset, tiny_trainers: None, what: str) -> None:
     place = cells.raw_folder / "instancesTr"
-    labels = LABELS
+    labels = OBJECT_LABELS
     if what == "no folder":
         shutil.rmtree(place)
     elif what == "no map":

@@ -57,12 +57,13 @@ class ObjectTrainer(SwinUMambaTrainer):
         training, validation = super().get_tr_and_val_datasets()
         name = self.plans_manager.dataset_name
         folder = Path(self.preprocessed_dataset_folder)
-        with_instances = prepare_instances(
-            training,
-            raw_folder(name),
-            folder.with_name(f"{folder.name}_instances"),
-            self.plans_manager.transpose_forward,
-        )
+        with self.processes.first_alone():
+            with_instances = prepare_instances(
+                training,
+                raw_folder(name),
+                folder.with_name(f"{folder.name}_instances"),
+                self.plans_manager.transpose_forward,
+            )
         return with_instances, validation
 
     def training_transforms(self, transforms: ComposeTransforms) -> ComposeTransforms:
