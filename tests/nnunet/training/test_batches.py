@@ -87,7 +87,7 @@ def test_an_error_of_the_loader_reaches_the_training(workers: int) -> None:
     with pytest.raises(ValueError, match="case 7 is damaged") as caught:
         next(stream)
     stream.close()
-    assert worker_death(caught.value, "data", stream.ended()) is None
+    assert worker_death(caught.value, "data", stream.ended) is None
 
 
 def test_only_the_death_of_a_process_is_explained() -> None:
@@ -95,11 +95,11 @@ def test_only_the_death_of_a_process_is_explained() -> None:
         "DataLoader worker (pid 5) is killed by signal: Killed. ",
         "DataLoader worker (pid 5) exited unexpectedly with exit code 1. Details are lost due to ...",
     ):
-        error = worker_death(RuntimeError(message), "data", {})
+        error = worker_death(RuntimeError(message), "data", lambda _: {})
         assert error is not None
         assert error.what == f"a process that loads and augments data has died: {message.split('. ')[0]}"
         assert error.where == "data"
-    assert worker_death(RuntimeError("mat1 and mat2 cannot be multiplied"), "data", {5: -9}) is None
+    assert worker_death(RuntimeError("mat1 and mat2 cannot be multiplied"), "data", lambda _: {5: -9}) is None
 
 
 def test_exit_codes_say_more_than_the_message() -> None:
@@ -108,21 +108,23 @@ def test_exit_codes_say_more_than_the_message() -> None:
         RuntimeError("DataLoader worker (pid(s) 5) exited unexpectedly"),
         EOFError(),
         ConnectionResetError("Connection reset by peer"),
+        FileNotFoundError("No such file or directory"),
     ):
-        death = worker_death(error, "data", {5: -signal.SIGSEGV, 6: 3})
+        death = worker_death(error, "data", lambda _: {5: -signal.SIGSEGV, 6: 3})
         assert death is not None
         assert death.what == (
             f"{prefix}process 5 was killed by signal: {signal.strsignal(signal.SIGSEGV)}; "
             "process 6 has ended with exit code 3"
         )
-    assert worker_death(EOFError(), "data", {}) is None
+    assert worker_death(EOFError(), "data", lambda _: {}) is None
+    assert worker_death(OSError("No space left on device"), "data", lambda _: {}) is None
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 def test_a_process_without_shared_memory_names_its_cure() -> None:
     pytorchs = "DataLoader worker (pid 5) is killed by signal: Bus error. It is possible that ..."
     for error, ended in ((RuntimeError(pytorchs), {}), (EOFError(), {5: -signal.SIGBUS})):
-        death = worker_death(error, "data", ended)
+        death = worker_death(error, "data", lambda _, ended=ended: ended)
         assert death is not None
         assert "--shm-size" in str(death.hint)
         assert "--ipc=host" in str(death.hint)

@@ -13,7 +13,8 @@ import math
 import random
 import secrets
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from multiprocessing.connection import wait
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from swin_umamba.errors import TrainingError
 from swin_umamba.nnunet.training.shared_memory import CURE, warn_if_too_small
 
 BATCHES_AHEAD = 6
+SECONDS_OF_A_DEATH = 1.0
 """Number of prepared batches that wait for the training, as in nnU-Net; at least one for each process."""
 
 
@@ -100,9 +102,16 @@ class BatchStream:
         """
         return next(self._iterator)
 
-    def ended(self) -> dict[int, int]:
-        """Return the exit code of each failed process; for a killed one, the negative signal."""
+    def ended(self, seconds: float = 0) -> dict[int, int]:
+        """Return the exit code of each failed process; for a killed one, the negative signal.
+
+        Parameters
+        ----------
+        seconds
+            How long to wait until one has ended: of a process that dies, its connections close first.
+        """
         workers = getattr(self._iterator, "_workers", ())
+        wait([worker.sentinel for worker in workers], timeout=seconds)
         return {worker.pid: worker.exitcode for worker in workers if worker.exitcode}
 
     def close(self) -> None:
@@ -164,7 +173,9 @@ def _ahead(workers: int) -> int:
     return workers * math.ceil(BATCHES_AHEAD / workers) if workers else 0
 
 
-def worker_death(error: BaseException, where: str, ended: Mapping[int, int]) -> TrainingError | None:
+def worker_death(
+    error: BaseException, where: str, ended_within: Callable[[float], Mapping[int, int]]
+) -> TrainingError | None:
     """Return the error for the user if ``error`` comes from a process that has died, else None.
 
     Parameters
@@ -173,14 +184,15 @@ def worker_death(error: BaseException, where: str, ended: Mapping[int, int]) -> 
         Exception that the training has raised.
     where
         Data set that was loaded, for the error.
-    ended
+    ended_within
         See `BatchStream.ended`. PyTorch's own message lacks the signal if the death is detected while a batch
         is received.
     """
     message = str(error)
     told = isinstance(error, RuntimeError) and message.startswith("DataLoader worker (")
-    cut_off = isinstance(error, EOFError | ConnectionError) and bool(ended)
-    if not told and not cut_off:
+    is_cut_off = isinstance(error, EOFError | OSError)  # also a socket that is not there
+    ended = ended_within(SECONDS_OF_A_DEATH if is_cut_off else 0)
+    if not told and not (is_cut_off and ended):
         return None
     reasons = [
         f"process {number} was killed by signal: {signal.strsignal(-code)}"

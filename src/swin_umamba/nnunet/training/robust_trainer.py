@@ -130,10 +130,10 @@ class RobustTrainer(DistributedTrainer):
         """Return the next batch, and ask the other ranks whether they have theirs."""
         return self.agreement.before_step(lambda: self.next_batch(loader))
 
-    def ended_processes(self) -> dict[int, int]:
-        """Return the exit codes of the data loading processes that have failed."""
+    def ended_processes(self, seconds: float) -> dict[int, int]:
+        """Return the exit codes of the data loading processes that have failed; see ``BatchStream.ended``."""
         loaders = [loader for loader in (self.dataloader_train, self.dataloader_val) if loader is not None]
-        return {number: code for loader in loaders for number, code in loader.ended().items()}
+        return {number: code for loader in loaders for number, code in loader.ended(seconds).items()}
 
     def close_data_loaders(self) -> None:
         """End the remaining data loading processes."""
@@ -168,7 +168,7 @@ class RobustTrainer(DistributedTrainer):
 
     def _explained(self, error: BaseException) -> BaseException:
         """Return an error that says what the user can do, if we know."""
-        death = worker_death(error, self.preprocessed_dataset_folder, self.ended_processes())
+        death = worker_death(error, self.preprocessed_dataset_folder, self.ended_processes)
         if death is not None:
             return death
         if is_out_of_memory(error):
