@@ -25,7 +25,7 @@ def test_bash_reads_each_script(script: str) -> None:
 def test_the_commands_have_these_options(script: str) -> None:
     found = 0
     for line in script.replace("\\\n", " ").splitlines():
-        words = shlex.split(line)
+        words = shlex.split(line, comments=True)
         for start in ("swin-umamba", "swin_umamba"):
             if start in words:
                 given = words[words.index(start) + 1 :]

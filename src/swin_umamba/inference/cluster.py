@@ -1,4 +1,4 @@
-"""Work on the blocks of an image with the workers of a Dask cluster.
+"""Work on blocks of an image, or on cases of a folder, with the workers of a Dask cluster.
 
 Dask executes what it is sent: whoever reaches a scheduler can run code on its workers.
 """
@@ -11,54 +11,53 @@ import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, Generic
 
 import torch
 
 from swin_umamba import __version__
 from swin_umamba.errors import SwinUMambaError, UsageError
-from swin_umamba.inference.blocks.division import Block
-from swin_umamba.inference.blocks.job import BlockJob, BlockResult, BlockWorker, outcome_of
-
-if TYPE_CHECKING:
-    from swin_umamba.inference.predictor import Predictor
+from swin_umamba.inference.processes import Item, MakeWork, Result, outcome_of
 
 logger = logging.getLogger(__name__)
 
 LOCAL = "local"
 ATTEMPTS = 3
-"""How often a block is tried whose worker dies."""
+"""How often an item is tried whose worker dies."""
 SECONDS_TO_CONNECT = 30
-_WORKERS: dict[str, BlockWorker] = {}
-"""In a worker: what predicts the blocks of each job, by the job's identity."""
+_WORK: dict[str, Callable[[Any], Any]] = {}
+"""In a worker: what works on the items of a task, by the task's identity."""
 
 
 def run_on_cluster(
-    make: Callable[[int], Callable[[], Predictor]],
-    job: BlockJob,
-    blocks: Sequence[Block],
+    make: MakeWork[Item, Result],
+    items: Sequence[Item],
     identity: str,
     address: str,
     workers: int = 1,
-) -> Iterator[tuple[Block, BlockResult | SwinUMambaError]]:
-    """Predict blocks, and yield what became of each as soon as it is known.
+    where: Path | None = None,
+) -> Iterator[tuple[Item, Result | SwinUMambaError]]:
+    """Work on items, and yield what became of each as soon as it is known.
 
-    Workers write the blocks themselves: they reach image, model and label map under the same paths. A worker
-    that dies costs its block, which another predicts; one that has killed ``ATTEMPTS`` workers is given up.
+    Workers write results themselves: they reach images, model and results under the same paths. A worker
+    that dies costs its item, on which another works; one that has killed ``ATTEMPTS`` workers is given up.
 
     Parameters
     ----------
     make
-        Returns what makes the predictor of a worker.
-    job, blocks
-        The image, and what to predict of it.
+        Makes the work of a worker.
+    items
+        Blocks or cases.
     identity
-        Fingerprint of the image, the model and the options.
+        A worker that has made the work of the same identity goes on with it.
     address
         Of the scheduler, ``tcp://HOST:PORT``; or ``tls://HOST:PORT`` with the certificates in Dask's own
         configuration. ``local`` for workers on this machine that nobody else reaches.
     workers
         Number of workers of ``local``.
+    where
+        What errors are about that do not say so.
 
     Raises
     ------
@@ -71,51 +70,50 @@ def run_on_cluster(
     with ExitStack() as stack:
         client = _client(distributed, address, workers, stack)
         _check_software(client)
-        task = _Task(make(0), job, identity)
-        sent = client.scatter(task, broadcast=False, hash=False)
-        futures = {client.submit(_run, sent, block, pure=False): block for block in blocks}
+        sent = client.scatter(_Task(make, identity, where), broadcast=False, hash=False)
+        futures = {client.submit(_run, sent, item, pure=False): item for item in items}
         stack.callback(client.cancel, list(futures))
         try:
             for future in distributed.as_completed(futures):
-                yield futures[future], _answer(future, distributed, job)
+                yield futures[future], _answer(future, distributed, where)
         except (OSError, distributed.comm.CommClosedError) as error:
             raise SwinUMambaError(
                 f"the connection to the scheduler is lost ({type(error).__name__})",
                 where=address,
-                hint="start it again and repeat the command: finished blocks are kept",
+                hint="start it again and repeat the command: what is finished is kept",
             ) from error
 
 
 @dataclass(frozen=True)
-class _Task:
-    make: Callable[[], Predictor]
-    job: BlockJob
+class _Task(Generic[Item, Result]):
+    make: MakeWork[Item, Result]
     identity: str
+    where: Path | None
 
 
-def _run(task: _Task, block: Block) -> BlockResult | SwinUMambaError:
-    """Predict a block in a worker, whose model is loaded with the first one."""
+def _run(task: _Task[Item, Result], item: Item) -> Result | SwinUMambaError:
+    """Work on an item in a worker, whose model is loaded with the first one."""
 
-    def run() -> BlockResult:
-        if task.identity not in _WORKERS:
-            _WORKERS.clear()
+    def run() -> Result:
+        if task.identity not in _WORK:
+            _WORK.clear()
             torch.set_num_threads(1)
-            _WORKERS[task.identity] = BlockWorker(task.make(), task.job)
-        return _WORKERS[task.identity].run(block)
+            _WORK[task.identity] = task.make()
+        result: Result = _WORK[task.identity](item)
+        return result
 
-    return outcome_of(run, task.job)
+    return outcome_of(run, task.where)
 
 
-def _answer(future: Any, distributed: Any, job: BlockJob) -> BlockResult | SwinUMambaError:
+def _answer(future: Any, distributed: Any, where: Path | None) -> Any:
     try:
-        answer: BlockResult | SwinUMambaError = future.result()
+        return future.result()
     except distributed.KilledWorker as error:
         return SwinUMambaError(
-            f"{ATTEMPTS} workers died while they predicted a block, the last: {error.last_worker.address}",
-            where=job.source.path,
+            f"{ATTEMPTS} workers died while they predicted it, the last: {error.last_worker.address}",
+            where=where,
             hint="most likely memory ran out: give each worker more",
         )
-    return answer
 
 
 def software() -> dict[str, str]:

@@ -3,59 +3,30 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from swin_umamba.data.image_io import (
-    Image,
-    read_case,
-    read_labels,
-    write_image,
-    write_labels,
-)
-from swin_umamba.errors import OutputError, SwinUMambaError, UsageError, unexpected
+from swin_umamba.errors import UsageError
 from swin_umamba.files import check_output_folder
-from swin_umamba.fingerprint import fingerprint_of
 from swin_umamba.inference.blocks.inputs import goes_in_blocks
-from swin_umamba.inference.blocks.large_image import predict_large
-from swin_umamba.inference.case_result import CaseResult, summary_of
+from swin_umamba.inference.case_result import CaseResult
+from swin_umamba.inference.case_work import CaseWork
+from swin_umamba.inference.case_workers import predict_by_workers
 from swin_umamba.inference.cases import Case, find_cases, output_paths
-from swin_umamba.inference.ensemble_files import describe_for_ensemble, write_for_ensemble
-from swin_umamba.inference.finished import (
-    entropy_path,
-    hashes_of,
-    is_finished,
-    made_from,
-    preview_path,
-    wanted_files,
-)
-from swin_umamba.inference.objects import instances_path, write_all_objects, write_case_objects
-from swin_umamba.inference.options import FolderOptions, ObjectOptions
-from swin_umamba.inference.parts import (
-    Part,
-    merge_if_all_are_done,
-    merge_parts,
-    not_predicted,
-    parse_part,
-    records_for,
-)
-from swin_umamba.inference.read_ahead import ReadAhead, reading_ahead
+from swin_umamba.inference.ensemble_files import describe_for_ensemble
+from swin_umamba.inference.objects import write_all_objects
+from swin_umamba.inference.options import FolderOptions
+from swin_umamba.inference.parts import Part, merge_if_all_are_done, merge_parts, parse_part, records_for
+from swin_umamba.inference.read_ahead import reading_ahead
 from swin_umamba.inference.records import PredictionRecords
 from swin_umamba.inference.sharing import each_claimed
 from swin_umamba.instances.decoding import ObjectClasses
-from swin_umamba.report.objects import told_apart
-from swin_umamba.report.preview import write_preview
 
 if TYPE_CHECKING:
-    from swin_umamba.inference.prediction import Prediction
     from swin_umamba.inference.predictor import Predictor
-    from swin_umamba.trained.model_plans import ModelPlans
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +79,7 @@ def predict_folder(
     paths = output_paths(cases, output, ending, options)
     check_output_folder(paths[0].parent)
     part = None if options.part is None else parse_part(options.part)
-    work = [_Work(predictor, case, path, options) for case, path in zip(cases, paths, strict=True)]
+    work = [CaseWork(predictor, case, path, options) for case, path in zip(cases, paths, strict=True)]
     if paths[0].parent == Path(output):
         return _predict_into(Path(output), work, part)
     # A single file may go anywhere, and nobody expects a second one beside it.
@@ -117,7 +88,7 @@ def predict_folder(
     return [work[0].result()]
 
 
-def _predict_into(folder: Path, work: Sequence[_Work], part: Part | None) -> list[CaseResult]:
+def _predict_into(folder: Path, work: Sequence[CaseWork], part: Part | None) -> list[CaseResult]:
     """Predict all cases or those of a part, and write what belongs to the whole folder."""
     options, order = work[0].options, [each.case.shown for each in work]
     for file in merge_parts(folder, order) if part is None else ():
@@ -125,18 +96,20 @@ def _predict_into(folder: Path, work: Sequence[_Work], part: Part | None) -> lis
     with part.held(folder) if part is not None else nullcontext():
         records = records_for(folder, part)
         _refuse_names([each.case for each in work], records)
-        chosen, divides = (work, False) if part is None else part.of_cases(work, _Work.is_large)
-        read_whole = [each.case.files for each in chosen if not each.case.in_blocks]
+        chosen, divides = (work, False) if part is None else part.of_cases(work, CaseWork.is_large)
+        chosen = [replace(each, records=records, part=part if divides else None) for each in chosen]
+        done = predict_by_workers(chosen, part)
+        left = [each for each in chosen if each.path not in done]
+        read_whole = [each.case.files for each in left if not each.case.in_blocks]
         with reading_ahead(read_whole, options.nonfinite, options.series) as reader:
-            results = each_claimed(
-                [
-                    replace(each, records=records, reader=reader, part=part if divides else None)
-                    for each in chosen
-                ],
+            found = each_claimed(
+                [replace(each, reader=reader) for each in left],
                 lambda each: each.claimed,
-                _Work.result,
+                CaseWork.result,
                 "predicting",
             )
+        done |= {each.path: result for each, result in zip(left, found, strict=True)}
+        results = [done[each.path] for each in chosen]
         records.tidy(order)
     if part is None or merge_if_all_are_done(folder, order):
         if options.with_objects:
@@ -154,162 +127,3 @@ def _refuse_names(cases: Sequence[Case], records: PredictionRecords) -> None:
             where=records.path,
             hint="give another output folder, or leave out --anonymous",
         )
-
-
-@dataclass(frozen=True)
-class _Work:
-    """A case to predict, with everything this needs."""
-
-    predictor: Predictor
-    case: Case
-    path: Path
-    options: FolderOptions
-    records: PredictionRecords | None = None
-    reader: ReadAhead | None = None
-    part: Part | None = None
-    """If it is to do only its blocks of a large image."""
-
-    def is_large(self) -> bool:
-        """Return whether the image is predicted in blocks."""
-        return self.case.in_blocks
-
-    @property
-    def claimed(self) -> Path:
-        """What no other process may make meanwhile."""
-        if self.part is None or not self.case.in_blocks:
-            return self.path
-        return self.path.with_name(f"{self.path.name}.{self.part.number}-of-{self.part.count}")
-
-    def result(self) -> CaseResult:
-        """Predict the case unless it is finished, record it, and return the outcome."""
-        start = time.perf_counter()
-        if self.records is not None and (news := self.records.news_of(self.case.shown)):
-            # Another process has just made it.
-            if news.get("status") == "failed":
-                return self._failed_elsewhere(news)
-            return replace(self, options=replace(self.options, overwrite=False))._result(start)
-        return self._result(start)
-
-    def _failed_elsewhere(self, record: Mapping[str, Any]) -> CaseResult:
-        parts = record.get("error")
-        what, hint = (parts.get(name) if isinstance(parts, dict) else None for name in ("what", "hint"))
-        error = SwinUMambaError(str(what), where=self.case.files[0], hint=None if hint is None else str(hint))
-        return CaseResult(self.case.shown, self.case.files, self.path, "failed", error=error)
-
-    def _result(self, start: float) -> CaseResult:
-        origin = made_from(self.predictor, self.case.files, self.options)
-        known = {} if self.records is None else self.records.of_case.get(self.case.shown, {})
-        status: Literal["written", "kept", "begun", "failed"] = "failed"
-        confidence, failure = None, None
-        try:
-            status, confidence = self._keep_or_predict(known, origin)
-        except OutputError:
-            raise
-        except SwinUMambaError as error:
-            failure = error
-        except Exception as error:
-            logger.debug("case %s", self.case.shown, exc_info=True)
-            failure = unexpected(error, where=self.case.files[0], hint="look at it with --debug")
-        if failure is not None:
-            _forget_frames(failure)
-        seconds = time.perf_counter() - start
-        result = CaseResult(self.case.shown, self.case.files, self.path, status, seconds, failure, confidence)
-        if self.records is not None and status == "kept":
-            return replace(result, confidence=self.records.confidence_of(self.case.shown))
-        is_new = status == "written" or not self.options.merge
-        if self.records is not None and is_new and status != "begun":
-            source, files = known.get("made_from"), known.get("files")  # existing files stay as they were
-            if status == "written":
-                source, files = origin, hashes_of(wanted_files(self.path, self.options))
-            self.records.add(result, self.predictor, source, files)
-        return result
-
-    def _keep_or_predict(
-        self, known: Mapping[str, Any], origin: Mapping[str, str] | None
-    ) -> tuple[Literal["written", "kept", "begun"], Mapping[str, Any] | None]:
-        options, files = self.options, self.case.files
-        if not options.overwrite and is_finished(known, origin, wanted_files(self.path, options)):
-            if options.preview and not preview_path(self.path).exists():
-                image = read_case(files, nonfinite=options.nonfinite, series=options.series)
-                there = instances_path(self.path) if options.with_objects else self.path
-                self._draw(image, read_labels(there).data[0])
-            return "kept", None
-        if options.merge and not self.case.in_blocks:
-            raise not_predicted(files[0])
-        if self.records is not None and not options.merge:
-            self.records.begin(self.case.shown, origin)
-        if self.case.in_blocks:
-            return self._predict_blocks(fingerprint_of(origin))
-        prediction = self.predictor.predict(
-            files if self.reader is None else self.reader.image_of(files),
-            probabilities=options.probabilities,
-            confidence=options.confidence,
-            nonfinite=options.nonfinite,
-            series=options.series,
-            instances=ObjectOptions.of(options) if options.with_objects else False,
-        )
-        assert prediction.image is not None
-        if options.with_objects:
-            write_case_objects(prediction, prediction.image, self.path, self.case.shown, options)
-        confidence = _write(prediction, prediction.image, self.path, self.predictor.plans)
-        if options.preview:
-            shown = prediction.labels if prediction.instances is None else prediction.instances
-            self._draw(prediction.image, shown)
-        return "written", confidence
-
-    def _predict_blocks(self, identity: str) -> tuple[Literal["written", "begun"], None]:
-        options = self.options
-        asked = {
-            "--probabilities": options.probabilities,
-            "--confidence": options.confidence,
-            "--instances and --objects": options.with_objects,
-            "--preview": options.preview,
-        }
-        if wanted := [name for name, value in asked.items() if value]:
-            raise UsageError(
-                f"not for images in blocks: {', '.join(wanted)}",
-                where=self.case.files[0],
-                hint="leave it out",
-            )
-        if self.part is not None and options.overwrite and self.path.exists():
-            raise UsageError(
-                "a part of an image does not replace the result of all",
-                where=self.path,
-                hint="remove it, or predict the image without --part",
-            )
-        is_finished = predict_large(
-            self.predictor,
-            self.case.files[0],
-            self.path,
-            options,
-            identity,
-            nonfinite=options.nonfinite,
-            series=options.series,
-            part=self.part,
-            merge=options.merge,
-        )
-        return "written" if is_finished else "begun", None
-
-    def _draw(self, image: Image, labels: np.ndarray) -> None:
-        shown = told_apart(labels) if self.options.with_objects else labels
-        write_preview(preview_path(self.path), image, shown)
-
-
-def _forget_frames(error: BaseException | None) -> None:
-    """Let go of what the functions that an error has passed still hold: images, sums, a GPU's memory.
-
-    Results keep their errors until the folder is done, and an error knows those functions' variables.
-    """
-    while error is not None:
-        error.__traceback__ = None
-        error = error.__cause__ or error.__context__
-
-
-def _write(prediction: Prediction, image: Image, path: Path, plans: ModelPlans) -> Mapping[str, Any] | None:
-    """Write everything a prediction holds, the label map last: a case with a label map is complete."""
-    if prediction.confidence is not None:
-        write_image(entropy_path(path), image.with_data(prediction.confidence.entropy[None]))
-    if prediction.probabilities is not None:
-        write_for_ensemble(prediction.probabilities, prediction.labels, image, path, plans)
-    write_labels(path, prediction.labels, like=image)
-    return None if prediction.confidence is None else summary_of(prediction.confidence)

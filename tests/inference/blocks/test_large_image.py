@@ -14,7 +14,8 @@ import pytest
 import tifffile
 
 from swin_umamba.errors import DataError, UsageError
-from swin_umamba.inference.blocks import cluster, job, large_image
+from swin_umamba.inference import cluster
+from swin_umamba.inference.blocks import job, large_image
 from swin_umamba.inference.blocks.division import Block
 from swin_umamba.inference.blocks.finished_blocks import FinishedBlocks
 from swin_umamba.inference.blocks.job import BlockResult

@@ -32,6 +32,9 @@ class Block:
     y: tuple[int, int]
     x: tuple[int, int]
 
+    def __str__(self) -> str:
+        return f"block {self.number}"
+
     @property
     def region(self) -> tuple[slice, slice, slice]:
         """The block as an index."""

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from swin_umamba.errors import SwinUMambaError, UsageError, unexpected
+from swin_umamba.errors import UsageError
 from swin_umamba.inference.blocks.division import Block
 from swin_umamba.inference.blocks.normalization import normalizers_of
 from swin_umamba.inference.blocks.patches import SourcePatches
@@ -28,11 +27,6 @@ from swin_umamba.trained.intensities import CELL
 
 if TYPE_CHECKING:
     from swin_umamba.inference.predictor import Predictor
-
-
-logger = logging.getLogger(__name__)
-
-Outcome = TypeVar("Outcome")
 
 
 @dataclass(frozen=True)
@@ -171,15 +165,9 @@ class BlockWorker:
         return self._job.statistics.tissue[z][:, rows][:, :, columns]
 
 
-def outcome_of(function: Callable[[], Outcome], job: BlockJob) -> Outcome | SwinUMambaError:
-    """Return what a function returns or, as one of ours, the error that it raises."""
-    try:
-        return function()
-    except SwinUMambaError as error:
-        return error
-    except Exception as error:
-        logger.debug("a block", exc_info=True)
-        return unexpected(error, where=job.source.path)
+def block_work(make: Callable[[], Predictor], job: BlockJob) -> Callable[[Block], BlockResult]:
+    """Return what predicts a block, in another process, where its predictor is made."""
+    return BlockWorker(make(), job).run
 
 
 def check_divisible(predictor: Predictor, source: RegionSource) -> None:

@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +15,17 @@ import numpy as np
 from swin_umamba.errors import DataError, SwinUMambaError, UsageError
 from swin_umamba.inference.blocks.division import Block, blocks_of
 from swin_umamba.inference.blocks.finished_blocks import FinishedBlocks
-from swin_umamba.inference.blocks.job import BlockJob, BlockResult, BlockWorker, check_divisible
+from swin_umamba.inference.blocks.job import (
+    BlockJob,
+    BlockResult,
+    BlockWorker,
+    block_work,
+    check_divisible,
+)
 from swin_umamba.inference.blocks.options import BlockOptions
-from swin_umamba.inference.blocks.processes import run_in_processes
 from swin_umamba.inference.blocks.statistics import Basis, ImageStatistics, statistics_of, tells_tissue
 from swin_umamba.inference.parts import Part, not_predicted
+from swin_umamba.inference.processes import MakeWork, run_in_processes
 from swin_umamba.inference.sharing import claim_of
 from swin_umamba.progress import passing_bar
 from swin_umamba.pseudonyms import current, hidden
@@ -247,13 +254,17 @@ class _LargeImage:
 
     def _elsewhere(self, job: BlockJob, missing: Sequence[Block]) -> Iterator[_Outcome] | None:
         """Return the results of other processes; None if this one predicts the blocks itself."""
-        make, address = self._predictor.in_another_process, self._options.scheduler
+        address, where = self._options.scheduler, self._source.path
         workers = min(self._options.workers, len(missing))
-        if address is not None and missing:
-            from swin_umamba.inference.blocks.cluster import run_on_cluster
 
-            return run_on_cluster(make, job, missing, self._identity, address, workers)
-        return run_in_processes(make, job, missing, workers) if workers > 1 else None
+        def make(number: int) -> MakeWork[Block, BlockResult]:
+            return partial(block_work, self._predictor.in_another_process(number), job)
+
+        if address is not None and missing:
+            from swin_umamba.inference.cluster import run_on_cluster
+
+            return run_on_cluster(make(0), missing, self._identity, address, workers, where)
+        return run_in_processes(make, missing, workers, where) if workers > 1 else None
 
     def _basis(self) -> Basis:
         if self._options.statistics is not None:

@@ -22,11 +22,13 @@ class BlockOptions(Options):
         "predict in blocks, in little memory; OME-Zarr, whole slides, pyramids and pictures of more than "
         "2^27 pixels always are, see docs/large_images.md",
     )
-    workers: int = option(1, "processes that predict the blocks of an image", metavar="N")
+    workers: int = option(
+        1, "processes that predict the cases of a folder, or the blocks of a large image", metavar="N"
+    )
     scheduler: str | None = option(
         None,
-        "predict the blocks on a Dask cluster: tcp://HOST:PORT or tls://HOST:PORT of its scheduler, or local "
-        "for --workers of this machine; see docs/large_images.md",
+        "predict cases and blocks on a Dask cluster: tcp://HOST:PORT or tls://HOST:PORT of its scheduler, or "
+        "local for --workers of this machine; see docs/cluster.md",
         metavar="ADDRESS",
     )
     level: int = option(0, "level of a pyramid to predict, 0 for the largest", metavar="N")
