@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from swin_umamba.errors import DataError, UsageError
-from swin_umamba.models.backbones import find_backbone
+from swin_umamba.models.backbones import DEFAULT_BACKBONE, find_backbone
 
 STRIDE = 32
 """The coarsest stage works at 1/32 of the input size."""
@@ -23,6 +24,8 @@ class SegmentationNetwork(nn.Module, ABC):
 
     Attributes
     ----------
+    default_backbone
+        Name of the encoder unless another one is asked for.
     deep_supervision
         If true, ``forward`` returns the logits of all heads, finest first; otherwise only those of the
         finest head, as one tensor. May be changed at any time; the parameters do not depend on it.
@@ -34,6 +37,7 @@ class SegmentationNetwork(nn.Module, ABC):
         Channels of the encoder's stages.
     """
 
+    default_backbone: ClassVar[str] = DEFAULT_BACKBONE
     deep_supervision: bool
     deep_supervision_scales: tuple[float, ...]
     vssm_encoder: nn.Module

@@ -21,7 +21,44 @@ DECODER_DEPTH = 2
 DECODER_DROP_PATH_RATE = 0.2
 
 
-class SwinUMambaD(SegmentationNetwork):
+class DecodedByVSS(SegmentationNetwork):
+    """Base class of the networks whose decoder is a ``VSSDecoder``; they take any backbone."""
+
+    decoder: VSSDecoder
+
+    @property
+    def deep_supervision(self) -> bool:
+        """Whether ``forward`` returns all heads. It is stored on the decoder, where nnU-Net looks for it."""
+        return self.decoder.deep_supervision
+
+    @deep_supervision.setter
+    def deep_supervision(self, enabled: bool) -> None:
+        self.decoder.deep_supervision = enabled
+
+    @property
+    def has_depth_head(self) -> bool:
+        """Whether the network has a head for the depth within objects."""
+        return self.decoder.depth_head is not None
+
+    @contextmanager
+    def returning_depth(self) -> Iterator[None]:
+        """Return the depth after the finest logits, as one more channel, in the block.
+
+        Raises
+        ------
+        UsageError
+            If the network has no head for it.
+        """
+        if not self.has_depth_head:
+            raise UsageError("the network has no head for the depth within objects")
+        self.decoder.returns_depth = True
+        try:
+            yield
+        finally:
+            self.decoder.returns_depth = False
+
+
+class SwinUMambaD(DecodedByVSS):
     """Swin-UMamba-dagger: everything runs at 1/4 of the input size and below.
 
     The last step to full resolution is a learnt pixel shuffle. With 1 channel and 14 classes the network has
@@ -124,37 +161,6 @@ class SwinUMambaD(SegmentationNetwork):
             nn.init.zeros_(self.decoder.depth_head.weight)
         if isinstance(self.vssm_encoder, VMambaEncoder):
             _init_patch_bias(self.vssm_encoder.patch_embed.proj)
-
-    @property
-    def deep_supervision(self) -> bool:
-        """Whether ``forward`` returns all heads. It is stored on the decoder, where nnU-Net looks for it."""
-        return self.decoder.deep_supervision
-
-    @deep_supervision.setter
-    def deep_supervision(self, enabled: bool) -> None:
-        self.decoder.deep_supervision = enabled
-
-    @property
-    def has_depth_head(self) -> bool:
-        """Whether the network has a head for the depth within objects."""
-        return self.decoder.depth_head is not None
-
-    @contextmanager
-    def returning_depth(self) -> Iterator[None]:
-        """Return the depth after the finest logits, as one more channel, in the block.
-
-        Raises
-        ------
-        UsageError
-            If the network has no head for it.
-        """
-        if not self.has_depth_head:
-            raise UsageError("the network has no head for the depth within objects")
-        self.decoder.returns_depth = True
-        try:
-            yield
-        finally:
-            self.decoder.returns_depth = False
 
     def segment(self, x: Tensor) -> list[Tensor]:
         """Map (batch, in_channels, 32i, 32j) to the logits of the heads in use, finest first."""

@@ -9,12 +9,15 @@ from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
 
 from swin_umamba.errors import UsageError, unknown_name
 from swin_umamba.extensions import load_class
+from swin_umamba.models.backbones import find_backbone
+from swin_umamba.models.swin_umamba_d import DecodedByVSS
 from swin_umamba.nnunet.architecture import PlannedSwinUMamba, PlannedSwinUMambaD, PlannedSwinUMambaDObjects
 from swin_umamba.nnunet.training.object_trainer import ObjectTrainer
 from swin_umamba.nnunet.training.options import TrainingOptions
 from swin_umamba.nnunet.training.robust_trainer import RobustTrainer
 from swin_umamba.nnunet.training.swin_umamba_trainer import NO_WEIGHTS, SwinUMambaTrainer
 from swin_umamba.options import declared_options
+from swin_umamba.trainer_names import DAGGER_TRAINER_NAMES, TRAINER_BACKBONES, name_with_backbone
 
 EXTERNAL_TRAINERS = "nnUNet_extTrainer"
 """nnU-Net's variable for folders with the user's own trainers."""
@@ -101,8 +104,10 @@ TRAINERS: dict[str, type[RobustTrainer]] = {
     )
 }
 
+_WITH_BACKBONES: dict[tuple[type[RobustTrainer], str], type[RobustTrainer]] = {}
 
-def find_trainer(given: str) -> type[RobustTrainer]:
+
+def find_trainer(given: str, backbone: str | None = None) -> type[RobustTrainer]:
     """Return the trainer class that a user names.
 
     nnU-Net's own search imports every module of its training tree, and with them packages that may be broken
@@ -111,18 +116,30 @@ def find_trainer(given: str) -> type[RobustTrainer]:
     Parameters
     ----------
     given
-        One of ``TRAINERS``; ``package.module:Class`` or ``folder/file.py:Class``; or the name of a class in a
-        folder that ``nnUNet_extTrainer`` names.
+        One of ``TRAINERS``, or one of those that take any backbone with ``_BACKBONE`` after its name;
+        ``package.module:Class`` or ``folder/file.py:Class``; or the name of a class in a folder that
+        ``nnUNet_extTrainer`` names.
+    backbone
+        Name of the encoder, see ``with_backbone``; None for the trainer's own.
 
     Raises
     ------
     UsageError
-        If there is no such trainer, it is not a subclass of ours, or it has the name of one of ours.
+        If there is no such trainer, it is not a subclass of ours, it has the name of one of ours, or it does
+        not take the backbone.
     """
+    found = _find_class(given)
+    return found if backbone is None else with_backbone(found, backbone)
+
+
+def _find_class(given: str) -> type[RobustTrainer]:
     if given in TRAINERS:
         return TRAINERS[given]
     found = load_class(given, "--trainer") if ":" in given else find_external_trainer(given)
     if found is None:
+        base, _, backbone = given.partition("_")
+        if backbone and base in TRAINERS:
+            return with_backbone(TRAINERS[base], backbone)
         raise unknown_name("trainer", given, TRAINERS, where="--trainer")
     if issubclass(found, RobustTrainer) and TRAINERS.get(found.__name__, found) is found:
         return found
@@ -131,6 +148,67 @@ def find_trainer(given: str) -> type[RobustTrainer]:
         where="--trainer",
         hint="derive it from a class of swin_umamba.nnunet.trainers, and give it a unique name",
     )
+
+
+def with_backbone(trainer: type[RobustTrainer], backbone: str) -> type[RobustTrainer]:
+    """Return a trainer with another encoder.
+
+    Its name, which becomes part of the model folder's, ends with the backbone's, so that two backbones never
+    share a folder. The plans of its models name the backbone: to predict with them takes no trainer.
+
+    Parameters
+    ----------
+    trainer
+        Trainer of a network that takes any backbone.
+    backbone
+        One of ``list_backbones()``.
+
+    Raises
+    ------
+    UsageError
+        If there is no such backbone, or the trainer has a backbone of its own or takes none.
+    """
+    network = getattr(trainer, "network_class", None)
+    if network is None or not issubclass(network, DecodedByVSS):
+        raise UsageError(
+            f"the network of {trainer.__name__} takes no other backbone",
+            where="--backbone",
+            hint=f"choose one of the trainers {', '.join(DAGGER_TRAINER_NAMES)}",
+        )
+    assert issubclass(trainer, SwinUMambaTrainer)
+    find_backbone(backbone)
+    own = trainer.network_kwargs.get("backbone")
+    if backbone == (network.default_backbone if own is None else own):
+        return trainer
+    if own is not None:
+        raise UsageError(
+            f"{trainer.__name__} has the backbone {own}, and {backbone} was asked for",
+            where="--backbone",
+            hint="choose the trainer without a backbone in its name, or leave --backbone out",
+        )
+    if "__" in backbone:
+        raise UsageError(
+            f"the backbone {backbone} cannot be part of a folder's name, whose parts nnU-Net divides by __",
+            where="--backbone",
+            hint="register it under another name",
+        )
+    if (trainer, backbone) in _WITH_BACKBONES:
+        return _WITH_BACKBONES[trainer, backbone]
+    attributes = {
+        "__doc__": f"{trainer.__name__} with the backbone {backbone}.",
+        "__module__": __name__,
+        "network_kwargs": {**trainer.network_kwargs, "backbone": backbone},
+    }
+    made = type(name_with_backbone(trainer.__name__, backbone), (trainer,), attributes)
+    return _WITH_BACKBONES.setdefault((trainer, backbone), made)
+
+
+def trainers_with_backbones() -> dict[str, type[RobustTrainer]]:
+    """Return the trainers of ours with another backbone of ours by name, for nnU-Net's own commands."""
+    made = [
+        with_backbone(TRAINERS[name], each) for name in DAGGER_TRAINER_NAMES for each in TRAINER_BACKBONES
+    ]
+    return {trainer.__name__: trainer for trainer in made}
 
 
 def find_external_trainer(name: str) -> type | None:

@@ -148,8 +148,10 @@ def train_folds(dataset: Dataset, folds: Sequence[int | str], request: TrainRequ
 def _model_folder(dataset: Dataset, request: TrainRequest) -> Path:
     from swin_umamba.nnunet.trainers import find_trainer
 
-    name = f"{find_trainer(request.trainer).__name__}__{request.plans_name}__{request.configuration}"
-    return dataset.folders.results / dataset.name / name
+    trainer = find_trainer(request.trainer, request.backbone).__name__
+    return (
+        dataset.folders.results / dataset.name / f"{trainer}__{request.plans_name}__{request.configuration}"
+    )
 
 
 @dataclass(frozen=True)

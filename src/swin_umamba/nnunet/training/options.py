@@ -112,7 +112,7 @@ class TrainingOptions(Options):
     )
     pretrained: str | None = option(
         None,
-        "what the network starts from: VMamba-Tiny's ImageNet checkpoint (file, or name as weights list has "
+        "what the network starts from: its backbone's ImageNet checkpoint (file, or name as weights list has "
         "it), a trained model (file or folder; its channels and classes may be others), or none",
         metavar="START",
         in_environment=True,
@@ -222,6 +222,13 @@ class TrainingOptions(Options):
 class TrainRequest(TrainingOptions):
     """A request to ``train``: the options of a run, and how it starts."""
 
+    backbone: str | None = option(
+        None,
+        "encoder of the network, one that weights list names or your own, for the trainers of the dagger's "
+        "decoder; it becomes part of the trainer's name and the model folder's (default: the trainer's own, "
+        "vmamba_tiny)",
+        metavar="NAME",
+    )
     plans_name: str = option(PLANS_NAME, "name of the plans file", flags=())
     devices: Sequence[str] | None = option(
         None,

@@ -61,7 +61,7 @@ def locate_pretrained(given: str | Path) -> Path:
     raise TrainingError(
         "the initial weights: there is no such file or folder",
         where=given,
-        hint="give --pretrained VMamba-Tiny's ImageNet checkpoint (a file, or a name that swin-umamba "
+        hint="give --pretrained an ImageNet checkpoint of the backbone (a file, or a name that swin-umamba "
         "weights list shows), a trained model (file or folder), or none for random weights; with "
         "nnUNetv2_train set SWIN_UMAMBA_PRETRAINED to one of them",
     )

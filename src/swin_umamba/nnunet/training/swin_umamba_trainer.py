@@ -13,6 +13,7 @@ import torch
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from swin_umamba.errors import TrainingError, UsageError
+from swin_umamba.models.backbones import find_backbone
 from swin_umamba.models.network import STRIDE
 from swin_umamba.nnunet.architecture import NetworkClass, architecture_entry
 from swin_umamba.nnunet.training.pretrained import load_pretrained, locate_pretrained, take_over_stock_loading
@@ -109,11 +110,13 @@ class SwinUMambaTrainer(RobustTrainer):
         """Prepare everything; fail if the initial weights are missing."""
         given = self.has_pretrained_weights or self.options.pretrained is not None
         if self.starts_fresh and self.starts_pretrained and not given:
+            backbone = find_backbone(self.network_kwargs.get("backbone", self.network_class.default_backbone))
+            known = ", ".join(weights.name for weights in backbone.weights)
             raise TrainingError(
                 f"{type(self).__name__} starts from pretrained weights, but none were given",
-                hint="give --pretrained FILE (VMamba-Tiny's ImageNet checkpoint, or a trained model), or "
-                "--pretrained none for random weights; with nnUNetv2_train set SWIN_UMAMBA_PRETRAINED to "
-                "either",
+                hint=f"give --pretrained FILE (an ImageNet checkpoint of {backbone.name}, by file or name: "
+                f"{known or 'no name is known'}; or a trained model), or --pretrained none for random "
+                "weights; with nnUNetv2_train set SWIN_UMAMBA_PRETRAINED to either",
             )
         super().on_train_start()
         if self.frozen_epochs >= self.num_epochs and self.local_rank == 0:

@@ -17,7 +17,7 @@ from swin_umamba.nnunet.environment import Dataset
 from swin_umamba.nnunet.plans_table import read_plans
 from swin_umamba.nnunet.stdout import stdout_to_log
 from swin_umamba.nnunet.training.devices import resolve_devices
-from swin_umamba.nnunet.training.options import TrainingOptions, TrainRequest
+from swin_umamba.nnunet.training.options import TrainRequest
 from swin_umamba.options import options_as_keywords
 from swin_umamba.schema import Provenance
 
@@ -113,7 +113,7 @@ def train_with(
         current_device(processes.device),
         _no_traces_of_failed_starts(dataset.folders.results) as started,
     ):
-        trainer = _make_trainer(plans, description, given, trainer_class, processes.device)
+        trainer = _make_trainer(plans, description, request, trainer_class, processes.device)
         started.append(trainer)
         trainer.options = replace(trainer.options, force_unlock=given.force_unlock)
         with trainer.locked():
@@ -245,15 +245,14 @@ def read_planned(dataset: Dataset, plans_name: str) -> tuple[dict[str, Any], dic
 def _make_trainer(
     plans: dict[str, Any],
     description: dict[str, Any],
-    options: TrainingOptions,
+    request: TrainRequest,
     trainer_class: type[RobustTrainer] | None,
     device: torch.device,
 ) -> RobustTrainer:
     from swin_umamba.nnunet.trainers import find_trainer
 
-    return (trainer_class or find_trainer(options.trainer))(
-        plans, options.configuration, options.fold, description, device
-    )
+    trainer_class = trainer_class or find_trainer(request.trainer, request.backbone)
+    return trainer_class(plans, request.configuration, request.fold, description, device)
 
 
 def _continue(trainer: RobustTrainer, fold_folder: Path, given: dict[str, Any]) -> None:

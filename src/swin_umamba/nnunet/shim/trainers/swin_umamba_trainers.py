@@ -4,3 +4,6 @@ The folder holds nothing else, because whatever it holds is imported at each sea
 """
 
 from swin_umamba.nnunet.trainers import *  # noqa: F403
+from swin_umamba.nnunet.trainers import trainers_with_backbones
+
+globals().update(trainers_with_backbones())
