@@ -9,6 +9,7 @@ import importlib
 import logging
 import platform
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +77,7 @@ def run_on_cluster(
         try:
             for future in distributed.as_completed(futures):
                 yield futures[future], _answer(future, distributed, where)
-        except (OSError, distributed.comm.CommClosedError) as error:
+        except (OSError, CancelledError, distributed.comm.CommClosedError) as error:
             raise SwinUMambaError(
                 f"the connection to the scheduler is lost ({type(error).__name__})",
                 where=address,
@@ -152,11 +153,11 @@ def _client(distributed: Any, address: str, workers: int, stack: ExitStack) -> A
         return stack.enter_context(distributed.Client(cluster))
     try:
         client = stack.enter_context(distributed.Client(address, timeout=SECONDS_TO_CONNECT))
-    except (OSError, ValueError) as error:  # TimeoutError is an OSError
+    except (OSError, TypeError, ValueError) as error:  # TypeError: no certificates are configured for TLS
         raise UsageError(
             f"no scheduler answers there ({type(error).__name__}: {error})",
             where=address,
-            hint="start one with `dask scheduler`, or give --scheduler local",
+            hint="start one with `dask scheduler` (tls:// needs certificates), or give --scheduler local",
         ) from error
     if not client.scheduler_info()["workers"]:
         raise UsageError("the scheduler has no workers", where=address, hint="start some with `dask worker`")
@@ -165,9 +166,13 @@ def _client(distributed: Any, address: str, workers: int, stack: ExitStack) -> A
 
 def _library() -> Any:
     try:
-        return importlib.import_module("distributed")
+        library = importlib.import_module("distributed")
     except ImportError as error:
         raise UsageError(
             f"--scheduler needs Dask, which cannot be imported: {error}",
             hint="pip install 'swin-umamba[cluster]'",
         ) from error
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] == "distributed":
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # errors reach us as exceptions, too
+    return library
