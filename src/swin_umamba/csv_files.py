@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from swin_umamba.files import write_text
+from swin_umamba.files import atomic_open
 
 # Characters that begin a formula in spreadsheets, including the full-width ones of East Asian keyboards.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
@@ -24,22 +24,30 @@ def csv_text(rows: Iterable[Sequence[Any]]) -> str:
     as OWASP recommends against CSV injection. So is any part of it after a character that a spreadsheet may
     treat as the end of a cell. JSON files keep names unchanged.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    for row in rows:
-        writer.writerow([_cell(value) for value in row])
-    return text.getvalue()
+    return "".join(_lines(rows))
 
 
 def write_csv(path: str | Path, rows: Iterable[Sequence[Any]]) -> None:
-    """Write rows to a CSV file, atomically; see :func:`csv_text`.
+    """Write rows to a CSV file as they come, atomically; see :func:`csv_text`.
 
     Raises
     ------
     OutputError
         If the file cannot be written.
     """
-    write_text(path, csv_text(rows))
+    with atomic_open(path) as file:
+        for line in _lines(rows):
+            file.write(line.encode())
+
+
+def _lines(rows: Iterable[Sequence[Any]]) -> Iterator[str]:
+    line = io.StringIO()
+    writer = csv.writer(line, lineterminator="\n")
+    for row in rows:
+        writer.writerow([_cell(value) for value in row])
+        yield line.getvalue()
+        line.seek(0)
+        line.truncate()
 
 
 def _cell(value: object) -> object:

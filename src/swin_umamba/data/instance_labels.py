@@ -118,14 +118,14 @@ def classes_to_instances(
         raise UsageError("outer_rim must be at least 0, min_size and split_distance at least 1")
     markers, count = interior_components(classes)
     if outer_rim:
-        complete = _with_small_interiors(classes, markers)
+        complete = with_small_interiors(classes, markers)
         if complete is not classes:
             classes = complete
             markers, count = interior_components(classes)
     if split_distance is not None:
         markers, count = _split(markers, split_distance)
     cells = cells_of(classes, outer_rim)
-    instances = _grow(markers, cells)
+    instances, _ = grow_from(markers, cells & (markers == 0))
     others, _ = ndimage.label(cells & (instances == 0), _everywhere(classes.ndim))
     instances = np.where(others > 0, others + count, instances)
     large = np.bincount(instances.ravel()) >= min_size
@@ -143,9 +143,18 @@ def cells_of(classes: np.ndarray, outer_rim: int = OUTER_RIM) -> np.ndarray:
     return cells
 
 
-def _with_small_interiors(classes: np.ndarray, interiors: np.ndarray) -> np.ndarray:
+def with_small_interiors(classes: np.ndarray, interiors: np.ndarray) -> np.ndarray:
     """Return the map with interior in the holes that :func:`instances_to_classes` left in small cells.
 
+    Parameters
+    ----------
+    classes
+        Integers 0, 1 or 2, ``(y, x)`` or ``(z, y, x)``.
+    interiors
+        Number of the connected interior of each pixel, in the same shape.
+
+    Notes
+    -----
     In its labels, the background between cells is within ``GAP_REACH`` steps of their interiors: one pixel of
     boundary outside and two inside. The middle of a small cell is farther from the interior of any other.
     Where corners of cells meet, the background may be farther too, but it has interiors on all sides.
@@ -216,18 +225,34 @@ def check_numbers(instances: np.ndarray) -> None:
 def _split(components: np.ndarray, distance: int) -> tuple[np.ndarray, int]:
     """Cut components that have several centres, which are peaks of the distance to the component's edge."""
     inside = components > 0
-    depth = ndimage.distance_transform_edt(np.pad(inside, 1, mode="edge"))
-    depth = depth[(slice(1, -1),) * components.ndim]
-    # Smoothing joins the many peaks along the ridge of one elongated cell.
-    depth = ndimage.gaussian_filter(depth, distance / 4, mode="nearest") * inside
-    centres = _peaks(depth, distance)
-    centre_labels, num_centres = ndimage.label(centres, _everywhere(components.ndim))
+    depth = smooth_depth(inside, distance)
+    peaks = _peaks(depth, distance)
+    centre_labels, num_centres = ndimage.label(peaks, _everywhere(components.ndim))
     # One number per centre, however many pixels it has, in the component that contains it.
-    _, first = np.unique(centre_labels[centres], return_index=True)
-    several = np.bincount(components[centres][first], minlength=int(components.max(initial=0)) + 1) > 1
+    _, first = np.unique(centre_labels[peaks], return_index=True)
+    several = np.bincount(components[peaks][first], minlength=int(components.max(initial=0)) + 1) > 1
     cut = several[components]
-    parts = watershed(-depth, centre_labels * cut, connectivity=components.ndim, mask=cut)
+    parts = flood(-depth, centre_labels * cut, cut, components.ndim)
     return consecutive_labels(np.where(cut, parts, (components + num_centres) * inside))
+
+
+def smooth_depth(inside: np.ndarray, distance: int) -> np.ndarray:
+    """Return the distance of each pixel inside to the nearest one outside, smoothed; 0 outside.
+
+    Smoothing joins the many peaks along the ridge of one elongated cell. The border of the image is not
+    outside.
+    """
+    depth = ndimage.distance_transform_edt(np.pad(inside, 1, mode="edge"))
+    depth = depth[(slice(1, -1),) * inside.ndim]
+    smooth: np.ndarray = ndimage.gaussian_filter(depth, distance / 4, mode="nearest") * inside
+    return smooth
+
+
+def highest_within(depth: np.ndarray, distance: int, lowest: float) -> np.ndarray:
+    """Return where the depth is above a value and the largest within ``distance`` pixels along each axis."""
+    highest = ndimage.maximum_filter(depth, 2 * distance + 1, mode="nearest")
+    peaks: np.ndarray = (depth == highest) & (depth > lowest)
+    return peaks
 
 
 def _peaks(depth: np.ndarray, distance: int) -> np.ndarray:
@@ -236,8 +261,7 @@ def _peaks(depth: np.ndarray, distance: int) -> np.ndarray:
     Of equal peaks closer than that, only the first in raster order counts. The result is that of
     ``peak_local_max`` of scikit-image, whose distance computation takes as long as everything else together.
     """
-    highest = ndimage.maximum_filter(depth, 2 * distance + 1, mode="nearest")
-    peaks: np.ndarray = (depth == highest) & (depth > depth.min(initial=np.inf))
+    peaks = highest_within(depth, distance, depth.min(initial=np.inf))
     if peaks.all():  # a plateau over the whole image
         return np.zeros_like(peaks)
     for place in np.argwhere(peaks).tolist():
@@ -248,27 +272,67 @@ def _peaks(depth: np.ndarray, distance: int) -> np.ndarray:
     return peaks
 
 
-def _grow(markers: np.ndarray, cells: np.ndarray) -> np.ndarray:
-    """Grow all markers at the same speed, one pixel per step in the four (six) directions, within ``cells``.
+def flood(heights: np.ndarray, seeds: np.ndarray, mask: np.ndarray, connectivity: int) -> np.ndarray:
+    """Return the watershed of seeds within a mask; connected parts of the mask do not influence each other.
+
+    Seeds at one height flow in raster order; in scikit-image, the order depends on all other seeds.
+    """
+    at = np.flatnonzero(seeds.ravel() * mask.ravel())
+    values = heights.ravel()[at]
+    if len(np.unique(values)) < len(values):
+        ranks = np.zeros(heights.shape)
+        ranks[mask] = np.unique(heights[mask], return_inverse=True)[1]
+        ranks.ravel()[at] -= 1 - np.arange(1, len(at) + 1) / (len(at) + 1)
+        heights = ranks
+    found: np.ndarray = watershed(heights, seeds, connectivity=connectivity, mask=mask)
+    return found
+
+
+def grow_from(
+    labels: np.ndarray, free: np.ndarray, steps: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Grow all labels at the same speed, one pixel per step in the four (six) directions.
 
     Visits each pixel once: unlike a watershed, it takes time linear in the number of pixels.
+
+    Parameters
+    ----------
+    labels
+        Integers, 0 for none, ``(y, x)`` or ``(z, y, x)``.
+    free
+        bool, in the same shape: pixels without a label that they may take.
+    steps
+        After how many steps each label begins to grow; 0 by default.
+
+    Returns
+    -------
+    labels, steps
+        The labels, and after how many steps each pixel got its own; undefined where there is none.
     """
-    labels = np.pad(markers, 1)  # so that no neighbour lies beyond an edge
-    shape = labels.shape
-    free = (np.pad(cells, 1) & (labels == 0)).ravel()
-    labels = labels.ravel()
-    steps = [int(np.prod(shape[axis + 1 :])) for axis in range(len(shape))]
-    steps = [*steps, *(-step for step in steps)]
-    front = np.flatnonzero(labels)
-    while len(front):
+    shape = tuple(length + 2 for length in labels.shape)  # so that no neighbour lies beyond an edge
+    labels, free = np.pad(labels, 1).ravel(), np.pad(free, 1).ravel()
+    when = np.zeros(labels.shape, np.int32) if steps is None else np.pad(steps, 1).ravel()
+    strides = [int(np.prod(shape[axis + 1 :])) for axis in range(len(shape))]
+    strides = [*strides, *(-stride for stride in strides)]
+    later = np.flatnonzero(labels)
+    later = later[np.argsort(when[later], kind="stable")]
+    front, step = later[:0], 0
+    while len(front) or len(later):
+        if not len(front):
+            step = int(when[later[0]])
+        now = np.searchsorted(when[later], step, side="right")
+        front, later = np.concatenate([front, later[:now]]), later[now:]
+        step += 1
         reached = []
-        for step in steps:
-            source = front[free[front + step]]
-            labels[source + step] = labels[source]
-            free[source + step] = False
-            reached.append(source + step)
+        for stride in strides:
+            source = front[free[front + stride]]
+            labels[source + stride] = labels[source]
+            free[source + stride] = False
+            when[source + stride] = step
+            reached.append(source + stride)
         front = np.concatenate(reached)
-    return labels.reshape(shape)[(slice(1, -1),) * markers.ndim]
+    inside = (slice(1, -1),) * len(shape)
+    return labels.reshape(shape)[inside], when.reshape(shape)[inside]
 
 
 def _everywhere(ndim: int) -> np.ndarray:

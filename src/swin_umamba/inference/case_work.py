@@ -15,6 +15,7 @@ from swin_umamba.data.image_io import Image, read_case, read_labels, write_image
 from swin_umamba.errors import OutputError, SwinUMambaError, UsageError, unexpected
 from swin_umamba.fingerprint import fingerprint_of
 from swin_umamba.inference.blocks.large_image import predict_large
+from swin_umamba.inference.blocks.object_files import ObjectsInBlocks
 from swin_umamba.inference.case_result import CaseResult, summary_of
 from swin_umamba.inference.cases import Case
 from swin_umamba.inference.ensemble_files import write_for_ensemble
@@ -175,7 +176,6 @@ class CaseWork:
         asked = {
             "--probabilities": options.probabilities,
             "--confidence": options.confidence,
-            "--instances and --objects": options.with_objects,
             "--preview": options.preview,
         }
         if wanted := [name for name, value in asked.items() if value]:
@@ -200,6 +200,9 @@ class CaseWork:
             series=options.series,
             part=self.part,
             merge=options.merge,
+            objects=ObjectsInBlocks(self.predictor, self.path, self.case.shown, options)
+            if options.with_objects
+            else None,
         )
         return "written" if is_finished else "begun", None
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from swin_umamba.errors import CheckpointError
 from swin_umamba.tiling.bands import Band, all_finite
-from swin_umamba.trained.label_map import LabelMap
+from swin_umamba.trained.label_map import LabelMap, foreground_of
 
 
 def labels_of_bands(bands: Iterable[Band], labels: LabelMap, model: Path) -> np.ndarray:
@@ -25,6 +25,31 @@ def labels_of_bands(bands: Iterable[Band], labels: LabelMap, model: Path) -> np.
         check_finite(band.logits, model)
         for place, logits in band.parts():
             labels.put_logits(place, logits)
+    return labels.finished()
+
+
+def objects_of_bands(
+    bands: Iterable[Band], labels: LabelMap, model: Path, foreground: np.ndarray, depth: np.ndarray | None
+) -> np.ndarray:
+    """Return the same, and keep what objects are found and measured by.
+
+    Parameters
+    ----------
+    bands
+        Where ``depth`` is given, they hold it after the logits.
+    labels, model
+        As for :func:`labels_of_bands`.
+    foreground, depth
+        ``(z, y, x)``, float32, to fill: the probability of not being background, and the depth.
+    """
+    for band in bands:
+        check_finite(band.logits, model)
+        for place, values in band.parts():
+            if depth is not None:
+                depth[place] = values[-1].numpy()
+                values = values[:-1]
+            labels.put_logits(place, values)
+            foreground[place] = foreground_of(values)
     return labels.finished()
 
 

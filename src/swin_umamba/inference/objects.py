@@ -2,7 +2,8 @@
 
 ::
 
-    instances/CASE.tif      the object number of each pixel (.nii.gz if there is geometry)
+    instances/CASE.tif      the object number of each pixel (.nii.gz if there is geometry; for label maps
+                            in OME-Zarr, labels/instances in their group)
     objects/CASE.csv        a line for each object
     objects/CASE.geojson    their outlines for QuPath, if wanted
     objects/CASE.zip        and for ImageJ
@@ -27,6 +28,7 @@ from swin_umamba.instances.outlines import outlines_of
 from swin_umamba.instances.rois import write_rois
 from swin_umamba.instances.table import ObjectTable, objects_of
 from swin_umamba.instances.write import join_objects, write_instances, write_objects
+from swin_umamba.regions.opening import stem_by_region
 
 if TYPE_CHECKING:
     from swin_umamba.inference.options import FolderOptions, ObjectOptions
@@ -58,7 +60,7 @@ def chosen_decoding(found: Decoding, options: ObjectOptions) -> Decoding:
 
 def measure_objects(
     labels: np.ndarray,
-    probabilities: np.ndarray,
+    foreground: np.ndarray,
     volume: Volume,
     classes: ObjectClasses,
     decoding: Decoding,
@@ -71,8 +73,8 @@ def measure_objects(
     ----------
     labels
         ``(y, x)`` or ``(z, y, x)``.
-    probabilities
-        ``(classes, ...)`` of the same shape, the background first.
+    foreground
+        Probability of not being background, in the same shape.
     volume
         The volume that was segmented.
     classes, decoding, options
@@ -87,7 +89,7 @@ def measure_objects(
         classes=class_of_each,
         class_names=classes.names,
         image=image,
-        probability=1 - probabilities[0],
+        probability=foreground,
         spacing=_spacing(volume),
         solidity=options.solidity,
     )
@@ -107,19 +109,40 @@ def object_files(labels: Path, options: FolderOptions) -> list[Path]:
     """Return the object files of the prediction with this label map; none if not wanted."""
     if not options.with_objects:
         return []
-    kinds = options.objects or ()
+    instances = instances_path(labels)
     return [
-        instances_path(labels),
-        *(_path_of(labels, suffix) for suffix in (_TABLE, *(_SUFFIXES[kind] for kind in kinds))),
+        *([] if instances == labels else [instances]),
+        table_path(labels),
+        *outlines_path(labels, options).values(),
     ]
 
 
+def table_path(labels: Path) -> Path:
+    """Return the table of objects of the prediction with this label map."""
+    return _path_of(labels, _TABLE)
+
+
+def outlines_path(labels: Path, options: FolderOptions) -> dict[str, Path]:
+    """Return the file of each kind of outlines that is wanted."""
+    return {kind: _path_of(labels, _SUFFIXES[kind]) for kind in options.objects or ()}
+
+
 def _path_of(labels: Path, suffix: str) -> Path:
-    return labels.parent / OBJECTS / f"{image_stem(labels)}{suffix}"
+    stem = stem_by_region(labels) if _is_zarr(labels) else image_stem(labels)
+    return labels.parent / OBJECTS / f"{stem}{suffix}"
+
+
+def _is_zarr(labels: Path) -> bool:
+    return labels.name.lower().endswith(".zarr")
 
 
 def instances_path(labels: Path) -> Path:
-    """Return the file of the instance map of the prediction with this label map."""
+    """Return the file of the instance map of the prediction with this label map.
+
+    In OME-Zarr it is the group of the label map itself, which holds both.
+    """
+    if _is_zarr(labels):
+        return labels
     return labels.parent / INSTANCES / f"{image_stem(labels)}{number_suffix(labels)}"
 
 
@@ -146,15 +169,15 @@ def write_case_objects(
                 hint="leave out --objects",
             )
         outlines = outlines_of(prediction.instances)
-        for kind in options.objects:
+        for kind, path in outlines_path(labels, options).items():
             write = write_geojson if kind == "geojson" else write_rois
-            write(_path_of(labels, _SUFFIXES[kind]), table, outlines)
-    write_objects(_path_of(labels, _TABLE), [table])
+            write(path, table, outlines)
+    write_objects(table_path(labels), [table])
     write_instances(instances_path(labels), prediction.instances, image)
 
 
 def write_all_objects(folder: Path, labels: Sequence[Path]) -> None:
     """Write ``objects.csv`` with the lines of those of these cases that have been predicted."""
-    files = [path for path in (_path_of(each, _TABLE) for each in labels) if path.exists()]
+    files = [path for path in map(table_path, labels) if path.exists()]
     if files:
         join_objects(folder / OBJECTS_FILE, files)

@@ -248,12 +248,10 @@ class Predictor:
         volume = as_volume(image, spacing, self.channel_names, nonfinite, series)
         members = MemberDecisions(independent=self.has_regions) if confidence else None
         of_objects = ObjectClasses.of(self.labels) if instances else None
-        wants_depth = of_objects is not None and self.knows_depth
-        keeps_classes = probabilities or of_objects is not None
         try:
             with current_device(self.device):
-                labels, classes, depth = self._segment(
-                    volume, members, on_progress, max_voxels, keeps_classes, wants_depth
+                labels, classes, foreground, depth = self._segment(
+                    volume, members, on_progress, max_voxels, probabilities, of_objects is not None
                 )
         except (MemoryError, RuntimeError) as error:
             if is_out_of_memory(error):
@@ -270,10 +268,10 @@ class Predictor:
                 quality_exponent=self.model.quality_exponent,
             )
         found: tuple[np.ndarray | None, ObjectTable | None] = None, None
-        if of_objects is not None and classes is not None:
+        if of_objects is not None and foreground is not None:
             how = instances if isinstance(instances, ObjectOptions) else ObjectOptions()
             decoding = chosen_decoding(self.model.decoding, how)
-            found = measure_objects(labels, classes, volume, of_objects, decoding, how, depth)
+            found = measure_objects(labels, foreground, volume, of_objects, decoding, how, depth)
         return Prediction(labels, classes if probabilities else None, volume.source, sureness, *found, depth)
 
     def _segment(
@@ -283,28 +281,32 @@ class Predictor:
         on_progress: Callable[[float], None] | None,
         max_voxels: int,
         probabilities: bool,
-        wants_depth: bool,
-    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+        objects: bool,
+    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None, np.ndarray | None]:
+        """Return labels, probabilities if wanted, and foreground and depth if objects are."""
         data, properties = self.plans.preprocess(volume, max_voxels)
         image = torch.from_numpy(data)
-        depth = None
-        if probabilities or members is not None or not self.plans.keeps_shape(image.shape[1:], properties):
+        foreground, depth, wants_depth = None, None, objects and self.knows_depth
+        whole = probabilities or objects or members is not None
+        if whole or not self.plans.keeps_shape(image.shape[1:], properties):
             with self.networks.returning_depth(wants_depth) as num_extra:
                 window = replace(self.window, num_extra=num_extra)
                 logits = self._logits(image, members, on_progress, window)
             if wants_depth:
                 logits, depth = logits[:-1], self.plans.to_grid(logits[-1:], properties)[0]
+            if objects:
+                foreground = self.plans.to_foreground(logits, properties)
             labels, classes = self.plans.to_labels(logits, properties, probabilities or members is not None)
         else:
             labels, classes = self._labels(image, properties, on_progress), None
         if volume.flat:
             labels, classes = labels[0], None if classes is None else classes[:, 0]
-            depth = None if depth is None else depth[0]
+            foreground, depth = (None if each is None else each[0] for each in (foreground, depth))
         if self.postprocessing:
             spacing = self.plans.spacing_of(volume)
             size = 1.0 if self.plans.counts_pixels else math.prod(spacing[1:] if volume.flat else spacing)
             labels = apply_steps(labels, self.postprocessing, size)
-        return labels, classes, depth
+        return labels, classes, foreground, depth
 
     @property
     def knows_depth(self) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 from skimage.morphology import local_maxima, reconstruction
-from skimage.segmentation import find_boundaries, watershed
+from skimage.segmentation import find_boundaries
 
 from swin_umamba.data.instance_labels import (
     BOUNDARY,
@@ -19,6 +19,7 @@ from swin_umamba.data.instance_labels import (
     OUTER_RIM,
     cells_of,
     classes_to_instances,
+    flood,
 )
 from swin_umamba.errors import UsageError
 from swin_umamba.instances.defaults import MIN_SIZE
@@ -195,13 +196,23 @@ def objects_of_depth(cells: np.ndarray, depth: np.ndarray) -> np.ndarray:
     cells, depth
         bool and float, of the same shape ``(y, x)`` or ``(z, y, x)``.
     """
-    depth = ndimage.gaussian_filter(depth, DEPTH_SMOOTHING, output=np.float32)
+    return objects_of_smooth_depth(cells, smoothed(depth))
+
+
+def smoothed(depth: np.ndarray) -> np.ndarray:
+    """Return predicted depths without their noise."""
+    smooth: np.ndarray = ndimage.gaussian_filter(depth, DEPTH_SMOOTHING, output=np.float32)
+    return smooth
+
+
+def objects_of_smooth_depth(cells: np.ndarray, depth: np.ndarray) -> np.ndarray:
+    """Return the same as :func:`objects_of_depth`; connected cells do not influence each other."""
     depth = np.where(cells, depth, depth.min(initial=0) - 1)
     lowered = reconstruction(depth - DEPTH_STEP, depth, "dilation")
     everywhere = ndimage.generate_binary_structure(cells.ndim, cells.ndim)
     # Its plateaus, not what it has lost: peaks of one height lose the same on both sides of a shallow pass.
     peaks, count = ndimage.label(cells & local_maxima(lowered, everywhere), everywhere)
-    instances: np.ndarray = watershed(-depth, peaks, mask=cells)
+    instances = flood(-depth, peaks, cells, 1)
     others, _ = ndimage.label(cells & (instances == 0), everywhere)
     return np.where(others > 0, others + count, instances)
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid5
@@ -20,6 +21,7 @@ from swin_umamba.report.palette import class_colour
 
 # Namespace of the objects' identifiers; any constant will do.
 _NAMESPACE = UUID("6e0c5d0e-3f4b-5b0c-9a55-1d3f0a7f6d21")
+Add = Callable[[ObjectTable, Mapping[int, tuple[Polygon, ...]]], None]
 _NO_MEASUREMENTS = {"case", "object", "class", "schema"}
 
 
@@ -42,11 +44,25 @@ def write_geojson(path: str | Path, table: ObjectTable, outlines: Mapping[int, t
     OutputError
         The file cannot be written.
     """
-    check_same_objects(table, outlines)
+    with geojson_file(path) as add:
+        add(table, outlines)
+
+
+@contextmanager
+def geojson_file(path: str | Path) -> Iterator[Add]:
+    """Yield a function that adds objects to a file of :func:`write_geojson`, for tables in parts."""
     with atomic_open(path) as file:
         file.write(b'{"type": "FeatureCollection", "features": [')
-        for index, feature in enumerate(features_of(table, outlines)):
-            file.write((",\n" if index else "\n").encode() + json.dumps(feature, allow_nan=False).encode())
+        begin = b"\n"
+
+        def add(table: ObjectTable, outlines: Mapping[int, tuple[Polygon, ...]]) -> None:
+            nonlocal begin
+            check_same_objects(table, outlines)
+            for feature in features_of(table, outlines):
+                file.write(begin + json.dumps(feature, allow_nan=False).encode())
+                begin = b",\n"
+
+        yield add
         file.write(b"\n]}\n")
 
 

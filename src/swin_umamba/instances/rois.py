@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from swin_umamba.errors import DataError
 from swin_umamba.files import atomic_open
-from swin_umamba.instances.geojson import check_same_objects
+from swin_umamba.instances.geojson import Add, check_same_objects
 from swin_umamba.instances.outlines import Polygon
 from swin_umamba.instances.table import ObjectTable
 from swin_umamba.report.palette import class_colour
@@ -51,20 +52,31 @@ def write_rois(path: str | Path, table: ObjectTable, outlines: Mapping[int, tupl
     OutputError
         The file cannot be written.
     """
-    check_same_objects(table, outlines)
-    largest = int(table.box.max(initial=0))
-    if largest > LARGEST_COORDINATE:
-        raise DataError(
-            f"an object reaches pixel {largest}; regions of ImageJ end at {LARGEST_COORDINATE}",
-            where=path,
-            hint="write GeoJSON, which has no such limit, or crop the image",
-        )
+    with rois_file(path) as add:
+        add(table, outlines)
+
+
+@contextmanager
+def rois_file(path: str | Path) -> Iterator[Add]:
+    """Yield a function that adds objects to a file of :func:`write_rois`, for tables in parts."""
     with atomic_open(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        for (number, polygons), label in zip(outlines.items(), table.label.tolist(), strict=True):
-            colour = class_colour(label) if label > 0 else None
-            entry = zipfile.ZipInfo(f"{number}.roi", _DATE)
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(entry, encode_roi(str(number), polygons, colour))
+
+        def add(table: ObjectTable, outlines: Mapping[int, tuple[Polygon, ...]]) -> None:
+            check_same_objects(table, outlines)
+            largest = int(table.box.max(initial=0))
+            if largest > LARGEST_COORDINATE:
+                raise DataError(
+                    f"an object reaches pixel {largest}; regions of ImageJ end at {LARGEST_COORDINATE}",
+                    where=path,
+                    hint="write GeoJSON, which has no such limit, or crop the image",
+                )
+            for (number, polygons), label in zip(outlines.items(), table.label.tolist(), strict=True):
+                colour = class_colour(label) if label > 0 else None
+                entry = zipfile.ZipInfo(f"{number}.roi", _DATE)
+                entry.compress_type = zipfile.ZIP_DEFLATED
+                archive.writestr(entry, encode_roi(str(number), polygons, colour))
+
+        yield add
 
 
 def encode_roi(name: str, polygons: tuple[Polygon, ...], colour: tuple[int, int, int] | None = None) -> bytes:

@@ -99,6 +99,10 @@ class ObjectSums:
             square=self.square + 2 * brighter * self.intensity + count * brighter**2,
         )
 
+    def chosen(self, which: np.ndarray) -> ObjectSums:
+        """Return the sums of some objects, given a mask of all."""
+        return ObjectSums(**{each.name: getattr(self, each.name)[..., which] for each in fields(self)})
+
     def _among(self, numbers: np.ndarray) -> ObjectSums:
         """Return the sums with empty objects inserted, so that each of the numbers has one."""
         places = np.searchsorted(numbers, self.numbers)

@@ -175,32 +175,74 @@ def objects_of(
     channels = [*(() if image is None else image), *(() if probability is None else (probability,))]
     class_map = None if classes is None or classes.ndim == 1 else classes
     sums = _sums_by_slabs(instances, channels, class_map)
+    return table_of_sums(
+        sums,
+        instances.shape,
+        case=case,
+        label=_class_of_each(sums, classes),
+        class_names=class_names or {},
+        spacing=spacing,
+        solidity=solidity_of(instances) if solidity else np.full(len(sums), math.nan),
+        with_probability=probability is not None,
+    )
+
+
+def table_of_sums(
+    sums: ObjectSums,
+    shape: Sequence[int],
+    *,
+    case: str,
+    label: np.ndarray,
+    class_names: Mapping[int, str],
+    spacing: Sequence[float] | None,
+    solidity: np.ndarray,
+    with_probability: bool,
+) -> ObjectTable:
+    """Return the table of objects of which sums are known.
+
+    Parameters
+    ----------
+    sums
+        Sums over a whole map; if the probability is known, it is the last channel.
+    shape
+        Of the map.
+    label, solidity
+        ``(objects,)``.
+    case, class_names, spacing
+        See :func:`objects_of`.
+    with_probability
+        Whether it is known.
+    """
     mean, std = _intensities(sums)
-    label = _class_of_each(sums, classes)
-    names = class_names or {}
+    channels = len(mean) - with_probability
     return ObjectTable(
         case=case,
         number=sums.numbers,
         label=label,
-        class_name=tuple(names.get(value, str(value)) for value in label.tolist()),
+        class_name=tuple(class_names.get(value, str(value)) for value in label.tolist()),
         pixels=sums.pixels,
         centroid=(sums.low + sums.first / sums.pixels).T,
         box=np.stack([sums.low, sums.high]).transpose(2, 0, 1),
         eccentricity=_eccentricity(sums, spacing),
-        solidity=_solidity(instances) if solidity else np.full(len(sums), math.nan),
-        mean=mean[: len(mean) - (probability is not None)].T,
-        std=std[: len(std) - (probability is not None)].T,
-        touches_border=((sums.low == 0) | (sums.high == np.array(instances.shape)[:, None])).any(axis=0),
-        probability=np.full(len(sums), math.nan) if probability is None else mean[-1],
+        solidity=solidity,
+        mean=mean[:channels].T,
+        std=std[:channels].T,
+        touches_border=((sums.low == 0) | (sums.high == np.array(shape)[:, None])).any(axis=0),
+        probability=mean[-1] if with_probability else np.full(len(sums), math.nan),
         spacing=None if spacing is None else tuple(map(float, spacing)),
     )
+
+
+def rows_of_slab(shape: Sequence[int]) -> int:
+    """Return how many rows (or slices) of a map are summed at once."""
+    return max(SLAB // max(math.prod(shape[1:]), 1), 1)
 
 
 def _sums_by_slabs(
     instances: np.ndarray, channels: Sequence[np.ndarray], classes: np.ndarray | None
 ) -> ObjectSums:
     check_shapes(instances, channels, classes)
-    rows = max(SLAB // max(math.prod(instances.shape[1:]), 1), 1)
+    rows = rows_of_slab(instances.shape)
     sums = sums_of(instances[:0], channels=[each[:0] for each in channels])
     for top in range(0, len(instances), rows):
         slab = slice(top, top + rows)
@@ -251,7 +293,7 @@ def _eccentricity(sums: ObjectSums, spacing: Sequence[float] | None) -> np.ndarr
     return values
 
 
-def _solidity(instances: np.ndarray) -> np.ndarray:
+def solidity_of(instances: np.ndarray) -> np.ndarray:
     """Return the pixels of each object over those of its convex hull, by ascending object number."""
     from skimage.morphology import convex_hull_image
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -11,8 +14,9 @@ from swin_umamba.csv_files import write_csv
 from swin_umamba.data.image import Image
 from swin_umamba.data.image_io import write_labels
 from swin_umamba.errors import OutputError, UsageError
-from swin_umamba.files import write_text
+from swin_umamba.files import atomic_open
 from swin_umamba.instances.table import ObjectTable
+from swin_umamba.opening import open_to_read
 
 INSTANCE_TYPES = (np.uint16, np.uint32)
 
@@ -35,6 +39,8 @@ def write_instances(path: str | Path, instances: np.ndarray, like: Image) -> Non
 def write_objects(path: str | Path, tables: Iterable[ObjectTable]) -> None:
     """Write the objects of all cases to one CSV file, atomically; cells that do not apply are empty.
 
+    Tables may come one by one, and are not kept.
+
     Raises
     ------
     UsageError
@@ -42,16 +48,28 @@ def write_objects(path: str | Path, tables: Iterable[ObjectTable]) -> None:
     OutputError
         The file cannot be written.
     """
-    tables = list(tables)
-    headers = {tuple(table.columns()) for table in tables}
-    if len(headers) != 1:
-        raise UsageError(
-            f"the objects of {len(tables)} cases have no columns in common: they need images of as many axes "
-            "and channels",
-            where=path,
-            hint="write those of other images to a file of their own",
-        )
-    write_csv(path, [*headers, *(row for table in tables for row in table.rows())])
+    write_csv(path, _rows(path, tables))
+
+
+def _rows(path: str | Path, tables: Iterable[ObjectTable]) -> Iterator[tuple[Any, ...]]:
+    heading: tuple[str, ...] | None = None
+    for table in tables:
+        own = tuple(table.columns())
+        if heading is None:
+            yield (heading := own)
+        if own != heading:
+            raise _not_alike(path)
+        yield from table.rows()
+    if heading is None:
+        raise _not_alike(path)
+
+
+def _not_alike(path: str | Path) -> UsageError:
+    return UsageError(
+        "the objects of the cases have no columns in common: they need images of as many axes and channels",
+        where=path,
+        hint="write those of other images to a file of their own",
+    )
 
 
 def join_objects(path: str | Path, files: Iterable[Path]) -> None:
@@ -64,18 +82,29 @@ def join_objects(path: str | Path, files: Iterable[Path]) -> None:
     OutputError
         A file cannot be read or written.
     """
-    heading, lines = None, []
-    for file in files:
-        try:
-            first, _, rest = file.read_text(encoding="utf-8").partition("\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise OutputError(f"the objects of a case cannot be read: {error}", where=file) from error
-        if heading not in (None, first):
-            raise UsageError(
-                "the objects of the cases have no columns in common: the images differ in axes or channels",
-                where=file,
-                hint="predict them into different folders",
-            )
-        heading = first
-        lines.append(rest)
-    write_text(path, f"{heading}\n{''.join(lines)}")
+    heading = None
+    with atomic_open(path) as joined:
+        for file in files:
+            with _read(file) as lines:
+                first = lines.readline()
+                if heading is None:
+                    joined.write(first)
+                elif heading != first:
+                    raise UsageError(
+                        "the objects of the cases have no columns in common: the images differ in axes or "
+                        "channels",
+                        where=file,
+                        hint="predict them into different folders",
+                    )
+                heading = first
+                shutil.copyfileobj(lines, joined)
+
+
+@contextmanager
+def _read(file: Path) -> Iterator[BinaryIO]:
+    try:
+        opened = open_to_read(file)
+    except OSError as error:
+        raise OutputError(f"the objects of a case cannot be read: {error}", where=file) from error
+    with opened:
+        yield opened

@@ -66,6 +66,26 @@ def box_of(properties: Mapping[str, Any]) -> tuple[slice, ...]:
     return tuple(slice(int(first), int(last)) for first, last in properties["bbox_used_for_cropping"])
 
 
+def foreground_of(logits: Tensor | np.ndarray) -> np.ndarray:
+    """Return the probability of not being background, float32 ``(z, y, x)``, of classes that do not overlap.
+
+    A pixel's number depends on its logits alone: PyTorch's softmax rounds differently where an array ends.
+    """
+    values = np.asarray(logits)
+    channels, depth, rows, columns = values.shape
+    found = np.empty((depth, rows, columns), np.float32)
+    height = max(1, NUMBERS_AT_ONCE // (channels * columns))
+    for number in range(depth):
+        for top in range(0, rows, height):
+            lines = np.ascontiguousarray(values[:, number, top : top + height], np.float32)
+            parts = np.exp(lines - lines.max(axis=0))
+            total = parts[0].copy()
+            for part in parts[1:]:
+                total += part
+            found[number, top : top + height] = 1 - parts[0] / total
+    return found
+
+
 def probabilities_of(logits: Tensor, labels: LabelManager) -> Tensor:
     """Return the probabilities, in the place of the logits where nnU-Net's function is a known one."""
     if logits.dtype == torch.float32 and labels.inference_nonlin is softmax_helper_dim0:

@@ -23,7 +23,7 @@ from swin_umamba.nnunet.plane import check_plane
 from swin_umamba.nnunet.stdout import stdout_to_log
 from swin_umamba.schema import shown
 from swin_umamba.trained.intensities import check_overflow, normalized
-from swin_umamba.trained.label_map import EVERYWHERE, LabelMap, box_of, probabilities_of
+from swin_umamba.trained.label_map import EVERYWHERE, LabelMap, box_of, foreground_of, probabilities_of
 from swin_umamba.trained.model import TrainedModel
 from swin_umamba.trained.plans_check import check_plans
 from swin_umamba.trained.volume import FLAT_SPACING_FACTOR, Volume
@@ -250,20 +250,24 @@ class ModelPlans:
             )
         return labels.finished(), self._turned_back(classes.numpy())
 
-    def to_grid(self, values: Tensor, properties: dict[str, Any]) -> np.ndarray:
-        """Return numbers on the grid of the image, 0 where nnU-Net has cropped it.
+    @torch.inference_mode()
+    def to_foreground(self, logits: Tensor, properties: dict[str, Any]) -> np.ndarray:
+        """Return the probability of not being background on the grid of the image, ``(Z, Y, X)``."""
+        found = foreground_of(self._resampled(logits, properties))
+        return self._placed(found[None], properties).squeeze(0)
 
-        Parameters
-        ----------
-        values
-            ``(channels, ...)``, where the network works.
-        properties
-            What ``preprocess`` returned of the image.
+    def to_grid(self, values: Tensor, properties: dict[str, Any]) -> np.ndarray:
+        """Return numbers ``(channels, ...)`` on the grid of the image, 0 where nnU-Net has cropped it.
+
+        ``properties`` are what ``preprocess`` returned of the image.
         """
-        resampled = np.asarray(self._resampled(values, properties))
-        whole = np.zeros((len(resampled), *properties["shape_before_cropping"]), np.float32)
+        return self._placed(np.asarray(self._resampled(values, properties)), properties)
+
+    def _placed(self, values: np.ndarray, properties: dict[str, Any]) -> np.ndarray:
+        """Return numbers ``(channels, ...)`` of the cropped image on the grid of the whole."""
+        whole = np.zeros((len(values), *properties["shape_before_cropping"]), np.float32)
         inside = (slice(None), *box_of(properties))
-        whole[inside] = resampled
+        whole[inside] = values
         return self._turned_back(whole)
 
     def _resampled(self, values: Tensor, properties: dict[str, Any]) -> Tensor | np.ndarray:

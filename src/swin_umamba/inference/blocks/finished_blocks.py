@@ -11,6 +11,7 @@ from typing import Any
 from swin_umamba.errors import DataError
 from swin_umamba.inference.blocks.division import Block
 from swin_umamba.inference.blocks.job import BlockResult, digest_of
+from swin_umamba.inference.blocks.object_maps import ObjectMaps
 from swin_umamba.json_files import read_contract, write_contract
 from swin_umamba.regions.labels import LabelWriter
 
@@ -66,9 +67,11 @@ class FinishedBlocks:
         """Record a block that is written."""
         write_contract("block", self._path(result.number), asdict(result))
 
-    def missing(self, blocks: Sequence[Block], writer: LabelWriter) -> list[Block]:
-        """Return the blocks without a record, and those whose labels are not the recorded ones."""
-        return [block for block in blocks if not self._is_there(block, writer)]
+    def missing(
+        self, blocks: Sequence[Block], writer: LabelWriter, maps: ObjectMaps | None = None
+    ) -> list[Block]:
+        """Return the blocks without a record, and those whose labels and maps are not the recorded ones."""
+        return [block for block in blocks if not self._is_there(block, writer, maps)]
 
     def have_records(self, blocks: Sequence[Block]) -> bool:
         """Return whether all blocks have a record, whatever their labels are now."""
@@ -78,12 +81,13 @@ class FinishedBlocks:
         """Return the records of all blocks."""
         return [BlockResult(**read_contract(self._path(block.number))) for block in blocks]
 
-    def _is_there(self, block: Block, writer: LabelWriter) -> bool:
+    def _is_there(self, block: Block, writer: LabelWriter, maps: ObjectMaps | None) -> bool:
         path = self._path(block.number)
         if not path.is_file():
             return False
         try:
-            return bool(read_contract(path)["digest"] == digest_of(writer.read(*block.region)))
+            kept = () if maps is None else maps.of_block(block)
+            return bool(read_contract(path)["digest"] == digest_of(writer.read(*block.region), *kept))
         except (DataError, KeyError):  # half written, or damaged since
             return False
 

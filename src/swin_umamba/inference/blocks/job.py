@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import platform
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,13 +15,15 @@ import torch
 from swin_umamba.errors import UsageError
 from swin_umamba.inference.blocks.division import Block
 from swin_umamba.inference.blocks.normalization import normalizers_of
+from swin_umamba.inference.blocks.object_maps import ObjectMaps
 from swin_umamba.inference.blocks.patches import SourcePatches
 from swin_umamba.inference.blocks.statistics import ImageStatistics
-from swin_umamba.inference.decisions import labels_of_bands
+from swin_umamba.inference.decisions import labels_of_bands, objects_of_bands
 from swin_umamba.inference.inputs import takes_colours, wrong_channels
 from swin_umamba.ops.backend import current_device
 from swin_umamba.regions.labels import LabelWriter
 from swin_umamba.regions.source import RegionSource
+from swin_umamba.tiling.bands import Band
 from swin_umamba.tiling.tiles import Tile, TileGrid, moved
 from swin_umamba.trained.intensities import CELL
 
@@ -45,6 +47,8 @@ class BlockJob:
         Whether pixels in cells without tissue are background, and tiles without tissue left out.
     nonfinite
         Whether to ``refuse`` NaN and infinity, or to take them for ``zero``.
+    maps
+        What is kept to find objects; None if none are wanted.
     """
 
     source: RegionSource
@@ -53,6 +57,7 @@ class BlockJob:
     origin: tuple[int, int, int] = (0, 0, 0)
     only_tissue: bool = False
     nonfinite: str = "refuse"
+    maps: ObjectMaps | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ class BlockResult:
     number
         The block's.
     digest
-        SHA-256 of its labels.
+        SHA-256 of its labels, and of what is kept to find objects.
     tiles
         Tiles predicted for it.
     seconds
@@ -112,30 +117,36 @@ class BlockWorker:
     def run(self, block: Block, on_progress: Callable[[float], None] | None = None) -> BlockResult:
         """Predict a block, and write it."""
         start = time.perf_counter()
-        labels, tiles = self.labels_of(block, on_progress)
-        self._job.writer.write(*block.region, labels)
+        found, tiles = self._predicted(block, on_progress)
+        self._job.writer.write(*block.region, found[0])
+        if self._job.maps is not None:
+            self._job.maps.write(block.number, found[1], found[2] if len(found) > 2 else None)
         seconds = round(time.perf_counter() - start, 3)
-        return BlockResult(block.number, digest_of(labels), tiles, seconds, hardware(self._predictor.device))
+        return BlockResult(block.number, digest_of(*found), tiles, seconds, hardware(self._predictor.device))
 
-    def labels_of(
-        self, block: Block, on_progress: Callable[[float], None] | None = None
-    ) -> tuple[np.ndarray, int]:
-        """Return the labels ``(z, y, x)`` of a block, and how many tiles that took."""
+    def _predicted(
+        self, block: Block, on_progress: Callable[[float], None] | None
+    ) -> tuple[list[np.ndarray], int]:
+        """Return labels ``(z, y, x)`` of a block and what is kept beside them, and the number of tiles."""
         job, predictor, window = self._job, self._predictor, self._predictor.window
         size = tuple(part.stop - part.start for part in block.region)
-        labels = np.zeros(size, job.writer.grid.dtype)
+        out = [np.zeros(size, job.writer.grid.dtype)]
+        if job.maps is not None:
+            out += [np.zeros(size, np.float32) for _ in range(1 if job.maps.depth is None else 2)]
         in_image = [moved(part, by) for part, by in zip(block.region, job.origin, strict=True)]
         kept = [_common(part, whole) for part, whole in zip(in_image, job.statistics.box, strict=True)]
         if any(part.start >= part.stop for part in kept):
-            return labels, 0
+            return out, 0
         z, y, x = (moved(part, -whole.start) for part, whole in zip(kept, job.statistics.box, strict=True))
         wanted = self._has_tissue if job.only_tissue else None
         tiles = TileGrid(self._patches.image_size, window.patch_size, window.step_size, (z, y, x)).tiles
         count = len(tiles) if wanted is None else sum(map(wanted, tiles))
-        size = tuple(part.stop - part.start for part in kept)
-        whole = {"shape_before_cropping": size, "bbox_used_for_cropping": [(0, length) for length in size]}
-        with current_device(predictor.device):
-            bands = window.bands_of_region(
+        inside = tuple(moved(part, -first.start) for part, first in zip(kept, in_image, strict=True))
+        with (
+            current_device(predictor.device),
+            predictor.networks.returning_depth(len(out) > 2) as num_extra,
+        ):
+            bands = replace(window, num_extra=num_extra).bands_of_region(
                 predictor.networks,
                 self._patches,
                 (z, y, x),
@@ -143,12 +154,25 @@ class BlockWorker:
                 on_progress=on_progress,
                 one_band=not predictor.networks.all_at_hand,
             )
-            found = labels_of_bands(bands, predictor.plans.label_map(whole), predictor.model.path)
+            self._decide(bands, [each[inside] for each in out])
         if job.only_tissue:
-            found = found * self._tissue_in(kept)
-        inside = tuple(moved(part, -first.start) for part, first in zip(kept, in_image, strict=True))
-        labels[inside] = found
-        return labels, count
+            tissue = self._tissue_in(kept)
+            for each in out:
+                each[inside] *= tissue
+        return out, count
+
+    def _decide(self, bands: Iterable[Band], out: list[np.ndarray]) -> None:
+        """Fill the labels and what is kept beside them."""
+        plans, path = self._predictor.plans, self._predictor.model.path
+        labels, *maps = out
+        size = labels.shape
+        whole = {"shape_before_cropping": size, "bbox_used_for_cropping": [(0, length) for length in size]}
+        label_map = plans.label_map(whole)
+        if maps:
+            depth = maps[1] if len(maps) > 1 else None
+            labels[:] = objects_of_bands(bands, label_map, path, maps[0], depth)
+        else:
+            labels[:] = labels_of_bands(bands, label_map, path)
 
     def _has_tissue(self, tile: Tile) -> bool:
         assert self._job.statistics.tissue is not None
@@ -197,9 +221,12 @@ def field_of(predictor: Predictor) -> tuple[int, int]:
     return height, width
 
 
-def digest_of(labels: np.ndarray) -> str:
-    """Return the SHA-256 of labels."""
-    return hashlib.sha256(np.ascontiguousarray(labels).data).hexdigest()
+def digest_of(*arrays: np.ndarray) -> str:
+    """Return the SHA-256 of the values of arrays."""
+    digest = hashlib.sha256()
+    for each in arrays:
+        digest.update(np.ascontiguousarray(each).data)
+    return digest.hexdigest()
 
 
 def hardware(device: torch.device) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from swin_umamba.errors import DataError, SwinUMambaError, UsageError
+from swin_umamba.errors import DataError, SwinUMambaError
 from swin_umamba.inference.blocks.division import Block, blocks_of
 from swin_umamba.inference.blocks.finished_blocks import FinishedBlocks
 from swin_umamba.inference.blocks.job import (
@@ -22,7 +21,10 @@ from swin_umamba.inference.blocks.job import (
     block_work,
     check_divisible,
 )
+from swin_umamba.inference.blocks.object_files import ObjectsInBlocks
+from swin_umamba.inference.blocks.object_maps import ObjectMaps
 from swin_umamba.inference.blocks.options import BlockOptions
+from swin_umamba.inference.blocks.pixel_size import check_pixel_size
 from swin_umamba.inference.blocks.statistics import Basis, ImageStatistics, statistics_of, tells_tissue
 from swin_umamba.inference.parts import Part, not_predicted
 from swin_umamba.inference.processes import MakeWork, run_in_processes
@@ -46,8 +48,6 @@ NAME = "segmentation"
 """Name of the labels in OME-Zarr."""
 CHUNK = 512
 """Side of a chunk of the label map."""
-MOST_DIFFERENCE = 0.1
-"""Pixels may be so much larger or smaller than the model's."""
 BLOCKS_PER_WORKER = 4
 
 
@@ -62,6 +62,7 @@ def predict_large(
     series: str | None = None,
     part: Part | None = None,
     merge: bool = False,
+    objects: ObjectsInBlocks | None = None,
 ) -> bool:
     """Predict an image in blocks and write its label map; continue what an earlier run has begun.
 
@@ -86,6 +87,8 @@ def predict_large(
         keeps others from the label map.
     merge
         Predict nothing: finish the label map of parts that have ended.
+    objects
+        What finds and writes the objects; None if they are not wanted.
 
     Returns
     -------
@@ -102,7 +105,7 @@ def predict_large(
         If something cannot be written.
     """
     with open_region_source(path, options.level, series) as source:
-        image = _LargeImage(predictor, source, labels, options, identity, nonfinite, part)
+        image = _LargeImage(predictor, source, labels, options, identity, nonfinite, part, objects)
         return image.merge() if merge else image.predict()
 
 
@@ -116,10 +119,14 @@ class _LargeImage:
         identity: str,
         nonfinite: str,
         part: Part | None,
+        objects: ObjectsInBlocks | None,
     ) -> None:
         self._predictor, self._source, self._path, self._part = predictor, source, labels, part
         self._options, self._identity, self._nonfinite = options, identity, nonfinite
         self._finished = FinishedBlocks(labels.parent / "blocks" / labels.name)
+        self._objects = objects
+        if objects is not None:
+            objects.check(source)
         check_divisible(predictor, source)
         check_pixel_size(predictor, source)
         _, *size = source.shape
@@ -132,9 +139,10 @@ class _LargeImage:
         writer = None if blocks is None else self._begun()
         if blocks is None or writer is None:
             raise not_predicted(self._source.path)
-        if missing := self._finished.missing(blocks, writer):
+        maps = self._maps(blocks)
+        if missing := self._finished.missing(blocks, writer, maps):
             raise not_predicted(self._source.path, f"{len(missing)} of {len(blocks)} blocks have")
-        writer.finish()
+        self._finish(writer, maps)
         return True
 
     def predict(self) -> bool:
@@ -161,9 +169,10 @@ class _LargeImage:
             (origin[0], origin[1], origin[2]),
             self._options.tissue,
             self._nonfinite,
+            maps := self._maps(blocks),
         )
         own = blocks if self._part is None else self._part.of(blocks)
-        missing = self._finished.missing(own, writer)
+        missing = self._finished.missing(own, writer, maps)
         if len(missing) < len(own):
             logger.info("%d of %d blocks are finished already", len(own) - len(missing), len(own))
         self._run(job, missing, len(own))
@@ -173,11 +182,24 @@ class _LargeImage:
                     return False
                 if self._begun() is None:
                     return True  # another part has just finished it
-                if self._finished.missing(blocks, writer):
+                if self._finished.missing(blocks, writer, maps):
                     return False
-            writer.finish()
+            self._finish(writer, maps)
         self._tell(blocks, statistics)
         return True
+
+    def _maps(self, blocks: Sequence[Block]) -> ObjectMaps | None:
+        if self._objects is None:
+            return None
+        return ObjectMaps.beside(self._finished.folder, blocks, self._predictor.knows_depth)
+
+    def _finish(self, writer: LabelWriter, maps: ObjectMaps | None) -> None:
+        """Write what depends on all blocks, the metadata of the labels last."""
+        if self._objects is not None and maps is not None:
+            self._objects.write(self._source, writer, maps, self._finished.folder)
+        writer.finish()
+        if maps is not None:
+            maps.remove()
 
     def _alone(self) -> AbstractContextManager[None]:
         """Keep other parts from the label map as a whole; without parts, the caller does so."""
@@ -281,7 +303,7 @@ class _LargeImage:
             unit,
             window.patch_size,
             window.step_size,
-            4 * (window.num_classes + 1),
+            4 * (window.num_classes + (1 if self._objects is None else 4)),
             BLOCKS_PER_WORKER * workers if workers > 1 or self._options.scheduler else 1,
         )
 
@@ -319,31 +341,3 @@ class _LargeImage:
             len(TileGrid(box, window.patch_size, window.step_size).tiles),
             statistics.basis,
         )
-
-
-def check_pixel_size(predictor: Predictor, source: RegionSource) -> None:
-    """Refuse an image whose pixels are not those of the model; images in blocks are not resampled.
-
-    Raises
-    ------
-    UsageError
-        Their sizes differ by more than 10 %.
-    """
-    plans = predictor.plans
-    if plans.counts_pixels or source.spacing is None:
-        return
-    own, found = plans.own_spacing(source.flat), source.spacing
-    axes = range(3) if len(plans.configuration.spacing) == 3 else (1, 2)
-    ratios = [found[axis] / own[axis] for axis in axes]
-    if all(abs(math.log(ratio)) <= math.log(1 + MOST_DIFFERENCE) for ratio in ratios):
-        return
-    levels = ", ".join(
-        f"{number}: {found[2] * level.downsample[2] / source.levels[source.level].downsample[2]:.4g} mm"
-        for number, level in enumerate(source.levels)
-    )
-    raise UsageError(
-        f"a pixel of the image is {found[1]:.4g} x {found[2]:.4g} mm, the model's {own[1]:.4g} x "
-        f"{own[2]:.4g} mm; images in blocks are not resampled",
-        where=source.path,
-        hint=f"choose the level that fits with --level ({levels}), or resample the image",
-    )
