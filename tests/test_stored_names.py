@@ -16,6 +16,7 @@ STORED = (
     "swin_umamba.nnunet.architecture.PlannedSwinUMamba",
     "swin_umamba.nnunet.architecture.PlannedSwinUMambaD",
     "swin_umamba.nnunet.architecture.PlannedSwinUMambaDObjects",
+    "swin_umamba.nnunet.architecture.PlannedSwinUMambaDD",
     "swin_umamba.baselines.conv_twin.SwinUMambaDConv",
     "swin_umamba.baselines.monai_networks.SegResNet",
     "swin_umamba.baselines.monai_networks.SwinUNETR",

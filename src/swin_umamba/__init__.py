@@ -21,6 +21,7 @@ _HOME_OF = {
     "register_metric": "swin_umamba.metric_table",
     "SwinUMamba": "swin_umamba.models.swin_umamba",
     "SwinUMambaD": "swin_umamba.models.swin_umamba_d",
+    "SwinUMambaDD": "swin_umamba.models.swin_umamba_dd",
     "create_model": "swin_umamba.models.registry",
     "list_models": "swin_umamba.models.registry",
     "Predictor": "swin_umamba.inference.predictor",
@@ -33,6 +34,7 @@ __all__ = [
     "Predictor",
     "SwinUMamba",
     "SwinUMambaD",
+    "SwinUMambaDD",
     "WeightsRecord",
     "__version__",
     "create_model",
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
     from swin_umamba.models.registry import create_model, list_models
     from swin_umamba.models.swin_umamba import SwinUMamba
     from swin_umamba.models.swin_umamba_d import SwinUMambaD
+    from swin_umamba.models.swin_umamba_dd import SwinUMambaDD
     from swin_umamba.ops.selective_scan import selective_scan
     from swin_umamba.ops.ss2d_scan import ss2d_scan
     from swin_umamba.report.charts import register_chart

@@ -33,9 +33,24 @@ def _block(w: Weights, key: str, x: Tensor) -> Tensor:
     return x + F.linear(y * F.silu(z), p["out_proj.weight"])
 
 
-def _stage(w: Weights, key: str, x: Tensor, depth: int) -> Tensor:
-    for index in range(depth):
-        x = _block(w, f"{key}.blocks.{index}", x)
+def _block_v2(w: Weights, key: str, x: Tensor) -> Tensor:
+    p = {name.removeprefix(f"{key}.op."): value for name, value in w.items() if name.startswith(f"{key}.op.")}
+    inner = p["Ds"].shape[0] // 4
+    u = F.linear(_layer_norm(w, f"{key}.norm", x), p["in_proj.weight"]).movedim(-1, 1)
+    u = F.silu(F.conv2d(u, p["conv2d.weight"], padding=1, groups=inner)).movedim(1, -1)
+    x_dbl = torch.einsum("kcd,bhwd->bhwkc", p["x_proj_weight"], u)
+    A, D = -p["A_logs"].exp().unflatten(0, (4, inner)), p["Ds"].unflatten(0, (4, inner))
+    y = ss2d_scan(u, x_dbl, p["dt_projs_weight"], p["dt_projs_bias"], A, D, backend="reference")
+    x = x + F.linear(_layer_norm(p, "out_norm", y), p["out_proj.weight"])
+    y = F.linear(_layer_norm(w, f"{key}.norm2", x), w[f"{key}.mlp.fc1.weight"], w[f"{key}.mlp.fc1.bias"])
+    return x + F.linear(F.gelu(y), w[f"{key}.mlp.fc2.weight"], w[f"{key}.mlp.fc2.bias"])
+
+
+def _stage(w: Weights, key: str, x: Tensor) -> Tensor:
+    index = 0
+    while (block := f"{key}.blocks.{index}") + ".ln_1.weight" in w or f"{block}.norm.weight" in w:
+        x = (_block if f"{block}.ln_1.weight" in w else _block_v2)(w, block, x)
+        index += 1
     return x
 
 
@@ -44,13 +59,13 @@ def _encoder(w: Weights, x: Tensor, depths: Sequence[int]) -> list[Tensor]:
     x = F.conv2d(x, weight, bias, stride=weight.shape[-1]).movedim(1, -1)
     x = _layer_norm(w, "vssm_encoder.patch_embed.norm", x)
     features = []
-    for index, depth in enumerate(depths):
+    for index in range(len(depths)):
         if index:
             down = f"vssm_encoder.downsamples.{index - 1}"
             even, odd = x[:, 0::2], x[:, 1::2]
             x = torch.cat([even[:, :, 0::2], odd[:, :, 0::2], even[:, :, 1::2], odd[:, :, 1::2]], dim=-1)
             x = F.linear(_layer_norm(w, f"{down}.norm", x), w[f"{down}.reduction.weight"])
-        x = _stage(w, f"vssm_encoder.layers.{index}", x, depth)
+        x = _stage(w, f"vssm_encoder.layers.{index}", x)
         features.append(x)
     return features
 
@@ -87,6 +102,31 @@ def swin_umamba_forward(w: Weights, image: Tensor, depths: Sequence[int]) -> lis
 
 def swin_umamba_d_forward(w: Weights, image: Tensor, depths: Sequence[int]) -> list[Tensor]:
     """Logits of the four heads of SwinUMambaD, finest first."""
+    return _decode(w, _encoder(w, image, depths), 4)
+
+
+def swin_umamba_dd_forward(w: Weights, image: Tensor, depths: Sequence[int]) -> list[Tensor]:
+    """Logits of the five heads of SwinUMambaDD, finest first."""
+
+    def convolve(key: str, x: Tensor) -> Tensor:
+        weight, bias = (w[f"vssm_encoder.{key}.{kind}"] for kind in ("weight", "bias"))
+        return F.conv2d(x.movedim(-1, 1), weight, bias, stride=2, padding=1).movedim(1, -1)
+
+    stem = "vssm_encoder.patch_embed"
+    half = F.gelu(_layer_norm(w, f"{stem}.2", convolve("patch_embed.0", image.movedim(1, -1))))
+    x = _layer_norm(w, f"{stem}.7", convolve("patch_embed.5", half))
+    features = [half]
+    for index in range(len(depths)):
+        if index:
+            down = f"layers.{index - 1}.downsample"
+            x = _layer_norm(w, f"vssm_encoder.{down}.3", convolve(f"{down}.1", x))
+        x = _stage(w, f"vssm_encoder.layers.{index}", x)
+        features.append(x)
+    return _decode(w, features, 2)
+
+
+def _decode(w: Weights, features: list[Tensor], scale: int) -> list[Tensor]:
+    """Logits of all heads, finest first, of the skips and the coarsest stage, finest first."""
 
     def expand(x: Tensor, index: int, scale: int) -> Tensor:
         x = F.linear(x, w[f"decoder.expand_layers.{index}.expand.weight"])
@@ -100,11 +140,12 @@ def swin_umamba_d_forward(w: Weights, image: Tensor, depths: Sequence[int]) -> l
         key = f"decoder.seg_layers.{index}"
         return F.conv2d(x.movedim(-1, 1), w[f"{key}.weight"], w[f"{key}.bias"])
 
-    features = _encoder(w, image, depths)
-    x, heads = features[3], []
-    for index in range(3):
-        x = torch.cat([expand(x, index, 2), features[2 - index]], dim=-1)
+    *skips, x = features
+    heads: list[Tensor] = []
+    for index, skip in enumerate(reversed(skips)):
+        x = torch.cat([expand(x, index, 2), skip], dim=-1)
         key = f"decoder.concat_back_dim.{index}"
-        x = _stage(w, f"decoder.stages.{index}", F.linear(x, w[f"{key}.weight"], w[f"{key}.bias"]), 2)
+        x = _stage(w, f"decoder.stages.{index}", F.linear(x, w[f"{key}.weight"], w[f"{key}.bias"]))
         heads.append(head(x, index))
-    return [head(expand(x, 3, 4), 3), *heads[::-1]]
+    last = len(skips)
+    return [head(expand(x, last, scale), last), *heads[::-1]]

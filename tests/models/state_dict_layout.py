@@ -88,21 +88,74 @@ def swin_umamba_d_layout(
 ) -> list[Entry]:
     """Every (name, shape) of SwinUMambaD, in order."""
     entries = list(_encoder(in_channels, 4, depths, features, n))
-    coarse, fine = features[:0:-1], features[-2::-1]
-    for index, dim in enumerate(fine):
+    for index, dim in enumerate(features[-2::-1]):
         entries += _stage(f"decoder.stages.{index}", dim, 2, n)
+    return entries + list(_decoder(features, num_classes, 4))
+
+
+def _decoder(features: Sequence[int], num_classes: int, scale: int) -> Iterator[Entry]:
+    """The decoder without its blocks."""
+    coarse, fine = features[:0:-1], features[-2::-1]
     for index, (before, after) in enumerate(zip(coarse, fine, strict=True)):
-        entries.append((f"decoder.expand_layers.{index}.expand.weight", (4 * after, before)))
-        entries += _norm(f"decoder.expand_layers.{index}.norm", after)
-    entries.append(("decoder.expand_layers.3.expand.weight", (16 * fine[-1], fine[-1])))
-    entries += _norm("decoder.expand_layers.3.norm", fine[-1])
+        yield f"decoder.expand_layers.{index}.expand.weight", (4 * after, before)
+        yield from _norm(f"decoder.expand_layers.{index}.norm", after)
+    yield f"decoder.expand_layers.{len(fine)}.expand.weight", (scale**2 * fine[-1], fine[-1])
+    yield from _norm(f"decoder.expand_layers.{len(fine)}.norm", fine[-1])
     for index, dim in enumerate((*fine, fine[-1])):
-        entries.append((f"decoder.seg_layers.{index}.weight", (num_classes, dim, 1, 1)))
-        entries.append((f"decoder.seg_layers.{index}.bias", (num_classes,)))
+        yield f"decoder.seg_layers.{index}.weight", (num_classes, dim, 1, 1)
+        yield f"decoder.seg_layers.{index}.bias", (num_classes,)
     for index, dim in enumerate(fine):
-        entries.append((f"decoder.concat_back_dim.{index}.weight", (dim, 2 * dim)))
-        entries.append((f"decoder.concat_back_dim.{index}.bias", (dim,)))
-    return entries
+        yield f"decoder.concat_back_dim.{index}.weight", (dim, 2 * dim)
+        yield f"decoder.concat_back_dim.{index}.bias", (dim,)
+
+
+def _stage_v2(prefix: str, dim: int, depth: int, n: int) -> Iterator[Entry]:
+    rank = ceil(dim / 16)
+    for index in range(depth):
+        block, scan = f"{prefix}.blocks.{index}", f"{prefix}.blocks.{index}.op"
+        yield from _norm(f"{block}.norm", dim)
+        yield f"{scan}.x_proj_weight", (4, rank + 2 * n, dim)
+        yield f"{scan}.dt_projs_weight", (4, dim, rank)
+        yield f"{scan}.dt_projs_bias", (4, dim)
+        yield f"{scan}.A_logs", (4 * dim, n)
+        yield f"{scan}.Ds", (4 * dim,)
+        yield f"{scan}.in_proj.weight", (dim, dim)
+        yield f"{scan}.conv2d.weight", (dim, 1, 3, 3)
+        yield from _norm(f"{scan}.out_norm", dim)
+        yield f"{scan}.out_proj.weight", (dim, dim)
+        yield from _norm(f"{block}.norm2", dim)
+        yield f"{block}.mlp.fc1.weight", (4 * dim, dim)
+        yield f"{block}.mlp.fc1.bias", (4 * dim,)
+        yield f"{block}.mlp.fc2.weight", (dim, 4 * dim)
+        yield f"{block}.mlp.fc2.bias", (dim,)
+
+
+def _convolution(prefix: str, fan_in: int, fan_out: int) -> Iterator[Entry]:
+    yield f"{prefix}.weight", (fan_out, fan_in, 3, 3)
+    yield f"{prefix}.bias", (fan_out,)
+
+
+def swin_umamba_dd_layout(
+    in_channels: int,
+    num_classes: int,
+    depths: Sequence[int] = (2, 2, 8, 2),
+    features: Sequence[int] = FEATURES,
+    n: int = 1,
+) -> list[Entry]:
+    """Every (name, shape) of SwinUMambaDD with vmamba_tiny_s1l8, in order."""
+    half = features[0] // 2
+    stem = "vssm_encoder.patch_embed"
+    entries = [*_convolution(f"{stem}.0", in_channels, half), *_norm(f"{stem}.2", half)]
+    entries += [*_convolution(f"{stem}.5", half, features[0]), *_norm(f"{stem}.7", features[0])]
+    for index in range(4):
+        layer = f"vssm_encoder.layers.{index}"
+        entries += _stage_v2(layer, features[index], depths[index], 1)
+        if index < 3:
+            entries += _convolution(f"{layer}.downsample.1", features[index], features[index + 1])
+            entries += _norm(f"{layer}.downsample.3", features[index + 1])
+    for index, (dim, depth) in enumerate(zip((*features[-2::-1], half), (2, 2, 2, 1), strict=True)):
+        entries += _stage_v2(f"decoder.stages.{index}", dim, depth, n)
+    return entries + list(_decoder((half, *features), num_classes, 2))
 
 
 def swin_umamba_v1_layout(in_channels: int, num_classes: int, *sizes: Any) -> list[Entry]:

@@ -117,6 +117,7 @@ def test_list_inspect_convert_and_import(
         "swin_umamba_d, 3 channels": "yes: 8 tensors loaded",
         "swin_umamba_d, 1 channel": "yes: 6 tensors loaded",
         "swin_umamba_d, 1 channel, first convolution adapted": "yes: 7 tensors loaded",
+        "swin_umamba_dd": "no: the backbone pyramid has no stem at half resolution",
         "swin_umamba_v1, 3 channels": "yes: 6 tensors loaded",
         "swin_umamba_v1, 1 channel": "yes: 6 tensors loaded",
     }
@@ -189,7 +190,7 @@ def test_train_and_predict(
     assert len(set(maps)) == 1
 
 
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("name", [name for name in list_models() if name != "swin_umamba_dd"])
 def test_both_decoders_take_it_and_gradients_reach_it(file: Path, name: str) -> None:
     from swin_umamba.extensions import load_module
 
@@ -225,6 +226,8 @@ def test_a_record_of_ours_fits_its_encoder(record: BackboneRecord) -> None:
     check_encoder(record)
     with torch.device("meta"):
         for name in list_models():
+            if name == "swin_umamba_dd" and record.stem_features is None:
+                continue
             state = create_model(name, 3, 2, backbone=record.name).state_dict()
             assert recognise_backbone({key: tuple(value.shape) for key, value in state.items()}) is record
 

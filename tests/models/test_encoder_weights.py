@@ -42,6 +42,7 @@ def test_fits_of_the_public_checkpoint(tmp_path: Path, spelling: type) -> None:
         "swin_umamba_d, 3 channels": "yes: 208 tensors loaded, 0 adapted, 4",
         "swin_umamba_d, 1 channel": "yes: 204 tensors loaded, 0 adapted, 8",
         "swin_umamba_d, 1 channel, first convolution adapted": "yes: 207 tensors loaded, 1 adapted, 4",
+        "swin_umamba_dd": "no: the backbone vmamba_tiny has no stem at half resolution",
         "swin_umamba_v1, 3 channels": "yes: 205 tensors loaded, 0 adapted, 7",
         "swin_umamba_v1, 1 channel": "yes: 205 tensors loaded, 0 adapted, 7",
     }
@@ -52,6 +53,7 @@ def test_a_classifier_that_fits_nothing(tmp_path: Path) -> None:
     del classifier["layers.1.blocks.0.self_attention.Ds"]
     torch.save(classifier, tmp_path / "imagenet.pth")
     fits = fits_of(tmp_path / "imagenet.pth")
+    assert fits.pop("swin_umamba_dd").startswith("no: the backbone vmamba_tiny has no stem")
     assert len(fits) == 6
     assert all(how.startswith("no: the file lacks 1 tensors") for how in fits.values())
 
@@ -66,7 +68,7 @@ def test_a_trained_network_fits_itself_alone(tmp_path: Path, name: str) -> None:
     torch.save({"network_weights": weights}, tmp_path / "model.pth")
     fits = fits_of(tmp_path / "model.pth")
     assert fits.pop(name) == f"yes: all {len(weights)} tensors, for images with 2 channels and 5 classes"
-    assert len(fits) == 2
+    assert len(fits) == 3
     assert all(how.startswith("no: ") for how in fits.values())
 
 

@@ -14,6 +14,7 @@ from swin_umamba.models.registry import create_model
 SCALES = {
     "swin_umamba": (1, 1 / 2, 1 / 4, 1 / 8),
     "swin_umamba_d": (1, 1 / 4, 1 / 8, 1 / 16),
+    "swin_umamba_dd": (1, 1 / 2, 1 / 4, 1 / 8, 1 / 16),
     "swin_umamba_v1": (1, 1 / 2, 1 / 4, 1 / 8),
 }
 
@@ -101,11 +102,12 @@ def test_freezing_spares_the_patch_embedding_and_everything_else(name: str, netw
     assert all(parameter.requires_grad for parameter in network.parameters())
 
 
-def test_freezing_the_full_encoder_freezes_204_tensors(name: str) -> None:
+def test_freezing_the_full_encoder_freezes_all_but_its_patch_embedding(name: str) -> None:
     with torch.device("meta"):
         network = create_model(name)
     network.freeze_encoder()
-    assert sum(not parameter.requires_grad for parameter in network.parameters()) == 204
+    frozen = sum(not parameter.requires_grad for parameter in network.parameters())
+    assert frozen == (264 if name == "swin_umamba_dd" else 204)
 
 
 def test_a_frozen_encoder_still_lets_the_stem_learn() -> None:
@@ -119,4 +121,4 @@ def test_a_frozen_encoder_still_lets_the_stem_learn() -> None:
 def test_the_backend_reaches_every_scan(name: str) -> None:
     network = create_model(name, IN_CHANNELS, NUM_CLASSES, **TINY, backend="reference")
     backends = [module.backend for module in network.modules() if hasattr(module, "backend")]
-    assert backends == ["reference"] * (11 if name == "swin_umamba_d" else 5)
+    assert backends == ["reference"] * {"swin_umamba_d": 11, "swin_umamba_dd": 12}.get(name, 5)

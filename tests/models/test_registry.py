@@ -16,6 +16,7 @@ from swin_umamba.errors import CheckpointError, UsageError
 from swin_umamba.models.registry import create_model, list_models
 from swin_umamba.models.swin_umamba import SwinUMamba
 from swin_umamba.models.swin_umamba_d import SwinUMambaD
+from swin_umamba.models.swin_umamba_dd import SwinUMambaDD
 from swin_umamba.nnunet.architecture import STRIDES, architecture_entry
 from swin_umamba.nnunet.trainers import TRAINERS
 from swin_umamba.weights import download
@@ -24,9 +25,10 @@ from swin_umamba.weights.fine_tune import network_of
 
 
 def test_names_and_classes() -> None:
-    assert list_models() == ["swin_umamba", "swin_umamba_d", "swin_umamba_v1"]
+    assert list_models() == ["swin_umamba", "swin_umamba_d", "swin_umamba_dd", "swin_umamba_v1"]
     assert type(create_model("swin_umamba", 1, 2, **TINY)) is SwinUMamba
     assert type(create_model("swin_umamba_d", 1, 2, **TINY)) is SwinUMambaD
+    assert type(create_model("swin_umamba_dd", 1, 2, **TINY)) is SwinUMambaDD
 
 
 @pytest.mark.parametrize("name", list_models())
@@ -44,7 +46,7 @@ def test_a_network_has_a_place_in_every_list(name: str) -> None:
     assert issubclass(getattr(hub, type(network).__name__), type(network))
 
 
-@pytest.mark.parametrize("wrong", ["swinumamba", "swin_umamba_dd", "SwinUMamba"])
+@pytest.mark.parametrize("wrong", ["swinumamba", "swin_umamba_ddd", "SwinUMamba"])
 def test_an_unknown_name_is_refused_with_close_ones(wrong: str) -> None:
     with pytest.raises(UsageError, match="swin_umamba") as caught:
         create_model(wrong)

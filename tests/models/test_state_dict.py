@@ -9,7 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from models.state_dict_layout import swin_umamba_d_layout, swin_umamba_layout, swin_umamba_v1_layout
+from models.state_dict_layout import (
+    swin_umamba_d_layout,
+    swin_umamba_dd_layout,
+    swin_umamba_layout,
+    swin_umamba_v1_layout,
+)
 from models.tiny_network import IN_CHANNELS, NUM_CLASSES, TINY
 from swin_umamba.models.registry import create_model
 from swin_umamba.weights.checkpoint import load_checkpoint, save_checkpoint
@@ -17,6 +22,7 @@ from swin_umamba.weights.checkpoint import load_checkpoint, save_checkpoint
 LAYOUTS = {
     "swin_umamba": swin_umamba_layout,
     "swin_umamba_d": swin_umamba_d_layout,
+    "swin_umamba_dd": swin_umamba_dd_layout,
     "swin_umamba_v1": swin_umamba_v1_layout,
 }
 
@@ -49,6 +55,7 @@ def test_tiny_layout(name: str, network: nn.Module) -> None:
     [
         ("swin_umamba", 59_889_368, 257),
         ("swin_umamba_d", 27_497_720, 312),
+        ("swin_umamba_dd", 35_602_486, 431),
         ("swin_umamba_v1", 40_425_176, 253),
     ],
 )

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         default="swin_umamba_d",
         metavar="NAME",
-        help="network to convert for: swin_umamba, swin_umamba_d (default) or swin_umamba_v1",
+        help="network to convert for: swin_umamba, swin_umamba_d (default), swin_umamba_dd or swin_umamba_v1",
     )
     parser.add_argument(
         "--in-channels", type=int, default=3, metavar="N", help="channels of the images (default: 3)"

@@ -23,9 +23,11 @@ from swin_umamba.nnunet.architecture import (
     STRIDES,
     PlannedSwinUMamba,
     PlannedSwinUMambaD,
+    PlannedSwinUMambaDD,
     Strides,
     architecture_entry,
 )
+from swin_umamba.trainer_names import TRAINER_BACKBONES
 
 Entry = Callable[[Sequence[int], Sequence[float]], dict[str, Any]]
 
@@ -120,7 +122,15 @@ def _fixed_entry(network_class: type[nn.Module], strides: Strides | None, *_: An
     return architecture_entry(network_class, {}, strides)
 
 
-_PLAIN, _DAGGER = (partial(_fixed_entry, each, None) for each in (PlannedSwinUMamba, PlannedSwinUMambaD))
+_PLAIN, _DAGGER, _DOUBLE_DAGGER = (
+    partial(_fixed_entry, each, None) for each in (PlannedSwinUMamba, PlannedSwinUMambaD, PlannedSwinUMambaDD)
+)
+
+
+def _backbone_entry(backbone: str, *_: Any) -> dict[str, Any]:
+    return architecture_entry(PlannedSwinUMambaD, {"backbone": backbone})
+
+
 _TWIN = partial(_fixed_entry, SwinUMambaDConv, STRIDES[PlannedSwinUMambaD])
 _NNFORMER = partial(_fixed_entry, NNFormer, HEAD_STRIDES)
 
@@ -139,6 +149,23 @@ NETWORKS: dict[str, ComparedNetwork] = {
         ComparedNetwork("swin_umamba_d", "SwinUMambaD", _DAGGER, SWIN_UMAMBA),
         ComparedNetwork(
             "swin_umamba_d_pretrained", "SwinUMambaD, pretrained", _DAGGER, SWIN_UMAMBA, pretrained=True
+        ),
+        *(
+            ComparedNetwork(
+                f"swin_umamba_d_{backbone.removeprefix('vmamba_')}",
+                f"SwinUMambaD with {backbone}",
+                partial(_backbone_entry, backbone),
+                SWIN_UMAMBA,
+            )
+            for backbone in TRAINER_BACKBONES
+        ),
+        ComparedNetwork("swin_umamba_dd", "SwinUMambaDD", _DOUBLE_DAGGER, SWIN_UMAMBA),
+        ComparedNetwork(
+            "swin_umamba_dd_pretrained",
+            "SwinUMambaDD, pretrained",
+            _DOUBLE_DAGGER,
+            SWIN_UMAMBA,
+            pretrained=True,
         ),
         ComparedNetwork(
             "swin_umamba_d_conv", "SwinUMambaD, 7x7 convolution for the scan", _TWIN, SWIN_UMAMBA

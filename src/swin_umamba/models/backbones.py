@@ -88,6 +88,8 @@ def check_encoder(record: BackboneRecord) -> None:
     # An encoder that takes only images is enough for swin_umamba_d.
     with suppress(Exception), torch.device("meta"):
         stages[PATCH_SIZE // 2] = _stages(build_encoder(record, 5, PATCH_SIZE // 2), 5)
+    if record.stem_features is not None:
+        _check_stem(record, encoder, where, hint)
     if len(shapes.get(record.first_convolution, ())) != 4 or not record.recognises(shapes):
         raise UsageError(
             f"its record does not recognise its own encoder by {', '.join(record.recognised_by)}, or there "
@@ -105,6 +107,19 @@ def check_encoder(record: BackboneRecord) -> None:
                 where=where,
                 hint=hint,
             )
+
+
+def _check_stem(record: BackboneRecord, encoder: nn.Module, where: str, hint: str) -> None:
+    wanted = (1, _SIZE[0] // 2, _SIZE[1] // 2, record.stem_features)
+    try:
+        with torch.no_grad():
+            found = tuple(encoder.eval().with_stem(torch.empty(1, 3, *_SIZE, device="meta"))[0].shape)  # type: ignore[operator]
+    except Exception as error:  # whatever the user's code raises
+        raise UsageError(
+            f"its with_stem does not work ({type(error).__name__}: {error})", where=where, hint=hint
+        ) from error
+    if found != wanted:
+        raise UsageError(f"with_stem makes a stem of shape {found}, not {wanted}", where=where, hint=hint)
 
 
 def _stages(encoder: nn.Module, in_channels: int) -> list[tuple[int, ...]]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from swin_umamba.errors import CheckpointError, printable
+from swin_umamba.errors import CheckpointError, UsageError, printable
 from swin_umamba.files import file_sha256
 from swin_umamba.models.backbones import DEFAULT_BACKBONE, find_backbone
 from swin_umamba.models.network import SegmentationNetwork
@@ -105,7 +105,11 @@ def _fits_of_imagenet(inspection: Inspection) -> dict[str, str]:
     backbone = inspection.backbone or find_backbone(DEFAULT_BACKBONE)
     for name in list_models():
         for in_channels in (3, 1):
-            target = _on_meta(name, in_channels, 2, backbone, inspection.weights).state_dict()
+            try:
+                target = _on_meta(name, in_channels, 2, backbone, inspection.weights).state_dict()
+            except UsageError as error:
+                fits[name] = f"no: {printable(error.what)}"
+                continue
             for adapt in (False, True):
                 try:
                     _, report = convert_imagenet_weights(
@@ -129,10 +133,10 @@ def _fit_of_trained(inspection: Inspection, name: str) -> str:
     backbone = inspection.backbone or find_backbone(DEFAULT_BACKBONE)
     in_channels = _dimension(weights, (STEM, ENCODER + backbone.first_convolution), 1)
     num_classes = _dimension(weights, _OUTPUTS, 0)
-    target = _on_meta(name, in_channels, num_classes, backbone, weights).state_dict()
     try:
+        target = _on_meta(name, in_channels, num_classes, backbone, weights).state_dict()
         _, report = convert_segmentation_weights(weights, target, inspection.path, backbone=backbone)
-    except CheckpointError as error:
+    except (CheckpointError, UsageError) as error:
         return f"no: {printable(error.what)}"
     return (
         f"yes: all {len(report.loaded)} tensors, for images with {in_channels} "

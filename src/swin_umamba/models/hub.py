@@ -27,7 +27,7 @@ import torch
 
 from swin_umamba.errors import CheckpointError, UsageError
 from swin_umamba.json_files import read_json
-from swin_umamba.models import swin_umamba, swin_umamba_d
+from swin_umamba.models import swin_umamba, swin_umamba_d, swin_umamba_dd
 from swin_umamba.models.network import SegmentationNetwork
 from swin_umamba.weights.checkpoint import load_checkpoint
 from swin_umamba.weights.safetensors_file import save_safetensors
@@ -113,3 +113,13 @@ class SwinUMambaD(
     tags=[*TAGS],
 ):
     """``SwinUMambaD`` with the methods of the Hub."""
+
+
+class SwinUMambaDD(
+    swin_umamba_dd.SwinUMambaDD,
+    _HubMixin,
+    library_name="swin-umamba",
+    pipeline_tag="image-segmentation",
+    tags=[*TAGS],
+):
+    """``SwinUMambaDD`` with the methods of the Hub."""

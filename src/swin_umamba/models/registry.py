@@ -17,12 +17,14 @@ from swin_umamba.errors import UsageError, unknown_name
 from swin_umamba.models.network import SegmentationNetwork
 from swin_umamba.models.swin_umamba import SwinUMamba
 from swin_umamba.models.swin_umamba_d import SwinUMambaD
+from swin_umamba.models.swin_umamba_dd import SwinUMambaDD
 from swin_umamba.weights.convert import load_imagenet_weights
 from swin_umamba.weights.download import locate_weights
 
 _MODELS: dict[str, Callable[..., SegmentationNetwork]] = {
     "swin_umamba": SwinUMamba,
     "swin_umamba_d": SwinUMambaD,
+    "swin_umamba_dd": SwinUMambaDD,
     # The network of the paper's first version.
     "swin_umamba_v1": partial(SwinUMamba, use_last_stage=False),
 }

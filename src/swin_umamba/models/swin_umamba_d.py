@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from swin_umamba.models.network import SegmentationNetwork
 from swin_umamba.models.vmamba import VMambaEncoder, drop_path_schedule
 from swin_umamba.modules.patching import PatchExpand
 from swin_umamba.modules.residual_block import NEGATIVE_SLOPE
-from swin_umamba.modules.vss_block import VSSLayer
+from swin_umamba.modules.vss_block import VSSBlock, VSSLayer
 
 DECODER_DEPTH = 2
 DECODER_DROP_PATH_RATE = 0.2
@@ -154,8 +155,8 @@ class SwinUMambaD(DecodedByVSS):
             depth_head=depth_head,
         )
         if isinstance(self.vssm_encoder, VMambaEncoder):  # as in the published code; others keep their own
-            self.vssm_encoder.apply(_init_conv)
-        self.decoder.apply(_init_conv)
+            self.vssm_encoder.apply(init_conv)
+        self.decoder.apply(init_conv)
         if self.decoder.depth_head is not None:
             # Random depths would drown the classes in the first steps.
             nn.init.zeros_(self.decoder.depth_head.weight)
@@ -169,26 +170,30 @@ class SwinUMambaD(DecodedByVSS):
 
 
 class VSSDecoder(nn.Module):
-    """Decoder from the coarsest stage up: expand, append the skip, reduce, VSS blocks; finally expand by 4.
+    """Decoder from the coarsest stage up: expand, append the skip, reduce, VSS blocks; finally expand alone.
 
     Parameters
     ----------
     num_classes
         Channels of the logits.
     features_per_stage
-        Channels of the encoder stages, finest first.
-    d_state
-        Size of the hidden state of the scan.
+        Channels of the skips and the coarsest stage, finest first.
     drop_path_rate
         Stochastic-depth rate of the first, coarsest block; it falls linearly to 0 at the last.
     deep_supervision
         Return the logits of every resolution instead of the finest alone.
     activation_checkpointing
         Recompute the inside of each VSS block in the backward pass.
-    backend
-        Name of the scan backend; None chooses by device.
     depth_head
         Add a head for the depth within objects.
+    scale
+        Size of the image relative to the finest skip.
+    depths
+        Blocks at each resolution, coarsest first; two by default.
+    block
+        Class of the blocks.
+    **arguments
+        Further arguments of the blocks.
     """
 
     def __init__(
@@ -196,12 +201,14 @@ class VSSDecoder(nn.Module):
         num_classes: int,
         *,
         features_per_stage: Sequence[int],
-        d_state: int,
         drop_path_rate: float,
         deep_supervision: bool,
         activation_checkpointing: bool,
-        backend: str | None,
-        depth_head: bool,
+        depth_head: bool = False,
+        scale: int = PATCH_SIZE,
+        depths: Sequence[int] | None = None,
+        block: Callable[..., nn.Module] = VSSBlock,
+        **arguments: Any,
     ) -> None:
         super().__init__()
         self.deep_supervision = deep_supervision
@@ -209,30 +216,27 @@ class VSSDecoder(nn.Module):
         coarse_to_fine = list(reversed(features_per_stage))
         dims = coarse_to_fine[1:]
         finest = dims[-1]
-        rates = drop_path_schedule(drop_path_rate, 0.0, [DECODER_DEPTH] * len(dims))
+        rates = drop_path_schedule(drop_path_rate, 0.0, depths or [DECODER_DEPTH] * len(dims))
         # The order of construction is that of the public state dict.
         self.stages = nn.ModuleList(
             VSSLayer(
-                dim,
-                stage_rates,
-                d_state=d_state,
-                activation_checkpointing=activation_checkpointing,
-                backend=backend,
+                dim, stage_rates, block=block, activation_checkpointing=activation_checkpointing, **arguments
             )
             for dim, stage_rates in zip(dims, rates, strict=True)
         )
         self.expand_layers = nn.ModuleList(
             PatchExpand(coarse, fine) for coarse, fine in zip(coarse_to_fine, dims, strict=False)
         )
-        self.expand_layers.append(PatchExpand(finest, finest, scale=PATCH_SIZE))
+        self.expand_layers.append(PatchExpand(finest, finest, scale=scale))
         self.seg_layers = nn.ModuleList(nn.Conv2d(dim, num_classes, 1) for dim in (*dims, finest))
         self.concat_back_dim = nn.ModuleList(nn.Linear(2 * dim, dim) for dim in dims)
         self.depth_head = nn.Conv2d(finest, 1, 1) if depth_head else None
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
-        """Map the channels-last encoder stages, finest first, to logits (batch, num_classes, h, w).
+        """Map the channels-last skips and the coarsest stage, finest first, to logits.
 
-        Returns the heads finest first: full resolution, then 1/4, 1/8, 1/16 under deep supervision.
+        Returns the heads finest first, (batch, num_classes, h, w) each: full resolution, then, under deep
+        supervision, the resolutions of the skips.
         """
         x = features[-1]
         heads = []
@@ -266,7 +270,8 @@ class VSSDecoder(nn.Module):
         return logits.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
 
 
-def _init_conv(module: nn.Module) -> None:
+def init_conv(module: nn.Module) -> None:
+    """Initialise a convolution as nnU-Net does; leave any other module as it is."""
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, a=NEGATIVE_SLOPE)
         if module.bias is not None:

@@ -16,7 +16,8 @@ TRUNCATED_NORMAL_STD = 0.02
 def drop_path_schedule(first: float, last: float, depths: Sequence[int]) -> list[list[float]]:
     """Spread stochastic-depth rates linearly over the blocks of all stages, from ``first`` to ``last``."""
     steps = max(sum(depths) - 1, 1)
-    rates = [first + (last - first) * index / steps for index in range(sum(depths))]
+    # Rounding may not make a rate negative.
+    rates = [max(first + (last - first) * index / steps, 0.0) for index in range(sum(depths))]
     starts = [sum(depths[:stage]) for stage in range(len(depths))]
     return [rates[start : start + depth] for start, depth in zip(starts, depths, strict=True)]
 

@@ -14,6 +14,7 @@ from torch import nn
 
 from swin_umamba.models.swin_umamba import SwinUMamba
 from swin_umamba.models.swin_umamba_d import SwinUMambaD
+from swin_umamba.models.swin_umamba_dd import SwinUMambaDD
 
 Strides = Sequence[Sequence[int]]
 
@@ -59,14 +60,19 @@ class PlannedSwinUMambaDObjects(PlannedSwinUMambaD):
         super().__init__(input_channels, num_classes, depth_head=True, **kwargs)
 
 
-NetworkClass = type[PlannedSwinUMamba] | type[PlannedSwinUMambaD]
+class PlannedSwinUMambaDD(_Planned, SwinUMambaDD):
+    """SwinUMambaDD for plans."""
+
+
+NetworkClass = type[PlannedSwinUMamba] | type[PlannedSwinUMambaD] | type[PlannedSwinUMambaDD]
 
 # nnU-Net derives the size of each head from the strides: head i has 1 / (product of the strides 0..i) of the
-# input's size, and the last stage has no head. These strides give the scales of the two networks.
+# input's size, and the last stage has no head. These strides give the scales of the networks.
 STRIDES: Mapping[type[nn.Module], Strides] = {
     PlannedSwinUMamba: ((1, 1), (2, 2), (2, 2), (2, 2), (2, 2)),
     PlannedSwinUMambaD: ((1, 1), (4, 4), (2, 2), (2, 2), (2, 2)),
     PlannedSwinUMambaDObjects: ((1, 1), (4, 4), (2, 2), (2, 2), (2, 2)),
+    PlannedSwinUMambaDD: ((1, 1), (2, 2), (2, 2), (2, 2), (2, 2), (2, 2)),
 }
 
 

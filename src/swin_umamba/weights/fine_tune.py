@@ -26,7 +26,12 @@ _FIRST_CONVOLUTION = re.compile(r"stem\.0\.weight|encoder1\.layer\.conv[13]\.con
 # Swin-UMamba's first residual block has a projection shortcut unless the image has as many channels as it.
 _SHORTCUT = "encoder1.layer.conv3.conv.weight"
 _HEAD = re.compile(r"(out_layers\.\d+\.conv\.conv|decoder\.seg_layers\.\d+)\.(weight|bias)")
-_SIGNATURES = {"SwinUMamba": "stem.0.weight", "SwinUMambaD": "decoder.expand_layers.0.expand.weight"}
+# The first one that a state dict has: SwinUMambaDD expands once more than SwinUMambaD.
+_SIGNATURES = {
+    "SwinUMamba": "stem.0.weight",
+    "SwinUMambaDD": "decoder.expand_layers.4.expand.weight",
+    "SwinUMambaD": "decoder.expand_layers.0.expand.weight",
+}
 _LAST_BLOCK_OF_SWIN_UMAMBA = "decoder6."
 
 
@@ -75,7 +80,7 @@ def is_segmentation_checkpoint(checkpoint: Mapping[str, Any]) -> bool:
 
 
 def network_of(state_dict: Mapping[str, Any]) -> str | None:
-    """Return the class of the network that a state dict belongs to; None if it is neither of the two."""
+    """Return the class of the network that a state dict belongs to; None if it is none of ours."""
     whole = any(name.startswith(ENCODER) for name in state_dict)
     if not whole and recognise_backbone(shapes_of(state_dict)) is not None:
         return None  # a classifier, whatever its layers are called

@@ -23,14 +23,22 @@ from swin_umamba.nnunet.trainers import (
     with_backbone,
 )
 from swin_umamba.nnunet.training.train import train
-from swin_umamba.trainer_names import DAGGER_TRAINER_NAMES, PUBLISHED_TRAINER_NAMES, TRAINER_BACKBONES
+from swin_umamba.trainer_names import (
+    ANY_BACKBONE_TRAINER_NAMES,
+    PUBLISHED_TRAINER_NAMES,
+    SWIN_UMAMBA_DD,
+    SWIN_UMAMBA_DD_SCRATCH,
+    TRAINER_BACKBONES,
+)
 
 TINY, DAGGER = "vmamba_tiny_s1l8", "nnUNetTrainerSwinUMambaD"
 
 
 def test_each_backbone_has_a_trainer_for_nnunets_own_commands(monkeypatch: pytest.MonkeyPatch) -> None:
     made = trainers_with_backbones()
-    assert len(made) == len(DAGGER_TRAINER_NAMES) * len(TRAINER_BACKBONES) == 12
+    assert len(made) == len(ANY_BACKBONE_TRAINER_NAMES) * len(TRAINER_BACKBONES) == 20
+    # SwinUMambaDD has it without being asked.
+    assert [name for name in made if "_" not in name] == [SWIN_UMAMBA_DD, SWIN_UMAMBA_DD_SCRATCH]
     assert all(name.count("__") == 0 for name in made)
     monkeypatch.setenv("nnUNet_extTrainer", str(TRAINER_SHIM))
     for name in (f"{DAGGER}_{TINY}", f"{DAGGER}Objects_vmamba_base_s2l15"):

@@ -23,6 +23,8 @@ from swin_umamba.trainer_names import (
     PRETRAINED_TRAINER_NAMES,
     PUBLISHED_TRAINER_NAMES,
     SWIN_UMAMBA_D_OBJECTS,
+    SWIN_UMAMBA_DD,
+    SWIN_UMAMBA_DD_SCRATCH,
     TRAINER_NAMES,
 )
 from swin_umamba.weights.checkpoint import save_checkpoint
@@ -64,8 +66,9 @@ def test_the_trainers_have_the_published_names() -> None:
         "nnUNetTrainerSwinUMambaScratch",
     ]
     assert tuple(TRAINERS) == TRAINER_NAMES
-    assert sorted(TRAINER_NAMES) == sorted(["nnUNetTrainer", SWIN_UMAMBA_D_OBJECTS, *NAMES])
-    assert sorted(trainers.__all__) == sorted([SWIN_UMAMBA_D_OBJECTS, *NAMES])
+    others = [SWIN_UMAMBA_D_OBJECTS, SWIN_UMAMBA_DD, SWIN_UMAMBA_DD_SCRATCH]
+    assert sorted(TRAINER_NAMES) == sorted(["nnUNetTrainer", *others, *NAMES])
+    assert sorted(trainers.__all__) == sorted([*others, *NAMES])
     pretrained = [name for name, each in TRAINERS.items() if getattr(each, "starts_pretrained", False)]
     assert tuple(pretrained) == PRETRAINED_TRAINER_NAMES
 

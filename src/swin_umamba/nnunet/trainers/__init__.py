@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import product
 from pathlib import Path
 
 from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
@@ -11,13 +12,18 @@ from swin_umamba.errors import UsageError, unknown_name
 from swin_umamba.extensions import load_class
 from swin_umamba.models.backbones import find_backbone
 from swin_umamba.models.swin_umamba_d import DecodedByVSS
-from swin_umamba.nnunet.architecture import PlannedSwinUMamba, PlannedSwinUMambaD, PlannedSwinUMambaDObjects
+from swin_umamba.nnunet.architecture import (
+    PlannedSwinUMamba,
+    PlannedSwinUMambaD,
+    PlannedSwinUMambaDD,
+    PlannedSwinUMambaDObjects,
+)
 from swin_umamba.nnunet.training.object_trainer import ObjectTrainer
 from swin_umamba.nnunet.training.options import TrainingOptions
 from swin_umamba.nnunet.training.robust_trainer import RobustTrainer
 from swin_umamba.nnunet.training.swin_umamba_trainer import NO_WEIGHTS, SwinUMambaTrainer
 from swin_umamba.options import declared_options
-from swin_umamba.trainer_names import DAGGER_TRAINER_NAMES, TRAINER_BACKBONES, name_with_backbone
+from swin_umamba.trainer_names import ANY_BACKBONE_TRAINER_NAMES, TRAINER_BACKBONES, name_with_backbone
 
 EXTERNAL_TRAINERS = "nnUNet_extTrainer"
 """nnU-Net's variable for folders with the user's own trainers."""
@@ -25,6 +31,8 @@ EXTERNAL_TRAINERS = "nnUNet_extTrainer"
 __all__ = [
     "nnUNetTrainerSwinUMamba",
     "nnUNetTrainerSwinUMambaD",
+    "nnUNetTrainerSwinUMambaDD",
+    "nnUNetTrainerSwinUMambaDDScratch",
     "nnUNetTrainerSwinUMambaDObjects",
     "nnUNetTrainerSwinUMambaDScratch",
     "nnUNetTrainerSwinUMambaScratch",
@@ -64,6 +72,19 @@ class nnUNetTrainerSwinUMambaDObjects(ObjectTrainer):
     network_class = PlannedSwinUMambaDObjects
 
 
+class nnUNetTrainerSwinUMambaDD(SwinUMambaTrainer):
+    """SwinUMambaDD from an ImageNet encoder or a trained model."""
+
+    network_class = PlannedSwinUMambaDD
+
+
+class nnUNetTrainerSwinUMambaDDScratch(SwinUMambaTrainer):
+    """SwinUMambaDD from random weights."""
+
+    network_class = PlannedSwinUMambaDD
+    starts_pretrained = False
+
+
 class nnUNetTrainer(RobustTrainer):
     """nnU-Net's own network and recipe, for comparison.
 
@@ -100,6 +121,8 @@ TRAINERS: dict[str, type[RobustTrainer]] = {
         nnUNetTrainerSwinUMambaScratch,
         nnUNetTrainerSwinUMambaDScratch,
         nnUNetTrainerSwinUMambaDObjects,
+        nnUNetTrainerSwinUMambaDD,
+        nnUNetTrainerSwinUMambaDDScratch,
         nnUNetTrainer,
     )
 }
@@ -173,7 +196,7 @@ def with_backbone(trainer: type[RobustTrainer], backbone: str) -> type[RobustTra
         raise UsageError(
             f"the network of {trainer.__name__} takes no other backbone",
             where="--backbone",
-            hint=f"choose one of the trainers {', '.join(DAGGER_TRAINER_NAMES)}",
+            hint=f"choose one of the trainers {', '.join(ANY_BACKBONE_TRAINER_NAMES)}",
         )
     assert issubclass(trainer, SwinUMambaTrainer)
     find_backbone(backbone)
@@ -205,9 +228,8 @@ def with_backbone(trainer: type[RobustTrainer], backbone: str) -> type[RobustTra
 
 def trainers_with_backbones() -> dict[str, type[RobustTrainer]]:
     """Return the trainers of ours with another backbone of ours by name, for nnU-Net's own commands."""
-    made = [
-        with_backbone(TRAINERS[name], each) for name in DAGGER_TRAINER_NAMES for each in TRAINER_BACKBONES
-    ]
+    pairs = product(ANY_BACKBONE_TRAINER_NAMES, TRAINER_BACKBONES)
+    made = [with_backbone(TRAINERS[name], backbone) for name, backbone in pairs]
     return {trainer.__name__: trainer for trainer in made}
 
 
