@@ -74,6 +74,7 @@ LARGEST_FUNCTION = 60
 SHARED_NAMES = {
     "SwinUMamba": "models/hub.py: the same network with the methods of the Hub, imported instead of it",
     "SwinUMambaD": "models/hub.py: the same network with the methods of the Hub, imported instead of it",
+    "SwinUMambaDD": "models/hub.py: the same network with the methods of the Hub, imported instead of it",
 }
 NOT_CODE = {
     tokenize.COMMENT,
