@@ -31,6 +31,9 @@ MOST_VOXELS = 2**27
 """Largest number of voxels in a patch: 512 x 512 x 512."""
 _LONGEST = 1000
 
+BACKGROUND_SHARE = "background_share"
+"""Key of the mean fraction of background in the training images, by ``data.tissue``; not one of nnU-Net's."""
+
 _AXES = (2, 3)
 _LENGTH_IN_MM = number(1e-6, 1e6)
 _INTENSITY = number(-1e30, 1e30)
@@ -129,6 +132,7 @@ PLANS_MAY_HAVE = {
     "plans_name": text(),
     "label_manager": text(),
     "experiment_planner_used": text(),
+    BACKGROUND_SHARE: number(0, 1),
     "original_median_shape_after_transp": listed(number(above=0, most=1e9), (3,)),
     **dict.fromkeys(_PROPERTIES, named(named(anything))),
 }

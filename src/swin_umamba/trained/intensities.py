@@ -15,11 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from swin_umamba.data.tissue import CELL
 from swin_umamba.errors import DataError
 from swin_umamba.trained.volume import Volume
 
-CELL = 512
-"""Side of a cell in pixels; cells lie side by side from the image's first pixel on, in each slice."""
 SMALLEST_DEVIATION = 1e-8
 """nnU-Net divides by no less."""
 

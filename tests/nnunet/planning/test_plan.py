@@ -29,6 +29,9 @@ def test_plan_writes_what_training_needs(planned_folder: Path) -> None:
     fingerprint = json.loads((folder / "dataset_fingerprint.json").read_text())
     assert fingerprint["shapes_after_crop"] == [[1, 64, 64]] * 6
     foreground = fingerprint["foreground_intensity_properties_per_channel"]["0"]
+    assert (
+        plans["background_share"] == fingerprint["background_share"] == 0
+    )  # each picture is a cell with tissue
     assert 90 <= foreground["min"] < foreground["median"] < foreground["max"] < 220
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from swin_umamba.data.tissue import CELL
 from swin_umamba.errors import UsageError
 from swin_umamba.inference.blocks.division import Block
 from swin_umamba.inference.blocks.normalization import normalizers_of
@@ -25,7 +26,6 @@ from swin_umamba.regions.labels import LabelWriter
 from swin_umamba.regions.source import RegionSource
 from swin_umamba.tiling.bands import Band
 from swin_umamba.tiling.tiles import Tile, TileGrid, moved
-from swin_umamba.trained.intensities import CELL
 
 if TYPE_CHECKING:
     from swin_umamba.inference.predictor import Predictor

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from swin_umamba.data.tissue import tells_tissue
 from swin_umamba.errors import DataError, SwinUMambaError
+from swin_umamba.inference.blocks.background import tells_background, warn_of_background
 from swin_umamba.inference.blocks.division import Block, blocks_of
 from swin_umamba.inference.blocks.finished_blocks import FinishedBlocks
 from swin_umamba.inference.blocks.job import (
@@ -25,7 +27,7 @@ from swin_umamba.inference.blocks.object_files import ObjectsInBlocks
 from swin_umamba.inference.blocks.object_maps import ObjectMaps
 from swin_umamba.inference.blocks.options import BlockOptions
 from swin_umamba.inference.blocks.pixel_size import check_pixel_size
-from swin_umamba.inference.blocks.statistics import Basis, ImageStatistics, statistics_of, tells_tissue
+from swin_umamba.inference.blocks.statistics import Basis, ImageStatistics, statistics_of
 from swin_umamba.inference.parts import Part, not_predicted
 from swin_umamba.inference.processes import MakeWork, run_in_processes
 from swin_umamba.inference.sharing import claim_of
@@ -152,10 +154,12 @@ class _LargeImage:
             statistics = statistics_of(
                 self._source,
                 basis,
-                find_tissue=self._options.tissue,
+                find_tissue=self._options.tissue
+                or tells_background(self._predictor.plans, self._source, basis),
                 nonfinite=self._nonfinite,
                 on_progress=lambda done: bar.update(100 * done - bar.n),
             )
+        warn_of_background(self._predictor.plans, self._source, statistics)
         with self._alone():
             begun = self._begin(statistics)
         if begun is None:

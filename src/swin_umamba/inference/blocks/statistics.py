@@ -8,17 +8,15 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from swin_umamba.data.tissue import CELL, GREY_LEVELS, TissueRule, grey_of, tells_tissue
 from swin_umamba.errors import DataError, UsageError
 from swin_umamba.regions.source import RegionSource
-from swin_umamba.trained.intensities import CELL, Moments
+from swin_umamba.trained.intensities import Moments
 
 Basis = Literal["image", "tissue", "field"]
 """The pixels whose mean and deviation an image is normalized by."""
 
 STRIP_WIDTH = 16 * CELL
-TISSUE_IN_CELL = 0.05
-"""A cell is of tissue if so much of it differs from the background."""
-_GREY_LEVELS = 2**16
 
 
 @dataclass(frozen=True)
@@ -80,9 +78,7 @@ def statistics_of(
 ) -> ImageStatistics:
     """Read an image once, twice if tissue is looked for, and return its statistics.
 
-    The rule for tissue: the mean of the channels, rounded down, is divided in two by Otsu's threshold (IEEE
-    Trans. SMC 9, 62-66, 1979) of the whole image. The side with the most frequent value is background, glass
-    or darkness; a cell of 512 x 512 pixels is of tissue if 5 % of it are on the other side.
+    For what is tissue see ``data.tissue``.
 
     Parameters
     ----------
@@ -108,16 +104,15 @@ def statistics_of(
     assert basis in get_args(Basis), basis
     strips = list(_strips(source))
     share = 0.5 if find_tissue else 1.0
-    threshold, dark = None, False
+    rule = None
     if find_tissue:
-        grey = np.zeros(_GREY_LEVELS, np.int64)
+        grey = np.zeros(GREY_LEVELS, np.int64)
         for number, strip in enumerate(strips, start=1):
-            grey += np.bincount(_grey(source, source.read(*strip)).ravel(), minlength=_GREY_LEVELS)
+            grey += np.bincount(_grey(source, source.read(*strip)).ravel(), minlength=GREY_LEVELS)
             if on_progress is not None:
                 on_progress(share * number / len(strips))
-        threshold = otsu_threshold(grey)
-        dark = int(grey.argmax()) <= threshold
-    work = _Sums(source, basis, threshold, dark)
+        rule = TissueRule.of(grey)
+    work = _Sums(source, basis, rule)
     for number, strip in enumerate(strips, start=1):
         work.add(strip, finite(source.read(*strip), source, nonfinite))
         if on_progress is not None:
@@ -128,14 +123,14 @@ def statistics_of(
 class _Sums:
     """What is known of the strips read so far."""
 
-    def __init__(self, source: RegionSource, basis: Basis, threshold: int | None, dark: bool) -> None:
-        self._source, self._basis, self._threshold, self._dark = source, basis, threshold, dark
+    def __init__(self, source: RegionSource, basis: Basis, rule: TissueRule | None) -> None:
+        self._source, self._basis, self._rule = source, basis, rule
         channels, *size = source.shape
         self._moments = [Moments.of_dtype(source.dtype) for _ in range(channels)]
         self._extremes = [[np.inf, -np.inf] for _ in range(channels)]
         self._seen = [np.zeros(length, bool) for length in size]
         cells = (size[0], *(-(-length // CELL) for length in size[1:]))
-        self._tissue = None if threshold is None else np.zeros(cells, bool)
+        self._tissue = None if rule is None else np.zeros(cells, bool)
 
     def add(self, strip: tuple[slice, slice, slice], pixels: np.ndarray) -> None:
         z, y, x = strip
@@ -148,17 +143,12 @@ class _Sums:
         for left in range(0, pixels.shape[3], CELL):
             cell = pixels[:, 0, :, left : left + CELL]
             counts = True
-            if self._tissue is not None:
-                counts = self._is_tissue(cell)
+            if self._tissue is not None and self._rule is not None:
+                counts = self._rule.is_tissue(_grey(self._source, cell))
                 self._tissue[z.start, y.start // CELL, (x.start + left) // CELL] = counts
             if counts or self._basis != "tissue":
                 for moments, values in zip(self._moments, cell, strict=True):
                     moments.add(values)
-
-    def _is_tissue(self, cell: np.ndarray) -> bool:
-        above = _grey(self._source, cell) > self._threshold
-        share = float(above.mean())
-        return (share if self._dark else 1 - share) >= TISSUE_IN_CELL
 
     def statistics(self) -> ImageStatistics:
         ends = [np.flatnonzero(seen)[[0, -1]] if seen.any() else (0, len(seen) - 1) for seen in self._seen]
@@ -179,12 +169,8 @@ class _Sums:
             for (mean, deviation), (low, high) in zip(found, self._extremes, strict=True)
         )
         z, y, x = box
-        return ImageStatistics(self._basis, (z, y, x), channels, self._tissue, self._threshold)
-
-
-def tells_tissue(dtype: np.dtype) -> bool:
-    """Return whether tissue can be told from background in images of a dtype: by the values' histogram."""
-    return dtype.kind in "bu" and dtype.itemsize <= 2
+        threshold = None if self._rule is None else self._rule.threshold
+        return ImageStatistics(self._basis, (z, y, x), channels, self._tissue, threshold)
 
 
 def finite(pixels: np.ndarray, source: RegionSource, nonfinite: str) -> np.ndarray:
@@ -196,18 +182,6 @@ def finite(pixels: np.ndarray, source: RegionSource, nonfinite: str) -> np.ndarr
             "the image holds NaN or infinity", where=source.path, hint="take them for zero: --nonfinite zero"
         )
     return np.where(np.isfinite(pixels), pixels, pixels.dtype.type(0))
-
-
-def otsu_threshold(counts: np.ndarray) -> int:
-    """Return the highest value of the lower class of a histogram; the lowest of equally good ones."""
-    values = np.arange(len(counts))
-    below = np.cumsum(counts, dtype=np.float64)
-    sums = np.cumsum(counts * values, dtype=np.float64)
-    above = below[-1] - below
-    with np.errstate(divide="ignore", invalid="ignore"):
-        difference = sums / below - (sums[-1] - sums) / above
-        between = np.where((below > 0) & (above > 0), below * above * difference**2, 0.0)
-    return int(between.argmax())
 
 
 def _strips(source: RegionSource) -> Iterator[tuple[slice, slice, slice]]:
@@ -227,5 +201,4 @@ def _grey(source: RegionSource, pixels: np.ndarray) -> np.ndarray:
             where=source.path,
             hint="give --statistics image, and leave out --tissue",
         )
-    grey: np.ndarray = pixels.sum(0, dtype=np.int64) // len(pixels)
-    return grey
+    return grey_of(pixels)

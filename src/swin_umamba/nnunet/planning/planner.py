@@ -19,6 +19,7 @@ from swin_umamba.json_files import read_json, write_json
 from swin_umamba.models.network import STRIDE
 from swin_umamba.nnunet.environment import PLANS_NAME
 from swin_umamba.nnunet.plane import check_plane
+from swin_umamba.nnunet.plans_table import BACKGROUND_SHARE
 from swin_umamba.nnunet.training.options import check_patch_size
 
 # The planner of nnU-Net up to 2.3.0 shrank the 2D patch until the estimated memory for a batch of 12 fitted,
@@ -154,6 +155,9 @@ class SwinUMambaPlanner(ExperimentPlanner):
 
     def save_plans(self, plans: dict[str, Any]) -> None:
         """Write the plans with the 2D configuration and those that the user has added to earlier plans."""
+        background = self.dataset_fingerprint.get(BACKGROUND_SHARE)
+        if background is not None:  # a fingerprint of nnU-Net's own has none
+            plans[BACKGROUND_SHARE] = background
         recursive_fix_for_json_export(plans)
         path = Path(nnUNet_preprocessed) / self.dataset_name / f"{self.plans_identifier}.json"
         plans["configurations"] = _configurations(path) | {"2d": plans["configurations"]["2d"]}

@@ -17,12 +17,15 @@ from typing import Any
 import numpy as np
 from nnunetv2.experiment_planning.dataset_fingerprint.fingerprint_extractor import DatasetFingerprintExtractor
 
+from swin_umamba.data.image_io import read_case
+from swin_umamba.data.tissue import background_share
 from swin_umamba.errors import DataError, OutputError
 from swin_umamba.files import atomic_folder, copy_file
 from swin_umamba.json_files import write_json
 from swin_umamba.nnunet.checked_reader import CheckedPlans, NonFinite, checked, stock_reader
 from swin_umamba.nnunet.environment import Dataset
 from swin_umamba.nnunet.planning.integrity import TrainingCase
+from swin_umamba.nnunet.plans_table import BACKGROUND_SHARE
 from swin_umamba.nnunet.preprocessed import write_origin
 from swin_umamba.progress import progress
 
@@ -52,12 +55,9 @@ def extract_fingerprint(
     reader = checked(stock_reader(description, cases[0].images[0]), nonfinite)
     samples = FOREGROUND_SAMPLES // len(cases)
     tasks = [([str(path) for path in case.images], str(case.label), reader, samples) for case in cases]
-    results = list(
-        _each_case(
-            DatasetFingerprintExtractor.analyze_case, cases, tasks, workers, "reading shapes and intensities"
-        )
-    )
-    shapes, spacings, intensities, _, relative_sizes = zip(*results, strict=True)
+    results = list(_each_case(_analyze, cases, tasks, workers, "reading shapes and intensities"))
+    shapes, spacings, intensities, _, relative_sizes, shares = zip(*results, strict=True)
+    backgrounds = [share for share in shares if share is not None]
     fingerprint = {
         "spacings": [[float(value) for value in spacing] for spacing in spacings],
         "shapes_after_crop": [[int(value) for value in shape] for shape in shapes],
@@ -66,6 +66,7 @@ def extract_fingerprint(
             for channel in range(len(description["channel_names"]))
         },
         "median_relative_size_after_cropping": float(np.median(relative_sizes)),
+        BACKGROUND_SHARE: float(np.mean(backgrounds)) if backgrounds else None,
     }
     write_json(dataset.preprocessed_folder / "dataset_fingerprint.json", fingerprint)
 
@@ -120,6 +121,12 @@ def preprocess(
     files = {case.name: (*case.images, case.label) for case in cases}
     write_origin(folder, plans_manager.plans, "2d", files, dataset.raw_folder)
     return folder
+
+
+def _analyze(images: list[str], *more: Any) -> tuple[Any, ...]:
+    """Return what nnU-Net finds of a case, and the fraction of background in its image."""
+    found = DatasetFingerprintExtractor.analyze_case(images, *more)
+    return *found, background_share(read_case(images, nonfinite="zero").data)
 
 
 def _statistics(intensities: np.ndarray, dataset: Dataset) -> dict[str, float]:
