@@ -18,6 +18,7 @@ STORED = (
     "swin_umamba.nnunet.architecture.PlannedSwinUMambaDObjects",
     "swin_umamba.nnunet.architecture.PlannedSwinUMambaDD",
     "swin_umamba.baselines.conv_twin.SwinUMambaDConv",
+    "swin_umamba.baselines.convnext.SwinUMambaDDConvNeXt",
     "swin_umamba.baselines.monai_networks.SegResNet",
     "swin_umamba.baselines.monai_networks.SwinUNETR",
     "swin_umamba.baselines.monai_networks.UNETR",

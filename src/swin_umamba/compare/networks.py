@@ -12,6 +12,7 @@ from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from torch import nn
 
 from swin_umamba.baselines.conv_twin import SwinUMambaDConv
+from swin_umamba.baselines.convnext import SwinUMambaDDConvNeXt
 from swin_umamba.baselines.monai_networks import UNETR, SegResNet, SwinUNETR, monai_networks
 from swin_umamba.baselines.nnformer import HEAD_STRIDES, NNFormer
 from swin_umamba.baselines.nnunet_unets import plain_unet_entry, residual_unet_entry
@@ -132,6 +133,7 @@ def _backbone_entry(backbone: str, *_: Any) -> dict[str, Any]:
 
 
 _TWIN = partial(_fixed_entry, SwinUMambaDConv, STRIDES[PlannedSwinUMambaD])
+_CONVNEXT = partial(_fixed_entry, SwinUMambaDDConvNeXt, STRIDES[PlannedSwinUMambaDD])
 _NNFORMER = partial(_fixed_entry, NNFormer, HEAD_STRIDES)
 
 _NNFORMER_NOTE = (
@@ -170,6 +172,7 @@ NETWORKS: dict[str, ComparedNetwork] = {
         ComparedNetwork(
             "swin_umamba_d_conv", "SwinUMambaD, 7x7 convolution for the scan", _TWIN, SWIN_UMAMBA
         ),
+        ComparedNetwork("swin_umamba_dd_convnext", "SwinUMambaDD, ConvNeXt's blocks", _CONVNEXT, SWIN_UMAMBA),
         ComparedNetwork("nnunet", "nnU-Net", plain_unet_entry, NNUNET),
         ComparedNetwork("nnunet_resenc", "nnU-Net ResEnc", residual_unet_entry, NNUNET),
         ComparedNetwork("umamba_bot", "U-Mamba_Bot", partial(_own_entry, UMambaBot), NNUNET),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -14,7 +14,6 @@ from swin_umamba.models.vmamba import init_linear
 from swin_umamba.modules.vss_block import VSSBlockV2
 from swin_umamba.weights.catalog import BACKBONES
 
-DECODER_DEPTHS = (2, 2, 2, 1)
 STEM_STRIDE = 2
 
 
@@ -58,6 +57,7 @@ class SwinUMambaDD(DecodedByVSS):
 
     deep_supervision_scales = (1.0, 1 / 2, 1 / 4, 1 / 8, 1 / 16)
     default_backbone = "vmamba_tiny_s1l8"
+    decoder_depths: ClassVar[Sequence[int]] = (2, 2, 2, 1)
 
     def __init__(
         self,
@@ -109,7 +109,7 @@ class SwinUMambaDD(DecodedByVSS):
             deep_supervision=deep_supervision,
             activation_checkpointing=activation_checkpointing,
             scale=STEM_STRIDE,
-            depths=DECODER_DEPTHS,
+            depths=self.decoder_depths,
             **self._blocks(d_state, backend),
         )
         # As in the encoder, so that blocks begin close to the identity.
