@@ -11,7 +11,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import numpy as np
 import torch
 
 from swin_umamba.compare.budget import Budget
@@ -168,7 +167,7 @@ class nnUNetTrainerComparison(RobustTrainer):
             self.loading_seconds.append(perf_counter() - start)
         return batch
 
-    def train_step(self, batch: dict[str, Any]) -> dict[str, np.ndarray]:
+    def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Take and time a step at the recipe's learning rate for this point of the budget."""
         start = perf_counter()
         done = self.terms.budget.done(*self.spent)
@@ -176,7 +175,8 @@ class nnUNetTrainerComparison(RobustTrainer):
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self._freeze_or_release(done)
-        outcome = super().train_step(batch)  # ends with the loss on the CPU, so the device has finished
+        outcome = super().train_step(batch)
+        outcome["loss"] = outcome["loss"].cpu()  # so the device has finished
         self.step_seconds.append(perf_counter() - start)
         return outcome
 

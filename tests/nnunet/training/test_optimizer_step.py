@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import copy
 from types import SimpleNamespace
-from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from torch import nn
-from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch import Tensor, nn
 
+from nnunet.no_answers import NoAnswers
 from swin_umamba.errors import TrainingError
 from swin_umamba.nnunet.training.optimizer_step import (
     MAX_GRADIENT_NORM,
     MAX_SKIPPED_IN_A_ROW,
     STEPS_BETWEEN_READS,
     StepGuard,
+    UnreadLosses,
 )
 from swin_umamba.nnunet.training.swin_umamba_trainer import SwinUMambaTrainer
 from swin_umamba.ops.fused_optimizer import restore_optimizer, skips_on_device
@@ -108,33 +108,6 @@ def test_an_overflow_that_no_scale_cures_ends_the_training(parameter: nn.Paramet
     assert torch.equal(parameter.detach(), torch.tensor([1.0, -2.0]))
 
 
-ANSWERS = ("item", "tolist", "numpy", "cpu", "__bool__", "__float__", "__int__", "__index__")
-
-
-class NoNumbers(TorchDispatchMode):
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        assert func is not torch.ops.aten._local_scalar_dense.default, "the host waits for the device"
-        return func(*args, **(kwargs or {}))
-
-
-class NoAnswers(TorchFunctionMode):
-    """A device that the host must not ask for numbers: on a GPU, it would wait for all that is queued."""
-
-    def __enter__(self) -> NoAnswers:
-        self.numbers = NoNumbers()
-        self.numbers.__enter__()
-        super().__enter__()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        super().__exit__(*error)
-        self.numbers.__exit__(*error)
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        assert getattr(func, "__name__", "") not in ANSWERS, "the host waits for the device"
-        return func(*args, **(kwargs or {}))
-
-
 def scalers() -> list[torch.amp.GradScaler | None]:
     return [None, torch.amp.GradScaler("cpu", init_scale=4.0)]
 
@@ -173,6 +146,38 @@ def test_a_fused_step_asks_the_device_for_nothing(
     assert (guard.skipped, guard.skipped_in_a_row) == (1, 0)
     with NoAnswers(), pytest.raises(AssertionError, match="the host waits"):
         take(StepGuard(), parameter, adam(parameter, fused=False), 1.0)
+
+
+class Elsewhere(Tensor):
+    """A number on a GPU, as far as it says so itself."""
+
+    device = torch.device("cuda")  # type: ignore[assignment]
+
+
+def test_losses_on_a_device_are_read_once_in_20_steps() -> None:
+    values = torch.linspace(0.1, 3, 50)
+    values[7] = float("nan")
+    outputs = [{"loss": value.as_subclass(Elsewhere)} for value in values]
+    losses, known = UnreadLosses(), []
+    for step, output in enumerate(outputs, start=1):
+        if step % STEPS_BETWEEN_READS:
+            with NoAnswers():
+                assert losses.add(output) == []
+        else:
+            known += losses.add(output)
+            assert len(known) == step
+    known += losses.read()
+    assert losses.read() == []
+    np.testing.assert_array_equal(known, values.numpy())
+    assert all(isinstance(output["loss"], np.ndarray) and output["loss"].shape == () for output in outputs)
+    np.testing.assert_array_equal([output["loss"] for output in outputs], values.numpy())
+
+
+def test_a_loss_that_is_here_is_read_at_once() -> None:
+    losses, output = UnreadLosses(), {"loss": torch.tensor(0.3)}
+    assert losses.add(output) == [float(np.float32(0.3))]
+    assert isinstance(output["loss"], np.ndarray)
+    assert losses.add({"loss": np.array(2.5)}) == [2.5]  # of a user's own trainer
 
 
 @pytest.mark.parametrize("scaler", scalers(), ids=["float32", "float16"])

@@ -123,10 +123,9 @@ class EpochProgress:
         self._time_left = time_left
         self._losses: list[float] = []
 
-    def trained(self, loss: float) -> None:
-        """Count a training step."""
-        if math.isfinite(loss):
-            self._losses.append(loss)
+    def trained(self, *losses: float) -> None:
+        """Count a training step, and take the losses known by now that were not known before."""
+        self._losses.extend(filter(math.isfinite, losses))
         self._count()
 
     def begin_validation(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -144,3 +145,28 @@ class StepGuard:
         self._in_a_row += 1
         self._most_in_a_row = max(self._most_in_a_row, self._in_a_row)
         logger.warning("loss or gradient is not finite; step skipped (%d so far)", self._skipped)
+
+
+class UnreadLosses:
+    """Results of steps whose losses are still on a device, which is asked for them once in 20 steps."""
+
+    def __init__(self) -> None:
+        self._outputs: list[dict[str, Any]] = []
+
+    def add(self, output: dict[str, Any]) -> list[float]:
+        """Take the result of a step, with its ``loss``; return the losses that are read now, if any."""
+        self._outputs.append(output)
+        loss = output["loss"]
+        is_here = not isinstance(loss, Tensor) or loss.device.type == "cpu"
+        return self.read() if is_here or len(self._outputs) >= STEPS_BETWEEN_READS else []
+
+    def read(self) -> list[float]:
+        """Return the losses not read yet; from now on they are arrays in the results of their steps."""
+        losses = [output["loss"] for output in self._outputs if isinstance(output["loss"], Tensor)]
+        numbers = iter(torch.stack(losses).cpu() if losses else ())
+        for output in self._outputs:
+            if isinstance(output["loss"], Tensor):
+                output["loss"] = next(numbers).numpy()
+        values = [float(output["loss"]) for output in self._outputs]
+        self._outputs.clear()
+        return values

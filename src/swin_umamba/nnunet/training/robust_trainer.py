@@ -28,6 +28,7 @@ from swin_umamba.nnunet.resume.training_state import reproducibility
 from swin_umamba.nnunet.training.batches import BatchStream, batch_streams, worker_death
 from swin_umamba.nnunet.training.distributed_trainer import DistributedTrainer
 from swin_umamba.nnunet.training.gpu_memory import training_out_of_memory
+from swin_umamba.nnunet.training.optimizer_step import UnreadLosses
 from swin_umamba.nnunet.training.pseudo_dice import counts_of
 from swin_umamba.nnunet.training.shared_memory import bytes_of_batch
 from swin_umamba.nnunet.training.validation import FoldValidation
@@ -190,11 +191,12 @@ class RobustTrainer(DistributedTrainer):
             pseudo_dice=dice[-1] if dice else math.nan,
             shown=self.local_rank == 0,
         ) as shown:
-            outputs = []
+            outputs, losses = [], UnreadLosses()
             for _ in range(self.num_iterations_per_epoch):
                 outputs.append(self.train_step(self.agreed_batch(self.dataloader_train)))
                 self.agreement.settle()
-                shown.trained(float(outputs[-1]["loss"]))
+                shown.trained(*losses.add(outputs[-1]))
+            losses.read()
             self.on_train_epoch_end(outputs)
             shown.begin_validation()
             with torch.no_grad():
@@ -244,8 +246,8 @@ class RobustTrainer(DistributedTrainer):
             "nnUNet_preprocessed": Path(self.preprocessed_dataset_folder_base).parent,
         }
 
-    def train_step(self, batch: dict[str, Any]) -> dict[str, np.ndarray]:
-        """Take one optimizer step, or skip it if loss or gradients are not finite."""
+    def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Take an optimizer step, or skip it if loss or gradients are not finite; nothing waits for a GPU."""
         data, target = self._on_device(batch)
         self.optimizer.zero_grad(set_to_none=True)
         self.distribute()
@@ -261,7 +263,7 @@ class RobustTrainer(DistributedTrainer):
                 self.grad_scaler,
                 distributed=self.is_ddp,
             )
-        return {"loss": loss.detach().cpu().numpy()}
+        return {"loss": loss.detach()}
 
     def validation_step(self, batch: dict[str, Any]) -> dict[str, np.ndarray]:
         """Return loss and counts for the pseudo-Dice of a batch, in the precision of the training."""
