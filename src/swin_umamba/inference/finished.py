@@ -69,6 +69,7 @@ def made_from(predictor: Predictor, files: Sequence[Path], options: FolderOption
     settings = predictor.settings | {"nonfinite": options.nonfinite, "series": options.series}
     if options.in_blocks:
         settings |= {name: getattr(options, name) for name in ("level", "roi", "statistics", "tissue")}
+        settings |= {"rescale": True} if options.rescale else {}  # results of before have no such entry
     origin = {
         "input": fingerprint_of(content),
         "model": predictor.fingerprint,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import filecmp
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -169,6 +171,44 @@ def test_in_ome_zarr_the_map_lies_beside_the_labels(
     assert again.status == "kept"
 
 
+def test_outlines_lie_on_the_largest_level_of_the_whole_image(
+    predictor: Predictor, image: Path, tmp_path: Path
+) -> None:
+    pixels = tifffile.imread(image)
+    with tifffile.TiffWriter(image) as file:
+        file.write(pixels.repeat(2, 0).repeat(2, 1), subifds=1, tile=(64, 64), photometric="rgb")
+        file.write(pixels, subfiletype=1, tile=(64, 64), photometric="rgb")
+    (result,) = predictor.predict_folder(
+        image, tmp_path / "out", level=1, roi="20:90,1:60", statistics="image", **WANTED
+    )
+    assert result.error is None
+    found = json.loads((tmp_path / "out" / "objects" / "a.geojson").read_text())["features"]
+    rows = list(csv.DictReader((tmp_path / "out" / "objects.csv").open()))
+    assert len(found) == len(rows) > 10
+    for feature, row in zip(found, rows, strict=True):
+        polygons = feature["geometry"]["coordinates"]
+        polygons = [polygons] if feature["geometry"]["type"] == "Polygon" else polygons
+        x, y = np.min([np.min(rings[0], axis=0) for rings in polygons], axis=0)
+        assert (x, y) == (2 * (int(row["box_x_min"]) + 1), 2 * (int(row["box_y_min"]) + 20))
+
+
+def test_parts_that_were_interrupted_are_merged(
+    predictor: Predictor, image: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(object_files, "decode_over", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            predictor.predict_folder(image.parent, out, blocks=True, part="1/1", **WANTED)
+    (result,) = predictor.predict_folder(image.parent, out, blocks=True, merge=True, **WANTED)
+    assert (result.status, result.error) == ("written", None)
+    check_same(out, whole)
+
+
 def test_outlines_of_volumes_are_refused_before_they_are_predicted(
     predictor: Predictor, tmp_path: Path
 ) -> None:
@@ -194,6 +234,7 @@ def test_processes_find_the_same_objects(
     check_same(tmp_path / "out", tmp_path / "alone")
 
 
+@pytest.mark.slow
 def test_parts_are_joined(predictor: Predictor, image: Path, tmp_path: Path) -> None:
     tifffile.imwrite(image.with_name("b.tif"), tifffile.imread(image)[::-1], photometric="rgb")
     predictor.predict_folder(image.parent, tmp_path / "whole", **WANTED)

@@ -26,7 +26,7 @@ from swin_umamba.inference.blocks.job import (
 from swin_umamba.inference.blocks.object_files import ObjectsInBlocks
 from swin_umamba.inference.blocks.object_maps import ObjectMaps
 from swin_umamba.inference.blocks.options import BlockOptions
-from swin_umamba.inference.blocks.pixel_size import check_pixel_size
+from swin_umamba.inference.blocks.pixel_size import check_pixel_size, nearest_level
 from swin_umamba.inference.blocks.statistics import Basis, ImageStatistics, statistics_of
 from swin_umamba.inference.parts import Part, not_predicted
 from swin_umamba.inference.processes import MakeWork, run_in_processes
@@ -106,7 +106,8 @@ def predict_large(
     OutputError
         If something cannot be written.
     """
-    with open_region_source(path, options.level, series) as source:
+    level = nearest_level(predictor, path, series) if options.rescale else options.level
+    with open_region_source(path, level, series) as source:
         image = _LargeImage(predictor, source, labels, options, identity, nonfinite, part, objects)
         return image.merge() if merge else image.predict()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +24,7 @@ from swin_umamba.inference.objects import (
 )
 from swin_umamba.instances.decoding import ObjectClasses
 from swin_umamba.instances.geojson import Add, geojson_file
+from swin_umamba.instances.outlines import Polygon
 from swin_umamba.instances.rois import rois_file
 from swin_umamba.instances.table import ObjectTable
 from swin_umamba.instances.tiles.decode import decode_over
@@ -122,15 +123,34 @@ class ObjectsInBlocks:
             _spacing(source),
         )
         with ExitStack() as stack:
-            adders = [
-                stack.enter_context((geojson_file if kind == "geojson" else rois_file)(path))
-                for kind, path in outlines_path(self.labels, self.options).items()
-            ]
+            adders = []
+            for kind, path in outlines_path(self.labels, self.options).items():
+                add = stack.enter_context((geojson_file if kind == "geojson" else rois_file)(path))
+                adders.append(self._on_whole_image(add, source) if kind == "geojson" else add)
             tables = tables_over(
                 measured, classes, self.case, solidity=self.options.solidity, outlines=bool(adders)
             )
             write_objects(table_path(self.labels), _shown(tables, adders))
         shutil.rmtree(folder, ignore_errors=True)
+
+    def _on_whole_image(self, add: Add, source: RegionSource) -> Add:
+        """Return what adds outlines in pixels of the largest level of the whole image, as QuPath shows it."""
+        _, y, x = self._region(source)
+        _, *steps = source.levels[source.level].downsample
+        corner, scale = np.array([x.start, y.start]), np.array(steps[::-1])
+        if not corner.any() and (scale == 1).all():
+            return add
+
+        def moved_outlines(table: ObjectTable, outlines: Mapping[int, tuple[Polygon, ...]]) -> None:
+            add(
+                table,
+                {
+                    number: tuple(tuple((ring + corner) * scale for ring in polygon) for polygon in polygons)
+                    for number, polygons in outlines.items()
+                },
+            )
+
+        return moved_outlines
 
     def _write_map(
         self, source: RegionSource, labels: LabelGrid, work: Workspace, instances: StoredTiles, count: int
@@ -146,10 +166,12 @@ class ObjectsInBlocks:
             writer.write(*_box(tile), values[None] if values.ndim == 2 else values)
         writer.finish()
 
-    def _pixels(self, source: RegionSource, box: Box) -> np.ndarray:
+    def _region(self, source: RegionSource) -> Box:
         _, depth, height, width = source.shape
-        region = self.options.region((depth, height, width))
-        z, y, x = (moved(part, whole.start) for part, whole in zip(box, region, strict=True))
+        return self.options.region((depth, height, width))
+
+    def _pixels(self, source: RegionSource, box: Box) -> np.ndarray:
+        z, y, x = (moved(part, whole.start) for part, whole in zip(box, self._region(source), strict=True))
         pixels = finite(source.read(z, y, x), source, self.options.nonfinite)
         channels = len(self.predictor.channel_names)
         return pixels if len(pixels) == channels else np.repeat(pixels, channels, axis=0)

@@ -32,6 +32,11 @@ class BlockOptions(Options):
         metavar="ADDRESS",
     )
     level: int = option(0, "level of a pyramid to predict, 0 for the largest", metavar="N")
+    rescale: bool = option(
+        False,
+        "predict the level whose pixels are nearest in size to those of the model's training images; refused "
+        "if they still differ by more than 10 %, as other images are without it",
+    )
     roi: str | None = option(
         None,
         "predict only these pixels of the level; labels are those of the whole image",
@@ -58,6 +63,8 @@ class BlockOptions(Options):
             raise UsageError(f"{self.workers} workers", hint="give 1 or more")
         if self.level < 0:
             raise UsageError(f"level {self.level}", hint="give 0 or more")
+        if self.rescale and self.level:
+            raise UsageError("--rescale chooses a level, and --level names one", hint="leave one of them out")
         if self.roi is not None and _PART.fullmatch(self.roi) is None:
             raise UsageError(
                 f"the region {self.roi!r}",
@@ -72,6 +79,7 @@ class BlockOptions(Options):
             self.blocks
             or self.tissue
             or self.level > 0
+            or self.rescale
             or self.roi is not None
             or (self.statistics is not None or self.label_format is not None)
         )
