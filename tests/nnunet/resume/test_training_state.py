@@ -15,6 +15,7 @@ from torch import nn
 from nnunet.tiny_training import DAGGER, make_trainer
 from swin_umamba.errors import CheckpointError
 from swin_umamba.nnunet.environment import Dataset
+from swin_umamba.nnunet.resume import training_state
 from swin_umamba.nnunet.resume.training_state import (
     copied_to_cpu,
     random_state,
@@ -153,6 +154,44 @@ def test_copies_share_nothing() -> None:
     assert copy["log"][0] == [1.0]
     assert copy["log"][1][1] == "text"
     assert copy["scaler"] is None
+
+
+class Elsewhere(torch.Tensor):
+    """A tensor on a GPU, as far as it says so itself."""
+
+    device = torch.device("cuda:1")  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("is_granted", [True, False], ids=["pinned", "pageable"])
+def test_the_host_waits_once_for_copies_from_a_gpu(is_granted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[object] = []
+
+    def pinned_like(tensor: torch.Tensor) -> torch.Tensor:
+        if not is_granted:
+            raise RuntimeError("no more pinned memory")
+        return torch.full_like(tensor.as_subclass(torch.Tensor), -1).as_subclass(Pinned)
+
+    class Pinned(torch.Tensor):
+        def copy_(self, source: torch.Tensor, non_blocking: bool = False) -> torch.Tensor:
+            events.append(non_blocking)
+            return super().copy_(source.as_subclass(torch.Tensor), non_blocking).as_subclass(torch.Tensor)
+
+    monkeypatch.setattr(training_state, "_pinned_like", pinned_like)
+    monkeypatch.setattr(torch.cuda, "synchronize", events.append)
+    a, b = torch.tensor([1.0, 2.0]), torch.ones(2, 3).mT
+    original = {"a": a.as_subclass(Elsewhere), "more": [(b.as_subclass(Elsewhere), 5), torch.zeros(1)]}
+    copy = copied_to_cpu(original)
+    assert events == ([True, True, Elsewhere.device] if is_granted else [])
+    a += 1
+    b += 1
+    assert copy["a"].tolist() == [1, 2]
+    assert copy["more"][0][0].tolist() == [[1, 1]] * 3
+    assert copy["more"][0][1] == 5
+
+
+def test_the_host_waits_for_no_copies_from_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.cuda, "synchronize")
+    assert copied_to_cpu([torch.ones(2)])[0].tolist() == [1, 1]
 
 
 @pytest.mark.usefixtures("tiny_trainers")

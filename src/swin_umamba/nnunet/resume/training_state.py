@@ -235,11 +235,34 @@ def restore_random_state(state: dict[str, Any], device: torch.device) -> None:
 
 
 def copied_to_cpu(value: Any) -> Any:
-    """Return a copy of nested dicts, lists and tuples that shares no tensor and no container with them."""
+    """Return a copy of nested dicts, lists and tuples that shares no tensor and no container with them.
+
+    Tensors on a GPU are copied into pinned memory, one behind the other, and the host waits once for all.
+    """
+    devices: set[torch.device] = set()
+    copy = _copied(value, devices)
+    for device in devices:
+        torch.cuda.synchronize(device)
+    return copy
+
+
+def _copied(value: Any, devices: set[torch.device]) -> Any:
+    """Return a copy of ``value``; that of tensors on the GPUs added to ``devices`` is still under way."""
     if isinstance(value, torch.Tensor):
-        return value.detach().to("cpu", copy=True)
+        if value.device.type != "cuda":
+            return value.detach().to("cpu", copy=True)
+        try:
+            room = _pinned_like(value)
+        except RuntimeError:  # the machine grants no more pinned memory
+            return value.detach().to("cpu", copy=True)
+        devices.add(value.device)
+        return room.copy_(value.detach(), non_blocking=True)
     if isinstance(value, dict):
-        return {key: copied_to_cpu(each) for key, each in value.items()}
+        return {key: _copied(each, devices) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(copied_to_cpu(each) for each in value)
+        return type(value)(_copied(each, devices) for each in value)
     return value
+
+
+def _pinned_like(tensor: torch.Tensor) -> torch.Tensor:
+    return torch.empty_like(tensor, device="cpu", pin_memory=True)
