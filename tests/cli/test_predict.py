@@ -84,6 +84,7 @@ def test_defaults(calls: dict[str, Any]) -> None:
         "workers": 1,
         "scheduler": None,
         "level": 0,
+        "rescale": False,
         "roi": None,
         "statistics": None,
         "tissue": False,

@@ -199,7 +199,7 @@ def test_objects_are_measured_where_the_layer_has_units(
 def test_an_image_without_objects(make_model: MakeModel) -> None:
     predictor = load(make_model(labels={"background": 0, "interior": 1, "ignore": 2}))
     empty = np.zeros((9, 11), np.uint8)
-    predictor._segment = lambda *_: (empty, np.stack([1 - empty, empty]).astype(np.float32), None)  # type: ignore
+    predictor._segment = lambda *_: (empty, None, empty.astype(np.float32), None)  # type: ignore
     result = segment(predictor, [StandInLayer(empty)], model_name="M", objects=True)
     assert result.num_objects == 0
     assert result.objects is not None

@@ -214,10 +214,10 @@ def test_an_image_without_objects(
     assert of_cells.get(f"{address}/slices/0?show=objects").json()["objects"]["outline"] == ""
 
 
-def _empty(volume: Any, *_: Any) -> tuple[np.ndarray, np.ndarray, None]:
+def _empty(volume: Any, *_: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, None]:
     shape = volume.data.shape[2:]
     background = np.stack([np.ones(shape), *np.zeros((2, *shape))]).astype(np.float32)
-    return np.zeros(shape, np.uint8), background, None
+    return np.zeros(shape, np.uint8), background, 1 - background[0], None
 
 
 def test_all_of_it_counts_as_the_result(
