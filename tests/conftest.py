@@ -86,7 +86,7 @@ def pytest_collection_finish() -> None:
     """Leave what was imported out of all later searches for garbage; let plans draw fewer intensities."""
     planning = sys.modules.get("swin_umamba.nnunet.planning.preprocessing")
     if planning is not None:
-        planning.FOREGROUND_SAMPLES = 100_000  # type: ignore[attr-defined]  # ten million take seconds
+        planning.FOREGROUND_SAMPLES = 10_000  # type: ignore[attr-defined]  # ten million take seconds
     if "swin_umamba.ops.native.compile" in sys.modules and "PYTEST_XDIST_WORKER" in os.environ:
         _compile_each_kernel_once()
     gc.freeze()

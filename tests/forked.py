@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import Any
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["swin_umamba.nnunet.training.train", "swin_umamba.nnunet.trainers"])
+CONTEXT.set_forkserver_preload(
+    [f"swin_umamba.{each}" for each in ("nnunet.training.train", "nnunet.trainers", "evaluation.evaluate")]
+)
 PR_SET_PDEATHSIG = 1
 _STARTED: weakref.WeakSet[Forked] = weakref.WeakSet()
 

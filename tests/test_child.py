@@ -42,8 +42,8 @@ def end(number: int) -> None:
 
 def work_until_stopped(folder: Path, name: str, seconds_to_save: float = 0) -> None:
     """Say that it runs, and what ended it."""
-    (folder / f"{name}.runs").write_text(str(os.getpid()))
     try:
+        (folder / f"{name}.runs").write_text(str(os.getpid()))
         time.sleep(60)
     except Terminated:
         time.sleep(seconds_to_save)

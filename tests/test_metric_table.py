@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
+import forked
 from swin_umamba.cli.evaluate import table
 from swin_umamba.compare.table import describe_difference
 from swin_umamba.errors import UsageError
@@ -84,6 +86,7 @@ def test_a_metric_of_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         "register_metric(Metric('excess', 'Excess', 'masks', 'px', function=excess))\n"
     )
     monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(multiprocessing, "get_context", lambda method: forked.CONTEXT)
     for folder in ("predicted", "truth"):
         (tmp_path / folder).mkdir()
         for case in ("a", "b"):

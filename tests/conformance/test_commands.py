@@ -205,7 +205,9 @@ def test_convert(volumes: Files, volume_labels: Files, tmp_path: Path, run: Run)
                 lies_on_the_corpus(file)
 
 
-@pytest.mark.parametrize("ending", [".nii.gz", ".mha", ".nrrd"])
+@pytest.mark.parametrize(
+    "ending", [".nii.gz", *(pytest.param(each, marks=pytest.mark.slow) for each in (".mha", ".nrrd"))]
+)
 def test_plan(ending: str, tmp_path: Path, run: Run) -> None:
     raw = tmp_path / "nnUNet_raw" / "Dataset907_Same"
     (raw / "imagesTr").mkdir(parents=True)

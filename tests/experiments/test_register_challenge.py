@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
+import forked
 from swin_umamba.cli.main import main
 from swin_umamba.data.datasets import DATASETS, ChallengeDataset
 from swin_umamba.errors import UsageError
@@ -69,13 +71,17 @@ def challenge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 
 
 def test_convert_evaluate_and_reproduce(
-    challenge: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    challenge: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert main(["convert", "polyps", str(challenge), "-o", str(tmp_path / "out"), "--json"]) == 0
     converted = json.loads(capsys.readouterr().out)
     assert (converted["dataset"], converted["num_training"]) == ("Dataset905_Polyps", 3)
     labels = str(Path(converted["folder"]) / "labelsTr")
-    # Its processes import the file, too.
+    # Its processes import the file, too; they come from one that has imported the package, and not that.
+    monkeypatch.setattr(multiprocessing, "get_context", lambda method: forked.CONTEXT)
     command = ["evaluate", labels, labels, "--protocol", "polyps", "--num-workers", "2", "--json"]
     assert main(command) == 0
     assert json.loads(capsys.readouterr().out)["protocol"] == "polyps"

@@ -23,6 +23,8 @@ from swin_umamba.nnunet.environment import Dataset
 from swin_umamba.weights.catalog import BACKBONES, CATALOG, recognise_backbone
 from swin_umamba.weights.checkpoint import load_checkpoint
 
+WIDER = ("vmamba_small", "vmamba_base")
+
 FILE = """
 from itertools import pairwise
 
@@ -221,7 +223,14 @@ def test_weights_of_another_backbone_are_refused(classifier: Path, file: Path, t
         create_model("swin_umamba_d", 3, 2, backbone="pyramid", d_state=2, pretrained=tmp_path / "vmamba.pth")
 
 
-@pytest.mark.parametrize("record", BACKBONES.values(), ids=BACKBONES)
+@pytest.mark.parametrize(
+    "record",
+    [
+        # The wider and deeper ones take seconds, and are built like the small ones.
+        pytest.param(each, id=name, marks=[pytest.mark.slow] * name.startswith(WIDER))
+        for name, each in BACKBONES.items()
+    ],
+)
 def test_a_record_of_ours_fits_its_encoder(record: BackboneRecord) -> None:
     check_encoder(record)
     with torch.device("meta"):

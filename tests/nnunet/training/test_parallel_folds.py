@@ -48,8 +48,12 @@ def train_tiny(dataset: Dataset, options: Mapping[str, Any], threads: int | None
 
 
 def test_a_fold_that_is_killed_stops_no_other_and_is_made_up_for(
-    planned_dataset: Dataset, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    planned_dataset: Dataset,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv(parallel_folds.THREADS, "1")  # several would wait for each other beside other tests
     caplog.set_level(logging.INFO, logger="swin_umamba")
     (tmp_path / FAILS).write_text("0")
     with pytest.raises(TrainingError) as caught:
