@@ -23,6 +23,7 @@ from swin_umamba.ops.backend import (
     current_device,
     load_backend,
     resolve_device,
+    without_autocast,
 )
 
 CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda"), torch.device("mps")
@@ -375,3 +376,15 @@ def test_report_says_how_to_get_what_is_missing() -> None:
         assert status.available == (status.hint is None)
     assert report[0].available
     assert report[1].available
+
+
+def test_autocast_is_off_within_and_as_before_afterwards() -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        with pytest.raises(ValueError, match="wrong"), without_autocast(CPU):
+            assert not torch.is_autocast_enabled("cpu")
+            raise ValueError("wrong")
+        assert torch.is_autocast_enabled("cpu")
+        assert torch.ones(2, 2).mm(torch.ones(2, 2)).dtype == torch.bfloat16
+    with without_autocast(CPU):
+        assert not torch.is_autocast_enabled("cpu")
+    assert not torch.is_autocast_enabled("cpu")

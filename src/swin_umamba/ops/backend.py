@@ -143,6 +143,11 @@ def compute_dtype(*dtypes: torch.dtype) -> torch.dtype:
     activation; each gradient has the dtype of its tensor. One float64 tensor makes everything float64.
     Matrix products and convolutions around the scan are left to autocast.
     """
+    for dtype in dtypes:
+        if dtype is not torch.float32:
+            break
+    else:
+        return torch.float32  # what follows costs as much as all checks of a scan
     return functools.reduce(torch.promote_types, dtypes, torch.float32)
 
 
@@ -289,10 +294,15 @@ def backend_report() -> list[BackendStatus]:
 
 def load_backend(name: str, operator: str) -> ModuleType:
     """Import the module that implements ``operator`` (``ss2d_scan`` or ``selective_scan``) on a backend."""
-    if name == "chunked":
-        return importlib.import_module("swin_umamba.ops.chunked")
     if name == "triton":
         announce_compilation()
+    return _module(name, operator)
+
+
+@functools.cache
+def _module(name: str, operator: str) -> ModuleType:
+    if name == "chunked":
+        return importlib.import_module("swin_umamba.ops.chunked")
     return importlib.import_module(f"swin_umamba.ops.{name}.{operator}")
 
 
@@ -303,6 +313,21 @@ def _has_autocast(device_type: str) -> bool:
 
 def without_autocast(device: torch.device) -> AbstractContextManager[object]:
     """Return a context in which matrix products on ``device`` keep the dtype of their inputs."""
-    if _has_autocast(device.type) and torch.is_autocast_enabled(device.type):
+    if not _has_autocast(device.type) or not torch.is_autocast_enabled(device.type):
+        return nullcontext()
+    if torch.compiler.is_compiling():
         return torch.autocast(device.type, enabled=False)
-    return nullcontext()
+    return _AutocastOff(device.type)
+
+
+class _AutocastOff:
+    """Autocast off for a kind of device where it was on: a tenth of what ``torch.autocast`` costs."""
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+
+    def __enter__(self) -> None:
+        torch.set_autocast_enabled(self._kind, False)
+
+    def __exit__(self, *error: object) -> None:
+        torch.set_autocast_enabled(self._kind, True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 
+import torch
 from torch import Tensor
 
 from swin_umamba.errors import UsageError
@@ -28,23 +29,30 @@ def require_floating_on_one_device(
                 where=operator,
                 hint=f"convert it: {name}.float()",
             )
-        device = device or tensor.device
-        if tensor.device != device:
+        here = tensor.device
+        if device is None:
+            device = here
+        elif here != device:
             raise UsageError(
-                f"all tensors must be on one device: {name} is on {tensor.device}, the first one on {device}",
+                f"all tensors must be on one device: {name} is on {here}, the first one on {device}",
                 where=operator,
             )
 
 
 def require_dimensions(operator: str, name: str, tensor: Tensor, axes: str) -> None:
     """Raise UsageError unless the tensor has the axes listed in ``axes``, such as "batch, dim, length"."""
-    if tensor.dim() != len(axes.split(",")):
+    if tensor.dim() != axes.count(",") + 1:
         raise UsageError(f"{name} must have shape ({axes}), not {tuple(tensor.shape)}", where=operator)
 
 
-def require_shape(operator: str, name: str, tensor: Tensor | None, shape: Sequence[int], axes: str) -> None:
+def require_shape(operator: str, name: str, tensor: Tensor | None, shape: tuple[int, ...], axes: str) -> None:
     """Raise UsageError unless the tensor, if there is one, has this shape."""
-    if tensor is not None and tuple(tensor.shape) != tuple(shape):
+    if tensor is not None and tensor.shape != shape:
         raise UsageError(
             f"{name} must have shape ({axes}) = {tuple(shape)}, not {tuple(tensor.shape)}", where=operator
         )
+
+
+def as_dtype(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the tensor in a dtype; where it has it, without asking PyTorch, which costs a microsecond."""
+    return tensor if tensor.dtype == dtype else tensor.to(dtype)

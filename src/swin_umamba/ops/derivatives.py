@@ -32,12 +32,15 @@ def reference_is_needed() -> bool:
     return any(transform.key() in derivatives for transform in transforms)
 
 
-def gradient_may_be_asked_for(tensors: Iterable[Tensor]) -> bool:
+def gradient_may_be_asked_for(tensors: Iterable[Tensor | None]) -> bool:
     """Return whether autograd records what is computed from the tensors."""
     if not torch.is_grad_enabled():
         return False
     # A tensor inside torch.func.vmap does not tell whether the tensor it is part of requires gradients.
-    return any(tensor.requires_grad for tensor in tensors) or torch._C._are_functorch_transforms_active()
+    for tensor in tensors:
+        if tensor is not None and tensor.requires_grad:
+            return True
+    return torch._C._are_functorch_transforms_active()
 
 
 def operator_is_needed(tensors: Iterable[Tensor | None]) -> bool:
@@ -51,11 +54,12 @@ def operator_is_needed(tensors: Iterable[Tensor | None]) -> bool:
     if torch._C._are_functorch_transforms_active() or torch._C._len_torch_dispatch_stack() > 0:
         return True
     is_batched = torch._C._functorch.is_legacy_batchedtensor  # torch.autograd's own vmap, of gradients
-    return any(
-        tensor is not None
-        and (type(tensor) not in (Tensor, Parameter) or tensor.is_meta or is_batched(tensor))
-        for tensor in tensors
-    )
+    for tensor in tensors:
+        if tensor is None:
+            continue
+        if type(tensor) not in (Tensor, Parameter) or tensor.is_meta or is_batched(tensor):
+            return True
+    return False
 
 
 def refuse_forward_mode(operator: str) -> None:

@@ -16,8 +16,13 @@ from torch import Tensor
 
 from swin_umamba.errors import UsageError
 from swin_umamba.ops.backend import choose_backend, compute_dtype, load_backend, without_autocast
-from swin_umamba.ops.checks import require_dimensions, require_floating_on_one_device, require_shape
-from swin_umamba.ops.derivatives import operator_is_needed, refuse_forward_mode, refuse_second_derivative
+from swin_umamba.ops.checks import as_dtype, require_dimensions, require_floating_on_one_device, require_shape
+from swin_umamba.ops.derivatives import (
+    gradient_may_be_asked_for,
+    operator_is_needed,
+    refuse_forward_mode,
+    refuse_second_derivative,
+)
 from swin_umamba.ops.mamba_ssm import selective_scan_mamba
 from swin_umamba.ops.reference import selective_scan_reference
 
@@ -88,10 +93,11 @@ def selective_scan(
     B, C = (tensor[:, None] if tensor.dim() == 3 else tensor for tensor in (B, C))
     _require_shapes(u, delta, A, B, C, D, z, delta_bias)
     output_dtype = u.dtype
-    dtype = compute_dtype(*(tensor.dtype for tensor in inputs.values() if tensor is not None))
+    dtype = compute_dtype(*[tensor.dtype for tensor in inputs.values() if tensor is not None])
     backend = choose_backend(u.device, dtype, backend)
-    u, delta, A, B, C = (tensor.to(dtype) for tensor in (u, delta, A, B, C))
-    D, z, delta_bias = (None if tensor is None else tensor.to(dtype) for tensor in (D, z, delta_bias))
+    u, delta, A, B, C = (as_dtype(tensor, dtype) for tensor in (u, delta, A, B, C))
+    D, z, delta_bias = (None if tensor is None else as_dtype(tensor, dtype) for tensor in (D, z, delta_bias))
+    tensors = (u, delta, A, B, C, D, delta_bias)
     if backend == "reference":
         with without_autocast(u.device):
             y, last_state = selective_scan_reference(
@@ -102,15 +108,15 @@ def selective_scan(
             y, last_state = selective_scan_mamba(
                 u, delta, A, B, C, D, delta_bias, delta_softplus, return_last_state
             )
-    elif operator_is_needed((u, delta, A, B, C, D, delta_bias)):
-        y, last_state, _ = _selective_scan(u, delta, A, B, C, D, delta_bias, delta_softplus, backend)
+    elif operator_is_needed(tensors):
+        y, last_state, _ = _selective_scan(*tensors, delta_softplus, backend)
+    elif gradient_may_be_asked_for(tensors):
+        y, last_state = _SelectiveScan.apply(*tensors, delta_softplus, backend)  # type: ignore[no-untyped-call]
     else:
-        y, last_state = _SelectiveScan.apply(  # type: ignore[no-untyped-call]
-            u, delta, A, B, C, D, delta_bias, delta_softplus, backend
-        )
+        y, last_state, _ = _forward(*tensors, delta_softplus, backend)
     if z is not None:
         y = y * F.silu(z)
-    y = y.to(output_dtype)
+    y = as_dtype(y, output_dtype)
     return (y, last_state) if return_last_state else y
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from swin_umamba.ops.backend import choose_backend, compute_dtype, load_backend, without_autocast
-from swin_umamba.ops.checks import require_dimensions, require_floating_on_one_device, require_shape
+from swin_umamba.ops.checks import as_dtype, require_dimensions, require_floating_on_one_device, require_shape
 from swin_umamba.ops.derivatives import (
     gradient_may_be_asked_for,
     operator_is_needed,
@@ -99,20 +99,23 @@ def ss2d_scan(
     }
     require_floating_on_one_device("ss2d_scan", inputs)
     _require_shapes(**inputs)
-    dtype = compute_dtype(*(tensor.dtype for tensor in inputs.values()))
+    dtype = compute_dtype(*[tensor.dtype for tensor in inputs.values()])
     backend = choose_backend(x.device, dtype, backend)
     # The kernels of triton read activations in half precision, and compute in float32.
     readable = (torch.float16, torch.bfloat16) if backend == "triton" else ()
-    tensors = [tensor if tensor.dtype in readable else tensor.to(dtype) for tensor in (x, x_dbl)]
-    tensors += [tensor.to(dtype) for tensor in (dt_projs_weight, dt_projs_bias, A, D)]
+    tensors = [tensor if tensor.dtype in readable else as_dtype(tensor, dtype) for tensor in (x, x_dbl)]
+    tensors += [as_dtype(tensor, dtype) for tensor in (dt_projs_weight, dt_projs_bias, A, D)]
+    save_states = gradient_may_be_asked_for(tensors)
     if backend in ("reference", "mamba_ssm"):
         with without_autocast(x.device):
             y = (ss2d_scan_reference if backend == "reference" else ss2d_scan_mamba)(*tensors)
     elif operator_is_needed(tensors):
-        y, _ = _ss2d_scan(*tensors, gradient_may_be_asked_for(tensors), backend)
+        y, _ = _ss2d_scan(*tensors, save_states, backend)
+    elif save_states:
+        y = _SS2DScan.apply(*tensors, save_states, backend)  # type: ignore[no-untyped-call]
     else:
-        y = _SS2DScan.apply(*tensors, gradient_may_be_asked_for(tensors), backend)  # type: ignore[no-untyped-call]
-    return y.to(out_dtype or x.dtype)
+        y, _ = _forward(*tensors, save_states, backend)  # type: ignore[call-arg, arg-type]
+    return as_dtype(y, out_dtype or x.dtype)
 
 
 def _require_shapes(
