@@ -165,11 +165,15 @@ def either(*rules: ValueRule) -> ValueRule:
 def listed(rule: ValueRule, lengths: Collection[int] = range(100_001)) -> ValueRule:
     """Return the rule for a list of an allowed length whose entries obey a rule."""
     few = len(lengths) <= 3
+    ends = (
+        (lengths[0], lengths[-1]) if isinstance(lengths, range) else lengths
+    )  # min of a range goes through it
+    least, most = min(ends), max(ends)
     return ValueRule(
-        f"a list of {' or '.join(map(str, lengths)) if few else f'at most {max(lengths):,}'} entries",
+        f"a list of {' or '.join(map(str, lengths)) if few else f'at most {most:,}'} entries",
         lambda value: isinstance(value, list | tuple) and len(value) in lengths,
         lambda value: ((f"[{place}]", each, rule) for place, each in enumerate(value)),
-        {"type": "array", "items": rule.as_json, "minItems": min(lengths), "maxItems": max(lengths)},
+        {"type": "array", "items": rule.as_json, "minItems": least, "maxItems": most},
     )
 
 
