@@ -114,8 +114,11 @@ def train_rank(arguments: Sequence[str], fault: str, network: Mapping[str, Any])
 
     from nnunet.tiny_training import SIZES
     from swin_umamba.cli.main import main
+    from swin_umamba.distributed import watch
     from swin_umamba.nnunet import trainers
 
+    # Less patience than by default; tests/distributed/test_commands.py has that.
+    watch.SECONDS_BETWEEN_BEATS, watch.SECONDS_UNTIL_LOST_IF_BROKEN = 0.25, 2.0
     signal.signal(signal.SIGINT, signal.default_int_handler)
     MetaLogger.plot_progress_png = lambda self, output_folder: None
     for name in trainers.__all__:
