@@ -23,6 +23,7 @@ def result(network: str, seed: int, shift: float) -> RunResult:
     cost = {
         "median_step_seconds": 0.5 + seed,
         "seconds": 10.0,
+        "prediction_seconds": 3.0 + seed,
         "steps": 20 + seed,
         "peak_memory_bytes": (100 + seed) * MEBIBYTE,
     }
@@ -57,6 +58,7 @@ def test_values() -> None:
         assert (interval.difference, interval.low, interval.high) == pytest.approx([expected] * 3)
     assert same.differences["dice"] == Interval(0.0, 0.0, 0.0)
     assert (base.step_seconds, base.steps, base.memory_bytes) == (1.0, 20.5, 101 * MEBIBYTE)
+    assert base.prediction_seconds == 3.5
 
 
 def test_markdown() -> None:
@@ -64,7 +66,7 @@ def test_markdown() -> None:
     assert lines[0].startswith("| network | parameters | GMACs | Dice | Dice against base | HD95 |")
     assert lines[2] == (
         "| Good | 27.5M | 18.91 | 0.5125 | better: +0.1000 [+0.1000, +0.1000] | 4.75 | "
-        "better: -1.00 [-1.00, -1.00] | 1.000 | 20 | 101 |"
+        "better: -1.00 [-1.00, -1.00] | 1.000 | 20 | 3.5 | 101 |"
     )
     assert "| Base | 27.5M | 18.91 | 0.4125 | baseline | 5.75 | baseline |" in lines[3]
     assert lines[4].count("no difference") == 2

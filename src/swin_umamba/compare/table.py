@@ -39,6 +39,8 @@ class Row:
         given.
     step_seconds, seconds, steps
         Median over seeds of the median time of a step; mean time and mean number of steps of a training.
+    prediction_seconds
+        Mean time to predict all test cases; None if a training did not note it.
     memory_bytes
         Largest peak among the seeds; None if the system does not report it.
     """
@@ -53,6 +55,7 @@ class Row:
     step_seconds: float
     seconds: float
     steps: float
+    prediction_seconds: float | None
     memory_bytes: int | None
 
     def to_dict(self) -> dict[str, Any]:
@@ -87,7 +90,7 @@ class Table:
         header = ["network", "seeds", "parameters", "macs"]
         for metric in self.metrics:
             header += [metric, f"{metric}_difference", f"{metric}_low", f"{metric}_high"]
-        header += ["step_seconds", "seconds", "steps", "memory_bytes"]
+        header += ["step_seconds", "seconds", "steps", "prediction_seconds", "memory_bytes"]
         rows: list[list[Any]] = [header]
         for row in self.rows:
             cells: list[Any] = [row.name, " ".join(map(str, row.seeds)), row.parameters, row.macs]
@@ -97,7 +100,8 @@ class Table:
                 if interval is not None:
                     ends = (interval.difference, interval.low, interval.high)
                 cells += [row.scores[metric], *ends]
-            rows.append([*cells, row.step_seconds, row.seconds, row.steps, row.memory_bytes])
+            costs = (row.step_seconds, row.seconds, row.steps, row.prediction_seconds, row.memory_bytes)
+            rows.append([*cells, *costs])
         return csv_text(rows)
 
     def to_markdown(self) -> str:
@@ -106,7 +110,7 @@ class Table:
         for metric in self.metrics:
             title = METRICS[metric].title
             header += [title, f"{title} against {self.baseline}"]
-        header += ["s per step", "steps", "peak MiB"]
+        header += ["s per step", "steps", "s to predict", "peak MiB"]
         lines = [header, ["---", *["---:"] * (len(header) - 1)]]
         lines += [self._cells(row) for row in self.rows]
         caption = [f"- {line}" for line in self.caption]
@@ -122,7 +126,8 @@ class Table:
             else:
                 cells.append(describe_difference(row.differences[metric], METRICS[metric]))
         memory = "-" if row.memory_bytes is None else f"{row.memory_bytes / MEBIBYTE:.0f}"
-        return [*cells, f"{row.step_seconds:.3f}", f"{row.steps:.0f}", memory]
+        predict = "-" if row.prediction_seconds is None else f"{row.prediction_seconds:.1f}"
+        return [*cells, f"{row.step_seconds:.3f}", f"{row.steps:.0f}", predict, memory]
 
 
 def describe_difference(interval: Interval | None, metric: Metric) -> str:
@@ -195,6 +200,7 @@ def _row(
     # Together, to check that both were scored on the same cases and classes.
     both = {metric: score_array([*runs, *results[baseline]], metric) for metric in metrics}
     peaks = [run.cost["peak_memory_bytes"] for run in runs]
+    predictions = [run.cost["prediction_seconds"] for run in runs if "prediction_seconds" in run.cost]
     return Row(
         name=name,
         title=title,
@@ -211,5 +217,6 @@ def _row(
         step_seconds=statistics.median(run.cost["median_step_seconds"] for run in runs),
         seconds=statistics.fmean(run.cost["seconds"] for run in runs),
         steps=statistics.fmean(run.cost["steps"] for run in runs),
+        prediction_seconds=statistics.fmean(predictions) if len(predictions) == len(runs) else None,
         memory_bytes=None if None in peaks else max(peaks),
     )

@@ -118,6 +118,7 @@ class ComparedNetworkJson(TypedDict):
     step_seconds: float
     seconds: float
     steps: float
+    prediction_seconds: float | None
     memory_bytes: int | None
 
 

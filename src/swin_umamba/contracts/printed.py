@@ -104,12 +104,15 @@ class ExportJson(TypedDict):
 
 
 class NetworkSizeJson(TypedDict):
-    """Parameters and multiply-accumulates of a network."""
+    """Parameters and multiply-accumulates of a network; its cost on this machine, if it was measured."""
 
     name: str
     title: str
     parameters: int
     macs: int
+    inference_seconds: float | None
+    step_seconds: float | None
+    memory_bytes: int | None
 
 
 class ModelsJson(TypedDict):
