@@ -209,6 +209,31 @@ def test_parts_that_were_interrupted_are_merged(
     check_same(out, whole)
 
 
+def test_volumes(make_model: MakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(stored.SIDES, 3, (2, 16, 32))
+    path = tmp_path / "images" / "a.tif"
+    path.parent.mkdir()
+    generator = np.random.default_rng(0)
+    pixels = np.kron(generator.integers(1, 255, (3, 9, 8)), np.ones((2, 6, 6))).astype(np.uint8)
+    tifffile.imwrite(path, pixels, ome=True, metadata={"axes": "ZYX"})
+    model = Predictor.from_folder(
+        make_model(labels={"background": 0, "a": 1, "b": 2}, file_ending=".tif"),
+        device="cpu",
+        mirroring=False,
+        step_size=1.0,
+    )
+    model.window = replace(model.window, tiles_per_batch=1)
+    for name, blocks in (("whole", False), ("out", True)):
+        (result,) = model.predict_folder(
+            path.parent, tmp_path / name, blocks=blocks, instances=True, min_size=3
+        )
+        assert result.error is None
+    assert len((tmp_path / "whole" / "objects.csv").read_text().splitlines()) > 5
+    assert filecmp.cmp(tmp_path / "out" / "objects.csv", tmp_path / "whole" / "objects.csv", shallow=False)
+    found, expected = (tifffile.imread(tmp_path / name / "instances" / "a.tif") for name in ("out", "whole"))
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_outlines_of_volumes_are_refused_before_they_are_predicted(
     predictor: Predictor, tmp_path: Path
 ) -> None:
