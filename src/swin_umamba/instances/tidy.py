@@ -81,15 +81,31 @@ def _filled(compact: np.ndarray) -> np.ndarray:
     patches, count = ndimage.label(compact == 0)
     lowest = np.full(count + 1, np.iinfo(np.int64).max)
     highest = np.zeros(count + 1, np.int64)
+    note_objects_beside(patches, compact, lowest, highest)
     for axis in range(compact.ndim):
-        for own, other in ((slice(1, None), slice(None, -1)), (slice(None, -1), slice(1, None))):
-            here = (slice(None),) * axis + (own,)
-            beside = compact[(slice(None),) * axis + (other,)]
-            meet = (patches[here] > 0) & (beside > 0)
-            np.minimum.at(lowest, patches[here][meet], beside[meet])
-            np.maximum.at(highest, patches[here][meet], beside[meet])
         for edge in (0, -1):
             if compact.shape[axis]:
                 lowest[patches.take(edge, axis)] = 0
     fill = np.where(lowest == highest, highest, 0)
     return compact + fill[patches] if fill.any() else compact
+
+
+def note_objects_beside(
+    patches: np.ndarray, instances: np.ndarray, lowest: np.ndarray, highest: np.ndarray
+) -> None:
+    """Lower and raise the bounds of the numbers of the objects that lie beside each patch of background.
+
+    Parameters
+    ----------
+    patches, instances
+        Number of the patch and of the object of each pixel, 0 for none, of one shape.
+    lowest, highest
+        ``(patches + 1,)``, to change.
+    """
+    for axis in range(instances.ndim):
+        for own, other in ((slice(1, None), slice(None, -1)), (slice(None, -1), slice(1, None))):
+            here = (slice(None),) * axis + (own,)
+            beside = instances[(slice(None),) * axis + (other,)]
+            meet = (patches[here] > 0) & (beside > 0)
+            np.minimum.at(lowest, patches[here][meet], beside[meet])
+            np.maximum.at(highest, patches[here][meet], beside[meet])

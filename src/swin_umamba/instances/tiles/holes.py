@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from swin_umamba.instances.tidy import note_objects_beside
 from swin_umamba.instances.tiles.components import Numbered, connected, identity
 from swin_umamba.instances.tiles.stored import Region, Workspace
 
@@ -33,13 +34,8 @@ def _filled(work: Workspace, instances: Numbered) -> Numbered:
     for tile in work.tiles:
         window = work.around(tile, 1)
         patches, objects = holes.read(window), instances.read(window)
+        note_objects_beside(patches, objects, lowest, highest)
         for axis in range(objects.ndim):
-            for own, other in ((slice(1, None), slice(None, -1)), (slice(None, -1), slice(1, None))):
-                here = (slice(None),) * axis + (own,)
-                beside = objects[(slice(None),) * axis + (other,)]
-                meet = (patches[here] > 0) & (beside > 0)
-                np.minimum.at(lowest, patches[here][meet], beside[meet])
-                np.maximum.at(highest, patches[here][meet], beside[meet])
             if window[axis].start == 0:
                 lowest[patches.take(0, axis)] = 0
             if window[axis].stop == work.shape[axis]:

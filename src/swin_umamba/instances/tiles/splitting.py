@@ -67,7 +67,7 @@ def _depth(work: Workspace, markers: Numbered, region: Region, distance: int) ->
     while True:
         window = grown(needed, halo, work.shape)
         whole = size_of(window) == work.shape
-        if math.prod(size_of(window)) > 4 * MOST_PIXELS:
+        if math.prod(size_of(window)) > 2 * MOST_PIXELS:
             raise DataError(f"an object is more than {halo} pixels deep at {region}", hint=_HINT)
         inside = markers.read(window) > 0
         if whole or _is_known(inside, within(needed, window), halo):
