@@ -1,4 +1,4 @@
-"""Time both networks beside stock nnU-Net's plain 2D network, in one process.
+"""Time our networks beside stock nnU-Net's plain 2D network, in one process.
 
     python benchmarks/network.py                      # 1x320x320, training and inference
     python benchmarks/network.py --size 3x512x512
@@ -91,7 +91,7 @@ def check_correctness(device: torch.device) -> None:
     """Stop the benchmark if the automatic backend and the float64 reference disagree."""
     # Convolutions of a GPU would keep ten bits only; they are not what is checked here.
     tensor_floats, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
-    for name in ("swin_umamba", "swin_umamba_d"):
+    for name in ("swin_umamba", "swin_umamba_d", "swin_umamba_dd"):
         torch.manual_seed(0)
         fast = create_model(name, in_channels=1, num_classes=3, depths=(1, 1, 1, 1)).eval().to(device)
         exact = create_model(name, in_channels=1, num_classes=3, depths=(1, 1, 1, 1), backend="reference")
@@ -227,6 +227,10 @@ def networks_for(channels: int, device: torch.device) -> dict[str, nn.Module]:
     networks = {
         "SwinUMamba": create_model("swin_umamba", in_channels=channels, num_classes=NUM_CLASSES),
         "SwinUMambaD": create_model("swin_umamba_d", in_channels=channels, num_classes=NUM_CLASSES),
+        "SwinUMambaD s1l8": create_model(
+            "swin_umamba_d", in_channels=channels, num_classes=NUM_CLASSES, backbone="vmamba_tiny_s1l8"
+        ),
+        "SwinUMambaDD": create_model("swin_umamba_dd", in_channels=channels, num_classes=NUM_CLASSES),
         "nnU-Net plain 2D": plain_nnunet(channels),
     }
     return {name: network.to(device) for name, network in networks.items()}
@@ -249,7 +253,7 @@ def print_timings(timings: list[Timing]) -> None:
 
 def main() -> None:
     """Check, time and print."""
-    parser = argparse.ArgumentParser(description="Time both networks beside stock nnU-Net's plain network.")
+    parser = argparse.ArgumentParser(description="Time our networks beside stock nnU-Net's plain network.")
     parser.add_argument("--size", action="append", help="channels x height x width; may be repeated")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5)

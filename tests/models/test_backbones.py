@@ -20,6 +20,7 @@ from swin_umamba.models import backbones
 from swin_umamba.models.backbones import check_encoder
 from swin_umamba.models.registry import list_models
 from swin_umamba.nnunet.environment import Dataset
+from swin_umamba.nnunet.trainers import find_trainer
 from swin_umamba.weights.catalog import BACKBONES, CATALOG, recognise_backbone
 from swin_umamba.weights.checkpoint import load_checkpoint
 
@@ -199,6 +200,8 @@ def test_both_decoders_take_it_and_gradients_reach_it(file: Path, name: str) -> 
     load_module(str(file), "x")
     assert list_backbones()[0] == "vmamba_tiny"
     assert list_backbones()[-1] == "pyramid"
+    trainer = find_trainer("nnUNetTrainerSwinUMambaD", "pyramid")
+    assert trainer.__name__ == "nnUNetTrainerSwinUMambaD_pyramid"
     network = create_model(name, 2, 3, backbone="pyramid", d_state=2, deep_supervision=True)
     heads = network(torch.randn(1, 2, 45, 70))
     assert heads[0].shape == (1, 3, 45, 70)
