@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gpu import checks
+from gpu import checks, stopped_ranks
 from gpu.runner import Context, NotRunError
 from swin_umamba.models.swin_umamba import SwinUMamba
 from swin_umamba.models.swin_umamba_d import SwinUMambaD
@@ -176,7 +176,7 @@ def training(context: Context) -> None:
 
 
 def two_ranks(context: Context) -> None:
-    """Step 8: two processes train together and hold equal weights, and draw different noise."""
+    """Step 8: two processes hold equal weights and draw different noise; a training stops and resumes."""
     import torch.multiprocessing as processes
 
     if not torch.distributed.is_available():
@@ -192,6 +192,7 @@ def two_ranks(context: Context) -> None:
     context.must("equal weights on both ranks", digest == other_digest)
     context.must("different noise on both ranks", noise != other_noise)
     context.fact("ranks", "two cards, nccl" if cards > 1 else "one device, gloo")
+    stopped_ranks.stop_and_resume(context, cards)
 
 
 def _rank(rank: int, port: int, cards: int, tiny: bool, answers: Any, folder: str) -> None:

@@ -13,7 +13,7 @@ STEPS = {
     5: Step("Equal bits", numbers.repeats, 30, ("triton",)),
     6: Step("Whole networks", networks.whole_networks, 40),
     7: Step("Training, and resumed", networks.training, 50),
-    8: Step("Two ranks", networks.two_ranks, 30),
+    8: Step("Two ranks", networks.two_ranks, 90),
     9: Step("Prediction in little memory", networks.prediction, 40),
     10: Step("Speed", speed.speed, 75, ("triton",), only_speed=True),
     11: Step("Tuning of launches", tuning.tune, 2400, ("triton",), only_speed=True),

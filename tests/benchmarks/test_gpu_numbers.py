@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from gpu_parts import BENCHMARKS  # isort: skip
 
 pytest.importorskip("triton", reason="Triton is not installed")
-from gpu import checks, facts, networks, numbers, timing
+from gpu import checks, facts, networks, numbers, stopped_ranks, timing
 from gpu.record import Finding
 from gpu.runner import Context, NotRunError
 from ops.scan_inputs import image_inputs
@@ -175,3 +175,22 @@ def test_a_cpu_has_no_seconds_of_a_device() -> None:
     assert seconds.device is None
     assert seconds.best == seconds.host >= 0
     assert len(calls) == 3
+
+
+def test_without_nnunet_the_stop_of_a_training_is_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stopped_ranks, "NEEDS", ("no_such_module",))
+    findings: list[Finding] = []
+    stopped_ranks.stop_and_resume(Context(True, tmp_path, facts.INVENTED, findings.append), 1)
+    assert [finding.note for finding in findings] == ["not run: no_such_module missing"]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_rank_of_torchrun_stops_both(tmp_path: Path) -> None:
+    pytest.importorskip("nnunetv2")
+    findings: list[Finding] = []
+    stopped_ranks.stop_and_resume(Context(True, tmp_path, facts.INVENTED, findings.append), 1)
+    assert len(findings) == 5
+    assert all(finding.passed for finding in findings), findings
