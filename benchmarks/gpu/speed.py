@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
 
 from gpu import block_kernels
 from gpu.arithmetic import FEW_STATES, compulsory_bytes, exponentials, peak_exponentials, share, share_of_sfu
@@ -50,7 +49,7 @@ def both_call(inputs: list[torch.Tensor]) -> Callable[[], object]:
 
 
 def speed(context: Context) -> None:
-    """Step 10: limits, scans of the four stages, the depthwise convolution, a step of both networks."""
+    """Step 10: limits, scans of the four stages, kernels beside them, a step of both networks."""
     use_cache(context)
     device, tiny = context.device, context.rehearse
     if not tiny:
@@ -73,10 +72,10 @@ def speed(context: Context) -> None:
             # Other ranks of dt would compile all kernels for one state once more.
             for d_state in (1,) if tiny else (16, 1) if stage == STAGES[0] else (16,):
                 _time_scan(context, stage, d_state, batch, rate, copy)
-    _time_depthwise(context, copy)
+    shapes = [block_kernels.TINY] if tiny else [(*stage, 8) for stage in (STAGES[0], STAGES[-1])]
     for candidate in block_kernels.CANDIDATES:
         if block_kernels.must_be_right(candidate, context):
-            block_kernels.measure(candidate, context, [block_kernels.TINY] if tiny else [(*STAGES[0], 8)])
+            block_kernels.measure(candidate, context, shapes)
     for name in NETWORKS:
         for batch in (1,) if tiny else (1, 8):
             _time_network(context, name, batch)
@@ -116,33 +115,6 @@ def _time_scan(
             context.speed(f"{name}: of a copy", used, "")
         if not context.rehearse:
             context.must(f"{name}: possible", used < 1.5, used, "", "a higher share means wrong timing")
-
-
-def _time_depthwise(context: Context, copy: float) -> None:
-    """Time the 3x3 depthwise convolution, channels-last as the blocks call it, against contiguous."""
-    device, tiny = context.device, context.rehearse
-    for channels, side in ((6, 4),) if tiny else ((192, 128), (1536, 16)):
-        for dtype in (torch.float32,) if tiny else (torch.float16, torch.float32):
-            layer = nn.Conv2d(channels, channels, 3, padding=1, groups=channels).to(device, dtype)
-            for layout in (torch.channels_last, torch.contiguous_format):
-                image = torch.randn(8, channels, side, side, device=device, dtype=dtype)
-                image = image.to(memory_format=layout).requires_grad_()
-                cotangent = torch.randn_like(image)
-                leaves = [image, *layer.parameters()]
-
-                def call(
-                    layer: nn.Module = layer, leaves: Any = leaves, cotangent: Any = cotangent
-                ) -> object:
-                    return torch.autograd.grad(layer(leaves[0]), leaves, cotangent)
-
-                call()
-                seconds = time_call(call, device, 1 if tiny else TURNS)
-                kind = f"{str(layout).removeprefix('torch.')}, {str(dtype).removeprefix('torch.')}"
-                name = f"depthwise {channels}x{side}x{side}, {kind}"
-                context.speed(name, 1e6 * seconds.best, "us")
-                # Forward: image in and out; backward: image and gradient for each of two gradients, one out.
-                least = 6 * image.numel() * image.element_size() / copy
-                context.speed(f"{name}: of a copy", share(least, seconds.best), "", 0.2)
 
 
 def _time_network(context: Context, name: str, batch: int) -> None:
