@@ -13,6 +13,7 @@ import torch
 
 from swin_umamba.cli import main as main_module
 from swin_umamba.cli.main import main
+from swin_umamba.models.registry import list_models
 from swin_umamba.weights import catalog, download
 from swin_umamba.weights.checkpoint import load_checkpoint
 from weights.file_server import FileServer
@@ -122,7 +123,8 @@ def test_inspect(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[6].startswith("  swin_umamba, 3 channels: yes: 75 tensors loaded")
     result = json.loads(text_of(capsys, "inspect", file, "--json"))
     assert result["tensors"] == 82
-    assert len(result["fits"]) == 7
+    assert {name.partition(",")[0] for name in result["fits"]} >= set(list_models())
+    assert len(result["fits"]) == 8
 
 
 def test_inspect_of_other_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
