@@ -2,14 +2,16 @@
 
     python benchmarks/large_images.py              # memory, 8192 x 8192 and 16384 x 16384; minutes
     python benchmarks/large_images.py --sides 4096
-    python benchmarks/large_images.py --model MODEL    # 1 and 2 processes of one thread each
+    OMP_NUM_THREADS=1 python benchmarks/large_images.py --model MODEL    # is there one answer? how fast?
+    OMP_NUM_THREADS=1 python benchmarks/large_images.py --model MODEL --commands
 
 A correctness gate comes first: the labels of images of odd sizes, in blocks of several sizes, are those of
 the images predicted whole; nothing is measured if one differs. For the memory, an OME-Zarr image of colours
 is made in a temporary folder, chunk by chunk, and predicted into OME-Zarr with a stand-in for the network, in
 a process of its own: the highest resident memory above what the process had with the model loaded. With
-``--model``, a trained model of colour pictures predicts an image by one process and by two, and the labels
-are compared. Linux only.
+``--model``, a trained model of colour pictures (such as the demo's) predicts images read whole, by one, two
+and three processes, on Dask and in three parts, each process with one thread; labels and objects are
+compared; ``--commands`` compares whole commands with nnU-Net's. Linux only.
 """
 
 from __future__ import annotations
@@ -22,23 +24,31 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import zarr
+from PIL import Image as PillowImage
 
 from evaluation import say
 from prediction_memory import COLOURS, make_predictor, picture, status
+from swin_umamba.data.datasets.synthetic import make_nuclei
+from swin_umamba.data.image_io import read_image, read_labels
 from swin_umamba.inference.blocks.division import Block
 from swin_umamba.inference.blocks.job import BlockJob, BlockWorker
 from swin_umamba.inference.blocks.statistics import Basis, statistics_of
 from swin_umamba.inference.predictor import Predictor
+from swin_umamba.nnunet.shell import shell_variables
 from swin_umamba.regions.label_files import create_labels
 from swin_umamba.regions.labels import LabelGrid
 from swin_umamba.regions.source import ArraySource
+from swin_umamba.tiling.tiles import TileGrid
 
 SIDES, CLASSES, PATCH, CHUNK = (8192, 16384), 2, 512, 512
 MOST_MEMORY = 1.5 * 2**30
+SHAPES = (2048, 2048), (1531, 977)
+NNUNET = "nnunetv2.inference.predict_from_raw_data"
 
 
 def predicted_in_blocks(
@@ -70,22 +80,21 @@ def gate() -> None:
             assert np.array_equal(found, expected), (height, width, side)
 
 
-def make_image(path: Path, side: int) -> None:
-    """Write an OME-Zarr 0.4 image of colours, chunk by chunk."""
+def make_image(path: Path, height: int, width: int, pieces: np.ndarray | None = None) -> None:
+    """Write an OME-Zarr 0.4 image of colours, chunk by chunk, of pieces ``(N, colours, CHUNK, CHUNK)``."""
     group = zarr.open_group(path, mode="w", zarr_format=2)
-    shape, chunks = (len(COLOURS), side, side), (len(COLOURS), CHUNK, CHUNK)
+    shape, chunks = (len(COLOURS), height, width), (len(COLOURS), CHUNK, CHUNK)
     array = group.create_array(
         "0", shape=shape, chunks=chunks, dtype="uint8", chunk_key_encoding={"name": "v2", "separator": "/"}
     )
     rng = np.random.default_rng(0)
-    cells = (
-        rng.integers(1, 255, (16, len(COLOURS), CHUNK // 32, CHUNK // 32), np.uint8)
-        .repeat(32, 2)
-        .repeat(32, 3)
-    )
-    for top in range(0, side, CHUNK):
-        for left in range(0, side, CHUNK):
-            array[:, top : top + CHUNK, left : left + CHUNK] = cells[rng.integers(len(cells))]
+    if pieces is None:
+        squares = rng.integers(1, 255, (16, len(COLOURS), CHUNK // 32, CHUNK // 32), np.uint8)
+        pieces = squares.repeat(32, 2).repeat(32, 3)
+    for top in range(0, height, CHUNK):
+        for left in range(0, width, CHUNK):
+            piece = pieces[rng.integers(len(pieces))]
+            array[:, top : top + CHUNK, left : left + CHUNK] = piece[:, : height - top, : width - left]
     axes = [{"name": "c", "type": "channel"}, *({"name": name, "type": "space"} for name in "yx")]
     scale = [{"type": "scale", "scale": [1.0, 1.0, 1.0]}]
     datasets = [{"path": "0", "coordinateTransformations": scale}]
@@ -97,9 +106,9 @@ def measure_memory(side: int) -> dict[str, float]:
     predictor = make_predictor(CLASSES, PATCH)
     with tempfile.TemporaryDirectory() as folder:
         image = Path(folder, "image.ome.zarr")
-        make_image(image, 1024)
+        make_image(image, 1024, 1024)
         predictor.predict_folder(image, Path(folder, "first"))  # modules, kernels, thread pools
-        make_image(Path(folder, "large.ome.zarr"), side)
+        make_image(Path(folder, "large.ome.zarr"), side, side)
         before = status("VmRSS")
         Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
         start = time.perf_counter()
@@ -110,26 +119,108 @@ def measure_memory(side: int) -> dict[str, float]:
     return {"seconds": seconds, "bytes": status("VmHWM") - before}
 
 
-def measure_processes(model: Path, side: int) -> None:
-    """Print the seconds of one and of two processes, and whether their labels are equal."""
-    torch.set_num_threads(1)
-    os.environ["OMP_NUM_THREADS"] = "1"
+WAYS: dict[str, dict[str, Any]] = {
+    "1 process": {},
+    "2 processes": {"workers": 2},
+    "3 processes": {"workers": 3},
+    "Dask, 2 workers": {"scheduler": "local", "workers": 2},
+    "3 parts, one after the other": {"part": 3},
+}
+
+
+def measure_ways(model: Path, height: int, width: int) -> bool:
+    """Print seconds of each way to predict an image, and how many pixels differ; return whether none does.
+
+    All processes have one thread. The image is made of random pieces of nuclei drawn by the demo.
+    """
     predictor = Predictor.from_folder(model, device="cpu", mirroring=False)
-    labels, seconds = [], []
+    objects = "interior" in predictor.labels
     with tempfile.TemporaryDirectory() as folder:
         image = Path(folder, "image.ome.zarr")
-        make_image(image, side)
-        for workers in (1, 2):
+        make_image(image, height, width, nuclei())
+        pixels = np.asarray(zarr.open_array(image / "0", mode="r")[:])
+        start = time.perf_counter()
+        whole = predictor.predict(pixels, instances=objects)
+        expected = [whole.labels] + ([whole.instances] if objects else [])
+        seconds = {"read whole": time.perf_counter() - start}
+        say(f"{height} x {width}: read whole {seconds['read whole']:.1f} s, {expected[-1].max()} objects")
+        equal = True
+        for number, (name, options) in enumerate(WAYS.items()):
+            out = Path(folder, str(number))
             start = time.perf_counter()
-            (result,) = predictor.predict_folder(image, Path(folder, str(workers)), workers=workers)
-            if result.error is not None:
-                raise result.error
-            seconds.append(time.perf_counter() - start)
-            array = zarr.open_array(result.output / "labels" / "segmentation" / "0", mode="r")
-            labels.append(np.asarray(array[:]))
-            say(f"{workers} processes of one thread: {seconds[-1]:.1f} s")
-    differ = int(np.count_nonzero(labels[0] != labels[1]))
-    say(f"{differ} of {labels[0].size} pixels differ; {seconds[0] / seconds[1]:.2f} times as fast")
+            parts = options.get("part")
+            for part in range(1, parts + 1) if parts else (None,):
+                given = {**options, "part": f"{part}/{parts}"} if part else options
+                (result,) = predictor.predict_folder(image, out, instances=objects, blocks=True, **given)
+                if result.error is not None:
+                    raise result.error
+            seconds[name] = time.perf_counter() - start
+            labels = Path(result.output, "labels")
+            found = [
+                np.asarray(zarr.open_array(labels / kind / "0", mode="r")[:])
+                for kind in ("segmentation", "instances")[: len(expected)]
+            ]
+            differ = [
+                int(np.count_nonzero(a != b.reshape(a.shape))) for a, b in zip(expected, found, strict=True)
+            ]
+            equal &= not any(differ)
+            records = [json.loads(path.read_text()) for path in (out / "blocks").rglob("[0-9]*.json")]
+            tiles = sum(record["tiles"] for record in records)
+            window = predictor.window
+            needed = len(TileGrid((1, height, width), window.patch_size, window.step_size).tiles)
+            say(
+                f"  {name}: {seconds[name]:.1f} s, {' and '.join(map(str, differ))} pixels differ; "
+                f"{len(records)} blocks, {100 * (tiles / needed - 1):.1f} % of {needed} tiles twice"
+            )
+    say(f"  2 processes are {seconds['1 process'] / seconds['2 processes']:.2f} times as fast as 1")
+    return equal
+
+
+def measure_commands(model: Path, height: int, width: int) -> None:
+    """Print time and memory of stock nnU-Net's command and of ours, and count differing pixels."""
+    own = "-m", "swin_umamba", "predict", "-m", str(model), "--no-mirroring", "--no-postprocessing"
+    stock = "-c", f"from {NNUNET} import predict_entry_point_modelfolder as run; run()"
+    commands: dict[str, tuple[str, ...]] = {
+        "nnUNetv2_predict_from_modelfolder": (*stock, "-m", str(model), "-f", "all", "--disable_tta"),
+        "swin-umamba predict": own,
+        "swin-umamba predict --blocks": (*own, "--blocks"),
+    }
+    first = None
+    with tempfile.TemporaryDirectory() as folder:
+        make_image(Path(folder, "image.ome.zarr"), height, width, nuclei())
+        pixels = np.asarray(zarr.open_array(Path(folder, "image.ome.zarr", "0"), mode="r")[:])
+        images = Path(folder, "images")
+        images.mkdir()
+        PillowImage.fromarray(np.moveaxis(pixels, 0, -1)).save(images / "image_0000.png")
+        for number, (name, command) in enumerate(commands.items()):
+            out = Path(folder, str(number))
+            device = ("--device" if command[0] == "-m" else "-device", "cpu")
+            start = time.perf_counter()
+            process = subprocess.Popen(
+                [sys.executable, *command, "-i", str(images), "-o", str(out), *device],
+                stdout=subprocess.DEVNULL,
+                env={**os.environ, **{each.name: each.value for each in shell_variables()}},
+            )
+            _, status_of_end, used = os.wait4(process.pid, 0)
+            seconds = time.perf_counter() - start
+            if status_of_end:
+                raise RuntimeError(f"{name} has failed")
+            (file,) = (each for each in out.iterdir() if each.name.startswith("image."))
+            labels = np.squeeze(read_labels(file).data)
+            first = labels if first is None else first
+            say(
+                f"{name}: {seconds:.1f} s, {used.ru_utime + used.ru_stime:.1f} CPU s, "
+                f"{used.ru_maxrss / 2**20:.2f} GiB, {np.count_nonzero(labels != first)} of {labels.size} "
+                "pixels differ from the first"
+            )
+
+
+def nuclei() -> np.ndarray:
+    """Return pieces ``(N, colours, CHUNK, CHUNK)`` with drawn nuclei."""
+    with tempfile.TemporaryDirectory() as folder:
+        make_nuclei(folder, num_training=4, num_test=0, size=CHUNK)
+        pictures = sorted(Path(folder, "imagesTr").iterdir())
+        return np.stack([read_image(picture).data for picture in pictures]).astype(np.uint8)
 
 
 def main() -> int:
@@ -141,7 +232,7 @@ def main() -> int:
     parser.add_argument(
         "--model", type=Path, help="trained model of colour pictures: measure processes instead"
     )
-    parser.add_argument("--side", type=int, default=2048, help="of the image for --model")
+    parser.add_argument("--commands", action="store_true", help="compare with nnU-Net, given --model")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
@@ -150,8 +241,11 @@ def main() -> int:
     gate()
     say("labels in blocks are those of the whole image")
     if args.model:
-        measure_processes(args.model, args.side)
-        return 0
+        torch.set_num_threads(1)
+        if args.commands:
+            measure_commands(args.model, *SHAPES[0])
+            return 0
+        return max([not measure_ways(args.model, *shape) for shape in SHAPES])
     within = True
     for side in args.sides:
         command = [sys.executable, __file__, "--child", "--sides", str(side)]

@@ -122,7 +122,8 @@ def is_finished(record: Mapping[str, Any], origin: Mapping[str, str] | None, fil
     if own and complete and not other:
         return True
     if not _can_be_read(labels):
-        logger.warning("%s is damaged and is made again", labels)
+        if record.get("status") != "started":  # else it is what a large image has so far
+            logger.warning("%s is damaged and is made again", labels)
         return False
     if own:
         if other:

@@ -174,6 +174,7 @@ def test_parts_predict_their_blocks(
     picture: tuple[Path, np.ndarray],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
     label_format: str,
     order: tuple[int, int, int],
 ) -> None:
@@ -188,6 +189,7 @@ def test_parts_predict_their_blocks(
         assert result.error is None
         statuses.append(result.status)
     assert statuses == ["begun", "begun", "written"]
+    assert "damaged" not in caplog.text
     assert ran == [block for number in order for block in range(5)[number - 1 :: 3]]
     (name,) = (each.name for each in whole.iterdir() if each.name.startswith("a."))
     assert hashes_of([whole / name]) == hashes_of([parts / name])

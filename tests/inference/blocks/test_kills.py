@@ -1,0 +1,96 @@
+"""A process that is killed at random moments, and what the runs after it write."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+
+import forked
+from forked import Forked
+from swin_umamba.fingerprint import fingerprint_of_files
+from swin_umamba.inference.blocks import large_image
+from swin_umamba.inference.blocks.division import Block
+from swin_umamba.inference.blocks.job import BlockResult, BlockWorker
+from swin_umamba.inference.predictor import Predictor
+
+MakeModel = Callable[..., Path]
+NUM_MOMENTS = 10
+NUM_BLOCKS = 36
+NAMES = {"tiff": "a.tif", "zarr": "a.ome.zarr"}
+
+
+@pytest.fixture(autouse=True)
+def no_process_outlives_its_test() -> Iterator[None]:
+    yield
+    forked.end_all()
+
+
+def squares(size: tuple[int, int, int], *_: object) -> list[Block]:
+    corners = [(y, x) for y in range(0, size[1], 32) for x in range(0, size[2], 32)]
+    return [
+        Block(number, (0, 1), (y, min(y + 32, size[1])), (x, min(x + 32, size[2])))
+        for number, (y, x) in enumerate(corners)
+    ]
+
+
+def predict(model: Path, image: Path, out: Path, label_format: str) -> int:
+    """Predict an image in small blocks, slowly, so that most moments lie between the first and the last."""
+    large_image.CHUNK, large_image.blocks_of = 16, squares
+    run = BlockWorker.run
+
+    def slowly(self: BlockWorker, block: Block, *more: Any) -> BlockResult:
+        time.sleep(0.05)
+        return run(self, block, *more)
+
+    BlockWorker.run = slowly  # type: ignore[method-assign]
+    predictor = Predictor.from_folder(model, device="cpu", mirroring=False, step_size=1.0)
+    (result,) = predictor.predict_folder(image, out, blocks=True, label_format=label_format)
+    return int(result.error is not None)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("label_format", ["tiff", "zarr"])
+def test_kills_at_random_moments_change_no_byte(
+    make_model: MakeModel, tmp_path: Path, label_format: str
+) -> None:
+    model = make_model(channels=("red", "green", "blue"), patch_size=(32, 32))
+    pixels = np.random.default_rng(0).integers(1, 255, (187, 161, 3), dtype=np.uint8)
+    image = tmp_path / "a.tif"
+    tifffile.imwrite(image, pixels, photometric="rgb", tile=(64, 64))
+    undisturbed, out = tmp_path / "undisturbed", tmp_path / "out"
+    assert Forked(int).wait() == 0  # starts what all are forked from
+    start = time.monotonic()
+    assert Forked(predict, model, image, undisturbed, label_format).wait() == 0
+    whole_run = time.monotonic() - start
+
+    name = NAMES[label_format]
+    expected = fingerprint_of_files([undisturbed / name])
+
+    def is_as_undisturbed() -> bool:
+        return fingerprint_of_files([out / name]) == expected
+
+    moments = random.Random(label_format)
+    finished_at: list[int] = []
+    run = Forked(predict, model, image, out, label_format)
+    while len(finished_at) < NUM_MOMENTS:
+        time.sleep(moments.uniform(0, whole_run))
+        if run.poll() == 0:
+            assert is_as_undisturbed()
+            shutil.rmtree(out)  # else there is nothing left to do
+        if run.poll() is not None:
+            run = Forked(predict, model, image, out, label_format)
+            continue
+        run.kill()
+        finished_at.append(len(list((out / "blocks").rglob("0*.json"))))
+    assert any(0 < number < NUM_BLOCKS for number in finished_at), finished_at
+    assert Forked(predict, model, image, out, label_format).wait() == 0
+    assert is_as_undisturbed()
+    assert not list(out.glob("*.unfinished*"))
