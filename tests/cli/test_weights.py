@@ -119,18 +119,21 @@ def test_inspect(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[0] == f"{file}: VMamba classifier, layers named as in its first version"
     assert lines[1].startswith("82 tensors, ")
     assert lines[2] == f"SHA-256: {hashlib.sha256(file.read_bytes()).hexdigest()}"
-    assert lines[3:6] == ["epoch: 292", "entries: model, epoch", "fits:"]
-    assert lines[6].startswith("  swin_umamba, 3 channels: yes: 75 tensors loaded")
+    assert lines[3:7] == ["backbone: vmamba_tiny", "epoch: 292", "entries: model, epoch", "fits:"]
+    assert lines[7].startswith("  swin_umamba, 3 channels: yes: 75 tensors loaded")
     result = json.loads(text_of(capsys, "inspect", file, "--json"))
     assert result["tensors"] == 82
     assert {name.partition(",")[0] for name in result["fits"]} >= set(list_models())
     assert len(result["fits"]) == 8
+    assert result["fits"]["swin_umamba_dd"] == "no: the backbone vmamba_tiny has no stem at half resolution"
+    assert result["backbone"] == "vmamba_tiny"
 
 
 def test_inspect_of_other_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({"conv1.weight": torch.ones(3)}, tmp_path / "resnet.pth")
     text = text_of(capsys, "inspect", tmp_path / "resnet.pth")
     assert "state dict of a network that is not ours" in text
+    assert "backbone:" not in text
     assert text.endswith("fits none of the networks\n")
 
 

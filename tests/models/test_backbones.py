@@ -114,6 +114,7 @@ def test_list_inspect_convert_and_import(
     assert listed["vmamba_tiny_v0cls"]["depths"] == [2, 2, 9, 2]
     found = output_of(capsys, "weights", "inspect", classifier)
     assert found["kind"] == "Pyramid classifier, layers named as in its later version"
+    assert found["backbone"] == "pyramid"
     assert {name: how.split(",")[0] for name, how in found["fits"].items()} == {
         "swin_umamba, 3 channels": "yes: 6 tensors loaded",
         "swin_umamba, 1 channel": "yes: 6 tensors loaded",

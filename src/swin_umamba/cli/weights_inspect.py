@@ -21,9 +21,10 @@ def run(args: argparse.Namespace) -> int:
     from swin_umamba.weights.inspect_checkpoint import inspect_checkpoint
 
     inspection = inspect_checkpoint(args.file)
-    result = {
+    result: dict[str, object] = {
         "file": str(inspection.path),
         "kind": inspection.kind,
+        "backbone": None if inspection.backbone is None else inspection.backbone.name,
         "bytes": inspection.size,
         "sha256": inspection.sha256,
         "tensors": len(inspection.weights),
@@ -47,6 +48,7 @@ def _text(result: dict[str, object]) -> str:
             f"{result['file']}: {result['kind']}",
             f"{result['tensors']} tensors, {result['parameters']:,} parameters, {result['bytes']:,} bytes",
             f"SHA-256: {result['sha256']}",
+            *([f"backbone: {result['backbone']}"] if result["backbone"] else []),
             *(f"{name}: {value}" for name, value in facts.items()),
             "fits:" if fits else "fits none of the networks",
             *(f"  {network}: {how}" for network, how in fits.items()),

@@ -290,6 +290,7 @@ class WeightsInspectJson(TypedDict):
 
     file: str
     kind: str
+    backbone: str | None
     bytes: int
     sha256: str
     tensors: int
