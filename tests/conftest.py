@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import locale
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -105,6 +106,14 @@ def _no_waiting_for_the_disk() -> Iterator[None]:
 def _own_environment() -> Iterator[None]:
     with own_environment():
         yield
+
+
+@pytest.fixture(autouse=True)
+def _own_locale() -> Iterator[None]:
+    """SimpleITK leaves that of C behind when it writes DICOM files; text files are then read as ASCII."""
+    before = locale.setlocale(locale.LC_ALL)
+    yield
+    locale.setlocale(locale.LC_ALL, before)
 
 
 @pytest.fixture(autouse=True, scope="session")
