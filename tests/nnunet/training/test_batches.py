@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import random
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -15,7 +16,13 @@ import numpy as np
 import pytest
 import torch
 
-from swin_umamba.nnunet.training.batches import BatchStream, SeededBatches, batch_streams, worker_death
+from swin_umamba.nnunet.training.batches import (
+    BatchStream,
+    SeededBatches,
+    batch_streams,
+    end_quietly,
+    worker_death,
+)
 
 
 class Draws:
@@ -141,3 +148,12 @@ def test_a_stream_knows_which_process_was_killed() -> None:
     assert stream.ended() == {first.pid: -signal.SIGKILL}
     stream.close()
     assert BatchStream(SeededBatches(Fails(), (0,)), first=0, workers=0, pin_memory=False).ended() == {}
+
+
+def test_a_loading_process_is_silent_only_about_its_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[BaseException] = []
+    monkeypatch.setattr(sys, "excepthook", lambda _, error, trace: said.append(error))
+    end_quietly(0)
+    for error in (EOFError(), ConnectionResetError(), BrokenPipeError(), ValueError("a case")):
+        sys.excepthook(type(error), error, None)
+    assert [str(error) for error in said] == ["a case"]

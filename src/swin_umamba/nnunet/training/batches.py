@@ -13,8 +13,10 @@ import math
 import random
 import secrets
 import signal
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing.connection import wait
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -83,6 +85,7 @@ class BatchStream:
             num_workers=workers,
             prefetch_factor=_ahead(workers) // workers if workers else None,
             collate_fn=_unchanged,
+            worker_init_fn=end_quietly,
             pin_memory=pin_memory,
             generator=torch.Generator(),  # without a generator, PyTorch uses the global one
         )
@@ -213,6 +216,22 @@ def worker_death(
         where=where,
         hint=hint,
     )
+
+
+def end_quietly(number: int) -> None:
+    """Let a loading process say nothing of connections that the training, which says why it ends, lets go of.
+
+    The thread that hands over shared memory would print a traceback of its own.
+    """
+    say = sys.excepthook
+
+    def say_unless_cut_off(
+        kind: type[BaseException], error: BaseException, trace: TracebackType | None
+    ) -> None:
+        if not issubclass(kind, EOFError | ConnectionError):
+            say(kind, error, trace)
+
+    sys.excepthook = say_unless_cut_off
 
 
 def _unchanged(batch: Any) -> Any:
