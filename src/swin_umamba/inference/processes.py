@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from swin_umamba.errors import SwinUMambaError, unexpected
-from swin_umamba.torch_settings import threads_for
+from swin_umamba.torch_settings import processors, threads_for
 
 logger = logging.getLogger(__name__)
 
 _READY = "ready"
 ATTEMPTS = 3
 """How often an item is tried whose process dies."""
+PROCESSES_OF_A_PROCESSOR = 4
+"""More would only take memory."""
 
 Item = TypeVar("Item", bound=Hashable)
 Result = TypeVar("Result")
@@ -61,6 +63,7 @@ def run_in_processes(
     where
         What errors are about that do not say so.
     """
+    workers = _bearable(workers)
     waiting = deque(items)
     deaths: Counter[Item] = Counter()
     lost = 0  # processes that died while they loaded the model
@@ -79,6 +82,7 @@ def run_in_processes(
                 answer = _received(each)
                 if answer is None and not each.is_ready and lost < ATTEMPTS:
                     lost += 1
+                    _tell_death(each, "while it loaded the model", "is started")
                     running.remove(each)
                     waiting.extend([] if each.item is None else [each.item])
                     continue
@@ -90,19 +94,15 @@ def run_in_processes(
                 each.item = None
                 if answer is None:
                     running.remove(each)
-                    each.process.join()
                 if item is None:
                     continue
                 if answer is None:
                     deaths[item] += 1
                     if deaths[item] < ATTEMPTS:
-                        logger.warning(
-                            "a process died (exit code %s); another predicts %s",
-                            each.process.exitcode,
-                            item,
-                        )
+                        _tell_death(each, f"while it predicted {item}", "goes on with it")
                         waiting.append(item)
                         continue
+                    each.process.join()
                     answer = SwinUMambaError(
                         f"{ATTEMPTS} processes died while they predicted {item}, the last with exit code "
                         f"{each.process.exitcode}",
@@ -116,6 +116,19 @@ def run_in_processes(
         for each in running:
             each.process.join()
             each.connection.close()
+
+
+def _bearable(workers: int) -> int:
+    most = PROCESSES_OF_A_PROCESSOR * processors()
+    if workers > most:
+        logger.warning("%d processes instead of %d, for %d processors", most, workers, processors())
+    return min(workers, most)
+
+
+def _tell_death(process: _Process[Item], when: str, what_another_does: str) -> None:
+    process.process.join()
+    code = process.process.exitcode
+    logger.warning("a process died %s (exit code %s); another %s", when, code, what_another_does)
 
 
 def outcome_of(function: Callable[[], Result], where: Path | None) -> Result | SwinUMambaError:

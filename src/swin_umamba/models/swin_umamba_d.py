@@ -17,6 +17,7 @@ from swin_umamba.models.vmamba import VMambaEncoder, drop_path_schedule
 from swin_umamba.modules.patching import PatchExpand
 from swin_umamba.modules.residual_block import NEGATIVE_SLOPE
 from swin_umamba.modules.vss_block import VSSBlock, VSSLayer
+from swin_umamba.weights.backbone import BackboneRecord
 
 DECODER_DEPTH = 2
 DECODER_DROP_PATH_RATE = 0.2
@@ -26,6 +27,10 @@ class DecodedByVSS(SegmentationNetwork):
     """Base class of the networks whose decoder is a ``VSSDecoder``; they take any backbone."""
 
     decoder: VSSDecoder
+
+    @classmethod
+    def check_backbone(cls, record: BackboneRecord) -> None:
+        """Raise a UsageError if the decoder cannot use a backbone; this one can use all."""
 
     @property
     def deep_supervision(self) -> bool:

@@ -12,6 +12,7 @@ from swin_umamba.models.backbones import PATCH_SIZE, build_encoder, find_backbon
 from swin_umamba.models.swin_umamba_d import DECODER_DROP_PATH_RATE, DecodedByVSS, VSSDecoder, init_conv
 from swin_umamba.models.vmamba import init_linear
 from swin_umamba.modules.vss_block import VSSBlockV2
+from swin_umamba.weights.backbone import BackboneRecord
 from swin_umamba.weights.catalog import BACKBONES
 
 STEM_STRIDE = 2
@@ -59,6 +60,16 @@ class SwinUMambaDD(DecodedByVSS):
     default_backbone = "vmamba_tiny_s1l8"
     decoder_depths: ClassVar[Sequence[int]] = (2, 2, 2, 1)
 
+    @classmethod
+    def check_backbone(cls, record: BackboneRecord) -> None:
+        """Raise a UsageError unless the backbone has a stem at half resolution."""
+        if record.stem_features is None:
+            known = [name for name, each in BACKBONES.items() if each.stem_features is not None]
+            raise UsageError(
+                f"the backbone {record.name} has no stem at half resolution",
+                hint=f"choose one of {', '.join(known)}; or the network swin_umamba_d, which needs none",
+            )
+
     def __init__(
         self,
         in_channels: int = 3,
@@ -74,12 +85,7 @@ class SwinUMambaDD(DecodedByVSS):
         backend: str | None = None,
     ) -> None:
         record = find_backbone(backbone)
-        if record.stem_features is None:
-            known = [name for name, each in BACKBONES.items() if each.stem_features is not None]
-            raise UsageError(
-                f"the backbone {backbone} has no stem at half resolution",
-                hint=f"choose one of {', '.join(known)}; or the network swin_umamba_d, which needs none",
-            )
+        self.check_backbone(record)
         super().__init__(
             in_channels,
             num_classes,
@@ -101,6 +107,7 @@ class SwinUMambaDD(DecodedByVSS):
             backend=backend,
         )
         features = self.features_per_stage
+        assert record.stem_features is not None
         stem = record.stem_features * features[0] // record.features_per_stage[0]
         self.decoder = VSSDecoder(
             num_classes,

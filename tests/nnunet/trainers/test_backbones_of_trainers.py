@@ -72,7 +72,10 @@ def test_the_published_trainers_keep_their_backbone(name: str) -> None:
     [
         ("nnUNetTrainerSwinUMamba", TINY, "takes no other backbone"),
         ("nnUNetTrainer", TINY, "takes no other backbone"),
+        ("nnUNetTrainerSwinUMamba", "vmamba_huge", "no backbone 'vmamba_huge'"),
         (DAGGER, "vmamba_huge", "no backbone 'vmamba_huge'"),
+        ("nnUNetTrainerSwinUMambaDD", "vmamba_tiny", "vmamba_tiny has no stem at half resolution"),
+        ("nnUNetTrainerSwinUMambaDD_vmamba_tiny", None, "vmamba_tiny has no stem at half resolution"),
         (f"{DAGGER}_vmamba_huge", None, "no backbone 'vmamba_huge'"),
         (f"{DAGGER}_{TINY}", "vmamba_tiny_s2l5", f"has the backbone {TINY}, and vmamba_tiny_s2l5"),
         (f"{DAGGER}_{TINY}", "vmamba_tiny", f"has the backbone {TINY}, and vmamba_tiny"),

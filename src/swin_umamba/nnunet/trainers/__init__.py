@@ -191,6 +191,7 @@ def with_backbone(trainer: type[RobustTrainer], backbone: str) -> type[RobustTra
     UsageError
         If there is no such backbone, or the trainer has a backbone of its own or takes none.
     """
+    record = find_backbone(backbone)
     network = getattr(trainer, "network_class", None)
     if network is None or not issubclass(network, DecodedByVSS):
         raise UsageError(
@@ -199,7 +200,7 @@ def with_backbone(trainer: type[RobustTrainer], backbone: str) -> type[RobustTra
             hint=f"choose one of the trainers {', '.join(ANY_BACKBONE_TRAINER_NAMES)}",
         )
     assert issubclass(trainer, SwinUMambaTrainer)
-    find_backbone(backbone)
+    network.check_backbone(record)
     own = trainer.network_kwargs.get("backbone")
     if backbone == (network.default_backbone if own is None else own):
         return trainer
