@@ -35,7 +35,7 @@ from swin_umamba import create_model
 from swin_umamba.compare.complexity import count_macs
 from swin_umamba.errors import SwinUMambaError
 from swin_umamba.ops.backend import resolve_device
-from swin_umamba.ops.precision import PRECISIONS, autocast, check_precision
+from swin_umamba.ops.precision import PRECISIONS, autocast, check_precision, rounding_of_float32
 
 NUM_CLASSES = 14
 CPU_SIZES = ["1x320x320"]
@@ -90,21 +90,20 @@ def plain_nnunet(in_channels: int) -> nn.Module:
 def check_correctness(device: torch.device) -> None:
     """Stop the benchmark if the automatic backend and the float64 reference disagree."""
     # Convolutions of a GPU would keep ten bits only; they are not what is checked here.
-    tensor_floats, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
-    for name in ("swin_umamba", "swin_umamba_d", "swin_umamba_dd"):
-        torch.manual_seed(0)
-        fast = create_model(name, in_channels=1, num_classes=3, depths=(1, 1, 1, 1)).eval().to(device)
-        exact = create_model(name, in_channels=1, num_classes=3, depths=(1, 1, 1, 1), backend="reference")
-        exact.load_state_dict(fast.state_dict())
-        exact.eval().double()
-        image = torch.randn(1, 1, 64, 64)
-        with torch.no_grad():
-            expected = exact(image.double())
-            error = (fast(image.to(device)).cpu().double() - expected).abs().max() / expected.abs().max()
-        if not error < GATE_TOLERANCE:
-            sys.exit(f"{name}: relative error {error:.1e} against the reference; nothing was timed")
-        print(f"correctness gate: {name} within {error:.1e} of the float64 reference")
-    torch.backends.cudnn.allow_tf32 = tensor_floats
+    with rounding_of_float32(device, "float32"):
+        for name in ("swin_umamba", "swin_umamba_d", "swin_umamba_dd"):
+            torch.manual_seed(0)
+            fast = create_model(name, in_channels=1, num_classes=3, depths=(1, 1, 1, 1)).eval().to(device)
+            exact = create_model(name, in_channels=1, num_classes=3, depths=(1, 1, 1, 1), backend="reference")
+            exact.load_state_dict(fast.state_dict())
+            exact.eval().double()
+            image = torch.randn(1, 1, 64, 64)
+            with torch.no_grad():
+                expected = exact(image.double())
+                error = (fast(image.to(device)).cpu().double() - expected).abs().max() / expected.abs().max()
+            if not error < GATE_TOLERANCE:
+                sys.exit(f"{name}: relative error {error:.1e} against the reference; nothing was timed")
+            print(f"correctness gate: {name} within {error:.1e} of the float64 reference")
 
 
 def device_name(device: torch.device) -> str:

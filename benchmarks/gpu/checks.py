@@ -164,21 +164,6 @@ def other_work(device: torch.device) -> Iterator[Callable[[], None]]:
 
 
 @contextmanager
-def without_tf32() -> Iterator[None]:
-    """Compute products and convolutions with all digits of float32."""
-    if not torch.cuda.is_available():  # in a rehearsal; setting them back would leave other traces
-        yield
-        return
-    cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = cudnn.allow_tf32, products.allow_tf32
-    cudnn.allow_tf32 = products.allow_tf32 = False
-    try:
-        yield
-    finally:
-        cudnn.allow_tf32, products.allow_tf32 = before
-
-
-@contextmanager
 def deterministic_convolutions() -> Iterator[None]:
     """Keep cuDNN from algorithms that add up in the order in which threads arrive."""
     cudnn = torch.backends.cudnn

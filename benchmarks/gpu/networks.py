@@ -17,6 +17,7 @@ from gpu import checks, stopped_ranks
 from gpu.runner import Context, NotRunError
 from swin_umamba.models.swin_umamba import SwinUMamba
 from swin_umamba.models.swin_umamba_d import SwinUMambaD
+from swin_umamba.ops.precision import rounding_of_float32
 from swin_umamba.tiling.sliding_window import SlidingWindow
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {"SwinUMamba": SwinUMamba, "SwinUMambaD": SwinUMambaD}
@@ -62,7 +63,7 @@ def whole_networks(context: Context) -> None:
         there = network(name, tiny=context.rehearse, backend=context.backend).eval().to(context.device)
         image = torch.randn(1, 1, side, side)
         weight = torch.randn(1, CLASSES, side, side)
-        with checks.without_tf32():
+        with rounding_of_float32(context.device, "float32"):
             exact = checks.logits_and_gradient(copy.deepcopy(model).double(), image.double(), weight.double())
             on_cpu = checks.logits_and_gradient(model, image, weight)
             here = [each.to(context.device) for each in (image, weight)]
@@ -231,7 +232,7 @@ def prediction(context: Context) -> None:
     model = network("SwinUMambaD", **made, backend="chunked").eval()
     volume = torch.randn(1, depth, side, side)
     window = SlidingWindow((patch, patch), classes, device=torch.device("cpu"))
-    with checks.without_tf32():
+    with rounding_of_float32(context.device, "float32"):
         expected = window.logits(model, volume)
         model = network("SwinUMambaD", **made, backend=context.backend).eval().to(context.device)
         window = SlidingWindow((patch, patch), classes, device=context.device)

@@ -165,9 +165,8 @@ def either(*rules: ValueRule) -> ValueRule:
 def listed(rule: ValueRule, lengths: Collection[int] = range(100_001)) -> ValueRule:
     """Return the rule for a list of an allowed length whose entries obey a rule."""
     few = len(lengths) <= 3
-    ends = (
-        (lengths[0], lengths[-1]) if isinstance(lengths, range) else lengths
-    )  # min of a range goes through it
+    # min() and max() would go through all numbers of a range.
+    ends = (lengths[0], lengths[-1]) if isinstance(lengths, range) else lengths
     least, most = min(ends), max(ends)
     return ValueRule(
         f"a list of {' or '.join(map(str, lengths)) if few else f'at most {most:,}'} entries",

@@ -73,13 +73,6 @@ class CaseWork:
     reader: ReadAhead | None = None
     part: Part | None = None
 
-    def __str__(self) -> str:
-        return f"case {self.case.shown}"
-
-    def is_large(self) -> bool:
-        """Return whether the image is predicted in blocks."""
-        return self.case.in_blocks
-
     @property
     def claimed(self) -> Path:
         """What no other process may make meanwhile."""

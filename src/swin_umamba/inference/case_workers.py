@@ -61,13 +61,15 @@ def predict_by_workers(work: Sequence[CaseWork], part: Part | None) -> dict[Path
         If a result cannot be written, since all that follow would fail, too.
     """
     cases = {_Task(each.case, each.path): each for each in work if not each.case.in_blocks}
-    options = work[0].options if work else FolderOptions()
-    if options.merge or len(cases) < 2 or (options.workers < 2 and options.scheduler is None):
+    if len(cases) < 2:
         return {}
-    work[0].path.parent.mkdir(parents=True, exist_ok=True)
+    first = work[0]
+    if first.options.merge or (first.options.workers < 2 and first.options.scheduler is None):
+        return {}
+    first.path.parent.mkdir(parents=True, exist_ok=True)
     found: dict[Path, CaseResult] = {}
     with passing_bar("predicting", total=len(cases), unit="case") as bar:
-        for task, outcome in _outcomes(list(cases), cases[next(iter(cases))], part):
+        for task, outcome in _outcomes(list(cases), first, part):
             bar.update(1)
             if isinstance(outcome, OutputError):
                 raise outcome

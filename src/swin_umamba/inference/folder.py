@@ -96,7 +96,9 @@ def _predict_into(folder: Path, work: Sequence[CaseWork], part: Part | None) -> 
     with part.held(folder) if part is not None else nullcontext():
         records = records_for(folder, part)
         _refuse_names([each.case for each in work], records)
-        chosen, divides = (work, False) if part is None else part.of_cases(work, CaseWork.is_large)
+        chosen, divides = (
+            (work, False) if part is None else part.of_cases(work, lambda each: each.case.in_blocks)
+        )
         chosen = [replace(each, records=records, part=part if divides else None) for each in chosen]
         done = predict_by_workers(chosen, part)
         left = [each for each in chosen if each.path not in done]

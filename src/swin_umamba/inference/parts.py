@@ -59,9 +59,10 @@ class Part:
 
         Large images that are fewer than the parts are divided, and belong to all of them.
         """
-        divides = 0 < sum(map(is_large, cases)) < self.count
-        whole = self.of([case for case in cases if not (divides and is_large(case))])
-        return [case for case in cases if case in whole or (divides and is_large(case))], divides
+        large = [number for number, case in enumerate(cases) if is_large(case)]
+        shared = set(large) if len(large) < self.count else set()
+        own = self.of([number for number in range(len(cases)) if number not in shared])
+        return [cases[number] for number in sorted(shared.union(own))], bool(shared)
 
     @contextmanager
     def held(self, folder: Path) -> Iterator[None]:

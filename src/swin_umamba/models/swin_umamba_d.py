@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from swin_umamba.errors import UsageError
-from swin_umamba.models.backbones import DEFAULT_BACKBONE, PATCH_SIZE, build_encoder
+from swin_umamba.models.backbones import DEFAULT_BACKBONE, PATCH_SIZE, build_encoder, find_backbone
 from swin_umamba.models.network import SegmentationNetwork
 from swin_umamba.models.vmamba import VMambaEncoder, drop_path_schedule
 from swin_umamba.modules.patching import PatchExpand
@@ -24,9 +24,38 @@ DECODER_DROP_PATH_RATE = 0.2
 
 
 class DecodedByVSS(SegmentationNetwork):
-    """Base class of the networks whose decoder is a ``VSSDecoder``; they take any backbone."""
+    """Base class of the networks whose decoder is a ``VSSDecoder``; they take any backbone.
+
+    It builds the encoder; the derived class adds the decoder. Parameters are those of ``SwinUMambaD``.
+    """
 
     decoder: VSSDecoder
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        *,
+        backbone: str,
+        depths: Sequence[int] | None,
+        features_per_stage: Sequence[int] | None,
+        d_state: int,
+        drop_path_rate: float | None,
+        activation_checkpointing: bool,
+        backend: str | None,
+    ) -> None:
+        self.check_backbone(find_backbone(backbone))
+        sizes: dict[str, Any] = {"depths": depths, "features_per_stage": features_per_stage}
+        sizes |= {"d_state": d_state, "drop_path_rate": drop_path_rate}
+        super().__init__(in_channels, num_classes, backbone=backbone, **sizes)
+        self.vssm_encoder = build_encoder(
+            self.backbone,
+            in_channels,
+            PATCH_SIZE,
+            **sizes,
+            activation_checkpointing=activation_checkpointing,
+            backend=backend,
+        )
 
     @classmethod
     def check_backbone(cls, record: BackboneRecord) -> None:
@@ -133,15 +162,6 @@ class SwinUMambaD(DecodedByVSS):
             in_channels,
             num_classes,
             backbone=backbone,
-            depths=depths,
-            features_per_stage=features_per_stage,
-            d_state=d_state,
-            drop_path_rate=drop_path_rate,
-        )
-        self.vssm_encoder = build_encoder(
-            self.backbone,
-            in_channels,
-            PATCH_SIZE,
             depths=depths,
             features_per_stage=features_per_stage,
             d_state=d_state,

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from swin_umamba.errors import UsageError
-from swin_umamba.models.backbones import PATCH_SIZE, build_encoder, find_backbone
 from swin_umamba.models.swin_umamba_d import DECODER_DROP_PATH_RATE, DecodedByVSS, VSSDecoder, init_conv
 from swin_umamba.models.vmamba import init_linear
 from swin_umamba.modules.vss_block import VSSBlockV2
@@ -84,8 +83,6 @@ class SwinUMambaDD(DecodedByVSS):
         activation_checkpointing: bool = False,
         backend: str | None = None,
     ) -> None:
-        record = find_backbone(backbone)
-        self.check_backbone(record)
         super().__init__(
             in_channels,
             num_classes,
@@ -94,19 +91,10 @@ class SwinUMambaDD(DecodedByVSS):
             features_per_stage=features_per_stage,
             d_state=d_state,
             drop_path_rate=drop_path_rate,
-        )
-        self.vssm_encoder = build_encoder(
-            record,
-            in_channels,
-            PATCH_SIZE,
-            depths=depths,
-            features_per_stage=features_per_stage,
-            d_state=d_state,
-            drop_path_rate=drop_path_rate,
             activation_checkpointing=activation_checkpointing,
             backend=backend,
         )
-        features = self.features_per_stage
+        record, features = self.backbone, self.features_per_stage
         assert record.stem_features is not None
         stem = record.stem_features * features[0] // record.features_per_stage[0]
         self.decoder = VSSDecoder(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from swin_umamba.child import Child, first_done, stop_all
+from swin_umamba.distributed.processes import num_started
 from swin_umamba.errors import SwinUMambaError, TrainingError, UsageError
 from swin_umamba.interrupt import terminate_as_interrupt
 from swin_umamba.nnunet.environment import Dataset, environment_variable
@@ -39,7 +40,7 @@ def places_for(request: TrainRequest) -> tuple[str | None, ...]:
     """
     if request.devices is None and request.folds_parallel is None:
         return ()
-    if os.environ.get("WORLD_SIZE", "1") != "1":
+    if num_started() > 1:
         raise UsageError(
             "torchrun has started this command, which starts a process for each fold itself",
             where="--devices" if request.devices is not None else "--folds-parallel",
