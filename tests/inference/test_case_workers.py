@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image as PillowImage
 
+from inference.grey_pictures import write_grey_pictures
 from inference.test_parts import WITH_OBJECTS, content
 from swin_umamba.errors import OutputError, SwinUMambaError
 from swin_umamba.inference import case_workers
@@ -28,14 +27,7 @@ Work = Callable[[Any], Any]
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
     """Return a folder of six grey pictures, of which one is damaged."""
-    folder = tmp_path / "images"
-    folder.mkdir()
-    generator = np.random.default_rng(0)
-    for name in "abcdef":
-        pixels = np.kron(generator.integers(0, 255, (4, 5)), np.ones((8, 8))).astype(np.uint8)
-        PillowImage.fromarray(pixels).save(folder / f"{name}.png")
-    (folder / "b.png").write_bytes((folder / "b.png").read_bytes()[:50])
-    return folder
+    return write_grey_pictures(tmp_path / "images", "abcdef")
 
 
 def statuses(results: list[Any]) -> dict[str, str]:

@@ -6,10 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image as PillowImage
 
+from inference.grey_pictures import write_grey_pictures
 from swin_umamba.cli.main import main
 from swin_umamba.errors import UsageError
 from swin_umamba.inference.parts import Part, parse_part
@@ -20,14 +19,7 @@ from swin_umamba.inference.records import RECORDS_FILE, PredictionRecords, read_
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
     """Return a folder of five grey pictures, of which one is damaged."""
-    folder = tmp_path / "images"
-    folder.mkdir()
-    generator = np.random.default_rng(0)
-    for name in "abcde":
-        pixels = np.kron(generator.integers(0, 255, (4, 5)), np.ones((8, 8))).astype(np.uint8)
-        PillowImage.fromarray(pixels).save(folder / f"{name}.png")
-    (folder / "b.png").write_bytes((folder / "b.png").read_bytes()[:50])
-    return folder
+    return write_grey_pictures(tmp_path / "images", "abcde")
 
 
 def content(folder: Path) -> dict[str, Any]:

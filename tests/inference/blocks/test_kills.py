@@ -15,6 +15,7 @@ import tifffile
 
 import forked
 from forked import Forked
+from inference.blocks.divided import squares
 from swin_umamba.fingerprint import fingerprint_of_files
 from swin_umamba.inference.blocks import large_image
 from swin_umamba.inference.blocks.division import Block
@@ -31,14 +32,6 @@ NAMES = {"tiff": "a.tif", "zarr": "a.ome.zarr"}
 def no_process_outlives_its_test() -> Iterator[None]:
     yield
     forked.end_all()
-
-
-def squares(size: tuple[int, int, int], *_: object) -> list[Block]:
-    corners = [(y, x) for y in range(0, size[1], 32) for x in range(0, size[2], 32)]
-    return [
-        Block(number, (0, 1), (y, min(y + 32, size[1])), (x, min(x + 32, size[2])))
-        for number, (y, x) in enumerate(corners)
-    ]
 
 
 def predict(model: Path, image: Path, out: Path, label_format: str) -> int:

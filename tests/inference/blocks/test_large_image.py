@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from inference.blocks.divided import rows
 from swin_umamba.errors import DataError, UsageError
 from swin_umamba.inference import cluster
 from swin_umamba.inference.blocks import job, large_image
@@ -124,15 +125,7 @@ def test_pseudonyms_hide_the_name(
 @pytest.fixture
 def in_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Divide the picture into five blocks."""
-    monkeypatch.setattr(large_image, "blocks_of", rows_of_blocks)
-
-
-def rows_of_blocks(size: tuple[int, int, int], *_: object) -> list[Block]:
-    starts = range(0, size[1], 32)
-    return [
-        Block(number, (0, 1), (first, min(first + 32, size[1])), (0, size[2]))
-        for number, first in enumerate(starts)
-    ]
+    monkeypatch.setattr(large_image, "blocks_of", rows)
 
 
 def damage_first_block(folder: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 import tifffile
 import torch
 
+from inference.blocks.divided import rows
 from inference.conftest import CELLS
 from swin_umamba.inference.blocks import job, large_image, object_files
 from swin_umamba.inference.blocks.division import Block
@@ -114,12 +115,11 @@ class Brightness(torch.nn.Module):
 @pytest.fixture
 def in_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Divide the picture into blocks of 32 rows."""
-    starts = range(0, HEIGHT, 32)
-    blocks = [
-        Block(number, (0, 1), (first, min(first + 32, HEIGHT)), (0, WIDTH))
-        for number, first in enumerate(starts)
-    ]
-    monkeypatch.setattr(large_image, "blocks_of", lambda *_: blocks)
+    monkeypatch.setattr(large_image, "blocks_of", rows)
+
+
+def interrupted(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
 
 
 @pytest.mark.usefixtures("in_rows")
@@ -128,9 +128,6 @@ def test_an_interrupted_run_goes_on(
 ) -> None:
     """Blocks of which what the objects need is lost are predicted again, and no others."""
     out = tmp_path / "out"
-
-    def interrupted(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(object_files, "decode_over", interrupted)
@@ -196,9 +193,6 @@ def test_parts_that_were_interrupted_are_merged(
     predictor: Predictor, image: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
-
-    def interrupted(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(object_files, "decode_over", interrupted)
