@@ -11,7 +11,7 @@ HASHES ?= $(shell $(PYTHON) -c 'import platform as p, sys; print("yes" if (sys.p
 # Without compiled files, each of the many processes that tests start would compile all sources for itself.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal --durations 20
 
-.PHONY: demo test test-all lint gpu-check clean
+.PHONY: demo docs test test-all lint gpu-check clean
 
 demo: $(INSTALLED)
 	$(BIN)/swin-umamba demo
@@ -28,6 +28,11 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The site, in build/site; a broken link or reference fails. Python 3.11 or newer.
+docs: $(INSTALLED_ALL)
+	$(BIN)/zensical build --clean --strict
+	$(BIN)/python scripts/check_links.py build/site
 
 # With any Python that has PyTorch, NumPy and Triton: PYTHON=... make gpu-check ARGUMENTS=--resume
 gpu-check:
