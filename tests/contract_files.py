@@ -15,6 +15,7 @@ from swin_umamba.compare.budget import Budget
 from swin_umamba.compare.comparison import Settings, _check_settings
 from swin_umamba.compare.recipe import Recipe
 from swin_umamba.compare.results import RunResult, read_cost
+from swin_umamba.compare.step_times import STEP_TIMES_FILE, read_step_times
 from swin_umamba.data.datasets.conversion import REPORT_NAME, Conversion
 from swin_umamba.errors import DataError
 from swin_umamba.evaluation.postprocessing import ComponentStep
@@ -341,6 +342,9 @@ READ: dict[str, ContractFile] = {
     ),
     "protocol-evaluation": ContractFile("metrics.json", PROTOCOL, _scores, None),
     "software": ContractFile(SOFTWARE_FILE, {"starts": [START]}, _software, None),
+    "step-times": ContractFile(
+        STEP_TIMES_FILE, {"seconds": {"nnunet": 0.5}}, read_step_times, {"nnunet": 0.5}
+    ),
     "training-cost": ContractFile("training_cost.json", COST, read_cost, COST),
     "training-options": ContractFile(f"fold_0/{OPTIONS_FILE}", OPTIONS, _options, "7"),
 }

@@ -10,8 +10,7 @@ import pytest
 import torch
 from nnunetv2.training.logging.nnunet_logger import MetaLogger
 
-from swin_umamba.compare import trainer
-from swin_umamba.compare.budget import Budget
+from swin_umamba.compare.budget import num_epochs
 from swin_umamba.compare.recipe import Recipe
 from swin_umamba.compare.trainer import (
     COST_FILE,
@@ -20,7 +19,6 @@ from swin_umamba.compare.trainer import (
     nnUNetTrainerComparison,
     peak_memory_bytes,
 )
-from swin_umamba.distributed.processes import Processes
 from swin_umamba.errors import UsageError
 from swin_umamba.nnunet.architecture import PlannedSwinUMamba, PlannedSwinUMambaD, architecture_entry
 from swin_umamba.nnunet.environment import PLANS_NAME, Dataset
@@ -30,7 +28,7 @@ from swin_umamba.nnunet.training.train import train_with
 TINY = {"depths": [1, 1, 1, 1], "features_per_stage": [8, 16, 24, 32], "d_state": 2}
 
 
-def train_tiny(dataset: Dataset, network_class: Any, budget: Budget, name: str) -> dict[str, Any]:
+def train_tiny(dataset: Dataset, network_class: Any, iterations: int, name: str) -> dict[str, Any]:
     """Train a tiny network and return the file of its cost."""
     plans = json.loads((dataset.preprocessed_folder / f"{PLANS_NAME}.json").read_text())
     plans["plans_name"] = name
@@ -38,12 +36,12 @@ def train_tiny(dataset: Dataset, network_class: Any, budget: Budget, name: str) 
         "batch_size": 2,
         "architecture": architecture_entry(network_class, TINY),
     }
-    plans[PLANS_ENTRY] = Terms(Recipe(learning_rate=1e-3), budget, True).as_dict()
+    plans[PLANS_ENTRY] = Terms(Recipe(learning_rate=1e-3), iterations, True).as_dict()
     (dataset.preprocessed_folder / f"{name}.json").write_text(json.dumps(plans))
     request = TrainRequest(
         plans_name=name,
         fold="all",
-        epochs=budget.epochs,
+        epochs=num_epochs(iterations),
         validation_iterations=1,
         seed=3,
         workers=0,
@@ -52,7 +50,7 @@ def train_tiny(dataset: Dataset, network_class: Any, budget: Budget, name: str) 
     )
     trained = train_with(nnUNetTrainerComparison, dataset, request)
     lines = (trained.fold_folder / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line)["epoch"] for line in lines] == list(range(1, budget.epochs + 1))
+    assert [json.loads(line)["epoch"] for line in lines] == list(range(1, num_epochs(iterations) + 1))
     assert (trained.fold_folder / "software.json").is_file()
     return json.loads((trained.fold_folder / COST_FILE).read_text())
 
@@ -76,9 +74,8 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, torch.Tensor]]:
 def test_equal_steps_rates_and_batches_for_different_networks(
     planned_dataset: Dataset, steps: list[tuple[float, torch.Tensor]]
 ) -> None:
-    budget = Budget(iterations=3)
     for network_class, name in ((PlannedSwinUMambaD, "dagger"), (PlannedSwinUMamba, "plain")):
-        cost = train_tiny(planned_dataset, network_class, budget, name)
+        cost = train_tiny(planned_dataset, network_class, 3, name)
         assert cost["steps"] == 3
         assert cost["skipped_steps"] == 0
         assert 0 < cost["median_step_seconds"] < cost["seconds"]
@@ -90,24 +87,9 @@ def test_equal_steps_rates_and_batches_for_different_networks(
     assert not torch.equal(first[0][1], first[1][1])
 
 
-def test_budget_of_seconds_is_met(planned_dataset: Dataset, steps: list[tuple[float, torch.Tensor]]) -> None:
-    cost = train_tiny(planned_dataset, PlannedSwinUMambaD, Budget(seconds=0.2), "timed")
-    assert cost["steps"] >= 10  # at least one in each epoch
-    assert cost["steps"] == len(steps)
-    assert cost["seconds"] >= 0.1
-
-
 def test_plans_of_no_comparison_are_refused(planned_dataset: Dataset) -> None:
     with pytest.raises(UsageError, match="trains for comparisons only"):
         train_with(nnUNetTrainerComparison, planned_dataset, TrainRequest(fold="all", device="cpu"))
-
-
-def test_a_budget_of_time_is_not_measured_by_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As nnU-Net's own command would start them."""
-    monkeypatch.setattr(trainer, "current_processes", lambda device: Processes(1, 2, device))
-    plans = {PLANS_ENTRY: Terms(Recipe(), Budget(seconds=60), True).as_dict()}
-    with pytest.raises(UsageError, match="a budget of time is measured by each process"):
-        nnUNetTrainerComparison(plans, "2d", 0, {}, torch.device("cpu"))
 
 
 def test_peak_memory_only_grows() -> None:

@@ -15,9 +15,9 @@ import pytest
 import torch
 
 from faults.hostile_values import mutations, outcomes
-from swin_umamba.compare.budget import Budget
 from swin_umamba.compare.recipe import Recipe
 from swin_umamba.compare.results import RunResult, score_array
+from swin_umamba.compare.step_times import STEP_TIMES_FILE, read_step_times
 from swin_umamba.compare.trainer import PLANS_ENTRY, Terms
 from swin_umamba.data.datasets.conversion import REPORT_NAME, Conversion, LeftOut
 from swin_umamba.data.tiff_pixel_size import read_spacing_file
@@ -364,7 +364,8 @@ FILES: dict[str, Prepare] = {
     "evaluation": plain_file("metrics.json", METRICS, read_evaluation),
     "validation": plain_file("summary.json", SUMMARY, read_validation),
     "comparison": plain_file("result.json", asdict(RESULT), read_comparison),
-    "comparison's terms": plain_file("terms.json", Terms(Recipe(), Budget(5), True).as_dict(), read_terms),
+    "comparison's terms": plain_file("terms.json", Terms(Recipe(), 5, True).as_dict(), read_terms),
+    "step times": plain_file(STEP_TIMES_FILE, {"seconds": {"nnunet": 0.5}}, read_step_times),
     "fingerprint": plain_file(
         "dataset_fingerprint.json",
         {"shapes_after_crop": [[1, 5, 6]], "spacings": [[1.0, 2.0, 3.0]]},

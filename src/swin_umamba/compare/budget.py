@@ -24,7 +24,8 @@ class Budget:
     iterations
         Optimizer steps.
     seconds
-        Wall time of the steps, loading of batches included.
+        Wall time of the steps, loading of batches included, as measured for all networks side by side
+        (``step_times``).
     """
 
     iterations: int | None = None
@@ -65,32 +66,35 @@ class Budget:
         """Return the budget in words."""
         return f"{self.iterations} iterations" if self.iterations else f"{self.seconds:g} s of training"
 
-    @property
-    def epochs(self) -> int:
-        """Number of epochs into which the budget is divided."""
-        return EPOCHS if self.iterations is None else min(EPOCHS, self.iterations)
-
-    def done(self, steps: int, seconds: float) -> float:
-        """Return the fraction of the budget, 0 to 1, used up by these steps and seconds."""
-        part = seconds / self.seconds if self.seconds else steps / (self.iterations or 1)
-        return min(part, 1.0)
-
-    def steps_of_epoch(self, epoch: int, steps: int, seconds: float) -> int:
-        """Return how many steps an epoch should have, at least one.
+    def steps(self, step_seconds: float = 0.0) -> int:
+        """Return the number of steps, at least one, of a network whose step takes so long.
 
         Parameters
         ----------
-        epoch
-            Counted from 0.
-        steps, seconds
-            Steps and seconds so far. The first epoch of a budget in seconds has a single step, to see how
-            long one takes.
+        step_seconds
+            Seconds of a step; only a budget in seconds asks for it.
         """
         if self.iterations is not None:
-            left = self.epochs - epoch
-            return max(1, -(-(self.iterations - steps) // left))
+            return self.iterations
         assert self.seconds is not None
-        if steps == 0:
-            return 1
-        until = self.seconds * (epoch + 1) / self.epochs
-        return max(1, round((until - seconds) / (seconds / steps)))
+        return max(1, round(self.seconds / step_seconds))
+
+
+def num_epochs(iterations: int) -> int:
+    """Return into how many epochs so many steps are divided."""
+    return min(EPOCHS, iterations)
+
+
+def steps_of_epoch(iterations: int, epoch: int, steps: int) -> int:
+    """Return how many steps an epoch has, at least one.
+
+    Parameters
+    ----------
+    iterations
+        Steps of the training.
+    epoch
+        Counted from 0.
+    steps
+        Steps so far.
+    """
+    return max(1, -(-(iterations - steps) // (num_epochs(iterations) - epoch)))

@@ -5,25 +5,23 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Sequence
-from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from swin_umamba.compare.budget import Budget
-from swin_umamba.compare.complexity import Complexity, measure_complexity
+from swin_umamba.compare.budget import Budget, num_epochs
 from swin_umamba.compare.job import RESULT_FILE, TrainingJob, run_in_process
-from swin_umamba.compare.networks import ComparedNetwork, build_from_entry, require_packages
+from swin_umamba.compare.networks import ComparedNetwork, require_packages
+from swin_umamba.compare.plans import complexity, planned, write_plans
 from swin_umamba.compare.recipe import Recipe
 from swin_umamba.compare.results import RunResult
+from swin_umamba.compare.step_times import STEP_TIMES_FILE, TIMED, UNTIMED, step_times
 from swin_umamba.compare.table import Table, make_table
-from swin_umamba.compare.trainer import PLANS_ENTRY, Terms
 from swin_umamba.distributed.processes import num_started
 from swin_umamba.errors import UsageError
 from swin_umamba.files import check_output_folder, write_text
-from swin_umamba.json_files import parse_json, read_contract, write_contract, write_json
-from swin_umamba.nnunet.environment import PLANS_NAME, Dataset, Folders, find_dataset
-from swin_umamba.nnunet.plans_table import read_plans
+from swin_umamba.json_files import parse_json, read_contract, write_contract
+from swin_umamba.nnunet.environment import Dataset, Folders, find_dataset
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +36,8 @@ class Settings:
     Attributes
     ----------
     budget
-        Budget of each training.
+        Budget of each training. One in seconds becomes a number of steps for each network, see
+        ``step_times``.
     recipe
         How weights are updated; None gives each network the recipe it was published with.
     fold
@@ -129,12 +128,15 @@ def compare(
     _check_settings(output / SETTINGS_FILE, raw, settings)
     folders = Folders(raw.folders.raw, output / "preprocessed", output / "runs")
     dataset = Dataset(raw.name, folders)
-    plans = _planned(dataset, output / PLANNED_FILE, settings)
-    sizes = {network.name: _prepare(dataset, plans, network, settings) for network in networks}
+    plans = planned(dataset, output / PLANNED_FILE, settings.patch_size, settings.batch_size)
+    sizes = {network.name: complexity(dataset, plans, network) for network in networks}
+    steps = _steps(dataset, plans, networks, settings, output / STEP_TIMES_FILE)
+    write_plans(dataset, plans, networks, settings.recipe, steps)
     results: dict[str, list[RunResult]] = {network.name: [] for network in networks}
     for number, seed in enumerate(seeds, start=1):
         for network in networks:
-            results[network.name].append(_result(dataset, output, network, seed, settings, run))
+            epochs = num_epochs(steps[network.name])
+            results[network.name].append(_result(dataset, output, network, seed, epochs, settings, run))
         table = make_table(
             results,
             sizes,
@@ -207,40 +209,21 @@ def _check_settings(path: Path, raw: Dataset, settings: Settings) -> None:
     write_contract("comparison-settings", path, new)
 
 
-def _planned(dataset: Dataset, marker: Path, settings: Settings) -> dict[str, Any]:
-    """Plan and preprocess unless already done; return the plans."""
-    from swin_umamba.nnunet.planning.plan import plan
-
-    if not marker.is_file():
-        logger.info("planning and preprocessing %s", dataset.name)
-        plan(dataset, patch_size=settings.patch_size, batch_size=settings.batch_size)
-        write_json(marker, {"dataset": dataset.name})
-    path = dataset.preprocessed_folder / f"{PLANS_NAME}.json"
-    return read_plans(path, "2d", hint="compare again, in an empty folder")
-
-
-def _prepare(
-    dataset: Dataset, plans: dict[str, Any], network: ComparedNetwork, settings: Settings
-) -> Complexity:
-    """Write the plans of a network and return its size at their patch size."""
-    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-
-    plans = deepcopy(plans)
-    configuration = plans["configurations"]["2d"]
-    entry = network.entry(configuration["patch_size"], configuration["spacing"])
-    configuration["architecture"] = entry
-    plans["plans_name"] = network.name
-    terms = Terms(settings.recipe or network.recipe, settings.budget, network.supervises_deeply)
-    plans[PLANS_ENTRY] = terms.as_dict()
-    write_json(dataset.preprocessed_folder / f"{network.name}.json", plans)
-    description = dataset.description()
-    labels = PlansManager(plans).get_label_manager(description)
-
-    def build(channels: int, classes: int, size: Sequence[int], device: str) -> Any:
-        return build_from_entry(entry, channels, classes, network.supervises_deeply, device)
-
-    channels = len(description["channel_names"])
-    return measure_complexity(build, channels, labels.num_segmentation_heads, configuration["patch_size"])
+def _steps(
+    dataset: Dataset,
+    plans: dict[str, Any],
+    networks: Sequence[ComparedNetwork],
+    settings: Settings,
+    times_file: Path,
+) -> dict[str, int]:
+    """Return the number of steps of each network."""
+    names = [network.name for network in networks]
+    if settings.budget.seconds is None:
+        return dict.fromkeys(names, settings.budget.steps())
+    write_plans(dataset, plans, networks, settings.recipe, dict.fromkeys(names, UNTIMED + TIMED))
+    assert settings.fold is not None
+    times = step_times(times_file, dataset, names, settings.fold, settings.device, settings.workers)
+    return {name: settings.budget.steps(seconds) for name, seconds in times.items()}
 
 
 def _result(
@@ -248,6 +231,7 @@ def _result(
     output: Path,
     network: ComparedNetwork,
     seed: int,
+    epochs: int,
     settings: Settings,
     run: Callable[[TrainingJob], RunResult],
 ) -> RunResult:
@@ -267,7 +251,7 @@ def _result(
             dataset=Dataset(dataset.name, own_folders),
             folder=folder,
             fold=settings.fold,
-            epochs=settings.budget.epochs,
+            epochs=epochs,
             images=images,
             references=Path(settings.references),
             protocol=settings.protocol,

@@ -13,14 +13,13 @@ from typing import Any
 
 import torch
 
-from swin_umamba.compare.budget import Budget
+from swin_umamba.compare.budget import steps_of_epoch
 from swin_umamba.compare.recipe import Recipe
-from swin_umamba.distributed.processes import current_processes
 from swin_umamba.errors import UsageError
 from swin_umamba.json_files import write_contract
 from swin_umamba.nnunet.training.pretrained import load_pretrained, locate_pretrained
 from swin_umamba.nnunet.training.robust_trainer import RobustTrainer
-from swin_umamba.schema import Provenance, flag, left_out, number, optional, table, text, whole
+from swin_umamba.schema import Provenance, flag, left_out, number, table, text, whole
 
 logger = logging.getLogger(__name__)
 
@@ -37,9 +36,7 @@ _TERMS = table(
             },
             left_out,
         ),
-        "budget": table(
-            {}, {"iterations": optional(whole(1)), "seconds": optional(number(above=0))}, left_out
-        ),
+        "iterations": whole(1),
         "supervises_deeply": flag,
     }
 )
@@ -53,21 +50,21 @@ class Terms:
     ----------
     recipe
         How the weights are updated.
-    budget
-        Length of the training.
+    iterations
+        Steps of the training.
     supervises_deeply
         Whether the network has coarser heads, which then take part in the loss.
     """
 
     recipe: Recipe
-    budget: Budget
+    iterations: int
     supervises_deeply: bool
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for the plans."""
         return {
             "recipe": self.recipe.as_dict(),
-            "budget": self.budget.as_dict(),
+            "iterations": self.iterations,
             "supervises_deeply": self.supervises_deeply,
         }
 
@@ -89,9 +86,7 @@ class Terms:
         Provenance("the plans of a comparison", "compare again in an empty folder", UsageError).check(
             stored, _TERMS, PLANS_ENTRY
         )
-        return cls(
-            Recipe.from_stored(stored["recipe"]), Budget(**stored["budget"]), stored["supervises_deeply"]
-        )
+        return cls(Recipe.from_stored(stored["recipe"]), stored["iterations"], stored["supervises_deeply"])
 
 
 class NoSchedule:
@@ -119,11 +114,6 @@ class nnUNetTrainerComparison(RobustTrainer):
         self.step_seconds: list[float] = []
         self.loading_seconds: list[float] = []
         self.encoder_is_frozen = False
-        if current_processes(device).size > 1 and self.terms.budget.seconds is not None:
-            raise UsageError(
-                "a budget of time is measured by each process, and several would take different steps",
-                hint="compare on one device, or with a budget of iterations",
-            )
         super().__init__(plans, configuration, fold, dataset_json, device)
         self.initial_lr = self.terms.recipe.learning_rate
         self.weight_decay = self.terms.recipe.weight_decay
@@ -149,15 +139,11 @@ class nnUNetTrainerComparison(RobustTrainer):
             owner = network if hasattr(network, "deep_supervision") else network.decoder
             owner.deep_supervision = enabled
 
-    @property
-    def spent(self) -> tuple[int, float]:
-        """Number of steps taken, and seconds spent on them, loading of batches included."""
-        return len(self.step_seconds), sum(self.step_seconds) + sum(self.loading_seconds)
-
     def on_train_epoch_start(self) -> None:
-        """Begin an epoch with as many steps as the budget allows."""
+        """Begin an epoch with its share of the steps."""
         super().on_train_epoch_start()
-        self.num_iterations_per_epoch = self.terms.budget.steps_of_epoch(self.current_epoch, *self.spent)
+        taken = len(self.step_seconds)
+        self.num_iterations_per_epoch = steps_of_epoch(self.terms.iterations, self.current_epoch, taken)
 
     def next_batch(self, loader: Any) -> dict[str, Any]:
         """Return the next batch, and note how long it took."""
@@ -168,9 +154,9 @@ class nnUNetTrainerComparison(RobustTrainer):
         return batch
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Take and time a step at the recipe's learning rate for this point of the budget."""
+        """Take and time a step at the recipe's learning rate for this point of the training."""
         start = perf_counter()
-        done = self.terms.budget.done(*self.spent)
+        done = len(self.step_seconds) / self.terms.iterations
         rate = self.terms.recipe.learning_rate_at(done)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -183,10 +169,9 @@ class nnUNetTrainerComparison(RobustTrainer):
     def on_train_end(self) -> None:
         """Close the training and write its cost."""
         super().on_train_end()
-        steps, seconds = self.spent
         cost = {
-            "steps": steps,
-            "seconds": seconds,
+            "steps": len(self.step_seconds),
+            "seconds": sum(self.step_seconds) + sum(self.loading_seconds),
             # The first step compiles kernels and fills caches.
             "median_step_seconds": statistics.median(self.step_seconds[1:] or self.step_seconds),
             "peak_memory_bytes": peak_memory_bytes(self.device),

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, get_type_hints
 
 from swin_umamba.compare.results import RESULT, TrainingCost
+from swin_umamba.compare.step_times import STEP_TIMES
 from swin_umamba.contracts import files, printed
 from swin_umamba.json_files import SCHEMA
 from swin_umamba.nnunet.preprocessed import ORIGIN_PARTS
@@ -58,6 +59,7 @@ _KINDS: Mapping[str, Any] = {
     "reproduce-dry-run": printed.DryRunJson,
     "serve": printed.ServeJson,
     "software": files.SoftwareJson,
+    "step-times": STEP_TIMES,
     "statistics": printed.StatisticsJson,
     "statistics-folder": printed.CohortStatisticsJson,
     "train": printed.TrainJson,
