@@ -1,10 +1,11 @@
-"""Compare backbones at equal wall time: the first VMamba's, the second's, ConvNeXt's blocks, and nnU-Net's U-Nets.
+"""Compare backbones at equal wall time: both VMambas, ConvNeXt's blocks, and nnU-Net's U-Nets.
 
     python benchmarks/backbones.py DATASET001_A DATASET002_B ... -o OUT --budget 240s --seeds 0,1
 
-Each argument is a raw data set with a labelled test set. Steps of all networks are timed side by side first, and the
-budget becomes a number of steps for each (OUT/DATASET/step_times.json). What is finished is not repeated: run the
-same command again after a stop. OUT/DATASET/comparison.md has the table; all of them are printed at the end.
+Each argument is a raw data set with a labelled test set. Steps of all networks are timed side by side first,
+and the budget becomes a number of steps for each (OUT/DATASET/step_times.json). What is finished is not
+repeated: run the same command again after a stop. OUT/DATASET/comparison.md has the table; all of them are
+printed at the end.
 """
 
 from __future__ import annotations
