@@ -55,10 +55,44 @@ def test_json_and_published_recipes(
 
 
 @pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ([], None),
+        (["vmamba_tiny"], "vmamba_tiny"),
+        (["weights.pth"], "{here}/weights.pth"),
+        (["not=a_network.pth"], "not=a_network.pth"),
+        (
+            ["swin_umamba_d_pretrained=vmamba_tiny", "swin_umamba_dd_pretrained=weights.pth"],
+            {
+                "swin_umamba_d_pretrained": "vmamba_tiny",
+                "swin_umamba_dd_pretrained": "{here}/weights.pth",
+            },
+        ),
+    ],
+)
+def test_weights_for_all_networks_or_each(
+    tmp_path: Path,
+    calls: list[tuple[Any, ...]],
+    given: list[str],
+    expected: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "weights.pth").touch()
+    assert main(arguments(tmp_path, *(part for each in given for part in ("--pretrained", each)))) == 0
+    if isinstance(expected, dict):
+        expected = {name: each.format(here=tmp_path) for name, each in expected.items()}
+    elif expected is not None:
+        expected = expected.format(here=tmp_path)
+    assert calls[0][2].pretrained == expected
+
+
+@pytest.mark.parametrize(
     ("more", "message"),
     [
         (["--budget", "soon"], "cannot read the budget"),
         (["--seeds", "a"], "cannot read the seeds"),
+        (["--pretrained", "a.pth", "--pretrained", "b.pth"], "does not say for which network"),
         (["--networks", "nnunett"], "did you mean nnunet"),
         (["--recipe", "published", "--learning-rate", "1e-3"], "has its own learning rate"),
     ],

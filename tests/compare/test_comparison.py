@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,30 @@ def test_refuses_impossible_lists(
     with pytest.raises(UsageError, match=message):
         compare("nowhere", networks, seeds, tmp_path / "output", SETTINGS, baseline=baseline, run=refuse)
     assert not (tmp_path / "output").exists()
+
+
+@pytest.mark.parametrize(
+    ("pretrained", "message"),
+    [
+        ({"swin_umamba_d_pretrained": "a"}, "^swin_umamba_dd_pretrained: to start from pretrained weights"),
+        (
+            {"swin_umamba_d_pretrained": "a", "swin_umamba_dd_pretrained": "b", "nnunet": "c"},
+            "weights for nnunet, which is none",
+        ),
+    ],
+)
+def test_refuses_weights_that_are_missing_or_for_nobody(
+    tmp_path: Path, pretrained: dict[str, str], message: str
+) -> None:
+    networks = [
+        NETWORKS[name] for name in ("swin_umamba_d_pretrained", "swin_umamba_dd_pretrained", "nnunet")
+    ]
+    settings = replace(SETTINGS, pretrained=pretrained)
+    with pytest.raises(UsageError, match=message):
+        compare("nowhere", networks, [0], tmp_path / "output", settings, run=refuse)
+    given = replace(settings, pretrained={"swin_umamba_d_pretrained": "a", "swin_umamba_dd_pretrained": "b"})
+    assert [given.weights_of(each) for each in networks] == ["a", "b", None]
+    assert [SETTINGS.weights_of(each) for each in networks] == [None, None, None]
 
 
 def test_refuses_several_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

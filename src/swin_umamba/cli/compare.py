@@ -76,7 +76,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MM",
         help="tolerance of the NSD (default: %(default)s)",
     )
-    parser.add_argument("--pretrained", metavar="FILE", help="weights for the networks NAME_pretrained")
+    parser.add_argument(
+        "--pretrained",
+        action="append",
+        metavar="[NAME=]FILE",
+        help="weights for the networks whose names end in _pretrained, or for one of them; may be repeated",
+    )
     parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes for augmentation")
     parser.add_argument("--device", default="auto", metavar="NAME", help="auto (default), cpu, cuda, mps")
 
@@ -96,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
         protocol=args.protocol,
         references=None if args.references is None else str(args.references),
         tolerance=args.tolerance,
-        pretrained=None if args.pretrained is None else str(Path(args.pretrained).absolute()),
+        pretrained=_pretrained(args.pretrained),
         workers=args.workers,
         device=args.device,
     )
@@ -123,6 +128,32 @@ def _recipe(args: argparse.Namespace) -> Recipe | None:
             hint="leave it out, or leave out --recipe published",
         )
     return None
+
+
+def _pretrained(given: list[str] | None) -> str | dict[str, str] | None:
+    from swin_umamba.compare.networks import NETWORKS
+
+    if given is None:
+        return None
+    named = {}
+    for each in given:
+        name, separator, weights = each.partition("=")
+        if separator and name in NETWORKS:
+            named[name] = _absolute(weights)
+        elif len(given) == 1:
+            return _absolute(each)
+        else:
+            raise UsageError(
+                f"several weights, and {each!r} does not say for which network",
+                where="--pretrained",
+                hint="give each as NAME=FILE, such as swin_umamba_dd_pretrained=vmamba_tiny_s1l8",
+            )
+    return named
+
+
+def _absolute(weights: str) -> str:
+    """Return the path of a file or folder; names of the catalogue are as they are."""
+    return str(Path(weights).absolute()) if Path(weights).exists() else weights
 
 
 def _split(text: str) -> list[str]:

@@ -54,7 +54,8 @@ class Settings:
     tolerance
         Tolerance of the NSD without a protocol, in mm (pixels for pictures).
     pretrained
-        ImageNet weights for the networks that start from them.
+        Weights for the networks that start from some, as ``locate_pretrained`` takes them: one value for
+        all, or one for each name.
     workers
         Number of processes that augment data.
     device
@@ -69,9 +70,16 @@ class Settings:
     protocol: str | None = None
     references: str | None = None
     tolerance: float = 2.0
-    pretrained: str | None = None
+    pretrained: str | dict[str, str] | None = None
     workers: int = 0
     device: str = "auto"
+
+    def weights_of(self, network: ComparedNetwork) -> str | None:
+        """Return the weights that a network starts from; None for random ones, or if none were given."""
+        if not network.pretrained:
+            return None
+        given = self.pretrained
+        return given.get(network.name) if isinstance(given, dict) else given
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -168,11 +176,20 @@ def _check(
             f"the baseline {baseline!r} is none of the networks compared",
             hint=f"choose one of {', '.join(names)}",
         )
-    if any(network.pretrained for network in networks) and settings.pretrained is None:
+    lacking = [each.name for each in networks if each.pretrained and settings.weights_of(each) is None]
+    if lacking:
         raise UsageError(
-            "a network is to start from pretrained weights, but none were given",
-            hint="give --pretrained FILE, or leave out the networks whose names end in _pretrained",
+            f"{', '.join(lacking)}: to start from pretrained weights, but none were given",
+            hint=f"give --pretrained FILE, or --pretrained {lacking[0]}=FILE; or leave the network out",
         )
+    if isinstance(settings.pretrained, dict):
+        starting = [network.name for network in networks if network.pretrained]
+        for name in settings.pretrained.keys() - set(starting):
+            raise UsageError(
+                f"weights for {name}, which is none of the networks that start from some",
+                where="--pretrained",
+                hint=f"these do: {', '.join(starting)}" if starting else "leave it out",
+            )
     require_packages(networks)
 
 
@@ -256,7 +273,7 @@ def _result(
             references=Path(settings.references),
             protocol=settings.protocol,
             tolerance=settings.tolerance,
-            pretrained=settings.pretrained if network.pretrained else None,
+            pretrained=settings.weights_of(network),
             workers=settings.workers,
             device=settings.device,
         )

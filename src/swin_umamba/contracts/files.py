@@ -134,7 +134,7 @@ class ComparisonSettingsJson(TypedDict):
     protocol: str | None
     references: str | None
     tolerance: float
-    pretrained: str | None
+    pretrained: str | dict[str, str] | None
     workers: int
     device: str
 
