@@ -10,14 +10,20 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from multiprocessing.connection import Connection, wait
-from typing import Any, Generic, TypeVar
+from multiprocessing import connection
+from multiprocessing.connection import wait
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from swin_umamba.errors import SwinUMambaError, unexpected
 from swin_umamba.extensions import load_extensions
 from swin_umamba.interrupt import interrupts_ignored, terminate_as_interrupt
 from swin_umamba.log import OURS, log_to_stderr
 from swin_umamba.progress import draw_no_bars
+
+if sys.platform == "win32":
+    Connection: TypeAlias = connection.PipeConnection
+else:
+    Connection: TypeAlias = connection.Connection
 
 logger = logging.getLogger(__name__)
 

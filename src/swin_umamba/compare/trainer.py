@@ -194,9 +194,9 @@ def peak_memory_bytes(device: torch.device) -> int | None:
     """Return the peak memory so far: of the device or, on a CPU, of the process; None if unknown."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    try:
-        import resource
-    except ImportError:  # Windows
+    if sys.platform == "win32":
         return None
+    import resource
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

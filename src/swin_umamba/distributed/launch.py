@@ -14,11 +14,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from types import FrameType
 from typing import Any
 
-from swin_umamba.child import end_with_parent
+from swin_umamba.child import Connection, end_with_parent
 from swin_umamba.distributed.watch import DERIVED, HINT
 from swin_umamba.errors import TrainingError
 from swin_umamba.interrupt import Terminated

@@ -10,10 +10,11 @@ from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from swin_umamba.child import Connection
 from swin_umamba.errors import SwinUMambaError, unexpected
 from swin_umamba.torch_settings import processors, threads_for
 

@@ -86,6 +86,8 @@ def import_triton_apart() -> None:
     another LLVM, whose symbols are global because of how PyOpenGL opens the driver. Triton's library, linked
     to its own LLVM of a different version, would call that one and crash with a segmentation fault.
     """
+    if sys.platform == "win32":  # no such flags
+        return
     deepbind = getattr(os, "RTLD_DEEPBIND", 0)  # GNU C library only
     if not deepbind or "triton" in sys.modules or importlib.util.find_spec("triton") is None:
         return
