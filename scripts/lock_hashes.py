@@ -1,6 +1,6 @@
 """Write hashes/*.txt: of each file that `make test` installs, version and hash, for this Python and system.
 
-Run it with Python 3.11 on Linux x86_64, for which the Makefile takes hashes, after a change of dependencies
+Run it with Python 3.11 on Linux x86_64, for which scripts/dev.py takes hashes, after a change of dependencies
 or of constraints.txt. There are three files, installed one after the other: what builds packages from source,
 torch, whose build for the CPU has an index of its own, and all others.
 """
