@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from swin_umamba.trained import label_map
 from swin_umamba.trained.label_map import EVERYWHERE
@@ -52,6 +53,7 @@ def test_equals_nnunet(
     stored |= {"transpose_backward": backward, "transpose_forward": [int(i) for i in np.argsort(backward)]}
     (folder / "plans.json").write_text(json.dumps(stored))
     plans = ModelPlans(load_trained_model(folder))
+    stock = PlansManager(plans.model.plans)
     before, box, seen = IMAGES[image]
     properties = {
         "spacing": [3.0, 1.0, 1.0],
@@ -63,9 +65,9 @@ def test_equals_nnunet(
     for wanted in (False, True):
         expected = convert_predicted_logits_to_segmentation_with_correct_shape(
             logits.clone(),
-            plans._manager,
-            plans.configuration,
-            plans._label_manager,
+            stock,
+            stock.get_configuration("2d"),
+            stock.get_label_manager(plans.model.dataset_json),
             properties,
             return_probabilities=wanted,
             num_threads_torch=torch.get_num_threads(),

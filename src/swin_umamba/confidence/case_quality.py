@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from statistics import fmean
 
 import numpy as np
-from scipy import stats
 
 from swin_umamba.confidence.temperature import fit_exponent
 
@@ -125,6 +124,8 @@ def check_quality(cases: Sequence[EstimatedCase]) -> QualityCheck:
     )
     correlation = None
     if len(cases) >= FEWEST_CASES and len(np.unique(raw)) > 1 and len(np.unique(true)) > 1:
+        from scipy import stats  # takes half a second to import
+
         correlation = float(stats.spearmanr(raw, true).statistic)
     return QualityCheck(
         float((raw - true).mean()),

@@ -31,7 +31,6 @@ from swin_umamba.inference.prediction import Prediction
 from swin_umamba.instances.decoding import ObjectClasses
 from swin_umamba.instances.table import ObjectTable
 from swin_umamba.memory import is_out_of_memory
-from swin_umamba.nnunet.trainers import find_trainer
 from swin_umamba.ops.backend import choose_backend, current_device, resolve_device
 from swin_umamba.ops.precision import check_precision
 from swin_umamba.options import Nonfinite, options_as_keywords
@@ -140,14 +139,14 @@ class Predictor:
             If a checkpoint is named for an exported file, or a trainer that cannot be loaded or does not
             match.
         """
-        trainer = None if options.trainer is None else find_trainer(options.trainer).__name__
+        if (trainer := options.trainer) is not None:
+            from swin_umamba.nnunet.trainers import find_trainer  # all of nnU-Net's training
+
+            trainer = find_trainer(trainer).__name__
         if Path(path).suffix == MODEL_FILE_SUFFIX:
             if options.checkpoint != FINAL_CHECKPOINT:
-                raise UsageError(
-                    "an exported model has no named checkpoints",
-                    where=path,
-                    hint="leave the name of the checkpoint out",
-                )
+                hint = "leave the name of the checkpoint out"
+                raise UsageError("an exported model has no named checkpoints", where=path, hint=hint)
             model = read_model_file(path, folds=options.folds)
         else:
             model = load_trained_model(path, folds=options.folds, checkpoint=options.checkpoint)

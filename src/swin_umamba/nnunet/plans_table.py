@@ -116,10 +116,11 @@ INTENSITIES = {
     "percentile_99_5": _INTENSITY,
 }
 """Statistics of a channel; only CT normalization uses them, and nnU-Net writes NaN where it found none."""
-_PROPERTIES = (
+INTENSITIES_OF = (
     "foreground_intensity_properties_per_channel",
     "foreground_intensity_properties_by_modality",  # nnU-Net's older name
 )
+"""Keys of the channels' statistics: the first that plans have counts."""
 PLANS = {
     "image_reader_writer": text(),
     "transpose_forward": listed(whole(0, 2), (3,)),
@@ -134,7 +135,7 @@ PLANS_MAY_HAVE = {
     "experiment_planner_used": text(),
     BACKGROUND_SHARE: number(0, 1),
     "original_median_shape_after_transp": listed(number(above=0, most=1e9), (3,)),
-    **dict.fromkeys(_PROPERTIES, named(named(anything))),
+    **dict.fromkeys(INTENSITIES_OF, named(named(anything))),
 }
 
 
@@ -174,7 +175,7 @@ def check_plan_values(plans: Any, configuration: str, source: Provenance) -> Non
         If a value is invalid; the message names the key, its value and what it has to be.
     """
     source.check(plans, table(PLANS, PLANS_MAY_HAVE))
-    used = _with_what_it_inherits(plans["configurations"], configuration, source)
+    used = inherited_configuration(plans["configurations"], configuration, source)
     key = f"configurations.{configuration}"
     network = {"architecture": table(NETWORK)} if "architecture" in used else FLAT_NETWORK
     source.check(used, table({**CONFIGURATION, **network}, MAY_HAVE), key)
@@ -193,10 +194,25 @@ def check_plan_values(plans: Any, configuration: str, source: Provenance) -> Non
     _check_intensities(plans, used["normalization_schemes"], source)
 
 
-def _with_what_it_inherits(
+def inherited_configuration(
     configurations: Mapping[str, Any], name: str, source: Provenance
 ) -> dict[str, Any]:
-    """Return a configuration with its inherited entries, resolved as in nnU-Net."""
+    """Return a configuration with its inherited entries, resolved as in nnU-Net.
+
+    Parameters
+    ----------
+    configurations
+        All configurations of the plans.
+    name
+        Name of the configuration.
+    source
+        Source of the plans, for errors.
+
+    Raises
+    ------
+    SwinUMambaError
+        If it, or one that it inherits from, is not there or inherits from itself.
+    """
     chain: list[str] = []
     wanted: str | None = name
     while wanted is not None:
@@ -211,7 +227,7 @@ def _with_what_it_inherits(
 
 def _check_intensities(plans: Mapping[str, Any], schemes: list[str], source: Provenance) -> None:
     """Check the values for normalization: one for each channel, and percentiles in order where used."""
-    name = next((each for each in _PROPERTIES if each in plans), _PROPERTIES[0])
+    name = next((each for each in INTENSITIES_OF if each in plans), INTENSITIES_OF[0])
     properties = plans.get(name, {})
     used = {str(channel): scheme == "CTNormalization" for channel, scheme in enumerate(schemes)}
     source.check(

@@ -22,6 +22,7 @@ from swin_umamba.ops.gpu_kernels import (
     interpreting,
     triton_obstacle,
 )
+from swin_umamba.ops.graph_constant import constant_of_graph
 
 logger = logging.getLogger(__name__)
 
@@ -188,7 +189,7 @@ def choose_backend(device: torch.device, dtype: torch.dtype, requested: str | No
 
 # Dynamo cannot trace imports or the environment: the answer is a constant of the compiled graph. PyTorch 2.4
 # binds it to the name of this function in the module being compiled, so nothing there may have the same name.
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@constant_of_graph
 def _constant_backend_of_graph(device: torch.device, dtype: torch.dtype, requested: str | None) -> str:
     name, where = requested, "backend="
     if name is None:
@@ -306,7 +307,7 @@ def _module(name: str, operator: str) -> ModuleType:
     return importlib.import_module(f"swin_umamba.ops.{name}.{operator}")
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # torch 2.10 cannot trace it
+@constant_of_graph  # torch 2.10 cannot trace it
 def _has_autocast(device_type: str) -> bool:
     return torch.amp.is_autocast_available(device_type)
 

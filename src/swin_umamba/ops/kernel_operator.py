@@ -10,6 +10,7 @@ from torch import Tensor
 
 from swin_umamba.ops.backend import choose_backend, compute_dtype, load_backend
 from swin_umamba.ops.derivatives import operator_is_needed, refuse_forward_mode, refuse_second_derivative
+from swin_umamba.ops.graph_constant import constant_of_graph
 from swin_umamba.ops.launch_settings import launch_settings
 
 
@@ -131,6 +132,6 @@ def use_kernel(setting: str, x: Tensor, backend: str | None = None) -> bool:
     return choose_backend(x.device, compute_dtype(x.dtype), backend) == "triton"
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # Dynamo reads no files
+@constant_of_graph  # Dynamo reads no files
 def _setting_of_graph(setting: str, device: torch.device) -> bool:
     return bool(getattr(launch_settings(device), setting))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-
 from swin_umamba.errors import CheckpointError
-from swin_umamba.trained.model import TrainedModel
+from swin_umamba.schema import Provenance
+from swin_umamba.trained.configuration import read_configuration
+from swin_umamba.trained.model import COPY_AGAIN, TrainedModel
 from swin_umamba.trained.network import find_architecture
 from swin_umamba.trained.plans_check import check_plans
 
@@ -26,10 +25,9 @@ def current_plans(model: TrainedModel) -> dict[str, Any]:
         If entries are missing or of a wrong type, or name what plans must not name (see ``check_plans``).
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # nnU-Net prints that it reads an old format
-            manager = PlansManager(model.plans).get_configuration(model.configuration)
-        configuration = dict(manager.configuration)
+        configuration = read_configuration(
+            model.plans, model.configuration, Provenance(model.path, COPY_AGAIN, CheckpointError)
+        )
         configuration.pop("inherits_from", None)
         check_plans(model.plans, configuration, model.path)
         configuration["architecture"] = dict(
@@ -39,6 +37,6 @@ def current_plans(model: TrainedModel) -> dict[str, Any]:
         raise CheckpointError(
             f"plans.json is incomplete or damaged ({type(error).__name__}: {error})",
             where=model.path,
-            hint="copy it again from where the model was trained",
+            hint=COPY_AGAIN,
         ) from error
     return {**model.plans, "configurations": {model.configuration: configuration}}

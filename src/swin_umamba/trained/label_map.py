@@ -6,10 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
-from nnunetv2.utilities.helpers import softmax_helper_dim0
-from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from torch import Tensor
+
+from swin_umamba.trained.labels import Labels
 
 # NumPy copies what it looks for the largest number in; parts of this many numbers keep the copies small.
 NUMBERS_AT_ONCE = 2**20
@@ -30,7 +29,7 @@ class LabelMap:
     """
 
     def __init__(
-        self, labels: LabelManager, properties: Mapping[str, Any], transpose_backward: Sequence[int]
+        self, labels: Labels, properties: Mapping[str, Any], transpose_backward: Sequence[int]
     ) -> None:
         self._labels, self._backward = labels, transpose_backward
         dtype = np.uint8 if len(labels.foreground_labels) < 255 else np.uint16
@@ -84,13 +83,3 @@ def foreground_of(logits: Tensor | np.ndarray) -> np.ndarray:
                 total += part
             found[number, top : top + height] = 1 - parts[0] / total
     return found
-
-
-def probabilities_of(logits: Tensor, labels: LabelManager) -> Tensor:
-    """Return the probabilities, in the place of the logits where nnU-Net's function is a known one."""
-    if logits.dtype == torch.float32 and labels.inference_nonlin is softmax_helper_dim0:
-        return torch.softmax(logits, 0, out=logits)
-    if logits.dtype == torch.float32 and labels.inference_nonlin is torch.sigmoid:
-        return logits.sigmoid_()
-    probabilities: Tensor = labels.apply_inference_nonlin(logits)
-    return probabilities

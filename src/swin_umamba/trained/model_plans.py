@@ -5,14 +5,11 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from torch import Tensor
 
 from swin_umamba.data.formats import format_with_suffix
@@ -21,18 +18,20 @@ from swin_umamba.errors import CheckpointError, DataError, SwinUMambaError
 from swin_umamba.evaluation.classes import IGNORE_NAME, in_output_order
 from swin_umamba.nnunet.plane import check_plane
 from swin_umamba.nnunet.stdout import stdout_to_log
-from swin_umamba.schema import shown
-from swin_umamba.trained.intensities import check_overflow, normalized
-from swin_umamba.trained.label_map import EVERYWHERE, LabelMap, box_of, foreground_of, probabilities_of
-from swin_umamba.trained.model import TrainedModel
+from swin_umamba.schema import Provenance, shown
+from swin_umamba.trained.configuration import Configuration, read_configuration
+from swin_umamba.trained.intensities import check_overflow
+from swin_umamba.trained.label_map import EVERYWHERE, LabelMap, box_of, foreground_of
+from swin_umamba.trained.labels import Labels
+from swin_umamba.trained.model import COPY_AGAIN, TrainedModel
 from swin_umamba.trained.plans_check import check_plans
+from swin_umamba.trained.preprocessing import Z_SCORE, intensities_of, preprocess
 from swin_umamba.trained.volume import FLAT_SPACING_FACTOR, Volume
 
 logger = logging.getLogger(__name__)
 
 PICTURE_READER = "NaturalImage2DIO"
 """nnU-Net's reader of pictures."""
-Z_SCORE = "ZScoreNormalization"
 
 
 class ModelPlans:
@@ -116,28 +115,23 @@ class ModelPlans:
             Resampled, the image would have more than ``max_voxels`` in all channels, or none; its values are
             so large that normalizing them overflows; or a network of slices would see lines.
         """
-        properties: dict[str, Any] = {"spacing": self.spacing_of(volume)}
+        spacing = self.spacing_of(volume)
         if len(self.configuration.spacing) == 2:
             where = None if volume.source is None else volume.source.path
-            check_plane(volume.data.shape[1:], self._manager.transpose_forward, where)
-        self._check_resampled(volume, properties["spacing"], max_voxels)
-        preprocessor = self.configuration.preprocessor_class(verbose=False)
-        by_nnunet = preprocessor._normalize
-        preprocessor._normalize = partial(normalized, volume, self.z_scored_channels, by_nnunet)
-        data, _, properties = preprocessor.run_case_npy(
-            volume.data, None, properties, self._manager, self.configuration, self.model.dataset_json
-        )
+            check_plane(volume.data.shape[1:], self._forward, where)
+        self._check_resampled(volume, spacing, max_voxels)
+        data, properties = preprocess(volume, spacing, self.model, self.configuration)
         check_overflow(data, volume.data, None if volume.source is None else volume.source.path)
         return data, properties
 
     def intensities_of(self, channel: int) -> dict[str, float]:
         """Return nnU-Net's statistics of the training images' foreground in a channel."""
-        return dict(self._manager.foreground_intensity_properties_per_channel[str(channel)])
+        return dict(intensities_of(self.model.plans)[str(channel)])
 
     @property
     def keeps_axes(self) -> bool:
         """Whether the network takes an image's axes in their own order."""
-        return list(self._manager.transpose_forward) == [0, 1, 2]
+        return list(self._forward) == [0, 1, 2]
 
     @property
     def z_scored_channels(self) -> list[int]:
@@ -147,7 +141,7 @@ class ModelPlans:
 
     def _check_resampled(self, volume: Volume, spacing: list[float], max_voxels: int) -> None:
         """Refuse an image whose spacing would make it huge or empty, before memory is allocated for it."""
-        axes = self._manager.transpose_forward
+        axes = self._forward
         wanted = [float(value) for value in self.configuration.spacing]
         if len(wanted) == 2:  # slices are not resampled
             wanted = [spacing[axes[0]], *wanted]
@@ -216,9 +210,9 @@ class ModelPlans:
         if len(spacing) == 2:
             across = max(spacing) * FLAT_SPACING_FACTOR
             if not flat:
-                across = float(self._manager.original_median_spacing_after_transp[0])
+                across = float(self.model.plans["original_median_spacing_after_transp"][0])
             spacing = [across, *spacing]
-        return [spacing[axis] for axis in self._manager.transpose_backward]
+        return [spacing[axis] for axis in self._backward]
 
     def keeps_shape(self, shape: Sequence[int], properties: dict[str, Any]) -> bool:
         """Return whether the preprocessed image has one pixel for each of the cropped image."""
@@ -226,7 +220,7 @@ class ModelPlans:
 
     def label_map(self, properties: Mapping[str, Any]) -> LabelMap:
         """Return the label map to fill for an image of which ``preprocess`` has returned ``properties``."""
-        return LabelMap(self._label_manager, properties, self._manager.transpose_backward)
+        return LabelMap(self._labels, properties, self._backward)
 
     @torch.inference_mode()
     def to_labels(
@@ -241,11 +235,11 @@ class ModelPlans:
         if not probabilities:
             labels.put_logits(EVERYWHERE, resampled)
             return labels.finished(), None
-        classes = probabilities_of(torch.as_tensor(resampled), self._label_manager)
+        classes = self._labels.apply_inference_nonlin(torch.as_tensor(resampled))
         labels.put_probabilities(classes)
         shape = properties["shape_before_cropping"]
         if classes.shape[1:] != tuple(shape):
-            classes = self._label_manager.revert_cropping_on_probabilities(
+            classes = self._labels.revert_cropping_on_probabilities(
                 classes, properties["bbox_used_for_cropping"], shape
             )
         return labels.finished(), self._turned_back(classes.numpy())
@@ -274,18 +268,18 @@ class ModelPlans:
         """Return numbers ``(channels, ...)`` on the grid of the cropped image."""
         if self.keeps_shape(values.shape[1:], properties):
             return values
-        spacing = [properties["spacing"][axis] for axis in self._manager.transpose_forward]
+        spacing = [properties["spacing"][axis] for axis in self._forward]
         shape = properties["shape_after_cropping_and_before_resampling"]
         own = [float(value) for value in self.configuration.spacing]
         current = own if len(own) == len(shape) else [spacing[0], *own]
-        resampled: Tensor | np.ndarray = self.configuration.resampling_fn_probabilities(
-            values, shape, current, spacing
+        resampled: Tensor | np.ndarray = self.configuration.resampled(
+            "probabilities", values, shape, current, spacing
         )
         return resampled
 
     def _turned_back(self, values: np.ndarray) -> np.ndarray:
         """Return numbers ``(channels, ...)`` with their axes in the order of the image's."""
-        turned: np.ndarray = values.transpose(0, *(axis + 1 for axis in self._manager.transpose_backward))
+        turned: np.ndarray = values.transpose(0, *(axis + 1 for axis in self._backward))
         return turned
 
     def nnunets_properties(self, labels: Path) -> dict[str, Any] | None:
@@ -296,7 +290,9 @@ class ModelPlans:
         labels
             A label map on the grid of the image.
         """
-        reader = self._manager.image_reader_writer_class()
+        from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+        reader = PlansManager(self.model.plans).image_reader_writer_class()
         if not labels.name.lower().endswith(tuple(reader.supported_file_endings)):
             return None
         with stdout_to_log():
@@ -310,21 +306,21 @@ class ModelPlans:
 
     def _read(self) -> None:
         model = self.model
-        self._manager = PlansManager(model.plans)
-        self.configuration = self._manager.get_configuration(model.configuration)
+        source = Provenance(model.path, COPY_AGAIN, CheckpointError)
+        self.configuration = Configuration(read_configuration(model.plans, model.configuration, source))
         check_plans(model.plans, self.configuration.configuration, model.path)
+        self._forward, self._backward = model.plans["transpose_forward"], model.plans["transpose_backward"]
         self.patch_size = tuple(int(size) for size in self.configuration.patch_size)
-        self._label_manager = self._manager.get_label_manager(model.dataset_json)
-        self.has_regions = bool(self._label_manager.has_regions)
-        self.num_classes = int(self._label_manager.num_segmentation_heads)
+        self._labels = Labels(model.dataset_json["labels"], model.dataset_json.get("regions_class_order"))
+        self.has_regions = self._labels.has_regions
+        self.num_classes = self._labels.num_segmentation_heads
         self.labels: dict[str, Any] = dict(model.dataset_json["labels"])
         self.classes = _foreground(self.labels)
         self.label_values = self._label_values()
-        self.ignore = self._label_manager.ignore_label
+        self.ignore = self._labels.ignore_label
         names = model.dataset_json.get("channel_names") or model.dataset_json["modality"]
         self.channel_names = [str(name) for _, name in sorted(names.items(), key=lambda item: int(item[0]))]
-        inputs = determine_num_input_channels(self._manager, self.configuration, model.dataset_json)
-        if inputs != len(self.channel_names):
+        if self.configuration.configuration.get("previous_stage") is not None:
             raise CheckpointError(
                 f"{model.configuration} is the second stage of a cascade, which is not supported",
                 where=model.path,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +10,6 @@ from threading import get_ident
 from typing import Any
 
 import torch
-from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_module_registration_hook
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -24,7 +24,6 @@ from swin_umamba.nnunet.architecture import (
     PlannedSwinUMambaD,
     architecture_entry,
 )
-from swin_umamba.nnunet.trainers import find_external_trainer
 from swin_umamba.ops.free_memory import free_memory
 from swin_umamba.trained.model import TrainedModel
 from swin_umamba.trained.model_plans import ModelPlans
@@ -159,6 +158,8 @@ def _require_backbone(plans: ModelPlans) -> None:
     name = planned["arch_kwargs"].get("backbone", DEFAULT_BACKBONE)
     if name in BACKBONES or not planned["network_class_name"].startswith("swin_umamba."):
         return
+    from swin_umamba.nnunet.trainers import find_external_trainer
+
     find_external_trainer(plans.model.trainer_name)
     try:
         find_backbone(name)
@@ -169,14 +170,30 @@ def _require_backbone(plans: ModelPlans) -> None:
 def _built(plans: ModelPlans) -> nn.Module:
     planned = plans.configuration.configuration["architecture"]
     architecture = find_architecture(plans.model.trainer_name, planned, plans.model.parameters[0])
+    name = architecture["network_class_name"]
+    if name.startswith("swin_umamba.") and not architecture["_kw_requires_import"]:
+        return _own_network(name, architecture["arch_kwargs"], plans)
+    from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
+
     network: nn.Module = get_network_from_plans(
-        architecture["network_class_name"],
+        name,
         architecture["arch_kwargs"],
         architecture["_kw_requires_import"],
         len(plans.channel_names),
         plans.num_classes,
         allow_init=False,
         deep_supervision=False,
+    )
+    return network
+
+
+def _own_network(name: str, arguments: Mapping[str, Any], plans: ModelPlans) -> nn.Module:
+    """Return a network of ours, as nnU-Net would build it; the name has been checked."""
+    module, _, cls = name.rpartition(".")
+    network: nn.Module = getattr(importlib.import_module(module), cls)(
+        input_channels=len(plans.channel_names),
+        num_classes=plans.num_classes,
+        **{**arguments, "deep_supervision": False},
     )
     return network
 

@@ -18,6 +18,9 @@ from typing import Any
 from torch import nn
 
 from swin_umamba.errors import CheckpointError
+from swin_umamba.trained.configuration import RESAMPLING, RESAMPLING_OPTIONS
+from swin_umamba.trained.labels import LABEL_MANAGER
+from swin_umamba.trained.preprocessing import PREPROCESSOR, SCHEMES
 
 NETWORK_PACKAGES = (
     "swin_umamba.nnunet.architecture.",
@@ -25,7 +28,7 @@ NETWORK_PACKAGES = (
     "dynamic_network_architectures.",
 )
 LAYER_PACKAGES = ("torch.nn.", "dynamic_network_architectures.building_blocks.")
-RESAMPLING = ("data", "new_shape", "current_spacing", "new_spacing")
+TAKES = ("data", "new_shape", "current_spacing", "new_spacing")
 DOTTED_NAME = re.compile(r"[A-Za-z]\w*(\.[A-Za-z]\w*)+", re.ASCII)
 
 
@@ -46,28 +49,37 @@ def check_plans(plans: Mapping[str, Any], configuration: Mapping[str, Any], wher
     CheckpointError
         Names the entry that is refused.
     """
-    from nnunetv2.preprocessing.normalization.default_normalization_schemes import ImageNormalization
-    from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
-    from nnunetv2.utilities.label_handling.label_handling import LabelManager
-
     network = configuration["architecture"]
     _check_dotted(network["network_class_name"], NETWORK_PACKAGES, where)
     for key in network["_kw_requires_import"]:
         if network["arch_kwargs"].get(key) is not None:
             _check_dotted(network["arch_kwargs"][key], LAYER_PACKAGES, where)
-    _check_class(configuration["preprocessor_name"], "preprocessing", DefaultPreprocessor, where)
+    if plans.get("label_manager", LABEL_MANAGER) != LABEL_MANAGER:
+        raise _refusal(plans["label_manager"], f"is not nnU-Net's {LABEL_MANAGER}", where)
+    _check_preprocessing(configuration, where)
+
+
+def _check_preprocessing(configuration: Mapping[str, Any], where: Path) -> None:
+    """Check what a configuration names; nnU-Net is imported only for other names than its default ones."""
+    if configuration["preprocessor_name"] != PREPROCESSOR:
+        from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
+
+        _check_class(configuration["preprocessor_name"], "preprocessing", DefaultPreprocessor, where)
     for name in configuration["normalization_schemes"]:
-        _check_class(name, "preprocessing.normalization", ImageNormalization, where)
-    if "label_manager" in plans:
-        _check_class(plans["label_manager"], "utilities.label_handling", LabelManager, where)
+        if name not in SCHEMES:
+            from nnunetv2.preprocessing.normalization.default_normalization_schemes import ImageNormalization
+
+            _check_class(name, "preprocessing.normalization", ImageNormalization, where)
     for key in ("resampling_fn_data", "resampling_fn_seg", "resampling_fn_probabilities"):
+        if configuration[key] == RESAMPLING and set(configuration[f"{key}_kwargs"]) <= RESAMPLING_OPTIONS:
+            continue
         found = _find_in_nnunet(configuration[key], "preprocessing.resampling", where)
         package = "nnunetv2.preprocessing.resampling."
         if not inspect.isfunction(found) or not found.__module__.startswith(package):
             raise _refusal(configuration[key], "is not a resampling function of nnU-Net", where)
         takes = inspect.signature(found).parameters
         unknown = set(configuration[f"{key}_kwargs"]) - set(takes)
-        if tuple(takes)[: len(RESAMPLING)] != RESAMPLING or unknown:
+        if tuple(takes)[: len(TAKES)] != TAKES or unknown:
             why = "takes no " + ", ".join(sorted(unknown)) if unknown else "does not resample to a shape"
             raise _refusal(configuration[key], why, where)
 

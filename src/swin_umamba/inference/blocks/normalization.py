@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-from nnunetv2.preprocessing.normalization import default_normalization_schemes as schemes
 
 from swin_umamba.errors import UsageError
 from swin_umamba.inference.blocks.statistics import ImageStatistics
 from swin_umamba.trained.intensities import SMALLEST_DEVIATION, moments_of, z_score
+from swin_umamba.trained.preprocessing import (
+    COLOURS,
+    CT,
+    NOTHING,
+    RESCALED,
+    Z_SCORE,
+    normalize_channel,
+)
 
 if TYPE_CHECKING:
     from swin_umamba.trained.model_plans import ModelPlans
 
-_WITHOUT_STATISTICS = ("CTNormalization", "NoNormalization", "RGBTo01Normalization")
+_WITHOUT_STATISTICS = (CT, NOTHING, COLOURS)
 Normalize = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Takes numbers ``(z, y, x)`` in the image's dtype and those of the field around them; returns float32."""
 
@@ -48,22 +55,26 @@ def _normalizer(
     plans: ModelPlans, statistics: ImageStatistics, channel: int, of_image: int, name: str, masked: bool
 ) -> Normalize:
     known = statistics.channels[of_image]
-    if name == "ZScoreNormalization" and not masked:
+    if name == Z_SCORE and not masked:
         if statistics.basis == "field":
             return lambda tile, field: z_score(
                 tile.astype(np.float32), *moments_of(field).mean_and_deviation()
             )
         return lambda tile, _: z_score(tile.astype(np.float32), known.mean, known.deviation)
-    if name == "RescaleTo01Normalization":
+    if name == RESCALED:
         span = max(np.float32(known.largest) - np.float32(known.smallest), np.float32(SMALLEST_DEVIATION))
         return lambda tile, _: (tile.astype(np.float32) - np.float32(known.smallest)) / span
     if name in _WITHOUT_STATISTICS:
-        scheme = getattr(schemes, name)(
-            use_mask_for_norm=masked, intensityproperties=plans.intensities_of(channel)
-        )
-        return lambda tile, _: np.asarray(scheme.run(tile.astype(np.float32)))
+        intensities = plans.intensities_of(channel)
+        return lambda tile, _: _without_statistics(name, tile, intensities)
     raise UsageError(
         f"the model normalizes by {name}{' within a mask' if masked else ''}, which needs the whole image",
         where=plans.model.path,
         hint="predict images that fit into memory, without --blocks",
     )
+
+
+def _without_statistics(scheme: str, tile: np.ndarray, intensities: Mapping[str, float]) -> np.ndarray:
+    values = tile.astype(np.float32)
+    normalize_channel(scheme, values, intensities, None)
+    return values
