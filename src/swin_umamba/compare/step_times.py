@@ -123,13 +123,10 @@ def _measure(
         for _ in range(UNTIMED + TIMED):
             for trainer in trainers.values():
                 trainer.train_step(trainer.next_batch(trainer.dataloader_train))
-        # All networks load the same batches.
+        # All networks load the same batches. Of equal steps, those that took longer had to wait for others.
         loading = [seconds for trainer in trainers.values() for seconds in trainer.loading_seconds[UNTIMED:]]
         shared = 0.0 if workers else statistics.median(loading)
-        return {
-            name: shared + statistics.median(trainer.step_seconds[UNTIMED:])
-            for name, trainer in trainers.items()
-        }
+        return {name: shared + min(trainer.step_seconds[UNTIMED:]) for name, trainer in trainers.items()}
 
 
 def _ready(
