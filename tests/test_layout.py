@@ -56,6 +56,7 @@ FLOOR_OF = {
     "instances": 5,
     "pretraining": 5,
     "baselines": 5,
+    "exchange": 5,
     "nnunet": 6,
     "trained": 7,
     "inference": 8,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from swin_umamba.cli.options import add_common_options, add_options, given_options
 from swin_umamba.cli.output import say, say_json
 from swin_umamba.data.datasets import DATASETS
+from swin_umamba.data.label_options import LabelOptions
 from swin_umamba.errors import UsageError
 from swin_umamba.inference.options import FolderOptions
 
@@ -108,6 +109,7 @@ def _add_folder_options(parser: argparse.ArgumentParser) -> None:
         help="largest share of the images that may be left out, from 0 to 1 (default: 0.5); more is an error",
     )
     add_options(parser, FolderOptions, ("series",))
+    add_options(parser, LabelOptions)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -140,6 +142,7 @@ def _convert(args: argparse.Namespace) -> Conversion:
             skip_damaged=args.skip_damaged,
             max_left_out=args.max_left_out,
             instances=args.instances,
+            **given_options(args, LabelOptions),
         )
     dataset = DATASETS[args.source_kind]
     return dataset.convert(

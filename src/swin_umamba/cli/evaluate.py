@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from swin_umamba.cli.options import add_options, given_options
 from swin_umamba.cli.output import say, say_json
+from swin_umamba.data.label_options import LabelOptions
 from swin_umamba.errors import UsageError
 from swin_umamba.evaluation.protocols import PROTOCOLS, find_protocol
 from swin_umamba.files import check_output_folder
@@ -84,6 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--num-workers", type=int, default=1, help="number of parallel processes (default: 1)"
     )
+    add_options(parser, LabelOptions)
     parser.add_argument(
         "-o", "--output", type=Path, metavar="DIR", help="write metrics.json and metrics.csv here"
     )
@@ -125,6 +128,7 @@ def _evaluate(args: argparse.Namespace) -> Evaluation:
         tolerance=DEFAULT_TOLERANCE if args.tolerance is None else args.tolerance,
         missing=args.missing,
         num_workers=args.num_workers,
+        **given_options(args, LabelOptions),
     )
     if classes is None and evaluation.mean("dice") == 0:
         logger.warning(

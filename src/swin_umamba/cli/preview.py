@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from swin_umamba.cli.options import add_options
+from swin_umamba.cli.options import add_options, given_options
 from swin_umamba.cli.output import say, say_json
+from swin_umamba.data.label_options import LabelOptions
 from swin_umamba.inference.options import FolderOptions
 from swin_umamba.pseudonyms import shown
 
@@ -20,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("image", type=Path, help="image file, or DICOM folder")
     add_options(parser, FolderOptions, ("series",))
     parser.add_argument("mask", type=Path, nargs="?", help="label map on the same grid")
+    add_options(parser, LabelOptions)
     parser.add_argument(
         "-o",
         "--output",
@@ -46,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Draw the picture and print where it is."""
-    from swin_umamba.data.image_io import check_same_grid, image_stem, read_image, read_labels
+    from swin_umamba.data.image_io import image_stem, on_grid_of, read_image, read_labels
     from swin_umamba.errors import UsageError
     from swin_umamba.report.preview import write_preview
 
@@ -62,9 +64,8 @@ def run(args: argparse.Namespace) -> int:
     if any(path is not None and path.resolve() == output.resolve() for path in (args.image, args.mask)):
         raise UsageError("the picture would replace an input", where=output, hint="give another name")
     image = read_image(args.image, series=getattr(args, "series", None))
-    labels = None if args.mask is None else read_labels(args.mask)
-    if labels is not None:
-        check_same_grid(image, labels)
+    fraction = LabelOptions(**given_options(args, LabelOptions)).fraction
+    labels = None if args.mask is None else on_grid_of(image, read_labels(args.mask, fraction=fraction))
     write_preview(
         output,
         image,

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from swin_umamba.cli.evaluate import aligned
-from swin_umamba.cli.options import add_options
+from swin_umamba.cli.options import add_options, given_options
 from swin_umamba.cli.output import say, say_json
+from swin_umamba.data.label_options import LabelOptions
 from swin_umamba.errors import UsageError
 from swin_umamba.inference.options import FolderOptions
 
@@ -35,12 +36,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--labels", nargs="+", metavar="LABEL", help="classes to measure, such as 1 2 or liver=1 kidneys=2,3"
     )
     add_options(parser, FolderOptions, ("series",))
+    add_options(parser, LabelOptions)
     parser.add_argument("-o", "--output", type=Path, metavar="CSV", help="also write the table to this file")
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure, write the file, and print the table or JSON; return 1 if a label map cannot be read."""
-    from swin_umamba.data.dicom import is_dicom_folder
+    from swin_umamba.data.dicom import is_dicom_folder, is_segmentation_folder
     from swin_umamba.data.image_io import read_image, read_labels
     from swin_umamba.evaluation.classes import LabelClasses
     from swin_umamba.evaluation.statistics import label_statistics
@@ -50,9 +52,10 @@ def run(args: argparse.Namespace) -> int:
         classes = LabelClasses.from_dataset_json(args.dataset_json)
     elif args.labels:
         classes = LabelClasses.from_arguments(args.labels)
-    if args.mask.is_dir() and not is_dicom_folder(args.mask):
-        return _run_folder(args, classes)
-    labels = read_labels(args.mask)
+    fraction = LabelOptions(**given_options(args, LabelOptions)).fraction
+    if args.mask.is_dir() and (not is_dicom_folder(args.mask) or is_segmentation_folder(args.mask)):
+        return _run_folder(args, classes, fraction)
+    labels = read_labels(args.mask, fraction=fraction)
     image = None if args.image is None else read_image(args.image, series=getattr(args, "series", None))
     statistics = label_statistics(labels, image, classes)
     if args.output is not None:
@@ -65,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _run_folder(args: argparse.Namespace, classes: LabelClasses | None) -> int:
+def _run_folder(args: argparse.Namespace, classes: LabelClasses | None, fraction: float | None) -> int:
     from swin_umamba.evaluation.cohort import cohort_statistics
 
     if args.image is not None:
@@ -74,7 +77,7 @@ def _run_folder(args: argparse.Namespace, classes: LabelClasses | None) -> int:
             where=args.image,
             hint="give one label map",
         )
-    cohort = cohort_statistics(args.mask, classes)
+    cohort = cohort_statistics(args.mask, classes, fraction)
     if args.output is not None:
         cohort.write_csv(args.output)
         logger.info("wrote %s", args.output)

@@ -57,6 +57,7 @@ _KINDS: Mapping[str, Any] = {
     "protocol-evaluation": files.ProtocolEvaluationJson,
     "report": printed.ReportJson,
     "reproduce-dry-run": printed.DryRunJson,
+    "segmentation": files.SegmentationJson,
     "serve": printed.ServeJson,
     "software": files.SoftwareJson,
     "step-times": STEP_TIMES,

@@ -180,6 +180,32 @@ class PredictionsLineJson(TypedDict):
     files: dict[str, str] | None
 
 
+class SegmentJson(TypedDict):
+    """A segment of a DICOM segmentation; codes are their scheme, value and meaning."""
+
+    number: int
+    name: str
+    category: list[str]
+    type: list[str]
+    side: list[str] | None
+    voxels: int
+    volume_ml: float | None
+    estimated_dice: float | None
+
+
+class SegmentationJson(TypedDict):
+    """File ``CASE.seg.json`` beside a DICOM segmentation."""
+
+    segmentation: str
+    type: Literal["binary", "labelmap", "fractional"]
+    slices: int
+    frames: int
+    segments: list[SegmentJson]
+    empty: list[str]
+    model: str
+    swin_umamba: str
+
+
 class MetricsLineJson(TypedDict):
     """A line of ``metrics.jsonl``: what an epoch of a training has measured."""
 

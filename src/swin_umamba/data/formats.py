@@ -179,7 +179,10 @@ def label_suffix(image: str | Path, preferred: str) -> str:
 
 def number_suffix(labels: str | Path) -> str:
     """Return the suffix for an image of floating-point numbers beside a label map."""
-    return image_suffix(labels) if format_of(labels).has_geometry else ".tif"
+    known = format_of(labels)
+    if not known.has_geometry:
+        return ".tif"
+    return known.label_suffix if known.encode is None else image_suffix(labels)
 
 
 def _find(path: str | Path) -> tuple[Format, str]:

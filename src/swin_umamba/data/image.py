@@ -60,6 +60,10 @@ class Image:
         Millimetres per unit of the file, for formats in which other programs take every unit for a
         millimetre. Output for the image in such a format has the same unit, so that those programs overlay
         the two.
+    frame_of_reference
+        UID of the space in which a DICOM file gives positions; empty if there is none.
+    is_partial
+        Whether all that lies outside of the voxels is background: DICOM segmentations leave slices out.
     label_names
         Names that a segmentation gives its values; None if the file has none.
     """
@@ -74,6 +78,8 @@ class Image:
     has_orientation: bool = True
     unit: float = 1.0
     label_names: Mapping[int, str] | None = None
+    frame_of_reference: str = ""
+    is_partial: bool = False
 
     @property
     def num_channels(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from pathlib import Path
 
-from swin_umamba.data.dicom import holds_dicom, is_dicom_folder
+from swin_umamba.data.dicom import holds_dicom, is_dicom_folder, is_segmentation_folder
 from swin_umamba.data.formats import image_suffix, image_suffixes, is_image_name
 from swin_umamba.errors import DataError
 from swin_umamba.pseudonyms import current
@@ -14,8 +14,8 @@ from swin_umamba.pseudonyms import current
 def list_images(path: str | Path) -> list[Path]:
     """Return the image files of a folder sorted by name, or ``path`` itself if it is an image.
 
-    A folder with DICOM files is one image, and so is a subfolder with DICOM files in it or below it. Hidden
-    files, other subfolders and files of other formats are skipped.
+    A folder with DICOM files is one image, unless all of them are segmentations, and so is a subfolder with
+    DICOM files in it or below it. Hidden files, other subfolders and files of other formats are skipped.
 
     Raises
     ------
@@ -35,7 +35,7 @@ def _list_images(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise DataError("there is no such file or folder", where=path, hint="check the path")
-    if is_dicom_folder(path):
+    if is_dicom_folder(path) and not is_segmentation_folder(path):
         return [path]
     images = sorted(
         file

@@ -12,6 +12,7 @@ from swin_umamba.data.image import MAX_VOXELS, Image, check_same_grid
 from swin_umamba.data.image_files import image_stem, list_images
 from swin_umamba.data.image_reading import num_channels_of, read_case, read_image, read_labels
 from swin_umamba.data.image_writing import write_image, write_labels, write_probabilities
+from swin_umamba.data.label_grid import on_grid_of, on_one_grid
 from swin_umamba.data.segments import check_label_names
 
 __all__ = [
@@ -25,6 +26,8 @@ __all__ = [
     "is_image_name",
     "list_images",
     "num_channels_of",
+    "on_grid_of",
+    "on_one_grid",
     "read_case",
     "read_image",
     "read_labels",

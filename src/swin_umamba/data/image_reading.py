@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from swin_umamba.data.dicom import read_dicom
+from swin_umamba.data.dicom import find_segmentation, read_dicom, read_segmentation
 from swin_umamba.data.formats import DICOM, format_of, is_image_name
 from swin_umamba.data.image import MAX_VOXELS, Image, check_same_grid
 from swin_umamba.errors import DataError, UsageError
@@ -28,6 +28,7 @@ def read_image(
     indexed: bool = False,
     max_voxels: int = MAX_VOXELS,
     series: str | None = None,
+    fraction: float | None = None,
 ) -> Image:
     """Read an image.
 
@@ -38,19 +39,22 @@ def read_image(
     nonfinite
         Treatment of NaN and infinite voxels: refuse the image, or set them to zero with a warning.
     indexed
-        Whether to return the indices of a palette picture instead of its colours.
+        Whether the file is a label map: a palette picture yields its indices instead of its colours, and a
+        DICOM segmentation can be read.
     max_voxels
         Largest number of voxels; images with more are refused before memory is allocated.
     series
         UID or number of the DICOM series to read, required for a folder with several, or UID:NAME=VALUE for
         one volume of a series; see ``read_dicom``. Ignored for other formats.
+    fraction
+        With ``indexed``, the threshold of a DICOM segmentation of fractions; see ``read_segmentation``.
 
     Raises
     ------
     DataError
         The file is missing, damaged, not what its name says, or too large, or holds NaN or infinity.
     """
-    image = _read(Path(path), indexed=indexed, max_voxels=max_voxels, series=series)
+    image = _read(Path(path), indexed=indexed, max_voxels=max_voxels, series=series, fraction=fraction)
     finite = np.isfinite(image.data) if image.data.dtype.kind == "f" else np.True_
     if finite.all():
         return image
@@ -81,11 +85,19 @@ def num_channels_of(path: str | Path) -> int:
         return read_channels(path)
 
 
-def read_labels(path: str | Path) -> Image:
+def read_labels(path: str | Path, *, fraction: float | None = None) -> Image:
     """Read a label map: one channel of non-negative integers.
 
     The result has an integer dtype. A palette picture yields its indices, a floating-point file its values if
-    all of them are whole numbers.
+    all of them are whole numbers, and a DICOM segmentation, alone in a file or a folder, the numbers of its
+    segments.
+
+    Parameters
+    ----------
+    path
+        The file, or a folder with a DICOM segmentation.
+    fraction
+        Threshold for a DICOM segmentation of fractions; see ``read_segmentation``.
 
     Raises
     ------
@@ -97,7 +109,7 @@ def read_labels(path: str | Path) -> Image:
         raise DataError(
             f"{known.name} changes pixel values and cannot hold labels", where=path, hint="save them as PNG"
         )
-    image = _read(path, indexed=True)
+    image = _read(path, indexed=True, fraction=fraction)
     if image.num_channels != 1:
         raise DataError(
             f"a label map has one channel, this file has {image.num_channels}",
@@ -160,7 +172,14 @@ def read_case(
     return first.with_data(np.concatenate([image.data for image in images]))
 
 
-def _read(path: Path, *, indexed: bool, max_voxels: int = MAX_VOXELS, series: str | None = None) -> Image:
+def _read(
+    path: Path,
+    *,
+    indexed: bool,
+    max_voxels: int = MAX_VOXELS,
+    series: str | None = None,
+    fraction: float | None = None,
+) -> Image:
     known, is_folder = format_of(path), path.is_dir()
     if not is_folder and not path.is_file():
         raise DataError(
@@ -170,6 +189,8 @@ def _read(path: Path, *, indexed: bool, max_voxels: int = MAX_VOXELS, series: st
         )
     with _refusing_what_fails(path):
         if known is DICOM:
+            if indexed and (found := find_segmentation(path)) is not None:
+                return read_segmentation(found, fraction=fraction, max_voxels=max_voxels)
             return read_dicom(path, indexed=indexed, max_voxels=max_voxels, series=series)
         if path.stat().st_size == 0:
             raise DataError("the file is empty", where=path, hint="copy or download the file again")

@@ -67,7 +67,9 @@ class CohortStatistics:
         write_csv(path, self.rows())
 
 
-def cohort_statistics(folder: str | Path, classes: LabelClasses | None = None) -> CohortStatistics:
+def cohort_statistics(
+    folder: str | Path, classes: LabelClasses | None = None, fraction: float | None = None
+) -> CohortStatistics:
     """Measure every class of every label map of a folder.
 
     Parameters
@@ -76,6 +78,8 @@ def cohort_statistics(folder: str | Path, classes: LabelClasses | None = None) -
         Folder with one label map for each case.
     classes
         Classes to measure; by default, every value above 0 in any map is a class.
+    fraction
+        Threshold for DICOM segmentations of fractions; see ``read_labels``.
 
     Raises
     ------
@@ -90,7 +94,7 @@ def cohort_statistics(folder: str | Path, classes: LabelClasses | None = None) -
         if case in cases:
             raise DataError(f"two files belong to the case {case}", where=path, hint="remove one of them")
         try:
-            cases[case] = label_statistics(read_labels(path), None, classes)
+            cases[case] = label_statistics(read_labels(path, fraction=fraction), None, classes)
         except DataError as error:
             failures.append(CaseFailure(case, str(error)))
     if not cases:

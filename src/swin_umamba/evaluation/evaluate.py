@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from swin_umamba.data.image_io import check_label_names, check_same_grid, read_labels
+from swin_umamba.data.image_io import check_label_names, on_one_grid, read_labels
 from swin_umamba.errors import UsageError
 from swin_umamba.evaluation.cases import (
     CaseFiles,
@@ -36,6 +36,7 @@ def evaluate_folders(
     tolerance: float = DEFAULT_TOLERANCE,
     missing: Missing = "error",
     num_workers: int = 1,
+    fraction: float | None = None,
 ) -> Evaluation:
     """Compute Dice, NSD and HD95 of every case and class.
 
@@ -54,6 +55,8 @@ def evaluate_folders(
         Treatment of references without a prediction: refuse them, or score them as if nothing was predicted.
     num_workers
         Number of parallel processes.
+    fraction
+        Threshold for DICOM segmentations of fractions; see ``read_labels``.
 
     Returns
     -------
@@ -75,7 +78,7 @@ def evaluate_folders(
     files, extra = pair_up(predictions, references, missing=missing)
     if classes is None:
         refuse_instances([case.reference for case in files])
-    work = partial(_evaluate_files, classes=classes, tolerance=tolerance)
+    work = partial(_evaluate_files, classes=classes, tolerance=tolerance, fraction=fraction)
     outcomes = evaluate_cases(work, files, num_workers=num_workers)
     cases = [outcome for outcome in outcomes if isinstance(outcome, CaseScores)]
     names = tuple(classes.values) if classes else _found_names(cases)
@@ -89,7 +92,12 @@ def evaluate_folders(
 
 
 def evaluate_case(
-    case: str, prediction: Path | None, reference: Path, classes: LabelClasses | None, tolerance: float
+    case: str,
+    prediction: Path | None,
+    reference: Path,
+    classes: LabelClasses | None,
+    tolerance: float,
+    fraction: float | None = None,
 ) -> CaseScores:
     """Score one case; a missing prediction counts as empty.
 
@@ -100,10 +108,11 @@ def evaluate_case(
     DataError
         If a file is damaged, or holds undeclared label values.
     """
-    truth = read_labels(reference)
+    truth = read_labels(reference, fraction=fraction)
+    predicted = truth
+    if prediction is not None:
+        predicted, truth = on_one_grid(read_labels(prediction, fraction=fraction), truth)
     true_labels = truth.data[0]
-    predicted = truth if prediction is None else read_labels(prediction)
-    check_same_grid(predicted, truth)
     labels = np.zeros_like(true_labels) if prediction is None else predicted.data[0]
     if classes is None:
         scored = LabelClasses.from_values([*label_values(labels), *label_values(true_labels)])
@@ -123,8 +132,10 @@ def evaluate_case(
     return CaseScores(case, scores, missing=prediction is None)
 
 
-def _evaluate_files(files: CaseFiles, classes: LabelClasses | None, tolerance: float) -> CaseScores:
-    return evaluate_case(files.case, files.prediction, files.reference, classes, tolerance)
+def _evaluate_files(
+    files: CaseFiles, classes: LabelClasses | None, tolerance: float, fraction: float | None
+) -> CaseScores:
+    return evaluate_case(files.case, files.prediction, files.reference, classes, tolerance, fraction)
 
 
 def _mask(labels: np.ndarray, values: tuple[int, ...]) -> np.ndarray:

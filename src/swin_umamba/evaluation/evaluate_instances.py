@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from swin_umamba.data.image_io import check_same_grid, read_labels
+from swin_umamba.data.image_io import on_grid_of, on_one_grid, read_labels
 from swin_umamba.errors import DataError, UsageError
 from swin_umamba.evaluation.cases import (
     CaseFiles,
@@ -281,13 +281,12 @@ def evaluate_case(files: InstanceFiles, classes: LabelClasses | None = None) -> 
         If a file is damaged, or a class map holds undeclared values.
     """
     truth = read_labels(files.reference)
-    reference = truth.data[0]
     if files.prediction is None:
+        reference = truth.data[0]
         prediction = np.zeros(reference.shape, np.uint8)
     else:
-        predicted = read_labels(files.prediction)
-        check_same_grid(predicted, truth)
-        prediction = predicted.data[0]
+        predicted, truth = on_one_grid(read_labels(files.prediction), truth)
+        reference, prediction = truth.data[0], predicted.data[0]
     if files.reference_classes is None:
         return {ALL_OBJECTS: InstanceScores.of(measure_overlap(prediction, reference))}
     labels = []
@@ -295,8 +294,7 @@ def evaluate_case(files: InstanceFiles, classes: LabelClasses | None = None) -> 
         if path is None:  # there is no prediction
             labels.append(np.zeros(reference.shape, np.uint8))
             continue
-        read = read_labels(path)
-        check_same_grid(read, truth)
+        read = on_grid_of(truth, read_labels(path))
         if classes is not None:
             check_declared(read.data[0], classes.declared, path)
         labels.append(read.data[0])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from swin_umamba.data.image_io import Image, check_same_grid, read_labels
+from swin_umamba.data.image_io import Image, on_one_grid, read_labels
 from swin_umamba.errors import DataError, UsageError
 from swin_umamba.evaluation.cases import CaseFiles, Missing, check_declared, evaluate_cases, pair_up
 from swin_umamba.evaluation.protocol_results import FormScores, ProtocolEvaluation
@@ -91,14 +91,15 @@ def evaluate_case(
         If a file is damaged, or not of the kind that the protocol scores.
     """
     truth = _read(files.reference, protocol, protocol.reference_values)
-    reference = truth.data[0]
     if files.prediction is None:
+        reference = truth.data[0]
         empty = np.zeros(reference.shape, np.uint8)
         return (
             {"corrected": protocol.corrected(empty, reference, truth.spacing)} if "corrected" in forms else {}
         )
     predicted = _read(files.prediction, protocol, protocol.prediction_values)
-    check_same_grid(predicted, truth)
+    predicted, truth = on_one_grid(predicted, truth)
+    reference = truth.data[0]
     score = {"as-published": protocol.as_published, "corrected": protocol.corrected}
     return {form: score[form](predicted.data[0], reference, truth.spacing) for form in forms}
 

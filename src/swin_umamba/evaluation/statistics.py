@@ -12,7 +12,7 @@ import numpy as np
 from scipy import ndimage
 
 from swin_umamba.csv_files import write_csv
-from swin_umamba.data.image_io import Image, check_label_names, check_same_grid
+from swin_umamba.data.image_io import Image, check_label_names, on_grid_of
 from swin_umamba.evaluation.cases import label_values
 from swin_umamba.evaluation.classes import LabelClasses
 
@@ -112,7 +112,7 @@ def label_statistics(
         If the image is on another grid.
     """
     if image is not None:
-        check_same_grid(labels, image)
+        labels = on_grid_of(image, labels)
     data = labels.data[0]
     if classes is not None:
         check_label_names(labels, classes.values)

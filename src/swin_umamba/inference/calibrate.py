@@ -29,7 +29,7 @@ from swin_umamba.confidence.labelled_pixels import (
     temperature_of,
 )
 from swin_umamba.confidence.temperature import HIGHEST_TEMPERATURE, LOWEST_TEMPERATURE, Reliability
-from swin_umamba.data.image_io import check_same_grid, image_stem, list_images, read_labels
+from swin_umamba.data.image_io import image_stem, list_images, on_grid_of, read_labels
 from swin_umamba.errors import DataError, UsageError
 from swin_umamba.evaluation.cases import check_declared
 from swin_umamba.evaluation.metrics import dice
@@ -238,9 +238,8 @@ def _labelled(
 
 def _truth(reference: Path, prediction: Prediction, plans: ModelPlans) -> np.ndarray:
     """Read the true labels of a case on the grid of its prediction."""
-    labels = read_labels(reference)
     assert prediction.image is not None
-    check_same_grid(prediction.image, labels)
+    labels = on_grid_of(prediction.image, read_labels(reference))
     declared = {0, *(value for values in plans.classes.values() for value in values)}
     check_declared(labels.data, declared if plans.ignore is None else {*declared, plans.ignore}, reference)
     channel: np.ndarray = labels.data[0]

@@ -13,6 +13,7 @@ import numpy as np
 
 from swin_umamba.data.image_io import Image, read_case, read_labels, write_image, write_labels
 from swin_umamba.errors import OutputError, SwinUMambaError, UsageError, unexpected
+from swin_umamba.exchange.source import SourceImages, read_source
 from swin_umamba.fingerprint import fingerprint_of
 from swin_umamba.inference.blocks.large_image import predict_large
 from swin_umamba.inference.blocks.object_files import ObjectsInBlocks
@@ -32,13 +33,13 @@ from swin_umamba.inference.options import FolderOptions, ObjectOptions
 from swin_umamba.inference.parts import Part, not_predicted
 from swin_umamba.inference.read_ahead import ReadAhead
 from swin_umamba.inference.records import PredictionRecords
+from swin_umamba.inference.segmentation_files import write_case_segmentation
 from swin_umamba.report.objects import told_apart
 from swin_umamba.report.preview import write_preview
 
 if TYPE_CHECKING:
     from swin_umamba.inference.prediction import Prediction
     from swin_umamba.inference.predictor import Predictor
-    from swin_umamba.trained.model_plans import ModelPlans
 
 logger = logging.getLogger(__name__)
 
@@ -135,8 +136,11 @@ class CaseWork:
         self, known: Mapping[str, Any], origin: Mapping[str, str] | None
     ) -> tuple[Literal["written", "kept", "begun"], Mapping[str, Any] | None]:
         options, files = self.options, self.case.files
-        if not options.overwrite and is_finished(known, origin, wanted_files(self.path, options)):
-            if options.preview and not preview_path(self.path).exists():
+        redraw = options.preview and not preview_path(self.path).exists()
+        # Segments may overlap, and cannot be drawn from their file.
+        keep = not options.overwrite and not (redraw and options.format is not None)
+        if keep and is_finished(known, origin, wanted_files(self.path, options)):
+            if redraw:
                 image = read_case(files, nonfinite=options.nonfinite, series=options.series)
                 there = instances_path(self.path) if options.with_objects else self.path
                 self._draw(image, read_labels(there).data[0])
@@ -147,9 +151,11 @@ class CaseWork:
             self.records.begin(self.case.shown, origin)
         if self.case.in_blocks:
             return self._predict_blocks(fingerprint_of(origin))
+        # Before the work: the headers may not be those of a series that a segmentation can refer to.
+        source = None if options.format is None else read_source(files, options.series)
         prediction = self.predictor.predict(
             files if self.reader is None else self.reader.image_of(files),
-            probabilities=options.probabilities,
+            probabilities=options.probabilities or options.seg_type == "fractional",
             confidence=options.confidence,
             nonfinite=options.nonfinite,
             series=options.series,
@@ -158,11 +164,26 @@ class CaseWork:
         assert prediction.image is not None
         if options.with_objects:
             write_case_objects(prediction, prediction.image, self.path, self.case.shown, options)
-        confidence = _write(prediction, prediction.image, self.path, self.predictor.plans)
+        confidence = self._write(prediction, prediction.image, source)
         if options.preview:
             shown = prediction.labels if prediction.instances is None else prediction.instances
             self._draw(prediction.image, shown)
         return "written", confidence
+
+    def _write(
+        self, prediction: Prediction, image: Image, source: SourceImages | None
+    ) -> Mapping[str, Any] | None:
+        """Write all that a prediction holds, the label map last: a case with a label map is complete."""
+        path, options = self.path, self.options
+        if prediction.confidence is not None:
+            write_image(entropy_path(path), image.with_data(prediction.confidence.entropy[None]))
+        if options.probabilities and prediction.probabilities is not None:
+            write_for_ensemble(prediction.probabilities, prediction.labels, image, path, self.predictor.plans)
+        if source is None:
+            write_labels(path, prediction.labels, like=image)
+        else:
+            write_case_segmentation(prediction, source, path, self.predictor, options)
+        return None if prediction.confidence is None else summary_of(prediction.confidence)
 
     def _predict_blocks(self, identity: str) -> tuple[Literal["written", "begun"], None]:
         options = self.options
@@ -170,6 +191,7 @@ class CaseWork:
             "--probabilities": options.probabilities,
             "--confidence": options.confidence,
             "--preview": options.preview,
+            "--format": options.format is not None,
         }
         if wanted := [name for name, value in asked.items() if value]:
             raise UsageError(
@@ -212,13 +234,3 @@ def _forget_frames(error: BaseException | None) -> None:
     while error is not None:
         error.__traceback__ = None
         error = error.__cause__ or error.__context__
-
-
-def _write(prediction: Prediction, image: Image, path: Path, plans: ModelPlans) -> Mapping[str, Any] | None:
-    """Write everything a prediction holds, the label map last: a case with a label map is complete."""
-    if prediction.confidence is not None:
-        write_image(entropy_path(path), image.with_data(prediction.confidence.entropy[None]))
-    if prediction.probabilities is not None:
-        write_for_ensemble(prediction.probabilities, prediction.labels, image, path, plans)
-    write_labels(path, prediction.labels, like=image)
-    return None if prediction.confidence is None else summary_of(prediction.confidence)

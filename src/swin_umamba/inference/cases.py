@@ -109,7 +109,11 @@ def _list(path: Path) -> list[Path]:
 
 
 def output_paths(
-    cases: Sequence[Case], output: str | Path, file_ending: str, options: BlockOptions | None = None
+    cases: Sequence[Case],
+    output: str | Path,
+    file_ending: str,
+    options: BlockOptions | None = None,
+    suffix: str | None = None,
 ) -> list[Path]:
     """Return the path of each case's labels.
 
@@ -124,6 +128,10 @@ def output_paths(
         A folder; or, for a single case, a file name with the ending of an image format.
     file_ending
         The ending of the model's training images (``file_ending`` in dataset.json).
+    options
+        How images are predicted in blocks.
+    suffix
+        The ending of all results, instead.
 
     Raises
     ------
@@ -144,7 +152,8 @@ def output_paths(
             hint="give another output folder",
         )
     else:
-        paths = [output / f"{case.shown}{_suffix(case, file_ending, options)}" for case in cases]
+        endings = [suffix or _suffix(case, file_ending, options) for case in cases]
+        paths = [output / f"{case.shown}{ending}" for case, ending in zip(cases, endings, strict=True)]
     sources = {file.resolve() for file in _files(cases)}
     taken: dict[str, Case] = {}
     for case, path in zip(cases, paths, strict=True):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from swin_umamba.data.dicom import find_segmentation
 from swin_umamba.data.formats import number_suffix
 from swin_umamba.data.image_io import image_stem, read_image, read_labels
 from swin_umamba.data.tiff_pixel_size import spacing_file
@@ -18,6 +19,7 @@ from swin_umamba.errors import DataError, SwinUMambaError
 from swin_umamba.files import file_sha256
 from swin_umamba.fingerprint import fingerprint_of, fingerprint_of_files
 from swin_umamba.inference.objects import chosen_decoding, object_files
+from swin_umamba.inference.segmentation_files import record_path
 
 if TYPE_CHECKING:
     from swin_umamba.inference.options import FolderOptions
@@ -50,7 +52,11 @@ def preview_path(labels: Path) -> Path:
 
 def wanted_files(labels: Path, options: FolderOptions) -> list[Path]:
     """Return the label map and all other files of a prediction, except previews, which can be redrawn."""
-    more = ((probabilities_path, options.probabilities), (entropy_path, options.confidence))
+    more = (
+        (record_path, options.format is not None),
+        (probabilities_path, options.probabilities),
+        (entropy_path, options.confidence),
+    )
     return [labels, *(path(labels) for path, wanted in more if wanted), *object_files(labels, options)]
 
 
@@ -75,6 +81,8 @@ def made_from(predictor: Predictor, files: Sequence[Path], options: FolderOption
         "model": predictor.fingerprint,
         "options": fingerprint_of(settings),
     }
+    if options.format is not None:
+        origin["format"] = fingerprint_of([options.format, options.seg_type, options.derived_uids])
     if options.confidence:  # labels and probabilities do not depend on it
         model = predictor.model
         origin["calibration"] = fingerprint_of([model.temperature, model.quality_exponent])
@@ -157,7 +165,8 @@ def _content(path: Path) -> str:
 
 def _can_be_read(labels: Path) -> bool:
     try:
-        read_labels(labels)
+        if find_segmentation(labels) is None:  # those may overlap, and are no label map then
+            read_labels(labels)
     except SwinUMambaError:
         return False
     return True

@@ -22,6 +22,7 @@ from swin_umamba.inference.options import FolderOptions
 from swin_umamba.inference.parts import Part, merge_if_all_are_done, merge_parts, parse_part, records_for
 from swin_umamba.inference.read_ahead import reading_ahead
 from swin_umamba.inference.records import PredictionRecords
+from swin_umamba.inference.segmentation_files import SUFFIX, check_segmentations
 from swin_umamba.inference.sharing import each_claimed
 from swin_umamba.instances.decoding import ObjectClasses
 
@@ -69,6 +70,8 @@ def predict_folder(
     OutputError
         If a result cannot be written, since all that follow would fail, too.
     """
+    if options.format is not None:
+        check_segmentations(predictor, options)
     if options.with_objects:
         ObjectClasses.of(predictor.labels)  # refuse a model without objects before hours of prediction
     cases = [
@@ -76,7 +79,8 @@ def predict_folder(
         for case in find_cases(inputs, len(predictor.channel_names))
     ]
     ending = str(predictor.model.dataset_json.get("file_ending", ""))
-    paths = output_paths(cases, output, ending, options)
+    suffix = None if options.format is None else SUFFIX
+    paths = output_paths(cases, output, ending, options, suffix)
     check_output_folder(paths[0].parent)
     part = None if options.part is None else parse_part(options.part)
     work = [CaseWork(predictor, case, path, options) for case, path in zip(cases, paths, strict=True)]

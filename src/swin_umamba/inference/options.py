@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from swin_umamba.errors import UsageError
+from swin_umamba.exchange.options import SegmentationOptions
 from swin_umamba.inference.blocks.options import BlockOptions
 from swin_umamba.instances.defaults import MIN_SIZE
 from swin_umamba.nnunet.training.options import parse_fold
@@ -90,7 +91,7 @@ class ObjectOptions(Options):
 
 
 @dataclass(frozen=True)
-class FolderOptions(BlockOptions, ObjectOptions):
+class FolderOptions(BlockOptions, ObjectOptions, SegmentationOptions):
     """Files to write for each case of a folder besides its label map, and when."""
 
     probabilities: bool = option(
@@ -136,6 +137,11 @@ class FolderOptions(BlockOptions, ObjectOptions):
     def __post_init__(self) -> None:
         BlockOptions.__post_init__(self)
         ObjectOptions.__post_init__(self)
+        SegmentationOptions.__post_init__(self)
+        if self.format is not None and self.in_blocks:
+            raise UsageError(
+                "images in blocks are not written as DICOM segmentations", hint="leave out --format"
+            )
         if self.part is not None and self.merge:
             raise UsageError(
                 "--merge joins all parts, and --part predicts one", hint="give --merge after the parts"

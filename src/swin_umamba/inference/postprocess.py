@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from swin_umamba.data.image_io import check_same_grid, image_stem, list_images, read_labels
+from swin_umamba.data.image_io import image_stem, list_images, on_one_grid, read_labels
 from swin_umamba.errors import DataError, UsageError
 from swin_umamba.evaluation.cases import check_declared
 from swin_umamba.evaluation.postprocessing import LabelledCase, Postprocessing, choose_steps
@@ -84,8 +84,7 @@ def choose_postprocessing(
 
 
 def _case(prediction: Path, reference: Path, plans: ModelPlans) -> LabelledCase:
-    found, truth = read_labels(prediction), read_labels(reference)
-    check_same_grid(found, truth)
+    found, truth = on_one_grid(read_labels(prediction), read_labels(reference))
     declared = {0, *(value for values in plans.classes.values() for value in values)}
     check_declared(truth.data, declared if plans.ignore is None else {*declared, plans.ignore}, reference)
     counts_pixels = plans.counts_pixels or not found.has_spacing

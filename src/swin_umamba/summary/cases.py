@@ -13,6 +13,8 @@ from swin_umamba.data.image_io import (
     check_same_grid,
     image_stem,
     list_images,
+    on_grid_of,
+    on_one_grid,
     read_case,
     read_image,
     read_labels,
@@ -124,8 +126,7 @@ def case_pictures(name: str, rank: str, score: str, files: FilesByCase) -> CaseP
         ("objects", files.objects, instances),
     ):
         if name in paths:
-            labels = read_labels(paths[name])
-            check_same_grid(image, labels)
+            labels = on_grid_of(image, read_labels(paths[name]))
             read[kind] = view.turn(labels.data[0])
     uncertainty = None
     if name in files.entropies:
@@ -184,8 +185,9 @@ def confusion_matrix(
     used = 0
     for case in progress(cases, "counting", total=len(cases)):
         try:
-            truth, found = read_labels(files.references[case]), read_labels(files.predictions[case])
-            check_same_grid(truth, found)
+            truth, found = on_one_grid(
+                read_labels(files.references[case]), read_labels(files.predictions[case])
+            )
         except DataError as error:
             if case not in dict(failures):
                 failures.append((case, str(error)))

@@ -84,6 +84,7 @@ def convert_folder(
     max_left_out: float = MAX_LEFT_OUT,
     series: str | None = None,
     instances: bool = False,
+    fraction: float | None = None,
 ) -> Conversion:
     """Convert a folder of images and a folder of masks to a data set.
 
@@ -113,6 +114,8 @@ def convert_folder(
     instances
         Whether the masks distinguish objects, by numbers, separate files or outlines; ``masks`` may then be a
         COCO file. See ``data.object_masks`` and :class:`ObjectMasks`.
+    fraction
+        Threshold for DICOM segmentations of fractions; see ``read_labels``.
 
     Raises
     ------
@@ -128,7 +131,7 @@ def convert_folder(
         coco = CocoFile(Path(masks)) if Path(masks).is_file() else None
         truth = ObjectMasks(coco, classes)
     else:
-        coco, truth = None, ClassMasks(classes, background, threshold)
+        coco, truth = None, ClassMasks(classes, background, threshold, fraction)
     if coco is not None:
         pairs, left_out = pairs_of_entries(Path(images), Path(masks), coco.file_names)
     else:

@@ -12,7 +12,7 @@ import numpy as np
 
 from swin_umamba.data.datasets.folder_pairs import Pair
 from swin_umamba.data.formats import format_of
-from swin_umamba.data.image_io import Image, read_image, write_labels
+from swin_umamba.data.image_io import Image, on_grid_of, read_image, write_labels
 from swin_umamba.data.instance_labels import IGNORE_NAME, MAPS_LOOKED_AT, number_objects, number_of_objects
 from swin_umamba.data.object_masks.reading import check_size
 from swin_umamba.data.segments import SegmentNames
@@ -82,8 +82,13 @@ class ClassTable:
         return numbers[places].reshape(codes.shape)
 
 
-def read_mask(path: Path, threshold: int | None) -> Mask:
-    """Read a mask: grey values, palette indices or colours; with a threshold, 1 from it upwards and 0 below.
+def read_mask(
+    path: Path, threshold: int | None, *, like: Image | None = None, fraction: float | None = None
+) -> Mask:
+    """Read a mask: grey values, palette indices, colours, or the segments of DICOM.
+
+    With a threshold, the codes are 1 from it upwards and 0 below. ``like`` is the image of the mask, whose
+    grid those segments are put on, and ``fraction`` that of ``read_labels``.
 
     Raises
     ------
@@ -96,7 +101,9 @@ def read_mask(path: Path, threshold: int | None) -> Mask:
             where=path,
             hint="give the masks as PNG, or a --threshold if there is one class",
         )
-    image = read_image(path, indexed=True)
+    image = read_image(path, indexed=True, fraction=fraction)
+    if image.is_partial and like is not None:
+        image = on_grid_of(like, image)
     data = image.data
     if threshold is not None:
         return Mask(image, (data.max(axis=0) >= threshold).astype(np.int64), coloured=False)
@@ -120,13 +127,21 @@ class ClassMasks:
         See :meth:`ClassSurvey.table`.
     threshold
         Foreground threshold for masks of one class: this value and above are foreground.
+    fraction
+        Threshold for DICOM segmentations of fractions.
     """
 
-    def __init__(self, classes: Sequence[str], background: Sequence[str], threshold: int | None) -> None:
+    def __init__(
+        self,
+        classes: Sequence[str],
+        background: Sequence[str],
+        threshold: int | None,
+        fraction: float | None = None,
+    ) -> None:
         self._classes: Sequence[str] = classes
         if threshold is not None and not classes:
             self._classes = ("foreground=1",)
-        self._background, self._threshold = background, threshold
+        self._background, self._threshold, self._fraction = background, threshold, fraction
         self._survey = ClassSurvey()
         self._objects: list[int | None] = []
         self._table: ClassTable | None = None
@@ -139,7 +154,7 @@ class ClassMasks:
         DataError
             The mask cannot be read, or does not belong to the image.
         """
-        mask = read_mask(pair.mask, self._threshold)
+        mask = read_mask(pair.mask, self._threshold, like=image, fraction=self._fraction)
         check_size(mask.image.with_data(mask.codes[None]), image)
         return mask
 

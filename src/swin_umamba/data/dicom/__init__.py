@@ -3,26 +3,40 @@
 Only pydicom's parser and imagecodecs' decoders see the bytes. Modules: ``files`` (which files of a folder
 count), ``elements`` (the encoding), ``storage`` and ``planes`` (what a header says about pixels and about one
 image), ``series`` (which images belong together), ``volume`` (the grid that they form), and ``pixels`` (the
-values), which relies on ``codestreams`` (compression) and ``colours``.
+values), which relies on ``codestreams`` (compression) and ``colours``; ``segmentation`` reads what others
+have segmented.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from swin_umamba.data.dicom.files import holds_dicom, is_dicom, is_dicom_folder, may_be_dicom
 from swin_umamba.data.dicom.pixels import read_values
+from swin_umamba.data.dicom.planes import Plane
+from swin_umamba.data.dicom.segmentation import find_segmentation, is_segmentation_folder, read_segmentation
 from swin_umamba.data.dicom.series import planes_of_file, planes_of_folder
-from swin_umamba.data.dicom.volume import arrange, choose_volume
+from swin_umamba.data.dicom.volume import Grid, arrange, choose_volume
 from swin_umamba.data.image import MAX_VOXELS, Image
 from swin_umamba.errors import DataError
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["holds_dicom", "is_dicom", "is_dicom_folder", "may_be_dicom", "read_dicom"]
+__all__ = [
+    "find_segmentation",
+    "holds_dicom",
+    "is_dicom",
+    "is_dicom_folder",
+    "is_segmentation_folder",
+    "may_be_dicom",
+    "read_dicom",
+    "read_grid",
+    "read_segmentation",
+]
 
 
 def read_dicom(
@@ -57,9 +71,7 @@ def read_dicom(
         The images do not form a volume, a file is damaged, or something is not supported.
     """
     path = Path(path)
-    chosen, *conditions = (series or "").split(":")
-    found = planes_of_folder(path, chosen or None) if path.is_dir() else planes_of_file(path.resolve())
-    planes = choose_volume(found, conditions, path)
+    planes = _chosen_planes(path, series)
     first = planes[0].storage
     voxels = len(planes) * first.rows * first.columns * (1 if first.photometric.startswith("MONO") else 3)
     if voxels > max_voxels:
@@ -81,4 +93,19 @@ def read_dicom(
         path=path,
         has_spacing=grid.has_spacing,
         has_orientation=grid.has_orientation,
+        frame_of_reference=planes[0].frame_of_reference,
     )
+
+
+def read_grid(path: Path, series: str | None = None) -> Grid:
+    """Return the images of a file or of one series in a folder as ``read_dicom`` orders them, without pixels.
+
+    Parameters and errors are those of ``read_dicom``.
+    """
+    return arrange(_chosen_planes(path, series), path)
+
+
+def _chosen_planes(path: Path, series: str | None) -> Sequence[Plane]:
+    chosen, *conditions = (series or "").split(":")
+    found = planes_of_folder(path, chosen or None) if path.is_dir() else planes_of_file(path.resolve())
+    return choose_volume(found, conditions, path)

@@ -63,20 +63,20 @@ class Elements:
 
     Parameters
     ----------
-    elements
-        pydicom's raw elements by tag.
+    raw
+        pydicom's raw elements by tag, unchecked.
     path
         Path of the file, for messages.
     """
 
-    def __init__(self, elements: Mapping[int, Any], path: Path) -> None:
-        self._elements = elements
+    def __init__(self, raw: Mapping[int, Any], path: Path) -> None:
+        self.raw = raw
         self._items: dict[int, list[Elements]] = {}
         self.path = path
 
     def __contains__(self, tag: int) -> bool:
         """Return whether there is such an element, even an empty one."""
-        return tag in self._elements
+        return tag in self.raw
 
     def content(self, tag: int) -> bytes:
         """Return the bytes of a value; empty if there is no such element.
@@ -86,7 +86,7 @@ class Elements:
         DataError
             The file ends before the value does.
         """
-        element = self._elements.get(tag)
+        element = self.raw.get(tag)
         if element is None:
             return b""
         value = element.value
@@ -128,7 +128,7 @@ class Elements:
         DataError
             It is missing without a default, or not such an integer.
         """
-        element, content = self._elements.get(tag), self.content(tag)
+        element, content = self.raw.get(tag), self.content(tag)
         if element is None or not content:
             if default is None:
                 raise self.damaged(f"element {name_of(tag)} is missing or empty")
@@ -144,18 +144,18 @@ class Elements:
     def words(self, tag: int) -> list[int]:
         """Return the binary 16-bit numbers of an element as unsigned integers."""
         content = self.content(tag)
-        order = "<" if not content or self._elements[tag].is_little_endian else ">"
+        order = "<" if not content or self.raw[tag].is_little_endian else ">"
         if len(content) % 2:
             raise self.damaged(f"element {name_of(tag)} does not hold 16-bit numbers")
         return list(struct.unpack(f"{order}{len(content) // 2}H", content))
 
     def items(self, tag: int) -> list[Elements]:
         """Return the items of a sequence; empty if there is no such element."""
-        element = self._elements.get(tag)
+        element = self.raw.get(tag)
         if element is None:
             return []
         if tag not in self._items:
-            with _damage_reported(self.path):
+            with damage_reported(self.path):
                 from pydicom.dataelem import RawDataElement, convert_raw_data_element
 
                 if isinstance(element, RawDataElement):
@@ -167,10 +167,10 @@ class Elements:
 
     def shown(self, tag: int) -> str:
         """Return a value of any kind as text, for messages."""
-        with _damage_reported(self.path):
+        with damage_reported(self.path):
             from pydicom.dataelem import convert_raw_data_element
 
-            value = convert_raw_data_element(self._elements[tag]).value
+            value = convert_raw_data_element(self.raw[tag]).value
         parts = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
         return "\\".join(map(str, parts))[:60]
 
@@ -257,7 +257,7 @@ def pixel_source(path: Path, element: PixelElement) -> Iterator[Source]:
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[Source, str]]:
     """Open a file at the start of its data set; the transfer syntax is empty if the file does not give it."""
-    with open_regular(path) as file, _damage_reported(path):
+    with open_regular(path) as file, damage_reported(path):
         source = Source(file)
         syntax = _read_meta(source)
         yield (_inflated(path, source) if syntax == DEFLATED else source), syntax
@@ -336,7 +336,7 @@ def _inflated(path: Path, source: Source) -> Source:
 
 
 @contextmanager
-def _damage_reported(path: Path) -> Iterator[None]:
+def damage_reported(path: Path) -> Iterator[None]:
     """Turn whatever a parser raises on an unexpected file into one error."""
     try:
         yield

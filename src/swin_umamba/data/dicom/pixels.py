@@ -58,14 +58,12 @@ def read_values(planes: Sequence[Plane], *, indexed: bool) -> np.ndarray:
     DataError
         A file is damaged, or its pixels are stored in a way that is not supported.
     """
-    for storage, plane in {plane.storage: plane for plane in planes}.items():
-        _check_supported(storage, plane.path)
     first = planes[0].storage
     has_palette = first.photometric == _PALETTE and not indexed
     channels = 3 if first.samples == 3 or has_palette else 1
     dtype, mirrored = _value_type(planes), _is_mirrored(planes)
     data: np.ndarray | None = None
-    for index, stored in _stored_numbers(planes):
+    for index, stored in stored_numbers(planes):
         plane = planes[index]
         if has_palette:
             values = palette_colours(plane.path, stored, plane.storage.signed)
@@ -134,8 +132,16 @@ def _syntax_name(syntax: str) -> str:
     return known[0] if known else syntax
 
 
-def _stored_numbers(planes: Sequence[Plane]) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield the index and stored numbers, ``(y, x)`` or ``(y, x, samples)``, of planes, file by file."""
+def stored_numbers(planes: Sequence[Plane]) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the index and stored numbers, ``(y, x)`` or ``(y, x, samples)``, of planes, file by file.
+
+    Raises
+    ------
+    DataError
+        As for ``read_values``.
+    """
+    for storage, plane in {plane.storage: plane for plane in planes}.items():
+        _check_supported(storage, plane.path)
     of_file: dict[Path, dict[int, int]] = {}
     for index, plane in enumerate(planes):
         of_file.setdefault(plane.path, {})[plane.frame] = index
@@ -219,7 +225,8 @@ def _plain_content(path: Path, source: Source, storage: Storage) -> bytes:
             where=path,
             hint=DAMAGED,
         )
-    if content[size:].strip(b"\0"):
+    # One byte makes the length even; it should be 0, and not all programs write that.
+    if content[size + size % 2 :].strip(b"\0"):
         raise DataError(
             f"the header describes {size} bytes of pixels, and there are {length}",
             where=path,

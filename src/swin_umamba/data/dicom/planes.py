@@ -19,7 +19,7 @@ from swin_umamba.data.dicom.elements import (
 from swin_umamba.data.dicom.storage import STORAGE_TAGS, Storage, read_storage
 from swin_umamba.errors import DataError
 
-_SOP_CLASS, _IMAGE_TYPE = 0x00080016, 0x00080008
+SOP_CLASS, _IMAGE_TYPE = 0x00080016, 0x00080008
 _MODALITY, _UNITS, _DESCRIPTION = 0x00080060, 0x00541001, 0x0008103E
 _PATIENT_NAME, _PATIENT_ID, _PATIENT_BIRTH = 0x00100010, 0x00100020, 0x00100030
 _SERIES_UID, _SERIES_NUMBER, _FRAME_OF_REFERENCE = 0x0020000E, 0x00200011, 0x00200052
@@ -29,8 +29,8 @@ _SPACINGS = (0x00280030, 0x00181164, 0x00182010)
 _ROWS, _ASPECT = 0x00280010, 0x00280034
 _INTERCEPT, _SLOPE, _MODALITY_LUT = 0x00281052, 0x00281053, 0x00283000
 _TILED = 0x00480006
-_SHARED_GROUPS, _FRAME_GROUPS = 0x52009229, 0x52009230
-_PLANE_POSITION, _PLANE_ORIENTATION, _PIXEL_MEASURES, _TRANSFORMATION = (
+SHARED_GROUPS, FRAME_GROUPS = 0x52009229, 0x52009230
+_PLANE_POSITION, _PLANE_ORIENTATION, PIXEL_MEASURES, _TRANSFORMATION = (
     0x00209113,
     0x00209116,
     0x00289110,
@@ -60,17 +60,20 @@ _FRAME_TRAITS = (
     (0x00209310, (0x0020930D,)),  # TemporalPositionSequence, TemporalPositionTimeOffset
     (0x00209111, (0x00209128, 0x00209056)),  # FrameContentSequence, TemporalPositionIndex, StackID
 )
-_WANTED = (
-    *(_SOP_CLASS, _MODALITY, _UNITS, _DESCRIPTION, _PATIENT_NAME, _PATIENT_ID, _PATIENT_BIRTH),
+PLANE_TAGS = (
+    *(SOP_CLASS, _MODALITY, _UNITS, _DESCRIPTION, _PATIENT_NAME, _PATIENT_ID, _PATIENT_BIRTH),
     *(_SERIES_UID, _SERIES_NUMBER, _FRAME_OF_REFERENCE, _POSITION, _ORIENTATION, *_SPACINGS),
     *STORAGE_TAGS,
     _ASPECT,
-    *(_INTERCEPT, _SLOPE, _MODALITY_LUT, _TILED, _SHARED_GROUPS, _FRAME_GROUPS, *_DISTINGUISHING),
+    *(_INTERCEPT, _SLOPE, _MODALITY_LUT, _TILED, SHARED_GROUPS, FRAME_GROUPS, *_DISTINGUISHING),
 )
 # Objects whose pixels are not the values of an image, or do not lie side by side.
-_NO_IMAGES = {
+SEGMENTATIONS = {
     "1.2.840.10008.5.1.4.1.1.66.4": "segmentation",
     "1.2.840.10008.5.1.4.1.1.66.7": "label map segmentation",
+}
+NO_IMAGES = {
+    **SEGMENTATIONS,
     "1.2.840.10008.5.1.4.1.1.481.2": "radiotherapy dose",
     "1.2.840.10008.5.1.4.1.1.77.1.6": "tiled whole-slide image",
 }
@@ -140,11 +143,11 @@ def read_planes(path: Path) -> list[Plane] | str:
     DataError
         The header is damaged, or contains something that is not supported.
     """
-    data_set = read_data_set(path, _WANTED)
+    data_set = read_data_set(path, PLANE_TAGS)
     elements = data_set.elements
-    sop_class = elements.text(_SOP_CLASS)
-    if sop_class in _NO_IMAGES:
-        return _NO_IMAGES[sop_class]
+    sop_class = elements.text(SOP_CLASS)
+    if sop_class in NO_IMAGES:
+        return NO_IMAGES[sop_class]
     if data_set.pixels is None:
         name = _class_name(sop_class)
         if name.endswith("Image Storage") or _ROWS in elements:
@@ -152,7 +155,7 @@ def read_planes(path: Path) -> list[Plane] | str:
         return name
     if _TILED in elements:
         return "tiled whole-slide image"
-    return _planes(path, data_set, data_set.pixels)
+    return planes_in(path, data_set, data_set.pixels)
 
 
 def _class_name(sop_class: str) -> str:
@@ -162,7 +165,14 @@ def _class_name(sop_class: str) -> str:
     return known[0] if known else "object without pixels"
 
 
-def _planes(path: Path, data_set: DataSet, pixels: PixelElement) -> list[Plane]:
+def planes_in(path: Path, data_set: DataSet, pixels: PixelElement) -> list[Plane]:
+    """Return the images of a file of which ``PLANE_TAGS`` have been read.
+
+    Raises
+    ------
+    DataError
+        The header is damaged, or contains something that is not supported.
+    """
     elements = data_set.elements
     series = Series(
         uid=elements.text(_SERIES_UID),
@@ -173,8 +183,8 @@ def _planes(path: Path, data_set: DataSet, pixels: PixelElement) -> list[Plane]:
         patient=tuple(elements.text(tag) for tag in (_PATIENT_ID, _PATIENT_NAME, _PATIENT_BIRTH)),
     )
     storage = read_storage(data_set, pixels)
-    shared = elements.items(_SHARED_GROUPS)[:1]
-    frames = elements.items(_FRAME_GROUPS)
+    shared = elements.items(SHARED_GROUPS)[:1]
+    frames = elements.items(FRAME_GROUPS)
     if frames and len(frames) != storage.frames:
         raise elements.damaged(f"it describes {len(frames)} frames, and the file has {storage.frames}")
     if "MOSAIC" in elements.text(_IMAGE_TYPE).split("\\"):
@@ -195,7 +205,7 @@ def _planes(path: Path, data_set: DataSet, pixels: PixelElement) -> list[Plane]:
         groups = [*frames[number : number + 1], *shared]
         position, orientation, spacing, transformation = (
             _macro(groups, tag, elements)
-            for tag in (_PLANE_POSITION, _PLANE_ORIENTATION, _PIXEL_MEASURES, _TRANSFORMATION)
+            for tag in (_PLANE_POSITION, _PLANE_ORIENTATION, PIXEL_MEASURES, _TRANSFORMATION)
         )
         # In a file with several frames, the one position at the top level cannot apply to each of them.
         lacks_place = several and position is elements

@@ -27,7 +27,9 @@ def planes_of_file(path: Path) -> list[Plane]:
     planes = read_planes(path)
     if isinstance(planes, str):
         raise DataError(
-            f"this DICOM file is not an image: {planes}", where=path, hint="give the file of an image"
+            f"this DICOM file is not an image: {planes}",
+            where=path,
+            hint="give the file of an image; segmentations are read where label maps are",
         )
     return planes
 

@@ -111,8 +111,8 @@ def arrange(planes: Sequence[Plane], where: Path) -> Grid:
     return Grid(
         planes=ordered,
         spacing=(step, *spacing),
-        origin=_ras(ordered[0].position),
-        direction=(_ras(normal), _ras(axes[1]), _ras(axes[0])),
+        origin=to_ras(ordered[0].position),
+        direction=(to_ras(normal), to_ras(axes[1]), to_ras(axes[0])),
     )
 
 
@@ -126,14 +126,15 @@ def _single(plane: Plane) -> Grid:
     return Grid(
         planes=(plane,),
         spacing=plane.spacing or (1.0, 1.0),
-        origin=_ras(position),
-        direction=(_ras(orientation[1]), _ras(orientation[0])),
+        origin=to_ras(position),
+        direction=(to_ras(orientation[1]), to_ras(orientation[0])),
         has_spacing=plane.spacing is not None,
         has_orientation=placed,
     )
 
 
-def _ras(vector: Any) -> tuple[float, ...]:
+def to_ras(vector: Any) -> tuple[float, ...]:
+    """Return a vector of DICOM's as one of NIfTI's, with x and y reversed."""
     return tuple((np.asarray(vector) * _TO_RAS + 0.0).tolist())  # + 0.0: no negative zeros
 
 

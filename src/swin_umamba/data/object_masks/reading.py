@@ -13,6 +13,7 @@ from swin_umamba.data.dicom import is_dicom_folder
 from swin_umamba.data.image import Image, check_same_grid
 from swin_umamba.data.image_files import image_stem, list_images
 from swin_umamba.data.image_reading import read_labels
+from swin_umamba.data.label_grid import on_grid_of
 from swin_umamba.data.object_masks.imagej import imagej_objects
 from swin_umamba.data.object_masks.labelme import labelme_objects
 from swin_umamba.data.object_masks.object_map import ObjectMap, OneObject, map_of_numbers, map_of_objects
@@ -59,6 +60,8 @@ def read_objects(source: Path, image: Image, ignored_value: int | None = None) -
 
 def _of_numbers(source: Path, image: Image, ignored_value: int | None) -> ObjectMap:
     numbers = read_labels(source)
+    if numbers.is_partial:
+        numbers = on_grid_of(image, numbers)
     check_size(numbers, image)
     found = map_of_numbers(numbers.data[0], ignored_value)
     pieces = int(label(found.instances, background=0, connectivity=found.instances.ndim).max(initial=0))

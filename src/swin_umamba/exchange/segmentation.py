@@ -1,0 +1,310 @@
+"""DICOM segmentations (PS3.3 A.51): what was found in the images of a series, as an object of its study."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from uuid import UUID, uuid4
+
+import numpy as np
+
+from swin_umamba import __version__
+from swin_umamba.errors import DataError, UsageError
+from swin_umamba.exchange.codes import Code, Meaning
+from swin_umamba.exchange.source import SourceImages
+from swin_umamba.files import atomic_open
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+logger = logging.getLogger(__name__)
+
+Kind = Literal["binary", "labelmap", "fractional"]
+PROGRAM = "swin-umamba"
+MOST_FRACTION = 255
+"""The stored number of a probability of 1."""
+# Added to the number of the images' series, so that viewers list the segmentation behind all images.
+FIRST_SERIES_NUMBER = 9000
+_LARGEST_NUMBER = 2**31 - 1
+_LONGEST_STRING, _LONGEST_TEXT = 64, 1024
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """What has segmented.
+
+    Attributes
+    ----------
+    name
+        Name of the model.
+    model
+        Its SHA-256 as hexadecimal, whatever its files are called.
+    parameters
+        Options that results depend on.
+    version
+        Version of the program.
+    """
+
+    name: str
+    model: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    version: str = __version__
+
+
+@dataclass(frozen=True)
+class CodedSegment:
+    """One segment; its number is its place among all, from 1.
+
+    Attributes
+    ----------
+    name
+        Name that viewers show.
+    meaning
+        Category and type as codes.
+    colour
+        Red, green and blue, 0 to 255.
+    remark
+        Text that goes with it, such as its volume; may be empty.
+    """
+
+    name: str
+    meaning: Meaning
+    colour: tuple[int, int, int]
+    remark: str = ""
+
+
+def check_highdicom() -> None:
+    """Refuse to go on without the library that writes segmentations.
+
+    Raises
+    ------
+    UsageError
+        It is not installed.
+    """
+    try:
+        import highdicom  # noqa: F401
+    except ImportError as error:
+        raise UsageError(
+            f"DICOM segmentations need highdicom ({error})", hint="pip install swin-umamba[dicom]"
+        ) from error
+
+
+def write_segmentation(
+    path: Path,
+    source: SourceImages,
+    voxels: np.ndarray,
+    segments: Sequence[CodedSegment],
+    algorithm: Algorithm,
+    *,
+    kind: Kind = "binary",
+    identity: str | None = None,
+) -> int:
+    """Write a DICOM segmentation of a series, atomically.
+
+    Study, patient, frame of reference and the positions of slices are those of the source, and all of its
+    images are referred to. Series and object are new.
+
+    Parameters
+    ----------
+    path
+        The file.
+    source
+        The images that were segmented.
+    voxels
+        On the grid of the source: a label map ``(y, x)`` or ``(z, y, x)`` of whole numbers, in which n is the
+        n-th segment; or segments that may overlap, ``(segments, y, x)`` or ``(segments, z, y, x)``, bool, or
+        for ``fractional`` probabilities from 0 to 1.
+    segments
+        What they are, in order.
+    algorithm
+        What has found them.
+    kind
+        ``binary`` stores a frame for each slice and segment that it has; ``labelmap`` one for each slice;
+        ``fractional`` probabilities in 255 steps. Frames in which there is nothing are left out.
+    identity
+        What the UIDs are derived from, together with those of the source: the same give the same. None makes
+        new ones.
+
+    Returns
+    -------
+    int
+        Number of frames.
+
+    Raises
+    ------
+    UsageError
+        highdicom is not installed; or segments that may overlap are to be a label map.
+    DataError
+        The headers of the source are not those of a valid object.
+    OutputError
+        The file cannot be written.
+    """
+    check_highdicom()
+    stacked = voxels.ndim > 2 and voxels.dtype.kind in "bf"
+    if stacked and kind == "labelmap":
+        raise UsageError(
+            "segments that may overlap cannot be one label map",
+            where=path,
+            hint="write them as binary or fractional segments: --seg-type",
+        )
+    array = np.moveaxis(voxels, 0, -1) if stacked else voxels
+    if array.ndim == (3 if stacked else 2):
+        array = array[None]
+    if kind == "fractional":
+        array = np.where(array < 0.5 / MOST_FRACTION, array.dtype.type(0), np.minimum(array, 1))
+    elif not stacked:
+        array = array.astype(np.uint8 if len(segments) < 2**8 else np.uint16, copy=False)
+    if not array.any():
+        # A segmentation has one frame at least: nothing, in the first slice.
+        source, array = _first_slice(source), array[:1]
+    uids = [_uid(identity, [*source.uids, algorithm.model, kind, purpose]) for purpose in _PURPOSES]
+    try:
+        with _quiet():
+            found = _segmentation(source, array, segments, algorithm, kind, uids)
+            _correct(found, source, uids)
+            with atomic_open(path) as file:
+                found.save_as(file, enforce_file_format=True)
+    except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
+        raise DataError(
+            f"no segmentation can be made of the headers of this series: {error}",
+            where=source.where,
+            hint="export the series again from the archive, or leave out --format",
+        ) from error
+    return int(found.NumberOfFrames)
+
+
+_PURPOSES = ("series", "object", "dimensions")
+
+
+def _uid(identity: str | None, parts: Sequence[str]) -> str:
+    """Return a UID derived from a UUID (PS3.5 B.2): a new one, or that of some text."""
+    if identity is None:
+        return f"2.25.{uuid4().int}"
+    digest = hashlib.sha256("\n".join([identity, *parts]).encode()).digest()
+    return f"2.25.{UUID(bytes=digest[:16], version=5).int}"
+
+
+def _first_slice(source: SourceImages) -> SourceImages:
+    first = source.first
+    if source.frames:
+        from copy import copy
+
+        first = copy(first)
+        first.PerFrameFunctionalGroupsSequence = list(first.PerFrameFunctionalGroupsSequence)[:1]
+        first.NumberOfFrames = 1
+    others = () if source.frames else source.images[1:]
+    return replace(source, images=(first,), frames=source.frames[:1], further=(*others, *source.further))
+
+
+def _segmentation(
+    source: SourceImages,
+    array: np.ndarray,
+    segments: Sequence[CodedSegment],
+    algorithm: Algorithm,
+    kind: Kind,
+    uids: Sequence[str],
+) -> Dataset:
+    """Return the object as highdicom makes it."""
+    import highdicom
+    from pydicom.sr.codedict import codes
+    from pydicom.uid import ExplicitVRLittleEndian
+
+    parameters = {"model": algorithm.model} | {name: str(each) for name, each in algorithm.parameters.items()}
+    identification = highdicom.AlgorithmIdentificationSequence(
+        name=algorithm.name[:_LONGEST_STRING],
+        family=codes.DCM.ArtificialIntelligence,
+        version=f"{algorithm.version} {algorithm.model[:12]}"[:_LONGEST_STRING],
+        source=PROGRAM,
+        parameters=parameters,
+    )
+    described: Any = [
+        _described(number, each, identification) for number, each in enumerate(segments, start=1)
+    ]
+    number = source.first.get("SeriesNumber")
+    made: Dataset = highdicom.seg.Segmentation(
+        source_images=list(source.images),
+        pixel_array=array,
+        segmentation_type=kind.upper(),
+        segment_descriptions=described,
+        series_instance_uid=uids[0],
+        series_number=min(FIRST_SERIES_NUMBER + max(int(number or 0), 0), _LARGEST_NUMBER),
+        sop_instance_uid=uids[1],
+        instance_number=1,
+        manufacturer=PROGRAM,
+        manufacturer_model_name=PROGRAM,
+        software_versions=algorithm.version,
+        device_serial_number=algorithm.model[:_LONGEST_STRING],
+        max_fractional_value=MOST_FRACTION,
+        content_label="SEGMENTATION",
+        content_description=f"by {algorithm.name}"[:_LONGEST_STRING],
+        series_description=f"Segmentation by {algorithm.name}"[:_LONGEST_STRING],
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+        further_source_images=list(source.further) or None,
+        specific_character_set="ISO_IR 192",
+    )
+    return made
+
+
+def _described(number: int, segment: CodedSegment, identification: Any) -> Dataset:
+    import highdicom
+
+    meaning = segment.meaning
+    described: Dataset = highdicom.seg.SegmentDescription(
+        segment_number=number,
+        segment_label=segment.name[:_LONGEST_STRING],
+        segmented_property_category=_concept(meaning.category),
+        segmented_property_type=_concept(meaning.type),
+        algorithm_type="AUTOMATIC",
+        algorithm_identification=identification,
+        display_color=highdicom.color.CIELabColor.from_rgb(*segment.colour),
+    )
+    if segment.remark:
+        described.SegmentDescription = segment.remark[:_LONGEST_TEXT]
+    if meaning.side is not None:
+        kind = described.SegmentedPropertyTypeCodeSequence[0]
+        kind.SegmentedPropertyTypeModifierCodeSequence = [_concept(meaning.side)]
+    return described
+
+
+def _concept(code: Code) -> Any:
+    from highdicom.sr import CodedConcept
+
+    return CodedConcept(code.value, code.scheme, code.meaning)
+
+
+def _correct(found: Dataset, source: SourceImages, uids: Sequence[str]) -> None:
+    """Put right what highdicom cannot know, and its padding."""
+    for name in ("DimensionOrganizationSequence", "DimensionIndexSequence"):
+        for item in found.get(name) or ():
+            item.DimensionOrganizationUID = uids[2]
+    shared = found.SharedFunctionalGroupsSequence[0]
+    if "PixelMeasuresSequence" in shared and not any(shared.PixelMeasuresSequence):
+        del shared.PixelMeasuresSequence
+    bits = int(found.NumberOfFrames) * found.Rows * found.Columns * found.BitsAllocated
+    size = -(-bits // 8)
+    found.PixelData = found.PixelData[:size] + b"\0" * (size % 2)
+    if source.frames:
+        for frame in found.PerFrameFunctionalGroupsSequence:
+            for derivation in frame.get("DerivationImageSequence") or ():
+                for image in derivation.SourceImageSequence:
+                    image.ReferencedFrameNumber = source.frames[int(image.ReferencedFrameNumber) - 1]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep highdicom from logging values of headers, which name patients."""
+    library = logging.getLogger("highdicom")
+    before = library.level
+    library.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        library.setLevel(before)
