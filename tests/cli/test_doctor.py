@@ -3,6 +3,7 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
+import re
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,8 +11,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from swin_umamba.cli import doctor
+from swin_umamba.cli import doctor, doctor_facts
 from swin_umamba.cli.doctor import Finding
+from swin_umamba.data.formats import image_suffixes
 from swin_umamba.ops import ss2d_scan as scan_module
 from swin_umamba.ops.backend import BackendStatus
 
@@ -32,16 +34,20 @@ def test_versions(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_extras_that_are_missing_are_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     found = findings(doctor.check_extras)
     assert found["extra serve"].detail == "installed, for swin-umamba serve"
-    monkeypatch.setattr(doctor, "EXTRAS", {"x": ("this", ("torch", "no-such-package"))})
+    monkeypatch.setattr(doctor_facts, "EXTRAS", {"x": ("this", ("torch", "no-such-package"))})
+    assert doctor_facts.extras() == {
+        "x": {"purpose": "this", "installed": False, "missing": ["no-such-package"]}
+    }
     missing = findings(doctor.check_extras)["extra x"]
     assert missing.status == "ok"
     assert missing.detail == "not installed; for this: pip install 'swin-umamba[x]'"
 
 
 def test_extras_are_those_of_the_package() -> None:
-    extras = importlib.metadata.metadata("swin-umamba").get_all("Provides-Extra")
-    assert extras is not None
-    assert set(doctor.EXTRAS) == set(extras) - {"test", "test-all"}
+    project = (Path(__file__).parents[2] / "pyproject.toml").read_text()
+    table = project.partition("[project.optional-dependencies]")[2].partition("\n[")[0]
+    extras = re.findall(r"^([\w-]+) = ", table, re.MULTILINE)
+    assert set(doctor_facts.EXTRAS) == set(extras) - {"test", "test-all"}
 
 
 def test_processors() -> None:
@@ -139,6 +145,11 @@ def test_exit_codes_and_output(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     assert run(monkeypatch, fine, odd, broken, as_json=True) == 1
     report = json.loads(capsys.readouterr().out)
     assert report["ok"] is False
+    png = {"name": "PNG", "suffixes": [".png"], "writes": True, "holds_labels": True, "has_geometry": False}
+    assert {**png, "label_suffix": ".png"} in report["formats"]
+    assert [suffix for each in report["formats"] for suffix in each["suffixes"]] == list(image_suffixes())
+    assert report["limits"]["network_smallest_side"] == 32
+    assert report["extras"]["zarr"] == {"purpose": "images in OME-Zarr", "installed": True, "missing": []}
     assert report["findings"][2] == {
         "name": "c",
         "status": "error",

@@ -1,7 +1,7 @@
 """Commands for the pages, each in a process forked from one that has imported PyTorch and nnU-Net already.
 
-`python command_server.py FOLDER` listens at FOLDER/socket; the programs in FOLDER/bin hand it their arguments, folder,
-environment and streams. Trainings have tiny networks and few steps: a page shows the commands, not their hours.
+`python command_server.py FOLDER` listens at FOLDER/socket, and the programs in FOLDER/bin hand it their
+arguments, folder, environment and streams. Trainings have tiny networks and few steps.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import tempfile
 import threading
 import types
 from pathlib import Path
-from typing import Any
 
 PR_SET_PDEATHSIG = 1
 PROGRAMS = ("swin-umamba", "python")
@@ -29,7 +28,8 @@ import array, json, os, socket, sys
 with socket.socket(socket.AF_UNIX) as server:
     server.connect({address!r})
     call = json.dumps([{program!r}, sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
-    server.sendmsg([len(call).to_bytes(8, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0, 1, 2]))])
+    streams = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0, 1, 2]))
+    server.sendmsg([len(call).to_bytes(8, "big")], [streams])
     server.sendall(call)
     code = server.recv(1)
 sys.exit(code[0] if code else 137)
@@ -102,7 +102,7 @@ def _answer(call: socket.socket) -> None:
         code = _run(program, arguments)
     except SystemExit as end:
         if isinstance(end.code, str):
-            print(end.code, file=sys.stderr)
+            sys.stderr.write(end.code + "\n")
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:
         sys.excepthook(*sys.exc_info())

@@ -1,4 +1,4 @@
-"""The folder in which the blocks of the pages run, made once a session: data, a tiny trained model, the commands."""
+"""The folder in which the blocks of the pages run, made once a session: data, a model, the commands."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shutil
 import subprocess
@@ -11,18 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from documents.made_pages import script
+
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md"))
 BUILDERS = {"zensical": ["zensical", "build", "--clean"], "mkdocs": ["mkdocs", "build", "--clean"]}
 
 
 def check_links(site: Path) -> list[str]:
-    spec = importlib.util.spec_from_file_location("check_links", ROOT / "scripts" / "check_links.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return list(module.faults(site))
+    return list(script("check_links").faults(site))
 
 
 def test_each_page_is_in_the_navigation() -> None:

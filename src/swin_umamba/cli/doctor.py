@@ -25,6 +25,7 @@ from swin_umamba.cli.doctor_devices import (
     check_shared_memory,
     is_writable,
 )
+from swin_umamba.cli.doctor_facts import extras, formats, limits
 from swin_umamba.cli.output import say, say_json
 
 ORDER = 190
@@ -41,17 +42,6 @@ REQUIRED_PACKAGES = (
     "tifffile",
     "safetensors",
 )
-# The extras of the package: what they are for, and which packages they need.
-EXTRAS = {
-    "serve": ("swin-umamba serve", ("fastapi", "uvicorn", "python-multipart")),
-    "tensorboard": ("train --tensorboard", ("tensorboard",)),
-    "napari": ("the widget for napari", ("napari",)),
-    "compare": ("MONAI's networks in compare", ("monai",)),
-    "hub": ("swin_umamba.models.hub", ("huggingface_hub",)),
-    "zarr": ("images in OME-Zarr", ("zarr",)),
-    "openslide": ("more slide scanners' files", ("openslide-python",)),
-    "cluster": ("predict --scheduler", ("distributed",)),
-}
 NNUNET_FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
 LOW_DISK_GIB = 5
 SECONDS_FOR_AN_IMPORT = 120
@@ -73,7 +63,8 @@ def run(args: argparse.Namespace) -> int:
     findings = list(examine(check_compilation) if args.compile else examine())
     errors = sum(finding.status == "error" for finding in findings)
     if args.json:
-        say_json("doctor", {"ok": not errors, "findings": [asdict(finding) for finding in findings]})
+        facts = {"formats": formats(), "extras": extras(), "limits": limits()}
+        say_json("doctor", {"ok": not errors, "findings": [asdict(each) for each in findings], **facts})
         return 1 if errors else 0
     width = max(len(finding.name) for finding in findings)
     for finding in findings:
@@ -130,19 +121,14 @@ def check_versions() -> Iterator[Finding]:
 
 def check_extras() -> Iterator[Finding]:
     """Yield the optional packages and whether they are installed."""
-    for extra, (purpose, packages) in EXTRAS.items():
-        missing = []
-        for package in packages:
-            try:
-                importlib.metadata.version(package)
-            except importlib.metadata.PackageNotFoundError:
-                missing.append(package)
+    for name, extra in extras().items():
+        purpose = extra["purpose"]
         yield Finding(
-            f"extra {extra}",
+            f"extra {name}",
             "ok",
-            f"not installed; for {purpose}: pip install 'swin-umamba[{extra}]'"
-            if missing
-            else f"installed, for {purpose}",
+            f"installed, for {purpose}"
+            if extra["installed"]
+            else f"not installed; for {purpose}: pip install 'swin-umamba[{name}]'",
         )
 
 

@@ -72,22 +72,6 @@ class DemoJson(TypedDict):
     model: str
 
 
-class FindingJson(TypedDict):
-    """What one check found, and what to do about it."""
-
-    name: str
-    status: Literal["ok", "warning", "error"]
-    detail: str
-    hint: str | None
-
-
-class DoctorJson(TypedDict):
-    """Printed by ``doctor``."""
-
-    ok: bool
-    findings: list[FindingJson]
-
-
 class EnvJson(TypedDict):
     """Printed by ``env``."""
 
