@@ -15,6 +15,7 @@ from swin_umamba.models.backbones import DEFAULT_BACKBONE, find_backbone
 STRIDE = 32
 """The coarsest stage works at 1/32 of the input size."""
 
+FLOAT32_BYTES = 4
 MOST_BLOCKS = 1000
 """Limit per encoder: depths come from untrusted files, and a block takes memory even without weights."""
 
@@ -111,7 +112,7 @@ class SegmentationNetwork(nn.Module, ABC):
         DataError
             If the shape is not (batch, in_channels, height >= 32, width >= 32).
         """
-        self._check_input(x)
+        self.check_input(x)
         height, width = x.shape[-2:]
         pad_bottom, pad_right = -height % STRIDE, -width % STRIDE
         if pad_bottom or pad_right:
@@ -143,7 +144,24 @@ class SegmentationNetwork(nn.Module, ABC):
         for parameter in self.vssm_encoder.parameters():
             parameter.requires_grad = True
 
-    def _check_input(self, x: Tensor) -> None:
+    @property
+    @abstractmethod
+    def features_at_full_size(self) -> int:
+        """Channels of the widest features at the size of the padded image."""
+
+    def memory_at_full_size(self, height: int, width: int) -> int:
+        """Return the bytes of the largest float32 array of an image's size: no prediction takes less.
+
+        Parameters
+        ----------
+        height, width
+            Size of the image, in pixels.
+        """
+        rows, columns = (side + -side % STRIDE for side in (height, width))
+        return rows * columns * max(self.features_at_full_size, self.num_classes) * FLOAT32_BYTES
+
+    def check_input(self, x: Tensor) -> None:
+        """Raise a DataError unless images have the shape that ``forward`` takes."""
         if x.ndim != 4 or x.shape[1] != self.in_channels:
             raise DataError(
                 f"the network takes images of shape (batch, {self.in_channels}, height, width), "

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from swin_umamba.errors import UsageError
 from swin_umamba.models.backbones import DEFAULT_BACKBONE, PATCH_SIZE, build_encoder
 from swin_umamba.models.network import SegmentationNetwork
 from swin_umamba.modules.residual_block import InstanceNorm, ResidualBlock, UpBlock, named_conv
@@ -89,6 +90,11 @@ class SwinUMamba(SegmentationNetwork):
         self.deep_supervision = deep_supervision
         dim1, dim2, dim3, dim4 = self.features_per_stage
         dim0 = dim1 // 2
+        if dim0 < 1:
+            raise UsageError(
+                f"the first of features_per_stage is {dim1}; half of it are the features of the image's size",
+                hint="give at least 2",
+            )
         self.stem = nn.Sequential(
             nn.Conv2d(in_channels, dim0, STEM_KERNEL, stride=STEM_STRIDE, padding=STEM_KERNEL // 2),
             InstanceNorm(dim0, affine=True),
@@ -121,6 +127,11 @@ class SwinUMamba(SegmentationNetwork):
             nn.Sequential(OrderedDict(conv=named_conv(nn.Conv2d(dim, num_classes, 1))))
             for dim in (dim0, dim1, dim2, dim3)
         )
+
+    @property
+    def features_at_full_size(self) -> int:
+        """Channels where the last step up joins the skip of the image's size."""
+        return 2 * (self.features_per_stage[0] // 2)
 
     def segment(self, x: Tensor) -> list[Tensor]:
         """Map (batch, in_channels, 32i, 32j) to the logits of the heads in use, finest first."""

@@ -71,6 +71,13 @@ class DecodedByVSS(SegmentationNetwork):
         self.decoder.deep_supervision = enabled
 
     @property
+    def features_at_full_size(self) -> int:
+        """Channels of the last expansion."""
+        last = self.decoder.expand_layers[-1]
+        assert isinstance(last, PatchExpand)
+        return int(last.norm.normalized_shape[0])
+
+    @property
     def has_depth_head(self) -> bool:
         """Whether the network has a head for the depth within objects."""
         return self.decoder.depth_head is not None

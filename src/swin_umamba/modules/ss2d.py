@@ -95,6 +95,8 @@ class SS2D(nn.Module):
         The step sizes ``softplus(bias)`` are log-uniform in [0.001, 0.1], the state matrix is the real
         S4D initialisation A = -(1, 2, ..., N), the skip term is one.
         """
+        if self.A_logs.is_meta:  # there is nothing to initialise
+            return
         _, d_inner, dt_rank = self.dt_projs_weight.shape
         nn.init.uniform_(self.x_proj_weight, -(d_inner**-0.5), d_inner**-0.5)
         nn.init.uniform_(self.dt_projs_weight, -(dt_rank**-0.5), dt_rank**-0.5)

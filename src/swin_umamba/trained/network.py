@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
-from threading import get_ident
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_module_registration_hook
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from swin_umamba.errors import CheckpointError, SwinUMambaError, UsageError
 from swin_umamba.models.backbones import DEFAULT_BACKBONE, find_backbone
@@ -27,6 +22,7 @@ from swin_umamba.nnunet.architecture import (
 from swin_umamba.ops.free_memory import free_memory
 from swin_umamba.trained.model import TrainedModel
 from swin_umamba.trained.model_plans import ModelPlans
+from swin_umamba.trained.outline import is_ours, memory_of_a_patch, no_more_layers_than, without_memory
 from swin_umamba.trainer_names import SWIN_UMAMBA, SWIN_UMAMBA_D, SWIN_UMAMBA_D_SCRATCH, SWIN_UMAMBA_SCRATCH
 from swin_umamba.weights.catalog import BACKBONES
 
@@ -41,8 +37,6 @@ PUBLISHED_TRAINERS: dict[str, NetworkClass] = {
 ABSENT_FROM_FIRST_VERSION = "decoder6."
 PLAIN_NAME = architecture_entry(PlannedSwinUMamba, {})["network_class_name"]
 KEYS_SHOWN = 5
-LAYERS_OF_NO_PARAMETERS = 1000
-"""Memory for activations and containers of a small network."""
 
 
 def find_architecture(
@@ -106,7 +100,7 @@ def build_network(plans: ModelPlans, device: torch.device | None = None) -> nn.M
         planned size, or these need more memory than there is.
     """
     model = plans.model
-    needed = _check_outline(plans)
+    outline, needed = _check_outline(plans)
     free = None if device is None else free_memory(device)
     if free is not None and needed > free:
         raise CheckpointError(
@@ -115,27 +109,29 @@ def build_network(plans: ModelPlans, device: torch.device | None = None) -> nn.M
             where=model.path,
             hint="use a machine with more memory, or check the patch_size in plans.json",
         )
-    network = _built(plans)
+    network = outline.to_empty(device="cpu") if is_ours(outline) else _built(plans)
     network.load_state_dict(model.parameters[0])
     return network.eval()
 
 
-def _check_outline(plans: ModelPlans) -> int:
+def _check_outline(plans: ModelPlans) -> tuple[nn.Module, int]:
     """Build the network without memory, and compare it with all weights and the planned patch.
 
     Returns
     -------
+    nn.Module
+        The network, on the device "meta".
     int
         Bytes of the largest array that it makes of one patch.
     """
     model = plans.model
     _require_backbone(plans)
     try:
-        with torch.device("meta"), _no_more_layers_than(model.parameters[0], model.path):
+        with without_memory(), no_more_layers_than(model.parameters[0], model.path):
             outline = _built(plans)
         for parameters in model.parameters:
             _check_parameters(outline, parameters, model)
-        return _memory_of_a_patch(outline, plans)
+        return outline, memory_of_a_patch(outline, plans)
     except CheckpointError:
         raise
     except Exception as error:
@@ -196,54 +192,6 @@ def _own_network(name: str, arguments: Mapping[str, Any], plans: ModelPlans) -> 
         **{**arguments, "deep_supervision": False},
     )
     return network
-
-
-@contextmanager
-def _no_more_layers_than(parameters: Mapping[str, Tensor], where: Path) -> Iterator[None]:
-    """Refuse plans of millions of layers, each of which takes memory even if its parameters do not."""
-    most = LAYERS_OF_NO_PARAMETERS + 4 * len(parameters)
-    left = iter(range(most))
-    thread = get_ident()
-
-    def count(module: nn.Module, name: str, child: nn.Module | None) -> None:
-        if get_ident() == thread and next(left, None) is None:
-            raise CheckpointError(
-                f"the plans describe a network of more than {most} layers for {len(parameters)} weights",
-                where=where,
-                hint="check that plans.json and the checkpoint come from the same training",
-            )
-
-    hook = register_module_module_registration_hook(count)
-    try:
-        yield
-    finally:
-        hook.remove()
-
-
-def _memory_of_a_patch(outline: nn.Module, plans: ModelPlans) -> int:
-    """Return the bytes of the largest array that a network makes of one patch, without making it."""
-    image = torch.empty((1, len(plans.channel_names), *plans.patch_size), device="meta")
-    seen = _LargestOutput()  # type: ignore[no-untyped-call]
-    with torch.no_grad(), seen:
-        logits = outline.eval()(image)
-    if logits.shape != (1, plans.num_classes, *plans.patch_size):
-        raise ValueError(f"it makes {tuple(logits.shape)} of a patch of {plans.patch_size}")
-    return seen.size
-
-
-class _LargestOutput(TorchDispatchMode):
-    """Sees the size of the largest array that any operator returns, in bytes."""
-
-    size: int = 0
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        for each in result if isinstance(result, list | tuple) else (result,):
-            if isinstance(each, Tensor):
-                self.size = max(self.size, each.numel() * each.element_size())
-        return result
 
 
 def set_scan_backend(network: nn.Module, backend: str) -> None:
