@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 import numpy as np
+import scipy
 
 from swin_umamba.confidence.temperature import fit_exponent
 
@@ -124,9 +125,7 @@ def check_quality(cases: Sequence[EstimatedCase]) -> QualityCheck:
     )
     correlation = None
     if len(cases) >= FEWEST_CASES and len(np.unique(raw)) > 1 and len(np.unique(true)) > 1:
-        from scipy import stats  # takes half a second to import
-
-        correlation = float(stats.spearmanr(raw, true).statistic)
+        correlation = float(scipy.stats.spearmanr(raw, true).statistic)
     return QualityCheck(
         float((raw - true).mean()),
         float((calibrated - true).mean()),

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize_scalar
+import scipy
 
 NUM_BINS = 15
 """Number of bins, as in Guo et al. 2017."""
@@ -135,7 +135,7 @@ def fit_temperature(probabilities: np.ndarray, truth: np.ndarray, *, independent
         return total / truth.size
 
     bounds = (math.log(LOWEST_TEMPERATURE), math.log(HIGHEST_TEMPERATURE))
-    found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-4})
+    found = scipy.optimize.minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-4})
     return math.exp(found.x)
 
 
@@ -155,7 +155,8 @@ def fit_exponent(agreement: np.ndarray, dice: np.ndarray) -> float:
         return float(np.square(agreement ** math.exp(logarithm) - dice).sum())
 
     bounds = (math.log(LOWEST_EXPONENT), math.log(HIGHEST_EXPONENT))
-    return math.exp(minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-4}).x)
+    found = scipy.optimize.minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-4})
+    return math.exp(found.x)
 
 
 def entropy(probabilities: np.ndarray, temperature: float = 1.0, *, independent: bool) -> np.ndarray:

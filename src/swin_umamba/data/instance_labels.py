@@ -11,9 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import ndimage
-from skimage import measure
-from skimage.segmentation import find_boundaries, watershed
+import scipy
+import skimage
 
 from swin_umamba.errors import UsageError
 
@@ -55,10 +54,11 @@ def instances_to_classes(instances: np.ndarray, *, min_interior_size: int = MIN_
     A cell no more than four pixels across has no interior; it is all boundary.
     """
     _check(instances)
-    cross = ndimage.generate_binary_structure(instances.ndim, 1)
-    boundary = ndimage.binary_dilation(find_boundaries(instances, mode="inner"), cross)
+    cross = scipy.ndimage.generate_binary_structure(instances.ndim, 1)
+    edges = skimage.segmentation.find_boundaries(instances, mode="inner")
+    boundary = scipy.ndimage.binary_dilation(edges, cross)
     interior = (instances != 0) & ~boundary
-    components, _ = ndimage.label(interior, cross)
+    components, _ = scipy.ndimage.label(interior, cross)
     large = np.bincount(components.ravel()) >= min_interior_size
     large[0] = False
     classes: np.ndarray = large[components].astype(np.uint8) * np.uint8(INTERIOR)
@@ -71,7 +71,7 @@ def interior_components(classes: np.ndarray) -> tuple[np.ndarray, int]:
 
     The published evaluation of the microscopy experiment does no more than this with a prediction.
     """
-    components, count = ndimage.label(classes == INTERIOR, _everywhere(classes.ndim))
+    components, count = scipy.ndimage.label(classes == INTERIOR, _everywhere(classes.ndim))
     return components, int(count)
 
 
@@ -126,7 +126,7 @@ def classes_to_instances(
         markers, count = _split(markers, split_distance)
     cells = cells_of(classes, outer_rim)
     instances, _ = grow_from(markers, cells & (markers == 0))
-    others, _ = ndimage.label(cells & (instances == 0), _everywhere(classes.ndim))
+    others, _ = scipy.ndimage.label(cells & (instances == 0), _everywhere(classes.ndim))
     instances = np.where(others > 0, others + count, instances)
     large = np.bincount(instances.ravel()) >= min_size
     return consecutive_labels(instances * large[instances])[0].astype(np.int32)
@@ -136,9 +136,9 @@ def cells_of(classes: np.ndarray, outer_rim: int = OUTER_RIM) -> np.ndarray:
     """Return the cells of a class map, bool: everything but background and the rim outside the cells."""
     cells: np.ndarray = classes != BACKGROUND
     if outer_rim:
-        cross = ndimage.generate_binary_structure(classes.ndim, 1)
+        cross = scipy.ndimage.generate_binary_structure(classes.ndim, 1)
         # The image border does not count as background: a cell that it cuts has no rim there.
-        near_background = ndimage.binary_dilation(~cells, cross, iterations=outer_rim)
+        near_background = scipy.ndimage.binary_dilation(~cells, cross, iterations=outer_rim)
         cells = (classes == INTERIOR) | (cells & ~near_background)
     return cells
 
@@ -159,7 +159,7 @@ def with_small_interiors(classes: np.ndarray, interiors: np.ndarray) -> np.ndarr
     boundary outside and two inside. The middle of a small cell is farther from the interior of any other.
     Where corners of cells meet, the background may be farther too, but it has interiors on all sides.
     """
-    holes, count = ndimage.label(classes == BACKGROUND)
+    holes, count = scipy.ndimage.label(classes == BACKGROUND)
     small = np.bincount(holes.ravel(), minlength=count + 1) < MIN_INTERIOR_SIZE
     small[0] = False
     if not small.any():
@@ -167,15 +167,15 @@ def with_small_interiors(classes: np.ndarray, interiors: np.ndarray) -> np.ndarr
     nearest = np.full(count + 1, np.inf)
     if interiors.any():
         there = small[holes]
-        steps = ndimage.distance_transform_cdt(classes != INTERIOR, "taxicab")
+        steps = scipy.ndimage.distance_transform_cdt(classes != INTERIOR, "taxicab")
         np.minimum.at(nearest, holes[there], steps[there])
     small &= nearest > GAP_REACH
-    places = ndimage.find_objects(holes)
+    places = scipy.ndimage.find_objects(holes)
     for hole in np.flatnonzero(small & (nearest <= CORNER_REACH)):
         around = tuple(
             slice(max(side.start - CORNER_REACH, 0), side.stop + CORNER_REACH) for side in places[hole - 1]
         )
-        reached = ndimage.binary_dilation(holes[around] == hole, iterations=CORNER_REACH)
+        reached = scipy.ndimage.binary_dilation(holes[around] == hole, iterations=CORNER_REACH)
         small[hole] = np.count_nonzero(np.unique(interiors[around][reached])) < CORNER_CELLS
     return np.where(small[holes], classes.dtype.type(INTERIOR), classes)
 
@@ -185,7 +185,7 @@ def number_of_objects(labels: np.ndarray) -> int | None:
     values = np.unique(labels[labels > 0])
     if not np.array_equal(values, np.arange(1, len(values) + 1)):
         return None
-    pieces = measure.label(labels, background=0, connectivity=labels.ndim)
+    pieces = skimage.measure.label(labels, background=0, connectivity=labels.ndim)
     return len(values) if int(pieces.max(initial=0)) == len(values) else None
 
 
@@ -227,7 +227,7 @@ def _split(components: np.ndarray, distance: int) -> tuple[np.ndarray, int]:
     inside = components > 0
     depth = smooth_depth(inside, distance)
     peaks = _peaks(depth, distance)
-    centre_labels, num_centres = ndimage.label(peaks, _everywhere(components.ndim))
+    centre_labels, num_centres = scipy.ndimage.label(peaks, _everywhere(components.ndim))
     # One number per centre, however many pixels it has, in the component that contains it.
     _, first = np.unique(centre_labels[peaks], return_index=True)
     several = np.bincount(components[peaks][first], minlength=int(components.max(initial=0)) + 1) > 1
@@ -242,15 +242,15 @@ def smooth_depth(inside: np.ndarray, distance: int) -> np.ndarray:
     Smoothing joins the many peaks along the ridge of one elongated cell. The border of the image is not
     outside.
     """
-    depth = ndimage.distance_transform_edt(np.pad(inside, 1, mode="edge"))
+    depth = scipy.ndimage.distance_transform_edt(np.pad(inside, 1, mode="edge"))
     depth = depth[(slice(1, -1),) * inside.ndim]
-    smooth: np.ndarray = ndimage.gaussian_filter(depth, distance / 4, mode="nearest") * inside
+    smooth: np.ndarray = scipy.ndimage.gaussian_filter(depth, distance / 4, mode="nearest") * inside
     return smooth
 
 
 def highest_within(depth: np.ndarray, distance: int, lowest: float) -> np.ndarray:
     """Return where the depth is above a value and the largest within ``distance`` pixels along each axis."""
-    highest = ndimage.maximum_filter(depth, 2 * distance + 1, mode="nearest")
+    highest = scipy.ndimage.maximum_filter(depth, 2 * distance + 1, mode="nearest")
     peaks: np.ndarray = (depth == highest) & (depth > lowest)
     return peaks
 
@@ -284,7 +284,7 @@ def flood(heights: np.ndarray, seeds: np.ndarray, mask: np.ndarray, connectivity
         ranks[mask] = np.unique(heights[mask], return_inverse=True)[1]
         ranks.ravel()[at] -= 1 - np.arange(1, len(at) + 1) / (len(at) + 1)
         heights = ranks
-    found: np.ndarray = watershed(heights, seeds, connectivity=connectivity, mask=mask)
+    found: np.ndarray = skimage.segmentation.watershed(heights, seeds, connectivity=connectivity, mask=mask)
     return found
 
 
@@ -336,7 +336,7 @@ def grow_from(
 
 
 def _everywhere(ndim: int) -> np.ndarray:
-    structure: np.ndarray = ndimage.generate_binary_structure(ndim, ndim)
+    structure: np.ndarray = scipy.ndimage.generate_binary_structure(ndim, ndim)
     return structure
 
 

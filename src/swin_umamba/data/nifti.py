@@ -9,15 +9,17 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
-from nibabel import Nifti1Header, Nifti2Header
 
 from swin_umamba.data.image import DEFLATE_MAX_RATIO, MAX_VOXELS, Image
 from swin_umamba.data.nifti_geometry import header_like, with_geometry
 from swin_umamba.data.raw_voxels import read_exactly
 from swin_umamba.errors import DataError
+
+if TYPE_CHECKING:
+    from nibabel import Nifti1Header
 
 GZIP_MAGIC = b"\x1f\x8b"
 # A slope is stored as float32, so a label of 1 can come out as 1.0000000149.
@@ -26,7 +28,7 @@ LABEL_ROUNDING = 2.0**-22
 _DAMAGED = "copy or download the file again; it is damaged"
 _SMALLEST_HEADER = 348
 # Size of each header, and the position and value of its magic ("ni1" and "ni2" mark headers of file pairs).
-_MAGIC = {Nifti1Header: (348, 344, b"n+1\x00"), Nifti2Header: (540, 4, b"n+2\x00\r\n\x1a\n")}
+_MAGIC = {"Nifti1Header": (348, 344, b"n+1\x00"), "Nifti2Header": (540, 4, b"n+2\x00\r\n\x1a\n")}
 _CODES = {
     np.dtype(name): code
     for name, code in (
@@ -143,7 +145,7 @@ def _read_stream(
 
 def _read_header(path: Path, stream: BinaryIO | gzip.GzipFile) -> Nifti1Header:
     block = stream.read(_SMALLEST_HEADER)
-    for header_class, (size, position, magic) in _MAGIC.items():
+    for header_name, (size, position, magic) in _MAGIC.items():
         for endianness in "<>":
             if block[:4] == struct.pack(f"{endianness}i", size) and len(block) == _SMALLEST_HEADER:
                 block += stream.read(size - len(block))
@@ -151,7 +153,12 @@ def _read_header(path: Path, stream: BinaryIO | gzip.GzipFile) -> Nifti1Header:
                     break
                 found = block[position : position + len(magic)]
                 if found == magic:
-                    return header_class(block, endianness=endianness, check=False)
+                    import nibabel  # half a second with what it brings along
+
+                    header: Nifti1Header = getattr(nibabel, header_name)(
+                        block, endianness=endianness, check=False
+                    )
+                    return header
                 if found[:2] == b"ni" or size == _SMALLEST_HEADER:
                     kind = "half of a .hdr/.img pair" if found[:2] == b"ni" else "in Analyze format"
                     raise DataError(

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from nibabel import Nifti1Header, Nifti2Header
-from nibabel.spatialimages import HeaderDataError
 
 from swin_umamba.data.image import (
     DIRECTION_TOLERANCE,
@@ -16,6 +15,9 @@ from swin_umamba.data.image import (
     Image,
 )
 from swin_umamba.errors import DataError
+
+if TYPE_CHECKING:
+    from nibabel import Nifti1Header
 
 # The three lowest bits of xyzt_units. All readers take lengths without a unit as millimetres.
 UNIT_MASK = 0b111
@@ -117,6 +119,8 @@ def _forms(path: Path, header: Nifti1Header, ndim: int) -> dict[str, np.ndarray]
             completed["pixdim"][3] = (
                 1  # a picture has no third spacing, but the quaternion form multiplies by it
             )
+        from nibabel.spatialimages import HeaderDataError
+
         try:
             with np.errstate(all="ignore"):
                 forms[_QFORM] = completed.get_qform().astype(float)[:3]
@@ -194,6 +198,8 @@ def header_like(image: Image, dtype: np.dtype) -> Nifti1Header:
     The placement of an image that came from NIfTI is copied bit by bit, with its unit and NIfTI version; no
     other field is.
     """
+    from nibabel import Nifti1Header, Nifti2Header
+
     source = image.header
     shape = image.spatial_shape[::-1]
     wide = isinstance(source, Nifti2Header) or max(shape) > LARGEST_NIFTI1_SIZE

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.spatial import cKDTree
+import scipy
 
 from swin_umamba.errors import GeometryError, UsageError
 from swin_umamba.evaluation.surface import element_areas, neighbour_codes
@@ -198,7 +198,7 @@ def _distances(surface: np.ndarray, other: np.ndarray, spacing: Sequence[float])
     apart, others = np.argwhere(surface)[~shared], np.argwhere(other)
     step = np.asarray(spacing, dtype=float)
     # For grid points, splitting cells in the middle and not at the median halves the time to build the tree.
-    tree = cKDTree(others * step, balanced_tree=False, compact_nodes=False)
+    tree = scipy.spatial.cKDTree(others * step, balanced_tree=False, compact_nodes=False)
     _, nearest = tree.query(apart * step)
     # Computed from whole numbers of steps: differences of the tree's scaled coordinates are rounded.
     distances[~shared] = np.sqrt((((apart - others[nearest]) * step) ** 2).sum(axis=1))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from swin_umamba.evaluation.metrics import dice
 
@@ -96,9 +96,9 @@ def apply_steps(labels: np.ndarray, steps: Iterable[ComponentStep], pixel_size: 
     for step in steps:
         mask = np.isin(result, step.labels)
         if step.kind == "holes":
-            result[ndimage.binary_fill_holes(mask) & (result == 0)] = step.labels[0]
+            result[scipy.ndimage.binary_fill_holes(mask) & (result == 0)] = step.labels[0]
             continue
-        parts, number = ndimage.label(mask, np.ones((3,) * mask.ndim))
+        parts, number = scipy.ndimage.label(mask, np.ones((3,) * mask.ndim))
         sizes = np.bincount(parts.ravel(), minlength=number + 1)
         sizes[0] = 0
         if step.kind == "largest":
@@ -216,7 +216,7 @@ def _scores(
 
 
 def _smallest_component(mask: np.ndarray) -> float:
-    parts, number = ndimage.label(mask, np.ones((3,) * mask.ndim))
+    parts, number = scipy.ndimage.label(mask, np.ones((3,) * mask.ndim))
     return float(np.bincount(parts.ravel())[1:].min()) if number else np.inf
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from swin_umamba.csv_files import write_csv
 from swin_umamba.data.image_io import Image, check_label_names, on_grid_of
@@ -143,7 +143,7 @@ def _class_statistics(
 ) -> ClassStatistics:
     mask = np.isin(data, values)
     pixels = int(np.count_nonzero(mask))
-    components = int(ndimage.label(mask, np.ones((3,) * mask.ndim))[1]) if pixels else 0
+    components = int(scipy.ndimage.label(mask, np.ones((3,) * mask.ndim))[1]) if pixels else 0
     intensities: tuple[IntensityStatistics, ...] = ()
     if image is not None and pixels:
         inside = image.data[:, mask].astype(np.float64)

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
-from skimage.morphology import local_maxima, reconstruction
-from skimage.segmentation import find_boundaries
+import scipy
+import skimage
 
 from swin_umamba.data.instance_labels import (
     BOUNDARY,
@@ -163,7 +162,7 @@ class ObjectClasses:
             else:
                 instances = objects_of_depth(cells_of(parts, rim), depth)
                 if distance is not None:
-                    edges = find_boundaries(instances, mode="inner")
+                    edges = skimage.segmentation.find_boundaries(instances, mode="inner")
                     parts = np.where(instances > 0, np.where(edges, BOUNDARY, INTERIOR), 0)
                     instances = classes_to_instances(parts, outer_rim=0, split_distance=distance)
         instances = ordered(tidy(instances, min_size=min_size))
@@ -201,29 +200,31 @@ def objects_of_depth(cells: np.ndarray, depth: np.ndarray) -> np.ndarray:
 
 def smoothed(depth: np.ndarray) -> np.ndarray:
     """Return predicted depths without their noise."""
-    smooth: np.ndarray = ndimage.gaussian_filter(depth, DEPTH_SMOOTHING, output=np.float32)
+    smooth: np.ndarray = scipy.ndimage.gaussian_filter(depth, DEPTH_SMOOTHING, output=np.float32)
     return smooth
 
 
 def objects_of_smooth_depth(cells: np.ndarray, depth: np.ndarray) -> np.ndarray:
     """Return the same as :func:`objects_of_depth`; connected cells do not influence each other."""
+    from skimage.morphology import local_maxima, reconstruction
+
     depth = np.where(cells, depth, depth.min(initial=0) - 1)
     lowered = reconstruction(depth - DEPTH_STEP, depth, "dilation")
-    everywhere = ndimage.generate_binary_structure(cells.ndim, cells.ndim)
+    everywhere = scipy.ndimage.generate_binary_structure(cells.ndim, cells.ndim)
     # Its plateaus, not what it has lost: peaks of one height lose the same on both sides of a shallow pass.
-    peaks, count = ndimage.label(cells & local_maxima(lowered, everywhere), everywhere)
+    peaks, count = scipy.ndimage.label(cells & local_maxima(lowered, everywhere), everywhere)
     instances = flood(-depth, peaks, cells, 1)
-    others, _ = ndimage.label(cells & (instances == 0), everywhere)
+    others, _ = scipy.ndimage.label(cells & (instances == 0), everywhere)
     return np.where(others > 0, others + count, instances)
 
 
 def _connected(labels: np.ndarray) -> np.ndarray:
     """Return the connected components (diagonals included) of each class."""
-    everywhere = ndimage.generate_binary_structure(labels.ndim, labels.ndim)
+    everywhere = scipy.ndimage.generate_binary_structure(labels.ndim, labels.ndim)
     instances = np.zeros(labels.shape, np.int64)
     total = 0
     for value in np.unique(labels[labels > 0]):
-        found, count = ndimage.label(labels == value, everywhere)
+        found, count = scipy.ndimage.label(labels == value, everywhere)
         instances += np.where(found > 0, found + total, 0)
         total += count
     return instances

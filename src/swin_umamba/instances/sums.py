@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 from itertools import combinations_with_replacement
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from swin_umamba.data.instance_labels import consecutive_labels
 from swin_umamba.errors import GeometryError, UsageError
@@ -151,7 +151,7 @@ def sums_of(
     index = compact[place] - 1
     numbers = np.zeros(count, np.int64)
     numbers[index] = instances[place]
-    found = ndimage.find_objects(compact, count) if count else []
+    found = scipy.ndimage.find_objects(compact, count) if count else []
     boxes = [[(axis.start, axis.stop) for axis in box] for box in found]
     low, high = np.array(boxes, np.int64).reshape(count, instances.ndim, 2).transpose(2, 1, 0)
     local = [axis - start[index] for axis, start in zip(place, low, strict=True)]

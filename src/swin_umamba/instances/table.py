@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from swin_umamba.data.instance_labels import consecutive_labels
 from swin_umamba.errors import UsageError
@@ -298,7 +298,7 @@ def solidity_of(instances: np.ndarray) -> np.ndarray:
     from skimage.morphology import convex_hull_image
 
     compact, count = consecutive_labels(instances)
-    boxes = ndimage.find_objects(compact, count) if count else []
+    boxes = scipy.ndimage.find_objects(compact, count) if count else []
     values = np.ones(count)
     for number, box in enumerate(boxes, start=1):
         mask = compact[box] == number

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from swin_umamba.data.instance_labels import consecutive_labels
 from swin_umamba.errors import UsageError
@@ -78,7 +78,7 @@ def tidy(instances: np.ndarray, *, min_size: int = 1, fill_holes: bool = True) -
 
 def _filled(compact: np.ndarray) -> np.ndarray:
     """Return a map with its holes filled, visiting each once, however many objects there are."""
-    patches, count = ndimage.label(compact == 0)
+    patches, count = scipy.ndimage.label(compact == 0)
     lowest = np.full(count + 1, np.iinfo(np.int64).max)
     highest = np.zeros(count + 1, np.int64)
     note_objects_beside(patches, compact, lowest, highest)

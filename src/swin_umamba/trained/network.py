@@ -22,7 +22,13 @@ from swin_umamba.nnunet.architecture import (
 from swin_umamba.ops.free_memory import free_memory
 from swin_umamba.trained.model import TrainedModel
 from swin_umamba.trained.model_plans import ModelPlans
-from swin_umamba.trained.outline import is_ours, memory_of_a_patch, no_more_layers_than, without_memory
+from swin_umamba.trained.outline import (
+    filled,
+    is_ours,
+    memory_of_a_patch,
+    no_more_layers_than,
+    without_memory,
+)
 from swin_umamba.trainer_names import SWIN_UMAMBA, SWIN_UMAMBA_D, SWIN_UMAMBA_D_SCRATCH, SWIN_UMAMBA_SCRATCH
 from swin_umamba.weights.catalog import BACKBONES
 
@@ -109,7 +115,9 @@ def build_network(plans: ModelPlans, device: torch.device | None = None) -> nn.M
             where=model.path,
             hint="use a machine with more memory, or check the patch_size in plans.json",
         )
-    network = outline.to_empty(device="cpu") if is_ours(outline) else _built(plans)
+    if is_ours(outline):
+        return filled(outline, model.parameters[0]).eval()
+    network = _built(plans)
     network.load_state_dict(model.parameters[0])
     return network.eval()
 

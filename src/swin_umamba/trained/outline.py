@@ -75,6 +75,17 @@ def no_more_layers_than(parameters: Mapping[str, Tensor], where: Path) -> Iterat
         hook.remove()
 
 
+def filled(outline: nn.Module, parameters: Mapping[str, Tensor]) -> nn.Module:
+    """Return the network of an outline on the CPU, with a copy of the parameters that fit it."""
+    own = outline.state_dict()
+    copies = {
+        key: torch.empty(each.shape, dtype=own[key].dtype, device="cpu").copy_(each)
+        for key, each in parameters.items()
+    }
+    outline.load_state_dict(copies, assign=True)
+    return outline
+
+
 def memory_of_a_patch(outline: nn.Module, plans: ModelPlans) -> int:
     """Return the bytes of the largest array that a network makes of one patch, without making it.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from skimage.measure import label
+import skimage
 
 from swin_umamba.data.dicom import is_dicom_folder
 from swin_umamba.data.image import Image, check_same_grid
@@ -64,7 +64,8 @@ def _of_numbers(source: Path, image: Image, ignored_value: int | None) -> Object
         numbers = on_grid_of(image, numbers)
     check_size(numbers, image)
     found = map_of_numbers(numbers.data[0], ignored_value)
-    pieces = int(label(found.instances, background=0, connectivity=found.instances.ndim).max(initial=0))
+    numbered = skimage.measure.label(found.instances, background=0, connectivity=found.instances.ndim)
+    pieces = int(numbered.max(initial=0))
     remarks = []
     if extra := pieces - len(found.class_names):
         remarks.append(f"objects in several pieces: {extra} more pieces than numbers, each number one object")

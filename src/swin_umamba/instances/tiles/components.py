@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
-from scipy.sparse import coo_matrix, csgraph
+import scipy
 
 from swin_umamba.errors import DataError
 from swin_umamba.instances.tiles.stored import Read, Region, StoredTiles, Workspace, size_of
@@ -64,14 +63,14 @@ def connected(work: Workspace, kinds: Read, connectivity: int) -> Numbered:
     DataError
         There are too many.
     """
-    structure = ndimage.generate_binary_structure(len(work.shape), connectivity)
+    structure = scipy.ndimage.generate_binary_structure(len(work.shape), connectivity)
     stored = work.new(np.int32)
     count, kind_of = 0, [np.zeros(1, np.int64)]
     for number, tile in enumerate(work.tiles):
         values = kinds(tile)
         found = np.zeros(values.shape, np.int64)
         for kind in np.unique(values[values != 0]).tolist():
-            parts, more = ndimage.label(values == kind, structure)
+            parts, more = scipy.ndimage.label(values == kind, structure)
             found += np.where(parts > 0, parts + count, 0)
             kind_of.append(np.full(more, kind, np.int64))
             count += more
@@ -110,8 +109,8 @@ def _shifts(axes: int, connectivity: int) -> Iterator[tuple[Region, Region]]:
 
 def _joined(pairs: np.ndarray, count: int) -> tuple[np.ndarray, int]:
     """Return the component of each number from 0 to ``count``, 0 for 0, given which belong together."""
-    graph = coo_matrix((np.ones(len(pairs), bool), tuple(pairs.T)), shape=(count + 1, count + 1))
-    total, components = csgraph.connected_components(graph, directed=False)
+    graph = scipy.sparse.coo_matrix((np.ones(len(pairs), bool), tuple(pairs.T)), shape=(count + 1, count + 1))
+    total, components = scipy.sparse.csgraph.connected_components(graph, directed=False)
     # Nothing touches number 0, so that its component, the first, is its own.
     return components.astype(np.int64), total - 1
 
@@ -184,7 +183,7 @@ def groups_of(work: Workspace, things: Numbered, wanted: np.ndarray) -> list[Thi
             continue
         values = things.read(tile)
         compact = np.where(np.isin(values, several), np.searchsorted(several, values) + 1, 0)
-        for number, place in zip(several.tolist(), ndimage.find_objects(compact), strict=True):
+        for number, place in zip(several.tolist(), scipy.ndimage.find_objects(compact), strict=True):
             moved = tuple(
                 slice(part.start + whole.start, part.stop + whole.start)
                 for part, whole in zip(place, tile, strict=True)

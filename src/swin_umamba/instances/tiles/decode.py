@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from skimage.segmentation import find_boundaries
+import skimage
 
 from swin_umamba.data.instance_labels import BOUNDARY, INTERIOR
 from swin_umamba.instances.decoding import (
@@ -120,7 +120,7 @@ def _edged(work: Workspace, instances: Numbered, region: Region) -> np.ndarray:
     """Return the parts of objects that are told apart: interior, and boundary at their edges."""
     window = work.around(region, 1)
     found = instances.read(window)
-    edges = find_boundaries(found, mode="inner")
+    edges = skimage.segmentation.find_boundaries(found, mode="inner")
     values = np.where(found > 0, np.where(edges, BOUNDARY, INTERIOR), 0).astype(np.uint8)
     return values[within(region, window)]
 

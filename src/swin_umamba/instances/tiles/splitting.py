@@ -8,8 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt
-from scipy.sparse import coo_matrix, csgraph
+import scipy
 
 from swin_umamba.data.instance_labels import flood, highest_within, smooth_depth
 from swin_umamba.errors import DataError
@@ -76,7 +75,7 @@ def _depth(work: Workspace, markers: Numbered, region: Region, distance: int) ->
 
 
 def _is_known(inside: np.ndarray, needed: Region, halo: int) -> bool:
-    return not inside.all() and float(distance_transform_edt(inside)[needed].max()) <= halo
+    return not inside.all() and float(scipy.ndimage.distance_transform_edt(inside)[needed].max()) <= halo
 
 
 def _peaks(work: Workspace, markers: Numbered, distance: int) -> tuple[np.ndarray, np.ndarray]:
@@ -132,9 +131,9 @@ def _touching(places: np.ndarray) -> np.ndarray:
     ]
     rows = np.array(pairs, np.int64).reshape(-1, 2)
     shape = (len(places), len(places))
-    graph = coo_matrix((np.ones(len(rows), bool), (rows[:, 0], rows[:, 1])), shape=shape)
-    numbers: np.ndarray = csgraph.connected_components(graph, directed=False)[1].astype(np.int64) + 1
-    return numbers
+    graph = scipy.sparse.coo_matrix((np.ones(len(rows), bool), (rows[:, 0], rows[:, 1])), shape=shape)
+    _, numbers = scipy.sparse.csgraph.connected_components(graph, directed=False)
+    return np.asarray(numbers, np.int64) + 1
 
 
 def _around(cell: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
