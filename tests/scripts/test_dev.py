@@ -32,7 +32,7 @@ def commands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[ModuleTyp
     """Return the script, and the list of commands that it would have run."""
     dev, ran = load(), []
 
-    def record(command: list[object], **variables: str) -> None:
+    def record(command: list[object], **keywords: object) -> None:
         if "venv" in command:
             Path(str(command[-1])).mkdir(exist_ok=True)
         ran.append(" ".join(map(str, command)))
@@ -91,8 +91,8 @@ def test_an_interrupted_installation_is_done_again(
     dev, _ = commands
     recorded = dev.run
 
-    def fail(command: list[object], **variables: str) -> None:
-        recorded(command, **variables)
+    def fail(command: list[object], **keywords: object) -> None:
+        recorded(command, **keywords)
         if "pip" in command:
             raise dev.Failed(7)
 
@@ -112,6 +112,17 @@ def test_each_step_runs_once_in_order_and_nothing_after_a_failure(
     assert "slow or browser or docs" in steps[-1]
 
 
+def test_an_environment_of_ones_own_is_left_as_it_is(
+    commands: tuple[ModuleType, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dev, ran = commands
+    dev.main(["--as-is", "test"])
+    monkeypatch.setenv("DEV_AS_IS", "1")
+    dev.main(["test"])
+    assert installs(ran) == []
+    assert all(each.startswith(f"{sys.executable} -m pytest ") for each in ran)
+
+
 def test_python_is_where_each_system_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dev = load()
     monkeypatch.setattr(dev, "os", type("os", (), {"name": "nt"}))
@@ -123,7 +134,10 @@ def test_exit_codes_are_those_of_shells(capfd: pytest.CaptureFixture[str]) -> No
     dev.run([sys.executable, "-c", "print('fine')"])
     assert "fine" in capfd.readouterr().out
     with pytest.raises(dev.Failed) as failed:
-        dev.run([sys.executable, "-c", "import os, sys; sys.exit(int(os.environ['CODE']))"], CODE="3")
+        dev.run(
+            [sys.executable, "-c", "import os, sys; sys.exit(int(os.environ['CODE']))"],
+            variables={"CODE": "3"},
+        )
     assert failed.value.code == 3
 
 
@@ -159,6 +173,35 @@ def test_a_command_that_is_told_to_stop_may_save_first(number: signal.Signals, t
     assert process.wait() == 9
     guard.cancel()
     assert saved.read_text() == "yes"
+
+
+def test_a_wheel_that_is_too_large_is_refused(
+    commands: tuple[ModuleType, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dev, ran = commands
+    monkeypatch.setattr(dev, "ROOT", tmp_path)
+    recorded, size = dev.run, dev.LARGEST_WHEEL
+
+    def build(command: list[object], **keywords: object) -> None:
+        recorded(command, **keywords)
+        if "build" in command:
+            (tmp_path / "dist").mkdir(exist_ok=True)
+            for name in ("a.tar.gz", "a.whl"):
+                (tmp_path / "dist" / name).write_bytes(b"0" * size)
+
+    monkeypatch.setattr(dev, "run", build)
+    assert "a.whl is larger" in dev.main(["build"])
+    assert ran[-1].endswith("a.tar.gz " + str(tmp_path / "dist" / "a.whl"))
+    monkeypatch.setattr(dev, "LARGEST_WHEEL", dev.LARGEST_WHEEL + 1)
+    assert dev.main(["build", "try-install"]) == 0
+    tried = [each for each in ran if each.endswith("swin-umamba --version")]
+    assert len(tried) == len(set(tried)) == 2
+
+
+def test_nothing_is_installed_that_was_not_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dev = load()
+    monkeypatch.setattr(dev, "ROOT", tmp_path)
+    assert "run the command build first" in dev.main(["try-install"])
 
 
 def test_make_only_calls_the_script() -> None:

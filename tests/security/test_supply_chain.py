@@ -24,6 +24,10 @@ def script(name: str) -> ModuleType:
     return module
 
 
+PUBLISHING = {"publish": {"contents": "write"}, "publish-to-pypi": {"id-token": "write"}}
+"""The jobs that may do more than read, and what."""
+
+
 def steps(workflow: dict[str, Any]) -> list[dict[str, Any]]:
     return [step for job in workflow["jobs"].values() for step in job["steps"]]
 
@@ -33,7 +37,7 @@ def test_workflows_may_read_and_run_what_is_pinned(path: Path) -> None:
     workflow = yaml.safe_load(path.read_text())
     assert workflow["permissions"] == {"contents": "read"}
     assert all(job["timeout-minutes"] <= 90 for job in workflow["jobs"].values())
-    assert {name for name, job in workflow["jobs"].items() if "permissions" in job} <= {"publish"}
+    assert {name for name, job in workflow["jobs"].items() if "permissions" in job} <= PUBLISHING.keys()
     triggers = workflow[True]  # YAML reads the key "on" so
     assert not {"pull_request_target", "workflow_run", "issue_comment"} & set(triggers)
     used = [step["uses"] for step in steps(workflow) if "uses" in step]
@@ -47,11 +51,23 @@ def test_workflows_may_read_and_run_what_is_pinned(path: Path) -> None:
 
 def test_who_may_write_a_release_runs_nothing_that_was_built_or_installed() -> None:
     (release,) = (yaml.safe_load(path.read_text()) for path in WORKFLOWS if path.stem == "release")
-    publish = release["jobs"]["publish"]
-    assert publish["permissions"] == {"contents": "write"}
-    assert [step["run"].split()[0] for step in publish["steps"] if "run" in step] == ["gh"]
-    (action,) = (step["uses"] for step in publish["steps"] if "uses" in step)
-    assert action.startswith("actions/download-artifact@")
+    jobs = {name: release["jobs"][name] for name in PUBLISHING}
+    assert {name: job["permissions"] for name, job in jobs.items()} == PUBLISHING
+    run = {
+        name: [step["run"].split()[0] for step in job["steps"] if "run" in step] for name, job in jobs.items()
+    }
+    assert run == {"publish": ["gh"], "publish-to-pypi": []}
+    actions = {
+        name: [step["uses"].split("@")[0] for step in job["steps"] if "uses" in step]
+        for name, job in jobs.items()
+    }
+    assert actions == {
+        "publish": ["actions/download-artifact"],
+        "publish-to-pypi": ["actions/download-artifact", "pypa/gh-action-pypi-publish"],
+    }
+    # The index trusts a workflow in an environment, for which people may be asked; no password is kept.
+    assert jobs["publish-to-pypi"]["environment"] == "pypi"
+    assert not any("password" in step.get("with", {}) for step in jobs["publish-to-pypi"]["steps"])
 
 
 def test_dependencies_are_audited_every_week() -> None:
@@ -71,8 +87,8 @@ def test_a_release_comes_with_hashes_and_a_bill_of_materials() -> None:
 
 
 def test_ci_runs_what_the_local_ci_runs() -> None:
-    (ci,) = (yaml.safe_load(path.read_text()) for path in WORKFLOWS if path.stem == "ci")
-    commands = " ".join(step.get("run", "") for step in steps(ci))
+    workflows = (yaml.safe_load(path.read_text()) for path in WORKFLOWS)
+    commands = " ".join(step.get("run", "") for workflow in workflows for step in steps(workflow))
     (local,) = re.findall(r"^make (.*)$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
     assert set(local.split()) <= set(commands.split())
 
