@@ -92,6 +92,7 @@ def test_a_lock_can_be_forced(tmp_path: Path) -> None:
 
 def test_the_holder_gives_signs_of_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "SECONDS_BETWEEN_BEATS", 0.01)
+    monkeypatch.setattr(lock, "_heart", lock._Heart())
     with Lock(tmp_path / LOCK_FILE).held():
         os.utime(tmp_path / LOCK_FILE, (1, 1))
         for _ in range(1000):

@@ -15,7 +15,8 @@ from typing import BinaryIO
 
 from swin_umamba.errors import DataError, OutputError, SwinUMambaError
 from swin_umamba.opening import final_place, open_regular, open_to_read
-from swin_umamba.temporary_files import Temporary, new_name, private_folder, sync_folder, temporary_file
+from swin_umamba.syncing import sync_folder
+from swin_umamba.temporary_files import Temporary, new_name, private_folder, temporary_file
 
 BLOCK = 2**20
 _CHECK_THE_PLACE = "check that the folder exists, is writable and has free space; nothing was changed"
@@ -233,32 +234,36 @@ def write_bytes(path: str | Path, content: bytes) -> None:
         file.write(content)
 
 
-def append_line(path: str | Path, line: str) -> None:
-    """Append one line to a text file in one write, synced to disk; create the file if it does not exist.
+def append_line(path: str | Path, *lines: str, synced: bool = True) -> None:
+    """Append lines to a text file in one write, synced to disk; create the file if it does not exist.
 
-    A killed process leaves the whole line or part of it, and never changes earlier lines.
+    A killed process leaves whole lines or part of one, and never changes earlier lines.
 
     Parameters
     ----------
     path
         The file; its folder must exist. A link is followed.
-    line
-        Line without a line break.
+    *lines
+        One or more lines without line breaks.
+    synced
+        False leaves the syncing, which takes milliseconds, to a later call. A power cut may lose the lines
+        until then; the death of the process does not.
 
     Raises
     ------
     OutputError
-        If the whole line cannot be written, for example on a full disk. The file is then unchanged.
+        If not all can be written, for example on a full disk. The file is then unchanged.
     """
-    assert "\n" not in line
-    content = f"{line}\n".encode()
+    assert not any("\n" in line for line in lines)
+    content = "".join(f"{line}\n" for line in lines).encode()
     try:
         with open(final_place(Path(path)), "ab", buffering=0, opener=open_regular) as file:
             before = os.fstat(file.fileno()).st_size
             try:
                 if (written := file.write(content)) != len(content):
                     raise OSError(errno.ENOSPC, f"only {written} of {len(content)} bytes could be written")
-                os.fsync(file.fileno())
+                if synced:
+                    os.fsync(file.fileno())
             except OSError:
                 with suppress(OSError):
                     file.truncate(before)

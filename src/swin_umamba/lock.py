@@ -15,8 +15,10 @@ import socket
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -71,15 +73,14 @@ class Lock:
         if self._depth == 0:
             self._take(force)
         self._depth += 1
-        ended = threading.Event()
         if self._depth == 1:
-            threading.Thread(target=self._beat, args=(ended,), daemon=True).start()
+            _heart.add(self.path)
         try:
             yield
         finally:
-            ended.set()
             self._depth -= 1
             if self._depth == 0:
+                _heart.remove(self.path)
                 self._release()
 
     @contextmanager
@@ -116,14 +117,60 @@ class Lock:
             if holder is None or _same(holder, _this_process()):  # of nobody: it was opened just now
                 self.path.unlink()
 
-    def _beat(self, ended: threading.Event) -> None:
-        while not ended.wait(SECONDS_BETWEEN_BEATS):
-            with suppress(OSError):
-                os.utime(self.path)
+
+class _Heart:
+    """Gives signs of life for all locks that this process holds, from one thread: starting one takes time."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._held: Counter[Path] = Counter()
+        self._is_beating = False
+
+    def add(self, path: Path) -> None:
+        with self._guard:
+            self._held[path] += 1
+            if not self._is_beating:
+                self._is_beating = True
+                threading.Thread(target=self._beat, daemon=True).start()
+
+    def remove(self, path: Path) -> None:
+        with self._guard:
+            self._held[path] -= 1
+            if not self._held[path]:
+                del self._held[path]
+
+    def _beat(self) -> None:
+        while True:
+            time.sleep(SECONDS_BETWEEN_BEATS)
+            with self._guard:
+                held = list(self._held)
+                self._is_beating = bool(held)
+            if not held:
+                return
+            for path in held:
+                with suppress(OSError):
+                    os.utime(path)
+
+
+_heart = _Heart()
+
+
+def _new_heart() -> None:
+    """Forget the locks of the process that this one was forked from: its thread is not here."""
+    global _heart
+    _heart = _Heart()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_new_heart)
 
 
 def _this_process() -> dict[str, Any]:
-    process = os.getpid()
+    return _described(os.getpid())
+
+
+@lru_cache(maxsize=1)
+def _described(process: int) -> dict[str, Any]:
     return {"host": socket.gethostname(), "process": process, "started": _start_of(process)}
 
 

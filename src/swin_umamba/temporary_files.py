@@ -313,14 +313,3 @@ def _temporary_files(folder: Path) -> tuple[Path, ...]:
     with suppress(OSError), os.scandir(folder) as entries:
         return tuple(folder / entry.name for entry in entries if entry.name.startswith(PREFIX))
     return ()
-
-
-def sync_folder(folder: Path) -> None:
-    """Sync a folder's entries to disk, so that a rename in it survives a power cut."""
-    if os.name == "nt":
-        return  # Windows cannot open a folder for syncing
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -13,10 +13,11 @@ import tifffile
 from PIL import Image as PillowImage
 
 from swin_umamba.cli import predict
-from swin_umamba.data.image_io import Image, read_labels
+from swin_umamba.data.image_io import read_labels
 from swin_umamba.errors import OutputError, UsageError
 from swin_umamba.inference.predictor import Predictor
 from swin_umamba.inference.records import read_records
+from swin_umamba.trained.volume import Volume
 
 MakeModel = Callable[..., Path]
 
@@ -84,14 +85,14 @@ def test_wrong_channels_fail_alone(one: Predictor, images: Path, tmp_path: Path)
 def test_an_unexpected_error_fails_alone(
     one: Predictor, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    predict = one.predict
+    preprocess = one.plans.preprocess
 
-    def fails_on_b(image: Image, **options: object) -> object:
-        if image.path is not None and image.path.name == "b.png":
+    def fails_on_b(volume: Volume, max_voxels: int) -> object:
+        if volume.source is not None and volume.source.path.name == "b.png":
             raise ZeroDivisionError("by zero")
-        return predict(image, **options)
+        return preprocess(volume, max_voxels)
 
-    monkeypatch.setattr(one, "predict", fails_on_b)
+    monkeypatch.setattr(one.plans, "preprocess", fails_on_b)
     results = one.predict_folder(images, tmp_path / "out")
     assert [result.status for result in results] == ["written", "failed", "written"]
     assert "unexpected ZeroDivisionError: by zero" in str(results[1].error)
@@ -252,10 +253,8 @@ def test_a_failed_case_keeps_no_memory(
 ) -> None:
     """Its error is kept until the folder is done, but not the arrays that were being worked on."""
     arrays: list[weakref.ref[np.ndarray]] = []
-    alive = []
 
     def fail(data: np.ndarray, *_: object) -> None:
-        alive.append([each() is not None for each in arrays])
         large = np.zeros(1000)
         arrays.append(weakref.ref(large))
         try:
@@ -267,4 +266,5 @@ def test_a_failed_case_keeps_no_memory(
     results = one.predict_folder(images, tmp_path / "out")
     assert [result.status for result in results] == ["failed"] * 3
     assert "not enough memory" in str(results[0].error)
-    assert alive == [[], [False], [False, False]]
+    assert len(arrays) >= 3  # there may be more memory once others are done, so some are tried twice
+    assert not [each for each in arrays if each() is not None]

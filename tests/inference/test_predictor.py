@@ -194,7 +194,7 @@ def test_folds_are_averaged(make_model: MakeModel) -> None:
         one = predictor(folder, **options)
         data, _ = one.plans.preprocess(as_volume(image, None, one.channel_names))
         with torch.inference_mode():
-            return one._logits(torch.from_numpy(data))
+            return one.window.logits(one.networks, torch.from_numpy(data))
 
     both = logits()
     torch.testing.assert_close(both, (logits(folds=[0]) + logits(folds=[1])) / 2)
@@ -484,7 +484,7 @@ def test_a_lack_of_memory_names_the_image_and_its_size(
         raise RuntimeError(asked)
 
     one = predictor(make_model())
-    monkeypatch.setattr(one, "_labels", no_memory)
+    monkeypatch.setattr(one.plans, "label_map", no_memory)
     PillowImage.fromarray(np.zeros((20, 30), np.uint8)).save(tmp_path / "a.png")
     with pytest.raises(DataError, match=r"memory for an image of 1 x 1 x 20 x 30 .* 5.00 GiB more") as caught:
         one.predict(tmp_path / "a.png")

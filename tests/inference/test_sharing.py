@@ -19,7 +19,7 @@ from PIL import Image as PillowImage
 from forked import Forked
 from swin_umamba import lock
 from swin_umamba.errors import DataError
-from swin_umamba.inference import sharing
+from swin_umamba.inference import pipeline
 from swin_umamba.inference.case_result import CaseResult
 from swin_umamba.inference.predictor import Predictor
 from swin_umamba.inference.records import RECORDS_FILE, PredictionRecords, read_records
@@ -31,7 +31,7 @@ NAMES = "abcdefgh"
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sharing, "SECONDS_BETWEEN_ROUNDS", 0.01)
+    monkeypatch.setattr(pipeline, "SECONDS_BETWEEN_ROUNDS", 0.01)
 
 
 @pytest.fixture
@@ -64,13 +64,13 @@ def test_two_at_a_time_do_each_case_once(
     both = threading.Barrier(2)
     begin = PredictionRecords.begin
 
-    def recorded(self: PredictionRecords, case: str, made_from: Any) -> None:
+    def recorded(self: PredictionRecords, case: str, made_from: Any) -> int:
         if len(started) < 2:
             started.append(case)
             both.wait(30)  # each has a case
         else:
             started.append(case)
-        begin(self, case, made_from)
+        return begin(self, case, made_from)
 
     monkeypatch.setattr(PredictionRecords, "begin", recorded)
     found: list[list[CaseResult]] = []

@@ -9,6 +9,7 @@ import pytest
 
 from stand_in_layer import StandInLayer
 from swin_umamba.errors import DataError
+from swin_umamba.inference import stages
 from swin_umamba.inference.predictor import Predictor
 from swin_umamba.napari.segment import describe, label_colours, segment
 from swin_umamba.report.palette import class_colour
@@ -196,10 +197,11 @@ def test_objects_are_measured_where_the_layer_has_units(
     np.testing.assert_array_equal(result.labels.data, predictor.predict(data).labels)
 
 
-def test_an_image_without_objects(make_model: MakeModel) -> None:
+def test_an_image_without_objects(make_model: MakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
     predictor = load(make_model(labels={"background": 0, "interior": 1, "ignore": 2}))
     empty = np.zeros((9, 11), np.uint8)
-    predictor._segment = lambda *_: (empty, None, empty.astype(np.float32), None)  # type: ignore
+    found = (empty, None, empty.astype(np.float32), None)
+    monkeypatch.setattr(stages, "_on_the_grid", lambda *_: found)
     result = segment(predictor, [StandInLayer(empty)], model_name="M", objects=True)
     assert result.num_objects == 0
     assert result.objects is not None

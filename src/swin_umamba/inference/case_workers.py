@@ -12,6 +12,7 @@ from uuid import uuid4
 
 from swin_umamba.errors import OutputError, SwinUMambaError
 from swin_umamba.inference.case_result import CaseResult
+from swin_umamba.inference.case_run import result_of
 from swin_umamba.inference.case_work import CaseWork
 from swin_umamba.inference.cases import Case
 from swin_umamba.inference.options import FolderOptions
@@ -110,7 +111,7 @@ def _case_work(
     def work(task: _Task) -> CaseResult | None:
         try:
             with in_use(pseudonyms), claim_of(task.path).held():
-                return CaseWork(predictor, task.case, task.path, options, records).result()
+                return result_of(CaseWork(predictor, task.case, task.path, options, records))
         except HeldByAnother:
             return None
 

@@ -13,6 +13,7 @@ from swin_umamba.errors import UsageError
 from swin_umamba.files import check_output_folder
 from swin_umamba.inference.blocks.inputs import goes_in_blocks
 from swin_umamba.inference.case_result import CaseResult
+from swin_umamba.inference.case_run import result_of
 from swin_umamba.inference.case_work import CaseWork
 from swin_umamba.inference.case_workers import predict_by_workers
 from swin_umamba.inference.cases import Case, find_cases, output_paths
@@ -20,10 +21,9 @@ from swin_umamba.inference.ensemble_files import describe_for_ensemble
 from swin_umamba.inference.objects import write_all_objects
 from swin_umamba.inference.options import FolderOptions
 from swin_umamba.inference.parts import Part, merge_if_all_are_done, merge_parts, parse_part, records_for
-from swin_umamba.inference.read_ahead import reading_ahead
+from swin_umamba.inference.pipeline import predict_overlapping
 from swin_umamba.inference.records import PredictionRecords
 from swin_umamba.inference.segmentation_files import SUFFIX, check_segmentations
-from swin_umamba.inference.sharing import each_claimed
 from swin_umamba.instances.decoding import ObjectClasses
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def predict_folder(
     # A single file may go anywhere, and nobody expects a second one beside it.
     if part is not None or options.merge:
         raise UsageError("parts need a folder of results", where=output, hint="give a folder with -o")
-    return [work[0].result()]
+    return [result_of(work[0])]
 
 
 def _predict_into(folder: Path, work: Sequence[CaseWork], part: Part | None) -> list[CaseResult]:
@@ -106,14 +106,7 @@ def _predict_into(folder: Path, work: Sequence[CaseWork], part: Part | None) -> 
         chosen = [replace(each, records=records, part=part if divides else None) for each in chosen]
         done = predict_by_workers(chosen, part)
         left = [each for each in chosen if each.path not in done]
-        read_whole = [each.case.files for each in left if not each.case.in_blocks]
-        with reading_ahead(read_whole, options.nonfinite, options.series) as reader:
-            found = each_claimed(
-                [replace(each, reader=reader) for each in left],
-                lambda each: each.claimed,
-                CaseWork.result,
-                "predicting",
-            )
+        found = predict_overlapping(left, "predicting") if left else []
         done |= {each.path: result for each, result in zip(left, found, strict=True)}
         results = [done[each.path] for each in chosen]
         records.tidy(order)

@@ -3,35 +3,24 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from swin_umamba.confidence.estimate import estimate_confidence
-from swin_umamba.confidence.members import MemberDecisions
 from swin_umamba.data.image_io import MAX_VOXELS
 from swin_umamba.errors import UsageError
-from swin_umamba.evaluation.postprocessing import apply_steps
 from swin_umamba.fingerprint import fingerprint_of
 from swin_umamba.inference.case_result import CaseResult
-from swin_umamba.inference.decisions import check_finite, labels_of_bands
 from swin_umamba.inference.folder import predict_folder
-from swin_umamba.inference.full import full
 from swin_umamba.inference.inputs import Given, as_volume
-from swin_umamba.inference.objects import chosen_decoding, measure_objects
 from swin_umamba.inference.options import FolderOptions, ModelOptions, ObjectOptions, PredictorOptions
 from swin_umamba.inference.prediction import Prediction
+from swin_umamba.inference.stages import Wanted, conclude, pass_through, prepare
 from swin_umamba.instances.decoding import ObjectClasses
-from swin_umamba.instances.table import ObjectTable
-from swin_umamba.memory import is_out_of_memory
-from swin_umamba.ops.backend import choose_backend, current_device, resolve_device
+from swin_umamba.ops.backend import choose_backend, resolve_device
 from swin_umamba.ops.precision import check_precision
 from swin_umamba.options import Nonfinite, options_as_keywords
 from swin_umamba.tiling.folds import FoldNetworks
@@ -42,7 +31,6 @@ from swin_umamba.trained.model import FINAL_CHECKPOINT, TrainedModel, load_train
 from swin_umamba.trained.model_file import MODEL_FILE_SUFFIX, read_model_file
 from swin_umamba.trained.model_plans import ModelPlans
 from swin_umamba.trained.network import build_network, set_scan_backend
-from swin_umamba.trained.volume import Volume
 
 logger = logging.getLogger(__name__)
 
@@ -191,7 +179,6 @@ class Predictor:
             ]
         )
 
-    @torch.inference_mode()
     def predict(
         self,
         image: Given,
@@ -244,68 +231,15 @@ class Predictor:
         TypeError
             If the input is anything else, such as a Pillow image, a tensor or a list of arrays.
         """
+        objects = (
+            (instances if isinstance(instances, ObjectOptions) else ObjectOptions()) if instances else None
+        )
+        if objects is not None:
+            ObjectClasses.of(self.labels)  # refuse a model without objects before its prediction
+        wanted = Wanted(probabilities, confidence, objects)
         volume = as_volume(image, spacing, self.channel_names, nonfinite, series)
-        members = MemberDecisions(independent=self.has_regions) if confidence else None
-        of_objects = ObjectClasses.of(self.labels) if instances else None
-        try:
-            with current_device(self.device):
-                labels, classes, foreground, depth = self._segment(
-                    volume, members, on_progress, max_voxels, probabilities, of_objects is not None
-                )
-        except (MemoryError, RuntimeError) as error:
-            if is_out_of_memory(error):
-                raise full(self, error, volume) from error
-            raise
-        sureness = None
-        if members is not None and classes is not None:
-            sureness = estimate_confidence(
-                classes,
-                members,
-                classes=list(self.plans.classes),
-                has_regions=self.has_regions,
-                temperature=self.model.temperature,
-                quality_exponent=self.model.quality_exponent,
-            )
-        found: tuple[np.ndarray | None, ObjectTable | None] = None, None
-        if of_objects is not None and foreground is not None:
-            how = instances if isinstance(instances, ObjectOptions) else ObjectOptions()
-            decoding = chosen_decoding(self.model.decoding, how)
-            found = measure_objects(labels, foreground, volume, of_objects, decoding, how, depth)
-        return Prediction(labels, classes if probabilities else None, volume.source, sureness, *found, depth)
-
-    def _segment(
-        self,
-        volume: Volume,
-        members: MemberDecisions | None,
-        on_progress: Callable[[float], None] | None,
-        max_voxels: int,
-        probabilities: bool,
-        objects: bool,
-    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None, np.ndarray | None]:
-        """Return labels, probabilities if wanted, and foreground and depth if objects are."""
-        data, properties = self.plans.preprocess(volume, max_voxels)
-        image = torch.from_numpy(data)
-        foreground, depth, wants_depth = None, None, objects and self.knows_depth
-        whole = probabilities or objects or members is not None
-        if whole or not self.plans.keeps_shape(image.shape[1:], properties):
-            with self.networks.returning_depth(wants_depth) as num_extra:
-                window = replace(self.window, num_extra=num_extra)
-                logits = self._logits(image, members, on_progress, window)
-            if wants_depth:
-                logits, depth = logits[:-1], self.plans.to_grid(logits[-1:], properties)[0]
-            if objects:
-                foreground = self.plans.to_foreground(logits, properties)
-            labels, classes = self.plans.to_labels(logits, properties, probabilities or members is not None)
-        else:
-            labels, classes = self._labels(image, properties, on_progress), None
-        if volume.flat:
-            labels, classes = labels[0], None if classes is None else classes[:, 0]
-            foreground, depth = (None if each is None else each[0] for each in (foreground, depth))
-        if self.postprocessing:
-            spacing = self.plans.spacing_of(volume)
-            size = 1.0 if self.plans.counts_pixels else math.prod(spacing[1:] if volume.flat else spacing)
-            labels = apply_steps(labels, self.postprocessing, size)
-        return labels, classes, foreground, depth
+        passed = pass_through(self, prepare(self, volume, max_voxels), wanted, on_progress)
+        return conclude(self, passed, wanted)
 
     @property
     def knows_depth(self) -> bool:
@@ -321,29 +255,3 @@ class Predictor:
         The options are the fields of ``FolderOptions``.
         """
         return predict_folder(self, inputs, output, options)
-
-    def _labels(
-        self, image: Tensor, properties: dict[str, Any], on_progress: Callable[[float], None] | None
-    ) -> np.ndarray:
-        """Return the labels of an image that was not resampled; only a band of its logits is ever there."""
-        bands = self.window.bands(
-            self.networks, image, on_progress=on_progress, one_band=not self.networks.all_at_hand
-        )
-        return labels_of_bands(bands, self.plans.label_map(properties), self.model.path)
-
-    def _logits(
-        self,
-        image: Tensor,
-        members: MemberDecisions | None = None,
-        on_progress: Callable[[float], None] | None = None,
-        window: SlidingWindow | None = None,
-    ) -> Tensor:
-        logits = (window or self.window).logits(
-            self.networks,
-            image,
-            members=members,
-            on_progress=on_progress,
-            one_band=not self.networks.all_at_hand,
-        )
-        check_finite(logits, self.model.path)
-        return logits

@@ -11,9 +11,11 @@ from __future__ import annotations
 import json
 import math
 import os
+import threading
 from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -70,6 +72,8 @@ class PredictionRecords:
         self._own: dict[str, Mapping[str, Any]] = {}
         self._lines: dict[str, str] = {}
         self._read_until: tuple[int, int] | None = None  # inode and size
+        self._guard = threading.Lock()
+        self._count = self._synced = 0  # lines of this process, and those that the disk is known to hold
         self.tidy()
         self._at_start = dict(self.of_case)
 
@@ -124,7 +128,7 @@ class PredictionRecords:
 
     def news_of(self, case: str) -> Mapping[str, Any] | None:
         """Return the record of a case that has come since this object was made; None if there is none."""
-        if self.path.exists():
+        if self._has_grown():
             with self._alone() as file:
                 self._read(file)
         record = self.of_case.get(case)
@@ -132,17 +136,25 @@ class PredictionRecords:
 
     @contextmanager
     def _alone(self) -> Iterator[TextIO]:
-        """Open the file while no other process does."""
+        """Open the file while no other process and no other thread does."""
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with opened_alone(final_place(self.path)) as file:
-                yield file
+            with self._guard:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                with opened_alone(final_place(self.path)) as file:
+                    yield file
         except OSError as error:
             raise OutputError(
                 f"the record of the predictions cannot be opened: {error.strerror or error}",
                 where=self.path,
                 hint="check the permissions of the folder",
             ) from error
+
+    def _has_grown(self) -> bool:
+        try:
+            status = self.path.stat()
+        except FileNotFoundError:
+            return False
+        return self._read_until != (status.st_ino, status.st_size)
 
     def _read(self, file: TextIO) -> None:
         """Read what has been added since it was read last."""
@@ -165,10 +177,22 @@ class PredictionRecords:
                 self._own[case] = record
                 self._lines[case] = json.dumps({"schema": SCHEMA, **_without_nan(record)})
 
-    def begin(self, case: str, made_from: Mapping[str, str] | None) -> None:
-        """Append a line that a case is begun: if it stays the last one, existing files are unfinished."""
+    def begin(self, case: str, made_from: Mapping[str, str] | None) -> int:
+        """Append a line that a case is begun: if it stays the last one, existing files are unfinished.
+
+        Returns
+        -------
+        int
+            A number for ``sync``, which is to be called before such files are replaced.
+        """
         started = {"case": case, "status": "started", "made_from": made_from}
-        self._append("predictions-line-started", started)
+        lines = {case: (started, contract_text("predictions-line-started", started))}
+        return self._append(lines, synced=False)
+
+    def sync(self, number: int) -> None:
+        """Have the disk hold a line that was begun, unless a later call has seen to it."""
+        if self._synced < number:
+            self._append({})
 
     def add(
         self,
@@ -177,17 +201,54 @@ class PredictionRecords:
         made_from: Mapping[str, str] | None = None,
         files: Mapping[str, str] | None = None,
     ) -> None:
-        """Append the outcome of a case.
+        """Append the outcome of a case; see ``Outcome``."""
+        self.add_all([Outcome(result, made_from, files)], predictor)
 
-        Parameters
-        ----------
-        result, predictor
-            The outcome, and the model.
-        made_from, files
-            Fingerprints of its inputs and of the files written; see ``inference.finished``.
-        """
-        error = result.error
-        record = {
+    def add_all(self, outcomes: Iterable[Outcome], predictor: Predictor) -> None:
+        """Append the outcomes of several cases at once."""
+        records = {each.result.case: each.record(predictor) for each in outcomes}
+        if records:
+            self._append({case: (it, contract_text("predictions-line", it)) for case, it in records.items()})
+
+    def _append(self, records: Mapping[str, tuple[dict[str, Any], str]], synced: bool = True) -> int:
+        """Append records with their lines, or only sync if there are none; return how many there are now."""
+        with self._alone() as file:
+            self._read(file)
+            if records and _ends_within_a_line(file):  # a killed process has left it
+                append_line(self.path, "")
+            append_line(self.path, *(line for _, line in records.values()), synced=synced)
+            self._count += len(records)
+            self._synced = self._count if synced else self._synced
+            for case, (record, line) in records.items():
+                self._own[case], self._lines[case] = record, line
+            status = os.fstat(file.fileno())
+            self._read_until = (status.st_ino, status.st_size)
+            return self._count
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is recorded of a case.
+
+    Attributes
+    ----------
+    result
+        The outcome.
+    made_from, files
+        Fingerprints of its inputs and of the files written; see ``inference.finished``.
+    is_news
+        Whether to record it: False if what is there was kept.
+    """
+
+    result: CaseResult
+    made_from: Mapping[str, str] | None = None
+    files: Mapping[str, str] | None = None
+    is_news: bool = True
+
+    def record(self, predictor: Predictor) -> dict[str, Any]:
+        """Return the record, made by a model, as plain data."""
+        result, error = self.result, self.result.error
+        return {
             "case": result.case,
             "status": result.status,
             "seconds": round(result.seconds, 3),
@@ -199,21 +260,9 @@ class PredictionRecords:
             "model": str(predictor.model.path),
             "device": str(predictor.device),
             "swin_umamba": __version__,
-            "made_from": made_from,
-            "files": files,
+            "made_from": self.made_from,
+            "files": self.files,
         }
-        self._append("predictions-line", record)
-
-    def _append(self, contract: str, record: dict[str, Any]) -> None:
-        case, line = record["case"], contract_text(contract, record)
-        with self._alone() as file:
-            self._read(file)
-            if _ends_within_a_line(file):  # a killed process has left it
-                append_line(self.path, "")
-            append_line(self.path, line)
-            self._own[case], self._lines[case] = record, line
-            status = os.fstat(file.fileno())
-            self._read_until = (status.st_ino, status.st_size)
 
 
 def read_records(folder: Path, name: str = RECORDS_FILE) -> dict[str, Mapping[str, Any]]:
