@@ -39,6 +39,7 @@ FLOOR_OF = {
     "pseudonyms": 0,
     "schema": 0,
     "software": 0,
+    "syncing": 0,
     "temporary_files": 0,
     "torch_settings": 0,
     "trainer_names": 0,
