@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import struct
+import zlib
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image as PillowImage
 
+from swin_umamba.data.formats import format_of
 from swin_umamba.data.image_io import (
     Image,
+    image_suffixes,
     num_channels_of,
     read_case,
     read_image,
     read_labels,
+    shape_of,
     write_image,
 )
 from swin_umamba.errors import DataError, GeometryError, UsageError
@@ -42,6 +49,72 @@ def test_channels_are_counted_as_they_are_read(tmp_path: Path, shape: tuple[int,
     assert num_channels_of(path) == read_image(path).num_channels
     coloured = save_png(tmp_path / "a.png", np.zeros((4, 5, 3), np.uint8))
     assert num_channels_of(coloured) == 3
+
+
+SHAPES = [(1, 5, 4), (3, 5, 4), (1, 6, 5, 4), (2, 6, 5, 4), (1, 1, 5, 4)]
+"""(channels, [z,] y, x)"""
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("suffix", [each for each in image_suffixes() if format_of(f"a{each}").encode])
+def test_the_shape_is_that_of_what_is_read(
+    tmp_path: Path, suffix: str, shape: tuple[int, ...], dtype: type[np.integer]
+) -> None:
+    path = tmp_path / f"a{suffix}"
+    data = np.random.default_rng(0).integers(0, 255, shape).astype(dtype)
+    like = Image.without_geometry(data, path)
+    content = format_of(path).encode(data, like, suffix)  # type: ignore[misc]
+    if content is None:
+        pytest.skip("the format holds no such image")
+    path.write_bytes(content)
+    assert shape_of(path) == read_image(path).data.shape
+    path.write_bytes(content[: len(content) // 2])  # of the voxels, or of the header
+    with contextlib.suppress(DataError):
+        assert shape_of(path) == shape
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".jpg", ".tif"])
+def test_the_channels_of_pictures_are_those_that_are_read(tmp_path: Path, suffix: str, mode: str) -> None:
+    grey = PillowImage.fromarray(np.full((7, 5), 255, np.uint8))
+    picture = PillowImage.new("I;16", (5, 7)) if mode == "I;16" else grey.convert(mode)
+    try:
+        picture.save(tmp_path / f"a{suffix}")
+    except OSError:
+        pytest.skip("the format holds no such picture")
+    assert shape_of(tmp_path / f"a{suffix}") == read_image(tmp_path / f"a{suffix}").data.shape
+
+
+@pytest.mark.parametrize(
+    ("photometric", "extra", "samples"),
+    [("rgb", ("unassalpha",), 4), ("minisblack", ("unspecified",), 2), ("minisblack", ("assocalpha",), 2)],
+)
+def test_the_channels_of_tiff_files_with_extra_samples(
+    tmp_path: Path, photometric: str, extra: tuple[str, ...], samples: int
+) -> None:
+    path = tmp_path / "a.tif"
+    pixels = np.full((9, 8, samples), 255, np.uint8)
+    tifffile.imwrite(path, pixels, photometric=photometric, extrasamples=extra, planarconfig="contig")
+    assert shape_of(path) == read_image(path).data.shape
+
+
+def test_headers_that_claim_too_much_are_refused(tmp_path: Path) -> None:
+    nrrd = "NRRD0004\ntype: uchar\ndimension: 3\nsizes: 99999 99999 99999\nencoding: gzip\n\n"
+    (tmp_path / "a.nrrd").write_text(nrrd)
+    mha = "ObjectType = Image\nNDims = 3\nDimSize = 99999 99999 99999\nElementType = MET_UCHAR\n"
+    (tmp_path / "a.mha").write_text(mha + "ElementDataFile = LOCAL\n")
+    picture = save_png(tmp_path / "a.png", np.zeros((4, 5), np.uint8)).read_bytes()
+    ihdr = b"IHDR" + struct.pack(">IIBBBBB", 2**31 - 1, 2**31 - 1, 8, 0, 0, 0, 0)
+    changed = picture[:12] + ihdr + struct.pack(">I", zlib.crc32(ihdr)) + picture[33:]
+    (tmp_path / "a.png").write_bytes(changed)
+    for name in ("a.nrrd", "a.mha", "a.png"):
+        with pytest.raises(DataError, match=name) as caught:
+            shape_of(tmp_path / name)
+        with pytest.raises(DataError) as as_read:
+            read_image(tmp_path / name)
+        assert caught.value.what == as_read.value.what
+    assert shape_of(tmp_path) is None
 
 
 def test_voxels_are_not_read_to_count_channels(tmp_path: Path) -> None:

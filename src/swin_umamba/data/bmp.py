@@ -70,6 +70,12 @@ def read_bmp(path: Path, content: bytes, *, indexed: bool, limit: int) -> np.nda
     return data if bmp.top_down else data[:, ::-1]
 
 
+def bmp_shape(path: Path, content: bytes, limit: int) -> tuple[int, ...]:
+    """Return the shape of what ``read_bmp`` would return, from the header; it raises the same errors."""
+    bmp = _headers(path, content, limit)
+    return (1 if bmp.bits <= 8 and _is_grey_ramp(bmp) else 3, bmp.height, bmp.width)
+
+
 def _headers(path: Path, content: bytes, limit: int) -> _Bmp:
     if not content.startswith(b"BM"):
         raise DataError(

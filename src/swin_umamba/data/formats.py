@@ -15,11 +15,11 @@ import numpy as np
 
 from swin_umamba.data.dicom import read_dicom
 from swin_umamba.data.image import Image
-from swin_umamba.data.metaimage import encode_metaimage, read_metaimage
-from swin_umamba.data.nifti import encode_nifti, nifti_channels, read_nifti
-from swin_umamba.data.nrrd import encode_nrrd, read_nrrd
-from swin_umamba.data.pictures import encode_picture, read_picture
-from swin_umamba.data.tiff import encode_tiff, read_tiff
+from swin_umamba.data.metaimage import encode_metaimage, metaimage_shape, read_metaimage
+from swin_umamba.data.nifti import encode_nifti, nifti_shape, read_nifti
+from swin_umamba.data.nrrd import encode_nrrd, nrrd_shape, read_nrrd
+from swin_umamba.data.pictures import encode_picture, picture_shape, read_picture
+from swin_umamba.data.tiff import encode_tiff, read_tiff, tiff_shape
 from swin_umamba.data.tiff_pixel_size import write_spacing_file
 from swin_umamba.errors import DataError
 
@@ -74,9 +74,10 @@ class Format:
         Suffix for label maps of images in this format if the model's own file ending is unsuitable.
     write_beside
         See ``WriteBeside``; None if a file is complete by itself.
-    channels
-        Function that returns the number of channels of a file from its header alone; None if the whole file
-        has to be read.
+    shape
+        Function that returns the shape ``(channels, y, x)`` or ``(channels, z, y, x)`` of a file from its
+        header alone, its pixels perhaps not yet turned upright; None if the whole file has to be read. It
+        refuses the headers that ``read`` refuses for their sizes.
     """
 
     name: str
@@ -87,21 +88,47 @@ class Format:
     has_geometry: bool
     label_suffix: str
     write_beside: WriteBeside | None = None
-    channels: Callable[[Path], int] | None = None
+    shape: Callable[[Path], tuple[int, ...]] | None = None
 
 
 # A folder has this format, too.
 DICOM = Format("DICOM", (".dcm",), read_dicom, None, True, True, ".nii.gz")
 FORMATS: list[Format] = [
+    Format("NIfTI", (".nii.gz", ".nii"), read_nifti, encode_nifti, True, True, ".nii.gz", shape=nifti_shape),
     Format(
-        "NIfTI", (".nii.gz", ".nii"), read_nifti, encode_nifti, True, True, ".nii.gz", channels=nifti_channels
+        "MetaImage",
+        (".mha", ".mhd"),
+        read_metaimage,
+        encode_metaimage,
+        True,
+        True,
+        ".mha",
+        shape=metaimage_shape,
     ),
-    Format("MetaImage", (".mha", ".mhd"), read_metaimage, encode_metaimage, True, True, ".mha"),
-    Format("NRRD", (".seg.nrrd", ".nrrd", ".nhdr"), read_nrrd, encode_nrrd, True, True, ".nrrd"),
-    Format("TIFF", (".tiff", ".tif"), read_tiff, encode_tiff, True, False, ".tif", write_spacing_file),
-    Format("PNG", (".png",), read_picture, encode_picture, True, False, ".png"),
-    Format("BMP", (".bmp",), read_picture, encode_picture, True, False, ".png"),
-    Format("JPEG", (".jpeg", ".jpg"), read_picture, None, False, False, ".png"),
+    Format(
+        "NRRD",
+        (".seg.nrrd", ".nrrd", ".nhdr"),
+        read_nrrd,
+        encode_nrrd,
+        True,
+        True,
+        ".nrrd",
+        shape=nrrd_shape,
+    ),
+    Format(
+        "TIFF",
+        (".tiff", ".tif"),
+        read_tiff,
+        encode_tiff,
+        True,
+        False,
+        ".tif",
+        write_spacing_file,
+        tiff_shape,
+    ),
+    Format("PNG", (".png",), read_picture, encode_picture, True, False, ".png", shape=picture_shape),
+    Format("BMP", (".bmp",), read_picture, encode_picture, True, False, ".png", shape=picture_shape),
+    Format("JPEG", (".jpeg", ".jpg"), read_picture, None, False, False, ".png", shape=picture_shape),
     DICOM,
 ]
 

@@ -10,7 +10,7 @@ file name, with the module that handles it.
 from swin_umamba.data.formats import image_suffix, image_suffixes, is_image_name
 from swin_umamba.data.image import MAX_VOXELS, Image, check_same_grid
 from swin_umamba.data.image_files import image_stem, list_images
-from swin_umamba.data.image_reading import num_channels_of, read_case, read_image, read_labels
+from swin_umamba.data.image_reading import num_channels_of, read_case, read_image, read_labels, shape_of
 from swin_umamba.data.image_writing import write_image, write_labels, write_probabilities
 from swin_umamba.data.label_grid import on_grid_of, on_one_grid
 from swin_umamba.data.segments import check_label_names
@@ -31,6 +31,7 @@ __all__ = [
     "read_case",
     "read_image",
     "read_labels",
+    "shape_of",
     "write_image",
     "write_labels",
     "write_probabilities",

@@ -77,12 +77,31 @@ def num_channels_of(path: str | Path) -> int:
     DataError
         As ``read_image`` does; but damaged voxels of a format whose header is read are not noticed.
     """
+    shape = shape_of(path)
+    return read_image(path).num_channels if shape is None else shape[0]
+
+
+def shape_of(path: str | Path) -> tuple[int, ...] | None:
+    """Return the shape of an image from its header, ``(channels, y, x)`` or ``(channels, z, y, x)``.
+
+    Returns
+    -------
+    tuple of int or None
+        The pixels may not be turned upright yet. None for folders, and where the whole file has to be read.
+
+    Raises
+    ------
+    DataError
+        The header is damaged, or claims more than images may have.
+    """
     path = Path(path)
-    read_channels = format_of(path).channels
-    if read_channels is None or not path.is_file():
-        return read_image(path).num_channels
+    read_shape = format_of(path).shape
+    if read_shape is None or not path.is_file():
+        return None
     with _refusing_what_fails(path):
-        return read_channels(path)
+        if path.stat().st_size == 0:
+            raise DataError("the file is empty", where=path, hint="copy or download the file again")
+        return read_shape(path)
 
 
 def read_labels(path: str | Path, *, fraction: float | None = None) -> Image:

@@ -89,6 +89,17 @@ def read_jpeg(path: Path, content: bytes, *, limit: int) -> np.ndarray:
     return oriented(data[None] if data.ndim == 2 else data.transpose(2, 0, 1), orientation or 1)
 
 
+def jpeg_shape(path: Path, content: bytes, limit: int) -> tuple[int, ...]:
+    """Return the shape of what ``read_jpeg`` would return, but not upright, from the headers.
+
+    It raises the same errors.
+    """
+    jpeg = _take_apart(path, content)
+    _check_frame(path, jpeg, limit)
+    height, width = (int.from_bytes(jpeg.frame[at : at + 2], "big") for at in (1, 3))
+    return (jpeg.frame[5], height, width)
+
+
 def _take_apart(path: Path, content: bytes) -> _Jpeg:
     if not content.startswith(b"\xff\xd8"):
         raise DataError(

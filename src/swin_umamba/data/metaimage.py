@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from swin_umamba.data.image import Image
+from swin_umamba.data.image import MAX_VOXELS, Image
 from swin_umamba.data.raw_voxels import (
     check_grid,
     check_sizes,
@@ -106,17 +106,38 @@ def read_metaimage(path: Path, *, indexed: bool, max_voxels: int) -> Image:
     """
     with path.open("rb") as file:
         header = _read_header(path, file)
-        channels = integers(path, "ElementNumberOfChannels", header.text("ElementNumberOfChannels") or "1", 1)
-        sizes = [*channels, *header.sizes]
-        check_sizes(path, sizes, max_voxels)
-        if channels[0] > 1 and header.sizes[3:] not in ([], [1]):
-            raise not_supported(path, f"the image has {channels[0]} channels and {header.sizes[3]} volumes")
+        sizes = _sizes(header, max_voxels)
         dtype = _voxel_type(header)
         image = _grid(header)
         content = _read_voxels(header, file, math.prod(sizes) * dtype.itemsize, dtype)
     data = np.frombuffer(content, dtype).astype(dtype.newbyteorder("="), copy=False).reshape(sizes[::-1])
     data = np.moveaxis(data, -1, 0).reshape(-1, *header.sizes[:3][::-1])
     return image.with_data(data)
+
+
+def metaimage_shape(path: Path) -> tuple[int, ...]:
+    """Return the shape of what ``read_metaimage`` would return, without reading the voxels.
+
+    Raises
+    ------
+    DataError
+        The header is damaged, or of an unsupported kind.
+    """
+    with path.open("rb") as file:
+        header = _read_header(path, file)
+    sizes, spatial = _sizes(header, MAX_VOXELS), header.sizes[:3]
+    return (math.prod(sizes) // math.prod(spatial), *spatial[::-1])
+
+
+def _sizes(header: _Header, max_voxels: int) -> list[int]:
+    """Return the number of values along each axis, that of channels first, after checking them."""
+    path = header.path
+    channels = integers(path, "ElementNumberOfChannels", header.text("ElementNumberOfChannels") or "1", 1)
+    sizes = [*channels, *header.sizes]
+    check_sizes(path, sizes, max_voxels)
+    if channels[0] > 1 and header.sizes[3:] not in ([], [1]):
+        raise not_supported(path, f"the image has {channels[0]} channels and {header.sizes[3]} volumes")
+    return sizes
 
 
 def _read_header(path: Path, file: BinaryIO) -> _Header:

@@ -82,8 +82,8 @@ def read_nifti(path: Path, *, indexed: bool, max_voxels: int = MAX_VOXELS) -> Im
         return _read_stream(path, stream, most_bytes, indexed=indexed, max_voxels=max_voxels)
 
 
-def nifti_channels(path: Path) -> int:
-    """Return the number of channels that ``read_nifti`` would find, without reading the voxels.
+def nifti_shape(path: Path) -> tuple[int, ...]:
+    """Return the shape of what ``read_nifti`` would return, without reading the voxels.
 
     Raises
     ------
@@ -91,7 +91,8 @@ def nifti_channels(path: Path) -> int:
         The header is damaged or not that of NIfTI.
     """
     with _opened(path) as (stream, _):
-        return math.prod(_dimensions(path, _read_header(path, stream), MAX_VOXELS)[3:])
+        dims = _dimensions(path, _read_header(path, stream), MAX_VOXELS)
+    return (math.prod(dims[3:]), *dims[:3][::-1])
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from swin_umamba.data.image import Image
+from swin_umamba.data.image import MAX_VOXELS, Image
 from swin_umamba.data.nrrd_header import LPS, TYPE_OF_CODE, UNITS, NrrdHeader, read_nrrd_header
 from swin_umamba.data.picture_checks import drop_alpha
 from swin_umamba.data.raw_voxels import (
@@ -102,13 +102,34 @@ def read_nrrd(path: Path, *, indexed: bool, max_voxels: int) -> Image:
     in_order = [*axes.others, *axes.spatial[::-1]]
     data = data.reshape(header.sizes[::-1]).transpose([len(header.sizes) - 1 - axis for axis in in_order])
     data = data.reshape(-1, *(header.sizes[axis] for axis in axes.spatial[::-1]))
-    if "rgba-color" in header.words("kinds", "???") and len(data) == 4:
+    if _has_alpha(header) and len(data) == 4:
         data = drop_alpha(path, data)
     segments = read_segments(path, header.keys, len(data))
     if indexed and segments:
         data = merge_layers(path, data, segments)
     names = {segment.value: segment.name for segment in segments if segment.is_named}
     return replace(image, data=np.ascontiguousarray(data), label_names=names or None)
+
+
+def nrrd_shape(path: Path) -> tuple[int, ...]:
+    """Return the shape of what ``read_nrrd`` would return of an image, without reading the voxels.
+
+    Raises
+    ------
+    DataError
+        The header is damaged, or of an unsupported kind.
+    """
+    with path.open("rb") as file:
+        header = read_nrrd_header(path, file)
+    check_sizes(path, header.sizes, MAX_VOXELS)
+    axes = _axes(header)
+    channels = math.prod(header.sizes[axis] for axis in axes.others)
+    channels -= _has_alpha(header) and channels == 4
+    return (channels, *(header.sizes[axis] for axis in axes.spatial[::-1]))
+
+
+def _has_alpha(header: NrrdHeader) -> bool:
+    return "rgba-color" in header.words("kinds", "???")
 
 
 def _axes(header: NrrdHeader) -> _Axes:

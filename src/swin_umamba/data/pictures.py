@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from swin_umamba.data.bmp import read_bmp
+from swin_umamba.data.bmp import bmp_shape, read_bmp
 from swin_umamba.data.image import Image
-from swin_umamba.data.jpeg import read_jpeg
+from swin_umamba.data.jpeg import jpeg_shape, read_jpeg
 from swin_umamba.data.picture_checks import MAX_PIXELS, read_content
-from swin_umamba.data.png import read_png
+from swin_umamba.data.png import png_shape, read_png
 
 FORMAT_OF_SUFFIX = {".png": "PNG", ".bmp": "BMP", ".jpg": "JPEG", ".jpeg": "JPEG"}
 
@@ -53,6 +53,21 @@ def read_picture(path: Path, *, indexed: bool, max_voxels: int = MAX_PIXELS) -> 
     else:
         data = read_jpeg(path, content, limit=limit)
     return Image.without_geometry(data, path)
+
+
+def picture_shape(path: Path) -> tuple[int, ...]:
+    """Return the shape of what ``read_picture`` would return, but not upright, without decoding pixels.
+
+    Raises
+    ------
+    DataError
+        The header is damaged, or of an unsupported kind.
+    """
+    expected = FORMAT_OF_SUFFIX[path.suffix.lower()]
+    if expected == "PNG":
+        return png_shape(path)
+    shape_of = bmp_shape if expected == "BMP" else jpeg_shape
+    return shape_of(path, read_content(path), MAX_PIXELS)
 
 
 def encode_picture(data: np.ndarray, like: Image, suffix: str) -> bytes | None:

@@ -14,6 +14,7 @@ import numpy as np
 from swin_umamba.data.image import DEFLATE_MAX_RATIO
 from swin_umamba.data.orientation import exif_orientation, oriented, refuse_turned_elsewhere, xmp_orientation
 from swin_umamba.data.picture_checks import (
+    MAX_PIXELS,
     check_pixels,
     damaged,
     drop_alpha,
@@ -102,6 +103,23 @@ def read_png(path: Path, content: bytes, *, indexed: bool, limit: int) -> np.nda
     return oriented(data, _orientation(path, png))
 
 
+def png_shape(path: Path) -> tuple[int, ...]:
+    """Return the shape of what ``read_png`` would return, but not upright, from the header alone.
+
+    Raises
+    ------
+    DataError
+        The header is damaged, or claims more than the file can hold.
+    """
+    with path.open("rb") as file:
+        content = file.read(len(_SIGNATURE) + 25)
+    header = content[16:29]
+    if not content.startswith(_SIGNATURE) or content[8:29] + content[29:] != _chunk(b"IHDR", header):
+        raise damaged(path, "the file does not begin with the header of a PNG picture")
+    width, height, colour_type = _check_values(path, header, path.stat().st_size, MAX_PIXELS)
+    return (3 if colour_type in (_RGB, _PALETTE, _RGBA) else 1, height, width)
+
+
 def stands_alone(path: Path) -> bool:
     """Return whether every program sees the pixels of a readable PNG file as this package does.
 
@@ -146,6 +164,17 @@ def _take_apart(path: Path, content: bytes) -> _Png:
 def _check_header(path: Path, png: _Png, file_bytes: int, limit: int) -> None:
     """Refuse what is not a picture, and what the file cannot hold, before memory is allocated."""
     header = png.bodies.get(b"IHDR", b"")
+    _, _, colour_type = _check_values(path, header, file_bytes, limit)
+    if not png.pixels:
+        raise damaged(path, "the picture has no pixels")
+    if colour_type == _PALETTE:
+        palette = png.bodies.get(b"PLTE", b"")
+        if not palette or len(palette) % 3 or len(palette) > 3 * 256:
+            raise damaged(path, f"the palette has {len(palette)} bytes")
+
+
+def _check_values(path: Path, header: bytes, file_bytes: int, limit: int) -> tuple[int, int, int]:
+    """Return width, height and colour type of the header after checking them."""
     if len(header) != 13:
         raise damaged(path, "the picture has no header")
     width, height, depth, colour_type, *methods = struct.unpack(">IIBBBBB", header)
@@ -153,16 +182,13 @@ def _check_header(path: Path, png: _Png, file_bytes: int, limit: int) -> None:
         raise damaged(path, f"PNG has no pixels of {depth} bits and colour type {colour_type}")
     if methods[:2] != [0, 0] or methods[2] > 1:
         raise not_supported(path, f"PNG pictures of the methods {methods}")
-    if not width or not height or not png.pixels:
+    if not width or not height:
         raise damaged(path, "the picture has no pixels")
     check_pixels(path, width * height, limit)
     claimed = height * (width * depth * _VALUES[colour_type] // 8)
     if claimed > DEFLATE_MAX_RATIO * file_bytes:
         raise damaged(path, f"the header describes {claimed} bytes of pixels, which the file does not hold")
-    if colour_type == _PALETTE:
-        palette = png.bodies.get(b"PLTE", b"")
-        if not palette or len(palette) % 3 or len(palette) > 3 * 256:
-            raise damaged(path, f"the palette has {len(palette)} bytes")
+    return width, height, colour_type
 
 
 def _decoded(path: Path, png: _Png) -> np.ndarray:

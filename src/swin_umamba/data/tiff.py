@@ -19,7 +19,7 @@ import tifffile
 from swin_umamba.data.image import MAX_VOXELS, Image
 from swin_umamba.data.orientation import ORIENTATION_TAG, oriented
 from swin_umamba.data.picture_checks import check_pixels
-from swin_umamba.data.tiff_colours import refuse_inverting_table, to_channels
+from swin_umamba.data.tiff_colours import channels_of, refuse_inverting_table, to_channels
 from swin_umamba.data.tiff_imagej import ImageJ
 from swin_umamba.data.tiff_layout import PALETTE, Layout, layout_of
 from swin_umamba.data.tiff_ome import Ome
@@ -65,15 +65,7 @@ def read_tiff(path: Path, *, indexed: bool, max_voxels: int = MAX_VOXELS) -> Ima
     """
     with path.open("rb") as file:
         pages = read_pages(path, file)
-        whole = full_pages(pages)
-        first, layout = whole[0], layout_of(whole[0])
-        ome = Ome.of(pages[0]) or Ome.of(first)
-        imagej = None if ome else ImageJ.of(first)
-        if ome:
-            stack = ome.stack(pages, layout)
-        else:
-            stack = imagej.stack(whole) if imagej else plain_stack(whole, layout)
-        _check_size(path, layout, stack, max_voxels)
+        first, _, ome, imagej, stack = _described(path, pages, max_voxels)
         data = _read_stack(pages, stack, imagej, indexed=indexed)
         if stack.shape[1] == 1:
             data = data[:, 0]
@@ -87,6 +79,35 @@ def read_tiff(path: Path, *, indexed: bool, max_voxels: int = MAX_VOXELS) -> Ima
         if spacing is not None:
             image = replace(image, spacing=spacing, has_spacing=True)
         return _upright(image, orientation_of(first))
+
+
+def tiff_shape(path: Path) -> tuple[int, ...]:
+    """Return the shape of what ``read_tiff`` would return, but not upright, without reading the pixels.
+
+    Raises
+    ------
+    DataError
+        The tags are damaged, or of an unsupported kind.
+    """
+    with path.open("rb") as file:
+        _, layout, _, imagej, stack = _described(path, read_pages(path, file), MAX_VOXELS)
+    channels = len(stack) if len(stack) > 1 else channels_of(layout, indexed=imagej is not None)
+    slices = stack.shape[1:] if stack.shape[1] > 1 else ()
+    return (channels, *slices, layout.length, layout.width)
+
+
+def _described(
+    path: Path, pages: Sequence[Page], max_voxels: int
+) -> tuple[Page, Layout, Ome | None, ImageJ | None, np.ndarray]:
+    """Return the first page, its layout, what describes the pages, and their channels and slices."""
+    whole = full_pages(pages)
+    first, layout = whole[0], layout_of(whole[0])
+    ome = Ome.of(pages[0]) or Ome.of(first)
+    imagej = None if ome else ImageJ.of(first)
+    plain = imagej.stack if imagej else lambda found: plain_stack(found, layout)
+    stack = ome.stack(pages, layout) if ome else plain(whole)
+    _check_size(path, layout, stack, max_voxels)
+    return first, layout, ome, imagej, stack
 
 
 def full_pages(pages: Sequence[Page]) -> list[Page]:

@@ -57,6 +57,16 @@ def to_channels(page: Page, layout: Layout, data: np.ndarray, *, indexed: bool) 
     return _without_alpha(page, layout, data)
 
 
+def channels_of(layout: Layout, *, indexed: bool) -> int:
+    """Return the number of channels that ``to_channels`` makes of a page."""
+    if layout.photometric == PALETTE and not indexed:
+        return 3
+    if layout.photometric == YCBCR and layout.compression not in (JPEG, *JPEG_2000):
+        return 3
+    others = [kind for kind in layout.extra if kind not in (_ASSOCIATED, _UNASSOCIATED)]
+    return COLOURS[layout.photometric] + len(others)
+
+
 def refuse_inverting_table(page: Page, layout: Layout) -> None:
     """Refuse an ImageJ image in which 0 is white: for ImageJ that only affects the display."""
     if layout.photometric == WHITE_IS_ZERO:

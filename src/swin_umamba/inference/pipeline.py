@@ -7,6 +7,7 @@ its way takes a bounded part of the memory: a case that would take more has the 
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import threading
 import time
@@ -17,6 +18,8 @@ from contextlib import ExitStack
 
 import torch
 
+from swin_umamba.data.image_io import shape_of
+from swin_umamba.errors import SwinUMambaError
 from swin_umamba.inference.case_result import CaseResult
 from swin_umamba.inference.case_run import CaseRun
 from swin_umamba.inference.case_work import CaseWork
@@ -38,6 +41,10 @@ BEHIND = 16
 PART_OF_FREE_MEMORY = 1 / 8
 """The most that all cases on their way may take together."""
 MEMORY_WHERE_UNKNOWN = 2**30
+BYTES_OF_A_VALUE = 16
+"""Of an image: as read, cropped and normalized, and resampled to somewhat more pixels."""
+BYTES_OF_A_PIXEL = 8
+"""Of labels, mask and weights; each class has four more."""
 
 
 def predict_overlapping(work: Sequence[CaseWork], description: str) -> list[CaseResult]:
@@ -244,5 +251,16 @@ def _memory_for_all() -> int:
 
 
 def _memory_of(work: CaseWork, most: int) -> int:
-    """Return about how many bytes a case takes on its way; ``most`` if that cannot be told."""
-    return 1
+    """Return about how many bytes a case takes on its way; ``most`` if its headers do not tell that."""
+    if work.case.in_blocks:
+        return most
+    plans = work.predictor.plans
+    try:
+        shapes = [shape_of(file) for file in work.case.files]
+    except SwinUMambaError:  # it is reported when the file is read
+        return 0
+    if any(shape is None for shape in shapes):
+        return most
+    values = sum(math.prod(shape) for shape in shapes if shape is not None)
+    pixels = max(math.prod(shape[1:]) for shape in shapes if shape is not None)
+    return values * BYTES_OF_A_VALUE + pixels * (4 * plans.num_classes + BYTES_OF_A_PIXEL)
