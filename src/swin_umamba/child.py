@@ -160,6 +160,9 @@ def end_with_parent() -> None:
 
     def watch() -> None:
         wait([parent.sentinel])
-        os.kill(os.getpid(), signal.SIGTERM)
+        if sys.platform == "win32":  # where to kill would be to end without saving
+            signal.raise_signal(signal.SIGTERM)
+        else:
+            os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, name="parent", daemon=True).start()

@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from swin_umamba.errors import DataError, OutputError, SwinUMambaError
 from swin_umamba.opening import final_place, open_regular, open_to_read
-from swin_umamba.syncing import sync_folder
+from swin_umamba.syncing import rename, sync_folder
 from swin_umamba.temporary_files import Temporary, new_name, private_folder, temporary_file
 
 BLOCK = 2**20
@@ -121,8 +121,8 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         if before is not None:  # a folder with content cannot be replaced in one step
             old = new_name(place.parent, f"{place.name}.old")
             stack.callback(_put_back_or_remove, old, place)
-            os.replace(place, old)
-        os.replace(new, place)
+            rename(place, old)
+        rename(new, place)
         sync_folder(place.parent)
 
 
@@ -133,7 +133,7 @@ def put_in_place(temporary: Path, path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    os.replace(temporary, path)
+    rename(temporary, path)
     sync_folder(path.parent)
 
 
@@ -320,7 +320,7 @@ def _new_file(path: str | Path, *, private: bool) -> Iterator[Temporary]:
         yield temporary
         target.written = None
         temporary.settle(target.before)
-        os.replace(temporary.path, target.place)
+        rename(temporary.path, target.place)
         sync_folder(target.place.parent)
 
 
@@ -336,6 +336,6 @@ def _concerns(error: OSError, written: Path) -> bool:
 
 def _put_back_or_remove(old: Path, place: Path) -> None:
     if not place.exists() and old.exists():
-        os.replace(old, place)
+        rename(old, place)
     else:
         shutil.rmtree(old, ignore_errors=True)

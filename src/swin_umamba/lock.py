@@ -115,6 +115,7 @@ class Lock:
         with suppress(OSError), opened_alone(self.path) as file:
             holder = _holder(file)
             if holder is None or _same(holder, _this_process()):  # of nobody: it was opened just now
+                let_go(file)
                 self.path.unlink()
 
 
@@ -208,22 +209,38 @@ def opened_alone(path: Path) -> Iterator[TextIO]:
 
     Where the file system has no locks, others are not kept out.
     """
-    while True:
-        file = open(path, "a+", encoding="utf-8", opener=open_regular)  # noqa: SIM115 - closed below
-        with file:
-            if sys.platform != "win32":
+    if sys.platform == "win32":
+        from filelock import FileLock
+
+        # Windows replaces and removes no open file: the lock is another file beside it.
+        guard = FileLock(path.with_name(f".{path.name}.guard"))
+        with guard, open(path, "a+", encoding="utf-8", newline="", opener=open_regular) as file:
+            yield file
+    else:
+        while True:
+            file = open(path, "a+", encoding="utf-8", opener=open_regular)  # noqa: SIM115 - closed below
+            with file:
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX)
                 except OSError as error:
                     if error.errno not in _NO_LOCKS:
                         raise
-            try:  # another process may have removed it between opening and locking
-                current = os.path.samestat(os.fstat(file.fileno()), path.stat())
-            except FileNotFoundError:
-                current = False
-            if current:
-                yield file
-                return
+                try:  # another process may have removed it between opening and locking
+                    current = os.path.samestat(os.fstat(file.fileno()), path.stat())
+                except FileNotFoundError:
+                    current = False
+                if current:
+                    yield file
+                    return
+
+
+def let_go(file: TextIO) -> None:
+    """Let a file that is open alone be replaced or removed within that block, for which Windows closes it.
+
+    Elsewhere it stays open: it is its own lock.
+    """
+    if sys.platform == "win32":
+        file.close()
 
 
 def _holder(file: TextIO) -> dict[str, Any] | None:

@@ -11,8 +11,14 @@ from swin_umamba.json_files import contract_text
 
 
 def say(text: object = "", *, end: str = "\n", file: TextIO | None = None, flush: bool = False) -> None:
-    """Print a text; control characters, bidirectional overrides and invisible letters in it are replaced."""
-    print(printable(str(text)), end=end, file=sys.stdout if file is None else file, flush=flush)
+    """Print a text; control characters, bidirectional overrides and invisible letters in it are replaced.
+
+    Letters that the encoding of the output lacks, as on Windows when it goes to a file, become escapes.
+    """
+    stream = sys.stdout if file is None else file
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    shown = printable(str(text)).encode(encoding, "backslashreplace").decode(encoding)
+    print(shown, end=end, file=stream, flush=flush)
 
 
 def say_json(name: str, content: Mapping[str, Any], *, indent: int | None = 2, flush: bool = False) -> None:

@@ -30,7 +30,7 @@ from swin_umamba.json_files import (
     contract_text,
     read_contract_lines,
 )
-from swin_umamba.lock import opened_alone
+from swin_umamba.lock import let_go, opened_alone
 from swin_umamba.opening import final_place
 from swin_umamba.pseudonyms import hidden
 
@@ -123,6 +123,7 @@ class PredictionRecords:
             self._keep(added)
             last = {case: self._lines.pop(case) for case in order if case in self._lines}
             self._lines.update(last)
+            let_go(file)
             write_text(self.path, "".join(f"{line}\n" for line in self._lines.values()))
             self._read_until = None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import platform
 from datetime import datetime, timezone
 from pathlib import Path
@@ -15,6 +14,7 @@ from swin_umamba.errors import DataError, OutputError
 from swin_umamba.json_files import read_contract, write_contract
 from swin_umamba.schema import Provenance, rule_of
 from swin_umamba.software import processor_name, software_versions, source_state
+from swin_umamba.syncing import rename
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ def _earlier_starts(path: Path) -> list[Any]:
     except (DataError, KeyError, TypeError):
         aside = path.with_name(f"{path.name}.damaged")
         logger.warning("%s is damaged; it is now %s, and a new file is started", path, aside.name)
-        os.replace(path, aside)
+        rename(path, aside)
         return []
     whole = [start for start in starts if _is_whole(start, path)]
     if len(whole) < len(starts):
