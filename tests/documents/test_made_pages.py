@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
+import swin_umamba
 from documents.made_pages import ROOT, script
 from swin_umamba.nnunet.training.options import OTHER_VARIABLES
 from swin_umamba.report.palette import class_colour
@@ -62,3 +63,9 @@ def test_the_page_names_every_variable() -> None:
     source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py"))
     assert listed - {"SWIN_UMAMBA_NAME", "SWIN_UMAMBA_EPOCHS"} <= set(VARIABLE.findall(source))
     assert "SWIN_UMAMBA_PSEUDONYM_KEY" in listed
+
+
+def test_the_page_of_the_api_has_every_name_that_the_package_exports() -> None:
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    shown = {name.rpartition(".")[2] for name in re.findall(r"^::: (\S+)$", page, re.MULTILINE)}
+    assert set(swin_umamba.__all__) - {"__version__"} <= shown
