@@ -6,6 +6,7 @@ arguments, folder, environment and streams. Trainings have tiny networks and few
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import multiprocessing
@@ -111,7 +112,8 @@ def _answer(call: socket.socket) -> None:
             stream.flush()
         for process in multiprocessing.active_children():
             process.terminate()
-        call.sendall(bytes([code & 255]))
+        with contextlib.suppress(OSError):  # who called has been killed
+            call.sendall(bytes([code & 255]))
         os._exit(code & 255)
 
 
@@ -144,6 +146,8 @@ def _run(program: str, arguments: list[str]) -> int:
     if arguments[:1] == ["train"] and "--help" not in arguments:
         own = "--pretrained" in arguments and "vmamba" not in arguments[arguments.index("--pretrained") + 1]
         arguments = [*arguments, *SHORT, *([] if own else ["--pretrained", "none"])]
+    if arguments[:1] == ["plan"]:
+        arguments = [*arguments, "--workers", "1"]
     if arguments[:1] == ["serve"] and "SERVE_PORT" in os.environ:
         arguments = [*arguments, "--port", os.environ["SERVE_PORT"]]
     return main(arguments)

@@ -33,8 +33,8 @@ ENVIRONMENT = {
     "nnUNet_def_n_proc": "1",
     "nnUNet_n_proc_DA": "0",
     "BROWSER": "true",
-    # The first of eight jobs of an array.
-    "SLURM_ARRAY_TASK_ID": "1",
+    # The second of eight jobs of an array.
+    "SLURM_ARRAY_TASK_ID": "2",
     "SLURM_ARRAY_TASK_MIN": "1",
     "SLURM_ARRAY_TASK_MAX": "8",
     "SLURM_ARRAY_TASK_STEP": "1",
@@ -48,7 +48,8 @@ def runnable(page: Path) -> list[Block]:
 
 def script_of(blocks: list[Block], folder: Path) -> str:
     """Return what a terminal runs; files that the blocks of Python are lie in ``folder`` then."""
-    lines = []
+    # What a block has left in the background holds the output open.
+    lines = ["trap 'kill $(jobs -p) 2> /dev/null || true' EXIT"]
     for number, block in enumerate(blocks):
         lines.append(f"echo {shlex.quote(f'--- {block}')}")
         if block.language == "sh":
