@@ -5,8 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from trained.model_folder import make_model_folder
 
 VIEWER = {"napari", "qtpy", "magicgui"}
 # In the order in which one process imports them: what a part may bring along is not a fault of the next one.
@@ -25,6 +30,35 @@ STEPS: list[tuple[str, set[str]]] = [
     ("import swin_umamba.nnunet.training.train", {"monai", "tensorboard"}),
 ]
 QUICK = 4  # the others import PyTorch
+UNNEEDED = {
+    "nnunetv2",
+    "batchgenerators",
+    "batchgeneratorsv2",
+    "dynamic_network_architectures",
+    "acvl_utils",
+    "matplotlib",
+    "seaborn",
+    "sklearn",
+    "pandas",
+    "skimage.segmentation",
+    "skimage.morphology",
+    "scipy.ndimage",
+    "scipy.optimize",
+    "scipy.spatial",
+    "scipy.stats",
+    "SimpleITK",
+    "nibabel",
+    "pydicom",
+    "requests",
+    "jinja2",
+    "monai",
+    "sympy",
+    "triton",
+    "torch._dynamo",
+    "torch._inductor",
+    "torch.fx.experimental.symbolic_shapes",
+}
+"""What takes seconds to import, and a network of ours does not need to predict a picture."""
 
 
 @pytest.mark.parametrize(
@@ -42,3 +76,24 @@ def test_a_part_brings_along_no_more_than_it_needs(steps: list[tuple[str, set[st
     assert done.returncode == 0, done.stderr
     found = [json.loads(line[5:]) for line in done.stdout.splitlines() if line.startswith("step ")]
     assert found == [[step] for step, _ in steps]
+
+
+def test_prediction_brings_along_no_more_than_it_needs(tmp_path: Path) -> None:
+    model = make_model_folder(tmp_path, network="swin_umamba_d")
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 48), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "case_0000.png")
+    code = (
+        "import json, sys\n"
+        "from swin_umamba.cli.main import main\n"
+        "code = main(sys.argv[1:])\n"
+        "print(json.dumps(sorted(sys.modules)))\n"
+        "sys.exit(code)\n"
+    )
+    arguments = ["-m", model, "-i", tmp_path / "case_0000.png", "-o", tmp_path / "out", "--device", "cpu"]
+    command = [sys.executable, "-c", code, "predict", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    imported = json.loads(done.stdout.splitlines()[-1])
+    assert "swin_umamba.inference.predictor" in imported
+    assert sorted(UNNEEDED & set(imported)) == []
+    assert (tmp_path / "out" / "case.png").is_file()

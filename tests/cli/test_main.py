@@ -241,3 +241,23 @@ def test_a_command_of_the_users_own(
     with pytest.raises(UsageError, match="a command 'train' already"):
         main_module.cli.register_command("train", "my_command")
     del sys.modules["my_command"]
+
+
+def test_a_command_ends_without_a_search_for_garbage() -> None:
+    """What is in a cycle stays, and what is registered for the end still runs."""
+    code = (
+        "import atexit, sys\n"
+        "from swin_umamba.cli.main import main\n"
+        "class Cycle:\n"
+        "    def __init__(self):\n"
+        "        self.own = self\n"
+        "    def __del__(self):\n"
+        "        print('collected')\n"
+        "atexit.register(print, 'registered')\n"
+        "code = main(['env', '--no-such-option'])\n"
+        "kept = Cycle()\n"
+        "del kept\n"
+        "sys.exit(code)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "registered\n")

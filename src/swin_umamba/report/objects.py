@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import ndimage, sparse
+import scipy
 
 from swin_umamba.data.instance_labels import consecutive_labels
 from swin_umamba.report.overlay import contours
@@ -69,7 +69,7 @@ def coloured(values: np.ndarray, colours: Sequence[Colour] | None = None) -> np.
         colours = [class_colour(value) for value in range(1, int(values.max(initial=0)) + 1)]
     picture = np.zeros((*values.shape, 4), np.uint8)
     picture[..., :3] = np.array([(0, 0, 0), *colours], np.uint8)[values]
-    edge = ndimage.binary_dilation(contours(values))
+    edge = scipy.ndimage.binary_dilation(contours(values))
     picture[..., 3] = np.where(edge, 255, round(255 * OPACITY)) * (values > 0)
     return picture
 
@@ -82,10 +82,10 @@ def _lower_neighbours(compact: np.ndarray, count: int) -> list[list[int]]:
     labels = padded.ravel()
     own = labels[border]
     strides = np.array(padded.strides) // padded.itemsize
-    table = sparse.csr_array((count + 1, count + 1), dtype=bool)
+    table = scipy.sparse.csr_array((count + 1, count + 1), dtype=bool)
     for offset in itertools.product(range(-reach, reach + 1), repeat=compact.ndim):
         other = labels[border + np.dot(offset, strides)]
         lower = (other > 0) & (other < own)
         pairs = own[lower], other[lower]
-        table = table + sparse.csr_array((np.ones(len(pairs[0]), bool), pairs), shape=table.shape)
+        table = table + scipy.sparse.csr_array((np.ones(len(pairs[0]), bool), pairs), shape=table.shape)
     return [each.tolist() for each in np.split(table.indices, table.indptr[2:-1])] if count else []

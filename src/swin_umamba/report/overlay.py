@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from swin_umamba.errors import GeometryError
 from swin_umamba.report.palette import class_colour
@@ -81,9 +81,9 @@ def overlay(image: np.ndarray, labels: np.ndarray, *, contour_width: int = 1) ->
     picture = to_rgb(image).astype(np.float64)
     edge = contours(labels)
     if contour_width > 1:
-        edge = ndimage.binary_dilation(edge, iterations=contour_width - 1)
+        edge = scipy.ndimage.binary_dilation(edge, iterations=contour_width - 1)
     labelled = labels > 0
-    halo = ndimage.binary_dilation(labelled, iterations=contour_width) & ~labelled
+    halo = scipy.ndimage.binary_dilation(labelled, iterations=contour_width) & ~labelled
     picture[halo] *= 1 - HALO_OPACITY
     for label in np.unique(labels[labelled]).tolist():
         colour = np.array(class_colour(label), np.float64)

@@ -7,6 +7,7 @@ import logging
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numba
@@ -98,6 +99,18 @@ def test_compiling_is_announced_once(cache: Path, caplog: pytest.LogCaptureFixtu
     kernel(run_fresh_kernel)
     run_fresh_kernel()
     assert caplog.text.count("Compiling the CPU kernels") == 1
+
+
+def test_the_time_of_compiling_is_told(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    times = iter([1.0, 10.0, 12.5])  # the kernel is made, its code is missed, and is there
+    monkeypatch.setattr(native_compile, "time", SimpleNamespace(monotonic=lambda: next(times)))
+    run_fresh_kernel()
+    assert [text for text in caplog.messages if "Compiled" in text] == [
+        "Compiled the CPU kernel add_one in 2.5 s"
+    ]
 
 
 def test_a_compiler_that_is_switched_off_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

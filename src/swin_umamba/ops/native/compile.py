@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -79,6 +80,7 @@ class _KernelCache(FunctionCache):
 
     def __init__(self, function: Callable[..., None]) -> None:
         super().__init__(function)
+        self._name, self._missed_at = function.__name__, time.monotonic()
         if not is_private(Path(self._cache_path)):
             warn_of(Path(self._cache_path))
             place = private_folder("numba")
@@ -102,9 +104,12 @@ class _KernelCache(FunctionCache):
             compiled = None
         if compiled is None:
             _announce()
+            self._missed_at = time.monotonic()
         return compiled
 
     def save_overload(self, sig: Any, data: Any) -> None:
+        seconds = time.monotonic() - self._missed_at
+        logger.info("Compiled the CPU kernel %s in %.1f s", self._name, seconds)
         try:
             super().save_overload(sig, data)
         except Exception as error:  # whatever goes wrong with disk or pickler, the kernel itself is fine
