@@ -146,6 +146,8 @@ def _run(program: str, arguments: list[str]) -> int:
     if arguments[:1] == ["train"] and "--help" not in arguments:
         own = "--pretrained" in arguments and "vmamba" not in arguments[arguments.index("--pretrained") + 1]
         arguments = [*arguments, *SHORT, *([] if own else ["--pretrained", "none"])]
+    if arguments[:1] == ["demo"]:
+        arguments = [*arguments, "--epochs", "1"]
     if arguments[:1] == ["plan"]:
         arguments = [*arguments, "--workers", "1"]
     if arguments[:1] == ["serve"] and "SERVE_PORT" in os.environ:
