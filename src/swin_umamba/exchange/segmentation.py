@@ -286,14 +286,24 @@ def _correct(found: Dataset, source: SourceImages, uids: Sequence[str]) -> None:
     shared = found.SharedFunctionalGroupsSequence[0]
     if "PixelMeasuresSequence" in shared and not any(shared.PixelMeasuresSequence):
         del shared.PixelMeasuresSequence
-    bits = int(found.NumberOfFrames) * found.Rows * found.Columns * found.BitsAllocated
-    size = -(-bits // 8)
-    found.PixelData = found.PixelData[:size] + b"\0" * (size % 2)
+    frames, pixels = int(found.NumberOfFrames), found.Rows * found.Columns
+    size, content = -(-frames * pixels * found.BitsAllocated // 8), found.PixelData
+    if found.BitsAllocated == 1 and size < frames <= len(content):
+        # highdicom begins each frame of fewer than 8 pixels with a new byte.
+        bits = np.unpackbits(np.frombuffer(content, np.uint8)[:frames, None], axis=1, bitorder="little")
+        content = np.packbits(bits[:, :pixels], bitorder="little").tobytes()
+    found.PixelData = content[:size] + b"\0" * (size % 2)
     if source.frames:
-        for frame in found.PerFrameFunctionalGroupsSequence:
-            for derivation in frame.get("DerivationImageSequence") or ():
-                for image in derivation.SourceImageSequence:
-                    image.ReferencedFrameNumber = source.frames[int(image.ReferencedFrameNumber) - 1]
+        # Frames of several segments share what they are derived from.
+        images = {
+            id(image): image
+            for frame in found.PerFrameFunctionalGroupsSequence
+            for derivation in frame.get("DerivationImageSequence") or ()
+            for image in derivation.SourceImageSequence
+            if "ReferencedFrameNumber" in image
+        }
+        for image in images.values():
+            image.ReferencedFrameNumber = source.frames[int(image.ReferencedFrameNumber) - 1]
 
 
 @contextmanager

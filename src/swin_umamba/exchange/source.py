@@ -177,7 +177,7 @@ def _images_of(grid: Grid, where: Path) -> tuple[tuple[Dataset, ...], tuple[int,
     for header, path in zip(headers, paths, strict=True):
         _complete(header, path)
     with damage_reported(where):
-        if _is_multiframe(headers[0]):
+        if _is_multiframe(headers[0], where):
             return (_as_multiframe(headers[0], grid),), tuple(plane.frame + 1 for plane in grid.planes)
         for header, plane in zip(headers, grid.planes, strict=True):
             _as_slice(header, headers[0], plane, grid)
@@ -216,11 +216,18 @@ def _complete(header: Dataset, path: Path) -> None:
         header.Modality = "OT"
 
 
-def _is_multiframe(header: Dataset) -> bool:
+def _is_multiframe(header: Dataset, where: Path) -> bool:
     from highdicom import spatial
 
-    # Whatever highdicom takes for one: objects that could have several frames, even with one.
-    return bool(spatial.is_multiframe_image(header))  # type: ignore[attr-defined]
+    try:
+        # Whatever highdicom takes for one: objects that could have several frames, even with one.
+        return bool(spatial.is_multiframe_image(header))  # type: ignore[attr-defined]
+    except (ValueError, KeyError) as error:
+        raise DataError(
+            f"images of the kind {header.SOPClassUID} are not known",
+            where=where,
+            hint="export the series as CT, MR or another kind of the standard, or leave out --format",
+        ) from error
 
 
 def _as_slice(header: Dataset, first: Dataset, plane: Plane, grid: Grid) -> None:
@@ -311,6 +318,8 @@ def _further(path: Path, series: str | None, study: str) -> list[Dataset]:
     headers = [_header(each, ("SpecificCharacterSet", *_IDENTITY)) for each in paths]
     for header, each in zip(headers, paths, strict=True):
         _complete(header, each)
+        # Without it, highdicom does not compare their positions: each frame has its image already.
+        header.FrameOfReferenceUID = ""
         if str(header.StudyInstanceUID) != study:
             raise DataError(
                 "the channels are of several studies, and a segmentation belongs to one",
