@@ -10,6 +10,7 @@ import logging
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 from swin_umamba.schema import Provenance, either, listed, named, text
@@ -167,5 +168,7 @@ def _meaning_of(name: str, word: str, own: Mapping[str, Any]) -> Meaning:
     known = KNOWN.get(_OTHER_NAMES.get(word, word))
     if known is not None:
         return known
-    value = re.sub(r"[^A-Z0-9_]+", "_", name.upper()).strip("_")[:_LONGEST_VALUE] or "SEGMENT"
+    value = re.sub(r"[^A-Z0-9_]+", "_", name.upper()).strip("_") or "SEGMENT"
+    if len(value) > _LONGEST_VALUE:  # names that begin alike are told apart
+        value = f"{value[: _LONGEST_VALUE - 5]}_{sha256(name.encode()).hexdigest()[:4].upper()}"
     return Meaning(TISSUE, Code(PRIVATE_SCHEME, value, name[:_LONGEST_NAME]))

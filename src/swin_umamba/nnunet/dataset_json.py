@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from swin_umamba.errors import DataError
+from swin_umamba.exchange.codes import check_codes
 from swin_umamba.json_files import read_json
 from swin_umamba.schema import LARGEST, Provenance, anything, named, shown
 
@@ -57,6 +58,7 @@ def check_description(description: Mapping[str, Any], source: Provenance) -> Non
             f"channel_names in dataset.json is {shown(channels)}; number the channels from 0: "
             '{"0": "T1", "1": "T2"}'
         )
+    check_codes(description, source)
     ending = description.get("file_ending", ".")
     if not isinstance(ending, str) or not ending.startswith("."):
         raise source.refusal(f"file_ending in dataset.json is {shown(ending)}; give an ending such as .png")

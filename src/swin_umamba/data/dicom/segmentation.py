@@ -23,7 +23,7 @@ from swin_umamba.data.dicom.planes import (
 )
 from swin_umamba.data.dicom.segmentation_grid import grid_of_frames
 from swin_umamba.data.image import MAX_VOXELS, Image
-from swin_umamba.errors import DataError, in_short
+from swin_umamba.errors import DataError, UsageError, in_short
 
 _TYPE, _SEGMENTS, _MOST_FRACTION = 0x00620001, 0x00620002, 0x0062000E
 _NUMBER, _LABEL = 0x00620004, 0x00620005
@@ -101,10 +101,14 @@ def read_segmentation(path: Path, *, fraction: float | None = None, max_voxels: 
 
     Raises
     ------
+    UsageError
+        The fraction is out of range.
     DataError
         The file is damaged, its segments overlap, its frames are not in even distances, or it needs a
         threshold.
     """
+    if fraction is not None and not 0 < fraction <= 1:
+        raise UsageError(f"a fraction of {fraction}", hint="give a number above 0 and up to 1")
     data_set = read_data_set(path, _TAGS)
     elements = data_set.elements
     kind = elements.text(_TYPE)
