@@ -195,9 +195,11 @@ class House:
     def slow(self) -> None:
         """Run what takes long, or a browser."""
         self.install("installed-all")
-        if sys.platform == "linux" and not any(map(shutil.which, BROWSERS)) and shutil.which("apt-get"):
+        missing = [] if any(map(shutil.which, BROWSERS)) else ["chromium"]
+        missing += [] if shutil.which("dciodvfy") else ["dicom3tools"]
+        if sys.platform == "linux" and missing and shutil.which("apt-get"):
             run(["apt-get", "update", "-qq"])
-            run(["apt-get", "install", "-qq", "--no-install-recommends", "chromium"])
+            run(["apt-get", "install", "-qq", "--no-install-recommends", *missing])
         self.pytest("-m", "slow or browser or docs")
 
     def napari(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -33,6 +34,9 @@ MOST_FRACTION = 255
 FIRST_SERIES_NUMBER = 9000
 _LARGEST_NUMBER = 2**31 - 1
 _LONGEST_STRING, _LONGEST_TEXT = 64, 1024
+_PURPOSES = ("series", "object", "dimensions")
+# What is ignored is so for the whole process.
+_alone = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -179,9 +183,6 @@ def write_segmentation(
     return int(found.NumberOfFrames)
 
 
-_PURPOSES = ("series", "object", "dimensions")
-
-
 def _uid(identity: str | None, parts: Sequence[str]) -> str:
     """Return a UID derived from a UUID (PS3.5 B.2): a new one, or that of some text."""
     if identity is None:
@@ -308,13 +309,13 @@ def _correct(found: Dataset, source: SourceImages, uids: Sequence[str]) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep highdicom from logging values of headers, which name patients."""
+    """Keep highdicom from logging values of headers, which name patients; one thread at a time."""
     library = logging.getLogger("highdicom")
-    before = library.level
-    library.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+    with _alone, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        before = library.level
+        library.setLevel(logging.ERROR)
+        try:
             yield
-    finally:
-        library.setLevel(before)
+        finally:
+            library.setLevel(before)

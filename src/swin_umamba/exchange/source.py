@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 # What an object of a study has in common with its others: who, and which study. Nothing else is copied:
-# no names of operators and institutions, no private elements.
+# no names of physicians, operators and institutions, no private elements.
 PATIENT = (
     "PatientName",
     "PatientID",
@@ -42,7 +42,6 @@ STUDY = (
     "StudyID",
     "StudyDescription",
     "AccessionNumber",
-    "ReferringPhysicianName",
 )
 # These have to be there, even if they are empty; exports leave them out.
 _NEVER_MISSING = (

@@ -16,6 +16,7 @@ from swin_umamba.data.formats import number_suffix
 from swin_umamba.data.image_io import image_stem, read_image, read_labels
 from swin_umamba.data.tiff_pixel_size import spacing_file
 from swin_umamba.errors import DataError, SwinUMambaError
+from swin_umamba.exchange.codes import KEY
 from swin_umamba.files import file_sha256
 from swin_umamba.fingerprint import fingerprint_of, fingerprint_of_files
 from swin_umamba.inference.objects import chosen_decoding, object_files
@@ -82,7 +83,8 @@ def made_from(predictor: Predictor, files: Sequence[Path], options: FolderOption
         "options": fingerprint_of(settings),
     }
     if options.format is not None:
-        origin["format"] = fingerprint_of([options.format, options.seg_type, options.derived_uids])
+        codes = predictor.model.dataset_json.get(KEY)
+        origin["format"] = fingerprint_of([options.format, options.seg_type, options.derived_uids, codes])
     if options.confidence:  # labels and probabilities do not depend on it
         model = predictor.model
         origin["calibration"] = fingerprint_of([model.temperature, model.quality_exponent])

@@ -16,7 +16,15 @@ from swin_umamba.trained.model_file import MODEL_FILE_SUFFIX, fold_names, write_
 from swin_umamba.trained.network import check_model
 
 # Entries that prediction and the model card read from ``dataset.json``; for plans, see ``plans_table``.
-DATASET_KEYS = ("channel_names", "modality", "labels", "regions_class_order", "file_ending", "numTraining")
+DATASET_KEYS = (
+    "channel_names",
+    "modality",
+    "labels",
+    "regions_class_order",
+    "file_ending",
+    "numTraining",
+    "segments",
+)
 
 
 def export_model(
