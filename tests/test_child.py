@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 
 import swin_umamba.child as child_module
 from forked import CONTEXT, Forked
-from swin_umamba.child import Child, first_done, stop_all
+from swin_umamba.child import Child, ProcessEnded, first_done, run_apart, stop_all
 from swin_umamba.errors import DataError, SwinUMambaError
 from swin_umamba.interrupt import Terminated
 
@@ -86,6 +87,22 @@ def test_whatever_goes_wrong_there_is_an_error_here(function: Any, argument: Any
         started(function, argument).result()
     assert said in str(caught.value)
     assert isinstance(caught.value, DataError) == isinstance(argument, DataError)
+
+
+def test_an_interrupt_ends_the_other_process_too(tmp_path: Path) -> None:
+    main = threading.get_ident()
+
+    def interrupt() -> None:
+        wait_for(tmp_path / "apart.runs")
+        signal.pthread_kill(main, signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        run_apart("apart", work_until_stopped, tmp_path, "apart")
+    assert (tmp_path / "apart.saved").read_text() == "saved\n"
+    assert run_apart("apart", pow, 2, 10) == 1024
+    with pytest.raises(ProcessEnded, match="was killed"):
+        run_apart("apart", end, signal.SIGKILL)
 
 
 def test_all_are_told_to_stop_once_and_waited_for(tmp_path: Path) -> None:

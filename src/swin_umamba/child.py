@@ -36,6 +36,10 @@ SECONDS_TO_SAVE = 120
 """How long a process that is told to stop may take for it."""
 
 
+class ProcessEnded(SwinUMambaError):
+    """A process has ended without a result: it was killed or told to stop."""
+
+
 class Child(Generic[R]):
     """A function that runs in a process of its own.
 
@@ -70,7 +74,9 @@ class Child(Generic[R]):
         Raises
         ------
         SwinUMambaError
-            If the function has raised one, or anything else; or the process was killed or told to stop.
+            If the function has raised one, or anything else.
+        ProcessEnded
+            If the process was killed or told to stop.
         """
         try:
             outcome = self.connection.recv()
@@ -80,7 +86,7 @@ class Child(Generic[R]):
         if isinstance(outcome, SwinUMambaError):
             raise outcome
         if outcome is None:
-            raise SwinUMambaError(f"the process {_ending(self._process.exitcode)}")
+            raise ProcessEnded(f"the process {_ending(self._process.exitcode)}")
         found: R = outcome[0]
         return found
 
@@ -99,6 +105,24 @@ class Child(Generic[R]):
             logger.warning("%s does not end, and is killed", self.name)
             self._process.kill()
             self._process.join()
+
+
+def run_apart(name: str, function: Callable[..., R], *arguments: Any) -> R:
+    """Return the result of a function that runs in a process of its own, so that its memory is its own.
+
+    If this process is interrupted, the other one is asked to end, and waited for.
+
+    Raises
+    ------
+    SwinUMambaError
+        As for ``Child.result``, and so is ``ProcessEnded``.
+    """
+    child = Child(name, function, *arguments)
+    child.start()
+    try:
+        return child.result()
+    finally:
+        stop_all([child])
 
 
 def first_done(children: Sequence[Child[R]]) -> list[Child[R]]:

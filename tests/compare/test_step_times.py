@@ -19,16 +19,6 @@ from swin_umamba.nnunet.environment import PLANS_NAME, Dataset
 TINY = {"depths": [1, 1, 1, 1], "features_per_stage": [8, 16, 24, 32], "d_state": 2}
 
 
-class InThisProcess:
-    """Stands for ``Child``, without a process."""
-
-    def __init__(self, name: str, function: Any, *arguments: Any) -> None:
-        self.result = lambda: function(*arguments)
-
-    def start(self) -> None:
-        """Do nothing."""
-
-
 def write_plans(dataset: Dataset, name: str) -> None:
     plans = json.loads((dataset.preprocessed_folder / f"{PLANS_NAME}.json").read_text())
     plans["plans_name"] = name
@@ -43,7 +33,7 @@ def write_plans(dataset: Dataset, name: str) -> None:
 @pytest.fixture
 def turns(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Name of the network of every step; one takes 1 s and the other 2 s, and loading takes 0.25 s."""
-    monkeypatch.setattr(step_times, "Child", InThisProcess)
+    monkeypatch.setattr(step_times, "run_apart", lambda name, function, *arguments: function(*arguments))
     taken: list[str] = []
 
     def step(self: nnUNetTrainerComparison, batch: dict[str, Any]) -> None:

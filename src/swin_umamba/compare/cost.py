@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from swin_umamba.child import Child
+from swin_umamba.child import run_apart
 from swin_umamba.compare.networks import find_network
 from swin_umamba.compare.trainer import peak_memory_bytes
 from swin_umamba.ops.backend import resolve_device
@@ -65,9 +65,7 @@ def measure_cost(
     """
     find_network(name)
     threads = torch.get_num_threads()
-    child = Child(name, _measure, name, in_channels, num_classes, tuple(size), device, threads)
-    child.start()
-    return child.result()
+    return run_apart(name, _measure, name, in_channels, num_classes, tuple(size), device, threads)
 
 
 def _measure(

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from swin_umamba.child import ProcessEnded, run_apart
 from swin_umamba.compare.results import RunResult, plain_scores, read_cost
 from swin_umamba.data.image_io import image_stem, list_images
 from swin_umamba.errors import DataError, TrainingError
 from swin_umamba.evaluation.cases import CaseFiles
 from swin_umamba.evaluation.classes import LabelClasses
-from swin_umamba.extensions import load_extensions
-from swin_umamba.log import OURS, log_to_stderr
 from swin_umamba.nnunet.environment import Dataset
 from swin_umamba.nnunet.preprocessed import preprocessed_name
 from swin_umamba.nnunet.splits import SPLITS_FILE, validation_cases
@@ -86,18 +82,12 @@ def run_in_process(job: TrainingJob) -> RunResult:
     SwinUMambaError
         If anything fails in the process.
     """
-    level = logging.getLogger(OURS).level
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context, initializer=_begin, initargs=(level,)) as pool:
-        try:
-            return pool.submit(run_job, job).result()
-        except BrokenProcessPool as error:
-            raise TrainingError(
-                f"the process that trained {job.network}, seed {job.seed}, was killed, "
-                "perhaps for lack of memory",
-                where=job.folder,
-                hint="compare with a smaller batch or patch size, in an empty folder",
-            ) from error
+    name = f"{job.network}, seed {job.seed}"
+    try:
+        return run_apart(name, run_job, job)
+    except ProcessEnded as error:
+        hint = "compare again, which repeats nothing that is finished; with a smaller batch if memory ran out"
+        raise TrainingError(f"{name}: {error}", where=job.folder, hint=hint) from error
 
 
 def run_job(job: TrainingJob) -> RunResult:
@@ -182,8 +172,3 @@ def check_references(cases: Sequence[str] | Any, references: Mapping[str, Path],
             where=folder,
             hint="add them, or remove the images",
         )
-
-
-def _begin(level: int) -> None:
-    load_extensions()
-    log_to_stderr(level)

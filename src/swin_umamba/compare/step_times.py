@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from swin_umamba.child import Child
+from swin_umamba.child import run_apart
 from swin_umamba.compare.trainer import nnUNetTrainerComparison
 from swin_umamba.json_files import read_contract, write_contract
 from swin_umamba.nnunet.environment import Dataset, Folders
@@ -71,9 +71,8 @@ def step_times(
     known = read_step_times(path) if path.is_file() else {}
     if not set(networks) <= known.keys():
         logger.info("timing steps of %s, side by side", ", ".join(networks))
-        child = Child("step times", _measure, dataset, tuple(networks), fold, device, workers)
-        child.start()
-        known = merged(known, child.result())
+        measured = run_apart("step times", _measure, dataset, tuple(networks), fold, device, workers)
+        known = merged(known, measured)
         write_contract("step-times", path, {"seconds": known})
     return {name: known[name] for name in networks}
 
