@@ -8,15 +8,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from swin_umamba.errors import UsageError
 from swin_umamba.models.backbones import DEFAULT_BACKBONE, PATCH_SIZE, build_encoder, find_backbone
 from swin_umamba.models.network import SegmentationNetwork
 from swin_umamba.models.vmamba import VMambaEncoder, drop_path_schedule
+from swin_umamba.modules.half_precision import call_layer
 from swin_umamba.modules.patching import PatchExpand
 from swin_umamba.modules.residual_block import NEGATIVE_SLOPE
 from swin_umamba.modules.vss_block import VSSBlock, VSSLayer
+from swin_umamba.ops.linear import linear
 from swin_umamba.weights.backbone import BackboneRecord
 
 DECODER_DEPTH = 2
@@ -274,7 +275,7 @@ class VSSDecoder(nn.Module):
         heads = []
         for stage, skip in enumerate(reversed(features[:-1])):
             x = self.expand_layers[stage](x)
-            x = self.concat_back_dim[stage](torch.cat([x, skip], dim=-1))
+            x = call_layer(self.concat_back_dim[stage], torch.cat([x, skip], dim=-1))
             x = self.stages[stage](x)
             if self.deep_supervision:
                 heads.append(self._logits(stage, x))
@@ -298,7 +299,7 @@ class VSSDecoder(nn.Module):
             assert self.depth_head.bias is not None
             weight = torch.cat([weight, self.depth_head.weight])
             bias = torch.cat([bias, self.depth_head.bias])
-        logits = F.linear(expand.project(x), weight.flatten(1), bias)
+        logits = linear(expand.project(x), weight.flatten(1), bias)
         return logits.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
 
 

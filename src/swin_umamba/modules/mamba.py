@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from swin_umamba.modules.half_precision import call_layer
 from swin_umamba.ops.backend import without_autocast
 from swin_umamba.ops.selective_scan import selective_scan
 
@@ -67,9 +68,9 @@ class Mamba(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, length, d_model) to the same shape."""
         length = x.shape[1]
-        u, z = self.in_proj(x).transpose(1, 2).chunk(2, dim=1)
+        u, z = call_layer(self.in_proj, x).transpose(1, 2).chunk(2, dim=1)
         u = F.silu(self.conv1d(u)[..., :length])
-        parameters = self.x_proj(u.transpose(1, 2))
+        parameters = call_layer(self.x_proj, u.transpose(1, 2))
         dt, B, C = parameters.split([self.dt_rank, self.d_state, self.d_state], dim=-1)
         with without_autocast(x.device):  # half precision would round the bias, and with it the step sizes
             delta = self.dt_proj(dt.to(self.D.dtype))
@@ -86,5 +87,4 @@ class Mamba(nn.Module):
             backend=self.backend,
         )
         assert isinstance(y, Tensor)
-        projected: Tensor = self.out_proj(y.transpose(1, 2))
-        return projected
+        return call_layer(self.out_proj, y.transpose(1, 2))

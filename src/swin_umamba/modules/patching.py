@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from swin_umamba.modules.half_precision import call_layer
+
 
 class PatchEmbed(nn.Module):
     """Cut an image into square patches and project each to one normalised vector.
@@ -59,8 +61,7 @@ class PatchMerging(nn.Module):
         # (batch, height, row, width, column, dim): pretrained weights expect the four neighbours in the
         # order upper left, lower left, upper right, lower right, so the row runs faster than the column.
         x = x.permute(0, 1, 3, 4, 2, 5).flatten(3)
-        patches: Tensor = self.reduction(self.norm(x))
-        return patches
+        return call_layer(self.reduction, self.norm(x))
 
 
 class PatchExpand(nn.Module):
@@ -96,7 +97,7 @@ class PatchExpand(nn.Module):
         Pixelwise operations cost less here, on contiguous memory, than after the pixels have moved to their
         places.
         """
-        patches: Tensor = self.norm(self.expand(x).unflatten(-1, (self.scale, self.scale, -1)))
+        patches: Tensor = self.norm(call_layer(self.expand, x).unflatten(-1, (self.scale, self.scale, -1)))
         return patches
 
 

@@ -18,6 +18,7 @@ from swin_umamba.modules.half_precision import (
 )
 from swin_umamba.ops.depthwise_silu import depthwise_silu, use_depthwise_kernel
 from swin_umamba.ops.gated_norm import gated_norm, use_gated_norm_kernel
+from swin_umamba.ops.linear import linear
 from swin_umamba.ops.ss2d_scan import ss2d_scan
 
 NUM_DIRECTIONS = 4
@@ -138,7 +139,7 @@ class SS2D(nn.Module):
         # One matrix product for all directions: the projection is pointwise, so it can come before the
         # pixels are put into any order.
         weight = copy_or_own(self.x_proj_weight, copies).flatten(0, 1)
-        x_dbl = F.linear(x, weight).unflatten(-1, (NUM_DIRECTIONS, -1))
+        x_dbl = linear(x, weight).unflatten(-1, (NUM_DIRECTIONS, -1))
         dtype = torch.promote_types(x.dtype, torch.float32)
         return ss2d_scan(
             x,

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from swin_umamba.modules.half_precision import call_layer
 from swin_umamba.modules.ss2d import SS2D
 
 
@@ -90,8 +91,7 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., dim) to the same shape."""
-        y: Tensor = self.fc2(F.gelu(self.fc1(x)))
-        return y
+        return call_layer(self.fc2, F.gelu(call_layer(self.fc1, x)))
 
 
 class VSSBlockV2(nn.Module):
