@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from swin_umamba.ops import linear as module
-from swin_umamba.ops.linear import ROWS_OF_A_CONVOLUTION, linear, uses_onednn
+from swin_umamba.ops.linear import linear, uses_onednn
 
 TOLERANCE = 3e-6  # relative to the largest number: float32 sums of up to 1500 products
 # A machine without AVX-512 still has the operator, and it is right there, too.
@@ -58,7 +58,7 @@ def assert_close(found: list[Tensor], exact: list[Tensor]) -> None:
 @pytest.mark.parametrize("out_features", [1, 14, 65])
 @pytest.mark.parametrize(
     "shape",
-    [(1, 1), (7, 3), (2, 5, 3, 24), (ROWS_OF_A_CONVOLUTION - 1, 17), (1, 37, 41, 9)],
+    [(1, 1), (7, 3), (2, 5, 3, 24), (1023, 17), (1, 37, 41, 9)],
     ids=str,
 )
 def test_values_and_gradients(shape: tuple[int, ...], out_features: int, bias: bool) -> None:
@@ -72,7 +72,17 @@ def test_values_and_gradients(shape: tuple[int, ...], out_features: int, bias: b
         assert torch.equal(linear(*tensors), found[0])
 
 
-@pytest.mark.parametrize("rows", [8, 2 * ROWS_OF_A_CONVOLUTION])
+@pytest.mark.parametrize("out_features", [2, 5])
+def test_a_step_leaves_no_product_to_pytorch(out_features: int) -> None:
+    tensors = layer(8, 3, out_features=out_features, bias=True)
+    with torch.profiler.profile() as profile:
+        step(linear, tensors, torch.ones(()))
+    calls = {each.key: each.count for each in profile.key_averages()}
+    assert calls["mkldnn::_linear_pointwise"] == 3
+    assert not {"aten::mm", "aten::addmm"} & calls.keys()
+
+
+@pytest.mark.parametrize("rows", [8, 2048])
 def test_views_of_larger_tensors(rows: int) -> None:
     """Half the channels of a tensor, a transposed weight, and a gradient that is a view."""
     whole, weight = torch.randn(rows, 12), torch.randn(6, 10)

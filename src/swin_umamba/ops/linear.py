@@ -17,9 +17,6 @@ from torch.nn import functional as F
 
 from swin_umamba.ops.derivatives import gradient_may_be_asked_for, operator_is_needed
 
-ROWS_OF_A_CONVOLUTION = 1024
-"""From so many vectors on, the gradient of the weight is that of a convolution: its sums are long."""
-
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return ``x @ weight.T + bias``, as ``torch.nn.functional.linear`` does.
@@ -97,7 +94,7 @@ class _Linear(torch.autograd.Function):
         rows = gradient.reshape(-1, weight.shape[0])
         vectors = x.reshape(-1, weight.shape[1])
         # Gradients that will be differentiated consist of PyTorch's operators.
-        plain = torch.is_grad_enabled() or not uses_onednn(gradient, weight)
+        plain = torch.is_grad_enabled() or not uses_onednn(rows, weight.t())
         if of_x:
             grad_x = (rows @ weight if plain else _product()(rows, weight.t(), None, "none", [], "")).view(
                 x.shape
@@ -113,12 +110,7 @@ class _Linear(torch.autograd.Function):
 
 def _gradient_of_weight(rows: Tensor, vectors: Tensor) -> Tensor:
     """Return ``rows.T @ vectors``: (length, out_features) and (length, in_features) to the weight's shape."""
-    if len(rows) < ROWS_OF_A_CONVOLUTION:
-        return _product()(rows.t(), vectors.t(), None, "none", [], "")
-    # A convolution with one tap, of an image of one row, whose channels are last in memory.
-    image, gradient = (each.t()[None, :, None] for each in (vectors, rows))
-    like = vectors.new_empty(rows.shape[1], vectors.shape[1], 1, 1)
-    # Without bias; stride 1, no padding, dilation 1; not transposed; one group; only the weight's gradient.
-    options = (None, [1, 1], [0, 0], [1, 1], False, [0, 0], 1, [False, True, False])
-    found: Tensor = torch.ops.aten.convolution_backward(gradient, image, like, *options)[1]
-    return found.flatten(1)
+    # Long sums for few numbers: oneDNN is up to twice as fast if the longer side runs along its vectors.
+    if rows.shape[1] > vectors.shape[1]:
+        return _product()(vectors.t(), rows.t(), None, "none", [], "").t()
+    return _product()(rows.t(), vectors.t(), None, "none", [], "")

@@ -253,8 +253,8 @@ def test_a_run_goes_on_with_the_kind_of_optimizer_it_began_with(parameter: nn.Pa
     assert not torch.equal(results[0], start)
 
 
-@pytest.mark.parametrize(("device", "fused"), [("cuda", True), ("cpu", None)])
-def test_the_trainers_fuse_their_optimizer_on_a_gpu(device: str, fused: bool | None) -> None:
+@pytest.mark.parametrize(("device", "fused"), [("cuda", True), ("cpu", True), ("mps", None)])
+def test_the_trainers_fuse_their_optimizer(device: str, fused: bool | None) -> None:
     trainer = SimpleNamespace(
         bare_network=lambda: nn.Linear(2, 2),
         options=SimpleNamespace(encoder_learning_rate=None, schedule="paper"),
