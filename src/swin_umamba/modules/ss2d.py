@@ -18,7 +18,7 @@ from swin_umamba.modules.half_precision import (
 )
 from swin_umamba.ops.depthwise_silu import depthwise_silu, use_depthwise_kernel
 from swin_umamba.ops.gated_norm import gated_norm, use_gated_norm_kernel
-from swin_umamba.ops.linear import linear
+from swin_umamba.ops.linear import linear, uses_onednn
 from swin_umamba.ops.ss2d_scan import ss2d_scan
 
 NUM_DIRECTIONS = 4
@@ -111,15 +111,23 @@ class SS2D(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, height, width, d_model) to the same shape."""
         copies = copies_for_autocast(x.device, self.in_proj, self.conv2d, self.x_proj_weight, self.out_proj)
-        x = call_with_copies(self.in_proj, x, copies)
         if not self.gated:
-            u = self._convolve(x, copies)
+            u = self._convolve(call_with_copies(self.in_proj, x, copies), copies)
             y = self._scan(u, copies)
             y = self.out_norm(y.to(self.out_norm.weight.dtype)).to(u.dtype)
         else:
-            x, z = x.chunk(2, dim=-1)
+            x, z = self._input_and_gate(x, copies)
             y = self._gate(self._scan(self._convolve(x, copies), copies), z)
         return call_with_copies(self.out_proj, y, copies)
+
+    def _input_and_gate(self, x: Tensor, copies: Copies) -> tuple[Tensor, Tensor]:
+        layer = self.in_proj
+        if is_plain(layer) and layer.bias is None and uses_onednn(x, layer.weight):
+            # Two products leave two contiguous tensors; convolution and activation would copy parts of one.
+            for_input, for_gate = layer.weight.chunk(2)
+            return linear(x, for_input), linear(x, for_gate)
+        of_input, of_gate = call_with_copies(layer, x, copies).chunk(2, dim=-1)
+        return of_input, of_gate
 
     def _convolve(self, x: Tensor, copies: Copies) -> Tensor:
         layer = self.conv2d
