@@ -3,13 +3,15 @@
     python benchmarks/network.py                      # 1x320x320, training and inference
     python benchmarks/network.py --size 3x512x512
     python benchmarks/network.py --profile            # where the time goes, operator by operator
+    python benchmarks/network.py --threads 1 --cpu-seconds   # beside other work
     python benchmarks/network.py --device cuda        # 1x320x320, 3x384x640 and 3x512x512, float32
     python benchmarks/network.py --device cuda --precision float16 --batch 8
 
 A correctness gate comes first: if the fast scan and the reference disagree, nothing is timed. Then the
 networks take turns (A B C, A B C, ...), so that a machine whose speed drifts drifts for all of them, and
-medians and their ratios are printed. The floor is the time that the network's multiply-accumulates would
-take at the rate of a large matrix product measured in the same run.
+medians are printed, with the median of the ratios to nnU-Net's network of the same turn. The floor is the
+time that the network's multiply-accumulates would take at the rate of a large matrix product measured in the
+same run.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
+from operator import truediv
 
 from swin_umamba.torch_settings import apply_settings
 
@@ -31,27 +34,34 @@ apply_settings()  # before torch, as in every process of the command line
 import torch
 from torch import nn
 
+from operator_groups import print_parts
 from swin_umamba import create_model
 from swin_umamba.compare.complexity import count_macs
 from swin_umamba.errors import SwinUMambaError
 from swin_umamba.ops.backend import resolve_device
+from swin_umamba.ops.fused_optimizer import fused_on
+from swin_umamba.ops.linear import linear
 from swin_umamba.ops.precision import PRECISIONS, autocast, check_precision, rounding_of_float32
 
 NUM_CLASSES = 14
+SECOND_GENERATION = "vmamba_tiny_s1l8"
+PLAIN = "nnU-Net plain 2D"
 CPU_SIZES = ["1x320x320"]
 CUDA_SIZES = ["1x320x320", "3x384x640", "3x512x512"]  # the patches of the paper's three data sets, about
+clock = time.perf_counter
 GATE_TOLERANCE = 1e-4  # relative to the largest logit, float32 against float64
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Median seconds of one network in one mode."""
+    """Median seconds of one network in one mode, and the median ratio to nnU-Net's in the same turn."""
 
     network: str
     mode: str
     size: str
     batch: int
     seconds: float
+    times_plain: float
     images_per_second: float
     giga_macs: float
     floor_seconds: float
@@ -91,10 +101,17 @@ def check_correctness(device: torch.device) -> None:
     """Stop the benchmark if the automatic backend and the float64 reference disagree."""
     # Convolutions of a GPU would keep ten bits only; they are not what is checked here.
     with rounding_of_float32(device, "float32"):
-        for name in ("swin_umamba", "swin_umamba_d", "swin_umamba_dd"):
+        for name, backbone in (
+            ("swin_umamba", "vmamba_tiny"),
+            ("swin_umamba_d", "vmamba_tiny"),
+            ("swin_umamba_d", SECOND_GENERATION),
+            ("swin_umamba_dd", SECOND_GENERATION),
+        ):
             torch.manual_seed(0)
-            fast = create_model(name, in_channels=1, num_classes=3, depths=(1, 1, 1, 1)).eval().to(device)
-            exact = create_model(name, in_channels=1, num_classes=3, depths=(1, 1, 1, 1), backend="reference")
+            small = partial(
+                create_model, name, in_channels=1, num_classes=3, backbone=backbone, depths=(1, 1, 1, 1)
+            )
+            fast, exact = small().eval().to(device), small(backend="reference")
             exact.load_state_dict(fast.state_dict())
             exact.eval().double()
             image = torch.randn(1, 1, 64, 64)
@@ -102,8 +119,10 @@ def check_correctness(device: torch.device) -> None:
                 expected = exact(image.double())
                 error = (fast(image.to(device)).cpu().double() - expected).abs().max() / expected.abs().max()
             if not error < GATE_TOLERANCE:
-                sys.exit(f"{name}: relative error {error:.1e} against the reference; nothing was timed")
-            print(f"correctness gate: {name} within {error:.1e} of the float64 reference")
+                sys.exit(
+                    f"{name}, {backbone}: relative error {error:.1e} against the reference; nothing was timed"
+                )
+            print(f"correctness gate: {name}, {backbone} within {error:.1e} of the float64 reference")
 
 
 def device_name(device: torch.device) -> str:
@@ -112,21 +131,21 @@ def device_name(device: torch.device) -> str:
 
 
 def synchronised_seconds(function: Callable[[], object], device: torch.device) -> float:
-    """Return the wall seconds of one call, the device's queue included."""
+    """Return the seconds of one call, the device's queue included."""
     if device.type == "cuda":
         torch.cuda.synchronize()
-    start = time.perf_counter()
+    start = clock()
     function()
     if device.type == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def gemm_macs_per_second(device: torch.device, size: int = 1536, repeats: int = 7) -> float:
-    """Return the multiply-accumulates per second of a large float32 matrix product."""
+    """Return the multiply-accumulates per second of a large float32 matrix product, by the faster library."""
     a, b = torch.randn(size, size, device=device), torch.randn(size, size, device=device)
-    torch.mm(a, b)
-    fastest = min(synchronised_seconds(lambda: torch.mm(a, b), device) for _ in range(repeats))
+    products = (partial(torch.mm, a, b), partial(linear, a, b))
+    fastest = min(synchronised_seconds(product, device) for _ in range(repeats) for product in products)
     return size**3 / fastest
 
 
@@ -165,6 +184,22 @@ def peak_megabytes(step: Callable[[], object], device: torch.device) -> float | 
     return torch.cuda.max_memory_allocated(device) / 1e6
 
 
+def make_steps(
+    networks: dict[str, nn.Module], image: torch.Tensor, *, training: bool, precision: str = "float32"
+) -> dict[str, Callable[[], object]]:
+    """Return the step of each network, warmed up; they train with the optimizer of our trainers."""
+    steps: dict[str, Callable[[], object]] = {}
+    for name, network in networks.items():
+        network.train(training)
+        if training:
+            optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, fused=fused_on(image.device))
+            steps[name] = partial(training_step, network, image, optimizer, precision)
+        else:
+            steps[name] = partial(inference_step, network, image, precision)
+        steps[name]()  # kernels compile, memory is allocated
+    return steps
+
+
 def time_networks(
     networks: dict[str, nn.Module],
     image: torch.Tensor,
@@ -175,15 +210,7 @@ def time_networks(
     precision: str = "float32",
 ) -> list[Timing]:
     """Time all networks in turns and return their medians."""
-    steps: dict[str, Callable[[], object]] = {}
-    for name, network in networks.items():
-        network.train(training)
-        if training:
-            optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
-            steps[name] = partial(training_step, network, image, optimizer, precision)
-        else:
-            steps[name] = partial(inference_step, network, image, precision)
-        steps[name]()  # warm-up: kernels compile, memory is allocated
+    steps = make_steps(networks, image, training=training, precision=precision)
     seconds: dict[str, list[float]] = {name: [] for name in networks}
     for _ in range(repeats):
         for name, step in steps.items():
@@ -200,6 +227,7 @@ def time_networks(
                 size="x".join(str(extent) for extent in image.shape[1:]),
                 batch=image.shape[0],
                 seconds=median,
+                times_plain=statistics.median(map(truediv, seconds[name], seconds[PLAIN])),
                 images_per_second=image.shape[0] / median,
                 giga_macs=macs,
                 floor_seconds=1e9 * macs / rate,
@@ -209,16 +237,11 @@ def time_networks(
     return timings
 
 
-def print_profile(networks: dict[str, nn.Module], image: torch.Tensor) -> None:
-    """Print the operators that take the most time in a training step."""
-    for name, network in networks.items():
-        network.train()
-        optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
-        training_step(network, image, optimizer)
-        with torch.profiler.profile() as profile:  # the device's kernels, too
-            training_step(network, image, optimizer)
-        print(f"\n{name}, one training step")
-        print(profile.key_averages().table(sort_by="self_cpu_time_total", row_limit=18))
+def print_profile(networks: dict[str, nn.Module], image: torch.Tensor, rate: float) -> None:
+    """Print where the time of inference and of a training step goes."""
+    for training, mode in ((False, "inference"), (True, "training")):
+        for name, step in make_steps(networks, image, training=training).items():
+            print_parts(f"{name}, {mode}", step, rate, training=training)
 
 
 def networks_for(channels: int, device: torch.device) -> dict[str, nn.Module]:
@@ -227,10 +250,10 @@ def networks_for(channels: int, device: torch.device) -> dict[str, nn.Module]:
         "SwinUMamba": create_model("swin_umamba", in_channels=channels, num_classes=NUM_CLASSES),
         "SwinUMambaD": create_model("swin_umamba_d", in_channels=channels, num_classes=NUM_CLASSES),
         "SwinUMambaD s1l8": create_model(
-            "swin_umamba_d", in_channels=channels, num_classes=NUM_CLASSES, backbone="vmamba_tiny_s1l8"
+            "swin_umamba_d", in_channels=channels, num_classes=NUM_CLASSES, backbone=SECOND_GENERATION
         ),
         "SwinUMambaDD": create_model("swin_umamba_dd", in_channels=channels, num_classes=NUM_CLASSES),
-        "nnU-Net plain 2D": plain_nnunet(channels),
+        PLAIN: plain_nnunet(channels),
     }
     return {name: network.to(device) for name, network in networks.items()}
 
@@ -242,11 +265,10 @@ def print_timings(timings: list[Timing]) -> None:
         f"{'peak MB':>9}"
     )
     for timing in timings:
-        plain = next(t.seconds for t in timings if t.mode == timing.mode and t.network.startswith("nnU-Net"))
         memory = "n/a" if timing.peak_megabytes is None else f"{timing.peak_megabytes:.0f}"
         print(
             f"{timing.network:18}{timing.mode:11}{timing.seconds:8.3f}{timing.images_per_second:10.2f}"
-            f"{timing.giga_macs:8.1f}{timing.times_the_floor:9.2f}{timing.seconds / plain:9.2f}{memory:>9}"
+            f"{timing.giga_macs:8.1f}{timing.times_the_floor:9.2f}{timing.times_plain:9.2f}{memory:>9}"
         )
 
 
@@ -257,6 +279,12 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, help="threads of PyTorch; by default one for each core")
+    parser.add_argument(
+        "--cpu-seconds",
+        action="store_true",
+        help="time the processor's seconds of all threads, which other work on the machine changes less",
+    )
     parser.add_argument("--precision", choices=PRECISIONS, default="float32")
     parser.add_argument("--profile", action="store_true", help="print where the time of a step goes")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON too")
@@ -267,6 +295,11 @@ def main() -> None:
         check_precision(args.precision, device)
     except SwinUMambaError as error:
         sys.exit(str(error))
+    if args.threads is not None:
+        torch.set_num_threads(args.threads)
+    if args.cpu_seconds:
+        global clock
+        clock = time.process_time
     check_correctness(device)
     rate = gemm_macs_per_second(device)
     all_timings = []
@@ -274,13 +307,13 @@ def main() -> None:
         channels, height, width = (int(part) for part in size.split("x"))
         networks = networks_for(channels, device)
         image = torch.randn(args.batch, channels, height, width, device=device)
-        if args.profile:
-            print_profile(networks, image)
-            continue
         print(
             f"\n{torch.get_num_threads()} threads, matrix product at {rate / 1e9:.1f} GMAC/s, "
             f"input {args.batch} x {size}, {args.precision} on {device_name(device)}"
         )
+        if args.profile:
+            print_profile(networks, image, rate)
+            continue
         timings = [
             timing
             for training in (False, True)
