@@ -11,7 +11,7 @@ from nnunet.no_answers import NoAnswers
 from nnunet.tiny_training import DAGGER, make_trainer
 from swin_umamba.errors import UsageError
 from swin_umamba.nnunet.environment import Dataset
-from swin_umamba.nnunet.training.optimizer_step import UnreadLosses
+from swin_umamba.nnunet.training.optimizer_step import StepGuard, UnreadLosses
 from swin_umamba.nnunet.training.options import TrainingOptions
 from swin_umamba.nnunet.training.robust_trainer import RobustTrainer
 
@@ -31,6 +31,7 @@ def test_a_step_on_a_gpu_waits_for_no_number(planned_dataset: Dataset) -> None:
     trainer.initialize()
     for group in trainer.optimizer.param_groups:
         group["fused"] = True  # as on a GPU
+    trainer.guard = StepGuard()
     batch = a_batch(trainer)
     with NoAnswers():
         outputs = [trainer.train_step(batch) for _ in range(3)]

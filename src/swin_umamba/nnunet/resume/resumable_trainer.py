@@ -86,7 +86,7 @@ class ResumableTrainer(nnUNetTrainer):
         self.processes = current_processes(self.device)
         self.starts_fresh = True
         self.has_trained = False
-        self.guard = StepGuard()
+        self.guard = StepGuard(1) if self.device.type == "cpu" else StepGuard()
         self.random_states: list[dict[str, Any]] = []  # of all ranks if there are several
         self.resumed_random_states: list[dict[str, Any]] = []
         self.batches_drawn = [0, 0]  # for training, for validation

@@ -26,9 +26,15 @@ class StepGuard:
 
     A fused optimizer skips a step on its device, which so need not wait for the host. Then the steps are
     counted later: every 20 steps, in `check`, and when the number is asked for.
+
+    Parameters
+    ----------
+    steps_between_reads
+        After so many steps they are counted; 1 where that costs no wait, on a CPU.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, steps_between_reads: int = STEPS_BETWEEN_READS) -> None:
+        self._steps_between_reads = steps_between_reads
         self._skipped = 0
         self._in_a_row = 0
         self._most_in_a_row = 0
@@ -77,7 +83,7 @@ class StepGuard:
         Raises
         ------
         TrainingError
-            After 16 skipped steps in a row; with a fused optimizer up to 19 steps later.
+            After 16 skipped steps in a row; with a fused optimizer at the next reading.
         """
         (loss if scaler is None else scaler.scale(loss)).backward()
         if scaler is not None:
@@ -96,7 +102,7 @@ class StepGuard:
                 scaler.step(optimizer)
         if scaler is not None:
             scaler.update()
-        if len(self._unread) >= STEPS_BETWEEN_READS:
+        if len(self._unread) >= self._steps_between_reads:
             self.check()
 
     def check(self) -> None:
