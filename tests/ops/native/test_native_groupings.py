@@ -13,6 +13,7 @@ import pytest
 
 from ops.scan_inputs import errors_against_reference, image_inputs, sequence_inputs
 from swin_umamba.ops.native.selective_scan import _backward_items
+from swin_umamba.ops.native.ss2d_partials import sum_rows
 from swin_umamba.ops.native.ss2d_scan import _backward_groups
 from swin_umamba.ops.native.state_vector import STATES
 from swin_umamba.ops.native.vector import LANES
@@ -32,7 +33,7 @@ def sequence_grouping(channels: int, d_state: int) -> Grouping:
 
 def image_grouping(channels: int, d_state: int) -> Grouping:
     """As `sequence_grouping`, for one image and a rank of dt of one."""
-    per_item, items = _backward_groups(channels, 2 * d_state + LANES)
+    per_item, items = _backward_groups(channels, sum_rows(1, d_state))
     return items, per_item, -(-channels // LANES) - per_item * (items - 1)
 
 

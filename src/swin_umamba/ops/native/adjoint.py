@@ -104,10 +104,10 @@ def _run_adjoint(steps, columns, tiles, rate, carried, B, C):  # type: ignore[no
 
 
 @_inlined
-def _add_channel_sums(steps, n, size, first, tiles, grad_B, grad_C):  # type: ignore[no-untyped-def]
-    """Add the sums over the channels to the gradients of B and C of state ``n``."""
+def _add_channel_sums(steps, half, size, first, tiles, grad_B, grad_C):  # type: ignore[no-untyped-def]
+    """Add the sums over the channels to the gradients of B and C of one state."""
     for t in range(0, steps, LANES):
-        position, row = n * CHUNK + t, t * size + first
+        position, row = t // LANES * half, t * size + first
         sums = row_products(tiles.decays, row, size, tiles.delta_u, t * LANES)
         store(grad_B, position, load(grad_B, position) + sums)
         sums = row_products(tiles.h, row + size, size, tiles.grad_y, t * LANES)
@@ -116,7 +116,7 @@ def _add_channel_sums(steps, n, size, first, tiles, grad_B, grad_C):  # type: ig
 
 @_inlined
 def _scan_states_backward(  # type: ignore[no-untyped-def]
-    like, steps, n, d_state, columns, tiles, A, B, h_first, carry, grad_A, grad_B, grad_C
+    like, steps, n, d_state, columns, tiles, A, B, h_first, carry, grad_A, grad_B, grad_C, sum_row, half
 ):
     """Return the adjoint of the states from ``n`` on that fill a vector as long as ``like``."""
     first, B_n = n * LANES, pointer(B, n)
@@ -127,14 +127,20 @@ def _scan_states_backward(  # type: ignore[no-untyped-def]
     store(carry, first, carried)
     store(grad_A, first, load_like(like, grad_A, first) + total)
     for i in range(lanes_of(like) // LANES):
-        _add_channel_sums(steps, n + i, lanes_of(like), i * LANES, tiles, grad_B, grad_C)
+        sums = (n + i) * sum_row
+        _add_channel_sums(
+            steps, half, lanes_of(like), i * LANES, tiles, pointer(grad_B, sums), pointer(grad_C, sums)
+        )
 
 
 @_inlined
 def scan_chunk_backward(  # type: ignore[no-untyped-def]
-    steps, d_state, columns, tiles, A, B, h_first, carry, grad_A, grad_B, grad_C
+    steps, d_state, columns, tiles, A, B, h_first, carry, grad_A, grad_B, grad_C, sum_row, half
 ):
-    """Fill the gradients of delta and delta * u; add to those of A (d_state, 16), B and C (d_state, chunk).
+    """Fill the gradients of delta and delta * u; add to those of A (d_state, 16), B and C.
+
+    Those of B and C have ``sum_row`` numbers from state to state, and 16 steps in each half of the chunk,
+    ``half`` numbers apart.
 
     ``carry`` (d_state, 16) is a_{t+1} g_{t+1} of the step after the chunk, and becomes that of its first
     step. The sums for steps after the last are meaningless.
@@ -144,12 +150,14 @@ def scan_chunk_backward(  # type: ignore[no-untyped-def]
     together = d_state - d_state % STATES
     for n in range(0, together, STATES):
         _scan_states_backward(
-            several_states(), steps, n, d_state, columns, tiles, A, B, h_first, carry, grad_A, grad_B, grad_C
-        )
+            several_states(), steps, n, d_state, columns, tiles, A, B, h_first, carry, grad_A, grad_B, grad_C,
+            sum_row, half,
+        )  # fmt: skip
     for n in range(together, d_state):
         _scan_states_backward(
-            one_state(), steps, n, d_state, columns, tiles, A, B, h_first, carry, grad_A, grad_B, grad_C
-        )
+            one_state(), steps, n, d_state, columns, tiles, A, B, h_first, carry, grad_A, grad_B, grad_C,
+            sum_row, half,
+        )  # fmt: skip
 
 
 @_inlined

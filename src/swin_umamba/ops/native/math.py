@@ -1,4 +1,4 @@
-"""exp2, softplus and sigmoid on vectors of 16 float32 numbers.
+"""exp2, softplus and sigmoid on vectors of float32 numbers.
 
 exp2(x): x = r + f with r the nearest integer, found by adding and subtracting 1.5 * 2^23, which pushes the
 fraction out of the mantissa; 2^f on [-1/2, 1/2] is a polynomial of degree 5, fitted to the smallest error in
@@ -56,15 +56,19 @@ _LOG1P = (
     0.019851457778362294,
     -0.0032440241608204723,
 )
+_EXP = tuple(coefficient * LOG2_E**i for i, coefficient in enumerate(_EXP2))  # e^x instead of 2^x
+_LOG2_1P = tuple(coefficient * LOG2_E for coefficient in _LOG1P)
 # ln 2 in two parts; the first has so few bits that its product with a small integer is exact.
 _LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4
 
 
-def _emit_clamp(builder: ir.IRBuilder, x: ir.Value, low: float, high: float) -> ir.Value:
+def _emit_at_least(builder: ir.IRBuilder, x: ir.Value, low: float) -> ir.Value:
     # Comparisons with NaN are false, so NaN passes; LLVM's own minnum and maxnum would replace it.
-    low_value, high_value = float_constant(low, x), float_constant(high, x)
-    x = builder.select(builder.fcmp_ordered("<", x, low_value), low_value, x)
-    return builder.select(builder.fcmp_ordered(">", x, high_value), high_value, x)
+    return builder.select(builder.fcmp_ordered("<", x, float_constant(low, x)), float_constant(low, x), x)
+
+
+def _emit_at_most(builder: ir.IRBuilder, x: ir.Value, high: float) -> ir.Value:
+    return builder.select(builder.fcmp_ordered(">", x, float_constant(high, x)), float_constant(high, x), x)
 
 
 def _emit_polynomial(builder: ir.IRBuilder, x: ir.Value, coefficients: tuple[float, ...]) -> ir.Value:
@@ -74,12 +78,18 @@ def _emit_polynomial(builder: ir.IRBuilder, x: ir.Value, coefficients: tuple[flo
     return result
 
 
-def _emit_power_of_two(builder: ir.IRBuilder, rounded: ir.Value, fraction: ir.Value) -> ir.Value:
-    """Emit 2^(r + f), where ``rounded`` is r + 1.5 * 2^23, whose low mantissa bits are the integer r."""
-    lanes = fraction.type.count
-    mantissa = builder.bitcast(_emit_polynomial(builder, fraction, _EXP2), integers(lanes))
+def _emit_times_power_of_two(builder: ir.IRBuilder, rounded: ir.Value, x: ir.Value) -> ir.Value:
+    """Emit x * 2^r, where ``rounded`` is r + 1.5 * 2^23, whose low mantissa bits are the integer r."""
+    lanes = x.type.count
     exponent = builder.shl(builder.bitcast(rounded, integers(lanes)), integer_constant(23, lanes))
-    return builder.bitcast(builder.add(mantissa, exponent), fraction.type)
+    return builder.bitcast(builder.add(builder.bitcast(x, integers(lanes)), exponent), x.type)
+
+
+def _emit_exp2(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
+    rounder = float_constant(_ROUNDER, x)
+    rounded = builder.fadd(x, rounder)
+    fraction = builder.fsub(x, builder.fsub(rounded, rounder))
+    return _emit_times_power_of_two(builder, rounded, _emit_polynomial(builder, fraction, _EXP2))
 
 
 @intrinsic
@@ -87,11 +97,7 @@ def exp2(typingctx: Any, x: types.Type) -> Any:
     """Return 2^x. The low 9 mantissa bits of a NaN must be 0, see ``canonical_nan``."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        clamped = _emit_clamp(builder, args[0], -126.0, 128.0)
-        rounder = float_constant(_ROUNDER, clamped)
-        rounded = builder.fadd(clamped, rounder)
-        fraction = builder.fsub(clamped, builder.fsub(rounded, rounder))
-        return _emit_power_of_two(builder, rounded, fraction)
+        return _emit_exp2(builder, _emit_at_most(builder, _emit_at_least(builder, args[0], -126.0), 128.0))
 
     return x(x), generate
 
@@ -102,24 +108,50 @@ def _exp_of_negative(typingctx: Any, x: types.Type) -> Any:
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
         constant = functools.partial(float_constant, like=args[0])
-        clamped = builder.select(
-            builder.fcmp_ordered("<", args[0], constant(-87.0)), constant(-87.0), args[0]
-        )
+        clamped = _emit_at_least(builder, args[0], -87.0)
         rounded = emit_fma(builder, clamped, constant(LOG2_E), constant(_ROUNDER))
         r = builder.fsub(rounded, constant(_ROUNDER))
         rest = emit_fma(builder, r, constant(-_LN2_HIGH), clamped)
         rest = emit_fma(builder, r, constant(-_LN2_LOW), rest)
-        return _emit_power_of_two(builder, rounded, builder.fmul(rest, constant(LOG2_E)))
+        return _emit_times_power_of_two(builder, rounded, _emit_polynomial(builder, rest, _EXP))
 
     return x(x), generate
 
 
 @intrinsic
-def _log1p_of_fraction(typingctx: Any, x: types.Type) -> Any:
-    """Return log(1 + x) for 0 <= x <= 1."""
+def _exp2_of_negative(typingctx: Any, x: types.Type) -> Any:
+    """Return 2^x for x <= 0, as ``exp2`` does."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        return builder.fmul(args[0], _emit_polynomial(builder, args[0], _LOG1P))
+        return _emit_exp2(builder, _emit_at_least(builder, args[0], -126.0))
+
+    return x(x), generate
+
+
+def _emit_log1p(builder: ir.IRBuilder, x: ir.Value, coefficients: tuple[float, ...]) -> ir.Value:
+    return builder.fmul(x, _emit_polynomial(builder, x, coefficients))
+
+
+@intrinsic
+def _log1p_of_fraction(typingctx: Any, x: types.Type) -> Any:
+    """Return log(1 + x) for 0 <= x <= 1."""
+    return x(x), lambda context, builder, signature, args: _emit_log1p(builder, args[0], _LOG1P)
+
+
+@intrinsic
+def _log2_of_one_and(typingctx: Any, x: types.Type) -> Any:
+    """Return log2(1 + x) for 0 <= x <= 1."""
+    return x(x), lambda context, builder, signature, args: _emit_log1p(builder, args[0], _LOG2_1P)
+
+
+@intrinsic
+def _minus_magnitude(typingctx: Any, x: types.Type) -> Any:
+    """Return -|x|."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        bits = builder.bitcast(args[0], integers(x.lanes))
+        signed = builder.or_(bits, integer_constant(-(2**31), x.lanes))
+        return builder.bitcast(signed, args[0].type)
 
     return x(x), generate
 
@@ -136,17 +168,44 @@ def canonical_nan(typingctx: Any, x: types.Type) -> Any:
 
 
 @njit(nogil=True)
+def number_like(x, number):  # type: ignore[no-untyped-def]
+    """Return as many copies of a number as ``x`` has lanes."""
+    return repeat_like(x, splat(np.float32(number)))
+
+
+@njit(nogil=True)
 def softplus_and_sigmoid(x):  # type: ignore[no-untyped-def]
     """Return log(1 + e^x) and its derivative 1 / (1 + e^-x), which share the exponential."""
     x = canonical_nan(x)
-    zero, one = splat(np.float32(0.0)), splat(np.float32(1.0))
-    power = _exp_of_negative(select_negative(x, x, zero - x))
+    zero = number_like(x, 0.0)
+    power = _exp_of_negative(_minus_magnitude(x))
     softplus = select_negative(x, zero, x) + _log1p_of_fraction(power)
-    sigmoid = select_negative(x, power, one) / (one + power)
-    return softplus, sigmoid
+    return softplus, sigmoid_base_2(x, power)
+
+
+@njit(nogil=True)
+def power_of_minus_magnitude(x):  # type: ignore[no-untyped-def]
+    """Return 2^-|x|, from which the next two functions go on."""
+    return _exp2_of_negative(_minus_magnitude(x))
+
+
+@njit(nogil=True)
+def softplus_base_2(x, power):  # type: ignore[no-untyped-def]
+    """Return log2(1 + 2^x), which is log2(e) softplus(x / log2(e)).
+
+    This takes fewer operations than in base e, and its product with A is what ``exp2`` makes the decay of.
+    """
+    return select_negative(x, number_like(x, 0.0), x) + _log2_of_one_and(power)
+
+
+@njit(nogil=True)
+def sigmoid_base_2(x, power):  # type: ignore[no-untyped-def]
+    """Return 1 / (1 + 2^-x), the derivative of log2(1 + 2^x)."""
+    one = number_like(x, 1.0)
+    return select_negative(x, power, one) / (one + power)
 
 
 @njit(nogil=True)
 def scaled_for_exp2(x):  # type: ignore[no-untyped-def]
     """Return ``x * log2(e)``, so that its exp2 is e^x, without NaNs that exp2 would not preserve."""
-    return canonical_nan(x) * repeat_like(x, splat(np.float32(LOG2_E)))
+    return canonical_nan(x) * number_like(x, LOG2_E)

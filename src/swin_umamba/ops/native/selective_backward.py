@@ -77,7 +77,7 @@ def selective_backward(  # type: ignore[no-untyped-def]
             discretize(steps, tiles.delta, bias, with_softplus, tiles.u, tiles.delta_u, tiles.slope)
             scan_chunk_backward(
                 steps, d_state, 2 * d_state, tiles, rates, pointer(rows, 0), h_first, carry,
-                rate_gradient, pointer(sums, 0), pointer(sums, d_state * CHUNK),
+                rate_gradient, pointer(sums, 0), pointer(sums, d_state * CHUNK), CHUNK, LANES,
             )  # fmt: skip
             input_gradients(steps, tiles, load(skip, 0), skip_gradient, bias_gradient)
             scatter_sequence(batch, channel, lanes, first_step, steps, tiles.u, grad_u)

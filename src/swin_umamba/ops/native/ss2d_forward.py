@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from swin_umamba.ops.native.chunk import CHUNK, apply_softplus, chunk_count, scan_chunk, start_output
 from swin_umamba.ops.native.compile import kernel
+from swin_umamba.ops.native.projection import project_dt
 from swin_umamba.ops.native.ss2d_tiles import (
     gather_channels,
     gather_parameters,
@@ -11,10 +12,10 @@ from swin_umamba.ops.native.ss2d_tiles import (
     new_channel_values,
     new_parameters,
     new_pixels,
+    new_rows,
     parameters_of_block,
     prefetch_channels,
     prefetch_rows,
-    project_dt,
     scatter_channels,
     states_offset,
     visit_pixels,
@@ -34,18 +35,17 @@ def ss2d_forward(  # type: ignore[no-untyped-def]
     1, 3.
     """
     # 1. Memory for one chunk of all blocks of channels.
-    length, d_inner = x.shape[1:]
+    length = x.shape[1]
     d_state, dt_rank, columns = A.shape[2], dt_projs_weight.shape[2], x_dbl.shape[3]
     save = saved_states.size > 0
 
     channel = first_block * LANES
-    channels = min(blocks * LANES, d_inner - channel)
+    channels = blocks * LANES
     pixels, next_pixels = new_pixels(), new_pixels()
     inputs = zeros_aligned(blocks * CHUNK * LANES)
     step_sizes = zeros_aligned(2 * CHUNK * LANES)
-    rows = zeros_aligned(CHUNK * columns)
+    rows = new_rows(columns)
     parameters = new_parameters(blocks, dt_rank, d_state)
-    weights, biases, rates, skips = parameters
     states = new_channel_values(blocks, d_state)
 
     # 2. Direction by direction, chunk by chunk, while the pixels of the next one are fetched.
@@ -72,7 +72,7 @@ def ss2d_forward(  # type: ignore[no-untyped-def]
                 if save:
                     saved = states_offset(batch, direction, chunk, first_block + block, saved_states)
                     stream_vectors(h, pointer(saved_states, saved), d_state * LANES)
-                here = parameters_of_block(block, dt_rank, d_state, weights, biases, rates, skips)
+                here = parameters_of_block(block, dt_rank, d_state, parameters)
                 project_dt(steps, dt_rank, columns, rows, here.dt_projs_weight, here.dt_projs_bias, delta)
                 apply_softplus(steps, delta, u, delta_u)
                 start_output(steps, load(here.D, 0), u)

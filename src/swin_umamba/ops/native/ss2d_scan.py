@@ -10,7 +10,9 @@ from torch import Tensor
 from swin_umamba.ops.native.chunk import CHUNK
 from swin_umamba.ops.native.ss2d_backward import ss2d_backward
 from swin_umamba.ops.native.ss2d_forward import ss2d_forward
-from swin_umamba.ops.native.ss2d_partials import add_partials
+from swin_umamba.ops.native.ss2d_partials import add_partials, sum_rows
+from swin_umamba.ops.native.ss2d_single_backward import ss2d_single_backward
+from swin_umamba.ops.native.ss2d_single_forward import ss2d_single_forward
 from swin_umamba.ops.native.threads import run_items, sum_in_order
 from swin_umamba.ops.native.vector import LANES
 
@@ -48,9 +50,10 @@ def ss2d_scan_forward(
     shape = ss2d_scan_states_shape(batch, height, width, d_inner, A.shape[2])
     states = torch.empty(shape if save_states else (0, *shape[1:]))
     assert states.data_ptr() % 64 == 0  # PyTorch's alignment; the kernel writes whole cache lines
-    y = torch.empty_like(x)
     if x.numel() == 0:
-        return y, states.zero_()
+        return torch.empty_like(x), states.zero_()
+    x, dt_projs_weight, dt_projs_bias, A, D = _whole_blocks(x, dt_projs_weight, dt_projs_bias, A, D)
+    y = torch.empty_like(x)
     arrays = [_flat_pixels(x), _flat_pixels(x_dbl), *_arrays(dt_projs_weight, dt_projs_bias, A, D)]
     arrays += [_flat_pixels(y), states.numpy()]
 
@@ -60,13 +63,15 @@ def ss2d_scan_forward(
     per_item = -(-blocks // max(1, rounds * threads // batch))
     items_per_image = -(-blocks // per_item)
 
+    forward = ss2d_single_forward if A.shape[2] == 1 else ss2d_forward
+
     def scan(item: int) -> None:
         image, part = divmod(item, items_per_image)
         first = part * per_item
-        ss2d_forward(image, first, min(per_item, blocks - first), height, width, *arrays)
+        forward(image, first, min(per_item, blocks - first), height, width, *arrays)
 
     run_items(scan, batch * items_per_image)
-    return y, states
+    return y[..., :d_inner].contiguous(), states
 
 
 def ss2d_scan_backward(
@@ -88,9 +93,12 @@ def ss2d_scan_backward(
         everything = (x, x_dbl, dt_projs_weight, dt_projs_bias, A, D)
         grad_x, grad_x_dbl, grad_weight, grad_bias, grad_A, grad_D = map(torch.zeros_like, everything)
         return grad_x, grad_x_dbl, grad_weight, grad_bias, grad_A, grad_D
+    grad_y, x = _whole_blocks(grad_y, x)
+    dt_projs_weight, dt_projs_bias, A, D = _whole_blocks(dt_projs_weight, dt_projs_bias, A, D)
     dt_rank, blocks = dt_projs_weight.shape[2], states.shape[3]
-    sums_per_step = 2 * A.shape[2] + LANES * -(-dt_rank // LANES)
+    sums_per_step = sum_rows(dt_rank, A.shape[2])
     per_item, groups = _backward_groups(d_inner, sums_per_step)
+    backward = ss2d_single_backward if A.shape[2] == 1 else ss2d_backward
 
     grad_x, grad_x_dbl = torch.empty_like(x), torch.empty_like(x_dbl)
     chunks = states.shape[2]
@@ -101,7 +109,7 @@ def ss2d_scan_backward(
     inputs = [_flat_pixels(grad_y), *_arrays(states), _flat_pixels(x), _flat_pixels(x_dbl)]
     inputs += _arrays(dt_projs_weight, dt_projs_bias, A, D)
     outputs = [_flat_pixels(grad_x), partial.numpy()]
-    outputs += [gradient.view(batch, 4, d_inner, -1).numpy() for gradient in per_image]
+    outputs += [gradient.view(batch, 4, blocks * LANES, -1).numpy() for gradient in per_image]
     grad_x_dbl_array = _flat_pixels(grad_x_dbl)
 
     for direction in (0, 2, 1, 3):
@@ -110,7 +118,7 @@ def ss2d_scan_backward(
             image, group = divmod(item, groups)
             first = group * per_item
             here = min(per_item, blocks - first)
-            ss2d_backward(image, group, first, here, direction, height, width, *inputs, *outputs)
+            backward(image, group, first, here, direction, height, width, *inputs, *outputs)
 
         def add(item: int, direction: int = direction) -> None:
             image, part = divmod(item, sums)
@@ -120,7 +128,8 @@ def ss2d_scan_backward(
 
         run_items(scan, batch * groups)
         run_items(add, batch * sums)
-    grad_weight, grad_bias, grad_A, grad_D = map(sum_in_order, per_image)
+    grad_weight, grad_bias, grad_A, grad_D = (sum_in_order(each)[:, :d_inner] for each in per_image)
+    grad_x = grad_x[..., :d_inner].contiguous()
     return grad_x, grad_x_dbl, grad_weight, grad_bias, grad_A, grad_D
 
 
@@ -130,6 +139,17 @@ def _backward_groups(d_inner: int, sums_per_step: int) -> tuple[int, int]:
     affordable = int(_PARTIAL_ACTIVATIONS * d_inner / sums_per_step)
     per_item = -(-blocks // max(1, min(affordable, _MOST_GROUPS, blocks)))
     return per_item, -(-blocks // per_item)
+
+
+def _whole_blocks(*tensors: Tensor) -> list[Tensor]:
+    """Pad the channels with zeros to whole blocks: dimension 3 of activations, 1 of parameters."""
+    padded = []
+    for tensor in tensors:
+        dimension = 3 if tensor.dim() == 4 else 1
+        missing = -tensor.shape[dimension] % LANES
+        padding = [0, 0] * (tensor.dim() - 1 - dimension) + [0, missing]
+        padded.append(torch.nn.functional.pad(tensor.detach(), padding) if missing else tensor)
+    return padded
 
 
 def _flat_pixels(image: Tensor) -> Any:

@@ -13,11 +13,10 @@ import numpy as np
 from numba import njit
 
 from swin_umamba.ops.native.chunk import CHUNK
+from swin_umamba.ops.native.projection import padded
+from swin_umamba.ops.native.transpose import channels_first, channels_last, copy_numbers
 from swin_umamba.ops.native.vector import (
     LANES,
-    broadcast,
-    clear,
-    fma,
     load,
     pointer,
     prefetch,
@@ -50,18 +49,9 @@ def visit_pixels(direction, first_step, steps, height, width, pixels):  # type: 
 def gather_rows(batch, direction, pixels, steps, x_dbl, rows):  # type: ignore[no-untyped-def]
     """Copy one direction's [low-rank dt | B | C] of a chunk's pixels into ``rows`` (steps, columns)."""
     length, directions, columns = x_dbl.shape[1:]
-    if columns < LANES:
-        for t in range(steps):
-            for column in range(columns):
-                rows[t * columns + column] = x_dbl[batch, pixels[t], direction, column]
-        return
     for t in range(steps):
         source = ((batch * length + pixels[t]) * directions + direction) * columns
-        for column in range(0, columns - LANES, LANES):
-            store(rows, t * columns + column, load(x_dbl, source + column))
-        # The last vector ends with the row and may overlap the previous one.
-        column = columns - LANES
-        store(rows, t * columns + column, load(x_dbl, source + column))
+        copy_numbers(pointer(x_dbl, source), pointer(rows, t * columns), columns)
 
 
 @njit(nogil=True)
@@ -87,7 +77,8 @@ def prefetch_channels(batch, pixels, first, last, channel, channels, image):  # 
 class Parameters(NamedTuple):
     """Parameters of one direction, or their gradients.
 
-    Arrays (blocks, numbers per channel, 16), or pointers to the part of one block.
+    Arrays (blocks, numbers per channel, 16), or pointers to the part of one block. The weight has as many
+    numbers as ``padded`` says, the last of them 0 or meaningless.
     """
 
     dt_projs_weight: Any
@@ -97,13 +88,13 @@ class Parameters(NamedTuple):
 
 
 @njit(nogil=True)
-def parameters_of_block(block, dt_rank, d_state, weights, biases, rates, skips):  # type: ignore[no-untyped-def]
+def parameters_of_block(block, dt_rank, d_state, parameters):  # type: ignore[no-untyped-def]
     """Return pointers to the part of each parameter that belongs to one block."""
     return Parameters(
-        pointer(weights, block * dt_rank * LANES),
-        pointer(biases, block * LANES),
-        pointer(rates, block * d_state * LANES),
-        pointer(skips, block * LANES),
+        pointer(parameters.dt_projs_weight, block * padded(dt_rank) * LANES),
+        pointer(parameters.dt_projs_bias, block * LANES),
+        pointer(parameters.A, block * d_state * LANES),
+        pointer(parameters.D, block * LANES),
     )
 
 
@@ -117,7 +108,7 @@ def new_channel_values(blocks, numbers):  # type: ignore[no-untyped-def]
 def new_parameters(blocks, dt_rank, d_state):  # type: ignore[no-untyped-def]
     """Return zeros for each parameter."""
     return Parameters(
-        new_channel_values(blocks, dt_rank),
+        new_channel_values(blocks, padded(dt_rank)),
         new_channel_values(blocks, 1),
         new_channel_values(blocks, d_state),
         new_channel_values(blocks, 1),
@@ -128,18 +119,32 @@ def new_parameters(blocks, dt_rank, d_state):  # type: ignore[no-untyped-def]
 def gather_parameters(  # type: ignore[no-untyped-def]
     direction, first_block, dt_projs_weight, dt_projs_bias, A, D, tiles
 ):
-    """Copy one direction's parameters into blocks, channel last; lanes past the last channel stay 0."""
+    """Copy one direction's parameters into blocks, channel last."""
     d_inner, dt_rank = dt_projs_weight.shape[1:]
+    d_state = A.shape[2]
     for block in range(tiles.A.shape[0]):
-        first = (first_block + block) * LANES
-        for lane in range(min(LANES, d_inner - first)):
-            channel = first + lane
-            tiles.dt_projs_bias[block, 0, lane] = dt_projs_bias[direction, channel]
-            tiles.D[block, 0, lane] = D[direction, channel]
-            for n in range(A.shape[2]):
-                tiles.A[block, n, lane] = A[direction, channel, n]
-            for r in range(dt_rank):
-                tiles.dt_projs_weight[block, r, lane] = dt_projs_weight[direction, channel, r]
+        first = direction * d_inner + (first_block + block) * LANES
+        here = parameters_of_block(block, dt_rank, d_state, tiles)
+        channels_last(pointer(dt_projs_weight, first * dt_rank), dt_rank, here.dt_projs_weight)
+        channels_last(pointer(A, first * d_state), d_state, here.A)
+        store(here.dt_projs_bias, 0, load(dt_projs_bias, first))
+        store(here.D, 0, load(D, first))
+
+
+@njit(nogil=True)
+def scatter_gradients(  # type: ignore[no-untyped-def]
+    batch, direction, first_block, tiles, grad_weights, grad_biases, grad_A, grad_D
+):
+    """Copy the gradients of the parameters to (batch, 4, d_inner, numbers per channel)."""
+    d_inner, dt_rank = grad_weights.shape[2:]
+    d_state = grad_A.shape[3]
+    for block in range(tiles.A.shape[0]):
+        first = (batch * 4 + direction) * d_inner + (first_block + block) * LANES
+        here = parameters_of_block(block, dt_rank, d_state, tiles)
+        channels_first(here.dt_projs_weight, dt_rank, pointer(grad_weights, first * dt_rank))
+        channels_first(here.A, d_state, pointer(grad_A, first * d_state))
+        store(grad_biases, first, load(here.dt_projs_bias, 0))
+        store(grad_D, first, load(here.D, 0))
 
 
 @njit(nogil=True)
@@ -158,47 +163,16 @@ def prefetch_states(batch, direction, chunk, block, states):  # type: ignore[no-
 
 
 @njit(nogil=True)
-def project_dt(steps, dt_rank, columns, rows, weight, bias, delta):  # type: ignore[no-untyped-def]
-    """Return delta before softplus, (steps, 16): the low-rank dt times the weight (dt_rank, 16), plus bias.
-
-    Four steps share each load of a weight and hide each other's latency. The chunk length is a multiple of
-    four, and the results for steps after the last are never read.
-    """
-    for t in range(0, steps, 4):
-        row_0 = t * columns
-        row_1, row_2, row_3 = row_0 + columns, row_0 + 2 * columns, row_0 + 3 * columns
-        total_0 = total_1 = total_2 = total_3 = load(bias, 0)
-        for r in range(dt_rank):
-            factors = load(weight, r * LANES)
-            total_0 = fma(broadcast(rows, row_0 + r), factors, total_0)
-            total_1 = fma(broadcast(rows, row_1 + r), factors, total_1)
-            total_2 = fma(broadcast(rows, row_2 + r), factors, total_2)
-            total_3 = fma(broadcast(rows, row_3 + r), factors, total_3)
-        store(delta, t * LANES, total_0)
-        store(delta, (t + 1) * LANES, total_1)
-        store(delta, (t + 2) * LANES, total_2)
-        store(delta, (t + 3) * LANES, total_3)
-
-
-@njit(nogil=True)
 def gather_channels(batch, pixels, steps, channel, channels, image, tiles):  # type: ignore[no-untyped-def]
     """Copy ``channels`` channels of a chunk's pixels from a channels-last image into (blocks, chunk, 16).
 
-    All blocks at once: the pixels may be far apart, but the channels of a pixel are neighbours. Lanes past
-    the last channel become 0: the sums over channels must not include what was there before.
+    All blocks at once: the pixels may be far apart, but the channels of a pixel are neighbours.
     """
     length, d_inner = image.shape[1:]
-    whole = channels - channels % LANES
     for t in range(steps):
         source = (batch * length + pixels[t]) * d_inner + channel
-        for i in range(0, whole, LANES):
+        for i in range(0, channels, LANES):
             store(tiles, i * CHUNK + t * LANES, load(image, source + i))
-    if whole < channels:
-        last = pointer(tiles, whole * CHUNK)
-        clear(last, steps * LANES)
-        for t in range(steps):
-            for lane in range(channels - whole):
-                last[t * LANES + lane] = image[batch, pixels[t], channel + whole + lane]
 
 
 @njit(nogil=True)
@@ -207,24 +181,22 @@ def scatter_channels(  # type: ignore[no-untyped-def]
 ):
     """Write the tiles (blocks, chunk, 16) to their pixels, or add them to what is there."""
     length, d_inner = image.shape[1:]
-    whole = channels - channels % LANES
     for t in range(steps):
         target = (batch * length + pixels[t]) * d_inner + channel
-        for i in range(0, whole, LANES):
+        for i in range(0, channels, LANES):
             total = load(tiles, i * CHUNK + t * LANES)
             if accumulate:
                 total = load(image, target + i) + total
             store(image, target + i, total)
-    last = pointer(tiles, whole * CHUNK)
-    for t in range(steps):
-        for lane in range(channels - whole):
-            total_lane = last[t * LANES + lane]
-            if accumulate:
-                total_lane += image[batch, pixels[t], channel + whole + lane]
-            image[batch, pixels[t], channel + whole + lane] = total_lane
 
 
 @njit(nogil=True)
 def new_pixels():  # type: ignore[no-untyped-def]
     """Return room for the pixel indices of a chunk."""
     return np.empty(CHUNK, dtype=np.int64)
+
+
+@njit(nogil=True)
+def new_rows(columns):  # type: ignore[no-untyped-def]
+    """Return room for the rows of a chunk; sums over groups of ranks read past the last."""
+    return zeros_aligned(CHUNK * columns + LANES)

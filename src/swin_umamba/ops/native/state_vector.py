@@ -17,7 +17,6 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 from swin_umamba.ops.native.vector import (
-    INT32,
     LANES,
     Float32Vector,
     emit_fma,
@@ -33,6 +32,8 @@ from swin_umamba.ops.native.vector import (
 STATES = 4
 
 _float32x64 = Float32Vector(STATES * LANES)
+EIGHT = 8
+_float32x128 = Float32Vector(EIGHT * LANES)
 
 
 @intrinsic
@@ -46,6 +47,13 @@ def several_states(typingctx: Any) -> Any:
     """Return zeros for ``STATES`` states of 16 channels, to be passed as ``like``."""
     zeros = ir.Constant(floats(_float32x64.lanes), None)
     return _float32x64(), lambda context, builder, signature, args: zeros
+
+
+@intrinsic
+def eight_vectors(typingctx: Any) -> Any:
+    """Return zeros for eight vectors of 16 channels: enough sums to hide the latency of an addition."""
+    zeros = ir.Constant(floats(_float32x128.lanes), None)
+    return _float32x128(), lambda context, builder, signature, args: zeros
 
 
 @njit(nogil=True)
@@ -81,17 +89,28 @@ def load_like(typingctx: Any, like: types.Type, memory: types.Type, offset: type
 
 
 @intrinsic
-def broadcast_like(typingctx: Any, like: types.Type, memory: types.Type, offset: types.Type) -> Any:
-    """Return 16 copies of a number for each state in ``like``; the first is the flat element ``offset``."""
+def broadcast_strided(
+    typingctx: Any, like: types.Type, memory: types.Type, offset: types.Type, stride: types.Type
+) -> Any:
+    """Return 16 copies of a number for each state in ``like``: the flat element ``offset``, and so on."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        first = number_address(context, builder, signature.args[1], *args[1:])
-        numbers = [
-            builder.load(builder.gep(first, [ir.Constant(INT32, i)])) for i in range(like.lanes // LANES)
-        ]
+        _, memory, offset, stride = args
+        numbers = []
+        for i in range(like.lanes // LANES):
+            position = builder.add(offset, builder.mul(stride, ir.Constant(stride.type, i)))
+            numbers.append(
+                builder.load(number_address(context, builder, signature.args[1], memory, position))
+            )
         return _joined(builder, [emit_splat(builder, number) for number in numbers])
 
-    return like(like, memory, types.int64), generate
+    return like(like, memory, types.int64, types.int64), generate
+
+
+@njit(nogil=True)
+def broadcast_like(like, memory, offset):  # type: ignore[no-untyped-def]
+    """Do as ``broadcast_strided`` with neighbouring numbers."""
+    return broadcast_strided(like, memory, offset, 1)
 
 
 @intrinsic
@@ -135,6 +154,20 @@ def _emit_row_sums(
         builder.shuffle_vector(low, high, ir.Constant(integers(LANES), in_place)),
         builder.shuffle_vector(low, high, ir.Constant(integers(LANES), across)),
     )
+
+
+@intrinsic
+def row_sums(typingctx: Any, x: types.Type, offset: types.Type) -> Any:
+    """Return the sums of 16 rows of 16 numbers, one after the other from the flat element ``offset`` on."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        def row(index: int) -> ir.Value:
+            place = builder.add(args[1], ir.Constant(args[1].type, index * LANES))
+            return builder.load(vector_address(context, builder, signature.args[0], args[0], place), align=4)
+
+        return _emit_row_sums(builder, row, 0, 1)
+
+    return float32x16(x, types.int64), generate
 
 
 @intrinsic

@@ -217,7 +217,7 @@ def select_negative(typingctx: Any, x: types.Type, if_negative: types.Type, othe
         negative = builder.fcmp_ordered("<", args[0], float_constant(0.0, args[0]))
         return builder.select(negative, args[1], args[2])
 
-    return float32x16(x, if_negative, otherwise), generate
+    return x(x, if_negative, otherwise), generate
 
 
 @njit(nogil=True)
