@@ -13,7 +13,6 @@ import pytest
 
 from ops.scan_inputs import errors_against_reference, image_inputs, sequence_inputs
 from swin_umamba.ops.native.selective_scan import _backward_items
-from swin_umamba.ops.native.ss2d_partials import sum_rows
 from swin_umamba.ops.native.ss2d_scan import _backward_groups
 from swin_umamba.ops.native.state_vector import STATES
 from swin_umamba.ops.native.vector import LANES
@@ -33,7 +32,7 @@ def sequence_grouping(channels: int, d_state: int) -> Grouping:
 
 def image_grouping(channels: int, d_state: int) -> Grouping:
     """As `sequence_grouping`, for one image and a rank of dt of one."""
-    per_item, items = _backward_groups(channels, sum_rows(1, d_state))
+    per_item, items = _backward_groups(channels, 1, d_state)
     return items, per_item, -(-channels // LANES) - per_item * (items - 1)
 
 
@@ -51,9 +50,10 @@ def smallest_of_each(
     return list(smallest.values())
 
 
-# States are worked through in vectors of several, one by one, or both. The operators share that code.
+# States are worked through in vectors of several, one by one, or both. The operators share that code, but a
+# single state has kernels of its own in images.
 SEQUENCES = smallest_of_each(sequence_grouping, lambda d_state: (d_state < STATES, d_state % STATES == 0))
-IMAGES = smallest_of_each(image_grouping, lambda d_state: None)
+IMAGES = smallest_of_each(image_grouping, lambda d_state: d_state == 1)
 
 
 @pytest.mark.parametrize(("channels", "d_state"), SEQUENCES)

@@ -34,6 +34,20 @@ def apply_sigmoid(x: np.ndarray, y: np.ndarray) -> None:
         store(y, i, math.softplus_and_sigmoid(load(x, i))[1])
 
 
+@njit
+def apply_softplus_base_2(x: np.ndarray, y: np.ndarray) -> None:
+    for i in range(0, x.size, 16):
+        number = math.canonical_nan(load(x, i))
+        store(y, i, math.softplus_base_2(number, math.power_of_minus_magnitude(number)))
+
+
+@njit
+def apply_sigmoid_base_2(x: np.ndarray, y: np.ndarray) -> None:
+    for i in range(0, x.size, 16):
+        number = math.canonical_nan(load(x, i))
+        store(y, i, math.sigmoid_base_2(number, math.power_of_minus_magnitude(number)))
+
+
 def evaluate(function: Callable[[np.ndarray, np.ndarray], None], x: np.ndarray) -> np.ndarray:
     padded = np.zeros(-(-x.size // 16) * 16, dtype=np.float32)
     padded[: x.size] = x
@@ -82,9 +96,22 @@ def test_sigmoid_is_within_four_ulp() -> None:
     assert ulp_error(evaluate(apply_sigmoid, x), exact) < SIGMOID_ULP
 
 
+def test_softplus_and_sigmoid_base_2_are_within_four_ulp() -> None:
+    x = dense(-125, 200, around=(0.0, 20.0))
+    wide = x.astype(np.float64)
+    exact = np.maximum(wide, 0) + np.log1p(np.exp2(-np.abs(wide))) / np.log(2)
+    assert ulp_error(evaluate(apply_softplus_base_2, x), exact) < SOFTPLUS_ULP
+    assert ulp_error(evaluate(apply_sigmoid_base_2, x), 1 / (1 + np.exp2(-wide))) < SIGMOID_ULP
+
+
 @pytest.mark.parametrize(
     ("function", "expected"),
-    [(apply_softplus, [0.0, np.inf, np.nan, np.nan]), (apply_sigmoid, [0.0, 1.0, np.nan, np.nan])],
+    [
+        (apply_softplus_base_2, [0.0, np.inf, np.nan, np.nan]),
+        (apply_sigmoid_base_2, [0.0, 1.0, np.nan, np.nan]),
+        (apply_softplus, [0.0, np.inf, np.nan, np.nan]),
+        (apply_sigmoid, [0.0, 1.0, np.nan, np.nan]),
+    ],
 )
 def test_softplus_and_sigmoid_at_their_ends(
     function: Callable[[np.ndarray, np.ndarray], None], expected: list[float]

@@ -9,11 +9,15 @@ from swin_umamba.ops.native.state_vector import (
     STATES,
     add_products,
     broadcast_like,
+    broadcast_strided,
+    eight_numbers,
+    eight_vectors,
     lanes_of,
     load_like,
     one_state,
     repeat_like,
     row_products,
+    row_sums,
     several_states,
 )
 from swin_umamba.ops.native.vector import load, pointer, store
@@ -80,3 +84,33 @@ def test_row_products_with_a_stride_and_from_pointers() -> None:
     products = np.zeros(16, dtype=np.float32)
     multiply_rows(x, y, products)
     np.testing.assert_array_equal(products, (x[:16, 16:32] * y[2:18]).sum(axis=1))
+
+
+def test_row_sums_add_up_the_lanes() -> None:
+    @njit
+    def add_rows(x: np.ndarray, sums: np.ndarray) -> None:
+        store(sums, 0, row_sums(pointer(x, 8), 16))
+
+    x, sums = random_integers(18 * LANES), np.zeros(LANES, dtype=np.float32)
+    add_rows(x, sums)
+    np.testing.assert_array_equal(sums, x[24 : 24 + 256].reshape(16, 16).sum(axis=1))
+
+
+def test_eight_vectors_of_numbers_that_are_apart() -> None:
+    @njit
+    def spread(numbers: np.ndarray, out: np.ndarray) -> None:
+        store(out, 0, broadcast_strided(eight_vectors(), numbers, 2, 5))
+
+    numbers, out = random_integers(40), np.zeros((8, LANES), dtype=np.float32)
+    spread(numbers, out)
+    np.testing.assert_array_equal(out, np.repeat(numbers[2:40:5][:, None], LANES, axis=1))
+
+
+def test_half_a_vector_writes_half() -> None:
+    @njit
+    def copy(x: np.ndarray, out: np.ndarray) -> None:
+        store(out, 1, load_like(eight_numbers(), x, 3))
+
+    x, out = random_integers(20), np.zeros(20, dtype=np.float32)
+    copy(x, out)
+    np.testing.assert_array_equal(out, np.concatenate([[0], x[3:11], np.zeros(11)]))

@@ -3,7 +3,7 @@
     dL/dW = sum over t of dL/d(delta) dt_low,    dL/d(dt_low) = sum over channels of W dL/d(delta)
 
 Each is a small product of matrices. Eight sums of 16 numbers are in registers at a time: fewer do not hide
-the latency of an addition. ``rows`` (chunk, columns) holds the low-rank dt first; the weight is (dt_rank, 16).
+the latency of an addition. ``rows`` (chunk, columns) begins with the low-rank dt; weights are (dt_rank, 16).
 """
 
 from __future__ import annotations

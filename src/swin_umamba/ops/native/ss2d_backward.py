@@ -67,7 +67,7 @@ def _backward_through_block(  # type: ignore[no-untyped-def]
 
 @kernel
 def ss2d_backward(  # type: ignore[no-untyped-def]
-    batch, group, first_block, blocks, direction, height, width,
+    batch, group, first_block, direction, blocks, height, width,
     grad_y, saved_states, x, x_dbl, dt_projs_weight, dt_projs_bias, A, D,
     grad_x, partial, grad_weights, grad_biases, grad_A, grad_D,
 ):  # fmt: skip

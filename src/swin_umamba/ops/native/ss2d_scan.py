@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -21,7 +22,11 @@ _FORWARD_BLOCKS = 8
 # In the backward, memory for partial gradients of x_dbl, in units of one activation, and the maximum groups.
 _PARTIAL_ACTIVATIONS = 1.0
 _MOST_GROUPS = 8
+_FEWEST_BLOCKS = 3  # of a group where d_state is 1: they share what is done once for a chunk
 _CHUNKS_PER_SUM = 64
+# So many numbers at most hold the partial gradients of all directions, which are run through together then.
+_PARTIALS_OF_ALL = 2**21
+_DIRECTIONS = (0, 2, 1, 3)  # the order in which they are added up
 
 
 def ss2d_scan_states_shape(
@@ -93,50 +98,69 @@ def ss2d_scan_backward(
         everything = (x, x_dbl, dt_projs_weight, dt_projs_bias, A, D)
         grad_x, grad_x_dbl, grad_weight, grad_bias, grad_A, grad_D = map(torch.zeros_like, everything)
         return grad_x, grad_x_dbl, grad_weight, grad_bias, grad_A, grad_D
-    grad_y, x = _whole_blocks(grad_y, x)
-    dt_projs_weight, dt_projs_bias, A, D = _whole_blocks(dt_projs_weight, dt_projs_bias, A, D)
-    dt_rank, blocks = dt_projs_weight.shape[2], states.shape[3]
-    sums_per_step = sum_rows(dt_rank, A.shape[2])
-    per_item, groups = _backward_groups(d_inner, sums_per_step)
-    backward = ss2d_single_backward if A.shape[2] == 1 else ss2d_backward
+    whole = _whole_blocks(grad_y, x, dt_projs_weight, dt_projs_bias, A, D)
+    grad_x, grad_x_dbl = torch.empty_like(whole[1]), torch.empty_like(x_dbl)
+    per_image = [torch.empty(batch, *parameter.shape) for parameter in whole[2:]]
+    _run_backward(whole, states, x_dbl, grad_x, grad_x_dbl, per_image)
+    grad_weight, grad_bias, grad_A, grad_D = (
+        sum_in_order(each)[:, :d_inner].contiguous() for each in per_image
+    )
+    return grad_x[..., :d_inner].contiguous(), grad_x_dbl, grad_weight, grad_bias, grad_A, grad_D
 
-    grad_x, grad_x_dbl = torch.empty_like(x), torch.empty_like(x_dbl)
-    chunks = states.shape[2]
+
+def _run_backward(
+    whole: list[Tensor],
+    states: Tensor,
+    x_dbl: Tensor,
+    grad_x: Tensor,
+    grad_x_dbl: Tensor,
+    per_image: list[Tensor],
+) -> None:
+    """Fill the gradients of x, x_dbl, and the parameters of each image, where all blocks are whole."""
+    grad_y, x, dt_projs_weight, _, A, _ = whole
+    batch, height, width, d_inner = x.shape
+    dt_rank, d_state, chunks, blocks = dt_projs_weight.shape[2], A.shape[2], states.shape[2], states.shape[3]
+    per_item, groups = _backward_groups(d_inner, dt_rank, d_state)
     sums = -(-chunks // _CHUNKS_PER_SUM)
-    partial = torch.empty(batch, groups, chunks, sums_per_step * CHUNK)
+    numbers = (batch, groups, chunks, sum_rows(dt_rank, d_state) * CHUNK)
+    room = min(_PARTIALS_OF_ALL, int(_PARTIAL_ACTIVATIONS * x.numel()))
+    together = 4 if 4 * math.prod(numbers) <= room else 1
+    partial = torch.empty(together, *numbers)
     assert partial.data_ptr() % 64 == 0
-    per_image = [torch.empty(batch, *parameter.shape) for parameter in (dt_projs_weight, dt_projs_bias, A, D)]
+    partials = list(partial.numpy())
     inputs = [_flat_pixels(grad_y), *_arrays(states), _flat_pixels(x), _flat_pixels(x_dbl)]
-    inputs += _arrays(dt_projs_weight, dt_projs_bias, A, D)
-    outputs = [_flat_pixels(grad_x), partial.numpy()]
-    outputs += [gradient.view(batch, 4, blocks * LANES, -1).numpy() for gradient in per_image]
-    grad_x_dbl_array = _flat_pixels(grad_x_dbl)
+    inputs += _arrays(*whole[2:])
+    grad_x_array, grad_x_dbl_array = _flat_pixels(grad_x), _flat_pixels(grad_x_dbl)
+    outputs = [gradient.view(batch, 4, d_inner, -1).numpy() for gradient in per_image]
+    backward = ss2d_single_backward if d_state == 1 else ss2d_backward
 
-    for direction in (0, 2, 1, 3):
+    for first_direction in range(0, 4, together):
+        directions = _DIRECTIONS[first_direction : first_direction + together]
 
-        def scan(item: int, direction: int = direction) -> None:
+        def scan(item: int, directions: tuple[int, ...] = directions) -> None:
             image, group = divmod(item, groups)
             first = group * per_item
-            here = min(per_item, blocks - first)
-            backward(image, group, first, here, direction, height, width, *inputs, *outputs)
+            shape = (min(per_item, blocks - first), height, width)
+            for direction, terms in zip(directions, partials, strict=True):
+                backward(image, group, first, direction, *shape, *inputs, grad_x_array, terms, *outputs)
 
-        def add(item: int, direction: int = direction) -> None:
-            image, part = divmod(item, sums)
+        def add(item: int, directions: tuple[int, ...] = directions) -> None:
+            rest, part = divmod(item, sums)
+            image, i = divmod(rest, together)
             first = part * _CHUNKS_PER_SUM
-            last = min(first + _CHUNKS_PER_SUM, chunks)
-            add_partials(image, direction, first, last, height, width, dt_rank, outputs[1], grad_x_dbl_array)
+            here = (first, min(first + _CHUNKS_PER_SUM, chunks), height, width)
+            add_partials(image, directions[i], *here, dt_rank, partials[i], grad_x_dbl_array)
 
         run_items(scan, batch * groups)
-        run_items(add, batch * sums)
-    grad_weight, grad_bias, grad_A, grad_D = (sum_in_order(each)[:, :d_inner] for each in per_image)
-    grad_x = grad_x[..., :d_inner].contiguous()
-    return grad_x, grad_x_dbl, grad_weight, grad_bias, grad_A, grad_D
+        run_items(add, batch * together * sums)
 
 
-def _backward_groups(d_inner: int, sums_per_step: int) -> tuple[int, int]:
+def _backward_groups(d_inner: int, dt_rank: int, d_state: int) -> tuple[int, int]:
     """Return channel blocks per work item and items per image: fixed by the shapes alone, as are the sums."""
     blocks = -(-d_inner // LANES)
-    affordable = int(_PARTIAL_ACTIVATIONS * d_inner / sums_per_step)
+    affordable = int(_PARTIAL_ACTIVATIONS * d_inner / sum_rows(dt_rank, d_state))
+    if d_state == 1:
+        affordable = min(affordable, blocks // _FEWEST_BLOCKS)
     per_item = -(-blocks // max(1, min(affordable, _MOST_GROUPS, blocks)))
     return per_item, -(-blocks // per_item)
 

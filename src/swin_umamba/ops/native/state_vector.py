@@ -33,7 +33,7 @@ STATES = 4
 
 _float32x64 = Float32Vector(STATES * LANES)
 EIGHT = 8
-_float32x128 = Float32Vector(EIGHT * LANES)
+_float32x128, _float32x8 = Float32Vector(EIGHT * LANES), Float32Vector(EIGHT)
 
 
 @intrinsic
@@ -54,6 +54,13 @@ def eight_vectors(typingctx: Any) -> Any:
     """Return zeros for eight vectors of 16 channels: enough sums to hide the latency of an addition."""
     zeros = ir.Constant(floats(_float32x128.lanes), None)
     return _float32x128(), lambda context, builder, signature, args: zeros
+
+
+@intrinsic
+def eight_numbers(typingctx: Any) -> Any:
+    """Return zeros for half a vector, to be passed to ``load_like``."""
+    zeros = ir.Constant(floats(_float32x8.lanes), None)
+    return _float32x8(), lambda context, builder, signature, args: zeros
 
 
 @njit(nogil=True)

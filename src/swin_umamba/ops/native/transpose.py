@@ -12,6 +12,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
+from swin_umamba.ops.native.state_vector import EIGHT, eight_numbers, load_like
 from swin_umamba.ops.native.vector import LANES, integers, load, pointer, store, vector_address
 
 # Sources of the lanes of a vector, counted through two vectors: see ``_emit_transposed``.
@@ -108,11 +109,15 @@ def channels_first(source, numbers, target):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True)
 def copy_numbers(source, target, count):  # type: ignore[no-untyped-def]
-    """Copy any number of numbers."""
-    if count < LANES:
+    """Copy any number of numbers; the last whole vector may overlap the one before."""
+    if count >= LANES:
+        for i in range(0, count - LANES, LANES):
+            store(target, i, load(source, i))
+        store(target, count - LANES, load(source, count - LANES))
+    elif count >= EIGHT:
+        like = eight_numbers()
+        store(target, 0, load_like(like, source, 0))
+        store(target, count - EIGHT, load_like(like, source, count - EIGHT))
+    else:
         for i in range(count):
             target[i] = source[i]
-        return
-    for i in range(0, count - LANES, LANES):
-        store(target, i, load(source, i))
-    store(target, count - LANES, load(source, count - LANES))
