@@ -37,7 +37,7 @@ _FOUR = STATES * LANES  # numbers of the steps that are computed at a time
 TILES_SIZE = 6 * TILE + LANES
 
 
-class Tiles(NamedTuple):
+class SingleStateTiles(NamedTuple):
     """Pointers to what is kept of a chunk and a block: (chunk, 16) unless stated otherwise."""
 
     step: Any  # w, then s
@@ -51,7 +51,7 @@ class Tiles(NamedTuple):
 @njit(nogil=True)
 def new_tiles(memory):  # type: ignore[no-untyped-def]
     """Return tiles in an array of ``TILES_SIZE`` numbers."""
-    return Tiles(
+    return SingleStateTiles(
         pointer(memory, 0), pointer(memory, TILE), pointer(memory, 2 * TILE), pointer(memory, 3 * TILE),
         pointer(memory, 4 * TILE), pointer(memory, 5 * TILE),
     )  # fmt: skip
@@ -124,7 +124,7 @@ def compute_decays(steps, rate, tiles):  # type: ignore[no-untyped-def]
         store(tiles.decay, t, exp2(load_like(like, tiles.step, t) * repeat_like(like, rate)))
 
 
-class Image(NamedTuple):
+class ChunkPlaces(NamedTuple):
     """Where a chunk reads and writes the image: ``stride`` numbers from pixel to pixel."""
 
     pixels: Any

@@ -10,7 +10,7 @@ from swin_umamba.ops.native.projection import low_rank_gradient, padded, project
 from swin_umamba.ops.native.single_state import (
     TILE,
     TILES_SIZE,
-    Image,
+    ChunkPlaces,
     add_lane_sums,
     compute_decays,
     compute_powers,
@@ -101,7 +101,7 @@ def ss2d_single_backward(  # type: ignore[no-untyped-def]
         scale_input_weights(steps, columns, pointer(rows, dt_rank))
         clear(sums, sums.size)
         clear(lane_sums, lane_sums.size)
-        image = Image(pixels, next_pixels, d_inner, direction > 0)
+        image = ChunkPlaces(pixels, next_pixels, d_inner, direction > 0)
         # 3. Block by block of 16 channels.
         for block in range(blocks):
             saved = states_offset(batch, direction, chunk, first_block + block, saved_states)

@@ -7,7 +7,7 @@ from swin_umamba.ops.native.compile import kernel
 from swin_umamba.ops.native.projection import project_dt
 from swin_umamba.ops.native.single_state import (
     TILES_SIZE,
-    Image,
+    ChunkPlaces,
     compute_decays,
     compute_powers,
     new_tiles,
@@ -60,7 +60,7 @@ def ss2d_single_forward(  # type: ignore[no-untyped-def]
             prefetch_rows(batch, direction, next_pixels, next_steps, x_dbl)
             gather_rows(batch, direction, pixels, steps, x_dbl, rows)
             scale_input_weights(steps, columns, pointer(rows, dt_rank))
-            image = Image(pixels, next_pixels, d_inner, direction > 0)
+            image = ChunkPlaces(pixels, next_pixels, d_inner, direction > 0)
             # 3. Block by block of 16 channels.
             for block in range(blocks):
                 h = pointer(states, block * LANES)
