@@ -102,7 +102,7 @@ def _draw_others(root: Path) -> None:
     """Write a volume, a DICOM series, a slide and an OME-Zarr image."""
     import nibabel
 
-    from conformance.dicom_files import Slice, write_series
+    from exchange.made_series import Series
     from regions.slides import aperio_file, tissue
     from regions.zarr_images import voxels, write_image
 
@@ -111,4 +111,4 @@ def _draw_others(root: Path) -> None:
     write_image(root / "image.ome.zarr", picture.transpose(2, 0, 1), "cyx", 3, (3, 64, 64), levels=2)
     volume = voxels(4, 40, 48, dtype="int16")
     nibabel.save(nibabel.Nifti1Image(volume.T, np.diag([1.0, 1.0, 3.0, 1.0])), root / "image.nii.gz")
-    write_series(root / "scan", [Slice(image, (0.0, 0.0, 3.0 * at)) for at, image in enumerate(volume)])
+    Series((4, 40, 48)).write(root / "scan")
