@@ -53,7 +53,7 @@ class Block:
     reason: str | None
 
     def __str__(self) -> str:
-        return f"{self.page.relative_to(ROOT)}:{self.line}"
+        return f"{self.page.relative_to(ROOT).as_posix()}:{self.line}"
 
 
 def blocks_of(page: Path) -> list[Block]:

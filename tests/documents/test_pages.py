@@ -69,8 +69,9 @@ def free_port() -> int:
 
 
 @pytest.mark.docs
+@pytest.mark.skipif(sys.platform == "win32", reason="the blocks are for a shell")
 @pytest.mark.parametrize(
-    "page", [page for page in PAGES if runnable(page)], ids=lambda page: str(page.relative_to(ROOT))
+    "page", [page for page in PAGES if runnable(page)], ids=lambda page: page.relative_to(ROOT).as_posix()
 )
 def test_a_page_does_what_it_shows(page: Path, prepared: Path, commands: Path, tmp_path: Path) -> None:
     pytest.importorskip("zarr")
