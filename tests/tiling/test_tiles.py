@@ -5,7 +5,7 @@ import torch
 from nnunetv2.inference.sliding_window_prediction import compute_steps_for_sliding_window
 from torch.nn.functional import pad
 
-from swin_umamba.tiling.tiles import TileGrid, gaussian_weights, tile_starts, tiles_per_batch
+from swin_umamba.tiling.tiles import TileGrid, gaussian_weights, tile_starts, tiles_per_batch, views_together
 
 
 @pytest.mark.parametrize("size", [32, 33, 47, 48, 49, 100, 320])
@@ -59,10 +59,12 @@ def test_weights_are_positive_everywhere() -> None:
     [
         ((512, 512), 0, 1, 8),
         ((512, 512), 2, 1, 2),
-        ((256, 256), 2, 4, 8),
+        ((256, 256), 2, 1, 8),
+        ((128, 128), 2, 4, 32),
+        ((128, 128), 0, 16, 128),
         ((1024, 1024), 2, 1, 1),
         ((64, 96, 96), 3, 1, 1),
-        ((300, 300), 1, 2, 11),
+        ((300, 300), 1, 1, 11),
     ],
 )
 def test_a_gpu_takes_more_tiles_at_once(
@@ -70,3 +72,12 @@ def test_a_gpu_takes_more_tiles_at_once(
 ) -> None:
     assert tiles_per_batch(patch_size, axes, torch.device("cpu")) == on_cpu
     assert tiles_per_batch(patch_size, axes, torch.device("cuda")) == on_gpu
+
+
+@pytest.mark.parametrize(
+    ("patch_size", "axes", "on_cpu"),
+    [((512, 512), 0, True), ((512, 512), 1, False), ((256, 256), 2, True), ((256, 257), 2, False)],
+)
+def test_small_mirrored_images_go_together(patch_size: tuple[int, ...], axes: int, on_cpu: bool) -> None:
+    assert views_together(patch_size, axes, torch.device("cpu")) == on_cpu
+    assert views_together(patch_size, axes, torch.device("cuda"))

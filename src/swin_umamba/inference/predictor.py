@@ -25,7 +25,7 @@ from swin_umamba.ops.precision import check_precision
 from swin_umamba.options import Nonfinite, options_as_keywords
 from swin_umamba.tiling.folds import FoldNetworks
 from swin_umamba.tiling.sliding_window import SlidingWindow
-from swin_umamba.tiling.tiles import tiles_per_batch
+from swin_umamba.tiling.tiles import tiles_per_batch, views_together
 from swin_umamba.trained.calibration_file import weights_hash
 from swin_umamba.trained.model import FINAL_CHECKPOINT, TrainedModel, load_trained_model
 from swin_umamba.trained.model_file import MODEL_FILE_SUFFIX, read_model_file
@@ -99,7 +99,7 @@ class Predictor:
             step_size=options.step_size,
             mirror_axes=mirror_axes,
             tiles_per_batch=tiles_per_batch(plans.patch_size, len(mirror_axes), self.device),
-            views_together=self.device.type == "cuda",
+            views_together=views_together(plans.patch_size, len(mirror_axes), self.device),
             device=self.device,
             precision=options.precision,
         )

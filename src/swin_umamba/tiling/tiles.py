@@ -154,12 +154,19 @@ def moved(part: slice, by: int) -> slice:
 
 
 def tiles_per_batch(patch_size: Sequence[int], num_mirror_axes: int, device: torch.device) -> int:
-    """Return how many tiles go through a network together on a device.
+    """Return how many tiles go through a network together; see ``views_together`` for mirrored images."""
+    times = launch_settings(device).tiles_times if device.type == "cuda" else 1
+    views = 2**num_mirror_axes if views_together(patch_size, num_mirror_axes, device) else 1
+    return max(1, int(times * PIXELS_PER_BATCH / (views * math.prod(patch_size))))
 
-    On a CPU the mirrored images of a tile are batches of their own.
+
+def views_together(patch_size: Sequence[int], num_mirror_axes: int, device: torch.device) -> bool:
+    """Return whether all mirrored images of a tile go through a network as one batch.
+
+    On a CPU only small ones do, for which reading the weights takes as long as the work itself. What is in a
+    batch may change the last bits of a convolution, so a batch never holds tiles of two images there.
     """
-    times = launch_settings(device).tiles_times / 2**num_mirror_axes if device.type == "cuda" else 1
-    return max(1, int(times * PIXELS_PER_BATCH / math.prod(patch_size)))
+    return device.type == "cuda" or 2**num_mirror_axes * math.prod(patch_size) <= PIXELS_PER_BATCH
 
 
 def tile_starts(size: int, patch: int, step_size: float) -> list[int]:
