@@ -349,4 +349,4 @@ READ: dict[str, ContractFile] = {
     "training-options": ContractFile(f"fold_0/{OPTIONS_FILE}", OPTIONS, _options, "7"),
 }
 
-NEVER_READ = {"comparison", "experiment-report", "segmentation"}
+NEVER_READ = {"comparison", "experiment-report", "segmentation", "studies"}

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from swin_umamba.opening import open_to_read, others_can_read, own_number
 
@@ -47,6 +48,8 @@ class Pseudonyms:
         self._name_of: dict[str, str] = {}
         self._pseudonym_of: dict[str, str] = {}
         self._pattern: re.Pattern[str] | None = None
+        self._folders: re.Pattern[str] | None = None
+        self._folder_forms: set[str] = set()
 
     def of(self, name: str) -> str:
         """Return the pseudonym of a case, and remember the name.
@@ -69,8 +72,45 @@ class Pseudonyms:
         self._pseudonym_of[name], self._pattern = pseudonym, None
         return pseudonym
 
+    def alias(self, kind: str, text: str) -> str:
+        """Return a pseudonym of something that is no case, such as ``file_3f9a2c71b04d``."""
+        return f"{kind}_{self._digest(kind, unicodedata.normalize('NFC', text), 12)}"
+
+    def uid(self, uid: str) -> str:
+        """Return a DICOM UID for another one: derived from a UUID (PS3.5 B.2), always the same."""
+        digest = bytes.fromhex(self._digest("uid", uid, 32))
+        return f"2.25.{UUID(bytes=digest, version=4).int}"
+
+    def hide_below(self, folder: Path) -> None:
+        """From now on, replace the path of a folder or file, and of everything in it, as a whole."""
+        forms = {str(folder), str(folder.absolute()), str(folder.resolve())}
+        if forms <= self._folder_forms:
+            return
+        self._folder_forms |= forms
+        absolute = "|".join(
+            re.escape(form)
+            for form in sorted(self._folder_forms, key=len, reverse=True)
+            if os.path.isabs(form)
+        )
+        # Relative ones may be common words, so that only a path that goes on is taken for one. A path with
+        # blanks does not say where it ends; line breaks and quotes do.
+        relative = "|".join(
+            re.escape(form)
+            for form in sorted(self._folder_forms, key=len, reverse=True)
+            if form not in (".", "")
+        )
+        rest = r"[/\\][^\n'\"]*"
+        self._folders = re.compile(
+            rf"(?<![\w./\\-])(?:(?:{absolute})(?:{rest}|(?![\w.-]))|(?:{relative}){rest})"
+        )
+
     def hide(self, text: str) -> str:
-        """Replace the names used so far in a text, unless a letter or digit touches them."""
+        """Replace the names used so far in a text, unless a letter or digit touches them.
+
+        Paths of folders that are hidden go first, as a whole.
+        """
+        if self._folders is not None:
+            text = self._folders.sub(lambda match: self.alias("input", match[0].rstrip("/\\")), text)
         if not self._pseudonym_of:
             return text
         if self._pattern is None:
@@ -110,6 +150,22 @@ def shown(name: str) -> str:
 def hidden(text: str) -> str:
     """Replace case names in a text with pseudonyms while those are in use."""
     return text if _current is None else _current.hide(text)
+
+
+def alias(kind: str, text: str) -> str:
+    """Return the shown form of a name that is no case's: its own, or a pseudonym while those are in use."""
+    return text if _current is None else _current.alias(kind, text)
+
+
+def shown_uid(uid: str) -> str:
+    """Return the shown form of a DICOM UID: its own, or one derived from it while pseudonyms are in use."""
+    return uid if _current is None else _current.uid(uid)
+
+
+def hide_below(path: Path) -> None:
+    """Replace the path of a folder or file, and of everything in it, while pseudonyms are in use."""
+    if _current is not None:
+        _current.hide_below(path)
 
 
 def use(pseudonyms: Pseudonyms | None) -> None:

@@ -92,6 +92,13 @@ def test_defaults(calls: dict[str, Any]) -> None:
         "statistics": None,
         "tissue": False,
         "label_format": None,
+        "studies": False,
+        "series_modality": None,
+        "series_description": None,
+        "min_slices": None,
+        "max_slices": None,
+        "plane": None,
+        "dry_run": False,
     }
     assert vars(ModelOptions()) == {
         "folds": None,

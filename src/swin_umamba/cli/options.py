@@ -64,7 +64,7 @@ def pseudonyms_for(args: argparse.Namespace, inputs: Collection[str]) -> Pseudon
 
 
 def add_options(
-    parser: argparse.ArgumentParser, options_class: type, names: Collection[str] | None = None
+    parser: argparse._ActionsContainer, options_class: type, names: Collection[str] | None = None
 ) -> None:
     """Add the flags of declared options.
 
@@ -73,7 +73,7 @@ def add_options(
     Parameters
     ----------
     parser
-        Gets the flags.
+        Gets the flags: a parser, or a group of its options.
     options_class
         A dataclass of options.
     names

@@ -6,13 +6,16 @@ import argparse
 import logging
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from swin_umamba.cli.options import add_options, given_options
 from swin_umamba.cli.output import say, say_json
 from swin_umamba.errors import printable
 from swin_umamba.inference.options import FolderOptions, ModelOptions
+from swin_umamba.inference.studies.options import StudyOptions
+from swin_umamba.options import declared_options
 from swin_umamba.pseudonyms import hidden
 
 if TYPE_CHECKING:
@@ -55,14 +58,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder for the label maps; for a single case also a file name",
     )
     add_options(parser, ModelOptions)
-    add_options(parser, FolderOptions)
+    of_studies = {each.name for each in declared_options(StudyOptions)}
+    add_options(
+        parser,
+        FolderOptions,
+        [each.name for each in declared_options(FolderOptions) if each.name not in of_studies],
+    )
+    group = parser.add_argument_group(
+        "trees of DICOM studies", "which series of a disc or an archive are predicted; see docs/studies.md"
+    )
+    add_options(group, StudyOptions)
 
 
 def run(args: argparse.Namespace) -> int:
     """Predict, print a summary and name what failed; return 1 if a case failed."""
     from swin_umamba.inference.predictor import Predictor
+    from swin_umamba.inference.studies.manifest import TABLE_FILE
 
     options = given_options(args, FolderOptions)
+    if options.get("dry_run"):
+        return _list(args, FolderOptions(**options))
     predictor = Predictor.from_folder(args.model, **given_options(args, ModelOptions))
     if options.get("confidence"):
         _tell_limits(predictor)
@@ -73,9 +88,44 @@ def run(args: argparse.Namespace) -> int:
         say_json("predict", _summary(predictor, results, args.output))
     else:
         say(_text(results, args.output))
+        if FolderOptions(**options).with_studies:
+            say(f"what became of each series: {args.output / TABLE_FILE}")
     for failure in failures:
         say(f"error: case {_one_line(failure.case)}: {failure.error}", file=sys.stderr)
     return 1 if failures else 0
+
+
+def _list(args: argparse.Namespace, options: FolderOptions) -> int:
+    """List the series of a tree of studies, those first that would be predicted."""
+    from swin_umamba.inference.studies.choice import list_studies
+    from swin_umamba.inference.studies.manifest import manifest_of
+
+    content = manifest_of(list_studies(args.input, options))
+    if args.json:
+        say_json("studies", content)
+        return 0
+    left_out = [each for each in content["series"] if each["status"] == "left_out"]
+    chosen = [each for each in content["series"] if each["status"] != "left_out"]
+    say(f"{len(chosen)} of {len(content['series'])} series of {content['patients']} patient(s):")
+    for each in chosen:
+        say(_line(each))
+    if left_out:
+        say("left out:")
+    for each in left_out:
+        say(_line(each))
+    for each in content["problems"]:
+        say(f"problem: {_one_line(each['path'] or '')}: {_one_line(each['reason'])}")
+    if content["other_files"]:
+        kinds = (f"{count} x {kind}" for kind, count in content["other_files"].items())
+        say(f"not images: {', '.join(kinds)}")
+    return 0
+
+
+def _line(series: Mapping[str, Any]) -> str:
+    words = f" {_one_line(series['description'])!r}" if series["description"] else ""
+    why = f": {_one_line(series['reason'])}" if series["reason"] else ""
+    about = f"patient {series['patient']}, {series['images']} images, {series['plane']}"
+    return f"  {series['case']}  {about}{words}{why}"
 
 
 def _tell_limits(predictor: Predictor) -> None:

@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 
 from swin_umamba.compare.results import RESULT, TrainingCost
 from swin_umamba.compare.step_times import STEP_TIMES
-from swin_umamba.contracts import doctor, files, printed
+from swin_umamba.contracts import doctor, files, printed, studies
 from swin_umamba.json_files import SCHEMA
 from swin_umamba.nnunet.preprocessed import ORIGIN_PARTS
 from swin_umamba.nnunet.training.options import TrainingOptions
@@ -63,6 +63,7 @@ _KINDS: Mapping[str, Any] = {
     "step-times": STEP_TIMES,
     "statistics": printed.StatisticsJson,
     "statistics-folder": printed.CohortStatisticsJson,
+    "studies": studies.StudiesJson,
     "train": printed.TrainJson,
     "train-folds": printed.TrainFoldsJson,
     "training-cost": TrainingCost,

@@ -8,7 +8,7 @@ from pathlib import Path
 from swin_umamba.data.dicom import holds_dicom, is_dicom_folder, is_segmentation_folder
 from swin_umamba.data.formats import image_suffix, image_suffixes, is_image_name
 from swin_umamba.errors import DataError
-from swin_umamba.pseudonyms import current
+from swin_umamba.pseudonyms import current, hide_below
 
 
 def list_images(path: str | Path) -> list[Path]:
@@ -26,6 +26,8 @@ def list_images(path: str | Path) -> list[Path]:
     if (pseudonyms := current()) is not None:
         for image in images:  # so that a message about any of them hides its name
             pseudonyms.of(image_stem(image))
+            if image.is_dir():
+                hide_below(image)
     return images
 
 

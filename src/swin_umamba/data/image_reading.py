@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from swin_umamba.data.dicom import find_segmentation, read_dicom, read_segmentation
+from swin_umamba.data.dicom import ChosenSeries, find_segmentation, read_dicom, read_segmentation
 from swin_umamba.data.formats import DICOM, format_of, is_image_name
 from swin_umamba.data.image import MAX_VOXELS, Image, check_same_grid
 from swin_umamba.errors import DataError, UsageError
@@ -27,7 +27,7 @@ def read_image(
     nonfinite: Nonfinite = "refuse",
     indexed: bool = False,
     max_voxels: int = MAX_VOXELS,
-    series: str | None = None,
+    series: ChosenSeries | None = None,
     fraction: float | None = None,
 ) -> Image:
     """Read an image.
@@ -45,7 +45,7 @@ def read_image(
         Largest number of voxels; images with more are refused before memory is allocated.
     series
         UID or number of the DICOM series to read, required for a folder with several, or UID:NAME=VALUE for
-        one volume of a series; see ``read_dicom``. Ignored for other formats.
+        one volume of a series, or the files of one; see ``read_dicom``. Ignored for other formats.
     fraction
         With ``indexed``, the threshold of a DICOM segmentation of fractions; see ``read_segmentation``.
 
@@ -159,7 +159,7 @@ def read_case(
     *,
     nonfinite: Nonfinite = "refuse",
     max_voxels: int = MAX_VOXELS,
-    series: str | None = None,
+    series: ChosenSeries | None = None,
 ) -> Image:
     """Read the image of one case: one file, or one single-channel file per channel on a common grid.
 
@@ -196,7 +196,7 @@ def _read(
     *,
     indexed: bool,
     max_voxels: int = MAX_VOXELS,
-    series: str | None = None,
+    series: ChosenSeries | None = None,
     fraction: float | None = None,
 ) -> Image:
     known, is_folder = format_of(path), path.is_dir()

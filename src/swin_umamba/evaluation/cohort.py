@@ -12,11 +12,10 @@ from swin_umamba.data.image_io import image_stem, list_images, read_labels
 from swin_umamba.errors import DataError
 from swin_umamba.evaluation.classes import LabelClasses
 from swin_umamba.evaluation.results import CaseFailure
-from swin_umamba.evaluation.statistics import LabelStatistics, label_statistics
+from swin_umamba.evaluation.statistics import MM3_IN_ML, LabelStatistics, label_statistics
 from swin_umamba.progress import progress
 from swin_umamba.pseudonyms import shown
 
-MM3_IN_ML = 1000
 HEADER = ("case", "class", "label", "count", "pixels", "area_mm2", "volume_ml")
 
 

@@ -16,6 +16,8 @@ from swin_umamba.data.image_io import Image, check_label_names, on_grid_of
 from swin_umamba.evaluation.cases import label_values
 from swin_umamba.evaluation.classes import LabelClasses
 
+MM3_IN_ML = 1000
+
 
 @dataclass(frozen=True)
 class IntensityStatistics:
@@ -125,6 +127,27 @@ def label_statistics(
             for name, values in _in_order(measured.values).items()
         ),
     )
+
+
+def class_volumes_ml(labels: Image, values: Mapping[str, tuple[int, ...]]) -> dict[str, float] | None:
+    """Return the volume of each class of a label map in millilitres.
+
+    Parameters
+    ----------
+    labels
+        Label map with one channel of integers.
+    values
+        Label values of each class by its name; classes may overlap.
+
+    Returns
+    -------
+    dict or None
+        None for a flat image, and where the size of a voxel is not known.
+    """
+    if _unit(labels) != "mm3":
+        return None
+    size, data = labels.pixel_size / MM3_IN_ML, labels.data[0]
+    return {name: int(np.count_nonzero(np.isin(data, each))) * size for name, each in values.items()}
 
 
 def _in_order(values: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:

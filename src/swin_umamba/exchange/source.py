@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from swin_umamba.data.dicom import holds_dicom, is_dicom, read_grid
+from swin_umamba.data.dicom import ChosenSeries, holds_dicom, is_dicom, read_grid
 from swin_umamba.data.dicom.elements import damage_reported, read_data_set
 from swin_umamba.data.dicom.planes import Plane
 from swin_umamba.data.dicom.volume import Grid
@@ -119,7 +119,7 @@ def is_dicom_input(path: Path) -> bool:
     return holds_dicom(path) if path.is_dir() else path.is_file() and is_dicom(path)
 
 
-def read_source(files: Sequence[Path], series: str | None = None) -> SourceImages:
+def read_source(files: Sequence[Path], series: ChosenSeries | None = None) -> SourceImages:
     """Read the headers of the images of a case.
 
     Parameters
@@ -311,7 +311,7 @@ def _only(source: Dataset, name: str) -> Dataset:
     return item
 
 
-def _further(path: Path, series: str | None, study: str) -> list[Dataset]:
+def _further(path: Path, series: ChosenSeries | None, study: str) -> list[Dataset]:
     """Return the headers of the images of another channel."""
     paths = dict.fromkeys(plane.path for plane in read_grid(path, series).planes)
     headers = [_header(each, ("SpecificCharacterSet", *_IDENTITY)) for each in paths]

@@ -97,7 +97,7 @@ class CaseRun:
                 raise _error_of(news, case.files[0])
             # Another process has just made what there is news of.
             overwrite = self.work.options.overwrite and not news
-            self._origin = made_from(self.work.predictor, case.files, self.work.options)
+            self._origin = made_from(self.work.predictor, case, self.work.options)
             self._known = {} if records is None else records.of_case.get(case.shown, {})
             self._keep_or_begin(overwrite)
 
@@ -108,8 +108,8 @@ class CaseRun:
                 return
             options, predictor, files = self.work.options, self.work.predictor, self.work.case.files
             # First: the headers may not be those of a series that a segmentation can refer to.
-            self._source = None if options.format is None else read_source(files, options.series)
-            image = read_case(files, nonfinite=options.nonfinite, series=options.series)
+            self._source = None if options.format is None else read_source(files, self.work.series)
+            image = read_case(files, nonfinite=options.nonfinite, series=self.work.series)
             self._prepared = prepare(predictor, as_volume(image, None, predictor.channel_names))
 
     def predict(self) -> None:
@@ -213,7 +213,7 @@ class CaseRun:
         keep = not overwrite and not (redraw and options.format is not None)
         if keep and is_finished(self._known, self._origin, wanted_files(work.path, options)):
             if redraw:
-                image = read_case(files, nonfinite=options.nonfinite, series=options.series)
+                image = read_case(files, nonfinite=options.nonfinite, series=work.series)
                 there = instances_path(work.path) if options.with_objects else work.path
                 self._draw(image, read_labels(there).data[0])
             self._status = "kept"
@@ -262,6 +262,19 @@ class CaseRun:
     def _draw(self, image: Image, labels: np.ndarray) -> None:
         shown = told_apart(labels) if self.work.options.with_objects else labels
         write_preview(preview_path(self.work.path), image, shown)
+
+
+def recorded_result(work: CaseWork) -> CaseResult | None:
+    """Return the outcome of a case that the records tell of; None if they do not."""
+    assert work.records is not None
+    record, case = work.records.of_case.get(work.case.shown, {}), work.case
+    if record.get("status") == "failed":
+        error = _error_of(record, case.files[0])
+        return CaseResult(case.shown, case.files, work.path, "failed", error=error)
+    if record.get("status") != "written" or not work.path.exists():
+        return None
+    confidence = work.records.confidence_of(case.shown)
+    return CaseResult(case.shown, case.files, work.path, "kept", confidence=confidence)
 
 
 def _error_of(record: Mapping[str, Any], where: Path) -> SwinUMambaError:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from swin_umamba.data.dicom import ChosenSeries
 from swin_umamba.errors import SwinUMambaError
 from swin_umamba.inference.case_result import CaseResult
 from swin_umamba.inference.cases import Case
@@ -44,6 +45,11 @@ class CaseWork:
     options: FolderOptions
     records: PredictionRecords | None = None
     part: Part | None = None
+
+    @property
+    def series(self) -> ChosenSeries | None:
+        """The series to take from folders of DICOM files."""
+        return self.options.series if self.case.series is None else self.case.series
 
     @property
     def claimed(self) -> Path:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from swin_umamba.data.dicom import SeriesFiles
 from swin_umamba.data.formats import label_suffix
 from swin_umamba.data.image_io import image_stem, image_suffix, list_images, num_channels_of
 from swin_umamba.errors import DataError, UsageError
@@ -31,11 +32,14 @@ class Case:
         One file, or one per channel in the model's order.
     in_blocks
         Whether it is predicted in blocks; see ``inference.blocks.inputs.goes_in_blocks``.
+    series
+        Files of a series of a tree of studies, whose folder may hold others.
     """
 
     name: str
     files: tuple[Path, ...]
     in_blocks: bool = False
+    series: SeriesFiles | None = None
 
     @property
     def shown(self) -> str:
@@ -179,7 +183,7 @@ def _suffix(case: Case, file_ending: str, options: BlockOptions) -> str:
 
 
 def _files(cases: Sequence[Case]) -> list[Path]:
-    return [file for case in cases for file in case.files]
+    return [file for case in cases if case.series is None for file in case.files]
 
 
 def _are_channels(files: dict[int, Path], num_channels: int) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from swin_umamba.data.dicom import find_segmentation
+from swin_umamba.data.dicom import ChosenSeries, SeriesFiles, find_segmentation
 from swin_umamba.data.formats import number_suffix
 from swin_umamba.data.image_io import image_stem, read_image, read_labels
 from swin_umamba.data.tiff_pixel_size import spacing_file
@@ -23,6 +23,7 @@ from swin_umamba.inference.objects import chosen_decoding, object_files
 from swin_umamba.inference.segmentation_files import record_path
 
 if TYPE_CHECKING:
+    from swin_umamba.inference.cases import Case
     from swin_umamba.inference.options import FolderOptions
     from swin_umamba.inference.predictor import Predictor
 
@@ -61,7 +62,7 @@ def wanted_files(labels: Path, options: FolderOptions) -> list[Path]:
     return [labels, *(path(labels) for path, wanted in more if wanted), *object_files(labels, options)]
 
 
-def made_from(predictor: Predictor, files: Sequence[Path], options: FolderOptions) -> dict[str, str] | None:
+def made_from(predictor: Predictor, case: Case, options: FolderOptions) -> dict[str, str] | None:
     """Return fingerprints of everything a result depends on: input, model, options.
 
     Returns
@@ -70,7 +71,7 @@ def made_from(predictor: Predictor, files: Sequence[Path], options: FolderOption
         None if an input cannot be read, which its prediction will report.
     """
     try:
-        content = [_input_fingerprint(path, options.series) for path in files]
+        content = [_input_fingerprint(path, case.series or options.series) for path in case.files]
     except (OSError, SwinUMambaError):
         return None
     settings = predictor.settings | {"nonfinite": options.nonfinite, "series": options.series}
@@ -183,7 +184,9 @@ def _what_differs(record: Mapping[str, Any], origin: Mapping[str, str] | None) -
     return f"another {' and '.join(other)}" if other else ""
 
 
-def _input_fingerprint(path: Path, series: str | None) -> str:
+def _input_fingerprint(path: Path, series: ChosenSeries | None) -> str:
+    if isinstance(series, SeriesFiles):
+        return fingerprint_of_files(series.files)
     if path.suffix.lower() in _HEADERS:
         image = read_image(path, series=series)
         voxels = hashlib.sha256(np.ascontiguousarray(image.data).data).hexdigest()

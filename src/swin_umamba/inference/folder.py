@@ -13,7 +13,7 @@ from swin_umamba.errors import UsageError
 from swin_umamba.files import check_output_folder
 from swin_umamba.inference.blocks.inputs import goes_in_blocks
 from swin_umamba.inference.case_result import CaseResult
-from swin_umamba.inference.case_run import result_of
+from swin_umamba.inference.case_run import recorded_result, result_of
 from swin_umamba.inference.case_work import CaseWork
 from swin_umamba.inference.case_workers import predict_by_workers
 from swin_umamba.inference.cases import Case, find_cases, output_paths
@@ -24,6 +24,8 @@ from swin_umamba.inference.parts import Part, merge_if_all_are_done, merge_parts
 from swin_umamba.inference.pipeline import predict_overlapping
 from swin_umamba.inference.records import PredictionRecords
 from swin_umamba.inference.segmentation_files import SUFFIX, check_segmentations
+from swin_umamba.inference.studies.choice import StudyList, list_studies
+from swin_umamba.inference.studies.manifest import write_manifest
 from swin_umamba.instances.decoding import ObjectClasses
 
 if TYPE_CHECKING:
@@ -74,9 +76,14 @@ def predict_folder(
         check_segmentations(predictor, options)
     if options.with_objects:
         ObjectClasses.of(predictor.labels)  # refuse a model without objects before hours of prediction
+    studies = list_studies(inputs, options) if options.with_studies else None
     cases = [
         replace(case, in_blocks=goes_in_blocks(case.files, options))
-        for case in find_cases(inputs, len(predictor.channel_names))
+        for case in (
+            find_cases(inputs, len(predictor.channel_names))
+            if studies is None
+            else studies.cases_for(predictor, Path(output))
+        )
     ]
     ending = str(predictor.model.dataset_json.get("file_ending", ""))
     suffix = None if options.format is None else SUFFIX
@@ -85,14 +92,16 @@ def predict_folder(
     part = None if options.part is None else parse_part(options.part)
     work = [CaseWork(predictor, case, path, options) for case, path in zip(cases, paths, strict=True)]
     if paths[0].parent == Path(output):
-        return _predict_into(Path(output), work, part)
+        return _predict_into(Path(output), work, part, studies)
     # A single file may go anywhere, and nobody expects a second one beside it.
     if part is not None or options.merge:
         raise UsageError("parts need a folder of results", where=output, hint="give a folder with -o")
     return [result_of(work[0])]
 
 
-def _predict_into(folder: Path, work: Sequence[CaseWork], part: Part | None) -> list[CaseResult]:
+def _predict_into(
+    folder: Path, work: Sequence[CaseWork], part: Part | None, studies: StudyList | None
+) -> list[CaseResult]:
     """Predict all cases or those of a part, and write what belongs to the whole folder."""
     options, order = work[0].options, [each.case.shown for each in work]
     for file in merge_parts(folder, order) if part is None else ():
@@ -111,11 +120,22 @@ def _predict_into(folder: Path, work: Sequence[CaseWork], part: Part | None) -> 
         results = [done[each.path] for each in chosen]
         records.tidy(order)
     if part is None or merge_if_all_are_done(folder, order):
+        if studies is not None:
+            write_manifest(folder, studies, _results_of_all(work, results, folder), work[0].predictor)
         if options.with_objects:
             write_all_objects(folder, [each.path for each in work])
         if options.probabilities:
             describe_for_ensemble(work[0].path, work[0].predictor.plans)
     return results
+
+
+def _results_of_all(
+    work: Sequence[CaseWork], results: Sequence[CaseResult], folder: Path
+) -> list[CaseResult]:
+    """Return results, and those of other parts as the records of the folder tell them."""
+    records, found = PredictionRecords(folder), {result.output: result for result in results}
+    told = [found.get(each.path) or recorded_result(replace(each, records=records)) for each in work]
+    return [each for each in told if each is not None]
 
 
 def _refuse_names(cases: Sequence[Case], records: PredictionRecords) -> None:

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from swin_umamba.data.dicom import ChosenSeries
 from swin_umamba.data.image_io import Image, read_case
 from swin_umamba.data.picture_checks import refuse_transparent
 from swin_umamba.errors import DataError, UsageError
@@ -25,7 +26,7 @@ def as_volume(
     spacing: Sequence[float] | None,
     channel_names: Sequence[str],
     nonfinite: Literal["refuse", "zero"] = "refuse",
-    series: str | None = None,
+    series: ChosenSeries | None = None,
 ) -> Volume:
     """Read or reshape an image for a model that takes the channels ``channel_names``.
 
@@ -42,7 +43,7 @@ def as_volume(
     nonfinite
         Whether to refuse NaN and infinite values or to replace them with zero.
     series
-        UID or number of the series to take from a DICOM folder with several.
+        UID, number or files of the series to take from a DICOM folder with several.
 
     Raises
     ------

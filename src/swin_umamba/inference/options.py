@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from swin_umamba.errors import UsageError
 from swin_umamba.exchange.options import SegmentationOptions
 from swin_umamba.inference.blocks.options import BlockOptions
+from swin_umamba.inference.studies.options import StudyOptions
 from swin_umamba.instances.defaults import MIN_SIZE
 from swin_umamba.nnunet.training.options import parse_fold
 from swin_umamba.options import PRECISIONS, Nonfinite, Options, option
@@ -91,7 +92,7 @@ class ObjectOptions(Options):
 
 
 @dataclass(frozen=True)
-class FolderOptions(BlockOptions, ObjectOptions, SegmentationOptions):
+class FolderOptions(BlockOptions, ObjectOptions, SegmentationOptions, StudyOptions):
     """Files to write for each case of a folder besides its label map, and when."""
 
     probabilities: bool = option(
@@ -130,7 +131,7 @@ class FolderOptions(BlockOptions, ObjectOptions, SegmentationOptions):
     series: str | None = option(
         None,
         "series to take from DICOM folders with several, or UID:NAME=VALUE for one volume of a series "
-        "(without it, an error lists them)",
+        "(without it, an error lists them); of studies, the series of this number of each",
         metavar="UID|NUMBER",
     )
 
@@ -142,6 +143,7 @@ class FolderOptions(BlockOptions, ObjectOptions, SegmentationOptions):
             raise UsageError(
                 "images in blocks are not written as DICOM segmentations", hint="leave out --format"
             )
+        StudyOptions.__post_init__(self)
         if self.part is not None and self.merge:
             raise UsageError(
                 "--merge joins all parts, and --part predicts one", hint="give --merge after the parts"

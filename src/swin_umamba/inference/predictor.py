@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from swin_umamba.data.dicom import ChosenSeries
 from swin_umamba.data.image_io import MAX_VOXELS
 from swin_umamba.errors import UsageError
 from swin_umamba.fingerprint import fingerprint_of
@@ -189,7 +190,7 @@ class Predictor:
         nonfinite: Nonfinite = "refuse",
         on_progress: Callable[[float], None] | None = None,
         max_voxels: int = MAX_VOXELS,
-        series: str | None = None,
+        series: ChosenSeries | None = None,
         instances: bool | ObjectOptions = False,
     ) -> Prediction:
         """Segment one image.
@@ -217,7 +218,7 @@ class Predictor:
         max_voxels
             Largest image, in voxels of all channels together, at the spacing the model works at.
         series
-            UID or number of the series to take from a DICOM folder with several.
+            UID, number or files of the series to take from a DICOM folder with several.
         instances
             Whether and how to find the objects (cells, nuclei, lesions) as well.
 

@@ -254,7 +254,7 @@ class Outcome:
             "status": result.status,
             "seconds": round(result.seconds, 3),
             "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "inputs": [hidden(path.name) for path in result.files],
+            "inputs": [Path(hidden(str(path))).name for path in result.files],
             "labels": result.output.name if result.status == "written" else None,
             "error": None if error is None else {key: error.parts()[key] for key in ("what", "hint")},
             "confidence": None if result.confidence is None else dict(result.confidence),

@@ -19,14 +19,24 @@ from swin_umamba.data.dicom.files import holds_dicom, is_dicom, is_dicom_folder,
 from swin_umamba.data.dicom.pixels import read_values
 from swin_umamba.data.dicom.planes import Plane
 from swin_umamba.data.dicom.segmentation import find_segmentation, is_segmentation_folder, read_segmentation
-from swin_umamba.data.dicom.series import planes_of_file, planes_of_folder
+from swin_umamba.data.dicom.series import (
+    ChosenSeries,
+    SeriesFiles,
+    choice_of,
+    planes_of_file,
+    planes_of_folder,
+    planes_of_series,
+)
 from swin_umamba.data.dicom.volume import Grid, arrange, choose_volume
 from swin_umamba.data.image import MAX_VOXELS, Image
 from swin_umamba.errors import DataError
+from swin_umamba.pseudonyms import hide_below
 
 logger = logging.getLogger(__name__)
 
 __all__ = [
+    "ChosenSeries",
+    "SeriesFiles",
     "find_segmentation",
     "holds_dicom",
     "is_dicom",
@@ -40,7 +50,7 @@ __all__ = [
 
 
 def read_dicom(
-    path: Path, *, indexed: bool = False, max_voxels: int = MAX_VOXELS, series: str | None = None
+    path: Path, *, indexed: bool = False, max_voxels: int = MAX_VOXELS, series: ChosenSeries | None = None
 ) -> Image:
     """Read a DICOM file, or one series from a folder and its subfolders.
 
@@ -54,9 +64,9 @@ def read_dicom(
         Largest number of voxels, all channels together; images with more are refused before memory is
         allocated.
     series
-        UID or number of the series; required for folders with more than one. For a series with several
-        volumes, ``UID:NAME=VALUE`` selects the images whose element NAME is VALUE, as listed by the error;
-        the UID or number before the colon may be omitted.
+        UID or number of the series, required for folders with more than one; or its files. For a series
+        with several volumes, ``UID:NAME=VALUE`` selects the images whose element NAME is VALUE, as listed by
+        the error; the UID or number before the colon may be omitted.
 
     Returns
     -------
@@ -71,6 +81,7 @@ def read_dicom(
         The images do not form a volume, a file is damaged, or something is not supported.
     """
     path = Path(path)
+    hide_below(path)  # such folders and files are called after patients
     planes = _chosen_planes(path, series)
     first = planes[0].storage
     voxels = len(planes) * first.rows * first.columns * (1 if first.photometric.startswith("MONO") else 3)
@@ -97,7 +108,7 @@ def read_dicom(
     )
 
 
-def read_grid(path: Path, series: str | None = None) -> Grid:
+def read_grid(path: Path, series: ChosenSeries | None = None) -> Grid:
     """Return the images of a file or of one series in a folder as ``read_dicom`` orders them, without pixels.
 
     Parameters and errors are those of ``read_dicom``.
@@ -105,7 +116,10 @@ def read_grid(path: Path, series: str | None = None) -> Grid:
     return arrange(_chosen_planes(path, series), path)
 
 
-def _chosen_planes(path: Path, series: str | None) -> Sequence[Plane]:
-    chosen, *conditions = (series or "").split(":")
-    found = planes_of_folder(path, chosen or None) if path.is_dir() else planes_of_file(path.resolve())
+def _chosen_planes(path: Path, series: ChosenSeries | None) -> Sequence[Plane]:
+    chosen, conditions = choice_of(series)
+    if isinstance(chosen, SeriesFiles):
+        found = planes_of_series(chosen, path)
+    else:
+        found = planes_of_folder(path, chosen) if path.is_dir() else planes_of_file(path.resolve())
     return choose_volume(found, conditions, path)

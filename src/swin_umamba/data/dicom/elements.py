@@ -208,7 +208,7 @@ class DataSet:
     pixels: PixelElement | None
 
 
-def read_data_set(path: Path, tags: Collection[int]) -> DataSet:
+def read_data_set(path: Path, tags: Collection[int], *, cut_short: bool = False) -> DataSet:
     """Read some elements of a DICOM file, up to the start of its pixels.
 
     Parameters
@@ -216,7 +216,9 @@ def read_data_set(path: Path, tags: Collection[int]) -> DataSet:
     path
         The file.
     tags
-        Wanted elements of the top level; sequences come with all their contents.
+        Wanted elements of the top level, sequences with all their contents.
+    cut_short
+        Whether the file may end within its pixels.
 
     Raises
     ------
@@ -241,7 +243,7 @@ def read_data_set(path: Path, tags: Collection[int]) -> DataSet:
         if source.tell() > source.size:
             raise DataError("the file ends within its header", where=path, hint=DAMAGED)
         for pixels in found:
-            if pixels.length != UNDEFINED_LENGTH and pixels.length > pixels.available:
+            if not cut_short and pixels.length != UNDEFINED_LENGTH and pixels.length > pixels.available:
                 raise DataError("pixels are missing at the end of the file", where=path, hint=DAMAGED)
     return DataSet(Elements(elements, path), syntax, little, found[0] if found else None)
 
@@ -319,8 +321,7 @@ def _read_meta(source: Source) -> str:
 
 
 def _look_ahead(source: Source) -> bytes:
-    start = source.tell()
-    head = source.read(6)
+    start, head = source.tell(), source.read(6)
     source.seek(start)
     return head
 

@@ -6,6 +6,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -95,8 +96,41 @@ def dicom_files(folder: Path) -> list[Path]:
     DataError
         A link leads out of the folder, a file with a DICOM name is not DICOM, or there are too many files.
     """
-    files: set[Path] = set()
-    for path in _regular_files(folder.resolve()):
+    found = look_through(folder)
+    if found.problems:
+        raise found.problems[0]
+    return found.dicom
+
+
+@dataclass
+class FilesFound:
+    """The files in a folder and its subfolders.
+
+    Attributes
+    ----------
+    dicom
+        Those that begin like DICOM, sorted by path.
+    others
+        All other regular files.
+    problems
+        Errors of links and files that are not what they should be.
+    """
+
+    dicom: list[Path] = field(default_factory=list)
+    others: list[Path] = field(default_factory=list)
+    problems: list[DataError] = field(default_factory=list)
+
+
+def look_through(folder: Path) -> FilesFound:
+    """Return the files in a folder and its subfolders, with what is wrong with some of them.
+
+    Raises
+    ------
+    DataError
+        There are too many files.
+    """
+    found, files = FilesFound(), set()
+    for path in _regular_files(folder.resolve(), found.problems):
         files.add(path)
         if len(files) > MAX_FILES:
             raise DataError(
@@ -104,30 +138,48 @@ def dicom_files(folder: Path) -> list[Path]:
                 where=folder,
                 hint="give a smaller one",
             )
-    found = []
     for path in sorted(files):
-        if is_dicom(path):
-            found.append(path)
-        elif path.name.lower().endswith(_DICOM_SUFFIXES):
-            raise DataError(
-                "the file is named like a DICOM file and does not begin like one",
-                where=path,
-                hint="copy it again, or remove it",
+        try:
+            begins_like_it = is_dicom(path)
+        except OSError as error:
+            found.problems.append(
+                DataError(
+                    f"the file cannot be read: {error.strerror or error}",
+                    where=path,
+                    hint="check its permissions and the disk",
+                )
+            )
+            continue
+        (found.dicom if begins_like_it else found.others).append(path)
+        if not begins_like_it and path.name.lower().endswith(_DICOM_SUFFIXES):
+            found.problems.append(
+                DataError(
+                    "the file is named like a DICOM file and does not begin like one",
+                    where=path,
+                    hint="copy it again, decrypt it, or remove it",
+                )
             )
     return found
 
 
-def _regular_files(root: Path) -> Iterator[Path]:
-    for folder, subfolders, names in os.walk(root):
+def _regular_files(root: Path, problems: list[DataError]) -> Iterator[Path]:
+    def unreadable(error: OSError) -> None:
+        what = f"the folder cannot be read: {error.strerror or error}"
+        problems.append(DataError(what, where=error.filename, hint="check its permissions and the disk"))
+
+    for folder, subfolders, names in os.walk(root, onerror=unreadable):
         subfolders[:] = [name for name in subfolders if not _is_hidden(name)]
         for name in [*subfolders, *names]:
             path = Path(folder, name)
             if _is_hidden(name):
                 continue
-            if path.is_symlink():
-                path = _target(root, path)
-            if stat.S_ISREG(path.lstat().st_mode):
-                yield path
+            try:
+                if path.is_symlink():
+                    path = _target(root, path)
+                if stat.S_ISREG(path.lstat().st_mode):
+                    yield path
+            except DataError as error:
+                problems.append(error)
 
 
 def _is_hidden(name: str) -> bool:
@@ -136,7 +188,10 @@ def _is_hidden(name: str) -> bool:
 
 def _target(root: Path, link: Path) -> Path:
     """Return the target of a link if it is also in the folder."""
-    target = link.resolve()
+    try:
+        target = link.resolve()
+    except (OSError, RuntimeError) as error:  # of a circle of links
+        raise DataError("this link leads nowhere", where=link, hint="remove it") from error
     if not target.is_relative_to(root):
         raise DataError(
             "this link leads out of the folder", where=link, hint="put the files themselves there"

@@ -18,11 +18,13 @@ from swin_umamba.data.dicom.elements import (
 )
 from swin_umamba.data.dicom.storage import STORAGE_TAGS, Storage, read_storage
 from swin_umamba.errors import DataError
+from swin_umamba.pseudonyms import alias
 
 SOP_CLASS, _IMAGE_TYPE = 0x00080016, 0x00080008
 _MODALITY, _UNITS, _DESCRIPTION = 0x00080060, 0x00541001, 0x0008103E
 _PATIENT_NAME, _PATIENT_ID, _PATIENT_BIRTH = 0x00100010, 0x00100020, 0x00100030
 _SERIES_UID, _SERIES_NUMBER, _FRAME_OF_REFERENCE = 0x0020000E, 0x00200011, 0x00200052
+_STUDY_UID = 0x0020000D
 _POSITION, _ORIENTATION = 0x00200032, 0x00200037
 # Pixel spacing, or that of the detector, or that of a scanned film: the first one present counts.
 _SPACINGS = (0x00280030, 0x00181164, 0x00182010)
@@ -60,9 +62,12 @@ _FRAME_TRAITS = (
     (0x00209310, (0x0020930D,)),  # TemporalPositionSequence, TemporalPositionTimeOffset
     (0x00209111, (0x00209128, 0x00209056)),  # FrameContentSequence, TemporalPositionIndex, StackID
 )
+_OF_SERIES = (
+    *(_MODALITY, _UNITS, _DESCRIPTION, _PATIENT_NAME, _PATIENT_ID, _PATIENT_BIRTH),
+    *(_STUDY_UID, _SERIES_UID, _SERIES_NUMBER),
+)
 PLANE_TAGS = (
-    *(SOP_CLASS, _MODALITY, _UNITS, _DESCRIPTION, _PATIENT_NAME, _PATIENT_ID, _PATIENT_BIRTH),
-    *(_SERIES_UID, _SERIES_NUMBER, _FRAME_OF_REFERENCE, _POSITION, _ORIENTATION, *_SPACINGS),
+    *(SOP_CLASS, *_OF_SERIES, _FRAME_OF_REFERENCE, _POSITION, _ORIENTATION, *_SPACINGS),
     *STORAGE_TAGS,
     _ASPECT,
     *(_INTERCEPT, _SLOPE, _MODALITY_LUT, _TILED, SHARED_GROUPS, FRAME_GROUPS, *_DISTINGUISHING),
@@ -85,6 +90,7 @@ class Series:
     """The series of an image, and its patient, who is compared and never shown."""
 
     uid: str
+    study: str
     number: str
     modality: str
     units: str
@@ -131,8 +137,8 @@ class Plane:
     @property
     def name(self) -> str:
         """Name of the file, with the frame if there are several, for messages."""
-        frames = self.storage.frames
-        return self.path.name if frames == 1 else f"frame {self.frame + 1} of {self.path.name}"
+        name = alias("file", self.path.name)
+        return name if self.storage.frames == 1 else f"frame {self.frame + 1} of {name}"
 
 
 def read_planes(path: Path) -> list[Plane] | str:
@@ -174,14 +180,7 @@ def planes_in(path: Path, data_set: DataSet, pixels: PixelElement) -> list[Plane
         The header is damaged, or contains something that is not supported.
     """
     elements = data_set.elements
-    series = Series(
-        uid=elements.text(_SERIES_UID),
-        number=elements.text(_SERIES_NUMBER),
-        modality=elements.text(_MODALITY),
-        units=elements.text(_UNITS),
-        description=elements.text(_DESCRIPTION),
-        patient=tuple(elements.text(tag) for tag in (_PATIENT_ID, _PATIENT_NAME, _PATIENT_BIRTH)),
-    )
+    series = _series(elements)
     storage = read_storage(data_set, pixels)
     shared = elements.items(SHARED_GROUPS)[:1]
     frames = elements.items(FRAME_GROUPS)
@@ -226,6 +225,29 @@ def planes_in(path: Path, data_set: DataSet, pixels: PixelElement) -> list[Plane
             )
         )
     return planes
+
+
+def read_series(path: Path) -> Series:
+    """Return the series of a DICOM file, whatever its images are.
+
+    Raises
+    ------
+    DataError
+        The header is damaged.
+    """
+    return _series(read_data_set(path, _OF_SERIES, cut_short=True).elements)
+
+
+def _series(elements: Elements) -> Series:
+    return Series(
+        uid=elements.text(_SERIES_UID),
+        study=elements.text(_STUDY_UID),
+        number=elements.text(_SERIES_NUMBER),
+        modality=elements.text(_MODALITY),
+        units=elements.text(_UNITS),
+        description=elements.text(_DESCRIPTION),
+        patient=tuple(elements.text(tag) for tag in (_PATIENT_ID, _PATIENT_NAME, _PATIENT_BIRTH)),
+    )
 
 
 def _macro(groups: Sequence[Elements], tag: int, elements: Elements) -> Elements:

@@ -4,14 +4,44 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from swin_umamba.data.dicom.files import dicom_files, is_dicom
 from swin_umamba.data.dicom.planes import Plane, read_planes
 from swin_umamba.errors import DataError
+from swin_umamba.pseudonyms import current, shown_uid
 
 # This many series are listed in an error; the rest are counted.
 LISTED = 20
+
+
+@dataclass(frozen=True)
+class SeriesFiles:
+    """A series whose files are known, so that its folder need not be searched.
+
+    Attributes
+    ----------
+    files
+        Its files, sorted by path.
+    conditions
+        Conditions ``NAME=VALUE`` for its images; see ``volume.choose_volume``.
+    """
+
+    files: tuple[Path, ...]
+    conditions: tuple[str, ...] = ()
+
+
+ChosenSeries = str | SeriesFiles
+"""The choice of a series of a folder: its UID or number, or its files."""
+
+
+def choice_of(series: ChosenSeries | None) -> tuple[str | SeriesFiles | None, tuple[str, ...]]:
+    """Return the UID or number of a series, or its files, and the conditions for its images."""
+    if isinstance(series, SeriesFiles):
+        return series, series.conditions
+    chosen, *conditions = (series or "").split(":")
+    return chosen or None, tuple(conditions)
 
 
 def planes_of_file(path: Path) -> list[Plane]:
@@ -32,6 +62,26 @@ def planes_of_file(path: Path) -> list[Plane]:
             hint="give the file of an image; segmentations are read where label maps are",
         )
     return planes
+
+
+def planes_of_series(series: SeriesFiles, where: Path) -> list[Plane]:
+    """Return the images in the files of a series, in no particular order.
+
+    Raises
+    ------
+    DataError
+        A file is damaged, or no image, or they belong to several patients.
+    """
+    planes = [plane for path in series.files for plane in planes_of_file(path)]
+    _check_patient(planes, where)
+    return planes
+
+
+def _check_patient(planes: Sequence[Plane], where: Path) -> None:
+    if len({plane.series.patient for plane in planes}) > 1:
+        raise DataError(
+            "files of one series belong to several patients", where=where, hint="export the series again"
+        )
 
 
 def planes_of_folder(folder: Path, series: str | None) -> list[Plane]:
@@ -67,10 +117,7 @@ def planes_of_folder(folder: Path, series: str | None) -> list[Plane]:
             hint="give an image file, or a folder with the files of a DICOM series",
         )
     planes = found[_choose(folder, found, series)]
-    if len({plane.series.patient for plane in planes}) > 1:
-        raise DataError(
-            "files of one series belong to several patients", where=folder, hint="export the series again"
-        )
+    _check_patient(planes, folder)
     return planes
 
 
@@ -80,7 +127,7 @@ def _choose(folder: Path, found: Mapping[str, Sequence[Plane]], wanted: str | No
         chosen = list(found)
     else:
         chosen = [uid for uid in found if uid == wanted.strip()] or [
-            uid for uid, planes in found.items() if _is_number(planes[0].series.number, wanted)
+            uid for uid, planes in found.items() if is_number(planes[0].series.number, wanted)
         ]
     if len(chosen) == 1:
         return chosen[0]
@@ -95,12 +142,13 @@ def _choose(folder: Path, found: Mapping[str, Sequence[Plane]], wanted: str | No
     raise DataError(
         "\n".join([f"{what}:", *_listed(found)]),
         where=folder,
-        hint="choose one with --series UID or --series NUMBER (series= in Python and over HTTP), give a "
-        "folder with one series, or give single files",
+        hint="choose one with --series UID or --series NUMBER (series= in Python and over HTTP), predict all "
+        "or some of them with predict --studies, give a folder with one series, or give single files",
     )
 
 
-def _is_number(number: str, wanted: str) -> bool:
+def is_number(number: str, wanted: str) -> bool:
+    """Return whether the number of a series is the one that is wanted."""
     try:
         return int(number) == int(wanted)
     except ValueError:
@@ -116,9 +164,11 @@ def _listed(found: Mapping[str, Sequence[Plane]]) -> list[str]:
         series = planes[0].series
         count = f"{len(planes)} image{'s' if len(planes) > 1 else ''}"
         who = f", patient {patients[series.patient]}" if len(patients) > 1 else ""
-        words = f" {series.description!r}" if series.description else ""
+        # Free text, in which names of patients have been found.
+        words = f" {series.description!r}" if series.description and current() is None else ""
         lines.append(
-            f"  - number {series.number or 'unknown'}: {series.modality}{words}, {count}{who}, UID {uid}"
+            f"  - number {series.number or 'unknown'}: {series.modality}{words}, {count}{who}, UID "
+            f"{shown_uid(uid)}"
         )
     if len(found) > LISTED:
         lines.append(f"  - and {len(found) - LISTED} more")

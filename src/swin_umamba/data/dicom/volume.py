@@ -12,6 +12,7 @@ import numpy as np
 
 from swin_umamba.data.dicom.planes import Plane
 from swin_umamba.errors import DataError
+from swin_umamba.pseudonyms import current, shown_uid
 
 # Distances between slices may differ by this fraction of the usual one, since positions are rounded.
 DISTANCE_TOLERANCE = 0.02
@@ -22,6 +23,8 @@ SPACING_TOLERANCE = 1e-4
 # Positions closer than this (mm) count as one.
 _SAME_PLACE = 1e-3
 _NAMED_PLACES = 5
+# A time that belongs to the patient.
+_OF_THE_DAY = "AcquisitionTime"
 # DICOM's x points to the left and its y to the back, NIfTI's to the right and to the front.
 _TO_RAS = np.array((-1.0, -1.0, 1.0))
 
@@ -224,6 +227,8 @@ def _doubled(planes: Sequence[Plane], heights: np.ndarray, doubled: np.ndarray, 
     values: dict[str, list[str]] = {}
     for plane in planes:
         for name, value in plane.traits:
+            if name == _OF_THE_DAY and current() is not None:
+                continue
             if value not in values.setdefault(name, []):
                 values[name].append(value)
     reasons = [f"{name} {' / '.join(each[:_NAMED_PLACES])}" for name, each in values.items() if len(each) > 1]
@@ -256,7 +261,7 @@ def _volumes(planes: Sequence[Plane], heights: np.ndarray, names: Sequence[str])
             for each in places
         ):
             return [
-                f"{len(each)} images, UID {planes[0].series.uid}"
+                f"{len(each)} images, UID {shown_uid(planes[0].series.uid)}"
                 + "".join(f":{name}={value}" for name, value in zip(chosen, values, strict=True))
                 for values, each in groups.items()
             ]
