@@ -100,6 +100,15 @@ class TestOpenFiles:
         assert path.read_text() == "old"
         assert list(tmp_path.iterdir()) == [path]
 
+    def test_a_writer_that_fails_with_its_file_open_tells_its_own_error(self, tmp_path: Path) -> None:
+        path = tmp_path / "file.txt"
+        path.write_text("old")
+        with pytest.raises(ZeroDivisionError), atomic_write(path) as temporary:
+            left_open = temporary.open("w")
+            raise ZeroDivisionError
+        assert path.read_text() == "old"
+        left_open.close()
+
 
 def test_a_refusal_elsewhere_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[float] = []

@@ -141,7 +141,7 @@ def temporary_file(path: Path, before: os.stat_result | None, *, private: bool) 
         if private and sys.platform != "win32":  # there, files from a private folder would stay private
             folder = stack.enter_context(private_folder(folder, path.name))
         temporary, descriptor = _make_file(folder, path.name, mode)
-        stack.callback(temporary.unlink, missing_ok=True)
+        stack.callback(_unlink, temporary)
         try:
             made = os.fstat(descriptor)
         finally:
@@ -151,6 +151,12 @@ def temporary_file(path: Path, before: os.stat_result | None, *, private: bool) 
             else:
                 stack.callback(os.close, descriptor)
         yield Temporary(temporary, made, private)
+
+
+def _unlink(temporary: Path) -> None:
+    # Windows keeps what a writer that has failed still has open; the next writer removes it. The error counts.
+    with suppress(PermissionError):
+        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
