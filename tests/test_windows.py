@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import PIL.Image
@@ -103,11 +104,17 @@ class TestOpenFiles:
     def test_a_writer_that_fails_with_its_file_open_tells_its_own_error(self, tmp_path: Path) -> None:
         path = tmp_path / "file.txt"
         path.write_text("old")
-        with pytest.raises(ZeroDivisionError), atomic_write(path) as temporary:
-            left_open = temporary.open("w")
-            raise ZeroDivisionError
+        left_open: list[TextIO] = []
+
+        def write() -> None:
+            with atomic_write(path) as temporary:
+                left_open.append(temporary.open("w"))
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            write()
         assert path.read_text() == "old"
-        left_open.close()
+        left_open[0].close()
 
 
 def test_a_refusal_elsewhere_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

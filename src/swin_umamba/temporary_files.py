@@ -154,7 +154,7 @@ def temporary_file(path: Path, before: os.stat_result | None, *, private: bool) 
 
 
 def _unlink(temporary: Path) -> None:
-    # Windows keeps what a writer that has failed still has open; the next writer removes it. The error counts.
+    # Windows keeps what a failed writer still has open, until the next write; the writer's own error counts.
     with suppress(PermissionError):
         temporary.unlink(missing_ok=True)
 
