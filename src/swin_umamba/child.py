@@ -18,7 +18,7 @@ from swin_umamba.errors import SwinUMambaError, unexpected
 from swin_umamba.extensions import load_extensions
 from swin_umamba.interrupt import interrupts_ignored, terminate_as_interrupt
 from swin_umamba.log import OURS, log_to_stderr
-from swin_umamba.progress import draw_no_bars
+from swin_umamba.progress import show_progress
 
 if sys.platform == "win32":
     Connection: TypeAlias = connection.PipeConnection
@@ -160,7 +160,7 @@ def _run(
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
     os.dup2(sys.stderr.fileno(), 1)
-    draw_no_bars()
+    show_progress(False)
     log_to_stderr(level, f"{name}: ")
     outcome: SwinUMambaError | tuple[Any]
     try:

@@ -75,7 +75,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UsageError as error:
         report_error(error, as_json="--json" in argv)
         return error.exit_code
-    log_to_stderr(logging.DEBUG if args.debug else logging.INFO)
+    log_to_stderr(logging.DEBUG if args.debug else logging.WARNING if args.quiet else logging.INFO)
+    if args.quiet:
+        from swin_umamba.progress import show_progress
+
+        show_progress(False)
     command = find_command(args.command)
     try:
         pseudonyms = pseudonyms_for(args, getattr(command, "CASES", ()))

@@ -16,6 +16,7 @@ def add_common_options(parser: argparse.ArgumentParser, *, default: object = Fal
     for name, meaning in (
         ("--json", "print the result as JSON on stdout"),
         ("--debug", "show tracebacks and debug messages"),
+        ("--quiet", "show no progress, and of messages only warnings"),
     ):
         parser.add_argument(name, action="store_true", default=default, help=meaning)
 

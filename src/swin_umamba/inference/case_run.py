@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -112,8 +112,8 @@ class CaseRun:
             image = read_case(files, nonfinite=options.nonfinite, series=self.work.series)
             self._prepared = prepare(predictor, as_volume(image, None, predictor.channel_names))
 
-    def predict(self) -> None:
-        """Run the network on the image."""
+    def predict(self, on_progress: Callable[[float], None] | None = None) -> None:
+        """Run the network on the image; ``on_progress`` gets which part of it is done, unless in blocks."""
         with self._stage():
             if self.is_decided:
                 return
@@ -122,7 +122,7 @@ class CaseRun:
                 self._status = self._predict_blocks(fingerprint_of(self._origin))
                 return
             assert self._prepared is not None
-            self._passed = pass_through(self.work.predictor, self._prepared, self.work.wanted)
+            self._passed = pass_through(self.work.predictor, self._prepared, self.work.wanted, on_progress)
             self._prepared = None
 
     def finish(self) -> None:

@@ -27,7 +27,7 @@ from swin_umamba.inference.records import Outcome
 from swin_umamba.inference.sharing import claim_of
 from swin_umamba.lock import HeldByAnother
 from swin_umamba.ops.free_memory import free_memory
-from swin_umamba.progress import progress
+from swin_umamba.progress import Progress
 from swin_umamba.syncing import folders_synced_together
 from swin_umamba.torch_settings import processors
 
@@ -70,8 +70,15 @@ def predict_overlapping(work: Sequence[CaseWork], description: str) -> list[Case
         if number == 0:
             _ = each.predictor.fingerprint  # once, and not in several threads
         each.claimed.parent.mkdir(parents=True, exist_ok=True)
-    with _Pipeline(work, results) as pipeline:
-        claimed = [number for number in progress(left, description) if not pipeline.predicted(number)]
+    claimed = []
+    with (
+        _Pipeline(work, results) as pipeline,
+        Progress(description, total=len(left), unit="case") as shown,
+    ):
+        for number in left:
+            if not pipeline.predicted(number, shown.within):
+                claimed.append(number)
+            shown.update()
     if claimed:
         logger.info("waiting for %d case(s) that others predict", len(claimed))
     while claimed:
@@ -142,13 +149,15 @@ class _Pipeline:
         if kind is None and self._error is not None:
             raise self._error
 
-    def predicted(self, number: int) -> bool:
+    def predicted(self, number: int, on_progress: Callable[[float], None] | None = None) -> bool:
         """Have the network see the next case, and hand it on; return False if another process has its claim.
 
         Parameters
         ----------
         number
             Number of the case, one more than in the last call.
+        on_progress
+            Called with the part of it that the network has seen.
         """
         self._read_ahead()
         each = self._ahead.popleft()
@@ -159,7 +168,7 @@ class _Pipeline:
             if each.is_claimed_by_another:
                 self._let_go(each)
                 return False
-            each.run.predict()
+            each.run.predict(on_progress)
             if each.run.lacks_memory and self._taken > each.size:
                 self._wait(lambda: self._taken == each.size or not self._num_behind)
                 each.run.try_again()

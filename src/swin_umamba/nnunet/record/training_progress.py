@@ -10,9 +10,7 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import Any
 
-from tqdm import tqdm
-
-from swin_umamba.progress import passing_bar
+from swin_umamba.progress import Progress, duration, passing_bar
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +108,7 @@ class EpochProgress:
 
     def __init__(
         self,
-        bar: tqdm[Any],
+        bar: Progress,
         title: str,
         steps: int,
         pseudo_dice: float,
@@ -155,11 +153,3 @@ class EpochProgress:
             shown.append(f"training ends in {duration(seconds)}")
         self._bar.set_postfix_str(", ".join(shown), refresh=False)
         self._bar.update()
-
-
-def duration(seconds: float) -> str:
-    """Return ``3 h 5 min``, ``5 min`` or ``20 s``, rounded."""
-    hours, minutes = divmod(round(seconds / 60), 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min" if minutes else f"{round(seconds)} s"

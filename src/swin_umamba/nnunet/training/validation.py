@@ -26,7 +26,7 @@ from swin_umamba.errors import TrainingError
 from swin_umamba.files import atomic_write
 from swin_umamba.memory import is_out_of_memory, out_of_memory
 from swin_umamba.nnunet.checked_reader import CheckedReader
-from swin_umamba.progress import progress
+from swin_umamba.progress import Progress
 from swin_umamba.tiling.bands import all_finite
 from swin_umamba.tiling.sliding_window import SlidingWindow
 
@@ -86,21 +86,25 @@ class FoldValidation:
         self.folder.mkdir(parents=True, exist_ok=True)
         mine = keys[processes.rank :: processes.size]
         cases = self.open_cases(mine)
-        for key in progress(mine, "validating", total=len(mine)):
-            data, _, _, properties = cases.load_case(key)
-            export_prediction_from_logits(
-                self._logits(network, key, np.array(data[:], dtype=np.float32)),
-                properties,
-                self.configuration,
-                self.plans,
-                self.dataset_json,
-                str(self.folder / key),
-                self.save_probabilities,
-                num_threads_torch=torch.get_num_threads(),
-            )
+        with Progress("validating", total=len(mine), unit="case") as shown:
+            for key in mine:
+                data, _, _, properties = cases.load_case(key)
+                export_prediction_from_logits(
+                    self._logits(network, key, np.array(data[:], dtype=np.float32), shown.within),
+                    properties,
+                    self.configuration,
+                    self.plans,
+                    self.dataset_json,
+                    str(self.folder / key),
+                    self.save_probabilities,
+                    num_threads_torch=torch.get_num_threads(),
+                )
+                shown.update()
         processes.barrier()
 
-    def _logits(self, network: nn.Module, key: str, image: np.ndarray) -> Tensor:
+    def _logits(
+        self, network: nn.Module, key: str, image: np.ndarray, on_progress: Callable[[float], None]
+    ) -> Tensor:
         """Return the logits (classes, Z, Y, X) of an image (channels, Z, Y, X)."""
         window = SlidingWindow(
             patch_size=tuple(self.configuration.patch_size),
@@ -111,7 +115,7 @@ class FoldValidation:
         )
         size = " x ".join(map(str, image.shape))
         try:
-            logits = window.logits(network, torch.from_numpy(image))
+            logits = window.logits(network, torch.from_numpy(image), on_progress=on_progress)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
