@@ -30,6 +30,7 @@ Both benchmarks compare their results with float64 first, and measure only what 
 # What a table of times is of, by file.
 OTHERS = {
     "large_images.txt": "Large images: blocks, processes, one answer",
+    "start.txt": "Commands: what starting and ending costs",
     "objects.txt": "Objects: classes, depth, and stock nnU-Net",
 }
 
