@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -13,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from documents.blocks import PAGES, ROOT, Block, blocks_of, module_name
+from documents.conftest import PARTS
 
-SECONDS = 300
+SECONDS = 600
 NNUNET = {
     "nnUNetv2_train": "from nnunetv2.run.run_training import run_training_entry as m; m()",
     "nnUNetv2_predict": "from nnunetv2.inference.predict_from_raw_data import predict_entry_point as m; m()",
@@ -48,8 +51,7 @@ def runnable(page: Path) -> list[Block]:
 
 def script_of(blocks: list[Block], folder: Path) -> str:
     """Return what a terminal runs; files that the blocks of Python are lie in ``folder`` then."""
-    # What a block has left in the background holds the output open.
-    lines = ["trap 'kill $(jobs -p) 2> /dev/null || true' EXIT"]
+    lines = []
     for number, block in enumerate(blocks):
         lines.append(f"echo {shlex.quote(f'--- {block}')}")
         if block.language == "sh":
@@ -66,6 +68,31 @@ def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
+
+
+def run(script: str, folder: Path, environment: dict[str, str]) -> tuple[int, str]:
+    """Run a script of bash until it ends, and end what it has left running; return its code and output."""
+    (folder.parent / "page.sh").write_text(script)
+    output = folder.parent / "output.txt"
+    with output.open("wb") as stream:
+        process = subprocess.Popen(
+            ["bash", "-e", "-o", "pipefail", str(folder.parent / "page.sh")],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            code = process.wait(SECONDS)
+        except subprocess.TimeoutExpired:
+            code = 124
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    return code, output.read_text(encoding="utf-8", errors="replace")
 
 
 @pytest.mark.docs
@@ -88,25 +115,18 @@ def test_a_page_does_what_it_shows(page: Path, prepared: Path, commands: Path, t
     (programs / "srun").chmod(0o755)
     port = str(free_port())
     script = script_of(runnable(page), folder).replace("127.0.0.1:8000", f"127.0.0.1:{port}")
+    script = script.replace("8786", str(free_port()))
     # nnU-Net's own commands import torchvision, which need not fit the torch of this machine.
     shims = ROOT / "src/swin_umamba/nnunet/shim/torchvision_schemas"
-    done = subprocess.run(
-        ["bash", "-e", "-o", "pipefail"],
-        input=script,
-        cwd=folder,
-        env={name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "PYTEST_"))}
-        | ENVIRONMENT
-        | {name: str(folder / name) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
-        | {
-            "PATH": os.pathsep.join([str(commands / "bin"), str(programs), os.environ["PATH"]]),
-            "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(shims)]),
-            "HOME": str(folder),
-            "SERVE_PORT": port,
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-8000:]
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "PYTEST_"))
+    }
+    environment |= ENVIRONMENT | {name: str(folder / name) for name in PARTS}
+    environment |= {
+        "PATH": os.pathsep.join([str(commands / "bin"), str(programs), os.environ["PATH"]]),
+        "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(shims)]),
+        "HOME": str(folder),
+        "SERVE_PORT": port,
+    }
+    code, said = run(script, folder, environment)
+    assert code == 0, said[-8000:]
