@@ -4,6 +4,7 @@
     python benchmarks/ss2d.py --quick            # the two small stages, d_state 16 only, under two minutes
     python benchmarks/ss2d.py --full             # the reference even where it takes minutes and 8 GB
     python benchmarks/ss2d.py --json > ss2d.json # the tables go to stderr in any case
+    python benchmarks/ss2d.py --encoders         # the native kernels against the machine (ss2d_encoders.py)
     python benchmarks/ss2d.py --device cuda      # the GPU kernels (ss2d_cuda.py), batch 1 and 8
 
 A correctness gate comes first: every implementation against the float64 reference, output and gradients;
@@ -79,7 +80,9 @@ def say(text: str = "") -> None:
     print(text, file=sys.stderr)
 
 
-def necessary_operations(mode: str, d_inner: int, height: int, width: int, d_state: int) -> float:
+def necessary_operations(
+    mode: str, d_inner: int, height: int, width: int, d_state: int, dt_rank: int | None = None
+) -> float:
     """Multiplications and fused multiply-adds that the scan cannot do without.
 
     Of one state of one channel in a step, forward: exponent 1, polynomial 5, input 1, state 1, output 1.
@@ -87,7 +90,8 @@ def necessary_operations(mode: str, d_inner: int, height: int, width: int, d_sta
     backward (again, and for the gradients of the two factors).
     """
     states, ranks = (9, 1) if mode == "forward" else (9 + 16, 1 + 3)
-    return 4.0 * height * width * d_inner * (states * d_state + ranks * dt_rank_of(d_inner))
+    dt_rank = dt_rank or dt_rank_of(d_inner)
+    return 4.0 * height * width * d_inner * (states * d_state + ranks * dt_rank)
 
 
 def dt_rank_of(d_inner: int) -> int:
@@ -95,9 +99,11 @@ def dt_rank_of(d_inner: int) -> int:
     return max(1, d_inner // 32)
 
 
-def make_inputs(d_inner: int, height: int, width: int, d_state: int, batch: int = 1) -> list[Tensor]:
+def make_inputs(
+    d_inner: int, height: int, width: int, d_state: int, batch: int = 1, dt_rank: int | None = None
+) -> list[Tensor]:
     """Make inputs as the networks have them at first: A = -1 .. -d_state, step sizes 0.001 to 0.1."""
-    dt_rank = dt_rank_of(d_inner)
+    dt_rank = dt_rank or dt_rank_of(d_inner)
     return [
         torch.randn(batch, height, width, d_inner),
         torch.randn(batch, height, width, 4, dt_rank + 2 * d_state),
@@ -343,7 +349,13 @@ def main() -> None:
     extent.add_argument("--full", action="store_true", help="time the reference at every shape")
     parser.add_argument("--turns", type=int, default=7, help="turns per implementation (default 7)")
     parser.add_argument("--json", action="store_true", help="print all figures as JSON on stdout")
+    extent.add_argument("--encoders", action="store_true", help="the native kernels at 320x320, one thread")
     args = parser.parse_args()
+    if args.encoders:
+        import ss2d_encoders
+
+        ss2d_encoders.run(args.turns)
+        return
     if args.device.startswith("cuda"):
         import ss2d_cuda
 

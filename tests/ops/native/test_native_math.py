@@ -25,27 +25,29 @@ def apply_exp2(x: np.ndarray, y: np.ndarray) -> None:
 @njit
 def apply_softplus(x: np.ndarray, y: np.ndarray) -> None:
     for i in range(0, x.size, 16):
-        store(y, i, math.softplus_and_sigmoid(load(x, i))[0])
+        number = math.canonical_nan(load(x, i))
+        store(y, i, math.softplus(number, math.exp_of_minus_magnitude(number)))
 
 
 @njit
 def apply_sigmoid(x: np.ndarray, y: np.ndarray) -> None:
     for i in range(0, x.size, 16):
-        store(y, i, math.softplus_and_sigmoid(load(x, i))[1])
+        number = math.canonical_nan(load(x, i))
+        store(y, i, math.sigmoid(number, math.exp_of_minus_magnitude(number)))
 
 
 @njit
 def apply_softplus_base_2(x: np.ndarray, y: np.ndarray) -> None:
     for i in range(0, x.size, 16):
         number = math.canonical_nan(load(x, i))
-        store(y, i, math.softplus_base_2(number, math.power_of_minus_magnitude(number)))
+        store(y, i, math.softplus_base_2(number, math.exp2_of_minus_magnitude(number)))
 
 
 @njit
 def apply_sigmoid_base_2(x: np.ndarray, y: np.ndarray) -> None:
     for i in range(0, x.size, 16):
         number = math.canonical_nan(load(x, i))
-        store(y, i, math.sigmoid_base_2(number, math.power_of_minus_magnitude(number)))
+        store(y, i, math.sigmoid(number, math.exp2_of_minus_magnitude(number)))
 
 
 def evaluate(function: Callable[[np.ndarray, np.ndarray], None], x: np.ndarray) -> np.ndarray:

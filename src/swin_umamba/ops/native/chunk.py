@@ -18,7 +18,14 @@ from __future__ import annotations
 
 from numba import njit
 
-from swin_umamba.ops.native.math import exp2, scaled_for_exp2, softplus_and_sigmoid
+from swin_umamba.ops.native.math import (
+    canonical_nan,
+    exp2,
+    exp_of_minus_magnitude,
+    scaled_for_exp2,
+    sigmoid,
+    softplus,
+)
 from swin_umamba.ops.native.state_vector import (
     STATES,
     add_products,
@@ -42,22 +49,35 @@ def chunk_count(length):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
+def _compute_powers(steps, delta, powers):  # type: ignore[no-untyped-def]
+    for t in range(0, steps * LANES, STATES * LANES):
+        x = canonical_nan(load_like(several_states(), delta, t))
+        store(delta, t, x)
+        store(powers, t, exp_of_minus_magnitude(x))
+
+
+@njit(nogil=True)
 def apply_softplus(steps, delta, u, delta_u):  # type: ignore[no-untyped-def]
-    """Turn ``delta`` into softplus(delta) and compute delta * u."""
-    for t in range(steps):
-        step_size, _ = softplus_and_sigmoid(load(delta, t * LANES))
-        store(delta, t * LANES, step_size)
-        store(delta_u, t * LANES, step_size * load(u, t * LANES))
+    """Turn ``delta`` into softplus(delta) and compute delta * u, four steps at a time."""
+    like = several_states()
+    _compute_powers(steps, delta, delta_u)
+    for t in range(0, steps * LANES, STATES * LANES):
+        step_size = softplus(load_like(like, delta, t), load_like(like, delta_u, t))
+        store(delta, t, step_size)
+        store(delta_u, t, step_size * load_like(like, u, t))
 
 
 @njit(nogil=True)
 def apply_softplus_with_slope(steps, delta, u, delta_u, slope):  # type: ignore[no-untyped-def]
     """Do as ``apply_softplus``, and compute the derivative of softplus at ``delta``."""
-    for t in range(steps):
-        step_size, derivative = softplus_and_sigmoid(load(delta, t * LANES))
-        store(slope, t * LANES, derivative)
-        store(delta, t * LANES, step_size)
-        store(delta_u, t * LANES, step_size * load(u, t * LANES))
+    like = several_states()
+    _compute_powers(steps, delta, delta_u)
+    for t in range(0, steps * LANES, STATES * LANES):
+        store(slope, t, sigmoid(load_like(like, delta, t), load_like(like, delta_u, t)))
+    for t in range(0, steps * LANES, STATES * LANES):
+        step_size = softplus(load_like(like, delta, t), load_like(like, delta_u, t))
+        store(delta, t, step_size)
+        store(delta_u, t, step_size * load_like(like, u, t))
 
 
 @njit(nogil=True)

@@ -24,8 +24,8 @@ from swin_umamba.ops.native.math import (
     LOG2_E,
     canonical_nan,
     exp2,
-    power_of_minus_magnitude,
-    sigmoid_base_2,
+    exp2_of_minus_magnitude,
+    sigmoid,
     softplus_base_2,
 )
 from swin_umamba.ops.native.state_vector import STATES, load_like, repeat_like, row_sums, several_states
@@ -101,7 +101,7 @@ def compute_powers(steps, tiles):  # type: ignore[no-untyped-def]
     """Compute 2^-|w|."""
     like = several_states()
     for t in range(0, steps * LANES, _FOUR):
-        store(tiles.power, t, power_of_minus_magnitude(load_like(like, tiles.step, t)))
+        store(tiles.power, t, exp2_of_minus_magnitude(load_like(like, tiles.step, t)))
 
 
 @njit(nogil=True)
@@ -109,7 +109,7 @@ def compute_slopes(steps, tiles):  # type: ignore[no-untyped-def]
     """Compute the derivative of softplus from w and 2^-|w|."""
     like = several_states()
     for t in range(0, steps * LANES, _FOUR):
-        slope = sigmoid_base_2(load_like(like, tiles.step, t), load_like(like, tiles.power, t))
+        slope = sigmoid(load_like(like, tiles.step, t), load_like(like, tiles.power, t))
         store(tiles.slope, t, slope)
 
 
