@@ -87,6 +87,7 @@ def test_what_has_no_code_is_said_once(caplog: pytest.LogCaptureFixture) -> None
         ({"liver": ["SCT", "10200004"]}, r"segments\.liver\[0\]"),
         ({"liver": ["SCT", 10200004, "Liver"]}, r"segments\.liver\[1\]"),
         ({"liver": ["SCT", "1" * 17, "Liver"]}, "1 to 16 characters"),
+        ({"liver": ["SCT", "1\\2", "Liver"]}, "1 to 16 characters"),
         ({"spleen": ["SCT", "78961009", "Spleen"]}, "none of its labels"),
     ],
 )

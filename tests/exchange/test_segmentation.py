@@ -6,6 +6,7 @@ import logging
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ pytest.importorskip("highdicom", reason="highdicom is not installed")
 import pydicom
 from pydicom.dataset import Dataset
 
-from conformance.dicom_files import Slice, Stored, write_series
+from conformance.dicom_files import Slice, Stored, enhanced, file_bytes, write_series
+from conformance.dicom_kinds import KINDS
 from exchange.made_series import ALGORITHM, FRAME_OF_REFERENCE, HEAD, Series, labels_of, segments_of
 from swin_umamba.data.image_io import on_grid_of, read_image, read_labels
 from swin_umamba.errors import DataError, UsageError
@@ -152,6 +154,8 @@ def test_segments_that_overlap(tmp_path: Path, images: Path) -> None:
     for number, mask in enumerate(masks, start=1):  # highdicom's order is from the last slice to the first
         own = frames[[index for index, each in enumerate(numbers) if each == number]]
         np.testing.assert_array_equal(own[::-1], mask[mask.any(axis=(1, 2))])
+    with pytest.raises(ValueError, match=r"shape \(2, 5, 9, 7\) for 3 segments"):
+        write(tmp_path / "b.dcm", images, masks, 3)
     with pytest.raises(UsageError, match="cannot be one label map"):
         write(tmp_path / "b.dcm", images, masks, 2, kind="labelmap")
     assert not (tmp_path / "b.dcm").exists()
@@ -224,6 +228,52 @@ def test_several_channels(tmp_path: Path, images: Path) -> None:
     write_series(tmp_path / "strangers", strangers.slices, series="1.2.3.11")
     with pytest.raises(DataError, match="several studies"):
         read_source([images, tmp_path / "strangers"])
+
+
+def test_names_that_would_be_several_values(tmp_path: Path, images: Path) -> None:
+    (segment,) = segments_of(1)
+    odd = replace(segment, name="left\\right\x1b[2J" + "x" * 70)
+    write_segmentation(tmp_path / "a.dcm", read_source([images]), (LABELS > 0).astype(int), [odd], ALGORITHM)
+    (found,) = pydicom.dcmread(tmp_path / "a.dcm").SegmentSequence
+    assert found.SegmentLabel == ("left right [2J" + "x" * 70)[:64]
+
+
+def test_one_of_several_volumes_in_a_file(tmp_path: Path) -> None:
+    """Its frames are referred to by their numbers in the file."""
+    groups = [
+        replace(each, more={0x00209111: ("SQ", [{0x00209128: ("UL", time)}])})
+        for time in (1, 2)
+        for each in SERIES.slices
+    ]
+    content = enhanced(groups, Stored()) | HEAD
+    (tmp_path / "a.dcm").write_bytes(file_bytes(content))
+    source = read_source([tmp_path / "a.dcm"], series=":TemporalPositionIndex=2")
+    write_segmentation(tmp_path / "b.dcm", source, LABELS, segments_of(3), ALGORITHM)
+    found = pydicom.dcmread(tmp_path / "b.dcm")
+    for group in found.PerFrameFunctionalGroupsSequence:
+        number = group.DerivationImageSequence[0].SourceImageSequence[0].ReferencedFrameNumber
+        position = np.array(group.PlanePositionSequence[0].ImagePositionPatient, float)
+        np.testing.assert_allclose(position, SERIES.position(number - 6))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a slice missing",
+        "several patients in one series",
+        "several series",
+        "a film (frames without positions)",
+    ],
+)
+def test_series_that_are_refused(tmp_path: Path, name: str) -> None:
+    """They are so as images, with one message, before anything is written."""
+    KINDS[name][0](tmp_path / "images")
+    with pytest.raises(DataError) as image:
+        read_image(tmp_path / "images")
+    with pytest.raises(DataError) as source:
+        write(tmp_path / "a.dcm", tmp_path / "images")
+    assert source.value.what == image.value.what
+    assert not (tmp_path / "a.dcm").exists()
 
 
 def test_uids_are_new_or_derived(tmp_path: Path, images: Path) -> None:

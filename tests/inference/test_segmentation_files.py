@@ -196,3 +196,22 @@ def test_options_that_do_not_go_together(organs: Predictor, scans: Path, tmp_pat
             organs.predict_folder(scans, tmp_path / "out", **options)
     with pytest.raises(UsageError, match="images in blocks"):
         organs.predict_folder(scans, tmp_path / "out", format="dicom-seg", blocks=True)
+
+
+def test_names_of_files(organs: Predictor, scans: Path, tmp_path: Path) -> None:
+    """A single one may be named; nothing is predicted for a name that cannot hold it."""
+    path = predict(organs, scans / "anna", tmp_path / "named.dcm")
+    assert path == tmp_path / "named.dcm"
+    assert (tmp_path / "named.seg.json").exists()
+    with pytest.raises(UsageError, match=r"ends in \.dcm"):
+        organs.predict_folder(scans / "anna", tmp_path / "a.nii.gz", format="dicom-seg")
+    with pytest.raises(UsageError, match=r"not written as \.dcm") as caught:
+        organs.predict_folder(scans / "anna", tmp_path / "a.dcm")
+    assert "--format dicom-seg" in str(caught.value.hint)
+
+
+def test_probabilities_for_an_ensemble(organs: Predictor, scans: Path, tmp_path: Path) -> None:
+    path = predict(organs, scans, tmp_path / "out", probabilities=True)
+    with np.load(path.with_suffix(".npz")) as file:
+        assert file["probabilities"].shape == (3, *SERIES.shape)
+    assert json.loads((tmp_path / "out" / "dataset.json").read_text())["file_ending"] == ".nii.gz"

@@ -67,6 +67,7 @@ KNOWN: Mapping[str, Meaning] = {
     "liver": Meaning(_ANATOMY, _snomed("10200004", "Liver")),
     "right kidney": Meaning(_ANATOMY, _KIDNEY, _RIGHT),
     "left kidney": Meaning(_ANATOMY, _KIDNEY, _LEFT),
+    "kidney": Meaning(_ANATOMY, _KIDNEY),
     "spleen": Meaning(_ANATOMY, _snomed("78961009", "Spleen")),
     "pancreas": Meaning(_ANATOMY, _snomed("15776009", "Pancreas")),
     "aorta": Meaning(_ANATOMY, _snomed("15825003", "Aorta")),
@@ -96,6 +97,7 @@ _OTHER_NAMES = {
     "postcava": "inferior vena cava",
     "right adrenal": "right adrenal gland",
     "left adrenal": "left adrenal gland",
+    "kidneys": "kidney",
     "cells": "cell",
     "nuclei": "nucleus",
 }
@@ -115,13 +117,21 @@ def check_codes(description: Mapping[str, Any], source: Provenance) -> None:
     source.check(own, _rule, KEY)
     for name, given in own.items():
         for code in [given] if isinstance(given[0], str) else given:
-            if not all(code) or len(code[0]) > _LONGEST_VALUE or len(code[1]) > _LONGEST_VALUE:
+            if max(map(len, code[:2])) > _LONGEST_VALUE or any(each != short_text(each) for each in code):
                 raise source.refusal(
                     f"{KEY}.{name} in dataset.json is {code}; a scheme and a value have 1 to "
-                    f"{_LONGEST_VALUE} characters: {_HINT}"
+                    f"{_LONGEST_VALUE} characters, and none has backslashes or control characters: {_HINT}"
                 )
         if name not in description.get("labels", {}):
             raise source.refusal(f"{KEY} in dataset.json names {name!r}, which is none of its labels")
+
+
+def short_text(content: str) -> str:
+    """Return a text as DICOM's short ones are: up to 64 characters, without control characters.
+
+    Nor with backslashes, which part the values of an element.
+    """
+    return "".join(each if each.isprintable() and each != "\\" else " " for each in content)[:_LONGEST_NAME]
 
 
 def meanings_of(names: Collection[str], own: Mapping[str, Any], *, quiet: bool = False) -> dict[str, Meaning]:
@@ -171,4 +181,4 @@ def _meaning_of(name: str, word: str, own: Mapping[str, Any]) -> Meaning:
     value = re.sub(r"[^A-Z0-9_]+", "_", name.upper()).strip("_") or "SEGMENT"
     if len(value) > _LONGEST_VALUE:  # names that begin alike are told apart
         value = f"{value[: _LONGEST_VALUE - 5]}_{sha256(name.encode()).hexdigest()[:4].upper()}"
-    return Meaning(TISSUE, Code(PRIVATE_SCHEME, value, name[:_LONGEST_NAME]))
+    return Meaning(TISSUE, Code(PRIVATE_SCHEME, value, short_text(name)))

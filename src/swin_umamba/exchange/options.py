@@ -20,8 +20,8 @@ class SegmentationOptions(Options):
     )
     seg_type: Literal["binary", "labelmap", "fractional"] = option(
         "binary",
-        "with --format dicom-seg: binary, which viewers read; labelmap, smaller and new; or fractional, with "
-        "the probabilities",
+        "with --format dicom-seg: binary, which viewers read; labelmap, with one frame a slice, which few "
+        "read yet; or fractional, with the probabilities",
     )
     derived_uids: bool = option(
         False,

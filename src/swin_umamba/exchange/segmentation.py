@@ -17,7 +17,7 @@ import numpy as np
 
 from swin_umamba import __version__
 from swin_umamba.errors import DataError, UsageError
-from swin_umamba.exchange.codes import Code, Meaning
+from swin_umamba.exchange.codes import Code, Meaning, short_text
 from swin_umamba.exchange.source import SourceImages
 from swin_umamba.files import atomic_open
 
@@ -33,7 +33,7 @@ MOST_FRACTION = 255
 # Added to the number of the images' series, so that viewers list the segmentation behind all images.
 FIRST_SERIES_NUMBER = 9000
 _LARGEST_NUMBER = 2**31 - 1
-_LONGEST_STRING, _LONGEST_TEXT = 64, 1024
+_LONGEST_TEXT = 1024
 _PURPOSES = ("series", "object", "dimensions")
 # What is ignored is so for the whole process.
 _alone = threading.Lock()
@@ -142,6 +142,8 @@ def write_segmentation(
 
     Raises
     ------
+    ValueError
+        The voxels are not on the grid of the source, or not of these segments.
     UsageError
         highdicom is not installed; or segments that may overlap are to be a label map.
     DataError
@@ -160,6 +162,9 @@ def write_segmentation(
     array = np.moveaxis(voxels, 0, -1) if stacked else voxels
     if array.ndim == (3 if stacked else 2):
         array = array[None]
+    size = (source.num_planes, source.first.Rows, source.first.Columns)
+    if array.shape != (size if not stacked else (*size, len(segments))):
+        raise ValueError(f"voxels of shape {voxels.shape} for {len(segments)} segments of images {size}")
     if kind == "fractional":
         array = np.where(array < 0.5 / MOST_FRACTION, array.dtype.type(0), np.minimum(array, 1))
     elif not stacked:
@@ -218,9 +223,9 @@ def _segmentation(
 
     parameters = {"model": algorithm.model} | {name: str(each) for name, each in algorithm.parameters.items()}
     identification = highdicom.AlgorithmIdentificationSequence(
-        name=algorithm.name[:_LONGEST_STRING],
+        name=short_text(algorithm.name),
         family=codes.DCM.ArtificialIntelligence,
-        version=f"{algorithm.version} {algorithm.model[:12]}"[:_LONGEST_STRING],
+        version=short_text(f"{algorithm.version} {algorithm.model[:12]}"),
         source=PROGRAM,
         parameters=parameters,
     )
@@ -240,11 +245,11 @@ def _segmentation(
         manufacturer=PROGRAM,
         manufacturer_model_name=PROGRAM,
         software_versions=algorithm.version,
-        device_serial_number=algorithm.model[:_LONGEST_STRING],
+        device_serial_number=short_text(algorithm.model),
         max_fractional_value=MOST_FRACTION,
         content_label="SEGMENTATION",
-        content_description=f"by {algorithm.name}"[:_LONGEST_STRING],
-        series_description=f"Segmentation by {algorithm.name}"[:_LONGEST_STRING],
+        content_description=short_text(f"by {algorithm.name}"),
+        series_description=short_text(f"Segmentation by {algorithm.name}"),
         transfer_syntax_uid=ExplicitVRLittleEndian,
         further_source_images=list(source.further) or None,
         specific_character_set="ISO_IR 192",
@@ -258,7 +263,7 @@ def _described(number: int, segment: CodedSegment, identification: Any) -> Datas
     meaning = segment.meaning
     described: Dataset = highdicom.seg.SegmentDescription(
         segment_number=number,
-        segment_label=segment.name[:_LONGEST_STRING],
+        segment_label=short_text(segment.name),
         segmented_property_category=_concept(meaning.category),
         segmented_property_type=_concept(meaning.type),
         algorithm_type="AUTOMATIC",

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from swin_umamba.data.dicom import SeriesFiles
-from swin_umamba.data.formats import label_suffix
-from swin_umamba.data.image_io import image_stem, image_suffix, list_images, num_channels_of
+from swin_umamba.data.formats import format_of, label_suffix
+from swin_umamba.data.image_io import image_stem, image_suffix, is_image_name, list_images, num_channels_of
 from swin_umamba.errors import DataError, UsageError
 from swin_umamba.inference.blocks.inputs import is_label_name, label_name, stem_of
 from swin_umamba.inference.blocks.options import BlockOptions
@@ -140,7 +140,8 @@ def output_paths(
     Raises
     ------
     UsageError
-        If two cases would share a file, or results would lie among the inputs or replace one.
+        If two cases would share a file, results would lie among the inputs or replace one, or a file of that
+        name cannot hold labels.
     """
     output, options = Path(output), options or BlockOptions()
     if is_label_name(output) and (not output.is_dir() or is_by_region(output)):
@@ -148,6 +149,7 @@ def output_paths(
             raise UsageError(
                 f"{len(cases)} cases cannot go into one file", where=output, hint="give a folder"
             )
+        _check_holds_labels(output, suffix)
         paths = [output]
     elif any(output.resolve() in (file.resolve(), file.resolve().parent) for file in _files(cases)):
         raise UsageError(
@@ -174,6 +176,18 @@ def output_paths(
                 "the result would replace an input", where=path, hint="give another output folder"
             )
     return paths
+
+
+def _check_holds_labels(output: Path, suffix: str | None) -> None:
+    """Refuse the name of a file that cannot be what is to be written, before anything is predicted."""
+    if suffix is not None and not output.name.lower().endswith(suffix):
+        raise UsageError(f"the name of such a file ends in {suffix}", where=output, hint="give another name")
+    if suffix is None and is_image_name(output) and format_of(output).encode is None:
+        raise UsageError(
+            f"a label map is not written as {image_suffix(output)}",
+            where=output,
+            hint="give another name, or --format dicom-seg for a DICOM segmentation (.dcm)",
+        )
 
 
 def _suffix(case: Case, file_ending: str, options: BlockOptions) -> str:

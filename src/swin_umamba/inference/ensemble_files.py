@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from swin_umamba.data.formats import format_of
 from swin_umamba.data.image_io import Image, image_suffix, write_labels, write_probabilities
 from swin_umamba.files import write_bytes
 from swin_umamba.inference.finished import probabilities_path
@@ -36,7 +37,7 @@ def write_for_ensemble(
     """
     with tempfile.TemporaryDirectory(prefix="swin-umamba-") as folder:
         # nnU-Net's reader returns what its writer needs to know, given a file like the one to come.
-        likeness = Path(folder) / f"labels{image_suffix(path)}"
+        likeness = Path(folder) / f"labels{_suffix(path)}"
         write_labels(likeness, labels, like=image)
         properties = plans.nnunets_properties(likeness)
     file = probabilities_path(path)
@@ -47,6 +48,12 @@ def write_for_ensemble(
 
 def describe_for_ensemble(labels: Path, plans: ModelPlans) -> None:
     """Write ``plans.json`` and ``dataset.json`` beside label maps, with their own file ending."""
-    description = {**plans.model.dataset_json, "file_ending": image_suffix(labels)}
+    description = {**plans.model.dataset_json, "file_ending": _suffix(labels)}
     for name, content in (("plans.json", plans.model.plans), ("dataset.json", description)):
         write_json(labels.parent / name, content)
+
+
+def _suffix(labels: Path) -> str:
+    """Return the suffix of label maps, or for those that nnU-Net cannot read that of what it can."""
+    known = format_of(labels)
+    return known.label_suffix if known.encode is None else image_suffix(labels)
