@@ -26,6 +26,7 @@ from swin_umamba.inference.blocks.division import Block
 from swin_umamba.inference.blocks.finished_blocks import JOB_FILE, FinishedBlocks
 from swin_umamba.inference.blocks.job import BlockResult
 from swin_umamba.inference.records import RECORDS_FILE, read_records
+from swin_umamba.inference.segmentation_files import recorded_volumes
 from swin_umamba.nnunet.preprocessed import content_fingerprint
 from swin_umamba.nnunet.record.metrics_file import METRICS_FILE
 from swin_umamba.nnunet.record.software_file import SOFTWARE_FILE
@@ -137,6 +138,27 @@ SCORES = {"dice": 0.5, "nsd": None, "hd95": 3.0}
 LEFT_OUT = {"path": "a.txt", "reason": "it is not an image"}
 CASES = {"a": {"liver": SCORES}}
 REST = {"missing": [], "failed": {"c": "damaged"}, "extra": []}
+SEGMENTATION = {
+    "segmentation": "a.dcm",
+    "type": "binary",
+    "slices": 2,
+    "frames": 1,
+    "segments": [
+        {
+            "number": 1,
+            "name": "liver",
+            "category": ["SCT", "123037004", "Anatomical Structure"],
+            "type": ["SCT", "10200004", "Liver"],
+            "side": None,
+            "voxels": 3,
+            "volume_ml": 1.5,
+            "estimated_dice": None,
+        }
+    ],
+    "empty": [],
+    "model": "0" * 64,
+    "swin_umamba": "0.2.0",
+}
 CALIBRATION = {
     "format": "swin-umamba-calibration-1",
     "weights_sha256": "0" * 64,
@@ -341,6 +363,9 @@ READ: dict[str, ContractFile] = {
         None,
     ),
     "protocol-evaluation": ContractFile("metrics.json", PROTOCOL, _scores, None),
+    "segmentation": ContractFile(
+        "a.seg.json", SEGMENTATION, lambda path: recorded_volumes(path.with_name("a.dcm")), {"liver": 1.5}
+    ),
     "software": ContractFile(SOFTWARE_FILE, {"starts": [START]}, _software, None),
     "step-times": ContractFile(
         STEP_TIMES_FILE, {"seconds": {"nnunet": 0.5}}, read_step_times, {"nnunet": 0.5}
@@ -349,4 +374,4 @@ READ: dict[str, ContractFile] = {
     "training-options": ContractFile(f"fold_0/{OPTIONS_FILE}", OPTIONS, _options, "7"),
 }
 
-NEVER_READ = {"comparison", "experiment-report", "segmentation", "studies"}
+NEVER_READ = {"comparison", "experiment-report", "studies"}

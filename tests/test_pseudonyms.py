@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import unicodedata
+import warnings
 from pathlib import Path
 
 import pytest
@@ -55,6 +57,49 @@ def test_only_while_they_are_in_use() -> None:
         assert error.parts()["where"] == hidden("/x/meier.png") == f"/x/{pseudonym}.png"
     assert shown("meier") == "meier"
     assert "meier" in str(error)
+
+
+def test_paths_below_a_folder_are_hidden_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    pseudonyms = Pseudonyms(KEY)
+    (tmp_path / "data").mkdir()
+    pseudonyms.hide_below(Path("data"))
+    root = tmp_path / "data"
+    shown_root, shown_file = (pseudonyms.alias("input", str(path)) for path in (root, root / "a b" / "c.dcm"))
+    assert pseudonyms.hide(f"where: {root}\nnext") == f"where: {shown_root}\nnext"
+    assert pseudonyms.hide(f"{root}/a b/c.dcm") == shown_file
+    assert pseudonyms.hide(f"no such file: '{root}/a b/c.dcm'") == f"no such file: '{shown_file}'"
+    assert pseudonyms.hide("data/a b/c.dcm").startswith("input_")
+    for other in (f"{root}2/a", f"/x{root}", "the data of an image", "metadata/x"):
+        assert pseudonyms.hide(other) == other
+
+
+def test_aliases_and_uids() -> None:
+    pseudonyms, other = Pseudonyms(KEY), Pseudonyms(OTHER)
+    assert pseudonyms.alias("file", "a") == Pseudonyms(KEY).alias("file", "a")
+    assert len({each.alias(kind, "a") for each in (pseudonyms, other) for kind in ("file", "input")}) == 4
+    uid = pseudonyms.uid("1.2.3")
+    assert uid == Pseudonyms(KEY).uid("1.2.3")
+    assert len({uid, pseudonyms.uid("1.2.4"), other.uid("1.2.3")}) == 3
+    assert uid.startswith("2.25.")
+    assert len(uid) <= 64
+    assert int(uid[5:]) >> 76 & 15 == 4  # the version of the UUID
+    assert pseudonyms.hide("a and 1.2.3") == "a and 1.2.3"
+
+
+def test_what_libraries_quote(caplog: pytest.LogCaptureFixture) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with in_use(Pseudonyms(KEY)):
+            warnings.warn("Invalid value for VR DA: '19640812 or so'", UserWarning, stacklevel=1)
+            logging.getLogger("pydicom").warning("Invalid value for VR DA: %r", "19640812 or so")
+            logging.getLogger("another").warning("see")
+        warnings.warn("see", UserWarning, stacklevel=1)
+    assert [str(each.message) for each in caught] == ["see"]
+    assert [each.getMessage() for each in caplog.records] == [
+        "a remark on a DICOM header is left out, since it may quote it",
+        "see",
+    ]
 
 
 def test_the_key_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import re
 import secrets
 import tempfile
 import unicodedata
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,6 +28,10 @@ SHORTEST_KEY, LONGEST_KEY = 32, 4096
 
 _PSEUDONYM = re.compile(r"case_([0-9a-f]{12})([0-9a-f]{4})")
 _CHANNEL = re.compile(r"(.+)(_\d{4})", re.DOTALL)
+
+# Libraries whose messages quote values of headers, and what is said instead.
+_QUOTING = ("pydicom", "highdicom")
+_LEFT_OUT = "a remark on a DICOM header is left out, since it may quote it"
 
 logger = logging.getLogger(__name__)
 
@@ -183,13 +188,16 @@ def in_use(pseudonyms: Pseudonyms | None) -> Iterator[None]:
     """Use pseudonyms within a block; None changes nothing."""
     global _current
     before, factory = _current, logging.getLogRecordFactory()
-    if pseudonyms is not None:
-        use(pseudonyms)
-    try:
-        yield
-    finally:
-        _current = before
-        logging.setLogRecordFactory(factory)
+    with warnings.catch_warnings():
+        if pseudonyms is not None:
+            use(pseudonyms)
+            # Those of libraries quote values of the headers that they read.
+            warnings.simplefilter("ignore", UserWarning)
+        try:
+            yield
+        finally:
+            _current = before
+            logging.setLogRecordFactory(factory)
 
 
 def key_file() -> Path:
@@ -241,5 +249,7 @@ def _make_key(path: Path) -> None:
 
 def _record(*args: Any, **kwargs: Any) -> logging.LogRecord:
     record = logging.LogRecord(*args, **kwargs)
-    record.msg, record.args = hidden(record.getMessage()), None
+    is_quoting = record.name.partition(".")[0] in _QUOTING
+    record.msg = _LEFT_OUT if is_quoting else hidden(record.getMessage())
+    record.args = None
     return record

@@ -12,6 +12,7 @@ from swin_umamba.data.dicom.elements import damage_reported, read_data_set
 from swin_umamba.data.dicom.planes import Plane
 from swin_umamba.data.dicom.volume import Grid
 from swin_umamba.errors import DataError, UsageError
+from swin_umamba.exchange.identity import hide_identity
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -213,6 +214,7 @@ def _complete(header: Dataset, path: Path) -> None:
         header.PatientSex = "O"  # the standard knows no other values, and viewers refuse them
     if not header.get("Modality"):
         header.Modality = "OT"
+    hide_identity(header)
 
 
 def _is_multiframe(header: Dataset, where: Path) -> bool:

@@ -21,9 +21,9 @@ from swin_umamba.errors import UsageError
 from swin_umamba.exchange.codes import KEY, Code, Meaning, meanings_of
 from swin_umamba.exchange.segmentation import Algorithm, CodedSegment, check_highdicom, write_segmentation
 from swin_umamba.fingerprint import fingerprint_of
-from swin_umamba.json_files import write_contract
-from swin_umamba.pseudonyms import current
+from swin_umamba.json_files import read_contract, write_contract
 from swin_umamba.report.palette import class_colour
+from swin_umamba.schema import Provenance, anything, listed, number, optional, table, text
 
 if TYPE_CHECKING:
     from swin_umamba.exchange.source import SourceImages
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SUFFIX = ".dcm"
+_SEGMENT = {"name": text(), "volume_ml": optional(number(0))}
+_RECORD = table({"segments": listed(table(_SEGMENT, others=anything))}, others=anything)
 
 
 def record_path(labels: Path) -> Path:
@@ -47,15 +49,9 @@ def check_segmentations(predictor: Predictor, options: FolderOptions) -> None:
     Raises
     ------
     UsageError
-        highdicom is not installed; the model's classes may overlap and are to be a label map; or cases are to
-        have pseudonyms.
+        highdicom is not installed; or the model's classes may overlap and are to be a label map.
     """
     check_highdicom()
-    if current() is not None:
-        raise UsageError(
-            "a DICOM segmentation has the name of the patient, and --anonymous hides names",
-            hint="leave out one of them, or de-identify the series first",
-        )
     if predictor.has_regions and options.seg_type == "labelmap":
         raise UsageError(
             "the regions of this model overlap, and a label map has one class a voxel",
@@ -121,6 +117,21 @@ def write_case_segmentation(
             "swin_umamba": __version__,
         },
     )
+
+
+def recorded_volumes(labels: Path) -> dict[str, float] | None:
+    """Return the volume of each segment in ml from the record beside a segmentation; None if it is not known.
+
+    Raises
+    ------
+    DataError
+        The record is missing or damaged.
+    """
+    path = record_path(labels)
+    content = read_contract(path, hint="predict the case again")
+    Provenance(path, "predict the case again").check(content, _RECORD)
+    volumes = {each["name"]: each["volume_ml"] for each in content["segments"]}
+    return None if None in volumes.values() else volumes
 
 
 def _classes(predictor: Predictor) -> dict[str, tuple[int, ...]]:

@@ -30,14 +30,12 @@ PLANTED = {
     "address": "Waldweg 7",
     "study UID": "1.2.826.77.1",
     "series UID": "1.2.826.77.2",
-    "object UID": "1.2.826.77.3",
     "frame of reference": "1.2.826.77.4",
     "description": "knee of FRAU M",
     "folder": "Erika_M_geb_1964",
     "file": "muster_im",
 }
 HEADER: Elements = {
-    0x00080018: ("UI", PLANTED["object UID"]),
     0x00080020: ("DA", PLANTED["study date"]),
     0x00080021: ("DA", PLANTED["study date"]),
     0x00080022: ("DA", PLANTED["study date"]),
@@ -190,6 +188,48 @@ def test_studies(
     assert len({each["series_uid"] for each in manifest["series"]}) == 7
     assert len({each["study_uid"] for each in manifest["series"]}) == 1
     assert len(manifest["problems"]) == 5
+
+
+def test_segmentations(
+    disc: Path,
+    tmp_path: Path,
+    make_model_at: Callable[..., Path],
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They belong together as before, by pseudonyms and other UIDs, and to nobody."""
+    pydicom = pytest.importorskip("pydicom")
+    pytest.importorskip("highdicom")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    model = make_model_at(tmp_path / "model")
+    odd = HEADER | {0x00100030: ("DA", "19640812 or so"), 0x00100021: ("LO", PLANTED["institution"])}
+    for folder, number, patient in (("more", 21, PATIENT_ID), ("other", 22, "PID4711008")):
+        series = planted_series(folder, number)
+        series.more = odd | {
+            0x00100020: ("LO", patient),
+            0x00120010: ("LO", PLANTED["institution"]),
+            0x00120040: ("LO", PATIENT_ID),
+            0x00120063: ("LO", NAME),
+            0x00100040: ("CS", "F"),
+        }
+        renamed(series.write(disc))
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    for more in ((), ("--json", "--derived-uids", "--overwrite")):
+        command = ("predict", "-m", str(model), "--device", "cpu", "--anonymous", "--format", "dicom-seg")
+        assert main([*command, "-i", str(disc), "-o", "out", "--studies", "--no-mirroring", *more]) == 1
+    assert leaks(tmp_path / "work", "".join(capfd.readouterr())) == []
+    manifest = json.loads(Path("out/studies.json").read_text())["series"]
+    written = [each for each in manifest if each["status"] == "written"]
+    found = [pydicom.dcmread(Path("out") / each["result"]) for each in written]
+    assert len(found) == 4
+    for each, one in zip(written, found, strict=True):
+        assert one.StudyInstanceUID == each["study_uid"]
+        assert one.ReferencedSeriesSequence[0].SeriesInstanceUID == each["series_uid"]
+        assert one.PatientName == one.PatientID
+        assert (one.PatientIdentityRemoved, one.PatientBirthDate, one.StudyDate) == ("YES", "", "")
+    assert len({one.PatientID for one in found}) == 2
+    assert len({one.FrameOfReferenceUID for one in found if "FrameOfReferenceUID" in one}) == 1
 
 
 @pytest.mark.parametrize("folder", ["good", "gap", "planes", "twice", "cut", "video"])

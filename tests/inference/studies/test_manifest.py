@@ -158,6 +158,28 @@ def test_estimated_dice(tmp_path: Path, make_model: Callable[..., Path]) -> None
     assert manifest(out)["series"][0] == one | {"status": "kept"}
 
 
+def test_segmentations_of_a_tree(tmp_path: Path, predictor: Predictor) -> None:
+    pydicom = pytest.importorskip("pydicom")
+    pytest.importorskip("highdicom")
+    root, out = write_tree(tmp_path / "disc"), tmp_path / "out"
+    plain = predictor.predict_folder(root, tmp_path / "plain", min_slices=2)
+    results = predictor.predict_folder(root, out, min_slices=2, format="dicom-seg")
+    assert [each.status for each in results] == ["written"] * 4
+    volumes = {each["case"]: each["volumes_ml"] for each in manifest(tmp_path / "plain")["series"]}
+    for one in (each for each in manifest(out)["series"] if each["status"] == "written"):
+        assert one["result"] == f"{one['case']}.dcm"
+        assert one["volumes_ml"] == pytest.approx(volumes[one["case"]], abs=1e-6)
+        found = pydicom.dcmread(out / one["result"])
+        assert found.StudyInstanceUID == one["study_uid"]
+        (referenced,) = found.ReferencedSeriesSequence
+        assert referenced.SeriesInstanceUID == one["series_uid"]
+        assert len(referenced.ReferencedInstanceSequence) == one["images"]
+    assert len(plain) == 4
+    (out / f"{one['case']}.seg.json").write_text("{}")
+    again = predictor.predict_folder(root, out, min_slices=2, format="dicom-seg")
+    assert sorted(each.status for each in again) == ["kept", "kept", "kept", "written"]
+
+
 def test_parts_write_one_manifest(tmp_path: Path, predictor: Predictor) -> None:
     root, out = write_tree(tmp_path / "disc", TREE[:3]), tmp_path / "out"
     predictor.predict_folder(root, out, studies=True, part="1/2")

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 from swin_umamba.data.dicom.files import open_regular
 from swin_umamba.data.image import DEFLATE_MAX_RATIO
 from swin_umamba.errors import DataError
+from swin_umamba.pseudonyms import current
 
 IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
@@ -87,11 +88,9 @@ class Elements:
             The file ends before the value does.
         """
         element = self.raw.get(tag)
-        if element is None:
+        if element is None or element.value is None:
             return b""
         value = element.value
-        if value is None:
-            return b""
         if not isinstance(value, bytes):
             raise self.damaged(f"element {name_of(tag)} is not what it should be")
         if element.length not in (len(value), UNDEFINED_LENGTH):
@@ -346,5 +345,6 @@ def damage_reported(path: Path) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # from the disk, not from the parser
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        quotes = str(error) and current() is None  # parsers quote values
+        reason = str(error).splitlines()[0] if quotes else type(error).__name__
         raise DataError(f"the DICOM header is damaged: {reason}", where=path, hint=DAMAGED) from error

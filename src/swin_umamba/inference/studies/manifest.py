@@ -13,6 +13,7 @@ from swin_umamba.csv_files import write_csv
 from swin_umamba.data.image_io import read_labels
 from swin_umamba.errors import DataError, SwinUMambaError
 from swin_umamba.evaluation.statistics import class_volumes_ml
+from swin_umamba.inference.segmentation_files import SUFFIX, recorded_volumes
 from swin_umamba.inference.studies.choice import ListedSeries, StudyList
 from swin_umamba.json_files import write_contract
 from swin_umamba.pseudonyms import current, hidden, shown_uid
@@ -145,8 +146,10 @@ def _said(error: SwinUMambaError) -> dict[str, str | None]:
 
 
 def _volumes(labels: Path, predictor: Predictor) -> dict[str, float] | None:
-    """Return the volumes in a result, read from its file: it may have been corrected by hand."""
+    """Return the volumes in a result, read from its file: a label map may have been corrected by hand."""
     try:
+        if labels.name.endswith(SUFFIX):
+            return recorded_volumes(labels)
         return class_volumes_ml(read_labels(labels), predictor.plans.classes)
     except DataError:
         logger.warning("%s: its volumes cannot be measured", labels)

@@ -1,0 +1,71 @@
+"""Headers without the patient: what objects derived from them have instead, under ``--anonymous``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from swin_umamba.pseudonyms import Pseudonyms, current
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+METHOD = "swin-umamba: pseudonyms, other UIDs, no dates and texts"
+# Required of every object, even if empty (PS3.15 annex E: Z).
+_EMPTIED = (
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyDate",
+    "StudyTime",
+    "StudyID",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+    "PositionReferenceIndicator",
+)
+_REMOVED = (
+    "IssuerOfPatientID",
+    "StudyDescription",
+    "DeidentificationMethodCodeSequence",
+    "ClinicalTrialSponsorName",
+    "ClinicalTrialProtocolID",
+    "ClinicalTrialProtocolName",
+    "ClinicalTrialSiteID",
+    "ClinicalTrialSiteName",
+    "ClinicalTrialSubjectID",
+    "ClinicalTrialSubjectReadingID",
+)
+_UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID")
+
+
+def hide_identity(header: Dataset) -> None:
+    """Replace in a header whatever tells the patient, the study or its day, while pseudonyms are in use.
+
+    The patient's name and number become one pseudonym, which is that of the number, or of name and date of
+    birth if there is none; UIDs become others. With one key, the same is always replaced by the same, so that
+    objects still belong together.
+
+    Parameters
+    ----------
+    header
+        The elements that ``exchange.source`` takes from a file, and no others.
+    """
+    pseudonyms = current()
+    if pseudonyms is None:
+        return
+    header.PatientName = header.PatientID = _patient(header, pseudonyms)
+    for name in _EMPTIED:
+        if name in header:
+            setattr(header, name, "")
+    for name in _REMOVED:
+        if name in header:
+            delattr(header, name)
+    for name in _UIDS:
+        if header.get(name):
+            setattr(header, name, pseudonyms.uid(str(header[name].value)))
+    header.PatientIdentityRemoved = "YES"
+    header.DeidentificationMethod = METHOD
+
+
+def _patient(header: Dataset, pseudonyms: Pseudonyms) -> str:
+    number = str(header.get("PatientID", "") or "").strip()
+    others = "\\".join(str(header.get(name, "") or "") for name in ("PatientName", "PatientBirthDate"))
+    return pseudonyms.alias("patient", number or others)
