@@ -309,7 +309,9 @@ def main() -> None:
         image = torch.randn(args.batch, channels, height, width, device=device)
         print(
             f"\n{torch.get_num_threads()} threads, matrix product at {rate / 1e9:.1f} GMAC/s, "
-            f"input {args.batch} x {size}, {args.precision} on {device_name(device)}"
+            f"input {args.batch} x {size}, {args.precision} on {device_name(device)}, "
+            f"{'processor' if args.cpu_seconds else 'wall'} seconds",
+            flush=True,
         )
         if args.profile:
             print_profile(networks, image, rate)

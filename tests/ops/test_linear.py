@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from swin_umamba.ops import linear as module
-from swin_umamba.ops.linear import linear, uses_onednn
+from swin_umamba.ops.linear import linear, linear_gelu, uses_onednn
 
 TOLERANCE = 3e-6  # relative to the largest number: float32 sums of up to 1500 products
 # A machine without AVX-512 still has the operator, and it is right there, too.
@@ -70,6 +70,18 @@ def test_values_and_gradients(shape: tuple[int, ...], out_features: int, bias: b
     assert_close(found, exact)
     with torch.inference_mode():
         assert torch.equal(linear(*tensors), found[0])
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("shape", [(2, 5, 3, 24), (1023, 17)], ids=str)
+def test_values_and_gradients_of_gelu(shape: tuple[int, ...], bias: bool) -> None:
+    tensors, weights = layer(*shape, out_features=14, bias=bias), torch.randn(*shape[:-1], 14)
+    doubles = [each.double() for each in tensors]
+    exact = step(lambda *each: F.gelu(F.linear(*each)), doubles, weights.double())
+    assert_close(step(linear_gelu, tensors, weights), exact)
+    with torch.inference_mode(), torch.profiler.profile() as profile:
+        assert_close([linear_gelu(*tensors)], exact[:1])
+    assert "aten::gelu" not in {each.key for each in profile.key_averages()}
 
 
 @pytest.mark.parametrize("out_features", [2, 5])

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from swin_umamba.modules.half_precision import call_layer
+from swin_umamba.modules.half_precision import call_layer, is_plain
 from swin_umamba.modules.ss2d import SS2D
+from swin_umamba.ops.linear import linear_gelu
 
 
 class DropPath(nn.Module):
@@ -91,7 +92,10 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., dim) to the same shape."""
-        return call_layer(self.fc2, F.gelu(call_layer(self.fc1, x)))
+        fc1 = self.fc1
+        plain = type(fc1) is nn.Linear and is_plain(fc1)
+        hidden = linear_gelu(x, fc1.weight, fc1.bias) if plain else F.gelu(fc1(x))
+        return call_layer(self.fc2, hidden)
 
 
 class VSSBlockV2(nn.Module):

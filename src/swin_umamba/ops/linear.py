@@ -48,6 +48,13 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return cast(Tensor, _Linear.apply(x, weight, bias))  # type: ignore[no-untyped-call]
 
 
+def linear_gelu(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return the GELU of ``linear(x, weight, bias)``; without gradients, oneDNN applies it at once."""
+    if gradient_may_be_asked_for((x, weight, bias)) or not uses_onednn(x, weight, bias):
+        return F.gelu(linear(x, weight, bias))
+    return _product()(x, weight, bias, "gelu", [], "none")
+
+
 def uses_onednn(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> bool:
     """Return whether ``linear`` goes another way than PyTorch's function."""
     tensors = (x, weight) if bias is None else (x, weight, bias)
