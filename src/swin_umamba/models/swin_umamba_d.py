@@ -106,8 +106,8 @@ class SwinUMambaD(DecodedByVSS):
 
     The last step to full resolution is a learnt pixel shuffle. With 1 channel and 14 classes the network has
     27.5 million parameters where ``SwinUMamba`` has 59.9, and 28 % of its multiply-accumulates, but 1.6 times
-    those of its scans, since its decoder scans, too. On a CPU that makes it twice as fast; on a GPU, where
-    scans take a larger part of the time, neither has been timed yet.
+    those of its scans, since its decoder scans, too. On a CPU that makes it three times as fast; on a GPU,
+    where scans take a larger part of the time, neither has been timed yet.
 
     Parameters
     ----------
