@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from swin_umamba.cli.main import main
 from swin_umamba.interrupt import Terminated
 from swin_umamba.nnunet.environment import Dataset
+from swin_umamba.nnunet.trainers import find_trainer
 from swin_umamba.nnunet.training import folds as several
 from swin_umamba.nnunet.training import train as train_step
 from swin_umamba.nnunet.training.folds import ClassDice, CrossValidation
@@ -68,6 +70,21 @@ def test_only_what_was_given_is_passed_on(training: FakeTraining, command: list[
     for given, expected in (("--tensorboard", True), ("--no-tensorboard", False)):
         assert main([*command, given]) == 0
         assert training.options == {"tensorboard": expected}
+
+
+def test_a_backbone_alone_has_a_trainer_that_takes_it(
+    training: FakeTraining, command: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    backbone = ["--backbone", "vmamba_tiny_s1l8"]
+    assert main([*command, *backbone]) == 0
+    assert training.options == {"backbone": "vmamba_tiny_s1l8", "trainer": "nnUNetTrainerSwinUMambaD"}
+    assert caplog.messages == ["trainer: nnUNetTrainerSwinUMambaD, as the usual one takes no other backbone"]
+    assert find_trainer(training.options["trainer"], "vmamba_tiny_s1l8").__name__.endswith("_s1l8")
+    caplog.clear()
+    assert main([*command, *backbone, "--trainer", "nnUNetTrainerSwinUMambaDD"]) == 0
+    assert training.options["trainer"] == "nnUNetTrainerSwinUMambaDD"
+    assert caplog.messages == []
 
 
 def test_output(training: FakeTraining, command: list[str], capsys: pytest.CaptureFixture[str]) -> None:

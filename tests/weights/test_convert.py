@@ -103,6 +103,14 @@ def reshaped(classifier: dict[str, Tensor], key: str) -> dict[str, Tensor]:
             lambda c: c | {"layers.1.downsample.norm.bias": torch.full((64,), float("nan"))},
             r"1 tensors hold NaN or infinity: vssm_encoder\.downsamples\.1\.norm\.bias",
         ),
+        (
+            lambda c: c | {"layers.1.downsample.norm.bias": torch.ones(64, dtype=torch.int32)},
+            r"1 tensors do not hold floating-point numbers: vssm_encoder\.downsamples\.1\.norm\.bias",
+        ),
+        (
+            lambda c: c | {"layers.0.blocks.0.mlp.fc1.weight": torch.ones(1)},
+            r"is of VMamba, but for tensors of .*: layers\.0\.blocks\.0\.mlp\.fc1\.weight",
+        ),
         (lambda c: {}, "no state dict"),
         (lambda c: {"model": None}, "no state dict"),
         (lambda c: {"network_weights": c}, "nnU-Net"),

@@ -48,6 +48,13 @@ def test_other_spellings_and_forms(tmp_path: Path, classifier: dict[str, torch.T
         "VMamba classifier, layers named as in its later version",
         "imagenet",
     )
+    headless = {key: each for key, each in classifier.items() if not key.startswith(("head.", "norm."))}
+    assert len(headless) < len(classifier)
+    found = inspected(tmp_path / "c.pth", headless)
+    assert (found.kind, found.family) == (
+        "encoder of VMamba, without classifier, layers named as in its first version",
+        "imagenet",
+    )
     converted = {f"vssm_encoder.{key}": value.clone() for key, value in classifier.items()}
     save_file(converted, tmp_path / "b.safetensors")
     ours = inspect_checkpoint(tmp_path / "b.safetensors")

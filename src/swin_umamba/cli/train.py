@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,13 @@ from swin_umamba.cli.options import add_options, given_options
 from swin_umamba.cli.output import say, say_json
 from swin_umamba.nnunet.training.options import TrainRequest, parse_fold
 from swin_umamba.options import declared_options
+from swin_umamba.trainer_names import SWIN_UMAMBA_D
 
 if TYPE_CHECKING:
     from swin_umamba.nnunet.environment import Dataset
     from swin_umamba.nnunet.training.train import TrainResult
+
+logger = logging.getLogger(__name__)
 
 ORDER = 50
 HELP = "train folds through nnU-Net with the recipe of the paper, and validate them"
@@ -61,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     dataset = find_dataset(args.dataset, args.root)
     if isinstance(getattr(args, "fold", None), list):
         return _run_folds(args, dataset)
-    result = train(dataset, **given_options(args, TrainRequest))
+    result = train(dataset, **_options(args))
     if not is_first_process():
         return 0
     if args.json:
@@ -75,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
 def _run_folds(args: argparse.Namespace, dataset: Dataset) -> int:
     from swin_umamba.nnunet.training.folds import train_folds
 
-    options = given_options(args, TrainRequest)
+    options = _options(args)
     found = train_folds(dataset, options.pop("fold"), **options)
     if args.json:
         trained = [_plain(result) for result in found.results.values()]
@@ -90,6 +94,15 @@ def _run_folds(args: argparse.Namespace, dataset: Dataset) -> int:
         say(f"{name:{width}}  {of_folds}  {_shown(dice.mean):>6} ± {_shown(dice.deviation)}")
     say(f"model: {found.model_folder}")
     return 0
+
+
+def _options(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the options that were given, and with a backbone alone a trainer that takes one."""
+    options = given_options(args, TrainRequest)
+    if options.get("backbone") is not None and "trainer" not in options:
+        options["trainer"] = SWIN_UMAMBA_D
+        logger.info("trainer: %s, as the usual one takes no other backbone", SWIN_UMAMBA_D)
+    return options
 
 
 def _plain(result: TrainResult) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from swin_umamba.errors import CheckpointError, in_short
 from swin_umamba.weights.backbone import ENCODER, BackboneRecord
 from swin_umamba.weights.backbones.vmamba import VMAMBA_TINY
-from swin_umamba.weights.catalog import refuse_another_backbone
+from swin_umamba.weights.catalog import refuse_another_backbone, shapes_of
 from swin_umamba.weights.checkpoint import load_checkpoint
 from swin_umamba.weights.fine_tune import adapt_input_channels
 
@@ -217,8 +217,11 @@ def convert_imagenet_weights(
     if ours and backbone.first_convolution not in renamed:  # made for one that starts with a new embedding
         needed = [name for name in needed if not name.startswith(ENCODER + backbone.patch_embedding)]
     _refuse(needed, "the file lacks {} tensors of the encoder", path, backbone)
+    whole = [name for name, value in converted.items() if not value.is_floating_point()]
+    again = "the file is damaged, or was changed after the training: get it again"
+    _refuse(whole, "{} tensors do not hold floating-point numbers", path, backbone, again)
     spoilt = [name for name, value in converted.items() if not torch.isfinite(value).all()]
-    _refuse(spoilt, "{} tensors hold NaN or infinity", path, backbone)
+    _refuse(spoilt, "{} tensors hold NaN or infinity", path, backbone, again)
     loaded = tuple(name for name in converted if name not in adapted)
     missing = tuple(name for name in target if name not in converted)
     return converted, LoadReport(loaded, adapted, skipped, missing)
@@ -228,6 +231,13 @@ def _check_source(source: Mapping[str, Tensor], path: str | Path, backbone: Back
     refuse_another_backbone(source, backbone, path, backbone.advice)
     if foreign := backbone.foreign(source):
         what, names = foreign
+        rest = {key: value for key, value in shapes_of(source).items() if key not in names}
+        if backbone.recognises(rest):
+            raise CheckpointError(
+                f"the file is of {backbone.title}, but for tensors of {what}: {in_short(names)}",
+                where=path,
+                hint="give the file as it was published, or leave these tensors out of it",
+            )
         raise CheckpointError(
             f"the file is of {what}, which the encoder is not: {in_short(names)}",
             where=path,
@@ -235,11 +245,13 @@ def _check_source(source: Mapping[str, Tensor], path: str | Path, backbone: Back
         )
 
 
-def _refuse(names: Sequence[str], problem: str, path: str | Path, backbone: BackboneRecord) -> None:
+def _refuse(
+    names: Sequence[str], problem: str, path: str | Path, backbone: BackboneRecord, hint: str | None = None
+) -> None:
     """Raise ``CheckpointError`` if any tensor has the problem, a sentence with a slot for their number."""
     if names:
         raise CheckpointError(
-            f"{problem.format(len(names))}: {in_short(names)}", where=path, hint=backbone.advice
+            f"{problem.format(len(names))}: {in_short(names)}", where=path, hint=hint or backbone.advice
         )
 
 

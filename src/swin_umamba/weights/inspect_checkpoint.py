@@ -131,7 +131,8 @@ def _kind(
         return next((f"weights of {what}, which cannot be used" for what, _ in foreign), NOT_OURS), None
     if all(key.startswith(ENCODER) for key in weights):
         return "encoder that swin-umamba weights convert wrote", "imagenet"
-    kind = f"{backbone.title} classifier"
+    has_head = any(backbone.own_name(key).startswith(backbone.classifier) for key in weights)
+    kind = f"{backbone.title} classifier" if has_head else f"encoder of {backbone.title}, without classifier"
     if backbone.spellings:
         later = any(backbone.first_spelling(key) != key for key in weights)
         kind += f", layers named as in its {'later' if later else 'first'} version"
