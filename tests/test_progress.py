@@ -128,8 +128,8 @@ def test_the_parts_of_one_large_item_are_told(clock: Clock, caplog: pytest.LogCa
             shown.within(part)
         shown.update()
     assert caplog.messages == [
-        "predicting: 0.2 of 1 case, 160.0 s/case, 2 min left",
-        "predicting: 0.8 of 1 case, 106.7 s/case, 27 s left",
+        "predicting: 25 % of 1 case, 160.0 s/case, 2 min left",
+        "predicting: 75 % of 1 case, 106.7 s/case, 27 s left",
     ]
 
 

@@ -205,6 +205,8 @@ class Progress:
         if self.unit == "B":
             known = "" if self.total is None else f" of {self.total / 1e6:.1f}"
             return f"{done / 1e6:.1f}{known} MB"
+        if self.total == 1 and 0 < done < 1:
+            return f"{100 * done:.0f} % of 1 {self.unit}"
         units = self.unit if self.unit == "%" or (self.total or done) == 1 else f"{self.unit}s"
         return f"{round(done, 1):g}{'' if self.total is None else f' of {self.total}'} {units}"
 
