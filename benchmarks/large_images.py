@@ -110,7 +110,7 @@ def measure_memory(side: int) -> dict[str, float]:
         predictor.predict_folder(image, Path(folder, "first"))  # modules, kernels, thread pools
         make_image(Path(folder, "large.ome.zarr"), side, side)
         before = status("VmRSS")
-        Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the high-water mark starts anew
         start = time.perf_counter()
         (result,) = predictor.predict_folder(Path(folder, "large.ome.zarr"), Path(folder, "second"))
         seconds = time.perf_counter() - start

@@ -166,7 +166,9 @@ def gate() -> None:
 
 def status(name: str) -> int:
     """Return a size that Linux knows of this process, such as ``VmRSS``, in bytes."""
-    found = re.search(rf"^{name}:\s*(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+    found = re.search(
+        rf"^{name}:\s*(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"), re.MULTILINE
+    )
     assert found is not None
     return 1024 * int(found[1])
 
@@ -178,7 +180,7 @@ def measure(classes: int, side: int, probabilities: bool) -> dict[str, float]:
     gc.collect()
     before = status("VmRSS")
     image = picture(side, side)
-    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the high-water mark starts anew
     start = time.perf_counter()
     predictor.predict(image, probabilities=probabilities)
     seconds = time.perf_counter() - start

@@ -238,7 +238,9 @@ def peak_extra_bytes(function: Callable[[], object], device: torch.device) -> fl
     if sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "malloc_trim"):
         return None
     ctypes.CDLL(None).malloc_trim(0)  # memory that is kept for reuse would hide what the call needs
-    Path("/proc/self/clear_refs").write_text("5")  # sets the high-water mark back to the present
+    Path("/proc/self/clear_refs").write_text(
+        "5", encoding="utf-8"
+    )  # sets the high-water mark back to the present
     before = resident_bytes("VmRSS")
     function()
     return resident_bytes("VmHWM") - before
@@ -246,7 +248,7 @@ def peak_extra_bytes(function: Callable[[], object], device: torch.device) -> fl
 
 def resident_bytes(field: str) -> float:
     """One of Linux's figures on the memory of this process."""
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(1024.0 * int(line.split()[1]) for line in lines if line.startswith(field))
 
 

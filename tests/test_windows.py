@@ -175,3 +175,11 @@ def test_a_child_whose_parent_ends_may_save(monkeypatch: pytest.MonkeyPatch) -> 
     child.end_with_parent()
     assert told.wait(10)
     assert raised == [signal.SIGTERM]
+
+
+def test_text_files_name_their_encoding() -> None:
+    # Else it is that of the system: on Windows, names of cases in other scripts could not be written.
+    source = Path(child.__file__).parent
+    command = ["-m", "ruff", "check", "--isolated", "--preview", "--select", "PLW1514", str(source)]
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout

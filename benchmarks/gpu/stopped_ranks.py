@@ -143,6 +143,6 @@ def ranks_below(launcher: int) -> dict[int, int]:
 def is_running(process: int) -> bool:
     """Return whether a process exists and has not ended."""
     try:
-        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+        return Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[0] != "Z"
     except OSError:
         return False
