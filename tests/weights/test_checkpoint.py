@@ -200,6 +200,40 @@ def test_a_truncated_file_is_called_damaged(tmp_path: Path, kept: float, suffix:
     assert "download" in str(caught.value.hint)
 
 
+def flip(path: Path, numbers: torch.Tensor) -> None:
+    """Change a byte of a stored tensor."""
+    content = bytearray(path.read_bytes())
+    content[content.index(numbers.numpy().tobytes()) + 5] ^= 1
+    path.write_bytes(content)
+
+
+def test_what_is_not_asked_for_is_neither_read_nor_checked(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pth"
+    weights, state = torch.rand(50, 7), torch.rand(2000)
+    whole = {"a": {"w": weights, "again": weights[:, 2:4], "none": torch.zeros(0)}, "b": 3, "o": {"s": state}}
+    save_checkpoint(path, whole)
+    flip(path, state)
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_checkpoint(path)
+    found = load_checkpoint(path, only=("a", "b", "missing"))
+    assert found.keys() == {"a", "b"}
+    assert all(torch.equal(found["a"][key], whole["a"][key]) for key in whole["a"])  # type: ignore[index]
+    assert found["a"]["again"].untyped_storage().data_ptr() == found["a"]["w"].untyped_storage().data_ptr()
+    path.write_bytes(bytes(path.stat().st_size))  # the tensors are copies, not the file's own bytes
+    assert torch.equal(found["a"]["w"], weights)
+
+
+def test_what_is_asked_for_is_checked(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pth"
+    weights = torch.rand(50, 7)
+    save_checkpoint(path, {"a": {"w": weights}, "o": torch.rand(20)})
+    flip(path, weights)
+    with pytest.raises(CheckpointError, match="damaged: the checksum of a tensor is wrong"):
+        load_checkpoint(path, only=("a",))
+    torch.save({"a": weights, "o": 1}, path, _use_new_zipfile_serialization=False)
+    assert load_checkpoint(path, only=("a",)).keys() == {"a"}
+
+
 def test_every_truncation_of_an_old_format_file_is_an_error_of_ours(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pth"
     torch.save({"a": torch.ones(3), "b": np.float64(1)}, path, _use_new_zipfile_serialization=False)

@@ -31,6 +31,9 @@ FINAL_CHECKPOINT = "checkpoint_final.pth"
 # Substitutes for a missing final checkpoint, best choice first.
 SUBSTITUTES = ("checkpoint_best.pth", "checkpoint_latest.pth")
 
+_NEEDED = ("network_weights", "trainer_name", "init_args", "inference_allowed_mirroring_axes")
+"""What prediction needs of a checkpoint."""
+
 
 @dataclass(frozen=True)
 class TrainedModel:
@@ -228,7 +231,7 @@ def is_model_folder(folder: Path) -> bool:
 
 
 def _read_nnunet_checkpoint(path: Path) -> dict[str, Any]:
-    content = load_checkpoint(path)
+    content = load_checkpoint(path, only=_NEEDED)  # not the optimizer's state, twice as large
     expected = {"network_weights": dict, "trainer_name": str, "init_args": dict}
     missing = [key for key, kind in expected.items() if not isinstance(content.get(key), kind)]
     if missing:

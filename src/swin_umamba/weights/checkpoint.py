@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 import re
 import threading
 import zipfile
+import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,10 +25,14 @@ from swin_umamba.weights.safetensors_file import load_safetensors
 
 CALIBRATION_FILE = "calibration.json"
 """Lies beside the checkpoint it belongs to."""
+_TENSOR = re.compile(r"/data/\d+$")
+"""Names of the files of tensors in an archive of torch."""
 _FETCH_AGAIN = "copy or download the file again, and compare its size and checksum with the source's"
 
 
-def load_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") -> dict[str, Any]:
+def load_checkpoint(
+    path: str | Path, map_location: str | torch.device = "cpu", *, only: Collection[str] | None = None
+) -> dict[str, Any]:
     """Read a checkpoint that may be untrusted.
 
     Only tensors and plain values are restored: a file that asks for anything else is refused before any
@@ -40,6 +46,9 @@ def load_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") 
         File written by ``torch.save``, or a ``.safetensors`` file.
     map_location
         Device to put tensors on.
+    only
+        Keys to load; None for all. What else a file of today's ``torch.save`` holds, such as the state of an
+        optimizer, is then not even read (on the CPU).
 
     Returns
     -------
@@ -64,7 +73,14 @@ def load_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") 
     try:
         if path.stat().st_size == 0:
             raise CheckpointError("the checkpoint is an empty file", where=path, hint=_FETCH_AGAIN)
-        content = plain_data(_read(path, map_location), path, path.stat().st_size)
+        is_mapped = only is not None and str(map_location) == "cpu" and zipfile.is_zipfile(path)
+        content = _read(path, map_location, is_mapped)
+        if only is not None and isinstance(content, dict):
+            content = {key: content[key] for key in only if key in content}
+        content = plain_data(content, path, path.stat().st_size)
+        if is_mapped:
+            _check_sums(content, path)
+            content = copy.deepcopy(content)  # the file may change
     except PermissionError as error:
         raise CheckpointError(
             "the checkpoint may not be read", where=path, hint="check the file's permissions"
@@ -97,13 +113,13 @@ def save_checkpoint(path: str | Path, checkpoint: dict[str, Any]) -> None:
             ) from error
 
 
-def _read(path: Path, map_location: str | torch.device) -> Any:
+def _read(path: Path, map_location: str | torch.device, mapped: bool) -> Any:
     try:
         if path.suffix == ".safetensors":
             return load_safetensors(path, map_location)
-        _check_archive(path)
+        _check_archive(path, with_tensors=not mapped)
         with _stand_ins_allowed():
-            return torch.load(path, map_location=map_location, weights_only=True)
+            return torch.load(path, map_location=map_location, weights_only=True, mmap=mapped)
     except (PermissionError, CheckpointError):
         raise
     except Exception as error:
@@ -132,11 +148,11 @@ def _read(path: Path, map_location: str | torch.device) -> Any:
         ) from error
 
 
-def _check_archive(path: Path) -> None:
+def _check_archive(path: Path, with_tensors: bool) -> None:
     """Refuse an archive that would exhaust memory, or whose bytes have changed, which torch does not notice.
 
     torch stores everything once, uncompressed, and with checksums unless they are switched off, in which
-    case they are zero.
+    case they are zero. Those of tensors are compared here only if asked for.
     """
     if not zipfile.is_zipfile(path):
         return
@@ -158,10 +174,35 @@ def _check_archive(path: Path) -> None:
                 hint="do not trust the file; fetch it again from its source",
             )
         for entry in entries:
-            if entry.CRC:
+            if entry.CRC and (with_tensors or not _TENSOR.search(entry.filename)):
                 with archive.open(entry) as file:
                     while file.read(2**20):  # reaching the end raises BadZipFile if the checksum differs
                         pass
+
+
+def _check_sums(content: Any, path: Path) -> None:
+    """Refuse tensors mapped from an archive whose bytes have changed."""
+    with zipfile.ZipFile(path) as archive:
+        known = {(each.file_size, each.CRC) for each in archive.infolist() if _TENSOR.search(each.filename)}
+    for storage in _storages(content).values():
+        size = storage.nbytes()
+        content_bytes = torch.empty(0, dtype=torch.uint8).set_(storage, 0, (size,)).numpy()  # type: ignore[call-overload]
+        if size and (size, 0) not in known and (size, zlib.crc32(content_bytes)) not in known:
+            raise CheckpointError(
+                "the file is damaged: the checksum of a tensor is wrong", where=path, hint=_FETCH_AGAIN
+            )
+
+
+def _storages(value: Any) -> dict[int, torch.UntypedStorage]:
+    """Return the storages of all tensors in plain data, each once."""
+    if isinstance(value, torch.Tensor):
+        storage = value.untyped_storage()
+        return {storage.data_ptr(): storage}
+    if isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, list | tuple | set | frozenset):
+        return {}
+    return {place: storage for each in value for place, storage in _storages(each).items()}
 
 
 def _reason(error: Exception) -> str:
