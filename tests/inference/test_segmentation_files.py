@@ -20,7 +20,6 @@ from exchange.made_series import HEAD, Series
 from swin_umamba.data.image_io import on_grid_of, read_image, read_labels
 from swin_umamba.errors import UsageError
 from swin_umamba.inference.predictor import Predictor
-from swin_umamba.pseudonyms import Pseudonyms, in_use
 
 MakeModel = Callable[..., Path]
 SERIES = Series(shape=(3, 40, 36))
@@ -169,11 +168,6 @@ def test_what_was_not_found_is_said(
             assert len(pydicom.dcmread(path).SegmentSequence) == 2
     assert "nothing was found of right kidney" in caplog.text
     assert "nothing was found; the segmentation holds empty frames of one slice" in caplog.text
-
-
-def test_names_and_segmentations_exclude_pseudonyms(organs: Predictor, scans: Path, tmp_path: Path) -> None:
-    with in_use(Pseudonyms(b"k" * 32)), pytest.raises(UsageError, match="has the name of the patient"):
-        organs.predict_folder(scans, tmp_path / "out", format="dicom-seg")
 
 
 def test_only_images_that_are_not_dicom_fail(organs: Predictor, scans: Path, tmp_path: Path) -> None:
