@@ -92,6 +92,18 @@ def test_only_headers_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert len(read) == 2  # to see whether it is DICOM, and its header
 
 
+def test_why_images_form_no_volume(tmp_path: Path) -> None:
+    Written("mixed", "1.2.3.1", images=2).write(tmp_path)
+    Written("mixed", "1.2.3.1", number=2, patient="P2").write(tmp_path)
+    for echo in (10, 20):
+        Written(f"echo {echo}", "1.2.3.2", number=echo, more={0x00180081: ("DS", echo)}).write(tmp_path)
+    echoes, mixed = find_series(tmp_path).series
+    assert "several patients" in str(mixed.why_no_volume())
+    assert "more than one volume" in str(echoes.why_no_volume())
+    assert echoes.why_no_volume(["EchoTime=20"]) is None
+    assert "no image of the series" in str(echoes.why_no_volume(["EchoTime=30"]))
+
+
 def test_damaged_files_stay_with_their_series(tmp_path: Path) -> None:
     paths = Written("a", "1.2.3.1").write(tmp_path)
     paths[1].write_bytes(paths[1].read_bytes()[:-100])  # pixels are missing

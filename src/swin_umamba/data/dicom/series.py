@@ -73,11 +73,18 @@ def planes_of_series(series: SeriesFiles, where: Path) -> list[Plane]:
         A file is damaged, or no image, or they belong to several patients.
     """
     planes = [plane for path in series.files for plane in planes_of_file(path)]
-    _check_patient(planes, where)
+    check_patient(planes, where)
     return planes
 
 
-def _check_patient(planes: Sequence[Plane], where: Path) -> None:
+def check_patient(planes: Sequence[Plane], where: Path) -> None:
+    """Refuse images of several patients.
+
+    Raises
+    ------
+    DataError
+        They belong to several.
+    """
     if len({plane.series.patient for plane in planes}) > 1:
         raise DataError(
             "files of one series belong to several patients", where=where, hint="export the series again"
@@ -117,7 +124,7 @@ def planes_of_folder(folder: Path, series: str | None) -> list[Plane]:
             hint="give an image file, or a folder with the files of a DICOM series",
         )
     planes = found[_choose(folder, found, series)]
-    _check_patient(planes, folder)
+    check_patient(planes, folder)
     return planes
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from swin_umamba.data.dicom.elements import read_data_set
 from swin_umamba.data.dicom.files import FilesFound, look_through
 from swin_umamba.data.dicom.planes import Plane, Series, read_planes, read_series
+from swin_umamba.data.dicom.series import check_patient
 from swin_umamba.data.dicom.volume import arrange, choose_volume
 from swin_umamba.errors import DataError
 from swin_umamba.progress import progress
@@ -72,6 +73,7 @@ class FoundSeries:
         if self.problem is not None:
             return self.problem
         try:
+            check_patient(self.planes, self.folder)
             arrange(choose_volume(self.planes, conditions, self.folder), self.folder)
         except DataError as error:
             return error
