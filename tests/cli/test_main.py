@@ -261,3 +261,32 @@ def test_a_command_ends_without_a_search_for_garbage() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "registered\n")
+
+
+def test_quiet_leaves_warnings_and_no_progress() -> None:
+    code = (
+        "import logging, sys\n"
+        "from types import SimpleNamespace\n"
+        "from swin_umamba.cli import main as module\n"
+        "from swin_umamba.progress import Progress\n"
+        "def run(args):\n"
+        "    logger = logging.getLogger('swin_umamba.work')\n"
+        "    logger.info('a message')\n"
+        "    logger.warning('a warning')\n"
+        "    with Progress('working', total=1, unit='case') as shown:\n"
+        "        shown._began -= 100\n"
+        "        shown.update()\n"
+        "    return 0\n"
+        "module.COMMANDS = ('work',)\n"
+        "command = SimpleNamespace(HELP='work', add_arguments=lambda parser: None, run=run)\n"
+        "module.find_command = lambda name: command\n"
+        "sys.exit(module.main(sys.argv[1:]))\n"
+    )
+    for given, expected in (
+        (["--quiet"], ["a warning"]),
+        ([], ["a message", "a warning", "working: 1 of 1 case, 100.0 s/case, 0 s left"]),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", code, "work", *given], capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stderr.splitlines()) == (0, expected)
