@@ -25,17 +25,19 @@ class Claim(NamedTuple):
 
 CLAIMS = (
     Claim("The package runs on a GPU", "README.md", "runs on CPU and GPU", (1, 2, 3, 6)),
-    Claim("The Triton kernels run on this card", "README.md", "written in Triton for CUDA", (1, 2)),
+    Claim(
+        "The Triton kernels run on this card", "docs/how_it_works.md", "written in Triton for CUDA", (1, 2)
+    ),
     Claim(
         "No kernel adds atomically, so equal inputs give equal bits", "CHANGELOG.md", "without atomics", (5,)
     ),
     Claim(
         "Outputs on CUDA agree with the CPU up to rounding",
-        "README.md",
+        "docs/how_it_works.md",
         "differ between devices by rounding",
         (3, 6),
     ),
-    Claim("Networks train in float16 on CUDA", "README.md", "training is in float16", (6, 7)),
+    Claim("Networks train in float16 on CUDA", "docs/how_it_works.md", "training is in float16", (6, 7)),
     Claim(
         "Kernels run from compute capability 7.5",
         "CHANGELOG.md",
