@@ -154,6 +154,16 @@ def test_nan_with_low_bits_in_the_rates_is_not_lost(d_state: int) -> None:
     assert y[..., :3].isfinite().all()
 
 
+@pytest.mark.parametrize("d_state", [1, 3])
+def test_nan_with_low_bits_in_the_bias_reaches_every_gradient_of_its_channel(d_state: int) -> None:
+    inputs = make(1, 3, 4, 16, d_state, 1)
+    inputs[3].view(torch.int32)[:, 3] = 0x7FC00001
+    y, grad_x, *_ = run(inputs, torch.ones_like(inputs[0]))
+    assert y[..., 3].isnan().all()
+    assert grad_x[..., 3].isnan().all()
+    assert grad_x[..., :3].isfinite().all()
+
+
 @pytest.mark.parametrize(
     "shape", [(1, 9, 11, 80, 3, 2), (3, 4, 8, 40, 16, 6), (2, 9, 11, 208, 1, 6)], ids=str
 )

@@ -119,7 +119,7 @@ def compute_decays(steps, rate, tiles):  # type: ignore[no-untyped-def]
     like = several_states()
     for t in range(0, steps * LANES, _FOUR):
         step = softplus_base_2(load_like(like, tiles.step, t), load_like(like, tiles.power, t))
-        store(tiles.step, t, step)
+        store(tiles.step, t, canonical_nan(step))
     for t in range(0, steps * LANES, _FOUR):
         store(tiles.decay, t, exp2(load_like(like, tiles.step, t) * repeat_like(like, rate)))
 
