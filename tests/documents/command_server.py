@@ -156,7 +156,8 @@ def _run(program: str, arguments: list[str]) -> int:
 
 
 def _run_python(arguments: list[str]) -> int:
-    sys.path.insert(0, os.getcwd())
+    is_file = arguments[0] not in ("-c", "-m")
+    sys.path.insert(0, str(Path(arguments[0]).resolve().parent) if is_file else os.getcwd())
     if arguments[0] == "-c":
         sys.argv = ["-c", *arguments[2:]]
         exec(compile(arguments[1], "-c", "exec"), {"__name__": "__main__"})
