@@ -19,6 +19,7 @@ from starlette.testclient import TestClient
 from serve.client_files import nifti, png
 from serve.serving import client_of, finished
 from swin_umamba.data.image_io import read_labels
+from swin_umamba.inference import stages
 from swin_umamba.inference.predictor import Predictor
 from swin_umamba.report.layers import outline_path
 from swin_umamba.report.objects import told_apart
@@ -200,13 +201,7 @@ def test_other_values_are_refused(query: str, client: TestClient) -> None:
 def test_an_image_without_objects(
     of_cells: TestClient, cells: Predictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    predict = cells.predict
-
-    def nothing(image: Any, **options: Any) -> Any:
-        monkeypatch.setattr(cells, "_segment", _empty)
-        return predict(image, **options)
-
-    monkeypatch.setattr(cells, "predict", nothing)
+    monkeypatch.setattr(stages, "_on_the_grid", _empty)
     address, result = result_of(of_cells, "a.png", png(np.zeros((40, 50), np.uint8)))
     assert result["objects"]["count"] == 0
     assert len(of_cells.get(f"{address}/objects.csv").text.splitlines()) == 1
@@ -214,8 +209,8 @@ def test_an_image_without_objects(
     assert of_cells.get(f"{address}/slices/0?show=objects").json()["objects"]["outline"] == ""
 
 
-def _empty(volume: Any, *_: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, None]:
-    shape = volume.data.shape[2:]
+def _empty(predictor: Any, passed: Any, *_: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, None]:
+    shape = passed.volume.data.shape[2:]
     background = np.stack([np.ones(shape), *np.zeros((2, *shape))]).astype(np.float32)
     return np.zeros(shape, np.uint8), background, 1 - background[0], None
 
