@@ -190,10 +190,10 @@ def test_an_interrupt_keeps_what_the_network_has_seen(
 ) -> None:
     predict = case_run.CaseRun.predict
 
-    def interrupted(self: case_run.CaseRun) -> None:
+    def interrupted(self: case_run.CaseRun, *given: Any) -> None:
         if self.work.case.name == NAMES[number]:
             raise kind
-        predict(self)
+        predict(self, *given)
 
     monkeypatch.setattr(case_run.CaseRun, "predict", interrupted)
     with pytest.raises(kind):
@@ -231,9 +231,9 @@ def test_what_did_not_fit_beside_others_is_tried_alone(
 def _predict_slowly(model: Path, images: Path, out: Path) -> int:
     predict = case_run.CaseRun.predict
 
-    def slow(self: case_run.CaseRun) -> None:
+    def slow(self: case_run.CaseRun, *given: Any) -> None:
         time.sleep(0.1)
-        predict(self)
+        predict(self, *given)
 
     case_run.CaseRun.predict = slow  # type: ignore[method-assign]
     try:
