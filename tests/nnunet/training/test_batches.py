@@ -138,6 +138,27 @@ def test_a_process_without_shared_memory_names_its_cure() -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_a_death_is_not_raised_again_while_it_is_explained() -> None:
+    """As PyTorch does, in the main thread, as soon as the system tells of it."""
+
+    def raise_again(*_: Any) -> None:
+        raise RuntimeError("DataLoader worker (pid 5) is killed by signal: Killed.")
+
+    def ended(seconds: float) -> dict[int, int]:
+        os.kill(os.getpid(), signal.SIGCHLD)
+        return {5: -signal.SIGKILL}
+
+    before = signal.signal(signal.SIGCHLD, raise_again)
+    try:
+        death = worker_death(EOFError(), "data", ended)
+        assert signal.getsignal(signal.SIGCHLD) is raise_again
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    assert death is not None
+    assert "process 5 was killed by signal: Killed" in death.what
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 def test_a_stream_knows_which_process_was_killed() -> None:
     stream = BatchStream(SeededBatches(Fails(), (0,)), first=0, workers=2, pin_memory=False)
     assert stream.ended() == {}

@@ -25,6 +25,7 @@ from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 from torch.utils.data import DataLoader, Dataset
 
 from swin_umamba.errors import TrainingError
+from swin_umamba.interrupt import interrupts_ignored
 from swin_umamba.nnunet.training.shared_memory import CURE, warn_if_too_small
 
 BATCHES_AHEAD = 6
@@ -194,7 +195,8 @@ def worker_death(
     message = str(error)
     told = isinstance(error, RuntimeError) and message.startswith("DataLoader worker (")
     is_cut_off = isinstance(error, EOFError | OSError)  # also a socket that is not there
-    ended = ended_within(SECONDS_OF_A_DEATH if is_cut_off else 0)
+    with interrupts_ignored():  # PyTorch raises a death wherever the main thread is, which may be here
+        ended = ended_within(SECONDS_OF_A_DEATH if is_cut_off else 0)
     if not told and not (is_cut_off and ended):
         return None
     reasons = [
