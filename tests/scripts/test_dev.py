@@ -153,7 +153,8 @@ def test_a_command_that_is_told_to_stop_may_save_first(number: signal.Signals, t
         f"pathlib.Path({str(tmp_path / 'ready')!r}).touch(); time.sleep(60)"
     )
     program = (
-        f"import sys\nsys.path.insert(0, '.')\nimport dev\ntry: dev.run([{sys.executable!r}, '-c', {code!r}])\n"
+        "import sys\nsys.path.insert(0, '.')\nimport dev\n"
+        f"try: dev.run([{sys.executable!r}, '-c', {code!r}])\n"
         "except dev.Failed as failed: raise SystemExit(failed.code)"
     )
     process = subprocess.Popen(
