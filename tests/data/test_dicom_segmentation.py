@@ -23,6 +23,7 @@ from swin_umamba.data.image_io import (
     write_labels,
 )
 from swin_umamba.errors import DataError, GeometryError, SwinUMambaError, UsageError
+from swin_umamba.pseudonyms import Pseudonyms, in_use
 
 SHAPE = (6, 5, 4)
 ROWS, COLUMNS = np.array((0.8, 0.6, 0.0)), np.array((-0.36, 0.48, 0.8))
@@ -164,6 +165,19 @@ def test_another_grid_is_refused(tmp_path: Path, image: Image, changes: dict[str
     labels = read_labels(write_segmentation_file(tmp_path / "a.dcm", frames, NAMES, more=more))
     with pytest.raises(GeometryError, match=message):
         on_grid_of(image, labels)
+
+
+def test_segmentations_under_pseudonyms_lie_on_their_images_with_the_same_key(
+    tmp_path: Path, image: Image
+) -> None:
+    key, other = Pseudonyms(b"k" * 40), Pseudonyms(b"o" * 40)
+    more = {0x00200052: ("UI", key.uid(image.frame_of_reference))}
+    labels = read_labels(write_segmentation_file(tmp_path / "a.dcm", masks(), NAMES, more=more))
+    with in_use(key):
+        np.testing.assert_array_equal(on_grid_of(image, labels).data[0], LABELS)
+    for pseudonyms in (None, other):
+        with in_use(pseudonyms), pytest.raises(GeometryError, match="another frame of reference"):
+            on_grid_of(image, labels)
 
 
 def frames_at(*positions: np.ndarray) -> list[tuple[int, Slice]]:

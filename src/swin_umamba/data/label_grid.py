@@ -13,6 +13,7 @@ from swin_umamba.data.image import (
     check_same_grid,
 )
 from swin_umamba.errors import GeometryError
+from swin_umamba.pseudonyms import shown_uid
 
 # Voxels of a partial label map may lie off those of the image by this part of one: positions are rounded, and
 # slices of a series are not exactly even.
@@ -130,11 +131,9 @@ def _volume_axes(image: Image, other: Image) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _check_frame_of_reference(image: Image, labels: Image) -> None:
-    if (
-        image.frame_of_reference
-        and labels.frame_of_reference
-        and image.frame_of_reference != labels.frame_of_reference
-    ):
+    one, other = image.frame_of_reference, labels.frame_of_reference
+    # Segmentations made under pseudonyms name another one than the images that they are of.
+    if one and other and one != other and shown_uid(one) != other and one != shown_uid(other):
         raise GeometryError(
             "the label map is in another frame of reference than what it belongs to, so that positions mean "
             "nothing to each other",

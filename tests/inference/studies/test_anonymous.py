@@ -88,6 +88,9 @@ def disc(tmp_path: Path) -> Path:
     renamed(twice.write(root))
     cut = renamed(planted_series("cut", 6).write(root))[1]
     cut.write_bytes(cut.read_bytes()[:-50])
+    frames = renamed(planted_series("frames", 9).write(root))[1]
+    own = PLANTED["frame of reference"]
+    frames.write_bytes(frames.read_bytes().replace(own.encode(), f"{own[:-1]}9".encode()))
     for path in renamed(planted_series("video", 7).write(root)):
         path.write_bytes(path.read_bytes().replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.4.102"[:20]))
     damaged = root / PLANTED["folder"] / f"{PATIENT_ID}.dcm"
@@ -185,7 +188,7 @@ def test_studies(
     assert [each["status"] for each in manifest["series"]].count("kept") == 1
     assert all(each["reason"] for each in manifest["series"] if each["status"] == "failed")
     assert all(each["series_uid"].startswith("2.25.") for each in manifest["series"])
-    assert len({each["series_uid"] for each in manifest["series"]}) == 7
+    assert len({each["series_uid"] for each in manifest["series"]}) == 8
     assert len({each["study_uid"] for each in manifest["series"]}) == 1
     assert len(manifest["problems"]) == 5
 
@@ -232,7 +235,7 @@ def test_segmentations(
     assert len({one.FrameOfReferenceUID for one in found if "FrameOfReferenceUID" in one}) == 1
 
 
-@pytest.mark.parametrize("folder", ["good", "gap", "planes", "twice", "cut", "video"])
+@pytest.mark.parametrize("folder", ["good", "gap", "planes", "twice", "cut", "frames", "video"])
 def test_a_folder_of_one_series(
     disc: Path,
     folder: str,

@@ -147,7 +147,7 @@ _ALIKE: tuple[tuple[Callable[[Plane], Any], str], ...] = (
     (lambda plane: (plane.storage.samples, plane.storage.photometric), "kinds of pixels"),
     (lambda plane: plane.series.modality, "modalities"),
     (lambda plane: plane.series.units, "units"),
-    (lambda plane: plane.frame_of_reference, "frames of reference"),
+    (lambda plane: plane.frame_of_reference and shown_uid(plane.frame_of_reference), "frames of reference"),
 )
 
 
