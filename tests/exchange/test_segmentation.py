@@ -315,9 +315,25 @@ def test_nothing_of_a_patient_is_logged(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     images = Series(more={0x00100010: ("PN", "Doe"), 0x00100040: ("CS", "female")}).write(tmp_path / "images")
-    assert write(tmp_path / "a.dcm", images).PatientSex == "O"
+    assert write(tmp_path / "a.dcm", images).PatientSex == "F"
     assert "Doe" not in caplog.text
     assert not [each for each in recwarn if "Doe" in str(each.message)]
+
+
+def test_values_of_old_exports_cost_no_result(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    method = {0x00120062: ("CS", "YES"), 0x00120063: ("LO", r"one\another")}  # may have several values
+    more = method | {
+        0x00080030: ("TM", "10:11:12"),
+        0x00100030: ("DA", "00000000"),
+        0x00200011: ("IS", "abc"),
+    }
+    found = write(tmp_path / "a.dcm", Series(more=more).write(tmp_path / "images"))
+    assert (found.StudyTime, found.PatientBirthDate, found.SeriesNumber) == ("101112", "", 9000)
+    assert found.DeidentificationMethod == ["one", "another"]
+    (message,) = (each.getMessage() for each in caplog.records)  # once, not for each slice
+    assert "PatientBirthDate, SeriesNumber left empty" in message
+    assert "0000" not in message.replace(str(tmp_path), "")
+    assert "abc" not in message.replace(str(tmp_path), "")
 
 
 @pytest.mark.parametrize(
@@ -326,7 +342,9 @@ def test_nothing_of_a_patient_is_logged(
         ({0x00200052: ("UI", "")}, "no frame of reference"),
         ({0x0020000D: ("UI", "")}, "lacks StudyInstanceUID"),
         ({0x00080018: ("UI", "")}, "lacks SOPInstanceUID"),
-        ({0x00080020: ("DA", "yesterday")}, "no segmentation can be made of the headers"),
+        ({0x00080018: ("UI", "1.2.3.4")}, "have the same SOPInstanceUID"),
+        ({0x00100020: ("LO", r"A\B")}, "several values of PatientID"),
+        ({0x00180050: ("DS", "thin")}, "header is damaged"),
         ({0x00080016: ("UI", "1.2.3.4")}, "images of the kind 1.2.3.4 are not known"),
     ],
 )

@@ -40,8 +40,8 @@ def hide_identity(header: Dataset) -> None:
     """Replace in a header whatever tells the patient, the study or its day, while pseudonyms are in use.
 
     The patient's name and number become one pseudonym, which is that of the number, or of name and date of
-    birth if there is none; UIDs become others. With one key, the same is always replaced by the same, so that
-    objects still belong together.
+    birth if there is none, or of the study if there is no name; UIDs become others. With one key, the same is
+    always replaced by the same, so that objects still belong together.
 
     Parameters
     ----------
@@ -67,5 +67,7 @@ def hide_identity(header: Dataset) -> None:
 
 def _patient(header: Dataset, pseudonyms: Pseudonyms) -> str:
     number = str(header.get("PatientID", "") or "").strip()
-    others = "\\".join(str(header.get(name, "") or "") for name in ("PatientName", "PatientBirthDate"))
+    name, born = (str(header.get(each, "") or "").strip() for each in ("PatientName", "PatientBirthDate"))
+    # Nobody is not somebody: without either, those of two studies are two patients.
+    others = f"{name}\\{born}" if name else f"study {header.get('StudyInstanceUID', '')}"
     return pseudonyms.alias("patient", number or others)

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import threading
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,8 +15,11 @@ import numpy as np
 from swin_umamba import __version__
 from swin_umamba.errors import DataError, UsageError
 from swin_umamba.exchange.codes import Code, Meaning, short_text
+from swin_umamba.exchange.fractions import MOST_FRACTION, fill_frames, stored_steps
 from swin_umamba.exchange.source import SourceImages
+from swin_umamba.exchange.values import quiet
 from swin_umamba.files import atomic_open
+from swin_umamba.pseudonyms import current
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -28,15 +28,11 @@ logger = logging.getLogger(__name__)
 
 Kind = Literal["binary", "labelmap", "fractional"]
 PROGRAM = "swin-umamba"
-MOST_FRACTION = 255
-"""The stored number of a probability of 1."""
 # Added to the number of the images' series, so that viewers list the segmentation behind all images.
 FIRST_SERIES_NUMBER = 9000
 _LARGEST_NUMBER = 2**31 - 1
 _LONGEST_TEXT = 1024
 _PURPOSES = ("series", "object", "dimensions")
-# What is ignored is so for the whole process.
-_alone = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -165,23 +161,29 @@ def write_segmentation(
     size = (source.num_planes, source.first.Rows, source.first.Columns)
     if array.shape != (size if not stacked else (*size, len(segments))):
         raise ValueError(f"voxels of shape {voxels.shape} for {len(segments)} segments of images {size}")
-    if kind == "fractional":
-        array = np.where(array < 0.5 / MOST_FRACTION, array.dtype.type(0), np.minimum(array, 1))
+    steps = None
+    if kind == "fractional" and stacked and array.dtype.kind == "f":
+        steps = stored_steps(array)
+        array = steps != 0
     elif not stacked:
         array = array.astype(np.uint8 if len(segments) < 2**8 else np.uint16, copy=False)
     if not array.any():
         # A segmentation has one frame at least: nothing, in the first slice.
-        source, array = _first_slice(source), array[:1]
+        source, array, steps = _first_slice(source), array[:1], None
     uids = [_uid(identity, [*source.uids, algorithm.model, kind, purpose]) for purpose in _PURPOSES]
     try:
-        with _quiet():
+        with quiet():
             found = _segmentation(source, array, segments, algorithm, kind, uids)
+            if steps is not None:
+                fill_frames(found, source, steps)
             _correct(found, source, uids)
             with atomic_open(path) as file:
                 found.save_as(file, enforce_file_format=True)
     except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
+        # Libraries quote values of headers.
+        why = str(error) if current() is None else type(error).__name__
         raise DataError(
-            f"no segmentation can be made of the headers of this series: {error}",
+            f"no segmentation can be made of the headers of this series: {why}",
             where=source.where,
             hint="export the series again from the archive, or leave out --format",
         ) from error
@@ -289,6 +291,8 @@ def _correct(found: Dataset, source: SourceImages, uids: Sequence[str]) -> None:
     for name in ("DimensionOrganizationSequence", "DimensionIndexSequence"):
         for item in found.get(name) or ():
             item.DimensionOrganizationUID = uids[2]
+    if "FrameOfReferenceUID" not in found:
+        found.PatientOrientation = None  # where there is no other, even if unknown (C.7.6.1: 2C)
     shared = found.SharedFunctionalGroupsSequence[0]
     if "PixelMeasuresSequence" in shared and not any(shared.PixelMeasuresSequence):
         del shared.PixelMeasuresSequence
@@ -310,17 +314,3 @@ def _correct(found: Dataset, source: SourceImages, uids: Sequence[str]) -> None:
         }
         for image in images.values():
             image.ReferencedFrameNumber = source.frames[int(image.ReferencedFrameNumber) - 1]
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep highdicom from logging values of headers, which name patients; one thread at a time."""
-    library = logging.getLogger("highdicom")
-    with _alone, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        before = library.level
-        library.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            library.setLevel(before)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,37 +14,13 @@ from swin_umamba.data.dicom.planes import Plane
 from swin_umamba.data.dicom.volume import Grid
 from swin_umamba.errors import DataError, UsageError
 from swin_umamba.exchange.identity import hide_identity
+from swin_umamba.exchange.values import PATIENT, STUDY, quiet, several_values, tidy
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-# What an object of a study has in common with its others: who, and which study. Nothing else is copied:
-# no names of physicians, operators and institutions, no private elements.
-PATIENT = (
-    "PatientName",
-    "PatientID",
-    "IssuerOfPatientID",
-    "PatientBirthDate",
-    "PatientSex",
-    "PatientIdentityRemoved",
-    "DeidentificationMethod",
-    "DeidentificationMethodCodeSequence",
-    "ClinicalTrialSponsorName",
-    "ClinicalTrialProtocolID",
-    "ClinicalTrialProtocolName",
-    "ClinicalTrialSiteID",
-    "ClinicalTrialSiteName",
-    "ClinicalTrialSubjectID",
-    "ClinicalTrialSubjectReadingID",
-)
-STUDY = (
-    "StudyInstanceUID",
-    "StudyDate",
-    "StudyTime",
-    "StudyID",
-    "StudyDescription",
-    "AccessionNumber",
-)
+logger = logging.getLogger(__name__)
+
 # These have to be there, even if they are empty; exports leave them out.
 _NEVER_MISSING = (
     "PatientName",
@@ -74,7 +51,6 @@ _IMAGE = (
 _PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "SliceThickness")
 _GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 _IDENTITY = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
-_SEXES = ("M", "F", "O", "")
 
 
 @dataclass(frozen=True)
@@ -174,8 +150,12 @@ def _images_of(grid: Grid, where: Path) -> tuple[tuple[Dataset, ...], tuple[int,
             hint="export the series with PixelSpacing, or leave out --format",
         )
     headers = [_header(path, (*PATIENT, *STUDY, *_IMAGE, *_PLACE, *_GROUPS)) for path in paths]
-    for header, path in zip(headers, paths, strict=True):
-        _complete(header, path)
+    emptied = dict.fromkeys(
+        name for header, path in zip(headers, paths, strict=True) for name in _complete(header, path)
+    )
+    if emptied:
+        logger.warning("%s: %s left empty, as the value is none that DICOM has", where, ", ".join(emptied))
+    _check_uids(headers, where)
     with damage_reported(where):
         if _is_multiframe(headers[0], where):
             return (_as_multiframe(headers[0], grid),), tuple(plane.frame + 1 for plane in grid.planes)
@@ -190,7 +170,7 @@ def _header(path: Path, keywords: Iterable[str]) -> Dataset:
     from pydicom.dataset import Dataset
 
     tags = [tag for keyword in keywords if (tag := tag_for_keyword(keyword)) is not None]
-    with damage_reported(path):
+    with damage_reported(path), quiet():
         raw: Any = read_data_set(path, tags).elements.raw
         found = Dataset(dict(raw))
         for element in found:  # decode all now, while the character set is known
@@ -198,8 +178,28 @@ def _header(path: Path, keywords: Iterable[str]) -> Dataset:
     return found
 
 
-def _complete(header: Dataset, path: Path) -> None:
-    """Add what must not be missing, and refuse a header without what nobody can make up."""
+def _check_uids(headers: Sequence[Dataset], where: Path) -> None:
+    """Refuse images of several studies, and those that share a UID: a frame would refer to any of them."""
+    if len({str(header.StudyInstanceUID) for header in headers}) > 1:
+        raise DataError(
+            "the images of the series are of several studies, and a segmentation belongs to one",
+            where=where,
+            hint="export the series again from the archive, or leave out --format",
+        )
+    if len({str(header.SOPInstanceUID) for header in headers}) < len(headers):
+        raise DataError(
+            "several images of the series have the same SOPInstanceUID, and a segmentation has to tell them "
+            "apart",
+            where=where,
+            hint="export the series again from the archive, or leave out --format",
+        )
+
+
+def _complete(header: Dataset, path: Path) -> list[str]:
+    """Add what must not be missing, and refuse a header without what nobody can make up.
+
+    Returns the names of elements that were emptied, because their values are none of DICOM's.
+    """
     missing = [name for name in _IDENTITY if not header.get(name)]
     if missing:
         raise DataError(
@@ -210,11 +210,17 @@ def _complete(header: Dataset, path: Path) -> None:
     for name in _NEVER_MISSING:
         if header.get(name) is None:
             setattr(header, name, "")
-    if header.PatientSex not in _SEXES:
-        header.PatientSex = "O"  # the standard knows no other values, and viewers refuse them
     if not header.get("Modality"):
         header.Modality = "OT"
     hide_identity(header)
+    if several := several_values(header, (*PATIENT, *STUDY)):
+        raise DataError(
+            f"the DICOM header has several values of {' and of '.join(several)}, which has one",
+            where=path,
+            hint="correct it in the archive and export the series again, or leave out --format",
+        )
+    with quiet():
+        return tidy(header)
 
 
 def _is_multiframe(header: Dataset, where: Path) -> bool:
