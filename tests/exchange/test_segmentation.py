@@ -320,6 +320,21 @@ def test_nothing_of_a_patient_is_logged(
     assert not [each for each in recwarn if "Doe" in str(each.message)]
 
 
+@pytest.mark.parametrize("kind", ["files", "enhanced"])
+@pytest.mark.parametrize(("slices", "spacing"), [(1, None), (4, 2.5)])
+def test_the_distance_of_slices_is_known_or_left_out(
+    tmp_path: Path, kind: str, slices: int, spacing: float | None
+) -> None:
+    """Even where nothing was found, so that there is one slice, and where there never was another."""
+    series = Series(shape=(slices, 5, 6))
+    images = series.write(tmp_path / "i") if kind == "files" else series.write_enhanced(tmp_path / "i.dcm")
+    for labels in (np.zeros(series.shape, np.uint8), np.ones(series.shape, np.uint8)):
+        found = write(tmp_path / "a.dcm", images, labels, 1)
+        (measures,) = found.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence
+        assert measures.get("SpacingBetweenSlices") == spacing
+        assert read_labels(tmp_path / "a.dcm").spacing[-2:] == series.spacing
+
+
 def test_values_of_old_exports_cost_no_result(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     method = {0x00120062: ("CS", "YES"), 0x00120063: ("LO", r"one\another")}  # may have several values
     more = method | {

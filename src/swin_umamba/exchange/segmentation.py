@@ -294,6 +294,9 @@ def _correct(found: Dataset, source: SourceImages, uids: Sequence[str]) -> None:
     if "FrameOfReferenceUID" not in found:
         found.PatientOrientation = None  # where there is no other, even if unknown (C.7.6.1: 2C)
     shared = found.SharedFunctionalGroupsSequence[0]
+    for measures in shared.get("PixelMeasuresSequence") or ():
+        if source.num_planes == 1 and "SpacingBetweenSlices" in measures:
+            del measures.SpacingBetweenSlices  # of a single slice highdicom says 1 mm, whatever its thickness
     if "PixelMeasuresSequence" in shared and not any(shared.PixelMeasuresSequence):
         del shared.PixelMeasuresSequence
     frames, pixels = int(found.NumberOfFrames), found.Rows * found.Columns
