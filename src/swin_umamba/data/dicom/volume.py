@@ -243,6 +243,8 @@ def _doubled(planes: Sequence[Plane], heights: np.ndarray, doubled: np.ndarray, 
         where=where,
         hint="choose one with --series UID:NAME=VALUE as listed (series= in Python and over HTTP)"
         if volumes
+        else "remove one of the copies, if these are copies; otherwise export it again"
+        if not reasons
         else "export one volume (phase, echo, b-value) alone, or put its files into a folder of their own",
     )
 
