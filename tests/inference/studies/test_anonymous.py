@@ -259,4 +259,7 @@ def test_a_folder_of_one_series(
     ):
         assert main([*command, "--anonymous"]) == code, (command, capfd.readouterr())
         printed += "".join(capfd.readouterr())
+    for condition in (":AcquisitionTime=000000", ":ImageType=OTHER", "1.2.3.4"):
+        assert main(["preview", str(series), "--series", condition, "-o", "b.png", "--anonymous"]) == 1
+        printed += "".join(capfd.readouterr())
     assert leaks(tmp_path / "work", printed) == []

@@ -64,7 +64,10 @@ def choose_volume(planes: Sequence[Plane], conditions: Sequence[str], where: Pat
         values = [dict(plane.traits).get(name.strip(), "") for plane in planes]
         chosen = [plane for plane, value in zip(planes, values, strict=True) if value == wanted.strip()]
         if not chosen:
-            known = ", ".join(dict.fromkeys(value for value in values if value)) or "not said"
+            is_hidden = name.strip() == _OF_THE_DAY and current() is not None
+            known = (
+                ", ".join(dict.fromkeys(value for value in values if value and not is_hidden)) or "not said"
+            )
             raise DataError(
                 f"no image of the series has {condition!r}: {name or 'the element'} is {known}",
                 where=where,
