@@ -70,6 +70,10 @@ def test_paths_below_a_folder_are_hidden_as_a_whole(tmp_path: Path, monkeypatch:
     assert pseudonyms.hide(f"{root}/a b/c.dcm") == shown_file
     assert pseudonyms.hide(f"no such file: '{root}/a b/c.dcm'") == f"no such file: '{shown_file}'"
     assert pseudonyms.hide("data/a b/c.dcm").startswith("input_")
+    assert pseudonyms.hide("data") == pseudonyms.alias("input", "data")
+    with in_use(pseudonyms):
+        error = DataError("the data are damaged", where=Path("data"))
+        assert str(error) == f"the data are damaged\n  where: {pseudonyms.alias('input', 'data')}"
     for other in (f"{root}2/a", f"/x{root}", "the data of an image", "metadata/x"):
         assert pseudonyms.hide(other) == other
 

@@ -38,7 +38,7 @@ class SwinUMambaError(Exception):
         lines = [self.what]
         if self.where is not None:
             # A line break in a file name must not start a new line.
-            lines.append("  where: " + self.where.replace("\n", "\N{REPLACEMENT CHARACTER}"))
+            lines.append("  where: " + hidden(self.where).replace("\n", "\N{REPLACEMENT CHARACTER}"))
         if self.hint is not None:
             lines.append(f"  what to do: {self.hint}")
         return printable(hidden("\n".join(lines)))

@@ -112,8 +112,11 @@ class Pseudonyms:
     def hide(self, text: str) -> str:
         """Replace the names used so far in a text, unless a letter or digit touches them.
 
-        Paths of folders that are hidden go first, as a whole.
+        Paths of folders that are hidden go first, as a whole. A relative one by itself is a path only where
+        it is the whole text, as in ``where`` of an error.
         """
+        if text in self._folder_forms and text not in (".", ""):
+            return self.alias("input", text)
         if self._folders is not None:
             text = self._folders.sub(lambda match: self.alias("input", match[0].rstrip("/\\")), text)
         if not self._pseudonym_of:

@@ -16,6 +16,7 @@ from conformance.dicom_kinds import VOLUME, stack
 from swin_umamba.data.dicom import codestreams, elements, is_dicom_folder, read_dicom
 from swin_umamba.data.image_io import read_image, read_labels
 from swin_umamba.errors import DataError
+from swin_umamba.pseudonyms import Pseudonyms, in_use
 
 SERIES = "1.2.826.0.1.3680043.2.1125.1"
 ORIENTATION = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)  # a sagittal series
@@ -243,6 +244,9 @@ def test_the_choice_of_a_series(tmp_path: Path) -> None:
     assert "Nobody" not in str(raised.value)  # the patient's name
     assert read_dicom(tmp_path, series="8").data.shape == (1, 2, 6, 7)
     assert read_dicom(tmp_path, series="1.2.3.9").data.shape == (1, 5, 6, 7)
+    key = Pseudonyms(b"k" * 40)
+    with in_use(key):  # by the UID that is shown then
+        assert read_dicom(tmp_path, series=key.uid("1.2.3.9")).data.shape == (1, 5, 6, 7)
     with pytest.raises(DataError, match="no DICOM series '9' among the 2"):
         read_dicom(tmp_path, series="9")
     write_slices(tmp_path / "c", stack(), series="1.2.3.11")

@@ -168,12 +168,14 @@ def test_studies(
     more = ("--confidence", "--probabilities", "--preview", "--instances")
     flat = (*more, "--objects", "geojson", "rois", "--max-slices", "1")
     printed = ""
+    one = f"{PLANTED['series UID']}.1"
     for code, *command in (
         (1, *fast, "-i", str(disc), "-o", "out", "--min-slices", "2", *more),
         (1, *fast, "-i", f"../{disc.name}", "-o", "out", "--min-slices", "2", *more, "--json"),
         (0, *fast, "-i", str(disc), "-o", "flat", *flat),
         (0, *fast, "-i", str(disc), "-o", "none", "--dry-run"),
         (0, *fast, "-i", f"../{disc.name}", "-o", "none", "--dry-run", "--json"),
+        (0, *fast, "-i", str(disc), "-o", "none", "--dry-run", "--json", "--series", one),
         (2, *fast, "-i", str(disc), "-o", "none", "--series-modality", "PT"),
         (0, "report", "out", "-o", "report.html", "--anonymous"),
         (0, "statistics", "out", "--anonymous", "-o", "table.csv"),

@@ -133,7 +133,7 @@ def _choose(folder: Path, found: Mapping[str, Sequence[Plane]], wanted: str | No
     if wanted is None:
         chosen = list(found)
     else:
-        chosen = [uid for uid in found if uid == wanted.strip()] or [
+        chosen = [uid for uid in found if is_uid(uid, wanted)] or [
             uid for uid, planes in found.items() if is_number(planes[0].series.number, wanted)
         ]
     if len(chosen) == 1:
@@ -152,6 +152,11 @@ def _choose(folder: Path, found: Mapping[str, Sequence[Plane]], wanted: str | No
         hint="choose one with --series UID or --series NUMBER (series= in Python and over HTTP), predict all "
         "or some of them with predict --studies, give a folder with one series, or give single files",
     )
+
+
+def is_uid(uid: str, wanted: str) -> bool:
+    """Return whether the UID of a series is the one that is wanted, or shown as the one."""
+    return wanted.strip() in (uid, uid and shown_uid(uid))
 
 
 def is_number(number: str, wanted: str) -> bool:

@@ -11,14 +11,14 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from swin_umamba.data.dicom.series import SeriesFiles, choice_of, is_number
+from swin_umamba.data.dicom.series import SeriesFiles, choice_of, is_number, is_uid
 from swin_umamba.data.dicom.studies import FoundSeries, Tree, find_series
 from swin_umamba.errors import DataError, UsageError
 from swin_umamba.inference.blocks.inputs import is_label_name
 from swin_umamba.inference.cases import Case
 from swin_umamba.inference.inputs import takes_colours
 from swin_umamba.inference.options import FolderOptions
-from swin_umamba.pseudonyms import hide_below
+from swin_umamba.pseudonyms import current, hide_below
 
 if TYPE_CHECKING:
     from swin_umamba.inference.predictor import Predictor
@@ -145,8 +145,9 @@ def _reasons(found: FoundSeries, options: FolderOptions, wanted: str | None) -> 
     """Return why a series is left out; empty if it is chosen. No free text of its header is in it."""
     series, count = found.series, found.num_images
     reasons = []
-    if wanted is not None and series.uid != wanted.strip() and not is_number(series.number, wanted):
-        reasons.append(f"it is not the series {wanted}")
+    if wanted is not None and not is_uid(series.uid, wanted) and not is_number(series.number, wanted):
+        named = f"the series {wanted}" if current() is None else "the wanted series"
+        reasons.append(f"it is not {named}")
     modalities = options.series_modality
     if modalities is not None and series.modality.upper() not in [each.upper() for each in modalities]:
         reasons.append(f"its modality is not {' or '.join(modalities)}")
