@@ -201,6 +201,8 @@ def test_one_slice_with_and_without_a_place(tmp_path: Path) -> None:
         assert found.NumberOfFrames == 2
         read = on_grid_of(read_image(folder), read_labels(tmp_path / "a.dcm"))
         np.testing.assert_array_equal(read.data[0], labels)
+        # One of the two has to be there, if only to say that it is not known.
+        assert ("PatientOrientation" in found) == ("FrameOfReferenceUID" not in found)
 
 
 def test_colour_and_compressed_images(tmp_path: Path) -> None:
