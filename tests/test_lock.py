@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pytest
 
@@ -83,6 +84,18 @@ def test_what_makes_a_lock_stale(tmp_path: Path, holder: dict[str, Any], minutes
 def test_half_a_lock_is_none(tmp_path: Path, content: str) -> None:
     (tmp_path / LOCK_FILE).write_text(content)
     assert not refused(tmp_path)
+
+
+def test_a_full_disk_leaves_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write_part(content: object, file: TextIO) -> None:
+        file.write('{"host": ')
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as full:
+        full.setattr(lock.json, "dump", write_part)
+        with pytest.raises(OSError, match="No space left"), Lock(tmp_path / "lock").held():
+            pass
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_lock_can_be_forced(tmp_path: Path) -> None:

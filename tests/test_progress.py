@@ -172,5 +172,14 @@ def test_there_is_one_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None
     assert "large image:  67%" not in terminal.getvalue()
 
 
+def test_a_program_without_a_console(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    assert list(progress(slowly(clock, 2, 60), "reading", total=2)) == [0, 1]
+    with passing_bar("reading", total=2, unit="file") as shown:
+        shown.within(0.5)
+        shown.set_postfix_str("a note")
+        shown.update()
+
+
 def test_durations() -> None:
     assert [duration(seconds) for seconds in (0.4, 29, 95, 3700)] == ["0 s", "29 s", "2 min", "1 h 2 min"]

@@ -99,6 +99,13 @@ class Lock:
             yield
 
     def _take(self, force: bool) -> None:
+        try:
+            self._write_holder(force)
+        except OSError:  # a full disk leaves an empty file
+            self._release()
+            raise
+
+    def _write_holder(self, force: bool) -> None:
         with opened_alone(self.path) as file:
             holder = _holder(file)
             if holder is not None and not force:

@@ -126,7 +126,7 @@ class Progress:
         self._within = 0.0
         self._note = ""
         self.disable = not (_wanted and shown)
-        on_terminal = sys.stderr.isatty()
+        on_terminal = sys.stderr is not None and sys.stderr.isatty()  # programs without a console have none
         self._says_lines = not self.disable and not on_terminal
         outer = next(iter(_open), None)
         self._outer = None if self.disable else outer

@@ -290,3 +290,25 @@ def test_quiet_leaves_warnings_and_no_progress() -> None:
             [sys.executable, "-c", code, "work", *given], capture_output=True, text=True, check=False
         )
         assert (done.returncode, done.stderr.splitlines()) == (0, expected)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell of POSIX closes the stream")
+def test_a_closed_stderr_is_no_error() -> None:
+    """Its messages go nowhere, not into the JSON on stdout."""
+    code = (
+        "import sys\n"
+        "from types import SimpleNamespace\n"
+        "from swin_umamba.cli import main as module\n"
+        "from swin_umamba.errors import DataError\n"
+        "from swin_umamba.progress import progress\n"
+        "def run(args):\n"
+        "    raise DataError(str(list(progress(range(3), 'working'))))\n"
+        "module.COMMANDS = ('work',)\n"
+        "command = SimpleNamespace(HELP='work', add_arguments=lambda parser: None, run=run)\n"
+        "module.find_command = lambda name: command\n"
+        "sys.exit(module.main(['work', '--json']))\n"
+    )
+    words = ["sh", "-c", 'exec "$0" -c "$1" 2>&-', sys.executable, code]
+    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["error"]["what"] == "[0, 1, 2]"

@@ -144,6 +144,8 @@ def test_what_is_left_to_pytorch() -> None:
     assert not uses_onednn(x.double(), weight.double())
     assert not uses_onednn(x[0], weight)
     assert not uses_onednn(x[:0], weight)
+    number = torch.tensor(1.0)
+    assert torch.equal(linear(x, weight, number), F.linear(x, weight, number))
     assert not uses_onednn(x, weight.bfloat16())
     with torch.backends.mkldnn.flags(enabled=False):
         assert not uses_onednn(x, weight, bias)

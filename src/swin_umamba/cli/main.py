@@ -67,6 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0 success, 1 something failed, 2 wrong usage, 130 after Ctrl-C, 143 after SIGTERM.
     """
     _end_without_collecting()
+    if sys.stderr is None:  # closed by who started this; Python would print to stdout instead
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for as long as the process lives
     argv = sys.argv[1:] if argv is None else argv
     apply_settings()
     try:

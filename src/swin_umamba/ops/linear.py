@@ -71,6 +71,7 @@ def uses_onednn(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> bool:
         x.ndim > 1
         and weight.ndim == 2
         and x.shape[-1] == weight.shape[1]
+        and (bias is None or bias.shape == weight.shape[:1])
         and min(*x.shape, *weight.shape) > 0
     )
 
