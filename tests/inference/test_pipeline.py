@@ -144,6 +144,41 @@ def test_what_is_on_its_way_is_bounded(
     assert max(counts) == 1 if room == 0 else 2 <= max(counts) <= pipeline.AHEAD + pipeline.BEHIND + 2
 
 
+@pytest.mark.parametrize(("seconds", "most"), [(0, 3), (10**6, pipeline.AHEAD)])
+def test_a_slow_network_leaves_cases_to_other_processes(
+    one: Predictor,
+    images: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: float,
+    most: int,
+) -> None:
+    """The cases that are claimed and wait for the network: few if they take it longer than seconds."""
+    claimed: set[str] = set()
+    counts: list[int] = []
+    look, predict = case_run.CaseRun.look, case_run.CaseRun.predict
+
+    def looking(self: case_run.CaseRun) -> None:
+        claimed.add(self.work.case.name)
+        look(self)
+
+    def predicting(self: case_run.CaseRun, *on_progress: Any) -> None:
+        time.sleep(0.05)
+        counts.append(len(claimed))
+        claimed.remove(self.work.case.name)
+        predict(self, *on_progress)
+
+    monkeypatch.setattr(case_run.CaseRun, "look", looking)
+    monkeypatch.setattr(case_run.CaseRun, "predict", predicting)
+    monkeypatch.setattr(pipeline, "SECONDS_AHEAD", seconds)
+    monkeypatch.setattr(pipeline, "_num_readers", lambda: 1)
+    monkeypatch.setattr(pipeline, "_memory_for_all", lambda: 10**12)
+    results = one.predict_folder(images, tmp_path / "out")
+    assert [each.case for each in results] == list(NAMES)
+    assert 2 <= max(counts) <= most
+    assert most == 3 or max(counts) > 3
+
+
 @pytest.mark.parametrize("name", ["a", "k", "t"])
 def test_a_full_disk_stops_everything_and_keeps_what_is_finished(
     one: Predictor, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str

@@ -35,7 +35,9 @@ logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_ROUNDS = 1.0
 AHEAD = 16
-"""Cases that are read, or being read, before their turn."""
+"""The most cases that are read, or being read, before their turn."""
+SECONDS_AHEAD = 5.0
+"""Work of the network that they may hold, beyond one for each reader: other processes want cases, too."""
 BEHIND = 16
 """Cases that wait to be written; they are recorded together."""
 PART_OF_FREE_MEMORY = 1 / 8
@@ -132,7 +134,10 @@ class _Pipeline:
         self._num_behind = self._taken = 0
         self._most = _memory_for_all()
         self._error: BaseException | None = None
-        self._readers = ThreadPoolExecutor(_num_readers(), thread_name_prefix="swin-umamba-reader")
+        readers = _num_readers()
+        self._ahead_at_least = readers + 2
+        self._seconds = math.inf  # that the network took for the last case it saw
+        self._readers = ThreadPoolExecutor(readers, thread_name_prefix="swin-umamba-reader")
         self._writer = threading.Thread(target=self._write, name="swin-umamba-writer")
 
     def __enter__(self) -> _Pipeline:
@@ -168,7 +173,10 @@ class _Pipeline:
             if each.is_claimed_by_another:
                 self._let_go(each)
                 return False
+            start, is_seen = time.perf_counter(), not each.run.is_decided
             each.run.predict(on_progress)
+            if is_seen:
+                self._seconds = time.perf_counter() - start
             if each.run.lacks_memory and self._taken > each.size:
                 self._wait(lambda: self._taken == each.size or not self._num_behind)
                 each.run.try_again()
@@ -183,7 +191,8 @@ class _Pipeline:
 
     def _read_ahead(self) -> None:
         """Begin to read the cases that there is room for, and the next one in any case."""
-        while self._following < len(self._work) and len(self._ahead) < AHEAD:
+        most = min(AHEAD, max(self._ahead_at_least, SECONDS_AHEAD / max(self._seconds, 1e-9)))
+        while self._following < len(self._work) and len(self._ahead) < most:
             work = self._work[self._following]
             size = _memory_of(work, self._most)
 
