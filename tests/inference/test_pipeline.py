@@ -97,7 +97,8 @@ def test_the_results_are_those_of_one_by_one(
     monkeypatch.setattr(pipeline, "_num_readers", lambda: readers)
     expected = one_by_one(one, images, tmp_path / "alone", **options)
     results = one.predict_folder(images, tmp_path / "out", **options)
-    assert not [each.name for each in threading.enumerate() if each.name.startswith("swin-umamba")]
+    ours = ("swin-umamba-reader", "swin-umamba-writer")
+    assert not [each.name for each in threading.enumerate() if each.name.startswith(ours)]
     assert [each.case for each in results] == list(NAMES)
     for result, alone in zip(results, expected, strict=True):
         assert (result.status, str(result.error)) == (alone.status, str(alone.error))
