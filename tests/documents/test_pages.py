@@ -123,7 +123,9 @@ def test_a_page_does_what_it_shows(page: Path, prepared: Path, commands: Path, t
     }
     environment |= ENVIRONMENT | {name: str(folder / name) for name in PARTS}
     environment |= {
-        "PATH": os.pathsep.join([str(commands / "bin"), str(programs), os.environ["PATH"]]),
+        "PATH": os.pathsep.join(
+            [str(commands / "bin"), str(programs), str(Path(sys.executable).parent), os.environ["PATH"]]
+        ),
         "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(shims)]),
         "HOME": str(folder),
         "SERVE_PORT": port,
