@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from swin_umamba.exchange.values import PATIENT, STUDY
 from swin_umamba.pseudonyms import Pseudonyms, current
 
 if TYPE_CHECKING:
@@ -21,19 +22,10 @@ _EMPTIED = (
     "ReferringPhysicianName",
     "PositionReferenceIndicator",
 )
-_REMOVED = (
-    "IssuerOfPatientID",
-    "StudyDescription",
-    "DeidentificationMethodCodeSequence",
-    "ClinicalTrialSponsorName",
-    "ClinicalTrialProtocolID",
-    "ClinicalTrialProtocolName",
-    "ClinicalTrialSiteID",
-    "ClinicalTrialSiteName",
-    "ClinicalTrialSubjectID",
-    "ClinicalTrialSubjectReadingID",
-)
 _UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID")
+_REPLACED = ("PatientName", "PatientID", "PatientIdentityRemoved", "DeidentificationMethod")
+# Whatever else is taken of headers goes.
+_REMOVED = tuple(name for name in (*PATIENT, *STUDY) if name not in (*_EMPTIED, *_UIDS, *_REPLACED))
 
 
 def hide_identity(header: Dataset) -> None:

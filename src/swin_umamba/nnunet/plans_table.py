@@ -116,6 +116,8 @@ INTENSITIES = {
     "percentile_99_5": _INTENSITY,
 }
 """Statistics of a channel; only CT normalization uses them, and nnU-Net writes NaN where it found none."""
+CT = "CTNormalization"
+"""nnU-Net's normalization by the statistics of the training images."""
 INTENSITIES_OF = (
     "foreground_intensity_properties_per_channel",
     "foreground_intensity_properties_by_modality",  # nnU-Net's older name
@@ -229,7 +231,7 @@ def _check_intensities(plans: Mapping[str, Any], schemes: list[str], source: Pro
     """Check the values for normalization: one for each channel, and percentiles in order where used."""
     name = next((each for each in INTENSITIES_OF if each in plans), INTENSITIES_OF[0])
     properties = plans.get(name, {})
-    used = {str(channel): scheme == "CTNormalization" for channel, scheme in enumerate(schemes)}
+    used = {str(channel): scheme == CT for channel, scheme in enumerate(schemes)}
     source.check(
         properties, table({key: table(INTENSITIES if by_ct else {}) for key, by_ct in used.items()}), name
     )

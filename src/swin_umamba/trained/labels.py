@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from swin_umamba.evaluation.classes import IGNORE_NAME
+
 LABEL_MANAGER = "LabelManager"
 """The class of nnU-Net whose place ``Labels`` takes."""
-IGNORE_NAME = "ignore"
 
 Values = TypeVar("Values", Tensor, np.ndarray)
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from swin_umamba.errors import DataError
-from swin_umamba.nnunet.plans_table import INTENSITIES_OF
+from swin_umamba.nnunet.plans_table import CT, INTENSITIES_OF
 from swin_umamba.trained.configuration import Configuration
 from swin_umamba.trained.intensities import SMALLEST_DEVIATION, moments_of, normalized, z_score
 from swin_umamba.trained.model import TrainedModel
@@ -21,12 +21,7 @@ from swin_umamba.trained.volume import Volume
 
 PREPROCESSOR = "DefaultPreprocessor"
 Z_SCORE = "ZScoreNormalization"
-CT, RESCALED, COLOURS, NOTHING = (
-    "CTNormalization",
-    "RescaleTo01Normalization",
-    "RGBTo01Normalization",
-    "NoNormalization",
-)
+RESCALED, COLOURS, NOTHING = "RescaleTo01Normalization", "RGBTo01Normalization", "NoNormalization"
 SCHEMES = (Z_SCORE, CT, RESCALED, COLOURS, NOTHING)
 LARGEST_COLOUR = 255
 

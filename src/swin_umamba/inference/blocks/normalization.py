@@ -9,10 +9,10 @@ import numpy as np
 
 from swin_umamba.errors import UsageError
 from swin_umamba.inference.blocks.statistics import ImageStatistics
+from swin_umamba.nnunet.plans_table import CT
 from swin_umamba.trained.intensities import SMALLEST_DEVIATION, moments_of, z_score
 from swin_umamba.trained.preprocessing import (
     COLOURS,
-    CT,
     NOTHING,
     RESCALED,
     Z_SCORE,
