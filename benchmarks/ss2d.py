@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import functools
 import importlib.util
 import json
 import statistics
@@ -27,6 +28,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from swin_umamba.torch_settings import apply_settings
 
@@ -171,6 +173,26 @@ def check_correctness(scans: dict[str, Scan], device: torch.device) -> None:
             say(f"correctness gate, d_state {d_state}: {name} within {max(errors):.1e} of float64")
 
 
+@functools.cache
+def multiply_adds_kernel() -> Callable[[int, Any], None]:
+    """Return a function of a number of repeats, each eight vectors of multiply-adds, and of two vectors."""
+    from numba import njit
+
+    from swin_umamba.ops.native.vector import LANES, fma, load, store
+
+    @njit(nogil=True)
+    def multiply_adds(repeats: int, x: Any) -> None:
+        a, b = load(x, 0), load(x, LANES)
+        s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = a  # eight chains hide the latency of one
+        for _ in range(repeats):
+            s0, s1, s2, s3 = fma(s0, a, b), fma(s1, a, b), fma(s2, a, b), fma(s3, a, b)
+            s4, s5, s6, s7 = fma(s4, a, b), fma(s5, a, b), fma(s6, a, b), fma(s7, a, b)
+        store(x, 0, s0 + s1 + s2 + s3 + s4 + s5 + s6 + s7)
+
+    kernel: Callable[[int, Any], None] = multiply_adds
+    return kernel
+
+
 def measure_limits() -> Limits:
     """Multiply-adds, exponentials and copied bytes per second."""
     import numpy as np
@@ -178,16 +200,9 @@ def measure_limits() -> Limits:
 
     from swin_umamba.ops.native.math import exp2
     from swin_umamba.ops.native.threads import run_items
-    from swin_umamba.ops.native.vector import LANES, fma, load, store
+    from swin_umamba.ops.native.vector import LANES, load, store
 
-    @njit(nogil=True)
-    def multiply_adds(repeats: int, x: np.ndarray) -> None:
-        a, b = load(x, 0), load(x, LANES)
-        s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = a  # eight chains hide the latency of one
-        for _ in range(repeats):
-            s0, s1, s2, s3 = fma(s0, a, b), fma(s1, a, b), fma(s2, a, b), fma(s3, a, b)
-            s4, s5, s6, s7 = fma(s4, a, b), fma(s5, a, b), fma(s6, a, b), fma(s7, a, b)
-        store(x, 0, s0 + s1 + s2 + s3 + s4 + s5 + s6 + s7)
+    multiply_adds = multiply_adds_kernel()
 
     @njit(nogil=True)
     def exponentials(repeats: int, x: np.ndarray, y: np.ndarray) -> None:

@@ -20,27 +20,24 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 
-from ss2d import MODES, check_correctness, forward_and_backward, make_inputs, necessary_operations, say
+from ss2d import (
+    MODES,
+    check_correctness,
+    forward_and_backward,
+    make_inputs,
+    multiply_adds_kernel,
+    necessary_operations,
+    say,
+)
 from swin_umamba.ops.native.threads import denormals_flushed
-from swin_umamba.ops.native.vector import LANES, fma, load, store
+from swin_umamba.ops.native.vector import LANES
 from swin_umamba.ops.ss2d_scan import ss2d_scan
 
 SIDES = (80, 40, 20, 10)  # of the stages of an image of 320x320
 SOFTPLUS_OPERATIONS = {"forward": 15, "forward+backward": 30}
 REFERENCE_STEPS = 10_000  # with more steps, the plain loop takes minutes
-
-
-@njit(nogil=True)
-def _multiply_adds(repeats: int, x: np.ndarray) -> None:
-    a, b = load(x, 0), load(x, LANES)
-    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = a  # eight chains hide the latency of one
-    for _ in range(repeats):
-        s0, s1, s2, s3 = fma(s0, a, b), fma(s1, a, b), fma(s2, a, b), fma(s3, a, b)
-        s4, s5, s6, s7 = fma(s4, a, b), fma(s5, a, b), fma(s6, a, b), fma(s7, a, b)
-    store(x, 0, s0 + s1 + s2 + s3 + s4 + s5 + s6 + s7)
 
 
 def _processor_seconds(function: Callable[[], object]) -> float:
@@ -50,9 +47,10 @@ def _processor_seconds(function: Callable[[], object]) -> float:
 
 
 def _multiply_adds_per_second() -> float:
+    multiply_adds = multiply_adds_kernel()
     numbers, repeats = np.full(2 * LANES, 0.5, dtype=np.float32), 300_000
     with denormals_flushed():
-        seconds = _processor_seconds(lambda: _multiply_adds(repeats, numbers))
+        seconds = _processor_seconds(lambda: multiply_adds(repeats, numbers))
     return repeats * 8 * LANES / seconds
 
 

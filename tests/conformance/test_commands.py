@@ -20,7 +20,6 @@ from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from conformance import corpus
 from conformance.made_images import axes_of
 from serve.serving import client_of
-from swin_umamba.cli.main import main
 from swin_umamba.data.formats import FORMATS, format_of, image_suffixes
 from swin_umamba.data.image_io import read_image, read_labels, write_labels
 from swin_umamba.inference.predictor import Predictor
@@ -34,18 +33,6 @@ LABEL_FORMATS = [suffix for suffix in corpus.VOLUMES if suffix]
 PLACED = [suffix for suffix in LABEL_FORMATS if format_of(f"a{suffix}").has_geometry]
 """Those that say where a volume lies."""
 IN_ONE_FILE = [suffix for suffix in LABEL_FORMATS if suffix not in (".mhd", ".nhdr")]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a command; return its exit code, output and errors."""
-
-    def command(*arguments: object) -> tuple[int, str, str]:
-        code = main([str(each) for each in arguments])
-        output = capsys.readouterr()
-        return code, output.out, output.err
-
-    return command
 
 
 @pytest.fixture(scope="module")

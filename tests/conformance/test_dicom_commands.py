@@ -13,7 +13,6 @@ import pytest
 import SimpleITK as sitk
 
 from conformance.dicom_files import Slice, write_series
-from swin_umamba.cli.main import main
 from swin_umamba.data.image_io import read_image, read_labels, write_labels
 from swin_umamba.errors import UsageError
 from swin_umamba.inference.cases import find_cases, output_paths
@@ -31,16 +30,6 @@ def write_oblique(folder: Path, volume: np.ndarray = VOLUME, **options: Any) -> 
         for index, image in enumerate(volume)
     ]
     return write_series(folder, slices, **options)
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def command(*arguments: object) -> tuple[int, str, str]:
-        code = main([str(each) for each in arguments])
-        output = capsys.readouterr()
-        return code, output.out, output.err
-
-    return command
 
 
 @pytest.fixture

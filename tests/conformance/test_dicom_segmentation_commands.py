@@ -14,7 +14,6 @@ from PIL import Image as PillowImage
 
 from conformance.dicom_files import Slice, write_series
 from conformance.dicom_segmentations import write_segmentation_file
-from swin_umamba.cli.main import main
 from swin_umamba.data.image_io import read_image, read_labels, write_labels
 
 Run = Callable[..., tuple[int, str, str]]
@@ -42,16 +41,6 @@ def segments(
     masks = [(number, slices((labels == number) * most)) for number in NAMES]
     frames = [(number, each) for number, found in masks for each in found[::-1] if each.numbers.any()]
     return write_segmentation_file(path, frames, NAMES, kind, **options)
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def command(*arguments: object) -> tuple[int, str, str]:
-        code = main([str(each) for each in arguments])
-        output = capsys.readouterr()
-        return code, output.out, output.err
-
-    return command
 
 
 @pytest.fixture

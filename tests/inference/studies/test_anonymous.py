@@ -151,19 +151,23 @@ def test_the_search_finds_what_is_there(tmp_path: Path) -> None:
     assert found == {"patient's name", "patient's ID", "study date", "physician"}
 
 
+@pytest.fixture
+def model(tmp_path: Path, make_model_at: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make a model; the current folder is an empty one beside it, the key of pseudonyms is a new one."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    return make_model_at(tmp_path / "model")
+
+
 @pytest.mark.parametrize("debug", [(), ("--debug",)])
 def test_studies(
     disc: Path,
     debug: tuple[str, ...],
     tmp_path: Path,
-    make_model_at: Callable[..., Path],
+    model: Path,
     capfd: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    model = make_model_at(tmp_path / "model")
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
     fast = ("predict", "-m", str(model), "--device", "cpu", "--anonymous", *debug)
     more = ("--confidence", "--probabilities", "--preview", "--instances")
     flat = (*more, "--objects", "geojson", "rois", "--max-slices", "1")
@@ -198,15 +202,12 @@ def test_studies(
 def test_segmentations(
     disc: Path,
     tmp_path: Path,
-    make_model_at: Callable[..., Path],
+    model: Path,
     capfd: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """They belong together as before, by pseudonyms and other UIDs, and to nobody."""
     pydicom = pytest.importorskip("pydicom")
     pytest.importorskip("highdicom")
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    model = make_model_at(tmp_path / "model")
     odd = HEADER | {0x00100030: ("DA", "19640812 or so"), 0x00100021: ("LO", PLANTED["institution"])}
     for folder, number, patient in (("more", 21, PATIENT_ID), ("other", 22, "PID4711008")):
         series = planted_series(folder, number)
@@ -218,8 +219,6 @@ def test_segmentations(
             0x00100040: ("CS", "F"),
         }
         renamed(series.write(disc))
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
     for more in ((), ("--json", "--derived-uids", "--overwrite")):
         command = ("predict", "-m", str(model), "--device", "cpu", "--anonymous", "--format", "dicom-seg")
         assert main([*command, "-i", str(disc), "-o", "out", "--studies", "--no-mirroring", *more]) == 1
@@ -242,15 +241,10 @@ def test_a_folder_of_one_series(
     disc: Path,
     folder: str,
     tmp_path: Path,
-    make_model_at: Callable[..., Path],
+    model: Path,
     capfd: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Without the options of studies, too, and with the other commands that read images."""
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    model = make_model_at(tmp_path / "model")
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
     (series,) = disc.rglob(folder)
     code = 0 if folder == "good" else 1
     printed = ""
