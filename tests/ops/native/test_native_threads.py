@@ -1,4 +1,4 @@
-"""The thread pool: who runs what, after a fork, in data-loader workers, and in which floating-point mode."""
+"""Threads, PyTorch's and the pool's: who runs what, after a fork, in workers, and with which numbers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ops.scan_inputs import detached, image_inputs
-from swin_umamba.ops.native import threads
+from swin_umamba.ops.native import openmp, threads
 from swin_umamba.ops.native.ss2d_scan import ss2d_scan_backward, ss2d_scan_forward
 from swin_umamba.ops.native.threads import run_items, sum_in_order
 
@@ -24,11 +24,18 @@ needs_fork = pytest.mark.skipif(
 )
 
 
-@pytest.fixture
-def three_threads() -> Iterator[None]:
+needs_openmp = pytest.mark.skipif(
+    openmp.parallel() is None, reason="PyTorch's threads take no work from others on this system"
+)
+
+
+@pytest.fixture(params=[pytest.param("PyTorch's threads", marks=needs_openmp), "pool"])
+def three_threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    if request.param == "pool":
+        monkeypatch.setattr(openmp, "parallel", lambda: None)
     before = torch.get_num_threads()
     torch.set_num_threads(3)
-    yield
+    yield request.param
     torch.set_num_threads(before)
 
 
@@ -60,6 +67,23 @@ def test_every_item_runs_once() -> None:
 
     run_items(work, 100)
     assert counts == [1] * 100
+
+
+def test_no_thread_is_started_where_pytorch_has_them(three_threads: str) -> None:
+    barrier = threading.Barrier(3, timeout=10)
+    takers: list[set[int]] = [set(), set()]
+
+    def work(item: int, call: int) -> None:
+        barrier.wait()
+        takers[call].add(threading.get_native_id())
+
+    for call in (0, 1):
+        torch.ones(2**20).exp()
+        run_items(lambda item, call=call: work(item, call), 3)  # type: ignore[misc]
+    assert takers[0] == takers[1]
+    assert threading.get_native_id() in takers[0]
+    started = {thread.native_id for thread in threading.enumerate() if "scan" in thread.name}
+    assert bool(takers[0] & started) == (three_threads == "pool")
 
 
 @pytest.mark.usefixtures("three_threads")

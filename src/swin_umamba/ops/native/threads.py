@@ -1,4 +1,4 @@
-"""A small thread pool for kernels that run without the interpreter lock.
+"""Threads for kernels that run without the interpreter lock: PyTorch's own, or a small pool.
 
 Numba's own threading layers are safe neither under ``fork`` nor from several Python threads at once. Here the
 kernels are serial and a call hands out numbered work items; what an item computes does not depend on the
@@ -17,6 +17,8 @@ from contextlib import contextmanager
 
 import torch
 
+from swin_umamba.ops.native import openmp
+
 
 class _Pool:
     """The process's helper threads, started when first needed."""
@@ -26,7 +28,23 @@ class _Pool:
         self.executor: ThreadPoolExecutor | None = None
         self.size = 0
 
-    def get(self, size: int) -> ThreadPoolExecutor:
+    def run(self, task: Callable[[], None], threads: int) -> None:
+        """Call ``task`` on so many threads, of which the calling one is the first, or on fewer."""
+        futures: list[Future[None]] = []
+        try:
+            executor = self._get(threads - 1)
+            for _ in range(threads - 1):
+                futures.append(executor.submit(task))
+        except RuntimeError:
+            # The interpreter is shutting down, the system has no thread left, or another call has just
+            # enlarged the pool: this thread does what the others cannot.
+            pass
+        task()
+        for future in futures:
+            if not future.cancel():
+                future.result()
+
+    def _get(self, size: int) -> ThreadPoolExecutor:
         with self.lock:
             if self.executor is None or self.size < size:
                 if self.executor is not None:
@@ -37,16 +55,17 @@ class _Pool:
 
 
 _pool = _Pool()
+_forked = False
 
 
-def _forget_pool() -> None:
-    global _pool
-    _pool = _Pool()
+def _after_fork() -> None:
+    global _pool, _forked
+    _pool, _forked = _Pool(), True
 
 
-# Threads do not survive a fork, and one that is gone may still hold a lock.
+# Threads do not survive a fork: one that is gone may still hold a lock, and OpenMP waits for it forever.
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_pool)
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def run_items(work: Callable[[int], None], items: int) -> None:
@@ -57,30 +76,21 @@ def run_items(work: Callable[[int], None], items: int) -> None:
     """
     threads = min(torch.get_num_threads(), items)
     numbers = itertools.count()  # next() on it is atomic
+    errors: list[BaseException] = []
 
     def take_items() -> None:
-        with denormals_flushed():
-            while (item := next(numbers)) < items:
-                work(item)
+        try:
+            with denormals_flushed():
+                while (item := next(numbers)) < items:
+                    work(item)
+        except BaseException as error:
+            errors.append(error)
 
     if threads <= 1:
         take_items()
-        return
-
-    futures: list[Future[None]] = []
-    try:
-        executor = _pool.get(threads - 1)
-        for _ in range(threads - 1):
-            futures.append(executor.submit(take_items))
-    except RuntimeError:
-        # The interpreter is shutting down, the system has no thread left, or another call has just enlarged
-        # the pool: this thread does what the others cannot.
-        pass
-    try:
-        take_items()
-    finally:
-        started = [future for future in futures if not future.cancel()]
-        errors = [error for future in started if (error := future.exception()) is not None]
+    else:
+        run = None if _forked else openmp.parallel()
+        (run or _pool.run)(take_items, threads)
     if errors:
         raise errors[0]
 
@@ -105,8 +115,7 @@ def denormals_flushed() -> Iterator[None]:
 def sum_in_order(terms: torch.Tensor) -> torch.Tensor:
     """Sum over the first dimension, one term after another, overwriting ``terms``.
 
-    ``torch.sum`` may split a long sum among its threads, which changes the rounding, and even an addition
-    would wake PyTorch's own threads while those of this module may still be running: NumPy does neither.
+    ``torch.sum`` may split a long sum among its threads, which changes the rounding; NumPy does not.
     """
     if len(terms) == 0:
         return torch.zeros(terms.shape[1:])
