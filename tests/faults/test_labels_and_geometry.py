@@ -11,6 +11,7 @@ from PIL import Image as PillowImage
 from faults.fault_files import DATASET_NAME, SHAPE, Command, files_below, save_volume, write_dataset
 from swin_umamba.data.image_io import read_labels
 from swin_umamba.errors import DataError, GeometryError
+from swin_umamba.evaluation.cases import CaseFiles
 from swin_umamba.evaluation.evaluate import evaluate_case
 
 WRONG_LABELS = [
@@ -77,7 +78,7 @@ def test_row_07_another_grid(tmp_path: Path, command: Command, change: dict, nam
     predicted = save_volume(tmp_path / "predicted" / "a.nii.gz", labels)
     truth = save_volume(tmp_path / "truth" / "a.nii.gz", labels, **change)
     with pytest.raises(GeometryError) as caught:
-        evaluate_case("a", predicted, truth, None, 2.0)
+        evaluate_case(CaseFiles("a", predicted, truth), None, 2.0)
     assert named in caught.value.what
     done = command("evaluate", predicted.parent, truth.parent)
     assert done.code == 1
@@ -108,4 +109,4 @@ def test_row_08_shapes_that_broadcast(tmp_path: Path, command: Command) -> None:
     assert done.code == 1
     assert "shape (3, 40, 36) and (1, 40, 36)" in done.err
     with pytest.raises(DataError):
-        evaluate_case("a", flat, folder / "imagesTr" / "d_0000.nii.gz", None, 2.0)
+        evaluate_case(CaseFiles("a", flat, folder / "imagesTr" / "d_0000.nii.gz"), None, 2.0)

@@ -153,11 +153,11 @@ def _score(job: TrainingJob, predictions: Mapping[str, Path]) -> dict[str, Any]:
     classes = LabelClasses.from_dataset_json(job.dataset.raw_folder / "dataset.json")
     scores = {}
     for case, path in progress(sorted(predictions.items()), "scoring"):
+        files = CaseFiles(case, path, references[case])
         if job.protocol is None:
-            found = evaluate.evaluate_case(case, path, references[case], classes, job.tolerance)
+            found = evaluate.evaluate_case(files, classes, job.tolerance)
             scores[case] = plain_scores(found.classes)
         else:
-            files = CaseFiles(case, path, references[case])
             forms = evaluate_protocol.evaluate_case(files, find_protocol(job.protocol)(), ("corrected",))
             scores[case] = plain_scores(forms["corrected"].scores)
     return scores

@@ -88,8 +88,8 @@ def pair_up(
 
 def evaluate_cases(
     work: Callable[[Files], Outcome], cases: Sequence[Files], *, num_workers: int
-) -> list[Outcome | CaseFailure]:
-    """Return ``work(case)`` for every case, in the given order; a ``DataError`` fails its case alone.
+) -> tuple[dict[str, Outcome], tuple[CaseFailure, ...]]:
+    """Return ``work(case)`` by the name of each case, in order; a ``DataError`` fails its case alone.
 
     Raises
     ------
@@ -98,22 +98,25 @@ def evaluate_cases(
     """
     attempt = partial(_attempt, work)
     if num_workers == 1:
-        return [attempt(case) for case in progress(cases, "evaluating")]
-    # Workers are spawned, not forked: the calling program may have threads and use a GPU.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        min(num_workers, len(cases)),
-        mp_context=context,
-        initializer=_begin,
-        initargs=(own_metrics(), current()),
-    ) as pool:
-        try:
-            return list(progress(pool.map(attempt, cases), "evaluating", total=len(cases)))
-        except BrokenProcessPool as error:
-            raise SwinUMambaError(
-                "a process of the evaluation was killed, perhaps for lack of memory",
-                hint="use fewer workers (--num-workers 1)",
-            ) from error
+        outcomes = [attempt(case) for case in progress(cases, "evaluating")]
+    else:
+        # Workers are spawned, not forked: the calling program may have threads and use a GPU.
+        with ProcessPoolExecutor(
+            min(num_workers, len(cases)),
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_begin,
+            initargs=(own_metrics(), current()),
+        ) as pool:
+            try:
+                outcomes = list(progress(pool.map(attempt, cases), "evaluating", total=len(cases)))
+            except BrokenProcessPool as error:
+                raise SwinUMambaError(
+                    "a process of the evaluation was killed, perhaps for lack of memory",
+                    hint="use fewer workers (--num-workers 1)",
+                ) from error
+    pairs = zip(cases, outcomes, strict=True)
+    scored = {case.case: outcome for case, outcome in pairs if not isinstance(outcome, CaseFailure)}
+    return scored, tuple(outcome for outcome in outcomes if isinstance(outcome, CaseFailure))
 
 
 def _attempt(work: Callable[[Files], Outcome], files: Files) -> Outcome | CaseFailure:

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from swin_umamba.data.instance_labels import IGNORE_NAME
 from swin_umamba.errors import DataError, UsageError
 from swin_umamba.json_files import read_json
 from swin_umamba.schema import shown
 
-# nnU-Net's name for unannotated voxels, which are neither right nor wrong.
-IGNORE_NAME = "ignore"
 # Largest value that a label map can hold.
 LARGEST_LABEL = 2**31 - 1
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from swin_umamba.evaluation.cases import (
 from swin_umamba.evaluation.classes import LabelClasses
 from swin_umamba.evaluation.instance_guard import refuse_instances
 from swin_umamba.evaluation.metrics import MaskPair
-from swin_umamba.evaluation.results import CaseFailure, CaseScores, Evaluation
+from swin_umamba.evaluation.results import CaseScores, Evaluation
 from swin_umamba.metric_table import metrics_of
 
 DEFAULT_TOLERANCE = 2.0
@@ -78,26 +78,25 @@ def evaluate_folders(
     files, extra = pair_up(predictions, references, missing=missing)
     if classes is None:
         refuse_instances([case.reference for case in files])
-    work = partial(_evaluate_files, classes=classes, tolerance=tolerance, fraction=fraction)
-    outcomes = evaluate_cases(work, files, num_workers=num_workers)
-    cases = [outcome for outcome in outcomes if isinstance(outcome, CaseScores)]
-    names = tuple(classes.values) if classes else _found_names(cases)
+    work = partial(evaluate_case, classes=classes, tolerance=tolerance, fraction=fraction)
+    scored, failures = evaluate_cases(work, files, num_workers=num_workers)
+    found = {name for case in scored.values() for name in case.classes}
+    names = tuple(classes.values) if classes else tuple(sorted(found, key=int))
+    not_applicable = dict.fromkeys(metrics_of("masks"), math.nan)
     return Evaluation(
         class_names=names,
         tolerance=tolerance,
-        cases=tuple(_with_classes(case, names) for case in cases),
-        failures=tuple(outcome for outcome in outcomes if isinstance(outcome, CaseFailure)),
+        cases=tuple(
+            replace(case, classes={name: case.classes.get(name, not_applicable) for name in names})
+            for case in scored.values()
+        ),
+        failures=failures,
         extra=extra,
     )
 
 
 def evaluate_case(
-    case: str,
-    prediction: Path | None,
-    reference: Path,
-    classes: LabelClasses | None,
-    tolerance: float,
-    fraction: float | None = None,
+    files: CaseFiles, classes: LabelClasses | None, tolerance: float, fraction: float | None = None
 ) -> CaseScores:
     """Score one case; a missing prediction counts as empty.
 
@@ -108,18 +107,18 @@ def evaluate_case(
     DataError
         If a file is damaged, or holds undeclared label values.
     """
-    truth = read_labels(reference, fraction=fraction)
+    truth = read_labels(files.reference, fraction=fraction)
     predicted = truth
-    if prediction is not None:
-        predicted, truth = on_one_grid(read_labels(prediction, fraction=fraction), truth)
+    if files.prediction is not None:
+        predicted, truth = on_one_grid(read_labels(files.prediction, fraction=fraction), truth)
     true_labels = truth.data[0]
-    labels = np.zeros_like(true_labels) if prediction is None else predicted.data[0]
+    labels = np.zeros_like(true_labels) if files.prediction is None else predicted.data[0]
     if classes is None:
         scored = LabelClasses.from_values([*label_values(labels), *label_values(true_labels)])
     else:
         scored = classes
-        check_declared(true_labels, classes.declared, reference)
-        check_declared(labels, classes.declared, prediction or reference)
+        check_declared(true_labels, classes.declared, files.reference)
+        check_declared(labels, classes.declared, files.prediction or files.reference)
         for image in (truth, predicted):
             check_label_names(image, classes.values)
     if scored.ignore is not None:
@@ -129,24 +128,8 @@ def evaluate_case(
         name: MaskPair(_mask(labels, values), _mask(true_labels, values), truth.spacing, tolerance).scores()
         for name, values in scored.values.items()
     }
-    return CaseScores(case, scores, missing=prediction is None)
-
-
-def _evaluate_files(
-    files: CaseFiles, classes: LabelClasses | None, tolerance: float, fraction: float | None
-) -> CaseScores:
-    return evaluate_case(files.case, files.prediction, files.reference, classes, tolerance, fraction)
+    return CaseScores(files.case, scores, missing=files.prediction is None)
 
 
 def _mask(labels: np.ndarray, values: tuple[int, ...]) -> np.ndarray:
     return labels == values[0] if len(values) == 1 else np.isin(labels, values)
-
-
-def _found_names(cases: Iterable[CaseScores]) -> tuple[str, ...]:
-    return tuple(sorted({name for case in cases for name in case.classes}, key=int))
-
-
-def _with_classes(case: CaseScores, names: tuple[str, ...]) -> CaseScores:
-    not_applicable = dict.fromkeys(metrics_of("masks"), math.nan)
-    scores = {name: case.classes.get(name, not_applicable) for name in names}
-    return CaseScores(case.case, scores, case.missing)

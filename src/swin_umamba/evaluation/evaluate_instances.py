@@ -249,12 +249,8 @@ def evaluate_instances(
     cases = [InstanceFiles(each.case, each.prediction, each.reference) for each in files]
     if class_maps is not None:
         cases = _with_class_maps(cases, *class_maps)
-    outcomes = evaluate_cases(partial(evaluate_case, classes=classes), cases, num_workers=num_workers)
-    scored = {
-        each.case: outcome
-        for each, outcome in zip(files, outcomes, strict=True)
-        if not isinstance(outcome, CaseFailure)
-    }
+    work = partial(evaluate_case, classes=classes)
+    scored, failures = evaluate_cases(work, cases, num_workers=num_workers)
     names: tuple[str, ...] = (ALL_OBJECTS,)
     if classes is not None:
         names = tuple(classes.values)
@@ -265,7 +261,7 @@ def evaluate_instances(
         class_names=names,
         cases={case: {name: scores.get(name, nothing) for name in names} for case, scores in scored.items()},
         missing=tuple(each.case for each in files if each.prediction is None),
-        failures=tuple(outcome for outcome in outcomes if isinstance(outcome, CaseFailure)),
+        failures=failures,
         extra=extra,
     )
 

@@ -13,7 +13,6 @@ from swin_umamba.errors import DataError, UsageError
 from swin_umamba.evaluation.cases import CaseFiles, Missing, check_declared, evaluate_cases, pair_up
 from swin_umamba.evaluation.protocol_results import FormScores, ProtocolEvaluation
 from swin_umamba.evaluation.protocols.base import FORMS, Form, PaperProtocol, ProtocolScores
-from swin_umamba.evaluation.results import CaseFailure
 
 
 def evaluate_protocol(
@@ -58,9 +57,7 @@ def evaluate_protocol(
     ending = protocol.reference_ending
     files, extra = pair_up(predictions, references, missing=missing, reference_ending=ending)
     work = partial(evaluate_case, protocol=protocol, forms=tuple(forms))
-    results = evaluate_cases(work, files, num_workers=num_workers)
-    outcomes = {each.case: outcome for each, outcome in zip(files, results, strict=True)}
-    scored = {case: outcome for case, outcome in outcomes.items() if not isinstance(outcome, CaseFailure)}
+    scored, failures = evaluate_cases(work, files, num_workers=num_workers)
     return ProtocolEvaluation(
         protocol=protocol.name,
         rules=protocol.rules,
@@ -73,7 +70,7 @@ def evaluate_protocol(
             for form in forms
         },
         missing=tuple(each.case for each in files if each.prediction is None),
-        failures=tuple(outcome for outcome in outcomes.values() if isinstance(outcome, CaseFailure)),
+        failures=failures,
         extra=extra,
     )
 
@@ -93,10 +90,10 @@ def evaluate_case(
     truth = _read(files.reference, protocol, protocol.reference_values)
     if files.prediction is None:
         reference = truth.data[0]
+        if "corrected" not in forms:
+            return {}
         empty = np.zeros(reference.shape, np.uint8)
-        return (
-            {"corrected": protocol.corrected(empty, reference, truth.spacing)} if "corrected" in forms else {}
-        )
+        return {"corrected": protocol.corrected(empty, reference, truth.spacing)}
     predicted = _read(files.prediction, protocol, protocol.prediction_values)
     predicted, truth = on_one_grid(predicted, truth)
     reference = truth.data[0]

@@ -130,9 +130,7 @@ class Overlap:
         2017, algorithm 1.
         """
         rows, columns = self.pairs
-        # Sorted by reference, with the best prediction first, and the lower number on ties.
-        order = np.lexsort((columns, -self.ious, rows))
-        best = order[np.unique(rows[order], return_index=True)[1]]
+        best = _best_of_rows(self.pairs, self.ious)
         shared = self.intersections[best].sum()
         unmatched_reference = np.delete(self.reference_sizes, rows[best]).sum()
         unused_prediction = np.delete(self.prediction_sizes, columns[best]).sum()
@@ -222,8 +220,7 @@ def class_of_objects(instances: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """
     overlap = measure_overlap(labels, instances)
     objects, classes = overlap.pairs
-    order = np.lexsort((classes, -overlap.intersections, objects))
-    first = order[np.unique(objects[order], return_index=True)[1]]
+    first = _best_of_rows(overlap.pairs, overlap.intersections)
     of_object = np.zeros(overlap.num_reference + 1, labels.dtype)
     of_object[1 + objects[first]] = np.unique(labels[labels > 0])[classes[first]]
     result: np.ndarray = of_object[consecutive_labels(instances)[0]]
@@ -243,6 +240,14 @@ def count_matches(overlap: Overlap, threshold: float) -> int:
     shape = (overlap.num_reference, overlap.num_prediction)
     candidates = _sparse(np.ones(len(rows), bool), rows, columns, shape)
     return int(np.count_nonzero(maximum_bipartite_matching(candidates) >= 0))
+
+
+def _best_of_rows(pairs: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return the place of each row's pair with the highest value, on ties with the lowest column."""
+    rows, columns = pairs
+    order = np.lexsort((columns, -values, rows))
+    best: np.ndarray = order[np.unique(rows[order], return_index=True)[1]]
+    return best
 
 
 def _sparse(

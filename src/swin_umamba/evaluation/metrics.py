@@ -84,7 +84,7 @@ def surface_distances(
     arXiv 1809.04430; see :mod:`swin_umamba.evaluation.surface`. The image border counts as background.
     """
     _check_shapes(prediction, reference, spacing)
-    box = _bounding_box(prediction | reference)
+    (box,) = scipy.ndimage.find_objects(prediction | reference, 1)
     areas = element_areas(spacing)
     all_inside = len(areas) - 1
     codes = [neighbour_codes(np.ascontiguousarray(mask[box])) for mask in (prediction, reference)]
@@ -176,15 +176,6 @@ def _check_shapes(
         or not all(math.isfinite(length) and length > 0 for length in spacing)
     ):
         raise UsageError(f"a mask of {reference.ndim} axes does not go with the spacing {tuple(spacing)}")
-
-
-def _bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
-    box = []
-    for axis in range(mask.ndim):
-        others = tuple(other for other in range(mask.ndim) if other != axis)
-        filled = np.flatnonzero(mask.any(axis=others))
-        box.append(slice(int(filled[0]), int(filled[-1]) + 1))
-    return tuple(box)
 
 
 def _distances(surface: np.ndarray, other: np.ndarray, spacing: Sequence[float]) -> np.ndarray:

@@ -85,9 +85,7 @@ class LabelStatistics:
     @property
     def size_name(self) -> str:
         """Column name of the sizes."""
-        return {"mm3": "volume_mm3", "mm2": "area_mm2", "pixels": "area_pixels", "voxels": "volume_voxels"}[
-            self.unit
-        ]
+        return f"{'area' if self.unit in ('mm2', 'pixels') else 'volume'}_{self.unit}"
 
     def write_csv(self, path: str | Path) -> None:
         """Write the table atomically, with empty cells for what is not applicable."""
@@ -124,7 +122,7 @@ def label_statistics(
         channels=0 if image is None else image.num_channels,
         classes=tuple(
             _class_statistics(name, values, data, labels.pixel_size, image)
-            for name, values in _in_order(measured.values).items()
+            for name, values in sorted(measured.values.items(), key=lambda item: item[1])
         ),
     )
 
@@ -148,10 +146,6 @@ def class_volumes_ml(labels: Image, values: Mapping[str, tuple[int, ...]]) -> di
         return None
     size, data = labels.pixel_size / MM3_IN_ML, labels.data[0]
     return {name: int(np.count_nonzero(np.isin(data, each))) * size for name, each in values.items()}
-
-
-def _in_order(values: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-    return dict(sorted(values.items(), key=lambda item: item[1]))
 
 
 def _unit(labels: Image) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from swin_umamba.evaluation.classes import IGNORE_NAME
+from swin_umamba.data.instance_labels import IGNORE_NAME
 
 LABEL_MANAGER = "LabelManager"
 """The class of nnU-Net whose place ``Labels`` takes."""

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from swin_umamba.data.formats import format_with_suffix
 from swin_umamba.data.image_io import MAX_VOXELS
+from swin_umamba.data.instance_labels import IGNORE_NAME
 from swin_umamba.errors import CheckpointError, DataError, SwinUMambaError
-from swin_umamba.evaluation.classes import IGNORE_NAME, in_output_order
+from swin_umamba.evaluation.classes import in_output_order
 from swin_umamba.nnunet.plane import check_plane
 from swin_umamba.nnunet.stdout import stdout_to_log
 from swin_umamba.schema import Provenance, shown

@@ -91,7 +91,9 @@ class AbdomenMR:
         values: dict[str, int] = {}
         for name, group in classes.values.items():
             organ = name.lower().replace("_", " ")
-            organ = next((known for known in ORGAN_TOLERANCES if organ in (known, _without_gland(known))), "")
+            organ = next(
+                (known for known in ORGAN_TOLERANCES if organ in (known, known.removesuffix(" gland"))), ""
+            )
             if not organ or len(group) != 1:
                 raise UsageError(
                     f"the protocol {cls.name} has no class {name!r} with the values {group}",
@@ -152,10 +154,6 @@ class AbdomenMR:
                 _keep_labelled_slices(found, there, with_last=True)
             scores[organ] = MaskPair(found, there, spacing, ORGAN_TOLERANCES[organ]).scores()
         return ProtocolScores(scores)
-
-
-def _without_gland(organ: str) -> str:
-    return organ.removesuffix(" gland")
 
 
 def _keep_labelled_slices(prediction: np.ndarray, reference: np.ndarray, *, with_last: bool) -> None:
