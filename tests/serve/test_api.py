@@ -26,8 +26,9 @@ from swin_umamba.data.image_io import read_labels
 from swin_umamba.inference.predictor import Predictor
 from swin_umamba.report.layers import fill_path, outline_path
 from swin_umamba.serve import api
+from swin_umamba.serve.schema import SliceAnswer
 from swin_umamba.serve.service import Service
-from swin_umamba.serve.slices import SlicePicture, slice_picture
+from swin_umamba.serve.slices import slice_picture
 
 VOLUME = np.random.default_rng(1).normal(size=(3, 20, 24)).astype(np.float32)
 
@@ -170,7 +171,7 @@ def test_few_slices_are_drawn_at_the_same_time(
 ) -> None:
     drawn, most, lock = [], [], threading.Lock()
 
-    def drawing(*arguments: Any, **options: Any) -> SlicePicture:
+    def drawing(*arguments: Any, **options: Any) -> SliceAnswer:
         with lock:
             drawn.append(1)
             most.append(len(drawn))

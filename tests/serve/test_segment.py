@@ -58,7 +58,7 @@ def test_48_orientations_are_shown_as_one(segment: Callable[[Image], Result]) ->
         seen.add(
             (
                 *(np.load(result.folder / name).tobytes() for name in ("labels.npy", "view_0.npy")),
-                (middle.picture, middle.layers, middle.width, middle.height),
+                (middle.picture, str(middle.layers), middle.width, middle.height),
                 (result.num_slices, result.width, round(result.aspect, 6), result.start),
                 (result.turned.plane, result.turned.edges),
             )

@@ -122,7 +122,7 @@ def informative_slice(image: np.ndarray, labels: np.ndarray | None) -> int:
 
 
 def picture_size(
-    shape: Sequence[int], spacing: Sequence[float] | None, *, shortest: int, longest: int
+    shape: Sequence[int], spacing: Sequence[float] | None = None, *, longest: int, shortest: int = 1
 ) -> tuple[int, int]:
     """Return the width and height of the picture of a slice.
 
@@ -132,8 +132,8 @@ def picture_size(
         ``(y, x)`` in pixels.
     spacing
         Spacing of the spatial axes, with ``y`` and ``x`` last; None for square pixels.
-    shortest, longest
-        Bounds of the longer side in pixels of the picture.
+    longest, shortest
+        Bounds of the longer side in pixels of the picture; by default, nothing is enlarged.
     """
     height, width = (
         extent * distance for extent, distance in zip(shape, spacing[-2:] if spacing else (1, 1), strict=True)

@@ -25,19 +25,11 @@ from swin_umamba.serve.downloads import (
     Wanted,
     file_answer,
 )
-from swin_umamba.serve.guard import Guard, error_answer, error_response
+from swin_umamba.serve.guard import Guard, error_response
 from swin_umamba.serve.jobs import Job
 from swin_umamba.serve.page import page_html, page_policy
 from swin_umamba.serve.problems import Busy, InvalidValue, UnfinishedJob, UnknownJob, UnknownSlice
-from swin_umamba.serve.schema import (
-    ErrorAnswer,
-    Health,
-    JobStatus,
-    ModelInfo,
-    SliceAnswer,
-    SliceLayer,
-    SliceObjects,
-)
+from swin_umamba.serve.schema import ErrorAnswer, Health, JobStatus, ModelInfo, SliceAnswer
 from swin_umamba.serve.segment import Result
 from swin_umamba.serve.service import Service
 from swin_umamba.serve.slices import slice_picture
@@ -196,23 +188,9 @@ async def job_slice(
                 raise UnknownJob  # nobody reads it
             classes = _service(request).segmenter.classes
             draw = partial(slice_picture, result, classes, index, view, objects=show == "objects")
-            picture = await run_in_threadpool(draw)
+            return await run_in_threadpool(draw)
     except FileNotFoundError:  # deleted meanwhile
         raise UnknownJob from None
-    return SliceAnswer(
-        index=index,
-        width=picture.width,
-        height=picture.height,
-        aspect=result.aspect,
-        picture=picture.picture,
-        layers=[
-            SliceLayer(value=each.value, fill=each.fill, outline=each.outline) for each in picture.layers
-        ],
-        uncertainty=picture.uncertainty,
-        objects=None
-        if picture.objects is None
-        else SliceObjects(fill=picture.objects.fill, outline=picture.objects.outline),
-    )
 
 
 @router.get("/jobs/{job_id}/labels", response_class=Response, responses={200: MASK, **_errors(404, 409)})
@@ -298,7 +276,8 @@ async def _own_error(request: Request, error: Exception) -> JSONResponse:
 
 async def _http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    return error_answer(error.detail, None, "see /openapi.json", error.status_code, error.headers)
+    problem = SwinUMambaError(error.detail, hint="see /openapi.json")
+    return error_response(problem, error.status_code, error.headers)
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:

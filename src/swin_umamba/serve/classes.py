@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from swin_umamba.data.image_io import Image
+from swin_umamba.evaluation.statistics import MM3_IN_ML
 from swin_umamba.report.palette import class_colour
 from swin_umamba.report.svg import colour_text
 
 if TYPE_CHECKING:
     from swin_umamba.inference.predictor import Predictor
-
-CUBIC_MM_PER_ML = 1000.0
 
 
 @dataclass(frozen=True)
@@ -61,9 +60,7 @@ def shown_classes(predictor: Predictor) -> tuple[ShownClass, ...]:
 def class_shares(labels: np.ndarray, classes: Sequence[ShownClass], image: Image) -> tuple[ClassShare, ...]:
     """Measure each class in a label map (integers, any shape) of ``image``."""
     counts = np.bincount(labels.ravel(), minlength=1 + max(max(each.members) for each in classes))
-    voxel = None
-    if image.has_spacing and labels.ndim == 3:
-        voxel = image.pixel_size / CUBIC_MM_PER_ML
+    voxel = image.pixel_size / MM3_IN_ML if image.has_spacing and labels.ndim == 3 else None
     shares = []
     for each in classes:
         voxels = int(counts[list(each.members)].sum())

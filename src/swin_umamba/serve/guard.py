@@ -49,17 +49,12 @@ def is_loopback(host: str) -> bool:
     return host.lower() == "localhost" if address is None else address.is_loopback
 
 
-def error_answer(
-    what: str, where: str | None, hint: str | None, status: int, headers: Mapping[str, str] | None = None
+def error_response(
+    error: SwinUMambaError, status: int | None = None, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
-    """Return an error as the API describes it."""
-    content = ErrorAnswer(error=ErrorDetail(what=what, where=where, hint=hint)).model_dump(by_alias=True)
-    return JSONResponse(content, status, headers)
-
-
-def error_response(error: SwinUMambaError) -> JSONResponse:
-    """Return an error as the API describes it."""
-    return error_answer(error.what, error.where, error.hint, status_of(error), headers_of(error))
+    """Return an error as the API describes it, with its own status and headers unless others are given."""
+    content = ErrorAnswer(error=ErrorDetail.model_validate(error.parts())).model_dump(by_alias=True)
+    return JSONResponse(content, status or status_of(error), headers or headers_of(error))
 
 
 class Guard:

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Generic, Literal, TypeVar
 
 from swin_umamba.errors import SwinUMambaError
@@ -116,9 +115,7 @@ class JobQueue(Generic[Outcome]):
             thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Cancel and remove all jobs, and wait for the work to stop."""
         self.stop()
         for thread in self._threads:

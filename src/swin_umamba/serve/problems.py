@@ -19,8 +19,6 @@ class RequestError(SwinUMambaError):
 class MalformedRequest(RequestError):
     """The request contradicts its own headers or the description of the API."""
 
-    status = 400
-
 
 class ForeignRequest(RequestError):
     """The request was sent by a page of another site."""
@@ -116,13 +114,10 @@ def headers_of(error: SwinUMambaError) -> dict[str, str]:
 
 def unexpected(error: Exception) -> SwinUMambaError:
     """Return what a client may know of an unexpected error: nothing of its text."""
-    return (
-        error
-        if isinstance(error, SwinUMambaError)
-        else SwinUMambaError(
-            "something went wrong on the server",
-            hint="try again; if it happens again, look at the server's log",
-        )
+    if isinstance(error, SwinUMambaError):
+        return error
+    return SwinUMambaError(
+        "something went wrong on the server", hint="try again; if it happens again, look at the server's log"
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
 from swin_umamba import __version__
@@ -43,8 +42,6 @@ class Service:
 
     Attributes
     ----------
-    limits
-        As given.
     segmenter
         Function that the queue runs.
     storage
@@ -72,9 +69,7 @@ class Service:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Stop and delete everything, even if a second signal arrives in the meantime."""
         with interrupts_ignored():
             self._stack.close()
@@ -89,10 +84,7 @@ class Service:
             folds=len(model.parameters),
             device=str(predictor.device),
             channels=predictor.channel_names,
-            classes=[
-                ModelClass(name=each.name, value=each.value, members=list(each.members), colour=each.colour)
-                for each in self.segmenter.classes
-            ],
+            classes=[ModelClass(**vars(each)) for each in self.segmenter.classes],
             confidence=self.segmenter.confidence,
             objects=_object_finding(self.segmenter.objects),
             formats=list(image_suffixes()),
@@ -114,7 +106,7 @@ class Service:
             name=job.upload.names[0],
             position=self.queue.position(job),
             progress=job.progress,
-            error=None if error is None else ErrorDetail(what=error.what, where=error.where, hint=error.hint),
+            error=None if error is None else ErrorDetail.model_validate(error.parts()),
             result=self._result(result) if state == "done" and result is not None else None,
         )
 
@@ -134,9 +126,7 @@ class Service:
                     name=each.name,
                     value=each.value,
                     colour=each.colour,
-                    voxels=share.voxels,
-                    percent=share.percent,
-                    millilitres=share.millilitres,
+                    **vars(share),
                     quality=None if quality is None else quality.of_class.get(each.name),
                     objects=None if objects is None else objects.of_class.get(each.value),
                 )

@@ -6,7 +6,6 @@ import shutil
 import tempfile
 import threading
 from pathlib import Path
-from types import TracebackType
 
 from swin_umamba.serve.problems import Busy
 
@@ -41,9 +40,7 @@ class PrivateFolder:
         """Return the folder."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Delete all of it."""
         shutil.rmtree(self.path, ignore_errors=True)
 
