@@ -82,7 +82,10 @@ def write_preview(
             )
         data, labels = data[:, index], None if labels is None else labels[index]
     path = Path(path)
-    picture = _drawn(data, labels, view.spacing)
+    size = picture_size(data.shape[1:], view.spacing, longest=LONGEST_SIDE, shortest=SHORTEST_LONG_SIDE)
+    picture = PillowImage.fromarray(to_rgb(data)).resize(size, PillowImage.Resampling.BICUBIC)
+    if labels is not None:
+        picture = with_labels(picture, labels)
     mm_per_pixel = view.spacing[-1] * data.shape[-1] / picture.width if image.has_spacing else None
     draw_marks(picture, view.edges, mm_per_pixel, note="" if flat or view.edges else NO_ORIENTATION)
     with atomic_open(path) as file:
@@ -90,20 +93,21 @@ def write_preview(
     return path
 
 
-def _drawn(
-    image: np.ndarray, labels: np.ndarray | None, spacing: Sequence[float] | None
-) -> PillowImage.Image:
-    """Return the picture of a slice ``(channels, y, x)`` with its labels ``(y, x)``."""
-    size = picture_size(image.shape[1:], spacing, shortest=SHORTEST_LONG_SIDE, longest=LONGEST_SIDE)
-    picture = PillowImage.fromarray(to_rgb(image)).resize(size, PillowImage.Resampling.BICUBIC)
-    if labels is not None:
-        # Labels are scaled before they are drawn, so that contours have the same width at any image size.
-        scaled = np.asarray(
-            PillowImage.fromarray(labels.astype(np.int32)).resize(size, PillowImage.Resampling.NEAREST)
-        )
-        drawn = overlay(np.asarray(picture).transpose(2, 0, 1), scaled, contour_width=CONTOUR_WIDTH)
-        picture = PillowImage.fromarray(drawn)
-    return picture
+def with_labels(picture: PillowImage.Image, labels: np.ndarray) -> PillowImage.Image:
+    """Return an RGB picture with a label map ``(y, x)`` of any size over it."""
+    # Labels are scaled before they are drawn, so that contours have the same width at any image size.
+    scaled = resized(labels.astype(np.int32), picture.size)
+    drawn = overlay(np.asarray(picture).transpose(2, 0, 1), scaled, contour_width=CONTOUR_WIDTH)
+    return PillowImage.fromarray(drawn)
+
+
+def resized(
+    array: np.ndarray,
+    size: tuple[int, int],
+    method: PillowImage.Resampling = PillowImage.Resampling.NEAREST,
+) -> np.ndarray:
+    """Return an array ``(y, x)`` or ``(y, x, 3)`` in another size (width, height)."""
+    return np.asarray(PillowImage.fromarray(array).resize(size, method))
 
 
 def informative_slice(image: np.ndarray, labels: np.ndarray | None) -> int:

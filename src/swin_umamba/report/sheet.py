@@ -12,8 +12,9 @@ from PIL import ImageDraw, ImageFont
 
 from swin_umamba.errors import GeometryError, UsageError
 from swin_umamba.files import atomic_open
-from swin_umamba.report.overlay import fullest_slice, overlay, to_rgb
+from swin_umamba.report.overlay import fullest_slice, to_rgb
 from swin_umamba.report.palette import class_colour
+from swin_umamba.report.preview import picture_size, with_labels
 
 PANEL = 320
 GAP = 12
@@ -21,10 +22,10 @@ CAPTION = 30
 HEADER = 36
 HEADER_FONT_SIZE = 18
 FONT_SIZE = 15
-CONTOUR_WIDTH = 2
 _PAPER = (255, 255, 255)
 _INK = (32, 32, 32)
 _HEADINGS = ("image", "truth", "prediction")
+_Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,10 @@ def comparison_sheet(cases: Sequence[SheetCase], path: str | Path, *, classes: M
             sheet.paste(panel, (GAP + column * (PANEL + GAP), top + CAPTION))
         top += height
     for line in legend:
-        _draw_legend_line(draw, line, top, font)
+        middle = top + CAPTION // 2
+        for x, name, label in line:
+            draw.rectangle((x, middle - 8, x + 16, middle + 8), fill=class_colour(label), outline=_INK)
+            draw.text((x + 24, middle), name, fill=_INK, font=font, anchor="lm")
         top += CAPTION
     path = Path(path)
     with atomic_open(path) as file:
@@ -115,18 +119,9 @@ def _panels(case: SheetCase) -> list[PillowImage.Image]:
     if image.ndim == 4:
         index = fullest_slice(case.truth if case.truth.any() else maps[-1])
         image, maps = image[:, index], [labels[index] for labels in maps]
-    picture = PillowImage.fromarray(to_rgb(image))
-    scale = PANEL / max(picture.size)
-    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    panel = picture.resize(size, PillowImage.Resampling.BICUBIC)
-    # Labels are scaled before they are drawn, so that contours have the same width at any image size.
-    channels = np.asarray(panel).transpose(2, 0, 1)
-    overlays = []
-    for labels in maps:
-        scaled = PillowImage.fromarray(labels.astype(np.int32)).resize(size, PillowImage.Resampling.NEAREST)
-        drawn = overlay(channels, np.asarray(scaled), contour_width=CONTOUR_WIDTH)
-        overlays.append(PillowImage.fromarray(drawn))
-    return [panel, *overlays]
+    size = picture_size(image.shape[1:], longest=PANEL, shortest=PANEL)
+    panel = PillowImage.fromarray(to_rgb(image)).resize(size, PillowImage.Resampling.BICUBIC)
+    return [panel, *(with_labels(panel, labels) for labels in maps)]
 
 
 def _caption(case: SheetCase) -> str:
@@ -134,7 +129,7 @@ def _caption(case: SheetCase) -> str:
     return f"{case.name}    Dice: {scores}" if scores else case.name
 
 
-def _shortened(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: int) -> str:
+def _shortened(text: str, font: _Font, width: int) -> str:
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(f"{text}...") > width:
@@ -142,9 +137,7 @@ def _shortened(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, wi
     return f"{text}..."
 
 
-def _legend_lines(
-    classes: Mapping[str, int], font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: int
-) -> list[list[tuple[int, str, int]]]:
+def _legend_lines(classes: Mapping[str, int], font: _Font, width: int) -> list[list[tuple[int, str, int]]]:
     """Return lines of (x position, class name, label value) that fit into ``width``."""
     lines: list[list[tuple[int, str, int]]] = [[]]
     x = 0
@@ -159,15 +152,3 @@ def _legend_lines(
         lines[-1].append((GAP + x, name, label))
         x += entry_width
     return [line for line in lines if line]
-
-
-def _draw_legend_line(
-    draw: ImageDraw.ImageDraw,
-    line: list[tuple[int, str, int]],
-    top: int,
-    font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
-) -> None:
-    middle = top + CAPTION // 2
-    for x, name, label in line:
-        draw.rectangle((x, middle - 8, x + 16, middle + 8), fill=class_colour(label), outline=_INK)
-        draw.text((x + 24, middle), name, fill=_INK, font=font, anchor="lm")

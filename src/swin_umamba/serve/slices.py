@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image as PillowImage
+from PIL.Image import Resampling
 
 from swin_umamba.report.layers import data_uri, fill_path, outline_path
 from swin_umamba.report.palette import object_colours, uncertainty_colours
-from swin_umamba.report.preview import picture_size
+from swin_umamba.report.preview import picture_size, resized
 from swin_umamba.serve.classes import ShownClass
 from swin_umamba.serve.objects import INSTANCES_ARRAY
 from swin_umamba.serve.schema import SliceAnswer, SliceLayer, SliceObjects
@@ -48,18 +48,18 @@ def slice_picture(
     longest = LONGEST_SIDE
     while True:
         size = picture_size(labels.shape, longest=longest)
-        shown = _resized(labels, size, PillowImage.Resampling.NEAREST)
+        shown = resized(labels, size)
         layers, outline = ([], outline_path(shown)) if objects else (_layers(shown, classes), "")
         longest = longest * 2 // 3
         characters = len(outline) + sum(len(layer.fill) + len(layer.outline) for layer in layers)
         if characters <= MAX_PATH_CHARACTERS or longest < SHORTEST_LONG_SIDE:
             break
-    picture = _resized(image[..., 0] if image.shape[-1] == 1 else image, size, PillowImage.Resampling.BOX)
+    picture = resized(image[..., 0] if image.shape[-1] == 1 else image, size, Resampling.BOX)
     if picture.ndim == 2:
         picture = np.repeat(picture[..., None], 3, axis=2)
     unsure = None
     if uncertainty is not None:
-        parts = _resized(uncertainty, size, PillowImage.Resampling.BOX) / 255
+        parts = resized(uncertainty, size, Resampling.BOX) / 255
         unsure = data_uri(uncertainty_colours(parts), lossless=True)
     drawn = data_uri(object_colours(shown), lossless=True) if objects else ""
     return SliceAnswer(
@@ -76,12 +76,6 @@ def slice_picture(
 
 def _slice(result: Result, name: str, index: int) -> np.ndarray:
     return np.array(np.load(result.folder / name, mmap_mode="r")[index])
-
-
-def _resized(array: np.ndarray, size: tuple[int, int], method: PillowImage.Resampling) -> np.ndarray:
-    if array.shape[1::-1] == size:
-        return array
-    return np.asarray(PillowImage.fromarray(array).resize(size, method))
 
 
 def _layers(labels: np.ndarray, classes: Sequence[ShownClass]) -> list[SliceLayer]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image as PillowImage
+from PIL.Image import Resampling
 
 from swin_umamba.data.image_io import (
     check_same_grid,
@@ -28,6 +28,7 @@ from swin_umamba.report.contents import CasePictures, Confusion, Scores, Slice
 from swin_umamba.report.marks import NO_ORIENTATION
 from swin_umamba.report.orientation import radiological_view
 from swin_umamba.report.overlay import to_rgb
+from swin_umamba.report.preview import picture_size, resized
 from swin_umamba.summary.objects import find_object_maps, object_maps
 
 # Limits that keep a report small enough for a browser and for e-mail.
@@ -64,21 +65,16 @@ def find_files(
 
     If objects were evaluated, the folders hold instance maps and no label maps.
     """
-    entropies = {}
     objects, true_objects = find_object_maps(predictions, references, evaluated=of_objects)
     cases = {} if images is None else {case.shown: case.files for case in find_cases(images, num_channels)}
     if of_objects:
         return FilesByCase(images=cases, objects=objects, true_objects=true_objects)
-    if predictions is not None and (predictions / ENTROPY).is_dir():
-        entropies = {shown(image_stem(path)): path for path in list_images(predictions / ENTROPY)}
-    return FilesByCase(
-        {} if predictions is None else {shown(image_stem(path)): path for path in list_images(predictions)},
-        {} if references is None else {shown(image_stem(path)): path for path in list_images(references)},
-        cases,
-        entropies,
-        objects,
-        true_objects,
+    entropy = None if predictions is None else predictions / ENTROPY
+    predicted, true, entropies = (
+        {} if folder is None else {shown(image_stem(path)): path for path in list_images(folder)}
+        for folder in (predictions, references, entropy if entropy and entropy.is_dir() else None)
     )
+    return FilesByCase(predicted, true, cases, entropies, objects, true_objects)
 
 
 def chosen_cases(scores: Scores | None, files: FilesByCase) -> list[tuple[str, str, str]]:
@@ -143,17 +139,14 @@ def case_pictures(name: str, rank: str, score: str, files: FilesByCase) -> CaseP
     maps |= objects
     flat = data.ndim == 3
     indices = [0] if flat else shown_slices(list(maps.values()), data.shape[1])
-    side = FLAT_SIDE if flat else VOLUME_SIDE
-    scale = min(1.0, side / max(data.shape[-2:]))
-    size = tuple(max(1, round(extent * scale)) for extent in data.shape[-2:])
-    if scale < 1:
-        notes.append(f"shown at {scale:.0%} of {data.shape[-1]} × {data.shape[-2]} pixels")
+    side, longest = FLAT_SIDE if flat else VOLUME_SIDE, max(data.shape[-2:])
+    size = picture_size(data.shape[-2:], longest=side)
+    if longest > side:
+        notes.append(f"shown at {side / longest:.0%} of {data.shape[-1]} × {data.shape[-2]} pixels")
     if not flat:
         number = f"{len(indices)} of {data.shape[1]}" if len(indices) < data.shape[1] else "all"
         notes.append(f"{number} {view.plane} slices" if view.plane else f"{number} slices, {NO_ORIENTATION}")
-    pictures = [
-        _slice(data, maps, uncertainty, None if flat else index, (size[0], size[1])) for index in indices
-    ]
+    pictures = [_slice(data, maps, uncertainty, None if flat else index, size) for index in indices]
     aspect = view.spacing[-2] / view.spacing[-1]
     return CasePictures(name, rank, score, tuple(pictures), aspect, "; ".join(notes), view.edges, errors)
 
@@ -207,27 +200,14 @@ def _slice(
     size: tuple[int, int],
 ) -> Slice:
     data = image if index is None else image[:, index]
-    picture = PillowImage.fromarray(to_rgb(data)).resize(size[::-1], PillowImage.Resampling.LANCZOS)
     labels = {}
     for kind, each in maps.items():
         # Objects are small and drawn as pictures; what is drawn as paths is sharp at any size.
         scale = OBJECT_SCALE if kind.endswith(("objects", "object_errors")) else 1
-        labels[kind] = np.asarray(
-            PillowImage.fromarray((each if index is None else each[index]).astype(np.int32)).resize(
-                (scale * size[1], scale * size[0]), PillowImage.Resampling.NEAREST
-            )
-        )
+        values = (each if index is None else each[index]).astype(np.int32)
+        labels[kind] = resized(values, (scale * size[0], scale * size[1]))
     unsure = None
     if uncertainty is not None:
         values = (uncertainty if index is None else uncertainty[index]).astype(np.float32)
-        unsure = np.asarray(PillowImage.fromarray(values).resize(size[::-1], PillowImage.Resampling.BOX))
-    return Slice(
-        index or 0,
-        np.asarray(picture),
-        labels.get("truth"),
-        labels.get("prediction"),
-        unsure,
-        labels.get("true_objects"),
-        labels.get("objects"),
-        labels.get("object_errors"),
-    )
+        unsure = resized(values, size, Resampling.BOX)
+    return Slice(index or 0, resized(to_rgb(data), size, Resampling.LANCZOS), uncertainty=unsure, **labels)
