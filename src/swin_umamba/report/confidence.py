@@ -7,24 +7,22 @@ from collections.abc import Mapping
 from swin_umamba.report.contents import ReliabilityCurve
 from swin_umamba.report.palette import class_colour
 from swin_umamba.report.svg import (
-    BOTTOM,
-    HEIGHT,
-    LEFT,
-    RIGHT,
+    ACROSS,
     TOP,
-    WIDTH,
+    UPWARDS,
     Scale,
     colour_text,
     document,
+    dot,
     frame,
     number,
-    shown,
     text,
 )
 
 TICKS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 # Largest number of dots in a chart; more would overlap.
 MAX_CASES = 500
+RADIUS = 3.4
 
 
 def reliability_chart(title: str, curves: Mapping[str, ReliabilityCurve]) -> str:
@@ -54,7 +52,7 @@ def reliability_chart(title: str, curves: Mapping[str, ReliabilityCurve]) -> str
         dashes = ' stroke-dasharray="6 4"' if place == 0 else ""
         parts.append(f'<path class="casing" d="{path}"/>')
         parts.append(f'<path class="curve" stroke="{colour}"{dashes} d="{path}"/>')
-        parts += [_dot(px, py, colour) for px, py in points]
+        parts += [dot(px, py, RADIUS, colour) for px, py in points]
         parts += _key(place, name, colour, dashes)
     return document(title, " ".join(words), parts)
 
@@ -77,7 +75,7 @@ def quality_chart(
     x, y, parts = _square(title, "estimated Dice", true_name, low=_tick_below(lowest))
     colour = colour_text(class_colour(2))
     kept = list(cases.items())[:: max(1, -(-len(cases) // MAX_CASES))]
-    parts += [_dot(x(estimated), y(true), colour, case) for case, (estimated, true) in kept]
+    parts += [dot(x(estimated), y(true), RADIUS, colour, case) for case, (estimated, true) in kept]
     gap = sum(estimated - true for estimated, true in cases.values()) / max(1, len(cases))
     side = "high" if gap >= 0 else "low"
     words = f"{len(cases)} cases; the estimate is on average {number(abs(gap))} too {side}."
@@ -91,7 +89,7 @@ def _tick_below(value: float) -> float:
 
 def _square(title: str, x_label: str, y_label: str, low: float = 0.0) -> tuple[Scale, Scale, list[str]]:
     """Return the scales and the frame of a chart from ``low`` to 1 on both axes, with its diagonal."""
-    x, y = Scale(low, 1, LEFT, WIDTH - RIGHT), Scale(low, 1, HEIGHT - BOTTOM, TOP)
+    x, y = Scale(low, 1, *ACROSS), Scale(low, 1, *UPWARDS)
     parts = frame(title, x_label, y, [(x(tick), number(tick)) for tick in x.ticks()])
     parts.append(text(x(low) + 6, TOP + 12, y_label, anchor="start"))
     ends = f'x1="{x(low):.1f}" y1="{y(low):.1f}" x2="{x(1):.1f}" y2="{y(1):.1f}"'
@@ -99,13 +97,8 @@ def _square(title: str, x_label: str, y_label: str, low: float = 0.0) -> tuple[S
     return x, y, parts
 
 
-def _dot(x: float, y: float, colour: str, name: str = "") -> str:
-    title = f"<title>{shown(name)}</title>" if name else ""
-    return f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="3.4" fill="{colour}">{title}</circle>'
-
-
 def _key(place: int, name: str, colour: str, dashes: str) -> list[str]:
-    top, left = TOP + 10 + 16 * place, WIDTH - RIGHT + 8
+    top, left = TOP + 10 + 16 * place, ACROSS[1] + 8
     return [
         f'<line class="key" stroke="{colour}"{dashes} x1="{left}" x2="{left + 16}" y1="{top}" y2="{top}"/>',
         text(left + 20, top + 4, name, anchor="start"),

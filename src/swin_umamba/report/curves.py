@@ -8,19 +8,19 @@ from dataclasses import dataclass
 
 from swin_umamba.report.palette import Colour
 from swin_umamba.report.svg import (
-    BOTTOM,
-    HEIGHT,
-    LEFT,
-    RIGHT,
+    ACROSS,
     TOP,
     UNBOUNDED,
-    WIDTH,
+    UPWARDS,
     Bounds,
     Scale,
     colour_text,
     document,
+    dot,
     frame,
+    nothing,
     number,
+    shortened,
     text,
 )
 
@@ -76,10 +76,10 @@ def line_chart(
     """
     finite = [value for line in lines for value in line.values if math.isfinite(value)]
     if not finite:
-        return document(title, "no numbers", [text(WIDTH / 2, HEIGHT / 2, f"{title}: no numbers")])
+        return nothing(title)
     epochs = max(len(line.values) for line in lines)
-    y = Scale.around(finite, HEIGHT - BOTTOM, TOP, bounds)
-    x = Scale(1, max(epochs, 2), LEFT, WIDTH - RIGHT)
+    y = Scale.around(finite, *UPWARDS, bounds)
+    x = Scale(1, max(epochs, 2), *ACROSS)
     ticks = [tick for tick in x.ticks() if tick == int(tick) and 1 <= tick <= epochs]
     if 1 not in ticks:
         ticks.insert(0, 1)
@@ -109,9 +109,7 @@ def _curve(line: Line, x: Scale, y: Scale) -> list[str]:
     parts = [f'<path class="casing" d="{"".join(path)}"/>'] if line.colour is not None else []
     parts.append(f'<path class="curve" stroke="{colour}"{dashes} d="{"".join(path)}"/>')
     if len(single) <= 40:
-        parts += [
-            f'<circle class="dot" cx="{px:.1f}" cy="{py:.1f}" r="2.6" fill="{colour}"/>' for px, py in single
-        ]
+        parts += [dot(px, py, 2.6, colour) for px, py in single]
     return parts
 
 
@@ -122,18 +120,17 @@ def _labels(lines: Sequence[Line], y: Scale) -> list[str]:
     for line in shown:
         wanted = y(_last(line) or 0.0) + 4
         places.append(max(wanted, places[-1] + LABEL_HEIGHT) if places else max(wanted, TOP))
-    overflow = max(0.0, places[-1] - (HEIGHT - BOTTOM + 10)) if places else 0.0
+    overflow = max(0.0, places[-1] - (UPWARDS[0] + 10)) if places else 0.0
     parts = []
     for line, place in zip(shown, places, strict=True):
-        name = line.name if len(line.name) <= MAX_LABEL else f"{line.name[: MAX_LABEL - 1]}…"
         height = place - overflow
-        left = WIDTH - RIGHT + 6
+        left = ACROSS[1] + 6
         dashes = ' stroke-dasharray="3 2"' if line.dashed else ""
         parts.append(
             f'<line class="key" stroke="{colour_text(line.colour)}"{dashes} x1="{left}" x2="{left + 10}" '
             f'y1="{height - 4:.1f}" y2="{height - 4:.1f}"/>'
         )
-        parts.append(text(left + 13, height, name, anchor="start"))
+        parts.append(text(left + 13, height, shortened(line.name, MAX_LABEL), anchor="start"))
     return parts
 
 

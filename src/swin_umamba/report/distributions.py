@@ -10,19 +10,19 @@ import numpy as np
 
 from swin_umamba.report.palette import Colour
 from swin_umamba.report.svg import (
-    BOTTOM,
-    HEIGHT,
     LEFT,
-    TOP,
     UNBOUNDED,
+    UPWARDS,
     WIDTH,
     Bounds,
     Scale,
     colour_text,
     document,
+    dot,
     frame,
+    nothing,
     number,
-    text,
+    shortened,
 )
 
 MAX_DOTS = 200
@@ -66,14 +66,12 @@ def distribution_chart(title: str, groups: Sequence[Group], bounds: Bounds = UNB
     finite = {group.name: [value for value in group.values if math.isfinite(value)] for group in groups}
     everything = [value for values in finite.values() for value in values]
     if not everything:
-        return document(title, "no numbers", [text(WIDTH / 2, HEIGHT / 2, f"{title}: no numbers")])
-    y = Scale.around(everything, HEIGHT - BOTTOM, TOP, bounds)
+        return nothing(title)
+    y = Scale.around(everything, *UPWARDS, bounds)
     room = (WIDTH - LEFT - MARGIN) / len(groups)
     longest = max(3, min(MAX_NAME, int(room / 7)))
     centres = [LEFT + room * (place + 0.5) for place in range(len(groups))]
-    labels = [
-        group.name if len(group.name) <= longest else f"{group.name[: longest - 1]}…" for group in groups
-    ]
+    labels = [shortened(group.name, longest) for group in groups]
     parts = frame(title, "class", y, list(zip(centres, labels, strict=True)), right=WIDTH - MARGIN)
     words = []
     for group, centre in zip(groups, centres, strict=True):
@@ -102,5 +100,5 @@ def _box(values: list[float], centre: float, half: float, y: Scale, colour: str)
     step = max(1, math.ceil(len(values) / MAX_DOTS))
     for place, value in enumerate(sorted(values)[::step]):
         x = centre + half * _OFFSETS[place % len(_OFFSETS)]
-        parts.append(f'<circle class="dot" cx="{x:.1f}" cy="{y(value):.1f}" r="2.8" fill="{colour}"/>')
+        parts.append(dot(x, y(value), 2.8, colour))
     return parts

@@ -10,6 +10,8 @@ from swin_umamba.errors import printable
 
 WIDTH, HEIGHT = 520, 260
 LEFT, RIGHT, TOP, BOTTOM = 74, 96, 30, 42
+# Ends of the axes.
+ACROSS, UPWARDS = (LEFT, WIDTH - RIGHT), (HEIGHT - BOTTOM, TOP)
 MAX_TICKS = 6
 # Shortest range of an axis relative to its values: in a shorter one, several ticks would have the same label.
 MIN_EXTENT = 1e-3
@@ -112,6 +114,22 @@ def document(title: str, description: str, parts: list[str]) -> str:
     )
 
 
+def nothing(title: str) -> str:
+    """Return the chart of values none of which is finite."""
+    return document(title, "no numbers", [text(WIDTH / 2, HEIGHT / 2, f"{title}: no numbers")])
+
+
+def dot(x: float, y: float, radius: float, colour: str, name: str = "") -> str:
+    """Return a dot; ``name`` is shown under the pointer."""
+    title = f"<title>{shown(name)}</title>" if name else ""
+    return f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="{radius}" fill="{colour}">{title}</circle>'
+
+
+def shortened(name: str, most: int) -> str:
+    """Return at most so many letters of a name."""
+    return name if len(name) <= most else f"{name[: most - 1]}…"
+
+
 def colour_text(colour: tuple[int, int, int] | None) -> str:
-    """Return a colour for CSS; Colour; None for the colour of the page's text."""
+    """Return a colour for CSS; None for the colour of the page's text."""
     return "currentColor" if colour is None else "#{:02x}{:02x}{:02x}".format(*colour)

@@ -143,32 +143,23 @@ def _layers(kind: str, picture: Slice) -> list[dict[str, Any]]:
     """Return the paths of each class of one slice."""
     truth, prediction = picture.truth, picture.prediction
     if kind == "errors" and truth is not None and prediction is not None:
-        values = np.union1d(truth, prediction)
-        layers = []
-        for value in values[values > 0].tolist():
-            there, found = truth == value, prediction == value
-            layers.append(
-                {
-                    "value": value,
-                    "colour": colour_text(class_colour(value)),
-                    "outline": Markup(outline_path(there)),
-                    "missed": Markup(fill_path(there & ~found)),
-                    "extra": Markup(fill_path(found & ~there)),
-                }
-            )
-        return layers
+        pairs = [(value, truth == value, prediction == value) for value in _values(truth, prediction)]
+        return [_layer(value, t, missed=t & ~p, extra=p & ~t) for value, t, p in pairs]
     labels = {"truth": truth, "prediction": prediction}.get(kind)
     if labels is None:
         return []
-    return [
-        {
-            "value": value,
-            "colour": colour_text(class_colour(value)),
-            "outline": Markup(outline_path(labels == value)),
-            "fill": Markup(fill_path(labels == value)),
-        }
-        for value in np.unique(labels[labels > 0]).tolist()
-    ]
+    return [_layer(value, labels == value, fill=labels == value) for value in _values(labels)]
+
+
+def _layer(value: int, outlined: np.ndarray, **filled: np.ndarray) -> dict[str, Any]:
+    paths = {"outline": outline_path(outlined), **{name: fill_path(mask) for name, mask in filled.items()}}
+    markup = {name: Markup(path) for name, path in paths.items()}
+    return {"value": value, "colour": colour_text(class_colour(value)), **markup}
+
+
+def _values(*maps: np.ndarray) -> list[int]:
+    found: list[int] = sorted({value for labels in maps for value in np.unique(labels).tolist() if value > 0})
+    return found
 
 
 def _panel_text(kind: str, case: CasePictures, names: dict[int, str]) -> str:
@@ -188,7 +179,7 @@ def _panel_text(kind: str, case: CasePictures, names: dict[int, str]) -> str:
     if kind in OVERLAYS:
         return f"{PANEL_TITLES[kind]} of case {case.name}, one colour an object"
     labels = [t if kind == "truth" else p for t, p in maps]
-    found = sorted({int(value) for each in labels if each is not None for value in np.unique(each) if value})
+    found = _values(*(each for each in labels if each is not None))
     listed = ", ".join(names.get(value, f"label {value}") for value in found) or "no class"
     what = {"truth": "Truth", "prediction": "Prediction"}.get(kind, "Image")
     return f"{what} of case {case.name}, showing {listed}"

@@ -7,13 +7,9 @@ import numpy as np
 from swin_umamba.report.contents import Report
 from swin_umamba.report.palette import class_colour
 from swin_umamba.report.svg import (
-    BOTTOM,
-    HEIGHT,
-    LEFT,
+    ACROSS,
     POSITIVE,
-    RIGHT,
-    TOP,
-    WIDTH,
+    UPWARDS,
     Scale,
     colour_text,
     document,
@@ -40,8 +36,8 @@ def draw(report: Report) -> list[str]:
     if low == high:
         low, high = low - 0.5, high + 0.5
     counts, edges = np.histogram(np.minimum(sizes, high), bins=BARS, range=(low, high))
-    x = Scale(low, high, LEFT, WIDTH - RIGHT)
-    y = Scale.around([0.0, float(counts.max())], HEIGHT - BOTTOM, TOP, POSITIVE)
+    x = Scale(low, high, *ACROSS)
+    y = Scale.around([0.0, float(counts.max())], *UPWARDS, POSITIVE)
     what = "Volume" if objects.unit in ("voxels", "µm³") else "Area"
     title = f"{what} of {len(sizes):,} objects" + (", the last bar with all larger ones" if cut else "")
     ticks = x.ticks()
