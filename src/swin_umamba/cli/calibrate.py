@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import math
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from swin_umamba.cli.options import add_options, given_options
+from swin_umamba.cli.options import add_model, add_options, given_options
 from swin_umamba.cli.output import say, say_json
 from swin_umamba.errors import UsageError, printable
 from swin_umamba.inference.options import FINAL_CHECKPOINT, ModelOptions
@@ -25,13 +25,7 @@ OPTIONS = ("folds", "checkpoint", "mirroring", "device", "backend")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
-    parser.add_argument(
-        "-m",
-        "--model",
-        type=Path,
-        required=True,
-        help="model folder (TRAINER__PLANS__CONFIGURATION), or fold",
-    )
+    add_model(parser, "model folder (TRAINER__PLANS__CONFIGURATION), or fold")
     add_options(parser, ModelOptions, OPTIONS)
     for name, what in (
         ("images", "images of cases that the model was not trained on"),
@@ -109,10 +103,7 @@ def _decodings(result: CalibrationResult) -> list[str]:
 
 def _errors(result: CalibrationResult) -> dict[str, float]:
     """Return the expected calibration errors by the names of the curves."""
-    return {
-        each.name: getattr(result.curves, each.name).expected_calibration_error
-        for each in fields(result.curves)
-    }
+    return {name: curve.expected_calibration_error for name, curve in vars(result.curves).items()}
 
 
 def _summary(result: CalibrationResult) -> dict[str, Any]:

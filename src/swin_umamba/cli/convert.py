@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from swin_umamba.cli.options import add_common_options, add_options, given_options
-from swin_umamba.cli.output import say, say_json
+from swin_umamba.cli.output import say_result
 from swin_umamba.data.datasets import DATASETS
 from swin_umamba.data.label_options import LabelOptions
 from swin_umamba.errors import UsageError
@@ -116,13 +116,15 @@ def run(args: argparse.Namespace) -> int:
     """Convert, draw the preview, print the report."""
     conversion = _convert(args)
     preview = draw_preview(conversion.folder)
-    if args.json:
-        result = {"folder": str(conversion.folder), "preview": str(preview), **conversion.to_dict()}
-        say_json("convert", result)
-    else:
-        say(conversion.text())
-        say(f"data set: {conversion.folder}\npreview:  {preview}")
-        say(f"next:     swin-umamba plan {shlex.quote(str(conversion.folder))}")
+    say_result(
+        args,
+        "convert",
+        {"folder": str(conversion.folder), "preview": str(preview), **conversion.to_dict()},
+        conversion.text(),
+        f"data set: {conversion.folder}",
+        f"preview:  {preview}",
+        f"next:     swin-umamba plan {shlex.quote(str(conversion.folder))}",
+    )
     return 0
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from swin_umamba.cli.output import say, say_json
+from swin_umamba.cli.output import say, say_result
 from swin_umamba.errors import SwinUMambaError, UsageError
 from swin_umamba.files import write_text
 from swin_umamba.json_files import write_json
@@ -121,19 +121,19 @@ def run(args: argparse.Namespace) -> int:
         "object_metrics": str(output / OBJECT_SCORES / METRICS),
         "model": str(model),
     }
-    if args.json:
-        say_json("demo", result)
-    else:
-        say(f"test Dice {dice:.4f} on {NUM_TEST} unseen images, after {result['seconds']:.0f} s")
-        errors = ", ".join(f"{objects.number(f'num_{kind}', ALL_OBJECTS)} {kind}" for kind in ERRORS)
-        say(
-            f"objects:  {found} found of {true}, F1 {0 if f1 is None else f1:.4f} at an IoU of 0.5 ({errors})"
-        )
-        say(f"picture:  {result['sheet']}\nreport:   {result['report']}")
-        say(f"metrics:  {result['metrics']}\nmodel:    {result['model']}")
-        say(
-            f"next:     swin-umamba predict -m {shlex.quote(str(model))} -i YOUR_IMAGES -o OUTPUT --instances"
-        )
+    errors = ", ".join(f"{objects.number(f'num_{kind}', ALL_OBJECTS)} {kind}" for kind in ERRORS)
+    say_result(
+        args,
+        "demo",
+        result,
+        f"test Dice {dice:.4f} on {NUM_TEST} unseen images, after {result['seconds']:.0f} s",
+        f"objects:  {found} found of {true}, F1 {0 if f1 is None else f1:.4f} at an IoU of 0.5 ({errors})",
+        f"picture:  {result['sheet']}",
+        f"report:   {result['report']}",
+        f"metrics:  {result['metrics']}",
+        f"model:    {result['model']}",
+        f"next:     swin-umamba predict -m {shlex.quote(str(model))} -i YOUR_IMAGES -o OUTPUT --instances",
+    )
     return 0
 
 

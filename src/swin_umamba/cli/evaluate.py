@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from swin_umamba.cli.options import add_options, given_options
+from swin_umamba.cli.options import add_classes, add_options, classes_of, given_options
 from swin_umamba.cli.output import say, say_json
 from swin_umamba.data.label_options import LabelOptions
 from swin_umamba.errors import UsageError
@@ -17,7 +17,6 @@ from swin_umamba.files import check_output_folder
 from swin_umamba.metric_table import METRICS, metrics_of
 
 if TYPE_CHECKING:
-    from swin_umamba.evaluation.classes import LabelClasses
     from swin_umamba.evaluation.evaluate_instances import InstanceEvaluation
     from swin_umamba.evaluation.protocol_results import ProtocolEvaluation
     from swin_umamba.evaluation.protocols.base import PaperProtocol
@@ -35,11 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     parser.add_argument("predictions", type=Path, help="folder of predicted label maps")
     parser.add_argument("references", type=Path, help="folder of reference label maps of the same names")
-    classes = parser.add_mutually_exclusive_group()
-    classes.add_argument("--dataset-json", type=Path, help="dataset.json with the class names and values")
-    classes.add_argument(
-        "--labels", nargs="+", metavar="LABEL", help="classes to score, such as 1 2 or liver=1 kidneys=2,3"
-    )
+    add_classes(parser, "score")
     how = parser.add_mutually_exclusive_group()
     how.add_argument(
         "--instances",
@@ -120,7 +115,7 @@ def _evaluate(args: argparse.Namespace) -> Evaluation:
     _refuse_options_of_a_protocol(args)
     if args.class_maps is not None:
         raise UsageError("only objects have class maps", where="--class-maps", hint="add --instances")
-    classes = _classes(args)
+    classes = classes_of(args)
     evaluation = evaluate_folders(
         args.predictions,
         args.references,
@@ -148,7 +143,7 @@ def _evaluate_instances(args: argparse.Namespace) -> InstanceEvaluation:
         args.predictions,
         args.references,
         class_maps=None if args.class_maps is None else tuple(args.class_maps),
-        classes=_classes(args),
+        classes=classes_of(args),
         missing=args.missing,
         num_workers=args.num_workers,
     )
@@ -177,7 +172,7 @@ def _evaluate_protocol(args: argparse.Namespace) -> ProtocolEvaluation:
 def _protocol(args: argparse.Namespace) -> PaperProtocol:
     """Return the protocol, and refuse options that it would ignore."""
     protocol: Any = find_protocol(args.protocol)
-    classes = _classes(args)
+    classes = classes_of(args)
     if args.class_maps is not None:
         raise UsageError("a protocol has its own classes", where="--class-maps", hint="leave it out")
     if args.tolerance is not None:
@@ -194,14 +189,6 @@ def _protocol(args: argparse.Namespace) -> PaperProtocol:
     else:
         chosen = protocol() if args.outer_rim is None else protocol(outer_rim=args.outer_rim)
     return chosen
-
-
-def _classes(args: argparse.Namespace) -> LabelClasses | None:
-    from swin_umamba.evaluation.classes import LabelClasses
-
-    if args.dataset_json is not None:
-        return LabelClasses.from_dataset_json(args.dataset_json)
-    return LabelClasses.from_arguments(args.labels) if args.labels else None
 
 
 def table(evaluation: Evaluation | ProtocolEvaluation | InstanceEvaluation) -> str:

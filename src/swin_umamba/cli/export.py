@@ -6,8 +6,8 @@ import argparse
 import shlex
 from pathlib import Path
 
-from swin_umamba.cli.options import add_options, given_options
-from swin_umamba.cli.output import say, say_json
+from swin_umamba.cli.options import add_force, add_model, add_options, given_options
+from swin_umamba.cli.output import say_result
 from swin_umamba.errors import OutputError
 from swin_umamba.inference.options import ModelOptions
 
@@ -17,9 +17,7 @@ HELP = "pack a trained model into one file that predict runs"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
-    parser.add_argument(
-        "-m", "--model", type=Path, required=True, help="model folder, fold folder or checkpoint file"
-    )
+    add_model(parser, "model folder, fold folder or checkpoint file")
     parser.add_argument("-o", "--output", type=Path, required=True, help="the file, NAME.safetensors")
     parser.add_argument(
         "--format",
@@ -28,18 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="safetensors (default): weights of all folds, plans, labels, a model card and a hash",
     )
     add_options(parser, ModelOptions, ("folds", "checkpoint"))
-    parser.add_argument(
-        "--overwrite",
-        "--force",
-        dest="force",
-        action="store_true",
-        help="replace the file if it exists",
-    )
+    add_force(parser, "replace the file if it exists")
 
 
 def run(args: argparse.Namespace) -> int:
     """Export, and say what was written."""
-    if args.output.exists() and not args.force:
+    if args.output.exists() and not args.overwrite:
         raise OutputError(
             "the file exists already and was not changed",
             where=args.output,
@@ -48,17 +40,13 @@ def run(args: argparse.Namespace) -> int:
     from swin_umamba.trained.export_model import export_model
 
     model, sha256 = export_model(args.model, args.output, **given_options(args, ModelOptions))
-    size = args.output.stat().st_size
-    if args.json:
-        summary = {
-            "output": str(args.output),
-            "bytes": size,
-            "sha256": sha256,
-            "checkpoints": [str(path) for path in model.checkpoints],
-        }
-        say_json("export", summary)
-    else:
-        say(f"packed {', '.join(str(path) for path in model.checkpoints)}")
-        say(f"written: {args.output} ({size / 1e6:.1f} MB, content sha256 {sha256})")
-        say(f"predict with it: swin-umamba predict -m {shlex.quote(str(args.output))} -i IMAGES -o LABELS")
+    size, checkpoints = args.output.stat().st_size, [str(path) for path in model.checkpoints]
+    say_result(
+        args,
+        "export",
+        {"output": str(args.output), "bytes": size, "sha256": sha256, "checkpoints": checkpoints},
+        f"packed {', '.join(checkpoints)}",
+        f"written: {args.output} ({size / 1e6:.1f} MB, content sha256 {sha256})",
+        f"predict with it: swin-umamba predict -m {shlex.quote(str(args.output))} -i IMAGES -o LABELS",
+    )
     return 0

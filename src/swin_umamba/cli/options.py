@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Collection, Sequence
-from typing import Any, Literal, get_args, get_origin
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from swin_umamba.errors import UsageError
 from swin_umamba.options import Option, declared_options
 from swin_umamba.pseudonyms import KEY_VARIABLE, Pseudonyms, key_file, read_key
+
+if TYPE_CHECKING:
+    from swin_umamba.evaluation.classes import LabelClasses
+
+RUNNABLE_MODEL = (
+    "model folder (TRAINER__PLANS__CONFIGURATION), fold folder, checkpoint file, or file of export"
+)
 
 
 def add_common_options(parser: argparse.ArgumentParser, *, default: object = False) -> None:
@@ -19,6 +27,45 @@ def add_common_options(parser: argparse.ArgumentParser, *, default: object = Fal
         ("--quiet", "show no progress, and of messages only warnings"),
     ):
         parser.add_argument(name, action="store_true", default=default, help=meaning)
+
+
+def add_model(parser: argparse.ArgumentParser, meaning: str = RUNNABLE_MODEL) -> None:
+    """Add ``--model``, which is required."""
+    parser.add_argument("-m", "--model", type=Path, required=True, help=meaning)
+
+
+def add_classes(parser: argparse.ArgumentParser, purpose: str) -> None:
+    """Add the two options that name classes, for ``classes_of``."""
+    classes = parser.add_mutually_exclusive_group()
+    classes.add_argument("--dataset-json", type=Path, help="dataset.json with the class names and values")
+    classes.add_argument(
+        "--labels",
+        nargs="+",
+        metavar="LABEL",
+        help=f"classes to {purpose}, such as 1 2 or liver=1 kidneys=2,3",
+    )
+
+
+def classes_of(args: argparse.Namespace) -> LabelClasses | None:
+    """Return the classes that were named; None if there are none."""
+    from swin_umamba.evaluation.classes import LabelClasses
+
+    if args.dataset_json is not None:
+        return LabelClasses.from_dataset_json(args.dataset_json)
+    return LabelClasses.from_arguments(args.labels) if args.labels else None
+
+
+def add_force(parser: argparse.ArgumentParser, meaning: str) -> None:
+    """Add ``--overwrite``, which earlier versions called ``--force``."""
+    parser.add_argument("--overwrite", "--force", dest="overwrite", action="store_true", help=meaning)
+
+
+def check_new(path: Path, args: argparse.Namespace) -> None:
+    """Raise ``UsageError`` if a file exists that ``--overwrite`` does not permit to replace."""
+    if path.exists() and not args.overwrite:
+        raise UsageError(
+            "the file exists already", where=path, hint="give another name with -o, or --overwrite"
+        )
 
 
 def add_anonymous(parser: argparse.ArgumentParser) -> None:

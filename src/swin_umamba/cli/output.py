@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Mapping
 from typing import Any, TextIO
@@ -19,6 +20,16 @@ def say(text: object = "", *, end: str = "\n", file: TextIO | None = None, flush
     encoding = getattr(stream, "encoding", None) or "utf-8"
     shown = printable(str(text)).encode(encoding, "backslashreplace").decode(encoding)
     print(shown, end=end, file=stream, flush=flush)
+
+
+def say_result(
+    args: argparse.Namespace, name: str, content: Mapping[str, Any], *lines: str, indent: int | None = 2
+) -> None:
+    """Print the result of a command: what ``--json`` prints, or lines of text."""
+    if args.json:
+        say_json(name, content, indent=indent)
+    else:
+        say("\n".join(lines))
 
 
 def say_json(name: str, content: Mapping[str, Any], *, indent: int | None = 2, flush: bool = False) -> None:

@@ -7,7 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from swin_umamba.cli.output import say, say_json
+from swin_umamba.cli.options import add_model
+from swin_umamba.cli.output import say_result
 
 if TYPE_CHECKING:
     from swin_umamba.evaluation.postprocessing import ComponentStep
@@ -19,9 +20,7 @@ CASES: tuple[str, ...] = ()
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
-    parser.add_argument(
-        "-m", "--model", type=Path, required=True, help="model folder (TRAINER__PLANS__CONFIGURATION)"
-    )
+    add_model(parser, "model folder (TRAINER__PLANS__CONFIGURATION)")
     parser.add_argument(
         "--references",
         type=Path,
@@ -32,31 +31,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Choose and write the steps, and print what each class gains."""
+    from swin_umamba.evaluation.results import none_for_nan
     from swin_umamba.inference.postprocess import choose_postprocessing
 
     result = choose_postprocessing(args.model, args.references)
     chosen = result.chosen
-    if args.json:
-        content = {
-            "file": str(result.file),
-            "folds": list(result.folds),
-            "num_cases": result.num_cases,
-            "steps": [asdict(step) for step in chosen.steps],
-            **{
-                name: {each: None if value != value else value for each, value in scores.items()}
-                for name, scores in (("before", chosen.before), ("after", chosen.after))
-            },
-        }
-        say_json("postprocess", content)
-        return 0
-    say(f"{result.num_cases} validation cases of {', '.join(result.folds)}")
-    for step in chosen.steps:
-        say(f"  {_text(step)}")
-    if not chosen.steps:
-        say("  no step helps")
-    for name, value in chosen.before.items():
-        say(f"  Dice of {name}: {value:.4f} before, {chosen.after[name]:.4f} after")
-    say(f"written: {result.file}; predict applies it unless --no-postprocessing is given")
+    content = {
+        "file": str(result.file),
+        "folds": list(result.folds),
+        "num_cases": result.num_cases,
+        "steps": [asdict(step) for step in chosen.steps],
+        "before": {name: none_for_nan(value) for name, value in chosen.before.items()},
+        "after": {name: none_for_nan(value) for name, value in chosen.after.items()},
+    }
+    dice = [
+        f"  Dice of {name}: {value:.4f} before, {chosen.after[name]:.4f} after"
+        for name, value in chosen.before.items()
+    ]
+    say_result(
+        args,
+        "postprocess",
+        content,
+        f"{result.num_cases} validation cases of {', '.join(result.folds)}",
+        *([f"  {_text(step)}" for step in chosen.steps] or ["  no step helps"]),
+        *dice,
+        f"written: {result.file}; predict applies it unless --no-postprocessing is given",
+    )
     return 0
 
 

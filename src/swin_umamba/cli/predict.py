@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from swin_umamba.cli.options import add_options, given_options
+from swin_umamba.cli.options import add_model, add_options, given_options
 from swin_umamba.cli.output import say, say_json
 from swin_umamba.errors import printable
 from swin_umamba.inference.options import FolderOptions, ModelOptions
@@ -36,13 +36,7 @@ AFTER_INTERRUPT = "continue with the same command: finished cases are kept"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
-    parser.add_argument(
-        "-m",
-        "--model",
-        type=Path,
-        required=True,
-        help="model folder (TRAINER__PLANS__CONFIGURATION), fold folder, checkpoint file, or file of export",
-    )
+    add_model(parser)
     parser.add_argument(
         "-i",
         "--input",

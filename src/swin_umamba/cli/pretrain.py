@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from swin_umamba.cli.options import add_options, given_options
-from swin_umamba.cli.output import say, say_json
+from swin_umamba.cli.output import say_result
 from swin_umamba.pretraining.options import PretrainOptions, StartOptions
 
 ORDER = 40
@@ -38,24 +38,17 @@ def run(args: argparse.Namespace) -> int:
     """Run the command."""
     from swin_umamba.pretraining.train import pretrain
 
-    result = pretrain(
-        args.data,
-        args.output,
-        **given_options(args, PretrainOptions, StartOptions),
-    )
+    result = pretrain(args.data, args.output, **given_options(args, PretrainOptions, StartOptions))
     if os.environ.get("RANK", "0") != "0":
         return 0
-    if args.json:
-        printed = {
-            "backbone": str(result.backbone),
-            "epochs": result.epochs,
-            "num_classes": result.num_classes,
-            "best_top1": result.best_top1,
-            "last_top1": None if result.last is None else result.last.top1,
-            "last_top5": None if result.last is None else result.last.top5,
-        }
-        say_json("pretrain", printed, indent=None)
-    else:
-        say(f"{result.epochs} epochs trained; best top-1 accuracy {100 * result.best_top1:.2f} %")
-        say(f"backbone: {result.backbone}")
+    printed = {
+        "backbone": str(result.backbone),
+        "epochs": result.epochs,
+        "num_classes": result.num_classes,
+        "best_top1": result.best_top1,
+        "last_top1": None if result.last is None else result.last.top1,
+        "last_top5": None if result.last is None else result.last.top5,
+    }
+    top1 = f"{result.epochs} epochs trained; best top-1 accuracy {100 * result.best_top1:.2f} %"
+    say_result(args, "pretrain", printed, top1, f"backbone: {result.backbone}", indent=None)
     return 0

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from swin_umamba.cli.options import add_options, given_options
-from swin_umamba.cli.output import say, say_json
+from swin_umamba.cli.options import add_options, check_new, given_options
+from swin_umamba.cli.output import say_result
 from swin_umamba.data.label_options import LabelOptions
 from swin_umamba.inference.options import FolderOptions
 from swin_umamba.pseudonyms import shown
@@ -57,10 +57,7 @@ def run(args: argparse.Namespace) -> int:
         output = Path(f"{shown(image_stem(args.image))}_preview.png")
     if output.suffix.lower() != ".png":
         raise UsageError("the picture is a PNG file", where=output, hint="give a name that ends in .png")
-    if output.exists() and not args.overwrite:
-        raise UsageError(
-            "the file exists already", where=output, hint="give another name with -o, or --overwrite"
-        )
+    check_new(output, args)
     if any(path is not None and path.resolve() == output.resolve() for path in (args.image, args.mask)):
         raise UsageError("the picture would replace an input", where=output, hint="give another name")
     image = read_image(args.image, series=getattr(args, "series", None))
@@ -73,8 +70,5 @@ def run(args: argparse.Namespace) -> int:
         plane=args.plane,
         slice_index=args.slice,
     )
-    if args.json:
-        say_json("preview", {"output": str(output)}, indent=None)
-    else:
-        say(f"wrote {output}")
+    say_result(args, "preview", {"output": str(output)}, f"wrote {output}", indent=None)
     return 0

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from swin_umamba.cli.output import say, say_json
-from swin_umamba.errors import UsageError, printable
+from swin_umamba.cli.options import check_new
+from swin_umamba.cli.output import say_result
 
 ORDER = 160
 HELP = "show a training or an evaluation in one HTML file: curves, scores, cases, what failed"
@@ -39,10 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the report, and print where it is and what is missing from it."""
-    if args.output.exists() and not args.overwrite:
-        raise UsageError(
-            "the file exists already", where=args.output, hint="give another name with -o, or --overwrite"
-        )
+    check_new(args.output, args)
     from swin_umamba.files import check_output_folder, write_text
 
     check_output_folder(args.output.absolute().parent)
@@ -54,17 +51,14 @@ def run(args: argparse.Namespace) -> int:
     report = collect_report(args.folder, sources)
     page = report_html(report)
     write_text(args.output, page)
-    if args.json:
-        result = {
-            "output": str(args.output),
-            "bytes": len(page.encode()),
-            "cases_shown": [case.name for case in report.cases],
-            "failures": dict(report.failures),
-            "missing": list(report.missing),
-        }
-        say_json("report", result)
-    else:
-        say(f"wrote {args.output} ({len(page.encode()) / 2**20:.1f} MiB, {len(report.cases)} cases shown)")
-        for each in report.missing:
-            say(printable(f"not in it: {each}"))
+    size = len(page.encode())
+    result = {
+        "output": str(args.output),
+        "bytes": size,
+        "cases_shown": [case.name for case in report.cases],
+        "failures": dict(report.failures),
+        "missing": list(report.missing),
+    }
+    wrote = f"wrote {args.output} ({size / 2**20:.1f} MiB, {len(report.cases)} cases shown)"
+    say_result(args, "report", result, wrote, *(f"not in it: {each}" for each in report.missing))
     return 0

@@ -9,7 +9,7 @@ import threading
 import webbrowser
 from pathlib import Path
 
-from swin_umamba.cli.options import add_options, given_options
+from swin_umamba.cli.options import add_model, add_options, given_options
 from swin_umamba.cli.output import say, say_json
 from swin_umamba.errors import UsageError
 from swin_umamba.inference.options import ModelOptions
@@ -28,13 +28,7 @@ MIB = 2**20
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
-    parser.add_argument(
-        "-m",
-        "--model",
-        type=Path,
-        required=True,
-        help="model folder (TRAINER__PLANS__CONFIGURATION), fold folder, checkpoint file, or file of export",
-    )
+    add_model(parser)
     parser.add_argument(
         "--host",
         default="127.0.0.1",

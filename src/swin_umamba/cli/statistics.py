@@ -5,19 +5,19 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from swin_umamba.cli.evaluate import aligned
-from swin_umamba.cli.options import add_options, given_options
-from swin_umamba.cli.output import say, say_json
+from swin_umamba.cli.options import add_classes, add_options, classes_of, given_options
+from swin_umamba.cli.output import say, say_result
 from swin_umamba.data.label_options import LabelOptions
 from swin_umamba.errors import UsageError
 from swin_umamba.inference.options import FolderOptions
 
 if TYPE_CHECKING:
     from swin_umamba.evaluation.classes import LabelClasses
-    from swin_umamba.evaluation.statistics import LabelStatistics
 
 ORDER = 180
 HELP = "measure label maps: volume or area, components and intensities of each class"
@@ -30,11 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     parser.add_argument("mask", type=Path, help="label map, or a folder of them: one row a case and class")
     parser.add_argument("image", type=Path, nargs="?", help="image on the same grid, for the intensities")
-    classes = parser.add_mutually_exclusive_group()
-    classes.add_argument("--dataset-json", type=Path, help="dataset.json with the class names and values")
-    classes.add_argument(
-        "--labels", nargs="+", metavar="LABEL", help="classes to measure, such as 1 2 or liver=1 kidneys=2,3"
-    )
+    add_classes(parser, "measure")
     add_options(parser, FolderOptions, ("series",))
     add_options(parser, LabelOptions)
     parser.add_argument("-o", "--output", type=Path, metavar="CSV", help="also write the table to this file")
@@ -44,14 +40,9 @@ def run(args: argparse.Namespace) -> int:
     """Measure, write the file, and print the table or JSON; return 1 if a label map cannot be read."""
     from swin_umamba.data.dicom import is_dicom_folder, is_segmentation_folder
     from swin_umamba.data.image_io import read_image, read_labels
-    from swin_umamba.evaluation.classes import LabelClasses
     from swin_umamba.evaluation.statistics import label_statistics
 
-    classes = None
-    if args.dataset_json is not None:
-        classes = LabelClasses.from_dataset_json(args.dataset_json)
-    elif args.labels:
-        classes = LabelClasses.from_arguments(args.labels)
+    classes = classes_of(args)
     fraction = LabelOptions(**given_options(args, LabelOptions)).fraction
     if args.mask.is_dir() and (not is_dicom_folder(args.mask) or is_segmentation_folder(args.mask)):
         return _run_folder(args, classes, fraction)
@@ -61,10 +52,7 @@ def run(args: argparse.Namespace) -> int:
     if args.output is not None:
         statistics.write_csv(args.output)
         logger.info("wrote %s", args.output)
-    if args.json:
-        say_json("statistics", statistics.to_dict())
-    else:
-        say(table(statistics))
+    say_result(args, "statistics", statistics.to_dict(), *_table(statistics.rows()))
     return 0
 
 
@@ -83,16 +71,12 @@ def _run_folder(args: argparse.Namespace, classes: LabelClasses | None, fraction
         logger.info("wrote %s", args.output)
     for failure in cohort.failures:
         say(f"error: case {failure.case} could not be measured: {failure.error}", file=sys.stderr)
-    if args.json:
-        say_json("statistics-folder", cohort.to_dict())
-    else:
-        say("\n".join(aligned([tuple(map(_text, row)) for row in cohort.rows()])))
+    say_result(args, "statistics-folder", cohort.to_dict(), *_table(cohort.rows()))
     return 1 if cohort.failures else 0
 
 
-def table(statistics: LabelStatistics) -> str:
-    """Return the printed table, with one line for each class."""
-    return "\n".join(aligned([tuple(map(_text, row)) for row in statistics.rows()]))
+def _table(rows: Sequence[Sequence[str | int | float | None]]) -> list[str]:
+    return aligned([tuple(map(_text, row)) for row in rows])
 
 
 def _text(cell: str | int | float | None) -> str:

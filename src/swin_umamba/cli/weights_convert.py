@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from swin_umamba.cli.output import say, say_json
+from swin_umamba.cli.options import add_force, check_new
+from swin_umamba.cli.output import say_result
 from swin_umamba.errors import UsageError
 
 HELP = "write the tensors that a network takes from an ImageNet checkpoint as safetensors"
@@ -32,9 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="for other than 3 channels make the first convolution from the pretrained one, which the "
         "published code leaves out",
     )
-    parser.add_argument(
-        "--overwrite", "--force", dest="force", action="store_true", help="replace the output if it exists"
-    )
+    add_force(parser, "replace the output if it exists")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -43,8 +42,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(
             "the output is safetensors", where=args.output, hint="give a name that ends in .safetensors"
         )
-    if args.output.exists() and not args.force:
-        raise UsageError("the output exists", where=args.output, hint="give another name, or --overwrite")
+    check_new(args.output, args)
     from swin_umamba.models.encoder_weights import convert_file
     from swin_umamba.weights.download import locate_weights
 
@@ -55,15 +53,12 @@ def run(args: argparse.Namespace) -> int:
         args.in_channels,
         adapt_first_convolution=args.adapt_first_convolution,
     )
-    if args.json:
-        result = {
-            "output": str(args.output),
-            "loaded": list(report.loaded),
-            "adapted": dict(report.adapted),
-            "skipped": dict(report.skipped),
-            "missing": list(report.missing),
-        }
-        say_json("weights-convert", result)
-    else:
-        say("\n".join([*report.lines(), f"written: {args.output}"]))
+    result = {
+        "output": str(args.output),
+        "loaded": list(report.loaded),
+        "adapted": dict(report.adapted),
+        "skipped": dict(report.skipped),
+        "missing": list(report.missing),
+    }
+    say_result(args, "weights-convert", result, *report.lines(), f"written: {args.output}")
     return 0

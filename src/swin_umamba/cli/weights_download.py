@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 
-from swin_umamba.cli.output import say, say_json
+from swin_umamba.cli.output import say_result
 
 HELP = "download public ImageNet weights into the cache, or check those that are there"
 
@@ -23,10 +23,13 @@ def run(args: argparse.Namespace) -> int:
 
     record = find_record(args.name)
     path = fetch_weights(record)
-    result = {"name": record.name, "file": str(path), "sha256": file_sha256(path)}
-    if args.json:
-        say_json("weights-download", result)
-    else:
-        say(f"{record.name}: {path}\nSHA-256: {result['sha256']}")
-        say(f"train with it: swin-umamba train DATASET --pretrained {shlex.quote(str(path))}")
+    sha256 = file_sha256(path)
+    say_result(
+        args,
+        "weights-download",
+        {"name": record.name, "file": str(path), "sha256": sha256},
+        f"{record.name}: {path}",
+        f"SHA-256: {sha256}",
+        f"train with it: swin-umamba train DATASET --pretrained {shlex.quote(str(path))}",
+    )
     return 0

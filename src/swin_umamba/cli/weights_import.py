@@ -7,8 +7,8 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from swin_umamba.cli.options import add_options, given_options
-from swin_umamba.cli.output import say, say_json
+from swin_umamba.cli.options import add_force, add_options, given_options
+from swin_umamba.cli.output import say_result
 from swin_umamba.inference.options import ModelOptions
 
 if TYPE_CHECKING:
@@ -39,13 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--name", help="of ImageNet weights: which they are, see weights list (default: by hash or file name)"
     )
-    parser.add_argument(
-        "--overwrite",
-        "--force",
-        dest="force",
-        action="store_true",
-        help="replace the model that is at the output",
-    )
+    add_force(parser, "replace the model that is at the output")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -56,12 +50,9 @@ def run(args: argparse.Namespace) -> int:
     from swin_umamba.trained.import_model import import_model
 
     imported = import_model(
-        args.model, args.output, folds=folds, checkpoint=args.checkpoint, force=args.force
+        args.model, args.output, folds=folds, checkpoint=args.checkpoint, force=args.overwrite
     )
-    if args.json:
-        say_json("weights-import-model", _summary(imported))
-    else:
-        say(_text(imported))
+    say_result(args, "weights-import-model", _summary(imported), _text(imported))
     return 0
 
 
@@ -69,17 +60,15 @@ def _import_weights(args: argparse.Namespace) -> int:
     from swin_umamba.models.import_file import import_weights
 
     record, path = import_weights(args.model, args.name)
-    if args.json:
-        say_json("weights-import", {"name": record.name, "path": str(path)}, indent=None)
-    else:
-        say(f"these are {record.name}: copied to {path}")
-        if record.sha256 is None:
-            pin = path.with_name(path.name + ".sha256")
-            say(
-                f"the catalogue has no hash of them; from now on, only this file is accepted as {record.name}"
-            )
-            say(f"  to undo that: rm {shlex.quote(str(path))} {shlex.quote(str(pin))}")
-        say(f"train with them: swin-umamba train DATASET --pretrained {record.name}")
+    lines = [f"these are {record.name}: copied to {path}"]
+    if record.sha256 is None:
+        pin = path.with_name(path.name + ".sha256")
+        lines += [
+            f"the catalogue has no hash of them; from now on, only this file is accepted as {record.name}",
+            f"  to undo that: rm {shlex.quote(str(path))} {shlex.quote(str(pin))}",
+        ]
+    lines.append(f"train with them: swin-umamba train DATASET --pretrained {record.name}")
+    say_result(args, "weights-import", {"name": record.name, "path": str(path)}, *lines, indent=None)
     return 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from swin_umamba.cli.output import say, say_json
+from swin_umamba.cli.output import say_result
 
 HELP = "describe a checkpoint, without running anything in it, and list the networks that it fits"
 
@@ -32,10 +32,7 @@ def run(args: argparse.Namespace) -> int:
         "facts": dict(inspection.facts),
         "fits": find_fits(inspection),
     }
-    if args.json:
-        say_json("weights-inspect", result)
-    else:
-        say(_text(result))
+    say_result(args, "weights-inspect", result, _text(result))
     return 0
 
 

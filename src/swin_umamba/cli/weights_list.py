@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 
-from swin_umamba.cli.output import say, say_json
+from swin_umamba.cli.output import say_result
 
 HELP = "list the public ImageNet weights, and which of them are in the cache"
 
@@ -26,10 +26,7 @@ def run(args: argparse.Namespace) -> int:
         entry = asdict(record) | {"backbone": backbone.name, **backbone.arguments}
         entry |= {"features_per_stage": backbone.features_per_stage}
         entries.append(entry | {"file": str(path), "in_cache": path.is_file()})
-    if args.json:
-        say_json("weights-list", {"weights": entries})
-    else:
-        say("\n\n".join(_text(entry) for entry in entries))
+    say_result(args, "weights-list", {"weights": entries}, "\n\n".join(map(_text, entries)))
     return 0
 
 
