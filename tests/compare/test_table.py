@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from swin_umamba.compare.complexity import Complexity
-from swin_umamba.compare.results import RunResult, plain_scores, score_array
+from swin_umamba.compare.results import RunResult, score_array
 from swin_umamba.compare.table import Table, describe_difference, make_table
 from swin_umamba.errors import DataError, UsageError
 from swin_umamba.evaluation.bootstrap import Interval
+from swin_umamba.evaluation.results import plain_scores
 from swin_umamba.metric_table import METRICS
 
 MEBIBYTE = 2**20

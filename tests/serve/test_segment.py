@@ -14,11 +14,11 @@ from report.test_orientation import every_orientation
 from swin_umamba.data.image import Image
 from swin_umamba.data.image_io import read_labels
 from swin_umamba.inference.prediction import Prediction
-from swin_umamba.serve.classes import ShownClass
+from swin_umamba.serve.schema import ModelClass
 from swin_umamba.serve.segment import Result, Segmenter
 from swin_umamba.serve.slices import slice_picture
 
-CLASSES = (ShownClass("bright", 1, (1,), "#e69f00"),)
+CLASSES = (ModelClass(name="bright", value=1, members=[1], colour="#e69f00"),)
 
 
 def predict(image: Image, **_: Any) -> Prediction:

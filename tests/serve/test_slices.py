@@ -17,11 +17,15 @@ from swin_umamba.inference.predictor import Predictor
 from swin_umamba.report.layers import fill_path
 from swin_umamba.report.orientation import View
 from swin_umamba.serve import slices
-from swin_umamba.serve.classes import ShownClass, class_shares, shown_classes
+from swin_umamba.serve.classes import class_shares, shown_classes
+from swin_umamba.serve.schema import ModelClass
 from swin_umamba.serve.segment import Quality, Result
 from swin_umamba.serve.slices import slice_picture
 
-CLASSES = (ShownClass("whole", 1, (1, 2), "#e69f00"), ShownClass("core", 2, (2,), "#56b4e9"))
+CLASSES = (
+    ModelClass(name="whole", value=1, members=[1, 2], colour="#e69f00"),
+    ModelClass(name="core", value=2, members=[2], colour="#56b4e9"),
+)
 
 
 def result_of(folder: Path, labels: np.ndarray, quality: Quality | None = None) -> Result:
@@ -59,8 +63,8 @@ def test_regions_unite_labels(tmp_path: Path) -> None:
 def test_region_models_name_their_regions(make_region_model: Callable[[], Predictor]) -> None:
     shown = shown_classes(make_region_model())
     assert [(each.name, each.value, each.members) for each in shown] == [
-        ("whole", 2, (1, 2)),
-        ("core", 1, (1,)),
+        ("whole", 2, [1, 2]),
+        ("core", 1, [1]),
     ]
     assert shown[0].colour == "#56b4e9"
 
@@ -97,7 +101,10 @@ def test_large_slices_are_scaled_down_with_nearest_labels(
 
 def test_slices_of_many_classes_are_scaled_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slices, "LONGEST_SIDE", 64)
-    many = (ShownClass("a", 44, (44,), "#000000"), ShownClass("b", 300, (300,), "#ffffff"))  # 300 = 256 + 44
+    many = (
+        ModelClass(name="a", value=44, members=[44], colour="#000000"),
+        ModelClass(name="b", value=300, members=[300], colour="#ffffff"),
+    )  # 300 = 256 + 44
     labels = np.full((1, 128, 128), 300, np.uint16)
     picture = slice_picture(result_of(tmp_path, labels), many, 0, 0)
     assert [layer.value for layer in picture.layers] == [300]

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from swin_umamba.child import ProcessEnded, run_apart
-from swin_umamba.compare.results import RunResult, plain_scores, read_cost
+from swin_umamba.compare.results import RunResult, read_cost
 from swin_umamba.data.image_io import image_stem, list_images
 from swin_umamba.errors import DataError, TrainingError
 from swin_umamba.evaluation.cases import CaseFiles
 from swin_umamba.evaluation.classes import LabelClasses
+from swin_umamba.evaluation.results import plain_scores
 from swin_umamba.nnunet.environment import Dataset
 from swin_umamba.nnunet.preprocessed import preprocessed_name
 from swin_umamba.nnunet.splits import SPLITS_FILE, validation_cases

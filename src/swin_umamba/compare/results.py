@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -107,14 +106,6 @@ def read_cost(path: Path) -> TrainingCost:
     cost = read_contract(path, hint=hint)
     Provenance(path, hint, beginning="the cost of a training cannot be read: ").check(cost, _COST)
     return cast(TrainingCost, cost)
-
-
-def plain_scores(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:
-    """Return the scores of one case, class to metric to value, with None for NaN."""
-    return {
-        name: {metric: None if math.isnan(value) else float(value) for metric, value in values.items()}
-        for name, values in scores.items()
-    }
 
 
 def score_array(results: Sequence[RunResult], metric: str) -> np.ndarray:

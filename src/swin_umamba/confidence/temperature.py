@@ -7,7 +7,7 @@ regions, each a separate yes-or-no question.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -134,9 +134,7 @@ def fit_temperature(probabilities: np.ndarray, truth: np.ndarray, *, independent
             total -= float(np.log(np.maximum(likely, SMALLEST), dtype=np.float64).sum())
         return total / truth.size
 
-    bounds = (math.log(LOWEST_TEMPERATURE), math.log(HIGHEST_TEMPERATURE))
-    found = scipy.optimize.minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-4})
-    return math.exp(found.x)
+    return _least(loss, LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE)
 
 
 def fit_exponent(agreement: np.ndarray, dice: np.ndarray) -> float:
@@ -154,7 +152,12 @@ def fit_exponent(agreement: np.ndarray, dice: np.ndarray) -> float:
     def loss(logarithm: float) -> float:
         return float(np.square(agreement ** math.exp(logarithm) - dice).sum())
 
-    bounds = (math.log(LOWEST_EXPONENT), math.log(HIGHEST_EXPONENT))
+    return _least(loss, LOWEST_EXPONENT, HIGHEST_EXPONENT)
+
+
+def _least(loss: Callable[[float], float], low: float, high: float) -> float:
+    """Return the number from ``low`` to ``high`` whose logarithm has the least loss."""
+    bounds = (math.log(low), math.log(high))
     found = scipy.optimize.minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-4})
     return math.exp(found.x)
 

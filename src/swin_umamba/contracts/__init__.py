@@ -17,10 +17,10 @@ from swin_umamba.nnunet.training.options import TrainingOptions
 from swin_umamba.ops.launch_settings import LAUNCH_PARTS
 from swin_umamba.options import declared_options
 from swin_umamba.schema import ValueRule, anything, listed, rule_of, table
+from swin_umamba.weights.backbone import WeightsRecord
 
-_LISTED_WEIGHTS = table(
-    {name: rule_of(kind) for name, kind in get_type_hints(printed.ListedWeightsJson).items()}, others=anything
-)
+_LISTED_WEIGHTS = get_type_hints(WeightsRecord) | get_type_hints(printed.ListedWeightsJson)
+_LISTED = table({name: rule_of(kind) for name, kind in _LISTED_WEIGHTS.items()}, others=anything)
 
 _KINDS: Mapping[str, Any] = {
     "block": files.BlockJson,
@@ -73,7 +73,7 @@ _KINDS: Mapping[str, Any] = {
     "weights-import": printed.WeightsImportJson,
     "weights-import-model": printed.WeightsImportModelJson,
     "weights-inspect": printed.WeightsInspectJson,
-    "weights-list": table({"weights": listed(_LISTED_WEIGHTS)}),
+    "weights-list": table({"weights": listed(_LISTED)}),
 }
 
 

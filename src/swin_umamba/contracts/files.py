@@ -6,6 +6,7 @@ from typing import Literal, TypedDict
 
 from swin_umamba.compare.budget import Budget
 from swin_umamba.compare.recipe import Recipe
+from swin_umamba.data.datasets.conversion import LeftOut
 from swin_umamba.evaluation.postprocessing import ComponentStep
 from swin_umamba.experiments.settings import RunSettings
 from swin_umamba.nnunet.record.software_file import SoftwareOfStart
@@ -14,21 +15,14 @@ Scores = dict[str, float | None]
 """Metric or count to its value; null where it is not applicable."""
 
 
-class LeftOutJson(TypedDict):
-    """A file or folder that is not in the data set, and why."""
-
-    path: str
-    reason: str
-
-
 class ConversionReportJson(TypedDict):
     """What a conversion has made."""
 
     dataset: str
     num_training: int
     num_test: int
-    left_out: list[LeftOutJson]
-    damaged: list[LeftOutJson]
+    left_out: list[LeftOut]
+    damaged: list[LeftOut]
     remarks: list[str]
 
 

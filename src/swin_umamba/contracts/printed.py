@@ -13,6 +13,7 @@ from swin_umamba.contracts.files import (
     Scores,
 )
 from swin_umamba.evaluation.postprocessing import ComponentStep
+from swin_umamba.evaluation.results import CaseFailure
 from swin_umamba.evaluation.statistics import ClassStatistics
 
 
@@ -200,18 +201,11 @@ class StatisticsJson(TypedDict):
     classes: list[ClassStatistics]
 
 
-class CaseFailureJson(TypedDict):
-    """A case that could not be measured, and why."""
-
-    case: str
-    error: str
-
-
 class CohortStatisticsJson(TypedDict):
     """Printed by ``statistics`` of a folder."""
 
     rows: list[dict[str, str | float | None]]
-    failures: list[CaseFailureJson]
+    failures: list[CaseFailure]
 
 
 class TrainJson(TypedDict):
@@ -284,21 +278,8 @@ class WeightsInspectJson(TypedDict):
 
 
 class ListedWeightsJson(TypedDict):
-    """A file of the catalogue and its place in the cache; other keys are arguments of its backbone."""
+    """What is printed of a ``WeightsRecord`` besides its fields; other keys are arguments of its backbone."""
 
-    name: str
-    architecture: str
-    file_name: str
-    url: str | None
-    size: int | None
-    sha256: str | None
-    licence: str
-    source: str
-    in_channels: int
-    mean: list[float]
-    std: list[float]
-    top1: float | None
-    note: str
     backbone: str
     features_per_stage: list[int]
     file: str

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from swin_umamba.evaluation.protocols.base import Form, ProtocolScores, Rule
-from swin_umamba.evaluation.results import CaseFailure, mean, none_for_nan, write_results
+from swin_umamba.evaluation.results import CaseFailure, mean, plain_scores, write_results
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,7 @@ class FormScores:
         return {
             "mean": {metric: self.mean(metric) for metric in self.metrics},
             "classes": {name: self._class_to_dict(name) for name in self.class_names},
-            "cases": {
-                case: {
-                    name: {metric: none_for_nan(score) for metric, score in scores.items()}
-                    for name, scores in result.scores.items()
-                }
-                for case, result in self.cases.items()
-            },
+            "cases": {case: plain_scores(result.scores) for case, result in self.cases.items()},
             "remarks": {case: list(result.remarks) for case, result in self.cases.items() if result.remarks},
         }
 

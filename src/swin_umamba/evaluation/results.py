@@ -80,13 +80,7 @@ class Evaluation:
             "tolerance_mm": self.tolerance,
             "mean": {metric: self.mean(metric) for metric in metrics_of("masks")},
             "classes": {name: self.summary(name) for name in self.class_names},
-            "cases": {
-                case.case: {
-                    name: {metric: none_for_nan(value) for metric, value in scores.items()}
-                    for name, scores in case.classes.items()
-                }
-                for case in self.cases
-            },
+            "cases": {case.case: plain_scores(case.classes) for case in self.cases},
             "missing": [case.case for case in self.cases if case.missing],
             "failed": {failure.case: failure.error for failure in self.failures},
             "extra": list(self.extra),
@@ -126,6 +120,14 @@ def mean(values: Iterable[float]) -> float | None:
     return math.fsum(values) / len(values) if values else None
 
 
+def plain_scores(scores: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float | None]]:
+    """Return the scores of a case by class and metric, with None for NaN."""
+    return {
+        name: {metric: none_for_nan(value) for metric, value in values.items()}
+        for name, values in scores.items()
+    }
+
+
 def none_for_nan(value: float) -> float | None:
     """Return None for NaN, which JSON does not have, else the value."""
-    return None if math.isnan(value) else value
+    return None if math.isnan(value) else float(value)

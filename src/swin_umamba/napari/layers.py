@@ -6,7 +6,7 @@ Nothing here imports napari: anything with the attributes of ``ImageLayer`` is a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -131,8 +131,7 @@ def layer_image(
                 f"{first.data.shape[1:]} and {image.data.shape[1:]}, or their scale or place differ",
                 hint="choose layers of one image, or resample one to the grid of the other",
             )
-    data = np.concatenate([image.data for image in images])
-    return LayerImage(first.name, data, first.spacing, first.geometry, first.metadata, first.has_units)
+    return replace(first, data=np.concatenate([image.data for image in images]))
 
 
 def layer_spacing(layer: ImageLayer, axes: Sequence[int]) -> tuple[float, ...] | None:

@@ -148,8 +148,8 @@ def _predicted(report: Report) -> dict[str, Any] | None:
         "rows": [
             {
                 "name": each.name,
-                "quality": _number(math.nan if each.quality is None else each.quality),
-                "entropy": _number(math.nan if each.mean_entropy is None else each.mean_entropy),
+                "quality": _number(each.quality),
+                "entropy": _number(each.mean_entropy),
             }
             for each in rated[:MAX_UNSURE_CASES]
         ],
@@ -192,11 +192,7 @@ def _calibration(calibration: CalibrationSummary) -> dict[str, Any]:
         charts.append(quality_chart("Estimated and true Dice of validation cases", calibration.qualities))
     pairs = (
         ("all pixels", calibration.before, calibration.after),
-        (
-            NEAR_STRUCTURES,
-            calibration.structures_before,
-            calibration.structures_after,
-        ),
+        (NEAR_STRUCTURES, calibration.structures_before, calibration.structures_after),
     )
     return {
         "name": calibration.name,
@@ -214,7 +210,7 @@ def _calibration(calibration: CalibrationSummary) -> dict[str, Any]:
     }
 
 
-def _number(value: float) -> str:
-    if not math.isfinite(value):
+def _number(value: float | None) -> str:
+    if value is None or not math.isfinite(value):
         return "-"
     return f"{value:.4f}" if abs(value) < 10 else f"{value:.2f}"

@@ -12,31 +12,10 @@ from swin_umamba.data.image_io import Image
 from swin_umamba.evaluation.statistics import MM3_IN_ML
 from swin_umamba.report.palette import class_colour
 from swin_umamba.report.svg import colour_text
+from swin_umamba.serve.schema import ModelClass
 
 if TYPE_CHECKING:
     from swin_umamba.inference.predictor import Predictor
-
-
-@dataclass(frozen=True)
-class ShownClass:
-    """A foreground class.
-
-    Attributes
-    ----------
-    name
-        As in the model's ``dataset.json``.
-    value
-        Label value; for a region, the value of the voxels that are in it and in no later region.
-    members
-        All label values of the class; several for a region.
-    colour
-        Colour as ``#rrggbb``, the same as in reports and previews.
-    """
-
-    name: str
-    value: int
-    members: tuple[int, ...]
-    colour: str
 
 
 @dataclass(frozen=True)
@@ -48,22 +27,27 @@ class ClassShare:
     millilitres: float | None
 
 
-def shown_classes(predictor: Predictor) -> tuple[ShownClass, ...]:
-    """Return the foreground classes of a model, in the order of its outputs."""
-    plans = predictor.plans
+def shown_classes(predictor: Predictor) -> tuple[ModelClass, ...]:
+    """Return the foreground classes of a model, in the order of its outputs.
+
+    The value of a region is that of the voxels that are in it and in no later region.
+    """
+    members = predictor.plans.classes
     return tuple(
-        ShownClass(name, value, plans.classes[name], colour_text(class_colour(value)))
-        for name, value in plans.label_values.items()
+        ModelClass(
+            name=name, value=value, members=list(members[name]), colour=colour_text(class_colour(value))
+        )
+        for name, value in predictor.plans.label_values.items()
     )
 
 
-def class_shares(labels: np.ndarray, classes: Sequence[ShownClass], image: Image) -> tuple[ClassShare, ...]:
+def class_shares(labels: np.ndarray, classes: Sequence[ModelClass], image: Image) -> tuple[ClassShare, ...]:
     """Measure each class in a label map (integers, any shape) of ``image``."""
     counts = np.bincount(labels.ravel(), minlength=1 + max(max(each.members) for each in classes))
     voxel = image.pixel_size / MM3_IN_ML if image.has_spacing and labels.ndim == 3 else None
     shares = []
     for each in classes:
-        voxels = int(counts[list(each.members)].sum())
+        voxels = int(counts[each.members].sum())
         volume = None if voxel is None else voxels * voxel
         shares.append(ClassShare(voxels, 100 * voxels / labels.size, volume))
     return tuple(shares)

@@ -10,9 +10,8 @@ from PIL.Image import Resampling
 from swin_umamba.report.layers import data_uri, fill_path, outline_path
 from swin_umamba.report.palette import object_colours, uncertainty_colours
 from swin_umamba.report.preview import picture_size, resized
-from swin_umamba.serve.classes import ShownClass
 from swin_umamba.serve.objects import INSTANCES_ARRAY
-from swin_umamba.serve.schema import SliceAnswer, SliceLayer, SliceObjects
+from swin_umamba.serve.schema import ModelClass, SliceAnswer, SliceLayer, SliceObjects
 from swin_umamba.serve.segment import LABELS, UNCERTAINTY, Result
 
 LONGEST_SIDE = 1024
@@ -22,7 +21,7 @@ MAX_PATH_CHARACTERS = 2**22
 
 
 def slice_picture(
-    result: Result, classes: Sequence[ShownClass], index: int, view: int, *, objects: bool = False
+    result: Result, classes: Sequence[ModelClass], index: int, view: int, *, objects: bool = False
 ) -> SliceAnswer:
     """Draw a slice.
 
@@ -78,7 +77,7 @@ def _slice(result: Result, name: str, index: int) -> np.ndarray:
     return np.array(np.load(result.folder / name, mmap_mode="r")[index])
 
 
-def _layers(labels: np.ndarray, classes: Sequence[ShownClass]) -> list[SliceLayer]:
+def _layers(labels: np.ndarray, classes: Sequence[ModelClass]) -> list[SliceLayer]:
     masks = ((each.value, np.isin(labels, each.members)) for each in classes)
     return [
         SliceLayer(value=value, fill=fill_path(mask), outline=outline_path(mask))

@@ -14,6 +14,8 @@ from swin_umamba.report.contents import CalibrationSummary, PredictedCase, Relia
 from swin_umamba.trained.calibration_file import read_calibration
 from swin_umamba.weights.checkpoint import CALIBRATION_FILE
 
+_CURVES = ("before", "after", "structures_before", "structures_after")
+
 
 def calibration_of(fold: Path, missing: list[str]) -> CalibrationSummary | None:
     """Read the calibration of a fold folder; if there is none, return None and add that to ``missing``."""
@@ -36,11 +38,8 @@ def calibration_of(fold: Path, missing: list[str]) -> CalibrationSummary | None:
             fold.name,
             calibration.temperature,
             calibration.quality_exponent,
-            _curve(curves["before"]),
-            _curve(curves["after"]),
-            _curve(curves["structures_before"]),
-            _curve(curves["structures_after"]),
-            qualities,
+            **{each: _curve(curves[each]) for each in _CURVES},
+            qualities=qualities,
         )
     except (SwinUMambaError, KeyError, TypeError, ValueError, AttributeError, OverflowError):
         missing.append(f"{fold.name}: its calibration, as {path.name} is damaged")
@@ -94,12 +93,8 @@ def _curve(content: Mapping[str, Any]) -> ReliabilityCurve:
         if count
     ]
     error = content["expected_calibration_error"]
-    return ReliabilityCurve(
-        tuple(each[0] for each in bins),
-        tuple(each[1] for each in bins),
-        tuple(each[2] for each in bins),
-        math.nan if error is None else float(error),
-    )
+    confidences, accuracies, numbers = zip(*bins, strict=True) if bins else ((), (), ())
+    return ReliabilityCurve(confidences, accuracies, numbers, math.nan if error is None else float(error))
 
 
 def _number(value: Any) -> float | None:

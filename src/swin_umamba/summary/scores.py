@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -114,13 +114,10 @@ def joined(parts: Sequence[Scores]) -> Scores:
     first = parts[0]
     if any((each.class_names, each.metrics) != (first.class_names, first.metrics) for each in parts):
         raise DataError("the folds were validated with different classes", hint="make a report for each fold")
-    return Scores(
-        first.heading,
-        first.metrics,
-        first.class_names,
-        tuple(case for each in parts for case in each.cases),
-        np.concatenate([each.values for each in parts]),
-        first.notes,
+    return replace(
+        first,
+        cases=tuple(case for each in parts for case in each.cases),
+        values=np.concatenate([each.values for each in parts]),
     )
 
 
