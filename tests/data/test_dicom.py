@@ -197,7 +197,8 @@ def test_a_volume_of_an_enhanced_object_is_chosen(
 def test_volumes_that_no_element_tells_apart_are_not_offered(tmp_path: Path) -> None:
     """Of a diffusion series, one volume has no gradient and two have: two of one b-value."""
     for number, value in enumerate((0.0, 800.0, 800.0)):
-        write_slices(tmp_path / str(number), stack(more={0x00189087: ("FD", value)}))
+        more = {0x00189087: ("FD", value), 0x00080018: ("UI", f"1.2.3.{number}")}
+        write_slices(tmp_path / str(number), stack(more=more))
     with pytest.raises(DataError, match=r"they differ in DiffusionBValue 0\.0 / 800\.0") as refusal:
         read_image(tmp_path)
     assert "export one volume" in (refusal.value.hint or "")

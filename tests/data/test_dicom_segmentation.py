@@ -214,8 +214,8 @@ def test_what_is_no_label_map(
 
 def test_folders_of_segmentations(tmp_path: Path, image: Image) -> None:
     folder = tmp_path / "labels"
-    for name in ("a", "b"):
-        write_segmentation_file(folder / f"{name}.dcm", masks(), NAMES)
+    write_segmentation_file(folder / "a.dcm", masks(), NAMES)
+    write_segmentation_file(folder / "b.dcm", masks(LABELS % 5), NAMES)
     assert [each.name for each in list_images(folder)] == ["a.dcm", "b.dcm"]
     with pytest.raises(DataError, match=r"2 DICOM segmentations: a\.dcm, b\.dcm"):
         read_labels(folder)

@@ -359,7 +359,7 @@ def test_values_of_old_exports_cost_no_result(tmp_path: Path, caplog: pytest.Log
         ({0x00200052: ("UI", "")}, "no frame of reference"),
         ({0x0020000D: ("UI", "")}, "lacks StudyInstanceUID"),
         ({0x00080018: ("UI", "")}, "lacks SOPInstanceUID"),
-        ({0x00080018: ("UI", "1.2.3.4")}, "have the same SOPInstanceUID"),
+        ({0x00080018: ("UI", "1.2.3.4")}, r"have the same SOPInstanceUID \(.+\.dcm and .+\.dcm\)"),
         ({0x00100020: ("LO", r"A\B")}, "several values of PatientID"),
         ({0x00180050: ("DS", "thin")}, "header is damaged"),
         ({0x00080016: ("UI", "1.2.3.4")}, "images of the kind 1.2.3.4 are not known"),

@@ -15,6 +15,7 @@ from swin_umamba.data.dicom.volume import Grid
 from swin_umamba.errors import DataError, UsageError
 from swin_umamba.exchange.identity import hide_identity
 from swin_umamba.exchange.values import PATIENT, STUDY, quiet, several_values, tidy
+from swin_umamba.pseudonyms import alias
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -155,7 +156,7 @@ def _images_of(grid: Grid, where: Path) -> tuple[tuple[Dataset, ...], tuple[int,
     )
     if emptied:
         logger.warning("%s: %s left empty, as the value is none that DICOM has", where, ", ".join(emptied))
-    _check_uids(headers, where)
+    _check_uids(headers, paths, where)
     with damage_reported(where):
         if _is_multiframe(headers[0], where):
             return (_as_multiframe(headers[0], grid),), tuple(plane.frame + 1 for plane in grid.planes)
@@ -178,7 +179,7 @@ def _header(path: Path, keywords: Iterable[str]) -> Dataset:
     return found
 
 
-def _check_uids(headers: Sequence[Dataset], where: Path) -> None:
+def _check_uids(headers: Sequence[Dataset], paths: Sequence[Path], where: Path) -> None:
     """Refuse images of several studies, and those that share a UID: a frame would refer to any of them."""
     if len({str(header.StudyInstanceUID) for header in headers}) > 1:
         raise DataError(
@@ -186,13 +187,15 @@ def _check_uids(headers: Sequence[Dataset], where: Path) -> None:
             where=where,
             hint="export the series again from the archive, or leave out --format",
         )
-    if len({str(header.SOPInstanceUID) for header in headers}) < len(headers):
-        raise DataError(
-            "several images of the series have the same SOPInstanceUID, and a segmentation has to tell them "
-            "apart",
-            where=where,
-            hint="export the series again from the archive, or leave out --format",
-        )
+    first: dict[str, Path] = {}
+    for header, path in zip(headers, paths, strict=True):
+        if (other := first.setdefault(str(header.SOPInstanceUID), path)) is not path:
+            names = " and ".join(alias("file", each.name) for each in (other, path))
+            raise DataError(
+                f"images have the same SOPInstanceUID ({names}), and a segmentation has to tell them apart",
+                where=where,
+                hint="export the series again from the archive, or leave out --format",
+            )
 
 
 def _complete(header: Dataset, path: Path) -> list[str]:

@@ -2,9 +2,9 @@
 
 Only pydicom's parser and imagecodecs' decoders see the bytes. Modules: ``files`` (which files of a folder
 count), ``elements`` (the encoding), ``storage`` and ``planes`` (what a header says about pixels and about one
-image), ``series`` (which images belong together), ``volume`` (the grid that they form), and ``pixels`` (the
-values), which relies on ``codestreams`` (compression) and ``colours``; ``segmentation`` reads what others
-have segmented.
+image), ``copies`` (which files are there twice), ``series`` (which images belong together), ``volume`` (the
+grid that they form), and ``pixels`` (the values), which relies on ``codestreams`` (compression) and
+``colours``; ``segmentation`` reads what others have segmented.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from swin_umamba.data.dicom.copies import tell_copies, without_copies
 from swin_umamba.data.dicom.files import holds_dicom, is_dicom, is_dicom_folder, may_be_dicom
 from swin_umamba.data.dicom.pixels import read_values
 from swin_umamba.data.dicom.planes import Plane
@@ -82,7 +83,8 @@ def read_dicom(
     """
     path = Path(path)
     hide_below(path)  # such folders and files are called after patients
-    planes = _chosen_planes(path, series)
+    planes, copies = _chosen_planes(path, series)
+    tell_copies(copies, path)
     first = planes[0].storage
     voxels = len(planes) * first.rows * first.columns * (1 if first.photometric.startswith("MONO") else 3)
     if voxels > max_voxels:
@@ -113,13 +115,17 @@ def read_grid(path: Path, series: ChosenSeries | None = None) -> Grid:
 
     Parameters and errors are those of ``read_dicom``.
     """
-    return arrange(_chosen_planes(path, series), path)
+    planes, _ = _chosen_planes(path, series)  # reading the pixels tells of copies
+    return arrange(planes, path)
 
 
-def _chosen_planes(path: Path, series: ChosenSeries | None) -> Sequence[Plane]:
+def _chosen_planes(path: Path, series: ChosenSeries | None) -> tuple[Sequence[Plane], int]:
+    """Return the images, and the number of files that were left out as copies of others."""
     chosen, conditions = choice_of(series)
     if isinstance(chosen, SeriesFiles):
         found = planes_of_series(chosen, path)
     else:
         found = planes_of_folder(path, chosen) if path.is_dir() else planes_of_file(path.resolve())
-    return choose_volume(found, conditions, path)
+    planes = without_copies(found, path)
+    copies = len({plane.path for plane in found}) - len({plane.path for plane in planes})
+    return choose_volume(planes, conditions, path), copies

@@ -224,7 +224,7 @@ def read_data_set(path: Path, tags: Collection[int], *, cut_short: bool = False)
     DataError
         The file is damaged or ends too early.
     """
-    with _opened(path) as (source, syntax):
+    with opened(path) as (source, syntax):
         start = _look_ahead(source)
         implicit = not (start[4:6].isalpha() and start[4:6].isupper())
         little = syntax != EXPLICIT_BIG if syntax else start[:2] != b"\x00\x08"
@@ -250,13 +250,13 @@ def read_data_set(path: Path, tags: Collection[int], *, cut_short: bool = False)
 @contextmanager
 def pixel_source(path: Path, element: PixelElement) -> Iterator[Source]:
     """Open a file at the start of its pixels."""
-    with _opened(path) as (source, _):
+    with opened(path) as (source, _):
         source.seek(element.offset)
         yield source
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[Source, str]]:
+def opened(path: Path) -> Iterator[tuple[Source, str]]:
     """Open a file at the start of its data set; the transfer syntax is empty if the file does not give it."""
     with open_regular(path) as file, damage_reported(path):
         source = Source(file)

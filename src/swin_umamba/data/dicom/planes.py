@@ -20,7 +20,7 @@ from swin_umamba.data.dicom.storage import STORAGE_TAGS, Storage, read_storage
 from swin_umamba.errors import DataError
 from swin_umamba.pseudonyms import alias
 
-SOP_CLASS, _IMAGE_TYPE = 0x00080016, 0x00080008
+SOP_CLASS, _INSTANCE, _IMAGE_TYPE = 0x00080016, 0x00080018, 0x00080008
 _MODALITY, _UNITS, _DESCRIPTION = 0x00080060, 0x00541001, 0x0008103E
 _PATIENT_NAME, _PATIENT_ID, _PATIENT_BIRTH = 0x00100010, 0x00100020, 0x00100030
 _SERIES_UID, _SERIES_NUMBER, _FRAME_OF_REFERENCE = 0x0020000E, 0x00200011, 0x00200052
@@ -67,7 +67,7 @@ _OF_SERIES = (
     *(_STUDY_UID, _SERIES_UID, _SERIES_NUMBER),
 )
 PLANE_TAGS = (
-    *(SOP_CLASS, *_OF_SERIES, _FRAME_OF_REFERENCE, _POSITION, _ORIENTATION, *_SPACINGS),
+    *(SOP_CLASS, _INSTANCE, *_OF_SERIES, _FRAME_OF_REFERENCE, _POSITION, _ORIENTATION, *_SPACINGS),
     *STORAGE_TAGS,
     _ASPECT,
     *(_INTERCEPT, _SLOPE, _MODALITY_LUT, _TILED, SHARED_GROUPS, FRAME_GROUPS, *_DISTINGUISHING),
@@ -106,6 +106,8 @@ class Plane:
     ----------
     path, frame
         Location of the image; frames count from 0.
+    instance
+        UID of the object that the file is; empty if unknown.
     series, storage
         Properties that it shares with other images.
     slope, intercept
@@ -124,6 +126,7 @@ class Plane:
 
     path: Path
     frame: int
+    instance: str
     series: Series
     storage: Storage
     slope: float | None
@@ -213,6 +216,7 @@ def planes_in(path: Path, data_set: DataSet, pixels: PixelElement) -> list[Plane
             Plane(
                 path=path,
                 frame=number,
+                instance=elements.text(_INSTANCE),
                 series=series,
                 storage=storage,
                 slope=slope,

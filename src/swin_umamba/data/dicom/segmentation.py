@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from swin_umamba.data.dicom.copies import distinct, tell_copies
 from swin_umamba.data.dicom.elements import DataSet, Elements, read_data_set
 from swin_umamba.data.dicom.files import dicom_files, is_dicom, is_dicom_folder
 from swin_umamba.data.dicom.pixels import stored_numbers
@@ -39,11 +40,12 @@ def find_segmentation(path: Path) -> Path | None:
     Raises
     ------
     DataError
-        A folder holds several.
+        A folder holds several that are not copies of one.
     """
     if not path.is_dir():
         return path.resolve() if is_segmentation(path.resolve()) else None
-    found = [file for file in dicom_files(path) if is_segmentation(file)]
+    every = [file for file in dicom_files(path) if is_segmentation(file)]
+    found = every if len(every) < 2 else distinct(every)
     if len(found) > 1:
         names = in_short([str(file.relative_to(path.resolve())) for file in found])
         raise DataError(
@@ -51,6 +53,7 @@ def find_segmentation(path: Path) -> Path | None:
             where=path,
             hint="give the file of one of them",
         )
+    tell_copies(len(every) - len(found), path)
     return found[0] if found else None
 
 

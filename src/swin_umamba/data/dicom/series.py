@@ -174,7 +174,8 @@ def _listed(found: Mapping[str, Sequence[Plane]]) -> list[str]:
     lines = []
     for uid, planes in list(found.items())[:LISTED]:
         series = planes[0].series
-        count = f"{len(planes)} image{'s' if len(planes) > 1 else ''}"
+        images = len({(plane.instance or plane.path, plane.frame) for plane in planes})
+        count = f"{images} image{'s' if images > 1 else ''}"
         who = f", patient {patients[series.patient]}" if len(patients) > 1 else ""
         # Free text, in which names of patients have been found.
         words = f" {series.description!r}" if series.description and current() is None else ""

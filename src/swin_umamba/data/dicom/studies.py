@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from swin_umamba.data.dicom.copies import tell_copies, without_copies
 from swin_umamba.data.dicom.elements import read_data_set
 from swin_umamba.data.dicom.files import FilesFound, look_through
 from swin_umamba.data.dicom.planes import Plane, Series, read_planes, read_series
@@ -40,7 +41,8 @@ class FoundSeries:
     series
         What the header of its first readable file says.
     files
-        All of its files, sorted by path, among them those whose header is damaged.
+        Its files, sorted by path, among them those whose header is damaged, and each only once if there are
+        copies.
     planes
         Images in the files that can be read.
     problem
@@ -146,7 +148,20 @@ def find_series(folder: Path) -> Tree:
         one = found.setdefault(_key(planes[0].series, path), FoundSeries(planes[0].series))
         one.files.append(path)
         one.planes += planes
+    tell_copies(sum(map(_leave_out_copies, found.values())), root)
     return Tree(root, list(found.values()), others, problems)
+
+
+def _leave_out_copies(one: FoundSeries) -> int:
+    """Leave out the files of a series that are copies of others, and return their number."""
+    try:
+        planes = without_copies(one.planes, one.folder)
+    except (DataError, OSError) as error:
+        one.problem = one.problem or _as_problem(error, one.folder)
+        return 0
+    copies = {plane.path for plane in one.planes} - {plane.path for plane in planes}
+    one.planes, one.files = planes, [path for path in one.files if path not in copies]
+    return len(copies)
 
 
 def plane_name(orientation: Sequence[Sequence[float]] | None) -> str:
@@ -166,11 +181,14 @@ def _read(path: Path) -> list[Plane] | str:
     try:
         return read_planes(path)
     except OSError as error:
-        raise DataError(
-            f"the file cannot be read: {error.strerror or error}",
-            where=path,
-            hint="check its permissions and the disk",
-        ) from error
+        raise _as_problem(error, path) from error
+
+
+def _as_problem(error: DataError | OSError, path: Path) -> DataError:
+    if isinstance(error, DataError):
+        return error
+    what = f"the file cannot be read: {error.strerror or error}"
+    return DataError(what, where=error.filename or path, hint="check its permissions and the disk")
 
 
 def _key(series: Series, path: Path) -> str:
