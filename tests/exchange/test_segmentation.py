@@ -24,7 +24,7 @@ from exchange.made_series import ALGORITHM, FRAME_OF_REFERENCE, HEAD, Series, la
 from swin_umamba.data.image_io import on_grid_of, read_image, read_labels
 from swin_umamba.errors import DataError, UsageError
 from swin_umamba.exchange import segmentation
-from swin_umamba.exchange.segmentation import write_segmentation
+from swin_umamba.exchange.segmentation import check_source, write_segmentation
 from swin_umamba.exchange.source import read_source
 
 OBLIQUE = (0.8, 0.6, 0.0, -0.36, 0.48, 0.8)
@@ -370,6 +370,27 @@ def test_headers_that_cannot_be_referred_to(tmp_path: Path, more: Any, message: 
     with pytest.raises(DataError, match=message):
         write(tmp_path / "a.dcm", images)
     assert not (tmp_path / "a.dcm").exists()
+
+
+@pytest.mark.parametrize("kind", ["binary", "labelmap", "fractional"])
+@pytest.mark.parametrize("enhanced", [False, True])
+def test_images_are_checked_before_there_is_a_segmentation(tmp_path: Path, enhanced: bool, kind: Any) -> None:
+    images = tmp_path / "images"
+    _ = SERIES.write_enhanced(images / "a.dcm") if enhanced else SERIES.write(images)
+    source = read_source([images])
+    before = [str(each) for each in source.images]
+    check_source(source, kind)
+    assert [str(each) for each in source.images] == before
+
+
+def test_what_only_writing_meets_is_found_before(tmp_path: Path) -> None:
+    """Two frames of reference in one element."""
+    source = read_source([Series(more={0x00200052: ("UI", r"1.2\3.4")}).write(tmp_path / "images")])
+    with pytest.raises(DataError, match="no segmentation can be made of the headers") as expected:
+        write_segmentation(tmp_path / "a.dcm", source, LABELS, segments_of(3), ALGORITHM)
+    with pytest.raises(DataError) as caught:
+        check_source(source)
+    assert str(caught.value) == str(expected.value)
 
 
 def test_images_that_are_not_dicom(tmp_path: Path) -> None:

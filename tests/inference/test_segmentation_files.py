@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from PIL import Image as PillowImage
 from exchange.made_series import HEAD, Series
 from swin_umamba.data.image_io import on_grid_of, read_image, read_labels
 from swin_umamba.errors import UsageError
+from swin_umamba.inference import case_run
 from swin_umamba.inference.predictor import Predictor
+from swin_umamba.inference.stages import pass_through
 
 MakeModel = Callable[..., Path]
 SERIES = Series(shape=(3, 40, 36))
@@ -42,6 +45,21 @@ def predict(predictor: Predictor, scans: Path, out: Path, **options: Any) -> Pat
     (result,) = predictor.predict_folder(scans, out, format="dicom-seg", **options)
     assert (result.status, result.error) == ("written", None)
     return result.output
+
+
+def test_what_cannot_be_written_is_not_predicted(
+    organs: Predictor, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace(SERIES, more={0x00200052: ("UI", r"1.2\3.4")}).write(scans / "bert")
+    predicted = []
+    monkeypatch.setattr(
+        case_run, "pass_through", lambda *given: predicted.append(given) or pass_through(*given)
+    )
+    anna, bert = organs.predict_folder(scans, tmp_path / "out", format="dicom-seg")
+    assert (anna.status, bert.status) == ("written", "failed")
+    assert bert.error is not None
+    assert "no segmentation can be made of the headers" in bert.error.what
+    assert len(predicted) == 1
 
 
 def test_the_segmentation_is_the_label_map(organs: Predictor, scans: Path, tmp_path: Path) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID, uuid4
@@ -14,7 +16,7 @@ import numpy as np
 
 from swin_umamba import __version__
 from swin_umamba.errors import DataError, UsageError
-from swin_umamba.exchange.codes import Code, Meaning, short_text
+from swin_umamba.exchange.codes import TISSUE, Code, Meaning, short_text
 from swin_umamba.exchange.fractions import MOST_FRACTION, fill_frames, stored_steps
 from swin_umamba.exchange.source import SourceImages
 from swin_umamba.exchange.values import quiet
@@ -150,11 +152,8 @@ def write_segmentation(
     check_highdicom()
     stacked = voxels.ndim > 2 and voxels.dtype.kind in "bf"
     if stacked and kind == "labelmap":
-        raise UsageError(
-            "segments that may overlap cannot be one label map",
-            where=path,
-            hint="write them as binary or fractional segments: --seg-type",
-        )
+        what = "segments that may overlap cannot be one label map"
+        raise UsageError(what, where=path, hint="write them as binary or fractional segments: --seg-type")
     array = np.moveaxis(voxels, 0, -1) if stacked else voxels
     if array.ndim == (3 if stacked else 2):
         array = array[None]
@@ -171,15 +170,47 @@ def write_segmentation(
         # A segmentation has one frame at least: nothing, in the first slice.
         source, array, steps = _first_slice(source), array[:1], None
     uids = [_uid(identity, [*source.uids, algorithm.model, kind, purpose]) for purpose in _PURPOSES]
+    with _refusing(source), quiet():
+        found = _segmentation(source, array, segments, algorithm, kind, uids)
+        if steps is not None:
+            fill_frames(found, source, steps)
+        _correct(found, source, uids)
+        with atomic_open(path) as file:
+            found.save_as(file, enforce_file_format=True)
+        return int(found.NumberOfFrames)
+
+
+def check_source(source: SourceImages, kind: Kind = "binary") -> None:
+    """Refuse images of which no segmentation can be made: make one of a pixel a slice.
+
+    Raises
+    ------
+    UsageError
+        highdicom is not installed.
+    DataError
+        The headers of the source are not those of a valid object.
+    """
+    check_highdicom()
+    from pydicom.dataset import Dataset
+
+    small = replace(source, images=tuple(Dataset(dict(each.items())) for each in source.images))
+    for each in small.images:
+        for name in ("Rows", "Columns"):  # setting a value would change the source, too
+            each.add_new(name, "US", 1)
+    uids = ["1.2.3"] * len(_PURPOSES)
+    voxels = np.ones((source.num_planes, 1, 1), np.uint8)
+    segment = CodedSegment("any", Meaning(TISSUE, TISSUE), (0, 0, 0))
+    with _refusing(source), quiet():
+        found = _segmentation(small, voxels, [segment], Algorithm("any", "0" * 64), kind, uids)
+        _correct(found, small, uids)
+        found.save_as(BytesIO(), enforce_file_format=True)
+
+
+@contextmanager
+def _refusing(source: SourceImages) -> Iterator[None]:
     try:
-        with quiet():
-            found = _segmentation(source, array, segments, algorithm, kind, uids)
-            if steps is not None:
-                fill_frames(found, source, steps)
-            _correct(found, source, uids)
-            with atomic_open(path) as file:
-                found.save_as(file, enforce_file_format=True)
-    except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
+        yield
+    except (ValueError, TypeError, AttributeError, KeyError, IndexError, OSError) as error:
         # Libraries quote values of headers.
         why = str(error) if current() is None else type(error).__name__
         raise DataError(
@@ -187,7 +218,6 @@ def write_segmentation(
             where=source.where,
             hint="export the series again from the archive, or leave out --format",
         ) from error
-    return int(found.NumberOfFrames)
 
 
 def _uid(identity: str | None, parts: Sequence[str]) -> str:

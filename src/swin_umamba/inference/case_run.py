@@ -13,6 +13,7 @@ import numpy as np
 
 from swin_umamba.data.image_io import Image, read_case, read_labels, write_image, write_labels
 from swin_umamba.errors import OutputError, SwinUMambaError, UsageError, unexpected
+from swin_umamba.exchange.segmentation import check_source
 from swin_umamba.exchange.source import SourceImages, read_source
 from swin_umamba.fingerprint import fingerprint_of
 from swin_umamba.inference.blocks.large_image import predict_large
@@ -108,7 +109,9 @@ class CaseRun:
                 return
             options, predictor, files = self.work.options, self.work.predictor, self.work.case.files
             # First: the headers may not be those of a series that a segmentation can refer to.
-            self._source = None if options.format is None else read_source(files, self.work.series)
+            if options.format is not None:
+                self._source = read_source(files, self.work.series)
+                check_source(self._source, options.seg_type)
             image = read_case(files, nonfinite=options.nonfinite, series=self.work.series)
             self._prepared = prepare(predictor, as_volume(image, None, predictor.channel_names))
 

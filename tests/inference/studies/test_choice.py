@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,38 @@ def test_the_list_reads_no_model_and_writes_nothing(
     assert sorted(tmp_path.rglob("*")) == before
     assert main([*LIST, "nowhere"]) == 1
     assert "there is no such folder" in capsys.readouterr().err
+
+
+def test_the_list_foresees_what_is_no_source_of_a_segmentation(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("highdicom", reason="highdicom is not installed")
+    for number, more in enumerate(
+        (
+            {},
+            {0x00200052: ("UI", "")},
+            {0x00200052: ("UI", r"1.2\3.4")},
+            {0x00100020: ("LO", r"A\B")},
+            {0x00080018: ("UI", "1.2.3.4")},
+        )
+    ):
+        Written(str(number), f"1.3.{number}", number=number, more=more).write(tmp_path)
+    assert main([*LIST, str(tmp_path), "--json"]) == 0
+    assert {each["status"] for each in json.loads(capsys.readouterr().out)["series"]} == {"chosen"}
+    assert main([*LIST, str(tmp_path), "--json", "--format", "dicom-seg"]) == 0
+    fine, *refused = json.loads(capsys.readouterr().out)["series"]
+    assert (fine["status"], fine["reason"]) == ("chosen", None)
+    assert [each["status"] for each in refused] == ["failed"] * 4
+    for each, words in zip(
+        refused,
+        ("no frame of reference", "can be made of the headers", "values of PatientID", "same SOPInstanceUID"),
+        strict=True,
+    ):
+        assert words in each["reason"]
+        assert each["hint"]
+    monkeypatch.setitem(sys.modules, "highdicom", None)
+    assert main([*LIST, str(tmp_path), "--format", "dicom-seg"]) == 2
+    assert "need highdicom" in capsys.readouterr().err
 
 
 def test_a_folder_of_several_series_says_how_to_choose(

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 
 from swin_umamba.data.dicom.series import SeriesFiles, choice_of, is_number, is_uid
 from swin_umamba.data.dicom.studies import FoundSeries, Tree, find_series
-from swin_umamba.errors import DataError, UsageError
+from swin_umamba.errors import DataError, SwinUMambaError, UsageError
+from swin_umamba.exchange.segmentation import Kind, check_highdicom, check_source
+from swin_umamba.exchange.source import read_source
 from swin_umamba.inference.blocks.inputs import is_label_name
 from swin_umamba.inference.cases import Case
 from swin_umamba.inference.inputs import takes_colours
@@ -36,13 +38,25 @@ class ListedSeries:
     case: Case
     reason: str = ""
 
+    def why_not(self, kind: Kind | None) -> SwinUMambaError | None:
+        """Return why there will be no result, as far as headers tell; ``kind`` as in the list."""
+        assert self.case.series is not None
+        problem = self.found.why_no_volume(self.case.series.conditions)
+        if problem is None and kind is not None:
+            try:
+                check_source(read_source(self.case.files, self.case.series), kind)
+            except SwinUMambaError as error:
+                return error
+        return problem
+
 
 @dataclass(frozen=True)
 class StudyList:
-    """All series of a tree, in its order."""
+    """All series of a tree, in its order, and the kind of DICOM segmentations that they get, if they do."""
 
     tree: Tree
     series: tuple[ListedSeries, ...]
+    kind: Kind | None = None
 
     @property
     def cases(self) -> list[Case]:
@@ -96,8 +110,11 @@ def list_studies(inputs: str | Path | Sequence[str | Path], options: FolderOptio
     DataError
         There is no such folder, no series in it, or too many files.
     UsageError
-        There are several inputs, or options that have no meaning for series.
+        There are several inputs, or options that have no meaning for series; or DICOM segmentations are
+        wanted, and highdicom is not installed.
     """
+    if options.format is not None:
+        check_highdicom()
     given = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
     if len(given) != 1:
         raise UsageError(
@@ -125,7 +142,7 @@ def list_studies(inputs: str | Path | Sequence[str | Path], options: FolderOptio
         files = SeriesFiles(tuple(found.files), conditions)
         case = Case(case_name(found, tree.root), (found.folder,), series=files)
         listed.append(ListedSeries(found, case, "; ".join(_reasons(found, options, wanted))))
-    return StudyList(tree, tuple(listed))
+    return StudyList(tree, tuple(listed), None if options.format is None else options.seg_type)
 
 
 def case_name(found: FoundSeries, root: Path) -> str:

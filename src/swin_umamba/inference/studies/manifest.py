@@ -13,6 +13,7 @@ from swin_umamba.csv_files import write_csv
 from swin_umamba.data.image_io import read_labels
 from swin_umamba.errors import DataError, SwinUMambaError
 from swin_umamba.evaluation.statistics import class_volumes_ml
+from swin_umamba.exchange.segmentation import Kind
 from swin_umamba.inference.segmentation_files import SUFFIX, recorded_volumes
 from swin_umamba.inference.studies.choice import ListedSeries, StudyList
 from swin_umamba.json_files import write_contract
@@ -67,7 +68,7 @@ def manifest_of(
         "patients": len(studies.tree.patients),
         "studies": len(studies.tree.studies),
         "series": [
-            _described(each, studies) | _outcome(each, of_case.get(each.case.shown), predictor)
+            _described(each, studies) | _outcome(each, of_case.get(each.case.shown), predictor, studies.kind)
             for each in studies.series
         ],
         "other_files": dict(studies.tree.others),
@@ -112,7 +113,9 @@ def _described(listed: ListedSeries, studies: StudyList) -> dict[str, Any]:
     }
 
 
-def _outcome(listed: ListedSeries, result: CaseResult | None, predictor: Predictor | None) -> dict[str, Any]:
+def _outcome(
+    listed: ListedSeries, result: CaseResult | None, predictor: Predictor | None, kind: Kind | None
+) -> dict[str, Any]:
     outcome: dict[str, Any] = {
         "status": "chosen",
         "reason": None,
@@ -125,8 +128,7 @@ def _outcome(listed: ListedSeries, result: CaseResult | None, predictor: Predict
     if listed.reason:
         return outcome | {"status": "left_out", "reason": listed.reason}
     if result is None:
-        assert listed.case.series is not None
-        problem = listed.found.why_no_volume(listed.case.series.conditions) if predictor is None else None
+        problem = listed.why_not(kind) if predictor is None else None
         return outcome if problem is None else outcome | {"status": "failed", **_said(problem)}
     outcome["status"] = result.status
     if result.error is not None:
