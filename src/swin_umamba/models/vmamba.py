@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -22,58 +23,39 @@ def drop_path_schedule(first: float, last: float, depths: Sequence[int]) -> list
     return [rates[start : start + depth] for start, depth in zip(starts, depths, strict=True)]
 
 
-class VMambaEncoder(nn.Module):
-    """VMamba without its classifier.
+class Pyramid(nn.Module):
+    """What the encoders of both generations share: an embedding of patches, and stages of blocks after it.
 
     Parameters
     ----------
-    in_channels
-        Channels of the input.
-    patch_size
-        Edge of an embedded patch; the first stage works at 1/patch_size.
+    patch_embed
+        Module that maps images to the input of the first stage.
     depths
-        VSS blocks of each stage.
+        Blocks of each stage.
     features_per_stage
         Channels of each stage.
-    d_state
-        Size of the hidden state of the scan.
     drop_path_rate
         Stochastic-depth rate of the last block; it grows linearly from 0 at the first.
-    activation_checkpointing
-        Trade time for memory while training: recompute the inside of each block in the backward pass.
-    backend
-        Name of the scan backend; None chooses by device.
+    **arguments
+        Further arguments of each ``VSSLayer``.
     """
 
     def __init__(
         self,
-        in_channels: int,
-        patch_size: int,
+        patch_embed: nn.Module,
         *,
         depths: Sequence[int],
         features_per_stage: Sequence[int],
-        d_state: int,
         drop_path_rate: float,
-        activation_checkpointing: bool,
-        backend: str | None,
+        **arguments: Any,
     ) -> None:
         super().__init__()
-        self.patch_embed = PatchEmbed(in_channels, features_per_stage[0], patch_size)
+        self.patch_embed = patch_embed
         rates = drop_path_schedule(0.0, drop_path_rate, depths)
         self.layers = nn.ModuleList(
-            VSSLayer(
-                dim,
-                stage_rates,
-                d_state=d_state,
-                activation_checkpointing=activation_checkpointing,
-                backend=backend,
-            )
+            VSSLayer(dim, stage_rates, **arguments)
             for dim, stage_rates in zip(features_per_stage, rates, strict=True)
         )
-        self.downsamples = nn.ModuleList(
-            PatchMerging(fine, coarse) for fine, coarse in pairwise(features_per_stage)
-        )
-        self.apply(init_linear)
 
     def forward(self, x: Tensor, num_stages: int | None = None) -> list[Tensor]:
         """Return the output of each stage, finest first.
@@ -91,16 +73,50 @@ class VMambaEncoder(nn.Module):
             Stage i: (batch, height/(patch_size * 2**i), width/(patch_size * 2**i), features_per_stage[i]),
             channels-last and not normalised.
         """
-        x = self.patch_embed(x)
-        features = []
-        for stage, layer in enumerate(self.layers):
-            if stage == num_stages:
-                break
-            if stage > 0:
-                x = self.downsamples[stage - 1](x)
-            x = layer(x)
+        return self.stages(self.patch_embed(x), num_stages)
+
+    def stages(self, x: Tensor, num_stages: int | None = None) -> list[Tensor]:
+        """Return the output of each stage for an embedded image."""
+        features: list[Tensor] = []
+        for stage, layer in enumerate(self.layers[:num_stages]):
+            x = layer(self.merge(stage, x) if stage else x)
             features.append(x)
         return features
+
+    def merge(self, stage: int, x: Tensor) -> Tensor:
+        """Map the output of the stage before to the input of a stage, at half the resolution."""
+        raise NotImplementedError
+
+
+class VMambaEncoder(Pyramid):
+    """VMamba without its classifier.
+
+    Parameters
+    ----------
+    in_channels
+        Channels of the input.
+    patch_size
+        Edge of an embedded patch; the first stage works at 1/patch_size.
+    features_per_stage, **arguments
+        As for ``Pyramid``.
+    """
+
+    patch_embed: PatchEmbed
+
+    def __init__(
+        self, in_channels: int, patch_size: int, *, features_per_stage: Sequence[int], **arguments: Any
+    ) -> None:
+        embedding = PatchEmbed(in_channels, features_per_stage[0], patch_size)
+        super().__init__(embedding, features_per_stage=features_per_stage, **arguments)
+        self.downsamples = nn.ModuleList(
+            PatchMerging(fine, coarse) for fine, coarse in pairwise(features_per_stage)
+        )
+        self.apply(init_linear)
+
+    def merge(self, stage: int, x: Tensor) -> Tensor:
+        """Merge patches of 2 x 2; a last odd row or column is left out."""
+        merged: Tensor = self.downsamples[stage - 1](x)
+        return merged
 
 
 ENCODER = VMambaEncoder
