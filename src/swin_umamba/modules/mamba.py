@@ -18,6 +18,28 @@ CHANNELS_PER_DT_RANK = 16
 DT_MIN, DT_MAX, DT_FLOOR = 1e-3, 1e-1, 1e-4
 
 
+@torch.no_grad()
+def reset_scan(dt_weight: Tensor, dt_bias: Tensor, A_log: Tensor, D: Tensor) -> None:
+    """Initialise a scan as Mamba does (Gu & Dao, arXiv 2312.00752, section 3.6).
+
+    The step sizes ``softplus(bias)`` are log-uniform in [0.001, 0.1], the state matrix is the real S4D
+    initialisation A = -(1, 2, ..., N), the skip term is one.
+
+    Parameters
+    ----------
+    dt_weight, dt_bias, A_log, D
+        Projection of the step sizes (..., channels, dt_rank) and its bias, logarithm of -A, and skip weight.
+    """
+    bound = dt_weight.shape[-1] ** -0.5
+    nn.init.uniform_(dt_weight, -bound, bound)
+    log_dt = torch.empty_like(dt_bias).uniform_(math.log(DT_MIN), math.log(DT_MAX))
+    dt = log_dt.exp().clamp(min=DT_FLOOR)
+    dt_bias.copy_(dt + torch.log(-torch.expm1(-dt)))  # the inverse of softplus
+    states = torch.arange(1, A_log.shape[1] + 1, dtype=A_log.dtype, device=A_log.device)
+    A_log.copy_(states.log().expand_as(A_log))
+    D.fill_(1.0)
+
+
 class Mamba(nn.Module):
     """Mamba: project, causal depthwise convolution, selective scan, gate, project back.
 
@@ -52,18 +74,7 @@ class Mamba(nn.Module):
         self.A_log = nn.Parameter(torch.empty(d_inner, d_state))
         self.D = nn.Parameter(torch.empty(d_inner))
         self.out_proj = nn.Linear(d_inner, d_model, bias=False)
-        self.reset_scan_parameters()
-
-    @torch.no_grad()
-    def reset_scan_parameters(self) -> None:
-        """Initialise with step sizes log-uniform in [0.001, 0.1], A = -(1, 2, ..., N), and a skip of one."""
-        nn.init.uniform_(self.dt_proj.weight, -(self.dt_rank**-0.5), self.dt_rank**-0.5)
-        log_dt = torch.empty_like(self.dt_proj.bias).uniform_(math.log(DT_MIN), math.log(DT_MAX))
-        dt = log_dt.exp().clamp(min=DT_FLOOR)
-        self.dt_proj.bias.copy_(dt + torch.log(-torch.expm1(-dt)))  # the inverse of softplus
-        states = torch.arange(1, self.d_state + 1, dtype=self.A_log.dtype, device=self.A_log.device)
-        self.A_log.copy_(states.log().expand_as(self.A_log))
-        self.D.fill_(1.0)
+        reset_scan(self.dt_proj.weight, self.dt_proj.bias, self.A_log, self.D)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, length, d_model) to the same shape."""

@@ -16,6 +16,7 @@ from swin_umamba.modules.half_precision import (
     gated,
     is_plain,
 )
+from swin_umamba.modules.mamba import CHANNELS_PER_DT_RANK, EXPANSION, reset_scan
 from swin_umamba.ops.depthwise_silu import depthwise_silu, use_depthwise_kernel
 from swin_umamba.ops.gated_norm import gated_norm, use_gated_norm_kernel
 from swin_umamba.ops.linear import linear, uses_onednn
@@ -23,10 +24,6 @@ from swin_umamba.ops.ss2d_scan import ss2d_scan
 
 NUM_DIRECTIONS = 4
 """Row-major, column-major, and both reversed: the first axis of every stacked parameter, in this order."""
-
-EXPANSION = 2
-CHANNELS_PER_DT_RANK = 16
-DT_MIN, DT_MAX, DT_FLOOR = 1e-3, 1e-1, 1e-4
 
 
 class SS2D(nn.Module):
@@ -87,26 +84,9 @@ class SS2D(nn.Module):
         self.conv2d = nn.Conv2d(d_inner, d_inner, kernel_size=3, padding=1, groups=d_inner, bias=conv_bias)
         self.out_norm = nn.LayerNorm(d_inner)
         self.out_proj = nn.Linear(d_inner, d_model, bias=False)
-        self.reset_scan_parameters()
-
-    @torch.no_grad()
-    def reset_scan_parameters(self) -> None:
-        """Initialise the scan as Mamba does (Gu & Dao, arXiv 2312.00752, section 3.6).
-
-        The step sizes ``softplus(bias)`` are log-uniform in [0.001, 0.1], the state matrix is the real
-        S4D initialisation A = -(1, 2, ..., N), the skip term is one.
-        """
-        if self.A_logs.is_meta:  # there is nothing to initialise
-            return
-        _, d_inner, dt_rank = self.dt_projs_weight.shape
-        nn.init.uniform_(self.x_proj_weight, -(d_inner**-0.5), d_inner**-0.5)
-        nn.init.uniform_(self.dt_projs_weight, -(dt_rank**-0.5), dt_rank**-0.5)
-        log_dt = torch.empty_like(self.dt_projs_bias).uniform_(math.log(DT_MIN), math.log(DT_MAX))
-        dt = log_dt.exp().clamp(min=DT_FLOOR)
-        self.dt_projs_bias.copy_(dt + torch.log(-torch.expm1(-dt)))  # the inverse of softplus
-        states = torch.arange(1, self.d_state + 1, dtype=self.A_logs.dtype, device=self.A_logs.device)
-        self.A_logs.copy_(states.log().expand_as(self.A_logs))
-        self.Ds.fill_(1.0)
+        if not self.A_logs.is_meta:  # else there is nothing to initialise
+            nn.init.uniform_(self.x_proj_weight, -(d_inner**-0.5), d_inner**-0.5)
+            reset_scan(self.dt_projs_weight, self.dt_projs_bias, self.A_logs, self.Ds)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, height, width, d_model) to the same shape."""
