@@ -7,8 +7,9 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from swin_umamba.models.network import Planned
 from swin_umamba.models.swin_umamba_d import SwinUMambaD
-from swin_umamba.modules.residual_block import NEGATIVE_SLOPE
+from swin_umamba.modules.residual_block import init_conv
 from swin_umamba.modules.ss2d import SS2D
 from swin_umamba.modules.vss_block import VSSBlock
 
@@ -35,9 +36,7 @@ class ConvMixer(nn.Module):
         self.out_norm = ss2d.out_norm
         self.out_proj = ss2d.out_proj
         # Like every other convolution of the network.
-        nn.init.kaiming_normal_(self.mixer.weight, a=NEGATIVE_SLOPE)
-        assert self.mixer.bias is not None
-        nn.init.zeros_(self.mixer.bias)
+        init_conv(self.mixer)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, height, width, d_model) to the same shape."""
@@ -47,30 +46,17 @@ class ConvMixer(nn.Module):
         return y
 
 
-class SwinUMambaDConv(SwinUMambaD):
+class SwinUMambaDConv(Planned, SwinUMambaD):
     """SwinUMambaD without any scan; everything else (depths, widths, heads, initialisation) is the same.
 
     Parameters
     ----------
-    input_channels, num_classes
-        Channels of the image and of the logits.
-    deep_supervision
-        Return the logits of all heads instead of the finest alone.
-    strides
-        Only for nnU-Net, which reads the sizes of the heads from the plans.
-    **kwargs
-        Further arguments of SwinUMambaD.
+    input_channels, num_classes, **kwargs
+        As for ``Planned`` and SwinUMambaD.
     """
 
-    def __init__(
-        self,
-        input_channels: int,
-        num_classes: int,
-        deep_supervision: bool | None = None,
-        strides: Any = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(input_channels, num_classes, deep_supervision=bool(deep_supervision), **kwargs)
+    def __init__(self, input_channels: int, num_classes: int, **kwargs: Any) -> None:
+        super().__init__(input_channels, num_classes, **kwargs)
         for block in list(self.modules()):
             if isinstance(block, VSSBlock):
                 block.self_attention = ConvMixer(block.self_attention)  # type: ignore[assignment]

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from swin_umamba.models.network import Planned
 from swin_umamba.models.swin_umamba_dd import SwinUMambaDD
 from swin_umamba.models.vmamba import TRUNCATED_NORMAL_STD
 from swin_umamba.modules.vss_block import MLP, DropPath, VSSBlockV2, VSSLayer
@@ -52,7 +53,7 @@ class ConvNeXtBlock(nn.Module):
         return z
 
 
-class SwinUMambaDDConvNeXt(SwinUMambaDD):
+class SwinUMambaDDConvNeXt(Planned, SwinUMambaDD):
     """SwinUMambaDD with ConvNeXt's blocks in encoder and decoder, as many as make its cost the same.
 
     Stem, steps between stages, skips and heads are those of SwinUMambaDD. With 1 channel and 14 classes it
@@ -60,28 +61,14 @@ class SwinUMambaDDConvNeXt(SwinUMambaDD):
 
     Parameters
     ----------
-    input_channels, num_classes
-        Channels of the image and of the logits.
-    deep_supervision
-        Return the logits of all heads instead of the finest alone.
-    strides
-        Only for nnU-Net, which reads the sizes of the heads from the plans.
-    **kwargs
-        Further arguments of SwinUMambaDD.
+    input_channels, num_classes, **kwargs
+        As for ``Planned`` and SwinUMambaDD.
     """
 
     decoder_depths = (3, 2, 3, 1)
 
-    def __init__(
-        self,
-        input_channels: int,
-        num_classes: int,
-        deep_supervision: bool | None = None,
-        strides: Any = None,
-        **kwargs: Any,
-    ) -> None:
-        kwargs = {"depths": ENCODER_DEPTHS, **kwargs}
-        super().__init__(input_channels, num_classes, deep_supervision=bool(deep_supervision), **kwargs)
+    def __init__(self, input_channels: int, num_classes: int, **kwargs: Any) -> None:
+        super().__init__(input_channels, num_classes, **{"depths": ENCODER_DEPTHS, **kwargs})
         for layer in self.vssm_encoder.modules():
             if isinstance(layer, VSSLayer):
                 layer.blocks = nn.ModuleList(_replacement(block) for block in layer.blocks)

@@ -12,10 +12,10 @@ from swin_umamba.baselines.inputs import check_input
 from swin_umamba.baselines.topology import unet_features
 from swin_umamba.errors import UsageError
 from swin_umamba.modules.mamba import Mamba
+from swin_umamba.modules.residual_block import NEGATIVE_SLOPE, init_conv
 
 BLOCKS_PER_STAGE = 2
 MIN_STAGES = 2
-NEGATIVE_SLOPE = 0.01
 
 Pair = tuple[int, int]
 
@@ -162,7 +162,7 @@ class UMamba(nn.Module):
         self.heads = nn.ModuleList(
             nn.Conv2d(features[stage], num_classes, 1) for stage in reversed(range(last))
         )
-        self.apply(_init_conv)
+        self.apply(init_conv)
         if self.mamba_after_every_stage:
             self.apply(_init_last_norm)
 
@@ -199,13 +199,6 @@ def _stage(in_channels: int, out_channels: int, stride: Pair) -> nn.Sequential:
     first = PooledResidualBlock(in_channels, out_channels, stride)
     rest = (PooledResidualBlock(out_channels, out_channels) for _ in range(BLOCKS_PER_STAGE - 1))
     return nn.Sequential(first, *rest)
-
-
-def _init_conv(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-        nn.init.kaiming_normal_(module.weight, a=NEGATIVE_SLOPE)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
 
 
 def _init_last_norm(module: nn.Module) -> None:

@@ -1,16 +1,17 @@
-"""The common base of the networks: the input contract, padding and cropping, and freezing the encoder."""
+"""The common base of the networks: the encoder and its freezing, the input contract, padding and cropping."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from swin_umamba.errors import DataError, UsageError
-from swin_umamba.models.backbones import DEFAULT_BACKBONE, find_backbone
+from swin_umamba.models.backbones import DEFAULT_BACKBONE, PATCH_SIZE, build_encoder, find_backbone
+from swin_umamba.weights.backbone import BackboneRecord
 
 STRIDE = 32
 """The coarsest stage works at 1/32 of the input size."""
@@ -21,7 +22,9 @@ MOST_BLOCKS = 1000
 
 
 class SegmentationNetwork(nn.Module, ABC):
-    """Base class of the networks, which checks and pads the input and crops the logits.
+    """Base class of the networks, which builds the encoder, checks and pads the input, and crops the logits.
+
+    The derived class adds the decoder. Parameters are those of ``SwinUMamba``.
 
     Attributes
     ----------
@@ -53,29 +56,32 @@ class SegmentationNetwork(nn.Module, ABC):
         features_per_stage: Sequence[int] | None,
         d_state: int,
         drop_path_rate: float | None,
+        activation_checkpointing: bool,
+        backend: str | None,
     ) -> None:
         super().__init__()
         self.backbone = record = find_backbone(backbone)
+        self.check_backbone(record)
         features = tuple(record.features_per_stage if features_per_stage is None else features_per_stage)
         stages = len(record.strides)
         if depths is not None and "depths" not in record.arguments:
             raise UsageError(f"the backbone {backbone} has no depths to choose", hint="leave depths out")
-        depths = record.arguments.get("depths", (1,) * stages) if depths is None else depths
-        if len(depths) != stages or len(features) != stages:
+        blocks = record.arguments.get("depths", (1,) * stages) if depths is None else depths
+        if len(blocks) != stages or len(features) != stages:
             raise UsageError(
-                f"the network has {stages} stages, but depths is {tuple(depths)} and "
+                f"the network has {stages} stages, but depths is {tuple(blocks)} and "
                 f"features_per_stage is {features}",
                 hint=f"give {stages} values for each",
             )
-        if min(in_channels, num_classes, d_state, *depths, *features) < 1:
+        if min(in_channels, num_classes, d_state, *blocks, *features) < 1:
             raise UsageError(
-                f"in_channels {in_channels}, num_classes {num_classes}, depths {tuple(depths)}, "
+                f"in_channels {in_channels}, num_classes {num_classes}, depths {tuple(blocks)}, "
                 f"features_per_stage {features} and d_state {d_state} must all be positive",
                 hint="give at least 1 for each",
             )
-        if sum(depths) > MOST_BLOCKS:
+        if sum(blocks) > MOST_BLOCKS:
             raise UsageError(
-                f"the network would have {sum(depths)} blocks, more than {MOST_BLOCKS}",
+                f"the network would have {sum(blocks)} blocks, more than {MOST_BLOCKS}",
                 hint="give smaller depths",
             )
         if drop_path_rate is not None and not 0 <= drop_path_rate < 1:
@@ -85,6 +91,26 @@ class SegmentationNetwork(nn.Module, ABC):
         self.features_per_stage = features
         self.in_channels = in_channels
         self.num_classes = num_classes
+        channels, patch_size = self.build_stem()
+        self.vssm_encoder = build_encoder(
+            record,
+            channels,
+            patch_size,
+            depths=depths,
+            features_per_stage=features_per_stage,
+            d_state=d_state,
+            drop_path_rate=drop_path_rate,
+            activation_checkpointing=activation_checkpointing,
+            backend=backend,
+        )
+
+    @classmethod
+    def check_backbone(cls, record: BackboneRecord) -> None:
+        """Raise a UsageError if the decoder cannot use a backbone; by default it can use all."""
+
+    def build_stem(self) -> tuple[int, int]:
+        """Build what comes before the encoder, if anything; return the encoder's channels and patch size."""
+        return self.in_channels, PATCH_SIZE
 
     @abstractmethod
     def segment(self, x: Tensor) -> list[Tensor]:
@@ -173,3 +199,29 @@ class SegmentationNetwork(nn.Module, ABC):
                 f"an image of {x.shape[-2]}x{x.shape[-1]} pixels is smaller than {STRIDE}x{STRIDE}",
                 hint=f"pad or resample the image to at least {STRIDE} pixels in each direction",
             )
+
+
+class Planned(nn.Module):
+    """A network that is built from the arguments that nnU-Net passes to a network.
+
+    Parameters
+    ----------
+    input_channels, num_classes
+        Channels of the images and of the logits.
+    deep_supervision
+        Whether ``forward`` returns the logits of all heads; None means no.
+    strides
+        Ignored by the network; nnU-Net reads the sizes of the heads from it.
+    **kwargs
+        Further arguments of the network.
+    """
+
+    def __init__(
+        self,
+        input_channels: int,
+        num_classes: int,
+        deep_supervision: bool | None = None,
+        strides: Sequence[Sequence[int]] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(input_channels, num_classes, deep_supervision=bool(deep_supervision), **kwargs)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from swin_umamba.errors import UsageError
-from swin_umamba.models.backbones import DEFAULT_BACKBONE, PATCH_SIZE, build_encoder
+from swin_umamba.models.backbones import DEFAULT_BACKBONE, PATCH_SIZE
 from swin_umamba.models.network import SegmentationNetwork
 from swin_umamba.modules.residual_block import InstanceNorm, ResidualBlock, UpBlock, named_conv
 
@@ -86,30 +86,12 @@ class SwinUMamba(SegmentationNetwork):
             features_per_stage=features_per_stage,
             d_state=d_state,
             drop_path_rate=drop_path_rate,
+            activation_checkpointing=activation_checkpointing,
+            backend=backend,
         )
         self.deep_supervision = deep_supervision
         dim1, dim2, dim3, dim4 = self.features_per_stage
         dim0 = dim1 // 2
-        if dim0 < 1:
-            raise UsageError(
-                f"the first of features_per_stage is {dim1}; half of it are the features of the image's size",
-                hint="give at least 2",
-            )
-        self.stem = nn.Sequential(
-            nn.Conv2d(in_channels, dim0, STEM_KERNEL, stride=STEM_STRIDE, padding=STEM_KERNEL // 2),
-            InstanceNorm(dim0, affine=True),
-        )
-        self.vssm_encoder = build_encoder(
-            self.backbone,
-            dim0,
-            PATCH_SIZE // STEM_STRIDE,
-            depths=depths,
-            features_per_stage=features_per_stage,
-            d_state=d_state,
-            drop_path_rate=drop_path_rate,
-            activation_checkpointing=activation_checkpointing,
-            backend=backend,
-        )
         self.encoder1 = _residual_layer(in_channels, dim0)
         self.encoder2 = _residual_layer(dim0, dim1)
         self.encoder3 = _residual_layer(dim1, dim2)
@@ -127,6 +109,21 @@ class SwinUMamba(SegmentationNetwork):
             nn.Sequential(OrderedDict(conv=named_conv(nn.Conv2d(dim, num_classes, 1))))
             for dim in (dim0, dim1, dim2, dim3)
         )
+
+    def build_stem(self) -> tuple[int, int]:
+        """Build the stem, at half the size of the image; return its channels and the encoder's patch size."""
+        dim1 = self.features_per_stage[0]
+        dim0 = dim1 // 2
+        if dim0 < 1:
+            raise UsageError(
+                f"the first of features_per_stage is {dim1}; half of it are the features of the image's size",
+                hint="give at least 2",
+            )
+        self.stem = nn.Sequential(
+            nn.Conv2d(self.in_channels, dim0, STEM_KERNEL, stride=STEM_STRIDE, padding=STEM_KERNEL // 2),
+            InstanceNorm(dim0, affine=True),
+        )
+        return dim0, PATCH_SIZE // STEM_STRIDE
 
     @property
     def features_at_full_size(self) -> int:

@@ -10,15 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from swin_umamba.errors import UsageError
-from swin_umamba.models.backbones import DEFAULT_BACKBONE, PATCH_SIZE, build_encoder, find_backbone
+from swin_umamba.models.backbones import DEFAULT_BACKBONE, PATCH_SIZE
 from swin_umamba.models.network import SegmentationNetwork
 from swin_umamba.models.vmamba import VMambaEncoder, drop_path_schedule
 from swin_umamba.modules.half_precision import call_layer
 from swin_umamba.modules.patching import PatchExpand
-from swin_umamba.modules.residual_block import NEGATIVE_SLOPE
+from swin_umamba.modules.residual_block import init_conv
 from swin_umamba.modules.vss_block import VSSBlock, VSSLayer
 from swin_umamba.ops.linear import linear
-from swin_umamba.weights.backbone import BackboneRecord
 
 DECODER_DEPTH = 2
 DECODER_DROP_PATH_RATE = 0.2
@@ -27,40 +26,10 @@ DECODER_DROP_PATH_RATE = 0.2
 class DecodedByVSS(SegmentationNetwork):
     """Base class of the networks whose decoder is a ``VSSDecoder``; they take any backbone.
 
-    It builds the encoder; the derived class adds the decoder. Parameters are those of ``SwinUMambaD``.
+    The derived class adds the decoder. Parameters are those of ``SwinUMambaD``.
     """
 
     decoder: VSSDecoder
-
-    def __init__(
-        self,
-        in_channels: int,
-        num_classes: int,
-        *,
-        backbone: str,
-        depths: Sequence[int] | None,
-        features_per_stage: Sequence[int] | None,
-        d_state: int,
-        drop_path_rate: float | None,
-        activation_checkpointing: bool,
-        backend: str | None,
-    ) -> None:
-        self.check_backbone(find_backbone(backbone))
-        sizes: dict[str, Any] = {"depths": depths, "features_per_stage": features_per_stage}
-        sizes |= {"d_state": d_state, "drop_path_rate": drop_path_rate}
-        super().__init__(in_channels, num_classes, backbone=backbone, **sizes)
-        self.vssm_encoder = build_encoder(
-            self.backbone,
-            in_channels,
-            PATCH_SIZE,
-            **sizes,
-            activation_checkpointing=activation_checkpointing,
-            backend=backend,
-        )
-
-    @classmethod
-    def check_backbone(cls, record: BackboneRecord) -> None:
-        """Raise a UsageError if the decoder cannot use a backbone; this one can use all."""
 
     @property
     def deep_supervision(self) -> bool:
@@ -301,14 +270,6 @@ class VSSDecoder(nn.Module):
             bias = torch.cat([bias, self.depth_head.bias])
         logits = linear(expand.project(x), weight.flatten(1), bias)
         return logits.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
-
-
-def init_conv(module: nn.Module) -> None:
-    """Initialise a convolution as nnU-Net does; leave any other module as it is."""
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, a=NEGATIVE_SLOPE)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
 
 
 def _init_patch_bias(proj: nn.Conv2d) -> None:

@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from swin_umamba.errors import UsageError
-from swin_umamba.models.swin_umamba_d import DECODER_DROP_PATH_RATE, DecodedByVSS, VSSDecoder, init_conv
+from swin_umamba.models.swin_umamba_d import DECODER_DROP_PATH_RATE, DecodedByVSS, VSSDecoder
 from swin_umamba.models.vmamba import init_linear
+from swin_umamba.modules.residual_block import init_conv
 from swin_umamba.modules.vss_block import VSSBlockV2
 from swin_umamba.weights.backbone import BackboneRecord
 from swin_umamba.weights.catalog import BACKBONES

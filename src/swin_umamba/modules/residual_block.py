@@ -18,6 +18,14 @@ def named_conv(conv: nn.Module) -> nn.Sequential:
     return nn.Sequential(OrderedDict(conv=conv))
 
 
+def init_conv(module: nn.Module) -> None:
+    """Initialise a convolution as nnU-Net does; leave any other module as it is."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        nn.init.kaiming_normal_(module.weight, a=NEGATIVE_SLOPE)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
 class InstanceNorm(nn.InstanceNorm2d):
     """Instance norm; on the CPU through PyTorch's group norm, which is several times faster there.
 

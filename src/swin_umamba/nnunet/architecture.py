@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import nn
 
+from swin_umamba.models.network import Planned
 from swin_umamba.models.swin_umamba import SwinUMamba
 from swin_umamba.models.swin_umamba_d import SwinUMambaD
 from swin_umamba.models.swin_umamba_dd import SwinUMambaDD
@@ -19,37 +20,11 @@ from swin_umamba.models.swin_umamba_dd import SwinUMambaDD
 Strides = Sequence[Sequence[int]]
 
 
-class _Planned(nn.Module):
-    """A network that is built from the arguments that nnU-Net passes to a network.
-
-    Parameters
-    ----------
-    input_channels, num_classes
-        Channels of the images and of the logits.
-    deep_supervision
-        Whether ``forward`` returns the logits of all heads; None means no.
-    strides
-        Ignored by the network; nnU-Net reads the sizes of the heads from it.
-    **kwargs
-        Further arguments of the network.
-    """
-
-    def __init__(
-        self,
-        input_channels: int,
-        num_classes: int,
-        deep_supervision: bool | None = None,
-        strides: Strides | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(input_channels, num_classes, deep_supervision=bool(deep_supervision), **kwargs)
-
-
-class PlannedSwinUMamba(_Planned, SwinUMamba):
+class PlannedSwinUMamba(Planned, SwinUMamba):
     """SwinUMamba for plans."""
 
 
-class PlannedSwinUMambaD(_Planned, SwinUMambaD):
+class PlannedSwinUMambaD(Planned, SwinUMambaD):
     """SwinUMambaD for plans."""
 
 
@@ -60,7 +35,7 @@ class PlannedSwinUMambaDObjects(PlannedSwinUMambaD):
         super().__init__(input_channels, num_classes, depth_head=True, **kwargs)
 
 
-class PlannedSwinUMambaDD(_Planned, SwinUMambaDD):
+class PlannedSwinUMambaDD(Planned, SwinUMambaDD):
     """SwinUMambaDD for plans."""
 
 
