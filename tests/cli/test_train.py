@@ -130,7 +130,7 @@ def test_several_folds_end_in_a_table(
 
     monkeypatch.setattr(several, "train_folds", train_folds)
     assert main([*command, "--fold", "0", "2", "--continue"]) == 0
-    assert called == [([0, 2], {"continue_training": True})]
+    assert called == [((0, 2), {"continue_training": True})]
     assert capsys.readouterr().out.splitlines() == [
         "Dice    fold 0  fold 2    mean ± deviation",
         "liver   0.5000  0.7000  0.6000 ± 0.1414",

@@ -139,9 +139,10 @@ def add_options(
 
 
 def given_options(args: argparse.Namespace, *options_classes: type) -> dict[str, Any]:
-    """Return the declared options that were given, by their names."""
+    """Return the declared options that were given, by their names; several values as a tuple."""
     names = [option.name for each in options_classes for option in declared_options(each)]
-    return {name: getattr(args, name) for name in names if hasattr(args, name)}
+    given = {name: getattr(args, name) for name in names if hasattr(args, name)}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
 
 
 def _kind(option: Option) -> dict[str, Any]:
@@ -151,22 +152,14 @@ def _kind(option: Option) -> dict[str, Any]:
             return {"action": argparse.BooleanOptionalAction}
         return {"action": "store_false" if option.default is True else "store_true"}
     kind: dict[str, Any] = {"type": option.parse or option.type}
+    several: dict[str, Any] = {}
     origin, members = get_origin(option.type), get_args(option.type)
     if origin in (tuple, Sequence):
-        kind = {"type": option.parse or members[0], "action": _Tuple}
-        kind["nargs"] = len(members) if origin is tuple else "+"
+        several = {"nargs": len(members) if origin is tuple else "+"}
+        kind = {"type": option.parse or members[0], **several}
     if origin is Literal or option.choices:
-        several = {name: value for name, value in kind.items() if name in ("action", "nargs")}
         return {**several, "choices": option.choices or members}
     return {**kind, "metavar": option.metavar}
-
-
-class _Tuple(argparse.Action):
-    """Stores several values as a tuple."""
-
-    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
-        """Store the values."""
-        setattr(namespace, self.dest, tuple(values))
 
 
 def _help(option: Option) -> str:

@@ -37,7 +37,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--fold",
         type=parse_fold,
         nargs="+",
-        action=_Folds,
         default=argparse.SUPPRESS,
         metavar="N",
         help="0 to 4, or all: train and validate on every case (default: 0); several are trained one after "
@@ -48,14 +47,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser, TrainRequest, others)
 
 
-class _Folds(argparse.Action):
-    """Stores one fold as it is, and several as a list."""
-
-    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
-        """Store the value or values."""
-        setattr(namespace, self.dest, values if len(values) > 1 else values[0])
-
-
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     from swin_umamba.distributed.processes import is_first_process
@@ -63,9 +54,12 @@ def run(args: argparse.Namespace) -> int:
     from swin_umamba.nnunet.training.train import train
 
     dataset = find_dataset(args.dataset, args.root)
-    if isinstance(getattr(args, "fold", None), list):
-        return _run_folds(args, dataset)
-    result = train(dataset, **_options(args))
+    options = _options(args)
+    if len(options.get("fold", ())) > 1:
+        return _run_folds(args, dataset, options)
+    if "fold" in options:
+        (options["fold"],) = options["fold"]
+    result = train(dataset, **options)
     if not is_first_process():
         return 0
     if args.json:
@@ -76,10 +70,9 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _run_folds(args: argparse.Namespace, dataset: Dataset) -> int:
+def _run_folds(args: argparse.Namespace, dataset: Dataset, options: dict[str, Any]) -> int:
     from swin_umamba.nnunet.training.folds import train_folds
 
-    options = _options(args)
     found = train_folds(dataset, options.pop("fold"), **options)
     if args.json:
         trained = [_plain(result) for result in found.results.values()]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -127,8 +126,7 @@ class InstanceEvaluation:
 
     def mean(self, metric: str, name: str) -> float | None:
         """Return the mean over the cases where either map has an object; None without one."""
-        values = (each.scores[metric] for each in self.of_class(name))
-        return mean(value for value in values if not math.isnan(value))
+        return mean(each.scores[metric] for each in self.of_class(name))
 
     def count_error(self, name: str) -> float | None:
         """Return the mean absolute error of the number of objects over all cases."""
@@ -154,7 +152,7 @@ class InstanceEvaluation:
             "recall": _ratio(matches[0], reference),
             "f1_50_95": mean(2 * found / total for found in matches) if total else None,
             "ap": ap[0],
-            "ap_50_95": mean(value for value in ap if value is not None),
+            "ap_50_95": mean(ap),
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -185,7 +183,7 @@ class InstanceEvaluation:
         cases = self.of_class(name)
         empty = sum(each.num_reference + each.num_prediction == 0 for each in cases)
         at_thresholds = {
-            f"{threshold:.2f}": mean(value for each in cases if (value := each.ap_at[index]) is not None)
+            f"{threshold:.2f}": mean(each.ap_at[index] for each in cases)
             for index, threshold in enumerate(IOU_THRESHOLDS)
         }
         return {

@@ -40,8 +40,7 @@ class FormScores:
 
     def mean(self, metric: str) -> float | None:
         """Return the mean over the classes of the mean over their cases, as in the paper's tables."""
-        means = (self.class_mean(name, metric) for name in self.class_names)
-        return mean(value for value in means if value is not None)
+        return mean(self.class_mean(name, metric) for name in self.class_names)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain data for JSON; what is not applicable is None."""

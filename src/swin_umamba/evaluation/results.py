@@ -63,16 +63,12 @@ class Evaluation:
         """Return the mean of each metric (None without a case), ``cases`` and ``not_applicable``."""
         scores = [case.classes[class_name] for case in self.cases]
         applicable = [score for score in scores if not all(map(math.isnan, score.values()))]
-        means = {
-            metric: mean(score[metric] for score in applicable if not math.isnan(score[metric]))
-            for metric in metrics_of("masks")
-        }
+        means = {metric: mean(score[metric] for score in applicable) for metric in metrics_of("masks")}
         return {**means, "cases": len(applicable), "not_applicable": len(scores) - len(applicable)}
 
     def mean(self, metric: str) -> float | None:
         """Return the mean over classes of the mean over cases; None if no class is applicable anywhere."""
-        means = (self.summary(name)[metric] for name in self.class_names)
-        return mean(value for value in means if value is not None)
+        return mean(self.summary(name)[metric] for name in self.class_names)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain data for JSON; what is not applicable is None."""
@@ -114,10 +110,10 @@ def write_results(
     return json_path, csv_path
 
 
-def mean(values: Iterable[float]) -> float | None:
-    """Return the mean; None if there are no values."""
-    values = list(values)
-    return math.fsum(values) / len(values) if values else None
+def mean(values: Iterable[float | None]) -> float | None:
+    """Return the mean of the values that are neither None nor NaN; None if there are none."""
+    known = [value for value in values if value is not None and not math.isnan(value)]
+    return math.fsum(known) / len(known) if known else None
 
 
 def plain_scores(scores: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float | None]]:

@@ -254,10 +254,7 @@ def _wrong_channels(layer: ImageLayer, found: int, channel_names: Sequence[str])
 
 def _geometry(layer: ImageLayer) -> dict[str, Any]:
     return {
-        "scale": np.array(layer.scale, float),
-        "translate": np.array(layer.translate, float),
-        "rotate": np.array(layer.rotate, float),
-        "shear": np.array(layer.shear, float),
+        **{name: np.array(getattr(layer, name), float) for name in ("scale", "translate", "rotate", "shear")},
         "affine": np.array(layer.affine.affine_matrix, float),
         "units": tuple(layer.units),
         "axis_labels": tuple(layer.axis_labels),
@@ -275,15 +272,8 @@ def _without_first_axis(geometry: dict[str, Any], layer: ImageLayer) -> dict[str
             where=layer.name,
             hint="reset the layer's transform, or make one layer for each channel",
         )
-    return {
-        "scale": geometry["scale"][1:],
-        "translate": geometry["translate"][1:],
-        "rotate": rotate[1:, 1:],
-        "shear": shear[rows > 0],
-        "affine": affine[1:, 1:],
-        "units": geometry["units"][1:],
-        "axis_labels": geometry["axis_labels"][1:],
-    }
+    rest = {name: geometry[name][1:] for name in ("scale", "translate", "units", "axis_labels")}
+    return {**rest, "rotate": rotate[1:, 1:], "shear": shear[rows > 0], "affine": affine[1:, 1:]}
 
 
 def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
