@@ -102,7 +102,6 @@ def _decodings(result: CalibrationResult) -> list[str]:
 
 
 def _errors(result: CalibrationResult) -> dict[str, float]:
-    """Return the expected calibration errors by the names of the curves."""
     return {name: curve.expected_calibration_error for name, curve in vars(result.curves).items()}
 
 

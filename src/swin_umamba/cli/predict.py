@@ -126,7 +126,6 @@ def _line(series: Mapping[str, Any]) -> str:
 
 
 def _tell_limits(predictor: Predictor) -> None:
-    """Warn beforehand of what the confidence will lack."""
     if predictor.model.temperature is None:
         logger.warning(
             "the model is not calibrated and will be overconfident; see swin-umamba calibrate --help"

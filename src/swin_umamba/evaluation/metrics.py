@@ -151,7 +151,6 @@ class MaskPair:
         return self.distances.hausdorff_95()
 
     def _worst(self, score: float) -> float:
-        """Return the score where a mask is empty."""
         return score if any(self.there) else math.nan
 
 

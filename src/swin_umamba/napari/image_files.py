@@ -89,7 +89,6 @@ def write_labels(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
 
 
 def _options(image: Image) -> dict[str, Any]:
-    """Return the layer arguments for the spatial axes."""
     grid = replace(image, data=np.broadcast_to(np.uint8(0), (1, *image.spatial_shape)))
     options = {
         "name": image_stem(image.path),

@@ -134,7 +134,6 @@ def _affordable(layers: dict[str, list[list[dict[str, Any]]]]) -> list[int]:
 
 
 def _labelled(picture: Slice) -> int:
-    """Return the number of labelled pixels."""
     maps = (picture.truth, picture.prediction, picture.true_objects, picture.objects)
     return sum(int(np.count_nonzero(each)) for each in maps if each is not None)
 

@@ -181,13 +181,7 @@ def _read_validations(
 
 
 def _read_evaluation(folder: Path, given: Sources, gaps: Gaps) -> _Results:
-    """Read a folder of results; score the predictions in it if there are no scores yet.
-
-    Raises
-    ------
-    UsageError
-        If there is nothing to report in it.
-    """
+    """Read a folder of results, which must hold some; score the predictions if there are no scores yet."""
     places = places_of_evaluation(folder, given)
     predictions = places.predictions[0] if places.predictions else None
     description = description_of_evaluation(folder, places, given)
@@ -213,7 +207,6 @@ def _read_evaluation(folder: Path, given: Sources, gaps: Gaps) -> _Results:
 
 
 def _read_records(predictions: Path | None, gaps: Gaps) -> tuple[PredictedCase, ...]:
-    """Return the records of predict in a folder of predictions."""
     if predictions is None:
         return ()
     predicted, failed = predicted_cases(predictions, gaps.missing)
@@ -222,7 +215,6 @@ def _read_records(predictions: Path | None, gaps: Gaps) -> tuple[PredictedCase, 
 
 
 def _read_metrics(path: Path, gaps: Gaps) -> Scores | None:
-    """Return the scores in the results of an evaluation."""
     try:
         read = scores_of_evaluation(read_results(path), where=path)
     except DataError as error:
@@ -262,7 +254,6 @@ def _find_files(results: _Results, gaps: Gaps) -> FilesByCase | None:
 
 
 def _pictures(scores: Scores | None, files: FilesByCase, gaps: Gaps) -> list[CasePictures]:
-    """Return the pictures of the selected cases."""
     pictures = []
     for name, rank, score in chosen_cases(scores, files):
         try:
@@ -273,7 +264,6 @@ def _pictures(scores: Scores | None, files: FilesByCase, gaps: Gaps) -> list[Cas
 
 
 def _drawn_values(pictures: Sequence[CasePictures]) -> list[int]:
-    """Return the label values that occur in pictures."""
     maps = (labels for case in pictures for each in case.slices for labels in (each.truth, each.prediction))
     found = {int(value) for labels in maps if labels is not None for value in set(labels.ravel().tolist())}
     return sorted(value for value in found if value > 0)
@@ -289,7 +279,6 @@ def _objects(places: Places, gaps: Gaps) -> ObjectOverview | None:
 
 
 def _report(path: Path, training: _Training | None, results: _Results, gaps: Gaps) -> Report:
-    """Return the report."""
     classes = _label_values(results)
     files = _find_files(results, gaps)
     pictures = [] if files is None else _pictures(results.scores, files, gaps)

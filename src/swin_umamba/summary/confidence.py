@@ -11,6 +11,7 @@ from swin_umamba.errors import SwinUMambaError
 from swin_umamba.inference.records import RECORDS_FILE, read_records
 from swin_umamba.pseudonyms import shown
 from swin_umamba.report.contents import CalibrationSummary, PredictedCase, ReliabilityCurve
+from swin_umamba.summary.places import DAMAGED
 from swin_umamba.trained.calibration_file import read_calibration
 from swin_umamba.weights.checkpoint import CALIBRATION_FILE
 
@@ -41,7 +42,7 @@ def calibration_of(fold: Path, missing: list[str]) -> CalibrationSummary | None:
             **{each: _curve(curves[each]) for each in _CURVES},
             qualities=qualities,
         )
-    except (SwinUMambaError, KeyError, TypeError, ValueError, AttributeError, OverflowError):
+    except (SwinUMambaError, *DAMAGED):
         missing.append(f"{fold.name}: its calibration, as {path.name} is damaged")
         return None
 

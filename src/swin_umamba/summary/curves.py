@@ -10,6 +10,7 @@ from typing import Any
 from swin_umamba.errors import DataError
 from swin_umamba.json_files import LARGEST_RESULTS, parse_contract, read_text
 from swin_umamba.report.contents import TrainingCurves
+from swin_umamba.summary.places import DAMAGED
 
 
 def curves_of_log(log: Mapping[str, Any], name: str, class_names: Sequence[str]) -> TrainingCurves:
@@ -68,7 +69,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         if [line["epoch"] for line in lines] != list(range(1, len(lines) + 1)):
             raise ValueError("epochs are missing or occur twice")
         curves_of_metrics(lines, "")  # checks that every number is present
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+    except DAMAGED as error:
         what = f"the file cannot be read: {type(error).__name__}: {error}"
         raise DataError(what, where=path, hint=hint) from error
     return lines

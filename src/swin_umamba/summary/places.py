@@ -12,6 +12,9 @@ from swin_umamba.evaluation.classes import LabelClasses
 from swin_umamba.json_files import read_json
 from swin_umamba.nnunet.environment import Folders
 
+DAMAGED = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
+"""What reading the content of a file raises that has another form."""
+
 
 @dataclass(frozen=True)
 class Sources:

@@ -16,6 +16,7 @@ from swin_umamba.json_files import LARGEST_RESULTS, read_contract
 from swin_umamba.metric_table import METRICS, Metric
 from swin_umamba.pseudonyms import shown
 from swin_umamba.report.contents import Scores, SummaryRow
+from swin_umamba.summary.places import DAMAGED
 
 PREFERRED_FORM = "corrected"
 MEAN_OF_CLASSES = "mean of classes"
@@ -66,7 +67,7 @@ def scores_of_evaluation(content: Mapping[str, Any], *, where: Path) -> ScoresFi
             (shown(str(case)), "it has no prediction and was scored as empty") for case in content["missing"]
         ]
         failed = [(shown(str(case)), str(why)) for case, why in dict(content["failed"]).items()]
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, StopIteration) as error:
+    except (*DAMAGED, StopIteration) as error:
         raise DataError(
             "this is not a result of an evaluation",
             where=where,
@@ -97,7 +98,7 @@ def scores_of_validation(content: Mapping[str, Any], names: Mapping[str, str], *
         }
         classes = [names.get(value, value) for value in dict(content["mean"])]
         return _scores("Validation", cases, classes, ())
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+    except DAMAGED as error:
         raise DataError(
             "this is not a summary of a validation", where=where, hint="validate the fold again"
         ) from error

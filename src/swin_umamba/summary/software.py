@@ -11,6 +11,7 @@ from swin_umamba.json_files import read_contract
 from swin_umamba.nnunet.record.software_file import SOFTWARE_FILE
 from swin_umamba.report.contents import Facts
 from swin_umamba.software import software_versions, source_state
+from swin_umamba.summary.places import DAMAGED
 
 COMMIT_LENGTH = 12
 
@@ -43,7 +44,7 @@ def software_of_training(folder: Path, missing: list[str]) -> list[Facts]:
         starts = read_contract(folder / SOFTWARE_FILE)["starts"]
         firsts = [int(start["first_epoch"]) for start in starts]
         tables = [(*_versions(start), *_machine(start)) for start in starts]
-    except (DataError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+    except (DataError, *DAMAGED) as error:
         reason = (
             error.what if isinstance(error, DataError) else "it does not have the form that a training writes"
         )

@@ -15,6 +15,7 @@ from swin_umamba.nnunet.record.metrics_file import METRICS_FILE
 from swin_umamba.nnunet.training.folds import CROSS_VALIDATION_FILE
 from swin_umamba.report.contents import Facts, TrainingCurves
 from swin_umamba.summary.curves import curves_of_log, curves_of_metrics, read_metrics
+from swin_umamba.summary.places import DAMAGED
 from swin_umamba.summary.software import software_of_training
 from swin_umamba.weights.checkpoint import load_checkpoint
 
@@ -83,7 +84,7 @@ def data_facts(model_folder: Path, missing: list[str]) -> tuple[Facts, ...]:
             ("file ending", _text(description.get("file_ending", "not stated"))),
         ]
         facts.append(Facts("Data", (*rows, *_fingerprint(model_folder, missing))))
-    except (DataError, KeyError, TypeError, ValueError, AttributeError):
+    except (DataError, *DAMAGED):
         missing.append("the description of the data, as dataset.json is missing or damaged")
     try:
         plans = read_json(model_folder / "plans.json", dict, nan=True)
@@ -96,7 +97,7 @@ def data_facts(model_folder: Path, missing: list[str]) -> tuple[Facts, ...]:
         facts.append(
             Facts("Plans", (("plans", _text(plans.get("plans_name"))), ("network", network), *shown))
         )
-    except (DataError, KeyError, TypeError, AttributeError):
+    except (DataError, *DAMAGED):
         missing.append("the plans, as plans.json is missing, damaged or without this configuration")
     return tuple(facts)
 
@@ -121,7 +122,7 @@ def cross_validation_facts(model_folder: Path, missing: list[str]) -> tuple[Fact
     except DataError as error:
         missing.append(f"the cross-validation, {CROSS_VALIDATION_FILE} ({error.what})")
         return ()
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except DAMAGED:
         missing.append(f"the cross-validation, as {CROSS_VALIDATION_FILE} is damaged")
         return ()
     return (Facts("Cross-validation: Dice, mean ± standard deviation over folds", tuple(rows)),)
@@ -164,7 +165,7 @@ def _curves(
         failures += _unfinished(content, options, folder.name, name)
         try:
             curves = curves_of_log(content["logging"], folder.name, class_names)
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+        except DAMAGED:
             missing.append(f"{folder.name}: the log in {name}, which is not of nnU-Net's form")
     elif lines:
         failures.append((f"{folder.name}: no checkpoint to resume from", f"{len(lines)} epochs were trained"))
@@ -237,7 +238,7 @@ def _fingerprint(model_folder: Path, missing: list[str]) -> list[tuple[str, str]
             ("smallest and largest spacing", f"{_text(min(spacings))} to {_text(max(spacings))}"),
             ("data fingerprint (SHA-256)", digest),
         ]
-    except (DataError, OSError, KeyError, TypeError, ValueError, OverflowError):
+    except (DataError, OSError, *DAMAGED):
         missing.append("the data fingerprint, as dataset_fingerprint.json is missing or damaged")
         return []
 
