@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from swin_umamba.cli import doctor, doctor_facts
+from swin_umamba.cli import doctor
 from swin_umamba.cli.doctor import Finding
 from swin_umamba.data.formats import image_suffixes
 from swin_umamba.ops import ss2d_scan as scan_module
@@ -34,10 +34,8 @@ def test_versions(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_extras_that_are_missing_are_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     found = findings(doctor.check_extras)
     assert found["extra serve"].detail == "installed, for swin-umamba serve"
-    monkeypatch.setattr(doctor_facts, "EXTRAS", {"x": ("this", ("torch", "no-such-package"))})
-    assert doctor_facts.extras() == {
-        "x": {"purpose": "this", "installed": False, "missing": ["no-such-package"]}
-    }
+    monkeypatch.setattr(doctor, "EXTRAS", {"x": ("this", ("torch", "no-such-package"))})
+    assert doctor.extras() == {"x": {"purpose": "this", "installed": False, "missing": ["no-such-package"]}}
     missing = findings(doctor.check_extras)["extra x"]
     assert missing.status == "ok"
     assert missing.detail == "not installed; for this: pip install 'swin-umamba[x]'"
@@ -47,7 +45,7 @@ def test_extras_are_those_of_the_package() -> None:
     project = (Path(__file__).parents[2] / "pyproject.toml").read_text()
     table = project.partition("[project.optional-dependencies]")[2].partition("\n[")[0]
     extras = re.findall(r"^([\w-]+) = ", table, re.MULTILINE)
-    assert set(doctor_facts.EXTRAS) == set(extras) - {"test", "test-all"}
+    assert set(doctor.EXTRAS) == set(extras) - {"test", "test-all"}
 
 
 def test_processors() -> None:

@@ -16,8 +16,7 @@ from PIL import Image as PillowImage
 import forked
 from swin_umamba.data.instance_labels import instances_to_classes
 from swin_umamba.errors import DataError, UsageError
-from swin_umamba.evaluation.evaluate_protocol import evaluate_protocol
-from swin_umamba.evaluation.protocol_results import ProtocolEvaluation
+from swin_umamba.evaluation.evaluate_protocol import ProtocolEvaluation, evaluate_protocol
 from swin_umamba.evaluation.protocols import PROTOCOLS, find_protocol
 from swin_umamba.evaluation.protocols.abdomen_mr import AbdomenMR
 from swin_umamba.evaluation.protocols.endoscopy import Endoscopy

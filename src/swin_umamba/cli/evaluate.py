@@ -18,7 +18,7 @@ from swin_umamba.metric_table import METRICS, metrics_of
 
 if TYPE_CHECKING:
     from swin_umamba.evaluation.evaluate_instances import InstanceEvaluation
-    from swin_umamba.evaluation.protocol_results import ProtocolEvaluation
+    from swin_umamba.evaluation.evaluate_protocol import ProtocolEvaluation
     from swin_umamba.evaluation.protocols.base import PaperProtocol
     from swin_umamba.evaluation.results import Evaluation
 

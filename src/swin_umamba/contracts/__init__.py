@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 
 from swin_umamba.compare.results import RESULT, TrainingCost
 from swin_umamba.compare.step_times import STEP_TIMES
-from swin_umamba.contracts import doctor, files, printed, studies
+from swin_umamba.contracts import files, printed, studies
 from swin_umamba.json_files import SCHEMA
 from swin_umamba.nnunet.preprocessed import ORIGIN_PARTS
 from swin_umamba.nnunet.training.options import TrainingOptions
@@ -34,7 +34,7 @@ _KINDS: Mapping[str, Any] = {
     "convert": printed.ConvertJson,
     "cross-validation": files.CrossValidationJson,
     "demo": printed.DemoJson,
-    "doctor": doctor.DoctorJson,
+    "doctor": printed.DoctorJson,
     "env": printed.EnvJson,
     "error": printed.ErrorJson,
     "evaluation": files.EvaluationJson,
