@@ -73,9 +73,7 @@ def mean_interval(scores: np.ndarray) -> tuple[float, float] | None:
     return _ends(_weighted_means(scores[None], np.ones((REPLICATES, 1)), weights))
 
 
-def paired_interval(
-    first: np.ndarray, second: np.ndarray, *, replicates: int = REPLICATES, seed: int = 0
-) -> Interval | None:
+def paired_interval(first: np.ndarray, second: np.ndarray) -> Interval | None:
     """Bootstrap the difference of ``mean_score`` of two networks.
 
     In every replicate, cases and seeds are drawn with replacement, independently of each other, and the same
@@ -85,10 +83,6 @@ def paired_interval(
     ----------
     first, second
         Scores, (seeds, cases, classes), of the same seeds, cases and classes.
-    replicates
-        Number of samples.
-    seed
-        Seed of the samples.
 
     Returns
     -------
@@ -109,9 +103,9 @@ def paired_interval(
     difference = mean_score(first) - mean_score(second)
     if cases < MIN_CASES or np.isnan(difference):
         return None
-    random = np.random.default_rng(seed)
-    seed_weights = random.multinomial(seeds, np.full(seeds, 1 / seeds), size=replicates)
-    case_weights = random.multinomial(cases, np.full(cases, 1 / cases), size=replicates)
+    random = np.random.default_rng(0)
+    seed_weights = random.multinomial(seeds, np.full(seeds, 1 / seeds), size=REPLICATES)
+    case_weights = random.multinomial(cases, np.full(cases, 1 / cases), size=REPLICATES)
     samples = _weighted_means(first, seed_weights, case_weights)
     samples -= _weighted_means(second, seed_weights, case_weights)
     return Interval(difference, *_ends(samples))

@@ -258,11 +258,10 @@ def _sparse(
     return sparse.csr_array((values, (rows.astype(np.int32), columns.astype(np.int32))), shape=shape)
 
 
-def remove_border_instances(instances: np.ndarray, *, width: int = BORDER_WIDTH) -> np.ndarray:
-    """Return a 2D instance map without the instances that touch the border of ``width`` pixels."""
-    height, extent = instances.shape
+def remove_border_instances(instances: np.ndarray) -> np.ndarray:
+    """Return a 2D instance map without the instances that touch the border of ``BORDER_WIDTH`` pixels."""
     frame = np.ones(instances.shape, bool)
-    frame[width : max(height - width, width), width : max(extent - width, width)] = False
+    frame[BORDER_WIDTH:-BORDER_WIDTH, BORDER_WIDTH:-BORDER_WIDTH] = False
     numbers, count = consecutive_labels(instances)
     keep = np.ones(count + 1, bool)
     keep[numbers[frame]] = False

@@ -73,7 +73,8 @@ class LabelStatistics:
         """Return the header and a row for each class."""
         fields = ("mean", "std", "min", "max")
         channels = [f"_{channel}" if self.channels > 1 else "" for channel in range(self.channels)]
-        header = ["class", "label", "pixels", self.size_name, "components"]
+        kind = "area" if self.unit in ("mm2", "pixels") else "volume"
+        header = ["class", "label", "pixels", f"{kind}_{self.unit}", "components"]
         rows: list[list[str | int | float]] = [[*header, *(f"{f}{c}" for c in channels for f in fields)]]
         for each in self.classes:
             values = [getattr(one, field) for one in each.intensities for field in fields]
@@ -81,11 +82,6 @@ class LabelStatistics:
             label = "+".join(map(str, each.values))
             rows.append([each.name, label, each.pixels, each.size, each.components, *values])
         return rows
-
-    @property
-    def size_name(self) -> str:
-        """Column name of the sizes."""
-        return f"{'area' if self.unit in ('mm2', 'pixels') else 'volume'}_{self.unit}"
 
     def write_csv(self, path: str | Path) -> None:
         """Write the table atomically, with empty cells for what is not applicable."""
