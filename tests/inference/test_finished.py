@@ -6,11 +6,14 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
 from swin_umamba.data.image_io import read_labels
+from swin_umamba.errors import DataError, UsageError
+from swin_umamba.inference import case_run
 from swin_umamba.inference.case_result import CaseResult
 from swin_umamba.inference.predictor import Predictor
 from swin_umamba.inference.records import RECORDS_FILE
@@ -117,3 +120,75 @@ def test_what_somebody_has_corrected_is_kept_and_never_replaced_unasked(
         assert labels.read_bytes() == mine
     assert run(overwrite=True).status == "written"
     assert run().status == "kept"
+
+
+def volume(path: Path, seed: int = 4) -> Path:
+    values = np.random.default_rng(seed).normal(size=(40, 50, 1)).astype(np.float32)
+    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), path)
+    return path
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_result_in_another_format_is_replaced_only_if_asked_and_after_the_new_one(
+    run: Run, one: Predictor, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, options = tmp_path / "out", {"confidence": True, "instances": True}
+    assert run(**options).status == "written"
+    before = names_in(out)
+    assert {"a.png", "entropy/a.tif", "instances/a.tif"} <= set(before)
+    (images / "a.png").unlink()
+    volume(images / "a.nii.gz")
+    result = run()
+    assert result.status == "failed"
+    assert result.error is not None
+    assert result.error.what == "there is a result of this case in another format"
+    assert result.error.where == str(out / "a.png")
+    assert "--overwrite" in (result.error.hint or "")
+    assert names_in(out) == before
+
+    def fails(*given: object) -> None:
+        raise DataError("no", where="a", hint="no")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(case_run, "write_labels", fails)
+        assert run(overwrite=True).status == "failed"
+    assert names_in(out) == before
+    assert run(overwrite=True).status == "written"
+    # The table of objects has one name, whatever the format.
+    assert names_in(out) == ["a.nii.gz", "objects.csv", "objects/a.csv", RECORDS_FILE]
+    assert run().status == "kept"
+
+
+def test_what_is_not_known_to_be_a_result_is_never_removed(run: Run, tmp_path: Path) -> None:
+    """Not even if the record, which anybody may have written, names files elsewhere."""
+    mine = volume(tmp_path / "out" / "a.nii.gz")
+    for _ in range(2):
+        result = run(overwrite=True)
+        assert result.status == "failed"
+        assert result.error is not None
+        assert "nobody recorded that it is one" in result.error.what
+        assert "--overwrite" not in (result.error.hint or "")
+    records = tmp_path / "out" / RECORDS_FILE
+    record = json.loads(records.read_text())
+    elsewhere = tmp_path / "elsewhere.png"
+    elsewhere.write_text("mine")
+    files = {**record["files"], "../elsewhere.png": "0" * 64, str(elsewhere): "0" * 64, "a.nii.gz": "0" * 64}
+    records.write_text(json.dumps({**record, "files": files}) + "\n")
+    assert run(overwrite=True).status == "written"
+    assert not mine.exists()
+    assert elsewhere.read_text() == "mine"
+
+
+def test_a_single_file_may_lie_beside_another(run: Run, one: Predictor, images: Path, tmp_path: Path) -> None:
+    (result,) = one.predict_folder(images, tmp_path / "out" / "a.tif")
+    assert (result.status, names_in(tmp_path / "out")) == ("written", ["a.png", "a.tif", RECORDS_FILE])
+
+
+def test_two_images_of_one_name_are_refused(run: Run, images: Path, tmp_path: Path) -> None:
+    """One record, one table and one preview would be of both."""
+    volume(images / "a.nii.gz")
+    with pytest.raises(UsageError, match="would both be written as a"):
+        run()

@@ -105,6 +105,22 @@ def test_a_finished_one_is_kept_and_another_kind_made_anew(
     assert again.SOPInstanceUID == pydicom.dcmread(_saved(tmp_path, content)).SOPInstanceUID != uid
 
 
+def test_a_folder_holds_a_case_in_one_format(organs: Predictor, scans: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    path = predict(organs, scans, out)
+    (refused,) = organs.predict_folder(scans, out)
+    assert refused.status == "failed"
+    assert refused.error is not None
+    assert refused.error.where == str(path)
+    (result,) = organs.predict_folder(scans, out, overwrite=True)
+    assert (result.status, result.output) == ("written", out / "anna.nii.gz")
+    assert sorted(each.name for each in out.iterdir()) == ["anna.nii.gz", "predictions.jsonl"]
+    (refused,) = organs.predict_folder(scans, out, format="dicom-seg")
+    assert refused.status == "failed"
+    predict(organs, scans, out, overwrite=True)
+    assert sorted(each.name for each in out.iterdir()) == ["anna.dcm", "anna.seg.json", "predictions.jsonl"]
+
+
 def _saved(folder: Path, content: bytes) -> Path:
     (folder / "saved.dcm").write_bytes(content)
     return folder / "saved.dcm"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -27,6 +27,8 @@ from swin_umamba.inference.finished import (
     is_finished,
     made_from,
     preview_path,
+    remove_replaced,
+    to_be_replaced,
     wanted_files,
 )
 from swin_umamba.inference.inputs import as_volume
@@ -71,6 +73,7 @@ class CaseRun:
         self._known: Mapping[str, Any] = {}
         self._made_elsewhere = False
         self._begun = 0
+        self._replaced: Sequence[Path] = ()
         self._source: SourceImages | None = None
         self._prepared: Prepared | None = None
         self._passed: Passed | None = None
@@ -123,6 +126,8 @@ class CaseRun:
             if self.work.case.in_blocks:
                 self._will_replace()
                 self._status = self._predict_blocks(fingerprint_of(self._origin))
+                if self._status == "written":
+                    remove_replaced(self._replaced)
                 return
             assert self._prepared is not None
             self._passed = pass_through(self.work.predictor, self._prepared, self.work.wanted, on_progress)
@@ -145,6 +150,7 @@ class CaseRun:
             if options.preview:
                 shown = prediction.labels if prediction.instances is None else prediction.instances
                 self._draw(prediction.image, shown)
+            remove_replaced(self._replaced)
             self._status = "written"
 
     def try_again(self) -> None:
@@ -211,6 +217,10 @@ class CaseRun:
 
     def _keep_or_begin(self, overwrite: bool) -> None:
         work, options, files = self.work, self.work.options, self.work.case.files
+        if work.records is not None:  # beside a single file there may be anything
+            self._replaced = to_be_replaced(
+                work.path, work.case.shown, self._known, options, overwrite=overwrite
+            )
         redraw = options.preview and not preview_path(work.path).exists()
         # Segments may overlap, and cannot be drawn from their file.
         keep = not overwrite and not (redraw and options.format is not None)

@@ -163,11 +163,12 @@ def output_paths(
     sources = {file.resolve() for file in _files(cases)}
     taken: dict[str, Case] = {}
     for case, path in zip(cases, paths, strict=True):
-        # Compare without regard to case, as the file systems of Windows and macOS do.
-        other = taken.setdefault(str(path).casefold(), case)
+        # Compare without regard to case, as the file systems of Windows and macOS do; and without endings, as
+        # a case has one result.
+        other = taken.setdefault(case.shown.casefold(), case)
         if other is not case:
             raise UsageError(
-                f"{other.files[0]} and {case.files[0]} would both be written to {path.name}",
+                f"{other.files[0]} and {case.files[0]} would both be written as {case.shown}",
                 where=path.parent,
                 hint="rename one of them, or predict them into different folders; nothing was written",
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,15 +13,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from swin_umamba.data.dicom import ChosenSeries, SeriesFiles, find_segmentation
-from swin_umamba.data.formats import number_suffix
+from swin_umamba.data.formats import FORMATS, number_suffix
 from swin_umamba.data.image_io import image_stem, read_image, read_labels
 from swin_umamba.data.tiff_pixel_size import spacing_file
-from swin_umamba.errors import DataError, SwinUMambaError
+from swin_umamba.errors import DataError, OutputError, SwinUMambaError
 from swin_umamba.exchange.codes import KEY
 from swin_umamba.files import file_sha256
 from swin_umamba.fingerprint import fingerprint_of, fingerprint_of_files
-from swin_umamba.inference.objects import chosen_decoding, object_files
-from swin_umamba.inference.segmentation_files import record_path
+from swin_umamba.inference.blocks.inputs import ZARR
+from swin_umamba.inference.objects import chosen_decoding, instances_path, object_files
+from swin_umamba.inference.segmentation_files import SUFFIX, record_path
 
 if TYPE_CHECKING:
     from swin_umamba.inference.cases import Case
@@ -154,6 +156,76 @@ def is_finished(record: Mapping[str, Any], origin: Mapping[str, str] | None, fil
         where=labels,
         hint="replace it with --overwrite, give another output folder, or move it away",
     )
+
+
+def to_be_replaced(
+    labels: Path, case: str, record: Mapping[str, Any], options: FolderOptions, *, overwrite: bool
+) -> list[Path]:
+    """Return the files of an earlier result of a case in another format, to be removed after the new one.
+
+    Parameters
+    ----------
+    labels
+        The label map to write.
+    case
+        Name of its files.
+    record
+        As for ``is_finished``.
+    options
+        Options of the prediction.
+    overwrite
+        Whether results are replaced.
+
+    Raises
+    ------
+    DataError
+        There is one, and it is not to be replaced, or not known to be a result.
+    """
+    kept, hashes = wanted_files(labels, options), record.get("files")
+    known = hashes if isinstance(hashes, dict) else {}
+    endings = (ending for each in FORMATS if each.holds_labels for ending in each.suffixes)
+    older: list[Path] = []
+    for each in (labels.with_name(case + ending) for ending in (*endings, ZARR)):
+        if each == labels or not each.exists():
+            continue
+
+        def is_known(path: Path) -> bool:
+            return record.get("status") == "started" or path.relative_to(labels.parent).as_posix() in known
+
+        is_result = is_known(each) or (each.suffix == SUFFIX and record_path(each).exists())
+        if not is_result or not overwrite:
+            raise DataError(
+                "there is a result of this case in another format"
+                + ("" if is_result else ", and nobody recorded that it is one"),
+                where=each,
+                hint=("replace it with --overwrite, " if is_result else "")
+                + "give another output folder, or move it away",
+            )
+        beside = (record_path(each), entropy_path(each), instances_path(each))
+        older += [each, *(path for path in beside if path not in (*kept, each) and is_known(path))]
+    return older
+
+
+def remove_replaced(files: Sequence[Path]) -> None:
+    """Remove the files of an earlier result.
+
+    Raises
+    ------
+    OutputError
+        One cannot be removed.
+    """
+    for path in files:
+        try:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"the result is written, but the earlier one cannot be removed: {error.strerror or error}",
+                where=path,
+                hint="remove it, and do the rest with the same command",
+            ) from error
 
 
 def _is_whole(path: Path, labels: Path, hashes: Mapping[str, Any]) -> bool:

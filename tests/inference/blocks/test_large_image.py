@@ -113,7 +113,8 @@ def test_pseudonyms_hide_the_name(
     out = tmp_path / "out"
     with in_use(Pseudonyms(b"k" * 32)):
         for label_format in ("tiff", "zarr"):
-            (result,) = predictor.predict_folder(path, out, blocks=True, label_format=label_format)
+            folder = out / label_format
+            (result,) = predictor.predict_folder(path, folder, blocks=True, label_format=label_format)
             assert result.error is None
     files = [file for file in out.rglob("*") if file.is_file()]
     assert len(files) > 4
