@@ -5,13 +5,36 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 
 class Terminated(KeyboardInterrupt):
     """The process was asked to terminate (SIGTERM), for example by the scheduler of a cluster."""
+
+
+def interruption(signal_number: int) -> KeyboardInterrupt:
+    """Return what a process raises that is told to stop by a signal."""
+    return Terminated() if signal_number == signal.SIGTERM else KeyboardInterrupt()
+
+
+@contextmanager
+def signals_handled(handlers: Mapping[int, Callable[[int, FrameType | None], Any] | int]) -> Iterator[None]:
+    """Handle signals, by their numbers, in other ways inside the ``with`` block.
+
+    Does nothing outside the main thread.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
@@ -20,10 +43,6 @@ def terminate_as_interrupt() -> Iterator[None]:
 
     Does nothing outside the main thread.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
     owner = os.getpid()
 
     def raise_terminated(signal_number: int, frame: FrameType | None) -> None:
@@ -35,11 +54,8 @@ def terminate_as_interrupt() -> Iterator[None]:
         signal.signal(signal_number, signal.SIG_IGN)
         raise Terminated
 
-    previous = signal.signal(signal.SIGTERM, raise_terminated)
-    try:
+    with signals_handled({signal.SIGTERM: raise_terminated}):
         yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
 
 
 @contextmanager
@@ -49,14 +65,8 @@ def default_termination() -> Iterator[None]:
     Python loses a signal that reaches a child right after the fork if a Python function handles it: the child
     would continue, and the parent would wait for it forever.
     """
-    if threading.current_thread() is not threading.main_thread():
+    with signals_handled({signal.SIGTERM: signal.SIG_DFL}):
         yield
-        return
-    previous = signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
 
 
 @contextmanager
@@ -66,16 +76,9 @@ def interrupts_ignored() -> Iterator[None]:
     For operations that must not be interrupted. PyTorch's data loader raises an error in the main thread when
     the system reports that one of its processes has died.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    handlers = {signal.SIGINT: signal.SIG_IGN, signal.SIGTERM: signal.SIG_IGN}
+    handlers: dict[int, signal.Handlers] = {signal.SIGINT: signal.SIG_IGN, signal.SIGTERM: signal.SIG_IGN}
     if hasattr(signal, "SIGCHLD"):
         # If it were ignored, the system would discard the child's exit status.
         handlers[signal.SIGCHLD] = signal.SIG_DFL
-    previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    try:
+    with signals_handled(handlers):
         yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

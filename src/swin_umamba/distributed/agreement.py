@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import signal
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -19,7 +18,8 @@ import torch
 from torch import distributed as dist
 
 from swin_umamba.distributed.processes import Processes
-from swin_umamba.interrupt import Terminated, terminate_as_interrupt
+from swin_umamba.errors import TrainingError
+from swin_umamba.interrupt import interruption, signals_handled, terminate_as_interrupt
 
 logger = logging.getLogger(__name__)
 
@@ -56,8 +56,7 @@ class Agreement:
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Within the ``with`` block, take Ctrl-C and SIGTERM: at once, or deferred at the next vote."""
-        watch = self.processes.watch
-        if watch is None or threading.current_thread() is not threading.main_thread():
+        if self.processes.watch is None:
             with terminate_as_interrupt():
                 yield
             return
@@ -66,21 +65,19 @@ class Agreement:
             self._signal = max(self._signal, number)
             if not self._deferred:
                 self._deferred = True  # the first one counts: launchers send them more than once
-                raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+                raise interruption(number)
 
-        previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            self._deferred = False
-            for number, handler in previous.items():
-                signal.signal(number, handler)
+        with signals_handled({signal.SIGINT: handle, signal.SIGTERM: handle}):
+            try:
+                yield
+            finally:
+                self._deferred = False
 
     def defer_signals(self) -> None:
         """Let signals wait for the next vote from now on, while ``listening`` lasts."""
         self._deferred = True
         if self._signal:  # the last one came between two phases
-            raise Terminated if self._signal == signal.SIGTERM else KeyboardInterrupt
+            raise interruption(self._signal)
 
     def before_step(self, prepare: Callable[[], T]) -> T:
         """Return what a step needs, and begin the vote on it; ``settle`` ends the vote.
@@ -124,7 +121,7 @@ class Agreement:
                 raise self._error
             raise self._failure_of(rank)
         logger.warning("rank %d was told to stop by %s; all ranks stop", rank, signal.Signals(verdict).name)
-        raise Terminated if verdict == signal.SIGTERM else KeyboardInterrupt
+        raise interruption(verdict)
 
     def _cast(self, error: BaseException | None) -> None:
         self._error = error
@@ -138,8 +135,6 @@ class Agreement:
         self._vote = work, ballot
 
     def _failure_of(self, rank: int) -> BaseException:
-        from swin_umamba.errors import TrainingError
-
         watch = self.processes.watch
         fault = None if watch is None else watch.cause()
         if fault is None:

@@ -9,19 +9,19 @@ import os
 import signal
 import socket
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import wait
 from types import FrameType
 from typing import Any
 
 from swin_umamba.child import Connection, end_with_parent
 from swin_umamba.distributed.watch import DERIVED, HINT
-from swin_umamba.errors import TrainingError
-from swin_umamba.interrupt import Terminated
+from swin_umamba.errors import SwinUMambaError, TrainingError
+from swin_umamba.extensions import load_extensions
+from swin_umamba.interrupt import interruption, signals_handled
 from swin_umamba.torch_settings import apply_settings, threads_for
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ SECONDS_TO_FOLLOW = 150.0
 class _Rank:
     process: Any
     connection: Connection
-    outcome: tuple[bool, Any] | None = field(default=None)
+    outcome: tuple[bool, Any] | None = None
     """Whether it was successful, and the result or error."""
     given_up: bool = False
 
@@ -83,11 +83,12 @@ def run_on_ranks(function: Callable[..., Any], arguments: Sequence[Any], size: i
     forwarder = logging.handlers.QueueListener(records, _Forward())
     forwarder.start()
     ranks: list[_Rank] = []
+    level = logging.getLogger("swin_umamba").getEffectiveLevel()
     with _passing_on_signals(ranks):
         try:
             for rank in range(size):
                 mine, theirs = context.Pipe(duplex=False)
-                place = _Place(rank, size, store.port, threads_for(size), _level())
+                place = _Place(rank, size, store.port, threads_for(size), level)
                 process = context.Process(target=_run, args=(function, arguments, place, theirs, records))
                 ranks.append(_Rank(process, mine))
                 process.start()
@@ -136,8 +137,6 @@ def _run(
     ours.addHandler(handler)
     ours.setLevel(place.level)
     ours.propagate = False
-    from swin_umamba.extensions import load_extensions
-
     apply_settings()
     end_with_parent()
     try:
@@ -164,8 +163,6 @@ def _named(record: logging.LogRecord, rank: int) -> bool:
 
 
 def _picklable(error: BaseException) -> BaseException:
-    from swin_umamba.errors import SwinUMambaError
-
     if isinstance(error, SwinUMambaError | KeyboardInterrupt):
         return error
     return TrainingError(f"unexpected {type(error).__name__}: {error}", hint="report what --debug prints")
@@ -178,17 +175,13 @@ class _Forward(logging.Handler):
         logging.getLogger(record.name).handle(record)
 
 
-def _level() -> int:
-    return logging.getLogger("swin_umamba").getEffectiveLevel()
-
-
 def _wait_for(ranks: Sequence[_Rank]) -> None:
     """Wait until all processes have ended; some time after the first one that failed, kill the others."""
     deadline = float("inf")
     while running := [each for each in ranks if each.process.is_alive()]:
         if time.monotonic() > deadline:
             return
-        wait([*(each.process.sentinel for each in running)], timeout=1)
+        wait([each.process.sentinel for each in running], timeout=1)
         for each in ranks:
             each.receive()
             failed = each.outcome is not None and not each.outcome[0]
@@ -224,20 +217,13 @@ def _result_of(ranks: Sequence[_Rank]) -> Any:
 @contextmanager
 def _passing_on_signals(ranks: Sequence[_Rank]) -> Iterator[None]:
     """Within the ``with`` block, pass on Ctrl-C and SIGTERM, which the ranks answer by leaving."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
 
     def pass_on(number: int, frame: FrameType | None) -> None:
         if not ranks:
-            raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+            raise interruption(number)
         for each in ranks:
             if each.process.pid is not None and each.process.is_alive():
                 os.kill(each.process.pid, number)
 
-    previous = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with signals_handled({signal.SIGINT: pass_on, signal.SIGTERM: pass_on}):
         yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -25,7 +25,7 @@ from torch import distributed as dist
 from torch.distributed.distributed_c10d import Store
 
 from swin_umamba.errors import SwinUMambaError, TrainingError
-from swin_umamba.interrupt import Terminated
+from swin_umamba.interrupt import Terminated, interruption
 from swin_umamba.json_files import parse_json
 
 logger = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ class Fault:
     def as_error(self) -> BaseException:
         """Return what the other ranks raise: the same interrupt, or an error with the same exit code."""
         if self.signal_number:
-            return Terminated() if self.signal_number == signal.SIGTERM else KeyboardInterrupt()
+            return interruption(self.signal_number)
         error = TrainingError(f"{DERIVED} {self.described}", where=self.where, hint=self.hint)
         error.exit_code = self.exit_code
         return error
