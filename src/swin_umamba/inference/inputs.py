@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from swin_umamba.data.dicom import ChosenSeries
 from swin_umamba.data.image_io import Image, read_case
 from swin_umamba.data.picture_checks import refuse_transparent
 from swin_umamba.errors import DataError, UsageError
+from swin_umamba.options import Nonfinite
 from swin_umamba.trained.volume import FLAT_SPACING_FACTOR, Volume
 
 Given = np.ndarray | Image | str | Path | Sequence[str | Path]
@@ -25,7 +25,7 @@ def as_volume(
     image: Given,
     spacing: Sequence[float] | None,
     channel_names: Sequence[str],
-    nonfinite: Literal["refuse", "zero"] = "refuse",
+    nonfinite: Nonfinite = "refuse",
     series: ChosenSeries | None = None,
 ) -> Volume:
     """Read or reshape an image for a model that takes the channels ``channel_names``.
@@ -136,9 +136,7 @@ def wrong_channels(found: int, channel_names: Sequence[str], where: Path | None)
     )
 
 
-def _channels_first(
-    array: np.ndarray, channel_names: Sequence[str], nonfinite: Literal["refuse", "zero"]
-) -> np.ndarray:
+def _channels_first(array: np.ndarray, channel_names: Sequence[str], nonfinite: Nonfinite) -> np.ndarray:
     channels = len(channel_names)
     if array.dtype.kind not in "biuf":
         raise DataError(f"an image of dtype {array.dtype}", hint="give real numbers")

@@ -11,7 +11,7 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
@@ -23,8 +23,7 @@ from swin_umamba.data.image import SPACING_RELATIVE_TOLERANCE
 from swin_umamba.data.image_io import Image, read_case, read_labels
 from swin_umamba.errors import DataError
 from swin_umamba.nnunet.stdout import stdout_to_log
-
-NonFinite = Literal["refuse", "zero"]
+from swin_umamba.options import Nonfinite
 
 # Spacing that nnU-Net's reader returns for every picture: models trained on pictures count pixels.
 PICTURE_SPACING = (999, 1, 1)
@@ -64,7 +63,7 @@ class CheckedReader(BaseReaderWriter):
         Treatment of NaN and infinite voxels of images: refuse them or set them to zero.
     """
 
-    def __init__(self, stock: type[BaseReaderWriter], nonfinite: NonFinite = "refuse") -> None:
+    def __init__(self, stock: type[BaseReaderWriter], nonfinite: Nonfinite = "refuse") -> None:
         self.stock = stock()
         self.nonfinite = nonfinite
         # These readers reorient images to standard axes, which ours does not: for them, it only checks the
@@ -177,7 +176,7 @@ def _listed(spacing: Sequence[float]) -> str:
     return " x ".join(f"{value:.6g}" for value in spacing)
 
 
-def checked(stock: type[BaseReaderWriter], nonfinite: NonFinite = "refuse") -> Callable[[], CheckedReader]:
+def checked(stock: type[BaseReaderWriter], nonfinite: Nonfinite = "refuse") -> Callable[[], CheckedReader]:
     """Return a factory of readers for nnU-Net, which also works in worker processes."""
     return partial(CheckedReader, stock, nonfinite)
 
@@ -193,7 +192,7 @@ class CheckedPlans(PlansManager):
         As for ``CheckedReader``.
     """
 
-    def __init__(self, plans: str | dict[str, Any], nonfinite: NonFinite = "refuse") -> None:
+    def __init__(self, plans: str | dict[str, Any], nonfinite: Nonfinite = "refuse") -> None:
         super().__init__(plans)
         self.nonfinite = nonfinite
 

@@ -75,7 +75,7 @@ def _check_labels(description: Mapping[str, Any], source: Provenance) -> None:
                 f"the label {name[:80]!r} in dataset.json is {shown(value)}; give a whole number, "
                 "or a list of them for a region"
             )
-    values = {each for name, value in labels.items() if name != "ignore" for each in _members(value)}
+    values = {each for name, value in labels.items() if name != "ignore" for each in members_of(value)}
     # The network has one output for each label; a number beyond the outputs would have none.
     if values != set(range(len(values))) or labels.get("ignore", len(values)) != len(values):
         found = ", ".join(f"{name}: {value}" for name, value in labels.items())
@@ -132,9 +132,10 @@ def _check_region_order(regions: list[set[int]], order: list[int], source: Prove
 
 def _regions(labels: Mapping[str, Any]) -> list[set[int]]:
     """Return the label values of each foreground class."""
-    groups = [set(_members(value)) for name, value in labels.items() if name != "ignore"]
+    groups = [set(members_of(value)) for name, value in labels.items() if name != "ignore"]
     return [group for group in groups if group != {0}]
 
 
-def _members(value: Any) -> list[int]:
+def members_of(value: Any) -> list[int]:
+    """Return the numbers of an entry of ``labels``: one, or those that a region unites."""
     return list(value) if isinstance(value, list | tuple) else [value]

@@ -17,8 +17,8 @@ PLANS_NAME = "SwinUMambaPlans"
 
 DATASET_NAME = re.compile(r"Dataset(\d{3})_.+")
 
-OUTPUT_FOLDERS = ("preprocessed", "results")
-
+_NAMES = ("raw", "preprocessed", "results")
+_OUTPUTS = _NAMES[1:]
 RAW_VARIABLE = "nnUNet_raw"
 
 
@@ -40,7 +40,7 @@ class Folders:
     def below(cls, root: str | Path) -> Folders:
         """Return ``nnUNet_raw``, ``nnUNet_preprocessed`` and ``nnUNet_results`` below ``root``."""
         root = Path(root).expanduser().absolute()
-        return cls(*(root / f"nnUNet_{name}" for name in ("raw", "preprocessed", "results")))
+        return cls(*(root / f"nnUNet_{name}" for name in _NAMES))
 
     @classmethod
     def from_environment(cls) -> Folders:
@@ -51,7 +51,7 @@ class Folders:
         UsageError
             If a variable is not set.
         """
-        names = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
+        names = [f"nnUNet_{name}" for name in _NAMES]
         unset = [name for name in names if not os.environ.get(name)]
         if unset:
             raise UsageError(
@@ -71,14 +71,17 @@ class Folders:
         """
         path = model_folder.absolute()
         beside = cls.below([path, *path.parents][:4][-1])
-        named = {name: os.environ.get(f"nnUNet_{name}") for name in ("raw", *OUTPUT_FOLDERS)}
+        named = {name: os.environ.get(f"nnUNet_{name}") for name in _NAMES}
         given = {name: Path(path).expanduser().absolute() for name, path in named.items() if path}
         return [replace(beside, **given), beside] if given else [beside]
 
+    def variables(self) -> dict[str, str]:
+        """Return the variables that name the folders, with their values."""
+        return {f"nnUNet_{name}": str(getattr(self, name)) for name in _NAMES}
+
     def export(self) -> None:
         """Set nnU-Net's folders in this process and its child processes."""
-        for name in ("raw", "preprocessed", "results"):
-            os.environ[f"nnUNet_{name}"] = str(getattr(self, name))
+        os.environ |= self.variables()
 
 
 @dataclass(frozen=True)
@@ -183,15 +186,11 @@ def _dataset_at(path: Path, root: str | Path | None) -> Dataset:
             where=path,
             hint="name the folder DatasetXXX_Name, with three digits",
         )
-    if root is not None:
-        outputs = Folders.below(root)
-    elif all(os.environ.get(f"nnUNet_{name}") for name in OUTPUT_FOLDERS):
-        outputs = Folders(
-            path.parent, *(Path(os.environ[f"nnUNet_{name}"]).absolute() for name in OUTPUT_FOLDERS)
-        )
-    else:
-        outputs = Folders.below(path.parent.parent)
-    return Dataset(path.name, Folders(path.parent, outputs.preprocessed, outputs.results))
+    named = [os.environ.get(f"nnUNet_{name}") for name in _OUTPUTS]
+    if root is None and all(named):
+        return Dataset(path.name, Folders(path.parent, *(Path(str(each)).absolute() for each in named)))
+    outputs = Folders.below(path.parent.parent if root is None else root)
+    return Dataset(path.name, replace(outputs, raw=path.parent))
 
 
 def _resolve_name(dataset: str, folders: Folders) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 import re
 import shlex
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,11 +43,7 @@ def shell_variables(root: str | Path | None = None) -> list[Variable]:
     """
     variables = []
     if root is not None:
-        folders = Folders.below(root)
-        variables += [
-            Variable(f"nnUNet_{name}", str(getattr(folders, name)))
-            for name in ("raw", "preprocessed", "results")
-        ]
+        variables += [Variable(*each) for each in Folders.below(root).variables().items()]
     for setting in SETTINGS:
         if setting.name in os.environ:  # it was set by the command line for itself, or by the user
             variables.append(Variable(setting.name, os.environ[setting.name], setting.reason))
@@ -60,34 +57,32 @@ def shell_variables(root: str | Path | None = None) -> list[Variable]:
 
 def torchvision_is_broken() -> bool:
     """Return whether torchvision is installed, but built for another torch, so that it cannot be imported."""
-    if importlib.util.find_spec("torchvision") is None:
-        return False
     try:
         importlib.import_module("torchvision")
     except RuntimeError as error:
         return "torchvision::nms" in str(error)
     except ImportError:
-        return False
+        pass
     return False
 
 
 def as_sh(variables: list[Variable]) -> str:
     """Return commands for sh, bash and zsh that export the variables."""
-    lines = []
-    for name, value, comment in variables:
-        lines += [f"# {line}" for line in comment.splitlines()]
-        lines.append(f"export {name}={shlex.quote(value)}")
-    return "\n".join(lines) + "\n"
+    return _script(variables, lambda name, value: f"export {name}={shlex.quote(value)}")
 
 
 def as_powershell(variables: list[Variable]) -> str:
     """Return commands for PowerShell that set the variables."""
+    # Quotation marks are doubled. PowerShell treats typographic ones like the plain one.
+    doubled = partial(re.sub, "['\u2018-\u201b]", r"\g<0>\g<0>")
+    return _script(variables, lambda name, value: f"$env:{name} = '{doubled(value)}'")
+
+
+def _script(variables: list[Variable], command: Callable[[str, str], str]) -> str:
     lines = []
     for name, value, comment in variables:
         lines += [f"# {line}" for line in comment.splitlines()]
-        # Quotation marks are doubled. PowerShell treats typographic ones like the plain one.
-        quoted = re.sub("['\u2018-\u201b]", r"\g<0>\g<0>", value)
-        lines.append(f"$env:{name} = '{quoted}'")
+        lines.append(command(name, value))
     return "\n".join(lines) + "\n"
 
 

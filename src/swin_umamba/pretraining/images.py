@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -74,12 +74,13 @@ def find_images(folder: str | Path, *, validation_fraction: float, seed: int) ->
     return LabelledImages(classes, _labelled(training, classes), _labelled(validation, classes))
 
 
+@dataclass(eq=False)
 class ImageDataset(Dataset[tuple[Tensor, int] | SwinUMambaError]):
     """Cropped, normalised images, whose random numbers depend on seed, epoch and index alone.
 
     So they are the same with any number of loader processes, on any number of devices, and after resuming.
 
-    Parameters
+    Attributes
     ----------
     samples
         Files and labels.
@@ -91,32 +92,19 @@ class ImageDataset(Dataset[tuple[Tensor, int] | SwinUMambaError]):
         See ``training_crop``.
     seed
         Seed of the augmentation.
-
-    Attributes
-    ----------
     epoch
         Current epoch, to be set before each pass over the data.
     """
 
-    def __init__(
-        self,
-        samples: tuple[Sample, ...],
-        *,
-        in_channels: int,
-        image_size: int,
-        augmented: bool,
-        smallest_crop: float,
-        colour_jitter: float,
-        seed: int,
-    ) -> None:
-        self.samples = samples
-        self.in_channels = in_channels
-        self.image_size = image_size
-        self.augmented = augmented
-        self.smallest_crop = smallest_crop
-        self.colour_jitter = colour_jitter
-        self.seed = seed
-        self.epoch = 0
+    samples: tuple[Sample, ...]
+    _: KW_ONLY
+    in_channels: int
+    image_size: int
+    augmented: bool
+    smallest_crop: float
+    colour_jitter: float
+    seed: int
+    epoch: int = 0
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -328,7 +328,7 @@ def test_a_second_gpu_is_the_current_one_from_before_the_first_batch(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: True)
-    monkeypatch.setattr("swin_umamba.nnunet.training.train._make_trainer", made)
+    monkeypatch.setattr("swin_umamba.nnunet.trainers.find_trainer", lambda *_: made)
     with pytest.raises(TrainingError, match="enough"):
         train_shortly(planned_dataset, device="cuda:1")
     assert order == ["current cuda:1", "trainer"]

@@ -8,15 +8,17 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from swin_umamba.data.image_io import Image, check_label_names, check_same_grid, read_case, read_labels
 from swin_umamba.errors import DataError, SwinUMambaError
 from swin_umamba.nnunet.checked_reader import CheckedReader, stock_reader
+from swin_umamba.nnunet.dataset_json import members_of
 from swin_umamba.nnunet.environment import Dataset
 from swin_umamba.nnunet.preprocessed import preprocessed_name
+from swin_umamba.options import Nonfinite
 from swin_umamba.progress import progress
 
 logger = logging.getLogger(__name__)
@@ -33,7 +35,7 @@ class TrainingCase:
     label: Path
 
 
-def check_dataset(dataset: Dataset, nonfinite: Literal["refuse", "zero"] = "refuse") -> list[TrainingCase]:
+def check_dataset(dataset: Dataset, nonfinite: Nonfinite = "refuse") -> list[TrainingCase]:
     """Open every training image and label of a raw data set, and report all problems at once.
 
     This checks file names, missing labels, that files can be read, the number of channels, finite values,
@@ -150,10 +152,7 @@ def _same_names(cases: Sequence[TrainingCase]) -> list[str]:
 
 def declared_labels(description: Mapping[str, Any]) -> set[int]:
     """Return every value that is allowed in a label map: classes, values of regions, and the ignore label."""
-    values: set[int] = set()
-    for value in description["labels"].values():
-        values.update(int(each) for each in (value if isinstance(value, list) else [value]))
-    return values
+    return {int(each) for value in description["labels"].values() for each in members_of(value)}
 
 
 def _cases_listed_in(listing: Mapping[str, Any], folder: Path) -> tuple[list[TrainingCase], list[str]]:
@@ -171,14 +170,11 @@ def _cases_listed_in(listing: Mapping[str, Any], folder: Path) -> tuple[list[Tra
 class _CaseCheck:
     """Checks of single cases of a data set."""
 
-    def __init__(self, description: Mapping[str, Any], nonfinite: Literal["refuse", "zero"]) -> None:
+    def __init__(self, description: Mapping[str, Any], nonfinite: Nonfinite) -> None:
         self.description = description
         self.nonfinite = nonfinite
         self.labels = declared_labels(description)
-        self.classes = {
-            name: value if isinstance(value, list) else [value]
-            for name, value in description["labels"].items()
-        }
+        self.classes = {name: members_of(value) for name, value in description["labels"].items()}
         self.num_channels = len(description["channel_names"])
         self.reader: CheckedReader | None = None
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from swin_umamba.errors import UsageError
 from swin_umamba.files import check_output_folder
 from swin_umamba.nnunet.environment import PLANS_NAME, Dataset, environment_variable
 from swin_umamba.nnunet.stdout import stdout_to_log
 from swin_umamba.nnunet.training.options import check_patch_size
+from swin_umamba.options import Nonfinite
 
 DEFAULT_WORKERS = 2
 
@@ -48,7 +49,7 @@ def plan(
     batch_size: int | None = None,
     plans_name: str = PLANS_NAME,
     workers: int | None = None,
-    nonfinite: Literal["refuse", "zero"] = "refuse",
+    nonfinite: Nonfinite = "refuse",
 ) -> PlanResult:
     """Check a raw data set, decide on patch and batch size, and preprocess it.
 
@@ -95,7 +96,6 @@ def plan(
 
         extract_fingerprint(dataset, cases, workers, nonfinite)
         plans = _make_plans(dataset, [case.name for case in cases], plans_name, patch_size, batch_size)
-
         folder = preprocess(dataset, cases, plans_name, workers, nonfinite)
     configuration = plans["configurations"]["2d"]
     height, width = configuration["patch_size"]

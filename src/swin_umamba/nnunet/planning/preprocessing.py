@@ -22,11 +22,12 @@ from swin_umamba.data.tissue import background_share
 from swin_umamba.errors import DataError, OutputError
 from swin_umamba.files import atomic_folder, copy_file
 from swin_umamba.json_files import write_json
-from swin_umamba.nnunet.checked_reader import CheckedPlans, NonFinite, checked, stock_reader
+from swin_umamba.nnunet.checked_reader import CheckedPlans, checked, stock_reader
 from swin_umamba.nnunet.environment import Dataset
 from swin_umamba.nnunet.planning.integrity import TrainingCase
 from swin_umamba.nnunet.plans_table import BACKGROUND_SHARE
 from swin_umamba.nnunet.preprocessed import write_origin
+from swin_umamba.options import Nonfinite
 from swin_umamba.progress import progress
 
 # Number of foreground voxels that are drawn from the data set for the intensity statistics. nnU-Net draws ten
@@ -36,7 +37,7 @@ FOREGROUND_SAMPLES = 10_000_000
 
 
 def extract_fingerprint(
-    dataset: Dataset, cases: Sequence[TrainingCase], workers: int, nonfinite: NonFinite = "refuse"
+    dataset: Dataset, cases: Sequence[TrainingCase], workers: int, nonfinite: Nonfinite = "refuse"
 ) -> None:
     """Write ``dataset_fingerprint.json``: the shapes, spacings and foreground intensities of all cases.
 
@@ -76,7 +77,7 @@ def preprocess(
     cases: Sequence[TrainingCase],
     plans_name: str,
     workers: int,
-    nonfinite: NonFinite = "refuse",
+    nonfinite: Nonfinite = "refuse",
 ) -> Path:
     """Resample and normalize all cases for the 2D configuration and copy their labels.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -110,8 +109,3 @@ def require_tensorboard() -> None:
             hint="pip install 'swin-umamba[tensorboard]', or go without (--no-tensorboard, "
             "SWIN_UMAMBA_TENSORBOARD=0)",
         ) from error
-
-
-def remove_event_files(folder: Path) -> None:
-    """Remove the event files of a training that is replaced."""
-    shutil.rmtree(folder, ignore_errors=True)

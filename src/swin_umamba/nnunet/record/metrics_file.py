@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from swin_umamba.errors import DataError, OutputError
 from swin_umamba.files import append_line, write_text
 from swin_umamba.json_files import contract_text, read_contract_lines
+from swin_umamba.nnunet.dataset_json import members_of
 
 if TYPE_CHECKING:
     from nnunetv2.utilities.label_handling.label_handling import LabelManager
@@ -131,13 +132,9 @@ def names_of_classes(labels: Mapping[str, Any], manager: LabelManager) -> tuple[
     manager
         nnU-Net's label manager, which defines the order.
     """
-    names = {_values(value): name for name, value in labels.items()}
+    names = {tuple(map(int, members_of(value))): name for name, value in labels.items()}
     in_order = manager.foreground_regions if manager.has_regions else manager.foreground_labels
-    return tuple(names.get(_values(each), str(each)) for each in in_order)
-
-
-def _values(label: Any) -> tuple[int, ...]:
-    return tuple(map(int, label)) if isinstance(label, list | tuple) else (int(label),)
+    return tuple(names.get(tuple(map(int, members_of(each))), str(each)) for each in in_order)
 
 
 def _number(value: Any) -> float | None:

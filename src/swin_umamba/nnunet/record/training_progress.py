@@ -7,6 +7,7 @@ import math
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
@@ -88,17 +89,18 @@ class TrainingProgress:
         return statistics.fmean(self._epoch_seconds) if self._epoch_seconds else 0.0
 
 
+@dataclass
 class EpochProgress:
     """The bar of one epoch: training and validation steps together.
 
-    Parameters
+    Attributes
     ----------
     bar
         Progress bar that counts the steps.
     title
         Title in front of the bar.
     steps
-        Number of cases.
+        Number of its steps.
     pseudo_dice
         Mean of the previous epoch; NaN if there is none.
     time_left
@@ -106,20 +108,12 @@ class EpochProgress:
         None if unknown.
     """
 
-    def __init__(
-        self,
-        bar: Progress,
-        title: str,
-        steps: int,
-        pseudo_dice: float,
-        time_left: Callable[[float], float | None],
-    ) -> None:
-        self._bar = bar
-        self._title = title
-        self._steps = steps
-        self._pseudo_dice = pseudo_dice
-        self._time_left = time_left
-        self._losses: list[float] = []
+    bar: Progress
+    title: str
+    steps: int
+    pseudo_dice: float
+    time_left: Callable[[float], float | None]
+    _losses: list[float] = field(default_factory=list)
 
     def trained(self, *losses: float) -> None:
         """Count a training step, and take the losses known by now that were not known before."""
@@ -139,17 +133,17 @@ class EpochProgress:
         self._say("saving")
 
     def _say(self, what: str) -> None:
-        if not self._bar.disable:
-            self._bar.set_description(f"{self._title}, {what}")
+        if not self.bar.disable:
+            self.bar.set_description(f"{self.title}, {what}")
 
     def _count(self) -> None:
-        if self._bar.disable:
+        if self.bar.disable:
             return
         shown = [f"loss {statistics.fmean(self._losses):.3f}"] if self._losses else []
-        if math.isfinite(self._pseudo_dice):
-            shown.append(f"pseudo-Dice {self._pseudo_dice:.3f}")
-        seconds = self._time_left((self._bar.n + 1) / self._steps)
+        if math.isfinite(self.pseudo_dice):
+            shown.append(f"pseudo-Dice {self.pseudo_dice:.3f}")
+        seconds = self.time_left((self.bar.n + 1) / self.steps)
         if seconds is not None:
             shown.append(f"training ends in {duration(seconds)}")
-        self._bar.set_postfix_str(", ".join(shown), refresh=False)
-        self._bar.update()
+        self.bar.set_postfix_str(", ".join(shown), refresh=False)
+        self.bar.update()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 
 from swin_umamba.errors import DataError, OutputError
 from swin_umamba.json_files import read_contract, write_contract
-from swin_umamba.nnunet.record.event_files import EVENTS_FOLDER, EventFiles, remove_event_files
+from swin_umamba.nnunet.record.event_files import EVENTS_FOLDER, EventFiles
 from swin_umamba.nnunet.record.metrics_file import METRICS_FILE, MetricsFile
 from swin_umamba.nnunet.record.software_file import SOFTWARE_FILE, record_start
 from swin_umamba.nnunet.training.options import TrainingOptions
@@ -73,7 +74,7 @@ class TrainingRecord:
         if num_done < options.epochs:
             record_start(self.folder / SOFTWARE_FILE, first_epoch=num_done + 1, device=device, replace=fresh)
         if fresh:
-            remove_event_files(self.folder / EVENTS_FOLDER)
+            shutil.rmtree(self.folder / EVENTS_FOLDER, ignore_errors=True)
         if options.tensorboard:
             self.events = EventFiles(self.folder / EVENTS_FOLDER, self.metrics.lines)
 

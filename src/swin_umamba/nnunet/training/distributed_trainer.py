@@ -13,6 +13,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -36,26 +37,16 @@ class DistributedTrainer(ResumableTrainer):
     ----------
     plans, configuration, fold, dataset_json, device
         As for ``ResumableTrainer``.
-
-    Attributes
-    ----------
-    agreement
-        The decision of all ranks about stopping.
     """
 
-    def __init__(
-        self,
-        plans: dict[str, Any],
-        configuration: str,
-        fold: int | str,
-        dataset_json: dict[str, Any],
-        device: torch.device = torch.device("cuda"),  # noqa: B008  nnU-Net's own default
-    ) -> None:
-        super().__init__(plans, configuration, fold, dataset_json, device)
-        self.agreement = Agreement(self.processes)
-        self._wrapped_for: tuple[bool, ...] | None = None
-        self._forwards = 0
-        self._has_buffers = False
+    _wrapped_for: tuple[bool, ...] | None = None
+    _forwards = 0
+    _has_buffers = False
+
+    @cached_property
+    def agreement(self) -> Agreement:
+        """The decision of all ranks about stopping."""
+        return Agreement(self.processes)
 
     def _set_batch_size_and_oversample(self) -> None:
         """Take this rank's share of the batch.

@@ -8,6 +8,7 @@ final validation needs no further processes.
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -45,18 +46,16 @@ class RobustTrainer(DistributedTrainer):
         As for ``DistributedTrainer``.
     """
 
-    def __init__(
-        self,
-        plans: dict[str, Any],
-        configuration: str,
-        fold: int | str,
-        dataset_json: dict[str, Any],
-        device: torch.device = torch.device("cuda"),  # noqa: B008  nnU-Net's own default
-    ) -> None:
-        super().__init__(plans, configuration, fold, dataset_json, device)
-        classes = names_of_classes(dataset_json["labels"], self.label_manager)
-        self.record = TrainingRecord(Path(self.output_folder), classes)
-        self.progress = TrainingProgress()
+    @cached_property
+    def record(self) -> TrainingRecord:
+        """What is written about the training besides its checkpoints."""
+        classes = names_of_classes(self.dataset_json["labels"], self.label_manager)
+        return TrainingRecord(Path(self.output_folder), classes)
+
+    @cached_property
+    def progress(self) -> TrainingProgress:
+        """What is shown of the epochs."""
+        return TrainingProgress()
 
     def plot_network_architecture(self) -> None:
         """Do nothing: here, stock nnU-Net needs a package that no longer works, and prints a long message."""

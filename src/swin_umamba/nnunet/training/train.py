@@ -113,7 +113,10 @@ def train_with(
         current_device(processes.device),
         _no_traces_of_failed_starts(dataset.folders.results) as started,
     ):
-        trainer = _make_trainer(plans, description, request, trainer_class, processes.device)
+        from swin_umamba.nnunet.trainers import find_trainer
+
+        make = trainer_class or find_trainer(request.trainer, request.backbone)
+        trainer = make(plans, request.configuration, request.fold, description, processes.device)
         started.append(trainer)
         trainer.options = replace(trainer.options, force_unlock=given.force_unlock)
         with trainer.locked():
@@ -240,19 +243,6 @@ def read_planned(dataset: Dataset, plans_name: str) -> tuple[dict[str, Any], dic
     if not (folder / identifier).is_dir():
         raise TrainingError("the data set has not been preprocessed", where=folder / identifier, hint=hint)
     return plans, description
-
-
-def _make_trainer(
-    plans: dict[str, Any],
-    description: dict[str, Any],
-    request: TrainRequest,
-    trainer_class: type[RobustTrainer] | None,
-    device: torch.device,
-) -> RobustTrainer:
-    from swin_umamba.nnunet.trainers import find_trainer
-
-    trainer_class = trainer_class or find_trainer(request.trainer, request.backbone)
-    return trainer_class(plans, request.configuration, request.fold, description, device)
 
 
 def _continue(trainer: RobustTrainer, fold_folder: Path, given: dict[str, Any]) -> None:
