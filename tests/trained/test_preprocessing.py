@@ -16,9 +16,9 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from swin_umamba.errors import DataError
 from swin_umamba.trained import preprocessing
-from swin_umamba.trained.configuration import RESAMPLING, RESAMPLING_OPTIONS, Configuration
+from swin_umamba.trained.configuration import RESAMPLING, RESAMPLING_OPTIONS, Z_SCORE, Configuration
 from swin_umamba.trained.model import TrainedModel
-from swin_umamba.trained.preprocessing import COLOURS, CT, NOTHING, RESCALED, SCHEMES, Z_SCORE, preprocess
+from swin_umamba.trained.preprocessing import COLOURS, CT, NOTHING, RESCALED, SCHEMES, preprocess
 from swin_umamba.trained.volume import Volume
 from trained.model_folder import PLAIN_UNET, make_plans
 
@@ -56,7 +56,7 @@ def image_of(seed: int, channels: int, dtype: type, *, holes: bool = True) -> Vo
 
 
 def volume_of(data: np.ndarray) -> Volume:
-    return cast(Volume, SimpleNamespace(data=data, source=None))
+    return Volume(data, None, flat=False)
 
 
 def by_nnunet(volume: Volume, spacing: tuple[float, ...], model: TrainedModel) -> tuple[np.ndarray, Any]:

@@ -60,19 +60,17 @@ def unpacked_model(path: str | Path) -> Iterator[Path]:
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeDecodeError) as error:
             raise _damage(error, path) from error
         except OSError as error:
-            if (
-                error.errno == errno.EINVAL
-            ):  # a damaged table of contents may point before the start of the file
+            # A damaged table of contents may point before the start of the file.
+            if error.errno == errno.EINVAL:
                 raise _damage(error, path) from error
             raise
         yield Path(folder)
 
 
 def _check_members(members: list[zipfile.ZipInfo], path: Path) -> None:
-    if len(members) > MOST_MEMBERS or sum(member.file_size for member in members) > LARGEST_ARCHIVE:
-        raise _refusal(
-            f"it holds {len(members)} files of {sum(member.file_size for member in members):,} bytes", path
-        )
+    size = sum(member.file_size for member in members)
+    if len(members) > MOST_MEMBERS or size > LARGEST_ARCHIVE:
+        raise _refusal(f"it holds {len(members)} files of {size:,} bytes", path)
     seen: set[str] = set()
     for member in members:
         # orig_filename is the name as stored; zipfile cuts filename at a NUL and normalises separators.

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,8 +18,7 @@ RESAMPLING = "resample_data_or_seg_to_shape"
 RESAMPLING_OPTIONS = frozenset(
     {"is_seg", "order", "order_z", "force_separate_z", "separate_z_anisotropy_threshold"}
 )
-
-Resampling = Callable[..., Tensor | np.ndarray]
+Z_SCORE = "ZScoreNormalization"
 
 
 class Configuration:
@@ -56,6 +54,12 @@ class Configuration:
         return list(self.configuration["use_mask_for_norm"])
 
     @property
+    def z_scored_channels(self) -> list[int]:
+        """Numbers of the channels that are normalized by mean and deviation of all their pixels."""
+        channels = enumerate(zip(self.normalization_schemes, self.use_mask_for_norm, strict=True))
+        return [number for number, (name, masked) in channels if name == Z_SCORE and not masked]
+
+    @property
     def median_image_size_in_voxels(self) -> list[float]:
         """Size of the typical training image at this spacing."""
         return list(self.configuration["median_image_size_in_voxels"])
@@ -86,10 +90,11 @@ class Configuration:
             return values
         from nnunetv2.preprocessing.resampling.utils import recursive_find_resampling_fn_by_name
 
-        resample: Resampling = partial(
-            recursive_find_resampling_fn_by_name(name), **self.configuration[f"resampling_fn_{kind}_kwargs"]
+        options = self.configuration[f"resampling_fn_{kind}_kwargs"]
+        resampled: Tensor | np.ndarray = recursive_find_resampling_fn_by_name(name)(
+            values, shape, current, wanted, **options
         )
-        return resample(values, shape, current, wanted)
+        return resampled
 
 
 def read_configuration(plans: Mapping[str, Any], name: str, source: Provenance) -> dict[str, Any]:

@@ -9,11 +9,9 @@ from typing import Any
 
 from swin_umamba.errors import UsageError
 from swin_umamba.nnunet.plans_table import CONFIGURATION, MAY_HAVE, NETWORK, PLANS, PLANS_MAY_HAVE
-from swin_umamba.trained.current_plans import current_plans
 from swin_umamba.trained.model import FINAL_CHECKPOINT, TrainedModel, load_trained_model
-from swin_umamba.trained.model_card import model_card
 from swin_umamba.trained.model_file import MODEL_FILE_SUFFIX, fold_names, write_model_file
-from swin_umamba.trained.network import check_model
+from swin_umamba.trained.network import check_model, current_plans
 
 # Entries that prediction and the model card read from ``dataset.json``; for plans, see ``plans_table``.
 DATASET_KEYS = (
@@ -71,7 +69,7 @@ def export_model(
         plans=_plans_of(model),
         dataset_json=_only(DATASET_KEYS, model.dataset_json),
     )
-    card = model_card(model, check_model(model).channel_names, fold_names(model))
+    card = _model_card(model, check_model(model).channel_names, fold_names(model))
     return model, write_model_file(model, card, output)
 
 
@@ -85,3 +83,49 @@ def _plans_of(model: TrainedModel) -> dict[str, Any]:
 
 def _only(keys: Iterable[str], entries: Mapping[str, Any]) -> dict[str, Any]:
     return {key: entries[key] for key in keys if key in entries}
+
+
+def _model_card(model: TrainedModel, channel_names: Sequence[str], folds: Sequence[str]) -> str:
+    """Return a description in Markdown, with the metadata that model hubs read."""
+    configuration = model.plans["configurations"][model.configuration]
+    network = configuration["architecture"]["network_class_name"].rsplit(".", 1)[-1].removeprefix("Planned")
+    parameters = sum(value.numel() for value in model.parameters[0].values())
+    labels = model.dataset_json["labels"]
+    return "\n".join(
+        [
+            "---",
+            "library_name: swin-umamba",
+            "pipeline_tag: image-segmentation",
+            "tags: [medical-imaging, nnU-Net]",
+            "---",
+            "",
+            f"# {network} trained on {_plain(model.plans.get('dataset_name'))}",
+            "",
+            f"- Network: {network}, {parameters:,} parameters, trained by {_plain(model.trainer_name)}",
+            f"- Weights: {', '.join(folds)}" + (" (logits are averaged)" if len(folds) > 1 else ""),
+            f"- Input: {model.configuration}, channels {', '.join(map(_plain, channel_names))}",
+            f"- Preprocessing: spacing {configuration['spacing']}, patch {configuration['patch_size']}, "
+            f"normalisation {', '.join(configuration['normalization_schemes'])}",
+            f"- Training images: {_plain(model.dataset_json.get('numTraining', 'number unknown'))}",
+            "",
+            "| label | value |",
+            "| --- | --- |",
+            *(f"| {_plain(name)} | {_plain(value)} |" for name, value in labels.items()),
+            "",
+            "Use it:",
+            "",
+            "```",
+            "swin-umamba predict -m model.safetensors -i IMAGES -o LABELS",
+            "```",
+            "",
+            "Limits: the quality on other scanners, protocols and populations than those of the training "
+            "data is unknown. Not a medical device. The licence of the weights is for those who trained "
+            "them to say.",
+            "",
+        ]
+    )
+
+
+def _plain(value: Any) -> str:
+    """Return text that cannot change the structure of the Markdown around it."""
+    return " ".join(str(value).split()).replace("|", "\\|").replace("<", "&lt;").replace("`", "'")

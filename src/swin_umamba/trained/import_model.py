@@ -16,7 +16,6 @@ from swin_umamba.files import atomic_folder, write_text
 from swin_umamba.json_files import read_json
 from swin_umamba.paper import EXPERIMENTS
 from swin_umamba.trained.archive import unpacked_model
-from swin_umamba.trained.current_plans import current_plans
 from swin_umamba.trained.model import (
     FINAL_CHECKPOINT,
     SUBSTITUTES,
@@ -25,7 +24,7 @@ from swin_umamba.trained.model import (
     is_model_folder,
     load_trained_model,
 )
-from swin_umamba.trained.network import check_model
+from swin_umamba.trained.network import check_model, current_plans
 from swin_umamba.weights.checkpoint import save_checkpoint
 
 # The published results were made with these, although the trainings continued (section 4 of arXiv 2402.03302
@@ -101,19 +100,19 @@ def import_model(
         If ``output`` exists already, or cannot be written.
     """
     source = Path(source)
+    output = None if output is None else Path(output)
     if output is not None:
-        _check_output(source, Path(output), force)
+        _check_output(source, output, force)
     with _opened(source) as folder:
         name, reason, others = _choose_checkpoint(folder, folds, checkpoint)
         model = load_trained_model(folder, folds=folds, checkpoint=name)
         fold_names = tuple(file.parent.name for file in model.checkpoints)
-    model = replace(model, path=source)
+    model = replace(model, path=source)  # for errors about its plans
     model = replace(model, plans=current_plans(model))
     check_model(model)  # any error that would stop a prediction stops the import
     if output is None:
         output = _default_output(source, model)
         _check_output(source, output, force)
-    output = Path(output)
     _write_model_folder(model, fold_names, output)
     return ImportedModel(output, name, reason, others, fold_names, model)
 
@@ -157,12 +156,12 @@ def _choose_checkpoint(
 
 def _best_checkpoint(folder: Path, there: set[str]) -> tuple[str, str]:
     dataset = _dataset_name(folder)
-    published = PUBLISHED_CHECKPOINTS.get(dataset)
+    published = PUBLISHED_CHECKPOINTS.get(dataset, "")
     if published in there:
-        assert published is not None
         return published, f"the published results on {dataset} were made with it"
+    final = FINAL_CHECKPOINT, "it is the end of the training"
     if FINAL_CHECKPOINT in there:
-        return FINAL_CHECKPOINT, "it is the end of the training"
+        return final
     numbered = [match for match in map(NUMBERED_CHECKPOINT.fullmatch, there) if match]
     best, latest = SUBSTITUTES
     if best in there:
@@ -172,10 +171,7 @@ def _best_checkpoint(folder: Path, there: set[str]) -> tuple[str, str]:
         return last[0], f"it is the last one: epoch {int(last[1]) + 1}"
     if latest in there:
         return latest, "it is the last one"
-    return (
-        FINAL_CHECKPOINT,
-        "it is the end of the training",
-    )  # missing, which is reported when the model is read
+    return final  # missing, which is reported when the model is read
 
 
 def _dataset_name(folder: Path) -> str:

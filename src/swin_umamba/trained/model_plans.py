@@ -17,16 +17,16 @@ from swin_umamba.data.image_io import MAX_VOXELS
 from swin_umamba.data.instance_labels import IGNORE_NAME
 from swin_umamba.errors import CheckpointError, DataError, SwinUMambaError
 from swin_umamba.evaluation.classes import in_output_order
+from swin_umamba.nnunet.dataset_json import members_of
 from swin_umamba.nnunet.plane import check_plane
 from swin_umamba.nnunet.stdout import stdout_to_log
 from swin_umamba.schema import Provenance, shown
 from swin_umamba.trained.configuration import Configuration, read_configuration
 from swin_umamba.trained.intensities import check_overflow
-from swin_umamba.trained.label_map import EVERYWHERE, LabelMap, box_of, foreground_of
-from swin_umamba.trained.labels import Labels
+from swin_umamba.trained.label_map import EVERYWHERE, LabelMap, Labels, box_of, foreground_of
 from swin_umamba.trained.model import COPY_AGAIN, TrainedModel
 from swin_umamba.trained.plans_check import check_plans
-from swin_umamba.trained.preprocessing import Z_SCORE, intensities_of, preprocess
+from swin_umamba.trained.preprocessing import intensities_of, preprocess
 from swin_umamba.trained.volume import FLAT_SPACING_FACTOR, Volume
 
 logger = logging.getLogger(__name__)
@@ -118,11 +118,10 @@ class ModelPlans:
         """
         spacing = self.spacing_of(volume)
         if len(self.configuration.spacing) == 2:
-            where = None if volume.source is None else volume.source.path
-            check_plane(volume.data.shape[1:], self._forward, where)
+            check_plane(volume.data.shape[1:], self._forward, volume.path)
         self._check_resampled(volume, spacing, max_voxels)
         data, properties = preprocess(volume, spacing, self.model, self.configuration)
-        check_overflow(data, volume.data, None if volume.source is None else volume.source.path)
+        check_overflow(data, volume.data, volume.path)
         return data, properties
 
     def intensities_of(self, channel: int) -> dict[str, float]:
@@ -133,12 +132,6 @@ class ModelPlans:
     def keeps_axes(self) -> bool:
         """Whether the network takes an image's axes in their own order."""
         return list(self._forward) == [0, 1, 2]
-
-    @property
-    def z_scored_channels(self) -> list[int]:
-        """Numbers of the channels that are normalized by mean and deviation of all their pixels."""
-        schemes, masked = self.configuration.normalization_schemes, self.configuration.use_mask_for_norm
-        return [number for number, name in enumerate(schemes) if name == Z_SCORE and not masked[number]]
 
     def _check_resampled(self, volume: Volume, spacing: list[float], max_voxels: int) -> None:
         """Refuse an image whose spacing would make it huge or empty, before memory is allocated for it."""
@@ -157,7 +150,7 @@ class ModelPlans:
         own = " x ".join(f"{each:g}" for each in spacing)
         raise DataError(
             f"at the spacing that the model works at, the image would have {size}",
-            where=None if volume.source is None else volume.source.path,
+            where=volume.path,
             hint=f"check the spacing of the image, {own} mm, or crop it",
         )
 
@@ -273,10 +266,7 @@ class ModelPlans:
         shape = properties["shape_after_cropping_and_before_resampling"]
         own = [float(value) for value in self.configuration.spacing]
         current = own if len(own) == len(shape) else [spacing[0], *own]
-        resampled: Tensor | np.ndarray = self.configuration.resampled(
-            "probabilities", values, shape, current, spacing
-        )
-        return resampled
+        return self.configuration.resampled("probabilities", values, shape, current, spacing)
 
     def _turned_back(self, values: np.ndarray) -> np.ndarray:
         """Return numbers ``(channels, ...)`` with their axes in the order of the image's."""
@@ -337,9 +327,5 @@ class ModelPlans:
 
 
 def _foreground(labels: dict[str, Any]) -> dict[str, tuple[int, ...]]:
-    values = {
-        name: tuple(int(each) for each in (value if isinstance(value, list | tuple) else [value]))
-        for name, value in labels.items()
-        if name != IGNORE_NAME
-    }
+    values = {name: tuple(members_of(value)) for name, value in labels.items() if name != IGNORE_NAME}
     return in_output_order({name: value for name, value in values.items() if set(value) != {0}})

@@ -1,4 +1,4 @@
-"""Build the network of a trained model and fill it with its weights."""
+"""The network of a trained model: what it is, built and filled with its weights."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ from swin_umamba.nnunet.architecture import (
     architecture_entry,
 )
 from swin_umamba.ops.free_memory import free_memory
-from swin_umamba.trained.model import TrainedModel
+from swin_umamba.schema import Provenance
+from swin_umamba.trained.configuration import read_configuration
+from swin_umamba.trained.model import COPY_AGAIN, TrainedModel
 from swin_umamba.trained.model_plans import ModelPlans
 from swin_umamba.trained.outline import (
     filled,
@@ -29,6 +31,7 @@ from swin_umamba.trained.outline import (
     no_more_layers_than,
     without_memory,
 )
+from swin_umamba.trained.plans_check import check_plans
 from swin_umamba.trainer_names import SWIN_UMAMBA, SWIN_UMAMBA_D, SWIN_UMAMBA_D_SCRATCH, SWIN_UMAMBA_SCRATCH
 from swin_umamba.weights.catalog import BACKBONES
 
@@ -70,6 +73,36 @@ def find_architecture(
     ):
         planned = {**planned, "arch_kwargs": {**planned["arch_kwargs"], "use_last_stage": False}}
     return planned
+
+
+def current_plans(model: TrainedModel) -> dict[str, Any]:
+    """Return the model's plans with only its own configuration, which names its actual network.
+
+    nnU-Net before 2.4 described a U-Net by flat entries (``UNet_class_name``, ``conv_kernel_sizes`` ...),
+    whatever the trainer built. The installed one has an ``architecture`` entry, from which anybody can build
+    the network without the trainer. Inherited entries are written out.
+
+    Raises
+    ------
+    CheckpointError
+        If entries are missing or of a wrong type, or name what plans must not name (see ``check_plans``).
+    """
+    try:
+        configuration = read_configuration(
+            model.plans, model.configuration, Provenance(model.path, COPY_AGAIN, CheckpointError)
+        )
+        configuration.pop("inherits_from", None)
+        check_plans(model.plans, configuration, model.path)
+        configuration["architecture"] = dict(
+            find_architecture(model.trainer_name, configuration["architecture"], model.parameters[0])
+        )
+    except (AttributeError, KeyError, RecursionError, RuntimeError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"plans.json is incomplete or damaged ({type(error).__name__}: {error})",
+            where=model.path,
+            hint=COPY_AGAIN,
+        ) from error
+    return {**model.plans, "configurations": {model.configuration: configuration}}
 
 
 def check_model(model: TrainedModel) -> ModelPlans:
@@ -174,30 +207,26 @@ def _require_backbone(plans: ModelPlans) -> None:
 def _built(plans: ModelPlans) -> nn.Module:
     planned = plans.configuration.configuration["architecture"]
     architecture = find_architecture(plans.model.trainer_name, planned, plans.model.parameters[0])
-    name = architecture["network_class_name"]
+    name, arguments = architecture["network_class_name"], architecture["arch_kwargs"]
+    network: nn.Module
     if name.startswith("swin_umamba.") and not architecture["_kw_requires_import"]:
-        return _own_network(name, architecture["arch_kwargs"], plans)
+        module, _, cls = name.rpartition(".")  # which have been checked; built as nnU-Net would
+        network = getattr(importlib.import_module(module), cls)(
+            input_channels=len(plans.channel_names),
+            num_classes=plans.num_classes,
+            **{**arguments, "deep_supervision": False},
+        )
+        return network
     from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 
-    network: nn.Module = get_network_from_plans(
+    network = get_network_from_plans(
         name,
-        architecture["arch_kwargs"],
+        arguments,
         architecture["_kw_requires_import"],
         len(plans.channel_names),
         plans.num_classes,
         allow_init=False,
         deep_supervision=False,
-    )
-    return network
-
-
-def _own_network(name: str, arguments: Mapping[str, Any], plans: ModelPlans) -> nn.Module:
-    """Return a network of ours, as nnU-Net would build it; the name has been checked."""
-    module, _, cls = name.rpartition(".")
-    network: nn.Module = getattr(importlib.import_module(module), cls)(
-        input_channels=len(plans.channel_names),
-        num_classes=plans.num_classes,
-        **{**arguments, "deep_supervision": False},
     )
     return network
 

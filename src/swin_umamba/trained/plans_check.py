@@ -19,7 +19,7 @@ from torch import nn
 
 from swin_umamba.errors import CheckpointError
 from swin_umamba.trained.configuration import RESAMPLING, RESAMPLING_OPTIONS
-from swin_umamba.trained.labels import LABEL_MANAGER
+from swin_umamba.trained.label_map import LABEL_MANAGER
 from swin_umamba.trained.preprocessing import PREPROCESSOR, SCHEMES
 
 NETWORK_PACKAGES = (

@@ -14,13 +14,12 @@ import numpy as np
 
 from swin_umamba.errors import DataError
 from swin_umamba.nnunet.plans_table import CT, INTENSITIES_OF
-from swin_umamba.trained.configuration import Configuration
+from swin_umamba.trained.configuration import Z_SCORE, Configuration
 from swin_umamba.trained.intensities import SMALLEST_DEVIATION, moments_of, normalized, z_score
 from swin_umamba.trained.model import TrainedModel
 from swin_umamba.trained.volume import Volume
 
 PREPROCESSOR = "DefaultPreprocessor"
-Z_SCORE = "ZScoreNormalization"
 RESCALED, COLOURS, NOTHING = "RescaleTo01Normalization", "RGBTo01Normalization", "NoNormalization"
 SCHEMES = (Z_SCORE, CT, RESCALED, COLOURS, NOTHING)
 LARGEST_COLOUR = 255
@@ -71,8 +70,7 @@ def preprocess(
 
 def intensities_of(plans: Mapping[str, Any]) -> Mapping[str, Mapping[str, float]]:
     """Return nnU-Net's statistics of the training images' foreground, for each channel by its number."""
-    found: Mapping[str, Mapping[str, float]] = next(plans[name] for name in INTENSITIES_OF if name in plans)
-    return found
+    return next(plans[name] for name in INTENSITIES_OF if name in plans)
 
 
 def _by_nnunet(
@@ -84,9 +82,9 @@ def _by_nnunet(
     manager = PlansManager(model.plans)
     its_configuration = manager.get_configuration(model.configuration)
     preprocessor = its_configuration.preprocessor_class(verbose=False)
-    schemes, masked = configuration.normalization_schemes, configuration.use_mask_for_norm
-    exact = [number for number, name in enumerate(schemes) if name == Z_SCORE and not masked[number]]
-    preprocessor._normalize = partial(normalized, volume, exact, preprocessor._normalize)
+    preprocessor._normalize = partial(
+        normalized, volume, configuration.z_scored_channels, preprocessor._normalize
+    )
     data, _, properties = preprocessor.run_case_npy(
         volume.data, None, {"spacing": list(spacing)}, manager, its_configuration, model.dataset_json
     )
@@ -150,8 +148,7 @@ def normalize_crop(
     inside = _filled(data) if wants_mask else None
     for channel, (image, scheme, by_mask) in enumerate(zip(data, schemes, masked, strict=True)):
         if scheme != Z_SCORE:
-            where = None if volume.source is None else volume.source.path
-            normalize_channel(scheme, image, intensities[str(channel)], where)
+            normalize_channel(scheme, image, intensities[str(channel)], volume.path)
         elif by_mask and inside is not None:
             _z_score_inside(image, inside)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -33,3 +34,8 @@ class Volume:
     spacing: tuple[float, float, float] | None
     flat: bool
     source: Image | None = None
+
+    @property
+    def path(self) -> Path | None:
+        """Path of the image that was read, for errors; None if it came from no file."""
+        return None if self.source is None else self.source.path

@@ -9,7 +9,7 @@ import threading
 import zipfile
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -236,13 +236,6 @@ class _NumpyDtype:
         return dtype if self.byte_order in "=|" else dtype.newbyteorder(self.byte_order)  # type: ignore[arg-type]
 
 
-def _numpy_scalar(dtype: _NumpyDtype, data: bytes) -> np.generic:
-    """Rebuild a NumPy scalar from its bytes."""
-    value: np.generic
-    (value,) = np.frombuffer(data, dtype.to_numpy())
-    return value
-
-
 class _Config:
     """Stand-in for the yacs configuration of old VMamba checkpoints: becomes a plain ordered dict."""
 
@@ -256,12 +249,15 @@ def _named(stand_in: Any, module: str, name: str) -> Any:
     return stand_in
 
 
-def _scalar_stand_in(module: str) -> Callable[[_NumpyDtype, bytes], np.generic]:
-    def scalar(dtype: _NumpyDtype, data: bytes) -> np.generic:
-        return _numpy_scalar(dtype, data)
+def _scalar_stand_in(module: str) -> Any:
+    """Return what rebuilds a NumPy scalar from its bytes."""
 
-    _named(scalar, module, "scalar")
-    return scalar
+    def scalar(dtype: _NumpyDtype, data: bytes) -> np.generic:
+        value: np.generic
+        (value,) = np.frombuffer(data, dtype.to_numpy())
+        return value
+
+    return _named(scalar, module, "scalar")
 
 
 _STAND_INS: list[Any] = [

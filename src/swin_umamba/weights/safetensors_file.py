@@ -80,16 +80,14 @@ def _failures_explained(path: str | Path) -> Iterator[None]:
 
 def _explanation(path: Path, error: Exception) -> CheckpointError:
     try:
-        described = describe_damage(path)
+        reason, hint = describe_damage(path) or (None, "copy or download it again")
     except FileNotFoundError:
         return CheckpointError("there is no such file", where=path, hint="check the path for typing errors")
     except PermissionError:
         return CheckpointError("the file may not be read", where=path, hint="check the file's permissions")
-    reason, hint = (
-        (f"it is {described[0]}", described[1]) if described else (str(error), "copy or download it again")
-    )
+    what = f"it is {reason}" if reason else str(error)
     return CheckpointError(
-        f"the file is damaged, incomplete or no safetensors file: {reason}", where=path, hint=hint
+        f"the file is damaged, incomplete or no safetensors file: {what}", where=path, hint=hint
     )
 
 

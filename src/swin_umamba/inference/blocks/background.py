@@ -25,7 +25,7 @@ def tells_background(plans: ModelPlans, source: RegionSource, basis: Basis) -> b
     It matters where the image's own mean and deviation normalize it. Models planned by older versions and by
     nnU-Net itself do not say how much background they have seen.
     """
-    known = _share_in_training(plans) is not None and bool(plans.z_scored_channels)
+    known = _share_in_training(plans) is not None and bool(plans.configuration.z_scored_channels)
     return known and basis != "field" and tells_tissue(source.dtype)
 
 

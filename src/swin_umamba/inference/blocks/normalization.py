@@ -10,14 +10,9 @@ import numpy as np
 from swin_umamba.errors import UsageError
 from swin_umamba.inference.blocks.statistics import ImageStatistics
 from swin_umamba.nnunet.plans_table import CT
+from swin_umamba.trained.configuration import Z_SCORE
 from swin_umamba.trained.intensities import SMALLEST_DEVIATION, moments_of, z_score
-from swin_umamba.trained.preprocessing import (
-    COLOURS,
-    NOTHING,
-    RESCALED,
-    Z_SCORE,
-    normalize_channel,
-)
+from swin_umamba.trained.preprocessing import COLOURS, NOTHING, RESCALED, normalize_channel
 
 if TYPE_CHECKING:
     from swin_umamba.trained.model_plans import ModelPlans
