@@ -32,6 +32,7 @@ from swin_umamba.confidence.temperature import HIGHEST_TEMPERATURE, LOWEST_TEMPE
 from swin_umamba.data.image_io import image_stem, list_images, on_grid_of, read_labels
 from swin_umamba.errors import DataError, UsageError
 from swin_umamba.evaluation.cases import check_declared
+from swin_umamba.evaluation.classes import LabelClasses
 from swin_umamba.evaluation.metrics import dice
 from swin_umamba.evaluation.results import none_for_nan
 from swin_umamba.files import check_output_folder
@@ -240,8 +241,7 @@ def _truth(reference: Path, prediction: Prediction, plans: ModelPlans) -> np.nda
     """Read the true labels of a case on the grid of its prediction."""
     assert prediction.image is not None
     labels = on_grid_of(prediction.image, read_labels(reference))
-    declared = {0, *(value for values in plans.classes.values() for value in values)}
-    check_declared(labels.data, declared if plans.ignore is None else {*declared, plans.ignore}, reference)
+    check_declared(labels.data, LabelClasses(plans.classes, plans.ignore).declared, reference)
     channel: np.ndarray = labels.data[0]
     return channel
 

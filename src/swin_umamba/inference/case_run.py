@@ -262,11 +262,8 @@ class CaseRun:
             work.path,
             options,
             identity,
-            nonfinite=options.nonfinite,
-            series=options.series,
-            part=work.part,
-            merge=options.merge,
-            objects=ObjectsInBlocks(work.predictor, work.path, work.case.shown, options)
+            work.part,
+            ObjectsInBlocks(work.predictor, work.path, work.case.shown, options)
             if options.with_objects
             else None,
         )

@@ -13,8 +13,26 @@ from swin_umamba.tiling.bands import Band, all_finite
 from swin_umamba.trained.label_map import LabelMap, foreground_of
 
 
-def labels_of_bands(bands: Iterable[Band], labels: LabelMap, model: Path) -> np.ndarray:
+def labels_of_bands(
+    bands: Iterable[Band],
+    labels: LabelMap,
+    model: Path,
+    foreground: np.ndarray | None = None,
+    depth: np.ndarray | None = None,
+) -> np.ndarray:
     """Fill a label map from bands of logits, of which only one is ever there, and return it.
+
+    Parameters
+    ----------
+    bands
+        Where ``depth`` is given, they hold it after the logits.
+    labels
+        The label map.
+    model
+        The model, for errors.
+    foreground, depth
+        What objects are found and measured by, ``(z, y, x)``, float32, to fill if it is wanted: the
+        probability of not being background, and the depth.
 
     Raises
     ------
@@ -23,33 +41,13 @@ def labels_of_bands(bands: Iterable[Band], labels: LabelMap, model: Path) -> np.
     """
     for band in bands:
         check_finite(band.logits, model)
-        for place, logits in band.parts():
-            labels.put_logits(place, logits)
-    return labels.finished()
-
-
-def objects_of_bands(
-    bands: Iterable[Band], labels: LabelMap, model: Path, foreground: np.ndarray, depth: np.ndarray | None
-) -> np.ndarray:
-    """Return the same, and keep what objects are found and measured by.
-
-    Parameters
-    ----------
-    bands
-        Where ``depth`` is given, they hold it after the logits.
-    labels, model
-        As for :func:`labels_of_bands`.
-    foreground, depth
-        ``(z, y, x)``, float32, to fill: the probability of not being background, and the depth.
-    """
-    for band in bands:
-        check_finite(band.logits, model)
         for place, values in band.parts():
             if depth is not None:
                 depth[place] = values[-1].numpy()
                 values = values[:-1]
             labels.put_logits(place, values)
-            foreground[place] = foreground_of(values)
+            if foreground is not None:
+                foreground[place] = foreground_of(values)
     return labels.finished()
 
 

@@ -115,7 +115,7 @@ def _predict_into(
         chosen = [replace(each, records=records, part=part if divides else None) for each in chosen]
         done = predict_by_workers(chosen, part)
         left = [each for each in chosen if each.path not in done]
-        found = predict_overlapping(left, "predicting") if left else []
+        found = predict_overlapping(left) if left else []
         done |= {each.path: result for each, result in zip(left, found, strict=True)}
         results = [done[each.path] for each in chosen]
         records.tidy(order)

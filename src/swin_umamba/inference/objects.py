@@ -146,6 +146,16 @@ def instances_path(labels: Path) -> Path:
     return labels.parent / INSTANCES / f"{image_stem(labels)}{number_suffix(labels)}"
 
 
+def check_outlines(options: FolderOptions, flat: bool, where: Path | None) -> None:
+    """Raise ``UsageError`` if outlines of a volume are requested."""
+    if options.objects and not flat:
+        raise UsageError(
+            "QuPath and ImageJ take outlines of pictures, this is a volume",
+            where=where,
+            hint="leave out --objects",
+        )
+
+
 def write_case_objects(
     prediction: Prediction, image: Image, labels: Path, case: str, options: FolderOptions
 ) -> None:
@@ -161,13 +171,8 @@ def write_case_objects(
     assert prediction.instances is not None
     assert prediction.objects is not None
     table = replace(prediction.objects, case=case)
+    check_outlines(options, prediction.instances.ndim == 2, image.path)
     if options.objects:
-        if prediction.instances.ndim != 2:
-            raise UsageError(
-                "QuPath and ImageJ take outlines of pictures, this is a volume",
-                where=image.path,
-                hint="leave out --objects",
-            )
         outlines = outlines_of(prediction.instances)
         for kind, path in outlines_path(labels, options).items():
             write = write_geojson if kind == "geojson" else write_rois

@@ -49,7 +49,7 @@ BYTES_OF_A_PIXEL = 8
 """Of labels, mask and weights; each class has four more."""
 
 
-def predict_overlapping(work: Sequence[CaseWork], description: str) -> list[CaseResult]:
+def predict_overlapping(work: Sequence[CaseWork]) -> list[CaseResult]:
     """Predict cases, each while no other process holds its claim, and return the outcomes in their order.
 
     If the caller is interrupted, what the network has seen is written and recorded first.
@@ -57,9 +57,7 @@ def predict_overlapping(work: Sequence[CaseWork], description: str) -> list[Case
     Parameters
     ----------
     work
-        Cases of one folder, with its records.
-    description
-        Title of the progress bar.
+        Cases of one folder, one at least, with its records.
 
     Raises
     ------
@@ -67,17 +65,15 @@ def predict_overlapping(work: Sequence[CaseWork], description: str) -> list[Case
         If a result cannot be written, since all that follow would fail, too; those before are recorded.
     """
     results: dict[int, CaseResult] = {}
-    left = list(range(len(work)))
-    for number, each in enumerate(work):
-        if number == 0:
-            _ = each.predictor.fingerprint  # once, and not in several threads
+    _ = work[0].predictor.fingerprint  # once, and not in several threads
+    for each in work:
         each.claimed.parent.mkdir(parents=True, exist_ok=True)
     claimed = []
     with (
         _Pipeline(work, results) as pipeline,
-        Progress(description, total=len(left), unit="case") as shown,
+        Progress("predicting", total=len(work), unit="case") as shown,
     ):
-        for number in left:
+        for number in range(len(work)):
             if not pipeline.predicted(number, shown.within):
                 claimed.append(number)
             shown.update()
@@ -251,10 +247,10 @@ class _Pipeline:
                     each.run.finish()
                     finished.append((each.number, each.run.outcome()))
         finally:
-            for work in self._work[:1]:
-                if work.records is not None:
-                    news = [outcome for _, outcome in finished if outcome.is_news]
-                    work.records.add_all(news, work.predictor)
+            work = self._work[0]
+            if work.records is not None:
+                news = [outcome for _, outcome in finished if outcome.is_news]
+                work.records.add_all(news, work.predictor)
             self._results.update({number: outcome.result for number, outcome in finished})
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from swin_umamba.data.image_io import image_stem, list_images, on_one_grid, read_labels
 from swin_umamba.errors import DataError, UsageError
 from swin_umamba.evaluation.cases import check_declared
+from swin_umamba.evaluation.classes import LabelClasses
 from swin_umamba.evaluation.postprocessing import LabelledCase, Postprocessing, choose_steps
 from swin_umamba.nnunet.environment import Folders
 from swin_umamba.progress import progress
@@ -85,8 +86,7 @@ def choose_postprocessing(
 
 def _case(prediction: Path, reference: Path, plans: ModelPlans) -> LabelledCase:
     found, truth = on_one_grid(read_labels(prediction), read_labels(reference))
-    declared = {0, *(value for values in plans.classes.values() for value in values)}
-    check_declared(truth.data, declared if plans.ignore is None else {*declared, plans.ignore}, reference)
+    check_declared(truth.data, LabelClasses(plans.classes, plans.ignore).declared, reference)
     counts_pixels = plans.counts_pixels or not found.has_spacing
     return LabelledCase(found.data[0], truth.data[0], 1.0 if counts_pixels else found.pixel_size)
 

@@ -74,7 +74,7 @@ def write_case_segmentation(
     assert prediction.image is not None
     classes = _classes(predictor)
     counts = {name: int(np.isin(prediction.labels, values).sum()) for name, values in classes.items()}
-    described = _describe(counts, prediction, predictor)
+    described = _describe(counts, prediction)
     meanings = meanings_of(classes, _own_codes(predictor), quiet=True)
     segments = [
         CodedSegment(name, meanings[name], class_colour(number), _remark(described[name]))
@@ -159,9 +159,7 @@ def _voxels(prediction: Prediction, predictor: Predictor, options: FolderOptions
     return prediction.labels
 
 
-def _describe(
-    counts: Mapping[str, int], prediction: Prediction, predictor: Predictor
-) -> dict[str, dict[str, Any]]:
+def _describe(counts: Mapping[str, int], prediction: Prediction) -> dict[str, dict[str, Any]]:
     """Return the number of voxels, the volume in ml, and the estimated Dice of each segment."""
     image = prediction.image
     assert image is not None

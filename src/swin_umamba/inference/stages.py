@@ -19,15 +19,15 @@ from torch import Tensor
 from swin_umamba.confidence.estimate import estimate_confidence
 from swin_umamba.confidence.members import MemberDecisions
 from swin_umamba.data.image_io import MAX_VOXELS
+from swin_umamba.errors import DataError, SwinUMambaError
 from swin_umamba.evaluation.postprocessing import apply_steps
 from swin_umamba.inference.decisions import check_finite, labels_of_bands
-from swin_umamba.inference.full import full
 from swin_umamba.inference.objects import chosen_decoding, measure_objects
 from swin_umamba.inference.options import ObjectOptions
 from swin_umamba.inference.prediction import Prediction
 from swin_umamba.instances.decoding import ObjectClasses
 from swin_umamba.instances.table import ObjectTable
-from swin_umamba.memory import is_out_of_memory
+from swin_umamba.memory import is_out_of_memory, out_of_memory
 from swin_umamba.ops.backend import current_device
 from swin_umamba.trained.volume import Volume
 
@@ -212,5 +212,19 @@ def _telling_what_was_full(predictor: Predictor, volume: Volume) -> Iterator[Non
         yield
     except (MemoryError, RuntimeError) as error:
         if is_out_of_memory(error):
-            raise full(predictor, error, volume) from error
+            raise _what_was_full(predictor, error, volume) from error
         raise
+
+
+def _what_was_full(predictor: Predictor, error: BaseException, volume: Volume) -> SwinUMambaError:
+    """Return the error that says what did not fit, and what to do."""
+    plans = predictor.plans
+    size = " x ".join(map(str, volume.data.shape))
+    spacing = " x ".join(f"{value:g}" for value in plans.configuration.spacing)
+    sizes = f"an image of {size} voxels, {plans.num_classes} classes, resampled to {spacing}"
+    hint = "predict it with --blocks, crop the image, or check its spacing"
+    if isinstance(error, torch.cuda.OutOfMemoryError):
+        patch = " x ".join(map(str, plans.patch_size))
+        sizes = f"a single patch of {patch} on {predictor.device}, with the sums of the image elsewhere"
+        hint = "end other programs that use the GPU, take a larger one, or predict with --device cpu"
+    return out_of_memory(error, sizes=sizes, where=volume.path, hint=hint, kind=DataError)

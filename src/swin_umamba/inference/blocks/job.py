@@ -19,7 +19,7 @@ from swin_umamba.inference.blocks.normalization import normalizers_of
 from swin_umamba.inference.blocks.object_maps import ObjectMaps
 from swin_umamba.inference.blocks.patches import SourcePatches
 from swin_umamba.inference.blocks.statistics import ImageStatistics
-from swin_umamba.inference.decisions import labels_of_bands, objects_of_bands
+from swin_umamba.inference.decisions import labels_of_bands
 from swin_umamba.inference.inputs import takes_colours, wrong_channels
 from swin_umamba.ops.backend import current_device
 from swin_umamba.regions.labels import LabelWriter
@@ -167,12 +167,7 @@ class BlockWorker:
         labels, *maps = out
         size = labels.shape
         whole = {"shape_before_cropping": size, "bbox_used_for_cropping": [(0, length) for length in size]}
-        label_map = plans.label_map(whole)
-        if maps:
-            depth = maps[1] if len(maps) > 1 else None
-            labels[:] = objects_of_bands(bands, label_map, path, maps[0], depth)
-        else:
-            labels[:] = labels_of_bands(bands, label_map, path)
+        labels[:] = labels_of_bands(bands, plans.label_map(whole), path, *maps)
 
     def _has_tissue(self, tile: Tile) -> bool:
         assert self._job.statistics.tissue is not None

@@ -25,7 +25,6 @@ from swin_umamba.inference.blocks.job import (
 )
 from swin_umamba.inference.blocks.object_files import ObjectsInBlocks
 from swin_umamba.inference.blocks.object_maps import ObjectMaps
-from swin_umamba.inference.blocks.options import BlockOptions
 from swin_umamba.inference.blocks.pixel_size import check_pixel_size, nearest_level
 from swin_umamba.inference.blocks.statistics import Basis, ImageStatistics, statistics_of
 from swin_umamba.inference.parts import Part, not_predicted
@@ -41,6 +40,7 @@ from swin_umamba.report.palette import class_colour
 from swin_umamba.tiling.tiles import TileGrid
 
 if TYPE_CHECKING:
+    from swin_umamba.inference.options import FolderOptions
     from swin_umamba.inference.predictor import Predictor
 
 logger = logging.getLogger(__name__)
@@ -57,13 +57,9 @@ def predict_large(
     predictor: Predictor,
     path: Path,
     labels: Path,
-    options: BlockOptions,
+    options: FolderOptions,
     identity: str,
-    *,
-    nonfinite: str = "refuse",
-    series: str | None = None,
     part: Part | None = None,
-    merge: bool = False,
     objects: ObjectsInBlocks | None = None,
 ) -> bool:
     """Predict an image in blocks and write its label map; continue what an earlier run has begun.
@@ -77,18 +73,13 @@ def predict_large(
     labels
         File or folder of the label map. The record of the blocks is beside it, in ``blocks``.
     options
-        Options of the prediction.
+        Options of the prediction. With ``merge`` nothing is predicted, but the label map of parts that have
+        ended is finished.
     identity
         Fingerprint of image, model and options: what an earlier run with another one has begun is replaced.
-    nonfinite
-        Whether to ``refuse`` NaN and infinity, or to take them for ``zero``.
-    series
-        Which image of several in the file.
     part
         Predict only the blocks of this part; the last part finishes the label map. Without it, the caller
         keeps others from the label map.
-    merge
-        Predict nothing: finish the label map of parts that have ended.
     objects
         What finds and writes the objects; None if they are not wanted.
 
@@ -106,10 +97,10 @@ def predict_large(
     OutputError
         If something cannot be written.
     """
-    level = nearest_level(predictor, path, series) if options.rescale else options.level
-    with open_region_source(path, level, series) as source:
-        image = _LargeImage(predictor, source, labels, options, identity, nonfinite, part, objects)
-        return image.merge() if merge else image.predict()
+    level = nearest_level(predictor, path, options.series) if options.rescale else options.level
+    with open_region_source(path, level, options.series) as source:
+        image = _LargeImage(predictor, source, labels, options, identity, part, objects)
+        return image.merge() if options.merge else image.predict()
 
 
 class _LargeImage:
@@ -118,22 +109,19 @@ class _LargeImage:
         predictor: Predictor,
         source: RegionSource,
         labels: Path,
-        options: BlockOptions,
+        options: FolderOptions,
         identity: str,
-        nonfinite: str,
         part: Part | None,
         objects: ObjectsInBlocks | None,
     ) -> None:
         self._predictor, self._source, self._path, self._part = predictor, source, labels, part
-        self._options, self._identity, self._nonfinite = options, identity, nonfinite
+        self._options, self._identity, self._objects = options, identity, objects
         self._finished = FinishedBlocks(labels.parent / "blocks" / labels.name)
-        self._objects = objects
         if objects is not None:
             objects.check(source)
         check_divisible(predictor, source)
         check_pixel_size(predictor, source)
-        _, *size = source.shape
-        self._region = options.region((size[0], size[1], size[2]))
+        self._region = options.region(source.shape[1:])
         self._size = tuple(part.stop - part.start for part in self._region)
 
     def merge(self) -> bool:
@@ -157,7 +145,7 @@ class _LargeImage:
                 basis,
                 find_tissue=self._options.tissue
                 or tells_background(self._predictor.plans, self._source, basis),
-                nonfinite=self._nonfinite,
+                nonfinite=self._options.nonfinite,
                 on_progress=lambda done: bar.update(100 * done - bar.n),
             )
         warn_of_background(self._predictor.plans, self._source, statistics)
@@ -166,14 +154,14 @@ class _LargeImage:
         if begun is None:
             return True
         blocks, writer = begun
-        origin = tuple(part.start for part in self._region)
+        z, y, x = self._region
         job = BlockJob(
             self._source,
             writer,
             statistics,
-            (origin[0], origin[1], origin[2]),
+            (z.start, y.start, x.start),
             self._options.tissue,
-            self._nonfinite,
+            self._options.nonfinite,
             maps := self._maps(blocks),
         )
         own = blocks if self._part is None else self._part.of(blocks)

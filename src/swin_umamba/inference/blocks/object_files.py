@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from swin_umamba.errors import UsageError
 from swin_umamba.inference.blocks.object_maps import ObjectMaps
 from swin_umamba.inference.blocks.statistics import finite
 from swin_umamba.inference.objects import (
     INSTANCES,
+    check_outlines,
     chosen_decoding,
     instances_path,
     outlines_path,
@@ -76,12 +76,7 @@ class ObjectsInBlocks:
         UsageError
             Outlines of a volume are wanted.
         """
-        if self.options.objects and not source.flat:
-            raise UsageError(
-                "QuPath and ImageJ take outlines of pictures, this is a volume",
-                where=source.path,
-                hint="leave out --objects",
-            )
+        check_outlines(self.options, source.flat, source.path)
 
     def write(self, source: RegionSource, writer: LabelWriter, maps: ObjectMaps, folder: Path) -> None:
         """Write the files.
@@ -135,7 +130,7 @@ class ObjectsInBlocks:
 
     def _on_whole_image(self, add: Add, source: RegionSource) -> Add:
         """Return what adds outlines in pixels of the largest level of the whole image, as QuPath shows it."""
-        _, y, x = self._region(source)
+        _, y, x = self.options.region(source.shape[1:])
         _, *steps = source.levels[source.level].downsample
         corner, scale = np.array([x.start, y.start]), np.array(steps[::-1])
         if not corner.any() and (scale == 1).all():
@@ -166,12 +161,9 @@ class ObjectsInBlocks:
             writer.write(*_box(tile), values[None] if values.ndim == 2 else values)
         writer.finish()
 
-    def _region(self, source: RegionSource) -> Box:
-        _, depth, height, width = source.shape
-        return self.options.region((depth, height, width))
-
     def _pixels(self, source: RegionSource, box: Box) -> np.ndarray:
-        z, y, x = (moved(part, whole.start) for part, whole in zip(box, self._region(source), strict=True))
+        region = self.options.region(source.shape[1:])
+        z, y, x = (moved(part, whole.start) for part, whole in zip(box, region, strict=True))
         pixels = finite(source.read(z, y, x), source, self.options.nonfinite)
         channels = len(self.predictor.channel_names)
         return pixels if len(pixels) == channels else np.repeat(pixels, channels, axis=0)

@@ -75,14 +75,9 @@ class BlockOptions(Options):
     @property
     def in_blocks(self) -> bool:
         """Whether an option asks for blocks."""
-        return (
-            self.blocks
-            or self.tissue
-            or self.level > 0
-            or self.rescale
-            or self.roi is not None
-            or (self.statistics is not None or self.label_format is not None)
-        )
+        given = (self.roi, self.statistics, self.label_format)
+        asked = self.blocks or self.tissue or self.rescale or self.level > 0
+        return asked or any(each is not None for each in given)
 
     def region(self, size: tuple[int, int, int]) -> tuple[slice, slice, slice]:
         """Return the part of an image ``(Z, Y, X)`` to predict.
