@@ -16,9 +16,9 @@ from swin_umamba.inference import case_workers
 from swin_umamba.inference.case_work import CaseWork
 from swin_umamba.inference.cases import find_cases
 from swin_umamba.inference.options import FolderOptions
+from swin_umamba.inference.parts import claim_of
 from swin_umamba.inference.predictor import Predictor
 from swin_umamba.inference.records import read_records
-from swin_umamba.inference.sharing import claim_of
 from swin_umamba.pseudonyms import Pseudonyms, in_use
 
 Work = Callable[[Any], Any]

@@ -118,7 +118,6 @@ class _Place:
 def _run(
     function: Callable[..., Any], arguments: Sequence[Any], place: _Place, outcome: Connection, records: Any
 ) -> None:
-    """Be one of the processes."""
     os.environ |= {
         "RANK": str(place.rank),
         "LOCAL_RANK": str(place.rank),

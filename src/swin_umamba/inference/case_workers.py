@@ -16,9 +16,8 @@ from swin_umamba.inference.case_run import result_of
 from swin_umamba.inference.case_work import CaseWork
 from swin_umamba.inference.cases import Case
 from swin_umamba.inference.options import FolderOptions
-from swin_umamba.inference.parts import Part, records_for
+from swin_umamba.inference.parts import Part, claim_of, records_for
 from swin_umamba.inference.processes import MakeWork, run_in_processes
-from swin_umamba.inference.sharing import claim_of
 from swin_umamba.lock import HeldByAnother
 from swin_umamba.progress import passing_bar
 from swin_umamba.pseudonyms import Pseudonyms, current, in_use

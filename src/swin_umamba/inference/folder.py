@@ -43,7 +43,7 @@ def predict_folder(
     """Segment all images of a folder and write their label maps.
 
     A record of every case, ``predictions.jsonl``, goes into a folder of results; see ``inference.records``.
-    Several processes that are given the same folders share the cases: see ``inference.sharing``.
+    Several processes that are given the same folders share the cases: see ``inference.parts``.
 
     Parameters
     ----------

@@ -1,4 +1,8 @@
-"""A folder predicted in parts, as by the jobs of an array: their cases, and how their records are joined.
+"""A folder that several processes predict: cases that they share, or parts, as for the jobs of an array.
+
+Shared cases are claimed by the one that predicts them, with a lock beside the label map. A process that finds
+a case claimed goes on with the next one, and comes back at its end, to keep the result or, if the other
+process has died, to predict the case itself.
 
 Each part writes a file of records of its own, so that no two hosts write to one file, and holds a lock. The
 last one to end puts all records into ``predictions.jsonl``; so does any run that is no part.
@@ -84,6 +88,11 @@ class Part:
                     hint="give each process another part; or none to all, and they share the cases",
                 ) from other
             yield
+
+
+def claim_of(path: Path) -> Lock:
+    """Return the lock that is held by who makes a file; its folder must exist."""
+    return Lock(path.with_name(f".{path.name}.claim"))
 
 
 def parse_part(text: str, environment: Mapping[str, str] | None = None) -> Part:

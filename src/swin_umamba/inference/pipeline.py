@@ -23,8 +23,8 @@ from swin_umamba.errors import SwinUMambaError
 from swin_umamba.inference.case_result import CaseResult
 from swin_umamba.inference.case_run import CaseRun
 from swin_umamba.inference.case_work import CaseWork
+from swin_umamba.inference.parts import claim_of
 from swin_umamba.inference.records import Outcome
-from swin_umamba.inference.sharing import claim_of
 from swin_umamba.lock import HeldByAnother
 from swin_umamba.ops.free_memory import free_memory
 from swin_umamba.progress import Progress

@@ -7,9 +7,10 @@ Only the second needs the network, so that the others can be done beside it for 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,9 +20,8 @@ from torch import Tensor
 from swin_umamba.confidence.estimate import estimate_confidence
 from swin_umamba.confidence.members import MemberDecisions
 from swin_umamba.data.image_io import MAX_VOXELS
-from swin_umamba.errors import DataError, SwinUMambaError
+from swin_umamba.errors import CheckpointError, DataError, SwinUMambaError
 from swin_umamba.evaluation.postprocessing import apply_steps
-from swin_umamba.inference.decisions import check_finite, labels_of_bands
 from swin_umamba.inference.objects import chosen_decoding, measure_objects
 from swin_umamba.inference.options import ObjectOptions
 from swin_umamba.inference.prediction import Prediction
@@ -29,6 +29,8 @@ from swin_umamba.instances.decoding import ObjectClasses
 from swin_umamba.instances.table import ObjectTable
 from swin_umamba.memory import is_out_of_memory, out_of_memory
 from swin_umamba.ops.backend import current_device
+from swin_umamba.tiling.bands import Band, all_finite
+from swin_umamba.trained.label_map import LabelMap, foreground_of
 from swin_umamba.trained.volume import Volume
 
 if TYPE_CHECKING:
@@ -145,6 +147,54 @@ def pass_through(
     depth = logits[-1:] if num_extra else None
     classes = logits[:-1] if num_extra else logits
     return Passed(prepared.volume, properties, logits=classes, depth=depth, members=members)
+
+
+def labels_of_bands(
+    bands: Iterable[Band],
+    labels: LabelMap,
+    model: Path,
+    foreground: np.ndarray | None = None,
+    depth: np.ndarray | None = None,
+) -> np.ndarray:
+    """Fill a label map from bands of logits, of which only one is ever there, and return it.
+
+    Parameters
+    ----------
+    bands
+        Where ``depth`` is given, they hold it after the logits.
+    labels
+        The label map.
+    model
+        The model, for errors.
+    foreground, depth
+        What objects are found and measured by, ``(z, y, x)``, float32, to fill if it is wanted: the
+        probability of not being background, and the depth.
+
+    Raises
+    ------
+    CheckpointError
+        See ``check_finite``.
+    """
+    for band in bands:
+        check_finite(band.logits, model)
+        for place, values in band.parts():
+            if depth is not None:
+                depth[place] = values[-1].numpy()
+                values = values[:-1]
+            labels.put_logits(place, values)
+            if foreground is not None:
+                foreground[place] = foreground_of(values)
+    return labels.finished()
+
+
+def check_finite(logits: Tensor, model: Path) -> None:
+    """Raise ``CheckpointError`` if a logit of a model is NaN or infinite."""
+    if not all_finite(logits):
+        raise CheckpointError(
+            "the network's output is not finite: its weights hold or produce NaN or infinity",
+            where=model,
+            hint="use another checkpoint of this training",
+        )
 
 
 @torch.inference_mode()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from swin_umamba.errors import TrainingError
-from swin_umamba.nnunet.resume.lock import LOCK_FILE, FoldLock
+from swin_umamba.nnunet.resume.checkpoints import LOCK_FILE, FoldLock
 
 
 def test_another_training_is_named(tmp_path: Path) -> None:

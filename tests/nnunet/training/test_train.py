@@ -21,7 +21,7 @@ from nnunet.tiny_training import make_trainer
 from swin_umamba.errors import CheckpointError, DataError, OutputError, TrainingError, UsageError
 from swin_umamba.interrupt import Terminated
 from swin_umamba.nnunet.environment import Dataset
-from swin_umamba.nnunet.resume.lock import LOCK_FILE, FoldLock
+from swin_umamba.nnunet.resume.checkpoints import LOCK_FILE, FoldLock
 from swin_umamba.nnunet.training.robust_trainer import RobustTrainer
 from swin_umamba.nnunet.training.train import TrainResult, train
 from swin_umamba.weights.checkpoint import load_checkpoint

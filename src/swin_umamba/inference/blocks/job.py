@@ -15,12 +15,11 @@ import torch
 from swin_umamba.data.tissue import CELL
 from swin_umamba.errors import UsageError
 from swin_umamba.inference.blocks.division import Block
-from swin_umamba.inference.blocks.normalization import normalizers_of
 from swin_umamba.inference.blocks.object_maps import ObjectMaps
-from swin_umamba.inference.blocks.patches import SourcePatches
+from swin_umamba.inference.blocks.patches import SourcePatches, normalizers_of
 from swin_umamba.inference.blocks.statistics import ImageStatistics
-from swin_umamba.inference.decisions import labels_of_bands
 from swin_umamba.inference.inputs import takes_colours, wrong_channels
+from swin_umamba.inference.stages import labels_of_bands
 from swin_umamba.ops.backend import current_device
 from swin_umamba.regions.labels import LabelWriter
 from swin_umamba.regions.source import RegionSource
@@ -162,7 +161,6 @@ class BlockWorker:
         return out, count
 
     def _decide(self, bands: Iterable[Band], out: list[np.ndarray]) -> None:
-        """Fill the labels and what is kept beside them."""
         plans, path = self._predictor.plans, self._predictor.model.path
         labels, *maps = out
         size = labels.shape

@@ -13,7 +13,6 @@ import numpy as np
 
 from swin_umamba.data.tissue import tells_tissue
 from swin_umamba.errors import DataError, SwinUMambaError
-from swin_umamba.inference.blocks.background import tells_background, warn_of_background
 from swin_umamba.inference.blocks.division import Block, blocks_of
 from swin_umamba.inference.blocks.finished_blocks import FinishedBlocks
 from swin_umamba.inference.blocks.job import (
@@ -26,10 +25,15 @@ from swin_umamba.inference.blocks.job import (
 from swin_umamba.inference.blocks.object_files import ObjectsInBlocks
 from swin_umamba.inference.blocks.object_maps import ObjectMaps
 from swin_umamba.inference.blocks.pixel_size import check_pixel_size, nearest_level
-from swin_umamba.inference.blocks.statistics import Basis, ImageStatistics, statistics_of
-from swin_umamba.inference.parts import Part, not_predicted
+from swin_umamba.inference.blocks.statistics import (
+    Basis,
+    ImageStatistics,
+    statistics_of,
+    tells_background,
+    warn_of_background,
+)
+from swin_umamba.inference.parts import Part, claim_of, not_predicted
 from swin_umamba.inference.processes import MakeWork, run_in_processes
-from swin_umamba.inference.sharing import claim_of
 from swin_umamba.progress import passing_bar
 from swin_umamba.pseudonyms import current, hidden
 from swin_umamba.regions.label_files import create_labels, labels_exist, open_labels, remove_labels

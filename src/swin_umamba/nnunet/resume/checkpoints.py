@@ -1,17 +1,22 @@
-"""The checkpoints of a training: the regular ones, and the one of a training that is stopped."""
+"""What a fold folder holds for its training alone: the checkpoints to resume from, and a lock."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from swin_umamba.errors import TrainingError
 from swin_umamba.interrupt import interrupts_ignored
+from swin_umamba.lock import HeldByAnother, Lock
 from swin_umamba.nnunet.resume.newest import existing_checkpoints
 from swin_umamba.weights.checkpoint import CALIBRATION_FILE, save_checkpoint
 
 LATEST = "checkpoint_latest.pth"
+LOCK_FILE = "training.lock"
 MINUTES_BETWEEN_SAVES = 5
 
 
@@ -68,3 +73,37 @@ class CheckpointFolder:
             self.write(LATEST, self.resume_point)
         epoch: int | None = self.resume_point["current_epoch"]
         return epoch
+
+
+class FoldLock(Lock):
+    """Keeps other trainings out of a fold folder.
+
+    Parameters
+    ----------
+    folder
+        The fold folder; must exist.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder / LOCK_FILE)
+
+    @contextmanager
+    def held(self, *, force: bool = False) -> Iterator[None]:
+        """Hold the lock in the ``with`` block, see ``Lock.held``.
+
+        Raises
+        ------
+        TrainingError
+            If another training holds it.
+        """
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(super().held(force=force))
+            except HeldByAnother as other:
+                raise TrainingError(
+                    f"another training of this fold is running: {other.what}",
+                    where=self.path,
+                    hint="wait for it, or end it; if there is none, give --force-unlock "
+                    "(nnUNetv2_train: SWIN_UMAMBA_FORCE_UNLOCK=1)",
+                ) from other
+            yield
