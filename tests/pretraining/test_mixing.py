@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from swin_umamba.pretraining.mixing import mix
+from swin_umamba.pretraining.augmentation import mix
 
 
 def constant_images(count: int, height: int = 12, width: int = 8) -> tuple[torch.Tensor, torch.Tensor]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from swin_umamba import __version__
-from swin_umamba.data.image_io import Image, image_stem
+from swin_umamba.data.image_io import image_stem
 from swin_umamba.errors import UsageError
 from swin_umamba.exchange.codes import KEY, Code, Meaning, meanings_of
 from swin_umamba.exchange.segmentation import Algorithm, CodedSegment, check_highdicom, write_segmentation
@@ -164,24 +164,19 @@ def _describe(counts: Mapping[str, int], prediction: Prediction) -> dict[str, di
     image = prediction.image
     assert image is not None
     dice = {} if prediction.confidence is None else prediction.confidence.class_quality
-    litre = _millilitres(image)
+    # Of a voxel; a flat image has none.
+    volume = image.pixel_size / 1000 if image.has_spacing and len(image.spacing) == 3 else None
     return {
         name: {
             "voxels": count,
-            "volume_ml": None if litre is None else round(count * litre, 6),
+            "volume_ml": None if volume is None else round(count * volume, 6),
             "estimated_dice": dice.get(name),
         }
         for name, count in counts.items()
     }
 
 
-def _millilitres(image: Image) -> float | None:
-    """Return the volume of a voxel; None of a flat image, and where the size is not known."""
-    return image.pixel_size / 1000 if image.has_spacing and len(image.spacing) == 3 else None
-
-
 def _remark(described: Mapping[str, Any]) -> str:
-    """Return the text of a segment."""
     volume, dice = described["volume_ml"], described["estimated_dice"]
     parts = [] if volume is None else [f"volume {volume:.3f} ml"]
     parts += [] if dice is None else [f"estimated Dice {dice:.3f}"]

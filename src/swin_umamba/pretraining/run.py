@@ -20,9 +20,9 @@ from swin_umamba.distributed.processes import Processes
 from swin_umamba.errors import CheckpointError, TrainingError
 from swin_umamba.ops.fused_optimizer import fused_on, restore_optimizer
 from swin_umamba.ops.precision import autocast, rounding_of_float32
-from swin_umamba.pretraining.classifier import BackboneClassifier, public_state_dict
+from swin_umamba.pretraining.augmentation import mix
+from swin_umamba.pretraining.classifier import BackboneClassifier
 from swin_umamba.pretraining.images import Batch, ImageDataset, LabelledImages, Sample, batches, collate
-from swin_umamba.pretraining.mixing import mix
 from swin_umamba.pretraining.options import PretrainOptions
 from swin_umamba.progress import progress
 
@@ -164,10 +164,6 @@ class PretrainingRun:
         model = self.classifier if self.average is None else self.average.module
         assert isinstance(model, BackboneClassifier)
         return model
-
-    def public_weights(self) -> dict[str, Tensor]:
-        """Return the validated weights in the public layout."""
-        return public_state_dict(self.validated_model())
 
     def state(self) -> dict[str, Any]:
         """Return the content of a checkpoint."""

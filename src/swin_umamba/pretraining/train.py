@@ -12,6 +12,7 @@ from typing import Any
 from swin_umamba.distributed.processes import device_of_rank, joined_processes
 from swin_umamba.errors import CheckpointError, TrainingError, UsageError
 from swin_umamba.files import check_output_folder
+from swin_umamba.pretraining.classifier import public_state_dict
 from swin_umamba.pretraining.images import find_images
 from swin_umamba.pretraining.options import PretrainOptions
 from swin_umamba.pretraining.run import Accuracy, PretrainingRun
@@ -175,7 +176,7 @@ def _log_epoch(run: PretrainingRun, loss: float, accuracy: Accuracy) -> None:
 def _write(run: PretrainingRun, output: Path, *, better: bool) -> None:
     if better:
         content = {
-            "model": run.public_weights(),
+            "model": public_state_dict(run.validated_model()),
             "epoch": run.epoch,
             "top1": run.best_top1,
             "classes": list(run.images.classes),

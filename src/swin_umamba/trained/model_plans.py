@@ -306,7 +306,10 @@ class ModelPlans:
         self.has_regions = self._labels.has_regions
         self.num_classes = self._labels.num_segmentation_heads
         self.labels: dict[str, Any] = dict(model.dataset_json["labels"])
-        self.classes = _foreground(self.labels)
+        groups = {
+            name: tuple(members_of(value)) for name, value in self.labels.items() if name != IGNORE_NAME
+        }
+        self.classes = in_output_order({name: group for name, group in groups.items() if set(group) != {0}})
         self.label_values = self._label_values()
         self.ignore = self._labels.ignore_label
         names = model.dataset_json.get("channel_names") or model.dataset_json["modality"]
@@ -324,8 +327,3 @@ class ModelPlans:
                 where=model.path,
                 hint="predict with nnU-Net's own command",
             )
-
-
-def _foreground(labels: dict[str, Any]) -> dict[str, tuple[int, ...]]:
-    values = {name: tuple(members_of(value)) for name, value in labels.items() if name != IGNORE_NAME}
-    return in_output_order({name: value for name, value in values.items() if set(value) != {0}})

@@ -167,16 +167,11 @@ class BackboneRecord:
 
     def first_spelling(self, name: str) -> str:
         """Return the name that a file's tensor had in the first version of the public code."""
-        for pattern, replacement in self.spellings:
-            name = re.sub(pattern, replacement, name, flags=re.ASCII)
-        return name
+        return _replaced(name, self.spellings)
 
     def own_name(self, name: str) -> str:
         """Return the encoder's name for a file's tensor."""
-        name = self.first_spelling(name)
-        for pattern, replacement in self.places:
-            name = re.sub(pattern, replacement, name, flags=re.ASCII)
-        return name
+        return _replaced(self.first_spelling(name), self.places)
 
     def foreign(self, names: Iterable[str]) -> tuple[str, list[str]] | None:
         """Return what a file with names foreign to this backbone holds, and those names; None without any."""
@@ -197,6 +192,12 @@ class BackboneRecord:
         return self.foreign(shapes) is None and all(
             name in named and _agree(named[name], expected) for name, expected in self.recognised_by.items()
         )
+
+
+def _replaced(name: str, rules: Iterable[tuple[str, str]]) -> str:
+    for pattern, replacement in rules:
+        name = re.sub(pattern, replacement, name, flags=re.ASCII)
+    return name
 
 
 def _agree(shape: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:

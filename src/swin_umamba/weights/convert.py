@@ -21,7 +21,7 @@ from swin_umamba.weights.backbone import ENCODER, BackboneRecord
 from swin_umamba.weights.backbones.vmamba import VMAMBA_TINY
 from swin_umamba.weights.catalog import refuse_another_backbone, shapes_of
 from swin_umamba.weights.checkpoint import load_checkpoint
-from swin_umamba.weights.fine_tune import adapt_input_channels
+from swin_umamba.weights.fine_tune import adapt_input_channels, differ_in_channels
 
 logger = logging.getLogger(__name__)
 
@@ -302,10 +302,8 @@ def _differs_in_channels(
     name: str, tensor: Tensor, target: Mapping[str, Tensor], backbone: BackboneRecord
 ) -> bool:
     """Return whether this is the kernel that sees the image, with a different number of channels."""
-    if name != backbone.first_convolution or ENCODER + name not in target or STEM in target:
-        return False
-    theirs, ours = tensor.shape, target[ENCODER + name].shape
-    return theirs[:1] == ours[:1] and theirs[2:] == ours[2:] and 0 < theirs[1] != ours[1]
+    is_first = name == backbone.first_convolution and ENCODER + name in target and STEM not in target
+    return is_first and differ_in_channels(tensor, target[ENCODER + name])
 
 
 def _may_be_reshaped(name: str, tensor: Tensor, expected: Tensor, backbone: BackboneRecord) -> bool:

@@ -181,7 +181,7 @@ def convert_segmentation_weights(
             reinitialised[name] = reason
         elif theirs.shape == ours.shape:
             converted[name] = theirs
-        elif _sees_the_image(name, backbone) and _differ_in_channels_only(theirs, ours):
+        elif _sees_the_image(name, backbone) and differ_in_channels(theirs, ours):
             converted[name] = adapt_input_channels(theirs, ours.shape[1])
             adapted[name] = f"{theirs.shape[1]} input channels in the file, {ours.shape[1]} here"
         else:
@@ -221,6 +221,12 @@ def adapt_input_channels(weight: Tensor, in_channels: int) -> Tensor:
     return weight[:, turns] * (old / in_channels)
 
 
+def differ_in_channels(theirs: Tensor, ours: Tensor) -> bool:
+    """Return whether kernels (out, in, height, width) differ in the number of input channels alone."""
+    same_rest = theirs.ndim == 4 and theirs.shape[0] == ours.shape[0] and theirs.shape[2:] == ours.shape[2:]
+    return same_rest and 0 < theirs.shape[1] != ours.shape[1]
+
+
 def _without_a_place(
     source: Mapping[str, Tensor], target: Mapping[str, Tensor]
 ) -> tuple[list[str], dict[str, str]]:
@@ -242,11 +248,6 @@ def _reason_for_a_new_head(name: str, theirs: Tensor, ours: Tensor, same_classes
 
 def _sees_the_image(name: str, backbone: BackboneRecord) -> bool:
     return name == ENCODER + backbone.first_convolution or _FIRST_CONVOLUTION.fullmatch(name) is not None
-
-
-def _differ_in_channels_only(theirs: Tensor, ours: Tensor) -> bool:
-    same_rest = theirs.ndim == 4 and theirs.shape[0] == ours.shape[0] and theirs.shape[2:] == ours.shape[2:]
-    return same_rest and theirs.shape[1] > 0
 
 
 def _hint(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> str:

@@ -22,9 +22,13 @@ from swin_umamba.instances.decoding import Decoding, ObjectClasses
 from swin_umamba.instances.targets import DEPTH_SCALE, depths_of, targets_of
 from swin_umamba.models.swin_umamba_d import SwinUMambaD
 from swin_umamba.nnunet.environment import Dataset, Folders
-from swin_umamba.nnunet.training import object_targets
-from swin_umamba.nnunet.training.object_targets import joined_numbers, split_numbers
-from swin_umamba.nnunet.training.object_trainer import DEPTH_WEIGHT, LossOfObjects
+from swin_umamba.nnunet.training import object_trainer
+from swin_umamba.nnunet.training.object_trainer import (
+    DEPTH_WEIGHT,
+    LossOfObjects,
+    joined_numbers,
+    split_numbers,
+)
 from swin_umamba.nnunet.training.train import train
 from swin_umamba.trainer_names import SWIN_UMAMBA_D_OBJECTS
 
@@ -67,7 +71,7 @@ def test_targets_are_made_after_augmentation(
         made.append(targets_of(numbers, *rest))
         return made[-1]
 
-    monkeypatch.setattr(object_targets, "targets_of", recorded)
+    monkeypatch.setattr(object_trainer, "targets_of", recorded)
     trainer = trainer_of(cells)
     trainer.initialize()
     training, validation = trainer.get_dataloaders()

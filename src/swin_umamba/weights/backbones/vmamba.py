@@ -7,14 +7,11 @@ arXiv 2401.10166, first version: a block is a layer norm and SS2D with ``dt_rank
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 from swin_umamba.weights.backbone import STRIDES, BackboneRecord, Shapes, WeightsRecord
 
-_ARCHITECTURE = "VMamba-Tiny of January 2024: depths 2, 2, 9, 2, widths 96 to 768, 22.9 M parameters"
-_LICENCE = (
-    "MIT, as the code of VMamba; the images are ImageNet's, whose terms ask for non-commercial research"
-)
 _LARGEST_SIZE = 2**14
 _NEWER = (
     r"^patch_embed\.[57]\.|\.norm2\.|\.mlp\.|^layers\.\d+\.downsample\.[13]\.|\.op\.out_act|\.op\.x_proj\."
@@ -37,35 +34,32 @@ def _sizes(shapes: Shapes) -> dict[str, Any]:
     return {"depths": depths, "features_per_stage": features, "d_state": min(max(states), _LARGEST_SIZE)}
 
 
-_WEIGHTS = (
-    WeightsRecord(
-        name="vmamba_tiny_v0cls",
-        architecture=_ARCHITECTURE,
-        file_name="vssmtiny_dp01_ckpt_epoch_292.pth",
-        url="https://github.com/MzeroMiko/VMamba/releases/download/%23v0cls/vssmtiny_dp01_ckpt_epoch_292.pth",
-        size=91_649_482,
-        sha256="dbc0cc4f5ec0e45db5fba7c939d2c7d9b617e891ac10766912a8d604c37c5e47",
-        licence=_LICENCE,
-        source="https://github.com/MzeroMiko/VMamba/issues/281",
-        top1=82.2,
-        note="The release asset. It was first released under the tag "
-        "#20240218, which has been moved. Its authors publish neither hash nor size: the SHA-256 was "
-        "published by two independent users of this address, the size by one of them.",
-    ),
-    WeightsRecord(
-        name="vmamba_tiny_e292",
-        architecture=_ARCHITECTURE,
-        file_name="vmamba_tiny_e292.pth",
-        url=None,
-        size=None,
-        sha256=None,
-        licence=_LICENCE,
-        source="https://github.com/JiarunLiu/Swin-UMamba",
-        top1=82.2,
-        note="The same weights as first shared in January 2024, with the training configuration beside "
-        "them; the file of the paper. It has no address any more, so who has it places it by hand; "
-        "everybody else takes vmamba_tiny_v0cls.",
-    ),
+_RELEASED = WeightsRecord(
+    name="vmamba_tiny_v0cls",
+    architecture="VMamba-Tiny of January 2024: depths 2, 2, 9, 2, widths 96 to 768, 22.9 M parameters",
+    file_name="vssmtiny_dp01_ckpt_epoch_292.pth",
+    url="https://github.com/MzeroMiko/VMamba/releases/download/%23v0cls/vssmtiny_dp01_ckpt_epoch_292.pth",
+    size=91_649_482,
+    sha256="dbc0cc4f5ec0e45db5fba7c939d2c7d9b617e891ac10766912a8d604c37c5e47",
+    licence="MIT, as the code of VMamba; the images are ImageNet's, whose terms ask for non-commercial "
+    "research",
+    source="https://github.com/MzeroMiko/VMamba/issues/281",
+    top1=82.2,
+    note="The release asset. It was first released under the tag #20240218, which has been moved. Its "
+    "authors publish neither hash nor size: the SHA-256 was published by two independent users of this "
+    "address, the size by one of them.",
+)
+_SHARED_BEFORE = replace(
+    _RELEASED,
+    name="vmamba_tiny_e292",
+    file_name="vmamba_tiny_e292.pth",
+    url=None,
+    size=None,
+    sha256=None,
+    source="https://github.com/JiarunLiu/Swin-UMamba",
+    note="The same weights as first shared in January 2024, with the training configuration beside them; the "
+    "file of the paper. It has no address any more, so who has it places it by hand; everybody else takes "
+    "vmamba_tiny_v0cls.",
 )
 
 VMAMBA_TINY = BackboneRecord(
@@ -91,7 +85,7 @@ VMAMBA_TINY = BackboneRecord(
     # and norm.bias never, so the bias is loaded. Its results were obtained that way, so we keep it.
     taken_anyway=("patch_embed.norm.bias",),
     sizes=_sizes,
-    weights=_WEIGHTS,
+    weights=(_RELEASED, _SHARED_BEFORE),
     advice="use the first-generation VMamba-Tiny classifier: vssmtiny_dp01_ckpt_epoch_292.pth, "
     "also known as vmamba_tiny_e292.pth",
 )
