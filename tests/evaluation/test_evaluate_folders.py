@@ -12,11 +12,15 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
+from conformance.dicom_files import Slice
+from conformance.dicom_segmentations import write_segmentation_file
+from swin_umamba.cli.main import main
 from swin_umamba.errors import DataError, UsageError
 from swin_umamba.evaluation.classes import LabelClasses
 from swin_umamba.evaluation.evaluate import evaluate_folders
 from swin_umamba.evaluation.metrics import MaskPair, dice
 from swin_umamba.evaluation.results import Evaluation
+from swin_umamba.pseudonyms import Pseudonyms, in_use
 
 SPACING = (1.5, 1.0, 4.0)  # x, y, z
 CLASSES = LabelClasses.from_mapping({"background": 0, "liver": 1, "spleen": 2, "tumour": 3})
@@ -119,6 +123,42 @@ def test_classes_that_are_found(tmp_path: Path) -> None:
     scores = result.cases[0].classes
     assert (scores["1"]["dice"], scores["2"]["dice"], scores["10"]["dice"]) == (1, 0, 0)
     assert result.mean("dice") == pytest.approx(1 / 3)
+
+
+def save_segments(path: Path, labels: np.ndarray, names: dict[int, str]) -> None:
+    """Write a DICOM segmentation of one slice."""
+    masks = [(number, Slice(labels == number)) for number in names]
+    write_segmentation_file(path, masks, names)
+
+
+def test_classes_are_called_as_the_segments_are(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = np.repeat([0, 1, 2, 10], 4).reshape(4, 4)
+    truth, predicted = tmp_path / "truth", tmp_path / "predicted"
+    save_segments(predicted / "a.dcm", labels, {1: "Liver", 2: "spleen", 10: "tumour"})
+    save_segments(truth / "a.dcm", np.where(labels == 10, 2, labels), {1: "liver", 2: "spleen"})
+    result = evaluate(tmp_path)
+    assert result.class_names == ("liver", "spleen", "tumour")
+    assert result.summary("spleen")["dice"] == pytest.approx(2 / 3)
+    assert main(["evaluate", str(predicted), str(truth)]) == 0
+    assert "\nliver " in capsys.readouterr().out
+
+    # One without a name; another one would be called alike.
+    save_segments(predicted / "a.dcm", labels, {1: "", 2: "spleen", 10: ""})
+    assert evaluate(tmp_path).class_names == ("liver", "spleen", "10")
+    assert not caplog.records
+    for names, said in (
+        ({1: "kidney", 2: "spleen"}, "1 is liver and kidney"),
+        ({1: "", 2: "liver"}, "liver"),
+    ):
+        save_segments(predicted / "a.dcm", np.minimum(labels, 2), names)
+        assert evaluate(tmp_path).class_names == ("1", "2")
+        assert said in caplog.text
+    assert evaluate(tmp_path, classes=LabelClasses({"a": (1,), "b": (2,)})).class_names == ("a", "b")
+    save_segments(predicted / "a.dcm", labels, {1: "liver", 2: "spleen", 10: "Jane Doe"})
+    with in_use(Pseudonyms(b"k" * 32)):
+        assert evaluate(tmp_path).class_names == ("1", "2", "10")
 
 
 def test_regions_and_ignored_voxels(tmp_path: Path) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,9 @@ from swin_umamba.evaluation.classes import LabelClasses
 from swin_umamba.evaluation.metrics import MaskPair
 from swin_umamba.evaluation.results import CaseScores, Evaluation
 from swin_umamba.metric_table import metrics_of
+from swin_umamba.pseudonyms import current
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_TOLERANCE = 2.0
 MOST_CLASSES = 64
@@ -51,7 +55,7 @@ def evaluate_folders(
         Folders of label maps (or one file each).
     classes
         Classes to score, see :meth:`LabelClasses.from_dataset_json`; by default, every value above 0 in any
-        file is a class.
+        file is a class, called as the segmentations call it, or by its value.
     tolerance
         Tolerance of the NSD, in mm (pixels for pictures).
     missing
@@ -84,13 +88,16 @@ def evaluate_folders(
     work = partial(evaluate_case, classes=classes, tolerance=tolerance, fraction=fraction)
     scored, failures = evaluate_cases(work, files, num_workers=num_workers)
     found = {name for case in scored.values() for name in case.classes}
-    names = tuple(classes.values) if classes else tuple(sorted(found, key=int))
+    names = {name: name for name in classes.values} if classes else _names_of(found, scored.values())
     not_applicable = dict.fromkeys(metrics_of("masks"), math.nan)
     return Evaluation(
-        class_names=names,
+        class_names=tuple(names.values()),
         tolerance=tolerance,
         cases=tuple(
-            replace(case, classes={name: case.classes.get(name, not_applicable) for name in names})
+            replace(
+                case,
+                classes={name: case.classes.get(key, not_applicable) for key, name in names.items()},
+            )
             for case in scored.values()
         ),
         failures=failures,
@@ -166,7 +173,31 @@ def evaluate_case(
         name: MaskPair(_mask(labels, values), _mask(true_labels, values), truth.spacing, tolerance).scores()
         for name, values in scored.values.items()
     }
-    return CaseScores(files.case, scores, missing=files.prediction is None)
+    given = (each for image in (truth, predicted) for each in (image.label_names or {}).items())
+    named = tuple(
+        (value, name) for value, name in given if name not in (f"segment {value}", f"label {value}")
+    )
+    return CaseScores(files.case, scores, files.prediction is None, named)
+
+
+def _names_of(values: Iterable[str], cases: Iterable[CaseScores]) -> dict[str, str]:
+    """Return the name that all segmentations give each value, or the value; of all, if names are unclear."""
+    given: dict[str, dict[str, str]] = {}
+    for value, name in (each for case in cases for each in case.names):
+        given.setdefault(str(value), {}).setdefault(name.casefold(), name)
+    ordered = sorted(values, key=int)
+    found = [list(given.get(value, {value: value}).values()) for value in ordered]
+    is_clear = len({name.casefold() for names in found for name in names[:1]}) == len(found)
+    if is_clear and all(len(names) == 1 for names in found) and current() is None:  # names are free text
+        return {value: name for value, (name,) in zip(ordered, found, strict=True)}
+    if given and current() is None:
+        called = (f"{value} is {' and '.join(names)}" for value, names in zip(ordered, found, strict=True))
+        logger.warning(
+            "classes are shown by their values, as the files do not give each a name of its own (%s); give "
+            "names with --labels or --dataset-json",
+            "; ".join(called),
+        )
+    return {value: value for value in ordered}
 
 
 def _mask(labels: np.ndarray, values: tuple[int, ...]) -> np.ndarray:

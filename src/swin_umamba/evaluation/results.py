@@ -17,12 +17,14 @@ from swin_umamba.metric_table import metrics_of
 class CaseScores:
     """Scores of one case; ``missing`` if there was no prediction and it was scored as if empty.
 
-    Scores by class and metric; NaN (not applicable) where neither label map has the class.
+    Scores by class and metric; NaN (not applicable) where neither label map has the class. ``names`` are
+    values with the names that the files give them.
     """
 
     case: str
     classes: Mapping[str, Mapping[str, float]]
     missing: bool = False
+    names: tuple[tuple[int, str], ...] = ()
 
 
 @dataclass(frozen=True)
