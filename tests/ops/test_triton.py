@@ -224,10 +224,10 @@ def test_chunks_of_any_length_give_the_same_output(steps: int, monkeypatch: pyte
     assert relative_error(y.cpu(), expected) < FLOAT32_TOLERANCE
 
 
-def test_half_precision_may_give_a_float32_output() -> None:
+def test_half_precision_gives_a_float32_output() -> None:
     x, x_dbl, *others = detached(on_device(image_inputs(2, 3, batch=1)))
     x, x_dbl = x.half(), x_dbl.half()
-    y, _ = triton_ss2d_scan.ss2d_scan_forward(x, x_dbl, *others, y_dtype=torch.float32)
+    y, _ = triton_ss2d_scan.ss2d_scan_forward(x, x_dbl, *others)
     assert y.dtype == torch.float32
     assert torch.equal(y, ss2d_scan(x.float(), x_dbl.float(), *others, backend="triton"))
 

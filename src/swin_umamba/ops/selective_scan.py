@@ -7,7 +7,7 @@ run in a ``torch.autograd.Function``. The gate ``z`` is applied outside them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -147,34 +147,29 @@ def _require_shapes(
         raise UsageError(f"{dim} channels cannot be divided into {groups} groups", where=name)
 
 
-def _new_states(u: Tensor, A: Tensor, backend: str) -> Tensor:
-    module = load_backend(backend, "selective_scan")
-    return u.new_zeros(module.selective_scan_states_shape(*u.shape, A.shape[1]))
+# The functions of the operators take what their schemas declare.
+def _zeros(*inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
+    u, _, A, *_, backend = inputs
+    shape = load_backend(backend, "selective_scan").selective_scan_states_shape(*u.shape, A.shape[1])
+    return _zeros_like(u), u.new_zeros(*u.shape[:2], A.shape[1]), u.new_zeros(shape)
 
 
-def _contiguous(*tensors: Tensor | None) -> list[Tensor | None]:
+def _zeros_like(tensor: Tensor) -> Tensor:
+    return torch.zeros_like(tensor, memory_format=torch.contiguous_format)
+
+
+def _contiguous(tensors: Iterable[Tensor | None]) -> list[Tensor | None]:
     return [None if tensor is None else tensor.contiguous() for tensor in tensors]
 
 
-def _forward(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    delta_bias: Tensor | None,
-    delta_softplus: bool,
-    backend: str,
-) -> tuple[Tensor, Tensor, Tensor]:
+def _forward(*inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
     refuse_forward_mode("selective_scan")
-    if u.numel() == 0:
-        y = torch.zeros_like(u, memory_format=torch.contiguous_format)
-        return y, u.new_zeros(*u.shape[:2], A.shape[1]), _new_states(u, A, backend)
-    inputs = _contiguous(u, delta, A, B, C, D, delta_bias)
-    with without_autocast(u.device):
+    *tensors, delta_softplus, backend = inputs
+    if tensors[0].numel() == 0:
+        return _zeros(*inputs)
+    with without_autocast(tensors[0].device):
         scan = load_backend(backend, "selective_scan").selective_scan_forward
-        results: tuple[Tensor, Tensor, Tensor] = scan(*inputs, delta_softplus)
+        results: tuple[Tensor, Tensor, Tensor] = scan(*_contiguous(tensors), delta_softplus)
         return results
 
 
@@ -186,48 +181,25 @@ _selective_scan = torch.library.custom_op(
 )
 
 
-@_selective_scan.register_fake
-def _(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    delta_bias: Tensor | None,
-    delta_softplus: bool,
-    backend: str,
-) -> tuple[Tensor, Tensor, Tensor]:
-    y = torch.empty_like(u, memory_format=torch.contiguous_format)
-    return y, u.new_empty(*u.shape[:2], A.shape[1]), _new_states(u, A, backend)
+# A registered operator must return tensors: an empty one stands for "no such input".
+def _zero_gradients(
+    grad_y: Tensor, grad_last_state: Tensor | None, states: Tensor, *inputs: Any
+) -> tuple[Tensor, ...]:
+    return tuple(grad_y.new_empty(0) if tensor is None else _zeros_like(tensor) for tensor in inputs[:-2])
 
 
 def _backward(
-    grad_y: Tensor,
-    grad_last_state: Tensor | None,
-    states: Tensor,
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    delta_bias: Tensor | None,
-    delta_softplus: bool,
-    backend: str,
+    grad_y: Tensor, grad_last_state: Tensor | None, states: Tensor, *inputs: Any
 ) -> tuple[Tensor, ...]:
     refuse_forward_mode("selective_scan_backward")
-    inputs = _contiguous(u, delta, A, B, C, D, delta_bias)
-    if u.numel() == 0:
-        gradients = [None if tensor is None else torch.zeros_like(tensor) for tensor in inputs]
-    else:
-        outputs = _contiguous(grad_y, grad_last_state)
-        with without_autocast(u.device):
-            gradients = load_backend(backend, "selective_scan").selective_scan_backward(
-                *outputs, states, *inputs, delta_softplus
-            )
-    # A registered operator must return tensors: an empty one stands for "no such input".
-    return tuple(u.new_empty(0) if gradient is None else gradient for gradient in gradients)
+    *tensors, delta_softplus, backend = inputs
+    if grad_y.numel() == 0:
+        return _zero_gradients(grad_y, grad_last_state, states, *inputs)
+    with without_autocast(grad_y.device):
+        gradients = load_backend(backend, "selective_scan").selective_scan_backward(
+            *_contiguous((grad_y, grad_last_state)), states, *_contiguous(tensors), delta_softplus
+        )
+    return tuple(grad_y.new_empty(0) if gradient is None else gradient for gradient in gradients)
 
 
 _selective_scan_backward = torch.library.custom_op(
@@ -238,27 +210,6 @@ _selective_scan_backward = torch.library.custom_op(
     "(Tensor grad_u, Tensor grad_delta, Tensor grad_A, Tensor grad_B, Tensor grad_C, Tensor grad_D, "
     "Tensor grad_delta_bias)",
 )
-
-
-@_selective_scan_backward.register_fake
-def _(
-    grad_y: Tensor,
-    grad_last_state: Tensor | None,
-    states: Tensor,
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    delta_bias: Tensor | None,
-    delta_softplus: bool,
-    backend: str,
-) -> tuple[Tensor, ...]:
-    return tuple(
-        u.new_empty(0) if tensor is None else torch.empty_like(tensor, memory_format=torch.contiguous_format)
-        for tensor in (u, delta, A, B, C, D, delta_bias)
-    )
 
 
 def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
@@ -286,6 +237,8 @@ def _differentiate(
     return (*present, None, None)
 
 
+_selective_scan.register_fake(_zeros)
+_selective_scan_backward.register_fake(_zero_gradients)
 _selective_scan.register_autograd(_differentiate, setup_context=_save_for_backward)
 _selective_scan_backward.register_autograd(refuse_second_derivative)
 

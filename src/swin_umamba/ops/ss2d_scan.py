@@ -114,7 +114,7 @@ def ss2d_scan(
     elif save_states:
         y = _SS2DScan.apply(*tensors, save_states, backend)  # type: ignore[no-untyped-call]
     else:
-        y, _ = _forward(*tensors, save_states, backend)  # type: ignore[call-arg, arg-type]
+        y, _ = _forward(*tensors, save_states, backend)
     return as_dtype(y, out_dtype or x.dtype)
 
 
@@ -134,32 +134,28 @@ def _require_shapes(
     require_shape(name, "x_dbl", x_dbl, (*x.shape[:3], 4, dt_rank + 2 * d_state), axes)
 
 
-def _new_states(x: Tensor, A: Tensor, save_states: bool, backend: str) -> Tensor:
+# The functions of the operators take what their schemas declare. The output has the dtype in which it was
+# computed, even if ``x`` has half precision. Only the backward uses the states: without ``save_states`` the
+# tensor has no elements.
+def _zeros(*inputs: Any) -> tuple[Tensor, Tensor]:
+    x, _, _, _, A, _, save_states, backend = inputs
     shape = load_backend(backend, "ss2d_scan").ss2d_scan_states_shape(*x.shape, A.shape[2])
-    return x.new_zeros(shape if save_states else (0, *shape[1:]), dtype=compute_dtype(x.dtype))
+    states = x.new_zeros(shape if save_states else (0, *shape[1:]), dtype=compute_dtype(x.dtype))
+    return _zeros_like(x, dtype=states.dtype), states
 
 
-# The output has the dtype in which it was computed, even if ``x`` has half precision. Only the backward uses
-# the states: without ``save_states`` the tensor has no elements.
-def _forward(
-    x: Tensor,
-    x_dbl: Tensor,
-    dt_projs_weight: Tensor,
-    dt_projs_bias: Tensor,
-    A: Tensor,
-    D: Tensor,
-    save_states: bool,
-    backend: str,
-) -> tuple[Tensor, Tensor]:
+def _zeros_like(tensor: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    return torch.zeros_like(tensor, dtype=dtype, memory_format=torch.contiguous_format)
+
+
+def _forward(*inputs: Any) -> tuple[Tensor, Tensor]:
     refuse_forward_mode("ss2d_scan")
-    if x.numel() == 0:
-        y = torch.zeros_like(x, dtype=compute_dtype(x.dtype), memory_format=torch.contiguous_format)
-        return y, _new_states(x, A, save_states, backend)
-    inputs = [tensor.contiguous() for tensor in (x, x_dbl, dt_projs_weight, dt_projs_bias, A, D)]
-    with without_autocast(x.device):
+    *tensors, save_states, backend = inputs
+    if tensors[0].numel() == 0:
+        return _zeros(*inputs)
+    with without_autocast(tensors[0].device):
         scan = load_backend(backend, "ss2d_scan").ss2d_scan_forward
-        dtype = {"y_dtype": compute_dtype(x.dtype)} if backend == "triton" else {}
-        results: tuple[Tensor, Tensor] = scan(*inputs, save_states, **dtype)
+        results: tuple[Tensor, Tensor] = scan(*[tensor.contiguous() for tensor in tensors], save_states)
         return results
 
 
@@ -171,39 +167,19 @@ _ss2d_scan = torch.library.custom_op(
 )
 
 
-@_ss2d_scan.register_fake
-def _(
-    x: Tensor,
-    x_dbl: Tensor,
-    dt_projs_weight: Tensor,
-    dt_projs_bias: Tensor,
-    A: Tensor,
-    D: Tensor,
-    save_states: bool,
-    backend: str,
-) -> tuple[Tensor, Tensor]:
-    y = torch.empty_like(x, dtype=compute_dtype(x.dtype), memory_format=torch.contiguous_format)
-    return y, _new_states(x, A, save_states, backend)
+def _zero_gradients(grad_y: Tensor, states: Tensor, *inputs: Any) -> tuple[Tensor, ...]:
+    return tuple(map(_zeros_like, inputs[:-1]))
 
 
-def _backward(
-    grad_y: Tensor,
-    states: Tensor,
-    x: Tensor,
-    x_dbl: Tensor,
-    dt_projs_weight: Tensor,
-    dt_projs_bias: Tensor,
-    A: Tensor,
-    D: Tensor,
-    backend: str,
-) -> tuple[Tensor, ...]:
+def _backward(grad_y: Tensor, states: Tensor, *inputs: Any) -> tuple[Tensor, ...]:
     refuse_forward_mode("ss2d_scan_backward")
-    inputs = [tensor.contiguous() for tensor in (x, x_dbl, dt_projs_weight, dt_projs_bias, A, D)]
-    if x.numel() == 0:
-        return tuple(torch.zeros_like(tensor) for tensor in inputs)
-    with without_autocast(x.device):
+    *tensors, backend = inputs
+    if grad_y.numel() == 0:
+        return _zero_gradients(grad_y, states, *inputs)
+    with without_autocast(grad_y.device):
         backward = load_backend(backend, "ss2d_scan").ss2d_scan_backward
-        results: tuple[Tensor, ...] = backward(grad_y.contiguous(), states, *inputs)
+        grad_y, *tensors = (tensor.contiguous() for tensor in (grad_y, *tensors))
+        results: tuple[Tensor, ...] = backward(grad_y, states, *tensors)
         return results
 
 
@@ -214,22 +190,6 @@ _ss2d_scan_backward = torch.library.custom_op(
     schema=f"(Tensor grad_y, Tensor states, {_INPUTS}, str backend) -> "
     "(Tensor grad_x, Tensor grad_x_dbl, Tensor grad_weight, Tensor grad_bias, Tensor grad_A, Tensor grad_D)",
 )
-
-
-@_ss2d_scan_backward.register_fake
-def _(
-    grad_y: Tensor,
-    states: Tensor,
-    x: Tensor,
-    x_dbl: Tensor,
-    dt_projs_weight: Tensor,
-    dt_projs_bias: Tensor,
-    A: Tensor,
-    D: Tensor,
-    backend: str,
-) -> tuple[Tensor, ...]:
-    inputs = (x, x_dbl, dt_projs_weight, dt_projs_bias, A, D)
-    return tuple(torch.empty_like(tensor, memory_format=torch.contiguous_format) for tensor in inputs)
 
 
 def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -249,6 +209,8 @@ def _differentiate(ctx: Any, grad_y: Tensor | None, grad_states: Tensor | None) 
     return (*backward(*tensors, ctx.backend), None, None)
 
 
+_ss2d_scan.register_fake(_zeros)
+_ss2d_scan_backward.register_fake(_zero_gradients)
 _ss2d_scan.register_autograd(_differentiate, setup_context=_save_for_backward)
 _ss2d_scan_backward.register_autograd(refuse_second_derivative)
 

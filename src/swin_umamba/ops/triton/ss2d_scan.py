@@ -32,22 +32,19 @@ def ss2d_scan_forward(
     A: Tensor,
     D: Tensor,
     save_states: bool = True,
-    y_dtype: torch.dtype | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return output (batch, height, width, d_inner) and an empty tensor in place of saved states.
 
     All tensors are contiguous, with the shapes of `swin_umamba.ops.ss2d_scan.ss2d_scan`; ``x`` and ``x_dbl``
-    are float32, bfloat16 or float16, the parameters float32. The output has the dtype of ``x`` unless
-    ``y_dtype`` says otherwise.
+    are float32, bfloat16 or float16, the parameters and the output float32.
     """
     batch, height, width, d_inner = x.shape
     assert height * width < 2**31
     steps = _steps(x, A)
     delta = _projected_dt(x_dbl, dt_projs_weight)
     states, _ = _entering_states(x, x_dbl, delta, dt_projs_weight, dt_projs_bias, A, steps)
-    y = torch.empty_like(x, dtype=y_dtype)
-    partial = _float32_buffer(y)
-    ss2d_outputs(x, x_dbl, delta, dt_projs_weight, dt_projs_bias, A, D, steps, states, partial, y)
+    y = torch.empty_like(x, dtype=torch.float32)
+    ss2d_outputs(x, x_dbl, delta, dt_projs_weight, dt_projs_bias, A, D, steps, states, y, y)
     return y, A.new_empty(ss2d_scan_states_shape(batch, height, width, d_inner, A.shape[2]))
 
 
