@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 
 from swin_umamba.compare import recipe as recipe_module
 from swin_umamba.compare.recipe import NNUNET, SEGRESNET, SWIN_UMAMBA, SWIN_UNETR, UNETR_RECIPE, Recipe
+from swin_umamba.compare.trainer import PLANS_ENTRY, Terms
 from swin_umamba.errors import UsageError
 
 
@@ -46,7 +49,8 @@ def test_adam_is_fused_where_the_device_wants_it(monkeypatch: pytest.MonkeyPatch
 
 
 def test_survives_storage_and_describes_itself() -> None:
-    assert Recipe.from_stored(SWIN_UMAMBA.as_dict()) == SWIN_UMAMBA
+    stored = json.loads(json.dumps(Terms(SWIN_UMAMBA, 500, True).as_dict()))
+    assert Terms.from_plans({PLANS_ENTRY: stored}) == Terms(SWIN_UMAMBA, 500, True)
     assert "SGD with Nesterov momentum 0.99, learning rate 0.01" in NNUNET.describe()
     assert "frozen for 1%" in SWIN_UMAMBA.describe()
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from swin_umamba.errors import UsageError
 
@@ -57,10 +56,6 @@ class Budget:
                 hint="give iterations, such as 500, or wall time, such as 90s, 10min or 1.5h",
             )
         return cls(seconds=float(match["number"]) * SECONDS_OF_UNIT[match["unit"]])
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values."""
-        return asdict(self)
 
     def describe(self) -> str:
         """Return the budget in words."""

@@ -119,17 +119,20 @@ def _monai_entry(
     return architecture_entry(network_class, {"patch_size": sides}, unet_strides(patch_size, spacing))
 
 
-def _fixed_entry(network_class: type[nn.Module], strides: Strides | None, *_: Any) -> dict[str, Any]:
-    return architecture_entry(network_class, {}, strides)
+def _fixed_entry(
+    network_class: type[nn.Module], strides: Strides | None, *_: Any, **network_kwargs: Any
+) -> dict[str, Any]:
+    return architecture_entry(network_class, network_kwargs, strides)
 
 
-_PLAIN, _DAGGER, _DOUBLE_DAGGER = (
-    partial(_fixed_entry, each, None) for each in (PlannedSwinUMamba, PlannedSwinUMambaD, PlannedSwinUMambaDD)
-)
-
-
-def _backbone_entry(backbone: str, *_: Any) -> dict[str, Any]:
-    return architecture_entry(PlannedSwinUMambaD, {"backbone": backbone})
+def _with_and_without_weights(
+    name: str, title: str, network_class: type[nn.Module]
+) -> tuple[ComparedNetwork, ComparedNetwork]:
+    entry = partial(_fixed_entry, network_class, None)
+    return (
+        ComparedNetwork(name, title, entry, SWIN_UMAMBA),
+        ComparedNetwork(f"{name}_pretrained", f"{title}, pretrained", entry, SWIN_UMAMBA, pretrained=True),
+    )
 
 
 _TWIN = partial(_fixed_entry, SwinUMambaDConv, STRIDES[PlannedSwinUMambaD])
@@ -144,31 +147,18 @@ _NNFORMER_NOTE = (
 NETWORKS: dict[str, ComparedNetwork] = {
     network.name: network
     for network in (
-        ComparedNetwork("swin_umamba", "SwinUMamba", _PLAIN, SWIN_UMAMBA),
-        ComparedNetwork(
-            "swin_umamba_pretrained", "SwinUMamba, pretrained", _PLAIN, SWIN_UMAMBA, pretrained=True
-        ),
-        ComparedNetwork("swin_umamba_d", "SwinUMambaD", _DAGGER, SWIN_UMAMBA),
-        ComparedNetwork(
-            "swin_umamba_d_pretrained", "SwinUMambaD, pretrained", _DAGGER, SWIN_UMAMBA, pretrained=True
-        ),
+        *_with_and_without_weights("swin_umamba", "SwinUMamba", PlannedSwinUMamba),
+        *_with_and_without_weights("swin_umamba_d", "SwinUMambaD", PlannedSwinUMambaD),
         *(
             ComparedNetwork(
                 f"swin_umamba_d_{backbone.removeprefix('vmamba_')}",
                 f"SwinUMambaD with {backbone}",
-                partial(_backbone_entry, backbone),
+                partial(_fixed_entry, PlannedSwinUMambaD, None, backbone=backbone),
                 SWIN_UMAMBA,
             )
             for backbone in TRAINER_BACKBONES
         ),
-        ComparedNetwork("swin_umamba_dd", "SwinUMambaDD", _DOUBLE_DAGGER, SWIN_UMAMBA),
-        ComparedNetwork(
-            "swin_umamba_dd_pretrained",
-            "SwinUMambaDD, pretrained",
-            _DOUBLE_DAGGER,
-            SWIN_UMAMBA,
-            pretrained=True,
-        ),
+        *_with_and_without_weights("swin_umamba_dd", "SwinUMambaDD", PlannedSwinUMambaDD),
         ComparedNetwork(
             "swin_umamba_d_conv", "SwinUMambaD, 7x7 convolution for the scan", _TWIN, SWIN_UMAMBA
         ),

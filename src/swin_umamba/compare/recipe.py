@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -63,15 +63,6 @@ class Recipe:
             )
         if not 0 < self.learning_rate < 1:
             raise UsageError(f"learning rate {self.learning_rate}", hint="give a number between 0 and 1")
-
-    @classmethod
-    def from_stored(cls, stored: Mapping[str, Any]) -> Recipe:
-        """Return the recipe stored by ``as_dict``."""
-        return cls(**stored)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values."""
-        return asdict(self)
 
     def make_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """Return the optimizer, at the initial learning rate; parameters on a GPU share its kernels."""

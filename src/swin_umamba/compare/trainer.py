@@ -6,7 +6,7 @@ import logging
 import os
 import statistics
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -62,11 +62,7 @@ class Terms:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for the plans."""
-        return {
-            "recipe": self.recipe.as_dict(),
-            "iterations": self.iterations,
-            "supervises_deeply": self.supervises_deeply,
-        }
+        return asdict(self)
 
     @classmethod
     def from_plans(cls, plans: dict[str, Any]) -> Terms:
@@ -86,7 +82,7 @@ class Terms:
         Provenance("the plans of a comparison", "compare again in an empty folder", UsageError).check(
             stored, _TERMS, PLANS_ENTRY
         )
-        return cls(Recipe.from_stored(stored["recipe"]), stored["iterations"], stored["supervises_deeply"])
+        return cls(Recipe(**stored["recipe"]), stored["iterations"], stored["supervises_deeply"])
 
 
 class NoSchedule:
