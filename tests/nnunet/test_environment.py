@@ -50,6 +50,21 @@ def test_unset_folders_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
         find_dataset("12")
 
 
+def test_without_variables_the_current_folder_is_taken(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("raw", "preprocessed", "results"):
+        monkeypatch.delenv(f"nnUNet_{name}", raising=False)
+    monkeypatch.chdir(root)
+    assert find_dataset("12") == find_dataset("12", root)
+    monkeypatch.setenv("nnUNet_results", "/somewhere")
+    with pytest.raises(UsageError, match="nnUNet_raw, nnUNet_preprocessed not set"):
+        find_dataset("12")
+    monkeypatch.delenv("nnUNet_results")
+    monkeypatch.chdir(root / "nnUNet_raw")
+    with pytest.raises(UsageError, match="nnUNet_results not set") as caught:
+        find_dataset("12")
+    assert "go to the folder that has nnUNet_raw" in str(caught.value.hint)
+
+
 def test_an_unknown_name_brings_the_close_ones(root: Path) -> None:
     with pytest.raises(UsageError, match="Dataset012_Polyps"):
         find_dataset("Dataset012_Polyp", root)

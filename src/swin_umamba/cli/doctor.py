@@ -185,7 +185,10 @@ def check_folders() -> Iterator[Finding]:
         value = os.environ.get(name)
         if not value:
             yield Finding(
-                name, "ok", "not set: give plan and train --root DIR or the path of a data set folder"
+                name,
+                "ok",
+                "not set: give plan and train --root DIR, the path of a data set folder, or its number in the "
+                "folder that has nnUNet_raw",
             )
         elif not Path(value).is_dir():
             yield Finding(name, "warning", f"{value} does not exist", f"mkdir -p {value}")

@@ -13,7 +13,7 @@ import pkgutil
 import sys
 from collections.abc import Sequence
 from types import ModuleType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from swin_umamba import __version__, cli
 from swin_umamba.cli.options import add_anonymous, add_common_options, pseudonyms_for
@@ -147,6 +147,13 @@ def _as_own_error(error: Exception, command: str) -> SwinUMambaError:
 
 class _Parser(argparse.ArgumentParser):
     """Raises its errors, so that they are reported like all others."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        # The parser of a command hands what it does not know to that of all commands, whose help is no help.
+        known, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return known, unknown
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(message, where=self.prog, hint=f"see {self.prog} --help")

@@ -46,6 +46,9 @@ class Folders:
     def from_environment(cls) -> Folders:
         """Return the folders that the variables ``nnUNet_raw`` and so on name.
 
+        If none of them is set and the current folder has ``nnUNet_raw`` or ``nnUNet_preprocessed``, they are
+        those below it: there the pages have put the data set, and a number is enough to find it.
+
         Raises
         ------
         UsageError
@@ -53,11 +56,14 @@ class Folders:
         """
         names = [f"nnUNet_{name}" for name in _NAMES]
         unset = [name for name in names if not os.environ.get(name)]
+        here = cls.below(Path.cwd())
+        if len(unset) == len(names) and (here.raw.is_dir() or here.preprocessed.is_dir()):
+            return here
         if unset:
             raise UsageError(
                 "nnU-Net's folders are not known: " + ", ".join(unset) + " not set",
                 hint="give --root DIR (uses DIR/nnUNet_raw and so on), give the path of the data set folder, "
-                "or set the three variables",
+                "go to the folder that has nnUNet_raw, or set the three variables",
             )
         return cls(*(Path(os.environ[name]).expanduser().absolute() for name in names))
 
@@ -158,7 +164,8 @@ def find_dataset(dataset: str | int | Path, root: str | Path | None = None) -> D
         path its parent is the raw folder; unless ``root`` or the environment says otherwise, the other two
         are ``nnUNet_preprocessed`` and ``nnUNet_results`` beside that parent.
     root
-        Folder that holds, or will hold, nnU-Net's three folders. By default the environment says where.
+        Folder that holds, or will hold, nnU-Net's three folders. By default the environment says where, and
+        if it does not, the current folder is taken if it has ``nnUNet_raw``.
 
     Raises
     ------
