@@ -32,7 +32,7 @@ from swin_umamba.nnunet.plans_table import read_plans
 from swin_umamba.nnunet.preprocessed import check_origin, content_fingerprint
 from swin_umamba.nnunet.record.metrics_file import METRICS_FILE, MetricsFile
 from swin_umamba.nnunet.record.software_file import SOFTWARE_FILE, record_start
-from swin_umamba.nnunet.resume.newest import newest_checkpoint
+from swin_umamba.nnunet.resume.checkpoints import newest_checkpoint
 from swin_umamba.nnunet.resume.training_state import OWN_ENTRY, stored_options, stored_own_state
 from swin_umamba.nnunet.splits import SPLITS_FILE, validation_cases
 from swin_umamba.nnunet.training.options import TrainingOptions

@@ -137,6 +137,5 @@ class Agreement:
     def _failure_of(self, rank: int) -> BaseException:
         watch = self.processes.watch
         fault = None if watch is None else watch.cause()
-        if fault is None:
-            return TrainingError(f"rank {rank} has failed", hint="see its log")
-        return fault.as_error()
+        failed = TrainingError(f"rank {rank} has failed", hint="see its log")
+        return failed if fault is None else fault.as_error()

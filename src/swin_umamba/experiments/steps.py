@@ -186,7 +186,7 @@ def needed_weights(experiment: Experiment) -> str | None:
 
 
 def _train(experiment: Experiment) -> None:
-    from swin_umamba.nnunet.resume.newest import existing_checkpoints
+    from swin_umamba.nnunet.resume.checkpoints import existing_checkpoints
     from swin_umamba.nnunet.training.train import train
 
     settings = experiment.settings

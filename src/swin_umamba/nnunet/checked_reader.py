@@ -132,10 +132,8 @@ class CheckedReader(BaseReaderWriter):
                 hint="convert it to .nii.gz or .png",
             )
         ours = ours.astype(np.float32)
-        if not format_of(path).has_geometry and len(theirs) - len(ours) in (
-            0,
-            1,
-        ):  # 1: an opaque alpha channel
+        more = len(theirs) - len(ours)  # 1: an opaque alpha channel
+        if not format_of(path).has_geometry and more in (0, 1):
             self._check_pixels(ours, theirs[: len(ours)], path)
         return ours
 

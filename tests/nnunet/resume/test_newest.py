@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from swin_umamba.errors import CheckpointError
-from swin_umamba.nnunet.resume.newest import existing_checkpoints, newest_checkpoint
+from swin_umamba.nnunet.resume.checkpoints import existing_checkpoints, newest_checkpoint
 from swin_umamba.weights.checkpoint import save_checkpoint
 
 

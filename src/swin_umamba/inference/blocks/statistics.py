@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ logger = logging.getLogger(__name__)
 Basis = Literal["image", "tissue", "field"]
 """The pixels whose mean and deviation an image is normalized by."""
 
+Region = tuple[slice, slice, slice]
 STRIP_WIDTH = 16 * CELL
 MOST_DIFFERENCE = 0.25
 """Fractions of background may differ by so much without a warning."""
@@ -66,7 +68,7 @@ class ImageStatistics:
     """
 
     basis: Basis
-    box: tuple[slice, slice, slice]
+    box: Region
     channels: tuple[ChannelStatistics, ...]
     tissue: np.ndarray | None
     threshold: int | None
@@ -112,20 +114,24 @@ def statistics_of(
     find_tissue = find_tissue or basis == "tissue"
     assert basis in get_args(Basis), basis
     strips = list(_strips(source))
-    share = 0.5 if find_tissue else 1.0
+    total = len(strips) * (2 if find_tissue else 1)
+    count = itertools.count(1)
+
+    def read() -> Iterator[tuple[Region, np.ndarray]]:
+        for strip in strips:
+            yield strip, source.read(*strip)
+            if on_progress is not None:
+                on_progress(next(count) / total)
+
     rule = None
     if find_tissue:
         grey = np.zeros(GREY_LEVELS, np.int64)
-        for number, strip in enumerate(strips, start=1):
-            grey += np.bincount(_grey(source, source.read(*strip)).ravel(), minlength=GREY_LEVELS)
-            if on_progress is not None:
-                on_progress(share * number / len(strips))
+        for _, pixels in read():
+            grey += np.bincount(_grey(source, pixels).ravel(), minlength=GREY_LEVELS)
         rule = TissueRule.of(grey)
     work = _Sums(source, basis, rule)
-    for number, strip in enumerate(strips, start=1):
-        work.add(strip, finite(source.read(*strip), source, nonfinite))
-        if on_progress is not None:
-            on_progress(1 - share + share * number / len(strips))
+    for strip, pixels in read():
+        work.add(strip, finite(pixels, source, nonfinite))
     return work.statistics()
 
 
@@ -141,7 +147,7 @@ class _Sums:
         cells = (size[0], *(-(-length // CELL) for length in size[1:]))
         self._tissue = None if rule is None else np.zeros(cells, bool)
 
-    def add(self, strip: tuple[slice, slice, slice], pixels: np.ndarray) -> None:
+    def add(self, strip: Region, pixels: np.ndarray) -> None:
         z, y, x = strip
         some = (pixels != 0).any(0)
         for axis, part in enumerate(strip):
@@ -163,16 +169,14 @@ class _Sums:
         ends = [np.flatnonzero(seen)[[0, -1]] if seen.any() else (0, len(seen) - 1) for seen in self._seen]
         box = tuple(slice(int(first), int(last) + 1) for first, last in ends)
         inside = int(np.prod([each.stop - each.start for each in box]))
-        if self._basis == "tissue":
-            if self._tissue is not None and not self._tissue.any():
-                raise DataError(
-                    "there is no tissue in the image, by the rule of --statistics tissue",
-                    where=self._source.path,
-                    hint="give --statistics image",
-                )
-            found = [moments.mean_and_deviation() for moments in self._moments]
-        else:
-            found = [moments.mean_and_deviation(inside) for moments in self._moments]
+        only_tissue = self._basis == "tissue"
+        if only_tissue and self._tissue is not None and not self._tissue.any():
+            raise DataError(
+                "there is no tissue in the image, by the rule of --statistics tissue",
+                where=self._source.path,
+                hint="give --statistics image",
+            )
+        found = [moments.mean_and_deviation(None if only_tissue else inside) for moments in self._moments]
         channels = tuple(
             ChannelStatistics(mean, deviation, float(low), float(high))
             for (mean, deviation), (low, high) in zip(found, self._extremes, strict=True)
@@ -193,7 +197,7 @@ def finite(pixels: np.ndarray, source: RegionSource, nonfinite: str) -> np.ndarr
     return np.where(np.isfinite(pixels), pixels, pixels.dtype.type(0))
 
 
-def _strips(source: RegionSource) -> Iterator[tuple[slice, slice, slice]]:
+def _strips(source: RegionSource) -> Iterator[Region]:
     """Yield strips of whole cells, from the first pixel to the last."""
     _, depth, height, width = source.shape
     for number in range(depth):

@@ -25,8 +25,12 @@ from swin_umamba.errors import CheckpointError, TrainingError, UsageError
 from swin_umamba.nnunet.environment import raw_folder
 from swin_umamba.nnunet.preprocessed import check_origin
 from swin_umamba.nnunet.record.event_files import require_tensorboard
-from swin_umamba.nnunet.resume.checkpoints import CheckpointFolder, FoldLock
-from swin_umamba.nnunet.resume.newest import existing_checkpoints, newest_checkpoint
+from swin_umamba.nnunet.resume.checkpoints import (
+    CheckpointFolder,
+    FoldLock,
+    existing_checkpoints,
+    newest_checkpoint,
+)
 from swin_umamba.nnunet.resume.same_experiment import check_cases, check_plans, fingerprints_of_cases
 from swin_umamba.nnunet.resume.training_state import (
     copied_to_cpu,

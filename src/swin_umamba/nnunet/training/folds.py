@@ -52,9 +52,9 @@ class ClassDice:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, None for NaN."""
-        numbers = {"mean": self.mean, "deviation": self.deviation}
         return {
-            **{name: none_for_nan(value) for name, value in numbers.items()},
+            "mean": none_for_nan(self.mean),
+            "deviation": none_for_nan(self.deviation),
             "folds": {str(fold): none_for_nan(value) for fold, value in self.folds.items()},
         }
 
@@ -164,7 +164,7 @@ class _Begun:
 
 def _jobs(folds: list[int], model: Path, request: TrainRequest) -> dict[int, TrainResult | Mapping[str, Any]]:
     """Return the result of each finished fold, and the options of ``train`` for each other one."""
-    from swin_umamba.nnunet.resume.newest import existing_checkpoints
+    from swin_umamba.nnunet.resume.checkpoints import existing_checkpoints
 
     trained = [fold for fold in folds if existing_checkpoints(model / f"fold_{fold}")]
     given = {name: value for name, value in request.given.items() if name not in _OF_ALL}
@@ -188,7 +188,7 @@ def _jobs(folds: list[int], model: Path, request: TrainRequest) -> dict[int, Tra
 
 def _begun(folder: Path, request: TrainRequest) -> _Begun:
     """Read the state of a fold that has a checkpoint."""
-    from swin_umamba.nnunet.resume.newest import newest_checkpoint
+    from swin_umamba.nnunet.resume.checkpoints import newest_checkpoint
     from swin_umamba.nnunet.resume.training_state import OWN_ENTRY, stored_options
 
     checkpoint = newest_checkpoint(folder)

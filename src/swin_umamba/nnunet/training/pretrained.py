@@ -13,7 +13,7 @@ from torch import nn
 from swin_umamba.errors import CheckpointError, DataError, TrainingError, UsageError
 from swin_umamba.json_files import parse_json
 from swin_umamba.models.network import SegmentationNetwork
-from swin_umamba.nnunet.resume.newest import existing_checkpoints
+from swin_umamba.nnunet.resume.checkpoints import existing_checkpoints
 from swin_umamba.weights.backbones.vmamba import VMAMBA_TINY
 from swin_umamba.weights.checkpoint import load_checkpoint
 from swin_umamba.weights.convert import convert_imagenet_weights, find_state_dict

@@ -246,7 +246,7 @@ def read_planned(dataset: Dataset, plans_name: str) -> tuple[dict[str, Any], dic
 
 
 def _continue(trainer: RobustTrainer, fold_folder: Path, given: dict[str, Any]) -> None:
-    from swin_umamba.nnunet.resume.newest import newest_checkpoint
+    from swin_umamba.nnunet.resume.checkpoints import newest_checkpoint
     from swin_umamba.nnunet.resume.training_state import stored_options
 
     checkpoint = newest_checkpoint(fold_folder)
