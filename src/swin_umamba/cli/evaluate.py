@@ -113,8 +113,7 @@ def _evaluate(args: argparse.Namespace) -> Evaluation:
     from swin_umamba.evaluation.evaluate import DEFAULT_TOLERANCE, evaluate_folders
 
     _refuse_options_of_a_protocol(args)
-    if args.class_maps is not None:
-        raise UsageError("only objects have class maps", where="--class-maps", hint="add --instances")
+    _refuse(args.class_maps, "only objects have class maps", "--class-maps", hint="add --instances")
     classes = classes_of(args)
     evaluation = evaluate_folders(
         args.predictions,
@@ -137,8 +136,7 @@ def _evaluate_instances(args: argparse.Namespace) -> InstanceEvaluation:
     from swin_umamba.evaluation.evaluate_instances import evaluate_instances
 
     _refuse_options_of_a_protocol(args)
-    if args.tolerance is not None:
-        raise UsageError("objects have no tolerance", where="--tolerance", hint="leave it out")
+    _refuse(args.tolerance, "objects have no tolerance", "--tolerance")
     return evaluate_instances(
         args.predictions,
         args.references,
@@ -147,6 +145,11 @@ def _evaluate_instances(args: argparse.Namespace) -> InstanceEvaluation:
         missing=args.missing,
         num_workers=args.num_workers,
     )
+
+
+def _refuse(given: object, what: str, option: str, hint: str = "leave it out") -> None:
+    if given is not None:
+        raise UsageError(what, where=option, hint=hint)
 
 
 def _refuse_options_of_a_protocol(args: argparse.Namespace) -> None:
@@ -173,12 +176,10 @@ def _protocol(args: argparse.Namespace) -> PaperProtocol:
     """Return the protocol, and refuse options that it would ignore."""
     protocol: Any = find_protocol(args.protocol)
     classes = classes_of(args)
-    if args.class_maps is not None:
-        raise UsageError("a protocol has its own classes", where="--class-maps", hint="leave it out")
-    if args.tolerance is not None:
-        raise UsageError("a protocol has its own tolerances", where="--tolerance", hint="leave it out")
-    if args.outer_rim is not None and not hasattr(protocol, "outer_rim"):
-        raise UsageError("only cells have a boundary class", where="--outer-rim", hint="leave it out")
+    _refuse(args.class_maps, "a protocol has its own classes", "--class-maps")
+    _refuse(args.tolerance, "a protocol has its own tolerances", "--tolerance")
+    if not hasattr(protocol, "outer_rim"):
+        _refuse(args.outer_rim, "only cells have a boundary class", "--outer-rim")
     if classes is not None and not hasattr(protocol, "from_classes"):
         raise UsageError(
             f"the protocol {args.protocol} has its own classes", hint="leave out --labels and --dataset-json"
@@ -220,10 +221,7 @@ def _instance_table(evaluation: InstanceEvaluation) -> str:
         lines.append(
             f"{name}: {prediction} predicted, {reference} true ({errors}); count error {error} an image"
         )
-    if evaluation.missing:
-        lines.append(f"{len(evaluation.missing)} cases have no prediction and count as empty")
-    if evaluation.failures:
-        lines.append(f"{len(evaluation.failures)} cases failed and are not in the scores")
+    lines += _gaps(len(evaluation.missing), len(evaluation.failures), "scores")
     return "\n".join([*aligned(rows, left=2), *lines])
 
 
@@ -239,13 +237,13 @@ def _class_table(evaluation: Evaluation) -> str:
     means = (_number(evaluation.mean(metric.key), metric.digits) for metric in metrics)
     rows.append((MEAN_OF_CLASSES, *means, "", ""))
     tolerance = f"NSD: within {evaluation.tolerance:g} mm, or pixels for pictures"
-    lines = [*aligned(rows), tolerance]
     missing = sum(case.missing for case in evaluation.cases)
-    if missing:
-        lines.append(f"{missing} cases have no prediction and count as empty")
-    if evaluation.failures:
-        lines.append(f"{len(evaluation.failures)} cases failed and are not in the means")
-    return "\n".join(lines)
+    return "\n".join([*aligned(rows), tolerance, *_gaps(missing, len(evaluation.failures), "means")])
+
+
+def _gaps(missing: int, failed: int, those: str) -> list[str]:
+    lines = [f"{missing} cases have no prediction and count as empty"] if missing else []
+    return [*lines, f"{failed} cases failed and are not in the {those}"] if failed else lines
 
 
 def _protocol_table(evaluation: ProtocolEvaluation) -> str:

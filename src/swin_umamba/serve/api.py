@@ -174,7 +174,7 @@ async def job_slice(
     show: Annotated[Literal["classes", "objects"], Query(description="what to draw over it")] = "classes",
 ) -> SliceAnswer:
     """Return a slice of a finished job as a picture and paths; 2D pictures have a single slice, 0."""
-    result = _finished(_service(request).queue.get(job_id))
+    result = _result_of(request, job_id)
     if not (0 <= index < result.num_slices and 0 <= view < len(result.views)):
         raise UnknownSlice(
             f"there is no slice {index} in view {view}",
@@ -196,7 +196,7 @@ async def job_slice(
 @router.get("/jobs/{job_id}/labels", response_class=Response, responses={200: MASK, **_errors(404, 409)})
 def job_labels(request: Request, job_id: str) -> Response:
     """Download the label map of a finished job."""
-    return file_answer(_finished(_service(request).queue.get(job_id)), "labels")
+    return file_answer(_result_of(request, job_id), "labels")
 
 
 @router.get(
@@ -204,7 +204,7 @@ def job_labels(request: Request, job_id: str) -> Response:
 )
 def job_instances(request: Request, job_id: str) -> Response:
     """Download the instance map of a finished job."""
-    return file_answer(_finished(_service(request).queue.get(job_id)), "instances")
+    return file_answer(_result_of(request, job_id), "instances")
 
 
 @router.get(
@@ -212,7 +212,7 @@ def job_instances(request: Request, job_id: str) -> Response:
 )
 def job_objects(request: Request, job_id: str) -> Response:
     """Download the table of the objects of a finished job."""
-    return file_answer(_finished(_service(request).queue.get(job_id)), "objects.csv")
+    return file_answer(_result_of(request, job_id), "objects.csv")
 
 
 @router.get(
@@ -220,7 +220,7 @@ def job_objects(request: Request, job_id: str) -> Response:
 )
 def job_outlines(request: Request, job_id: str) -> Response:
     """Download the outlines of the objects of a finished job; there are some for pictures only."""
-    return file_answer(_finished(_service(request).queue.get(job_id)), "objects.geojson")
+    return file_answer(_result_of(request, job_id), "objects.geojson")
 
 
 @router.post(
@@ -259,6 +259,10 @@ async def _upload(request: Request, series: str | None, instances: bool | None) 
     channels = len(service.segmenter.predictor.channel_names)
     upload = await receive(request, service.storage, service.limits, channels, series, instances=wanted)
     return service.queue.add(upload)
+
+
+def _result_of(request: Request, job_id: str) -> Result:
+    return _finished(_service(request).queue.get(job_id))
 
 
 def _finished(job: Job[Result]) -> Result:

@@ -14,13 +14,13 @@ from swin_umamba.evaluation.classes import LabelClasses
 from swin_umamba.evaluation.metrics import MaskPair, dice
 from swin_umamba.evaluation.protocols.base import (
     COMMON_RULES,
+    MASK_METRICS,
     Form,
     ProtocolScores,
     Rule,
     published_digits,
     published_nsd,
 )
-from swin_umamba.metric_table import metrics_of
 
 # In the order of the paper's data set, where their values are 1 to 13; tolerances of the NSD in mm.
 ORGAN_TOLERANCES = {
@@ -58,10 +58,7 @@ class AbdomenMR:
 
     name = "abdomen-mr"
     ndim = 3
-    metrics: ClassVar[Mapping[Form, tuple[str, ...]]] = {
-        "as-published": ("dice", "nsd"),
-        "corrected": metrics_of("masks"),
-    }
+    metrics: ClassVar[Mapping[Form, tuple[str, ...]]] = MASK_METRICS
     reference_ending = ""
     rules = (
         *COMMON_RULES,
@@ -111,13 +108,10 @@ class AbdomenMR:
 
     @property
     def prediction_values(self) -> frozenset[int]:
-        """Label values that a prediction may hold."""
+        """Label values that a prediction may hold, and a reference."""
         return frozenset({0, *self.values.values()})
 
-    @property
-    def reference_values(self) -> frozenset[int]:
-        """Label values that a reference may hold."""
-        return self.prediction_values
+    reference_values = prediction_values
 
     def as_published(
         self, prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float]

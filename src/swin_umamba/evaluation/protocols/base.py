@@ -9,9 +9,14 @@ from typing import Literal, NamedTuple, Protocol
 import numpy as np
 
 from swin_umamba.evaluation.metrics import surface_distances
+from swin_umamba.metric_table import metrics_of
 
 Form = Literal["as-published", "corrected"]
 FORMS: tuple[Form, ...] = ("as-published", "corrected")
+MASK_METRICS: Mapping[Form, tuple[str, ...]] = {
+    "as-published": ("dice", "nsd"),
+    "corrected": metrics_of("masks"),
+}
 
 
 class Rule(NamedTuple):

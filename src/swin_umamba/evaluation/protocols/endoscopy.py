@@ -13,6 +13,7 @@ from swin_umamba.evaluation.cases import label_values
 from swin_umamba.evaluation.metrics import MaskPair, dice
 from swin_umamba.evaluation.protocols.base import (
     COMMON_RULES,
+    MASK_METRICS,
     Form,
     ProtocolScores,
     Rule,
@@ -30,10 +31,7 @@ class Endoscopy:
 
     name = "endoscopy"
     ndim = 2
-    metrics: ClassVar[Mapping[Form, tuple[str, ...]]] = {
-        "as-published": ("dice", "nsd"),
-        "corrected": metrics_of("masks"),
-    }
+    metrics: ClassVar[Mapping[Form, tuple[str, ...]]] = MASK_METRICS
     reference_ending = ""
     rules = (
         *COMMON_RULES,
