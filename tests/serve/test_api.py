@@ -317,8 +317,10 @@ def test_the_files_of_a_dicom_series_are_one_image(
     answer = client.post("/api/predict", files=several)
     assert answer.status_code == 400
     assert "more than 1 files" in answer.json()["error"]["what"]
-    answer = client.post("/api/predict", files=several[:1] * 2)
-    assert "nothing in their headers tells them apart" in answer.json()["error"]["what"]
+    other = ("file", ("other.dcm", paths[0].read_bytes()[:-1] + b"\x7f"))
+    answer = client.post("/api/predict", files=[several[0], other])
+    what = answer.json()["error"]["what"]
+    assert what == f"two different files have the same SOPInstanceUID: {paths[0].name} and other.dcm"
 
 
 def test_a_series_of_several_is_chosen(client: TestClient, predictor: Predictor, tmp_path: Path) -> None:
