@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 import weakref
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -15,8 +16,10 @@ from PIL import Image as PillowImage
 from swin_umamba.cli import predict
 from swin_umamba.data.image_io import read_labels
 from swin_umamba.errors import OutputError, UsageError
+from swin_umamba.inference import case_run, pipeline
 from swin_umamba.inference.predictor import Predictor
 from swin_umamba.inference.records import read_records
+from swin_umamba.inference.stages import pass_through
 from swin_umamba.trained.volume import Volume
 
 MakeModel = Callable[..., Path]
@@ -102,6 +105,31 @@ def test_an_unwritable_output_stops_everything(one: Predictor, images: Path, tmp
     (tmp_path / "out").write_text("a file where the folder should be")
     with pytest.raises(OutputError):
         one.predict_folder(images, tmp_path / "out")
+
+
+@pytest.mark.parametrize("ahead", [0, 16])
+def test_a_folder_that_is_removed_meanwhile_is_not_made_again(
+    one: Predictor, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead: int
+) -> None:
+    """Whether the next case is read before that, or after."""
+    out, seen = tmp_path / "out", []
+
+    def removes(*given: object) -> object:
+        seen.append(given)
+        if len(seen) == 2:
+            while read_records(out)["a"]["status"] != "written":
+                time.sleep(0.01)
+            out.rename(tmp_path / "elsewhere")
+        return pass_through(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(case_run, "pass_through", removes)
+    monkeypatch.setattr(pipeline, "AHEAD", max(ahead, 1))
+    with pytest.raises(OutputError, match="removed while results were written") as caught:
+        one.predict_folder(images, out, overwrite=True, confidence=True)
+    assert caught.value.where == str(out)
+    assert not out.exists()
+    monkeypatch.undo()
+    assert [each.status for each in one.predict_folder(images, out)] == ["written"] * 3
 
 
 def test_clashing_names_write_nothing(one: Predictor, images: Path, tmp_path: Path) -> None:

@@ -33,6 +33,24 @@ def test_no_file_is_no_record(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_a_folder_that_was_removed_is_not_made_again(tmp_path: Path, again: bool) -> None:
+    """Nor is a new record in one that somebody has made again."""
+    out = tmp_path / "out"
+    records = PredictionRecords(out)
+    number = records.begin("a", None)
+    out.rename(tmp_path / "elsewhere")
+    if again:
+        out.mkdir()
+    for write in (lambda: records.begin("b", None), lambda: records.sync(number), records.tidy):
+        with pytest.raises(OutputError, match="removed while results were written") as caught:
+            write()
+        assert caught.value.where == str(out)
+    assert out.exists() == again
+    assert not (out / RECORDS_FILE).exists()
+    assert PredictionRecords(out).begin("a", None) == 1
+
+
 def test_an_earlier_record_is_written_clean(tmp_path: Path) -> None:
     (tmp_path / RECORDS_FILE).write_text('{"case": "a", "n": 1}\n{"case": "a", "n": 2}\n{"case"')
     PredictionRecords(tmp_path)

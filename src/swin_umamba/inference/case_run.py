@@ -34,7 +34,7 @@ from swin_umamba.inference.finished import (
 from swin_umamba.inference.inputs import as_volume
 from swin_umamba.inference.objects import instances_path, write_case_objects
 from swin_umamba.inference.parts import not_predicted
-from swin_umamba.inference.records import Outcome
+from swin_umamba.inference.records import Outcome, folder_removed
 from swin_umamba.inference.segmentation_files import write_case_segmentation
 from swin_umamba.inference.stages import Passed, Prepared, conclude, pass_through, prepare
 from swin_umamba.memory import is_out_of_memory
@@ -172,7 +172,10 @@ class CaseRun:
         is_news = status == "written" or (status == "failed" and not work.options.merge)
         source, files = self._known.get("made_from"), self._known.get("files")
         if status == "written":
-            source, files = self._origin, hashes_of(wanted_files(work.path, work.options))
+            try:
+                source, files = self._origin, hashes_of(wanted_files(work.path, work.options))
+            except FileNotFoundError as error:
+                raise folder_removed(work.path.parent) from error
         # Otherwise existing files stay as they were.
         return Outcome(result, source, files, is_news=is_news and not self._made_elsewhere)
 

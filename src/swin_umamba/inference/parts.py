@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from swin_umamba.errors import DataError, UsageError
-from swin_umamba.inference.records import PredictionRecords, read_records
+from swin_umamba.inference.records import PredictionRecords, folder_removed, read_records
 from swin_umamba.lock import HeldByAnother, Lock
 
 logger = logging.getLogger(__name__)
@@ -91,7 +91,15 @@ class Part:
 
 
 def claim_of(path: Path) -> Lock:
-    """Return the lock that is held by who makes a file; its folder must exist."""
+    """Return the lock that is held by who makes a file.
+
+    Raises
+    ------
+    OutputError
+        Its folder, which exists from the start of a prediction on, has been removed.
+    """
+    if not path.parent.is_dir():
+        raise folder_removed(path.parent)
     return Lock(path.with_name(f".{path.name}.claim"))
 
 

@@ -61,7 +61,8 @@ class PredictionRecords:
     Raises
     ------
     OutputError
-        If an earlier record cannot be read or written, or has a line written by a newer version.
+        If an earlier record cannot be read or written, or has a line written by a newer version; of all
+        methods that read or write, if it has been removed meanwhile.
     """
 
     def __init__(
@@ -115,6 +116,7 @@ class PredictionRecords:
             Records to add, of cases that may have one already.
         """
         added = list(added)
+        self._check_is_there()
         if not added and not self.path.exists():
             return
         with self._alone() as file:
@@ -138,17 +140,26 @@ class PredictionRecords:
     @contextmanager
     def _alone(self) -> Iterator[TextIO]:
         """Open the file while no other process and no other thread does."""
+        self._check_is_there()
         try:
             with self._guard:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
+                if not self._own:
+                    self.path.parent.mkdir(parents=True, exist_ok=True)
                 with opened_alone(final_place(self.path)) as file:
                     yield file
         except OSError as error:
+            if self._own and isinstance(error, FileNotFoundError):
+                raise folder_removed(self.path.parent) from error
             raise OutputError(
                 f"the record of the predictions cannot be opened: {error.strerror or error}",
                 where=self.path,
                 hint="check the permissions of the folder",
             ) from error
+
+    def _check_is_there(self) -> None:
+        """Refuse to make the folder again if what is known to be in its record has been removed with it."""
+        if self._own and not self.path.exists():
+            raise folder_removed(self.path.parent)
 
     def _has_grown(self) -> bool:
         try:
@@ -192,6 +203,7 @@ class PredictionRecords:
 
     def sync(self, number: int) -> None:
         """Have the disk hold a line that was begun, unless a later call has seen to it."""
+        self._check_is_there()
         if self._synced < number:
             self._append({})
 
@@ -264,6 +276,15 @@ class Outcome:
             "made_from": self.made_from,
             "files": self.files,
         }
+
+
+def folder_removed(folder: Path) -> OutputError:
+    """Return the error for an output folder that is not there any more, or not with what was written."""
+    return OutputError(
+        "the output folder or files in it were removed while results were written to it",
+        where=folder,
+        hint="nothing more was written; start again, and leave the folder where it is until the end",
+    )
 
 
 def read_records(folder: Path, name: str = RECORDS_FILE) -> dict[str, Mapping[str, Any]]:
