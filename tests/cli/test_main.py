@@ -90,7 +90,9 @@ def test_wrong_usage_is_2(arguments: list[str], capsys: pytest.CaptureFixture[st
 
 
 def test_an_unknown_option_points_to_the_help_of_its_command(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["convert", "folder", "--images", "I", "--masks", "M", "-o", "O", "--overwrite", "--json"]) == 2
+    assert (
+        main(["convert", "folder", "--images", "I", "--masks", "M", "-o", "O", "--overwrite", "--json"]) == 2
+    )
     error = json.loads(capsys.readouterr().out)["error"]
     assert error["what"] == "unrecognized arguments: --overwrite"
     assert error["where"] == "swin-umamba convert folder"

@@ -187,7 +187,7 @@ def check_folders() -> Iterator[Finding]:
             yield Finding(
                 name,
                 "ok",
-                "not set: give plan and train --root DIR, the path of a data set folder, or its number in the "
+                "not set: give plan and train --root DIR or the path of a data set folder, or work in the "
                 "folder that has nnUNet_raw",
             )
         elif not Path(value).is_dir():

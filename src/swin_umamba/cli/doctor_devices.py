@@ -63,7 +63,7 @@ def check_processors() -> Iterator[Finding]:
             "PyTorch is built for CUDA, but no device is visible",
             "install a newer driver"
             if driver_is_too_old()
-            else "see with nvidia-smi whether the driver finds one",
+            else "nothing without an NVIDIA GPU; else see with nvidia-smi whether the driver finds one",
         )
     else:
         yield Finding("cuda", "ok", "none: this PyTorch is built without CUDA")

@@ -19,7 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     option(
         "--root",
         metavar="DIR",
-        help="folder that contains nnUNet_raw and the others (default: from the environment, else the current folder)",
+        help="folder that contains nnUNet_raw and the others (default: from the environment, else the "
+        "current folder)",
     )
     option(
         "--patch-size",

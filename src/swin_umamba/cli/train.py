@@ -31,7 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--root",
         metavar="DIR",
-        help="folder that contains nnUNet_raw and the others (default: from the environment, else the current folder)",
+        help="folder that contains nnUNet_raw and the others (default: from the environment, else the "
+        "current folder)",
     )
     parser.add_argument(
         "--fold",
