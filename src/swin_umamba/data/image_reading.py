@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from swin_umamba.data.dicom import ChosenSeries, find_segmentation, read_dicom, read_segmentation
+from swin_umamba.data.dicom.files import unreadable
 from swin_umamba.data.formats import DICOM, format_of, is_image_name
 from swin_umamba.data.image import MAX_VOXELS, Image, check_same_grid
 from swin_umamba.errors import DataError, UsageError
@@ -99,8 +100,7 @@ def shape_of(path: str | Path) -> tuple[int, ...] | None:
     if read_shape is None or not path.is_file():
         return None
     with _refusing_what_fails(path):
-        if path.stat().st_size == 0:
-            raise DataError("the file is empty", where=path, hint="copy or download the file again")
+        _refuse_empty(path)
         return read_shape(path)
 
 
@@ -211,9 +211,13 @@ def _read(
             if indexed and (found := find_segmentation(path)) is not None:
                 return read_segmentation(found, fraction=fraction, max_voxels=max_voxels)
             return read_dicom(path, indexed=indexed, max_voxels=max_voxels, series=series)
-        if path.stat().st_size == 0:
-            raise DataError("the file is empty", where=path, hint="copy or download the file again")
+        _refuse_empty(path)
         return known.read(path, indexed=indexed, max_voxels=max_voxels)
+
+
+def _refuse_empty(path: Path) -> None:
+    if path.stat().st_size == 0:
+        raise DataError("the file is empty", where=path, hint="copy or download the file again")
 
 
 @contextmanager
@@ -222,11 +226,7 @@ def _refusing_what_fails(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise DataError(
-            f"the file cannot be read: {error.strerror or error}",
-            where=path,
-            hint="check its permissions and the disk",
-        ) from error
+        raise unreadable(path, error) from error
     except MemoryError as error:
         raise DataError(
             "the image does not fit into memory", where=path, hint="crop or downsample it"

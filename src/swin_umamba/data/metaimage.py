@@ -15,16 +15,17 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from swin_umamba.data.image import MAX_VOXELS, Image
+from swin_umamba.data.picture_checks import damaged
 from swin_umamba.data.raw_voxels import (
-    check_grid,
     check_sizes,
-    damaged,
+    empty_image,
     header_line,
     integers,
     listed_files,
     not_supported,
     numbered_files,
     numbers,
+    placed_in_lps,
     stored_bytes,
     unpack_raw,
     unpack_text,
@@ -49,8 +50,6 @@ _TYPES = {
 # Millimetres per unit; "?" is what MetaIO writes if none was specified.
 _UNITS = {"mm": 1.0, "um": 1e-3, "cm": 10.0, "?": 1.0}
 _TRUTH = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
-# NIfTI's world (to the right, anterior, superior) from ITK's (to the left, posterior, superior), and back.
-_LPS = np.array((-1.0, -1.0, 1.0))
 
 
 @dataclass(frozen=True)
@@ -220,13 +219,11 @@ def _grid(header: _Header) -> Image:
     place = np.zeros(3)
     place[:ndim] = np.array(origin or np.zeros(axes))[:ndim]
     lengths = [unit * length for length in spacing[:ndim]] if spacing else [1.0] * ndim
-    check_grid(path, lengths, direction)
-    return Image(
-        data=np.empty(0),
-        spacing=tuple(lengths[::-1]),
-        origin=tuple((place * unit * _LPS + 0.0).tolist()),
-        direction=tuple(tuple(axis) for axis in (direction * _LPS + 0.0)[::-1].tolist()),
-        path=path,
+    return empty_image(
+        path,
+        lengths,
+        place * unit,
+        direction,
         has_spacing=spacing is not None,
         has_orientation=not (origin is None and numbers_of_matrix is None),
         unit=unit,
@@ -285,9 +282,7 @@ def encode_metaimage(data: np.ndarray, like: Image, suffix: str) -> bytes | None
         return None
     sizes = data.shape[:0:-1]
     ndim = len(sizes)
-    direction = np.array(like.direction)[::-1] * _LPS + 0.0
-    unit_name, unit = next((each for each in _UNITS.items() if each[1] == like.unit), ("mm", 1.0))
-    origin = np.array(like.origin) / unit * _LPS + 0.0
+    unit_name, spacing, direction, origin = placed_in_lps(like, _UNITS)
     fields: dict[str, object] = {"ObjectType": "Image", "NDims": ndim, "BinaryData": True}
     fields |= {"BinaryDataByteOrderMSB": False, "CompressedData": True}
     content = zlib.compress(data.astype(dtype, copy=False).tobytes(), 6)
@@ -303,7 +298,7 @@ def encode_metaimage(data: np.ndarray, like: Image, suffix: str) -> bytes | None
         fields["Offset"] = _text(origin[:ndim])
         fields["CenterOfRotation"] = _text(np.zeros(ndim))
     if like.has_spacing:
-        fields["ElementSpacing"] = _text(np.array(like.spacing)[::-1] / unit)
+        fields["ElementSpacing"] = _text(spacing)
         fields["DistanceUnits"] = unit_name
     fields |= {"DimSize": " ".join(map(str, sizes)), "ElementType": name, "ElementDataFile": "LOCAL"}
     return "".join(f"{key} = {value}\n" for key, value in fields.items()).encode("ascii") + content

@@ -15,6 +15,7 @@ import numpy as np
 
 from swin_umamba.data.image import DEFLATE_MAX_RATIO, MAX_VOXELS, Image
 from swin_umamba.data.nifti_geometry import header_like, with_geometry
+from swin_umamba.data.picture_checks import damaged
 from swin_umamba.data.raw_voxels import read_exactly
 from swin_umamba.errors import DataError
 
@@ -25,18 +26,14 @@ GZIP_MAGIC = b"\x1f\x8b"
 # A slope is stored as float32, so a label of 1 can come out as 1.0000000149.
 LABEL_ROUNDING = 2.0**-22
 
-_DAMAGED = "copy or download the file again; it is damaged"
 _SMALLEST_HEADER = 348
 # Size of each header, and the position and value of its magic ("ni1" and "ni2" mark headers of file pairs).
 _MAGIC = {"Nifti1Header": (348, 344, b"n+1\x00"), "Nifti2Header": (540, 4, b"n+2\x00\r\n\x1a\n")}
-_CODES = {
-    np.dtype(name): code
-    for name, code in (
-        *(("u1", 2), ("i1", 256), ("i2", 4), ("u2", 512), ("i4", 8), ("u4", 768), ("i8", 1024), ("u8", 1280)),
-        *(("f4", 16), ("f8", 64)),
-    )
+_DTYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4"} | {
+    1024: "i8",
+    1280: "u8",
 }
-_DTYPES = {code: dtype for dtype, code in _CODES.items()}
+_CODES = {np.dtype(name): code for code, name in _DTYPES.items()}
 _UNSUPPORTED = {
     1: "1 bit",
     32: "complex numbers",
@@ -116,7 +113,7 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO | gzip.GzipFile, int]]:
             with gzip.GzipFile(fileobj=file) as stream:
                 yield stream, file_bytes * DEFLATE_MAX_RATIO
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise DataError(f"the compressed data is damaged: {error}", where=path, hint=_DAMAGED) from error
+            raise damaged(path, f"the compressed data is damaged: {error}") from error
 
 
 def _read_stream(
@@ -129,10 +126,9 @@ def _read_stream(
     start = _data_offset(path, header)
     size = start + math.prod(dims) * dtype.itemsize
     if size > most_bytes:
-        raise DataError(
+        raise damaged(
+            path,
             f"the header describes {size} bytes (shape {dims}, {dtype.name}), which the file does not hold",
-            where=path,
-            hint=_DAMAGED,
         )
     spatial = dims[:3][::-1]
     # The placement in the world is checked before anything large is read.
@@ -183,7 +179,7 @@ def _dimensions(path: Path, header: Nifti1Header, max_voxels: int) -> tuple[int,
             "images of one axis are not supported", where=path, hint="give an image with two or three axes"
         )
     if not 2 <= count <= 7 or min(dims) < 1:
-        raise DataError(f"the header holds the impossible shape {dims}", where=path, hint=_DAMAGED)
+        raise damaged(path, f"the header holds the impossible shape {dims}")
     channels = [size for size in dims[3:] if size > 1]
     if len(channels) > 1:
         raise DataError(
@@ -209,14 +205,11 @@ def _voxel_dtype(path: Path, header: Nifti1Header) -> np.dtype:
             hint="save the image with real integer or floating-point voxels, colours as separate channels",
         )
     if code not in _DTYPES:
-        raise DataError(f"unknown voxel type {code}", where=path, hint=_DAMAGED)
-    dtype: np.dtype[Any] = _DTYPES[code].newbyteorder(header.endianness)
+        raise damaged(path, f"unknown voxel type {code}")
+    dtype: np.dtype[Any] = np.dtype(_DTYPES[code]).newbyteorder(header.endianness)
     if header["bitpix"].item() != dtype.itemsize * 8:
-        raise DataError(
-            f"the header contradicts itself: {header['bitpix'].item()} bits for a voxel of type {dtype.name}",
-            where=path,
-            hint=_DAMAGED,
-        )
+        bits = header["bitpix"].item()
+        raise damaged(path, f"the header contradicts itself: {bits} bits for a voxel of type {dtype.name}")
     return dtype
 
 
@@ -228,7 +221,7 @@ def _data_offset(path: Path, header: Nifti1Header) -> int:
     if offset == 0:
         return smallest
     if not math.isfinite(offset) or offset != int(offset) or not smallest <= offset < 2**31:
-        raise DataError(f"the header places the voxels at byte {offset}", where=path, hint=_DAMAGED)
+        raise damaged(path, f"the header places the voxels at byte {offset}")
     return int(offset)
 
 

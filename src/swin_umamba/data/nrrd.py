@@ -12,15 +12,16 @@ from typing import BinaryIO
 import numpy as np
 
 from swin_umamba.data.image import MAX_VOXELS, Image
-from swin_umamba.data.nrrd_header import LPS, TYPE_OF_CODE, UNITS, NrrdHeader, read_nrrd_header
-from swin_umamba.data.picture_checks import drop_alpha
+from swin_umamba.data.nrrd_header import TYPE_OF_CODE, UNITS, NrrdHeader, read_nrrd_header
+from swin_umamba.data.picture_checks import damaged, drop_alpha
 from swin_umamba.data.raw_voxels import (
+    LPS,
     MAX_HEADER_BYTES,
     Unpack,
-    check_grid,
     check_sizes,
-    damaged,
+    empty_image,
     not_supported,
+    placed_in_lps,
     stored_bytes,
     unpack_bzip2,
     unpack_gzip,
@@ -30,12 +31,7 @@ from swin_umamba.data.raw_voxels import (
 )
 from swin_umamba.data.segments import merge_layers, read_segments, segment_keys
 
-_COMPRESSED = {
-    "gzip": unpack_gzip,
-    "gz": unpack_gzip,
-    "bzip2": unpack_bzip2,
-    "bz2": unpack_bzip2,
-}
+_COMPRESSED = {"gzip": unpack_gzip, "gz": unpack_gzip, "bzip2": unpack_bzip2, "bz2": unpack_bzip2}
 _TEXTS = ("txt", "text", "ascii")
 _SPATIAL_KINDS = ("domain", "space", "???", "none")
 # Axes of colours other than RGB, of complex numbers and of matrices are not among them.
@@ -187,14 +183,12 @@ def _grid(header: NrrdHeader, axes: _Axes) -> Image:
         origin[:ndim] = _scalar_origin(header, axes) * (units if has_spacing else 1)
     if np.isnan(units).any():
         raise not_supported(path, "the header gives positions in units that are not lengths")
-    check_grid(path, spacings.tolist(), direction)
-    world = np.array(signs or LPS)
-    return Image(
-        data=np.empty(0),
-        spacing=tuple(spacings[::-1].tolist()),
-        origin=tuple((origin * world + 0.0).tolist()),
-        direction=tuple(tuple(axis) for axis in (direction * world + 0.0)[::-1].tolist()),
-        path=path,
+    return empty_image(
+        path,
+        spacings.tolist(),
+        origin,
+        direction,
+        signs or LPS,
         has_spacing=has_spacing,
         has_orientation=known,
         unit=unit,
@@ -265,11 +259,8 @@ def encode_nrrd(data: np.ndarray, like: Image, suffix: str) -> bytes | None:
 
 def _place(image: Image) -> list[str]:
     """Return the lines that say where an image lies, as far as that is known."""
-    name, unit = next((each for each in UNITS.items() if each[1] == image.unit), ("mm", 1.0))
+    name, spacing, direction, origin = placed_in_lps(image, UNITS)
     quoted = f'"{name}"'
-    spacing = np.array(image.spacing)[::-1] / unit
-    direction = np.array(image.direction)[::-1] * LPS + 0.0
-    origin = np.array(image.origin) / unit * LPS + 0.0
     ndim = len(spacing)
     if not image.is_placed:
         lengths = [

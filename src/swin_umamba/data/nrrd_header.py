@@ -13,8 +13,9 @@ from typing import BinaryIO
 
 import numpy as np
 
+from swin_umamba.data.picture_checks import damaged
 from swin_umamba.data.raw_voxels import (
-    damaged,
+    LPS,
     header_line,
     integers,
     listed_files,
@@ -38,7 +39,7 @@ _TYPES = {
 }
 _CODE_OF_TYPE = {name: code for code, names in _TYPES.items() for name in names}
 TYPE_OF_CODE = {code: names[-1] for code, names in _TYPES.items()}
-_RAS, _LAS, LPS = (1.0, 1.0, 1.0), (-1.0, 1.0, 1.0), (-1.0, -1.0, 1.0)
+_RAS, _LAS = (1.0, 1.0, 1.0), (-1.0, 1.0, 1.0)
 # Signs that convert to NIfTI's world (to the right, anterior, superior), None where a space does not say how
 # the patient lies in it; and the number of dimensions.
 _SPACES = {

@@ -1,4 +1,4 @@
-"""Checks shared by all picture readers: too many pixels, transparency, damage, and unusual kinds."""
+"""Checks shared by the readers: too many pixels, transparency, damage, and unusual kinds of pictures."""
 
 from __future__ import annotations
 

@@ -9,15 +9,16 @@ import math
 import os
 import stat
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Protocol, TypeVar
+from typing import Any, BinaryIO, Protocol, TypeVar
 
 import numpy as np
 
-from swin_umamba.data.image import DEFLATE_MAX_RATIO
+from swin_umamba.data.image import DEFLATE_MAX_RATIO, Image
 from swin_umamba.data.nifti_geometry import check_angles
+from swin_umamba.data.picture_checks import damaged
 from swin_umamba.errors import DataError
 
 CHUNK_BYTES = 4 * 2**20
@@ -28,7 +29,9 @@ MAX_FILES = 2**16
 _UNIT_TOLERANCE = 1e-3
 # Longest number as text, including the following space: "-2.2250738585072014e-308, ".
 _TEXT_BYTES = 32
-_DAMAGED = "copy or download the file again; it is damaged"
+
+# Signs of NIfTI's world (to the right, anterior, superior) in ITK's (to the left, posterior, superior).
+LPS = (-1.0, -1.0, 1.0)
 
 _Number = TypeVar("_Number", int, float)
 Unpack = Callable[[Path, BinaryIO, int], bytearray]
@@ -40,11 +43,6 @@ class Stream(Protocol):
 
     def read(self, size: int, /) -> bytes:
         """Return at most ``size`` bytes, none at the end."""
-
-
-def damaged(path: Path, what: str) -> DataError:
-    """Return the error for a file that contradicts itself."""
-    return DataError(what, where=path, hint=_DAMAGED)
 
 
 def not_supported(path: Path, what: str) -> DataError:
@@ -101,8 +99,19 @@ def check_sizes(path: Path, sizes: Sequence[int], max_voxels: int) -> None:
         )
 
 
-def check_grid(path: Path, spacing: Sequence[float], axes: np.ndarray) -> None:
-    """Refuse a spacing that is not positive, and axes that are not unit vectors at right angles."""
+def empty_image(
+    path: Path,
+    spacing: Sequence[float],
+    origin: np.ndarray,
+    axes: np.ndarray,
+    signs: Sequence[float] = LPS,
+    **known: Any,
+) -> Image:
+    """Return an image without voxels where a header says, in mm and with the fastest axis first.
+
+    ``signs`` turn the header's world into NIfTI's. Refuses a spacing that is not positive, and axes ``(axes,
+    3)`` that are not unit vectors at right angles.
+    """
     if not all(math.isfinite(each) and each > 0 for each in spacing):
         raise DataError(
             f"the spacing must be positive, and is {tuple(spacing)}", where=path, hint="correct the header"
@@ -115,6 +124,21 @@ def check_grid(path: Path, spacing: Sequence[float], axes: np.ndarray) -> None:
             hint="correct the header",
         )
     check_angles(path, axes.T)
+    return Image(
+        data=np.empty(0),
+        spacing=tuple(spacing[::-1]),
+        origin=tuple((origin * signs + 0.0).tolist()),
+        direction=tuple(tuple(axis) for axis in (axes * signs + 0.0)[::-1].tolist()),
+        path=path,
+        **known,
+    )
+
+
+def placed_in_lps(image: Image, units: Mapping[str, float]) -> tuple[str, np.ndarray, np.ndarray, np.ndarray]:
+    """Return the name of an image's unit, and its spacing, directions and origin in it, in ITK's world."""
+    name, unit = next((each for each in units.items() if each[1] == image.unit), ("mm", 1.0))
+    spacing, direction = np.array(image.spacing)[::-1] / unit, np.array(image.direction)[::-1] * LPS + 0.0
+    return name, spacing, direction, np.array(image.origin) / unit * LPS + 0.0
 
 
 @contextmanager

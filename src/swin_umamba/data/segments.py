@@ -58,18 +58,16 @@ def read_segments(path: Path, keys: Mapping[str, str], num_layers: int) -> tuple
         value = parts.get("LabelValue", "1").strip()
         layer = parts.get("Layer", str(number) if num_layers > 1 else "0").strip()
         if not (re.fullmatch("[0-9]{1,9}", value) and re.fullmatch("[0-9]{1,9}", layer)):
-            raise DataError(
+            raise _wrong(
+                path,
                 f"segment {number} has the label value {value!r} and the layer {layer!r}",
-                where=path,
-                hint=_HINT,
             )
         name = parts.get("Name", "").strip()
         segments.append(Segment(int(value), int(layer), name or f"segment {number}", bool(name)))
         if int(value) == 0 or int(layer) >= num_layers:
-            raise DataError(
+            raise _wrong(
+                path,
                 f"segment {segments[-1].name!r} has the label value {value} in layer {layer} of {num_layers}",
-                where=path,
-                hint=_HINT,
             )
     return tuple(segments)
 
@@ -100,11 +98,10 @@ def merge_layers(path: Path, layers: np.ndarray, segments: Sequence[Segment]) ->
     names: dict[int, str] = {}
     for segment in segments:
         if segment.value in names:
-            raise DataError(
+            raise _wrong(
+                path,
                 f"the segments {names[segment.value]!r} and {segment.name!r} have the same label value "
                 f"{segment.value}",
-                where=path,
-                hint=_HINT,
             )
         names[segment.value] = segment.name
     merged = np.zeros_like(layers[0])
@@ -112,21 +109,19 @@ def merge_layers(path: Path, layers: np.ndarray, segments: Sequence[Segment]) ->
         known = [0, *(segment.value for segment in segments if segment.layer == number)]
         unknown = np.setdiff1d(layer, known)
         if unknown.size:
-            raise DataError(
+            raise _wrong(
+                path,
                 f"voxels have values that belong to no segment: {unknown[:_NAMED_VALUES].tolist()}"
                 + ("" if len(layers) == 1 else f" in layer {number}"),
-                where=path,
-                hint=_HINT,
             )
         overlapping = (merged != 0) & (layer != 0)
         if overlapping.any():
             first = tuple(np.argwhere(overlapping)[0])
-            raise DataError(
+            raise _wrong(
+                path,
                 f"segments overlap in {np.count_nonzero(overlapping)} voxels (first "
                 f"{names[int(merged[first])]!r} and {names[int(layer[first])]!r}); a label map has one class "
                 "a voxel",
-                where=path,
-                hint=_HINT,
             )
         merged = np.maximum(merged, layer)
     channel: np.ndarray = merged[None]
@@ -184,6 +179,10 @@ def check_label_names(labels: Image, classes: Mapping[str, Sequence[int]]) -> No
     names = SegmentNames()
     names.add(labels)
     names.check(classes)
+
+
+def _wrong(path: Path, what: str) -> DataError:
+    return DataError(what, where=path, hint=_HINT)
 
 
 def segment_keys(labels: np.ndarray) -> dict[str, str]:

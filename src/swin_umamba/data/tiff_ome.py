@@ -6,7 +6,7 @@ Source: the OME-TIFF specification and the schema 2016-06 (openmicroscopy.org).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
@@ -97,8 +97,8 @@ class Ome:
         if count > pages:
             raise self._contradiction(f"{count} planes, but there are {pages} pages")
         numbers = [-1] * count
-        elements = list(_children(pixels, "TiffData"))
-        if not elements and any(True for _ in _children(pixels, "BinData")):
+        elements = pixels.findall("{*}TiffData")
+        if not elements and pixels.find("{*}BinData") is not None:
             raise self.page.unsupported("files whose pixels stand in their OME-XML are", _EXPORT)
         for element in elements or [ElementTree.Element("TiffData")]:
             first, step = 0, 1
@@ -119,10 +119,10 @@ class Ome:
         return numbers
 
     def _pixels(self) -> ElementTree.Element:
-        images = list(_children(self.root, "Image"))
+        images = self.root.findall("{*}Image")
         if len(images) != 1:
             raise self.page.unsupported(f"files with {len(images)} images by their OME-XML are", _EXPORT)
-        found = list(_children(images[0], "Pixels"))
+        found = images[0].findall("{*}Pixels")
         if len(found) != 1:
             raise self._contradiction(f"{len(found)} sets of pixels")
         return found[0]
@@ -130,17 +130,11 @@ class Ome:
     def _refuse_other_files(self) -> None:
         """Refuse a part of a set of files, whose own pages do not suffice to tell what they mean."""
         own_id, own_name = self.root.get("UUID"), self.page.path.name
-        elsewhere = next(
-            (each.get("MetadataFile", "") for each in self.root.iter() if _is(each, "BinaryOnly")), None
-        )
-        for each in self.root.iter():
+        whole = self.root.find(".//{*}BinaryOnly")
+        elsewhere = None if whole is None else whole.get("MetadataFile", "")
+        for each in self.root.iterfind(".//{*}UUID"):
             name, identity = each.get("FileName"), (each.text or "").strip()
-            if (
-                _is(each, "UUID")
-                and name != own_name
-                and not (own_id and identity == own_id)
-                and (name or own_id)
-            ):
+            if name != own_name and not (own_id and identity == own_id) and (name or own_id):
                 elsewhere = elsewhere or name or identity
         if elsewhere is not None:
             raise DataError(
@@ -166,11 +160,3 @@ class Ome:
 
 def _is_ome(text: str) -> bool:
     return text.lstrip().startswith("<") and "<OME" in text[:2000].replace("<ome:OME", "<OME")
-
-
-def _is(element: ElementTree.Element, name: str) -> bool:
-    return isinstance(element.tag, str) and element.tag.rpartition("}")[2] == name
-
-
-def _children(element: ElementTree.Element, name: str) -> Iterator[ElementTree.Element]:
-    return (child for child in element if _is(child, name))

@@ -13,9 +13,9 @@ from typing import BinaryIO, Literal, NamedTuple
 
 import numpy as np
 
+from swin_umamba.data.picture_checks import damaged
 from swin_umamba.errors import DataError
 
-DAMAGED = "copy or download the file again; it is damaged"
 # Far above what images of MAX_VOXELS need, and far below where reading the tags alone takes minutes.
 MAX_PAGES = 2**16
 MAX_TAGS = 2**21
@@ -133,9 +133,7 @@ class Page:
 
     def damaged(self, what: str) -> DataError:
         """Return the error for a claim that cannot be true."""
-        return DataError(
-            f"page {self.number + 1} of the TIFF file is damaged: {what}", where=self.path, hint=DAMAGED
-        )
+        return damaged(self.path, f"page {self.number + 1} of the TIFF file is damaged: {what}")
 
     def unsupported(self, what: str, hint: str) -> DataError:
         """Return the error for something valid in a TIFF file that this package does not read."""
@@ -172,9 +170,9 @@ def read_pages(path: Path, file: BinaryIO) -> list[Page]:
         )
     big = version == 43
     if len(head) < (16 if big else 8):
-        raise DataError("the TIFF file is damaged: it ends within its first bytes", where=path, hint=DAMAGED)
+        raise damaged(path, "the TIFF file is damaged: it ends within its first bytes")
     if big and struct.unpack_from(order + "HH", head, 4) != (8, 0):
-        raise DataError("the first bytes of the BigTIFF file are damaged", where=path, hint=DAMAGED)
+        raise damaged(path, "the first bytes of the BigTIFF file are damaged")
     offset = struct.unpack_from(order + ("Q" if big else "I"), head, 8 if big else 4)[0]
     if not big and path.suffix.lower() == ".ndpi" and len(head) >= 12:
         whole = struct.unpack_from(order + "Q", head, 4)[0]  # as all offsets of Hamamatsu's are
@@ -185,15 +183,13 @@ def read_pages(path: Path, file: BinaryIO) -> list[Page]:
     while offset:
         what = _refusal(offset, size, visited, tags)
         if what:
-            raise DataError(
-                f"the TIFF file is damaged: after page {len(pages)} {what}", where=path, hint=DAMAGED
-            )
+            raise damaged(path, f"the TIFF file is damaged: after page {len(pages)} {what}")
         visited.add(offset)
         page, count, offset = _read_directory(path, file, len(pages), order, big, offset, size)
         tags += count
         pages.append(page)
     if not pages:
-        raise DataError("the TIFF file is damaged: it has no pages", where=path, hint=DAMAGED)
+        raise damaged(path, "the TIFF file is damaged: it has no pages")
     return pages
 
 

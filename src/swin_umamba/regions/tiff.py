@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from swin_umamba.data.dicom.files import unreadable
 from swin_umamba.data.tiff import full_pages, orientation_of, plain_stack
 from swin_umamba.data.tiff_colours import refuse_inverting_table, to_channels
 from swin_umamba.data.tiff_imagej import ImageJ
@@ -90,11 +91,7 @@ class TiffSource(RegionSource):
         try:
             self._file = path.open("rb")
         except OSError as error:
-            raise DataError(
-                f"the file cannot be read: {error.strerror or error}",
-                where=path,
-                hint="check its permissions",
-            ) from error
+            raise unreadable(path, error) from error
         try:
             self._pages = _find_pages(path, read_pages(path, self._file))
             self._describe(path, level)

@@ -13,8 +13,6 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from swin_umamba.data.dicom.copies import tell_copies, without_copies
 from swin_umamba.data.dicom.files import holds_dicom, is_dicom, is_dicom_folder, may_be_dicom
 from swin_umamba.data.dicom.pixels import read_values
@@ -98,16 +96,8 @@ def read_dicom(
     if planes[0].series.modality == "PT" and units != "BQML":
         logger.warning("%s: the values of this PET are in %s, not in Bq/ml", path, units or "unknown units")
     data = read_values(grid.planes, indexed=indexed)
-    return Image(
-        data=np.ascontiguousarray(data if len(planes) > 1 else data[:, 0]),
-        spacing=grid.spacing,
-        origin=grid.origin,
-        direction=grid.direction,
-        path=path,
-        has_spacing=grid.has_spacing,
-        has_orientation=grid.has_orientation,
-        frame_of_reference=planes[0].frame_of_reference,
-    )
+    data = data if len(planes) > 1 else data[:, 0]
+    return grid.image(data, path, frame_of_reference=planes[0].frame_of_reference)
 
 
 def read_grid(path: Path, series: ChosenSeries | None = None) -> Grid:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from swin_umamba.data.dicom.elements import DAMAGED
+from swin_umamba.data.dicom.elements import damaged_file
 from swin_umamba.data.dicom.storage import Storage
 from swin_umamba.errors import DataError
 
@@ -77,10 +77,9 @@ def decode_frame(content: bytes, storage: Storage, path: Path) -> np.ndarray:
             hint="export the image again, without compression",
         ) from error
     except Exception as error:  # each codec has exceptions of its own
-        raise DataError(
-            f"the {COMPRESSED[storage.syntax]} data cannot be decoded: {str(error) or type(error).__name__}",
-            where=path,
-            hint=DAMAGED,
+        reason = str(error) or type(error).__name__
+        raise damaged_file(
+            path, f"the {COMPRESSED[storage.syntax]} data cannot be decoded: {reason}"
         ) from error
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from swin_umamba.data.dicom.elements import DAMAGED, Elements, name_of, read_data_set
+from swin_umamba.data.dicom.elements import Elements, damaged_file, name_of, read_data_set
 from swin_umamba.errors import DataError
 
 _DESCRIPTORS = (0x00281101, 0x00281102, 0x00281103)
@@ -49,10 +49,9 @@ def _entries(elements: Elements, tag: int, count: int, bits: int) -> np.ndarray:
         return words.astype(np.uint8)  # a word for each entry nevertheless
     if bits == 8 and len(content) == count + count % 2:
         return words.astype("<u2").view(np.uint8)[:count]
-    raise DataError(
+    raise damaged_file(
+        elements.path,
         f"the palette {name_of(tag)} has {len(content)} bytes for {count} entries of {bits} bits",
-        where=elements.path,
-        hint=DAMAGED,
     )
 
 

@@ -26,7 +26,6 @@ _SYNTAX = 0x00020010
 PIXELS, FLOAT_PIXELS, DOUBLE_PIXELS = 0x7FE00010, 0x7FE00008, 0x7FE00009
 _PIXEL_ELEMENTS = (PIXELS, FLOAT_PIXELS, DOUBLE_PIXELS)
 UNDEFINED_LENGTH = 0xFFFFFFFF
-DAMAGED = "copy or export the file again; it is damaged"
 # How an item of a sequence begins, in both byte orders.
 _ITEMS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
 _MOST_ITEMS = 500_000
@@ -175,7 +174,7 @@ class Elements:
 
     def damaged(self, what: str) -> DataError:
         """Return the error for a header that cannot be trusted."""
-        return DataError(f"the DICOM header is damaged: {what}", where=self.path, hint=DAMAGED)
+        return damaged_file(self.path, f"the DICOM header is damaged: {what}")
 
 
 def name_of(tag: int) -> str:
@@ -183,6 +182,18 @@ def name_of(tag: int) -> str:
     from pydicom.datadict import keyword_for_tag
 
     return keyword_for_tag(tag) or f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
+
+
+def name_of_uid(uid: str, default: str) -> str:
+    """Return the standard's name of a UID, for messages."""
+    from pydicom.uid import UID_dictionary  # type: ignore[attr-defined]
+
+    return UID_dictionary[uid][0] if uid in UID_dictionary else default
+
+
+def damaged_file(path: Path, what: str) -> DataError:
+    """Return the error for a file that breaks the standard."""
+    return DataError(what, where=path, hint="copy or export the file again; it is damaged")
 
 
 @dataclass(frozen=True)
@@ -240,10 +251,10 @@ def read_data_set(path: Path, tags: Collection[int], *, cut_short: bool = False)
 
         elements = _parse(source, implicit, little, stop, tags)
         if source.tell() > source.size:
-            raise DataError("the file ends within its header", where=path, hint=DAMAGED)
+            raise damaged_file(path, "the file ends within its header")
         for pixels in found:
             if not cut_short and pixels.length != UNDEFINED_LENGTH and pixels.length > pixels.available:
-                raise DataError("pixels are missing at the end of the file", where=path, hint=DAMAGED)
+                raise damaged_file(path, "pixels are missing at the end of the file")
     return DataSet(Elements(elements, path), syntax, little, found[0] if found else None)
 
 
@@ -331,7 +342,7 @@ def _inflated(path: Path, source: Source) -> Source:
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     content = inflater.decompress(packed, most)
     if not inflater.eof:
-        raise DataError("the compressed data set is cut short or too large", where=path, hint=DAMAGED)
+        raise damaged_file(path, "the compressed data set is cut short or too large")
     return Source(io.BytesIO(content))
 
 
@@ -347,4 +358,4 @@ def damage_reported(path: Path) -> Iterator[None]:
             raise  # from the disk, not from the parser
         quotes = str(error) and current() is None  # parsers quote values
         reason = str(error).splitlines()[0] if quotes else type(error).__name__
-        raise DataError(f"the DICOM header is damaged: {reason}", where=path, hint=DAMAGED) from error
+        raise damaged_file(path, f"the DICOM header is damaged: {reason}") from error

@@ -52,6 +52,12 @@ def open_regular(path: Path) -> BinaryIO:
     return file
 
 
+def unreadable(path: str | Path, error: OSError, what: str = "file") -> DataError:
+    """Return the error for a file or folder that the system refuses to read."""
+    reason = f"the {what} cannot be read: {error.strerror or error}"
+    return DataError(reason, where=path, hint="check its permissions and the disk")
+
+
 def is_dicom(path: Path) -> bool:
     """Return whether a regular file begins like a DICOM file."""
     with open_regular(path) as file:
@@ -142,13 +148,7 @@ def look_through(folder: Path) -> FilesFound:
         try:
             begins_like_it = is_dicom(path)
         except OSError as error:
-            found.problems.append(
-                DataError(
-                    f"the file cannot be read: {error.strerror or error}",
-                    where=path,
-                    hint="check its permissions and the disk",
-                )
-            )
+            found.problems.append(unreadable(path, error))
             continue
         (found.dicom if begins_like_it else found.others).append(path)
         if not begins_like_it and path.name.lower().endswith(_DICOM_SUFFIXES):
@@ -163,11 +163,10 @@ def look_through(folder: Path) -> FilesFound:
 
 
 def _regular_files(root: Path, problems: list[DataError]) -> Iterator[Path]:
-    def unreadable(error: OSError) -> None:
-        what = f"the folder cannot be read: {error.strerror or error}"
-        problems.append(DataError(what, where=error.filename, hint="check its permissions and the disk"))
+    def note(error: OSError) -> None:
+        problems.append(unreadable(error.filename, error, "folder"))
 
-    for folder, subfolders, names in os.walk(root, onerror=unreadable):
+    for folder, subfolders, names in os.walk(root, onerror=note):
         subfolders[:] = [name for name in subfolders if not _is_hidden(name)]
         for name in [*subfolders, *names]:
             path = Path(folder, name)

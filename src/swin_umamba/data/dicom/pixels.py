@@ -11,7 +11,6 @@ import numpy as np
 from swin_umamba.data.dicom import codestreams
 from swin_umamba.data.dicom.colours import palette_colours, ybr_to_rgb
 from swin_umamba.data.dicom.elements import (
-    DAMAGED,
     DEFLATED,
     DOUBLE_PIXELS,
     EXPLICIT_BIG,
@@ -21,7 +20,9 @@ from swin_umamba.data.dicom.elements import (
     PIXELS,
     UNDEFINED_LENGTH,
     Source,
+    damaged_file,
     name_of,
+    name_of_uid,
     pixel_source,
 )
 from swin_umamba.data.dicom.planes import Plane
@@ -86,21 +87,21 @@ def _check_supported(storage: Storage, path: Path) -> None:
     """Refuse what is not supported before anything is read."""
     reason = None
     encapsulated = storage.element.length == UNDEFINED_LENGTH
-    kinds = (storage.samples, storage.photometric)
+    syntax = name_of_uid(storage.syntax, storage.syntax)
     if storage.syntax not in (*_UNCOMPRESSED, *codestreams.COMPRESSED):
-        reason = f"compressed pixels of transfer syntax {_syntax_name(storage.syntax)}"
+        reason = f"compressed pixels of transfer syntax {syntax}"
     elif encapsulated != (storage.syntax in codestreams.COMPRESSED):
-        raise DataError(
-            f"the header says {_syntax_name(storage.syntax)}, and the pixels are "
-            f"{'' if encapsulated else 'not '}encapsulated",
-            where=path,
-            hint=DAMAGED,
+        raise damaged_file(
+            path, f"the header says {syntax}, and the pixels are {'' if encapsulated else 'not '}encapsulated"
         )
     elif not (
         (storage.samples == 1 and storage.photometric in (*_GREY, _PALETTE))
         or (storage.samples == 3 and storage.photometric in _COLOURS)
     ):
-        reason = f"pixels of {kinds[0]} samples and photometric interpretation {kinds[1] or 'unknown'!r}"
+        reason = (
+            f"pixels of {storage.samples} samples and photometric interpretation "
+            f"{storage.photometric or 'unknown'!r}"
+        )
     elif storage.element.tag != PIXELS:
         bits = 32 if storage.element.tag == FLOAT_PIXELS else 64
         if encapsulated or storage.allocated != bits or storage.photometric not in _GREY:
@@ -123,13 +124,6 @@ def _check_supported(storage: Storage, path: Path) -> None:
         raise DataError(
             f"{reason} are not supported", where=path, hint="export the image without compression"
         )
-
-
-def _syntax_name(syntax: str) -> str:
-    from pydicom.uid import UID_dictionary  # type: ignore[attr-defined]
-
-    known = UID_dictionary.get(syntax)
-    return known[0] if known else syntax
 
 
 def stored_numbers(planes: Sequence[Plane]) -> Iterator[tuple[int, np.ndarray]]:
@@ -169,10 +163,8 @@ def _compressed_frames(
                 data = ybr_to_rgb(data)
             yield number, data
     if number + 1 != storage.frames:
-        raise DataError(
-            f"the header says {storage.frames} frames, and the pixels are {number + 1} or more frames",
-            where=path,
-            hint=DAMAGED,
+        raise damaged_file(
+            path, f"the header says {storage.frames} frames, and the pixels are {number + 1} or more frames"
         )
 
 
@@ -220,10 +212,8 @@ def _plain_content(path: Path, source: Source, storage: Storage) -> bytes:
         # Bytes packed in 16-bit words, which have the byte order of the file.
         content = np.frombuffer(content[: length // 2 * 2], ">u2").astype("<u2").tobytes()
     if len(content) < size:
-        raise DataError(
-            f"pixels are missing: the header describes {size} bytes, and there are {length}",
-            where=path,
-            hint=DAMAGED,
+        raise damaged_file(
+            path, f"pixels are missing: the header describes {size} bytes, and there are {length}"
         )
     # One byte makes the length even; it should be 0, and not all programs write that.
     if content[size + size % 2 :].strip(b"\0"):

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from swin_umamba.data.dicom.elements import (
-    DAMAGED,
     DataSet,
     Elements,
     PixelElement,
+    damaged_file,
     name_of,
+    name_of_uid,
     read_data_set,
 )
 from swin_umamba.data.dicom.storage import STORAGE_TAGS, Storage, read_storage
@@ -158,20 +159,13 @@ def read_planes(path: Path) -> list[Plane] | str:
     if sop_class in NO_IMAGES:
         return NO_IMAGES[sop_class]
     if data_set.pixels is None:
-        name = _class_name(sop_class)
+        name = name_of_uid(sop_class, "object without pixels")
         if name.endswith("Image Storage") or _ROWS in elements:
-            raise DataError("the DICOM file holds no pixels", where=path, hint=DAMAGED)
+            raise damaged_file(path, "the DICOM file holds no pixels")
         return name
     if _TILED in elements:
         return "tiled whole-slide image"
     return planes_in(path, data_set, data_set.pixels)
-
-
-def _class_name(sop_class: str) -> str:
-    from pydicom.uid import UID_dictionary  # type: ignore[attr-defined]
-
-    known = UID_dictionary.get(sop_class)
-    return known[0] if known else "object without pixels"
 
 
 def planes_in(path: Path, data_set: DataSet, pixels: PixelElement) -> list[Plane]:

@@ -139,19 +139,12 @@ def read_segmentation(path: Path, *, fraction: float | None = None, max_voxels: 
     labels = np.zeros(shape, dtype)
     if kind == "LABELMAP":
         _put_numbers(labels, frames, names, elements)
-    elif kind == "BINARY":
-        _put_masks(labels, frames, names, path)
     else:
-        _put_fractions(labels, frames, names, elements.whole(_MOST_FRACTION), fraction, path)
-    data = labels[None] if len(grid.spacing) == 3 else labels
-    return Image(
-        data=np.ascontiguousarray(data),
-        spacing=grid.spacing,
-        origin=grid.origin,
-        direction=grid.direction,
-        path=path,
-        has_spacing=grid.has_spacing,
-        has_orientation=grid.has_orientation,
+        most = elements.whole(_MOST_FRACTION) if kind == "FRACTIONAL" else None
+        _put_fractions(labels, frames, names, most, fraction, path)
+    return grid.image(
+        labels[None] if len(grid.spacing) == 3 else labels,
+        path,
         label_names=names,
         frame_of_reference=planes[0].frame_of_reference,
         is_partial=True,
@@ -219,11 +212,6 @@ def _put_numbers(
         labels[frames[index].slice] = stored
 
 
-def _put_masks(labels: np.ndarray, frames: Sequence[_Frame], names: Mapping[int, str], path: Path) -> None:
-    for index, stored in stored_numbers([frame.plane for frame in frames]):
-        _put_mask(labels, frames[index], stored != 0, names, path)
-
-
 def _put_mask(
     labels: np.ndarray, frame: _Frame, mask: np.ndarray, names: Mapping[int, str], path: Path
 ) -> None:
@@ -244,16 +232,17 @@ def _put_fractions(
     labels: np.ndarray,
     frames: Sequence[_Frame],
     names: Mapping[int, str],
-    most: int,
+    most: int | None,
     fraction: float | None,
     path: Path,
 ) -> None:
+    """Put the frames into the labels; ``most`` stands for 1, and None for binary frames."""
     largest = np.zeros(labels.shape, np.uint16)
-    least = 0 if fraction is None else max(1, int(np.ceil(fraction * most - 1e-9)))
+    least = max(1, int(np.ceil(fraction * most - 1e-9))) if fraction is not None and most is not None else 0
     for index, stored in stored_numbers([frame.plane for frame in frames]):
         frame = frames[index]
-        if fraction is None:
-            if ((stored != 0) & (stored != most)).any():
+        if not least:
+            if most is not None and ((stored != 0) & (stored != most)).any():
                 raise DataError(
                     "the segmentation holds fractions, and a label map needs a threshold",
                     where=path,

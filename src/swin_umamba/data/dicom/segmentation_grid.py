@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from swin_umamba.data.dicom.elements import DAMAGED
+from swin_umamba.data.dicom.elements import damaged_file
 from swin_umamba.data.dicom.planes import Plane
-from swin_umamba.data.dicom.volume import ORIENTATION_TOLERANCE, SHIFT_TOLERANCE, to_ras
+from swin_umamba.data.dicom.volume import ORIENTATION_TOLERANCE, SHIFT_TOLERANCE, Grid, single, to_ras
 from swin_umamba.errors import DataError
 
 # Frames may lie off even distances by this part of one; slices of an image may, too.
@@ -19,19 +19,8 @@ _SAME_HEIGHT = 1e-3
 _ON_THE_GRID = "export the segmentation on the grid of its images"
 
 
-@dataclass(frozen=True)
-class FrameGrid:
-    """The grid of a segmentation as ``Image`` has it; two axes if the distance of slices is unknown."""
-
-    spacing: tuple[float, ...]
-    origin: tuple[float, ...]
-    direction: tuple[tuple[float, ...], ...]
-    has_spacing: bool = True
-    has_orientation: bool = True
-
-
-def grid_of_frames(planes: Sequence[Plane], step: float | None, path: Path) -> tuple[FrameGrid, list[int]]:
-    """Return the grid that spans all frames, and the slice of each.
+def grid_of_frames(planes: Sequence[Plane], step: float | None, path: Path) -> tuple[Grid, list[int]]:
+    """Return the grid that spans all frames, flat if their distance is unknown, and the slice of each.
 
     Parameters
     ----------
@@ -50,7 +39,7 @@ def grid_of_frames(planes: Sequence[Plane], step: float | None, path: Path) -> t
     first = planes[0]
     placed = [plane for plane in planes if plane.position is not None and plane.orientation is not None]
     if not placed:
-        return _nowhere(first), [0] * len(planes)
+        return single(first), [0] * len(planes)
     if len(placed) < len(planes) or any(plane.spacing is None for plane in planes):
         raise DataError(
             "some frames of the segmentation have no position or no pixel spacing",
@@ -61,7 +50,7 @@ def grid_of_frames(planes: Sequence[Plane], step: float | None, path: Path) -> t
     spacing = first.spacing or ()
     others = np.array([plane.orientation for plane in planes])
     if np.abs(others - axes).max() > ORIENTATION_TOLERANCE:
-        raise DataError("the frames of the segmentation have several orientations", where=path, hint=DAMAGED)
+        raise damaged_file(path, "the frames of the segmentation have several orientations")
     normal = np.cross(axes[0], axes[1])
     normal /= np.linalg.norm(normal)
     positions = np.array([plane.position for plane in planes])
@@ -73,18 +62,11 @@ def grid_of_frames(planes: Sequence[Plane], step: float | None, path: Path) -> t
         slices = np.rint((heights - heights[lowest]) / step).astype(np.int64)
     places = positions[lowest] + slices[:, None] * (step or 0.0) * normal
     _check_places(positions - places, normal, spacing, path)
-    direction = (to_ras(axes[1]), to_ras(axes[0]))
-    origin = to_ras(positions[lowest])
+    flat = Grid(spacing, to_ras(positions[lowest]), (to_ras(axes[1]), to_ras(axes[0])))
     if step is None:
-        return FrameGrid(spacing, origin, direction), slices.tolist()
-    return FrameGrid((step, *spacing), origin, (to_ras(normal), *direction)), slices.tolist()
-
-
-def _nowhere(plane: Plane) -> FrameGrid:
-    """Return the geometry of a segmentation of one image that has no position."""
-    direction = ((0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
-    known = plane.spacing is not None
-    return FrameGrid(plane.spacing or (1.0, 1.0), (0.0,) * 3, direction, known, has_orientation=False)
+        return flat, slices.tolist()
+    volume = replace(flat, spacing=(step, *spacing), direction=(to_ras(normal), *flat.direction))
+    return volume, slices.tolist()
 
 
 def _checked_step(heights: np.ndarray, given: float | None, path: Path) -> float | None:

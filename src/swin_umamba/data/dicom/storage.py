@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from swin_umamba.data.dicom.elements import DAMAGED, UNDEFINED_LENGTH, DataSet, PixelElement
-from swin_umamba.errors import DataError
+from swin_umamba.data.dicom.elements import UNDEFINED_LENGTH, DataSet, PixelElement, damaged_file
 
 _SAMPLES, _PHOTOMETRIC, _PLANAR, _FRAMES = 0x00280002, 0x00280004, 0x00280006, 0x00280008
 _ROWS, _COLUMNS = 0x00280010, 0x00280011
@@ -67,11 +66,10 @@ def read_storage(data_set: DataSet, pixels: PixelElement) -> Storage:
         shared = 3 if elements.text(_PHOTOMETRIC) == "YBR_FULL_422" else 1  # two of three samples are stored
         needed = frames * rows * columns * samples * allocated // 8 // shared
     if needed > pixels.available:
-        raise DataError(
+        raise damaged_file(
+            elements.path,
             f"pixels are missing: the header describes {needed} bytes or more, and there are "
             f"{pixels.available}",
-            where=elements.path,
-            hint=DAMAGED,
         )
     return Storage(
         syntax=data_set.syntax,

@@ -14,7 +14,7 @@ import numpy as np
 
 from swin_umamba.data.dicom.copies import tell_copies, without_copies
 from swin_umamba.data.dicom.elements import read_data_set
-from swin_umamba.data.dicom.files import FilesFound, look_through
+from swin_umamba.data.dicom.files import FilesFound, look_through, unreadable
 from swin_umamba.data.dicom.planes import Plane, Series, read_planes, read_series
 from swin_umamba.data.dicom.series import check_patient
 from swin_umamba.data.dicom.volume import arrange, choose_volume
@@ -185,10 +185,7 @@ def _read(path: Path) -> list[Plane] | str:
 
 
 def _as_problem(error: DataError | OSError, path: Path) -> DataError:
-    if isinstance(error, DataError):
-        return error
-    what = f"the file cannot be read: {error.strerror or error}"
-    return DataError(what, where=error.filename or path, hint="check its permissions and the disk")
+    return error if isinstance(error, DataError) else unreadable(error.filename or path, error)
 
 
 def _key(series: Series, path: Path) -> str:

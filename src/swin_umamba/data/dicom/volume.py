@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from swin_umamba.data.dicom.planes import Plane
+from swin_umamba.data.image import Image
 from swin_umamba.errors import DataError
 from swin_umamba.pseudonyms import current, shown_uid
 
@@ -35,20 +36,34 @@ class Grid:
 
     Attributes
     ----------
-    planes
-        Planes along their normal, which completes rows and columns to a right-handed system.
     spacing, origin, direction
         As in :class:`~swin_umamba.data.image.Image`; two axes for a single plane.
     has_spacing, has_orientation
         Whether they are known; otherwise they are placeholders.
+    planes
+        Planes along their normal, which completes rows and columns to a right-handed system; none of a
+        segmentation, whose frames leave slices out.
     """
 
-    planes: tuple[Plane, ...]
     spacing: tuple[float, ...]
     origin: tuple[float, ...]
     direction: tuple[tuple[float, ...], ...]
     has_spacing: bool = True
     has_orientation: bool = True
+    planes: tuple[Plane, ...] = ()
+
+    def image(self, data: np.ndarray, path: Path, **known: Any) -> Image:
+        """Return voxels on the grid as an image; ``known`` are its further attributes."""
+        return Image(
+            data=np.ascontiguousarray(data),
+            spacing=self.spacing,
+            origin=self.origin,
+            direction=self.direction,
+            path=path,
+            has_spacing=self.has_spacing,
+            has_orientation=self.has_orientation,
+            **known,
+        )
 
 
 def choose_volume(planes: Sequence[Plane], conditions: Sequence[str], where: Path) -> Sequence[Plane]:
@@ -88,7 +103,7 @@ def arrange(planes: Sequence[Plane], where: Path) -> Grid:
         Images differ in size, kind or orientation; or positions are missing, doubled, uneven or sheared.
     """
     if len(planes) == 1:
-        return _single(planes[0])
+        return single(planes[0])
     for attribute, words in _ALIKE:
         _check_alike(planes, where, attribute, words)
     unplaced = [plane for plane in planes if plane.position is None or plane.orientation is None]
@@ -122,7 +137,8 @@ def arrange(planes: Sequence[Plane], where: Path) -> Grid:
     )
 
 
-def _single(plane: Plane) -> Grid:
+def single(plane: Plane) -> Grid:
+    """Return the grid of one image, whatever is known of its place."""
     placed = plane.position is not None and plane.orientation is not None
     # Placeholders: the axes of an axial slice at the origin.
     position = plane.position if placed else (0.0, 0.0, 0.0)
