@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -65,20 +65,14 @@ def read_tiff(path: Path, *, indexed: bool, max_voxels: int = MAX_VOXELS) -> Ima
     """
     with path.open("rb") as file:
         pages = read_pages(path, file)
-        first, _, ome, imagej, stack = _described(path, pages, max_voxels)
-        data = _read_stack(pages, stack, imagej, indexed=indexed)
-        if stack.shape[1] == 1:
-            data = data[:, 0]
-        image = Image.without_geometry(data, path)
-        flat = data.ndim == 3
-        spacing: tuple[float, ...] | None = None if flat else read_spacing_file(path, of_labels=indexed)
-        if spacing is None and (ome or imagej):
-            spacing = (ome or imagej).pixel_size(data.ndim - 1)  # type: ignore[union-attr]
-        elif spacing is None and flat:
-            spacing = size_by_tags(first)
+        found = describe(pages)
+        _check_size(path, found, max_voxels)
+        data = _read_stack(pages, found, indexed=indexed)
+        image = Image.without_geometry(data[:, 0] if found.flat else data, path)
+        spacing = found.spacing(of_labels=indexed)
         if spacing is not None:
             image = replace(image, spacing=spacing, has_spacing=True)
-        return _upright(image, orientation_of(first))
+        return _upright(image, orientation_of(found.first))
 
 
 def tiff_shape(path: Path) -> tuple[int, ...]:
@@ -90,27 +84,66 @@ def tiff_shape(path: Path) -> tuple[int, ...]:
         The tags are damaged, or of an unsupported kind.
     """
     with path.open("rb") as file:
-        _, layout, _, imagej, stack = _described(path, read_pages(path, file), MAX_VOXELS)
-    channels = len(stack) if len(stack) > 1 else channels_of(layout, indexed=imagej is not None)
-    slices = stack.shape[1:] if stack.shape[1] > 1 else ()
-    return (channels, *slices, layout.length, layout.width)
+        found = describe(read_pages(path, file))
+    _check_size(path, found, MAX_VOXELS)
+    layout, channels = found.layout, len(found.stack)
+    if channels == 1:
+        channels = channels_of(layout, indexed=found.imagej is not None)
+    return (channels, *(() if found.flat else found.stack.shape[1:]), layout.length, layout.width)
 
 
-def _described(
-    path: Path, pages: Sequence[Page], max_voxels: int
-) -> tuple[Page, Layout, Ome | None, ImageJ | None, np.ndarray]:
-    """Return the first page, its layout, what describes the pages, and their channels and slices."""
-    whole = full_pages(pages)
+@dataclass(frozen=True)
+class Described:
+    """What the pages of a file are.
+
+    Attributes
+    ----------
+    first, layout
+        The first page that is no reduced copy, and how it is stored.
+    ome, imagej
+        The description, at most one of them.
+    stack
+        The page number of each channel and slice, ``(channels, slices)``.
+    """
+
+    first: Page
+    layout: Layout
+    ome: Ome | None
+    imagej: ImageJ | None
+    stack: np.ndarray
+
+    @property
+    def flat(self) -> bool:
+        """Whether there is one slice."""
+        return len(self.stack[0]) == 1
+
+    def spacing(self, *, of_labels: bool) -> tuple[float, ...] | None:
+        """Return the size of a pixel along (z,) y and x in mm; None if it is not known."""
+        if not self.flat and (found := read_spacing_file(self.first.path, of_labels=of_labels)):
+            return found
+        if description := self.ome or self.imagej:
+            return description.pixel_size(2 if self.flat else 3)
+        return size_by_tags(self.first) if self.flat else None
+
+
+def describe(pages: Sequence[Page]) -> Described:
+    """Return what the pages of a file are.
+
+    Raises
+    ------
+    DataError
+        They do not make up one picture or volume.
+    """
+    whole = _full_pages(pages)
     first, layout = whole[0], layout_of(whole[0])
-    ome = Ome.of(pages[0]) or Ome.of(first)
-    imagej = None if ome else ImageJ.of(first)
-    plain = imagej.stack if imagej else lambda found: plain_stack(found, layout)
-    stack = ome.stack(pages, layout) if ome else plain(whole)
-    _check_size(path, layout, stack, max_voxels)
-    return first, layout, ome, imagej, stack
+    if ome := Ome.of(pages[0]) or Ome.of(first):
+        return Described(first, layout, ome, None, ome.stack(pages, layout))
+    imagej = ImageJ.of(first)
+    stack = imagej.stack(whole) if imagej else _plain_stack(whole, layout)
+    return Described(first, layout, None, imagej, stack)
 
 
-def full_pages(pages: Sequence[Page]) -> list[Page]:
+def _full_pages(pages: Sequence[Page]) -> list[Page]:
     """Return the pages except thumbnails and the smaller levels of pyramids."""
     kinds = [page.number_of(254, {2: _REDUCED}.get(page.number_of(255, 0), 0)) for page in pages]
     if any(kind & _MASK for kind in kinds):
@@ -124,7 +157,7 @@ def full_pages(pages: Sequence[Page]) -> list[Page]:
     return whole
 
 
-def plain_stack(pages: Sequence[Page], layout: Layout) -> np.ndarray:
+def _plain_stack(pages: Sequence[Page], layout: Layout) -> np.ndarray:
     """Return the page number of each channel and slice, ``(channels, slices)``.
 
     Pages are slices unless tifffile's description gives them other axes.
@@ -176,8 +209,9 @@ def _axes_of_tifffile(page: Page, layout: Layout) -> list[tuple[str, int]]:
     return axes
 
 
-def _check_size(path: Path, layout: Layout, stack: np.ndarray, max_voxels: int) -> None:
-    values = stack.size * layout.values * (3 if layout.photometric == PALETTE else 1)
+def _check_size(path: Path, found: Described, max_voxels: int) -> None:
+    layout = found.layout
+    values = found.stack.size * layout.values * (3 if layout.photometric == PALETTE else 1)
     if values > max_voxels:
         raise DataError(
             f"the file claims {values} values; the limit is {max_voxels}",
@@ -187,10 +221,9 @@ def _check_size(path: Path, layout: Layout, stack: np.ndarray, max_voxels: int) 
     check_pixels(path, layout.width * layout.length)
 
 
-def _read_stack(
-    pages: Sequence[Page], stack: np.ndarray, imagej: ImageJ | None, *, indexed: bool
-) -> np.ndarray:
+def _read_stack(pages: Sequence[Page], found: Described, *, indexed: bool) -> np.ndarray:
     """Return the pages as ``(channels, slices, y, x)``."""
+    stack = found.stack
     first = pages[stack.flat[0]]
     kind = layout_of(first).kind
     data = None
@@ -204,12 +237,7 @@ def _read_stack(
                 where=page.path,
                 hint="save each image as a file of its own",
             )
-        values = read_samples(page, layout)
-        if imagej:
-            refuse_inverting_table(page, layout)
-            values = imagej.calibrated(values, indexed=indexed)
-        # A lookup table from ImageJ only affects the display; the data are the values.
-        values = to_channels(page, layout, values, indexed=indexed or imagej is not None)
+        values = channels_in(page, layout, read_samples(page, layout), found.imagej, indexed=indexed)
         if len(values) > 1 and len(stack) > 1:
             raise page.unsupported(
                 f"files with {len(values)} values a pixel in each of {len(stack)} channels are",
@@ -220,6 +248,17 @@ def _read_stack(
         data[channel if len(stack) > 1 else slice(None), number] = values[0] if len(stack) > 1 else values
     assert data is not None
     return data
+
+
+def channels_in(
+    page: Page, layout: Layout, values: np.ndarray, imagej: ImageJ | None, *, indexed: bool
+) -> np.ndarray:
+    """Return the channels that stored values represent; see ``to_channels``."""
+    if imagej is None:
+        return to_channels(page, layout, values, indexed=indexed)
+    refuse_inverting_table(page, layout)
+    # A lookup table from ImageJ only affects the display; the data are the values.
+    return to_channels(page, layout, imagej.calibrated(values, indexed=indexed), indexed=True)
 
 
 def orientation_of(page: Page) -> int:

@@ -25,7 +25,7 @@ _OTHER_COLOURS = {
 }
 
 NONE, LZW, JPEG, DEFLATE, OLD_DEFLATE, PACKBITS, ZSTD = 1, 5, 7, 8, 32946, 32773, 50000
-APERIO_YCBCR, APERIO_RGB, PLAIN_JPEG_2000 = JPEG_2000 = 33003, 33005, 34712
+APERIO_YCBCR, _, PLAIN_JPEG_2000 = JPEG_2000 = 33003, 33005, 34712  # the second is Aperio's RGB
 # Most bytes that one stored byte can become: LZW encodes up to 4096 bytes in 12 bits, PackBits 128 bytes in
 # two. Zstandard and JPEG have no such bound below a computer's memory, so they get one here.
 MAX_RATIO = {NONE: 1, LZW: 2731, PACKBITS: 64} | dict.fromkeys(

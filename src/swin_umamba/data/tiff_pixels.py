@@ -12,8 +12,7 @@ from itertools import product
 
 import numpy as np
 
-from swin_umamba.data.tiff_jpeg import decode_jpeg
-from swin_umamba.data.tiff_jpeg_2000 import decode_jpeg_2000
+from swin_umamba.data.tiff_jpeg import decode_jpeg, decode_jpeg_2000
 from swin_umamba.data.tiff_layout import (
     DEFLATE,
     FLOATING_POINT,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from swin_umamba.exchange.values import PATIENT, STUDY
+from swin_umamba.exchange.values import PATIENT, REQUIRED, STUDY
 from swin_umamba.pseudonyms import Pseudonyms, current
 
 if TYPE_CHECKING:
@@ -12,16 +12,7 @@ if TYPE_CHECKING:
 
 METHOD = "swin-umamba: pseudonyms, other UIDs, no dates and texts"
 # Required of every object, even if empty (PS3.15 annex E: Z).
-_EMPTIED = (
-    "PatientBirthDate",
-    "PatientSex",
-    "StudyDate",
-    "StudyTime",
-    "StudyID",
-    "AccessionNumber",
-    "ReferringPhysicianName",
-    "PositionReferenceIndicator",
-)
+_EMPTIED = (*REQUIRED, "PositionReferenceIndicator")
 _UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID")
 _REPLACED = ("PatientName", "PatientID", "PatientIdentityRemoved", "DeidentificationMethod")
 # Whatever else is taken of headers goes.

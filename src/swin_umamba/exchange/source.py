@@ -14,7 +14,7 @@ from swin_umamba.data.dicom.planes import Plane
 from swin_umamba.data.dicom.volume import Grid
 from swin_umamba.errors import DataError, UsageError
 from swin_umamba.exchange.identity import hide_identity
-from swin_umamba.exchange.values import PATIENT, STUDY, quiet, several_values, tidy
+from swin_umamba.exchange.values import PATIENT, REQUIRED, STUDY, quiet, several_values, tidy
 from swin_umamba.pseudonyms import alias
 
 if TYPE_CHECKING:
@@ -22,18 +22,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# These have to be there, even if they are empty; exports leave them out.
-_NEVER_MISSING = (
-    "PatientName",
-    "PatientID",
-    "PatientBirthDate",
-    "PatientSex",
-    "StudyDate",
-    "StudyTime",
-    "StudyID",
-    "AccessionNumber",
-    "ReferringPhysicianName",
-)
 _IMAGE = (
     "SpecificCharacterSet",
     "SOPClassUID",
@@ -210,7 +198,7 @@ def _complete(header: Dataset, path: Path) -> list[str]:
             where=path,
             hint="export the series again from the archive",
         )
-    for name in _NEVER_MISSING:
+    for name in ("PatientName", "PatientID", *REQUIRED):  # exports leave them out
         if header.get(name) is None:
             setattr(header, name, "")
     if not header.get("Modality"):

@@ -33,22 +33,22 @@ PATIENT = (
     "ClinicalTrialSubjectID",
     "ClinicalTrialSubjectReadingID",
 )
-STUDY = (
-    "StudyInstanceUID",
+STUDY = ("StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "StudyDescription", "AccessionNumber")
+# What every object of a study has, even if it is empty (PS3.3 C.7.1.1 and C.7.2.1: type 2).
+REQUIRED = (
+    "PatientBirthDate",
+    "PatientSex",
     "StudyDate",
     "StudyTime",
     "StudyID",
-    "StudyDescription",
     "AccessionNumber",
+    "ReferringPhysicianName",
 )
 _DATES, _TIMES = ("PatientBirthDate", "StudyDate"), ("StudyTime",)
 _SEXES = {"M": "M", "F": "F", "O": "O", "MALE": "M", "FEMALE": "F", "OTHER": "O"}
 # With the points and colons of ACR-NEMA, which came before DICOM (PS3.5 6.2).
 _DATE = re.compile(r"(\d{4})(\.?)(\d{2})\2(\d{2})", re.ASCII)
-_TIME = re.compile(
-    r"([01]\d|2[0-3])(?:(:?)([0-5]\d)(?:\2([0-5]\d|60)(\.\d{1,6})?)?)?",
-    re.ASCII,
-)
+_TIME = re.compile(r"([01]\d|2[0-3])(?:(:?)([0-5]\d)(?:\2([0-5]\d|60)(\.\d{1,6})?)?)?", re.ASCII)
 # What is ignored is so for the whole process.
 _alone = threading.RLock()
 

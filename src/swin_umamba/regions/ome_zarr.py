@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -302,10 +302,6 @@ class OmeZarrSource(RegionSource):
         region = region.transpose([kept.index(axis) for axis in "czyx" if axis in kept])
         region = region if "c" in kept else region[None]
         return region[:, None] if self.flat else region
-
-    def reopening(self) -> tuple[Callable[..., RegionSource], tuple[Any, ...]]:
-        """Return how another process opens the folder."""
-        return OmeZarrSource, self._opening
 
     def close(self) -> None:
         """Do nothing: the files of chunks are closed as they are read."""

@@ -17,7 +17,7 @@ from swin_umamba.regions.tiff import TiffSource, is_upright
 
 logger = logging.getLogger(__name__)
 
-_TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".svs", ".ndpi")
+_TIFF_SUFFIXES = (".tif", ".tiff", ".btf")
 _SCANNERS = (".svs", ".ndpi")
 _OPENSLIDE_SUFFIXES = (".bif", ".mrxs", ".scn", ".svslide", ".vms", ".vmu")
 SLIDES = (".btf", *_SCANNERS, *_OPENSLIDE_SUFFIXES)
@@ -58,19 +58,17 @@ def open_region_source(path: str | Path, level: int = 0, series: str | None = No
         raise DataError("there is no such file", where=path, hint="check the path")
     if is_zarr(path):
         return OmeZarrSource(path, level, series)
-    if path.name.lower().endswith((*_TIFF_SUFFIXES, *_OPENSLIDE_SUFFIXES)) and path.is_file():
-        if series is not None:
-            raise UsageError("the file holds one image", where=path, hint="leave the series out")
-        if path.name.lower().endswith(_OPENSLIDE_SUFFIXES):
-            return OpenSlideSource(path, level)
-        if path.name.lower().endswith(_SCANNERS):
-            return _open_slide(path, level)
-        if is_upright(path):
-            return TiffSource(path, level)
-    chosen_level(path, level, 1)
     if series is not None:
         raise UsageError("the file holds one image", where=path, hint="leave the series out")
-    return ArraySource(read_image(path), reopen=(open_region_source, (path, level, series)))
+    name = path.name.lower() if path.is_file() else ""
+    if name.endswith(_OPENSLIDE_SUFFIXES):
+        return OpenSlideSource(path, level)
+    if name.endswith(_SCANNERS):
+        return _open_slide(path, level)
+    if name.endswith(_TIFF_SUFFIXES) and is_upright(path):
+        return TiffSource(path, level)
+    chosen_level(path, level, 1)
+    return ArraySource(read_image(path), reopen=(open_region_source, (path, level)))
 
 
 def _open_slide(path: Path, level: int) -> RegionSource:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -95,10 +94,6 @@ class OpenSlideSource(RegionSource):
         colours, there = values[..., :3], values[..., 3:] > 0
         region: np.ndarray = np.where(there, colours, self._background).astype(np.uint8).transpose(2, 0, 1)
         return region[:, None]
-
-    def reopening(self) -> tuple[Callable[..., RegionSource], tuple[Any, ...]]:
-        """Return how another process opens the slide."""
-        return OpenSlideSource, self._opening
 
     def close(self) -> None:
         """Close the slide."""

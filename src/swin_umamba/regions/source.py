@@ -20,20 +20,14 @@ Box = tuple[int, int, int]
 """Lengths along z, y and x."""
 Triple = tuple[float, float, float]
 """Numbers along z, y and x."""
-UNITS = {
-    name: MILLIMETRES[symbol]
-    for name, symbol in {
-        "picometer": "pm",
-        "angstrom": "Å",
-        "nanometer": "nm",
-        "micrometer": "µm",
-        "millimeter": "mm",
-        "centimeter": "cm",
-        "decimeter": "dm",
-        "meter": "m",
-        "inch": "in",
-    }.items()
+SYMBOLS = {"picometer": "pm", "angstrom": "Å", "nanometer": "nm", "micrometer": "µm", "millimeter": "mm"} | {
+    "centimeter": "cm",
+    "decimeter": "dm",
+    "meter": "m",
+    "inch": "in",
 }
+"""Symbol of a unit in OME-XML, by its name in OME-Zarr."""
+UNITS = {name: MILLIMETRES[symbol] for name, symbol in SYMBOLS.items()}
 """Millimetres of a unit, by its name in OME-Zarr."""
 MAX_CHUNK_BYTES = 2**28
 """Most bytes of a chunk or tile, decoded: it has to be decoded whole, however small the region."""
@@ -128,6 +122,7 @@ class RegionSource(ABC):
     level: int = 0
     chunk: Box
     flat: bool = False
+    _opening: tuple[Any, ...]  # arguments of the class that open the same
 
     @property
     def spacing(self) -> Triple | None:
@@ -163,10 +158,6 @@ class RegionSource(ABC):
         """Return the region from the first to before the last voxel of each axis, which all exist."""
 
     @abstractmethod
-    def reopening(self) -> tuple[Callable[..., RegionSource], tuple[Any, ...]]:
-        """Return a function and its arguments that give this source in another process."""
-
-    @abstractmethod
     def close(self) -> None:
         """Close the file; nothing can be read afterwards."""
 
@@ -177,7 +168,7 @@ class RegionSource(ABC):
         self.close()
 
     def __reduce__(self) -> tuple[Callable[..., RegionSource], tuple[Any, ...]]:
-        return self.reopening()
+        return type(self), self._opening
 
 
 class ArraySource(RegionSource):
@@ -199,7 +190,7 @@ class ArraySource(RegionSource):
         data = image.data if isinstance(image, Image) else image
         if data.ndim not in (3, 4) or not data.size:
             raise ValueError(f"an image is (channels, (z,) y, x) and not empty, not {data.shape}")
-        self._image, self._reopen = image, reopen
+        self._opening, self._reopen = (image,), reopen
         self.flat = data.ndim == 3
         self._data = data[:, None] if self.flat else data
         self.path = image.path if isinstance(image, Image) else None
@@ -213,9 +204,8 @@ class ArraySource(RegionSource):
     def _read(self, z: tuple[int, int], y: tuple[int, int], x: tuple[int, int]) -> np.ndarray:
         return self._data[:, slice(*z), slice(*y), slice(*x)]
 
-    def reopening(self) -> tuple[Callable[..., RegionSource], tuple[Any, ...]]:
-        """Return how another process gets the image."""
-        return self._reopen or (ArraySource, (self._image,))
+    def __reduce__(self) -> tuple[Callable[..., RegionSource], tuple[Any, ...]]:
+        return self._reopen or super().__reduce__()
 
     def close(self) -> None:
         """Leave the voxels to whom they belong."""
@@ -249,9 +239,7 @@ def check_shape(path: Path, shape: tuple[int, ...]) -> None:
 
 def check_chunk(path: Path, chunk: tuple[int, ...], itemsize: int) -> None:
     """Refuse chunks, tiles or strips that are too large to be decoded for each region."""
-    size = itemsize
-    for length in chunk:
-        size *= length
+    size = itemsize * math.prod(chunk)
     if min(chunk) < 1 or size > MAX_CHUNK_BYTES:
         raise DataError(
             f"the image is stored in parts of {' x '.join(map(str, chunk))} values, {size} bytes each; "

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,12 +18,10 @@ from typing import Any
 import numpy as np
 
 from swin_umamba.data.dicom.files import unreadable
-from swin_umamba.data.tiff import full_pages, orientation_of, plain_stack
-from swin_umamba.data.tiff_colours import refuse_inverting_table, to_channels
+from swin_umamba.data.tiff import channels_in, describe, orientation_of
 from swin_umamba.data.tiff_imagej import ImageJ
 from swin_umamba.data.tiff_layout import Layout, layout_of
-from swin_umamba.data.tiff_ome import Ome
-from swin_umamba.data.tiff_pixel_size import read_spacing_file, size_by_tags
+from swin_umamba.data.tiff_pixel_size import size_by_tags
 from swin_umamba.data.tiff_pixels import Segments, read_samples, segments_of
 from swin_umamba.data.tiff_tags import Page, read_pages, read_subpages
 from swin_umamba.errors import DataError
@@ -93,7 +91,7 @@ class TiffSource(RegionSource):
         except OSError as error:
             raise unreadable(path, error) from error
         try:
-            self._pages = _find_pages(path, read_pages(path, self._file))
+            self._pages = _find_pages(read_pages(path, self._file))
             self._describe(path, level)
         except BaseException:
             self.close()
@@ -148,20 +146,13 @@ class TiffSource(RegionSource):
         return region
 
     def _page_region(self, place: tuple[int, int], y: tuple[int, int], x: tuple[int, int]) -> np.ndarray:
-        imagej, page = self._pages.imagej, self._stack[place]
+        page = self._stack[place]
         with self._lock:
             stored = self._stored(*place)
             if _kind(stored.layout) != _kind(_layout_of(self._stack.flat[0])):
                 raise page.unsupported("files with pages of several kinds are", "save each image by itself")
             values = read_samples(page, stored.layout, (y, x), stored.segments)
-        if imagej:
-            refuse_inverting_table(page, stored.layout)
-            values = imagej.calibrated(values, indexed=False)
-        return to_channels(page, stored.layout, values, indexed=imagej is not None)
-
-    def reopening(self) -> tuple[Callable[..., RegionSource], tuple[Any, ...]]:
-        """Return how another process opens the file."""
-        return TiffSource, self._opening
+        return channels_in(page, stored.layout, values, self._pages.imagej, indexed=False)
 
     def close(self) -> None:
         """Close the file."""
@@ -174,7 +165,7 @@ def is_upright(path: Path) -> bool:
         return orientation_of(read_pages(path, file)[0]) == 1
 
 
-def _find_pages(path: Path, pages: list[Page]) -> _Pages:
+def _find_pages(pages: list[Page]) -> _Pages:
     first = pages[0]
     if NDPI in first:
         return _Pages(tuple(map(_alone, ndpi_pages(pages))), _flat_size(size_by_tags(first)))
@@ -186,27 +177,17 @@ def _find_pages(path: Path, pages: list[Page]) -> _Pages:
         return _Pages(
             tuple(map(_alone, levels)), _aperio_size(description) or _flat_size(size_by_tags(first))
         )
-    whole = full_pages(pages)
-    layout, ome = layout_of(whole[0]), Ome.of(first) or Ome.of(whole[0])
-    imagej = None if ome else ImageJ.of(whole[0])
-    if ome:
-        numbers = ome.stack(pages, layout)
-    else:
-        numbers = imagej.stack(whole) if imagej else plain_stack(whole, layout)
-    stack = np.empty(numbers.shape, object)
-    for place, number in np.ndenumerate(numbers):
-        stack[place] = pages[number]
-    flat = len(stack[0]) == 1
-    size: tuple[float, ...] | None = None if flat else read_spacing_file(path, of_labels=False)
-    if size is None and (ome or imagej):
-        size = (ome or imagej).pixel_size(2 if flat else 3)  # type: ignore[union-attr]
-    elif size is None and flat:
-        size = size_by_tags(whole[0])
+    found = describe(pages)
+    stack = np.array(pages, object)[found.stack]
+    size = found.spacing(of_labels=False)
     smaller = _sublevels(stack)
     if not smaller and stack.size == 1:
-        reduced = [page for page in pages if page.number_of(254, 0) & _REDUCED and _shrinks(page, whole[0])]
-        smaller = [_alone(page) for page in reduced]
-    return _Pages((stack, *smaller), _flat_size(size) if flat else size, imagej)
+        smaller = [
+            _alone(page)
+            for page in pages
+            if page.number_of(254, 0) & _REDUCED and _shrinks(page, found.first)
+        ]
+    return _Pages((stack, *smaller), _flat_size(size) if found.flat else size, found.imagej)
 
 
 def _sublevels(stack: np.ndarray) -> list[np.ndarray]:
@@ -214,13 +195,7 @@ def _sublevels(stack: np.ndarray) -> list[np.ndarray]:
     below = [read_subpages(page) for page in stack.flat]
     if len({len(each) for each in below}) != 1:
         raise stack.flat[0].damaged("its pages have different numbers of smaller levels")
-    levels = []
-    for number in range(len(below[0])):
-        level = np.empty(stack.shape, object)
-        for place, each in zip(np.ndindex(stack.shape), below, strict=True):
-            level[place] = each[number]
-        levels.append(level)
-    return levels
+    return [level.reshape(stack.shape) for level in np.array(below, object).T]
 
 
 def _shrinks(page: Page, largest: Page) -> bool:
@@ -275,9 +250,7 @@ def _chunk(layout: Layout, shape: Box) -> Box:
 
 
 def _alone(page: Page) -> np.ndarray:
-    stack = np.empty((1, 1), object)
-    stack[0, 0] = page
-    return stack
+    return np.array([[page]], object)
 
 
 def _aperio_size(description: str) -> tuple[float, float, float] | None:

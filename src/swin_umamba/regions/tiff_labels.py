@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -22,15 +23,9 @@ from swin_umamba.regions.labels import (
     write_description,
     writing,
 )
-from swin_umamba.regions.source import Box, bounds_of
+from swin_umamba.regions.source import SYMBOLS, bounds_of
 
 _TILE = 512
-_SYMBOLS = {"micrometer": "µm", "millimeter": "mm", "nanometer": "nm", "meter": "m", "centimeter": "cm"} | {
-    "picometer": "pm",
-    "angstrom": "Å",
-    "decimeter": "dm",
-    "inch": "in",
-}
 
 
 class TiffLabelWriter(LabelWriter):
@@ -77,7 +72,7 @@ class TiffLabelWriter(LabelWriter):
 
     def _write(self, region: tuple[slice, ...], labels: np.ndarray) -> None:
         with writing(self.path), open(self._blocks, "r+b") as file:
-            for part in blocks_of(_lengths(labels), self.grid.block):
+            for part in blocks_of(labels.shape, self.grid.block):
                 number = tuple(
                     (whole.start + inner.start) // step
                     for whole, inner, step in zip(region, part, self.grid.block, strict=True)
@@ -103,18 +98,13 @@ class TiffLabelWriter(LabelWriter):
         """Return the voxels at ascending places along z, y and x, with one block in memory at a time."""
         out = np.zeros([len(each) for each in places], self.grid.dtype)
         owners = [each // step for each, step in zip(places, self.grid.block, strict=True)]
-        runs = [list(_runs(owner)) for owner in owners]
-        for z, z_run in runs[0]:
-            for y, y_run in runs[1]:
-                for x, x_run in runs[2]:
-                    block = self._block((z, y, x))
-                    inside = [
-                        place[run] - number * step
-                        for place, run, number, step in zip(
-                            places, (z_run, y_run, x_run), (z, y, x), self.grid.block, strict=True
-                        )
-                    ]
-                    out[z_run, y_run, x_run] = block[np.ix_(*inside)]
+        for each in product(*map(_runs, owners)):
+            number, runs = zip(*each, strict=True)
+            inside = [
+                place[run] - first * step
+                for place, run, first, step in zip(places, runs, number, self.grid.block, strict=True)
+            ]
+            out[runs] = self._block(number)[np.ix_(*inside)]
         return out
 
     def _write_file(self, path: Path) -> None:
@@ -125,9 +115,9 @@ class TiffLabelWriter(LabelWriter):
         levels = [level for level in grid.pyramid if level.shape[0] == grid.shape[0]]
         metadata: dict[str, Any] = {"axes": "YX" if grid.flat else "ZYX", "UUID": str(self._identity())}
         for axis, size, unit in zip("ZYX", grid.placement.scale, grid.placement.units, strict=True):
-            if unit in _SYMBOLS and not (axis == "Z" and grid.flat):
+            if unit in SYMBOLS and not (axis == "Z" and grid.flat):
                 metadata[f"PhysicalSize{axis}"] = size
-                metadata[f"PhysicalSize{axis}Unit"] = _SYMBOLS[unit]
+                metadata[f"PhysicalSize{axis}Unit"] = SYMBOLS[unit]
         with tifffile.TiffWriter(path, bigtiff=True, ome=True) as file:
             places = [np.arange(length) for length in grid.shape]
             for number, level in enumerate(levels):
@@ -176,11 +166,6 @@ def _runs(numbers: np.ndarray) -> Iterator[tuple[int, slice]]:
     starts = np.flatnonzero(np.diff(numbers, prepend=-1))
     for start, stop in zip(starts, [*starts[1:], len(numbers)], strict=True):
         yield int(numbers[start]), slice(int(start), int(stop))
-
-
-def _lengths(labels: np.ndarray) -> Box:
-    z, y, x = labels.shape
-    return z, y, x
 
 
 def _blocks(path: Path) -> Path:

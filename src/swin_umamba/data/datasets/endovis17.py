@@ -43,8 +43,7 @@ PUBLISHED_COUNTS = (1800, 1200)
 TRAINING_FRAMES = 225
 TEST_FRAMES = {**dict.fromkeys(range(1, 9), 75), 9: 300, 10: 300}
 # Words in the names of the mask folders; the challenge calls the probe "Other".
-_WORDS = tuple((name.replace(" ", "_"), value) for value, name in enumerate(INSTRUMENTS[:-1], start=1))
-_PROBE_WORDS = (("other", 7), ("ultrasound_probe", 7))
+_WORDS = {name.replace(" ", "_"): value for value, name in enumerate(INSTRUMENTS, start=1)} | {"other": 7}
 _SEQUENCE = re.compile(r"instrument_dataset_0*(\d+)")
 _FRAME = re.compile(r"frame\d+\.png")
 
@@ -163,12 +162,12 @@ def _training_frames(place: Path) -> tuple[list[_Case], list[LeftOut]]:
 
 def _class_of(folder: Path) -> int:
     name = folder.name.lower()
-    values = {value for word, value in (*_WORDS, *_PROBE_WORDS) if word in name}
+    values = {value for word, value in _WORDS.items() if word in name}
     if len(values) != 1:
         raise DataError(
             "the folder of masks is named for no instrument, or for more than one",
             where=folder,
-            hint=f"its name must contain one of {', '.join(word for word, _ in (*_WORDS, *_PROBE_WORDS))}",
+            hint=f"its name must contain one of {', '.join(_WORDS)}",
         )
     return values.pop()
 
