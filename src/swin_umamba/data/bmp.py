@@ -35,18 +35,7 @@ class _Bmp:
 
 
 def read_bmp(path: Path, content: bytes, *, indexed: bool, limit: int) -> np.ndarray:
-    """Read a BMP file.
-
-    Parameters
-    ----------
-    path
-        Path of the file, for messages.
-    content
-        Contents of the file.
-    indexed
-        Whether to return the indices of a palette picture instead of its colours.
-    limit
-        Largest number of pixels; pictures with more are refused.
+    """Read the contents of a BMP file; see ``read_picture``.
 
     Returns
     -------

@@ -106,25 +106,10 @@ FORMATS: list[Format] = [
         shape=metaimage_shape,
     ),
     Format(
-        "NRRD",
-        (".seg.nrrd", ".nrrd", ".nhdr"),
-        read_nrrd,
-        encode_nrrd,
-        True,
-        True,
-        ".nrrd",
-        shape=nrrd_shape,
+        "NRRD", (".seg.nrrd", ".nrrd", ".nhdr"), read_nrrd, encode_nrrd, True, True, ".nrrd", shape=nrrd_shape
     ),
     Format(
-        "TIFF",
-        (".tiff", ".tif"),
-        read_tiff,
-        encode_tiff,
-        True,
-        False,
-        ".tif",
-        write_spacing_file,
-        tiff_shape,
+        "TIFF", (".tiff", ".tif"), read_tiff, encode_tiff, True, False, ".tif", write_spacing_file, tiff_shape
     ),
     Format("PNG", (".png",), read_picture, encode_picture, True, False, ".png", shape=picture_shape),
     Format("BMP", (".bmp",), read_picture, encode_picture, True, False, ".png", shape=picture_shape),

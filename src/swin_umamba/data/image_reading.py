@@ -136,12 +136,10 @@ def read_labels(path: str | Path, *, fraction: float | None = None) -> Image:
             hint="save class numbers as a grey or palette picture, not as colours",
         )
     data = image.data
-    wrong = (
-        (data != np.floor(data)) | ~np.isfinite(data) if data.dtype.kind == "f" else np.zeros_like(data, bool)
-    )
-    wrong |= data < 0
+    wrong = data < 0
     if data.dtype.kind == "f":
-        wrong |= data > np.float64(np.iinfo(np.int32).max)  # beyond half precision
+        largest = np.float64(np.iinfo(np.int32).max)  # beyond half precision
+        wrong |= (data != np.floor(data)) | ~np.isfinite(data) | (data > largest)
     if wrong.any():
         values = np.unique(data[wrong])
         named = ", ".join(str(value.item()) for value in values[:NAMED_VALUES])

@@ -76,11 +76,7 @@ def interior_components(classes: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def classes_to_instances(
-    classes: np.ndarray,
-    *,
-    outer_rim: int = OUTER_RIM,
-    split_distance: int | None = None,
-    min_size: int = 1,
+    classes: np.ndarray, *, outer_rim: int = OUTER_RIM, split_distance: int | None = None, min_size: int = 1
 ) -> np.ndarray:
     """Return the instance map of a class map: each interior with the boundary pixels that belong to it.
 

@@ -10,12 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from swin_umamba.data.orientation import (
-    exif_orientation,
-    oriented,
-    refuse_turned_elsewhere,
-    xmp_orientation,
-)
+from swin_umamba.data.orientation import exif_orientation, oriented, refuse_turned_elsewhere, xmp_orientation
 from swin_umamba.data.picture_checks import check_pixels, damaged, not_supported
 from swin_umamba.errors import DataError
 
@@ -52,17 +47,9 @@ class _Jpeg:
 
 
 def read_jpeg(path: Path, content: bytes, *, limit: int) -> np.ndarray:
-    """Read a JPEG file.
+    """Read the contents of a JPEG file; see ``read_picture``.
 
-    Parameters
-    ----------
-    path
-        Path of the file, for messages.
-    content
-        Contents of the file. Anything after the first picture, such as a preview or the other eye's, is
-        ignored.
-    limit
-        Largest number of pixels; pictures with more are refused.
+    Anything after the first picture, such as a preview or the other eye's, is ignored.
 
     Returns
     -------

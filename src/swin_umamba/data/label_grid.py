@@ -6,12 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from swin_umamba.data.image import (
-    DIRECTION_TOLERANCE,
-    SPACING_RELATIVE_TOLERANCE,
-    Image,
-    check_same_grid,
-)
+from swin_umamba.data.image import DIRECTION_TOLERANCE, SPACING_RELATIVE_TOLERANCE, Image, check_same_grid
 from swin_umamba.errors import GeometryError
 from swin_umamba.pseudonyms import shown_uid
 

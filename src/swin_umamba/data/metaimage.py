@@ -26,8 +26,8 @@ from swin_umamba.data.raw_voxels import (
     numbered_files,
     numbers,
     placed_in_lps,
+    read_exactly,
     stored_bytes,
-    unpack_raw,
     unpack_text,
     unpack_zlib,
 )
@@ -80,17 +80,9 @@ class _Header:
 
 
 def read_metaimage(path: Path, *, indexed: bool, max_voxels: int) -> Image:
-    """Read a MetaImage of two or three axes, or of three plus a channel axis.
+    """Read a MetaImage of two or three axes, or of three plus a channel axis; see ``formats.Reader``.
 
-    Parameters
-    ----------
-    path
-        The ``.mha`` file, or the ``.mhd`` header with its data in the same folder.
-    indexed
-        No effect: MetaImages have no palettes.
-    max_voxels
-        Largest number of values, all channels together; images with more are refused before memory is
-        allocated.
+    The data of an ``.mhd`` header lies in the same folder; ``max_voxels`` counts all channels.
 
     Returns
     -------
@@ -115,13 +107,7 @@ def read_metaimage(path: Path, *, indexed: bool, max_voxels: int) -> Image:
 
 
 def metaimage_shape(path: Path) -> tuple[int, ...]:
-    """Return the shape of what ``read_metaimage`` would return, without reading the voxels.
-
-    Raises
-    ------
-    DataError
-        The header is damaged, or of an unsupported kind.
-    """
+    """Return the shape of what ``read_metaimage`` would return, without the voxels; see ``Format``."""
     with path.open("rb") as file:
         header = _read_header(path, file)
     sizes, spatial = _sizes(header, MAX_VOXELS), header.sizes[:3]
@@ -254,22 +240,16 @@ def _read_voxels(header: _Header, file: BinaryIO, size: int, dtype: np.dtype) ->
             raise damaged(path, f"{file_bytes - data.tell()} bytes follow the header, which says {stored}")
         if is_text:
             return unpack_text(dtype)(path, data, wanted)
-        return unpack_zlib(path, data, wanted) if compressed else unpack_raw(path, data, wanted)
+        return unpack_zlib(path, data, wanted) if compressed else read_exactly(path, data, wanted)
 
     return stored_bytes(header.path, file, header.files, size, unpack)
 
 
 def encode_metaimage(data: np.ndarray, like: Image, suffix: str) -> bytes | None:
-    """Return a MetaImage file, header and compressed voxels in one; None if it cannot hold the voxels.
+    """Return a MetaImage file, header and compressed voxels in one (``.mhd``, too); see ``Format.encode``.
 
-    Parameters
-    ----------
-    data
-        ``(1, y, x)`` or ``(1, z, y, x)``. nnU-Net would not recognise channels in one file as channels.
-    like
-        Image that provides the grid; properties that it does not know are omitted.
-    suffix
-        No effect: an ``.mhd`` may also contain its data.
+    It has one channel: nnU-Net would not recognise several. Properties that ``like`` does not know are
+    omitted.
 
     Raises
     ------

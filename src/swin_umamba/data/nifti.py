@@ -46,22 +46,12 @@ _UNSUPPORTED = {
 
 
 def read_nifti(path: Path, *, indexed: bool, max_voxels: int = MAX_VOXELS) -> Image:
-    """Read a single-file NIfTI-1 or NIfTI-2 image.
+    """Read a single-file NIfTI-1 or NIfTI-2 image; see ``formats.Reader``.
 
     The size that the header claims is compared with the size of the file before memory is allocated,
     compressed files are unpacked to exactly that size with their checksum verified, and trailing bytes are
-    refused.
-
-    Parameters
-    ----------
-    path
-        Path of the file.
-    indexed
-        Whether the file is a label map: values that are whole after intensity scaling except for the rounding
-        of its slope are then rounded.
-    max_voxels
-        Largest number of voxels, all channels together; images with more are refused before memory is
-        allocated.
+    refused. Values of a label map that are whole after intensity scaling except for the rounding of its slope
+    are rounded. ``max_voxels`` counts all channels.
 
     Returns
     -------
@@ -80,13 +70,7 @@ def read_nifti(path: Path, *, indexed: bool, max_voxels: int = MAX_VOXELS) -> Im
 
 
 def nifti_shape(path: Path) -> tuple[int, ...]:
-    """Return the shape of what ``read_nifti`` would return, without reading the voxels.
-
-    Raises
-    ------
-    DataError
-        The header is damaged or not that of NIfTI.
-    """
+    """Return the shape of what ``read_nifti`` would return, without reading the voxels; see ``Format``."""
     with _opened(path) as (stream, _):
         dims = _dimensions(path, _read_header(path, stream), MAX_VOXELS)
     return (math.prod(dims[3:]), *dims[:3][::-1])

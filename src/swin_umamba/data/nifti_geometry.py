@@ -115,10 +115,8 @@ def _forms(path: Path, header: Nifti1Header, ndim: int) -> dict[str, np.ndarray]
                 hint="correct pixdim[0] in the header, or copy the file again",
             )
         completed["pixdim"][0] = handedness or 1  # the standard's rule for 0
-        if ndim == 2:
-            completed["pixdim"][3] = (
-                1  # a picture has no third spacing, but the quaternion form multiplies by it
-            )
+        if ndim == 2:  # a picture has no third spacing, but the quaternion form multiplies by it
+            completed["pixdim"][3] = 1
         from nibabel.spatialimages import HeaderDataError
 
         try:

@@ -22,11 +22,11 @@ from swin_umamba.data.raw_voxels import (
     empty_image,
     not_supported,
     placed_in_lps,
+    read_exactly,
     stored_bytes,
     unpack_bzip2,
     unpack_gzip,
     unpack_hex,
-    unpack_raw,
     unpack_text,
 )
 from swin_umamba.data.segments import merge_layers, read_segments, segment_keys
@@ -62,18 +62,10 @@ class _Axes:
 
 
 def read_nrrd(path: Path, *, indexed: bool, max_voxels: int) -> Image:
-    """Read an NRRD image with two or three spatial axes and at most one channel axis.
+    """Read an NRRD image with two or three spatial axes and at most one channel axis; see ``formats.Reader``.
 
-    Parameters
-    ----------
-    path
-        The file, or the ``.nhdr`` header with its data in the same folder.
-    indexed
-        Whether to return the label map of a 3D Slicer segmentation: the values of all its layers in one
-        channel.
-    max_voxels
-        Largest number of values, all channels together; images with more are refused before memory is
-        allocated.
+    The data of an ``.nhdr`` header lies in the same folder; ``max_voxels`` counts all channels. As a label
+    map, a 3D Slicer segmentation has the values of all its layers in one channel.
 
     Returns
     -------
@@ -108,13 +100,7 @@ def read_nrrd(path: Path, *, indexed: bool, max_voxels: int) -> Image:
 
 
 def nrrd_shape(path: Path) -> tuple[int, ...]:
-    """Return the shape of what ``read_nrrd`` would return of an image, without reading the voxels.
-
-    Raises
-    ------
-    DataError
-        The header is damaged, or of an unsupported kind.
-    """
+    """Return the shape of what ``read_nrrd`` would return of an image, without the voxels; see ``Format``."""
     with path.open("rb") as file:
         header = read_nrrd_header(path, file)
     check_sizes(path, header.sizes, MAX_VOXELS)
@@ -206,7 +192,11 @@ def _scalar_origin(header: NrrdHeader, axes: _Axes) -> np.ndarray:
 def _unpack(header: NrrdHeader, dtype: np.dtype) -> Unpack:
     encoding = header.fields.get("encoding", "").lower()
     lines, skip = header.integer("lineskip"), header.integer("byteskip")
-    plain = {"raw": unpack_raw, "hex": unpack_hex, **dict.fromkeys(_TEXTS, unpack_text(dtype))}
+    plain: dict[str, Unpack] = {
+        "raw": read_exactly,
+        "hex": unpack_hex,
+        **dict.fromkeys(_TEXTS, unpack_text(dtype)),
+    }
     if encoding not in (*plain, *_COMPRESSED):
         raise not_supported(header.path, f"the encoding is {encoding[:80]!r}")
     smallest = -1 if encoding in ("raw", *_COMPRESSED) else 0
@@ -229,16 +219,10 @@ def _unpack(header: NrrdHeader, dtype: np.dtype) -> Unpack:
 
 
 def encode_nrrd(data: np.ndarray, like: Image, suffix: str) -> bytes | None:
-    """Return an NRRD file, header and compressed voxels in one; None if it cannot hold the voxels.
+    """Return an NRRD file, header and compressed voxels in one; see ``Format.encode``.
 
-    Parameters
-    ----------
-    data
-        ``(1, y, x)`` or ``(1, z, y, x)``. nnU-Net would not recognise channels in one file as channels.
-    like
-        Image that provides the grid; properties that it does not know are omitted.
-    suffix
-        With ``.seg.nrrd``, each value except 0 becomes a 3D Slicer segment.
+    It has one channel: nnU-Net would not recognise several. Properties that ``like`` does not know are
+    omitted. With ``.seg.nrrd``, each value except 0 becomes a 3D Slicer segment.
     """
     code = data.dtype.str[1:]
     is_segmentation = suffix == ".seg.nrrd"

@@ -17,17 +17,7 @@ FORMAT_OF_SUFFIX = {".png": "PNG", ".bmp": "BMP", ".jpg": "JPEG", ".jpeg": "JPEG
 
 
 def read_picture(path: Path, *, indexed: bool, max_voxels: int = MAX_PIXELS) -> Image:
-    """Read a picture.
-
-    Parameters
-    ----------
-    path
-        A PNG, BMP or JPEG file.
-    indexed
-        Whether to return the indices of a palette picture (a label map) instead of its colours.
-    max_voxels
-        Largest number of pixels; pictures with more, or more than ``MAX_PIXELS``, are refused before memory
-        is allocated.
+    """Read a PNG, BMP or JPEG file; see ``formats.Reader``. More than ``MAX_PIXELS`` pixels are refused.
 
     Returns
     -------
@@ -56,13 +46,7 @@ def read_picture(path: Path, *, indexed: bool, max_voxels: int = MAX_PIXELS) -> 
 
 
 def picture_shape(path: Path) -> tuple[int, ...]:
-    """Return the shape of what ``read_picture`` would return, but not upright, without decoding pixels.
-
-    Raises
-    ------
-    DataError
-        The header is damaged, or of an unsupported kind.
-    """
+    """Return the shape of what ``read_picture`` would return, but not upright; see ``formats.Format``."""
     expected = FORMAT_OF_SUFFIX[path.suffix.lower()]
     if expected == "PNG":
         return png_shape(path)

@@ -62,18 +62,7 @@ class _Png:
 
 
 def read_png(path: Path, content: bytes, *, indexed: bool, limit: int) -> np.ndarray:
-    """Read a PNG file.
-
-    Parameters
-    ----------
-    path
-        Path of the file, for messages.
-    content
-        Contents of the file.
-    indexed
-        Whether to return the indices of a palette picture, and to ignore a single transparent colour.
-    limit
-        Largest number of pixels; pictures with more are refused.
+    """Read the contents of a PNG file; see ``read_picture``. If indexed, one transparent colour is ignored.
 
     Returns
     -------
@@ -104,13 +93,7 @@ def read_png(path: Path, content: bytes, *, indexed: bool, limit: int) -> np.nda
 
 
 def png_shape(path: Path) -> tuple[int, ...]:
-    """Return the shape of what ``read_png`` would return, but not upright, from the header alone.
-
-    Raises
-    ------
-    DataError
-        The header is damaged, or claims more than the file can hold.
-    """
+    """Return the shape of what ``read_png`` would return, not upright, from the header; see ``Format``."""
     with path.open("rb") as file:
         content = file.read(len(_SIGNATURE) + 25)
     header = content[16:29]

@@ -190,9 +190,8 @@ def numbered_files(path: Path, words: Sequence[str]) -> list[str]:
     pattern, first, last, step = words[0], *integers(path, "the pattern of files", " ".join(words[1:]), 3)
     before, percent, rest = pattern.partition("%")
     width, letter, after = rest.partition("d")
-    if not (percent and letter and "%" not in after and (width == "" or width.isdecimal()) and step):
-        raise not_supported(path, f"the voxels are in files named by the pattern {' '.join(words)!r}")
-    found = range(first, last + (1 if step > 0 else -1), step)
+    valid = percent and letter and "%" not in after and (width == "" or width.isdecimal()) and step
+    found = range(first, last + (1 if step > 0 else -1), step) if valid else range(0)
     if not 1 <= len(found) <= MAX_FILES or min(found) < 0 or int(width or 0) > 20:
         raise not_supported(path, f"the voxels are in files named by the pattern {' '.join(words)!r}")
     return [f"{before}{number:{width}d}{after}" for number in found]
@@ -244,11 +243,6 @@ def read_exactly(path: Path, stream: Stream, size: int, skip: int = 0) -> bytear
         raise damaged(path, "the file holds more data than its header describes")
     del content[: len(content) - size]
     return content
-
-
-def unpack_raw(path: Path, file: BinaryIO, size: int) -> bytearray:
-    """Return the bytes as stored."""
-    return read_exactly(path, file, size)
 
 
 def unpack_zlib(path: Path, file: BinaryIO, size: int) -> bytearray:

@@ -58,10 +58,7 @@ def read_segments(path: Path, keys: Mapping[str, str], num_layers: int) -> tuple
         value = parts.get("LabelValue", "1").strip()
         layer = parts.get("Layer", str(number) if num_layers > 1 else "0").strip()
         if not (re.fullmatch("[0-9]{1,9}", value) and re.fullmatch("[0-9]{1,9}", layer)):
-            raise _wrong(
-                path,
-                f"segment {number} has the label value {value!r} and the layer {layer!r}",
-            )
+            raise _wrong(path, f"segment {number} has the label value {value!r} and the layer {layer!r}")
         name = parts.get("Name", "").strip()
         segments.append(Segment(int(value), int(layer), name or f"segment {number}", bool(name)))
         if int(value) == 0 or int(layer) >= num_layers:

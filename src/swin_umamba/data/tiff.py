@@ -40,17 +40,10 @@ _ONE_IMAGE = "save one picture or volume a file, without axes of time or positio
 
 
 def read_tiff(path: Path, *, indexed: bool, max_voxels: int = MAX_VOXELS) -> Image:
-    """Read a TIFF file.
+    """Read a TIFF file; see ``formats.Reader``.
 
-    Parameters
-    ----------
-    path
-        A file with one page, or with several of one kind: the slices of a volume, or slices and channels as
-        described by OME-XML, ImageJ or tifffile. Reduced copies of pages are not read.
-    indexed
-        Whether the image is a label map: a palette then yields its indices instead of its colours.
-    max_voxels
-        Largest number of values; files with more are refused before memory is allocated.
+    It has one page, or several of one kind: the slices of a volume, or slices and channels as described by
+    OME-XML, ImageJ or tifffile. Reduced copies of pages are not read.
 
     Returns
     -------
@@ -76,13 +69,7 @@ def read_tiff(path: Path, *, indexed: bool, max_voxels: int = MAX_VOXELS) -> Ima
 
 
 def tiff_shape(path: Path) -> tuple[int, ...]:
-    """Return the shape of what ``read_tiff`` would return, but not upright, without reading the pixels.
-
-    Raises
-    ------
-    DataError
-        The tags are damaged, or of an unsupported kind.
-    """
+    """Return the shape of what ``read_tiff`` would return, not upright, without pixels; see ``Format``."""
     with path.open("rb") as file:
         found = describe(read_pages(path, file))
     _check_size(path, found, MAX_VOXELS)

@@ -32,17 +32,12 @@ MAX_RATIO = {NONE: 1, LZW: 2731, PACKBITS: 64} | dict.fromkeys(
     (DEFLATE, OLD_DEFLATE, ZSTD, JPEG), DEFLATE_MAX_RATIO
 )
 MAX_RATIO |= dict.fromkeys(JPEG_2000, 2**14)  # of a tile without tissue, little is left
-_OTHER_COMPRESSIONS = {
-    number: name
-    for name, numbers in {
-        "CCITT": (2, 3, 4, 32771),
-        "old-style JPEG": (6,),
-        "LERC": (34887,),
-        "LZMA": (34925,),
-        "WebP": (50001,),
-        "JPEG XL": (50002,),
-    }.items()
-    for number in numbers
+_OTHER_COMPRESSIONS = dict.fromkeys((2, 3, 4, 32771), "CCITT") | {
+    6: "old-style JPEG",
+    34887: "LERC",
+    34925: "LZMA",
+    50001: "WebP",
+    50002: "JPEG XL",
 }
 HORIZONTAL, FLOATING_POINT = 2, 3
 _KINDS = {1: "u", 2: "i", 3: "f", 4: "u"}  # 4 is "undefined", which the standard lets readers treat as 1

@@ -85,8 +85,7 @@ def segments_of(page: Page, layout: Layout) -> Segments:
             if layout.compression in (JPEG, ZSTD, *JPEG_2000):
                 most = MAX_RATIO[layout.compression]
                 raise page.unsupported(
-                    f"files compressed more than {most} times by Zstandard or JPEG are",
-                    RECOMPRESS,
+                    f"files compressed more than {most} times by Zstandard or JPEG are", RECOMPRESS
                 )
             raise page.damaged(f"pixels are missing: {length} bytes stand for {least}")
     return Segments(offsets.astype(np.int64), lengths.astype(np.int64))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from swin_umamba.exchange.values import PATIENT, REQUIRED, STUDY
+from swin_umamba.exchange.values import PATIENT, REQUIRED, STUDY, remove
 from swin_umamba.pseudonyms import Pseudonyms, current
 
 if TYPE_CHECKING:
@@ -38,9 +38,7 @@ def hide_identity(header: Dataset) -> None:
     for name in _EMPTIED:
         if name in header:
             setattr(header, name, "")
-    for name in _REMOVED:
-        if name in header:
-            delattr(header, name)
+    remove(header, _REMOVED)
     for name in _UIDS:
         if header.get(name):
             setattr(header, name, pseudonyms.uid(str(header[name].value)))

@@ -14,7 +14,7 @@ from swin_umamba.data.dicom.planes import Plane
 from swin_umamba.data.dicom.volume import Grid
 from swin_umamba.errors import DataError, UsageError
 from swin_umamba.exchange.identity import hide_identity
-from swin_umamba.exchange.values import PATIENT, REQUIRED, STUDY, quiet, several_values, tidy
+from swin_umamba.exchange.values import PATIENT, REQUIRED, STUDY, quiet, remove, several_values, tidy
 from swin_umamba.pseudonyms import alias
 
 if TYPE_CHECKING:
@@ -230,13 +230,9 @@ def _is_multiframe(header: Dataset, where: Path) -> bool:
 
 def _as_slice(header: Dataset, first: Dataset, plane: Plane, grid: Grid) -> None:
     """Put the place of a slice where highdicom looks for it."""
-    for name in _GROUPS:
-        if name in header:
-            delattr(header, name)
+    remove(header, _GROUPS)
     if plane.orientation is None or plane.position is None:
-        for name in ("FrameOfReferenceUID", *_PLACE):
-            if name in header:
-                delattr(header, name)
+        remove(header, ("FrameOfReferenceUID", *_PLACE))
     else:
         # They differ by rounding at most, and highdicom wants them equal.
         header.ImageOrientationPatient = first.ImageOrientationPatient
@@ -282,11 +278,9 @@ def _as_multiframe(header: Dataset, grid: Grid) -> Dataset:
     if grid.has_orientation:
         orientation = _macro("PlaneOrientationSequence", first, shared, header)
         group.PlaneOrientationSequence = [_only(orientation, "ImageOrientationPatient")]
-    elif "FrameOfReferenceUID" in header:
-        del header.FrameOfReferenceUID
-    for name in _PLACE:
-        if name in header:
-            delattr(header, name)
+    else:
+        remove(header, ("FrameOfReferenceUID",))
+    remove(header, _PLACE)
     header.SharedFunctionalGroupsSequence = [group]
     header.PerFrameFunctionalGroupsSequence = frames
     header.NumberOfFrames = len(frames)

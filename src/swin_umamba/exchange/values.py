@@ -6,7 +6,7 @@ import logging
 import re
 import threading
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import date
 from typing import TYPE_CHECKING
@@ -90,7 +90,14 @@ def tidy(header: Dataset) -> list[str]:
     return [name for name, value in after.items() if before[name] and not value]
 
 
-def several_values(header: Dataset, names: Collection[str]) -> list[str]:
+def remove(header: Dataset, names: Iterable[str]) -> None:
+    """Remove elements from a header if it has them."""
+    for name in names:
+        if name in header:
+            delattr(header, name)
+
+
+def several_values(header: Dataset, names: Iterable[str]) -> list[str]:
     """Return which of some elements have several values although the standard has one."""
     from pydicom.datadict import dictionary_VM
 

@@ -186,17 +186,14 @@ def _axes(where: Path, found: Any) -> tuple[str, tuple[str | None, str | None, s
 
 def _transformed(where: Path, found: Any, ndim: int) -> tuple[np.ndarray, np.ndarray]:
     """Return scale and translation of one list of transformations."""
-    scale, shift = np.ones(ndim), np.zeros(ndim)
-    kinds = (
-        [each.get("type") for each in found or [] if isinstance(each, dict)]
-        if isinstance(found, list)
-        else []
-    )
+    values = {"scale": np.ones(ndim), "translation": np.zeros(ndim)}
+    listed = found if isinstance(found, list) else []
+    kinds = [each.get("type") if isinstance(each, dict) else None for each in listed]
     if kinds not in (["scale"], ["scale", "translation"]):
         raise _wrong(
             where, f"transformations {str(found)[:100]}; there has to be a scale, then a translation"
         )
-    for kind, each in zip(kinds, found, strict=True):
+    for kind, each in zip(kinds, listed, strict=True):
         numbers = each.get(kind)
         if (
             not isinstance(numbers, list)
@@ -205,11 +202,8 @@ def _transformed(where: Path, found: Any, ndim: int) -> tuple[np.ndarray, np.nda
             or (kind == "scale" and min(numbers) <= 0)
         ):
             raise _wrong(where, f"the {kind} {str(numbers)[:100]}")
-        if kind == "scale":
-            scale = np.array(numbers, float)
-        else:
-            shift = np.array(numbers, float)
-    return scale, shift
+        values[kind] = np.array(numbers, float)
+    return values["scale"], values["translation"]
 
 
 class OmeZarrSource(RegionSource):
@@ -297,11 +291,9 @@ class OmeZarrSource(RegionSource):
                 self.path,
                 self._array.fill_value,
             )
-        kept = [axis for axis in self._axes if axis != "t"]
-        region: np.ndarray = stored.reshape([stored.shape[self._axes.index(axis)] for axis in kept])
-        region = region.transpose([kept.index(axis) for axis in "czyx" if axis in kept])
-        region = region if "c" in kept else region[None]
-        return region[:, None] if self.flat else region
+        ordered = stored.transpose([self._axes.index(axis) for axis in "tczyx" if axis in self._axes])
+        region: np.ndarray = ordered.reshape(self.shape[0], *(stop - start for start, stop in (z, y, x)))
+        return region
 
     def close(self) -> None:
         """Do nothing: the files of chunks are closed as they are read."""

@@ -177,9 +177,7 @@ def label_folder(root: Path, name: str) -> Path:
     folder = root / "labels" / name
     if not folder.resolve().is_relative_to(root.resolve()):
         raise OutputError(
-            "the folder of labels is a link that leads out of the image",
-            where=folder,
-            hint="remove the link",
+            "the folder of labels is a link that leads out of the image", where=folder, hint="remove the link"
         )
     return folder
 

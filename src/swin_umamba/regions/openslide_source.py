@@ -9,14 +9,7 @@ import numpy as np
 
 from swin_umamba.data.tiff_pixel_size import plausible
 from swin_umamba.errors import DataError, UsageError
-from swin_umamba.regions.source import (
-    Level,
-    Placement,
-    RegionSource,
-    check_levels,
-    check_shape,
-    chosen_level,
-)
+from swin_umamba.regions.source import Level, Placement, RegionSource, check_levels, check_shape, chosen_level
 
 _CHUNK = 512
 _DAMAGED = "copy or download the slide again with all of its files; it is damaged or of an unknown kind"

@@ -127,9 +127,10 @@ def read_stored(array: ArrayFile, key: str, part: tuple[int | None, int | None] 
         return content
     if not content:  # the library would take it for a chunk that is not there
         raise _damaged(path, "it is empty")
+    is_index = array.index_first and (start, stop) == (0, array.index_bytes)
     if array.index_bytes and part is None:
         _check_shard(array, path, content)
-    elif not (array.index_bytes and (part is None or None in part or _is_index(array, start, stop))):
+    elif not (array.index_bytes and (part is None or None in part or is_index)):
         check_chunk_content(array, path, content)
     return content
 
@@ -206,10 +207,6 @@ def _check_shard(array: ArrayFile, path: Path, content: bytes) -> None:
         if start + length > len(content) or length > array.most_stored:
             raise _damaged(path, f"a chunk lies at bytes {start} to {start + length} of {len(content)}")
         check_chunk_content(array, path, content[start : start + length])
-
-
-def _is_index(array: ArrayFile, start: int, stop: int) -> bool:
-    return array.index_first and (start, stop) == (0, array.index_bytes)
 
 
 def _part(part: tuple[int | None, int | None] | None, size: int) -> tuple[int, int]:

@@ -118,10 +118,7 @@ def _sequences(source: Path) -> dict[tuple[Split, int], Path]:
         match = _SEQUENCE.fullmatch(place.name)
         if match is None or "__MACOSX" in place.parts:
             continue
-        key: tuple[Split, int] = (
-            "Tr" if (place / "ground_truth").is_dir() else "Ts",
-            int(match.group(1)),
-        )
+        key: tuple[Split, int] = ("Tr" if (place / "ground_truth").is_dir() else "Ts", int(match.group(1)))
         if key in found:
             raise DataError(
                 "two folders hold the same sequence", where=f"{found[key]} and {place}", hint="remove one"

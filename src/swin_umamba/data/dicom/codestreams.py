@@ -24,11 +24,8 @@ _JPEG = {
 }
 TURNED_TO_RGB = frozenset(_JPEG)
 _JPEG_LS = {"1.2.840.10008.1.2.4.80": "JPEG-LS lossless", "1.2.840.10008.1.2.4.81": "JPEG-LS near-lossless"}
-_JPEG_2000 = {
-    "1.2.840.10008.1.2.4.90": "JPEG 2000 lossless",
-    "1.2.840.10008.1.2.4.91": "JPEG 2000",
-}
-COMPRESSED = {RLE: "RLE", **_JPEG, **_JPEG_LS, **_JPEG_2000}
+JPEG_2000 = {"1.2.840.10008.1.2.4.90": "JPEG 2000 lossless", "1.2.840.10008.1.2.4.91": "JPEG 2000"}
+COMPRESSED = {RLE: "RLE", **_JPEG, **_JPEG_LS, **JPEG_2000}
 
 _END_OF_IMAGE = b"\xff\xd9"
 # Padding after the end of a codestream, which is one byte where the standard is followed.
@@ -95,7 +92,7 @@ def _decode_codestream(content: bytes, storage: Storage) -> np.ndarray:
     if end < 0 or len(content) - end > _MOST_PADDING:
         raise ValueError("its end is missing")
     content = content[: end + 2]
-    stream = jpeg_2000_header(content) if is_jpeg_2000(storage.syntax) else _jpeg_header(content)
+    stream = jpeg_2000_header(content) if storage.syntax in JPEG_2000 else _jpeg_header(content)
     wanted = storage.rows, storage.columns, storage.samples
     found = stream.rows, stream.columns, stream.samples
     if found != wanted:
@@ -105,7 +102,7 @@ def _decode_codestream(content: bytes, storage: Storage) -> np.ndarray:
     if stream.signed and not storage.signed:
         raise _Contradiction("numbers are unsigned there and signed here")
     ycc = _check_colours(stream, storage)
-    if storage.syntax in _JPEG_2000:
+    if storage.syntax in JPEG_2000:
         data = imagecodecs.jpeg2k_decode(content)
     elif storage.syntax in _JPEG_LS:
         data = imagecodecs.jpegls_decode(content)
@@ -124,7 +121,7 @@ def _check_colours(stream: Codestream, storage: Storage) -> bool:
     if storage.samples == 1:
         return False
     interpretation = storage.photometric
-    if storage.syntax in _JPEG_2000:
+    if storage.syntax in JPEG_2000:
         transformed = interpretation in ("YBR_RCT", "YBR_ICT")
         # Encoders often write RGB for colours that they have transformed; decoders convert them back anyway.
         clash = transformed and not stream.is_ycc
@@ -210,8 +207,3 @@ def _decode_rle(content: bytes, storage: Storage) -> np.ndarray:
         planes[number // size, :, number % size] = plane[:pixels]
     data = planes.view(f">u{size}")[..., 0].reshape(storage.samples, storage.rows, storage.columns)
     return data[0] if storage.samples == 1 else np.moveaxis(data, 0, -1)
-
-
-def is_jpeg_2000(syntax: str) -> bool:
-    """Return whether pixels of this transfer syntax are JPEG 2000."""
-    return syntax in _JPEG_2000

@@ -118,7 +118,7 @@ def _check_supported(storage: Storage, path: Path) -> None:
         storage.photometric == "YBR_FULL_422" and (storage.columns % 2 or storage.planar) and not encapsulated
     ):
         reason = "chrominance that is shared by pixel pairs in this layout"
-    elif storage.photometric in ("YBR_RCT", "YBR_ICT") and not codestreams.is_jpeg_2000(storage.syntax):
+    elif storage.photometric in ("YBR_RCT", "YBR_ICT") and storage.syntax not in codestreams.JPEG_2000:
         reason = f"{storage.photometric} outside of JPEG 2000"
     if reason:
         raise DataError(
@@ -187,9 +187,8 @@ def _plain_frames(
     for number in sorted(wanted):
         frame = numbers[number * per_frame :][:per_frame]
         if storage.photometric == "YBR_FULL_422":
-            pairs = frame.reshape(
-                storage.rows, storage.columns // 2, 4
-            )  # two luminances, then both chrominances
+            # Two luminances, then both chrominances.
+            pairs = frame.reshape(storage.rows, storage.columns // 2, 4)
             chrominance = np.repeat(pairs[..., 2:], 2, axis=1)
             luminance = pairs[..., :2].reshape(storage.rows, storage.columns, 1)
             frame = np.concatenate([luminance, chrominance], axis=-1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,7 +32,7 @@ _SPACINGS = (0x00280030, 0x00181164, 0x00182010)
 _ROWS, _ASPECT = 0x00280010, 0x00280034
 _INTERCEPT, _SLOPE, _MODALITY_LUT = 0x00281052, 0x00281053, 0x00283000
 _TILED = 0x00480006
-SHARED_GROUPS, FRAME_GROUPS = 0x52009229, 0x52009230
+_SHARED_GROUPS, _FRAME_GROUPS = 0x52009229, 0x52009230
 _PLANE_POSITION, _PLANE_ORIENTATION, PIXEL_MEASURES, _TRANSFORMATION = (
     0x00209113,
     0x00209116,
@@ -71,7 +71,7 @@ PLANE_TAGS = (
     *(SOP_CLASS, _INSTANCE, *_OF_SERIES, _FRAME_OF_REFERENCE, _POSITION, _ORIENTATION, *_SPACINGS),
     *STORAGE_TAGS,
     _ASPECT,
-    *(_INTERCEPT, _SLOPE, _MODALITY_LUT, _TILED, SHARED_GROUPS, FRAME_GROUPS, *_DISTINGUISHING),
+    *(_INTERCEPT, _SLOPE, _MODALITY_LUT, _TILED, _SHARED_GROUPS, _FRAME_GROUPS, *_DISTINGUISHING),
 )
 # Objects whose pixels are not the values of an image, or do not lie side by side.
 SEGMENTATIONS = {
@@ -179,10 +179,9 @@ def planes_in(path: Path, data_set: DataSet, pixels: PixelElement) -> list[Plane
     elements = data_set.elements
     series = _series(elements)
     storage = read_storage(data_set, pixels)
-    shared = elements.items(SHARED_GROUPS)[:1]
-    frames = elements.items(FRAME_GROUPS)
-    if frames and len(frames) != storage.frames:
-        raise elements.damaged(f"it describes {len(frames)} frames, and the file has {storage.frames}")
+    described = len(elements.items(_FRAME_GROUPS))
+    if described not in (0, storage.frames):
+        raise elements.damaged(f"it describes {described} frames, and the file has {storage.frames}")
     if "MOSAIC" in elements.text(_IMAGE_TYPE).split("\\"):
         raise DataError(
             "mosaics, which hold the slices of a volume side by side, are not supported",
@@ -198,9 +197,9 @@ def planes_in(path: Path, data_set: DataSet, pixels: PixelElement) -> list[Plane
     several = storage.frames > 1
     planes = []
     for number in range(storage.frames):
-        groups = [*frames[number : number + 1], *shared]
+        groups = groups_of(elements, number)
         position, orientation, spacing, transformation = (
-            _macro(groups, tag, elements)
+            next(first_items(groups, tag), elements)
             for tag in (_PLANE_POSITION, _PLANE_ORIENTATION, PIXEL_MEASURES, _TRANSFORMATION)
         )
         # In a file with several frames, the one position at the top level cannot apply to each of them.
@@ -248,12 +247,14 @@ def _series(elements: Elements) -> Series:
     )
 
 
-def _macro(groups: Sequence[Elements], tag: int, elements: Elements) -> Elements:
-    """Return what describes a frame: its own group, that of all frames, or the top level."""
-    for group in groups:
-        for item in group.items(tag)[:1]:
-            return item
-    return elements
+def groups_of(elements: Elements, frame: int) -> list[Elements]:
+    """Return what is said of a frame, counted from 0: its own group and that of all frames, if there are."""
+    return [*elements.items(_FRAME_GROUPS)[frame : frame + 1], *elements.items(_SHARED_GROUPS)[:1]]
+
+
+def first_items(groups: Sequence[Elements], tag: int) -> Iterator[Elements]:
+    """Return the first item of a sequence in each group that has it."""
+    return (item for group in groups for item in group.items(tag)[:1])
 
 
 def _rescale(elements: Elements) -> tuple[float | None, float | None]:

@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 
 from swin_umamba.data.dicom.copies import distinct, tell_copies
-from swin_umamba.data.dicom.elements import DataSet, Elements, read_data_set
+from swin_umamba.data.dicom.elements import Elements, read_data_set
 from swin_umamba.data.dicom.files import dicom_files, is_dicom, is_dicom_folder
 from swin_umamba.data.dicom.pixels import stored_numbers
 from swin_umamba.data.dicom.planes import (
-    FRAME_GROUPS,
     PIXEL_MEASURES,
     PLANE_TAGS,
     SEGMENTATIONS,
-    SHARED_GROUPS,
     SOP_CLASS,
     Plane,
+    first_items,
+    groups_of,
     planes_in,
 )
 from swin_umamba.data.dicom.segmentation_grid import grid_of_frames
@@ -119,8 +119,8 @@ def read_segmentation(path: Path, *, fraction: float | None = None, max_voxels: 
         raise elements.damaged(f"a segmentation of type {kind!r}" if data_set.pixels else "it has no pixels")
     names = _names(elements)
     planes = planes_in(path, data_set, data_set.pixels)
-    numbers = [0] * len(planes) if kind == "LABELMAP" else _segments_of(data_set, len(planes), names)
-    grid, slices = grid_of_frames(planes, _step(data_set), path)
+    numbers = [0] * len(planes) if kind == "LABELMAP" else _segments_of(elements, len(planes), names)
+    grid, slices = grid_of_frames(planes, _step(elements), path)
     shape = (max(slices) + 1, planes[0].storage.rows, planes[0].storage.columns)
     if (voxels := shape[0] * shape[1] * shape[2]) > max_voxels:
         raise DataError(
@@ -170,32 +170,25 @@ def _names(elements: Elements) -> dict[int, str]:
     return names
 
 
-def _segments_of(data_set: DataSet, count: int, names: Mapping[int, str]) -> list[int]:
+def _segments_of(elements: Elements, count: int, names: Mapping[int, str]) -> list[int]:
     """Return the number of the segment of each frame."""
-    elements = data_set.elements
-    shared = elements.items(SHARED_GROUPS)[:1]
-    frames = elements.items(FRAME_GROUPS)
     numbers = []
     for number in range(count):
-        groups = [*frames[number : number + 1], *shared]
-        items = [item for group in groups for item in group.items(_IDENTIFICATION)[:1]]
-        if not items:
+        item = next(first_items(groups_of(elements, number), _IDENTIFICATION), None)
+        if item is None:
             raise elements.damaged(f"it does not say of which segment frame {number + 1} is")
-        numbers.append(items[0].whole(_REFERENCED))
+        numbers.append(item.whole(_REFERENCED))
         if numbers[-1] not in names:
             raise elements.damaged(f"frame {number + 1} is of segment {numbers[-1]}, which there is not")
     return numbers
 
 
-def _step(data_set: DataSet) -> float | None:
+def _step(elements: Elements) -> float | None:
     """Return the distance of slices that the file gives."""
-    elements = data_set.elements
-    groups = [*elements.items(SHARED_GROUPS)[:1], *elements.items(FRAME_GROUPS)[:1]]
-    for group in groups:
-        for item in group.items(PIXEL_MEASURES)[:1]:
-            found = item.numbers(_STEP, 1)
-            if found is not None and found[0] != 0:
-                return abs(found[0])
+    for item in first_items(groups_of(elements, 0)[::-1], PIXEL_MEASURES):
+        found = item.numbers(_STEP, 1)
+        if found is not None and found[0] != 0:
+            return abs(found[0])
     return None
 
 

@@ -95,7 +95,5 @@ def _check_places(shifts: np.ndarray, normal: np.ndarray, spacing: tuple[float, 
     sideways = shifts - (shifts @ normal)[:, None] * normal
     if np.linalg.norm(sideways, axis=1).max() > max(SHIFT_TOLERANCE * min(spacing), _SAME_HEIGHT):
         raise DataError(
-            "the frames of the segmentation are shifted against each other",
-            where=path,
-            hint=_ON_THE_GRID,
+            "the frames of the segmentation are shifted against each other", where=path, hint=_ON_THE_GRID
         )

@@ -176,12 +176,7 @@ def _check_alike(planes: Sequence[Plane], where: Path, attribute: Callable[[Plan
         first.setdefault(attribute(plane), plane)
     if len(first) > 1:
         (one, plane), (other, another) = list(first.items())[:2]
-        raise DataError(
-            f"the images of the series have several {words}: {one} ({plane.name}) and {other} "
-            f"({another.name})",
-            where=where,
-            hint="export the volume alone, or put its files into a folder of their own",
-        )
+        raise _several(words, where, f"{one} ({plane.name})", f"{other} ({another.name})")
 
 
 def _check_close(
@@ -190,13 +185,18 @@ def _check_close(
     values = np.array([attribute(plane) for plane in planes])
     differences = np.abs(values - values[0]).reshape(len(planes), -1).max(axis=1)
     if differences.max() > tolerance:
-        other = int(differences.argmax())
-        raise DataError(
-            f"the images of the series have several {words}: {_short(values[0])} ({planes[0].name}) and "
-            f"{_short(values[other])} ({planes[other].name})",
-            where=where,
-            hint="export the volume alone, or put its files into a folder of their own",
+        one, other = (
+            f"{_short(values[index])} ({planes[index].name})" for index in (0, int(differences.argmax()))
         )
+        raise _several(words, where, one, other)
+
+
+def _several(words: str, where: Path, one: str, other: str) -> DataError:
+    return DataError(
+        f"the images of the series have several {words}: {one} and {other}",
+        where=where,
+        hint="export the volume alone, or put its files into a folder of their own",
+    )
 
 
 def _check_places(planes: Sequence[Plane], heights: np.ndarray, normal: np.ndarray, where: Path) -> float:

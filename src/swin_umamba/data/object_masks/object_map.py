@@ -65,20 +65,7 @@ class ObjectMap:
 
 
 def check_annotated_size(said: tuple[int, int], shape: tuple[int, int], name: str, where: Path) -> None:
-    """Refuse annotations of an image of another size.
-
-    Parameters
-    ----------
-    said, shape
-        Rows and columns according to the annotations, and of the image.
-    name, where
-        Name of the image and file of the annotations, for the message.
-
-    Raises
-    ------
-    DataError
-        The sizes differ.
-    """
+    """Refuse annotations whose rows and columns differ from those of the image; ``where`` is their file."""
     if said != shape:
         raise DataError(
             f"{name} has {shape[0]} x {shape[1]} pixels, its annotations are of {said[0]} x {said[1]}",

@@ -20,16 +20,7 @@ HINT = "export the objects again from QuPath, as GeoJSON"
 
 
 def geojson_objects(path: Path, stored: Any, shape: tuple[int, int]) -> Iterator[OneObject]:
-    """Yield the objects of a file.
-
-    Parameters
-    ----------
-    path
-        Path of the file, for messages.
-    stored
-        Contents of the file.
-    shape
-        Rows and columns of the image.
+    """Yield the objects of a file with these contents, for an image of shape ``(rows, columns)``.
 
     Raises
     ------
