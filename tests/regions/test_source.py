@@ -24,7 +24,7 @@ ALL = slice(None)
 )
 def test_a_region_is_a_part_of_the_array(region: tuple[slice, slice, slice]) -> None:
     with ArraySource(VOXELS) as source:
-        assert (source.shape, source.dtype, source.has_spacing) == (VOXELS.shape, np.int16, False)
+        assert (source.shape, source.dtype, source.spacing) == (VOXELS.shape, np.int16, None)
         part = source.read(*region)
     assert part.flags.c_contiguous
     assert np.array_equal(part, VOXELS[(ALL, *region)])
@@ -47,7 +47,11 @@ def test_the_size_of_a_voxel_is_known_in_full_or_not_at_all() -> None:
     assert ArraySource(replace(image, spacing=(3.0, 0.5, 0.25), has_spacing=True)).spacing == (3.0, 0.5, 0.25)
     flat = replace(Image.without_geometry(VOXELS[:, 0], Path("a")), spacing=(0.5, 0.25), has_spacing=True)
     assert ArraySource(flat).spacing == (1.0, 0.5, 0.25)
-    assert Placement.of_pixels(0.5, 0.25, "micrometer").spacing == (1.0, 0.0005, 0.00025)
+    assert Placement((1.0, 0.5, 0.25), units=("millimeter", "micrometer", "micrometer")).spacing == (
+        1.0,
+        0.0005,
+        0.00025,
+    )
     for units in [("meter", "meter", None), ("meter", "parsec", "meter"), (None, None, None)]:
         assert Placement(units=units).spacing is None
     assert Placement((1.0, 0.0, 1.0), units=("meter",) * 3).spacing is None

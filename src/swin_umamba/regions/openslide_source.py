@@ -70,7 +70,7 @@ class OpenSlideSource(RegionSource):
         self._background = _colour(properties.get("openslide.background-color", "FFFFFF"))
         y, x = (_length(properties.get(f"openslide.mpp-{axis}")) * own.downsample[1] for axis in "yx")
         if plausible(y / 1000, x / 1000):
-            self.placement = Placement.of_pixels(y, x, "micrometer")
+            self.placement = Placement((1.0, y, x), units=("millimeter", "micrometer", "micrometer"))
 
     def _read(self, z: tuple[int, int], y: tuple[int, int], x: tuple[int, int]) -> np.ndarray:
         step = self.levels[self.level].downsample[1]

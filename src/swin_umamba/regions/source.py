@@ -81,11 +81,6 @@ class Placement:
         )
         return (z, y, x) if plausible(z, y, x) else None
 
-    @classmethod
-    def of_pixels(cls, y: float, x: float, unit: str) -> Placement:
-        """Return that of an image without a z axis."""
-        return cls((1.0, y, x), units=("millimeter", unit, unit))
-
 
 class RegionSource(ABC):
     """An image of which regions are read: of one level, (channels, z, y, x).
@@ -128,11 +123,6 @@ class RegionSource(ABC):
     def spacing(self) -> Triple | None:
         """Size of a voxel along z, y and x in mm; None if it is not known. Of a flat image, z is 1."""
         return self.placement.spacing
-
-    @property
-    def has_spacing(self) -> bool:
-        """Whether the size of a voxel is known."""
-        return self.spacing is not None
 
     def read(self, z: slice, y: slice, x: slice) -> np.ndarray:
         """Return a region, ``(channels, z, y, x)``, C-contiguous, in the image's dtype.

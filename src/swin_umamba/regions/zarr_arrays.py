@@ -62,8 +62,6 @@ class ArrayFile:
         Of the array.
     chunk
         What is decoded at once.
-    shard
-        What is in one file: a chunk, or many of them.
     compressor
         One of ``COMPRESSORS``; None if the values are not compressed.
     checksum
@@ -80,7 +78,6 @@ class ArrayFile:
     shape: tuple[int, ...]
     dtype: np.dtype
     chunk: tuple[int, ...]
-    shard: tuple[int, ...]
     compressor: str | None = None
     checksum: bool = False
     index_bytes: int = 0
@@ -158,7 +155,7 @@ def _describe_2(root: Path, key: str, found: Mapping[str, Any]) -> ArrayFile:
         raise _unsupported(folder, f"filters {str(found['filters'])[:100]}")
     _check_kind(folder, dtype.name, kind)
     _check_ranks(folder, shape, chunk)
-    return ArrayFile(root, key, 2, shape, dtype.newbyteorder("="), chunk, chunk, kind)
+    return ArrayFile(root, key, 2, shape, dtype.newbyteorder("="), chunk, kind)
 
 
 def _describe_3(root: Path, key: str, found: Mapping[str, Any]) -> ArrayFile:
@@ -194,7 +191,7 @@ def _describe_3(root: Path, key: str, found: Mapping[str, Any]) -> ArrayFile:
     _check_kind(folder, data_type if isinstance(data_type, str) else str(data_type)[:100], kind)
     _check_ranks(folder, shape, chunk)
     dtype = np.dtype(str(data_type))
-    return ArrayFile(root, key, 3, shape, dtype, chunk, shard, kind, checksum, index_bytes, index_first)
+    return ArrayFile(root, key, 3, shape, dtype, chunk, kind, checksum, index_bytes, index_first)
 
 
 def _compressor_3(folder: Path, codecs: list[Any]) -> tuple[str | None, bool]:

@@ -75,11 +75,6 @@ class FoldNetworks(Sequence[nn.Module]):
                 stack.enter_context(returning_depth())
             yield int(wanted)
 
-    @property
-    def kept(self) -> Sequence[nn.Module]:
-        """All networks there are."""
-        return self._networks
-
 
 def _fit(network: nn.Module, copies: int) -> bool:
     tensors = [*network.parameters(), *network.buffers()]

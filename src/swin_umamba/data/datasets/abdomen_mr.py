@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from swin_umamba.data.datasets.conversion import Conversion, LeftOut, Split, write_dataset
+from swin_umamba.data.datasets.conversion import Conversion, Found, Split
 from swin_umamba.data.image_io import check_same_grid, read_image, read_labels, write_image, write_labels
 from swin_umamba.errors import DataError, UsageError
 from swin_umamba.files import copy_file
@@ -123,38 +123,25 @@ def convert_abdomen_mr(
     if test is not None and validation_as_test:
         raise UsageError("there are two test sets", hint="give either the test folder or validation as test")
     root = _root(Path(source))
-    values, remarks = _organ_values(root, default=True)
-    cases: list[_Case] = []
-    left_out: list[LeftOut] = []
-    problems: list[LeftOut] = []
+    found: Found[_Case] = Found()
+    values, found.remarks = _organ_values(root, default=True)
     validation: Split = "Ts" if validation_as_test else "Tr"
     for part, split in (("Tr", "Tr"), ("Va", validation)):
-        _find(root, part, split, values, cases, left_out, problems)  # type: ignore[arg-type]
+        _find(root, part, split, values, found)  # type: ignore[arg-type]
     if test is not None:
         test_root = _root(Path(test), "imagesTs")
         test_values, _ = _organ_values(test_root, default=False)
-        _find(test_root, "Ts", "Ts", test_values, cases, left_out, problems)
+        _find(test_root, "Ts", "Ts", test_values, found)
     elif (root / "labelsTs").is_dir() and not validation_as_test:
-        _find(root, "Ts", "Ts", values, cases, left_out, problems)
+        _find(root, "Ts", "Ts", values, found)
     elif (root / "imagesTs").is_dir():
-        left_out += [
-            LeftOut(str(path), "test scans of AMOS have no public labels")
-            for path in sorted((root / "imagesTs").glob("*.nii*"))
-        ]
+        for path in sorted((root / "imagesTs").glob("*.nii*")):
+            found.leave_out(path, "test scans of AMOS have no public labels")
     if validation_as_test:
-        remarks.append("the validation scans of AMOS are the test set: this is not the split of the paper")
-    return write_dataset(
-        folder,
-        cases,
-        _write_case,
-        DESCRIPTION,
-        left_out=left_out,
-        problems=problems,
-        remarks=remarks,
-        published=PUBLISHED_COUNTS,
-        skip_damaged=skip_damaged,
-        needs_test=needs_test,
-    )
+        remark = "the validation scans of AMOS are the test set: this is not the split of the paper"
+        found.remarks.append(remark)
+    options = {"skip_damaged": skip_damaged, "needs_test": needs_test}
+    return found.write(folder, _write_case, DESCRIPTION, PUBLISHED_COUNTS, **options)
 
 
 def _root(source: Path, needed: str = "imagesTr") -> Path:
@@ -208,41 +195,33 @@ def _stored_names(path: Path) -> dict[int, str]:
     return {value: _OTHER_NAMES.get(name, name) for value, name in names.items() if name != "background"}
 
 
-def _find(
-    root: Path,
-    part: str,
-    split: Split,
-    values: Mapping[int, int],
-    cases: list[_Case],
-    left_out: list[LeftOut],
-    problems: list[LeftOut],
-) -> None:
+def _find(root: Path, part: str, split: Split, values: Mapping[int, int], found: Found[_Case]) -> None:
     """Add the contents of the folders ``images{part}`` and ``labels{part}``."""
-    labels = _by_number(root / f"labels{part}", left_out)
-    for number, image in _by_number(root / f"images{part}", left_out).items():
+    labels = _by_number(root / f"labels{part}", found)
+    for number, image in _by_number(root / f"images{part}", found).items():
         label = labels.pop(number, None)
         if number <= LAST_CT:
-            left_out.append(LeftOut(str(image), "a CT scan"))
+            found.leave_out(image, "a CT scan")
         elif label is None:
-            problems.append(LeftOut(str(image), f"there is no label for it in labels{part}"))
+            found.lack(image, f"there is no label for it in labels{part}")
         else:
-            cases.append(_Case(f"amos_{number:04d}", split, image, label, values))
+            found.cases.append(_Case(f"amos_{number:04d}", split, image, label, values))
     for number, label in labels.items():
         if number > LAST_CT:
-            problems.append(LeftOut(str(label), f"there is no image for it in images{part}"))
+            found.lack(label, f"there is no image for it in images{part}")
 
 
-def _by_number(folder: Path, left_out: list[LeftOut]) -> dict[int, Path]:
-    found: dict[int, Path] = {}
+def _by_number(folder: Path, found: Found[_Case]) -> dict[int, Path]:
+    files: dict[int, Path] = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         match = _FILE_NAME.fullmatch(path.name)
         if match is None:
-            left_out.append(LeftOut(str(path), "its name is not amos_NNNN.nii.gz"))
-        elif int(match.group(1)) in found:
-            left_out.append(LeftOut(str(path), "another file has the same number"))
+            found.leave_out(path, "its name is not amos_NNNN.nii.gz")
+        elif int(match.group(1)) in files:
+            found.leave_out(path, "another file has the same number")
         else:
-            found[int(match.group(1))] = path
-    return found
+            files[int(match.group(1))] = path
+    return files
 
 
 def _write_case(case: _Case, folder: Path) -> list[str]:

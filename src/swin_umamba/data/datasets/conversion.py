@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NoReturn, Protocol, TypeVar
+from typing import Any, Generic, Literal, NoReturn, Protocol, TypeVar
 
 from swin_umamba.data.image_io import Image, write_image
 from swin_umamba.data.png import stands_alone
@@ -49,6 +49,45 @@ class LeftOut:
 
     path: str
     reason: str
+
+
+@dataclass
+class Found(Generic[AnyCase]):
+    """What a converter finds in a source; see ``write_dataset``."""
+
+    cases: list[AnyCase] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+    problems: list[LeftOut] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+    def leave_out(self, path: Path, reason: str) -> None:
+        """Note a file or folder that does not belong to the data set."""
+        self.left_out.append(LeftOut(str(path), reason))
+
+    def lack(self, path: Path, reason: str) -> None:
+        """Note a file of a case that is not complete."""
+        self.problems.append(LeftOut(str(path), reason))
+
+    def write(
+        self,
+        folder: str | Path,
+        write_case: Callable[[AnyCase, Path], Iterable[str]],
+        description: Mapping[str, Any],
+        published: tuple[int, int],
+        **options: bool,
+    ) -> Conversion:
+        """Convert the cases; ``skip_damaged`` and ``needs_test`` are options."""
+        return write_dataset(
+            folder,
+            self.cases,
+            write_case,
+            description,
+            left_out=self.left_out,
+            problems=self.problems,
+            remarks=self.remarks,
+            published=published,
+            **options,
+        )
 
 
 _LEFT_OUT = listed(table({"path": text(), "reason": text()}))

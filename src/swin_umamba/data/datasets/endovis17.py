@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from swin_umamba.data.datasets.conversion import Conversion, LeftOut, Split, store_picture, write_dataset
+from swin_umamba.data.datasets.conversion import Conversion, Found, LeftOut, Split, store_picture
 from swin_umamba.data.image_io import check_same_grid, read_image, read_labels, write_labels
 from swin_umamba.errors import DataError
 from swin_umamba.paper import ENDOSCOPY
@@ -77,37 +77,22 @@ def convert_endovis17(
     DataError, OutputError
         See :func:`write_dataset`.
     """
-    cases: list[_Case] = []
-    left_out: list[LeftOut] = []
-    problems: list[LeftOut] = []
-    remarks: list[str] = []
-    sequences = _sequences(Path(source))
-    for (split, number), place in sorted(sequences.items()):
-        found, without = _training_frames(place) if split == "Tr" else _test_frames(place)
-        cases += found
+    found: Found[_Case] = Found()
+    for (split, number), place in sorted(_sequences(Path(source)).items()):
+        cases, without = _training_frames(place) if split == "Tr" else _test_frames(place)
+        found.cases += cases
         # The challenge first provides a test set without labels, so that is not damage.
-        (problems if split == "Tr" or found else left_out).extend(without)
+        (found.problems if split == "Tr" or cases else found.left_out).extend(without)
         expected = TRAINING_FRAMES if split == "Tr" else TEST_FRAMES.get(number)
-        if expected != len(found):
+        if expected != len(cases):
             kind = "training" if split == "Tr" else "test"
-            remarks.append(f"{kind} sequence {number} has {len(found)} labelled frames, published {expected}")
-        left_out += [
-            LeftOut(str(place / name), "not used by the experiment")
-            for name in ("right_frames", "camera_calibration.txt")
-            if (place / name).exists()
-        ]
-    return write_dataset(
-        folder,
-        cases,
-        _write_case,
-        DESCRIPTION,
-        left_out=left_out,
-        problems=problems,
-        remarks=remarks,
-        published=PUBLISHED_COUNTS,
-        skip_damaged=skip_damaged,
-        needs_test=needs_test,
-    )
+            remark = f"{kind} sequence {number} has {len(cases)} labelled frames, published {expected}"
+            found.remarks.append(remark)
+        for name in ("right_frames", "camera_calibration.txt"):
+            if (place / name).exists():
+                found.leave_out(place / name, "not used by the experiment")
+    options = {"skip_damaged": skip_damaged, "needs_test": needs_test}
+    return found.write(folder, _write_case, DESCRIPTION, PUBLISHED_COUNTS, **options)
 
 
 def _sequences(source: Path) -> dict[tuple[Split, int], Path]:

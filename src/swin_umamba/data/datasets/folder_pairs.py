@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from unicodedata import category, normalize
 
 from swin_umamba.data.datasets.conversion import LeftOut
@@ -53,6 +53,10 @@ class _Item:
     stem: str  # path relative to the folder, without suffix, with / between folders
     paths: tuple[Path, ...]
     parts: tuple[Path, ...] = ()  # files of single objects in a folder
+
+
+def _item(stem: PurePath, path: Path, *parts: Path) -> _Item:
+    return _Item(normalize("NFC", stem.as_posix()), (path,), parts)
 
 
 def find_pairs(images: Path, masks: Path, *, objects: bool = False) -> tuple[list[Pair], list[LeftOut]]:
@@ -122,17 +126,15 @@ def _items(folder: Path) -> tuple[list[_Item], list[LeftOut]]:
         if path.is_dir():
             if not series.intersection(path.parents) and is_dicom_folder(path):
                 series.add(path)
-                items.append(_Item(normalize("NFC", relative.as_posix()), (path,)))
+                items.append(_item(relative, path))
         elif series.intersection(path.parents):
             continue
         elif is_image_name(path):
-            items.append(_Item(normalize("NFC", (relative.parent / image_stem(path)).as_posix()), (path,)))
+            items.append(_item(relative.parent / image_stem(path), path))
         else:
             left_out.append(LeftOut(str(path), "not an image of a known format"))
     around = {parent for path in series for parent in path.parents if folder in parent.parents}
-    items += [
-        _Item(normalize("NFC", path.relative_to(folder).as_posix()), (path,)) for path in sorted(around)
-    ]
+    items += [_item(path.relative_to(folder), path) for path in sorted(around)]
     return items, left_out
 
 
@@ -147,10 +149,7 @@ def pairs_of_entries(images: Path, source: Path, entries: Sequence[str]) -> tupl
     if not images.is_dir():
         raise DataError("there is no such folder", where=images, hint="check the path")
     items, left_out = _items(images)
-    named = [
-        _Item(normalize("NFC", str(PurePosixPath(entry.replace("\\", "/")).with_suffix(""))), (Path(entry),))
-        for entry in entries
-    ]
+    named = [_item(PurePosixPath(entry.replace("\\", "/")).with_suffix(""), Path(entry)) for entry in entries]
     found, items, named = _match(items, named)
     left_out += [LeftOut(str(item.paths[0]), f"{source.name} does not name it") for item in items]
     left_out += [LeftOut(f"{source}: {item.paths[0]}", "there is no image of this name") for item in named]
@@ -170,7 +169,7 @@ def _annotations(left_out: list[LeftOut]) -> list[_Item]:
     for each in found:
         left_out.remove(each)
     paths = [Path(each.path) for each in found]
-    return [_Item(normalize("NFC", path.stem), (path,)) for path in paths]
+    return [_item(Path(path.stem), path) for path in paths]
 
 
 def _object_folders(root: Path, images: Sequence[_Item], masks: Sequence[_Item]) -> list[_Item]:
@@ -188,7 +187,7 @@ def _object_folders(root: Path, images: Sequence[_Item], masks: Sequence[_Item])
             and own.name.casefold() not in {_bare(item.stem).casefold() for item in items}
         )
         if alone:
-            kept.append(_Item(normalize("NFC", own.name), (folder,), tuple(item.paths[0] for item in items)))
+            kept.append(_item(Path(own.name), folder, *(item.paths[0] for item in items)))
         else:
             kept += items
     return kept

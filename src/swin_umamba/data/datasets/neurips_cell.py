@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from swin_umamba.data.datasets.conversion import Conversion, LeftOut, Split, write_dataset
+from swin_umamba.data.datasets.conversion import Conversion, Found, Split
 from swin_umamba.data.image_io import (
     image_stem,
     is_image_name,
@@ -80,40 +80,31 @@ def convert_neurips_cell(
         See :func:`write_dataset`.
     """
     source = Path(source)
-    cases: list[_Case] = []
-    left_out: list[LeftOut] = []
-    problems: list[LeftOut] = []
-    found: dict[Split, Path] = {}
+    found: Found[_Case] = Found()
+    places: dict[Split, Path] = {}
     for place in sorted(path for level in ("*", "*/*") for path in source.glob(level) if path.is_dir()):
         split = _SPLIT_OF_FOLDER.get("".join(letter for letter in place.name.lower() if letter.isalpha()))
         if split is not None and (place / "images").is_dir():
-            if split in found:
-                raise DataError("two folders hold the same images", where=f"{found[split]} and {place}")
-            found[split] = place
-            _find(place, split, cases, left_out, problems)
-        elif place.parent == source and not any(each.is_relative_to(place) for each in found.values()):
-            left_out.append(LeftOut(str(place), "not the labelled training or the tuning images"))
-    if "Tr" not in found:
+            if split in places:
+                raise DataError("two folders hold the same images", where=f"{places[split]} and {place}")
+            places[split] = place
+            _find(place, split, found)
+        elif place.parent == source and not any(each.is_relative_to(place) for each in places.values()):
+            found.leave_out(place, "not the labelled training or the tuning images")
+    if "Tr" not in places:
         raise DataError(
             "there is no folder Training-labeled with images in it",
             where=source,
             hint="give the folder that the challenge's archives were unpacked in",
         )
     # A folder around the data is listed before its contents.
-    left_out = [
-        each for each in left_out if not any(place.is_relative_to(each.path) for place in found.values())
+    found.left_out = [
+        each
+        for each in found.left_out
+        if not any(place.is_relative_to(each.path) for place in places.values())
     ]
-    return write_dataset(
-        folder,
-        cases,
-        _write_case,
-        DESCRIPTION,
-        left_out=left_out,
-        problems=problems,
-        published=PUBLISHED_COUNTS,
-        skip_damaged=skip_damaged,
-        needs_test=needs_test,
-    )
+    options = {"skip_damaged": skip_damaged, "needs_test": needs_test}
+    return found.write(folder, _write_case, DESCRIPTION, PUBLISHED_COUNTS, **options)
 
 
 def to_eight_bits(channel: np.ndarray) -> np.ndarray:
@@ -130,9 +121,7 @@ def to_eight_bits(channel: np.ndarray) -> np.ndarray:
     return stretched.astype(np.uint8)
 
 
-def _find(
-    place: Path, split: Split, cases: list[_Case], left_out: list[LeftOut], problems: list[LeftOut]
-) -> None:
+def _find(place: Path, split: Split, found: Found[_Case]) -> None:
     """Pair the images and labels of one folder."""
     label_folder = place / "labels"
     labels = (
@@ -142,14 +131,15 @@ def _find(
     )
     for path in sorted((place / "images").iterdir()):
         if path.name.startswith(".") or not is_image_name(path):
-            left_out.append(LeftOut(str(path), "not an image of a known format"))
+            found.leave_out(path, "not an image of a known format")
             continue
         label = labels.pop(image_stem(path), None)
         if label is None:
-            problems.append(LeftOut(str(path), "there is no label for it"))
+            found.lack(path, "there is no label for it")
         else:
-            cases.append(_Case(image_stem(path), split, path, label))
-    problems += [LeftOut(str(path), "there is no image for it") for path in labels.values()]
+            found.cases.append(_Case(image_stem(path), split, path, label))
+    for path in labels.values():
+        found.lack(path, "there is no image for it")
 
 
 def _write_case(case: _Case, folder: Path) -> list[str]:

@@ -145,7 +145,8 @@ def find_series(folder: Path) -> Tree:
             if path.name.upper() == _DIRECTORY:
                 problems += _check_directory(path, files)
             continue
-        one = found.setdefault(_key(planes[0].series, path), FoundSeries(planes[0].series))
+        series = planes[0].series  # one without a UID is told from others by its folder
+        one = found.setdefault(series.uid or f"{path.parent}/", FoundSeries(series))
         one.files.append(path)
         one.planes += planes
     tell_copies(sum(map(_leave_out_copies, found.values())), root)
@@ -186,11 +187,6 @@ def _read(path: Path) -> list[Plane] | str:
 
 def _as_problem(error: DataError | OSError, path: Path) -> DataError:
     return error if isinstance(error, DataError) else unreadable(error.filename or path, error)
-
-
-def _key(series: Series, path: Path) -> str:
-    """Return what tells a series from others: its UID, or the folder where it has none."""
-    return series.uid or f"{path.parent}/"
 
 
 def _note_damage(
