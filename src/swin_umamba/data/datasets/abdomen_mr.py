@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from swin_umamba.data.datasets.conversion import Conversion, Found, Split
+from swin_umamba.data.datasets.conversion import Conversion, Found, Split, write_dataset
 from swin_umamba.data.image_io import check_same_grid, read_image, read_labels, write_image, write_labels
 from swin_umamba.errors import DataError, UsageError
 from swin_umamba.files import copy_file
@@ -140,8 +140,15 @@ def convert_abdomen_mr(
     if validation_as_test:
         remark = "the validation scans of AMOS are the test set: this is not the split of the paper"
         found.remarks.append(remark)
-    options = {"skip_damaged": skip_damaged, "needs_test": needs_test}
-    return found.write(folder, _write_case, DESCRIPTION, PUBLISHED_COUNTS, **options)
+    return write_dataset(
+        folder,
+        write_case=_write_case,
+        description=DESCRIPTION,
+        published=PUBLISHED_COUNTS,
+        skip_damaged=skip_damaged,
+        needs_test=needs_test,
+        **vars(found),
+    )
 
 
 def _root(source: Path, needed: str = "imagesTr") -> Path:

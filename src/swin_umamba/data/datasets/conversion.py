@@ -53,7 +53,7 @@ class LeftOut:
 
 @dataclass
 class Found(Generic[AnyCase]):
-    """What a converter finds in a source; see ``write_dataset``."""
+    """What a converter finds in a source: the arguments of ``write_dataset`` of these names."""
 
     cases: list[AnyCase] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
@@ -67,27 +67,6 @@ class Found(Generic[AnyCase]):
     def lack(self, path: Path, reason: str) -> None:
         """Note a file of a case that is not complete."""
         self.problems.append(LeftOut(str(path), reason))
-
-    def write(
-        self,
-        folder: str | Path,
-        write_case: Callable[[AnyCase, Path], Iterable[str]],
-        description: Mapping[str, Any],
-        published: tuple[int, int],
-        **options: bool,
-    ) -> Conversion:
-        """Convert the cases; ``skip_damaged`` and ``needs_test`` are options."""
-        return write_dataset(
-            folder,
-            self.cases,
-            write_case,
-            description,
-            left_out=self.left_out,
-            problems=self.problems,
-            remarks=self.remarks,
-            published=published,
-            **options,
-        )
 
 
 _LEFT_OUT = listed(table({"path": text(), "reason": text()}))

@@ -16,7 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from swin_umamba.data.datasets.conversion import Conversion, Found, LeftOut, Split, store_picture
+from swin_umamba.data.datasets.conversion import (
+    Conversion,
+    Found,
+    LeftOut,
+    Split,
+    store_picture,
+    write_dataset,
+)
 from swin_umamba.data.image_io import check_same_grid, read_image, read_labels, write_labels
 from swin_umamba.errors import DataError
 from swin_umamba.paper import ENDOSCOPY
@@ -91,8 +98,15 @@ def convert_endovis17(
         for name in ("right_frames", "camera_calibration.txt"):
             if (place / name).exists():
                 found.leave_out(place / name, "not used by the experiment")
-    options = {"skip_damaged": skip_damaged, "needs_test": needs_test}
-    return found.write(folder, _write_case, DESCRIPTION, PUBLISHED_COUNTS, **options)
+    return write_dataset(
+        folder,
+        write_case=_write_case,
+        description=DESCRIPTION,
+        published=PUBLISHED_COUNTS,
+        skip_damaged=skip_damaged,
+        needs_test=needs_test,
+        **vars(found),
+    )
 
 
 def _sequences(source: Path) -> dict[tuple[Split, int], Path]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from swin_umamba.data.datasets.conversion import Conversion, Found, Split
+from swin_umamba.data.datasets.conversion import Conversion, Found, Split, write_dataset
 from swin_umamba.data.image_io import (
     image_stem,
     is_image_name,
@@ -103,8 +103,15 @@ def convert_neurips_cell(
         for each in found.left_out
         if not any(place.is_relative_to(each.path) for place in places.values())
     ]
-    options = {"skip_damaged": skip_damaged, "needs_test": needs_test}
-    return found.write(folder, _write_case, DESCRIPTION, PUBLISHED_COUNTS, **options)
+    return write_dataset(
+        folder,
+        write_case=_write_case,
+        description=DESCRIPTION,
+        published=PUBLISHED_COUNTS,
+        skip_damaged=skip_damaged,
+        needs_test=needs_test,
+        **vars(found),
+    )
 
 
 def to_eight_bits(channel: np.ndarray) -> np.ndarray:
