@@ -27,12 +27,9 @@ def on_grid_of(image: Image, labels: Image) -> Image:
         It lies on another grid, or in another frame of reference.
     """
     _check_frame_of_reference(image, labels)
-    if not labels.is_partial:
+    if not (labels.is_partial and image.has_orientation and labels.has_orientation):
         check_same_grid(image, labels)
-        return labels
-    if not (image.has_orientation and labels.has_orientation):
-        check_same_grid(image, labels)
-        return replace(labels, is_partial=False)
+        return replace(labels, is_partial=False) if labels.is_partial else labels
     shape = image.spatial_shape if len(image.spacing) == 3 else (1, *image.spatial_shape)
     found, first = _turned(image, labels)
     last = [start + size for start, size in zip(first, found.shape, strict=True)]

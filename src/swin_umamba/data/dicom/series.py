@@ -78,13 +78,7 @@ def planes_of_series(series: SeriesFiles, where: Path) -> list[Plane]:
 
 
 def check_patient(planes: Sequence[Plane], where: Path) -> None:
-    """Refuse images of several patients.
-
-    Raises
-    ------
-    DataError
-        They belong to several.
-    """
+    """Refuse images of several patients."""
     if len({plane.series.patient for plane in planes}) > 1:
         raise DataError(
             "files of one series belong to several patients", where=where, hint="export the series again"

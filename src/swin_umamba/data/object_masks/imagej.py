@@ -26,6 +26,7 @@ MOST_BYTES = 2**28
 """Largest size of all ROIs in an archive, unpacked."""
 MOST_ROIS = 10**6
 _HEADER = 64
+_FIELDS = struct.Struct(">4x hB x 4h H 18x i 10x h")
 _POLYGON, _RECTANGLE, _OVAL, _FREEHAND, _TRACED = 0, 1, 2, 7, 8
 _OTHER = {3: "a line", 4: "a freehand line", 5: "a polyline", 6: "empty", 9: "an angle", 10: "a point"}
 _SUB_PIXEL = 128
@@ -74,10 +75,7 @@ def _rings(content: bytes) -> list[np.ndarray]:
     """Return the rings of a ROI, x and y."""
     if content[:4] != b"Iout" or len(content) < _HEADER:
         raise ValueError("this is not a ROI of ImageJ")
-    version, kind = struct.unpack_from(">hB", content, 4)
-    top, left, bottom, right, count = struct.unpack_from(">4hH", content, 8)
-    (path_numbers,) = struct.unpack_from(">i", content, 36)
-    (options,) = struct.unpack_from(">h", content, 50)
+    version, kind, top, left, bottom, right, count, path_numbers, options = _FIELDS.unpack_from(content)
     sub_pixel = bool(options & _SUB_PIXEL) and version >= _VERSION_OF_SUB_PIXELS
     if path_numbers:
         return _path(_numbers(content, ">f4", _HEADER, path_numbers))
