@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from swin_umamba.data.dicom.elements import damaged_file
+from swin_umamba.data.dicom.files import damaged_file
 from swin_umamba.data.dicom.storage import Storage
 from swin_umamba.errors import DataError
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from swin_umamba.data.dicom.elements import Elements, damaged_file, name_of, read_data_set
+from swin_umamba.data.dicom.elements import Elements, name_of, read_data_set
+from swin_umamba.data.dicom.files import damaged_file
 from swin_umamba.errors import DataError
 
 _DESCRIPTORS = (0x00281101, 0x00281102, 0x00281103)

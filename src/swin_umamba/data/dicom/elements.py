@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from swin_umamba.data.dicom.files import open_regular
+from swin_umamba.data.dicom.files import damaged_file, open_regular
 from swin_umamba.data.image import DEFLATE_MAX_RATIO
 from swin_umamba.errors import DataError
 from swin_umamba.pseudonyms import current
@@ -182,18 +182,6 @@ def name_of(tag: int) -> str:
     from pydicom.datadict import keyword_for_tag
 
     return keyword_for_tag(tag) or f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
-
-
-def name_of_uid(uid: str, default: str) -> str:
-    """Return the standard's name of a UID, for messages."""
-    from pydicom.uid import UID_dictionary  # type: ignore[attr-defined]
-
-    return UID_dictionary[uid][0] if uid in UID_dictionary else default
-
-
-def damaged_file(path: Path, what: str) -> DataError:
-    """Return the error for a file that breaks the standard."""
-    return DataError(what, where=path, hint="copy or export the file again; it is damaged")
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,11 @@ def unreadable(path: str | Path, error: OSError, what: str = "file") -> DataErro
     return DataError(reason, where=path, hint="check its permissions and the disk")
 
 
+def damaged_file(path: Path, what: str) -> DataError:
+    """Return the error for a file that breaks the standard."""
+    return DataError(what, where=path, hint="copy or export the file again; it is damaged")
+
+
 def is_dicom(path: Path) -> bool:
     """Return whether a regular file begins like a DICOM file."""
     with open_regular(path) as file:

@@ -20,13 +20,12 @@ from swin_umamba.data.dicom.elements import (
     PIXELS,
     UNDEFINED_LENGTH,
     Source,
-    damaged_file,
     name_of,
-    name_of_uid,
     pixel_source,
 )
+from swin_umamba.data.dicom.files import damaged_file
 from swin_umamba.data.dicom.planes import Plane
-from swin_umamba.data.dicom.storage import Storage
+from swin_umamba.data.dicom.storage import Storage, name_of_uid
 from swin_umamba.errors import DataError
 
 logger = logging.getLogger(__name__)

@@ -8,16 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from swin_umamba.data.dicom.elements import (
-    DataSet,
-    Elements,
-    PixelElement,
-    damaged_file,
-    name_of,
-    name_of_uid,
-    read_data_set,
-)
-from swin_umamba.data.dicom.storage import STORAGE_TAGS, Storage, read_storage
+from swin_umamba.data.dicom.elements import DataSet, Elements, PixelElement, name_of, read_data_set
+from swin_umamba.data.dicom.files import damaged_file
+from swin_umamba.data.dicom.storage import STORAGE_TAGS, Storage, name_of_uid, read_storage
 from swin_umamba.errors import DataError
 from swin_umamba.pseudonyms import alias
 

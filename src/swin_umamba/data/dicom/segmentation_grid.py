@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from swin_umamba.data.dicom.elements import damaged_file
+from swin_umamba.data.dicom.files import damaged_file
 from swin_umamba.data.dicom.planes import Plane
 from swin_umamba.data.dicom.volume import ORIENTATION_TOLERANCE, SHIFT_TOLERANCE, Grid, single, to_ras
 from swin_umamba.errors import DataError

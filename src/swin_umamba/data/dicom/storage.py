@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from swin_umamba.data.dicom.elements import UNDEFINED_LENGTH, DataSet, PixelElement, damaged_file
+from swin_umamba.data.dicom.elements import UNDEFINED_LENGTH, DataSet, PixelElement
+from swin_umamba.data.dicom.files import damaged_file
 
 _SAMPLES, _PHOTOMETRIC, _PLANAR, _FRAMES = 0x00280002, 0x00280004, 0x00280006, 0x00280008
 _ROWS, _COLUMNS = 0x00280010, 0x00280011
@@ -15,6 +16,13 @@ STORAGE_TAGS = (
     *(_SAMPLES, _PHOTOMETRIC, _PLANAR, _FRAMES, _ROWS, _COLUMNS),
     *(_ALLOCATED, _STORED, _HIGH, _SIGNED, *_OVERLAY_BITS),
 )
+
+
+def name_of_uid(uid: str, default: str) -> str:
+    """Return the standard's name of a UID, for messages."""
+    from pydicom.uid import UID_dictionary  # type: ignore[attr-defined]
+
+    return UID_dictionary[uid][0] if uid in UID_dictionary else default
 
 
 @dataclass(frozen=True)
