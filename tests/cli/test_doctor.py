@@ -178,3 +178,12 @@ def test_a_check_that_breaks_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> No
     (finding,) = doctor.examine()
     assert (finding.name, finding.status) == ("disk", "error")
     assert "no such device" in finding.detail
+
+
+def test_an_extra_that_python_3_10_cannot_have_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("swin_umamba.cli.doctor._missing", list)
+    for version, zarr_needs_newer in (((3, 10, 13), True), ((3, 11, 0), False)):
+        monkeypatch.setattr("swin_umamba.cli.doctor.sys.version_info", version)
+        found = {each.name: each.detail for each in doctor.check_extras()}
+        assert found["extra zarr"].endswith("on Python 3.11 or newer") == zarr_needs_newer
+        assert not found["extra serve"].endswith("newer")

@@ -55,6 +55,8 @@ EXTRAS = {
     "dicom": ("DICOM segmentations", ("highdicom",)),
     "docs": ("the site of the documentation", ("zensical", "mkdocstrings-python")),
 }
+WITHOUT_PYTHON_3_10 = ("zarr", "docs")
+"""Extras of which pip installs nothing on Python 3.10, and says nothing."""
 NNUNET_FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
 LOW_DISK_GIB = 5
 SECONDS_FOR_AN_IMPORT = 120
@@ -136,12 +138,14 @@ def check_extras() -> Iterator[Finding]:
     """Yield the optional packages and whether they are installed."""
     for name, extra in extras().items():
         purpose = extra["purpose"]
+        on_newer = name in WITHOUT_PYTHON_3_10 and sys.version_info < (3, 11)
         yield Finding(
             f"extra {name}",
             "ok",
             f"installed, for {purpose}"
             if extra["installed"]
-            else f"not installed; for {purpose}: pip install 'swin-umamba[{name}]'",
+            else f"not installed; for {purpose}: pip install 'swin-umamba[{name}]'"
+            + " on Python 3.11 or newer" * on_newer,
         )
 
 

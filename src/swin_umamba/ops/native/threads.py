@@ -15,6 +15,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
+# Numba imports it when it first sees an array. Inside denormals_flushed, NumPy for Python 3.10 would warn
+# that the smallest subnormal number is zero.
+import numpy.ma  # noqa: F401
 import torch
 
 from swin_umamba.ops.native import openmp
