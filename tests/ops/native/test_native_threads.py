@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -233,3 +234,8 @@ def test_the_thread_count_does_not_change_what_dies_out() -> None:
     finally:
         torch.set_num_threads(before)
     assert all(torch.equal(*pair) for pair in zip(*results, strict=True))
+
+
+def test_numpys_limits_are_measured_before_denormals_are_flushed() -> None:
+    code = "import sys, swin_umamba.ops.native.threads; assert 'numpy.ma' in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
