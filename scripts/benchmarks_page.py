@@ -81,6 +81,8 @@ def page() -> str:
         if (folder / "ss2d.json").is_file():
             timings = json.loads((folder / "ss2d.json").read_text())["timings"]
             lines += ["### The four-direction scan\n", *scan_tables(timings)]
+        if (folder / "backbones.md").is_file():
+            lines += ["### Backbones at equal wall time\n", (folder / "backbones.md").read_text()]
         for name, title in OTHERS.items():
             if (folder / name).is_file():
                 lines += [f"### {title}\n", "```text", (folder / name).read_text().strip(), "```\n"]

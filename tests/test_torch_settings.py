@@ -11,7 +11,7 @@ import pytest
 from swin_umamba import torch_settings
 from swin_umamba.torch_settings import SETTINGS, apply_settings
 
-DEFAULTS = {"GOMP_SPINCOUNT": "20000", "THP_MEM_ALLOC_ENABLE": "1"}
+DEFAULTS = {"GOMP_SPINCOUNT": "5000", "THP_MEM_ALLOC_ENABLE": "1"}
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_the_command_line_has_them_before_torch_is_imported() -> None:
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
-    assert done.stdout == "20000 1 False\n"
+    assert done.stdout == "5000 1 False\n"
 
 
 def test_processors_are_divided_unless_the_user_has_set_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:

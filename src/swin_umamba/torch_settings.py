@@ -24,9 +24,9 @@ class Setting(NamedTuple):
 SETTINGS = (
     Setting(
         "GOMP_SPINCOUNT",
-        "20000",
-        "After an operator, PyTorch's threads (GNU OpenMP) look out for the next one for milliseconds, on\n"
-        "the very cores that the scan wants; with this they look out for less than one, and then sleep.",
+        "5000",
+        "After an operator, PyTorch's threads (GNU OpenMP) look out for the next one for milliseconds; on\n"
+        "cores that others use, too, that makes everybody wait. With this they sleep after a fraction of one.",
         unless="OMP_WAIT_POLICY",
     ),
     Setting(
