@@ -64,8 +64,8 @@ def test_evaluate(tmp_path: Path, scans: Path, run: Run) -> None:
         code, output, errors = run("evaluate", tmp_path / one, tmp_path / other, "--json")
         assert code == 0, errors
         scores = json.loads(output)["cases"]["bert"]
-        assert scores["1"]["dice"] == 1
-        assert scores["2"]["dice"] == pytest.approx(expected)
+        assert scores["liver"]["dice"] == 1
+        assert scores["spleen"]["dice"] == pytest.approx(expected)
 
 
 def test_evaluate_in_another_space(tmp_path: Path, run: Run) -> None:
