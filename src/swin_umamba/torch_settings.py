@@ -26,7 +26,7 @@ SETTINGS = (
         "GOMP_SPINCOUNT",
         "5000",
         "After an operator, PyTorch's threads (GNU OpenMP) look out for the next one for milliseconds; on\n"
-        "cores that others use, too, that makes everybody wait. With this they sleep after a fraction of one.",
+        "cores that others use, too, that makes everybody wait. With this they soon sleep.",
         unless="OMP_WAIT_POLICY",
     ),
     Setting(

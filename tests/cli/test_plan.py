@@ -59,7 +59,7 @@ def test_what_comes_next_can_be_run_as_it_is_printed(
         line = capsys.readouterr().out.splitlines()[-1].removeprefix("next:")
         args = build_parser().parse_args(shlex.split(line)[1:])
         assert find_dataset(args.dataset, args.root).name == "Dataset004_My cells"
-        assert getattr(args, "fold", 0) == ("all" if number < 5 else 0)
+        assert getattr(args, "fold", [0]) == (["all"] if number < 5 else [0])
 
 
 def test_json(
