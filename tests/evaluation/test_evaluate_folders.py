@@ -183,7 +183,11 @@ def test_missing_predictions_are_all_listed(tmp_path: Path) -> None:
     for case in "abcd":
         save_png(tmp_path / "truth" / f"{case}.png", np.tri(6, 7))
     save_png(tmp_path / "predicted" / "b.png", np.tri(6, 7))
-    with pytest.raises(DataError, match="3 of 4 cases have no prediction: a, c, d"):
+    with pytest.raises(DataError, match="3 of 4 cases have no prediction: a, c, d") as caught:
+        evaluate(tmp_path)
+    assert str(caught.value.hint).startswith("predict them too")
+    save_png(tmp_path / "predicted" / "a (well 1).png", np.tri(6, 7))
+    with pytest.raises(DataError, match=r"no reference has the name of a \(well 1\): .*convert has renamed"):
         evaluate(tmp_path)
     result = evaluate(tmp_path, missing="worst", classes=LabelClasses.from_values([1, 2]))
     assert [case.missing for case in result.cases] == [True, False, True, True]

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from nnunetv2.utilities.crossval_split import generate_crossval_split
 
-from swin_umamba.errors import DataError, TrainingError
-from swin_umamba.nnunet.splits import update_splits
+from swin_umamba.errors import DataError, TrainingError, UsageError
+from swin_umamba.nnunet.splits import check_fold, update_splits
 
 
 def names(count: int) -> list[str]:
@@ -48,6 +48,19 @@ def test_cases_in_no_fold_of_somebodys_splits_are_counted(
         update_splits(path, names(6))
     assert "2 of 6 cases are in no fold" in caplog.text
     assert "case04, case05" in caplog.text
+
+
+@pytest.mark.parametrize("own", [None, 1, 7])
+def test_folds_are_those_of_the_splits(tmp_path: Path, own: int | None) -> None:
+    path = tmp_path / "splits_final.json"
+    if own is not None:
+        path.write_text(json.dumps([{"train": names(3), "val": ["case03"]}] * own))
+    number = own or 5
+    for fold in (*range(number), "all"):
+        check_fold(path, fold)
+    for fold in (number, number + 94, -1):
+        with pytest.raises(UsageError, match=rf"no fold {fold}: the splits have {number}\b"):
+            check_fold(path, fold)
 
 
 @pytest.mark.parametrize("text", ["", "{}x", '[{"train": []}]', '["a"]', "[" * 5000])

@@ -15,7 +15,7 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from swin_umamba.data.image_io import image_stem, list_images
-from swin_umamba.errors import DataError, SwinUMambaError
+from swin_umamba.errors import DataError, SwinUMambaError, in_short
 from swin_umamba.evaluation.results import CaseFailure
 from swin_umamba.metric_table import Metric, own_metrics, register_metrics
 from swin_umamba.progress import progress
@@ -73,13 +73,19 @@ def pair_up(
         files_by_stem(references, (reference_ending, *endings)),
     )
     absent = sorted(referenced.keys() - predicted.keys())
+    extra = tuple(sorted(predicted.keys() - referenced.keys()))
     if absent and missing == "error":
+        hint = "predict them too, or score them as empty with missing='worst' (--missing worst)"
+        if extra:
+            hint = (
+                f"no reference has the name of {in_short(extra, 3)}: if these are the same images, predict "
+                f"those of imagesTr or imagesTs, which convert has renamed; else {hint}"
+            )
         raise DataError(
             f"{len(absent)} of {len(referenced)} cases have no prediction: {', '.join(absent)}",
             where=predictions,
-            hint="predict them too, or score them as empty with missing='worst' (--missing worst)",
+            hint=hint,
         )
-    extra = tuple(sorted(predicted.keys() - referenced.keys()))
     if extra:
         logger.warning("%d predictions without a reference are left out: %s", len(extra), ", ".join(extra))
     cases = [CaseFiles(stem, predicted.get(stem), referenced[stem]) for stem in sorted(referenced)]

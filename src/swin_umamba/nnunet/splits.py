@@ -10,7 +10,7 @@ import logging
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from swin_umamba.errors import DataError, SwinUMambaError, TrainingError, in_short
+from swin_umamba.errors import DataError, SwinUMambaError, TrainingError, UsageError, in_short
 from swin_umamba.json_files import read_json, write_json
 from swin_umamba.schema import Provenance, listed, table, text
 
@@ -103,6 +103,25 @@ def keep_splits_in_step(path: Path, cases: Iterable[str], model: Path, folds: Co
         stale = {each.parent.name for each in model.glob("fold_[0-9]*/checkpoint_*.pth")} - set(folds)
         if stale:
             logger.warning("trained with the earlier splits, train again: %s", ", ".join(sorted(stale)))
+
+
+def check_fold(path: Path, fold: int | str) -> None:
+    """Raise a UsageError for a fold that the splits lack: nnU-Net would draw cases for it at random.
+
+    Parameters
+    ----------
+    path
+        The file; if it does not exist, nnU-Net's own splits are those that count.
+    fold
+        Number of the fold, or ``"all"``.
+    """
+    number = len(_read(path)) if path.exists() else NUM_FOLDS
+    if fold != "all" and fold not in range(number):
+        raise UsageError(
+            f"there is no fold {fold}: the splits have {number}",
+            where=path,
+            hint=f"give a number from 0 to {number - 1}, or all; or add the fold to the file",
+        )
 
 
 def validation_cases(

@@ -14,6 +14,7 @@ from swin_umamba.errors import TrainingError, UsageError
 from swin_umamba.evaluation.results import none_for_nan
 from swin_umamba.json_files import write_contract
 from swin_umamba.nnunet.environment import Dataset
+from swin_umamba.nnunet.splits import SPLITS_FILE, check_fold
 from swin_umamba.nnunet.training.options import TrainingOptions, TrainRequest
 from swin_umamba.nnunet.training.parallel_folds import places_for, train_in_parallel
 from swin_umamba.nnunet.training.train import SUMMARY, TrainResult, train, validation_dice
@@ -116,8 +117,8 @@ def train_folds(dataset: Dataset, folds: Sequence[int | str], request: TrainRequ
     Raises
     ------
     UsageError
-        If a fold is given twice, or ``all`` among others; or if options are impossible or contradict those of
-        the folds that exist.
+        If a fold is given twice or the splits lack it, or ``all`` is among others; or if options are
+        impossible or contradict those of the folds that exist.
     TrainingError, OutputError, KeyboardInterrupt
         As for ``train``; the folds trained until then remain. If a fold has a training that may not be
         replaced, before the first one starts.
@@ -128,6 +129,8 @@ def train_folds(dataset: Dataset, folds: Sequence[int | str], request: TrainRequ
             where="--fold",
             hint="give each number once, or all alone",
         )
+    for fold in folds:
+        check_fold(dataset.preprocessed_folder / SPLITS_FILE, fold)
     model = _model_folder(dataset, request)
     jobs = _jobs([int(fold) for fold in folds], model, request)
     results = {fold: job for fold, job in jobs.items() if isinstance(job, TrainResult)}

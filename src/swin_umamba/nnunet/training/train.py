@@ -15,6 +15,7 @@ from swin_umamba.json_files import LARGEST_RESULTS, read_json
 from swin_umamba.nnunet.dataset_json import check_description
 from swin_umamba.nnunet.environment import Dataset
 from swin_umamba.nnunet.plans_table import read_plans
+from swin_umamba.nnunet.splits import SPLITS_FILE, check_fold
 from swin_umamba.nnunet.stdout import stdout_to_log
 from swin_umamba.nnunet.training.devices import resolve_devices
 from swin_umamba.nnunet.training.options import TrainRequest
@@ -106,6 +107,8 @@ def train_with(
         require_tensorboard()
     dataset.folders.export()
     plans, description = read_planned(dataset, request.plans_name)
+    if not request.continue_training:
+        check_fold(dataset.preprocessed_folder / SPLITS_FILE, request.fold)
     check_output_folder(dataset.folders.results)
     with (
         joined_processes(lambda local, size: _device_of_rank(request, local, size)) as processes,

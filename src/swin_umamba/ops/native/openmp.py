@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+import sys
 from collections.abc import Callable
 
 _Task = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
@@ -22,7 +23,7 @@ def parallel() -> Callable[[Callable[[], None], int], None] | None:
     The calling thread is one of them, and the function returns when all have. The runtime may give fewer. A
     task must not raise: its exception would be printed and lost.
     """
-    if not hasattr(os, "RTLD_NOLOAD"):  # Windows
+    if sys.platform != "linux":
         return None
     try:
         # As the library that is loaded, with its dependencies: another OpenMP runtime may be there, too.
