@@ -43,6 +43,7 @@ def test_names_of_segments_become_names_of_classes(tmp_path: Path, images: Path)
     converted = convert_folder(images, tmp_path / "masks", tmp_path / "Dataset901_Segments")
     labels = json.loads((converted.folder / "dataset.json").read_text())["labels"]
     assert labels == {"background": 0, "cyst": 1, "value_2": 2, "Liver": 3}
+    assert any("--classes names classes" in remark for remark in converted.remarks)
     np.testing.assert_array_equal(read_labels(converted.folder / "labelsTr" / "a.nii.gz").data[0], MAP)
 
 

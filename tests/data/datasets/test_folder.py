@@ -67,6 +67,7 @@ def test_coloured_pictures_of_several_formats_with_a_grey_one(tmp_path: Path) ->
     assert np.array_equal(read_labels(folder / "labelsTr" / "c.png").data[0], mask() // 255)
     assert "classes: background=0 in 4, foreground=1 in 4" in result.remarks
     assert "1 grey images among coloured ones: stored as RGB" in result.remarks
+    assert not any("--classes" in remark for remark in result.remarks)
 
 
 @pytest.mark.parametrize(

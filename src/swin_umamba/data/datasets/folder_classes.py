@@ -22,6 +22,7 @@ from swin_umamba.errors import DataError, UsageError
 MAX_CLASSES = 64
 _GREY = 0x010101
 _VALUES_SHOWN = 12
+_BY_COLOUR, _BY_VALUE = "colour_", "value_"
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,10 @@ class ClassMasks:
         assert self._table is not None
         found = self._survey.masks_with(self._table)
         each = (f"{name}={number} in {found[name]}" for name, number in self._table.labels.items())
-        return ["classes: " + ", ".join(each)]
+        remarks = ["classes: " + ", ".join(each)]
+        if not self._classes and any(name.startswith((_BY_COLOUR, _BY_VALUE)) for name in self._table.labels):
+            remarks.append("--classes names classes; --instances keeps objects apart if they are numbered")
+        return remarks
 
     def write(self, path: Path, mask: Mask, like: Image, labels: Mapping[str, int]) -> None:
         """Write the label map of an image."""
@@ -288,7 +292,8 @@ def shown(codes: Sequence[int], coloured: bool) -> str:
 def _automatic(codes: Sequence[int], coloured: bool, names: Mapping[int, str]) -> dict[str, list[int]]:
     if len(codes) == 1 and codes[0] not in names:
         return {"foreground": list(codes)}
-    return {names.get(code, f"colour_{code:06x}" if coloured else f"value_{code}"): [code] for code in codes}
+    by_code = {code: f"{_BY_COLOUR}{code:06x}" if coloured else f"{_BY_VALUE}{code}" for code in codes}
+    return {names.get(code, by_code[code]): [code] for code in codes}
 
 
 def _given(classes: Sequence[str], coloured: bool, outside: set[int]) -> dict[str, list[int]]:
