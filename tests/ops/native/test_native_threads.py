@@ -98,6 +98,23 @@ def test_an_error_in_an_item_reaches_the_caller() -> None:
     run_items(lambda item: None, 20)
 
 
+@needs_openmp
+def test_what_a_signal_raises_outside_of_all_items_reaches_the_caller() -> None:
+    run, hook = openmp.parallel(), sys.unraisablehook
+    assert run is not None
+    ended: list[int] = []
+
+    def task() -> None:
+        if threading.current_thread() is threading.main_thread():
+            raise KeyboardInterrupt
+        ended.append(threading.get_native_id())
+
+    with pytest.raises(KeyboardInterrupt):
+        run(task, 3)
+    assert len(ended) == 2
+    assert sys.unraisablehook is hook
+
+
 @pytest.mark.usefixtures("three_threads")
 def test_calls_from_several_threads_at_once() -> None:
     expected = scan_once()
