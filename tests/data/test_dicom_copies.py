@@ -48,9 +48,13 @@ def test_a_series_that_is_there_twice_counts_once(
 
 
 def test_what_wrote_a_copy_does_not_count(tmp_path: Path) -> None:
-    """An archive writes the same instance with another preamble."""
-    first = write_series(tmp_path, stack())[0]
+    """An archive writes the same instance with another preamble, and its name before the data."""
+    first, second, *_ = write_series(tmp_path, stack())
     (tmp_path / "copy.dcm").write_bytes(b"\1" * 128 + first.read_bytes()[128:])
+    content = second.read_bytes()
+    name, length = b"\2\0\x13\0SH\x08\0ARCHIVE ", int.from_bytes(content[140:144], "little")
+    meta = (length + len(name)).to_bytes(4, "little") + content[144 : 144 + length] + name
+    (tmp_path / "longer.dcm").write_bytes(content[:140] + meta + content[144 + length :])
     np.testing.assert_array_equal(read_image(tmp_path).data[0], VOLUME)
 
 

@@ -8,7 +8,7 @@ import struct
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -44,7 +44,8 @@ class PixelElement:
     kind
         The value representation, ``OB`` or ``OW``; empty if the file does not give it.
     offset
-        Start of the pixels in bytes from the beginning of the file (or of its inflated data set).
+        Start of the pixels in bytes from the beginning of the file (or of its inflated data set). Copies of
+        an image may differ in it, as what wrote a file is told before the data set.
     length
         Number of bytes, or ``UNDEFINED_LENGTH`` for encapsulated pixels.
     available
@@ -53,7 +54,7 @@ class PixelElement:
 
     tag: int
     kind: str
-    offset: int
+    offset: int = field(compare=False)
     length: int
     available: int
 
