@@ -20,7 +20,14 @@ from swin_umamba.inference.cases import Case, find_cases, output_paths
 from swin_umamba.inference.ensemble_files import describe_for_ensemble
 from swin_umamba.inference.objects import write_all_objects
 from swin_umamba.inference.options import FolderOptions
-from swin_umamba.inference.parts import Part, merge_if_all_are_done, merge_parts, parse_part, records_for
+from swin_umamba.inference.parts import (
+    Part,
+    drop_claims_of_the_dead,
+    merge_if_all_are_done,
+    merge_parts,
+    parse_part,
+    records_for,
+)
 from swin_umamba.inference.pipeline import predict_overlapping
 from swin_umamba.inference.records import PredictionRecords
 from swin_umamba.inference.segmentation_files import SUFFIX, check_segmentations
@@ -119,6 +126,7 @@ def _predict_into(
         done |= {each.path: result for each, result in zip(left, found, strict=True)}
         results = [done[each.path] for each in chosen]
         records.tidy(order)
+        drop_claims_of_the_dead(folder)
     if part is None or merge_if_all_are_done(folder, order):
         if studies is not None:
             write_manifest(folder, studies, _results_of_all(work, results, folder), work[0].predictor)

@@ -14,7 +14,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -101,6 +101,13 @@ def claim_of(path: Path) -> Lock:
     if not path.parent.is_dir():
         raise folder_removed(path.parent)
     return Lock(path.with_name(f".{path.name}.claim"))
+
+
+def drop_claims_of_the_dead(folder: Path) -> None:
+    """Remove the claims of killed processes on cases that nobody will look at again in this run."""
+    for path in folder.glob(".*.claim"):
+        with suppress(HeldByAnother), Lock(path).held():
+            pass
 
 
 def parse_part(text: str, environment: Mapping[str, str] | None = None) -> Part:
