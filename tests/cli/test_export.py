@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from swin_umamba.cli import export
-from swin_umamba.errors import CheckpointError, OutputError, UsageError
+from swin_umamba.errors import CheckpointError, UsageError
 from swin_umamba.trained import export_model as exporter
 
 
@@ -62,8 +62,9 @@ def test_options_and_json(calls: dict[str, Any], capsys: pytest.CaptureFixture[s
 
 def test_an_existing_file_is_kept(calls: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "m.safetensors").write_text("old")
-    with pytest.raises(OutputError, match="--overwrite"):
+    with pytest.raises(UsageError, match=r"exists already(.|\n)*--overwrite") as caught:
         export.run(arguments(tmp_path / "m.safetensors"))
+    assert caught.value.exit_code == 2  # as report, preview and weights convert
     assert (tmp_path / "m.safetensors").read_text() == "old"
     assert not calls
 

@@ -6,9 +6,8 @@ import argparse
 import shlex
 from pathlib import Path
 
-from swin_umamba.cli.options import add_force, add_model, add_options, given_options
+from swin_umamba.cli.options import add_force, add_model, add_options, check_new, given_options
 from swin_umamba.cli.output import say_result
-from swin_umamba.errors import OutputError
 from swin_umamba.inference.options import ModelOptions
 
 ORDER = 100
@@ -31,12 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Export, and say what was written."""
-    if args.output.exists() and not args.overwrite:
-        raise OutputError(
-            "the file exists already and was not changed",
-            where=args.output,
-            hint="give another name, or --overwrite to replace it",
-        )
+    check_new(args.output, args)
     from swin_umamba.trained.export_model import export_model
 
     model, sha256 = export_model(args.model, args.output, **given_options(args, ModelOptions))
