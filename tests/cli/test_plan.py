@@ -14,6 +14,7 @@ from swin_umamba.cli.main import build_parser, main
 from swin_umamba.nnunet.environment import Dataset, find_dataset
 from swin_umamba.nnunet.planning import plan as plan_step
 from swin_umamba.nnunet.planning.plan import PlanResult
+from swin_umamba.trainer_names import PRETRAINED_TRAINER_NAMES, SWIN_UMAMBA_D_SCRATCH, TRAINER_NAMES
 
 RESULT = PlanResult(Path("plans.json"), Path("cases"), 6, (64, 96), 4)
 
@@ -41,7 +42,8 @@ def test_what_was_given_is_passed_on(
     assert [options for _, options in calls] == [{}, {"patch_size": (64, 96), "workers": 1}]
     printed = capsys.readouterr().out
     assert "6 cases, patch 64x96, batch 4" in printed
-    assert f"next:  {shlex.join(['swin-umamba', 'train', '3', '--root', str(tmp_path)])}\n" in printed
+    train = ["swin-umamba", "train", "3", "--root", str(tmp_path), "--trainer", SWIN_UMAMBA_D_SCRATCH]
+    assert f"next:  {shlex.join(train)}\n" in printed
 
 
 def test_what_comes_next_can_be_run_as_it_is_printed(
@@ -60,6 +62,8 @@ def test_what_comes_next_can_be_run_as_it_is_printed(
         args = build_parser().parse_args(shlex.split(line)[1:])
         assert find_dataset(args.dataset, args.root).name == "Dataset004_My cells"
         assert getattr(args, "fold", [0]) == (["all"] if number < 5 else [0])
+        assert args.trainer not in PRETRAINED_TRAINER_NAMES  # a newcomer has no weights
+        assert args.trainer in TRAINER_NAMES
 
 
 def test_json(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +13,13 @@ import pytest
 import torch
 
 from swin_umamba.cli import main as main_module
+from swin_umamba.cli import train
 from swin_umamba.cli.main import main
+from swin_umamba.cli.weights_download import training
 from swin_umamba.models.registry import list_models
+from swin_umamba.nnunet.trainers import find_trainer
+from swin_umamba.nnunet.training.options import TrainingOptions
+from swin_umamba.nnunet.training.swin_umamba_trainer import SwinUMambaTrainer
 from swin_umamba.weights import catalog, download
 from swin_umamba.weights.checkpoint import load_checkpoint
 from weights.file_server import FileServer
@@ -102,11 +108,23 @@ def test_download(
             monkeypatch.setattr(module, "CATALOG", {record.name: record})
         text = text_of(capsys, "download", record.name)
         assert text.splitlines()[:2] == [f"{record.name}: {cache / record.file_name}", f"SHA-256: {digest}"]
+        assert text.splitlines()[2:] == [f"train with it: {training(record.name, cache / record.file_name)}"]
         result = json.loads(text_of(capsys, "download", record.name, "--json"))
     expected = {"name": record.name, "file": str(cache / record.file_name), "sha256": digest}
     assert result == {"schema": 2, **expected}
     assert (cache / record.file_name).read_bytes() == content
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("weights", catalog.CATALOG)
+def test_the_training_that_is_printed_takes_the_weights(weights: str) -> None:
+    args = main_module.build_parser().parse_args(shlex.split(training(weights, "my weights.pth"))[1:])
+    assert args.pretrained == "my weights.pth"
+    options = train._options(args)
+    trainer = find_trainer(options.get("trainer", TrainingOptions.trainer), options.get("backbone"))
+    assert issubclass(trainer, SwinUMambaTrainer)
+    backbone = trainer.network_kwargs.get("backbone", trainer.network_class.default_backbone)
+    assert backbone == catalog.backbone_of_weights(weights).name
 
 
 def test_download_of_what_is_not_known(capsys: pytest.CaptureFixture[str]) -> None:

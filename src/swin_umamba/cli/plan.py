@@ -7,6 +7,7 @@ import shlex
 from functools import partial
 
 from swin_umamba.cli.output import say, say_json
+from swin_umamba.trainer_names import SWIN_UMAMBA_D_SCRATCH
 
 ORDER = 30
 HELP = "check a raw data set, choose patch and batch size, preprocess it"
@@ -73,5 +74,6 @@ def run(args: argparse.Namespace) -> int:
         say(f"plans: {result.plans_file}")
         root = ["--root", args.root] if "root" in args else []
         fold = ["--fold", "all"] if result.num_cases < NUM_FOLDS else []  # too few for folds
-        say(f"next:  {shlex.join(['swin-umamba', 'train', args.dataset, *root, *fold])}")
+        scratch = ["--trainer", SWIN_UMAMBA_D_SCRATCH]  # the default one needs weights to start from
+        say(f"next:  {shlex.join(['swin-umamba', 'train', args.dataset, *root, *scratch, *fold])}")
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from pathlib import Path
 
 from swin_umamba.cli.output import say_result
 
@@ -30,6 +31,17 @@ def run(args: argparse.Namespace) -> int:
         {"name": record.name, "file": str(path), "sha256": sha256},
         f"{record.name}: {path}",
         f"SHA-256: {sha256}",
-        f"train with it: swin-umamba train DATASET --pretrained {shlex.quote(str(path))}",
+        f"train with it: {training(record.name, path)}",
     )
     return 0
+
+
+def training(weights: str, start: str | Path) -> str:
+    """Return the command that trains from weights of the catalogue; ``start`` is their name or file."""
+    from swin_umamba.weights.backbones.vmamba import VMAMBA_TINY
+    from swin_umamba.weights.catalog import backbone_of_weights
+
+    backbone = backbone_of_weights(weights).name
+    # The usual trainer takes only the paper's backbone; with --backbone, train chooses one that takes others.
+    other = [] if backbone == VMAMBA_TINY.name else ["--backbone", backbone]
+    return shlex.join(["swin-umamba", "train", "DATASET", *other, "--pretrained", str(start)])

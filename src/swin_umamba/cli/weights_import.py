@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from swin_umamba.cli.options import add_force, add_options, given_options
 from swin_umamba.cli.output import say_result
+from swin_umamba.cli.weights_download import training
 from swin_umamba.inference.options import ModelOptions
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def _import_weights(args: argparse.Namespace) -> int:
             f"the catalogue has no hash of them; from now on, only this file is accepted as {record.name}",
             f"  to undo that: rm {shlex.quote(str(path))} {shlex.quote(str(pin))}",
         ]
-    lines.append(f"train with them: swin-umamba train DATASET --pretrained {record.name}")
+    lines.append(f"train with them: {training(record.name, record.name)}")
     say_result(args, "weights-import", {"name": record.name, "path": str(path)}, *lines, indent=None)
     return 0
 
