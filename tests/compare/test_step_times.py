@@ -19,15 +19,15 @@ from swin_umamba.nnunet.environment import PLANS_NAME, Dataset
 TINY = {"depths": [1, 1, 1, 1], "features_per_stage": [8, 16, 24, 32], "d_state": 2}
 
 
-def write_plans(dataset: Dataset, name: str) -> None:
-    plans = json.loads((dataset.preprocessed_folder / f"{PLANS_NAME}.json").read_text())
+def plans_of(dataset: Dataset, name: str) -> dict[str, Any]:
+    plans: dict[str, Any] = json.loads((dataset.preprocessed_folder / f"{PLANS_NAME}.json").read_text())
     plans["plans_name"] = name
     plans["configurations"]["2d"] |= {
         "batch_size": 2,
         "architecture": architecture_entry(PlannedSwinUMambaD, TINY),
     }
     plans[PLANS_ENTRY] = Terms(Recipe(), UNTIMED + TIMED, True).as_dict()
-    (dataset.preprocessed_folder / f"{name}.json").write_text(json.dumps(plans))
+    return plans
 
 
 @pytest.fixture
@@ -49,27 +49,29 @@ def turns(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_networks_take_turns_and_times_are_remembered(
     planned_dataset: Dataset, turns: list[str], tmp_path: Path
 ) -> None:
-    for name in ("fast", "slow", "third"):
-        write_plans(planned_dataset, name)
+    plans = {name: plans_of(planned_dataset, name) for name in ("fast", "slow", "third")}
+    two = {name: plans[name] for name in ("fast", "slow")}
     path = tmp_path / STEP_TIMES_FILE
-    before = set(planned_dataset.folders.results.rglob("*"))
-    times = step_times.step_times(path, planned_dataset, ["fast", "slow"], "all", "cpu", 0)
+    folders = planned_dataset.folders.results, planned_dataset.preprocessed_folder
+    before = [set(folder.rglob("*")) for folder in folders]
+    times = step_times.step_times(path, planned_dataset, two, "all", "cpu", 0)
     assert times == {"fast": 1.25, "slow": 2.25}
     assert turns == ["fast", "slow"] * (UNTIMED + TIMED)
-    assert set(planned_dataset.folders.results.rglob("*")) == before
+    assert [set(folder.rglob("*")) for folder in folders] == before
 
-    assert step_times.step_times(path, planned_dataset, ["slow"], "all", "cpu", 0) == {"slow": 2.25}
+    slow = {"slow": plans["slow"]}
+    assert step_times.step_times(path, planned_dataset, slow, "all", "cpu", 0) == {"slow": 2.25}
     assert len(turns) == 2 * (UNTIMED + TIMED)  # not measured again
     path.write_text(json.dumps({"schema": 2, "seconds": {"fast": 5.0, "slow": 9.0}}))
-    times = step_times.step_times(path, planned_dataset, ["fast", "slow", "third"], "all", "cpu", 0)
+    times = step_times.step_times(path, planned_dataset, plans, "all", "cpu", 0)
     assert times == {"fast": 5.0, "slow": 9.0, "third": 5.0}
 
 
 def test_workers_load_while_a_step_is_taken(
     planned_dataset: Dataset, turns: list[str], tmp_path: Path
 ) -> None:
-    write_plans(planned_dataset, "fast")
-    times = step_times.step_times(tmp_path / "times.json", planned_dataset, ["fast"], "all", "cpu", 2)
+    plans = {"fast": plans_of(planned_dataset, "fast")}
+    times = step_times.step_times(tmp_path / "times.json", planned_dataset, plans, "all", "cpu", 2)
     assert times == {"fast": 1.0}
 
 
@@ -90,6 +92,6 @@ def test_damaged_files_are_refused(tmp_path: Path, seconds: Any) -> None:
 
 @pytest.mark.slow
 def test_a_process_of_its_own_measures_real_steps(planned_dataset: Dataset, tmp_path: Path) -> None:
-    write_plans(planned_dataset, "real")
-    times = step_times.step_times(tmp_path / STEP_TIMES_FILE, planned_dataset, ["real"], "all", "cpu", 0)
+    plans = {"real": plans_of(planned_dataset, "real")}
+    times = step_times.step_times(tmp_path / STEP_TIMES_FILE, planned_dataset, plans, "all", "cpu", 0)
     assert 0 < times["real"] < 60

@@ -12,7 +12,7 @@ from typing import Any
 from swin_umamba.compare.budget import Budget, num_epochs
 from swin_umamba.compare.job import RESULT_FILE, TrainingJob, run_in_process
 from swin_umamba.compare.networks import ComparedNetwork, require_packages
-from swin_umamba.compare.plans import complexity, planned, write_plans
+from swin_umamba.compare.plans import complexity, planned, plans_of_networks
 from swin_umamba.compare.recipe import Recipe
 from swin_umamba.compare.results import RunResult
 from swin_umamba.compare.step_times import STEP_TIMES_FILE, TIMED, UNTIMED, step_times
@@ -20,7 +20,7 @@ from swin_umamba.compare.table import Table, make_table
 from swin_umamba.distributed.processes import num_started
 from swin_umamba.errors import UsageError
 from swin_umamba.files import check_output_folder, write_text
-from swin_umamba.json_files import parse_json, read_contract, write_contract
+from swin_umamba.json_files import parse_json, read_contract, write_contract, write_json
 from swin_umamba.nnunet.environment import Dataset, Folders, find_dataset
 
 logger = logging.getLogger(__name__)
@@ -139,7 +139,8 @@ def compare(
     plans = planned(dataset, output / PLANNED_FILE, settings.patch_size, settings.batch_size)
     sizes = {network.name: complexity(dataset, plans, network) for network in networks}
     steps = _steps(dataset, plans, networks, settings, output / STEP_TIMES_FILE)
-    write_plans(dataset, plans, networks, settings.recipe, steps)
+    for name, own in plans_of_networks(plans, networks, settings.recipe, steps).items():
+        write_json(dataset.preprocessed_folder / f"{name}.json", own)
     results: dict[str, list[RunResult]] = {network.name: [] for network in networks}
     for number, seed in enumerate(seeds, start=1):
         for network in networks:
@@ -237,9 +238,9 @@ def _steps(
     names = [network.name for network in networks]
     if settings.budget.seconds is None:
         return dict.fromkeys(names, settings.budget.steps())
-    write_plans(dataset, plans, networks, settings.recipe, dict.fromkeys(names, UNTIMED + TIMED))
+    timed = plans_of_networks(plans, networks, settings.recipe, dict.fromkeys(names, UNTIMED + TIMED))
     assert settings.fold is not None
-    times = step_times(times_file, dataset, names, settings.fold, settings.device, settings.workers)
+    times = step_times(times_file, dataset, timed, settings.fold, settings.device, settings.workers)
     return {name: settings.budget.steps(seconds) for name, seconds in times.items()}
 
 

@@ -1,4 +1,4 @@
-"""The plans of a comparison: the data set's own, and one file for each network with its terms."""
+"""The plans of a comparison: the data set's own, and those of each network with its terms."""
 
 from __future__ import annotations
 
@@ -54,19 +54,19 @@ def _entry(network: ComparedNetwork, plans: dict[str, Any]) -> dict[str, Any]:
     return network.entry(configuration["patch_size"], configuration["spacing"])
 
 
-def write_plans(
-    dataset: Dataset,
+def plans_of_networks(
     plans: dict[str, Any],
     networks: Sequence[ComparedNetwork],
     recipe: Recipe | None,
     steps: Mapping[str, int],
-) -> None:
-    """Write the plans of the networks, with the number of steps of each; no recipe is each one's own."""
+) -> dict[str, dict[str, Any]]:
+    """Return the plans of each network by its name, with its number of steps; no recipe is each one's own."""
+    found = {}
     for network in networks:
-        own = deepcopy(plans)
+        found[network.name] = own = deepcopy(plans)
         own["configurations"]["2d"]["architecture"] = _entry(network, plans)
         own["plans_name"] = network.name
         own[PLANS_ENTRY] = Terms(
             recipe or network.recipe, steps[network.name], network.supervises_deeply
         ).as_dict()
-        write_json(dataset.preprocessed_folder / f"{network.name}.json", own)
+    return found

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import logging
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 
@@ -30,6 +31,8 @@ from swin_umamba.schema import Provenance, named, number, table
 
 logger = logging.getLogger(__name__)
 
+NetworkPlans = Mapping[str, dict[str, Any]]
+"""Plans of networks by their names."""
 STEP_TIMES_FILE = "step_times.json"
 UNTIMED, TIMED = 2, 7
 """Steps of each network: the first ones compile kernels and fill caches."""
@@ -41,7 +44,7 @@ _HINT = "compare in another folder, or remove the file to measure again"
 
 
 def step_times(
-    path: Path, dataset: Dataset, networks: Sequence[str], fold: int | str, device: str, workers: int
+    path: Path, dataset: Dataset, plans: NetworkPlans, fold: int | str, device: str, workers: int
 ) -> dict[str, float]:
     """Return the seconds of a training step of each network, from a file or measured and stored there.
 
@@ -53,9 +56,9 @@ def step_times(
     path
         The file.
     dataset
-        Planned data set, with the plans of every network.
-    networks
-        Names of the networks, which are also those of their plans.
+        Planned data set.
+    plans
+        Plans of each network by its name, of a training of ``UNTIMED + TIMED`` steps.
     fold, device
         As for training.
     workers
@@ -69,12 +72,12 @@ def step_times(
         If a network cannot be trained.
     """
     known = read_step_times(path) if path.is_file() else {}
-    if not set(networks) <= known.keys():
-        logger.info("timing steps of %s, side by side", ", ".join(networks))
-        measured = run_apart("step times", _measure, dataset, tuple(networks), fold, device, workers)
+    if not plans.keys() <= known.keys():
+        logger.info("timing steps of %s, side by side", ", ".join(plans))
+        measured = run_apart("step times", _measure, dataset, plans, fold, device, workers)
         known = merged(known, measured)
         write_contract("step-times", path, {"seconds": known})
-    return {name: known[name] for name in networks}
+    return {name: known[name] for name in plans}
 
 
 def read_step_times(path: Path) -> dict[str, float]:
@@ -104,7 +107,7 @@ def merged(known: Mapping[str, float], measured: Mapping[str, float]) -> dict[st
 
 
 def _measure(
-    dataset: Dataset, networks: tuple[str, ...], fold: int | str, device: str, workers: int
+    dataset: Dataset, plans: NetworkPlans, fold: int | str, device: str, workers: int
 ) -> dict[str, float]:
     place = resolve_device(device)
     request = TrainRequest(epochs=1, validation_iterations=1, seed=0, workers=0, device=device, fold=fold)
@@ -114,9 +117,10 @@ def _measure(
         for each in (stdout_to_log(), current_device(place), reproducibility(request.for_the_run(), place)):
             stack.enter_context(each)
         stack.enter_context(rounding_of_float32(place, "float32"))
+        _, description = read_planned(dataset, request.plans_name)
         trainers = {}
-        for name in networks:
-            trainers[name] = _ready(Dataset(dataset.name, folders), name, request, place)
+        for name, own in plans.items():
+            trainers[name] = _ready(own, description, request, place)
             stack.callback(trainers[name].record.close)
             stack.callback(trainers[name].close_data_loaders)
         for _ in range(UNTIMED + TIMED):
@@ -129,9 +133,8 @@ def _measure(
 
 
 def _ready(
-    dataset: Dataset, name: str, request: TrainRequest, device: torch.device
+    plans: dict[str, Any], description: dict[str, Any], request: TrainRequest, device: torch.device
 ) -> nnUNetTrainerComparison:
-    plans, description = read_planned(dataset, name)
     trainer = nnUNetTrainerComparison(plans, request.configuration, request.fold, description, device)
     trainer.configure(request.for_the_run())
     trainer.on_train_start()
