@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import os
 
+# Not the shared apply_settings, with which threads look out for work before they sleep, and memory comes in
+# large pages: the recorded seconds of a step, and so the numbers of steps, were measured without either.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import argparse
