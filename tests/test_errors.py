@@ -17,6 +17,7 @@ from swin_umamba.errors import (
     SwinUMambaError,
     TrainingError,
     UsageError,
+    by_reason,
     in_short,
 )
 
@@ -73,3 +74,25 @@ def test_long_lists_are_cut() -> None:
     assert in_short(list("abcde")) == "a, b, c, d, e"
     assert in_short(list("abcdefg")) == "a, b, c, d, e and 2 more"
     assert in_short(["a", "b", "c"], 2) == "a, b and 1 more"
+
+
+def test_equal_reasons_are_told_once() -> None:
+    def error(what: str, where: str | None) -> str:
+        return str(DataError(what, where=where, hint="copy it again"))
+
+    failures = [(f"c{number}", error("it is empty", f"c{number}.png")) for number in range(7)]
+    failures[2:2] = [("d", error("it is damaged", "d.png")), ("e", error("it is damaged", "d.png"))]
+    failures += [("f\ng", error("it is empty", None))]
+    assert by_reason(failures) == [
+        (
+            "7 cases (c0, c1, c2, c3, c4 and 2 more)",
+            "it is empty\n  where: c0.png and 6 more\n  what to do: copy it again",
+        ),
+        ("2 cases (d, e)", error("it is damaged", "d.png")),
+        ("case f g", "it is empty\n  what to do: copy it again"),
+    ]
+    assert by_reason([]) == []
+    assert by_reason([("a", "one\ntwo"), ("b", "one\nthree")]) == [
+        ("case a", "one\ntwo"),
+        ("case b", "one\nthree"),
+    ]

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from swin_umamba.pseudonyms import hidden
 
+_WHERE = "  where: "
+
 
 class SwinUMambaError(Exception):
     """Base class of all errors that a user can cause or correct.
@@ -38,7 +40,7 @@ class SwinUMambaError(Exception):
         lines = [self.what]
         if self.where is not None:
             # A line break in a file name must not start a new line.
-            lines.append("  where: " + hidden(self.where).replace("\n", "\N{REPLACEMENT CHARACTER}"))
+            lines.append(_WHERE + hidden(self.where).replace("\n", "\N{REPLACEMENT CHARACTER}"))
         if self.hint is not None:
             lines.append(f"  what to do: {self.hint}")
         return printable(hidden("\n".join(lines)))
@@ -74,6 +76,41 @@ def in_short(names: Sequence[str], most: int = 5) -> str:
     """Return the first ``most`` names, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def by_reason(failures: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Join the failures of cases that differ in nothing but where they are.
+
+    Parameters
+    ----------
+    failures
+        Name of each case, and its error as text (``str(error)``).
+
+    Returns
+    -------
+    list of (str, str)
+        ``case NAME`` or ``N cases (NAMES)`` with the first names, on one line; and the text, with the first
+        of several places. They are in the order in which each reason first occurs.
+
+    Examples
+    --------
+    >>> by_reason([("a", "it is empty"), ("b", "it is damaged"), ("c", "it is empty")])
+    [('2 cases (a, c)', 'it is empty'), ('case b', 'it is damaged')]
+    """
+    found: dict[str, tuple[list[str], dict[str, None]]] = {}
+    for case, text in failures:
+        what, mark, rest = text.partition("\n" + _WHERE)
+        place, *more = rest.split("\n", 1)
+        cases, places = found.setdefault("\n".join([what + mark, *more]), ([], {}))
+        cases.append(printable(case).replace("\n", " "))
+        places[place] = None
+    return [
+        (
+            f"case {cases[0]}" if len(cases) == 1 else f"{len(cases)} cases ({in_short(cases)})",
+            reason.replace(_WHERE, _WHERE + in_short(list(places), 1), 1),
+        )
+        for reason, (cases, places) in found.items()
+    ]
 
 
 def unknown_name(

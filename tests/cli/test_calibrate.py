@@ -80,7 +80,7 @@ def test_every_fold_by_itself(
         "  the same where structures have a probability of 1 % or more: 0.2000 before, - after",
         "  estimated and true Dice of 4 cases differ by 0.100 before, 0.050 after",
         "  their rank correlation: 1.00",
-        "  left out: bad: cannot be read",
+        "  left out: case bad: cannot be read",
         "  written: model/fold_0/calibration.json",
     ]
 

@@ -80,6 +80,24 @@ def test_failed_case_gives_exit_code_1(folders: Path, capsys: pytest.CaptureFixt
     assert "not declared: 2" in captured.err
 
 
+def test_a_reason_is_told_once_for_all_its_cases(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for case in "bcdefg":
+        for name in ("truth", "predicted"):
+            (folders / name / f"{case}.png").write_bytes((folders / name / "a.png").read_bytes())
+    (folders / "predicted" / "c.png").write_bytes(b"")
+    assert run(folders, "--labels", "1") == 1
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert errors == [
+        "error: 6 cases (a, b, d, e, f and 1 more) could not be evaluated: "
+        "the label map holds values that are not declared: 2",
+        "error: case c could not be evaluated: the file is empty",
+    ]
+    assert run(folders, "--labels", "1", "--json") == 1
+    failed = json.loads(capsys.readouterr().out)["failed"]
+    assert list(failed) == list("abcdefg")
+    assert f"where: {folders / 'truth' / 'd.png'}\n" in failed["d"]
+
+
 def test_missing_predictions(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folders / "truth" / "b.png").write_bytes((folders / "truth" / "a.png").read_bytes())
     with pytest.raises(DataError, match="1 of 2 cases have no prediction: b") as caught:

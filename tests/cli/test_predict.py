@@ -154,6 +154,9 @@ def test_failed_cases_are_named(calls: dict[str, Any], capsys: pytest.CaptureFix
         "1 failed",
     ]
     assert captured.err == "error: case c: it is damaged\n  where: c.png\n  what to do: copy it\n"
+    calls["results"] = [FAILED, replace(FAILED, case="d")]
+    assert predict.run(arguments()) == 1
+    assert capsys.readouterr().err.startswith("error: 2 cases (c, d): it is damaged\n  where: c.png\n")
 
 
 def test_names_do_not_command_the_terminal(calls: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:

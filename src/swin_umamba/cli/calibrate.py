@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from swin_umamba.cli.options import add_model, add_options, given_options
 from swin_umamba.cli.output import say, say_json
-from swin_umamba.errors import UsageError, printable
+from swin_umamba.errors import UsageError, by_reason
 from swin_umamba.inference.options import FINAL_CHECKPOINT, ModelOptions
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def _text(name: str, result: CalibrationResult) -> str:
     if check.rank_correlation is not None:
         lines.append(f"  their rank correlation: {check.rank_correlation:.2f}")
     lines += _decodings(result)
-    lines += [printable(f"  left out: {case}: {why}") for case, why in result.failures]
+    lines += [f"  left out: {cases}: {why}" for cases, why in by_reason(result.failures)]
     lines.append(f"  written: {result.file}")
     return "\n".join(lines)
 

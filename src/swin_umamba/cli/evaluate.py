@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from swin_umamba.cli.options import add_classes, add_options, classes_of, given_options
 from swin_umamba.cli.output import say, say_json
 from swin_umamba.data.label_options import LabelOptions
-from swin_umamba.errors import UsageError
+from swin_umamba.errors import UsageError, by_reason
 from swin_umamba.evaluation.protocols import PROTOCOLS, find_protocol
 from swin_umamba.files import check_output_folder
 from swin_umamba.metric_table import METRICS, metrics_of
@@ -101,8 +101,8 @@ def run(args: argparse.Namespace) -> int:
             logger.info("wrote %s", path)
     if not args.json:
         say(table(evaluation))
-    for failure in evaluation.failures:
-        say(f"error: case {failure.case} could not be evaluated: {failure.error}", file=sys.stderr)
+    for cases, why in by_reason((each.case, each.error) for each in evaluation.failures):
+        say(f"error: {cases} could not be evaluated: {why}", file=sys.stderr)
     if args.json:
         # Last, so that stdout holds either this or an error.
         say_json(evaluation.contract, evaluation.to_dict())

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from swin_umamba.cli.options import add_model, add_options, given_options
 from swin_umamba.cli.output import say, say_json
-from swin_umamba.errors import printable
+from swin_umamba.errors import by_reason, printable
 from swin_umamba.inference.options import FolderOptions, ModelOptions
 from swin_umamba.inference.studies.options import StudyOptions
 from swin_umamba.options import declared_options
@@ -80,15 +80,15 @@ def run(args: argparse.Namespace) -> int:
     start = time.perf_counter()
     results = predictor.predict_folder(inputs, args.output, **options)
     seconds = time.perf_counter() - start
-    failures = [result for result in results if result.error is not None]
+    failures = [(result.case, str(result.error)) for result in results if result.error is not None]
     if args.json:
         say_json("predict", _summary(predictor, results, args.output))
     else:
         say(_text(results, args.output, seconds))
         if FolderOptions(**options).with_studies:
             say(f"what became of each series: {args.output / TABLE_FILE}")
-    for failure in failures:
-        say(f"error: case {_one_line(failure.case)}: {failure.error}", file=sys.stderr)
+    for cases, why in by_reason(failures):
+        say(f"error: {cases}: {why}", file=sys.stderr)
     return 1 if failures else 0
 
 

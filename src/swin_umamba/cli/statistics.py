@@ -13,7 +13,7 @@ from swin_umamba.cli.evaluate import aligned
 from swin_umamba.cli.options import add_classes, add_options, classes_of, given_options
 from swin_umamba.cli.output import say, say_result
 from swin_umamba.data.label_options import LabelOptions
-from swin_umamba.errors import UsageError
+from swin_umamba.errors import UsageError, by_reason
 from swin_umamba.inference.options import FolderOptions
 
 if TYPE_CHECKING:
@@ -69,8 +69,8 @@ def _run_folder(args: argparse.Namespace, classes: LabelClasses | None, fraction
     if args.output is not None:
         cohort.write_csv(args.output)
         logger.info("wrote %s", args.output)
-    for failure in cohort.failures:
-        say(f"error: case {failure.case} could not be measured: {failure.error}", file=sys.stderr)
+    for cases, why in by_reason((each.case, each.error) for each in cohort.failures):
+        say(f"error: {cases} could not be measured: {why}", file=sys.stderr)
     say_result(args, "statistics-folder", cohort.to_dict(), *_table(cohort.rows()))
     return 1 if cohort.failures else 0
 
