@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-import argparse
 import json
 import math
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cli.command_line import parsed
 from swin_umamba.cli import calibrate as command
 from swin_umamba.confidence.case_quality import EstimatedCase
 from swin_umamba.confidence.labelled_pixels import CalibrationCurves
@@ -60,11 +61,7 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return calls
 
 
-def arguments(model: Path, *given: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    command.add_arguments(parser)
-    parser.add_argument("--json", action="store_true")
-    return parser.parse_args(["-m", str(model), *given])
+arguments = partial(parsed, command, "-m")
 
 
 def test_every_fold_by_itself(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
+from cli.command_line import parsed
 from swin_umamba.cli import compare, evaluate
 from swin_umamba.errors import DataError, OutputError, UsageError
 from swin_umamba.evaluation.protocols import PROTOCOLS
@@ -34,10 +34,7 @@ def folders(tmp_path: Path) -> Path:
 
 
 def run(folder: Path, *options: str) -> int:
-    parser = argparse.ArgumentParser()
-    evaluate.add_arguments(parser)
-    parser.add_argument("--json", action="store_true")
-    return evaluate.run(parser.parse_args([str(folder / "predicted"), str(folder / "truth"), *options]))
+    return evaluate.run(parsed(evaluate, folder / "predicted", folder / "truth", *options))
 
 
 def test_table_and_files(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -140,9 +137,7 @@ def test_a_protocol_that_is_not_the_papers(
     for option in (("--outer-rim", "1"), ("--labels", "1")):
         with pytest.raises(UsageError, match=r"boundary class|its own classes"):
             run(folders, "--protocol", "made-up", *option)
-    parser = argparse.ArgumentParser()
-    compare.add_arguments(parser)
-    parser.parse_args(["--data", "d", "--networks", "n", "--budget", "1", "-o", "o", "--protocol", "made-up"])
+    parsed(compare, "--data", "d", "--networks", "n", "--budget", "1", "-o", "o", "--protocol", "made-up")
 
 
 def test_protocol_shows_both_forms_where_they_differ(

@@ -1,23 +1,19 @@
 from __future__ import annotations
 
-import argparse
 import json
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from cli.command_line import parsed
 from swin_umamba.cli import export
 from swin_umamba.errors import CheckpointError, UsageError
 from swin_umamba.trained import export_model as exporter
 
-
-def arguments(output: Path, *given: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    export.add_arguments(parser)
-    parser.add_argument("--json", action="store_true")
-    return parser.parse_args(["-m", "model", "-o", str(output), *given])
+arguments = partial(parsed, export, "-m", "model", "-o")
 
 
 @pytest.fixture

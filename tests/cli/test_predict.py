@@ -1,14 +1,15 @@
 from __future__ import annotations
 
-import argparse
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from cli.command_line import parsed
 from swin_umamba.cli import predict
 from swin_umamba.errors import CheckpointError, DataError, UsageError
 from swin_umamba.inference.case_result import CaseResult
@@ -28,11 +29,7 @@ FAILED = CaseResult(
 )
 
 
-def arguments(*given: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    predict.add_arguments(parser)
-    parser.add_argument("--json", action="store_true")
-    return parser.parse_args(["-m", "model", "-i", "images", "-o", "out", *given])
+arguments = partial(parsed, predict, "-m", "model", "-i", "images", "-o", "out")
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
+from cli.command_line import parsed
 from swin_umamba.cli import preview
 from swin_umamba.errors import GeometryError, UsageError
 
@@ -25,10 +25,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(*given: str) -> int:
-    parser = argparse.ArgumentParser()
-    preview.add_arguments(parser)
-    parser.add_argument("--json", action="store_true")
-    return preview.run(parser.parse_args(given))
+    return preview.run(parsed(preview, *given))
 
 
 def test_default_name_and_given_name(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

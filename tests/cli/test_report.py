@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
+from cli.command_line import parsed
 from swin_umamba.cli import report
 from swin_umamba.errors import UsageError
 
@@ -24,10 +24,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def run(*given: str | Path) -> int:
-    parser = argparse.ArgumentParser()
-    report.add_arguments(parser)
-    parser.add_argument("--json", action="store_true")
-    return report.run(parser.parse_args(list(map(str, given))))
+    return report.run(parsed(report, *given))
 
 
 def test_the_file_and_what_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
+from cli.command_line import parsed
 from swin_umamba.cli import statistics
 
 
@@ -24,10 +24,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def run(folder: Path, *given: str) -> int:
-    parser = argparse.ArgumentParser()
-    statistics.add_arguments(parser)
-    parser.add_argument("--json", action="store_true")
-    return statistics.run(parser.parse_args([str(folder / "mask.png"), *given]))
+    return statistics.run(parsed(statistics, folder / "mask.png", *given))
 
 
 def test_table_and_csv(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
-import argparse
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from cli.command_line import parsed
 from swin_umamba.cli import weights_import
 from swin_umamba.errors import CheckpointError, UsageError
 from swin_umamba.trained import import_model as importer
@@ -30,11 +31,7 @@ MODEL = TrainedModel(
 )
 
 
-def arguments(*given: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    weights_import.add_arguments(parser)
-    parser.add_argument("--json", action="store_true")
-    return parser.parse_args(["published", *given])
+arguments = partial(parsed, weights_import, "published")
 
 
 @pytest.fixture

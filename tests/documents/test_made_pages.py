@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 import swin_umamba
-from documents.made_pages import ROOT, script
+from script_modules import ROOT, script
 from swin_umamba.nnunet.training.options import OTHER_VARIABLES
 from swin_umamba.report.palette import class_colour
 

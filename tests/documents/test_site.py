@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from documents.made_pages import script
+from script_modules import ROOT, script
 
-ROOT = Path(__file__).parents[2]
 PAGES = sorted(path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md"))
 BUILDERS = {"zensical": ["zensical", "build", "--clean"], "mkdocs": ["mkdocs", "build", "--clean"]}
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import argparse
 import time
 import weakref
 from collections.abc import Callable
@@ -13,6 +12,7 @@ import pytest
 import tifffile
 from PIL import Image as PillowImage
 
+from cli.command_line import parsed
 from swin_umamba.cli import predict
 from swin_umamba.data.image_io import read_labels
 from swin_umamba.errors import OutputError, UsageError
@@ -185,11 +185,8 @@ def test_the_command(
     make_model: MakeModel, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (images / "b.png").write_bytes(b"damaged")
-    parser = argparse.ArgumentParser()
-    predict.add_arguments(parser)
     options = ["-m", make_model(), "-i", images, "-o", tmp_path / "out", "--device", "cpu", "--no-mirroring"]
-    args = parser.parse_args([str(option) for option in options], argparse.Namespace(json=False))
-    assert predict.run(args) == 1
+    assert predict.run(parsed(predict, *options)) == 1
     captured = capsys.readouterr()
     assert captured.out.startswith("2 of 3 cases written")
     assert "b.png" in captured.err

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from script_modules import script
 
-
-@pytest.fixture
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("coverage_floor", ROOT / "scripts" / "coverage_floor.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+COVERAGE = script("coverage_floor")
 
 
 @pytest.fixture
@@ -53,26 +43,29 @@ def report(folder: Path, share: float) -> str:
         ("70", 95.0, "may not fall"),
     ],
 )
-def test_comparison(script: ModuleType, floors: Path, floor: str, share: float, fault: str | None) -> None:
+def test_comparison(floors: Path, floor: str, share: float, fault: str | None) -> None:
     floors.write_text(floor + "\n")
-    answer = script.main([report(floors.parent, share), "--floor", str(floors)])
+    answer = COVERAGE.main([report(floors.parent, share), "--floor", str(floors)])
     assert answer == 0 if fault is None else fault in answer
     assert floors.read_text() == floor + "\n"
 
 
 @pytest.mark.parametrize(("share", "after"), [(85.99, "85\n"), (81.9, "81.5\n"), (99.999, "99\n")])
-def test_the_floor_only_rises(script: ModuleType, floors: Path, share: float, after: str) -> None:
-    assert script.main([report(floors.parent, share), "--floor", str(floors), "--raise"]) == 0
+def test_the_floor_only_rises(floors: Path, share: float, after: str) -> None:
+    assert COVERAGE.main([report(floors.parent, share), "--floor", str(floors), "--raise"]) == 0
     assert floors.read_text() == after
 
 
 @pytest.mark.parametrize("text", ["", "-1", "101", "nan", "many"])
-def test_what_is_no_share_is_refused(script: ModuleType, text: str) -> None:
+def test_what_is_no_share_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"between|convert"):
-        script.number_in(text)
+        COVERAGE.number_in(text)
 
 
-def test_our_own_floor_has_not_fallen(script: ModuleType) -> None:
-    floor = script.number_in(script.FLOOR.read_text(encoding="ascii"))
-    assert script.fault(100.0, floor, script.highest_before(script.FLOOR.parent, script.FLOOR.name)) is None
-    assert script.highest_before(Path("/"), "floor.txt") is None
+def test_our_own_floor_has_not_fallen() -> None:
+    floor = COVERAGE.number_in(COVERAGE.FLOOR.read_text(encoding="ascii"))
+    assert (
+        COVERAGE.fault(100.0, floor, COVERAGE.highest_before(COVERAGE.FLOOR.parent, COVERAGE.FLOOR.name))
+        is None
+    )
+    assert COVERAGE.highest_before(Path("/"), "floor.txt") is None

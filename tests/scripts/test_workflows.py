@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import subprocess
@@ -16,8 +15,8 @@ import pytest
 import yaml
 
 import swin_umamba
+from script_modules import ROOT, script
 
-ROOT = Path(__file__).parents[2]
 GITHUB = ROOT / ".github"
 WORKFLOWS = {path.stem: path for path in sorted((GITHUB / "workflows").glob("*.yml"))}
 
@@ -109,11 +108,6 @@ def test_what_is_said_to_run_for_another_job_does() -> None:
 
 
 def test_commands_of_the_script_exist() -> None:
-    spec = importlib.util.spec_from_file_location("dev", ROOT / "scripts" / "dev.py")
-    assert spec is not None
-    assert spec.loader is not None
-    dev = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(dev)
     called = [
         word
         for _, _, job in jobs()
@@ -122,7 +116,7 @@ def test_commands_of_the_script_exist() -> None:
         for word in words.split()
     ]
     assert len(called) >= 8
-    assert set(called) <= dev.COMMANDS.keys()
+    assert set(called) <= script("dev").COMMANDS.keys()
 
 
 def test_the_tests_run_on_every_system_with_every_python() -> None:
