@@ -27,6 +27,11 @@ def pairs(combination: Mapping[str, Any]) -> Iterator[Pair]:
         yield frozenset((one, other))
 
 
+def generator_of(combination: Combination) -> np.random.Generator:
+    """Return random numbers that depend on nothing but the combination."""
+    return np.random.default_rng(random.Random(repr(sorted(combination.items(), key=str))).getrandbits(32))
+
+
 def possible_pairs(
     features: Mapping[str, Sequence[Any]], exists: Callable[[Combination], bool] = lambda _: True
 ) -> set[Pair]:
@@ -132,6 +137,13 @@ class Outcomes:
             f"{self.name}: {len(self.files)} files, {len(self.covered() & possible)} of {len(possible)} "
             f"pairs of features, {len(self.differences)} differences"
         )
+
+    def check(self, possible: set[Pair], record_property: Callable[[str, object], None]) -> None:
+        """Say how many files there were; fail if one was not as expected, or a pair did not occur."""
+        record_property("summary", self.summary(possible))
+        assert not self.differences, "\n".join(self.differences[:20])
+        assert self.covered() >= possible
+        self.compare_with_document()
 
     def table(self) -> str:
         """Return the table of features, values and outcomes, in Markdown.

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from PIL import Image as Picture
 
+from conformance.tiff_writer import packbits
+
 Elements = dict[int, tuple[str, Any]]
 
 CT, MR, SECONDARY, ENHANCED_MR = (
@@ -195,29 +197,13 @@ def _rle(frame: np.ndarray) -> bytes:
     for sample in range(samples.shape[2]):
         octets = np.ascontiguousarray(samples[..., sample]).astype(f">u{size}").view(np.uint8)
         for byte in range(size):
-            segment = b"".join(_packed(row.tobytes()) for row in octets[:, byte::size])
+            segment = b"".join(packbits(row.tobytes()) for row in octets[:, byte::size])
             segments.append(segment + b"\0" * (len(segment) % 2))
     offsets = [64]
     for segment in segments[:-1]:
         offsets.append(offsets[-1] + len(segment))
     header = struct.pack("<16I", len(segments), *offsets, *[0] * (15 - len(offsets)))
     return header + b"".join(segments)
-
-
-def _packed(octets: bytes) -> bytes:
-    """Return runs of three and more as repetitions, the rest as literals of one and two."""
-    packed, place = bytearray(), 0
-    while place < len(octets):
-        run = 1
-        while run < 128 and octets[place : place + 1] == octets[place + run : place + run + 1]:
-            run += 1
-        if run > 2:
-            packed += bytes((257 - run, octets[place]))
-        else:
-            run = min(2, len(octets) - place)
-            packed += bytes((run - 1,)) + octets[place : place + run]
-        place += run
-    return bytes(packed)
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,15 +45,27 @@ class Made:
     refused: list[str]
 
 
-def generator_of(wanted: Combination) -> np.random.Generator:
-    """Return random numbers that depend on nothing but the combination."""
-    return np.random.default_rng(random.Random(repr(sorted(wanted.items(), key=str))).getrandbits(32))
-
-
 def axes_of(generator: np.random.Generator, count: int) -> np.ndarray:
     """Return unit vectors as rows that span so many dimensions, in any direction."""
     rows, triangle = np.linalg.qr(generator.normal(size=(count, count)))
     return rows * np.sign(np.diag(triangle))
+
+
+def compare_with_simpleitk(made: Made) -> None:
+    """Fail if ITK sees another image than is meant in a file of lengths in millimetres."""
+    import SimpleITK as sitk  # takes a second
+
+    seen = sitk.ReadImage(str(made.path))
+    voxels = sitk.GetArrayFromImage(seen)
+    voxels = np.moveaxis(voxels, -1, 0) if seen.GetNumberOfComponentsPerPixel() > 1 else voxels
+    np.testing.assert_array_equal(voxels.reshape(made.data.shape), made.data)
+    ndim, axes = len(made.direction), seen.GetDimension()
+    if made.spacing is not None:
+        np.testing.assert_allclose(seen.GetSpacing()[:ndim], made.spacing, rtol=1e-12)
+    world = TO_RAS[:ndim]
+    matrix = np.reshape(seen.GetDirection(), (axes, axes))[:ndim, :ndim].T * world
+    np.testing.assert_allclose(matrix, made.direction[:, :ndim], atol=1e-12)
+    np.testing.assert_allclose(np.array(seen.GetOrigin()[:ndim]) * world, made.origin[:ndim], rtol=1e-12)
 
 
 def compare(made: Made, wanted: Combination, outcomes: Outcomes) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from conformance.combinations import Combination
+from conformance.combinations import Combination, generator_of
 from conformance.exif import as_seen
 from swin_umamba.data.image_io import read_image
 from swin_umamba.errors import DataError
@@ -23,8 +22,7 @@ Made = tuple[bytes, str, Expected]
 
 def sizes_of(combination: Combination) -> tuple[np.random.Generator, int, int]:
     """Return random numbers and a size that depend on nothing but the combination."""
-    seed = random.Random(repr(sorted(combination.items(), key=str))).getrandbits(32)
-    generator = np.random.default_rng(seed)
+    generator = generator_of(combination)
     return generator, *SIZES[int(generator.integers(len(SIZES)))]
 
 

@@ -277,11 +277,7 @@ def test_files_of_all_kinds(tmp_path: Path, record_property: Any) -> None:
     outcomes = Outcomes("DICOM")
     check(covering_combinations(FEATURES, exists, at_least=90), tmp_path, outcomes)
     check_kinds(tmp_path, outcomes)
-    assert outcomes.differences == []
-    possible = possible_pairs(FEATURES, exists)
-    assert outcomes.covered() >= possible
-    record_property("summary", outcomes.summary(possible))
-    outcomes.compare_with_document()
+    outcomes.check(possible_pairs(FEATURES, exists), record_property)
 
 
 @pytest.mark.slow

@@ -12,8 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conformance.combinations import Combination, Outcomes, covering_combinations, possible_pairs
-from conformance.made_images import TO_RAS, Made, axes_of, compare, generator_of
+from conformance.combinations import (
+    Combination,
+    Outcomes,
+    covering_combinations,
+    generator_of,
+    possible_pairs,
+)
+from conformance.made_images import TO_RAS, Made, axes_of, compare, compare_with_simpleitk
 
 FEATURES = {
     "axes": (2, 3, 4),
@@ -211,16 +217,11 @@ def test_every_pair_of_features(
         compare(made, wanted, outcomes)
         if not made.refused:
             np.testing.assert_array_equal(parse(made.path).reshape(made.data.shape), made.data)
-    possible = possible_pairs(FEATURES, exists)
-    record_property("summary", outcomes.summary(possible))
-    assert outcomes.differences == []
-    assert outcomes.covered() == possible
-    outcomes.compare_with_document()
+    outcomes.check(possible_pairs(FEATURES, exists), record_property)
 
 
 def test_simpleitk_sees_the_generated_files_as_they_were_meant(tmp_path: Path) -> None:
     """Test the generator: files of the features that ITK reads right, of lengths in millimetres."""
-    sitk = pytest.importorskip("SimpleITK")
     features = {**FEATURES, "stored": ("raw", "zlib"), "voxels": ("in the file", "beside it")}
     compared = 0
     for number, wanted in enumerate(covering_combinations(features, exists, at_least=200)):
@@ -230,16 +231,6 @@ def test_simpleitk_sees_the_generated_files_as_they_were_meant(tmp_path: Path) -
         guesses = b"CompressedData" in header and b"CompressedDataSize" not in header
         if made.refused or made.unit != 1 or guesses:
             continue
-        seen = sitk.ReadImage(str(made.path))
-        voxels = sitk.GetArrayFromImage(seen)
-        voxels = np.moveaxis(voxels, -1, 0) if wanted["channels"] > 1 else voxels
-        np.testing.assert_array_equal(voxels.reshape(made.data.shape), made.data)
-        ndim = len(made.direction)
-        if made.spacing is not None:
-            np.testing.assert_allclose(seen.GetSpacing()[:ndim], made.spacing, rtol=1e-12)
-        matrix = np.reshape(seen.GetDirection(), (wanted["axes"],) * 2)[:ndim, :ndim]
-        world = TO_RAS[:ndim]
-        np.testing.assert_allclose(matrix.T * world, made.direction[:, :ndim], atol=1e-12)
-        np.testing.assert_allclose(np.array(seen.GetOrigin()[:ndim]) * world, made.origin[:ndim], rtol=1e-12)
+        compare_with_simpleitk(made)
         compared += 1
     assert compared > 30

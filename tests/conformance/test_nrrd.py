@@ -12,8 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conformance.combinations import Combination, Outcomes, covering_combinations, possible_pairs
-from conformance.made_images import TO_RAS, Made, axes_of, compare, generator_of
+from conformance.combinations import (
+    Combination,
+    Outcomes,
+    covering_combinations,
+    generator_of,
+    possible_pairs,
+)
+from conformance.made_images import TO_RAS, Made, axes_of, compare, compare_with_simpleitk
 
 FEATURES = {
     "axes": ("x y", "x y z", "channels x y z", "x y z channels"),
@@ -234,16 +240,11 @@ def test_every_pair_of_features(
         compare(made, wanted, outcomes)
         if not made.refused:
             np.testing.assert_array_equal(parse(made.path, wanted["axes"]), made.data)
-    possible = possible_pairs(FEATURES, exists)
-    record_property("summary", outcomes.summary(possible))
-    assert outcomes.differences == []
-    assert outcomes.covered() == possible
-    outcomes.compare_with_document()
+    outcomes.check(possible_pairs(FEATURES, exists), record_property)
 
 
 def test_simpleitk_sees_the_generated_files_as_they_were_meant(tmp_path: Path) -> None:
     """Test the generator: files of the features that ITK reads, of lengths in millimetres."""
-    sitk = pytest.importorskip("SimpleITK")
     features = {**FEATURES, "encoding": ("raw", "gzip", "text"), "kinds": ("not said", "said")}
     compared = 0
     for number, wanted in enumerate(covering_combinations(features, exists, at_least=300)):
@@ -255,14 +256,6 @@ def test_simpleitk_sees_the_generated_files_as_they_were_meant(tmp_path: Path) -
             continue  # ITK wants kinds
         if any(kind in made.path.read_bytes() for kind in (b"time", b"point")):
             continue  # nor does it know these
-        seen = sitk.ReadImage(str(made.path))
-        voxels = sitk.GetArrayFromImage(seen)
-        voxels = np.moveaxis(voxels, -1, 0) if seen.GetNumberOfComponentsPerPixel() > 1 else voxels
-        np.testing.assert_array_equal(voxels.reshape(made.data.shape), made.data)
-        if made.spacing is not None:
-            np.testing.assert_allclose(seen.GetSpacing()[:ndim], made.spacing, rtol=1e-12)
-        matrix = np.reshape(seen.GetDirection(), (ndim, ndim)).T * TO_RAS[:ndim]
-        np.testing.assert_allclose(matrix, made.direction[:, :ndim], atol=1e-12)
-        np.testing.assert_allclose(np.array(seen.GetOrigin()) * TO_RAS[:ndim], made.origin[:ndim], rtol=1e-12)
+        compare_with_simpleitk(made)
         compared += 1
     assert compared > 30

@@ -64,26 +64,14 @@ def outcomes_of(name: str, folder: Path, at_least: int) -> Outcomes:
     return outcomes
 
 
-@pytest.mark.parametrize(("name", "at_least"), [("PNG", 150), ("JPEG", 120), ("BMP", 120)])
+THOUSANDS = [pytest.param(name, 3000, marks=pytest.mark.slow) for name in FORMATS]
+
+
+@pytest.mark.parametrize(("name", "at_least"), [("PNG", 150), ("JPEG", 120), ("BMP", 120), *THOUSANDS])
 def test_files_are_read_as_meant_or_refused(
     tmp_path: Path, name: str, at_least: int, record_property: Callable[[str, object], None]
 ) -> None:
-    outcomes = outcomes_of(name, tmp_path, at_least)
-    possible = possible_pairs(*FORMATS[name][:2])
-    record_property("summary", outcomes.summary(possible))
-    assert not outcomes.differences, "\n".join(outcomes.differences[:20])
-    assert outcomes.covered() == possible
-    outcomes.compare_with_document()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", FORMATS)
-def test_thousands_of_files(
-    tmp_path: Path, name: str, record_property: Callable[[str, object], None]
-) -> None:
-    outcomes = outcomes_of(name, tmp_path, 3000)
-    record_property("summary", outcomes.summary(possible_pairs(*FORMATS[name][:2])))
-    assert not outcomes.differences, "\n".join(outcomes.differences[:20])
+    outcomes_of(name, tmp_path, at_least).check(possible_pairs(*FORMATS[name][:2]), record_property)
 
 
 def second_reader(name: str, content: bytes) -> np.ndarray:

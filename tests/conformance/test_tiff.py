@@ -85,16 +85,16 @@ def outcomes_of(name: str, folder: Path, at_least: int) -> Outcomes:
     return outcomes
 
 
-@pytest.mark.parametrize(("name", "at_least"), [("TIFF", 180), ("TIFF colours", 150), ("TIFF pages", 100)])
+THOUSANDS = [pytest.param(name, 3000, marks=pytest.mark.slow) for name in TABLES]
+
+
+@pytest.mark.parametrize(
+    ("name", "at_least"), [("TIFF", 180), ("TIFF colours", 150), ("TIFF pages", 100), *THOUSANDS]
+)
 def test_files_are_read_as_meant_or_refused(
     tmp_path: Path, name: str, at_least: int, record_property: Callable[[str, object], None]
 ) -> None:
-    outcomes = outcomes_of(name, tmp_path, at_least)
-    possible = possible_pairs(*TABLES[name][:2])
-    record_property("summary", outcomes.summary(possible))
-    assert not outcomes.differences, "\n".join(outcomes.differences[:20])
-    assert outcomes.covered() == possible
-    outcomes.compare_with_document()
+    outcomes_of(name, tmp_path, at_least).check(possible_pairs(*TABLES[name][:2]), record_property)
 
 
 @pytest.mark.parametrize("predictor", ["horizontal", "floating point"])
@@ -109,16 +109,6 @@ def test_predictors_that_programs_read_differently_are_refused(tmp_path: Path, p
             assert check(tmp_path / "a.tif", read_image, made, None) == "", features
             refused += 1
     assert refused > 20
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", TABLES)
-def test_thousands_of_files(
-    tmp_path: Path, name: str, record_property: Callable[[str, object], None]
-) -> None:
-    outcomes = outcomes_of(name, tmp_path, 3000)
-    record_property("summary", outcomes.summary(possible_pairs(*TABLES[name][:2])))
-    assert not outcomes.differences, "\n".join(outcomes.differences[:20])
 
 
 def by_tifffile(content: bytes) -> np.ndarray:

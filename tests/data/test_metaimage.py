@@ -109,17 +109,6 @@ def test_a_pattern_or_list_of_too_many_files(tmp_path: Path) -> None:
             read_image(save(tmp_path / "a.mhd", names, place))
 
 
-def test_an_image_that_does_not_say_where_it_lies(tmp_path: Path) -> None:
-    image = read_image(save(tmp_path / "a.mha"))
-    assert (image.has_spacing, image.has_orientation) == (False, False)
-    assert image.spacing == (1.0, 1.0, 1.0)
-    image = read_image(save(tmp_path / "a.mha", DistanceUnits="cm"))
-    assert image.spacing == (1.0, 1.0, 1.0)
-    image = read_image(save(tmp_path / "a.mha", DistanceUnits="cm", ElementSpacing="1 2 3", Offset="1 2 3"))
-    assert (image.spacing, image.origin) == ((30.0, 20.0, 10.0), (-10.0, -20.0, 30.0))
-    assert (image.has_spacing, image.has_orientation) == (True, True)
-
-
 def oblique(shape: tuple[int, ...], path: Path) -> Image:
     """An image whose grid needs all digits of its numbers."""
     rows, _ = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))

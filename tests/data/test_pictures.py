@@ -22,9 +22,8 @@ def rgb() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (7, 9, 3), np.uint8)
 
 
-def save(path: Path, array: np.ndarray, mode: str | None = None) -> Path:
-    picture = PillowImage.fromarray(array)
-    (picture.convert(mode) if mode else picture).save(path)
+def save(path: Path, array: np.ndarray) -> Path:
+    PillowImage.fromarray(array).save(path)
     return path
 
 
@@ -34,50 +33,6 @@ def test_colours(tmp_path: Path, rgb: np.ndarray, suffix: str) -> None:
     np.testing.assert_array_equal(image.data, rgb.transpose(2, 0, 1))
     assert image.spacing == (1.0, 1.0)
     assert image.data.flags.c_contiguous
-
-
-@pytest.mark.parametrize("suffix", [".png", ".bmp"])
-def test_grey(tmp_path: Path, rgb: np.ndarray, suffix: str) -> None:
-    np.testing.assert_array_equal(
-        read_image(save(tmp_path / f"a{suffix}", rgb[..., 0])).data, rgb[None, ..., 0]
-    )
-
-
-def test_16_bit_grey(tmp_path: Path) -> None:
-    grey = np.array([[0, 1, 255], [256, 40000, 65535]], np.uint16)
-    for read in (read_image, read_labels):
-        data = read(save(tmp_path / "a.png", grey)).data
-        np.testing.assert_array_equal(data, grey[None])
-        assert data.dtype == np.uint16
-
-
-def test_jpeg_holds_images_but_no_labels(tmp_path: Path) -> None:
-    smooth = np.broadcast_to(np.linspace(0, 255, 64).astype(np.uint8)[None, :, None], (64, 64, 3))
-    path = save(tmp_path / "a.jpg", np.ascontiguousarray(smooth))
-    np.testing.assert_allclose(read_image(path).data, smooth.transpose(2, 0, 1), atol=3)
-    with pytest.raises(DataError, match="JPEG"):
-        read_labels(path)
-
-
-def test_palette_gives_indices_as_labels_and_colours_as_image(tmp_path: Path) -> None:
-    indices = np.array([[0, 1, 2], [2, 1, 0]], np.uint8)
-    picture = PillowImage.fromarray(indices).convert("P")
-    picture.putpalette([10, 20, 30, 40, 50, 60, 70, 80, 90])
-    picture.putdata(indices.ravel().tolist())
-    picture.save(tmp_path / "a.png")
-    np.testing.assert_array_equal(read_labels(tmp_path / "a.png").data, indices[None])
-    colours = np.array([[10, 20, 30], [40, 50, 60], [70, 80, 90]])[indices]
-    np.testing.assert_array_equal(read_image(tmp_path / "a.png").data, colours.transpose(2, 0, 1))
-
-
-def test_opaque_alpha_is_dropped_and_transparency_refused(tmp_path: Path, rgb: np.ndarray) -> None:
-    rgba = np.dstack([rgb, np.full(rgb.shape[:2], 255, np.uint8)])
-    np.testing.assert_array_equal(read_image(save(tmp_path / "a.png", rgba)).data, rgb.transpose(2, 0, 1))
-    grey_alpha = save(tmp_path / "la.png", rgba, "LA")
-    assert read_image(grey_alpha).num_channels == 1
-    rgba[2, 3, 3] = 254
-    with pytest.raises(DataError, match="1 pixels are transparent"):
-        read_image(save(tmp_path / "b.png", rgba))
 
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".jpg"])

@@ -110,47 +110,36 @@ def resolution(x: int, y: int, unit: int = 1) -> dict[str, tuple[int, object]]:
 @pytest.mark.parametrize(
     ("lines", "tags", "expected"),
     [
-        ("unit=micron spacing=3", resolution(4, 2), (3e-3, 5e-4, 2.5e-4)),
-        ("unit=micron", resolution(4, 2), (1e-3, 5e-4, 2.5e-4)),
-        ("unit=micron spacing=-3", resolution(4, 2), (3e-3, 5e-4, 2.5e-4)),
-        ("unit=\\u00B5m spacing=3", resolution(4, 2), (3e-3, 5e-4, 2.5e-4)),
-        ("unit=mm spacing=3", resolution(4, 2), (3, 0.5, 0.25)),
-        ("unit=nm spacing=3", resolution(4, 2), (3e-6, 5e-7, 2.5e-7)),
-        ("unit=mm yunit=micron zunit=nm spacing=3", resolution(4, 2), (3e-6, 5e-4, 0.25)),
-        ("unit=micron spacing=0", resolution(4, 2), None),
-        ("unit=micron spacing=x", resolution(4, 2), None),
-        ("unit=micron spacing=3", {}, None),
-        ("unit=micron spacing=3", resolution(0, 2), None),
-        ("unit=pixel spacing=3", resolution(4, 2), None),
-        ("unit=furlong spacing=3", resolution(4, 2), None),
-        ("unit=mm zunit=pixel spacing=3", resolution(4, 2), None),
-        ("unit=inch spacing=3", resolution(72, 72, 2), None),
-        ("unit=cm spacing=3", resolution(20000, 20000, 3), None),
-        ("spacing=3", resolution(4, 2), None),
-    ],
-)
-def test_the_size_of_a_voxel(
-    tmp_path: Path, lines: str, tags: dict[str, tuple[int, object]], expected: tuple[float, ...] | None
-) -> None:
-    image = read_image(imagej_file(tmp_path / "a.tif", f"images=6 {lines}", **tags))
-    assert image.has_spacing == (expected is not None)
-    np.testing.assert_allclose(image.spacing, expected or (1, 1, 1))
-
-
-@pytest.mark.parametrize(
-    ("lines", "tags", "expected"),
-    [
+        ("images=6 unit=micron spacing=3", resolution(4, 2), (3e-3, 5e-4, 2.5e-4)),
+        ("images=6 unit=micron", resolution(4, 2), (1e-3, 5e-4, 2.5e-4)),
+        ("images=6 unit=micron spacing=-3", resolution(4, 2), (3e-3, 5e-4, 2.5e-4)),
+        ("images=6 unit=\\u00B5m spacing=3", resolution(4, 2), (3e-3, 5e-4, 2.5e-4)),
+        ("images=6 unit=mm spacing=3", resolution(4, 2), (3, 0.5, 0.25)),
+        ("images=6 unit=nm spacing=3", resolution(4, 2), (3e-6, 5e-7, 2.5e-7)),
+        ("images=6 unit=mm yunit=micron zunit=nm spacing=3", resolution(4, 2), (3e-6, 5e-4, 0.25)),
+        ("images=6 unit=micron spacing=0", resolution(4, 2), None),
+        ("images=6 unit=micron spacing=x", resolution(4, 2), None),
+        ("images=6 unit=micron spacing=3", {}, None),
+        ("images=6 unit=micron spacing=3", resolution(0, 2), None),
+        ("images=6 unit=pixel spacing=3", resolution(4, 2), None),
+        ("images=6 unit=furlong spacing=3", resolution(4, 2), None),
+        ("images=6 unit=mm zunit=pixel spacing=3", resolution(4, 2), None),
+        ("images=6 unit=inch spacing=3", resolution(72, 72, 2), None),
+        ("images=6 unit=cm spacing=3", resolution(20000, 20000, 3), None),
+        ("images=6 spacing=3", resolution(4, 2), None),
         ("unit=cm", resolution(20000, 40000, 3), (2.5e-4, 5e-4)),
         ("unit=inch", resolution(300, 300, 2), None),
         ("unit=um", resolution(4, 2), (5e-4, 2.5e-4)),
     ],
 )
-def test_the_size_of_a_pixel(
+def test_the_size_of_a_voxel_or_of_a_pixel(
     tmp_path: Path, lines: str, tags: dict[str, tuple[int, object]], expected: tuple[float, ...] | None
 ) -> None:
-    image = read_image(imagej_file(tmp_path / "a.tif", lines, PAGES[:1], **tags))
+    flat = not lines.startswith("images")
+    image = read_image(imagej_file(tmp_path / "a.tif", lines, PAGES[:1] if flat else PAGES, **tags))
     assert image.has_spacing == (expected is not None)
-    np.testing.assert_allclose(image.spacing, expected or (1, 1))
+    assert len(image.spacing) == 3 - flat
+    np.testing.assert_allclose(image.spacing, expected or 1)
 
 
 def test_calibrated_values(tmp_path: Path) -> None:

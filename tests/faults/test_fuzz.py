@@ -17,6 +17,7 @@ import pytest
 import tifffile
 from PIL import Image as PillowImage
 
+from conformance.png_files import with_right_checksums
 from swin_umamba.data.image_io import read_image, read_labels
 from swin_umamba.errors import DataError
 
@@ -63,18 +64,6 @@ def nrrd(encoding: str, encode: Callable[[bytes], bytes]) -> bytes:
     header = f"type: ushort\ndimension: 3\nsizes: 7 5 3\nendian: little\nencoding: {encoding}\nspace: RAS\n"
     place = "space directions: (0,1,0) (2,0,0) (0,0,3)\nspace origin: (1,2,3)\nSegment0_LabelValue:=1\n\n"
     return f"NRRD0004\n{header}{place}".encode() + encode(VOXELS)
-
-
-def with_right_checksums(content: bytes) -> bytes:
-    """Return a PNG file whose chunks have the checksums of their content, as far as they can be found."""
-    fixed, position = bytearray(content), 8
-    while position + 12 <= len(fixed):
-        end = position + 12 + int.from_bytes(fixed[position : position + 4], "big")
-        if end > len(fixed):
-            break
-        fixed[end - 4 : end] = zlib.crc32(fixed[position + 4 : end - 4]).to_bytes(4, "big")
-        position = end
-    return bytes(fixed)
 
 
 def compressed(content: bytes) -> bytes:
