@@ -39,8 +39,11 @@ def in_a_new_process(*arguments: str) -> tuple[int, str, list[str]]:
     return done.returncode, output + done.stderr, imported.split()
 
 
+Raise = Callable[[BaseException | int], None]
+
+
 @pytest.fixture
-def raising(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException | int], None]:
+def raising(monkeypatch: pytest.MonkeyPatch) -> Raise:
     """Return a function that replaces all commands by ``work``, which raises, or returns a number."""
 
     def replace(outcome: BaseException | int) -> None:
@@ -106,16 +109,14 @@ def test_wrong_usage_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert error["where"] == "swin-umamba plan"
 
 
-def test_exit_code_of_a_command_is_passed_on(raising: Callable[[BaseException | int], None]) -> None:
+def test_exit_code_of_a_command_is_passed_on(raising: Raise) -> None:
     raising(0)
     assert main(["work"]) == 0
     raising(1)
     assert main(["work"]) == 1
 
 
-def test_an_error_is_three_lines(
-    raising: Callable[[BaseException | int], None], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_error_is_three_lines(raising: Raise, capsys: pytest.CaptureFixture[str]) -> None:
     raising(DataError("the file is damaged", where="a.png", hint="copy it again"))
     assert main(["work"]) == 1
     captured = capsys.readouterr()
@@ -123,16 +124,14 @@ def test_an_error_is_three_lines(
     assert captured.err == "error: the file is damaged\n  where: a.png\n  what to do: copy it again\n"
 
 
-def test_an_error_as_json(
-    raising: Callable[[BaseException | int], None], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_error_as_json(raising: Raise, capsys: pytest.CaptureFixture[str]) -> None:
     raising(UsageError("no such fold", hint="give 0 to 4"))
     assert main(["work", "--json"]) == 2
     expected = {"what": "no such fold", "where": None, "hint": "give 0 to 4"}
     assert json.loads(capsys.readouterr().out) == {"schema": 2, "error": expected}
 
 
-def test_debug_shows_the_traceback(raising: Callable[[BaseException | int], None]) -> None:
+def test_debug_shows_the_traceback(raising: Raise) -> None:
     raising(DataError("the file is damaged"))
     with pytest.raises(DataError):
         main(["work", "--debug"])
@@ -142,7 +141,7 @@ def test_debug_shows_the_traceback(raising: Callable[[BaseException | int], None
 
 
 def test_an_unexpected_error_names_the_way_to_report_it(
-    raising: Callable[[BaseException | int], None], capsys: pytest.CaptureFixture[str]
+    raising: Raise, capsys: pytest.CaptureFixture[str]
 ) -> None:
     raising(ZeroDivisionError("by zero"))
     assert main(["work"]) == 1
@@ -152,9 +151,7 @@ def test_an_unexpected_error_names_the_way_to_report_it(
     assert "Traceback" not in message
 
 
-def test_an_error_of_the_system_names_the_file(
-    raising: Callable[[BaseException | int], None], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_error_of_the_system_names_the_file(raising: Raise, capsys: pytest.CaptureFixture[str]) -> None:
     raising(PermissionError(13, "Permission denied", "a.json"))
     assert main(["work"]) == 1
     message = capsys.readouterr().err
@@ -174,9 +171,7 @@ def test_messages_do_not_command_the_terminal() -> None:
     assert run.stderr.decode() == "case a\N{REPLACEMENT CHARACTER}[31m\N{REPLACEMENT CHARACTER}b\n"
 
 
-def test_interruption_is_130(
-    raising: Callable[[BaseException | int], None], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_interruption_is_130(raising: Raise, capsys: pytest.CaptureFixture[str]) -> None:
     raising(KeyboardInterrupt())
     assert main(["work", "--json"]) == 130
     captured = capsys.readouterr()

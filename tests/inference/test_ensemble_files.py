@@ -13,6 +13,7 @@ from nnunetv2.ensembling.ensemble import merge_files
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from PIL import Image as PillowImage
 
+from json_edits import changed_json
 from swin_umamba.data.image_io import check_same_grid, read_labels
 from swin_umamba.inference.predictor import Predictor
 
@@ -30,9 +31,8 @@ def test_nnunet_makes_the_mean_of_two_folders(
     else:
         nibabel.save(nibabel.Nifti1Image(values, AFFINE), image)
     model = make_model_at(tmp_path / "models", file_ending=ending, folds=(0, 1))
-    plans = json.loads((model / "plans.json").read_text())
-    plans["image_reader_writer"] = "NaturalImage2DIO" if ending == ".png" else "SimpleITKIO"
-    (model / "plans.json").write_text(json.dumps(plans))
+    with changed_json(model / "plans.json") as plans:
+        plans["image_reader_writer"] = "NaturalImage2DIO" if ending == ".png" else "SimpleITKIO"
     predictors = [Predictor.from_folder(model, folds=[fold], device="cpu") for fold in (0, 1)]
     folders = [tmp_path / "one", tmp_path / "two"]
     for predictor, folder in zip(predictors, folders, strict=True):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
+from json_edits import changed_json
 from swin_umamba.cli.main import main
 from swin_umamba.errors import CheckpointError, DataError, UsageError
 from swin_umamba.evaluation.postprocessing import ComponentStep, apply_steps
@@ -64,9 +65,8 @@ def test_chosen_stored_applied_and_left_out(
 
 def test_steps_for_other_weights_are_not_used(model: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = choose_postprocessing(model).file
-    stored = json.loads(file.read_text())
-    stored["weights_sha256"]["fold_1"] = "0" * 64
-    file.write_text(json.dumps(stored))
+    with changed_json(file) as stored:
+        stored["weights_sha256"]["fold_1"] = "0" * 64
     with caplog.at_level(logging.WARNING):
         assert Predictor.from_folder(model, device="cpu").postprocessing == ()
     assert "run swin-umamba postprocess again" in caplog.text

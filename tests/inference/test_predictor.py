@@ -16,6 +16,7 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from PIL import Image as PillowImage
 from scipy import special
 
+from json_edits import changed_json
 from swin_umamba.data.image_io import read_image
 from swin_umamba.errors import BackendError, CheckpointError, DataError, GeometryError, UsageError
 from swin_umamba.inference.inputs import as_volume
@@ -91,9 +92,8 @@ def test_anisotropic_volume_equals_stock_nnunet(make_model: MakeModel, tmp_path:
 
 def test_transposed_plans_equal_stock_nnunet(make_model: MakeModel) -> None:
     folder = make_model(spacing=(1.0, 1.0), file_ending=".nii.gz")
-    plans = json.loads((folder / "plans.json").read_text())
-    plans |= {"transpose_forward": [2, 0, 1], "transpose_backward": [1, 2, 0]}
-    (folder / "plans.json").write_text(json.dumps(plans))
+    with changed_json(folder / "plans.json") as plans:
+        plans |= {"transpose_forward": [2, 0, 1], "transpose_backward": [1, 2, 0]}
     volume = picture(34, 40, 3)
     ours = predictor(folder, mirroring=False).predict(volume[None], spacing=(1.25, 1.0, 5.0))
     stock = stock_labels(folder, volume[None], (1.25, 1.0, 5.0), mirroring=False)
@@ -413,9 +413,8 @@ def test_images_that_are_lines_for_the_network_are_refused(make_model: MakeModel
     flat = write_nifti(tmp_path / "a.nii", volume[:1], (1.0, 1.0, 1.0))
     assert tiny.predict(flat).labels.shape == (1, 20, 30)
     assert tiny.predict(volume[:1, :1]).labels.shape == (1, 30)
-    plans = json.loads((folder / "plans.json").read_text())
-    plans |= {"transpose_forward": [1, 0, 2], "transpose_backward": [1, 0, 2]}
-    (folder / "plans.json").write_text(json.dumps(plans))
+    with changed_json(folder / "plans.json") as plans:
+        plans |= {"transpose_forward": [1, 0, 2], "transpose_backward": [1, 0, 2]}
     across_y = predictor(folder).predict(volume[0, :20].reshape(1, 20, 1, 30)).labels
     np.testing.assert_array_equal(across_y[:, 0], tiny.predict(volume[0, :20]).labels)
 
@@ -432,9 +431,8 @@ def test_options_out_of_range(make_model: MakeModel) -> None:
 
 def test_weights_of_another_network(make_model: MakeModel) -> None:
     folder = make_model()
-    plans = json.loads((folder / "plans.json").read_text())
-    plans["configurations"]["2d"]["architecture"]["arch_kwargs"]["features_per_stage"] = [4, 16]
-    (folder / "plans.json").write_text(json.dumps(plans))
+    with changed_json(folder / "plans.json") as plans:
+        plans["configurations"]["2d"]["architecture"]["arch_kwargs"]["features_per_stage"] = [4, 16]
     with pytest.raises(CheckpointError, match=r"shape \(8, 4, 3, 3\) and not \(16, 4, 3, 3\)"):
         predictor(folder)
 
@@ -442,9 +440,8 @@ def test_weights_of_another_network(make_model: MakeModel) -> None:
 @pytest.mark.parametrize("key", ["configurations", "transpose_forward", "image_reader_writer"])
 def test_incomplete_plans(make_model: MakeModel, key: str) -> None:
     folder = make_model()
-    plans = json.loads((folder / "plans.json").read_text())
-    del plans[key]
-    (folder / "plans.json").write_text(json.dumps(plans))
+    with changed_json(folder / "plans.json") as plans:
+        del plans[key]
     with pytest.raises(CheckpointError, match=key):
         predictor(folder)
 

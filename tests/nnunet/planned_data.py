@@ -11,6 +11,7 @@ import pytest
 import tifffile
 from PIL import Image as PILImage
 
+from json_edits import changed_json
 from own_environment import own_environment
 from swin_umamba.nnunet.environment import Dataset, Folders
 
@@ -53,9 +54,8 @@ def make_objects(dataset: Dataset) -> None:
         numbers = np.asarray(PILImage.open(path), dtype=np.uint32) * 100_000
         tifffile.imwrite(place / f"{path.stem}.tif", numbers)
     for folder in (dataset.raw_folder, dataset.preprocessed_folder):
-        description = json.loads((folder / "dataset.json").read_text())
-        description["labels"] = {name: number for number, name in enumerate(OBJECT_LABELS)}
-        (folder / "dataset.json").write_text(json.dumps(description))
+        with changed_json(folder / "dataset.json") as description:
+            description["labels"] = {name: number for number, name in enumerate(OBJECT_LABELS)}
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from json_edits import changed_json
 from swin_umamba.errors import DataError
 from swin_umamba.json_files import SCHEMA
 from swin_umamba.ops import launch_settings as module
@@ -87,9 +88,8 @@ def test_a_device_has_those_of_its_card(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_what_a_file_leaves_out_is_as_by_default() -> None:
     path = write(settings_path(CARD))
-    content = json.loads(path.read_text())
-    content["settings"] = {"loop_warps": 4}
-    path.write_text(json.dumps(content))
+    with changed_json(path) as content:
+        content["settings"] = {"loop_warps": 4}
     assert read_settings(path, CARD) == LaunchSettings(loop_warps=4)
 
 
@@ -105,9 +105,8 @@ def test_what_a_file_leaves_out_is_as_by_default() -> None:
 )
 def test_a_number_that_no_kernel_is_launched_with_is_refused(name: str, value: Any) -> None:
     path = write(settings_path(CARD))
-    content = json.loads(path.read_text())
-    content["settings"][name] = value
-    path.write_text(json.dumps(content))
+    with changed_json(path) as content:
+        content["settings"][name] = value
     with pytest.raises(DataError, match=rf"settings\.{name} is .*; it has to be"):
         read_settings(path, CARD)
 

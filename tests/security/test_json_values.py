@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from faults.hostile_values import mutations, outcomes
+from json_edits import changed_json
 from swin_umamba.compare.recipe import Recipe
 from swin_umamba.compare.results import RunResult, score_array
 from swin_umamba.compare.step_times import STEP_TIMES_FILE, read_step_times
@@ -58,10 +59,9 @@ REGIONS = {"background": 0, "whole": [1, 2], "core": 2, "ignore": 3}
 def model(tmp_path: Path, **options: Any) -> Path:
     """Write a model of two channels, one of them normalized as CT."""
     folder = make_model_folder(tmp_path, channels=("CT", "MR"), file_ending=".nii.gz", **options)
-    plans = json.loads((folder / "plans.json").read_text())
-    for configuration in plans["configurations"].values():
-        configuration["normalization_schemes"][0] = "CTNormalization"
-    (folder / "plans.json").write_text(json.dumps(plans))
+    with changed_json(folder / "plans.json") as plans:
+        for configuration in plans["configurations"].values():
+            configuration["normalization_schemes"][0] = "CTNormalization"
     return folder
 
 

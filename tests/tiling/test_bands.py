@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -104,18 +105,12 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("size", "patch_size", "step", "axes", "folds", "batch"), CASES)
+@pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("smallest", [0, bands.SMALLEST_IN_PATCHES])
 def test_bands_have_the_bits_of_the_whole(
-    size: tuple[int, ...],
-    patch_size: tuple[int, ...],
-    step: float,
-    axes: tuple[int, ...],
-    folds: int,
-    batch: int,
-    smallest: int,
-    monkeypatch: pytest.MonkeyPatch,
+    case: tuple[Any, ...], smallest: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    size, patch_size, step, axes, folds, batch = case
     monkeypatch.setattr(bands, "SMALLEST_IN_PATCHES", smallest)
     image = torch.randn(2, *size, generator=torch.Generator().manual_seed(sum(size)))
     networks = [PerPixel(patch_size, seed) for seed in range(folds)]
@@ -133,18 +128,12 @@ def test_bands_have_the_bits_of_the_whole(
     assert torch.equal(window.logits(networks, image, one_band=True), expected)
 
 
-@pytest.mark.parametrize(("size", "patch_size", "step", "axes", "folds", "batch"), CASES)
+@pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("smallest", [0, bands.SMALLEST_IN_PATCHES])
 def test_regions_have_the_bits_of_the_whole(
-    size: tuple[int, int, int],
-    patch_size: tuple[int, ...],
-    step: float,
-    axes: tuple[int, ...],
-    folds: int,
-    batch: int,
-    smallest: int,
-    monkeypatch: pytest.MonkeyPatch,
+    case: tuple[Any, ...], smallest: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    size, patch_size, step, axes, folds, batch = case
     monkeypatch.setattr(bands, "SMALLEST_IN_PATCHES", smallest)
     generator = np.random.default_rng(sum(size))
     image = torch.from_numpy(generator.standard_normal((2, *size), np.float32))
@@ -161,16 +150,9 @@ def test_regions_have_the_bits_of_the_whole(
         assert torch.equal(found, expected[:, z, y, x])
 
 
-@pytest.mark.parametrize(("size", "patch_size", "step", "axes", "folds", "batch"), CASES)
-def test_bands_follow_each_other(
-    size: tuple[int, ...],
-    patch_size: tuple[int, ...],
-    step: float,
-    axes: tuple[int, ...],
-    folds: int,
-    batch: int,
-) -> None:
-    del axes, folds
+@pytest.mark.parametrize("case", CASES)
+def test_bands_follow_each_other(case: tuple[Any, ...]) -> None:
+    size, patch_size, step, _, _, batch = case
     grid = TileGrid(size, patch_size, step)
     plans = plan_bands(grid, batch, patch_size[0], one_band=False)
     assert [tile for plan in plans for tile in plan.tiles] == grid.tiles

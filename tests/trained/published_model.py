@@ -13,28 +13,22 @@ import torch
 from torch import Tensor
 
 from swin_umamba.models.registry import create_model
+from trained.model_folder import make_plans
 
 PATCH_SIZE = (32, 64)
 LABELS = {"background": 0, "liver": 1, "spleen": 2}
-RESAMPLING = {"is_seg": False, "order": 3, "order_z": 0, "force_separate_z": None}
+_OF_TODAY = make_plans({}, PATCH_SIZE, (1.0, 1.0), 1, "2d")
+_TWO_DIMENSIONS = _OF_TODAY["configurations"]["2d"]
+del _TWO_DIMENSIONS["architecture"]  # these plans name a network by flat entries
 OLD_PLANS: dict[str, Any] = {
+    **_OF_TODAY,
     "dataset_name": "Dataset702_AbdomenMR",
-    "plans_name": "nnUNetPlans",
-    "original_median_spacing_after_transp": [3.0, 1.0, 1.0],
     "original_median_shape_after_transp": [4, 32, 64],
-    "image_reader_writer": "SimpleITKIO",
-    "transpose_forward": [0, 1, 2],
-    "transpose_backward": [0, 1, 2],
     "configurations": {
         "2d": {
-            "data_identifier": "nnUNetPlans_2d",
-            "preprocessor_name": "DefaultPreprocessor",
+            **_TWO_DIMENSIONS,
             "batch_size": 30,
-            "patch_size": list(PATCH_SIZE),
             "median_image_size_in_voxels": [32.0, 64.0],
-            "spacing": [1.0, 1.0],
-            "normalization_schemes": ["ZScoreNormalization"],
-            "use_mask_for_norm": [False],
             "UNet_class_name": "PlainConvUNet",
             "UNet_base_num_features": 32,
             "n_conv_per_stage_encoder": [2, 2, 2, 2],
@@ -43,19 +37,10 @@ OLD_PLANS: dict[str, Any] = {
             "pool_op_kernel_sizes": [[1, 1], [2, 2], [2, 2], [2, 2]],
             "conv_kernel_sizes": [[3, 3], [3, 3], [3, 3], [3, 3]],
             "unet_max_num_features": 512,
-            "resampling_fn_data": "resample_data_or_seg_to_shape",
-            "resampling_fn_seg": "resample_data_or_seg_to_shape",
-            "resampling_fn_data_kwargs": RESAMPLING,
-            "resampling_fn_seg_kwargs": {**RESAMPLING, "is_seg": True, "order": 1},
-            "resampling_fn_probabilities": "resample_data_or_seg_to_shape",
-            "resampling_fn_probabilities_kwargs": {**RESAMPLING, "order": 1},
-            "batch_dice": True,
         },
         "3d_fullres": {"preprocessor_name": "DefaultPreprocessor", "UNet_class_name": "PlainConvUNet"},
         "3d_cascade_fullres": {"inherits_from": "3d_fullres", "previous_stage": "3d_lowres"},
     },
-    "experiment_planner_used": "ExperimentPlanner",
-    "label_manager": "LabelManager",
     "foreground_intensity_properties_per_channel": {"0": {"mean": 1.0, "std": 1.0}},
 }
 DATASET_JSON = {

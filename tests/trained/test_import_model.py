@@ -16,6 +16,7 @@ import torch
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+from json_edits import changed_json
 from swin_umamba.errors import CheckpointError, OutputError, UsageError
 from swin_umamba.inference.predictor import Predictor
 from swin_umamba.models.registry import create_model
@@ -225,10 +226,9 @@ def test_what_is_there_is_not_touched(dagger: Path, tmp_path: Path) -> None:
 
 def edit_plans(**entries: object) -> Any:
     def edit(folder: Path) -> None:
-        plans = json.loads((folder / "plans.json").read_text())
-        for key, value in entries.items():
-            (plans if key in plans else plans["configurations"]["2d"])[key] = value
-        (folder / "plans.json").write_text(json.dumps(plans))
+        with changed_json(folder / "plans.json") as plans:
+            for key, value in entries.items():
+                (plans if key in plans else plans["configurations"]["2d"])[key] = value
 
     return edit
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image as PILImage
 
+from json_edits import changed_json
 from swin_umamba.errors import DataError, UsageError
 from swin_umamba.json_files import write_json
 from swin_umamba.nnunet.planning.planner import SwinUMambaPlanner
@@ -125,9 +126,8 @@ def test_volumes_that_are_lines_among_others_are_refused(
 ) -> None:
     plan_2d(tmp_path, monkeypatch, (40, 512, 640), 3)
     (path,) = (tmp_path / "preprocessed").glob("*/dataset_fingerprint.json")
-    fingerprint = json.loads(path.read_text())
-    fingerprint["shapes_after_crop"][1] = [40, 1, 640]
-    path.write_text(json.dumps(fingerprint))
+    with changed_json(path) as fingerprint:
+        fingerprint["shapes_after_crop"][1] = [40, 1, 640]
     with pytest.raises(DataError, match="one voxel thick along y") as caught:
         SwinUMambaPlanner(path.parent.name).plan_experiment()
     assert "case1 of Dataset902_Numbers" in str(caught.value)
