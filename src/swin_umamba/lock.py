@@ -187,16 +187,24 @@ def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 
 def _start_of(process: int) -> str | None:
-    """Return what distinguishes a process from others that had its number; None if the system has nothing."""
+    """Return what distinguishes a process from others that had its number.
+
+    Returns
+    -------
+    str or None
+        None if the system has nothing, or if the process has ended and nobody has asked for its exit code.
+    """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         # The name of the program, in parentheses, may contain any character.
         fields = (
             Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2]
         )
-        return f"{boot} {fields.split()[19]}"
+        state, threads, start = (fields.split()[number] for number in (0, 17, 19))
     except (OSError, IndexError):
         return None
+    # The first thread of a process is listed as dead while others still run.
+    return None if state in "ZX" and int(threads) < 2 else f"{boot} {start}"
 
 
 def _why_stale(holder: dict[str, Any], touched: float) -> str | None:
