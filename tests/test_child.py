@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import struct
 import sys
 import threading
 import time
@@ -18,6 +19,9 @@ from forked import CONTEXT, Forked
 from swin_umamba.child import Child, ProcessEnded, first_done, run_apart, stop_all
 from swin_umamba.errors import DataError, SwinUMambaError
 from swin_umamba.interrupt import Terminated
+
+SECONDS = 600
+"""After which what hangs is given up: far more than anything here takes."""
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals")
 
@@ -45,7 +49,7 @@ def work_until_stopped(folder: Path, name: str, seconds_to_save: float = 0) -> N
     """Say that it runs, and what ended it."""
     try:
         (folder / f"{name}.runs").write_text(str(os.getpid()))
-        time.sleep(60)
+        time.sleep(SECONDS)
     except Terminated:
         time.sleep(seconds_to_save)
         with (folder / f"{name}.saved").open("a") as file:
@@ -54,7 +58,7 @@ def work_until_stopped(folder: Path, name: str, seconds_to_save: float = 0) -> N
 
 
 def wait_for(path: Path) -> str:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + SECONDS
     while not (path.exists() and (text := path.read_text())):
         assert time.monotonic() < deadline, path
         time.sleep(0.005)
@@ -105,6 +109,36 @@ def test_an_interrupt_ends_the_other_process_too(tmp_path: Path) -> None:
         run_apart("apart", end, signal.SIGKILL)
 
 
+def test_an_interrupt_while_it_is_started_ends_it_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It works already, and this process does not know its number yet."""
+    begin = CONTEXT.Process._Popen
+
+    def interrupted(process: Any) -> Any:
+        popen = begin(process)
+        wait_for(tmp_path / "apart.runs")
+        signal.raise_signal(signal.SIGINT)
+        return popen
+
+    monkeypatch.setattr(CONTEXT.Process, "_Popen", staticmethod(interrupted))
+    with pytest.raises(KeyboardInterrupt):
+        run_apart("apart", work_until_stopped, tmp_path, "apart")
+    assert (tmp_path / "apart.saved").read_text() == "saved\n"
+    assert not multiprocessing.active_children()
+
+
+def _send_half(far_end: Any, *_: Any) -> None:
+    os.write(far_end.fileno(), struct.pack("!i", 100) + b"half of a result")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_who_is_killed_while_it_sends_its_result_was_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child_module, "_run", _send_half)
+    with pytest.raises(ProcessEnded, match="was killed"):
+        started(pow, 2, 10).result()
+
+
 def test_all_are_told_to_stop_once_and_waited_for(tmp_path: Path) -> None:
     children = [started(work_until_stopped, tmp_path, str(number), 0.2) for number in range(2)]
     numbers = [int(wait_for(tmp_path / f"{number}.runs")) for number in range(2)]
@@ -118,7 +152,7 @@ def test_all_are_told_to_stop_once_and_waited_for(tmp_path: Path) -> None:
 
 def test_who_does_not_end_in_time_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(child_module, "SECONDS_TO_SAVE", 0.05)
-    child = started(work_until_stopped, tmp_path, "slow", 60)
+    child = started(work_until_stopped, tmp_path, "slow", SECONDS)
     wait_for(tmp_path / "slow.runs")
     stop_all([child])
     with pytest.raises(SwinUMambaError, match="was killed"):
@@ -129,7 +163,7 @@ def _start_one(folder: Path) -> None:
     # Forked, as a second server to fork from would take seconds; only one, as a second would hold its pipe.
     child_module._CONTEXT = multiprocessing.get_context("fork")
     started(work_until_stopped, folder, "child")
-    time.sleep(60)
+    time.sleep(SECONDS)
 
 
 def test_a_child_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
@@ -137,7 +171,7 @@ def test_a_child_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     number = int(wait_for(tmp_path / "child.runs"))
     parent.kill()
     assert wait_for(tmp_path / "child.saved") == "saved\n"
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + SECONDS
     while _runs(number):
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -11,6 +11,7 @@ import pytest
 from swin_umamba.interrupt import (
     Terminated,
     default_termination,
+    interrupts_deferred,
     interrupts_ignored,
     terminate_as_interrupt,
 )
@@ -32,11 +33,36 @@ def test_signals_are_ignored_while_saving() -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
+@pytest.mark.parametrize(
+    ("number", "kind"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)]
+)
+def test_deferred_signals_come_at_the_end(number: signal.Signals, kind: type[BaseException]) -> None:
+    done = []
+
+    def work() -> None:
+        os.kill(os.getpid(), number)
+        done.append("all")
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(kind), terminate_as_interrupt(), interrupts_deferred():
+            work()
+        with interrupts_deferred():
+            pass
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        with interrupts_deferred():  # what the process does not hear is not deferred either
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+            os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert done == ["all"]
+
+
 def test_other_threads_leave_signals_alone() -> None:
     seen = []
 
     def work() -> None:
-        with terminate_as_interrupt(), interrupts_ignored():
+        with terminate_as_interrupt(), interrupts_ignored(), interrupts_deferred():
             seen.append(signal.getsignal(signal.SIGTERM))
 
     before = signal.getsignal(signal.SIGTERM)

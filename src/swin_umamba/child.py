@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from swin_umamba.errors import SwinUMambaError, unexpected
 from swin_umamba.extensions import load_extensions
-from swin_umamba.interrupt import interrupts_ignored, terminate_as_interrupt
+from swin_umamba.interrupt import interrupts_deferred, interrupts_ignored, terminate_as_interrupt
 from swin_umamba.log import OURS, log_to_stderr
 from swin_umamba.progress import show_progress
 
@@ -64,8 +64,9 @@ class Child(Generic[R]):
         )
 
     def start(self) -> None:
-        """Start the process."""
-        self._process.start()
+        """Start the process; an interrupt is raised once it can be stopped."""
+        with interrupts_deferred():
+            self._process.start()
         self._far_end.close()  # else its end would not be noticed
 
     def result(self) -> R:
@@ -80,7 +81,7 @@ class Child(Generic[R]):
         """
         try:
             outcome = self.connection.recv()
-        except EOFError:
+        except (EOFError, OSError):  # OSError: it was killed while it sent the result
             outcome = None
         self._process.join()
         if isinstance(outcome, SwinUMambaError):
@@ -118,8 +119,8 @@ def run_apart(name: str, function: Callable[..., R], *arguments: Any) -> R:
         As for ``Child.result``, and so is ``ProcessEnded``.
     """
     child = Child(name, function, *arguments)
-    child.start()
     try:
+        child.start()
         return child.result()
     finally:
         stop_all([child])

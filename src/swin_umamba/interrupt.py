@@ -59,6 +59,28 @@ def terminate_as_interrupt() -> Iterator[None]:
 
 
 @contextmanager
+def interrupts_deferred() -> Iterator[None]:
+    """Handle Ctrl-C and SIGTERM that come inside the ``with`` block at its end, as if they had come then.
+
+    For the start of a process: an interrupt amidst it would leave a process that nobody knows and ends. Does
+    nothing outside the main thread.
+    """
+    came: list[int] = []
+
+    def note(signal_number: int, frame: FrameType | None) -> None:
+        came.append(signal_number)
+
+    unheard = (signal.SIG_IGN, None)
+    numbers = [each for each in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(each) not in unheard]
+    try:
+        with signals_handled(dict.fromkeys(numbers, note)):
+            yield
+    finally:
+        for number in dict.fromkeys(came):
+            signal.raise_signal(number)
+
+
+@contextmanager
 def default_termination() -> Iterator[None]:
     """Let SIGTERM end the process as if it were not handled; for code that forks and ends its own children.
 

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 from functools import partial
+from multiprocessing.context import SpawnProcess
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from swin_umamba.distributed import launch
 from swin_umamba.distributed.launch import run_on_ranks
 from swin_umamba.distributed.processes import device_of_rank, joined_processes
 from swin_umamba.errors import DataError, TrainingError
+from swin_umamba.interrupt import Terminated, terminate_as_interrupt
 
 pytestmark = pytest.mark.slow
 
@@ -47,3 +49,19 @@ def test_the_first_rank_returns_what_all_found(
 def test_the_first_error_is_that_of_all(what: str, error: Any, message: str, rank: int) -> None:
     with pytest.raises(error, match=message.format(rank=rank)):
         run_on_ranks(ranks_and_sum, (what, rank), 2)
+
+
+def test_a_signal_while_the_first_rank_is_started_reaches_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    begin, started = SpawnProcess._Popen, []  # type: ignore[attr-defined]
+
+    def told(process: Any) -> Any:
+        popen = begin(process)
+        started.append(popen)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return popen
+
+    monkeypatch.setattr(SpawnProcess, "_Popen", staticmethod(told))
+    with pytest.raises(Terminated), terminate_as_interrupt():
+        run_on_ranks(ranks_and_sum, ("", 0), 2)
+    (popen,) = started
+    assert popen.returncode == -signal.SIGTERM

@@ -21,7 +21,7 @@ from swin_umamba.child import Connection, end_with_parent
 from swin_umamba.distributed.watch import DERIVED, HINT
 from swin_umamba.errors import SwinUMambaError, TrainingError
 from swin_umamba.extensions import load_extensions
-from swin_umamba.interrupt import interruption, signals_handled
+from swin_umamba.interrupt import interruption, interrupts_deferred, signals_handled
 from swin_umamba.torch_settings import apply_settings, threads_for
 
 logger = logging.getLogger(__name__)
@@ -84,14 +84,17 @@ def run_on_ranks(function: Callable[..., Any], arguments: Sequence[Any], size: i
     forwarder.start()
     ranks: list[_Rank] = []
     level = logging.getLogger("swin_umamba").getEffectiveLevel()
-    with _passing_on_signals(ranks):
+    with _passing_on_signals(ranks) as told:
         try:
             for rank in range(size):
+                if told:
+                    break
                 mine, theirs = context.Pipe(duplex=False)
                 place = _Place(rank, size, store.port, threads_for(size), level)
                 process = context.Process(target=_run, args=(function, arguments, place, theirs, records))
                 ranks.append(_Rank(process, mine))
-                process.start()
+                with interrupts_deferred():  # until it can be told
+                    process.start()
                 theirs.close()
             _wait_for(ranks)
         finally:
@@ -101,6 +104,9 @@ def run_on_ranks(function: Callable[..., Any], arguments: Sequence[Any], size: i
                     each.process.kill()
                 each.process.join()
             forwarder.stop()
+    if told and (len(ranks) < size or any(each.outcome is None for each in ranks)):
+        # A signal ends a process that has not begun to handle it.
+        raise interruption(told[0])
     return _result_of(ranks)
 
 
@@ -214,15 +220,20 @@ def _result_of(ranks: Sequence[_Rank]) -> Any:
 
 
 @contextmanager
-def _passing_on_signals(ranks: Sequence[_Rank]) -> Iterator[None]:
-    """Within the ``with`` block, pass on Ctrl-C and SIGTERM, which the ranks answer by leaving."""
+def _passing_on_signals(ranks: Sequence[_Rank]) -> Iterator[list[int]]:
+    """Within the ``with`` block, pass on Ctrl-C and SIGTERM, which the ranks answer by leaving.
+
+    Yields a list, which is filled with the signals that have come.
+    """
+    told: list[int] = []
 
     def pass_on(number: int, frame: FrameType | None) -> None:
         if not ranks:
             raise interruption(number)
+        told.append(number)
         for each in ranks:
             if each.process.pid is not None and each.process.is_alive():
                 os.kill(each.process.pid, number)
 
     with signals_handled({signal.SIGINT: pass_on, signal.SIGTERM: pass_on}):
-        yield
+        yield told
