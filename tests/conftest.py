@@ -6,7 +6,9 @@ import argparse
 import gc
 import locale
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import gettempdir
@@ -35,6 +37,12 @@ if _runs_tests():
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     # Whatever is imported stays until the end: no garbage among it is worth a search.
     gc.disable()
+# A shell starts background jobs, and so perhaps these tests and all that they start, with Ctrl-C off.
+if (
+    threading.current_thread() is threading.main_thread()
+    and signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # A developer's own nnU-Net folders must neither be used nor written to by a test.
 for _variable in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results", "nnUNet_extTrainer"):
     os.environ.pop(_variable, None)
