@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 from swin_umamba.serve.problems import Busy
 
+logger = logging.getLogger(__name__)
+
 PREFIX = "swin-umamba-serve-"
+TRIES_TO_DELETE = 100
+SECONDS_BETWEEN_TRIES = 0.05
 
 
 class PrivateFolder:
@@ -41,8 +47,13 @@ class PrivateFolder:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Delete all of it."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Delete all of it, though a job that has not ended in time may still be writing there."""
+        for _ in range(TRIES_TO_DELETE):
+            shutil.rmtree(self.path, ignore_errors=True)
+            if not self.path.exists():
+                return
+            time.sleep(SECONDS_BETWEEN_TRIES)
+        logger.error("uploads and results cannot be deleted: remove %s", self.path)
 
     def new(self, client: str = "") -> Path:
         """Return a new, empty folder for a client, with a random name."""
