@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from swin_umamba.errors import UsageError
 from swin_umamba.opening import open_to_read, others_can_read
 from swin_umamba.serve.page import entrance_html, entrance_policy, login_html
+from swin_umamba.serve.patience import waited_for
 from swin_umamba.serve.problems import SlowRequest, Unauthorized
 
 OPEN_PATHS = ("/api/health",)
@@ -109,7 +110,7 @@ class Access:
         given = _field(scope["query_string"].decode("latin-1"))
         if self._digest is not None and scope["method"] == "POST" and scope["path"] == LOGIN:
             try:
-                posted = await asyncio.wait_for(_posted(Request(scope, receive)), SECONDS_FOR_A_FORM)
+                posted, _ = await waited_for(_posted(Request(scope, receive)), SECONDS_FOR_A_FORM)
             except asyncio.TimeoutError as error:
                 raise SlowRequest("the form has stalled", hint="send it again") from error
             return await self._log_in(scope, posted, RedirectResponse("/", 303))

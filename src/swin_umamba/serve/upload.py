@@ -20,6 +20,7 @@ from swin_umamba.data.dicom import is_dicom, may_be_dicom
 from swin_umamba.data.image_io import image_suffix
 from swin_umamba.errors import printable
 from swin_umamba.serve.limits import FORM_OVERHEAD, MIB, MOST_SLICES, Limits
+from swin_umamba.serve.patience import waited_for
 from swin_umamba.serve.problems import Busy, MalformedRequest, SlowRequest, TooLarge
 from swin_umamba.serve.storage import PrivateFolder
 
@@ -183,12 +184,12 @@ def _boundary(request: Request) -> bytes:
 
 
 async def _chunks(request: Request, limits: Limits) -> AsyncIterator[bytes]:
-    """Yield the body while it is small and fast enough."""
+    """Yield the body while it is small and fast enough; only the time counts for which it was waited."""
     stream = request.stream()
-    start, received = time.monotonic(), 0
+    start, waited, received = time.monotonic(), 0.0, 0
     while True:
         try:
-            chunk = await asyncio.wait_for(anext(stream), limits.silence_seconds)
+            chunk, seconds = await waited_for(anext(stream), limits.silence_seconds)
         except StopAsyncIteration:
             return
         except asyncio.TimeoutError as error:
@@ -196,9 +197,9 @@ async def _chunks(request: Request, limits: Limits) -> AsyncIterator[bytes]:
         received += len(chunk)
         if received > limits.upload_bytes + FORM_OVERHEAD:
             raise _too_large(limits)
-        seconds = time.monotonic() - start
-        late = seconds > limits.upload_seconds
-        if late or (seconds > limits.silence_seconds and received < seconds * limits.slowest_upload):
+        waited += seconds
+        late = time.monotonic() - start > limits.upload_seconds
+        if late or (waited > limits.silence_seconds and received < waited * limits.slowest_upload):
             raise SlowRequest("the upload is too slow", hint="send it again over a faster connection")
         yield chunk
 
