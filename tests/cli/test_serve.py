@@ -67,7 +67,7 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def opened(calls: dict[str, Any]) -> str:
     """Wait for the browser, which is started beside the server."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 300
     while "opened" not in calls and time.monotonic() < deadline:
         time.sleep(0.01)
     return calls["opened"]

@@ -7,8 +7,8 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,8 @@ BASE = "http://127.0.0.1:8000"
 PICTURE = png(np.zeros((20, 20), np.uint8))
 PART = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n'
 END = b"\r\n--b--\r\n"
+PATIENCE = 300.0
+"""Seconds after which what hangs is given up: far more than anything takes, however busy the machine is."""
 
 
 def client_of(service: Service, host: str = "127.0.0.1", token: str | None = None) -> TestClient:
@@ -34,7 +36,7 @@ def client_of(service: Service, host: str = "127.0.0.1", token: str | None = Non
 
 def finished(client: TestClient, job: dict[str, Any]) -> dict[str, Any]:
     """Wait for a job to end; return its last status."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         job = client.get(f"/api/jobs/{job['id']}").json()
         if job["state"] in ("done", "failed"):
@@ -44,8 +46,8 @@ def finished(client: TestClient, job: dict[str, Any]) -> dict[str, Any]:
 
 
 def eventually(condition: Callable[[], bool]) -> bool:
-    """Wait until something holds, for a few seconds."""
-    deadline = time.monotonic() + 10
+    """Wait until something holds; return whether it does in the end."""
+    deadline = time.monotonic() + PATIENCE
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.01)
     return condition()
@@ -76,7 +78,7 @@ class Listening:
         self.headers: dict[str, str] = {}
 
     def connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
 
     def predict(self, body: bytes = PART + PICTURE + END) -> int:
         connection = self.connect()
@@ -86,9 +88,12 @@ class Listening:
         answer.read()
         return answer.status
 
-    def send(self, length: str, *pieces: bytes, pause: float = 0.0) -> bytes:
-        """Send an upload of a declared length piece by piece; return the first bytes of the answer."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as client:
+    def send(self, length: str, pieces: Iterable[bytes], pause: float = 0.0) -> bytes:
+        """Send an upload of a declared length piece by piece; return the first bytes of the answer.
+
+        There may be endless pieces, of which those are sent that come before the answer.
+        """
+        with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE) as client:
             client.sendall(
                 b"POST /api/predict HTTP/1.1\r\nHost: 127.0.0.1\r\n"
                 b"Content-Type: multipart/form-data; boundary=b\r\n" + length.encode() + b"\r\n\r\n"
@@ -96,7 +101,8 @@ class Listening:
             for piece in pieces:
                 if select.select([client], [], [], pause)[0]:
                     break  # it has answered
-                client.sendall(piece)
+                with suppress(ConnectionError):  # or does so now, and closes
+                    client.sendall(piece)
             return client.recv(4096)
 
     def is_empty(self) -> bool:
@@ -114,5 +120,5 @@ def listening_at(service: Service, token: str | None = None) -> Iterator[Listeni
             yield Listening(service, server, listener.getsockname()[1])
         finally:
             server.should_exit = True
-            thread.join(20)
+            thread.join(PATIENCE)
     assert not thread.is_alive()

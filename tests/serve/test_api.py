@@ -21,7 +21,7 @@ from starlette.testclient import TestClient
 from conformance.dicom_files import Slice, write_series
 from schemas import check_contract
 from serve.client_files import nifti, png, tiff
-from serve.serving import PICTURE, Listening, client_of, finished
+from serve.serving import PATIENCE, PICTURE, Listening, client_of, finished
 from swin_umamba.data.image_io import read_labels
 from swin_umamba.inference.predictor import Predictor
 from swin_umamba.report.layers import fill_path, outline_path
@@ -169,13 +169,16 @@ def test_slices_that_are_not_there(path: str, status: int, client: TestClient) -
 def test_few_slices_are_drawn_at_the_same_time(
     service: Service, listen: Callable[[Service], Listening], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drawn, most, lock = [], [], threading.Lock()
+    drawn, most, lock, full = [], [], threading.Lock(), threading.Event()
 
     def drawing(*arguments: Any, **options: Any) -> SliceAnswer:
         with lock:
             drawn.append(1)
             most.append(len(drawn))
-        time.sleep(0.02)
+            if len(drawn) == api.SLICES_AT_ONCE:
+                full.set()
+        assert full.wait(PATIENCE)
+        time.sleep(0.02)  # for one too many
         with lock:
             drawn.pop()
         return slice_picture(*arguments, **options)

@@ -12,7 +12,7 @@ import pytest
 
 from conformance.dicom_files import Slice, write_series
 from serve.client_files import nifti, png
-from serve.serving import Gate, Listening, eventually, listening_at
+from serve.serving import PATIENCE, Gate, Listening, eventually, listening_at
 from swin_umamba.data.image_io import read_labels
 from swin_umamba.inference.predictor import Predictor
 from swin_umamba.serve.limits import MIB, Limits
@@ -29,7 +29,7 @@ QUIET = (
     "--disable-component-update",
     "--disable-sync",
 )
-SECONDS = 30_000  # in Playwright's milliseconds; the first prediction takes longest
+SECONDS = 1000 * PATIENCE  # in Playwright's milliseconds
 
 pytestmark = pytest.mark.browser
 

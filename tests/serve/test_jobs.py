@@ -14,7 +14,7 @@ from PIL import Image as PillowImage
 from starlette.testclient import TestClient
 
 from serve.client_files import png
-from serve.serving import Gate, client_of, eventually, finished
+from serve.serving import PATIENCE, Gate, client_of, eventually, finished
 from swin_umamba.errors import CheckpointError, DataError
 from swin_umamba.inference.predictor import Predictor
 from swin_umamba.serve.jobs import Job, JobQueue
@@ -62,7 +62,7 @@ class Bench:
         """Add a job and let it end."""
         job = self.add(name, client)
         self.go.release()
-        job.finished.result(timeout=10)
+        job.finished.result(timeout=PATIENCE)
         return job
 
     def folders(self) -> int:
@@ -88,7 +88,7 @@ def test_first_come_first_served(bench: Bench) -> None:
     assert bench.folders() == 3
     for job in jobs:
         bench.go.release()
-        job.finished.result(timeout=10)
+        job.finished.result(timeout=PATIENCE)
     assert [job.outcome for job in jobs] == ["A", "B", "C"]
     assert bench.ran == ["a", "b", "c"]
 
@@ -111,7 +111,7 @@ def test_a_queued_job_can_be_cancelled(bench: Bench) -> None:
     assert second.finished.done()
     assert bench.queue.position(third) == 0
     bench.go.release(2)
-    third.finished.result(timeout=10)
+    third.finished.result(timeout=PATIENCE)
     assert bench.ran == ["a", "c"]
 
 
@@ -221,7 +221,7 @@ def test_a_failure_is_told_with_the_clients_name(bench: Bench) -> None:
     path = job.upload.files[0]
     bench.failure = DataError(f"{path} is damaged", where=path, hint=f"look at {bench.storage.path}")
     bench.go.release()
-    job.finished.result(timeout=10)
+    job.finished.result(timeout=PATIENCE)
     assert job.state == "failed"
     assert job.error is not None
     assert (job.error.what, job.error.where) == ("liver.png is damaged", "liver.png")
@@ -331,7 +331,7 @@ def test_uploads_at_the_same_time_do_not_mix(start: Callable[..., Service], pred
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(PATIENCE)
     for number in range(6):
         labels = np.asarray(PillowImage.open(io.BytesIO(answers[number])))
         np.testing.assert_array_equal(labels, expected[number])
