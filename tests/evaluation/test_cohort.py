@@ -10,8 +10,12 @@ import pytest
 from PIL import Image as PillowImage
 from scipy import ndimage
 
+from conformance.dicom_files import Slice
+from conformance.dicom_segmentations import write_segmentation_file
 from swin_umamba.cli.main import main
+from swin_umamba.evaluation.classes import LabelClasses
 from swin_umamba.evaluation.cohort import cohort_statistics
+from swin_umamba.pseudonyms import Pseudonyms, in_use
 
 
 def test_every_case_has_a_row_for_every_class(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -46,3 +50,36 @@ def test_the_table_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert [(row["class"], row["count"], row["pixels"]) for row in rows] == [("line", 1, 4), ("other", 0, 0)]
     assert len(cohort_statistics(tmp_path).rows()) == 2
+
+
+def test_classes_are_called_as_the_segments_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    labels = np.repeat([0, 1, 2, 2], 4).reshape(4, 4)
+    for case, names in (("a", {1: "Liver", 2: "spleen"}), ("b", {1: "liver", 3: "tumour"})):
+        masks = [(number, Slice(labels == number)) for number in (1, 2) if number in names]
+        write_segmentation_file(tmp_path / "cases" / f"{case}.dcm", masks, names)
+    # The tumour was looked for and not found, which is a result.
+    expected = [
+        *(("a", "Liver", "1", 4), ("a", "spleen", "2", 8), ("a", "tumour", "3", 0)),
+        *(("b", "Liver", "1", 4), ("b", "spleen", "2", 0), ("b", "tumour", "3", 0)),
+    ]
+    assert main(["statistics", str(tmp_path / "cases"), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [(row["case"], row["class"], row["label"], row["pixels"]) for row in rows] == expected
+    assert main(["statistics", str(tmp_path / "cases" / "b.dcm"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["classes"]
+    assert [(each["name"], each["values"], each["pixels"]) for each in found] == [
+        ("liver", [1], 4),
+        ("tumour", [3], 0),
+    ]
+    named = cohort_statistics(tmp_path / "cases", LabelClasses({"organ": (1, 2)})).rows()
+    assert [row[1] for row in named[1:]] == ["organ", "organ"]
+
+    # Names that contradict each other, and names that must not be shown.
+    write_segmentation_file(tmp_path / "cases" / "c.dcm", [(1, Slice(labels == 1))], {1: "kidney"})
+    assert {row[1] for row in cohort_statistics(tmp_path / "cases").rows()[1:]} == {"1", "2", "3"}
+    assert "1 is Liver and kidney" in caplog.text
+    (tmp_path / "cases" / "c.dcm").unlink()
+    with in_use(Pseudonyms(b"k" * 32)):
+        assert {row[1] for row in cohort_statistics(tmp_path / "cases").rows()[1:]} == {"1", "2", "3"}

@@ -10,9 +10,10 @@ from typing import Any
 from swin_umamba.csv_files import write_csv
 from swin_umamba.data.image_io import image_stem, list_images, read_labels
 from swin_umamba.errors import DataError
+from swin_umamba.evaluation.class_names import given_names, names_of_values
 from swin_umamba.evaluation.classes import LabelClasses
 from swin_umamba.evaluation.results import CaseFailure
-from swin_umamba.evaluation.statistics import MM3_IN_ML, LabelStatistics, label_statistics
+from swin_umamba.evaluation.statistics import MM3_IN_ML, LabelStatistics, statistics_of_values
 from swin_umamba.progress import progress
 from swin_umamba.pseudonyms import shown
 
@@ -76,7 +77,8 @@ def cohort_statistics(
     folder
         Folder with one label map for each case.
     classes
-        Classes to measure; by default, every value above 0 in any map is a class.
+        Classes to measure; by default, every value above 0 that any map holds or names is a class, called as
+        all files that name it call it, or by its value.
     fraction
         Threshold for DICOM segmentations of fractions; see ``read_labels``.
 
@@ -86,6 +88,7 @@ def cohort_statistics(
         If the folder contains no image, two of the same name, or none that can be read.
     """
     cases: dict[str, LabelStatistics] = {}
+    named: list[tuple[int, str]] = []
     failures = []
     paths = list_images(folder)
     for path in progress(paths, "measuring", total=len(paths)):
@@ -93,9 +96,16 @@ def cohort_statistics(
         if case in cases:
             raise DataError(f"two files belong to the case {case}", where=path, hint="remove one of them")
         try:
-            cases[case] = label_statistics(read_labels(path, fraction=fraction), None, classes)
+            labels = read_labels(path, fraction=fraction)
+            cases[case] = statistics_of_values(labels, None, classes)
         except DataError as error:
             failures.append(CaseFailure(case, str(error)))
+        else:
+            named += given_names(labels)
     if not cases:
         raise DataError("no label map can be read: " + failures[0].error, where=folder)
+    if classes is None:
+        values = {each.name for statistics in cases.values() for each in statistics.classes}
+        names = names_of_values(values, named)
+        cases = {case: statistics.renamed(names) for case, statistics in cases.items()}
     return CohortStatistics(cases, tuple(failures))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,13 +21,11 @@ from swin_umamba.evaluation.cases import (
     label_values,
     pair_up,
 )
+from swin_umamba.evaluation.class_names import given_names, names_of_values
 from swin_umamba.evaluation.classes import LabelClasses
 from swin_umamba.evaluation.metrics import MaskPair
 from swin_umamba.evaluation.results import CaseScores, Evaluation
 from swin_umamba.metric_table import metrics_of
-from swin_umamba.pseudonyms import current
-
-logger = logging.getLogger(__name__)
 
 DEFAULT_TOLERANCE = 2.0
 MOST_CLASSES = 64
@@ -88,7 +85,8 @@ def evaluate_folders(
     work = partial(evaluate_case, classes=classes, tolerance=tolerance, fraction=fraction)
     scored, failures = evaluate_cases(work, files, num_workers=num_workers)
     found = {name for case in scored.values() for name in case.classes}
-    names = {name: name for name in classes.values} if classes else _names_of(found, scored.values())
+    given = (each for case in scored.values() for each in case.names)
+    names = {name: name for name in classes.values} if classes else names_of_values(found, given)
     not_applicable = dict.fromkeys(metrics_of("masks"), math.nan)
     return Evaluation(
         class_names=tuple(names.values()),
@@ -173,31 +171,8 @@ def evaluate_case(
         name: MaskPair(_mask(labels, values), _mask(true_labels, values), truth.spacing, tolerance).scores()
         for name, values in scored.values.items()
     }
-    given = (each for image in (truth, predicted) for each in (image.label_names or {}).items())
-    named = tuple(
-        (value, name) for value, name in given if name not in (f"segment {value}", f"label {value}")
-    )
+    named = (*given_names(truth), *given_names(predicted))
     return CaseScores(files.case, scores, files.prediction is None, named)
-
-
-def _names_of(values: Iterable[str], cases: Iterable[CaseScores]) -> dict[str, str]:
-    """Return the name that all segmentations give each value, or the value; of all, if names are unclear."""
-    given: dict[str, dict[str, str]] = {}
-    for value, name in (each for case in cases for each in case.names):
-        given.setdefault(str(value), {}).setdefault(name.casefold(), name)
-    ordered = sorted(values, key=int)
-    found = [list(given.get(value, {value: value}).values()) for value in ordered]
-    is_clear = len({name.casefold() for names in found for name in names[:1]}) == len(found)
-    if is_clear and all(len(names) == 1 for names in found) and current() is None:  # names are free text
-        return {value: name for value, (name,) in zip(ordered, found, strict=True)}
-    if given and current() is None:
-        called = (f"{value} is {' and '.join(names)}" for value, names in zip(ordered, found, strict=True))
-        logger.warning(
-            "classes are shown by their values, as the files do not give each a name of its own (%s); give "
-            "names with --labels or --dataset-json",
-            "; ".join(called),
-        )
-    return {value: value for value in ordered}
 
 
 def _mask(labels: np.ndarray, values: tuple[int, ...]) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import scipy
 from swin_umamba.csv_files import write_csv
 from swin_umamba.data.image_io import Image, check_label_names, on_grid_of
 from swin_umamba.evaluation.cases import label_values
+from swin_umamba.evaluation.class_names import given_names, names_of_values
 from swin_umamba.evaluation.classes import LabelClasses
 
 MM3_IN_ML = 1000
@@ -65,6 +66,10 @@ class LabelStatistics:
     channels: int
     classes: tuple[ClassStatistics, ...]
 
+    def renamed(self, names: Mapping[str, str]) -> LabelStatistics:
+        """Return the same with other names of the classes."""
+        return replace(self, classes=tuple(replace(each, name=names[each.name]) for each in self.classes))
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain data for JSON."""
         return {"unit": self.unit, "classes": [asdict(each) for each in self.classes]}
@@ -100,19 +105,33 @@ def label_statistics(
     image
         Image on the same grid, for the intensities.
     classes
-        Classes to measure; by default, every value above 0 in the map is a class.
+        Classes to measure; by default, every value above 0 that the map holds or names is a class, called as
+        the file calls it, or by its value.
 
     Raises
     ------
     GeometryError
         If the image is on another grid.
     """
+    statistics = statistics_of_values(labels, image, classes)
+    if classes is not None:
+        return statistics
+    values = (each.name for each in statistics.classes)
+    return statistics.renamed(names_of_values(values, given_names(labels)))
+
+
+def statistics_of_values(
+    labels: Image, image: Image | None = None, classes: LabelClasses | None = None
+) -> LabelStatistics:
+    """Measure like :func:`label_statistics`, with values for the names of classes that are not given."""
     if image is not None:
         labels = on_grid_of(image, labels)
     data = labels.data[0]
     if classes is not None:
         check_label_names(labels, classes.values)
-    measured = classes or LabelClasses.from_values(label_values(data))
+    # A segment without a voxel is a result, too: nothing was found.
+    named = [value for value, _ in given_names(labels)]
+    measured = classes or LabelClasses.from_values([*label_values(data), *named])
     return LabelStatistics(
         unit=_unit(labels),
         channels=0 if image is None else image.num_channels,
