@@ -150,7 +150,7 @@ def check_extras() -> Iterator[Finding]:
 
 
 def check_torchvision() -> Iterator[Finding]:
-    """Yield whether torchvision matches torch; only nnU-Net's own commands need it."""
+    """Yield whether torchvision matches torch; nnU-Net's own commands and packages like Lightning need it."""
     try:
         version = importlib.metadata.version("torchvision")
     except importlib.metadata.PackageNotFoundError:
@@ -176,8 +176,9 @@ def check_torchvision() -> Iterator[Finding]:
         "torchvision",
         "warning",
         f"{version} does not fit torch {torch.__version__} ({reason}). The commands of swin-umamba do not "
-        "need it; nnUNetv2_train and nnUNetv2_predict with another trainer than nnU-Net's default do",
-        'for those commands eval "$(swin-umamba env)", or '
+        "need it; nnUNetv2_train and nnUNetv2_predict with another trainer than nnU-Net's default do, and so do "
+        "packages that import it, such as Lightning",
+        'for those eval "$(swin-umamba env)", or '
         f"pip install --force-reinstall --no-deps torchvision=={version.partition('+')[0]} "
         f"--index-url https://download.pytorch.org/whl/{build}",
     )
