@@ -17,9 +17,9 @@ from swin_umamba.nnunet.plans_table import BACKGROUND_SHARE
 @pytest.mark.parametrize(
     ("share", "basis", "said"),
     [
-        (0.0, "image", "over 83 % of background, those of the training images over 0 %.*--statistics tissue"),
+        (0.0, "image", "83 % are background, in training 0 % were.*--statistics tissue, which leaves"),
         (0.7, "image", None),
-        (0.7, "tissue", "over 0 % of background.*over 70 %.*--statistics image, of 83% in the image"),
+        (0.7, "tissue", "0 % are background, in training 70 % were.*--statistics image, of which 83% are"),
         (0.1, "tissue", None),
         (None, "image", None),
         (0.0, "field", None),

@@ -237,13 +237,17 @@ def warn_of_background(plans: ModelPlans, source: RegionSource, statistics: Imag
         return
     other = "tissue" if statistics.basis == "image" else "image"
     better = abs((0.0 if other == "tissue" else found) - share) < abs(counted - share)
+    advice = {
+        "tissue": ": try --statistics tissue, which leaves the background out",
+        "image": f": try --statistics image, of which {found:.0%} are background",
+    }
     logger.warning(
-        "%s: the mean and deviation that normalize the image are over %.0f %% of background, those of the "
-        "training images over %.0f %%; the model sees other values than it has learnt%s",
+        "%s: of the pixels whose mean and deviation normalize the image, %.0f %% are background, in training "
+        "%.0f %% were; the model sees other values than it has learnt%s",
         source.path or "the image",
         100 * counted,
         100 * share,
-        f": try --statistics {other}, of {found:.0%} in the image" if better else "",
+        advice[other] if better else "",
     )
 
 
