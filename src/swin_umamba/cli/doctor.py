@@ -176,7 +176,7 @@ def check_torchvision() -> Iterator[Finding]:
         "torchvision",
         "warning",
         f"{version} does not fit torch {torch.__version__} ({reason}). The commands of swin-umamba do not "
-        "need it; nnUNetv2_train and nnUNetv2_predict with another trainer than nnU-Net's default do, and so do "
+        "need it; nnUNetv2_train and nnUNetv2_predict with another trainer than nnU-Net's default do, as do "
         "packages that import it, such as Lightning",
         'for those eval "$(swin-umamba env)", or '
         f"pip install --force-reinstall --no-deps torchvision=={version.partition('+')[0]} "

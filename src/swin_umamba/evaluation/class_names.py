@@ -14,9 +14,7 @@ logger = logging.getLogger(__name__)
 def given_names(labels: Image) -> tuple[tuple[int, str], ...]:
     """Return each value of a label map that the file names, and the name; placeholders are no names."""
     given = (labels.label_names or {}).items()
-    return tuple(
-        (value, name) for value, name in given if name not in (f"segment {value}", f"label {value}")
-    )
+    return tuple((value, name) for value, name in given if name not in (f"segment {value}", f"label {value}"))
 
 
 def names_of_values(values: Iterable[str], given: Iterable[tuple[int, str]]) -> dict[str, str]:
