@@ -48,6 +48,6 @@ def test_unetr_keeps_to_its_patch() -> None:
 
 
 def test_absence_of_monai_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "monai.networks", None)
+    monkeypatch.setitem(sys.modules, "monai.networks.nets", None)
     with pytest.raises(UsageError, match=r"swin-umamba\[compare\]"):
         SegResNet(1, 2, patch_size=[64, 64])

@@ -47,7 +47,7 @@ def test_nnformer_says_that_its_width_is_a_choice() -> None:
 def test_monai_is_asked_for_only_where_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
-    monkeypatch.setitem(sys.modules, "monai.networks", None)
+    monkeypatch.setitem(sys.modules, "monai.networks.nets", None)
     require_packages([NETWORKS["nnunet"]])
     with pytest.raises(UsageError, match=r"swin-umamba\[compare\]"):
         require_packages([NETWORKS["nnunet"], NETWORKS["unetr"]])

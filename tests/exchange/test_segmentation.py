@@ -403,7 +403,7 @@ def test_without_highdicom(tmp_path: Path, images: Path, monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "highdicom", None)
     with pytest.raises(UsageError, match="need highdicom") as caught:
         segmentation.check_highdicom()
-    assert caught.value.hint == "pip install swin-umamba[dicom]"
+    assert caught.value.hint == "pip install 'swin-umamba[dicom]'"
 
 
 @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dicom3tools is not installed")

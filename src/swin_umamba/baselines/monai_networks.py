@@ -15,24 +15,13 @@ from torch.overrides import TorchFunctionMode
 
 from swin_umamba.baselines.inputs import check_input
 from swin_umamba.errors import DataError, UsageError
+from swin_umamba.extras import extra_module
 
 
 def monai_networks() -> Any:
-    """Import MONAI's networks.
-
-    Raises
-    ------
-    UsageError
-        If MONAI is not installed.
-    """
-    try:
-        from monai.networks import nets
-    except ImportError as error:
-        raise UsageError(
-            f"SegResNet, UNETR and SwinUNETR need MONAI, which cannot be imported: {error}",
-            hint="pip install 'swin-umamba[compare]', or leave these networks out",
-        ) from error
-    return nets
+    """Import MONAI's networks; raise ``UsageError`` if it is not installed."""
+    need = "SegResNet, UNETR and SwinUNETR need MONAI"
+    return extra_module("monai.networks.nets", need, "compare", otherwise=", or leave these networks out")
 
 
 class MonaiNetwork(nn.Module, ABC):

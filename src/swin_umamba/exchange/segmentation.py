@@ -20,6 +20,7 @@ from swin_umamba.exchange.codes import TISSUE, Code, Meaning, short_text
 from swin_umamba.exchange.fractions import MOST_FRACTION, fill_frames, stored_steps
 from swin_umamba.exchange.source import SourceImages
 from swin_umamba.exchange.values import quiet
+from swin_umamba.extras import extra_module
 from swin_umamba.files import atomic_open
 from swin_umamba.pseudonyms import current
 
@@ -82,19 +83,8 @@ class CodedSegment:
 
 
 def check_highdicom() -> None:
-    """Refuse to go on without the library that writes segmentations.
-
-    Raises
-    ------
-    UsageError
-        It is not installed.
-    """
-    try:
-        import highdicom  # noqa: F401
-    except ImportError as error:
-        raise UsageError(
-            f"DICOM segmentations need highdicom ({error})", hint="pip install swin-umamba[dicom]"
-        ) from error
+    """Raise ``UsageError`` if the library that writes segmentations is not installed."""
+    extra_module("highdicom", "DICOM segmentations need highdicom", "dicom")
 
 
 def write_segmentation(

@@ -19,6 +19,7 @@ import torch
 
 from swin_umamba import __version__
 from swin_umamba.errors import SwinUMambaError, UsageError
+from swin_umamba.extras import extra_module
 from swin_umamba.inference.processes import Item, MakeWork, Result, outcome_of
 
 logger = logging.getLogger(__name__)
@@ -165,13 +166,7 @@ def _client(distributed: Any, address: str, workers: int, stack: ExitStack) -> A
 
 
 def _library() -> Any:
-    try:
-        library = importlib.import_module("distributed")
-    except ImportError as error:
-        raise UsageError(
-            f"--scheduler needs Dask, which cannot be imported: {error}",
-            hint="pip install 'swin-umamba[cluster]'",
-        ) from error
+    library = extra_module("distributed", "--scheduler needs Dask", "cluster")
     for name in list(logging.root.manager.loggerDict):
         if name.partition(".")[0] == "distributed":
             logging.getLogger(name).setLevel(logging.CRITICAL)  # errors reach us as exceptions, too

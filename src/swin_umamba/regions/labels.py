@@ -287,13 +287,13 @@ class LabelWriter(ABC):
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
+def writing(path: Path, failed: str = "the labels cannot be written") -> Iterator[None]:
     """Report what the system says of a write that failed."""
     try:
         yield
     except OSError as error:
         raise OutputError(
-            f"the labels cannot be written: {error.strerror or error}",
+            f"{failed}: {error.strerror or error}",
             where=path,
             hint="check that the folder is writable and has free space; finished blocks are kept",
         ) from error

@@ -3,34 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from swin_umamba.data.tiff_pixel_size import plausible
-from swin_umamba.errors import DataError, UsageError
+from swin_umamba.errors import DataError
+from swin_umamba.extras import extra_module
 from swin_umamba.regions.source import Level, Placement, RegionSource, check_levels, check_shape, chosen_level
 
 _CHUNK = 512
 _DAMAGED = "copy or download the slide again with all of its files; it is damaged or of an unknown kind"
-
-
-def openslide_library() -> Any:
-    """Import OpenSlide.
-
-    Raises
-    ------
-    UsageError
-        It is not installed.
-    """
-    try:
-        import openslide
-    except (ImportError, OSError) as error:  # its library may be missing
-        raise UsageError(
-            f"slides of this scanner need OpenSlide, which cannot be imported: {error}",
-            hint="pip install 'swin-umamba[openslide]', or export the slide as a tiled TIFF",
-        ) from error
-    return openslide
 
 
 class OpenSlideSource(RegionSource):
@@ -48,7 +30,8 @@ class OpenSlideSource(RegionSource):
 
     def __init__(self, path: Path, level: int = 0) -> None:
         self._opening = (path, level)
-        library = openslide_library()
+        need, otherwise = "slides of this scanner need OpenSlide", ", or export the slide as a tiled TIFF"
+        library = extra_module("openslide", need, "openslide", otherwise=otherwise)
         try:
             self._slide = library.OpenSlide(path)
         except library.OpenSlideError as error:

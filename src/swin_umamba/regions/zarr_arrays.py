@@ -15,7 +15,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from swin_umamba.errors import DataError, UsageError
+from swin_umamba.errors import DataError
+from swin_umamba.extras import extra_module
 from swin_umamba.json_files import read_json
 from swin_umamba.regions.source import MAX_LENGTH, check_chunk
 
@@ -28,22 +29,10 @@ _TYPES = {f"{kind}{size}" for kind in ("int", "uint") for size in (8, 16, 32, 64
 
 
 def zarr_library() -> Any:
-    """Import the zarr library.
-
-    Raises
-    ------
-    UsageError
-        It is not installed.
-    """
-    try:
-        import zarr
-    except ImportError as error:
-        old = " on Python 3.11 or newer" if sys.version_info < (3, 11) else ""
-        raise UsageError(
-            f"OME-Zarr needs the zarr library, which cannot be imported: {error}",
-            hint=f"pip install 'swin-umamba[zarr]'{old}, or convert the image to OME-TIFF",
-        ) from error
-    return zarr
+    """Import the zarr library; raise ``UsageError`` if it is not installed."""
+    old = " on Python 3.11 or newer" if sys.version_info < (3, 11) else ""
+    otherwise = f"{old}, or convert the image to OME-TIFF"
+    return extra_module("zarr", "OME-Zarr needs the zarr library", "zarr", otherwise=otherwise)
 
 
 @dataclass(frozen=True)

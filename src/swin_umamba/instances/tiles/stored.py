@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from swin_umamba.errors import DataError, OutputError
+from swin_umamba.errors import DataError
+from swin_umamba.regions.labels import writing
 
 Region = tuple[slice, ...]
 """A part of a map, one slice with both ends for each of its 2 or 3 axes."""
@@ -86,7 +86,7 @@ class StoredTiles:
         """
         values = values.astype(self.dtype, copy=False)
         first = values.flat[0]
-        with _writing(self.folder):
+        with writing(self.folder, "what is known of the objects cannot be kept"):
             self.folder.mkdir(parents=True, exist_ok=True)
             np.save(self._path(number), first if (values == first).all() else values)
 
@@ -180,15 +180,3 @@ class Workspace:
                     beside = list(self.around(tile, 1))
                     beside[axis] = slice(part.start - 1, part.start + 1)
                     yield tuple(beside)
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(
-            f"what is known of the objects cannot be kept: {error.strerror or error}",
-            where=folder,
-            hint="check that the folder is writable and has free space; finished blocks are kept",
-        ) from error

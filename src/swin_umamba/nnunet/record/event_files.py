@@ -8,7 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from swin_umamba.errors import OutputError, UsageError
+from swin_umamba.errors import OutputError
+from swin_umamba.extras import extra_module
 from swin_umamba.nnunet.record.metrics_file import EpochMetrics
 
 logger = logging.getLogger(__name__)
@@ -100,12 +101,6 @@ def scalars(line: EpochMetrics) -> Iterator[tuple[str, float]]:
 
 def require_tensorboard() -> None:
     """Raise ``UsageError`` unless TensorBoard can be imported."""
-    try:
-        import torch.utils.tensorboard  # noqa: F401
-    except ImportError as error:
-        raise UsageError(
-            f"event files for TensorBoard need a missing package: {error}",
-            where="--tensorboard",
-            hint="pip install 'swin-umamba[tensorboard]', or go without (--no-tensorboard, "
-            "SWIN_UMAMBA_TENSORBOARD=0)",
-        ) from error
+    otherwise = ", or go without (--no-tensorboard, SWIN_UMAMBA_TENSORBOARD=0)"
+    need, where = "event files need the package tensorboard", "--tensorboard"
+    extra_module("torch.utils.tensorboard", need, "tensorboard", otherwise=otherwise, where=where)
