@@ -16,13 +16,13 @@ import os
 # large pages: the recorded seconds of a step, and so the numbers of steps, were measured without either.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-import argparse
 import logging
 import platform
 from pathlib import Path
 
 import torch
 
+from frame import parser_of
 from swin_umamba.compare.budget import Budget
 from swin_umamba.compare.comparison import Settings, compare
 from swin_umamba.compare.networks import find_network
@@ -57,9 +57,7 @@ def check_networks() -> None:
 
 def main() -> None:
     """Compare on all data sets, and print the tables."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("data", type=Path, nargs="+", help="raw data set folders with imagesTs and labelsTs")
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--budget", default="240s", help="wall time of each training (default: %(default)s)")

@@ -12,7 +12,6 @@ image). Timed is the whole evaluation, from files on disk to the means.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
@@ -27,6 +26,7 @@ from PIL import Image as PillowImage
 from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 
+from frame import load_of_machine, parser_of, say
 from swin_umamba.data.instance_labels import classes_to_instances, instances_to_classes
 from swin_umamba.evaluation.evaluate import evaluate_folders
 from swin_umamba.evaluation.evaluate_protocol import evaluate_protocol
@@ -38,11 +38,6 @@ from swin_umamba.evaluation.protocols.microscopy import Microscopy
 PICTURES, PICTURE_SIDE, CELLS = 100, 512, 200
 VOLUME_SHAPE, VOLUME_SPACING = (100, 320, 320), (3.0, 1.2, 1.2)
 LIMIT_SECONDS = 20.0
-
-
-def say(text: str = "") -> None:
-    """Print for the reader; stdout is kept for the JSON."""
-    print(text, file=sys.stderr)
 
 
 def cell_picture(rng: np.random.Generator, side: int = PICTURE_SIDE, cells: int = CELLS) -> np.ndarray:
@@ -127,9 +122,7 @@ def time_volume(folder: Path, rng: np.random.Generator) -> dict[str, float]:
 
 def main() -> int:
     """Run the gate, make the data, time, and print; 1 if a limit is exceeded."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--workers", type=int, default=2, help="processes for the cell pictures (default: 2)")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON on stdout")
     args = parser.parse_args()
@@ -139,7 +132,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         cells = time_cells(Path(folder) / "cells", rng, args.workers)
         volume = time_volume(Path(folder) / "volume", rng)
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
+    load = load_of_machine()
     say(f"{PICTURES} pictures of {PICTURE_SIDE} x {PICTURE_SIDE} with {CELLS} cells, workers: {args.workers}")
     say(f"  microscopy protocol, both forms  {cells['seconds']:6.2f} s   (F1 {cells['f1']:.3f})")
     say("volume of 320 x 320 x 100 with 13 organs, one process:")

@@ -12,7 +12,6 @@ of 4096 x 4096 with 20,000: decoded, measured with three channels, outlined and 
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
@@ -24,7 +23,8 @@ from functools import partial
 import numpy as np
 from skimage.measure import regionprops
 
-from evaluation import CELLS, PICTURE_SIDE, PICTURES, cell_picture, say
+from evaluation import CELLS, PICTURE_SIDE, PICTURES, cell_picture
+from frame import load_of_machine, parser_of, say
 from swin_umamba.data.instance_labels import classes_to_instances, instances_to_classes
 from swin_umamba.evaluation.instances import score_instances
 from swin_umamba.instances.outlines import outlines_of
@@ -107,9 +107,7 @@ def time_large(rng: np.random.Generator) -> dict[str, float]:
 
 def main() -> int:
     """Run the gate, make the data, time, and print; 1 if a limit is exceeded."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--workers", type=int, default=2, help="processes for the pictures (default: 2)")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON on stdout")
     args = parser.parse_args()
@@ -117,7 +115,7 @@ def main() -> int:
     gate(rng)
     say("gate passed")
     seconds = time_pictures(rng, args.workers) | time_large(rng)
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
+    load = load_of_machine()
     say(
         f"{PICTURES} pictures of {PICTURE_SIDE} x {PICTURE_SIDE} with {CELLS} cells, {args.workers} workers; "
         f"one of {LARGE_SIDE} x {LARGE_SIDE} with {LARGE_CELLS}, one process"

@@ -18,8 +18,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -31,15 +29,22 @@ import torch
 import zarr
 from PIL import Image as PillowImage
 
-from evaluation import say
-from prediction_memory import COLOURS, make_predictor, picture, status
+from frame import (
+    NNUNET,
+    forget_peak_of_memory,
+    measured_in_child,
+    memory_status,
+    parser_of,
+    say,
+    timed_command,
+)
+from prediction_memory import COLOURS, make_predictor, picture
 from swin_umamba.data.datasets.synthetic import make_nuclei
 from swin_umamba.data.image_io import read_image, read_labels
 from swin_umamba.inference.blocks.division import Block
 from swin_umamba.inference.blocks.job import BlockJob, BlockWorker
 from swin_umamba.inference.blocks.statistics import Basis, statistics_of
 from swin_umamba.inference.predictor import Predictor
-from swin_umamba.nnunet.shell import shell_variables
 from swin_umamba.regions.label_files import create_labels
 from swin_umamba.regions.labels import LabelGrid
 from swin_umamba.regions.source import ArraySource
@@ -48,7 +53,6 @@ from swin_umamba.tiling.tiles import TileGrid
 SIDES, CLASSES, PATCH, CHUNK = (8192, 16384), 2, 512, 512
 MOST_MEMORY = 1.5 * 2**30
 SHAPES = (2048, 2048), (1531, 977)
-NNUNET = "nnunetv2.inference.predict_from_raw_data"
 
 
 def predicted_in_blocks(
@@ -109,14 +113,13 @@ def measure_memory(side: int) -> dict[str, float]:
         make_image(image, 1024, 1024)
         predictor.predict_folder(image, Path(folder, "first"))  # modules, kernels, thread pools
         make_image(Path(folder, "large.ome.zarr"), side, side)
-        before = status("VmRSS")
-        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the high-water mark starts anew
+        before = forget_peak_of_memory()
         start = time.perf_counter()
         (result,) = predictor.predict_folder(Path(folder, "large.ome.zarr"), Path(folder, "second"))
         seconds = time.perf_counter() - start
         if result.error is not None:
             raise result.error
-    return {"seconds": seconds, "bytes": status("VmHWM") - before}
+    return {"seconds": seconds, "bytes": memory_status("VmHWM") - before}
 
 
 WAYS: dict[str, dict[str, Any]] = {
@@ -179,9 +182,8 @@ def measure_ways(model: Path, height: int, width: int) -> bool:
 def measure_commands(model: Path, height: int, width: int) -> None:
     """Print time and memory of stock nnU-Net's command and of ours, and count differing pixels."""
     own = "-m", "swin_umamba", "predict", "-m", str(model), "--no-mirroring", "--no-postprocessing"
-    stock = "-c", f"from {NNUNET} import predict_entry_point_modelfolder as run; run()"
     commands: dict[str, tuple[str, ...]] = {
-        "nnUNetv2_predict_from_modelfolder": (*stock, "-m", str(model), "-f", "all", "--disable_tta"),
+        "nnUNetv2_predict_from_modelfolder": ("-c", NNUNET, "-m", str(model), "-f", "all", "--disable_tta"),
         "swin-umamba predict": own,
         "swin-umamba predict --blocks": (*own, "--blocks"),
     }
@@ -195,16 +197,7 @@ def measure_commands(model: Path, height: int, width: int) -> None:
         for number, (name, command) in enumerate(commands.items()):
             out = Path(folder, str(number))
             device = ("--device" if command[0] == "-m" else "-device", "cpu")
-            start = time.perf_counter()
-            process = subprocess.Popen(
-                [sys.executable, *command, "-i", str(images), "-o", str(out), *device],
-                stdout=subprocess.DEVNULL,
-                env={**os.environ, **{each.name: each.value for each in shell_variables()}},
-            )
-            _, status_of_end, used = os.wait4(process.pid, 0)
-            seconds = time.perf_counter() - start
-            if status_of_end:
-                raise RuntimeError(f"{name} has failed")
+            seconds, used = timed_command(name, [*command, "-i", str(images), "-o", str(out), *device])
             (file,) = (each for each in out.iterdir() if each.name.startswith("image."))
             labels = np.squeeze(read_labels(file).data)
             first = labels if first is None else first
@@ -225,9 +218,7 @@ def nuclei() -> np.ndarray:
 
 def main() -> int:
     """Run the gate and the measurements; 1 if one is above its bound."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--sides", type=int, nargs="+", default=SIDES)
     parser.add_argument(
         "--model", type=Path, help="trained model of colour pictures: measure processes instead"
@@ -248,8 +239,7 @@ def main() -> int:
         return max([not measure_ways(args.model, *shape) for shape in SHAPES])
     within = True
     for side in args.sides:
-        command = [sys.executable, __file__, "--child", "--sides", str(side)]
-        found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+        found = measured_in_child(__file__, "--sides", side)
         within &= found["bytes"] <= MOST_MEMORY
         say(f"{side} x {side}: {found['bytes'] / 2**30:.2f} GiB, {found['seconds']:.0f} s")
     return 0 if within else 1

@@ -14,11 +14,7 @@ from its start to its end.
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -31,7 +27,7 @@ import numpy as np
 import torch
 from PIL import Image as PillowImage
 
-from evaluation import say
+from frame import NNUNET, parser_of, say, timed_command
 from prediction_memory import make_predictor
 from swin_umamba.data.image_io import read_labels
 from swin_umamba.inference.case_run import result_of
@@ -41,13 +37,11 @@ from swin_umamba.inference.options import FolderOptions
 from swin_umamba.inference.predictor import Predictor
 from swin_umamba.inference.records import PredictionRecords
 from swin_umamba.nnunet.architecture import PlannedSwinUMambaD, architecture_entry
-from swin_umamba.nnunet.shell import shell_variables
 from swin_umamba.trainer_names import SWIN_UMAMBA_D
 from swin_umamba.weights.checkpoint import save_checkpoint
 
 SIDE, CLASSES = 128, 2
 ROUNDS = 3
-NNUNET = "nnunetv2.inference.predict_from_raw_data"
 
 
 def make_images(folder: Path, count: int, *, mixed: bool = False) -> Path:
@@ -141,9 +135,8 @@ def measure_stand_in(folder: Path, count: int) -> None:
 def measure_commands(folder: Path, model: Path, count: int) -> None:
     """Print the time of stock nnU-Net's command and of ours, in turns, and how many pixels differ."""
     images = make_images(folder / "images", count)
-    stock = "-c", f"from {NNUNET} import predict_entry_point_modelfolder as run; run()"
     commands = {
-        "nnUNetv2_predict_from_modelfolder": (*stock, "-m", str(model), "-f", "0", "-device", "cpu"),
+        "nnUNetv2_predict_from_modelfolder": ("-c", NNUNET, "-m", str(model), "-f", "0", "-device", "cpu"),
         "swin-umamba predict": ("-m", "swin_umamba", "predict", "-m", str(model), "--device", "cpu"),
     }
     labels: dict[str, list[np.ndarray]] = {}
@@ -152,17 +145,7 @@ def measure_commands(folder: Path, model: Path, count: int) -> None:
     for turn in range(2):
         for name, command in commands.items():
             out = folder / f"{name} {turn}"
-            start = time.perf_counter()
-            process = subprocess.Popen(
-                [sys.executable, *command, "-i", str(images), "-o", str(out)],
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                env={**os.environ, **{each.name: each.value for each in shell_variables()}},
-            )
-            _, status, used = os.wait4(process.pid, 0)
-            seconds = time.perf_counter() - start
-            if status:
-                raise RuntimeError(f"{name} has failed")
+            seconds, used = timed_command(name, [*command, "-i", str(images), "-o", str(out)])
             best[name] = min(seconds, best.get(name, seconds))
             labels[name] = [np.squeeze(read_labels(file).data) for file in sorted(out.glob("*.png"))]
             say(f"  {name}: {seconds:.1f} s, {used.ru_utime + used.ru_stime:.1f} CPU s")
@@ -175,9 +158,7 @@ def measure_commands(folder: Path, model: Path, count: int) -> None:
 
 def main() -> None:
     """Run the gate, then the measurements."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--images", type=int, default=1000, help="pictures for the stand-in")
     parser.add_argument("--network-images", type=int, default=40, help="pictures for SwinUMambaD")
     args = parser.parse_args()

@@ -18,8 +18,6 @@ import argparse
 import gc
 import json
 import math
-import re
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -29,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from evaluation import say
+from frame import forget_peak_of_memory, measured_in_child, memory_status, parser_of, say
 from swin_umamba.confidence.temperature import entropy
 from swin_umamba.inference.predictor import Predictor
 from swin_umamba.tiling import bands
@@ -164,34 +162,23 @@ def gate() -> None:
     assert bands.SMALLEST_IN_PATCHES * patch < 517  # the largest two are predicted in bands
 
 
-def status(name: str) -> int:
-    """Return a size that Linux knows of this process, such as ``VmRSS``, in bytes."""
-    found = re.search(
-        rf"^{name}:\s*(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"), re.MULTILINE
-    )
-    assert found is not None
-    return 1024 * int(found[1])
-
-
 def measure(classes: int, side: int, probabilities: bool) -> dict[str, float]:
     """Return seconds and bytes a pixel of one prediction in this process."""
     predictor = make_predictor(classes, PATCH)
     predictor.predict(picture(600, 600), probabilities=probabilities)  # modules, kernels, thread pools
     gc.collect()
-    before = status("VmRSS")
+    before = memory_status("VmRSS")
     image = picture(side, side)
-    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the high-water mark starts anew
+    forget_peak_of_memory()
     start = time.perf_counter()
     predictor.predict(image, probabilities=probabilities)
     seconds = time.perf_counter() - start
-    return {"seconds": seconds, "bytes_a_pixel": (status("VmHWM") - before) / side**2}
+    return {"seconds": seconds, "bytes_a_pixel": (memory_status("VmHWM") - before) / side**2}
 
 
 def main() -> int:
     """Run the gate and all measurements; 1 if one is above its bound."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--classes", type=int, nargs="+", default=CLASSES)
     parser.add_argument("--side", type=int, default=SIDE)
     parser.add_argument("--probabilities", action="store_true", help="keep the probabilities, too")
@@ -205,9 +192,8 @@ def main() -> int:
     say("predictions in bands are those of the whole image, bit for bit")
     results, within = {}, True
     for classes in args.classes:
-        command = [sys.executable, __file__, "--child", "--classes", str(classes), "--side", str(args.side)]
-        command += ["--probabilities"] * args.probabilities
-        found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+        more = ["--probabilities"] * args.probabilities
+        found = measured_in_child(__file__, "--classes", classes, "--side", args.side, *more)
         bound = 15 + 4 * classes + 4
         within &= found["bytes_a_pixel"] <= bound
         results[str(classes)] = {**found, "bound": bound}

@@ -27,7 +27,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from swin_umamba.torch_settings import apply_settings
@@ -37,6 +36,7 @@ apply_settings()  # before torch, as in every process of the command line
 import torch
 from torch import Tensor
 
+from frame import forget_peak_of_memory, memory_status, say
 from swin_umamba.ops.reference import from_sequence, ss2d_scan_reference, to_sequence
 from swin_umamba.ops.ss2d_scan import ss2d_scan
 
@@ -75,11 +75,6 @@ class Limits:
     fma_per_second: float
     exp2_per_second: float
     copy_bytes_per_second: float
-
-
-def say(text: str = "") -> None:
-    """Print for the reader; stdout is kept for the JSON."""
-    print(text, file=sys.stderr)
 
 
 def necessary_operations(
@@ -253,18 +248,9 @@ def peak_extra_bytes(function: Callable[[], object], device: torch.device) -> fl
     if sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "malloc_trim"):
         return None
     ctypes.CDLL(None).malloc_trim(0)  # memory that is kept for reuse would hide what the call needs
-    Path("/proc/self/clear_refs").write_text(
-        "5", encoding="utf-8"
-    )  # sets the high-water mark back to the present
-    before = resident_bytes("VmRSS")
+    before = forget_peak_of_memory()
     function()
-    return resident_bytes("VmHWM") - before
-
-
-def resident_bytes(field: str) -> float:
-    """One of Linux's figures on the memory of this process."""
-    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    return next(1024.0 * int(line.split()[1]) for line in lines if line.startswith(field))
+    return memory_status("VmHWM") - before
 
 
 def time_shape(

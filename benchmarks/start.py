@@ -12,7 +12,6 @@ a first run fills. Checked first: with --before, both write the same label map. 
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import resource
@@ -26,7 +25,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from evaluation import say
+from frame import parser_of, say
 from swin_umamba.cli.main import COMMANDS
 from swin_umamba.nnunet.architecture import STRIDES, PlannedSwinUMambaD, architecture_entry
 from swin_umamba.weights.checkpoint import save_checkpoint
@@ -95,7 +94,7 @@ def make_model(folder: Path) -> Path:
 
 def main() -> None:
     """Measure and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--before", type=Path, help="folder src of an older checkout")
     parser.add_argument("--repeats", type=int, default=5, help="runs of each command (default: %(default)s)")
     args = parser.parse_args()
