@@ -9,6 +9,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image as PillowImage
 
 from swin_umamba.data.image_io import read_labels
@@ -160,6 +161,32 @@ def test_a_result_in_another_format_is_replaced_only_if_asked_and_after_the_new_
     # The table of objects has one name, whatever the format.
     assert names_in(out) == ["a.nii.gz", "objects.csv", "objects/a.csv", RECORDS_FILE]
     assert run().status == "kept"
+
+
+def test_the_spacing_file_of_a_tiff_volume_goes_with_it(
+    make_model: MakeModel, images: Path, tmp_path: Path
+) -> None:
+    one = Predictor.from_folder(make_model(file_ending=".tif"), device="cpu", mirroring=False)
+    out, options = tmp_path / "volumes", {"confidence": True, "instances": True}
+    (images / "a.png").unlink()
+    for name in ("a", "b"):
+        slices = np.arange(6000, dtype=np.uint16).reshape(3, 40, 50)
+        tifffile.imwrite(images / f"{name}_0000.tif", slices, photometric="minisblack")
+        (images / f"{name}.json").write_text('{"spacing": [2.0, 0.5, 0.5]}')
+    results = one.predict_folder(images, out, **options)
+    assert [each.error for each in results] == [None, None]
+    beside = {"a.json", "instances/a.json", "entropy/a.json"}
+    assert beside <= set(names_in(out))
+    (out / "b.json").write_text('{"spacing": [2.0, 0.5, 0.5], "mine": 1}')
+    (out / "entropy" / "b.json").write_text("mine")
+    for path in images.iterdir():
+        path.unlink()
+    for name in ("a", "b"):
+        volume(images / f"{name}.nii.gz")
+    results = one.predict_folder(images, out, overwrite=True)
+    assert [each.output.name for each in results] == ["a.nii.gz", "b.nii.gz"]
+    left = [name for name in names_in(out) if name.endswith((".json", ".tif"))]
+    assert left == ["b.json", "entropy/b.json"]  # somebody keeps something else there
 
 
 def test_what_is_not_known_to_be_a_result_is_never_removed(run: Run, tmp_path: Path) -> None:

@@ -81,6 +81,17 @@ def spacing_file(path: Path, *, of_labels: bool) -> Path:
     return path.with_name((stem if of_labels else _CHANNEL.sub("", stem)) + ".json")
 
 
+def own_spacing_file(labels: Path) -> Path | None:
+    """Return the spacing file of a label map, if it is a TIFF file that has one which holds nothing else."""
+    if labels.suffix.lower() not in (".tif", ".tiff"):
+        return None
+    place = spacing_file(labels, of_labels=True)
+    try:
+        return place if _spacing_content(place).keys() == {"spacing"} else None
+    except DataError:  # it is somebody's, and no JSON
+        return None
+
+
 def read_spacing_file(path: Path, *, of_labels: bool) -> tuple[float, float, float] | None:
     """Return the spacing of a TIFF volume along z, y and x in mm from nnU-Net's file; None without one.
 

@@ -15,7 +15,7 @@ import numpy as np
 from swin_umamba.data.dicom import ChosenSeries, SeriesFiles, find_segmentation
 from swin_umamba.data.formats import FORMATS, number_suffix
 from swin_umamba.data.image_io import image_stem, read_image, read_labels
-from swin_umamba.data.tiff_pixel_size import spacing_file
+from swin_umamba.data.tiff_pixel_size import own_spacing_file, spacing_file
 from swin_umamba.errors import DataError, OutputError, SwinUMambaError
 from swin_umamba.exchange.codes import KEY
 from swin_umamba.files import file_sha256
@@ -181,7 +181,7 @@ def to_be_replaced(
     DataError
         There is one, and it is not to be replaced, or not known to be a result.
     """
-    kept, hashes = wanted_files(labels, options), record.get("files")
+    kept, hashes = _with_spacing_files(wanted_files(labels, options)), record.get("files")
     known = hashes if isinstance(hashes, dict) else {}
     endings = (ending for each in FORMATS if each.holds_labels for ending in each.suffixes)
     older: list[Path] = []
@@ -202,8 +202,14 @@ def to_be_replaced(
                 + "give another output folder, or move it away",
             )
         beside = (record_path(each), entropy_path(each), instances_path(each))
-        older += [each, *(path for path in beside if path not in (*kept, each) and is_known(path))]
+        result = [each, *(path for path in beside if path != each and is_known(path))]
+        older += [path for path in _with_spacing_files(result) if path not in kept]
     return older
+
+
+def _with_spacing_files(paths: Sequence[Path]) -> list[Path]:
+    """Return files with the spacing files that TIFF volumes among them have beside them."""
+    return [*paths, *(beside for path in paths if (beside := own_spacing_file(path)) is not None)]
 
 
 def remove_replaced(files: Sequence[Path]) -> None:
