@@ -9,7 +9,7 @@ import pytest
 from nnunetv2.utilities.crossval_split import generate_crossval_split
 
 from swin_umamba.errors import DataError, TrainingError, UsageError
-from swin_umamba.nnunet.splits import check_fold, update_splits
+from swin_umamba.nnunet.splits import keep_splits_in_step, update_splits
 
 
 def names(count: int) -> list[str]:
@@ -56,11 +56,10 @@ def test_folds_are_those_of_the_splits(tmp_path: Path, own: int | None) -> None:
     if own is not None:
         path.write_text(json.dumps([{"train": names(3), "val": ["case03"]}] * own))
     number = own or 5
-    for fold in (*range(number), "all"):
-        check_fold(path, fold)
-    for fold in (number, number + 94, -1):
+    keep_splits_in_step(path, names(5), tmp_path, range(number))
+    for fold in (number, number + 94, -1, "first"):
         with pytest.raises(UsageError, match=rf"no fold {fold}: the splits have {number}\b"):
-            check_fold(path, fold)
+            keep_splits_in_step(path, names(5), tmp_path, [0, fold])
 
 
 @pytest.mark.parametrize("text", ["", "{}x", '[{"train": []}]', '["a"]', "[" * 5000])

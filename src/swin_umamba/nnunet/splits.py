@@ -87,8 +87,8 @@ def update_splits(path: Path, cases: Iterable[str]) -> bool:
     return False
 
 
-def keep_splits_in_step(path: Path, cases: Iterable[str], model: Path, folds: Collection[str]) -> None:
-    """Call ``update_splits``, and warn of folds trained with earlier splits.
+def keep_splits_in_step(path: Path, cases: Iterable[str], model: Path, folds: Collection[int | str]) -> None:
+    """Call ``update_splits``, warn of folds trained with earlier splits, and refuse those that there are not.
 
     Parameters
     ----------
@@ -97,31 +97,28 @@ def keep_splits_in_step(path: Path, cases: Iterable[str], model: Path, folds: Co
     model
         Folder of the folds.
     folds
-        Names of the folders of the folds to be trained now.
+        Numbers of the folds to be trained now.
+
+    Raises
+    ------
+    UsageError
+        If the splits lack one of the folds: nnU-Net would draw cases for it at random.
+    TrainingError, DataError
+        As for ``update_splits``.
     """
     if update_splits(path, cases):
-        stale = {each.parent.name for each in model.glob("fold_[0-9]*/checkpoint_*.pth")} - set(folds)
+        now = {f"fold_{fold}" for fold in folds}
+        stale = {each.parent.name for each in model.glob("fold_[0-9]*/checkpoint_*.pth")} - now
         if stale:
             logger.warning("trained with the earlier splits, train again: %s", ", ".join(sorted(stale)))
-
-
-def check_fold(path: Path, fold: int | str) -> None:
-    """Raise a UsageError for a fold that the splits lack: nnU-Net would draw cases for it at random.
-
-    Parameters
-    ----------
-    path
-        The file; if it does not exist, nnU-Net's own splits are those that count.
-    fold
-        Number of the fold, or ``"all"``.
-    """
-    number = len(_read(path)) if path.exists() else NUM_FOLDS
-    if fold != "all" and fold not in range(number):
-        raise UsageError(
-            f"there is no fold {fold}: the splits have {number}",
-            where=path,
-            hint=f"give a number from 0 to {number - 1}, or all; or add the fold to the file",
-        )
+    number = len(_read(path))
+    for fold in folds:
+        if fold not in range(number):
+            raise UsageError(
+                f"there is no fold {fold}: the splits have {number}",
+                where=path,
+                hint=f"give a number from 0 to {number - 1}, or all; or add the fold to the file",
+            )
 
 
 def validation_cases(

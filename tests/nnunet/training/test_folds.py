@@ -12,6 +12,7 @@ import pytest
 
 from swin_umamba.errors import TrainingError, UsageError
 from swin_umamba.nnunet.environment import Dataset
+from swin_umamba.nnunet.splits import SPLITS_FILE
 from swin_umamba.nnunet.training import folds as several
 from swin_umamba.nnunet.training.folds import CROSS_VALIDATION_FILE, ClassDice, train_folds
 from swin_umamba.nnunet.training.train import SUMMARY, TrainResult, train
@@ -95,6 +96,29 @@ def test_folds_of_different_experiments_are_not_put_together(
 def test_impossible_folds(planned_dataset: Dataset, folds: list[int | str]) -> None:
     with pytest.raises(UsageError, match="give each number once, or all alone"):
         train_folds(planned_dataset, folds)
+
+
+@pytest.mark.parametrize("continue_training", [False, True])
+def test_a_fold_that_the_splits_lack(
+    planned_dataset: Dataset, trained: list[int], continue_training: bool
+) -> None:
+    """Neither alone nor among others, before anything is trained; nor if an earlier version began it."""
+    options = {**SHORT, "continue_training": continue_training, "skip_validation": True}
+    with pytest.raises(UsageError, match=r"there is no fold 5: the splits have 5\b"):
+        train_folds(planned_dataset, [0, 5], **options)
+    assert trained == []
+    assert not planned_dataset.folders.results.exists()
+    splits = planned_dataset.preprocessed_folder / SPLITS_FILE
+    five = splits.read_text()
+    splits.write_text(json.dumps([*json.loads(five), json.loads(five)[0]]))
+    if continue_training:
+        fold = train(planned_dataset, **{**options, "fold": 5, "continue_training": False}).fold_folder
+    splits.write_text(five)
+    with pytest.raises(UsageError, match=r"there is no fold 5: the splits have 5\b"):
+        train(planned_dataset, **{**options, "fold": 5, "epochs": 2})
+    assert planned_dataset.folders.results.exists() == continue_training
+    if continue_training:
+        assert load_checkpoint(fold / "checkpoint_final.pth")["current_epoch"] == 1
 
 
 def test_a_class_that_some_folds_lack() -> None:

@@ -212,6 +212,8 @@ class ResumableTrainer(nnUNetTrainer):
         ------
         TrainingError
             If they belong to other plans, raw files or cases, or there are too few cases for folds.
+        UsageError
+            If the splits lack the fold.
         DataError
             If the splits are damaged.
         """
@@ -222,15 +224,14 @@ class ResumableTrainer(nnUNetTrainer):
             return
         cases = infer_dataset_class(str(folder)).get_identifiers(str(folder))
         splits = Path(self.preprocessed_dataset_folder_base) / SPLITS_FILE
-        own = Path(self.output_folder)
-        keep_splits_in_step(splits, cases, own.parent, {own.name})
+        keep_splits_in_step(splits, cases, Path(self.output_folder).parent, [self.fold])
 
     def do_split(self) -> tuple[list[str], list[str]]:
         """Return the names of the training and of the validation cases of the fold.
 
         Raises
         ------
-        TrainingError
+        TrainingError, UsageError, DataError
             As ``check_data``, and if a continued run was started with other cases.
         """
         self.check_data()

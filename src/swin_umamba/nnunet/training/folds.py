@@ -14,9 +14,8 @@ from swin_umamba.errors import TrainingError, UsageError
 from swin_umamba.evaluation.results import none_for_nan
 from swin_umamba.json_files import write_contract
 from swin_umamba.nnunet.environment import Dataset
-from swin_umamba.nnunet.splits import SPLITS_FILE, check_fold
 from swin_umamba.nnunet.training.options import TrainingOptions, TrainRequest
-from swin_umamba.nnunet.training.parallel_folds import places_for, train_in_parallel
+from swin_umamba.nnunet.training.parallel_folds import places_for, train_in_parallel, write_what_all_read
 from swin_umamba.nnunet.training.train import SUMMARY, TrainResult, train, validation_dice
 from swin_umamba.options import declared_options, options_as_keywords
 
@@ -129,14 +128,14 @@ def train_folds(dataset: Dataset, folds: Sequence[int | str], request: TrainRequ
             where="--fold",
             hint="give each number once, or all alone",
         )
-    for fold in folds:
-        check_fold(dataset.preprocessed_folder / SPLITS_FILE, fold)
     model = _model_folder(dataset, request)
     jobs = _jobs([int(fold) for fold in folds], model, request)
     results = {fold: job for fold, job in jobs.items() if isinstance(job, TrainResult)}
     for fold in results:
         logger.info("fold %d is finished already", fold)
     missing = {fold: job for fold, job in jobs.items() if not isinstance(job, TrainResult)}
+    if missing:
+        write_what_all_read(dataset, missing, model, request)  # refuses folds before the first one is trained
     if missing and (places := places_for(request)):
         results |= train_in_parallel(dataset, model, missing, places, request)
     else:

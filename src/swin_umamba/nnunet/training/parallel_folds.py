@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,6 @@ def train_in_parallel(
     KeyboardInterrupt
         After Ctrl-C or SIGTERM, once all have saved their states.
     """
-    _write_what_all_read(dataset, jobs, model, request)
     waiting, free = list(jobs), list(places)
     running: dict[int, tuple[Child[TrainResult], str | None]] = {}
     results: dict[int, TrainResult] = {}
@@ -144,8 +143,16 @@ def _shares(processes: int) -> tuple[int | None, int | None]:
     return threads_for(processes), loaders
 
 
-def _write_what_all_read(dataset: Dataset, folds: Iterable[int], model: Path, request: TrainRequest) -> None:
-    """Write the splits, and unpack the data: of two processes one would read what the other is writing."""
+def write_what_all_read(dataset: Dataset, folds: Collection[int], model: Path, request: TrainRequest) -> None:
+    """Write the splits, and unpack the data: of two processes one would read what the other is writing.
+
+    Raises
+    ------
+    UsageError
+        If the splits lack one of the folds.
+    TrainingError, DataError
+        If the data are not planned, or the splits are damaged or of other cases.
+    """
     from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 
     dataset.folders.export()
@@ -154,7 +161,7 @@ def _write_what_all_read(dataset: Dataset, folds: Iterable[int], model: Path, re
     folder = dataset.preprocessed_folder / identifier
     kind = infer_dataset_class(str(folder))
     splits, cases = dataset.preprocessed_folder / SPLITS_FILE, kind.get_identifiers(str(folder))
-    keep_splits_in_step(splits, cases, model, [f"fold_{fold}" for fold in folds])
+    keep_splits_in_step(splits, cases, model, folds)
     kind.unpack_dataset(str(folder), overwrite_existing=False, num_processes=1, verify=True)
 
 

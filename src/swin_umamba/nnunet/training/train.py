@@ -15,7 +15,6 @@ from swin_umamba.json_files import LARGEST_RESULTS, read_json
 from swin_umamba.nnunet.dataset_json import check_description
 from swin_umamba.nnunet.environment import Dataset
 from swin_umamba.nnunet.plans_table import read_plans
-from swin_umamba.nnunet.splits import SPLITS_FILE, check_fold
 from swin_umamba.nnunet.stdout import stdout_to_log
 from swin_umamba.nnunet.training.devices import resolve_devices
 from swin_umamba.nnunet.training.options import TrainRequest
@@ -71,7 +70,7 @@ def train(dataset: Dataset, request: TrainRequest) -> TrainResult:
     Raises
     ------
     UsageError
-        If an option is impossible or contradicts the run to be continued.
+        If an option is impossible or contradicts the run to be continued, or the splits lack the fold.
     TrainingError
         If the data are not planned, the fold already has a training, or training fails. If it fails before
         the first step, no file or folder remains.
@@ -107,8 +106,6 @@ def train_with(
         require_tensorboard()
     dataset.folders.export()
     plans, description = read_planned(dataset, request.plans_name)
-    if not request.continue_training:
-        check_fold(dataset.preprocessed_folder / SPLITS_FILE, request.fold)
     check_output_folder(dataset.folders.results)
     with (
         joined_processes(lambda local, size: _device_of_rank(request, local, size)) as processes,
