@@ -14,6 +14,7 @@ from swin_umamba.data.image_io import check_label_names, read_labels, write_imag
 from swin_umamba.errors import DataError
 from swin_umamba.evaluation.classes import LabelClasses
 from swin_umamba.evaluation.evaluate import evaluate_folders
+from swin_umamba.evaluation.evaluate_instances import evaluate_instances
 from swin_umamba.evaluation.statistics import label_statistics
 
 MAP = np.repeat(np.arange(4, dtype=np.uint8), 6).reshape(4, 2, 3)
@@ -25,7 +26,7 @@ def save(path: Path, names: dict[int, str], data: np.ndarray = MAP) -> Path:
     for number, (value, name) in enumerate(names.items()):
         lines += [f"Segment{number}_LabelValue:={value}", f"Segment{number}_Name:={name}"]
     path.parent.mkdir(exist_ok=True)
-    path.write_bytes("\n".join([*lines, "", ""]).encode() + data.tobytes())
+    path.write_bytes("\n".join([*lines, "", ""]).encode() + data.astype(np.uint8).tobytes())
     return path
 
 
@@ -91,3 +92,16 @@ def test_scores_and_statistics_of_a_class_under_another_value(tmp_path: Path) ->
         label_statistics(labels, None, wrong)
     check_label_names(labels, right.values)
     check_label_names(labels, {"vessels": (1,), "VEIN ": (1, 3)})
+
+
+def test_classes_of_objects_are_called_as_the_class_maps_do(tmp_path: Path) -> None:
+    for name in ("found", "true"):
+        save(tmp_path / name / "a.nrrd", {})
+    save(tmp_path / "found_classes" / "a.seg.nrrd", {1: "Round", 2: "flat"}, MAP.clip(max=1) + (MAP > 2))
+    save(tmp_path / "true_classes" / "a.seg.nrrd", {1: "round", 2: "flat"}, MAP.clip(max=1) + (MAP > 1))
+    folders = tmp_path / "found", tmp_path / "true"
+    maps = tmp_path / "found_classes", tmp_path / "true_classes"
+    result = evaluate_instances(*folders, class_maps=maps)
+    assert result.class_names == ("round", "flat")
+    counts = {name: (each.num_reference, each.num_prediction) for name, each in result.cases["a"].items()}
+    assert counts == {"round": (1, 2), "flat": (2, 1)}

@@ -20,6 +20,7 @@ from swin_umamba.evaluation.cases import (
     label_values,
     pair_up,
 )
+from swin_umamba.evaluation.class_names import given_names, names_of_values
 from swin_umamba.evaluation.classes import LabelClasses
 from swin_umamba.evaluation.instances import (
     IOU_THRESHOLDS,
@@ -217,8 +218,9 @@ def evaluate_instances(
         Folders of label maps of the same names for the predicted and the true objects. The class of an object
         is the one that most of its pixels have; only objects of one class are matched.
     classes
-        Meaning of the values in the class maps. By default each value is a class. Pixels that are ``ignore``
-        in the map of the true objects are left out, and with them predicted objects of which most lie there.
+        Meaning of the values in the class maps. By default each value is a class, called as the files call
+        it where they agree, or by its value. Pixels that are ``ignore`` in the map of the true objects are
+        left out, and with them predicted objects of which most lie there.
     missing
         Treatment of references without a prediction: refuse them, or score them as if nothing was predicted.
     num_workers
@@ -248,24 +250,31 @@ def evaluate_instances(
     if class_maps is not None:
         cases = _with_class_maps(cases, *class_maps)
     work = partial(evaluate_case, classes=classes)
-    scored, failures = evaluate_cases(work, cases, num_workers=num_workers)
-    names: tuple[str, ...] = (ALL_OBJECTS,)
-    if classes is not None:
-        names = tuple(classes.values)
-    elif class_maps is not None:
-        names = tuple(sorted({name for scores in scored.values() for name in scores}, key=int))
+    outcomes, failures = evaluate_cases(work, cases, num_workers=num_workers)
+    scored = {case: scores for case, (scores, _) in outcomes.items()}
+    names = {name: name for name in ([ALL_OBJECTS] if classes is None else classes.values)}
+    if classes is None and class_maps is not None:
+        found = {name for scores in scored.values() for name in scores}
+        names = names_of_values(found, [each for _, given in outcomes.values() for each in given])
     nothing = InstanceScores.of(measure_overlap(np.zeros((1, 1), int), np.zeros((1, 1), int)))
     return InstanceEvaluation(
-        class_names=names,
-        cases={case: {name: scores.get(name, nothing) for name in names} for case, scores in scored.items()},
+        class_names=tuple(names.values()),
+        cases={
+            case: {name: scores.get(key, nothing) for key, name in names.items()}
+            for case, scores in scored.items()
+        },
         missing=tuple(each.case for each in files if each.prediction is None),
         failures=failures,
         extra=extra,
     )
 
 
-def evaluate_case(files: InstanceFiles, classes: LabelClasses | None = None) -> dict[str, InstanceScores]:
-    """Score one case class by class; a missing prediction counts as empty.
+def evaluate_case(
+    files: InstanceFiles, classes: LabelClasses | None = None
+) -> tuple[dict[str, InstanceScores], tuple[tuple[int, str], ...]]:
+    """Return the scores of a case by class, or value, and the names that class maps give values.
+
+    A missing prediction counts as empty.
 
     Raises
     ------
@@ -282,8 +291,9 @@ def evaluate_case(files: InstanceFiles, classes: LabelClasses | None = None) -> 
         predicted, truth = on_one_grid(read_labels(files.prediction), truth)
         reference, prediction = truth.data[0], predicted.data[0]
     if files.reference_classes is None:
-        return {ALL_OBJECTS: InstanceScores.of(measure_overlap(prediction, reference))}
+        return {ALL_OBJECTS: InstanceScores.of(measure_overlap(prediction, reference))}, ()
     labels = []
+    names: list[tuple[int, str]] = []
     for path in (files.prediction_classes, files.reference_classes):
         if path is None:  # there is no prediction
             labels.append(np.zeros(reference.shape, np.uint8))
@@ -292,6 +302,7 @@ def evaluate_case(files: InstanceFiles, classes: LabelClasses | None = None) -> 
         if classes is not None:
             check_declared(read.data[0], classes.declared, path)
         labels.append(read.data[0])
+        names[:0] = given_names(read)  # the true ones first, as in evaluations of classes
     if classes is not None and classes.ignore is not None:
         unknown = labels[1] == classes.ignore
         prediction, reference = without_unknown(prediction, unknown), np.where(unknown, 0, reference)
@@ -299,12 +310,13 @@ def evaluate_case(files: InstanceFiles, classes: LabelClasses | None = None) -> 
     if classes is None:
         values = sorted(value for value in {*label_values(layers[0]), *label_values(layers[1])} if value)
         classes = LabelClasses.from_values(values)
-    return {
+    scores = {
         name: InstanceScores.of(
             measure_overlap(prediction * np.isin(layers[0], wanted), reference * np.isin(layers[1], wanted))
         )
         for name, wanted in classes.values.items()
     }
+    return scores, tuple(names)
 
 
 def _with_class_maps(
