@@ -43,6 +43,7 @@ FLOOR_OF = {
     "syncing": 0,
     "temporary_files": 0,
     "torch_settings": 0,
+    "heap": 0,
     "trainer_names": 0,
     "ops": 1,
     "distributed": 2,

@@ -11,26 +11,35 @@ import pytest
 from swin_umamba import torch_settings
 from swin_umamba.torch_settings import SETTINGS, apply_settings
 
-DEFAULTS = {"GOMP_SPINCOUNT": "5000", "THP_MEM_ALLOC_ENABLE": "1"}
+WAITING = {"GOMP_SPINCOUNT": "5000"}
+HEAP = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "4611686018427387904"}
 
 
 @pytest.mark.parametrize(
-    ("before", "expected"),
+    ("before", "expected", "keeps"),
     [
-        ({}, DEFAULTS),
-        ({"GOMP_SPINCOUNT": "7"}, DEFAULTS | {"GOMP_SPINCOUNT": "7"}),
-        ({"THP_MEM_ALLOC_ENABLE": "0"}, DEFAULTS | {"THP_MEM_ALLOC_ENABLE": "0"}),
-        ({"OMP_WAIT_POLICY": "active"}, {"OMP_WAIT_POLICY": "active", "THP_MEM_ALLOC_ENABLE": "1"}),
+        ({}, WAITING | HEAP, True),
+        ({"GOMP_SPINCOUNT": "7"}, {"GOMP_SPINCOUNT": "7"} | HEAP, True),
+        ({"OMP_WAIT_POLICY": "active"}, {"OMP_WAIT_POLICY": "active"} | HEAP, True),
+        ({"MALLOC_MMAP_MAX_": "9"}, WAITING | HEAP | {"MALLOC_MMAP_MAX_": "9"}, False),
+        (
+            {"GLIBC_TUNABLES": "glibc.malloc.check=3"},
+            WAITING | {"GLIBC_TUNABLES": "glibc.malloc.check=3"},
+            False,
+        ),
     ],
 )
 def test_apply_settings(
-    monkeypatch: pytest.MonkeyPatch, before: dict[str, str], expected: dict[str, str]
+    monkeypatch: pytest.MonkeyPatch, before: dict[str, str], expected: dict[str, str], keeps: bool
 ) -> None:
+    kept: list[bool] = []
+    monkeypatch.setattr(torch_settings, "keep_freed_memory", lambda: kept.append(True))
     monkeypatch.setattr(os, "environ", dict(before))
     apply_settings()
     assert os.environ.pop("PYTHONSAFEPATH") == "1"
     assert os.environ.pop("TORCHINDUCTOR_CACHE_DIR").endswith("torchinductor")
     assert dict(os.environ) == expected
+    assert kept == [True] * keeps
 
 
 def test_the_command_line_has_them_before_torch_is_imported() -> None:
@@ -39,14 +48,14 @@ def test_the_command_line_has_them_before_torch_is_imported() -> None:
         "from swin_umamba.cli.main import main\n"
         "assert 'torch' not in sys.modules\n"
         "main(['evaluate'])\n"
-        "print(os.environ['GOMP_SPINCOUNT'], os.environ['THP_MEM_ALLOC_ENABLE'], 'torch' in sys.modules)\n"
+        "print(os.environ['GOMP_SPINCOUNT'], os.environ['MALLOC_MMAP_MAX_'], 'torch' in sys.modules)\n"
     )
-    names = {setting.name for setting in SETTINGS} | {"OMP_WAIT_POLICY"}
+    names = {setting.name for setting in SETTINGS} | {"OMP_WAIT_POLICY", "GLIBC_TUNABLES"}
     environment = {name: value for name, value in os.environ.items() if name not in names}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
-    assert done.stdout == "5000 1 False\n"
+    assert done.stdout == "5000 0 False\n"
 
 
 def test_processors_are_divided_unless_the_user_has_set_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:

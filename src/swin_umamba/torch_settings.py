@@ -7,6 +7,7 @@ import sys
 from typing import NamedTuple
 
 from swin_umamba.compiled_code import set_private_caches
+from swin_umamba.heap import keep_freed_memory
 
 THREADS = "OMP_NUM_THREADS"
 """Variable of the threads of a process."""
@@ -21,6 +22,16 @@ class Setting(NamedTuple):
     unless: str = ""
 
 
+_OF_THE_HEAP = tuple(
+    Setting(
+        name,
+        value,
+        "glibc gives memory of tens of megabytes back to Linux at once, which clears the pages for the\n"
+        "next activation. With MALLOC_MMAP_MAX_ and MALLOC_TRIM_THRESHOLD_ it keeps them.",
+        unless="GLIBC_TUNABLES",
+    )
+    for name, value in (("MALLOC_MMAP_MAX_", "0"), ("MALLOC_TRIM_THRESHOLD_", str(2**62)))
+)
 SETTINGS = (
     Setting(
         "GOMP_SPINCOUNT",
@@ -29,12 +40,7 @@ SETTINGS = (
         "cores that others use, too, that makes everybody wait. With this they soon sleep.",
         unless="OMP_WAIT_POLICY",
     ),
-    Setting(
-        "THP_MEM_ALLOC_ENABLE",
-        "1",
-        "Activations of tens of megabytes come from Linux afresh for each operator; in pages of 2 MB\n"
-        "instead of 4 KB that takes a fraction of the time.",
-    ),
+    *_OF_THE_HEAP,
 )
 
 
@@ -43,6 +49,8 @@ def apply_settings() -> None:
     for setting in SETTINGS:
         if setting.unless not in os.environ:
             os.environ.setdefault(setting.name, setting.value)
+    if all(os.environ.get(setting.name) == setting.value for setting in _OF_THE_HEAP):
+        keep_freed_memory()  # glibc has read the variables when this process started
     set_private_caches()
     _keep_children_off_the_current_folder()
 

@@ -30,11 +30,11 @@ def test_settings_for_torch_are_passed_on(
 ) -> None:
     monkeypatch.setattr(shell, "SETTINGS", SETTINGS)
     monkeypatch.setenv("GOMP_SPINCOUNT", "7")
-    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "1")
+    monkeypatch.setenv("MALLOC_MMAP_MAX_", "9")
     assert main(["env"]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert "export GOMP_SPINCOUNT=7" in printed
-    assert "export THP_MEM_ALLOC_ENABLE=1" in printed
+    assert "export MALLOC_MMAP_MAX_=9" in printed
 
 
 def test_powershell(capsys: pytest.CaptureFixture[str]) -> None:

@@ -44,7 +44,7 @@ def test_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(shell, "torchvision_is_broken", lambda: True)
     monkeypatch.setenv("nnUNet_extTrainer", f"/mine{os.pathsep}{TRAINER_SHIM}")
     monkeypatch.setenv("PYTHONPATH", "/other")
-    for name in ("GOMP_SPINCOUNT", "THP_MEM_ALLOC_ENABLE"):
+    for name in ("GOMP_SPINCOUNT", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_"):
         monkeypatch.delenv(name, raising=False)
     values = {variable.name: variable.value for variable in shell.shell_variables(tmp_path)}
     assert values == {

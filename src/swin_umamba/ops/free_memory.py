@@ -9,6 +9,8 @@ from pathlib import Path, PurePosixPath
 
 import torch
 
+from swin_umamba.heap import give_back_freed_memory
+
 _SYSTEM = Path("/proc/meminfo")
 _OWN_GROUPS = Path("/proc/self/cgroup")
 _GROUPS = Path("/sys/fs/cgroup")
@@ -30,6 +32,7 @@ def free_memory(device: torch.device) -> int | None:
         kept_by_torch = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + kept_by_torch
     if device.type == "cpu":
+        give_back_freed_memory()
         return min((*_of_system(), *_of_groups()), default=None)
     return None
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Generic, Literal, TypeVar
 
 from swin_umamba.errors import SwinUMambaError
+from swin_umamba.heap import give_back_freed_memory
 from swin_umamba.serve.limits import Limits
 from swin_umamba.serve.problems import Busy, TooLong, UnknownJob, unexpected, with_client_names
 from swin_umamba.serve.storage import PrivateFolder
@@ -309,6 +310,7 @@ class JobQueue(Generic[Outcome]):
             if job.removed:
                 self._forget(job)
         self.expire()
+        give_back_freed_memory()  # until the next job, which may be days
         _finish(job)
 
 
