@@ -119,6 +119,7 @@ class _Linear(torch.autograd.Function):
 def _gradient_of_weight(rows: Tensor, vectors: Tensor) -> Tensor:
     """Return ``rows.T @ vectors``: (length, out_features) and (length, in_features) to the weight's shape."""
     # Long sums for few numbers: oneDNN is up to twice as fast if the longer side runs along its vectors.
-    if rows.shape[1] > vectors.shape[1]:
+    # Short ones are over before the transposed result is copied to the layout of the weight.
+    if vectors.shape[1] < rows.shape[1] < rows.shape[0]:
         return _product()(vectors.t(), rows.t(), None, "none", [], "").t()
     return _product()(rows.t(), vectors.t(), None, "none", [], "")
