@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from swin_umamba.cli.options import add_model, add_options, given_options
 from swin_umamba.cli.output import say, say_json
 from swin_umamba.errors import UsageError, by_reason
-from swin_umamba.inference.options import FINAL_CHECKPOINT, ModelOptions
+from swin_umamba.inference.options import ModelOptions
 
 if TYPE_CHECKING:
     from swin_umamba.inference.calibrate import CalibrationResult
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     """Calibrate fold by fold; return 1 if a case could not be used."""
     from swin_umamba.inference.calibrate import calibrate
     from swin_umamba.inference.predictor import Predictor
-    from swin_umamba.trained.model import find_checkpoints
+    from swin_umamba.trained.model_files import FINAL_CHECKPOINT, find_checkpoints
 
     if not args.model.exists():
         raise UsageError("there is no such model", where=args.model, hint="check the path")

@@ -67,12 +67,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Predict, print a summary and name what failed; return 1 if a case failed."""
-    from swin_umamba.inference.predictor import Predictor
-    from swin_umamba.inference.studies.manifest import TABLE_FILE
-
     options = given_options(args, FolderOptions)
     if options.get("dry_run"):
         return _list(args, FolderOptions(**options))
+    from swin_umamba.inference.predictor import Predictor
+    from swin_umamba.inference.studies.manifest import TABLE_FILE
+
     predictor = Predictor.from_folder(args.model, **given_options(args, ModelOptions))
     if options.get("confidence"):
         _tell_limits(predictor)
@@ -93,11 +93,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _list(args: argparse.Namespace, options: FolderOptions) -> int:
-    """List the series of a tree of studies, those first that would be predicted."""
+    """List the series of a tree of studies, those first that would be predicted, without reading weights."""
     from swin_umamba.inference.studies.choice import list_studies
     from swin_umamba.inference.studies.manifest import manifest_of
+    from swin_umamba.trained.model_files import foreseen_channels
 
-    content = manifest_of(list_studies(args.input, options))
+    wanted = ModelOptions(**given_options(args, ModelOptions))
+    channels = foreseen_channels(args.model, wanted.folds, wanted.checkpoint)
+    studies = list_studies(args.input, options)
+    studies.check(channels, args.model, args.output)
+    content = manifest_of(studies)
     if args.json:
         say_json("studies", content)
         return 0

@@ -47,7 +47,7 @@ from swin_umamba.nnunet.splits import SPLITS_FILE, validation_cases
 from swin_umamba.progress import progress
 from swin_umamba.pseudonyms import shown
 from swin_umamba.trained.calibration_file import FoldCalibration, write_calibration
-from swin_umamba.trained.model_file import MODEL_FILE_SUFFIX
+from swin_umamba.trained.model_files import MODEL_FILE_SUFFIX
 from swin_umamba.trained.model_plans import ModelPlans
 from swin_umamba.weights.checkpoint import load_checkpoint
 

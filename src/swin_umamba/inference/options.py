@@ -12,8 +12,7 @@ from swin_umamba.inference.studies.options import StudyOptions
 from swin_umamba.instances.defaults import MIN_SIZE
 from swin_umamba.nnunet.training.options import parse_fold
 from swin_umamba.options import PRECISIONS, Nonfinite, Options, option
-
-FINAL_CHECKPOINT = "checkpoint_final.pth"
+from swin_umamba.trained.model_files import FINAL_CHECKPOINT
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,9 @@ from swin_umamba.tiling.folds import FoldNetworks
 from swin_umamba.tiling.sliding_window import SlidingWindow
 from swin_umamba.tiling.tiles import tiles_per_batch, views_together
 from swin_umamba.trained.calibration_file import weights_hash
-from swin_umamba.trained.model import FINAL_CHECKPOINT, TrainedModel, load_trained_model
-from swin_umamba.trained.model_file import MODEL_FILE_SUFFIX, read_model_file
+from swin_umamba.trained.model import TrainedModel, load_trained_model
+from swin_umamba.trained.model_file import read_model_file
+from swin_umamba.trained.model_files import FINAL_CHECKPOINT, MODEL_FILE_SUFFIX
 from swin_umamba.trained.model_plans import ModelPlans
 from swin_umamba.trained.network import build_network, set_scan_backend
 

@@ -55,7 +55,7 @@ from swin_umamba.summary.scores import (
 )
 from swin_umamba.summary.software import software_now
 from swin_umamba.summary.training import cross_validation_facts, data_facts, read_fold
-from swin_umamba.trained.model import default_folds, is_model_folder
+from swin_umamba.trained.model_files import default_folds, is_model_folder
 
 BOUNDS = (
     f"At most {CASES_OF_A_RANK} cases each of the worst, median and best are shown, and {MAX_SLICES} slices "

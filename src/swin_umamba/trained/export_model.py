@@ -9,8 +9,9 @@ from typing import Any
 
 from swin_umamba.errors import UsageError
 from swin_umamba.nnunet.plans_table import CONFIGURATION, MAY_HAVE, NETWORK, PLANS, PLANS_MAY_HAVE
-from swin_umamba.trained.model import FINAL_CHECKPOINT, TrainedModel, load_trained_model
-from swin_umamba.trained.model_file import MODEL_FILE_SUFFIX, fold_names, write_model_file
+from swin_umamba.trained.model import TrainedModel, load_trained_model
+from swin_umamba.trained.model_file import fold_names, write_model_file
+from swin_umamba.trained.model_files import FINAL_CHECKPOINT, MODEL_FILE_SUFFIX
 from swin_umamba.trained.network import check_model, current_plans
 
 # Entries that prediction and the model card read from ``dataset.json``; for plans, see ``plans_table``.

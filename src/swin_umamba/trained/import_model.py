@@ -16,14 +16,8 @@ from swin_umamba.files import atomic_folder, write_text
 from swin_umamba.json_files import read_json
 from swin_umamba.paper import EXPERIMENTS
 from swin_umamba.trained.archive import unpacked_model
-from swin_umamba.trained.model import (
-    FINAL_CHECKPOINT,
-    SUBSTITUTES,
-    TrainedModel,
-    default_folds,
-    is_model_folder,
-    load_trained_model,
-)
+from swin_umamba.trained.model import TrainedModel, load_trained_model
+from swin_umamba.trained.model_files import FINAL_CHECKPOINT, SUBSTITUTES, default_folds, is_model_folder
 from swin_umamba.trained.network import check_model, current_plans
 from swin_umamba.weights.checkpoint import save_checkpoint
 

@@ -16,20 +16,21 @@ from torch import Tensor
 from swin_umamba.errors import CheckpointError
 from swin_umamba.evaluation.postprocessing import ComponentStep
 from swin_umamba.instances.decoding import Decoding
-from swin_umamba.json_files import parse_json, read_json
+from swin_umamba.json_files import parse_json
 from swin_umamba.nnunet.dataset_json import check_description
 from swin_umamba.nnunet.plans_table import check_plan_values
 from swin_umamba.schema import Provenance, shown
 from swin_umamba.trained.calibration_file import FoldCalibration, calibration_of_weights
+from swin_umamba.trained.model_files import (
+    COPY_AGAIN,
+    FINAL_CHECKPOINT,
+    find_checkpoints,
+    read_description,
+)
 from swin_umamba.trained.postprocessing_file import postprocessing_of
 from swin_umamba.weights.checkpoint import load_checkpoint
 
 logger = logging.getLogger(__name__)
-
-COPY_AGAIN = "copy it again from where the model was trained"
-FINAL_CHECKPOINT = "checkpoint_final.pth"
-# Substitutes for a missing final checkpoint, best choice first.
-SUBSTITUTES = ("checkpoint_best.pth", "checkpoint_latest.pth")
 
 _NEEDED = ("network_weights", "trainer_name", "init_args", "inference_allowed_mirroring_axes")
 """What prediction needs of a checkpoint."""
@@ -128,15 +129,13 @@ def load_trained_model(
         If a file is missing, damaged, unsafe to load or not from nnU-Net.
     """
     path = Path(path)
-    if not path.exists():
-        raise CheckpointError("the model does not exist", where=path, hint="check the path")
     files, description_folder = find_checkpoints(path, folds, checkpoint)
     contents = [_read_nnunet_checkpoint(file) for file in files]
     _check_folds_belong_together(files, contents)
     init_args = contents[0]["init_args"]
     if description_folder is not None:
-        plans = _described(description_folder / "plans.json")
-        dataset_json = _described(description_folder / "dataset.json")
+        plans = read_description(description_folder / "plans.json")
+        dataset_json = read_description(description_folder / "dataset.json")
     else:
         plans, dataset_json = init_args.get("plans"), init_args.get("dataset_json")
         if not isinstance(plans, dict) or not isinstance(dataset_json, dict):
@@ -163,71 +162,6 @@ def load_trained_model(
         if description_folder is None
         else postprocessing_of(description_folder, files, weights),
     )
-
-
-def find_checkpoints(
-    path: Path, folds: Sequence[int | str] | None, checkpoint: str
-) -> tuple[list[Path], Path | None]:
-    """Return the checkpoint files and the folder of plans.json and dataset.json, if there is one.
-
-    Raises
-    ------
-    CheckpointError
-        If the folder is not a model folder, or a fold or checkpoint is missing.
-    """
-    if path.is_file():
-        folder = path.resolve().parent.parent
-        return [path], folder if is_model_folder(folder) else None
-    if path.name.startswith("fold_") and is_model_folder(path.resolve().parent):
-        folds = [path.resolve().name.removeprefix("fold_")]
-        path = path.resolve().parent
-    if not is_model_folder(path):
-        raise CheckpointError(
-            "this is not an nnU-Net model folder: plans.json or dataset.json is missing",
-            where=path,
-            hint="give the folder named TRAINER__PLANS__CONFIGURATION, or a single checkpoint file",
-        )
-    available = sorted(folder.name for folder in path.glob("fold_*") if folder.is_dir())
-    chosen = [f"fold_{fold}" for fold in folds] if folds is not None else default_folds(available)
-    missing = [name for name in chosen if name not in available]
-    if missing or not chosen:
-        raise CheckpointError(
-            f"the model has no {' and no '.join(missing or ['fold folder'])}",
-            where=path,
-            hint=f"choose among: {', '.join(available)}" if available else "train a fold first",
-        )
-    return _choose_files(path, chosen, checkpoint, every=folds is not None), path
-
-
-def _choose_files(path: Path, fold_names: list[str], checkpoint: str, *, every: bool) -> list[Path]:
-    """Return the same checkpoint of each fold; unless folds were named, only of those that have it."""
-    names = [checkpoint, *(SUBSTITUTES if checkpoint == FINAL_CHECKPOINT else ())]
-    for name in names:
-        files = [path / fold / name for fold in fold_names if (path / fold / name).is_file()]
-        if not files or (every and len(files) < len(fold_names)):
-            continue
-        if name != checkpoint:
-            logger.warning("%s is missing in %s: using %s instead", checkpoint, path, name)
-        if len(files) < len(fold_names):
-            used = ", ".join(file.parent.name for file in files)
-            logger.warning("only some folds of %s have %s; using %s", path, name, used)
-        return files
-    there = sorted({file.name for fold in fold_names for file in (path / fold).glob("*.pth")})
-    raise CheckpointError(
-        f"{checkpoint} is missing in {', '.join(fold_names)}",
-        where=path,
-        hint=f"name one of the existing checkpoints: {', '.join(there)}" if there else "finish the training",
-    )
-
-
-def default_folds(available: list[str]) -> list[str]:
-    """Return the numbered folds; without any, ``fold_all``, which has seen their validation cases."""
-    return [name for name in available if name != "fold_all"] or available
-
-
-def is_model_folder(folder: Path) -> bool:
-    """Return whether a folder has the files that every trained model has beside its folds."""
-    return (folder / "plans.json").is_file() and (folder / "dataset.json").is_file()
 
 
 def _read_nnunet_checkpoint(path: Path) -> dict[str, Any]:
@@ -281,10 +215,6 @@ def check_descriptions(plans: Any, dataset_json: Any, configuration: str, where:
     )
     check_plan_values(plans, configuration, next(sources))
     check_description(dataset_json, next(sources))
-
-
-def _described(path: Path) -> dict[str, Any]:
-    return read_json(path, dict, error=CheckpointError, hint=COPY_AGAIN, nan=True)
 
 
 def _as_read_from_json(description: Any, path: Path) -> dict[str, Any]:

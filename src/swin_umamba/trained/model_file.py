@@ -35,7 +35,6 @@ from swin_umamba.trained.calibration_file import FoldCalibration
 from swin_umamba.trained.model import TrainedModel, check_descriptions
 from swin_umamba.weights.safetensors_file import load_metadata, load_safetensors, save_safetensors
 
-MODEL_FILE_SUFFIX = ".safetensors"
 FORMAT = "swin-umamba-model-1"
 ENTRIES = ("format", "plans", "dataset", "inference", "model_card")
 LARGEST_ENTRY = 16 * 2**20

@@ -24,7 +24,8 @@ from swin_umamba.schema import Provenance, shown
 from swin_umamba.trained.configuration import Configuration, read_configuration
 from swin_umamba.trained.intensities import check_overflow
 from swin_umamba.trained.label_map import EVERYWHERE, LabelMap, Labels, box_of, foreground_of
-from swin_umamba.trained.model import COPY_AGAIN, TrainedModel
+from swin_umamba.trained.model import TrainedModel
+from swin_umamba.trained.model_files import COPY_AGAIN, channel_names_of
 from swin_umamba.trained.plans_check import check_plans
 from swin_umamba.trained.preprocessing import intensities_of, preprocess
 from swin_umamba.trained.volume import FLAT_SPACING_FACTOR, Volume
@@ -312,8 +313,7 @@ class ModelPlans:
         self.classes = in_output_order({name: group for name, group in groups.items() if set(group) != {0}})
         self.label_values = self._label_values()
         self.ignore = self._labels.ignore_label
-        names = model.dataset_json.get("channel_names") or model.dataset_json["modality"]
-        self.channel_names = [str(name) for _, name in sorted(names.items(), key=lambda item: int(item[0]))]
+        self.channel_names = channel_names_of(model.dataset_json)
         if self.configuration.configuration.get("previous_stage") is not None:
             raise CheckpointError(
                 f"{model.configuration} is the second stage of a cascade, which is not supported",

@@ -22,7 +22,8 @@ from swin_umamba.nnunet.architecture import (
 from swin_umamba.ops.free_memory import free_memory
 from swin_umamba.schema import Provenance
 from swin_umamba.trained.configuration import read_configuration
-from swin_umamba.trained.model import COPY_AGAIN, TrainedModel
+from swin_umamba.trained.model import TrainedModel
+from swin_umamba.trained.model_files import COPY_AGAIN
 from swin_umamba.trained.model_plans import ModelPlans
 from swin_umamba.trained.outline import (
     filled,

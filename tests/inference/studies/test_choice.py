@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -16,7 +17,25 @@ from swin_umamba.inference.studies.choice import list_studies
 from swin_umamba.inference.studies.options import StudyOptions
 from swin_umamba.options import declared_options
 
-LIST = ("predict", "-m", "no/model", "-o", "no/output", "--dry-run", "-i")
+LIST = ("predict", "-m", "model", "-o", "no/output", "--dry-run", "-i")
+
+
+def described(*channels: str) -> str:
+    """Return the ``dataset.json`` of a model."""
+    names = {str(number): name for number, name in enumerate(channels)}
+    return json.dumps({"channel_names": names, "labels": {"background": 0, "liver": 1}})
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder ``model`` in the current one, of a model whose weights nobody can read."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "model"
+    (folder / "fold_0").mkdir(parents=True)
+    (folder / "fold_0" / "checkpoint_final.pth").touch()
+    (folder / "plans.json").write_text("{}")
+    (folder / "dataset.json").write_text(described("MR"))
+    return folder
 
 
 def names(root: Path) -> list[str]:
@@ -46,10 +65,9 @@ def test_the_planes_of_the_option_are_those_of_series() -> None:
     assert sorted(plane.choices) == sorted([*PLANE_NAMES, OBLIQUE])
 
 
-def test_the_list_reads_no_model_and_writes_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_the_list_reads_no_weights_and_writes_nothing(
+    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     root = write_tree(tmp_path / "disc")
     (root / "PA0" / "ST0" / "SE0" / "IM01001").unlink()
     before = sorted(tmp_path.rglob("*"))
@@ -76,6 +94,56 @@ def test_the_list_reads_no_model_and_writes_nothing(
     assert "there is no such folder" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("model")
+def test_the_list_imports_no_torch(tmp_path: Path) -> None:
+    write_tree(tmp_path / "disc")
+    code = (
+        "import sys\n"
+        "from swin_umamba.cli.main import main\n"
+        f"assert main([*{LIST}, 'disc', '--json']) == 0\n"
+        "assert 'torch' not in sys.modules, 'imported'"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("changed", "more", "code", "said"),
+    [
+        ({}, ("-m", "nowhere"), 1, "the model does not exist"),
+        ({"dataset.json": None}, (), 1, "plans.json or dataset.json is missing"),
+        ({"fold_0/checkpoint_final.pth": None}, (), 1, "checkpoint_final.pth is missing in fold_0"),
+        ({}, ("--fold", "0", "3"), 1, "the model has no fold_3"),
+        ({}, ("--checkpoint", "checkpoint_7.pth"), 1, "checkpoint_7.pth is missing in fold_0"),
+        ({"plans.json": "{"}, (), 1, "copy it again"),
+        ({"dataset.json": "{}"}, (), 1, "the labels in dataset.json"),
+        ({"dataset.json": described("T1", "T2")}, (), 2, "takes 2 channels (T1, T2)"),
+        ({"dataset.json": described("R", "G", "B")}, (), 0, ""),
+        ({}, ("-o", "disc/results"), 2, "would lie among the studies"),
+        ({}, ("-o", "results.nii.gz"), 2, "the results of studies go into a folder"),
+    ],
+)
+def test_the_list_refuses_what_the_prediction_would(
+    model: Path,
+    capsys: pytest.CaptureFixture[str],
+    changed: dict[str, str | None],
+    more: tuple[str, ...],
+    code: int,
+    said: str,
+) -> None:
+    for name, content in changed.items():
+        if content is None:
+            (model / name).unlink()
+        else:
+            (model / name).write_text(content)
+    write_tree(model.parent / "disc")
+    assert main([*LIST, "disc", *more]) == code
+    captured = capsys.readouterr()
+    assert said in captured.err
+    assert bool(captured.out) == (code == 0)
+
+
+@pytest.mark.usefixtures("model")
 def test_the_list_foresees_what_is_no_source_of_a_segmentation(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,10 +157,10 @@ def test_the_list_foresees_what_is_no_source_of_a_segmentation(
             {0x00080018: ("UI", "1.2.3.4")},
         )
     ):
-        Written(str(number), f"1.3.{number}", number=number, more=more).write(tmp_path)
-    assert main([*LIST, str(tmp_path), "--json"]) == 0
+        Written(str(number), f"1.3.{number}", number=number, more=more).write(tmp_path / "disc")
+    assert main([*LIST, "disc", "--json"]) == 0
     assert {each["status"] for each in json.loads(capsys.readouterr().out)["series"]} == {"chosen"}
-    assert main([*LIST, str(tmp_path), "--json", "--format", "dicom-seg"]) == 0
+    assert main([*LIST, "disc", "--json", "--format", "dicom-seg"]) == 0
     fine, *refused = json.loads(capsys.readouterr().out)["series"]
     assert (fine["status"], fine["reason"]) == ("chosen", None)
     assert [each["status"] for each in refused] == ["failed"] * 4
@@ -104,7 +172,7 @@ def test_the_list_foresees_what_is_no_source_of_a_segmentation(
         assert words in each["reason"]
         assert each["hint"]
     monkeypatch.setitem(sys.modules, "highdicom", None)
-    assert main([*LIST, str(tmp_path), "--format", "dicom-seg"]) == 2
+    assert main([*LIST, "disc", "--format", "dicom-seg"]) == 2
     assert "need highdicom" in capsys.readouterr().err
 
 

@@ -63,20 +63,25 @@ class StudyList:
         """The cases of the chosen series, by name."""
         return sorted((each.case for each in self.series if not each.reason), key=lambda case: case.name)
 
-    def cases_for(self, predictor: Predictor, output: Path) -> list[Case]:
-        """Return the cases of the chosen series, by name, for a model and the folder of results.
+    def check(self, channels: Sequence[str] | None, model: Path, output: Path) -> None:
+        """Refuse a model and a folder of results whatever is chosen.
+
+        Parameters
+        ----------
+        channels
+            Names of the channels that the model takes; None if they are not known.
+        model, output
+            Where it is, and where results go.
 
         Raises
         ------
         UsageError
-            If none is chosen, the model takes several channels, or results would go into a file or among the
-            studies.
+            If the model takes several channels, or results would go into a file or among the studies.
         """
-        channels = predictor.channel_names
-        if len(channels) > 1 and not takes_colours(channels):
+        if channels is not None and len(channels) > 1 and not takes_colours(channels):
             raise UsageError(
                 f"the model takes {len(channels)} channels ({', '.join(channels)}), and a series has one",
-                where=predictor.model.path,
+                where=model,
                 hint="convert the series to files CASE_0000, CASE_0001 and so on, and predict their folder",
             )
         if is_label_name(output) and not output.is_dir():
@@ -87,6 +92,16 @@ class StudyList:
             raise UsageError(
                 "the results would lie among the studies", where=output, hint="give another output folder"
             )
+
+    def cases_for(self, predictor: Predictor, output: Path) -> list[Case]:
+        """Return the cases of the chosen series, by name, for a model and the folder of results.
+
+        Raises
+        ------
+        UsageError
+            If none is chosen, or as ``check`` says.
+        """
+        self.check(predictor.channel_names, predictor.model.path, output)
         if not (cases := self.cases):
             reasons = Counter(each.reason for each in self.series).most_common(_MOST_REASONS)
             raise UsageError(
