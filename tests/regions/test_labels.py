@@ -99,6 +99,21 @@ def test_several_writers_write_one_map(tmp_path: Path, place: str) -> None:
 
 
 @PLACES
+def test_a_folder_that_was_removed_is_not_made_again(tmp_path: Path, place: str) -> None:
+    """Nor predicted into until the end of the image."""
+    writer = create_labels(tmp_path / "out" / place, LabelGrid((1, 32, 32), np.dtype(np.uint8), (1, 16, 16)))
+    part, labels = (slice(0, 1), slice(0, 16)), np.ones((1, 16, 16), np.uint8)
+    writer.write(*part, slice(0, 16), labels)
+    (tmp_path / "out").rename(tmp_path / "elsewhere")
+    with pytest.raises(OutputError, match="labels cannot be written: No such file"):
+        writer.write(*part, slice(16, 32), labels)
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "elsewhere").rename(tmp_path / "out")
+    writer.write(*part, slice(16, 32), labels)
+    assert writer.read(*part, ALL).all()
+
+
+@PLACES
 def test_what_is_not_finished_is_no_image(tmp_path: Path, place: str) -> None:
     grid = LabelGrid((1, 32, 32), np.dtype(np.uint8), (1, 16, 16), flat=True)
     writer = create_labels(tmp_path / place, grid)

@@ -85,6 +85,7 @@ class OmeZarrLabelWriter(LabelWriter):
 
     def _write(self, region: tuple[slice, ...], labels: np.ndarray) -> None:
         with writing(self.path):
+            (self.path / UNFINISHED).stat()  # or the zarr library would make a folder that was removed again
             self._write_level(0, region, labels)
 
     def _write_level(self, number: int, region: tuple[slice, ...], labels: np.ndarray) -> None:
