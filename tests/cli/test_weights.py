@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from payload import Payload
 from swin_umamba.cli import main as main_module
 from swin_umamba.cli import train
 from swin_umamba.cli.main import main
@@ -23,7 +24,7 @@ from swin_umamba.nnunet.training.swin_umamba_trainer import SwinUMambaTrainer
 from swin_umamba.weights import catalog, download
 from swin_umamba.weights.checkpoint import load_checkpoint
 from weights.file_server import FileServer
-from weights.vmamba_files import SMALL, Payload, vmamba_classifier
+from weights.vmamba_files import SMALL, vmamba_classifier
 
 ACTIONS = ["convert", "download", "import", "inspect", "list"]
 

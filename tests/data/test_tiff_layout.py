@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from conformance.picture import refusal
 from conformance.tiff_writer import FLOAT, LONG, SHORT, Coding, Page, page_of, tiff_file
 from swin_umamba.data.image_io import read_image
 from swin_umamba.errors import DataError
@@ -16,13 +17,6 @@ RNG = np.random.default_rng(0)
 
 def page_with(samples: int = 1, photometric: int = 1, **tags: tuple[int, object]) -> Page:
     return page_of(RNG.integers(0, 256, (4, 5, samples), np.uint8), photometric, Coding(), **tags)
-
-
-def refusal(path: Path, page: Page) -> str:
-    path.write_bytes(tiff_file([page]))
-    with pytest.raises(DataError) as caught:
-        read_image(path)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +48,7 @@ def refusal(path: Path, page: Page) -> str:
     ],
 )
 def test_kinds_that_are_not_read(tmp_path: Path, page: Page, why: str) -> None:
-    found = refusal(tmp_path / "a.tif", page)
+    found = refusal(tmp_path / "a.tif", tiff_file([page]))
     with pytest.raises(DataError, match=f"(?s){why}.* not supported"):
         read_image(tmp_path / "a.tif")
     assert "damaged" not in found
@@ -64,7 +58,7 @@ def test_a_compression_that_leaves_out_other_tags_is_named(tmp_path: Path) -> No
     """Old-style JPEG without the number of samples, as old cameras and scanners have it."""
     page = page_with(1, 6, t259=(SHORT, 6))
     del page.tags[277], page.tags[258]
-    found = refusal(tmp_path / "a.tif", page)
+    found = refusal(tmp_path / "a.tif", tiff_file([page]))
     assert "compression old-style JPEG are not supported" in found
     assert "damaged" not in found
 
@@ -73,7 +67,7 @@ def test_what_the_values_mean_is_not_guessed(tmp_path: Path) -> None:
     page = page_with()
     del page.tags[262]
     assert "do not say what their values mean (tag 262) are not supported" in refusal(
-        tmp_path / "a.tif", page
+        tmp_path / "a.tif", tiff_file([page])
     )
 
 
@@ -90,7 +84,7 @@ def test_what_the_values_mean_is_not_guessed(tmp_path: Path) -> None:
     ],
 )
 def test_tags_that_contradict_each_other(tmp_path: Path, page: Page, why: str) -> None:
-    found = refusal(tmp_path / "a.tif", page)
+    found = refusal(tmp_path / "a.tif", tiff_file([page]))
     assert why in found
     assert "is damaged" in found
 

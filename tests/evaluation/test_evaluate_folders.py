@@ -7,13 +7,13 @@ import json
 import math
 from pathlib import Path
 
-import nibabel
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
 from conformance.dicom_files import Slice
 from conformance.dicom_segmentations import write_segmentation_file
+from faults.fault_files import SPACING, save_volume
 from swin_umamba.cli.main import main
 from swin_umamba.errors import DataError, UsageError
 from swin_umamba.evaluation.classes import LabelClasses
@@ -22,20 +22,7 @@ from swin_umamba.evaluation.metrics import MaskPair, dice
 from swin_umamba.evaluation.results import Evaluation
 from swin_umamba.pseudonyms import Pseudonyms, in_use
 
-SPACING = (1.5, 1.0, 4.0)  # x, y, z
 CLASSES = LabelClasses.from_mapping({"background": 0, "liver": 1, "spleen": 2, "tumour": 3})
-
-
-def save_nifti(
-    path: Path,
-    labels: np.ndarray,
-    spacing: tuple[float, ...] = SPACING,
-    origin: tuple[float, ...] = (0, 0, 0),
-) -> None:
-    path.parent.mkdir(exist_ok=True)
-    affine = np.diag([*spacing, 1.0])
-    affine[:3, 3] = origin
-    nibabel.save(nibabel.Nifti1Image(labels.transpose(2, 1, 0), affine), path)
 
 
 def save_png(path: Path, labels: np.ndarray) -> None:
@@ -52,8 +39,8 @@ def volumes(tmp_path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         prediction, truth = (rng.random((2, 5, 8, 9)) * 3).astype(np.uint8)
         if case == "b":
             prediction[prediction == 2] = truth[truth == 2] = 0
-        save_nifti(tmp_path / "predicted" / f"{case}.nii.gz", prediction)
-        save_nifti(tmp_path / "truth" / f"{case}.nii.gz", truth)
+        save_volume(tmp_path / "predicted" / f"{case}.nii.gz", prediction)
+        save_volume(tmp_path / "truth" / f"{case}.nii.gz", truth)
         pairs[case] = prediction, truth
     return pairs
 
@@ -241,8 +228,8 @@ def test_one_bad_case_does_not_lose_the_others(tmp_path: Path) -> None:
 )
 def test_predictions_on_another_grid(tmp_path: Path, change: dict, named: str) -> None:
     labels = np.ones((4, 5, 6), np.uint8)
-    save_nifti(tmp_path / "truth" / "a.nii.gz", labels)
-    save_nifti(tmp_path / "predicted" / "a.nii.gz", labels, **change)
+    save_volume(tmp_path / "truth" / "a.nii.gz", labels)
+    save_volume(tmp_path / "predicted" / "a.nii.gz", labels, **change)
     result = evaluate(tmp_path)
     assert not result.cases
     assert result.mean("dice") is None

@@ -7,13 +7,13 @@ import json
 import multiprocessing
 from pathlib import Path
 
-import nibabel
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image as PillowImage
 
 import forked
+from faults.fault_files import save_volume
 from swin_umamba.data.instance_labels import instances_to_classes
 from swin_umamba.errors import DataError, UsageError
 from swin_umamba.evaluation.evaluate_protocol import ProtocolEvaluation, evaluate_protocol
@@ -26,12 +26,6 @@ from swin_umamba.evaluation.protocols.microscopy import Microscopy
 def save_png(path: Path, labels: np.ndarray) -> None:
     path.parent.mkdir(exist_ok=True)
     PillowImage.fromarray(labels.astype(np.uint8)).save(path)
-
-
-def save_nifti(path: Path, labels: np.ndarray, spacing: tuple[float, ...] = (1.0, 1.0, 3.0)) -> None:
-    path.parent.mkdir(exist_ok=True)
-    affine = np.diag([*spacing, 1.0])
-    nibabel.save(nibabel.Nifti1Image(labels.astype(np.uint8).transpose(2, 1, 0), affine), path)
 
 
 def strip(value: int, width: int) -> np.ndarray:
@@ -100,8 +94,8 @@ def test_volumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     both = liver.copy()
     both[1:5, 2:8, 9:11] = 3
     for case, predicted, truth in (("a", liver, both), ("b", liver, liver)):
-        save_nifti(tmp_path / "predicted" / f"{case}.nii.gz", predicted)
-        save_nifti(tmp_path / "truth" / f"{case}.nii.gz", truth)
+        save_volume(tmp_path / "predicted" / f"{case}.nii.gz", predicted)
+        save_volume(tmp_path / "truth" / f"{case}.nii.gz", truth)
     result = evaluate(tmp_path, AbdomenMR(), num_workers=2)
     corrected, published = result.forms["corrected"], result.forms["as-published"]
     assert corrected.class_mean("liver", "dice") == 1
@@ -116,9 +110,9 @@ def test_volumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_predictions_on_another_grid_fail(tmp_path: Path) -> None:
-    labels = np.ones((4, 5, 6))
-    save_nifti(tmp_path / "truth" / "a.nii.gz", labels)
-    save_nifti(tmp_path / "predicted" / "a.nii.gz", labels, spacing=(1, 1, 5))
+    labels = np.ones((4, 5, 6), np.uint8)
+    save_volume(tmp_path / "truth" / "a.nii.gz", labels)
+    save_volume(tmp_path / "predicted" / "a.nii.gz", labels, spacing=(1, 1, 5))
     result = evaluate(tmp_path, AbdomenMR())
     assert "spacing" in result.failures[0].error
     assert result.forms["corrected"].mean("dice") is None

@@ -17,6 +17,7 @@ from PIL import Image as PillowImage
 from scipy import special
 
 from json_edits import changed_json
+from smooth_pictures import picture
 from swin_umamba.data.image_io import read_image
 from swin_umamba.errors import BackendError, CheckpointError, DataError, GeometryError, UsageError
 from swin_umamba.inference.inputs import as_volume
@@ -35,12 +36,6 @@ PROBABILITY_TOLERANCE = 1e-5
 
 def predictor(folder: Path, **options: Any) -> Predictor:
     return Predictor.from_folder(folder, device="cpu", **options)
-
-
-def picture(*shape: int) -> np.ndarray:
-    """Return a smooth random image."""
-    noise = np.random.default_rng(3).normal(size=shape)
-    return np.round(127 + 60 * np.cumsum(np.cumsum(noise, -1), -2) / 20).clip(0, 255).astype(np.uint8)
 
 
 def write_nifti(path: Path, volume: np.ndarray, spacing_zyx: tuple[float, ...]) -> Path:

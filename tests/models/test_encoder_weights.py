@@ -10,13 +10,14 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from payload import Payload
 from swin_umamba.errors import CheckpointError, UsageError
 from swin_umamba.files import file_sha256
 from swin_umamba.models.encoder_weights import convert_file, find_fits
 from swin_umamba.models.registry import create_model
 from swin_umamba.weights.checkpoint import load_checkpoint
 from swin_umamba.weights.inspect_checkpoint import inspect_checkpoint
-from weights.vmamba_files import FULL, SMALL, Payload, in_new_spelling, vmamba_classifier
+from weights.vmamba_files import FULL, SMALL, in_new_spelling, vmamba_classifier
 
 
 @pytest.fixture

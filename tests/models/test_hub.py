@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from models.tiny_network import IN_CHANNELS, NUM_CLASSES, TINY
+from payload import Payload
 from swin_umamba.errors import CheckpointError
 from swin_umamba.models import swin_umamba, swin_umamba_d
 
@@ -75,11 +76,7 @@ def test_weights_in_torchs_own_format(folder: Path) -> None:
     other = hub.SwinUMambaD._load_as_pickle(other, str(folder / "pytorch_model.bin"), "cpu", False)
     assert all(torch.equal(a, b) for a, b in zip(other.parameters(), network.parameters(), strict=True))
 
-    class Payload:
-        def __reduce__(self) -> tuple[object, ...]:
-            return os.mkdir, (str(folder / "executed"),)
-
-    torch.save({"x": Payload()}, folder / "pytorch_model.bin")
+    torch.save({"x": Payload(os.mkdir, str(folder / "executed"))}, folder / "pytorch_model.bin")
     with pytest.raises(CheckpointError, match="mkdir"):
         hub.SwinUMambaD._load_as_pickle(other, str(folder / "pytorch_model.bin"), "cpu", False)
     assert not (folder / "executed").exists()

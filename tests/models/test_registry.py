@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from models.tiny_network import TINY
+from payload import Payload
 from swin_umamba.compare.networks import NETWORKS
 from swin_umamba.errors import CheckpointError, UsageError
 from swin_umamba.models.registry import create_model, list_models
@@ -105,16 +106,8 @@ def test_the_first_convolution_is_adapted_on_request_only(imagenet: Path, donor:
         create_model("swin_umamba_d", 1, 2, adapt_first_convolution=True, **TINY)
 
 
-class Payload:
-    def __init__(self, command: str) -> None:
-        self.command = command
-
-    def __reduce__(self) -> Any:
-        return os.system, (self.command,)
-
-
 def test_a_payload_in_pretrained_weights_does_not_run(tmp_path: Path) -> None:
-    torch.save({"model": Payload(f"touch {tmp_path}/canary")}, tmp_path / "imagenet.pth")
+    torch.save({"model": Payload(os.system, f"touch {tmp_path}/canary")}, tmp_path / "imagenet.pth")
     with pytest.raises(CheckpointError, match="system"):
         create_model("swin_umamba", pretrained=tmp_path / "imagenet.pth", **TINY)
     assert not (tmp_path / "canary").exists()

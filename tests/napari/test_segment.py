@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from smooth_pictures import picture
 from stand_in_layer import StandInLayer
 from swin_umamba.errors import DataError
 from swin_umamba.inference import stages
@@ -15,12 +16,6 @@ from swin_umamba.napari.segment import describe, label_colours, segment
 from swin_umamba.report.palette import class_colour
 
 MakeModel = Callable[..., Path]
-
-
-def picture(*shape: int) -> np.ndarray:
-    """Return a smooth random image."""
-    noise = np.random.default_rng(3).normal(size=shape)
-    return np.round(127 + 60 * np.cumsum(np.cumsum(noise, -1), -2) / 20).clip(0, 255).astype(np.uint8)
 
 
 def load(folder: Path) -> Predictor:

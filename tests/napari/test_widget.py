@@ -25,6 +25,7 @@ from napari.utils.notifications import notification_manager
 from qtpy.compat import isalive
 from qtpy.QtGui import QGuiApplication
 
+from smooth_pictures import picture
 from swin_umamba.inference.predictor import Predictor
 from swin_umamba.napari.widget import SegmentWidget
 from swin_umamba.report.palette import class_colour, uncertainty_colours
@@ -33,12 +34,6 @@ pytestmark = pytest.mark.napari
 
 MakeModel = Callable[..., Path]
 PATIENCE = 20_000  # milliseconds
-
-
-def picture(*shape: int) -> np.ndarray:
-    """Return a smooth random image."""
-    noise = np.random.default_rng(3).normal(size=shape)
-    return np.round(127 + 60 * np.cumsum(np.cumsum(noise, -1), -2) / 20).clip(0, 255).astype(np.uint8)
 
 
 @dataclass

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from ops.scan_inputs import threads
 from swin_umamba.ops import linear as module
 from swin_umamba.ops.linear import linear, linear_gelu, uses_onednn
 
@@ -25,14 +25,6 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(autouse=True)
 def onednn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_is_available", lambda: True)
-
-
-@contextmanager
-def threads(number: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    yield
-    torch.set_num_threads(before)
 
 
 def layer(*shape: int, out_features: int, bias: bool) -> list[Tensor]:
@@ -56,11 +48,7 @@ def assert_close(found: list[Tensor], exact: list[Tensor]) -> None:
 
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("out_features", [1, 14, 65])
-@pytest.mark.parametrize(
-    "shape",
-    [(1, 1), (7, 3), (2, 5, 3, 24), (1023, 17), (1, 37, 41, 9)],
-    ids=str,
-)
+@pytest.mark.parametrize("shape", [(1, 1), (7, 3), (2, 5, 3, 24), (1023, 17), (1, 37, 41, 9)], ids=str)
 def test_values_and_gradients(shape: tuple[int, ...], out_features: int, bias: bool) -> None:
     tensors = layer(*shape, out_features=out_features, bias=bias)
     assert uses_onednn(*tensors)

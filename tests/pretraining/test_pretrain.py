@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from equal_states import assert_equal_states
+from payload import Payload
 from swin_umamba.errors import CheckpointError, DataError, TrainingError, UsageError
 from swin_umamba.models.registry import create_model
 from swin_umamba.pretraining.classifier import BackboneClassifier, public_state_dict
@@ -131,17 +132,9 @@ def test_a_run_is_neither_replaced_nor_changed_by_accident(
     assert load_checkpoint(tmp_path / CHECKPOINT)[STATE]["options"]["seed"] == 3
 
 
-class Payload:
-    def __init__(self, canary: Path) -> None:
-        self.canary = canary
-
-    def __reduce__(self) -> Any:
-        return os.mkdir, (str(self.canary),)
-
-
 def test_a_payload_in_the_checkpoint_does_not_run(textures: Path, tmp_path: Path) -> None:
     canary = tmp_path / "canary"
-    save_checkpoint(tmp_path / CHECKPOINT, {STATE: {"options": Payload(canary)}})
+    save_checkpoint(tmp_path / CHECKPOINT, {STATE: {"options": Payload(os.mkdir, str(canary))}})
     with pytest.raises(CheckpointError, match="mkdir"):
         pretrain(textures, tmp_path, continue_training=True)
     assert not canary.exists()

@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from models.classifier_file import HASHED, SEEN_FIRST
+from payload import Payload
 from swin_umamba.errors import CheckpointError, UsageError
 from swin_umamba.models import import_file
 from swin_umamba.models.import_file import import_weights
 from swin_umamba.weights.catalog import CATALOG
 from swin_umamba.weights.download import weights_path
-from weights.vmamba_files import Payload, vmamba_classifier
+from weights.vmamba_files import vmamba_classifier
 
 
 def test_another_file_is_not_taken_for_a_known_one(classifier_file: Path) -> None:

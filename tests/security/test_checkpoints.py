@@ -16,11 +16,11 @@ import torch
 
 from faults.fault_files import DATASET_NAME, Command, write_dataset
 from own_environment import own_environment
+from payload import Payload
 from swin_umamba.errors import CheckpointError
 from swin_umamba.weights.checkpoint import load_checkpoint
 from swin_umamba.weights.plain_data import plain_data
 from trained.model_folder import make_model_folder
-from weights.vmamba_files import Payload
 
 TRAINER = "nnUNetTrainerSwinUMamba"
 PLACES = ("network_weights", "optimizer_state", "logging")

@@ -12,6 +12,8 @@ import numpy as np
 import tifffile
 from PIL import Image as PillowImage
 
+from conformance.png_files import png_chunk
+
 
 def png(array: np.ndarray) -> bytes:
     buffer = io.BytesIO()
@@ -33,14 +35,12 @@ def nifti(array: np.ndarray, spacing: tuple[float, ...] = (1.0, 1.0, 3.0)) -> by
 
 def png_bomb(side: int) -> bytes:
     """Return a small PNG of side x side black pixels."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
     packer = zlib.compressobj(9)
     rows = b"".join(packer.compress(bytes(side + 1)) for _ in range(side)) + packer.flush()
     header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", rows) + png_chunk(b"IEND", b"")
+    )
 
 
 def nifti_bomb(size: int) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,6 +20,7 @@ from swin_umamba.serve.classes import class_shares, shown_classes
 from swin_umamba.serve.schema import ModelClass
 from swin_umamba.serve.segment import Quality, Result
 from swin_umamba.serve.slices import slice_picture
+from trained.model_folder import make_model_folder
 
 CLASSES = (
     ModelClass(name="whole", value=1, members=[1, 2], colour="#e69f00"),
@@ -60,28 +60,15 @@ def test_regions_unite_labels(tmp_path: Path) -> None:
     assert shares[1].percent == pytest.approx(100 / 6)
 
 
-def test_region_models_name_their_regions(make_region_model: Callable[[], Predictor]) -> None:
-    shown = shown_classes(make_region_model())
+def test_region_models_name_their_regions(tmp_path: Path) -> None:
+    labels = {"background": 0, "whole": [1, 2], "core": [1]}
+    folder = make_model_folder(tmp_path, labels=labels, regions_class_order=(2, 1))
+    shown = shown_classes(Predictor.from_folder(folder, device="cpu"))
     assert [(each.name, each.value, each.members) for each in shown] == [
         ("whole", 2, [1, 2]),
         ("core", 1, [1]),
     ]
     assert shown[0].colour == "#56b4e9"
-
-
-@pytest.fixture
-def make_region_model(tmp_path: Path) -> Callable[[], Predictor]:
-    from trained.model_folder import make_model_folder
-
-    def make() -> Predictor:
-        folder = make_model_folder(
-            tmp_path,
-            labels={"background": 0, "whole": [1, 2], "core": [1]},
-            regions_class_order=(2, 1),
-        )
-        return Predictor.from_folder(folder, device="cpu")
-
-    return make
 
 
 def test_large_slices_are_scaled_down_with_nearest_labels(

@@ -17,6 +17,7 @@ from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from json_edits import changed_json
+from payload import Payload
 from swin_umamba.errors import CheckpointError, OutputError, UsageError
 from swin_umamba.inference.predictor import Predictor
 from swin_umamba.models.registry import create_model
@@ -36,16 +37,6 @@ from trained.published_model import (
 
 PROBABILITY_TOLERANCE = 1e-5
 NETWORK_FROM_ELSEWHERE = {"network_class_name": "os.system", "arch_kwargs": {}, "_kw_requires_import": []}
-
-
-class Payload:
-    """Pickles into a call of ``os.mkdir``."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return os.mkdir, (str(self.folder),)
 
 
 def files_in(folder: Path) -> dict[str, bytes]:
@@ -98,11 +89,7 @@ def test_an_imported_model_predicts_as_its_network_does(published: Any, tmp_path
 def test_nothing_but_what_prediction_needs_is_written(published: Any, tmp_path: Path) -> None:
     _, weights, folder = published
     imported = import_model(folder, tmp_path / "imported")
-    assert set(files_in(imported.path)) == {
-        "plans.json",
-        "dataset.json",
-        "fold_all/checkpoint_final.pth",
-    }
+    assert set(files_in(imported.path)) == {"plans.json", "dataset.json", "fold_all/checkpoint_final.pth"}
     assert json.loads((imported.path / "dataset.json").read_text()) == DATASET_JSON
     content = load_checkpoint(imported.path / "fold_all/checkpoint_final.pth")
     assert set(content) == {
@@ -313,7 +300,7 @@ def test_payloads_are_refused(dagger: Path, tmp_path: Path, place: str) -> None:
     (folder / "fold_all").mkdir(parents=True)
     for name in ("plans.json", "dataset.json"):
         (folder / name).write_bytes((dagger / name).read_bytes())
-    edit_checkpoint(**{place: {"x": Payload(tmp_path / "executed")}})(folder)
+    edit_checkpoint(**{place: {"x": Payload(os.mkdir, str(tmp_path / "executed"))}})(folder)
     with pytest.raises(CheckpointError, match="mkdir"):
         import_model(folder, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["model"]

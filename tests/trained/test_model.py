@@ -10,20 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from payload import Payload
 from swin_umamba.errors import CheckpointError
 from swin_umamba.trained.model import load_trained_model
 
 MakeModel = Callable[..., Path]
-
-
-class Payload:
-    """Pickles into a call of ``os.mkdir``."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return os.mkdir, (str(self.folder),)
 
 
 def checkpoint_names(path: Path, **options: object) -> list[str]:
@@ -117,11 +108,11 @@ def test_bare_weights_are_refused(tmp_path: Path) -> None:
 def test_a_payload_is_not_run(make_model: MakeModel, tmp_path: Path, key: str) -> None:
     path = make_model() / "fold_0/checkpoint_final.pth"
     content = torch.load(path, weights_only=True)
-    content[key] = {"a": Payload(tmp_path / "executed")}
+    content[key] = {"a": Payload(os.mkdir, str(tmp_path / "executed"))}
     torch.save(content, path)
     with pytest.raises(CheckpointError, match="mkdir"):
         load_trained_model(path.parent.parent)
     assert not (tmp_path / "executed").exists()
     # The payload itself works: a loader that trusts the file would have run it.
-    pickle.loads(pickle.dumps(Payload(tmp_path / "executed")))
+    pickle.loads(pickle.dumps(Payload(os.mkdir, str(tmp_path / "executed"))))
     assert (tmp_path / "executed").exists()

@@ -15,18 +15,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from payload import Payload
 from swin_umamba.errors import CheckpointError, OutputError
 from swin_umamba.weights.checkpoint import load_checkpoint, save_checkpoint
-
-
-class Payload:
-    """Runs ``function(*arguments)`` when it is unpickled by an ordinary unpickler."""
-
-    def __init__(self, function: Any, *arguments: Any) -> None:
-        self.call = function, arguments
-
-    def __reduce__(self) -> Any:
-        return self.call
 
 
 def like_nnunet() -> dict[str, Any]:

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 import torch
 
+from payload import Payload
 from swin_umamba.errors import CheckpointError, OutputError, UsageError
 from swin_umamba.weights import download
 from swin_umamba.weights.backbone import WeightsRecord
 from swin_umamba.weights.catalog import CATALOG
 from swin_umamba.weights.download import fetch_weights, locate_weights, weights_path
 from weights.file_server import FileServer
-from weights.vmamba_files import Payload
 
 NAME = "weights.pth"
 

@@ -12,9 +12,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from payload import Payload
 from swin_umamba.errors import CheckpointError
 from swin_umamba.weights.inspect_checkpoint import inspect_checkpoint
-from weights.vmamba_files import SMALL, Payload, in_new_spelling, vmamba_classifier
+from weights.vmamba_files import SMALL, in_new_spelling, vmamba_classifier
 
 PLAIN = {"stem.0.weight": torch.zeros(4, 1, 7, 7), "decoder6.a": torch.zeros(3)}
 DAGGER = {"decoder.expand_layers.0.expand.weight": torch.zeros(2, 2)}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from math import ceil
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -63,13 +62,3 @@ def in_new_spelling(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
             key = re.sub(pattern, replacement, key)
         renamed[key] = value
     return renamed
-
-
-class Payload:
-    """Runs ``function(*arguments)`` when it is unpickled by an ordinary unpickler."""
-
-    def __init__(self, function: Any, *arguments: Any) -> None:
-        self.call = function, arguments
-
-    def __reduce__(self) -> Any:
-        return self.call

@@ -12,6 +12,7 @@ import torch
 from nnunetv2.run import run_training as stock_command
 
 from nnunet.tiny_training import PLAIN, SHORT, make_trainer, weights_of
+from payload import Payload
 from swin_umamba.errors import CheckpointError, UsageError
 from swin_umamba.nnunet.environment import Dataset
 from swin_umamba.nnunet.training.robust_trainer import RobustTrainer
@@ -21,16 +22,6 @@ from swin_umamba.weights.checkpoint import load_checkpoint, save_checkpoint
 pytestmark = pytest.mark.usefixtures("tiny_trainers", "stock_loader")
 
 STEM = "stem.0.weight"
-
-
-class Payload:
-    """Makes a folder when it is unpickled by an ordinary unpickler."""
-
-    def __init__(self, canary: Path) -> None:
-        self.canary = canary
-
-    def __reduce__(self) -> Any:
-        return os.mkdir, (str(self.canary),)
 
 
 @pytest.fixture
@@ -86,7 +77,7 @@ def test_a_payload_is_refused_on_every_way_in(
 ) -> None:
     canary = tmp_path / "canary"
     checkpoint = deepcopy(load_checkpoint(trained[PLAIN] / "fold_0" / "checkpoint_final.pth"))
-    checkpoint["logging"]["payload"] = Payload(canary)
+    checkpoint["logging"]["payload"] = Payload(os.mkdir, str(canary))
     resumes = way.endswith("resume")
     trainer = make_trainer(planned_dataset, PLAIN, pretrained="none" if resumes else None)
     trainer.continues = resumes

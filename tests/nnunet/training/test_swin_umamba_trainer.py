@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 import math
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from nnunet.tiny_training import SHORT
+from nnunet.tiny_training import make_trainer as make_tiny_trainer
 from swin_umamba.errors import CheckpointError, TrainingError, UsageError
 from swin_umamba.nnunet import trainers
 from swin_umamba.nnunet.environment import Dataset
 from swin_umamba.nnunet.trainers import TRAINERS, find_trainer
 from swin_umamba.nnunet.training.options import TrainingOptions
-from swin_umamba.nnunet.training.robust_trainer import RobustTrainer
 from swin_umamba.nnunet.training.train import train
 from swin_umamba.trainer_names import (
     PRETRAINED_TRAINER_NAMES,
@@ -32,16 +33,7 @@ from swin_umamba.weights.checkpoint import save_checkpoint
 pytestmark = pytest.mark.usefixtures("tiny_trainers")
 
 NAMES = sorted(PUBLISHED_TRAINER_NAMES)
-
-
-def make_trainer(dataset: Dataset, name: str, **options: Any) -> RobustTrainer:
-    """Return a trainer that is not yet initialized."""
-    dataset.folders.export()
-    plans = json.loads((dataset.preprocessed_folder / "SwinUMambaPlans.json").read_text())
-    description = json.loads((dataset.preprocessed_folder / "dataset.json").read_text())
-    trainer = find_trainer(name)(plans, "2d", 0, description, torch.device("cpu"))
-    trainer.configure(TrainingOptions(**({"pretrained": "none"} | options)))
-    return trainer
+make_trainer = partial(make_tiny_trainer, pretrained="none")
 
 
 def imagenet_file(path: Path, network: nn.Module) -> Path:
@@ -266,15 +258,7 @@ def test_augmentation_is_independent_of_timing(planned_dataset: Dataset) -> None
 def test_stock_nnunet_predicts_with_the_plans_alone(planned_dataset: Dataset) -> None:
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
-    fold = train(
-        planned_dataset,
-        epochs=1,
-        iterations_per_epoch=1,
-        validation_iterations=1,
-        trainer="nnUNetTrainerSwinUMambaDScratch",
-        device="cpu",
-        workers=0,
-    ).fold_folder
+    fold = train(planned_dataset, trainer="nnUNetTrainerSwinUMambaDScratch", **SHORT).fold_folder
     checkpoint = torch.load(fold / "checkpoint_final.pth", weights_only=False)
     checkpoint["trainer_name"] = "nnUNetTrainer"  # nnU-Net's own, which knows nothing of this package
     torch.save(checkpoint, fold / "checkpoint_final.pth")
@@ -290,17 +274,8 @@ def test_stock_nnunet_predicts_with_the_plans_alone(planned_dataset: Dataset) ->
 
 
 def test_the_stock_recipe_trains_with_the_same_care(planned_dataset: Dataset) -> None:
-    result = train(
-        planned_dataset,
-        trainer="nnUNetTrainer",
-        epochs=1,
-        iterations_per_epoch=1,
-        validation_iterations=1,
-        device="cpu",
-        workers=0,
-        batch_size=2,
-        patch_size=(32, 32),
-    )
+    options = SHORT | {"skip_validation": False, "batch_size": 2, "patch_size": (32, 32)}
+    result = train(planned_dataset, trainer="nnUNetTrainer", **options)
     assert result.fold_folder.parent.name == "nnUNetTrainer__SwinUMambaPlans__2d"
     plans = json.loads((result.fold_folder.parent / "plans.json").read_text())
     name = plans["configurations"]["2d"]["architecture"]["network_class_name"]
