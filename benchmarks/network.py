@@ -156,10 +156,7 @@ def giga_macs(network: nn.Module, image: torch.Tensor, *, training: bool) -> flo
 
 
 def training_step(
-    network: nn.Module,
-    image: torch.Tensor,
-    optimizer: torch.optim.Optimizer,
-    precision: str = "float32",
+    network: nn.Module, image: torch.Tensor, optimizer: torch.optim.Optimizer, precision: str = "float32"
 ) -> None:
     """One step: forward, a loss, backward, AdamW."""
     optimizer.zero_grad(set_to_none=True)

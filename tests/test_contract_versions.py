@@ -135,11 +135,7 @@ def test_lines_of_the_first_version_get_the_form_of_today(tmp_path: Path) -> Non
     path.write_text("".join(f"{json.dumps(line)}\n" for line in (RECORD, today, nan)))
     records = PredictionRecords(tmp_path)
     assert list(records.of_case) == ["a", "b", "c"]
-    expected = [
-        {"schema": SCHEMA, **RECORD_OF_TODAY},
-        today,
-        {"schema": SCHEMA, **nan, "seconds": None},
-    ]
+    expected = [{"schema": SCHEMA, **RECORD_OF_TODAY}, today, {"schema": SCHEMA, **nan, "seconds": None}]
     assert [json.loads(line) for line in path.read_text().splitlines()] == expected
 
 

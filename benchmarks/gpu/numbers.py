@@ -171,10 +171,7 @@ def _strided_is_equal(device: torch.device) -> bool:
     given = checks.on_device(checks.image_case(3, 5, batch=1, d_inner=6, d_state=1, dt_rank=2), device)
     given = {name: tensor.detach() for name, tensor in given.items()}
     x, x_dbl = given["x"], given["x_dbl"]
-    strided = given | {
-        "x": x.mT.contiguous().mT,
-        "x_dbl": x_dbl.transpose(1, 2).contiguous().transpose(1, 2),
-    }
+    strided = given | {"x": x.mT.contiguous().mT, "x_dbl": x_dbl.transpose(1, 2).contiguous().transpose(1, 2)}
     y, expected = (ss2d_scan(**each, backend="triton") for each in (strided, given))
     return torch.equal(y, expected)
 

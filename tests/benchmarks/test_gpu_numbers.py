@@ -24,10 +24,7 @@ from ops.triton_interpreter import DEVICE, fast_interpreter  # noqa: F401
 from swin_umamba.ops.triton import launch
 from swin_umamba.tiling.sliding_window import SlidingWindow
 
-ON_GPU = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
-]
+ON_GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 STEPS: dict[str, Callable[[Context], None]] = {
     "scans": numbers.scans,
     "large offsets": numbers.large_offsets,

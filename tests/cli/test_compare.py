@@ -63,10 +63,7 @@ def test_json_and_published_recipes(
         (["not=a_network.pth"], "not=a_network.pth"),
         (
             ["swin_umamba_d_pretrained=vmamba_tiny", "swin_umamba_dd_pretrained=weights.pth"],
-            {
-                "swin_umamba_d_pretrained": "vmamba_tiny",
-                "swin_umamba_dd_pretrained": "{here}/weights.pth",
-            },
+            {"swin_umamba_d_pretrained": "vmamba_tiny", "swin_umamba_dd_pretrained": "{here}/weights.pth"},
         ),
     ],
 )

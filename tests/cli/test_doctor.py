@@ -148,12 +148,7 @@ def test_exit_codes_and_output(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     assert [suffix for each in report["formats"] for suffix in each["suffixes"]] == list(image_suffixes())
     assert report["limits"]["network_smallest_side"] == 32
     assert report["extras"]["zarr"] == {"purpose": "images in OME-Zarr", "installed": True, "missing": []}
-    assert report["findings"][2] == {
-        "name": "c",
-        "status": "error",
-        "detail": "broken",
-        "hint": "replace it",
-    }
+    assert report["findings"][2] == {"name": "c", "status": "error", "detail": "broken", "hint": "replace it"}
 
 
 def test_a_check_that_breaks_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:

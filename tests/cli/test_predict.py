@@ -114,12 +114,7 @@ def test_options(calls: dict[str, Any]) -> None:
     options = "--fold 0 all --checkpoint x.pth --probabilities --no-mirroring --device cpu --backend chunked"
     options += " --confidence --overwrite --preview --step-size 0.7 --no-postprocessing"
     assert predict.run(arguments(*options.split())) == 0
-    assert calls["predict"] == {
-        "probabilities": True,
-        "confidence": True,
-        "preview": True,
-        "overwrite": True,
-    }
+    assert calls["predict"] == {"probabilities": True, "confidence": True, "preview": True, "overwrite": True}
     assert calls["load"] == {
         "folds": (0, "all"),
         "checkpoint": "x.pth",
@@ -179,11 +174,7 @@ def test_json_summary(calls: dict[str, Any], capsys: pytest.CaptureFixture[str])
         "confidence": None,
         "error": None,
     }
-    assert summary["cases"][2]["error"] == {
-        "what": "it is damaged",
-        "where": "c.png",
-        "hint": "copy it",
-    }
+    assert summary["cases"][2]["error"] == {"what": "it is damaged", "where": "c.png", "hint": "copy it"}
 
 
 def sure(case: str, quality: float | None) -> CaseResult:

@@ -51,5 +51,5 @@ def test_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_small_volumes_are_not_rounded_to_nothing() -> None:
     assert [statistics._text(cell) for cell in (0.00024, 0.5, 0.0, -0.0004, 1.0, float("nan"))] == [
-        *("0.00024", "0.5", "0.00", "-0.0004", "1.00", "-"),
+        *("0.00024", "0.5", "0.00", "-0.0004", "1.00", "-")
     ]

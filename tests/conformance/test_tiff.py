@@ -161,10 +161,7 @@ CONFIRMED: list[tuple[str, Callable[[bytes], np.ndarray], dict[str, Sequence[Any
     (
         "TIFF colours",
         by_libtiff,
-        {
-            "values": ("8 bits",),
-            "colours": ("grey", "RGB", "RGB and opaque alpha", "YCbCr"),
-        },
+        {"values": ("8 bits",), "colours": ("grey", "RGB", "RGB and opaque alpha", "YCbCr")},
     ),
     (
         "TIFF colours",

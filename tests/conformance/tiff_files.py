@@ -11,15 +11,7 @@ import numpy as np
 from conformance.combinations import Combination
 from conformance.exif import as_seen
 from conformance.picture import ORIENTATIONS, sizes_of
-from conformance.tiff_writer import (
-    ASCII,
-    LONG,
-    RATIONAL,
-    SHORT,
-    Coding,
-    page_of,
-    tiff_file,
-)
+from conformance.tiff_writer import ASCII, LONG, RATIONAL, SHORT, Coding, page_of, tiff_file
 
 # Of white is 0, grey, RGB, palette, transparency mask, CMYK, YCbCr, CIELab.
 WHITE, GREY, RGB, PALETTE, MASK, CMYK, YCBCR, LAB = 0, 1, 2, 3, 4, 5, 6, 8

@@ -49,11 +49,7 @@ def test_a_disc(tmp_path: Path) -> None:
     assert [one.plane for one in tree.series] == ["axial", "sagittal", "axial", "axial", "axial"]
     assert list(tree.patients.values()) == [1, 2]
     assert list(tree.studies.values()) == [1, 2, 3]
-    assert tree.others == {
-        "not DICOM": 2,
-        "Media Storage Directory Storage": 1,
-        "Basic Text SR Storage": 1,
-    }
+    assert tree.others == {"not DICOM": 2, "Media Storage Directory Storage": 1, "Basic Text SR Storage": 1}
     assert tree.problems == []
 
 

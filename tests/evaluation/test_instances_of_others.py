@@ -8,14 +8,7 @@ from typing import Any
 
 import pytest
 
-from instance_oracle import (
-    NUM_PAIRS,
-    ORACLE,
-    THRESHOLDS,
-    map_pair,
-    scores_of_cellpose,
-    scores_of_stardist,
-)
+from instance_oracle import NUM_PAIRS, ORACLE, THRESHOLDS, map_pair, scores_of_cellpose, scores_of_stardist
 from swin_umamba.evaluation.instances import IOU_THRESHOLDS, Overlap, measure_overlap, scores_of
 
 SINGLE = 1e-6  # both compute in float32 here and there

@@ -45,11 +45,7 @@ class Fakes:
         stops = self.called("plan")
         folder = dataset.preprocessed_folder
         folder.mkdir(parents=True, exist_ok=True)
-        configuration = {
-            "patch_size": list(patch_size),
-            "batch_size": batch_size,
-            "data_identifier": "cases",
-        }
+        configuration = {"patch_size": list(patch_size), "batch_size": batch_size, "data_identifier": "cases"}
         (folder / "SwinUMambaPlans.json").write_text(json.dumps({"configurations": {"2d": configuration}}))
         (folder / "dataset.json").write_text("{}")
         if stops:

@@ -71,10 +71,7 @@ def challenge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 
 
 def test_convert_evaluate_and_reproduce(
-    challenge: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    challenge: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main(["convert", "polyps", str(challenge), "-o", str(tmp_path / "out"), "--json"]) == 0
     converted = json.loads(capsys.readouterr().out)

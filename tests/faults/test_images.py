@@ -9,15 +9,7 @@ import blosc2
 import numpy as np
 import pytest
 
-from faults.fault_files import (
-    DATASET_NAME,
-    Command,
-    cut,
-    files_below,
-    flip_bit,
-    save_volume,
-    write_dataset,
-)
+from faults.fault_files import DATASET_NAME, Command, cut, files_below, flip_bit, save_volume, write_dataset
 from swin_umamba.data.image_io import read_image, read_labels
 from swin_umamba.errors import DataError
 from trained.model_folder import make_model_folder
@@ -41,9 +33,7 @@ FAULTS = [
     pytest.param(lambda path: cut(path, 2 / 3), "the compressed data is damaged", id="row-01-cut-gzip"),
     pytest.param(lambda path: flip_bit(path, 1 / 2), "damaged|more data", id="row-02-bit"),
     pytest.param(
-        put_nan,
-        r"2 of 4320 voxels are NaN or infinite, the first at index \(0, 1, 2, 3\)",
-        id="row-03-nan",
+        put_nan, r"2 of 4320 voxels are NaN or infinite, the first at index \(0, 1, 2, 3\)", id="row-03-nan"
     ),
 ]
 

@@ -51,11 +51,7 @@ def test_row_10_a_missed_structure(tmp_path: Path, command: Command) -> None:
     save_volume(tmp_path / "predicted" / "b.nii.gz", box(4) * 2)
     result = evaluate(command, tmp_path, "--labels", "liver=1", "spleen=2")
     for case in "ab":  # missed, and found where there is none
-        assert result["cases"][case]["spleen"] == {
-            "dice": 0,
-            "nsd": 0,
-            "hd95": pytest.approx(DIAGONAL),
-        }
+        assert result["cases"][case]["spleen"] == {"dice": 0, "nsd": 0, "hd95": pytest.approx(DIAGONAL)}
         assert result["cases"][case]["liver"] == {"dice": None, "nsd": None, "hd95": None}
     assert (result["classes"]["spleen"]["cases"], result["classes"]["spleen"]["not_applicable"]) == (2, 0)
     assert (result["classes"]["liver"]["cases"], result["classes"]["liver"]["not_applicable"]) == (0, 2)

@@ -173,10 +173,7 @@ def test_train_and_predict(
     assert "--trainer FILE.py:Class" in message
     assert "pyramid" not in BACKBONES
     assert main([*command, str(tmp_path / "a"), *trainer]) == 0
-    for variable, value in (
-        ("nnUNet_extTrainer", str(file.parent)),
-        ("SWIN_UMAMBA_EXTENSIONS", str(file)),
-    ):
+    for variable, value in (("nnUNet_extTrainer", str(file.parent)), ("SWIN_UMAMBA_EXTENSIONS", str(file))):
         forget()
         with monkeypatch.context() as environment:
             environment.setenv(variable, value)

@@ -9,13 +9,7 @@ from pathlib import Path
 import pytest
 
 from swin_umamba.errors import CheckpointError, UsageError
-from swin_umamba.napari.models import (
-    ModelChoice,
-    ModelShelf,
-    find_models,
-    model_name,
-    parse_folds,
-)
+from swin_umamba.napari.models import ModelChoice, ModelShelf, find_models, model_name, parse_folds
 
 MakeModel = Callable[..., Path]
 
@@ -54,8 +48,7 @@ def test_names_of_models(make_model: MakeModel, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "folds"),
-    [("", None), ("  ", None), ("0", (0,)), ("0, 1 3", (0, 1, 3)), ("all", ("all",))],
+    ("text", "folds"), [("", None), ("  ", None), ("0", (0,)), ("0, 1 3", (0, 1, 3)), ("all", ("all",))]
 )
 def test_folds_are_read(text: str, folds: tuple | None) -> None:
     assert parse_folds(text) == folds

@@ -119,11 +119,7 @@ def check(backend: str, make: Callable[..., dict[str, Tensor]], case: Case) -> N
     dtypes = {name: case.activation_dtype if name in ACTIVATIONS else case.dtype for name in inputs}
     with threads(case.threads):
         errors = errors_against_reference(
-            backend,
-            inputs,
-            device=SWEEPS[backend].device,
-            dtypes=dtypes,
-            delta_softplus=case.delta_softplus,
+            backend, inputs, device=SWEEPS[backend].device, dtypes=dtypes, delta_softplus=case.delta_softplus
         )
     computed = compute_dtype(*dtypes.values())
     rounded = {f"gradient of {name}": dtype for name, dtype in dtypes.items()}

@@ -11,11 +11,7 @@ from PIL import Image as PILImage
 
 EDGE = 40
 CLASSES = ("checks", "columns", "rows")
-TINY: dict[str, Any] = {
-    "depths": (1, 1, 1, 1),
-    "features_per_stage": (8, 16, 24, 32),
-    "d_state": 2,
-}
+TINY: dict[str, Any] = {"depths": (1, 1, 1, 1), "features_per_stage": (8, 16, 24, 32), "d_state": 2}
 
 
 def texture(name: str, random: np.random.Generator) -> np.ndarray:

@@ -10,13 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from swin_umamba.errors import DataError
-from swin_umamba.pretraining.images import (
-    ImageDataset,
-    LabelledImages,
-    batches,
-    collate,
-    find_images,
-)
+from swin_umamba.pretraining.images import ImageDataset, LabelledImages, batches, collate, find_images
 
 
 def find(folder: Path, fraction: float = 0.25, seed: int = 0) -> LabelledImages:

@@ -56,10 +56,7 @@ def make_report() -> Report:
             ),
         ),
         scores=Scores("Evaluation", (METRICS["dice"],), ("liver", HOSTILE), ("a", "b"), values, ("A note.",)),
-        summary=(
-            SummaryRow("liver", 2, (0.625,), ((0.5, 0.75),)),
-            SummaryRow(HOSTILE, 1, (1.0,), (None,)),
-        ),
+        summary=(SummaryRow("liver", 2, (0.625,), ((0.5, 0.75),)), SummaryRow(HOSTILE, 1, (1.0,), (None,))),
         cases=(
             CasePictures("a", "worst", "Dice 0.5000", volume, 1.5, "2 of 20 slices"),
             CasePictures(HOSTILE, "best", "", flat),

@@ -12,13 +12,7 @@ import pytest
 
 from swin_umamba import opening, temporary_files
 from swin_umamba.errors import OutputError
-from swin_umamba.files import (
-    append_line,
-    atomic_folder,
-    atomic_open,
-    atomic_write,
-    write_text,
-)
+from swin_umamba.files import append_line, atomic_folder, atomic_open, atomic_write, write_text
 from swin_umamba.opening import open_regular, open_to_read
 from swin_umamba.temporary_files import PREFIX
 

@@ -26,10 +26,7 @@ MakeModel = Callable[..., Path]
 
 @pytest.mark.parametrize("name", ["planted:Trainer", "planted.py:Trainer", "planted", "../planted"])
 def test_a_model_never_causes_an_import(
-    trained: dict[str, Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    name: str,
+    trained: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """Its trainer, its network and its backbone name a module that lies ready to be imported."""
     (tmp_path / "planted.py").write_text("from pathlib import Path\nPath('canary').touch()\nTrainer = dict\n")

@@ -99,10 +99,7 @@ class Visit:
 
 @pytest.fixture
 def visit(
-    browser: Any,
-    start: Callable[..., Service],
-    predictor: Predictor,
-    listen: Callable[[Service], Listening],
+    browser: Any, start: Callable[..., Service], predictor: Predictor, listen: Callable[[Service], Listening]
 ) -> Iterator[Callable[..., Visit]]:
     """Return a function that opens the page of a model."""
     visits: list[Visit] = []

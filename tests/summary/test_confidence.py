@@ -31,9 +31,7 @@ DETAILS = {
             "accuracy": [None],
         },
     },
-    "cases": [
-        {"case": "a", "raw": 0.95, "calibrated": 0.9, "true": 0.8},
-    ],
+    "cases": [{"case": "a", "raw": 0.95, "calibrated": 0.9, "true": 0.8}],
 }
 
 

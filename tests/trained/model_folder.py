@@ -56,10 +56,7 @@ SWIN_UMAMBA = {
 SWIN_UMAMBA_D = {
     **SWIN_UMAMBA,
     "network_class_name": "swin_umamba.nnunet.architecture.PlannedSwinUMambaD",
-    "arch_kwargs": {
-        **SWIN_UMAMBA["arch_kwargs"],
-        "strides": [[1, 1], [4, 4], [2, 2], [2, 2], [2, 2]],
-    },
+    "arch_kwargs": {**SWIN_UMAMBA["arch_kwargs"], "strides": [[1, 1], [4, 4], [2, 2], [2, 2], [2, 2]]},
 }
 ARCHITECTURES = {
     "plain_unet": PLAIN_UNET,

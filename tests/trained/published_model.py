@@ -43,12 +43,7 @@ OLD_PLANS: dict[str, Any] = {
     },
     "foreground_intensity_properties_per_channel": {"0": {"mean": 1.0, "std": 1.0}},
 }
-DATASET_JSON = {
-    "channel_names": {"0": "MR"},
-    "labels": LABELS,
-    "numTraining": 60,
-    "file_ending": ".nii.gz",
-}
+DATASET_JSON = {"channel_names": {"0": "MR"}, "labels": LABELS, "numTraining": 60, "file_ending": ".nii.gz"}
 TRAINERS = {
     "swin_umamba": "nnUNetTrainerSwinUMamba",
     "swin_umamba_v1": "nnUNetTrainerSwinUMamba",

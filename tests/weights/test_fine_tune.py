@@ -21,11 +21,7 @@ from swin_umamba.weights.fine_tune import (
 
 SMALL: dict[str, Any] = {"depths": (1, 1, 1, 1), "features_per_stage": (8, 12, 16, 20), "d_state": 2}
 FIRST_CONVOLUTIONS = {
-    "swin_umamba": {
-        "stem.0.weight",
-        "encoder1.layer.conv1.conv.weight",
-        "encoder1.layer.conv3.conv.weight",
-    },
+    "swin_umamba": {"stem.0.weight", "encoder1.layer.conv1.conv.weight", "encoder1.layer.conv3.conv.weight"},
     "swin_umamba_d": {"vssm_encoder.patch_embed.proj.weight"},
 }
 NUM_HEADS = 4

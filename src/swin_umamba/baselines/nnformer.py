@@ -15,11 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from swin_umamba.baselines.inputs import check_input
-from swin_umamba.baselines.window_attention import (
-    WindowAttention,
-    WindowCrossAttention,
-    apply_to_windows,
-)
+from swin_umamba.baselines.window_attention import WindowAttention, WindowCrossAttention, apply_to_windows
 from swin_umamba.errors import UsageError
 from swin_umamba.modules.vss_block import DropPath
 

@@ -64,11 +64,7 @@ def run(args: argparse.Namespace) -> int:
     fraction = LabelOptions(**given_options(args, LabelOptions)).fraction
     labels = None if args.mask is None else on_grid_of(image, read_labels(args.mask, fraction=fraction))
     write_preview(
-        output,
-        image,
-        None if labels is None else labels.data[0],
-        plane=args.plane,
-        slice_index=args.slice,
+        output, image, None if labels is None else labels.data[0], plane=args.plane, slice_index=args.slice
     )
     say_result(args, "preview", {"output": str(output)}, f"wrote {output}", indent=None)
     return 0

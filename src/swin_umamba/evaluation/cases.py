@@ -180,8 +180,6 @@ def files_by_stem(folder: str | Path, endings: Sequence[str]) -> dict[str, Path]
         other = files.setdefault(stem, path)
         if other is not path:
             raise DataError(
-                f"two files belong to the case {stem}",
-                where=f"{other} and {path}",
-                hint="remove one of them",
+                f"two files belong to the case {stem}", where=f"{other} and {path}", hint="remove one of them"
             )
     return files

@@ -93,8 +93,7 @@ def evaluate_folders(
         tolerance=tolerance,
         cases=tuple(
             replace(
-                case,
-                classes={name: case.classes.get(key, not_applicable) for key, name in names.items()},
+                case, classes={name: case.classes.get(key, not_applicable) for key, name in names.items()}
             )
             for case in scored.values()
         ),

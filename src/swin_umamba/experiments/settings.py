@@ -128,7 +128,6 @@ def _divided(side: int) -> int:
 def _shown(value: Any) -> str:
     if isinstance(value, list):
         return " x ".join(map(str, value))
-    return {
-        "paper": f"cosine made for {SCHEDULE_EPOCHS} epochs",
-        "annealed": "cosine to its end",
-    }.get(value, str(value))
+    return {"paper": f"cosine made for {SCHEDULE_EPOCHS} epochs", "annealed": "cosine to its end"}.get(
+        value, str(value)
+    )

@@ -273,12 +273,7 @@ def _training_text(experiment: Experiment) -> str:
 
 
 STEPS = (
-    Step(
-        "convert",
-        lambda each: f"{each.data} to {each.dataset.raw_folder}",
-        _is_converted,
-        _convert,
-    ),
+    Step("convert", lambda each: f"{each.data} to {each.dataset.raw_folder}", _is_converted, _convert),
     Step(
         "plan",
         lambda each: "check and preprocess; patch {} x {}, batch {}".format(

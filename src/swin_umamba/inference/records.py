@@ -23,13 +23,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from swin_umamba import __version__
 from swin_umamba.errors import OutputError
 from swin_umamba.files import append_line, write_text
-from swin_umamba.json_files import (
-    LARGEST_RESULTS,
-    SCHEMA,
-    contract_lines,
-    contract_text,
-    read_contract_lines,
-)
+from swin_umamba.json_files import LARGEST_RESULTS, SCHEMA, contract_lines, contract_text, read_contract_lines
 from swin_umamba.lock import let_go, opened_alone
 from swin_umamba.opening import final_place
 from swin_umamba.pseudonyms import hidden

@@ -48,15 +48,7 @@ def selective_scan_mamba(
             hint="call it under torch.no_grad(), or use another backend",
         )
     results: tuple[Tensor, Tensor] = selective_scan_fn(
-        u,
-        delta,
-        A,
-        B,
-        C,
-        D=D,
-        delta_bias=delta_bias,
-        delta_softplus=delta_softplus,
-        return_last_state=True,
+        u, delta, A, B, C, D=D, delta_bias=delta_bias, delta_softplus=delta_softplus, return_last_state=True
     )
     return results
 

@@ -106,8 +106,6 @@ class StartOptions(Options):
     """Options of how a run starts, which are not stored with it."""
 
     continue_training: bool = option(
-        False,
-        "resume from the last complete epoch with the options of the first run",
-        flags=("--continue",),
+        False, "resume from the last complete epoch with the options of the first run", flags=("--continue",)
     )
     overwrite: bool = option(False, "replace an earlier run")

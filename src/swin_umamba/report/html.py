@@ -11,12 +11,7 @@ from markupsafe import Markup
 
 from swin_umamba.report.charts import draw_charts
 from swin_umamba.report.confidence import quality_chart, reliability_chart
-from swin_umamba.report.contents import (
-    CalibrationSummary,
-    Confusion,
-    Report,
-    TrainingCurves,
-)
+from swin_umamba.report.contents import CalibrationSummary, Confusion, Report, TrainingCurves
 from swin_umamba.report.curves import Line, line_chart
 from swin_umamba.report.page import render_page
 from swin_umamba.report.palette import ERROR_COLOURS, UNCERTAINTY, Colour, class_colour
@@ -146,11 +141,7 @@ def _predicted(report: Report) -> dict[str, Any] | None:
         if seconds
         else "",
         "rows": [
-            {
-                "name": each.name,
-                "quality": _number(each.quality),
-                "entropy": _number(each.mean_entropy),
-            }
+            {"name": each.name, "quality": _number(each.quality), "entropy": _number(each.mean_entropy)}
             for each in rated[:MAX_UNSURE_CASES]
         ],
         "num_rated": len(rated),

@@ -102,9 +102,7 @@ def with_labels(picture: PillowImage.Image, labels: np.ndarray) -> PillowImage.I
 
 
 def resized(
-    array: np.ndarray,
-    size: tuple[int, int],
-    method: PillowImage.Resampling = PillowImage.Resampling.NEAREST,
+    array: np.ndarray, size: tuple[int, int], method: PillowImage.Resampling = PillowImage.Resampling.NEAREST
 ) -> np.ndarray:
     """Return an array ``(y, x)`` or ``(y, x, 3)`` in another size (width, height)."""
     return np.asarray(PillowImage.fromarray(array).resize(size, method))

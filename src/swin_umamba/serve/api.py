@@ -16,15 +16,7 @@ from starlette.exceptions import HTTPException
 from swin_umamba import __version__
 from swin_umamba.errors import SwinUMambaError
 from swin_umamba.serve.access import Access
-from swin_umamba.serve.downloads import (
-    ASK_FOR_OBJECTS,
-    INSTANCES,
-    MASK,
-    OUTLINES,
-    TABLE,
-    Wanted,
-    file_answer,
-)
+from swin_umamba.serve.downloads import ASK_FOR_OBJECTS, INSTANCES, MASK, OUTLINES, TABLE, Wanted, file_answer
 from swin_umamba.serve.guard import Guard, error_response
 from swin_umamba.serve.jobs import Job
 from swin_umamba.serve.page import page_html, page_policy
@@ -72,7 +64,7 @@ InstancesChoice = Annotated[
     bool | None,
     Query(
         description="whether to find the objects (cells, lesions), count and measure them; by default if the "
-        "model has a class for the boundary between objects",
+        "model has a class for the boundary between objects"
     ),
 ]
 SeriesChoice = Annotated[
@@ -224,10 +216,7 @@ def job_outlines(request: Request, job_id: str) -> Response:
 
 
 @router.post(
-    "/predict",
-    response_class=Response,
-    openapi_extra=_UPLOAD,
-    responses={200: MASK, **_UPLOAD_ERRORS},
+    "/predict", response_class=Response, openapi_extra=_UPLOAD, responses={200: MASK, **_UPLOAD_ERRORS}
 )
 async def predict(request: Request, series: SeriesChoice = None, answer: WantedChoice = "labels") -> Response:
     """Upload an image and get its label map, or its objects, in the same request; nothing is kept."""

@@ -28,10 +28,7 @@ OUTLINES: dict[str, Any] = {
     "content": {"application/geo+json": {}},
 }
 ASK_FOR_OBJECTS = "upload the image again with ?instances=1"
-_MEDIA_TYPES = {
-    "objects.csv": "text/csv; charset=utf-8",
-    "objects.geojson": "application/geo+json",
-}
+_MEDIA_TYPES = {"objects.csv": "text/csv; charset=utf-8", "objects.geojson": "application/geo+json"}
 
 
 def file_answer(result: Result, wanted: Wanted) -> Response:

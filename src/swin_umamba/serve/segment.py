@@ -11,14 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from swin_umamba.data.image_io import (
-    Image,
-    image_stem,
-    image_suffix,
-    is_image_name,
-    read_case,
-    write_labels,
-)
+from swin_umamba.data.image_io import Image, image_stem, image_suffix, is_image_name, read_case, write_labels
 from swin_umamba.errors import DataError
 from swin_umamba.inference.cases import CHANNEL_NUMBER, Case, output_paths
 from swin_umamba.inference.inputs import fit_channels, wrong_channels

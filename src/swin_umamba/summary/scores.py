@@ -142,13 +142,7 @@ def _scores(
                 value = scores.get(name, {}).get(metric.key)
                 values[row, column, layer] = np.nan if value is None else float(value)
     return Scores(
-        heading,
-        tuple(metrics),
-        tuple(classes),
-        tuple(map(shown, cases)),
-        values,
-        notes,
-        _numbers(cases),
+        heading, tuple(metrics), tuple(classes), tuple(map(shown, cases)), values, notes, _numbers(cases)
     )
 
 

@@ -127,10 +127,7 @@ def test_damage_is_refused_as_a_whole_or_skipped_on_request(amos: Path, tmp_path
 
     result = convert_abdomen_mr(amos, tmp_path / "raw" / "out", skip_damaged=True)
     assert result.num_training == 1
-    assert sorted(Path(each.path).name for each in result.damaged) == [
-        "amos_0508.nii.gz",
-        "amos_0510.nii.gz",
-    ]
+    assert sorted(Path(each.path).name for each in result.damaged) == ["amos_0508.nii.gz", "amos_0510.nii.gz"]
     assert [path.name for path in (tmp_path / "raw" / "out" / "labelsTr").iterdir()] == ["amos_0507.nii.gz"]
 
 

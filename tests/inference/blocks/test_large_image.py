@@ -78,10 +78,7 @@ def test_a_region_has_the_labels_of_the_whole(
 
 @pytest.mark.usefixtures("in_rows")
 def test_an_interrupted_run_goes_on(
-    predictor: Predictor,
-    picture: tuple[Path, np.ndarray],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    predictor: Predictor, picture: tuple[Path, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, image = picture
     expected = predictor.predict(image).labels
@@ -137,10 +134,7 @@ def damage_first_block(folder: Path) -> None:
 
 @pytest.mark.usefixtures("in_rows")
 def test_a_block_that_fails_costs_no_other(
-    predictor: Predictor,
-    picture: tuple[Path, np.ndarray],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    predictor: Predictor, picture: tuple[Path, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, image = picture
     run = job.BlockWorker.run
@@ -248,10 +242,7 @@ def count_blocks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 @pytest.mark.parametrize("scheduler", [None, "local"])
 @pytest.mark.usefixtures("in_rows")
 def test_processes_give_the_same_labels(
-    scheduler: str | None,
-    predictor: Predictor,
-    picture: tuple[Path, np.ndarray],
-    tmp_path: Path,
+    scheduler: str | None, predictor: Predictor, picture: tuple[Path, np.ndarray], tmp_path: Path
 ) -> None:
     path, image = picture
     out = tmp_path / "out"
@@ -263,10 +254,7 @@ def test_processes_give_the_same_labels(
 @pytest.mark.slow
 @pytest.mark.usefixtures("in_rows")
 def test_processes_that_are_killed_cost_nothing_but_time(
-    predictor: Predictor,
-    picture: tuple[Path, np.ndarray],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    predictor: Predictor, picture: tuple[Path, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, image = picture
     add, killed = FinishedBlocks.add, []
@@ -287,10 +275,7 @@ def test_processes_that_are_killed_cost_nothing_but_time(
 
 
 def test_a_scheduler_that_is_not_there_is_said(
-    predictor: Predictor,
-    picture: tuple[Path, np.ndarray],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    predictor: Predictor, picture: tuple[Path, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cluster, "SECONDS_TO_CONNECT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as listener:

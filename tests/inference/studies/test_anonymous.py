@@ -162,11 +162,7 @@ def model(tmp_path: Path, make_model_at: Callable[..., Path], monkeypatch: pytes
 
 @pytest.mark.parametrize("debug", [(), ("--debug",)])
 def test_studies(
-    disc: Path,
-    debug: tuple[str, ...],
-    tmp_path: Path,
-    model: Path,
-    capfd: pytest.CaptureFixture[str],
+    disc: Path, debug: tuple[str, ...], tmp_path: Path, model: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     fast = ("predict", "-m", str(model), "--device", "cpu", "--anonymous", *debug)
     more = ("--confidence", "--probabilities", "--preview", "--instances")
@@ -199,12 +195,7 @@ def test_studies(
     assert len(manifest["problems"]) == 5
 
 
-def test_segmentations(
-    disc: Path,
-    tmp_path: Path,
-    model: Path,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
+def test_segmentations(disc: Path, tmp_path: Path, model: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """They belong together as before, by pseudonyms and other UIDs, and to nobody."""
     pydicom = pytest.importorskip("pydicom")
     pytest.importorskip("highdicom")
@@ -238,11 +229,7 @@ def test_segmentations(
 
 @pytest.mark.parametrize("folder", ["good", "gap", "planes", "twice", "cut", "frames", "video"])
 def test_a_folder_of_one_series(
-    disc: Path,
-    folder: str,
-    tmp_path: Path,
-    model: Path,
-    capfd: pytest.CaptureFixture[str],
+    disc: Path, folder: str, tmp_path: Path, model: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Without the options of studies, too, and with the other commands that read images."""
     (series,) = disc.rglob(folder)

@@ -79,8 +79,7 @@ def test_names_of_all_kinds_are_cases(raw_dataset: Dataset) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "reason"),
-    [("CASE1", "on Windows and macOS"), ("Mu\u0308ller", "another Unicode normal form")],
+    ("name", "reason"), [("CASE1", "on Windows and macOS"), ("Mu\u0308ller", "another Unicode normal form")]
 )
 def test_names_that_are_one_elsewhere_are_problems(raw_dataset: Dataset, name: str, reason: str) -> None:
     rename(raw_dataset, "case0", name, name)

@@ -46,9 +46,7 @@ def test_systems_without_such_a_folder(
 @pytest.mark.usefixtures("tiny_trainers")
 @pytest.mark.parametrize("workers", [0, 1, 2])
 def test_a_training_warns_before_it_starts(
-    workers: int,
-    planned_dataset: Dataset,
-    monkeypatch: pytest.MonkeyPatch,
+    workers: int, planned_dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The estimate is that of the batch which then comes, and processes make as many as it counts."""
     trainer = make_trainer(planned_dataset, DAGGER, pretrained="none", workers=workers)

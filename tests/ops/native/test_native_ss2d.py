@@ -10,11 +10,7 @@ from torch import Tensor
 
 from ops.scan_inputs import detached, image_inputs, relative_error, threads
 from swin_umamba.ops.native import ss2d_scan
-from swin_umamba.ops.native.ss2d_scan import (
-    ss2d_scan_backward,
-    ss2d_scan_forward,
-    ss2d_scan_states_shape,
-)
+from swin_umamba.ops.native.ss2d_scan import ss2d_scan_backward, ss2d_scan_forward, ss2d_scan_states_shape
 from swin_umamba.ops.reference import ss2d_scan_reference
 
 # float32 against float64, in units of the largest number of each tensor.
@@ -51,13 +47,7 @@ def run(inputs: list[Tensor], grad_y: Tensor) -> list[Tensor]:
 def make(batch: int, height: int, width: int, d_inner: int, d_state: int, dt_rank: int) -> list[Tensor]:
     return detached(
         image_inputs(
-            height,
-            width,
-            batch=batch,
-            d_inner=d_inner,
-            d_state=d_state,
-            dt_rank=dt_rank,
-            dtype=torch.float32,
+            height, width, batch=batch, d_inner=d_inner, d_state=d_state, dt_rank=dt_rank, dtype=torch.float32
         )
     )
 

@@ -141,10 +141,7 @@ class BlockWorker:
         tiles = TileGrid(self._patches.image_size, window.patch_size, window.step_size, (z, y, x)).tiles
         count = len(tiles) if wanted is None else sum(map(wanted, tiles))
         inside = tuple(moved(part, -first.start) for part, first in zip(kept, in_image, strict=True))
-        with (
-            current_device(predictor.device),
-            predictor.networks.returning_depth(len(out) > 2) as num_extra,
-        ):
+        with current_device(predictor.device), predictor.networks.returning_depth(len(out) > 2) as num_extra:
             bands = replace(window, num_extra=num_extra).bands_of_region(
                 predictor.networks,
                 self._patches,

@@ -15,13 +15,7 @@ from swin_umamba.data.tissue import tells_tissue
 from swin_umamba.errors import DataError, SwinUMambaError
 from swin_umamba.inference.blocks.division import Block, blocks_of
 from swin_umamba.inference.blocks.finished_blocks import FinishedBlocks
-from swin_umamba.inference.blocks.job import (
-    BlockJob,
-    BlockResult,
-    BlockWorker,
-    block_work,
-    check_divisible,
-)
+from swin_umamba.inference.blocks.job import BlockJob, BlockResult, BlockWorker, block_work, check_divisible
 from swin_umamba.inference.blocks.object_files import ObjectsInBlocks
 from swin_umamba.inference.blocks.object_maps import ObjectMaps
 from swin_umamba.inference.blocks.pixel_size import check_pixel_size, nearest_level

@@ -12,13 +12,7 @@ import scipy
 
 from swin_umamba.data.instance_labels import flood, highest_within, smooth_depth
 from swin_umamba.errors import DataError
-from swin_umamba.instances.tiles.components import (
-    MOST_PIXELS,
-    Numbered,
-    check_size,
-    groups_of,
-    identity,
-)
+from swin_umamba.instances.tiles.components import MOST_PIXELS, Numbered, check_size, groups_of, identity
 from swin_umamba.instances.tiles.stored import Region, Workspace, grown, size_of, within
 
 _FIRST_HALO = 32

@@ -213,11 +213,7 @@ def worker_death(
             "repeat the command with --continue (nnUNetv2_train: --c); if the process was killed, most "
             "likely because memory ran out, use fewer --workers"
         )
-    return TrainingError(
-        f"a process that loads and augments data has died: {reason}",
-        where=where,
-        hint=hint,
-    )
+    return TrainingError(f"a process that loads and augments data has died: {reason}", where=where, hint=hint)
 
 
 def end_quietly(number: int) -> None:

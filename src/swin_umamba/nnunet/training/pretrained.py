@@ -68,11 +68,7 @@ def locate_pretrained(given: str | Path) -> Path:
 
 
 def load_pretrained(
-    network: nn.Module,
-    path: Path,
-    dataset_json: Mapping[str, Any],
-    *,
-    adapt_first_convolution: bool = False,
+    network: nn.Module, path: Path, dataset_json: Mapping[str, Any], *, adapt_first_convolution: bool = False
 ) -> list[str]:
     """Load the weights of a classifier, or of a trained model, into a network.
 

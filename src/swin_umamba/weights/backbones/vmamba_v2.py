@@ -20,13 +20,7 @@ _NOTE = (
 _OLDER = r"^layers\.\d+\.blocks\.\d+\.(op|self_attention)\.conv2d\.bias$"
 
 
-def _record(
-    size: str,
-    drop_path: float,
-    top1: float,
-    parameters: float,
-    asset: str,
-) -> BackboneRecord:
+def _record(size: str, drop_path: float, top1: float, parameters: float, asset: str) -> BackboneRecord:
     """Return the record of a network, by the name of its size: ``tiny_s1l8`` scans 1 x C, 8 blocks deep."""
     name = f"vmamba_{size}"
     ratio, depth = (int(number) for number in size.rpartition("_s")[2].split("l"))
