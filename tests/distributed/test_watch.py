@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -71,13 +74,59 @@ def test_who_fell_silent_is_the_reason(watches: list[Watch]) -> None:
     assert other.store.check(["fault"])
 
 
+class Lively(HashStore):
+    """In which the other ranks give a sign of life before each look."""
+
+    def multi_get(self, keys: list[str]) -> list[bytes]:
+        self.looks = getattr(self, "looks", 0) + 1
+        return [b"%d" % self.looks] * len(keys)
+
+
 def test_a_broken_connection_is_no_reason_of_its_own(watches: list[Watch]) -> None:
-    for each in watches:
-        each._leaving.set()
-        each.start()
+    watches[0].store = Lively()
+    watches[0]._leaving.set()
+    watches[0].start()
     watches[0].tell(BROKEN)
     assert not watches[0].store.check(["fault"])
     assert "the connection to another rank has broken" in str(watches[0].error_for(BROKEN))
+
+
+class Halting(HashStore):
+    """Whose process is halted during a look; it has a reason by then."""
+
+    def multi_get(self, keys: list[str]) -> list[bytes]:
+        if not hasattr(self, "told"):
+            self.told = True
+            time.sleep(4 * module.SECONDS_UNTIL_LOST_IF_BROKEN)
+            super().set("fault", json.dumps(asdict(Fault.of(1, DataError("a case is damaged")))))
+        return super().multi_get(keys)
+
+
+def test_a_halt_of_the_store_hides_no_reason(watches: list[Watch]) -> None:
+    store = Halting()
+    for rank in range(2):
+        store.set(f"beat{rank}", "1")
+    watches[0].store = store
+    watches[0].tell(BROKEN)
+    watches[0].start()
+    assert "since rank 1 on" in str(watches[0].error_for(BROKEN))
+
+
+def test_a_reason_waits_for_a_look_that_waits_for_the_store(watches: list[Watch]) -> None:
+    patience: list[float] = []
+
+    class Recorded:
+        def acquire(self, timeout: float) -> bool:
+            patience.append(timeout)
+            return True
+
+        def release(self) -> None:
+            pass
+
+    watches[1]._lock = Recorded()  # type: ignore[assignment]
+    watches[1].say_saved()
+    watches[1].tell(DataError("a case is damaged"))
+    assert patience == [5, 2 * module.SECONDS_FOR_THE_STORE]
 
 
 def test_the_others_wait_until_the_first_rank_has_saved(watches: list[Watch]) -> None:

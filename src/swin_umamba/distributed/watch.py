@@ -39,6 +39,8 @@ SECONDS_OF_HALT = 10.0
 SECONDS_TO_LEAVE = 30.0
 """Time for the main thread to leave in order; it may wait for a GPU that waits for a lost rank forever."""
 SECONDS_TO_SAVE = 120.0
+SECONDS_FOR_THE_STORE = 30.0
+"""In which it answers, unless its process has been halted or is lost."""
 HINT = "continue with the same command and --continue"
 DERIVED = "all ranks stop, since"
 """Begins the message of a rank that stops for another one."""
@@ -137,11 +139,12 @@ class Watch:
         self._ended = threading.Event()
         self._patience = SECONDS_UNTIL_LOST
         self._number = 0
-        self._reached = time.monotonic()
+        self._reached = self._looked = self._halted = time.monotonic()
+        self._is_refused = False
         self._threads = [
             threading.Thread(target=each, daemon=True) for each in (self._exchange, self._end_if_necessary)
         ]
-        store.set_timeout(timedelta(seconds=20))
+        store.set_timeout(timedelta(seconds=SECONDS_FOR_THE_STORE))
         self._beat()
 
     def start(self) -> None:
@@ -165,10 +168,15 @@ class Watch:
             self._record(Fault.of(self.rank, error))
 
     def cause(self) -> Fault | None:
-        """Return the first reason that was given, after a while who fell silent; None if unknown."""
-        deadline = time.monotonic() + 3 * SECONDS_UNTIL_LOST_IF_BROKEN
+        """Return the first reason that was given, after a while who fell silent; None if unknown.
+
+        However long this process is halted meanwhile, it has looked at the others before it answers.
+        """
+        begin = time.monotonic()
         self._patience = SECONDS_UNTIL_LOST_IF_BROKEN
-        while self._fault is None and time.monotonic() < deadline and not self._ended.is_set():
+        while self._fault is None and not self._ended.is_set() and self._threads[0].is_alive():
+            if self._looked > max(begin, self._halted) + 2 * self._patience:
+                break
             time.sleep(SECONDS_BETWEEN_BEATS / 4)
         return self._fault
 
@@ -195,19 +203,32 @@ class Watch:
 
     def _record(self, fault: Fault) -> None:
         text = json.dumps(asdict(fault))
-        first = self._ask(lambda: self.store.compare_set(_FAULT, "", text))
+        # The others learn it from nowhere else: a look that waits for the store is waited for.
+        first = self._ask(lambda: self.store.compare_set(_FAULT, "", text), 2 * SECONDS_FOR_THE_STORE)
         self._fault = self._fault or (
             fault if first is None else Fault(**parse_json(first, dict, where=_FAULT))
         )
 
-    def _ask(self, action: Callable[[], T]) -> T | None:
-        """Return what an action on the store gives; None if the store cannot be reached."""
-        if not self._lock.acquire(timeout=5):
+    def _ask(self, action: Callable[[], T], patience: float = 5.0) -> T | None:
+        """Return what an action on the store gives; None if the store cannot be reached.
+
+        Parameters
+        ----------
+        action
+            What to do.
+        patience
+            Seconds to wait for an action of another thread.
+        """
+        if not self._lock.acquire(timeout=patience):
             return None
         try:
-            return action()
+            answer = action()
         except (RuntimeError, dist.DistError):
+            self._is_refused = True
             return None
+        else:
+            self._is_refused = False
+            return answer
         finally:
             self._lock.release()
 
@@ -230,6 +251,7 @@ class Watch:
             now = time.monotonic()
             if now - last > SECONDS_OF_HALT:  # this process was halted, and so perhaps all were
                 seen = {rank: (beat, now) for rank, (beat, _) in seen.items()}
+                self._halted = now
             last = now
             if (answer := self._ask(exchange)) is None:
                 continue
@@ -243,6 +265,7 @@ class Watch:
             silent = [rank for rank, (_, since) in seen.items() if now - since > self._patience]
             if silent and self._fault is None:
                 self._record(Fault.silent(silent[0]))
+            self._looked = now
 
     def _end_if_necessary(self) -> None:
         """Tell the main thread to leave if another rank has; if it does not, save and end the process."""
@@ -252,7 +275,8 @@ class Watch:
             if now - last > SECONDS_OF_HALT:
                 self._reached = now
             last = now
-            if now - self._reached > self._patience:  # the store is on the first rank's host
+            # The store is on the first rank's host; unless it refuses to answer, it may be halted.
+            if now - self._reached > (self._patience if self._is_refused else SECONDS_UNTIL_LOST):
                 self._fault = self._fault or Fault.silent(0)
             if self._fault is not None:
                 break
