@@ -16,7 +16,7 @@ import pytest
 
 import forked
 from equal_states import assert_equal_states
-from faults.training_process import children
+from faults.training_process import PATIENCE, children
 from nnunet.ranks import SMALL, TRAINER, Ranks, fold_folder, weights
 from swin_umamba.weights.checkpoint import load_checkpoint
 
@@ -66,7 +66,7 @@ def start(root: Path, start_with: Sequence[str], *more: str) -> subprocess.Popen
 
 def wait_for_epochs(root: Path, process: subprocess.Popen[str], number: int) -> None:
     metrics = fold_folder(root, TINY) / "metrics.jsonl"
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + PATIENCE
     while not metrics.is_file() or metrics.read_text().count("\n") < number:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
@@ -78,7 +78,7 @@ def test_two_processes_train_and_validate(root: Path, launcher: str) -> None:
     begin = TORCHRUN if launcher == "torchrun" else ["-m", "swin_umamba"]
     more = () if launcher == "torchrun" else ("--devices", "2")
     process = start(root, begin, "--epochs", "1", "--json", *more)
-    out, said = process.communicate(timeout=300)
+    out, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, said
     (answer,) = [json.loads(line) for line in out.splitlines()]
     assert answer["epochs"] == 1
@@ -91,7 +91,7 @@ def test_two_processes_train_and_validate(root: Path, launcher: str) -> None:
     trained = weights(root, trainer=TINY)
     shutil.rmtree(fold_folder(root, TINY) / "validation")
     alone = start(root, ["-m", "swin_umamba"], "--continue", "--json")
-    out, said = alone.communicate(timeout=300)
+    out, said = alone.communicate(timeout=PATIENCE)
     assert json.loads(out)["validation_dice"] == answer["validation_dice"], said
     again = json.loads((fold_folder(root, TINY) / "validation" / "summary.json").read_text())
     assert again["metric_per_case"] == summary["metric_per_case"]
@@ -105,7 +105,7 @@ def test_a_signal_to_the_command_stops_both(root: Path, number: int, code: int) 
     process = start(root, ["-m", "swin_umamba"], "--devices", "2", "--epochs", "100000")
     wait_for_epochs(root, process, 1)
     process.send_signal(number)
-    _, said = process.communicate(timeout=100)
+    _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == code, said
     assert "continue with the same command and --continue" in said
     assert "Traceback" not in said
@@ -119,12 +119,12 @@ def test_a_killed_process_ends_the_command(root: Path) -> None:
     ranks = [each for each in sorted(children(process.pid)) if b"spawn_main" in command_of(each)]
     assert len(ranks) == 2
     os.kill(ranks[1], signal.SIGKILL)
-    _, said = process.communicate(timeout=120)
+    _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1, said
     assert "rank 1 was killed by signal: Killed" in said
     epochs = load_checkpoint(fold_folder(root, TINY) / "checkpoint_latest.pth")["current_epoch"]
     again = start(root, ["-m", "swin_umamba"], "--continue", "--epochs", str(epochs + 1), "--devices", "2")
-    _, said = again.communicate(timeout=300)
+    _, said = again.communicate(timeout=PATIENCE)
     assert again.returncode == 0, said
 
 

@@ -6,7 +6,6 @@ import json
 import random
 import shutil
 import socket
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -27,8 +26,6 @@ TOLERANCE_IN_DOUBLE = 1e-12
 """The same in float64 with AdamW, which makes differences of 5e-6 of the rounding of float32."""
 EPOCHS = ("--epochs", "10")
 IN_A_STEP = ("step", "forward", "loss", "backward", "update", "validation")
-SECONDS = 60.0
-"""In which all ranks have left; on a quiet machine it takes two, and as long again to start."""
 
 
 @pytest.fixture(autouse=True)
@@ -134,9 +131,7 @@ def test_a_run_that_is_stopped_again_and_again_ends_like_an_undisturbed_one(
 
 def assert_all_leave_together(ranks: Ranks, rank: int, what: str) -> None:
     """Look at exit codes and messages after something has happened to a rank."""
-    start = time.monotonic()
     outcome = ranks.wait()
-    assert time.monotonic() - start < SECONDS
     survivors = [each for each in range(2) if what != "SIGKILL" or each != rank]
     expected = {"SIGTERM": 143, "SIGINT": 130}.get(what, 1)
     assert [outcome[each][0] for each in survivors] == [expected] * len(survivors), outcome

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from swin_umamba.errors import OutputError
+from swin_umamba.weights import transfer
 from swin_umamba.weights.backbone import WeightsRecord
 from swin_umamba.weights.checkpoint import save_checkpoint
 from swin_umamba.weights.download import fetch_weights
@@ -21,6 +22,7 @@ NUMBERS = 1_000_000  # 4 MB
 def fetch(record: WeightsRecord) -> None:
     """Download, and say what happens."""
     logging.basicConfig(level=logging.INFO)
+    transfer.TIMEOUT_SECONDS = 600  # the server of the test may be halted
     fetch_weights(record)
 
 

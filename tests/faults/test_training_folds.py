@@ -6,14 +6,21 @@ import json
 import os
 import shutil
 import signal
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from faults.training_process import SMALL, children, fold_folder, start_training, train, wait_for_epoch
+from faults.training_process import (
+    SMALL,
+    children,
+    fold_folder,
+    start_training,
+    train,
+    wait_for_epoch,
+    wait_for_the_end,
+)
 from swin_umamba.inference.predictor import Predictor
 from swin_umamba.weights.checkpoint import load_checkpoint
 
@@ -52,7 +59,7 @@ def process_of(root: Path, fold: int) -> int:
 def test_five_folds_one_of_them_killed_end_like_undisturbed_ones(
     root: Path, planned_folder: Path, tmp_path: Path
 ) -> None:
-    process = start_training(root, *SEEDED, *ALL, *TWO, "--epochs", "6")
+    process = start_training(root, *SEEDED, *ALL, *TWO, "--epochs", "6", hold="1:5")
     wait_for_epoch(process, root, 1, fold=1)
     os.kill(process_of(root, 1), signal.SIGKILL)
     _, said = process.communicate()
@@ -89,10 +96,7 @@ def test_what_ends_the_first_process_ends_all_and_each_saves_its_state(
     folds = [process_of(root, fold) for fold in (0, 1)]
     process.send_signal(number)
     assert process.wait() == code, process.errors()
-    deadline = time.monotonic() + 60
-    while any(Path(f"/proc/{each}").exists() for each in folds):
-        assert time.monotonic() < deadline, "they go on"
-        time.sleep(0.01)
+    wait_for_the_end(folds)
     assert not children(process.pid)
     for fold in (0, 1):
         assert load_checkpoint(fold_folder(root, fold) / "checkpoint_latest.pth")["current_epoch"] >= 1

@@ -12,6 +12,7 @@ import pytest
 from equal_states import TIMES, assert_equal_states
 from faults.fault_files import cut, flip_bit
 from faults.training_process import (
+    PATIENCE,
     SMALL,
     TRAINER,
     fold_folder,
@@ -86,10 +87,10 @@ def test_row_16_four_epochs_equal_two_and_two(
             code, said = train(root, *arguments, threads=threads)
             assert code == 0, said
         else:
-            process = start_training(root, *arguments, threads=threads)
+            process = start_training(root, *arguments, threads=threads, hold="3")
             wait_for_epoch(process, root, 2)
             process.send_signal(signal.SIGTERM)
-            _, said = process.communicate(timeout=120)
+            _, said = process.communicate(timeout=PATIENCE)
             assert process.returncode == 143, said
             trained = load_checkpoint(fold_folder(root) / "checkpoint_latest.pth")["current_epoch"]
             assert 2 <= trained < 4

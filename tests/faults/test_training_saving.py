@@ -22,6 +22,16 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals and limit
 NAME = "checkpoint_latest.pth"
 
 
+def check_for_leftovers(writer: Forked, folder: Path) -> None:
+    """Halt a writer, which may be in its next save, and check that there is no other's temporary file."""
+    writer.send_signal(signal.SIGSTOP)
+    state = ["ps", "-o", "state=", "-p", str(writer.pid)]
+    while not subprocess.check_output(state, text=True).startswith("T"):
+        time.sleep(0.001)
+    leftovers = [each for each in folder.iterdir() if each.name.startswith(PREFIX)]
+    assert len(leftovers) <= 1, leftovers
+
+
 def kill_while_saving(path: Path, kills: int) -> None:
     """Kill a saving process at random moments, and look after each at what it has left."""
     moments = random.Random(12)
@@ -30,8 +40,8 @@ def kill_while_saving(path: Path, kills: int) -> None:
         writer = Forked(save_on_and_on, path, newest)
         writer.first_line()
         # The leftover of the one killed before is gone since this one's first save.
-        leftovers = [each for each in path.parent.iterdir() if each.name.startswith(PREFIX)]
-        assert len(leftovers) <= 1, leftovers
+        check_for_leftovers(writer, path.parent)
+        writer.send_signal(signal.SIGCONT)
         time.sleep(moments.uniform(0, 0.05))
         writer.kill()
         newest = max(int(line) for line in writer.output().splitlines())
@@ -43,9 +53,7 @@ def kill_while_saving(path: Path, kills: int) -> None:
     # The next save cleans up.
     writer = Forked(save_on_and_on, path, newest)
     writer.first_line()
-    writer.send_signal(signal.SIGSTOP)  # it may be in its next save
-    leftovers = [each.name for each in path.parent.iterdir() if each.name.startswith(PREFIX)]
-    assert len(leftovers) <= 1
+    check_for_leftovers(writer, path.parent)
     writer.kill()
 
 

@@ -5,12 +5,20 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import time
 from pathlib import Path
 
 import pytest
 
-from faults.training_process import SMALL, children, fold_folder, start_training, train, wait_for_epoch
+from faults.training_process import (
+    PATIENCE,
+    SMALL,
+    children,
+    fold_folder,
+    start_training,
+    train,
+    wait_for_epoch,
+    wait_for_the_end,
+)
 from swin_umamba.weights.checkpoint import load_checkpoint
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes under /proc")
@@ -45,11 +53,11 @@ def test_a_training_told_to_stop_saves_and_says_how_to_go_on(
     workers = children(process.pid)
     assert len(workers) == 3
     process.send_signal(number)
-    _, said = process.communicate(timeout=120)
+    _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == code, said
     assert "what to do: continue with the same command and --continue" in said
     assert "Traceback" not in said
-    assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
+    wait_for_the_end(workers)
     goes_on(root)
 
 
@@ -60,21 +68,17 @@ def test_a_training_told_to_stop_saves_and_says_how_to_go_on(
         pytest.param(signal.SIGSEGV, "Segmentation", marks=pytest.mark.slow),
     ],
 )
-def test_a_worker_that_dies_stops_the_training_within_a_minute(
-    root: Path, number: signal.Signals, reason: str
-) -> None:
+def test_a_worker_that_dies_stops_the_training(root: Path, number: signal.Signals, reason: str) -> None:
     process = start_training(root, *ENDLESS, "--workers", "2")
     wait_for_epoch(process, root, 1)
     workers = children(process.pid)
     os.kill(workers[0], number)
-    start = time.monotonic()
-    _, said = process.communicate(timeout=120)
-    assert time.monotonic() - start < 60
+    _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1, said
     assert f"a process that loads and augments data has died: process {workers[0]} was killed" in said
     assert f"killed by signal: {reason}" in said
     assert "--continue" in said
     assert "fewer --workers" in said
     assert "Traceback" not in said
-    assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
+    wait_for_the_end(workers)
     goes_on(root)

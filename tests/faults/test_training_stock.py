@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from faults.fault_files import cut
-from faults.training_process import DATASET_NAME, TESTS, TRAINER, fold_folder, wait_for_epoch
+from faults.training_process import DATASET_NAME, PATIENCE, TESTS, TRAINER, fold_folder, wait_for_epoch
 from swin_umamba.nnunet.environment import Dataset
 from swin_umamba.nnunet.shell import shell_variables
 from swin_umamba.weights.checkpoint import load_checkpoint
@@ -74,7 +74,7 @@ class Command:
 
     def run(self, *arguments: str, epochs: int) -> tuple[int, str]:
         process = self.start(*arguments, epochs=epochs)
-        _, said = process.communicate(timeout=300)
+        _, said = process.communicate(timeout=PATIENCE)
         return process.returncode, said
 
 
@@ -127,7 +127,7 @@ def test_sigterm_through_the_stock_command(command: Command) -> None:
     process = command.start(epochs=100000)
     wait_for_epoch(process, command.root, 1)
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=120)
+    _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode != 0, said
     fold = fold_folder(command.root)
     latest = load_checkpoint(fold / "checkpoint_latest.pth")["current_epoch"]

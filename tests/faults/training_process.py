@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from forked import Forked
@@ -14,6 +15,11 @@ from forked import Forked
 TESTS = Path(__file__).parents[1]
 DATASET_NAME = "Dataset901_Squares"
 TRAINER = "nnUNetTrainerSwinUMambaScratch"
+PATIENCE = 600.0
+"""Seconds after which what hangs is given up: far more than anything takes, however busy the machine is."""
+HOLD = "TESTS_HOLD_EPOCH"
+"""Names an epoch, from 0, or ``FOLD:EPOCH``, that a training does not begin until a signal comes, so that
+a test that is halted itself does not miss the moment."""
 SMALL = ("--iterations", "2", "--validation-iterations", "1", "--device", "cpu", "--skip-validation")
 
 
@@ -22,11 +28,12 @@ def fold_folder(root: Path, fold: int = 0) -> Path:
     return root / "nnUNet_results" / DATASET_NAME / f"{TRAINER}__SwinUMambaPlans__2d" / f"fold_{fold}"
 
 
-def start_training(root: Path, *arguments: str, threads: int = 1) -> Forked:
-    """Start ``swin-umamba train`` of fold 0."""
+def start_training(root: Path, *arguments: str, threads: int = 1, hold: str = "") -> Forked:
+    """Start ``swin-umamba train`` of fold 0, perhaps to be held."""
     given = ["train", DATASET_NAME, "--root", str(root), "--trainer", TRAINER, *arguments]
     environment = os.environ | {
         "OMP_NUM_THREADS": str(threads),
+        HOLD: hold,
         "SWIN_UMAMBA_BACKEND": "chunked",
         "SWIN_UMAMBA_EXTENSIONS": str(TESTS / "faults" / "tiny_trainers.py"),  # for processes of its own
     }
@@ -36,13 +43,13 @@ def start_training(root: Path, *arguments: str, threads: int = 1) -> Forked:
 def train(root: Path, *arguments: str, threads: int = 1) -> tuple[int, str]:
     """Run ``swin-umamba train`` to its end; return its exit code and what it said."""
     process = start_training(root, *arguments, threads=threads)
-    _, said = process.communicate(timeout=300)
+    _, said = process.communicate(timeout=PATIENCE)
     return process.returncode, said
 
 
 def wait_for_epoch(process: Forked | subprocess.Popen[str], root: Path, epoch: int, *, fold: int = 0) -> None:
     """Wait until the training has closed ``epoch`` epochs and is in the next one."""
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         assert process.poll() is None, process.communicate()[1]
         logs = list(fold_folder(root, fold).glob("training_log_*.txt"))
@@ -65,13 +72,40 @@ def children(process: int) -> list[int]:
     return found
 
 
+def wait_for_the_end(processes: Iterable[int]) -> None:
+    """Wait until processes have ended, whether or not anybody has asked for their exit codes."""
+    deadline = time.monotonic() + PATIENCE
+    for process in processes:
+        while _runs(process):
+            assert time.monotonic() < deadline, "it goes on"
+            time.sleep(0.01)
+
+
+def _runs(process: int) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
 def make_trainers_tiny() -> None:
     """Let all trainers of this process have tiny networks, and draw no curves, which takes a second."""
     from nnunetv2.training.logging.nnunet_logger import MetaLogger
 
     from nnunet.tiny_training import SIZES
     from swin_umamba.nnunet import trainers
+    from swin_umamba.nnunet.training.robust_trainer import RobustTrainer
 
+    begin = RobustTrainer.on_epoch_start
+
+    def held(self: RobustTrainer) -> None:
+        fold, _, epoch = os.environ.get(HOLD, "").rpartition(":")
+        if epoch and self.current_epoch == int(epoch) and fold in ("", str(self.fold)):
+            time.sleep(PATIENCE)
+        begin(self)
+
+    RobustTrainer.on_epoch_start = held  # type: ignore[method-assign]
     MetaLogger.plot_progress_png = lambda self, output_folder: None
     for name in trainers.__all__:
         trainers.TRAINERS[name] = type(name, (getattr(trainers, name),), {"network_kwargs": SIZES})

@@ -81,7 +81,7 @@ class Ranks:
             given = ["train", DATASET_NAME, "--root", own, "--trainer", trainer, *SMALL, *arguments]
             self.processes.append(Forked(train_rank, given, fault, network, environment=environment))
 
-    def wait(self, timeout: float = 120) -> list[tuple[int, str]]:
+    def wait(self, timeout: float = 600) -> list[tuple[int, str]]:
         """Wait for all ranks; return the exit code of each, and what it said."""
         deadline = time.monotonic() + timeout
         for each in self.processes:
@@ -119,6 +119,7 @@ def train_rank(arguments: Sequence[str], fault: str, network: Mapping[str, Any])
 
     # Less patience than by default; tests/distributed/test_commands.py has that.
     watch.SECONDS_BETWEEN_BEATS, watch.SECONDS_UNTIL_LOST_IF_BROKEN = 0.25, 2.0
+    watch.SECONDS_UNTIL_LOST = 600.0  # any process may be halted for a while
     signal.signal(signal.SIGINT, signal.default_int_handler)
     MetaLogger.plot_progress_png = lambda self, output_folder: None
     for name in trainers.__all__:
@@ -148,6 +149,7 @@ def _meet(fault: str) -> _Steps:
     what, _, moment = fault.partition("@")
     step, _, delay = moment.partition("+")
     steps = _Steps()
+    is_sent = threading.Event()
     next_batch, train_step, validation_step = (
         RobustTrainer.next_batch,
         RobustTrainer.train_step,
@@ -166,7 +168,9 @@ def _meet(fault: str) -> _Steps:
             if is_due("loader"):
                 fail()
             if what.startswith("SIG") and is_due(what):
-                _send_to_self(getattr(signal, what), float(delay or 0))
+                _send_to_self(getattr(signal, what), float(delay or 0), is_sent)
+            if delay and steps.taken >= int(step) + 2:  # it comes, however late: not after the last step
+                is_sent.wait()
         return next_batch(self, loader)
 
     def stepping(self: RobustTrainer, batch: Any) -> Any:
@@ -201,11 +205,15 @@ def _meet(fault: str) -> _Steps:
     return steps
 
 
-def _send_to_self(number: int, delay: float) -> None:
-    if delay:
-        threading.Timer(delay, os.kill, (os.getpid(), number)).start()
-    else:
+def _send_to_self(number: int, delay: float, is_sent: threading.Event) -> None:
+    def send() -> None:
         os.kill(os.getpid(), number)
+        is_sent.set()
+
+    if delay:
+        threading.Timer(delay, send).start()
+    else:
+        send()
 
 
 def train_like_one(*, exactly: bool) -> None:

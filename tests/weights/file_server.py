@@ -91,7 +91,7 @@ class _Handler(BaseHTTPRequestHandler):
         if behaviour == "half" and start < half:
             self.wfile.write(content[start:half])
             self.wfile.flush()
-            self.owner.release.wait(60)
+            self.owner.release.wait(600)
             start = half
         end = half if behaviour == "short" else len(content)
         self.wfile.write(content[start:end])
