@@ -66,15 +66,20 @@ def run(command: Sequence[str | Path], *, folder: Path = ROOT, variables: Mappin
     print("+", " ".join(words), flush=True)
     stopping = (signal.SIGINT, signal.SIGTERM)
     process: subprocess.Popen[bytes] | None = None
+    early: list[int] = []
 
     def pass_on(number: int, frame: FrameType | None) -> None:
         # An interrupt of the terminal goes to all processes in front, so that the command has it already.
-        if process is not None and number == signal.SIGTERM:
+        if process is None:
+            early.append(number)
+        elif number == signal.SIGTERM:
             process.terminate()
 
     before = {number: signal.signal(number, pass_on) for number in stopping}
     try:
         process = subprocess.Popen(words, cwd=folder, env={**os.environ, **variables})
+        for number in early:
+            pass_on(number, None)
         code = process.wait()
     finally:
         for number, handler in before.items():

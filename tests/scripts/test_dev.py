@@ -150,7 +150,7 @@ def test_a_command_that_is_told_to_stop_may_save_first(number: signal.Signals, t
         "def stop(*_):\n"
         f"    time.sleep(0.5); pathlib.Path({str(saved)!r}).write_text('yes'); sys.exit(9)\n"
         "signal.signal(signal.SIGTERM, stop); signal.signal(signal.SIGINT, stop)\n"
-        f"pathlib.Path({str(tmp_path / 'ready')!r}).touch(); time.sleep(60)"
+        f"pathlib.Path({str(tmp_path / 'ready')!r}).touch(); time.sleep(600)"
     )
     program = (
         "import sys\nsys.path.insert(0, '.')\nimport dev\n"
@@ -163,7 +163,7 @@ def test_a_command_that_is_told_to_stop_may_save_first(number: signal.Signals, t
         start_new_session=True,
         stdout=subprocess.DEVNULL,
     )
-    guard = threading.Timer(30, process.kill)
+    guard = threading.Timer(300, process.kill)
     guard.start()
     while not (tmp_path / "ready").exists() and process.poll() is None:
         time.sleep(0.02)
