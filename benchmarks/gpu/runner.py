@@ -146,9 +146,15 @@ def run_step(step: Step, context: Context, limit: float) -> StepResult:
 
 
 def _receive(receiver: Connection, result: StepResult, deadline: float) -> tuple[str, str] | None:
-    """Collect findings until the step says that it ended; None if it never does."""
-    while (left := deadline - time.monotonic()) > 0:
-        if not receiver.poll(min(left, 0.5)):
+    """Collect findings until the step says that it ended; None if it never does.
+
+    What it has said in time counts, also where this process was halted until later.
+    """
+    while True:
+        left = deadline - time.monotonic()
+        if not receiver.poll(max(0.0, min(left, 0.5))):
+            if left <= 0:
+                return None
             continue
         try:
             message = receiver.recv()
@@ -158,7 +164,6 @@ def _receive(receiver: Connection, result: StepResult, deadline: float) -> tuple
             result.findings.append(message)
         else:
             return message  # type: ignore[no-any-return]
-    return None
 
 
 def _kill(pid: int | None) -> None:

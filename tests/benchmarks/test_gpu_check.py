@@ -15,6 +15,16 @@ import pytest
 from gpu_parts import BENCHMARKS  # isort: skip
 import gpu_check
 
+# Begins the third step, and does not end it.
+HELD = """
+import dataclasses, sys, time
+sys.path[:0] = sys.argv[1:4]
+import gpu_check
+from gpu.steps import STEPS
+
+STEPS[3] = dataclasses.replace(STEPS[3], run=lambda context: time.sleep(3600))
+sys.exit(gpu_check.main(sys.argv[4:]))
+"""
 COMMAND = [sys.executable, str(BENCHMARKS / "gpu_check.py"), "--rehearse", "--output"]
 
 
@@ -37,11 +47,18 @@ def test_one_step_is_rehearsed(tmp_path: Path, capsys: pytest.CaptureFixture[str
 def test_the_rehearsal_goes_on_after_it_was_killed(tmp_path: Path) -> None:
     pytest.importorskip("triton", reason="Triton is not installed")
     written = tmp_path / "rehearsal" / "gpu_check.json"
-    running = subprocess.Popen([*COMMAND, str(tmp_path)], start_new_session=True, stdout=subprocess.DEVNULL)
-    end = time.monotonic() + 500
+    places = [str(BENCHMARKS), *(str(BENCHMARKS.parent / name) for name in ("src", "tests"))]
+    running = subprocess.Popen(
+        [sys.executable, "-c", HELD, *places, *COMMAND[2:], str(tmp_path)],
+        env=os.environ | {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""},
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+    )
+    end = time.monotonic() + 1000
     try:
-        while time.monotonic() < end and not (written.exists() and '"3"' in written.read_text()):
+        while not (written.exists() and '"3"' in written.read_text()):
             assert running.poll() is None, "it ended by itself"
+            assert time.monotonic() < end, "it does not get there"
             time.sleep(0.05)
     finally:
         os.killpg(running.pid, signal.SIGKILL)
