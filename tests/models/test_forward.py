@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from models.functional_forward import swin_umamba_d_forward, swin_umamba_dd_forward, swin_umamba_forward
 from models.tiny_network import IN_CHANNELS, NUM_CLASSES, TINY
+from work import calls_of
 
 FORWARDS = {
     "swin_umamba": swin_umamba_forward,
@@ -147,13 +147,12 @@ def test_compiles_to_one_graph_with_the_same_gradients(name: str, network: nn.Mo
         torch.testing.assert_close(eager, compiled)
 
 
-def test_a_tiny_network_is_fast(network: nn.Module) -> None:
+def test_a_tiny_network_calls_few_functions(network: nn.Module) -> None:
+    """Five thousand or so, for 4096 pixels in many layers: nothing goes from pixel to pixel in Python."""
     image = torch.randn(1, IN_CHANNELS, 64, 64)
     with torch.no_grad():
         network(image)  # the first call may compile kernels
-        start = time.perf_counter()
-        network(image)
-    assert time.perf_counter() - start < 1.0
+        assert calls_of(lambda: network(image)) < 30_000
 
 
 def test_number_of_heads_and_classes(network: nn.Module) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 
 from swin_umamba.evaluation.object_errors import ERRORS
 from swin_umamba.report.objects import COLOURS, OPACITY, REACH, coloured, told_apart
 from swin_umamba.report.palette import ERROR_COLOURS, class_colour
+from work import calls_of
 
 
 def check(instances: np.ndarray, reach: int) -> np.ndarray:
@@ -68,9 +67,10 @@ def test_every_kind_of_error_has_a_colour() -> None:
 
 def test_ten_thousand_objects() -> None:
     instances = np.kron(np.arange(1, 10_001).reshape(100, 100), np.ones((8, 8), np.int32))
-    start = time.perf_counter()
-    values = told_apart(instances)
-    assert time.perf_counter() - start < 5  # 0.2 s
+    told_apart(instances[:8])  # the first call imports
+    values = np.zeros_like(instances)
+    # 13 an object, and not one a pair.
+    assert calls_of(lambda: np.copyto(values, told_apart(instances))) < 40 * 10_000
     assert values.max() <= 20
     assert (values[:, 7] != values[:, 8]).all()
     assert (values[7] != values[8]).all()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import stat
 import tempfile
-import time
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -86,15 +85,20 @@ def test_row_21_members_that_lead_elsewhere(
 
 
 def test_row_21_a_bomb(
-    tmp_path: Path, command: Command, make_archive: Callable[..., Path], unpacking: Path
+    tmp_path: Path,
+    command: Command,
+    make_archive: Callable[..., Path],
+    unpacking: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A checkpoint of 300 MB of zeros, a thousandth of that in the archive."""
     archive = make_archive("fold_1/checkpoint_final.pth", content=bytes(300_000_000))
     assert archive.stat().st_size < 700_000
-    start = time.process_time()
+    opened: list[object] = []
+    monkeypatch.setattr(zipfile.ZipFile, "open", lambda self, member, *_: opened.append(member))
     with little_memory(20e6):
         done = command("weights", "import", archive, "-o", tmp_path / "out")
-    assert time.process_time() - start < 2
+    assert opened == []
     assert done.code == 1
     assert "would grow from" in done.err
     assert "to 300,000,000 bytes" in done.err

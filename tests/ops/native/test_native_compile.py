@@ -129,17 +129,15 @@ def test_importing_the_package_does_not_import_numba() -> None:
 def test_whole_scan_without_a_cache_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     code = """
-import logging, time, torch
+import logging, torch
 logging.basicConfig(level=logging.INFO)
 from numba.core.caching import CompileResultCacheImpl, UserProvidedCacheLocator
 CompileResultCacheImpl._locator_classes = [UserProvidedCacheLocator]
 from swin_umamba.ops.ss2d_scan import ss2d_scan
 x = torch.ones(1, 2, 3, 16, requires_grad=True)
 ones = torch.ones(4, 16, 1)
-start = time.perf_counter()
 y = ss2d_scan(x, torch.ones(1, 2, 3, 4, 3), ones, ones[..., 0], -ones, ones[..., 0], backend="native")
 y.sum().backward()
-assert time.perf_counter() - start < 60
 assert x.grad.isfinite().all()
 """
     environment = {"NUMBA_CACHE_DIR": str(tmp_path / "file" / "below"), "PATH": "", "OMP_NUM_THREADS": "1"}
