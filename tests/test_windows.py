@@ -173,7 +173,7 @@ def test_a_child_whose_parent_ends_may_save(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(child.signal, "raise_signal", raise_signal)
     child.end_with_parent()
-    assert told.wait(10)
+    assert told.wait(300)
     assert raised == [signal.SIGTERM]
 
 

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 PORT = 8000
+SECONDS = 8.0
+"""In which the server answers if it is well."""
 
 
 def port_of(command: Sequence[str]) -> int | None:
@@ -34,7 +36,7 @@ def is_well(command: Sequence[str]) -> bool:
     if port is None:
         return True
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/health", timeout=8) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/health", timeout=SECONDS) as answer:
             return bool(answer.status == 200)
     except OSError:
         return False

@@ -214,7 +214,7 @@ def test_a_closed_pipe_is_no_traceback() -> None:
     assert process.stderr is not None
     process.stdout.readline()
     process.stdout.close()
-    assert process.wait(timeout=60) == 1
+    assert process.wait(timeout=300) == 1
     assert process.stderr.read() == b""
     process.stderr.close()
 

@@ -97,7 +97,14 @@ def test_a_real_run_that_is_killed_and_goes_on(tmp_path: Path) -> None:
         *("--data", "cells", "-o", "run", "--budget", "2", "--patch-size", "64", "64", "--batch-size", "2"),
         *("--seed", "0", "--workers", "0", "--device", "cpu", "--json"),
     ]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    # However late the kill comes, the step is not done by then.
+    (tmp_path / "hold.py").write_text(
+        "import time\n"
+        "from swin_umamba.inference.predictor import Predictor\n"
+        "Predictor.predict_folder = lambda *_, **__: time.sleep(3600)\n"
+    )
+    held = os.environ | {"SWIN_UMAMBA_EXTENSIONS": str(tmp_path / "hold.py")}
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=held)
     assert process.stderr is not None
     for line in process.stderr:
         if line.startswith("[4/5] predict"):

@@ -32,7 +32,7 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 600
         while not (folder / "socket").exists():
             assert server.poll() is None
             assert time.monotonic() < deadline

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shlex
 import shutil
@@ -17,7 +18,10 @@ import pytest
 from documents.blocks import PAGES, ROOT, Block, blocks_of, module_name
 from documents.conftest import PARTS
 
-SECONDS = 600
+SECONDS = 1800
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+PORTS = itertools.count(20_000 + 1000 * WORKER + os.getpid() % 800)
+"""Each process that runs tests has its own; the system hands out those from 32768 on."""
 NNUNET = {
     "nnUNetv2_train": "from nnunetv2.run.run_training import run_training_entry as m; m()",
     "nnUNetv2_predict": "from nnunetv2.inference.predict_from_raw_data import predict_entry_point as m; m()",
@@ -65,9 +69,12 @@ def script_of(blocks: list[Block], folder: Path) -> str:
 
 
 def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    """Return a port that neither the system nor another test gives to anybody meanwhile."""
+    while True:
+        port = next(PORTS)
+        with socket.socket() as tried, contextlib.suppress(OSError):
+            tried.bind(("127.0.0.1", port))
+            return port
 
 
 def run(script: str, folder: Path, environment: dict[str, str]) -> tuple[int, str]:

@@ -21,9 +21,25 @@ from swin_umamba.errors import UsageError
 from swin_umamba.inference import cluster
 
 NAMES = "abc"
-SECONDS_TO_START = 60
+SECONDS_TO_START = 600
 SCHEDULER = (sys.executable, "-m", "distributed.cli.dask_scheduler")
 WORKER = (sys.executable, "-m", "distributed.cli.dask_worker")
+NUM_PREDICTED = 3
+# What a worker loads, twice: of more than so many cases it predicts none.
+HOLD = f"""
+import itertools, time
+from swin_umamba.inference.case_run import CaseRun
+
+def hold(predict, numbers):
+    def held(run, *given):
+        if next(numbers) > {NUM_PREDICTED}:
+            time.sleep({SECONDS_TO_START})
+        predict(run, *given)
+    return held
+
+if CaseRun.predict.__name__ != "held":
+    CaseRun.predict = hold(CaseRun.predict, itertools.count(1))
+"""
 
 
 @pytest.fixture
@@ -58,21 +74,22 @@ def start(
 
 
 def start_cluster(
-    stack: ExitStack, folder: Path, protocol: str, environment: Mapping[str, str]
-) -> tuple[str, subprocess.Popen[bytes]]:
-    """Start a scheduler and a worker; return the address of the scheduler, and its process."""
+    stack: ExitStack, folder: Path, protocol: str, environment: Mapping[str, str], *of_worker: str
+) -> tuple[str, subprocess.Popen[bytes], subprocess.Popen[bytes]]:
+    """Start a scheduler and a worker; return the address of the scheduler, and both processes."""
     file = folder / "scheduler.json"
     place = ("--protocol", protocol, "--host", "127.0.0.1", "--port", "0")
     scheduler = start(
         stack, SCHEDULER, *place, "--no-dashboard", "--scheduler-file", str(file), **environment
     )
-    worker = ("--scheduler-file", str(file), "--nthreads", "1", "--no-dashboard", "--no-nanny")
-    start(stack, WORKER, *worker, "--local-directory", str(folder), "--death-timeout", "60", **environment)
+    options = ("--scheduler-file", str(file), "--nthreads", "1", "--no-dashboard", "--no-nanny", *of_worker)
+    patience = ("--death-timeout", str(SECONDS_TO_START))
+    worker = start(stack, WORKER, *options, "--local-directory", str(folder), *patience, **environment)
     deadline = time.monotonic() + SECONDS_TO_START
     while not file.exists() or not file.read_text():
         assert time.monotonic() < deadline, "no scheduler"
         time.sleep(0.1)
-    return str(json.loads(file.read_text())["address"]), scheduler
+    return str(json.loads(file.read_text())["address"]), scheduler, worker
 
 
 def predict(model: Path, images: Path, out: Path, address: str, **environment: str) -> tuple[int, str]:
@@ -109,7 +126,7 @@ def test_only_who_has_a_certificate_is_let_in(
     trusted = {f"{prefix}TLS__CA_FILE": certificate, f"{prefix}REQUIRE_ENCRYPTION": "True"}
     for role in ("SCHEDULER", "WORKER", "CLIENT"):
         trusted |= {f"{prefix}TLS__{role}__CERT": certificate, f"{prefix}TLS__{role}__KEY": key}
-    address, _ = start_cluster(started, tmp_path, "tls", trusted)
+    address, _, _ = start_cluster(started, tmp_path, "tls", trusted)
     assert address.startswith("tls://")
     code, said = predict(model, images, tmp_path / "out", address)
     assert code == 2, said
@@ -125,10 +142,12 @@ def test_a_scheduler_that_vanishes_costs_nothing_that_is_finished(
     model: Path, images: Path, tmp_path: Path, started: ExitStack
 ) -> None:
     generator = np.random.default_rng(1)
-    for number in range(200):
+    for number in range(NUM_PREDICTED):
         pixels = generator.integers(0, 255, (40, 50), np.uint8)
         PillowImage.fromarray(pixels).save(images / f"{number:03d}.png")
-    address, scheduler = start_cluster(started, tmp_path, "tcp", {})
+    (tmp_path / "hold.py").write_text(HOLD)
+    hold = ("--preload", str(tmp_path / "hold.py"))
+    address, scheduler, worker = start_cluster(started, tmp_path, "tcp", {}, *hold)
     out = tmp_path / "out"
 
     def end_it() -> None:
@@ -144,13 +163,15 @@ def test_a_scheduler_that_vanishes_costs_nothing_that_is_finished(
     assert "the connection to the scheduler is lost" in said, said
     assert "Traceback" not in said
     finished = len(list(out.glob("*.png")))
-    assert 0 < finished < len(NAMES) + 200
+    assert 0 < finished <= NUM_PREDICTED
+    worker.kill()
+    worker.wait()
     command = [sys.executable, "-m", "swin_umamba", "predict", "-m", str(model), "-i", str(images)]
     command += ["-o", str(out), "--device", "cpu", "--no-mirroring", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     counts = json.loads(done.stdout)
     assert counts["kept"] >= finished - 1  # one may have been written and not yet recorded
-    assert counts["kept"] + counts["written"] == len(NAMES) + 200
+    assert counts["kept"] + counts["written"] == len(NAMES) + NUM_PREDICTED
 
 
 def test_workers_with_other_software_are_refused() -> None:

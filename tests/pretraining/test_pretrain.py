@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.distributed import TCPStore
 
 from equal_states import assert_equal_states
 from payload import Payload
@@ -226,10 +227,15 @@ def test_the_networks_take_a_backbone_of_full_size(
         assert torch.equal(state[key], ours), key
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+def served_store() -> TCPStore:
+    """Return the store that a launcher would serve, at a port that nobody else can take meanwhile."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    port = listener.getsockname()[1]
+    return TCPStore(
+        "127.0.0.1", port, is_master=True, wait_for_workers=False, master_listen_fd=listener.detach()
+    )
 
 
 @pytest.mark.slow
@@ -255,7 +261,9 @@ def test_two_processes_train_what_one_does(textures: Path, tmp_path: Path, recip
         f"result = train.pretrain({str(textures)!r}, sys.argv[1], **options)\n"
         "print(result.best_top1)\n"
     )
-    network = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
+    store = served_store()
+    network = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "WORLD_SIZE": "2"}
+    network["TORCHELASTIC_USE_AGENT_STORE"] = "True"
     arguments = [sys.executable, "-c", code, str(tmp_path / "two"), str(tmp_path / "weights")]
     workers = [
         subprocess.Popen(
@@ -266,7 +274,7 @@ def test_two_processes_train_what_one_does(textures: Path, tmp_path: Path, recip
         )
         for rank in range(2)
     ]
-    printed = [worker.communicate(timeout=120)[0] for worker in workers]
+    printed = [worker.communicate(timeout=600)[0] for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0]
     one, other = (torch.load(tmp_path / f"weights.rank{rank}", weights_only=True) for rank in range(2))
     assert_equal_states(one, other)

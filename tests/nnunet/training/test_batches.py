@@ -165,7 +165,7 @@ def test_a_stream_knows_which_process_was_killed() -> None:
     first = multiprocessing.active_children()[0]
     with suppress(RuntimeError):  # PyTorch tells of it as soon as it sees it
         first.kill()
-        first.join(20)
+        first.join(300)
     assert stream.ended() == {first.pid: -signal.SIGKILL}
     stream.close()
     assert BatchStream(SeededBatches(Fails(), (0,)), first=0, workers=0, pin_memory=False).ended() == {}

@@ -20,6 +20,9 @@ from swin_umamba.ops.native import openmp, threads
 from swin_umamba.ops.native.ss2d_scan import ss2d_scan_backward, ss2d_scan_forward
 from swin_umamba.ops.native.threads import run_items, sum_in_order
 
+PATIENCE = 300.0
+"""Seconds after which what hangs is given up: far more than anything takes, however busy the machine is."""
+
 needs_fork = pytest.mark.skipif(
     "fork" not in multiprocessing.get_all_start_methods(), reason="no fork on this system"
 )
@@ -59,7 +62,7 @@ class Scans(Dataset):
 @pytest.mark.usefixtures("three_threads")
 def test_every_item_runs_once() -> None:
     counts = [0] * 100
-    barrier = threading.Barrier(3, timeout=10)
+    barrier = threading.Barrier(3, timeout=PATIENCE)
 
     def work(item: int) -> None:
         if item < 3:
@@ -71,7 +74,7 @@ def test_every_item_runs_once() -> None:
 
 
 def test_no_thread_is_started_where_pytorch_has_them(three_threads: str) -> None:
-    barrier = threading.Barrier(3, timeout=10)
+    barrier = threading.Barrier(3, timeout=PATIENCE)
     takers: list[set[int]] = [set(), set()]
 
     def work(item: int, call: int) -> None:
@@ -130,7 +133,7 @@ def test_calls_from_several_threads_at_once() -> None:
     for caller in callers:
         caller.start()
     for caller in callers:
-        caller.join(timeout=60)
+        caller.join(timeout=PATIENCE)
     assert all(result is not None and torch.equal(result, alone) for result in results)
     assert torch.equal(scan_once(), expected)
 
@@ -149,7 +152,7 @@ def test_forked_child_starts_its_own_threads() -> None:
     process = context.Process(target=child)
     process.start()
     try:
-        assert receiver.poll(30), "the child hangs"
+        assert receiver.poll(PATIENCE), "the child hangs"
         assert torch.equal(torch.from_numpy(receiver.recv()), expected)
     finally:
         process.kill()
@@ -161,7 +164,9 @@ def test_forked_child_starts_its_own_threads() -> None:
 )
 def test_data_loader_workers(method: str) -> None:
     expected = scan_once()
-    loader = DataLoader(Scans(), batch_size=None, num_workers=1, multiprocessing_context=method, timeout=60)
+    loader = DataLoader(
+        Scans(), batch_size=None, num_workers=1, multiprocessing_context=method, timeout=PATIENCE
+    )
     scans = list(loader)
     assert len(scans) == 2
     assert all(torch.equal(scan, expected) for scan in scans)
