@@ -91,6 +91,17 @@ def _compile_each_kernel_once() -> None:
     _KernelCache.save_overload = save_and_let_others_go_on  # type: ignore[method-assign]
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes() -> None:
+    """Let the processes that run tests end in their own time.
+
+    By default they are killed after ten seconds, in which a busy machine does not write which lines have run.
+    """
+    from xdist.workermanage import NodeManager
+
+    NodeManager.EXIT_TIMEOUT = 600
+
+
 def pytest_collection_finish() -> None:
     """Leave what was imported out of all later searches for garbage; let plans draw fewer intensities."""
     planning = sys.modules.get("swin_umamba.nnunet.planning.preprocessing")
