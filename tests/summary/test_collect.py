@@ -212,6 +212,15 @@ def test_predictions_alone(results: Path) -> None:
     assert any("--references" in each for each in report.missing)
 
 
+def test_predictions_with_probabilities_are_no_model(results: Path) -> None:
+    predictions = results / "predictions"
+    for name in ("plans.json", "dataset.json"):  # as --probabilities and nnUNetv2_predict write them
+        (predictions / name).write_text((results / "dataset.json").read_text())
+    report = collect_report(predictions, Sources(images=results / "images"))
+    assert [case.name for case in report.cases] == ["a", "b", "c"]
+    assert not any("plans.json" in each for each in report.missing)
+
+
 def test_nothing_to_report(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="neither a training"):
         collect_report(tmp_path)

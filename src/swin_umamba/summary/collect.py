@@ -42,6 +42,7 @@ from swin_umamba.summary.places import (
     Places,
     Sources,
     description_of_evaluation,
+    holds_images,
     places_of_evaluation,
     places_of_training,
     read_classes,
@@ -120,7 +121,8 @@ def collect_report(path: str | Path, sources: Sources | None = None) -> Report:
     is_fold = path.name.startswith("fold_") and is_model_folder(path.parent)
     model = path.parent if is_fold else path
     training = None
-    if is_model_folder(model):
+    # Label maps with probabilities have plans and a description beside them, too, for nnUNetv2_ensemble.
+    if is_model_folder(model) and (any(model.glob("fold_*")) or not holds_images(model)):
         training, results = _read_model(model, path if is_fold else None, given, gaps)
     else:
         results = _read_evaluation(path, given, gaps)

@@ -70,6 +70,14 @@ class Gaps:
     failures: list[tuple[str, str]] = field(default_factory=list)
 
 
+def holds_images(folder: Path) -> bool:
+    """Return whether there are images right in a folder."""
+    try:
+        return bool(list_images(folder))
+    except DataError:
+        return False
+
+
 def places_of_training(model: Path, validations: Iterable[Path], given: Sources) -> Places:
     """Return the validations of folds, and the raw images and labels in nnU-Net's folders."""
     references, images = given.references, given.images
@@ -83,7 +91,7 @@ def places_of_training(model: Path, validations: Iterable[Path], given: Sources)
 
 def places_of_evaluation(folder: Path, given: Sources) -> Places:
     """Return the parts that a folder of results has under the usual names, unless other paths were given."""
-    found = _if_folder(folder / "predictions") or (folder if _holds_images(folder) else None)
+    found = _if_folder(folder / "predictions") or (folder if holds_images(folder) else None)
     predictions = given.predictions or found
     references = given.references or _first_folder(folder, ("references", "labels", "labelsTs", "labelsTr"))
     images = given.images or _first_folder(folder, ("images", "imagesTs", "imagesTr"))
@@ -121,10 +129,3 @@ def _first_folder(folder: Path, names: Iterable[str]) -> Path | None:
 
 def _if_folder(path: Path) -> Path | None:
     return path if path.is_dir() else None
-
-
-def _holds_images(folder: Path) -> bool:
-    try:
-        return bool(list_images(folder))
-    except DataError:
-        return False
