@@ -139,6 +139,20 @@ def test_nothing_is_written_of_what_does_not_fit(tmp_path: Path) -> None:
     assert not (tmp_path / "canary").exists()
 
 
+@pytest.mark.parametrize("compiled", ["", "_orig_mod."])
+def test_trained_networks_are_told_from_classifiers(tmp_path: Path, compiled: str) -> None:
+    network = create_model("swin_umamba_d", 1, 2, **SMALL)
+    states = {
+        "state dict of a whole network": {compiled + key: each for key, each in network.state_dict().items()},
+        "trained segmentation model": {f"fold_all/{key}": each for key, each in network.state_dict().items()},
+    }
+    for said, state in states.items():
+        torch.save(state, tmp_path / "mine.pth")
+        with pytest.raises(CheckpointError, match=said) as caught:
+            create_model("swin_umamba_d", 1, 2, **SMALL, pretrained=tmp_path / "mine.pth")
+        assert "Python" in str(caught.value.hint)
+
+
 def test_names_in_a_file_cannot_write_to_the_terminal(tmp_path: Path) -> None:
     torch.save({"stem.0.weight": torch.zeros(4, 1, 7, 7), "\x1b[2J": torch.ones(1)}, tmp_path / "model.pth")
     fits = fits_of(tmp_path / "model.pth")

@@ -25,6 +25,8 @@ from swin_umamba.weights.fine_tune import adapt_input_channels, differ_in_channe
 
 logger = logging.getLogger(__name__)
 
+_OF_A_FOLD = re.compile(r"fold_\w+/", re.ASCII)
+"""Start of the names in an exported model."""
 STEM = "stem.0.weight"
 """A network with this tensor feeds its encoder features at half the size instead of the image."""
 
@@ -111,15 +113,15 @@ def find_state_dict(
     Raises
     ------
     CheckpointError
-        If there is no state dict, or the file is a segmentation checkpoint of nnU-Net or the state of a
+        If there is no state dict, or the file is a trained model, a whole network or the state of a
         pretraining run.
     """
-    if "network_weights" in checkpoint:
+    if "network_weights" in checkpoint or any(_OF_A_FOLD.match(str(key)) for key in checkpoint):
         raise CheckpointError(
             "this is a trained segmentation model of nnU-Net, not an ImageNet checkpoint",
             where=path,
             hint="to fine-tune from it: swin-umamba train --pretrained FILE; to predict with it: "
-            "swin-umamba predict -m FILE",
+            "swin-umamba predict -m FILE; for its network in Python: Predictor.from_folder(FILE).networks[0]",
         )
     if isinstance(checkpoint.get("pretraining"), Mapping):
         raise CheckpointError(
@@ -136,6 +138,13 @@ def find_state_dict(
             f"the file is not a state dict; these entries are not tensors: {in_short(others)}",
             where=path,
             hint=backbone.advice,
+        )
+    beside = [key for key in state_dict if ENCODER not in key]
+    if beside and len(beside) < len(state_dict):
+        raise CheckpointError(
+            f"this is the state dict of a whole network, not of an encoder alone: {in_short(beside)}",
+            where=path,
+            hint="in Python, make the network without pretrained, and give load_state_dict what torch.load reads",
         )
     return dict(state_dict)
 
