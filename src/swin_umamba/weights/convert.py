@@ -139,12 +139,12 @@ def find_state_dict(
             where=path,
             hint=backbone.advice,
         )
-    beside = [key for key in state_dict if ENCODER not in key]
+    beside = [str(key) for key in state_dict if ENCODER not in str(key)]
     if beside and len(beside) < len(state_dict):
         raise CheckpointError(
             f"this is the state dict of a whole network, not of an encoder alone: {in_short(beside)}",
             where=path,
-            hint="in Python, make the network without pretrained, and give load_state_dict what torch.load reads",
+            hint="in Python, make the network without pretrained, and give it to load_state_dict",
         )
     return dict(state_dict)
 

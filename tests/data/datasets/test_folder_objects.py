@@ -61,6 +61,35 @@ def test_numbers(tmp_path: Path) -> None:
     assert not (result.folder / "classesTr").exists()
 
 
+def test_masks_that_only_say_where_objects_are(tmp_path: Path) -> None:
+    write_images(tmp_path / "images", "a.png", "b.png")
+    (tmp_path / "masks").mkdir()
+    for name, count in (("a.png", 5), ("b.png", 1)):
+        PillowImage.fromarray((squares(count) > 0).astype(np.uint8) * 255).save(tmp_path / "masks" / name)
+    result, _ = converted(tmp_path, tmp_path / "masks")
+    assert "in 1 images it is in several pieces" in result.remarks[-1]
+    assert "scipy.ndimage.label" in result.remarks[-1]
+
+    # One object in pieces among numbered ones is what it is.
+    PillowImage.fromarray(squares(2).astype(np.uint8)).save(tmp_path / "masks" / "b.png")
+    again = convert_folder(tmp_path / "images", tmp_path / "masks", tmp_path / "Dataset802_B", instances=True)
+    assert not any("scipy" in remark for remark in again.remarks)
+
+
+def test_images_for_a_test_are_named(tmp_path: Path) -> None:
+    names = ("train/a.png", "train/b.png", "Test/c.png")
+    write_images(tmp_path / "images", *names)
+    for name in names:
+        (tmp_path / "masks" / name).parent.mkdir(parents=True, exist_ok=True)
+        PillowImage.fromarray(squares(2).astype(np.uint8)).save(tmp_path / "masks" / name)
+    result, _ = converted(tmp_path, tmp_path / "masks")
+    assert "images in folders called Test (1) become training cases" in result.remarks[-1]
+    alone = convert_folder(
+        tmp_path / "images" / "Test", tmp_path / "masks" / "Test", tmp_path / "Dataset802_B", instances=True
+    )
+    assert not any("folders called" in remark for remark in alone.remarks)
+
+
 @pytest.mark.parametrize("one_folder", [True, False])
 def test_a_file_for_each_object(tmp_path: Path, one_folder: bool) -> None:
     """DSB 2018: ``ID/images/ID.png`` and ``ID/masks/HASH.png``; or ``masks/ID/HASH.png``."""

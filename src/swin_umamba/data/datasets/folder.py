@@ -29,6 +29,8 @@ from swin_umamba.progress import progress
 
 MAX_LEFT_OUT = 0.5
 _RGB = ("R", "G", "B")
+_HELD_OUT = {"test", "tests", "testing", "val", "valid", "validation"}
+"""Names of folders whose images are usually kept from the training."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,7 @@ def convert_folder(
     stored = _choose_format(looks)
     names = _channel_names(channels, stored)
     remarks = truth.remarks()
-    remarks += stored.remarks
+    remarks += [*stored.remarks, *_held_out(Path(images), usable)]
     if stored.coloured and any(look.num_channels == 1 for look in looks):
         count = sum(look.num_channels == 1 for look in looks)
         remarks.append(f"{count} grey images among coloured ones: stored as RGB")
@@ -174,6 +176,22 @@ def convert_folder(
         remarks=remarks,
         skip_damaged=skip_damaged,
     )
+
+
+def _held_out(images: Path, cases: Sequence[_Case]) -> list[str]:
+    """Return a remark if some of the images lie in folders that are named like those for a test."""
+    found: Counter[str] = Counter()
+    for case in cases:
+        path = case.pair.images[0]
+        folders = path.relative_to(images).parts[:-1] if path.is_relative_to(images) else ()
+        found.update({folder for folder in folders if folder.casefold() in _HELD_OUT})
+    if not found or found.total() >= len(cases):
+        return []
+    counts = ", ".join(f"{folder} ({count})" for folder, count in sorted(found.items()))
+    return [
+        f"images in folders called {counts} become training cases like the others; to keep them apart, give "
+        "--images and --masks the folders of the training images alone"
+    ]
 
 
 def _check_share(

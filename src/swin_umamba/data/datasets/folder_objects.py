@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import skimage
 
 from swin_umamba.data.datasets.folder_pairs import Pair
 from swin_umamba.data.image_io import Image, write_labels
@@ -62,6 +63,8 @@ class ObjectMasks:
         self._images_with: Counter[str] = Counter()
         self._objects: Counter[str | None] = Counter()
         self._remarks: list[str] = []
+        self._most_objects = 0
+        self._in_pieces = 0
 
     def read(self, pair: Pair, image: Image) -> ObjectMap:
         """Return the objects of an image.
@@ -85,6 +88,10 @@ class ObjectMasks:
         if found.ignored is not None:
             self._images_with[IGNORE_NAME] += 1
         self._remarks += [f"{pair.name}: {remark}" for remark in found.remarks]
+        self._most_objects = max(self._most_objects, len(found.class_names))
+        if len(found.class_names) == 1:
+            inside = found.instances > 0
+            self._in_pieces += int(skimage.measure.label(inside, connectivity=inside.ndim).max()) > 1
         if not found.class_names:
             self._remarks.append(f"{pair.name}: no objects")
 
@@ -119,7 +126,14 @@ class ObjectMasks:
             f"{self._images_with[name or UNNAMED]} images"
             for name, count in sorted(self._objects.items(), key=lambda each: each[0] or "")
         )
-        return [f"objects: {counts}", *self._remarks]
+        remarks = [f"objects: {counts}", *self._remarks]
+        if self._most_objects == 1 and self._in_pieces:
+            remarks.append(
+                f"no mask has more than one object, and in {self._in_pieces} images it is in several pieces: "
+                "if the masks only say where objects are, number these first (scipy.ndimage.label), or leave "
+                "out --instances, which makes them a class"
+            )
+        return remarks
 
     def write(self, path: Path, found: ObjectMap, like: Image, labels: Mapping[str, int]) -> None:
         """Write the label map of an image, with its objects in ``instancesTr`` and their classes beside it.
