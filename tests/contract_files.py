@@ -244,7 +244,14 @@ OBJECTS = {
     "cases": 1,
     "not_applicable": 0,
 }
-EVALUATION = {"tolerance_mm": 2.0, "mean": SCORES, "classes": {"liver": MEANS}, "cases": CASES, **REST}
+EVALUATION = {
+    "tolerance_mm": 2.0,
+    "mean": SCORES,
+    "classes": {"liver": MEANS},
+    "cases": CASES,
+    **REST,
+    "label_values": {"liver": [1]},
+}
 PROTOCOL = {
     "protocol": "abdomen-mr",
     "rules": [{"topic": "spacing", "as-published": "1 mm"}],

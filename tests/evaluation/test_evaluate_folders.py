@@ -127,6 +127,7 @@ def test_classes_are_called_as_the_segments_are(
     save_segments(truth / "a.dcm", np.where(labels == 10, 2, labels), {1: "liver", 2: "spleen"})
     result = evaluate(tmp_path)
     assert result.class_names == ("liver", "spleen", "tumour")
+    assert result.label_values == {"liver": (1,), "spleen": (2,), "tumour": (10,)}
     assert result.summary("spleen")["dice"] == pytest.approx(2 / 3)
     assert main(["evaluate", str(predicted), str(truth)]) == 0
     assert "\nliver " in capsys.readouterr().out

@@ -322,6 +322,7 @@ METRICS = {
     "cases": {"a": {"liver": {"dice": 0.5, "hd95": None}}},
     "missing": ["a"],
     "failed": {"c": "damaged"},
+    "label_values": {"liver": [1]},
 }
 SUMMARY = {
     "mean": {"1": {"Dice": 0.5}},

@@ -13,6 +13,7 @@ import tifffile
 from PIL import Image as PillowImage
 
 from swin_umamba.errors import UsageError
+from swin_umamba.evaluation.classes import LabelClasses
 from swin_umamba.evaluation.evaluate import evaluate_folders
 from swin_umamba.report.contents import PredictedCase
 from swin_umamba.report.html import report_html
@@ -219,6 +220,18 @@ def test_predictions_with_probabilities_are_no_model(results: Path) -> None:
     report = collect_report(predictions, Sources(images=results / "images"))
     assert [case.name for case in report.cases] == ["a", "b", "c"]
     assert not any("plans.json" in each for each in report.missing)
+
+
+def test_an_evaluation_says_which_values_its_classes_have(results: Path) -> None:
+    """There is no dataset.json: the classes were named in the evaluation, or by the segmentations."""
+    (results / "dataset.json").unlink()
+    classes = LabelClasses.from_mapping({"background": 0, "liver": 1, "spleen": 2, "both": [1, 2]})
+    evaluate_folders(results / "predictions", results / "references", classes=classes).write(results)
+    report = collect_report(results)
+    assert report.classes == {"liver": 1, "spleen": 2}
+    assert report.confusion is not None
+    assert report.confusion.names == ("background", "liver", "spleen")
+    assert report.confusion.counts.tolist() == [[300, 0, 0], [4, 44, 0], [0, 0, 12]]
 
 
 def test_nothing_to_report(tmp_path: Path) -> None:

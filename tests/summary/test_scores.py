@@ -36,6 +36,11 @@ def test_an_evaluation() -> None:
     assert read.scores.cases == ("a", "b")
     np.testing.assert_array_equal(read.scores.values[:, :, 0], [[0.5, math.nan], [0.7, 1.0]])
     assert read.failures == (("c", "damaged"), ("a", "it has no prediction and was scored as empty"))
+    assert read.scores.label_values == {}  # a file of before
+    named = {**METRICS, "label_values": {"liver": [1], "spleen": [2, 3]}}
+    assert scores_of_evaluation(named, where=HERE).scores.label_values == {"liver": 1}
+    numbers = {**METRICS, "classes": {"1": {}, "0": {}, "x": {}}}
+    assert scores_of_evaluation(numbers, where=HERE).scores.label_values == {"1": 1}
     liver, spleen, mean = summarize(read.scores)
     assert (liver.num_cases, spleen.num_cases) == (2, 1)
     assert liver.means == pytest.approx((0.6, 2.0))
@@ -86,6 +91,8 @@ def test_a_validation_and_several_folds() -> None:
         {**METRICS, "cases": {"a": 1}},
         {**METRICS, "classes": [None]},
         {**METRICS, "tolerance_mm": 10**400},
+        {**METRICS, "label_values": {"liver": ["one"]}},
+        {**METRICS, "label_values": [1]},
     ],
 )
 def test_other_content_is_refused(content: dict[str, object]) -> None:

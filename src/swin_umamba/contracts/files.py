@@ -36,6 +36,7 @@ class EvaluationJson(TypedDict):
     missing: list[str]
     failed: dict[str, str]
     extra: list[str]
+    label_values: dict[str, list[int]]
 
 
 class FormScoresJson(TypedDict):

@@ -99,6 +99,7 @@ def evaluate_folders(
         ),
         failures=failures,
         extra=extra,
+        label_values={name: classes.values[key] if classes else (int(key),) for key, name in names.items()},
     )
 
 

@@ -51,6 +51,8 @@ class Evaluation:
         Cases that could not be evaluated; the means exclude them.
     extra
         Predictions without a reference.
+    label_values
+        The label values of each class.
     """
 
     class_names: tuple[str, ...]
@@ -58,6 +60,7 @@ class Evaluation:
     cases: tuple[CaseScores, ...]
     failures: tuple[CaseFailure, ...]
     extra: tuple[str, ...]
+    label_values: Mapping[str, tuple[int, ...]]
 
     contract = "evaluation"
 
@@ -82,6 +85,7 @@ class Evaluation:
             "missing": [case.case for case in self.cases if case.missing],
             "failed": {failure.case: failure.error for failure in self.failures},
             "extra": list(self.extra),
+            "label_values": {name: list(values) for name, values in self.label_values.items()},
         }
 
     def write(self, folder: str | Path) -> tuple[Path, Path]:

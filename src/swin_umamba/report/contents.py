@@ -61,6 +61,8 @@ class Scores:
         Remarks on how the scores were computed.
     objects
         For an evaluation of objects, their numbers in each case, by ``evaluate_instances.NUMBERS``.
+    label_values
+        Value of each class that is known to have one, in label maps.
     """
 
     heading: str
@@ -70,6 +72,7 @@ class Scores:
     values: np.ndarray
     notes: tuple[str, ...] = ()
     objects: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    label_values: Mapping[str, int] = field(default_factory=dict)
 
     def case_means(self) -> dict[str, float]:
         """Return the mean over classes of the first metric for each case that has one."""

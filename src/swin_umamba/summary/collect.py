@@ -227,11 +227,10 @@ def _read_metrics(path: Path, gaps: Gaps) -> Scores | None:
 
 
 def _label_values(results: _Results) -> dict[str, int]:
-    """Return the label value of each class with a single value; class names that are numbers are values."""
+    """Return the label value of each class with a single value."""
     if results.classes is not None:
         return {name: values[0] for name, values in results.classes.values.items() if len(values) == 1}
-    names = results.scores.class_names if results.scores is not None else ()
-    return {name: int(name) for name in names if name.isdecimal() and int(name) > 0}
+    return {} if results.scores is None else dict(results.scores.label_values)
 
 
 def _find_files(results: _Results, gaps: Gaps) -> FilesByCase | None:

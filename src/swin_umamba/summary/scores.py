@@ -11,6 +11,7 @@ import numpy as np
 
 from swin_umamba.errors import DataError
 from swin_umamba.evaluation.bootstrap import mean_interval, mean_score
+from swin_umamba.evaluation.classes import LARGEST_LABEL
 from swin_umamba.evaluation.evaluate_instances import NUMBERS
 from swin_umamba.json_files import LARGEST_RESULTS, read_contract
 from swin_umamba.metric_table import METRICS, Metric
@@ -62,7 +63,9 @@ def scores_of_evaluation(content: Mapping[str, Any], *, where: Path) -> ScoresFi
             notes.append(
                 f"HD95 and the NSD's tolerance of {tolerance:g} are in mm, or in pixels for pictures."
             )
-        scores = _scores(heading, part["cases"], list(dict(part["classes"])), tuple(notes))
+        classes = list(dict(part["classes"]))
+        values = part.get("label_values")  # files of before lack them
+        scores = _scores(heading, part["cases"], classes, tuple(notes), values)
         missing = [
             (shown(str(case)), "it has no prediction and was scored as empty") for case in content["missing"]
         ]
@@ -127,9 +130,14 @@ def _scores(
     cases: Mapping[str, Mapping[str, Mapping[str, Any]]],
     classes: Sequence[str],
     notes: tuple[str, ...],
+    label_values: Mapping[str, Sequence[int]] | None = None,
 ) -> Scores:
+    """Return scores by case and class; without values of the classes, names that are numbers are values."""
     if not all(isinstance(name, str) for name in classes):
         raise TypeError("a class has no name")
+    if label_values is None:
+        label_values = {name: [int(name)] for name in classes if name.isdecimal()}
+    single = {name: int(each[0]) for name, each in label_values.items() if len(each) == 1}
     found = {metric for scores in cases.values() for each in scores.values() for metric in each}
     found -= set(NUMBERS)
     # The range of a metric from another version of this package is unknown.
@@ -142,7 +150,14 @@ def _scores(
                 value = scores.get(name, {}).get(metric.key)
                 values[row, column, layer] = np.nan if value is None else float(value)
     return Scores(
-        heading, tuple(metrics), tuple(classes), tuple(map(shown, cases)), values, notes, _numbers(cases)
+        heading,
+        tuple(metrics),
+        tuple(classes),
+        tuple(map(shown, cases)),
+        values,
+        notes,
+        _numbers(cases),
+        {name: value for name, value in single.items() if 0 < value <= LARGEST_LABEL},
     )
 
 
