@@ -16,15 +16,15 @@ from swin_umamba.weights.checkpoint import load_checkpoint
 
 PLAIN, DAGGER = "nnUNetTrainerSwinUMamba", "nnUNetTrainerSwinUMambaD"
 SIZES: dict[str, Any] = {"depths": [1, 1, 1, 1], "features_per_stage": [8, 16, 24, 32], "d_state": 2}
-SHORT: dict[str, Any] = {
+ONE_STEP: dict[str, Any] = {
     "epochs": 1,
     "iterations_per_epoch": 1,
     "validation_iterations": 1,
     "device": "cpu",
     "workers": 0,
     "seed": 5,
-    "skip_validation": True,
 }
+SHORT = {**ONE_STEP, "skip_validation": True}
 
 
 def make_trainer(

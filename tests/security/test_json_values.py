@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+import contract_files
 from faults.hostile_values import mutations, outcomes
 from json_edits import changed_json
 from swin_umamba.compare.recipe import Recipe
@@ -273,25 +274,9 @@ CURVE = {
     "accuracy": [None, 1.0],
 }
 CURVES = dict.fromkeys(("before", "after", "structures_before", "structures_after"), CURVE)
-EPOCH = {
-    "epoch": 1,
-    "train_loss": 1.0,
-    "validation_loss": None,
-    "pseudo_dice": 0.5,
-    "pseudo_dice_per_class": {"liver": 0.5},
-    "ema_pseudo_dice": 0.25,
-    "learning_rate": 1e-4,
-    "seconds": 10.0,
-    "skipped_steps": 2,
-    "finished": "2026-01-02T03:04:05.000+00:00",
-}
 START = {
-    "started": "2026-01-01T00:00:00+00:00",
-    "first_epoch": 1,
+    **contract_files.START,
     "versions": {"torch": "2.13.0", "numba": None},
-    "platform": "Linux",
-    "device": "Processor",
-    "threads": 2,
     "git": {"commit": "0123456789abcdef", "uncommitted_changes": True},
 }
 RECORD = {
@@ -360,7 +345,7 @@ FILES: dict[str, Prepare] = {
         CALIBRATION_FILE, CALIBRATION, lambda path: (calibration_of(path.parent, []), read_calibration(path))
     ),
     "predictions": plain_file(RECORDS_FILE, [RECORD, {**RECORD, "status": "failed"}], read_records),
-    "metrics": plain_file(METRICS_FILE, [EPOCH], read_metrics),
+    "metrics": plain_file(METRICS_FILE, [contract_files.EPOCH], read_metrics),
     "software": plain_file(SOFTWARE_FILE, {"starts": [START]}, read_software),
     "evaluation": plain_file("metrics.json", METRICS, read_evaluation),
     "validation": plain_file("summary.json", SUMMARY, read_validation),

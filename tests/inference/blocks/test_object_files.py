@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -118,8 +119,13 @@ def in_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(large_image, "blocks_of", rows)
 
 
-def interrupted(*_: object, **__: object) -> None:
-    raise KeyboardInterrupt
+def interrupt(predictor: Predictor, path: Path, out: Path, **options: Any) -> None:
+    """Predict, and stop before the objects are separated."""
+    with (
+        patch.object(object_files, "decode_over", side_effect=KeyboardInterrupt),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        predictor.predict_folder(path, out, blocks=True, **options, **WANTED)
 
 
 @pytest.mark.usefixtures("in_rows")
@@ -128,11 +134,7 @@ def test_an_interrupted_run_goes_on(
 ) -> None:
     """Blocks of which what the objects need is lost are predicted again, and no others."""
     out = tmp_path / "out"
-
-    with monkeypatch.context() as patch:
-        patch.setattr(object_files, "decode_over", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            predictor.predict_folder(image, out, blocks=True, **WANTED)
+    interrupt(predictor, image, out)
     assert not (out / "objects.csv").exists()
     kept = sorted((out / "blocks" / "a.tif" / "foreground").iterdir())
     kept[1].unlink()
@@ -190,14 +192,10 @@ def test_outlines_lie_on_the_largest_level_of_the_whole_image(
 
 
 def test_parts_that_were_interrupted_are_merged(
-    predictor: Predictor, image: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    predictor: Predictor, image: Path, whole: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-
-    with monkeypatch.context() as patch:
-        patch.setattr(object_files, "decode_over", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            predictor.predict_folder(image.parent, out, blocks=True, part="1/1", **WANTED)
+    interrupt(predictor, image.parent, out, part="1/1")
     (result,) = predictor.predict_folder(image.parent, out, blocks=True, merge=True, **WANTED)
     assert (result.status, result.error) == ("written", None)
     check_same(out, whole)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nnunet.tiny_training import ONE_STEP
 from swin_umamba.errors import TrainingError, UsageError
 from swin_umamba.nnunet.environment import Dataset
 from swin_umamba.nnunet.splits import SPLITS_FILE
@@ -18,15 +19,7 @@ from swin_umamba.nnunet.training.folds import CROSS_VALIDATION_FILE, ClassDice, 
 from swin_umamba.nnunet.training.train import SUMMARY, TrainResult, train
 from swin_umamba.weights.checkpoint import load_checkpoint
 
-SHORT: dict[str, Any] = {
-    "epochs": 1,
-    "iterations_per_epoch": 1,
-    "validation_iterations": 1,
-    "pretrained": "none",
-    "device": "cpu",
-    "workers": 0,
-    "seed": 5,
-}
+SHORT = {**ONE_STEP, "pretrained": "none"}
 
 pytestmark = pytest.mark.usefixtures("tiny_trainers")
 

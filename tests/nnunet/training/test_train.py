@@ -17,7 +17,7 @@ import torch
 from PIL import Image as PILImage
 
 from equal_states import TIMES, assert_equal_states
-from nnunet.tiny_training import make_trainer
+from nnunet.tiny_training import ONE_STEP, make_trainer
 from swin_umamba.errors import CheckpointError, DataError, OutputError, TrainingError, UsageError
 from swin_umamba.interrupt import Terminated
 from swin_umamba.nnunet.environment import Dataset
@@ -26,15 +26,7 @@ from swin_umamba.nnunet.training.robust_trainer import RobustTrainer
 from swin_umamba.nnunet.training.train import TrainResult, train
 from swin_umamba.weights.checkpoint import load_checkpoint
 
-SHORT = {
-    "epochs": 2,
-    "iterations_per_epoch": 2,
-    "validation_iterations": 1,
-    "pretrained": "none",
-    "device": "cpu",
-    "workers": 0,
-    "seed": 5,
-}
+SHORT = {**ONE_STEP, "epochs": 2, "iterations_per_epoch": 2, "pretrained": "none"}
 
 pytestmark = pytest.mark.usefixtures("tiny_trainers")
 
