@@ -18,8 +18,9 @@ posix = pytest.mark.skipif(os.name == "nt", reason="shell scripts")
 
 
 @pytest.fixture
-def clone(tmp_path: Path) -> Path:
-    """A file that is the only one in a clone."""
+def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file that is the only one in a clone, of which git may take its time to tell."""
+    monkeypatch.setattr(software, "SECONDS_FOR_GIT", 600)
     file = tmp_path / "clone" / "a.py"
     file.parent.mkdir()
     file.write_text("a")

@@ -117,7 +117,7 @@ def seen_by_dcmqi(path: Path, folder: Path) -> tuple[np.ndarray, np.ndarray]:
         [command, "--inputDICOM", path, "--outputDirectory", folder, "--outputType", "nrrd"],
         check=True,
         capture_output=True,
-        timeout=120,
+        timeout=600,
     )
     places, numbers = [], []
     for file in sorted(folder.glob("*.nrrd")):

@@ -417,6 +417,7 @@ def test_dciodvfy_finds_no_error(tmp_path: Path, kind: str) -> None:
     if kind == "fractional":
         voxels = np.stack([each == LABELS for each in (1, 2, 3)]) * np.float32(0.7)
     write(tmp_path / "a.dcm", images, voxels, kind="fractional" if kind == "fractional" else "binary")
-    said = subprocess.run(["dciodvfy", tmp_path / "a.dcm"], capture_output=True, text=True, timeout=60).stderr
+    command = ["dciodvfy", tmp_path / "a.dcm"]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=600).stderr
     assert "Segmentation" in said.splitlines()  # it has recognised the object
     assert "Error" not in said

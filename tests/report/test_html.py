@@ -302,7 +302,7 @@ def in_chromium(html: str, probe: str, tmp_path: Path) -> Any:
         [str(CHROMIUM), *options, f"--user-data-dir={tmp_path}/profile", f"file://{tmp_path}/report.html"],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=600,
         check=True,
     )
     assert "CONSOLE" not in done.stderr
