@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -169,6 +170,24 @@ def test_a_stream_knows_which_process_was_killed() -> None:
     assert stream.ended() == {first.pid: -signal.SIGKILL}
     stream.close()
     assert BatchStream(SeededBatches(Fails(), (0,)), first=0, workers=0, pin_memory=False).ended() == {}
+
+
+def test_a_process_whose_connections_have_closed_is_waited_for() -> None:
+    """The system closes them first, and has an exit code when it has taken down all threads and memory."""
+    end, other = multiprocessing.Pipe()
+    other.close()
+
+    class Dying:
+        pid, sentinel = 7, end.fileno()
+        exitcode: int | None = None
+
+        def join(self) -> None:
+            self.exitcode = -signal.SIGKILL
+
+    stream = BatchStream(SeededBatches(Fails(), (0,)), first=0, workers=0, pin_memory=False)
+    stream._iterator = SimpleNamespace(_workers=[Dying()])
+    assert stream.ended(300) == {7: -signal.SIGKILL}
+    end.close()
 
 
 def test_a_loading_process_is_silent_only_about_its_connections(monkeypatch: pytest.MonkeyPatch) -> None:

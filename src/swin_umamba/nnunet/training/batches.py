@@ -112,10 +112,13 @@ class BatchStream:
         Parameters
         ----------
         seconds
-            How long to wait until one has ended: of a process that dies, its connections close first.
+            How long to wait until one has ended.
         """
         workers = getattr(self._iterator, "_workers", ())
-        wait([worker.sentinel for worker in workers], timeout=seconds)
+        ended = wait([worker.sentinel for worker in workers], timeout=seconds)
+        for worker in workers:
+            if worker.sentinel in ended:  # of a process that dies, its connections close first
+                worker.join()
         return {worker.pid: worker.exitcode for worker in workers if worker.exitcode}
 
     def close(self) -> None:
