@@ -45,7 +45,7 @@ def test_starts_are_added_and_a_fresh_run_replaces_them(tmp_path: Path, state: l
     assert (last["device"], last["platform"]) == (processor_name(), platform.platform())
     assert last["threads"] == torch.get_num_threads()
     age = datetime.now(timezone.utc) - datetime.fromisoformat(last["started"])
-    assert timedelta(seconds=-1) < age < timedelta(minutes=1)
+    assert timedelta(seconds=-1) < age < timedelta(minutes=10)
     record_start(path, first_epoch=1, device=CPU, replace=True)
     assert len(starts(path)) == 1
 
