@@ -6,6 +6,7 @@ thread. Whoever has to see how Python starts uses `subprocess`.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import multiprocessing
 import os
@@ -75,7 +76,8 @@ class Forked:
     def send_signal(self, number: int) -> None:
         """Send a signal to the process, if it still runs."""
         if self.returncode is None:
-            os.kill(self.pid, number)
+            with contextlib.suppress(ProcessLookupError):  # it ends now
+                os.kill(self.pid, number)
 
     def kill(self, after: float = 0) -> None:
         """End the process, by default at once, and wait for that."""
@@ -84,13 +86,13 @@ class Forked:
             self._process.kill()
             self._process.join()
 
-    def wait(self, timeout: float = 300) -> int:
+    def wait(self, timeout: float = 600) -> int:
         """Wait for the end; return the exit code."""
         self._process.join(timeout)
         assert self.returncode is not None, "the process goes on"
         return self.returncode
 
-    def communicate(self, timeout: float = 300) -> tuple[str, str]:
+    def communicate(self, timeout: float = 600) -> tuple[str, str]:
         """Wait for the end; return what was printed, and what was said on stderr."""
         self.wait(timeout)
         return self.output(), self.errors()
@@ -103,7 +105,7 @@ class Forked:
         """Return what has been said on stderr so far."""
         return self._streams[1].read_text()
 
-    def first_line(self, timeout: float = 120) -> str:
+    def first_line(self, timeout: float = 600) -> str:
         """Wait for the first line of output, and return it."""
         deadline = time.monotonic() + timeout
         while "\n" not in (output := self.output()):
