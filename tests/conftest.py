@@ -35,6 +35,18 @@ if _runs_tests():
         os.environ.setdefault("TRITON_INTERPRET", "1")
     # On a GPU, fresh memory that holds NaN (below) forbids matrix products without it.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    from hypothesis import HealthCheck, settings
+
+    # The same cases in every run, however long they take. For others: --hypothesis-profile default
+    settings.register_profile(
+        "repeatable",
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+        print_blob=True,
+    )
+    settings.load_profile("repeatable")
     # Whatever is imported stays until the end: no garbage among it is worth a search.
     gc.disable()
 # A shell starts background jobs, and so perhaps these tests and all that they start, with Ctrl-C off.

@@ -247,7 +247,7 @@ def grids(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[in
     return generator.uniform(0.2, 6, ndim), generator.uniform(-300, 300, ndim), axes, shape
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, suppress_health_check=list(HealthCheck))
 @given(grids(), st.sampled_from((".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", ".nhdr")))
 def test_label_maps_lie_on_their_images(
     tmp_path_factory: pytest.TempPathFactory, grid: Any, suffix: str

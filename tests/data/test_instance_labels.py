@@ -197,7 +197,7 @@ def test_split_leaves_single_cells_whole() -> None:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32 - 1), st.floats(0.1, 0.9), st.integers(0, 2), st.sampled_from([None, 2, 5]))
 def test_any_class_map_gives_consistent_instances(
     seed: int, density: float, outer_rim: int, split: int | None
@@ -254,7 +254,7 @@ def test_wrong_arguments() -> None:
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 5), st.sampled_from([0.0, 0.5, 0.9, 1.0]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_centres_are_the_peaks_of_scikit_image(seed: int, distance: int, filled: float) -> None:
     rng = np.random.default_rng(seed)
     shape = tuple(rng.integers(1, 16, rng.integers(2, 4)))

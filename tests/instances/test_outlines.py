@@ -64,7 +64,7 @@ def check(instances: np.ndarray) -> None:
 @given(
     st.integers(0, 2**32 - 1), st.tuples(st.integers(1, 14), st.integers(1, 14)), st.sampled_from([1, 2, 40])
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_outlines_give_the_pixels_again(seed: int, shape: tuple[int, int], largest: int) -> None:
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, largest + 1, shape)
@@ -74,7 +74,7 @@ def test_outlines_give_the_pixels_again(seed: int, shape: tuple[int, int], large
 @given(
     st.integers(0, 2**32 - 1), st.tuples(st.integers(1, 14), st.integers(1, 14)), st.sampled_from([1, 2, 40])
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_outlines_are_valid_for_shapely(seed: int, shape: tuple[int, int], largest: int) -> None:
     shapely = pytest.importorskip("shapely")
     instances = np.random.default_rng(seed).integers(0, largest + 1, shape)

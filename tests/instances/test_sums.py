@@ -16,7 +16,7 @@ from swin_umamba.instances.sums import sums_of
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([2, 3]), st.integers(1, 4))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_blocks_add_up_to_the_whole(seed: int, axes: int, pieces: int) -> None:
     rng = np.random.default_rng(seed)
     shape = tuple(rng.integers(1, 12, axes))

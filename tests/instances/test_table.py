@@ -35,7 +35,7 @@ def ellipses(rng: np.random.Generator, shape: tuple[int, ...], count: int) -> np
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([2, 3]), st.booleans())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_table_is_that_of_regionprops(seed: int, axes: int, sized: bool) -> None:
     rng = np.random.default_rng(seed)
     shape = tuple(rng.integers(4, 40 if axes == 2 else 14, axes))

@@ -15,7 +15,7 @@ SHAPES = st.lists(st.integers(1, 12), min_size=2, max_size=3).map(tuple)
 
 
 @given(st.integers(0, 2**32 - 1), SHAPES)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_numbers_follow_the_first_pixels(seed: int, shape: tuple[int, ...]) -> None:
     instances = np.random.default_rng(seed).integers(0, 9, shape) * 2**33
     found = ordered(instances)
@@ -49,7 +49,7 @@ def holes_filled(instances: np.ndarray) -> np.ndarray:
 
 
 @given(st.integers(0, 2**32 - 1), SHAPES, st.sampled_from([1, 3]), st.integers(1, 12), st.booleans())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_tidy_is_its_definition(
     seed: int, shape: tuple[int, ...], largest: int, min_size: int, fill_holes: bool
 ) -> None:
