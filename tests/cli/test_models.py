@@ -53,7 +53,7 @@ def test_without_monai_the_rest_is_listed(
 ) -> None:
     few = ("nnunet", "segresnet", "unetr", "swin_unetr", "nnformer")
     monkeypatch.setattr(networks, "NETWORKS", {name: networks.NETWORKS[name] for name in few})
-    monkeypatch.setitem(sys.modules, "monai.networks", None)
+    monkeypatch.setitem(sys.modules, "monai.networks.nets", None)
     assert main(["models", "--size", "64", "64"]) == 0
     printed = capsys.readouterr().out
     assert "nnunet" in printed
