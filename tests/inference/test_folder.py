@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import itertools
 import time
 import weakref
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -16,7 +18,7 @@ from cli.command_line import parsed
 from swin_umamba.cli import predict
 from swin_umamba.data.image_io import read_labels
 from swin_umamba.errors import OutputError, UsageError
-from swin_umamba.inference import case_run, pipeline
+from swin_umamba.inference import case_run, pipeline, records
 from swin_umamba.inference.predictor import Predictor
 from swin_umamba.inference.records import read_records
 from swin_umamba.inference.stages import pass_through
@@ -130,6 +132,24 @@ def test_a_folder_that_is_removed_meanwhile_is_not_made_again(
     assert not out.exists()
     monkeypatch.undo()
     assert [each.status for each in one.predict_folder(images, out)] == ["written"] * 3
+
+
+@pytest.mark.parametrize("appended", range(1, 6))
+def test_a_folder_may_be_removed_before_any_line_of_its_record(
+    one: Predictor, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, appended: int
+) -> None:
+    out, append = tmp_path / "out", records.append_line
+    counts = itertools.count()
+
+    def removes(*given: Any, **options: Any) -> None:
+        if next(counts) == appended:
+            out.rename(tmp_path / "elsewhere")
+        append(*given, **options)
+
+    monkeypatch.setattr(records, "append_line", removes)
+    with pytest.raises(OutputError, match="removed while results were written"):
+        one.predict_folder(images, out, confidence=True)
+    assert not out.exists()
 
 
 def test_clashing_names_write_nothing(one: Predictor, images: Path, tmp_path: Path) -> None:

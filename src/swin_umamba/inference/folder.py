@@ -29,7 +29,7 @@ from swin_umamba.inference.parts import (
     records_for,
 )
 from swin_umamba.inference.pipeline import predict_overlapping
-from swin_umamba.inference.records import PredictionRecords
+from swin_umamba.inference.records import PredictionRecords, removal_told
 from swin_umamba.inference.segmentation_files import SUFFIX, check_segmentations
 from swin_umamba.inference.studies.choice import StudyList, list_studies
 from swin_umamba.inference.studies.manifest import write_manifest
@@ -120,9 +120,10 @@ def _predict_into(
             (work, False) if part is None else part.of_cases(work, lambda each: each.case.in_blocks)
         )
         chosen = [replace(each, records=records, part=part if divides else None) for each in chosen]
-        done = predict_by_workers(chosen, part)
-        left = [each for each in chosen if each.path not in done]
-        found = predict_overlapping(left) if left else []
+        with removal_told(folder):
+            done = predict_by_workers(chosen, part)
+            left = [each for each in chosen if each.path not in done]
+            found = predict_overlapping(left) if left else []
         done |= {each.path: result for each, result in zip(left, found, strict=True)}
         results = [done[each.path] for each in chosen]
         records.tidy(order)

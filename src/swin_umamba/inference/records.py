@@ -272,6 +272,17 @@ class Outcome:
         }
 
 
+@contextmanager
+def removal_told(folder: Path) -> Iterator[None]:
+    """Raise the error of a removed folder in place of what its removal makes fail in the block."""
+    try:
+        yield
+    except (OutputError, FileNotFoundError) as error:
+        if folder.is_dir():
+            raise
+        raise folder_removed(folder) from error
+
+
 def folder_removed(folder: Path) -> OutputError:
     """Return the error for an output folder that is not there any more, or not with what was written."""
     return OutputError(
