@@ -67,7 +67,7 @@ def test_two_at_a_time_do_each_case_once(
     def recorded(self: PredictionRecords, case: str, made_from: Any) -> int:
         if len(started) < 2:
             started.append(case)
-            both.wait(30)  # each has a case
+            both.wait(300)  # each has a case
         else:
             started.append(case)
         return begin(self, case, made_from)
@@ -144,7 +144,7 @@ def test_a_case_of_a_living_process_is_waited_for(model: Path, images: Path, tmp
         assert not (out / "a.png").exists()
         reason = DataError("it is upside down", hint="turn it")
         other.add(CaseResult("a", (images / "a.png",), out / "a.png", "failed", error=reason), load(model))
-    thread.join(30)
+    thread.join(300)
     assert [each.status for each in found[:2]] == ["failed", "written"]
     assert "upside down" in str(found[0].error)
     assert read_records(out).keys() == set(NAMES)
