@@ -23,6 +23,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from swin_umamba.torch_settings import apply_settings
+
+apply_settings()  # before torch, as in every process of the command line
+
 import numpy as np
 import torch
 from torch import Tensor, nn

@@ -28,6 +28,11 @@ swin-umamba models swin_umamba_d nnunet --size 64 64 --measure --device cpu
 Both benchmarks compare their results with float64 first, and measure only what is right.
 """
 # What a table of times is of, by file.
+NETWORKS = {
+    "network.txt": "Whole networks",
+    "network_large.txt": "Whole networks, two large images at a time",
+    "network_large_memory_given_back.txt": "The same with GLIBC_TUNABLES= (freed memory is given back)",
+}
 OTHERS = {
     "large_images.txt": "Large images: blocks, processes, one answer",
     "start.txt": "Commands: what starting and ending costs",
@@ -76,8 +81,9 @@ def page() -> str:
     lines = [HEAD]
     for folder in sorted(path for path in RESULTS.iterdir() if path.is_dir() and path.name != "rehearsal"):
         lines.append(f"## {folder.name.replace('_', ' ')}\n")
-        if (folder / "network.txt").is_file():
-            lines += ["### Whole networks\n", *network_table((folder / "network.txt").read_text())]
+        for name, title in NETWORKS.items():
+            if (folder / name).is_file():
+                lines += [f"### {title}\n", *network_table((folder / name).read_text())]
         if (folder / "ss2d.json").is_file():
             timings = json.loads((folder / "ss2d.json").read_text())["timings"]
             lines += ["### The four-direction scan\n", *scan_tables(timings)]
