@@ -7,7 +7,6 @@ from pathlib import Path
 
 from swin_umamba.data.image_io import image_stem, is_image_name
 from swin_umamba.data.picture_checks import MAX_PIXELS
-from swin_umamba.data.tiff_tags import read_pages
 from swin_umamba.errors import DataError, UsageError
 from swin_umamba.inference.blocks.options import BlockOptions
 from swin_umamba.regions.opening import is_by_region, open_region_source, stem_by_region
@@ -15,9 +14,7 @@ from swin_umamba.regions.opening import is_by_region, open_region_source, stem_b
 ZARR, TIFF = ".ome.zarr", ".tif"
 _TIFF_SUFFIXES = (".tif", ".tiff")
 _SMALL_FILE = 2**25
-_SMALL_PICTURE = 2**23
-"""TIFF files of fewer bytes and pixels are read whole, whether they are pyramids or not."""
-_WIDTH, _LENGTH = 256, 257
+"""Smaller TIFF files are read whole without a look at their pyramid."""
 
 
 def stem_of(path: Path) -> str:
@@ -57,21 +54,12 @@ def label_name(path: Path, options: BlockOptions) -> str:
 
 
 def _is_large(path: Path) -> bool:
-    if not (path.name.lower().endswith(_TIFF_SUFFIXES) and path.is_file()):
+    is_tiff = path.name.lower().endswith(_TIFF_SUFFIXES) and path.is_file()
+    if not is_tiff or path.stat().st_size < _SMALL_FILE:
         return False
     try:
-        # A slide that is mostly glass is compressed to little: bytes alone do not tell.
-        if path.stat().st_size < _SMALL_FILE and _pixels(path) < _SMALL_PICTURE:
-            return False
         with open_region_source(path) as source:
             _, _, height, width = source.shape
             return len(source.levels) > 1 or height * width > MAX_PIXELS
-    except DataError:
+    except (DataError, OSError):
         return False  # reading it whole says what is wrong, or reads what cannot be read by region
-
-
-def _pixels(path: Path) -> int:
-    """Return the number of pixels of the first page of a TIFF file."""
-    with path.open("rb") as file:
-        page = read_pages(path, file)[0]
-        return page.number_of(_WIDTH, 0) * page.number_of(_LENGTH, 0)

@@ -19,8 +19,8 @@ class BlockOptions(Options):
 
     blocks: bool = option(
         False,
-        "predict in blocks, in little memory; OME-Zarr, whole slides, large pyramids and pictures of more "
-        "than 2^27 pixels always are, see docs/large_images.md",
+        "predict in blocks, in little memory; OME-Zarr, whole slides, pyramids of more than 32 MiB and "
+        "pictures of more than 2^27 pixels always are, see docs/large_images.md",
     )
     workers: int = option(
         1, "processes that predict the cases of a folder, or the blocks of a large image", metavar="N"
