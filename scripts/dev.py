@@ -78,8 +78,8 @@ def run(command: Sequence[str | Path], *, folder: Path = ROOT, variables: Mappin
     before = {number: signal.signal(number, pass_on) for number in stopping}
     try:
         process = subprocess.Popen(words, cwd=folder, env={**os.environ, **variables})
-        for number in early:
-            pass_on(number, None)
+        if early:
+            process.terminate()  # it was not there when they came
         code = process.wait()
     finally:
         for number, handler in before.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from typing import Any
 
 import pytest
 
@@ -56,6 +57,47 @@ def test_deferred_signals_come_at_the_end(number: signal.Signals, kind: type[Bas
     finally:
         signal.signal(signal.SIGINT, before)
     assert done == ["all"]
+
+
+def test_both_deferred_signals_come() -> None:
+    def send(numbers: tuple[int, ...]) -> None:
+        for number in numbers:
+            os.kill(os.getpid(), number)
+
+    seen: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))
+    try:
+        for order in (signal.SIGINT, signal.SIGTERM), (signal.SIGTERM, signal.SIGINT):
+            with pytest.raises(KeyboardInterrupt), interrupts_deferred():
+                send(order)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert seen == [signal.SIGTERM] * 2
+
+
+def test_an_interrupt_amidst_restoring_restores_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    real = signal.signal
+    real(signal.SIGINT, signal.default_int_handler)
+    handler = signal.getsignal(signal.SIGTERM)
+
+    def interrupted(number: int, new: Any) -> Any:
+        old = real(number, new)
+        if new is signal.default_int_handler:
+            signal.raise_signal(signal.SIGINT)
+        return old
+
+    monkeypatch.setattr(signal, "signal", interrupted)
+    try:
+        with pytest.raises(KeyboardInterrupt), interrupts_deferred():
+            pass
+    finally:
+        monkeypatch.undo()
+        real(signal.SIGINT, before)
+    assert signal.getsignal(signal.SIGTERM) is handler
 
 
 def test_other_threads_leave_signals_alone() -> None:

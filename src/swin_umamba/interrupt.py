@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import Any
 
@@ -29,12 +29,11 @@ def signals_handled(handlers: Mapping[int, Callable[[int, FrameType | None], Any
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
+    with ExitStack() as previous:  # one that raises, of a signal that has just come, stops no other
+        for number, handler in handlers.items():
+            previous.callback(signal.signal, number, signal.getsignal(number))
             signal.signal(number, handler)
+        yield
 
 
 @contextmanager
@@ -76,8 +75,9 @@ def interrupts_deferred() -> Iterator[None]:
         with signals_handled(dict.fromkeys(numbers, note)):
             yield
     finally:
-        for number in dict.fromkeys(came):
-            signal.raise_signal(number)
+        with ExitStack() as raised:  # the second one, too, if the first raises an exception
+            for number in dict.fromkeys(reversed(came)):
+                raised.callback(signal.raise_signal, number)
 
 
 @contextmanager

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import signal
+import time
 from functools import partial
 from multiprocessing.context import SpawnProcess
 from typing import Any
@@ -65,3 +67,26 @@ def test_a_signal_while_the_first_rank_is_started_reaches_it(monkeypatch: pytest
         run_on_ranks(ranks_and_sum, ("", 0), 2)
     (popen,) = started
     assert popen.returncode == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_signal_just_before_a_rank_is_made_leaves_none_untold(
+    monkeypatch: pytest.MonkeyPatch, rank: int
+) -> None:
+    deferred, calls = launch.interrupts_deferred, itertools.count()
+
+    def late() -> Any:
+        if next(calls) == rank:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return deferred()
+
+    monkeypatch.setattr(launch, "interrupts_deferred", late)
+    monkeypatch.setattr(launch, "SECONDS_TO_FOLLOW", 10_000.0)
+    with pytest.raises(Terminated), terminate_as_interrupt():
+        run_on_ranks(time.sleep, (10_000,), 2)
+    assert next(calls) == rank + 1
+
+
+def test_the_reason_why_a_rank_cannot_be_started_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(AttributeError, match="local object"):
+        run_on_ranks(lambda: None, (), 2)

@@ -87,15 +87,15 @@ def run_on_ranks(function: Callable[..., Any], arguments: Sequence[Any], size: i
     with _passing_on_signals(ranks) as told:
         try:
             for rank in range(size):
-                if told:
-                    break
-                mine, theirs = context.Pipe(duplex=False)
-                place = _Place(rank, size, store.port, threads_for(size), level)
-                process = context.Process(target=_run, args=(function, arguments, place, theirs, records))
-                ranks.append(_Rank(process, mine))
                 with interrupts_deferred():  # until it can be told
+                    if told:
+                        break
+                    mine, theirs = context.Pipe(duplex=False)
+                    place = _Place(rank, size, store.port, threads_for(size), level)
+                    process = context.Process(target=_run, args=(function, arguments, place, theirs, records))
                     process.start()
-                theirs.close()
+                    ranks.append(_Rank(process, mine))
+                    theirs.close()
             _wait_for(ranks)
         finally:
             for each in ranks:
