@@ -118,12 +118,15 @@ def test_a_claim_of_a_dead_process_on_a_finished_case_is_removed(
         if case == "h":  # far behind those that are read ahead
             dead = {**lock._this_process(), "started": "another process had this number"}
             (out / ".a.png.claim").write_text(json.dumps(dead))
+            (out / ".b.png.claim").mkdir()  # cannot be opened, as that of another user
+            (out / ".notes.claim").write_text("somebody's own")
         return begin(self, case, made_from)
 
     monkeypatch.setattr(PredictionRecords, "begin", killed_meanwhile)
     monkeypatch.setattr(pipeline, "AHEAD", 2)
     load(model).predict_folder(images, out)
-    assert not list(out.glob(".*"))
+    assert sorted(path.name for path in out.glob(".*")) == [".b.png.claim", ".notes.claim"]
+    assert (out / ".notes.claim").read_text() == "somebody's own"
 
 
 def test_a_case_of_a_living_process_is_waited_for(model: Path, images: Path, tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ def _predict_into(
         done |= {each.path: result for each, result in zip(left, found, strict=True)}
         results = [done[each.path] for each in chosen]
         records.tidy(order)
-        drop_claims_of_the_dead(folder)
+        drop_claims_of_the_dead(folder, (each.claimed for each in chosen))
     if part is None or merge_if_all_are_done(folder, order):
         if studies is not None:
             write_manifest(folder, studies, _results_of_all(work, results, folder), work[0].predictor)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,13 +100,18 @@ def claim_of(path: Path) -> Lock:
     """
     if not path.parent.is_dir():
         raise folder_removed(path.parent)
-    return Lock(path.with_name(f".{path.name}.claim"))
+    return Lock(_claim(path))
 
 
-def drop_claims_of_the_dead(folder: Path) -> None:
-    """Remove the claims of killed processes on cases that nobody will look at again in this run."""
-    for path in folder.glob(".*.claim"):
-        with suppress(HeldByAnother), Lock(path).held():
+def _claim(path: Path) -> Path:
+    return path.with_name(f".{path.name}.claim")
+
+
+def drop_claims_of_the_dead(folder: Path, paths: Iterable[Path]) -> None:
+    """Remove claims of killed processes on files in a folder that nobody will look at again in this run."""
+    claims = {_claim(path) for path in paths}
+    for claim in claims.intersection(folder.glob(".*.claim")):
+        with suppress(HeldByAnother, OSError), Lock(claim).held():  # another user's stays for its owner
             pass
 
 
