@@ -14,12 +14,12 @@ THREADS = "OMP_NUM_THREADS"
 
 
 class Setting(NamedTuple):
-    """An environment variable, the reason for its value, and the variable that makes it unnecessary."""
+    """An environment variable, the reason for its value, and variables of users who have settled it."""
 
     name: str
     value: str
     reason: str
-    unless: str = ""
+    unless: tuple[str, ...]
 
 
 _OF_THE_HEAP = tuple(
@@ -28,7 +28,7 @@ _OF_THE_HEAP = tuple(
         value,
         "glibc gives memory of tens of megabytes back to Linux at once, which clears the pages for the\n"
         "next activation. With MALLOC_MMAP_MAX_ and MALLOC_TRIM_THRESHOLD_ it keeps them.",
-        unless="GLIBC_TUNABLES",
+        unless=("GLIBC_TUNABLES", "MALLOC_MMAP_MAX_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"),
     )
     for name, value in (("MALLOC_MMAP_MAX_", "0"), ("MALLOC_TRIM_THRESHOLD_", str(2**62)))
 )
@@ -38,7 +38,7 @@ SETTINGS = (
         "5000",
         "After an operator, PyTorch's threads (GNU OpenMP) look out for the next one for milliseconds; on\n"
         "cores that others use, too, that makes everybody wait. With this they soon sleep.",
-        unless="OMP_WAIT_POLICY",
+        unless=("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"),
     ),
     *_OF_THE_HEAP,
 )
@@ -46,9 +46,10 @@ SETTINGS = (
 
 def apply_settings() -> None:
     """Set what the user's environment leaves open, before importing PyTorch, as the command line does."""
+    given = set(os.environ)
     for setting in SETTINGS:
-        if setting.unless not in os.environ:
-            os.environ.setdefault(setting.name, setting.value)
+        if given.isdisjoint(setting.unless):
+            os.environ[setting.name] = setting.value
     if all(os.environ.get(setting.name) == setting.value for setting in _OF_THE_HEAP):
         keep_freed_memory()  # glibc has read the variables when this process started
     set_private_caches()
