@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from faults.training_process import children
+from faults.training_process import children, root_with_data
 from nnunet.ranks import DATASET_NAME, SMALL, TRAINER, Ranks, fold_folder
 from swin_umamba.weights.checkpoint import load_checkpoint
 
@@ -131,9 +131,7 @@ def hosts() -> Iterator[list[Host]]:
 def test_a_host_is_lost_and_the_other_one_goes_on(
     hosts: list[Host], planned_folder: Path, tmp_path: Path, lost: int
 ) -> None:
-    root = tmp_path / "shared"
-    shutil.copytree(planned_folder / "nnUNet_preprocessed", root / "nnUNet_preprocessed")
-    (root / "nnUNet_raw").symlink_to(planned_folder / "nnUNet_raw")
+    root = root_with_data(planned_folder, tmp_path / "shared")
     (root / "rank.py").write_text(CODE)
     for number, host in enumerate(hosts):
         host.train(number, root, "--epochs", "100000", "--save-every", "1")

@@ -14,6 +14,7 @@ import torch
 
 import forked
 from equal_states import assert_equal_states
+from faults.training_process import root_with_data
 from nnunet.planned_data import make_objects
 from nnunet.ranks import DATASET_NAME, Ranks, fold_folder, weights
 from swin_umamba.nnunet.environment import Dataset, Folders
@@ -36,23 +37,17 @@ def no_process_outlives_its_test() -> Iterator[None]:
 
 @pytest.fixture
 def root(planned_folder: Path, tmp_path: Path) -> Path:
-    return new_root(planned_folder, tmp_path / "own")
+    return root_with_data(planned_folder, tmp_path / "own")
 
 
 def largest_difference(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
     return max(float((one[key] - other[key]).abs().max()) for key in one)
 
 
-def new_root(planned: Path, root: Path) -> Path:
-    shutil.copytree(planned / "nnUNet_preprocessed", root / "nnUNet_preprocessed")
-    (root / "nnUNet_raw").symlink_to(planned / "nnUNet_raw")
-    return root
-
-
 @pytest.fixture(scope="module")
 def undisturbed(planned_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of ten epochs by two ranks; not to be written to."""
-    root = new_root(planned_folder, tmp_path_factory.mktemp("undisturbed") / "own")
+    root = root_with_data(planned_folder, tmp_path_factory.mktemp("undisturbed") / "own")
     assert [code for code, _ in Ranks(root, *EPOCHS).wait()] == [0, 0]
     return root
 
@@ -79,7 +74,7 @@ def test_two_ranks_train_what_one_does(
     found, scores = [], []
     options = ("--epochs", "2", "--iterations", "10", "--save-every", "1", "--freeze-encoder-epochs", frozen)
     for name, size in (("one", 1), ("two", 2), ("again", 2)):
-        root = new_root(planned_folder, tmp_path / name)
+        root = root_with_data(planned_folder, tmp_path / name)
         ranks = Ranks(root, *options, size=size, faults=dict.fromkeys(range(size), how), drop_path_rate=0.0)
         outcome = ranks.wait()
         assert [code for code, _ in outcome] == [0] * size, outcome
@@ -175,7 +170,7 @@ def test_another_number_of_ranks_goes_on(root: Path, before: int, after: int) ->
 
 @pytest.mark.slow
 def test_ranks_that_see_other_files_are_refused(root: Path, planned_folder: Path, tmp_path: Path) -> None:
-    other = new_root(planned_folder, tmp_path / "other")
+    other = root_with_data(planned_folder, tmp_path / "other")
     splits = [{"train": [f"case{n}" for n in range(1, 6)], "val": ["case0"]}] * 5
     (other / "nnUNet_preprocessed" / DATASET_NAME / "splits_final.json").write_text(json.dumps(splits))
     outcome = Ranks(root, *EPOCHS, roots={1: other}).wait()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from faults.training_process import (
     SMALL,
     children,
     fold_folder,
+    root_with_data,
     start_training,
     train,
     wait_for_epoch,
@@ -36,13 +36,7 @@ TWO = ("--folds-parallel", "2")
 
 @pytest.fixture
 def root(planned_folder: Path, tmp_path: Path) -> Path:
-    return copy_of(planned_folder, tmp_path / "disturbed")
-
-
-def copy_of(planned: Path, root: Path) -> Path:
-    shutil.copytree(planned / "nnUNet_preprocessed", root / "nnUNet_preprocessed")
-    (root / "nnUNet_raw").symlink_to(planned / "nnUNet_raw")
-    return root
+    return root_with_data(planned_folder, tmp_path / "disturbed")
 
 
 def weights(root: Path, fold: int, name: str = "final") -> dict[str, torch.Tensor]:
@@ -71,7 +65,7 @@ def test_five_folds_one_of_them_killed_end_like_undisturbed_ones(
     code, said = train(root, *SEEDED, *ALL, *TWO, "--continue")
     assert code == 0, said
     assert said.count("is finished already") == 4
-    undisturbed = copy_of(planned_folder, tmp_path / "undisturbed")
+    undisturbed = root_with_data(planned_folder, tmp_path / "undisturbed")
     code, said = train(undisturbed, *SEEDED, *ALL, "--epochs", "6")
     assert code == 0, said
     for fold in range(5):

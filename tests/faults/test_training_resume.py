@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import signal
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from faults.training_process import (
     SMALL,
     TRAINER,
     fold_folder,
+    root_with_data,
     start_training,
     train,
     wait_for_epoch,
@@ -28,12 +28,6 @@ from swin_umamba.weights.checkpoint import load_checkpoint
 # Beside the times, what the two runs were called differently.
 LEFT_OUT = TIMES | {"init_args", "options"}
 SEEDED = (*SMALL, "--seed", "7", "--deterministic")
-
-
-def root_with_data(planned_folder: Path, root: Path) -> Path:
-    shutil.copytree(planned_folder / "nnUNet_preprocessed", root / "nnUNet_preprocessed")
-    (root / "nnUNet_raw").symlink_to(planned_folder / "nnUNet_raw")
-    return root
 
 
 @pytest.mark.usefixtures("tiny_trainers")

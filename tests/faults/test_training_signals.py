@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from faults.training_process import (
     SMALL,
     children,
     fold_folder,
+    root_with_data,
     start_training,
     train,
     wait_for_epoch,
@@ -28,9 +28,7 @@ ENDLESS = (*SMALL, "--epochs", "100000", "--seed", "7")
 
 @pytest.fixture
 def root(planned_folder: Path, tmp_path: Path) -> Path:
-    shutil.copytree(planned_folder / "nnUNet_preprocessed", tmp_path / "nnUNet_preprocessed")
-    (tmp_path / "nnUNet_raw").symlink_to(planned_folder / "nnUNet_raw")
-    return tmp_path
+    return root_with_data(planned_folder, tmp_path)
 
 
 def goes_on(root: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -21,6 +22,13 @@ HOLD = "TESTS_HOLD_EPOCH"
 """Names an epoch, from 0, or ``FOLD:EPOCH``, that a training does not begin until a signal comes, so that
 a test that is halted itself does not miss the moment."""
 SMALL = ("--iterations", "2", "--validation-iterations", "1", "--device", "cpu", "--skip-validation")
+
+
+def root_with_data(planned: Path, root: Path) -> Path:
+    """Return a new root with a copy of the planned data set of another."""
+    shutil.copytree(planned / "nnUNet_preprocessed", root / "nnUNet_preprocessed")
+    (root / "nnUNet_raw").symlink_to(planned / "nnUNet_raw")
+    return root
 
 
 def fold_folder(root: Path, fold: int = 0) -> Path:
