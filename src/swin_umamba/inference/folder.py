@@ -124,9 +124,9 @@ def _predict_into(
             done = predict_by_workers(chosen, part)
             left = [each for each in chosen if each.path not in done]
             found = predict_overlapping(left) if left else []
+            records.tidy(order)
         done |= {each.path: result for each, result in zip(left, found, strict=True)}
         results = [done[each.path] for each in chosen]
-        records.tidy(order)
         drop_claims_of_the_dead(folder, (each.claimed for each in chosen))
     if part is None or merge_if_all_are_done(folder, order):
         if studies is not None:

@@ -142,8 +142,6 @@ class PredictionRecords:
                 with opened_alone(final_place(self.path)) as file:
                     yield file
         except OSError as error:
-            if self._own and isinstance(error, FileNotFoundError):
-                raise folder_removed(self.path.parent) from error
             raise OutputError(
                 f"the record of the predictions cannot be opened: {error.strerror or error}",
                 where=self.path,
